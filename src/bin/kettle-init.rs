@@ -1,0 +1,2 @@
+//! PID 1 of the image; `kettle-init serve` on an ordinary host.
+fn main() {}

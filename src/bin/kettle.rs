@@ -1,0 +1,2 @@
+//! The verifier's command.
+fn main() {}

@@ -1,0 +1,5 @@
+//! (being written)
+
+/// Written bundle.
+#[derive(Debug)]
+pub struct Packed;

@@ -1,0 +1,50 @@
+//! An appliance that proves which source a binary was built from, and the verifier for what it hands out.
+//!
+//! Two pipelines, each flowing one way. Every stage consumes the receipt of the stage before it; the
+//! receipts have private constructors, so that no stage can be skipped, repeated or run out of order.
+//!
+//! | stage | receipt | room |
+//! |---|---|---|
+//! | receive | [`job::Request`] | [`api`] |
+//! | take the source in | [`source::SourceTree`] | [`source`] |
+//! | detect the toolchain | [`toolchain::Detected`] | [`toolchain`] |
+//! | fetch dependencies (network, last time) | [`toolchain::Fetched`] | [`toolchain`] |
+//! | build (no network) | [`toolchain::Built`] | [`toolchain`] |
+//! | state what happened | [`provenance::Statement`] | [`provenance`] |
+//! | have it signed | evidence | [`attester`] |
+//! | pack | [`bundle::Packed`] | [`bundle`] |
+//!
+//! # Terminology
+//!
+//! Words are those of RATS (RFC 9334), SLSA v1, in-toto v1 and AMD's documents 56860 and 57230.
+//!
+//! | word | meaning here |
+//! |---|---|
+//! | attester | the role that makes evidence: the guest, through the AMD secure processor |
+//! | evidence | the attestation report with the certificates that the host handed over |
+//! | nonce | 1 to 16 bytes chosen by the client, for freshness |
+//! | statement | the in-toto Statement in `provenance.json`; its bytes are what is signed |
+//! | subject | one artifact with its digest |
+//! | bundle | the gzip tar that a client downloads |
+//! | job | the one build of this machine |
+//! | phase | a part of a job that ran under one set of permissions |
+
+#![warn(rustdoc::broken_intra_doc_links)]
+
+pub mod digest;
+pub mod provenance;
+
+#[cfg(feature = "appliance")]
+pub mod api;
+#[cfg(feature = "appliance")]
+pub mod attester;
+#[cfg(feature = "appliance")]
+pub mod job;
+#[cfg(feature = "appliance")]
+pub mod sandbox;
+#[cfg(feature = "appliance")]
+pub mod source;
+#[cfg(feature = "appliance")]
+pub mod toolchain;
+
+pub mod bundle;

@@ -1,0 +1,76 @@
+//! Takes the source in. Comes in: an uploaded archive, or a repository and a ref. Goes out: a [`SourceTree`], a folder
+//! of plain files whose identity was computed from their bytes. Never: a claim of the submitted tree about itself.
+
+pub mod archive;
+pub mod project;
+pub mod repository;
+pub mod tree;
+
+use std::path::{Path, PathBuf};
+
+use crate::digest::{GitOid, Sha256Digest};
+pub use project::ProjectName;
+pub use repository::{GitRef, RepositoryUrl};
+
+/// Where a source tree came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// Fetched by the appliance.
+    Repository {
+        /// As the client gave it.
+        url: RepositoryUrl,
+        /// As the client gave it, if it did.
+        reference: Option<GitRef>,
+        /// What the ref resolved to; the object's hash was checked.
+        commit: GitOid,
+    },
+    /// Uploaded by the client.
+    Archive {
+        /// The file name as the client gave it, if it did.
+        name: Option<String>,
+        /// Of the archive's bytes.
+        sha256: Sha256Digest,
+    },
+}
+
+/// A folder of regular files, folders and links that stay inside, ready to be built.
+#[derive(Debug)]
+pub struct SourceTree {
+    root: PathBuf,
+    origin: Origin,
+    tree: GitOid,
+    project: ProjectName,
+    epoch: u64,
+}
+
+impl SourceTree {
+    /// Only this room makes them: after the files were written and hashed.
+    fn new(root: PathBuf, origin: Origin, tree: GitOid, project: ProjectName, epoch: u64) -> Self {
+        Self { root, origin, tree, project, epoch }
+    }
+
+    /// The folder that is built, on this machine.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Where it came from.
+    pub fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    /// The git tree id of the folder, computed from its files.
+    pub fn tree(&self) -> GitOid {
+        self.tree
+    }
+
+    /// What the bundle's top folder is called.
+    pub fn project(&self) -> &ProjectName {
+        &self.project
+    }
+
+    /// `SOURCE_DATE_EPOCH`: the commit's time in seconds, 0 for an archive.
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+}

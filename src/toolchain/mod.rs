@@ -1,0 +1,105 @@
+//! Builds a source tree with the toolchain that its lockfile names. Comes in: a [`SourceTree`](crate::source::SourceTree).
+//! Goes out: [`Built`], the artifacts and everything that provenance says about how they came to be. Never: a process
+//! that is not a plan given to the sandbox, or a dependency whose bytes were not compared with the lockfile.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+
+use crate::digest::Sha256Digest;
+use crate::provenance::ResourceDescriptor;
+use crate::source::SourceTree;
+
+/// What builds a project.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// `Cargo.lock`.
+    Cargo,
+    /// `flake.lock`.
+    Nix,
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Cargo => "cargo",
+            Self::Nix => "nix",
+        })
+    }
+}
+
+/// A source tree with the toolchain that will build it.
+#[derive(Debug)]
+pub struct Detected {
+    tree: SourceTree,
+    kind: Kind,
+}
+
+/// One file that the build made, in a folder that no sandbox sees.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Artifact {
+    /// Relative to `artifacts/`, `/`-separated.
+    pub name: String,
+    /// Where the copy is on this machine.
+    pub path: PathBuf,
+    /// Of the copy's bytes.
+    pub sha256: Sha256Digest,
+    /// Of the copy, in bytes.
+    pub size: u64,
+    /// Whether anybody may execute it: mode 0755, else 0644.
+    pub executable: bool,
+}
+
+/// The commands that were run, as provenance records them. Empty where a phase was not needed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Commands {
+    /// The fetch phase, with network.
+    pub fetch: Vec<String>,
+    /// The build phase, without.
+    pub build: Vec<String>,
+    /// Packaging of a library, without network.
+    pub package: Vec<String>,
+}
+
+/// A program that took part.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tool {
+    /// For instance `rustc`.
+    pub name: String,
+    /// The version line as the tool prints it.
+    pub version: String,
+    /// Of the file that ran.
+    pub sha256: Sha256Digest,
+}
+
+/// What a build left, after everything that took part in it is dead.
+#[derive(Debug)]
+pub struct Built {
+    /// The source it was built from.
+    pub tree: SourceTree,
+    /// What built it.
+    pub kind: Kind,
+    /// Sorted by name, never empty.
+    pub artifacts: Vec<Artifact>,
+    /// The lockfile as it was used.
+    pub lockfile: Lockfile,
+    /// Without the source itself.
+    pub dependencies: Vec<ResourceDescriptor>,
+    /// What was run.
+    pub commands: Commands,
+    /// Every variable that the build saw.
+    pub environment: BTreeMap<String, String>,
+    /// What ran.
+    pub tools: Vec<Tool>,
+    /// The phases that had a network.
+    pub network: Vec<&'static str>,
+}
+
+/// The lockfile as it was used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lockfile {
+    /// `Cargo.lock` or `flake.lock`.
+    pub name: &'static str,
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+}
