@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::digest::Sha256Digest;
 use crate::provenance::ResourceDescriptor;
@@ -17,6 +17,20 @@ pub enum Kind {
     Cargo,
     /// `flake.lock`.
     Nix,
+}
+
+impl Kind {
+    /// What would build the folder `root`: `flake.lock` comes before `Cargo.lock`; only regular files count.
+    pub fn of(root: &Path) -> Option<Self> {
+        let has = |name| root.join(name).symlink_metadata().is_ok_and(|found| found.is_file());
+        if has("flake.lock") {
+            Some(Self::Nix)
+        } else if has("Cargo.lock") {
+            Some(Self::Cargo)
+        } else {
+            None
+        }
+    }
 }
 
 impl fmt::Display for Kind {
