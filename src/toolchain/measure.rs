@@ -13,10 +13,10 @@
 //! `link:TARGET` in place of the digest.
 
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::digest::{Sha256Digest, Sha256Reader};
+use crate::digest::Sha256Digest;
 use crate::sandbox::{CommandSpec, OutputSink, Run, Stream};
 
 use super::cargo::probe;
@@ -31,9 +31,6 @@ const GCC_FOLDERS: [&str; 2] = ["/usr/libexec/gcc/x86_64-linux-gnu", "/usr/lib/g
 
 /// Most bytes that are kept of what a program prints about its version.
 const MAX_VERSION_BYTES: usize = 4096;
-
-/// Longest name of a library that is looked for in another's bytes.
-const MAX_LIBRARY_NAME_BYTES: usize = 128;
 
 /// The program whose version line stands for a part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,36 +142,23 @@ fn file(path: &Path) -> io::Result<Sha256Digest> {
     Ok(Sha256Digest::of_reader(File::open(path)?)?.0)
 }
 
-/// The driver library, and LLVM where the driver says that it is a library of its own.
+/// The driver library, and each LLVM library that lies beside it.
 fn compiler_libraries(folders: &[PathBuf]) -> io::Result<Vec<Part>> {
-    let mut parts = Vec::new();
-    for (name, path) in named(folders, "librustc_driver-")? {
-        let (sha256, llvm) = hash_and_find(File::open(path)?, b"libLLVM")?;
-        parts.push(Part { name, family: Family::Rustc, sha256 });
-        for name in llvm {
-            if let Some(path) = folders.iter().map(|folder| folder.join(&name)).find(|path| path.is_file()) {
-                parts.push(part(&name, Family::Rustc, &path)?);
-            }
+    for folder in folders.iter().filter(|folder| folder.is_dir()) {
+        let drivers = named(folder, "librustc_driver-")?;
+        if !drivers.is_empty() {
+            let all = drivers.into_iter().chain(named(folder, "libLLVM")?);
+            return all.map(|(name, path)| part(&name, Family::Rustc, &path)).collect();
         }
     }
-    if parts.is_empty() {
-        return Err(io::Error::new(io::ErrorKind::NotFound, "the compiler's driver library was not found"));
-    }
-    Ok(parts)
+    Err(io::Error::new(io::ErrorKind::NotFound, "the compiler's driver library was not found"))
 }
 
-/// The files in `folders` whose name starts with `start`, in order; the first of two with one name.
-fn named(folders: &[PathBuf], start: &str) -> io::Result<Vec<(String, PathBuf)>> {
-    let mut found: Vec<(String, PathBuf)> = Vec::new();
-    for folder in folders.iter().filter(|folder| folder.is_dir()) {
-        for path in sorted(folder)? {
-            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            if name.starts_with(start) && path.is_file() && !found.iter().any(|(other, _)| *other == name) {
-                found.push((name, path));
-            }
-        }
-    }
-    Ok(found)
+/// The files in `folder` whose name starts with `start`, in order.
+fn named(folder: &Path, start: &str) -> io::Result<Vec<(String, PathBuf)>> {
+    let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let files = sorted(folder)?.into_iter().filter(|path| path.is_file()).map(|path| (name(&path), path));
+    Ok(files.filter(|(name, _)| name.starts_with(start)).collect())
 }
 
 fn gcc_program(name: &str) -> io::Result<Vec<PathBuf>> {
@@ -183,32 +167,6 @@ fn gcc_program(name: &str) -> io::Result<Vec<PathBuf>> {
         found.extend(sorted(folder)?.into_iter().map(|version| version.join(name)).filter(|path| path.is_file()));
     }
     Ok(found)
-}
-
-/// Hashes a file and finds the library names in it that start with `start`: what an ELF file's string table holds.
-fn hash_and_find(file: File, start: &[u8]) -> io::Result<(Sha256Digest, Vec<String>)> {
-    let mut reader = Sha256Reader::new(file);
-    let mut window = Vec::new();
-    let mut found = Vec::new();
-    let mut buffer = vec![0; 256 << 10];
-    loop {
-        let count = reader.read(&mut buffer)?;
-        window.extend_from_slice(&buffer[..count]);
-        for at in window.windows(start.len()).enumerate().filter(|(_, found)| *found == start).map(|(at, _)| at) {
-            let text = &window[at..];
-            let end = text.iter().take(MAX_LIBRARY_NAME_BYTES).position(|&byte| byte == 0);
-            let name = end.and_then(|end| std::str::from_utf8(&text[..end]).ok());
-            let name = name.filter(|name| name.contains(".so") && !name.contains('/'));
-            found.extend(name.map(str::to_owned));
-        }
-        if count == 0 {
-            break;
-        }
-        window.drain(..window.len().saturating_sub(MAX_LIBRARY_NAME_BYTES));
-    }
-    found.sort();
-    found.dedup();
-    Ok((reader.finish().0, found))
 }
 
 /// The digest of a folder, as the module says.
@@ -243,8 +201,6 @@ fn sorted(folder: &Path) -> io::Result<Vec<PathBuf>> {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
-
     use super::*;
 
     #[test]
@@ -261,13 +217,16 @@ mod tests {
     }
 
     #[test]
-    fn finds_a_library_that_another_needs_across_reads() {
-        let mut file = tempfile::NamedTempFile::new().unwrap();
-        let mut bytes = vec![b'x'; (256 << 10) - 5];
-        bytes.extend_from_slice(b"\0libLLVM.so.22.1-rust\0libLLVM is great\0");
-        file.write_all(&bytes).unwrap();
-        let (digest, found) = hash_and_find(file.reopen().unwrap(), b"libLLVM").unwrap();
-        assert_eq!((digest, found), (Sha256Digest::of(&bytes), vec!["libLLVM.so.22.1-rust".to_owned()]));
+    fn a_compiler_without_its_driver_library_is_not_measured() {
+        let sysroot = tempfile::tempdir().unwrap();
+        assert!(compiler_libraries(&[sysroot.path().to_owned()]).is_err());
+        fs::write(sysroot.path().join("librustc_driver-1.so"), "").unwrap();
+        fs::write(sysroot.path().join("libLLVM.so.1"), "").unwrap();
+        let parts = compiler_libraries(&[PathBuf::from("/nowhere"), sysroot.path().to_owned()]).unwrap();
+        assert_eq!(
+            parts.iter().map(|part| part.name.as_str()).collect::<Vec<_>>(),
+            ["librustc_driver-1.so", "libLLVM.so.1"]
+        );
     }
 
     #[test]
