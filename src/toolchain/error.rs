@@ -46,7 +46,7 @@ pub enum ToolchainError {
     #[error("the source is a {0} project, which this version cannot build")]
     Unsupported(Kind),
     /// The lockfile cannot be read.
-    #[error("Cargo.lock cannot be used")]
+    #[error("Cargo.lock cannot be used: {0}")]
     Lockfile(#[from] LockfileError),
     /// Cargo would have to change the lockfile.
     #[error("Cargo.lock does not fit the manifest: cargo would have to change it")]
@@ -65,7 +65,7 @@ pub enum ToolchainError {
     #[error("a dependency's checksum is not the one in Cargo.lock")]
     ChecksumByCargo,
     /// A package's archive is refused.
-    #[error("the archive of {package} is refused")]
+    #[error("the archive of {package} is refused: {source}")]
     Crate {
         /// `NAME@VERSION`.
         package: String,

@@ -55,6 +55,7 @@ impl Checked {
             }
             Place::Source(relative) => {
                 let tree = tree::hash(&root.join(&relative))?.to_string();
+                let relative = if relative.as_os_str().is_empty() { Path::new(".") } else { &relative };
                 (format!("path:{}", relative.display()), BTreeMap::from([("gitTree".to_owned(), tree)]))
             }
         };
@@ -120,6 +121,7 @@ mod tests {
             format!("git+https://h/r#{commit}")
         );
         assert_eq!(uri(&ours, "/kettle/source/vendor/a").unwrap(), "path:vendor/a");
+        assert_eq!(uri(&ours, "/kettle/source").unwrap(), "path:.");
     }
 
     #[test]

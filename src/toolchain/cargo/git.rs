@@ -20,9 +20,6 @@ use crate::toolchain::untrusted::Untrusted;
 use super::copy;
 use super::plan::CARGO_HOME;
 
-/// Longest commit object that is read, in bytes.
-pub(super) const MAX_COMMIT_BYTES: usize = 1 << 20;
-
 /// Digits of a commit in the name of its checkout: git's default, which cargo finds again in a repository of one commit.
 const SHORT_ID_DIGITS: usize = 7;
 

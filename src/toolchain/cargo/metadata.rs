@@ -11,7 +11,7 @@ use crate::toolchain::ToolchainError;
 
 use super::plan::TARGET;
 
-/// Most bytes of one answer. A workspace with a thousand packages stays below it.
+/// Most bytes of one answer of a tool. A workspace with a thousand packages stays below it.
 pub(super) const MAX_ANSWER_BYTES: usize = 32 << 20;
 
 /// Kinds of target whose files are handed out.

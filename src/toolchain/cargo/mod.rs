@@ -28,6 +28,7 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use crate::job::ErrorType;
 use crate::sandbox::CommandSpec;
 use crate::source::SourceTree;
 
@@ -213,8 +214,7 @@ async fn pack(
             wanted.extend(names.map(|name| Wanted::new(&folders.package, "package", name)));
             Ok(spec.argv)
         }
-        Err(ToolchainError::TimedOut { phase, limit }) => Err(ToolchainError::TimedOut { phase, limit }),
-        Err(ToolchainError::Run(error)) => Err(error.into()),
+        Err(error) if !matches!(error.error_type(), ErrorType::BuildFailed | ErrorType::LockfileMismatch) => Err(error),
         Err(_) => {
             log.note("cargo package cannot pack this library: its rlib is handed out without a .crate file")?;
             Ok(Vec::new())
@@ -272,7 +272,8 @@ async fn place_git(
 ) -> Result<Vec<(GitSource, git::Checked)>, ToolchainError> {
     let mut placed: Vec<(GitSource, git::Checked)> = Vec::new();
     for source in needs.git.iter().chain(&needs.unused) {
-        let found = git::checkouts(&folders.fetch, source.commit)?;
+        // Folders that cannot be read hold no checkout.
+        let found = git::checkouts(&folders.fetch, source.commit).unwrap_or_default();
         if found.is_empty() && needs.git.contains(source) {
             return Err(ToolchainError::NotFetched { dependency: format!("git dependency {}", source.commit) });
         }
@@ -281,10 +282,8 @@ async fn place_git(
         }
         for checkout in found {
             let spec = plan.commit(folders, &checkout.repository, &checkout.commit.to_string());
-            let mut answer = Answer::new(git::MAX_COMMIT_BYTES, log);
-            let exit = context.runner.run(&spec, &mut answer).await?;
-            ToolchainError::of_exit(Phase::Fetch, exit)?;
-            let (content, fetched, home) = (answer.bytes, folders.fetch.clone(), folders.home.clone());
+            let content = ask(&spec, Phase::Fetch, "git cat-file", context, log).await?;
+            let (fetched, home) = (folders.fetch.clone(), folders.home.clone());
             let epoch = plan.epoch;
             let checked = blocking(move || git::place(&checkout, &content, &fetched, &home, epoch)).await?;
             placed.push((source.clone(), checked));
