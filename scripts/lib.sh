@@ -65,6 +65,7 @@ built() { # NAME LINES
 # Starts an appliance in WORK. Sets SERVER_PID and SERVER_URL; stop_server ends it.
 start_server() { # BINARY WORK
     local deadline=$((SECONDS + START_SECONDS))
+    mkdir -p -- "$2"
     "$1" serve --listen 127.0.0.1:0 --tls-listen 127.0.0.1:0 --work "$2" >"$2.stdout" 2>"$2.stderr" </dev/null &
     SERVER_PID=$!
     while ! SERVER_URL=$(sed -n 's/^listening on \(http:.*\)$/\1/p' "$2.stdout") || [[ -z $SERVER_URL ]]; do
