@@ -33,7 +33,7 @@ pub(super) fn prepare(command: &mut Command, descriptors: Vec<OwnedFd>, limits: 
                 }
             }
         }
-        limits.iter().try_for_each(|(resource, limit)| setrlimit(*resource, limit.clone()).map_err(Into::into))
+        limits.iter().try_for_each(|(resource, limit)| setrlimit(*resource, *limit).map_err(Into::into))
     };
     // SAFETY: the closure runs between fork and exec. It makes system calls only: no allocation, no lock.
     unsafe {

@@ -78,7 +78,7 @@ impl Handover {
                 let pidfd = pidfd_open(number, PidfdFlags::empty()).map_err(|e| StartFailure::Io(e.into()))?;
                 Ok((child, Waiting { number, start: self.start, status, held: Held { pidfd, group: None } }))
             }
-            Ok(None) => Err(StartFailure::Silent(child)),
+            Ok(None) => Err(StartFailure::Silent(Box::new(child))),
             Err(error) => Err(StartFailure::Io(error)),
         }
     }
@@ -89,7 +89,7 @@ pub(super) enum StartFailure {
     Io(io::Error),
     Limits(io::Error),
     /// bubblewrap ended without making one: its error is on its standard error.
-    Silent(tokio::process::Child),
+    Silent(Box<tokio::process::Child>),
 }
 
 /// bubblewrap's own command line, before its standard streams are known.
@@ -118,17 +118,22 @@ pub(super) struct Waiting {
 }
 
 impl Waiting {
-    /// Puts it into its group.
+    /// Puts it into its group. One that has died in the meantime is none the less held.
     pub(super) fn enter(&mut self, group: Group) -> io::Result<()> {
-        group.add(self.number)?;
+        match group.add(self.number) {
+            Err(error) if error.raw_os_error() == Some(libc::ESRCH) => {}
+            added => added?,
+        }
         self.held.group = Some(group);
         Ok(())
     }
 
-    /// Lets it become the command.
+    /// Lets it become the command. One that could not be set up has died: its status will say so.
     pub(super) fn release(mut self) -> io::Result<(Held, Status)> {
-        self.start.write_all(&[1])?;
-        Ok((self.held, self.status))
+        match self.start.write_all(&[1]) {
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
+            _ => Ok((self.held, self.status)),
+        }
     }
 }
 

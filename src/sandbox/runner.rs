@@ -150,7 +150,7 @@ impl Runner {
         let mut tail = Tail { sink, message: Vec::new() };
         let mut started = match self.start(spec) {
             Ok(started) => started,
-            Err(StartFailure::Silent(child)) => return Err(explain(child).await),
+            Err(StartFailure::Silent(child)) => return Err(explain(*child).await),
             Err(StartFailure::Limits(source)) => return Err(RunError::Limits { source }),
             Err(StartFailure::Io(source)) => return Err(RunError::Start { source }),
         };
