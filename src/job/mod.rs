@@ -5,6 +5,7 @@ mod error_type;
 mod event;
 mod id;
 mod line;
+pub mod links;
 mod log;
 mod outcome;
 mod request;
