@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
+use tokio::sync::Notify;
 
 use super::event::{Event, Kind};
 use super::log::{EventLog, LogError};
@@ -109,6 +110,7 @@ pub struct Job {
     log: Arc<EventLog>,
     phase: Mutex<Phase>,
     ended: OnceLock<Ended>,
+    ending: Notify,
 }
 
 impl Job {
@@ -131,6 +133,7 @@ impl Job {
             log: Arc::new(log),
             phase: Mutex::new(Phase::Queued),
             ended: OnceLock::new(),
+            ending: Notify::new(),
         })
     }
 
@@ -174,6 +177,19 @@ impl Job {
         self.ended.get()
     }
 
+    /// Waits until it has ended.
+    pub async fn wait_ended(&self) -> &Ended {
+        loop {
+            let ending = self.ending.notified();
+            let mut ending = std::pin::pin!(ending);
+            ending.as_mut().enable();
+            if let Some(ended) = self.ended.get() {
+                return ended;
+            }
+            ending.await;
+        }
+    }
+
     /// Reports an event.
     ///
     /// # Errors
@@ -204,6 +220,7 @@ impl Job {
             log::error!("job {}: ended twice", self.id);
         }
         self.log.close();
+        self.ending.notify_waiters();
     }
 
     fn lock_phase(&self) -> MutexGuard<'_, Phase> {
