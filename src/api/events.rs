@@ -69,7 +69,7 @@ pub struct EventBody {
 
 impl fmt::Debug for EventBody {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("EventBody").field("job", &self.job.id()).field("cursor", &self.cursor).finish_non_exhaustive()
+        f.debug_struct("EventBody").field("view", &self.view).field("cursor", &self.cursor).finish_non_exhaustive()
     }
 }
 
@@ -107,7 +107,7 @@ impl EventBody {
                     return Poll::Ready(Some(Ok(piece.into())));
                 }
                 Err(error) => {
-                    log::error!("job {}: the event log cannot be read: {error}", self.job.id());
+                    log::error!("the event log cannot be read: {error}");
                     self.ended = true;
                     return Poll::Ready(Some(Err(error)));
                 }

@@ -6,8 +6,11 @@ use std::time::Duration;
 /// Most connections that are served at once, both ports together. Further ones wait in the kernel's queue.
 pub const MAX_CONNECTIONS: usize = 256;
 
-/// Longest request line and header block, in bytes; also the most that is buffered of a body or a response.
-pub const MAX_HEADER_BYTES: usize = 64 * 1024;
+/// Longest request line and header block, in bytes.
+pub const MAX_HEADER_BYTES: usize = 32 * 1024;
+
+/// Most that is buffered of a connection's requests, and of its responses, in bytes.
+pub const MAX_BUFFER_BYTES: usize = 64 * 1024;
 
 /// Most header fields of a request.
 pub const MAX_HEADERS: usize = 100;
@@ -53,6 +56,7 @@ pub fn all() -> Vec<Limit> {
     vec![
         limit("MAX_CONNECTIONS", MAX_CONNECTIONS.to_string(), "connections served at once, both ports together"),
         limit("MAX_HEADER_BYTES", format!("{MAX_HEADER_BYTES} bytes"), "request line and header fields"),
+        limit("MAX_BUFFER_BYTES", format!("{MAX_BUFFER_BYTES} bytes"), "buffered of a connection, each way"),
         limit("MAX_HEADERS", MAX_HEADERS.to_string(), "header fields of a request"),
         limit("HEADER_TIMEOUT", seconds(HEADER_TIMEOUT), "until a request's header is complete, or the next one comes"),
         limit("TLS_HANDSHAKE_TIMEOUT", seconds(TLS_HANDSHAKE_TIMEOUT), "until a TLS handshake is complete"),

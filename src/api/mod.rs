@@ -59,21 +59,23 @@ impl Service {
             Ok(found) => found,
             Err(unroutable) => return unroutable_problem(&unroutable).into_response(),
         };
-        match endpoint {
-            Endpoint::Submit => submit::submit(self, &parts, body, Wish::of(&parts.headers)).await,
-            Endpoint::SubmitAndStream => submit::submit(self, &parts, body, Wish::Stream).await,
-            _ => respond::either(self.read(endpoint, &variables, &parts).await),
-        }
+        respond::either(self.dispatch(endpoint, &variables, &parts, body).await)
     }
 
-    async fn read(&self, endpoint: Endpoint, variables: &Variables, parts: &Parts) -> Result<Response<Body>, Problem> {
+    async fn dispatch(
+        &self,
+        endpoint: Endpoint,
+        variables: &Variables,
+        parts: &Parts,
+        body: Incoming,
+    ) -> Result<Response<Body>, Problem> {
         let job = || self.find(&variables.id);
         let download = match endpoint {
+            Endpoint::Submit => return submit::submit(self, parts, body, Wish::of(&parts.headers)).await,
+            Endpoint::SubmitAndStream => return submit::submit(self, parts, body, Wish::Stream).await,
             Endpoint::Health => return Ok(respond::whole(StatusCode::OK, "text/plain", "ok")),
             Endpoint::OpenApi => return Ok(respond::whole(StatusCode::OK, "application/json", OPENAPI)),
-            Endpoint::Attestation => {
-                return Err(attestation::nonce(parts).map_or_else(|p| p, |_| attestation::unavailable()));
-            }
+            Endpoint::Attestation => return Err(attestation::refusal(parts)),
             Endpoint::Job => return Ok(document::job(&*job()?)),
             Endpoint::Events => return events::stream(job()?, View::Typed, events::first_wanted(parts)?),
             Endpoint::Result => files::bundle(files::finished(&*job()?)?).await?,
@@ -81,7 +83,6 @@ impl Service {
             Endpoint::BuildConfig => files::build_config(&job()?, &variables.name)?,
             Endpoint::Provenance => files::provenance(&job()?)?,
             Endpoint::Evidence => files::evidence(&job()?)?,
-            Endpoint::Submit | Endpoint::SubmitAndStream => return Err(unroutable_problem(&Unroutable::Unknown)),
         };
         Ok(download.answer(&parts.method, &parts.headers))
     }

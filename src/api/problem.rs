@@ -4,7 +4,8 @@
 use std::error::Error;
 use std::fmt::Display;
 
-use hyper::{HeaderMap, Response, StatusCode, header};
+use hyper::header::HeaderName;
+use hyper::{Response, StatusCode};
 use serde::Serialize;
 
 use super::respond::{self, Body};
@@ -15,10 +16,9 @@ use crate::job::{ErrorType, JobId};
 pub struct Problem {
     status: StatusCode,
     code: String,
-    error_type: String,
     detail: String,
     job: Option<JobId>,
-    headers: HeaderMap,
+    headers: Vec<(HeaderName, String)>,
 }
 
 #[derive(Serialize)]
@@ -28,7 +28,7 @@ struct Document<'a> {
     status: u16,
     detail: &'a str,
     error: &'a str,
-    error_type: &'a str,
+    error_type: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     build_id: Option<String>,
 }
@@ -39,10 +39,9 @@ impl Problem {
         Self {
             status: StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
             code: code.to_owned(),
-            error_type: camel_case(code),
             detail: detail.to_string(),
             job: None,
-            headers: HeaderMap::new(),
+            headers: Vec::new(),
         }
     }
 
@@ -54,10 +53,7 @@ impl Problem {
 
     /// How a failed build looks to a client that waits for the bundle.
     pub fn of_failure(error_type: ErrorType, message: &str) -> Self {
-        Self {
-            error_type: error_type.as_str().to_owned(),
-            ..Self::new(error_type.http_status(), &kebab_case(error_type.as_str()), message)
-        }
+        Self::new(error_type.http_status(), &kebab_case(error_type.as_str()), message)
     }
 
     /// The same, about a job.
@@ -66,8 +62,8 @@ impl Problem {
     }
 
     /// The same, with a header.
-    pub fn with(mut self, name: header::HeaderName, value: &str) -> Self {
-        respond::set(&mut self.headers, name, value);
+    pub fn with(mut self, name: HeaderName, value: &str) -> Self {
+        self.headers.push((name, value.to_owned()));
         self
     }
 
@@ -79,11 +75,13 @@ impl Problem {
             status: self.status.as_u16(),
             detail: &self.detail,
             error: &self.detail,
-            error_type: &self.error_type,
+            error_type: camel_case(&self.code),
             build_id: self.job.map(|id| id.to_string()),
         };
         let mut response = respond::json(self.status, "application/problem+json", &document);
-        response.headers_mut().extend(self.headers);
+        for (name, value) in &self.headers {
+            respond::set(response.headers_mut(), name.clone(), value);
+        }
         response
     }
 }

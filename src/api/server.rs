@@ -124,7 +124,8 @@ where
     let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits::HEADER_TIMEOUT)
-        .max_buf_size(limits::MAX_HEADER_BYTES)
+        .max_buf_size(limits::MAX_BUFFER_BYTES)
+        .max_header_size(limits::MAX_HEADER_BYTES)
         .max_headers(limits::MAX_HEADERS)
         .serve_connection(TokioIo::new(stream), service);
     if let Err(error) = std::future::poll_fn(|cx| connection.poll_without_shutdown(cx)).await {

@@ -39,13 +39,19 @@ pub trait Receive {
 }
 
 /// Answers `POST /build` and `POST /build/stream`.
-pub(super) async fn submit(service: &Service, parts: &Parts, body: Incoming, wish: Wish) -> Response<Body> {
-    let answer = match accept(service, parts, body).await {
+///
+/// # Errors
+/// The refusal. The rest of the body may still be on its way then: the connection is of no further use.
+pub(super) async fn submit(
+    service: &Service,
+    parts: &Parts,
+    body: Incoming,
+    wish: Wish,
+) -> Result<Response<Body>, Problem> {
+    match accept(service, parts, body).await {
         Ok(job) => answer(job, wish).await,
-        // The rest of the body may still be on its way: this connection is of no further use.
         Err(problem) => Err(problem.with(header::CONNECTION, "close")),
-    };
-    respond::either(answer)
+    }
 }
 
 async fn accept(service: &Service, parts: &Parts, body: Incoming) -> Result<Arc<Job>, Problem> {

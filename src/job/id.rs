@@ -6,7 +6,7 @@ use std::fmt;
 const JOB_ID_BYTES: usize = 16;
 
 /// 128 random bits. Prints as 32 hexadecimal digits, lower case. A capability: it goes to whoever submitted, and to
-/// nobody else.
+/// nobody else; no log has it.
 #[derive(Clone, Copy)]
 pub struct JobId([u8; JOB_ID_BYTES]);
 

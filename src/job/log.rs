@@ -1,10 +1,10 @@
 //! The append-only event log. Comes in: events, in order. Goes out: records, to any number of readers, each at its own
-//! pace. Never: the log in memory. The file is the single truth; memory holds what was not yet written, at most
-//! [`BATCH_BYTES`], and the place of every [`INDEX_STRIDE`]th event.
+//! pace. Never: the log in memory. That holds the tail that is not in the file yet, about [`BATCH_BYTES`], and the place
+//! of every [`INDEX_STRIDE`]th event.
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt as _};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -15,7 +15,7 @@ use super::line::MAX_LINE_BYTES;
 
 /// Largest log of a job, in bytes.
 pub const MAX_LOG_BYTES: u64 = 512 * 1024 * 1024;
-/// Unwritten records that are too many: they are written out at once.
+/// The tail is written to the file when it is so long.
 const BATCH_BYTES: usize = 64 * 1024;
 /// Bytes that a reader takes from the file at a time: a few of the longest records.
 const READ_BYTES: usize = 2 * (MAX_LINE_BYTES + 2);
@@ -81,7 +81,7 @@ impl EventLog {
     }
 
     fn with_limit(path: &Path, limit: u64) -> io::Result<Self> {
-        let file = File::options().read(true).write(true).create_new(true).open(path)?;
+        let file = File::options().read(true).write(true).create_new(true).mode(0o600).open(path)?;
         Ok(Self { file, limit, state: Mutex::default(), grown: Notify::new() })
     }
 
@@ -139,7 +139,7 @@ impl EventLog {
     /// The place of the numbered event `number`; where it has not happened yet, the end.
     ///
     /// # Errors
-    /// The file cannot be written or read.
+    /// The file cannot be read.
     pub fn seek(&self, number: u64) -> io::Result<Cursor> {
         let mut cursor = {
             let state = self.lock();
@@ -159,28 +159,26 @@ impl EventLog {
         Ok(cursor)
     }
 
-    /// Fills `chunk` with whole records from the file, from `cursor` on. False where there are none yet.
+    /// Fills `chunk` with whole records from `cursor` on. False where there are none yet.
     ///
     /// # Errors
-    /// The file cannot be written or read.
+    /// The file cannot be read, or holds something that we did not write.
     pub fn read(&self, cursor: Cursor, chunk: &mut Chunk) -> io::Result<bool> {
+        chunk.used = 0;
         let written = {
-            let mut state = self.lock();
-            if cursor.offset >= state.written {
-                self.write_out(&mut state)?;
+            let state = self.lock();
+            if let Some(into_tail) = cursor.offset.checked_sub(state.written) {
+                let tail = usize::try_from(into_tail).ok().and_then(|start| state.pending.get(start..));
+                return chunk.keep(tail.unwrap_or_default());
             }
             state.written
         };
-        let available = usize::try_from(written.saturating_sub(cursor.offset)).unwrap_or(usize::MAX);
-        chunk.bytes.resize(available.min(READ_BYTES), 0);
-        chunk.used = 0;
-        self.file.read_exact_at(&mut chunk.bytes, cursor.offset)?;
-        let whole = chunk.bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
-        if whole == 0 && available > 0 {
-            return Err(io::ErrorKind::InvalidData.into());
-        }
-        chunk.bytes.truncate(whole);
-        Ok(whole > 0)
+        let available = usize::try_from(written - cursor.offset).unwrap_or(usize::MAX);
+        let mut bytes = std::mem::take(&mut chunk.bytes);
+        bytes.resize(available.min(READ_BYTES), 0);
+        self.file.read_exact_at(&mut bytes, cursor.offset)?;
+        chunk.bytes = bytes;
+        chunk.cut()
     }
 
     /// Waits until there is more after `cursor`, or nothing can come any more.
@@ -237,6 +235,22 @@ pub struct Chunk {
 }
 
 impl Chunk {
+    fn keep(&mut self, bytes: &[u8]) -> io::Result<bool> {
+        self.bytes.clear();
+        self.bytes.extend_from_slice(&bytes[..bytes.len().min(READ_BYTES)]);
+        self.cut()
+    }
+
+    /// Leaves whole records only; says whether there are any.
+    fn cut(&mut self) -> io::Result<bool> {
+        let whole = self.bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+        if whole == 0 && !self.bytes.is_empty() {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        self.bytes.truncate(whole);
+        Ok(whole > 0)
+    }
+
     /// The next record with the number that it has, or that the next numbered one has; moves `cursor` behind it.
     ///
     /// # Errors

@@ -1,7 +1,9 @@
 //! One job. Comes in: a claim of the slot, then events, then one outcome. Goes out: what clients may know of it.
 //! Never: a second outcome, or none.
 
+use std::fs::DirBuilder;
 use std::ops::Deref;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -17,6 +19,8 @@ use crate::provenance::{Nonce, NonceSource};
 
 /// Name of the event log in the job's folder.
 const LOG_NAME: &str = "events";
+/// Sandboxes under another uid go through the folder; nobody lists it.
+const FOLDER_MODE: u32 = 0o711;
 
 /// Starts accepted jobs.
 pub trait Builder {
@@ -119,7 +123,7 @@ impl Job {
         let id = JobId::draw()?;
         let folder = work.join(format!("job-{id}"));
         let failed = |source| SetupError::Folder { path: folder.clone(), source };
-        std::fs::create_dir(&folder).map_err(failed)?;
+        DirBuilder::new().mode(FOLDER_MODE).create(&folder).map_err(failed)?;
         let log = EventLog::create(&folder.join(LOG_NAME)).map_err(failed)?;
         for event in [Event::Queued, Event::Vm(about_guest)] {
             log.append(event).map_err(|error| failed(std::io::Error::other(error)))?;
@@ -210,14 +214,14 @@ impl Job {
         let (outcome, (result, typed_result)) = match documents(&outcome) {
             Ok(documents) => (outcome, documents),
             Err(error) => {
-                log::error!("job {}: provenance or evidence is no JSON: {error}", self.id);
+                log::error!("provenance or evidence is no JSON: {error}");
                 let failed = Outcome::internal();
                 let documents = documents(&failed).unwrap_or_default();
                 (failed, documents)
             }
         };
         if self.ended.set(Ended { outcome, finished_at: now(), result, typed_result }).is_err() {
-            log::error!("job {}: ended twice", self.id);
+            log::error!("the job ended twice");
         }
         self.log.close();
         self.ending.notify_waiters();
@@ -259,7 +263,7 @@ impl Deref for Running {
 impl Drop for Running {
     fn drop(&mut self) {
         if self.0.ended.get().is_none() {
-            log::error!("job {}: the pipeline went away without an outcome", self.0.id);
+            log::error!("the pipeline went away without an outcome");
             self.0.end(Outcome::internal());
         }
     }
