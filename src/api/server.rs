@@ -4,6 +4,7 @@
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use hyper::server::conn::http1;
@@ -57,21 +58,21 @@ impl Listeners {
 }
 
 /// Serves for ever. Everything runs on the calling thread, in a `LocalSet` of its own.
-pub async fn serve(listeners: Listeners, service: Arc<Service>) -> Infallible {
+pub async fn serve(listeners: Listeners, service: Rc<Service>) -> Infallible {
     let Listeners { clear, tls, identity } = listeners;
     let acceptor = TlsAcceptor::from(identity.config());
     let permits = Arc::new(Semaphore::new(limits::MAX_CONNECTIONS));
     let local = LocalSet::new();
-    let for_tls = (Arc::clone(&permits), Arc::clone(&service));
+    let for_tls = (Arc::clone(&permits), Rc::clone(&service));
     local.spawn_local(async move {
         let (permits, service) = for_tls;
         accept(tls, permits, move |stream, permit| {
-            spawn_local(serve_tls(acceptor.clone(), stream, Arc::clone(&service), permit));
+            spawn_local(serve_tls(acceptor.clone(), stream, Rc::clone(&service), permit));
         })
         .await
     });
     let in_clear = accept(clear, permits, move |stream, permit| {
-        spawn_local(serve_connection(stream, Arc::clone(&service), permit));
+        spawn_local(serve_connection(stream, Rc::clone(&service), permit));
     });
     local.run_until(in_clear).await
 }
@@ -104,7 +105,7 @@ async fn accept(
     }
 }
 
-async fn serve_tls(acceptor: TlsAcceptor, stream: Stream, service: Arc<Service>, permit: OwnedSemaphorePermit) {
+async fn serve_tls(acceptor: TlsAcceptor, stream: Stream, service: Rc<Service>, permit: OwnedSemaphorePermit) {
     match timeout(limits::TLS_HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
         Ok(Ok(stream)) => serve_connection(stream, service, permit).await,
         Ok(Err(error)) => log::debug!("a TLS handshake failed: {error}"),
@@ -113,12 +114,12 @@ async fn serve_tls(acceptor: TlsAcceptor, stream: Stream, service: Arc<Service>,
 }
 
 /// Serves one connection; the permit is given back at its end.
-async fn serve_connection<S>(stream: S, service: Arc<Service>, _permit: OwnedSemaphorePermit)
+async fn serve_connection<S>(stream: S, service: Rc<Service>, _permit: OwnedSemaphorePermit)
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
     let service = service_fn(move |request| {
-        let service = Arc::clone(&service);
+        let service = Rc::clone(&service);
         Box::pin(async move { Ok::<_, Infallible>(service.answer(request).await) })
     });
     let mut connection = http1::Builder::new()

@@ -3,6 +3,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, mpsc};
@@ -91,7 +92,7 @@ impl Appliance {
                 let any = SocketAddr::from(([127, 0, 0, 1], 0));
                 let listeners = Listeners::bind(any, any, identity).await.unwrap();
                 started.send((listeners.addresses().unwrap(), certificate, public_key)).unwrap();
-                api::serve(listeners, Arc::new(Service::new(slot, Box::new(reader), Box::new(Handover(builder))))).await
+                api::serve(listeners, Rc::new(Service::new(slot, Box::new(reader), Box::new(Handover(builder))))).await
             })
         });
         let (addresses, certificate, public_key) = start.recv().unwrap();
@@ -228,6 +229,12 @@ pub struct Client<S> {
 impl<S: Read + Write> Client<S> {
     pub fn new(stream: S) -> Self {
         Self { reader: BufReader::new(stream) }
+    }
+
+    /// The stream, for whoever reads on. Nothing may have been read ahead.
+    pub fn into_inner(self) -> S {
+        assert!(self.reader.buffer().is_empty());
+        self.reader.into_inner()
     }
 
     pub fn send(&mut self, bytes: &[u8]) {
