@@ -28,7 +28,10 @@ impl ArchiveError {
 /// # Errors
 /// It is no archive.
 pub fn unpack(archive: &Path, name: Option<&str>, into: &Path) -> Result<SourceTree, ArchiveError> {
-    let (sha256, _) = Sha256Digest::of_reader(std::fs::File::open(archive)?)?;
+    let (sha256, bytes) = Sha256Digest::of_reader(std::fs::File::open(archive)?)?;
+    if bytes == 0 {
+        return Err(ArchiveError::Unreadable);
+    }
     std::fs::create_dir_all(into)?;
     tar::Archive::new(std::fs::File::open(archive)?).unpack(into).map_err(|_| ArchiveError::Unreadable)?;
     let origin = Origin::Archive { name: name.map(str::to_owned), sha256 };
