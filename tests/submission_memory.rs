@@ -11,10 +11,10 @@ use hyper::body::{Body, Bytes, Frame};
 use kettle::api::submission::{Intake, receive};
 
 /// What each upload weighs.
-const UPLOAD_BYTES: usize = 256 << 20;
+const UPLOAD_BYTES: usize = 96 << 20;
 
 /// What the peak may grow by: buffers, not uploads.
-const MAX_GROWTH_KIB: u64 = 16 << 10;
+const MAX_GROWTH_KIB: u64 = 8 << 10;
 
 /// One frame of the flood, a whole number of base64 quads.
 const FRAME_BYTES: usize = 1 << 20;
