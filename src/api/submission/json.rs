@@ -30,7 +30,8 @@ pub(super) struct JsonDecoder {
     string: Range<usize>,
     /// Behind a colon of the top-level object: its key.
     key: Option<Range<usize>>,
-    archive: Option<Base64>,
+    has_archive: bool,
+    base64: Base64,
 }
 
 /// Where in the document the next byte is.
@@ -52,20 +53,15 @@ enum Place {
 impl JsonDecoder {
     /// Takes the next bytes of the document and appends the bytes of the archive that they complete to `archive`.
     pub(super) fn feed(&mut self, mut input: &[u8], archive: &mut Vec<u8>) -> Result<(), SubmissionError> {
-        while let Some((&byte, tail)) = input.split_first() {
-            if let Place::Data = self.place {
-                input = self.data(input, archive)?;
-            } else {
-                self.step(byte, archive)?;
-                input = tail;
-            }
+        while !input.is_empty() {
+            input = self.step(input, archive)?;
         }
         Ok(())
     }
 
     /// Whether the document has an archive, perhaps an empty one.
     pub(super) fn has_archive(&self) -> bool {
-        self.archive.is_some()
+        self.has_archive
     }
 
     /// The submission, when the document is complete.
@@ -73,9 +69,12 @@ impl JsonDecoder {
         fields(&self.rest)?.finish(WithoutNonce::Refuse)
     }
 
-    fn step(&mut self, byte: u8, archive: &mut Vec<u8>) -> Result<(), SubmissionError> {
+    /// Takes a byte, or as many as belong together; gives what was not taken.
+    fn step<'a>(&mut self, input: &'a [u8], archive: &mut Vec<u8>) -> Result<&'a [u8], SubmissionError> {
+        let Some((&byte, behind)) = input.split_first() else { return Ok(input) };
         match &mut self.place {
-            Place::Structure => self.structure(byte),
+            Place::Data => return self.data(input, archive),
+            Place::Structure => self.structure(byte)?,
             Place::String { escaped } => {
                 let ends = byte == b'"' && !*escaped;
                 *escaped = byte == b'\\' && !*escaped;
@@ -84,28 +83,23 @@ impl JsonDecoder {
                     self.string.end = self.rest.len();
                     self.place = Place::Structure;
                 }
-                Ok(())
             }
-            Place::DataEscape if byte == b'u' => {
-                self.place = Place::DataUnicode(Vec::with_capacity(UNICODE_DIGITS));
-                Ok(())
-            }
-            Place::DataEscape => self.escaped(unescape(byte), archive),
+            Place::DataEscape if byte == b'u' => self.place = Place::DataUnicode(Vec::with_capacity(UNICODE_DIGITS)),
+            Place::DataEscape => self.escaped(unescape(byte), archive)?,
             Place::DataUnicode(digits) => {
                 digits.push(byte);
-                if digits.len() < UNICODE_DIGITS {
-                    return Ok(());
+                if digits.len() == UNICODE_DIGITS {
+                    let character = ascii(digits);
+                    self.escaped(character, archive)?;
                 }
-                let character = ascii(digits);
-                self.escaped(character, archive)
             }
-            Place::Data => Ok(()),
         }
+        Ok(behind)
     }
 
     fn structure(&mut self, byte: u8) -> Result<(), SubmissionError> {
         match byte {
-            b'"' if self.at_source_data() => return self.start_data(),
+            b'"' if self.takes_source_data() => return self.start_data(),
             b'"' => {
                 self.string = self.rest.len()..self.rest.len();
                 self.place = Place::String { escaped: false };
@@ -130,22 +124,21 @@ impl JsonDecoder {
         Ok(())
     }
 
-    fn at_source_data(&self) -> bool {
-        let Some(key) = self.key.clone() else { return false };
-        self.depth == 1
-            && self.rest.get(key).and_then(|quoted| serde_json::from_slice::<String>(quoted).ok()).as_deref()
-                == Some("source_data")
+    /// Whether the string that begins is the value of `source_data`. A key has one value: it is not asked again.
+    fn takes_source_data(&mut self) -> bool {
+        let quoted = self.key.take().and_then(|key| self.rest.get(key));
+        quoted.and_then(|key| serde_json::from_slice::<String>(key).ok()).as_deref() == Some("source_data")
     }
 
     /// Begins the archive, unless what came before it already is a reason to refuse.
     fn start_data(&mut self) -> Result<(), SubmissionError> {
-        if self.archive.is_some() {
+        if self.has_archive {
             return Err(SubmissionError::FieldRepeated { field: Field::Archive });
         }
         self.keep(b'"')?;
         let closed = [&self.rest, &b"\"}"[..]].concat();
         fields(&closed)?;
-        self.archive = Some(Base64::default());
+        self.has_archive = true;
         self.place = Place::Data;
         Ok(())
     }
@@ -154,7 +147,7 @@ impl JsonDecoder {
     fn data<'a>(&mut self, input: &'a [u8], archive: &mut Vec<u8>) -> Result<&'a [u8], SubmissionError> {
         let end = input.iter().position(|byte| matches!(byte, b'"' | b'\\')).unwrap_or(input.len());
         let (digits, behind) = input.split_at(end);
-        self.digits(digits, archive)?;
+        self.base64.push(digits, archive).map_err(|_| SubmissionError::SourceData)?;
         let Some((&byte, behind)) = behind.split_first() else { return Ok(behind) };
         if byte == b'\\' {
             self.place = Place::DataEscape;
@@ -167,18 +160,11 @@ impl JsonDecoder {
     fn escaped(&mut self, character: Option<u8>, archive: &mut Vec<u8>) -> Result<(), SubmissionError> {
         let character = character.ok_or(SubmissionError::SourceData)?;
         self.place = Place::Data;
-        self.digits(&[character], archive)
-    }
-
-    fn digits(&mut self, digits: &[u8], archive: &mut Vec<u8>) -> Result<(), SubmissionError> {
-        let Some(base64) = &mut self.archive else { return Ok(()) };
-        base64.push(digits, archive).map_err(|_| SubmissionError::SourceData)
+        self.base64.push(&[character], archive).map_err(|_| SubmissionError::SourceData)
     }
 
     fn end_data(&mut self) -> Result<(), SubmissionError> {
-        if let Some(base64) = &self.archive {
-            base64.finish().map_err(|_| SubmissionError::SourceData)?;
-        }
+        self.base64.finish().map_err(|_| SubmissionError::SourceData)?;
         self.place = Place::Structure;
         self.keep(b'"')
     }
