@@ -179,7 +179,7 @@ impl Reader {
 struct Delimiter {
     bytes: Vec<u8>,
     /// Horspool's table: how far to go on when the window ends in this byte.
-    skip: [usize; 256],
+    skip: Box<[usize; 256]>,
 }
 
 impl Delimiter {
@@ -193,7 +193,7 @@ impl Delimiter {
             return None;
         }
         let bytes = [b"\r\n--", boundary.as_bytes()].concat();
-        let mut skip = [bytes.len(); 256];
+        let mut skip = Box::new([bytes.len(); 256]);
         for (at, &byte) in bytes[..bytes.len() - 1].iter().enumerate() {
             skip[usize::from(byte)] = bytes.len() - 1 - at;
         }
