@@ -3,6 +3,7 @@
 //!
 //! `KETTLE_FUZZ_SEED` and `KETTLE_FUZZ_RUNS` try other changes and more of them.
 #![cfg(feature = "appliance")]
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::path::{Path, PathBuf};
 use std::{env, fs, thread};
@@ -27,13 +28,13 @@ const MEMORY_RUNS: u64 = 20_000;
 const FILE_RUNS: u64 = 1_000;
 
 /// Most changes to one input.
-const MAX_CHANGES: u64 = 6;
+const MAX_CHANGES: u64 = 4;
 
 /// Longest piece that is removed, repeated or taken from another input.
 const MAX_PIECE_BYTES: u64 = 40;
 
 /// Pieces that mean something to one of the parsers.
-const TOKENS: [&[u8]; 36] = [
+const TOKENS: [&[u8]; 38] = [
     b"\r\n",
     b"\n",
     b"--",
@@ -70,6 +71,8 @@ const TOKENS: [&[u8]; 36] = [
     b"PK\x01\x02",
     b"7777777",
     b"\xef\xbb\xbf",
+    b"QQ==",
+    b"QUJD",
 ];
 
 /// SplitMix64 (Steele, Lea, Flood 2014): small and good enough to choose changes.

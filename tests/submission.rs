@@ -1,6 +1,7 @@
 //! What does `receive` do with a whole request: which refusal has which status, what is on disk afterwards, and how
 //! long does it wait?
 #![cfg(feature = "appliance")]
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::collections::VecDeque;
 use std::convert::Infallible;

@@ -1,5 +1,6 @@
 //! Does memory follow the size of an upload? A process of its own, so that its peak means something.
 #![cfg(feature = "appliance")]
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::convert::Infallible;
 use std::fs;
