@@ -153,7 +153,7 @@ pub enum SubmissionError {
     SourceData,
     /// The archive is refused, or could not be unpacked.
     #[error("{}", archive_detail(.0))]
-    Archive(ArchiveError),
+    Archive(#[source] ArchiveError),
     /// The archive has nothing that says how to build it.
     #[error("the archive has neither a Cargo.lock nor a flake.lock in its top folder")]
     LockfileMissing,
@@ -288,4 +288,32 @@ fn archive_detail(error: &ArchiveError) -> String {
 /// A piece of the caller's text, cut and without control characters.
 fn quoted(text: &str) -> String {
     format!("{:?}", text.chars().take(MAX_QUOTED_CHARS).collect::<String>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fault_of_ours_says_its_cause_to_the_log_alone() {
+        let cause = || io::Error::other("/kettle/work/uploads/1: disk on fire");
+        for error in [
+            SubmissionError::Io(cause()),
+            SubmissionError::Random(cause()),
+            SubmissionError::Interrupted(cause().into()),
+            SubmissionError::Archive(ArchiveError::from(cause())),
+        ] {
+            assert_eq!((error.status(), error.code(), error.to_string().as_str()), (500, "internal", FAULT));
+            assert!(error.source().is_some(), "{error:?}");
+        }
+    }
+
+    #[test]
+    fn repeats_only_a_little_of_what_the_caller_wrote() {
+        let name = "\u{1b}[31m".repeat(1000);
+        let detail = SubmissionError::UnknownField { name }.to_string();
+        assert!(detail.len() < 500 && !detail.contains(char::is_control), "{detail}");
+        let error = serde_json::from_str::<Vec<u8>>(&format!("\"{}\"", "x".repeat(1000))).unwrap_err();
+        assert!(SubmissionError::json(&error).to_string().len() < 200);
+    }
 }
