@@ -12,14 +12,25 @@ pub enum ArchiveError {
     #[error("the archive is no plain tar")]
     Unreadable,
     /// A fault of ours.
-    #[error("the archive could not be unpacked")]
-    Io(#[from] std::io::Error),
+    #[error("the archive could not be {action}")]
+    Io {
+        /// Past participle.
+        action: &'static str,
+        /// What the system said.
+        source: std::io::Error,
+    },
 }
 
 impl ArchiveError {
     /// Whether it is a fault of ours.
     pub fn is_fault(&self) -> bool {
-        matches!(self, Self::Io(_))
+        matches!(self, Self::Io { .. })
+    }
+}
+
+impl From<std::io::Error> for ArchiveError {
+    fn from(source: std::io::Error) -> Self {
+        Self::Io { action: "read", source }
     }
 }
 

@@ -301,7 +301,7 @@ mod tests {
             SubmissionError::Io(cause()),
             SubmissionError::Random(cause()),
             SubmissionError::Interrupted(cause().into()),
-            SubmissionError::Archive(ArchiveError::from(cause())),
+            SubmissionError::Archive(ArchiveError::Io { action: "read", source: cause() }),
         ] {
             assert_eq!((error.status(), error.code(), error.to_string().as_str()), (500, "internal", FAULT));
             assert!(error.source().is_some(), "{error:?}");
