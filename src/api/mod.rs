@@ -15,6 +15,7 @@ mod respond;
 pub mod route;
 mod server;
 mod stall;
+pub mod submission;
 mod submit;
 mod tls;
 mod view;
