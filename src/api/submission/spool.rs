@@ -16,6 +16,7 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use super::error::SubmissionError;
 use super::limits::{MAX_ARCHIVE_BYTES, MAX_CONCURRENT_UPLOADS};
 use crate::digest::{Sha256Digest, Sha256Writer};
+use crate::job::{Request, SourceRequest};
 use crate::source::archive;
 use crate::source::{Origin, SourceTree};
 use crate::toolchain::Kind;
@@ -43,14 +44,12 @@ impl Intake {
         Ok(Self { folder, permits: Arc::new(Semaphore::new(MAX_CONCURRENT_UPLOADS)) })
     }
 
-    /// Removes a tree that was received and that nobody will build.
-    pub async fn discard(&self, tree: SourceTree) {
-        let Some(name) = tree.root().strip_prefix(&self.folder).ok().and_then(|below| below.iter().next()) else {
-            return;
-        };
-        let path = self.folder.join(name);
-        if let Err(error) = spawn_blocking(move || remove(&path)).await {
-            log::warn!("an upload was not removed: {error}");
+    /// Removes, on the blocking pool, what came with a request that nobody will build.
+    pub fn discard(&self, request: Request) {
+        let SourceRequest::Archive(tree) = request.source else { return };
+        let name = tree.root().strip_prefix(&self.folder).ok().and_then(|below| below.iter().next());
+        if let Some(upload) = name.map(|name| self.folder.join(name)) {
+            spawn_blocking(move || remove(&upload));
         }
     }
 
