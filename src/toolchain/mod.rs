@@ -5,6 +5,7 @@
 pub mod cargo;
 mod error;
 mod locate;
+mod measure;
 mod untrusted;
 
 use std::collections::BTreeMap;
@@ -20,6 +21,7 @@ use crate::source::SourceTree;
 pub use cargo::Fetched;
 pub use error::{Phase, ToolchainError};
 pub use locate::{FindToolchainError, Toolchain};
+pub use measure::{Part, Versions};
 
 /// Longest that fetching the dependencies may take.
 pub const FETCH_TIME: Duration = Duration::from_secs(20 * 60);
