@@ -358,6 +358,20 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_cannot_be_written_costs_nothing_that_was_taken() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("events");
+        std::fs::write(&path, b"").unwrap();
+        let file = File::open(&path).unwrap();
+        let log = EventLog { file, limit: MAX_LOG_BYTES, state: Mutex::default(), grown: Notify::new() };
+        let text = "x".repeat(MAX_LINE_BYTES);
+        let taken = (0..).take_while(|_| line(&log, &text).is_ok()).count();
+        assert!(matches!(line(&log, "more"), Err(LogError::File(_))));
+        assert!(taken > 0 && log.events() == taken as u64);
+        assert_eq!(texts_from(&log, 0).len(), taken);
+    }
+
+    #[test]
     fn build_log_is_the_output_and_nothing_else() {
         let (_folder, log) = log(MAX_LOG_BYTES);
         log.append(Event::Queued).unwrap();
