@@ -17,7 +17,7 @@ mod run;
 mod slot;
 
 pub use error_type::ErrorType;
-pub use event::{Event, Kind, Record};
+pub use event::{Event, EventKind, Record};
 pub use id::JobId;
 pub use line::{Line, LineSplitter, MAX_LINE_BYTES};
 pub use log::{Chunk, Cursor, EventLog, LogError, MAX_LOG_BYTES};
