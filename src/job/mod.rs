@@ -2,7 +2,22 @@
 //! a second build, an event that is lost or repeated, or a log that lives in memory.
 
 mod error_type;
+mod event;
+mod id;
+mod line;
+pub mod links;
+mod log;
+mod outcome;
 mod request;
+mod run;
+mod slot;
 
 pub use error_type::ErrorType;
+pub use event::{Event, Kind, Record};
+pub use id::JobId;
+pub use line::{Line, LineSplitter, MAX_LINE_BYTES};
+pub use log::{Chunk, Cursor, EventLog, LogError, MAX_LOG_BYTES};
+pub use outcome::{BundleFile, Finished, Outcome};
 pub use request::{Request, SourceRequest};
+pub use run::{Builder, Ended, Job, Phase, Running, SetupError, rfc3339};
+pub use slot::{ClaimError, Slot};

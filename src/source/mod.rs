@@ -49,6 +49,17 @@ impl SourceTree {
         Self { root, origin, tree, project, epoch }
     }
 
+    /// For tests of later stages: a folder that was never taken in. Its tree id is computed, its origin made up.
+    ///
+    /// # Errors
+    /// A folder that cannot be hashed.
+    #[doc(hidden)]
+    pub fn test_only_from_folder(root: PathBuf) -> Result<Self, tree::TreeError> {
+        let tree = tree::hash(&root)?;
+        let origin = Origin::Archive { name: None, sha256: Sha256Digest::of(b"") };
+        Ok(Self::new(root, origin, tree, ProjectName::of_archive(None, None), 0))
+    }
+
     /// The folder that is built, on this machine.
     pub fn root(&self) -> &Path {
         &self.root

@@ -2,13 +2,30 @@
 //! Goes out: [`Built`], the artifacts and everything that provenance says about how they came to be. Never: a process
 //! that is not a plan given to the sandbox, or a dependency whose bytes were not compared with the lockfile.
 
+pub mod cargo;
+mod error;
+mod locate;
+mod untrusted;
+
 use std::collections::BTreeMap;
-use std::fmt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+use std::{fmt, io};
 
 use crate::digest::Sha256Digest;
 use crate::provenance::ResourceDescriptor;
+use crate::sandbox::{Run, Stream};
 use crate::source::SourceTree;
+
+pub use cargo::Fetched;
+pub use error::{Phase, ToolchainError};
+pub use locate::{FindToolchainError, Toolchain};
+
+/// Longest that fetching the dependencies may take.
+pub const FETCH_TIME: Duration = Duration::from_secs(20 * 60);
+
+/// Longest that a build may take.
+pub const BUILD_TIME: Duration = Duration::from_secs(2 * 60 * 60);
 
 /// What builds a project.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +64,68 @@ impl fmt::Display for Kind {
 pub struct Detected {
     tree: SourceTree,
     kind: Kind,
+}
+
+impl Detected {
+    /// What will build it.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+}
+
+/// Finds out what builds `tree`.
+///
+/// # Errors
+/// No lockfile that is known, or one that this version cannot build.
+pub fn detect(tree: SourceTree) -> Result<Detected, ToolchainError> {
+    match Kind::of(tree.root()) {
+        None => Err(ToolchainError::NoLockfile),
+        Some(kind @ Kind::Nix) => Err(ToolchainError::Unsupported(kind)),
+        Some(kind @ Kind::Cargo) => Ok(Detected { tree, kind }),
+    }
+}
+
+/// Takes what a client sees of the work while it is done. An error ends the job.
+pub trait Log {
+    /// Takes a line of ours, without its end.
+    ///
+    /// # Errors
+    /// When it cannot be kept.
+    fn note(&mut self, line: &str) -> io::Result<()>;
+
+    /// Takes the next bytes that a tool printed: any length, cut anywhere.
+    ///
+    /// # Errors
+    /// When they cannot be kept.
+    fn output(&mut self, stream: Stream, bytes: &[u8]) -> io::Result<()>;
+}
+
+/// Wall-clock limits of the phases that can be long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Of the fetch phase.
+    pub fetch: Duration,
+    /// Of the build, and of packing a library.
+    pub build: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { fetch: FETCH_TIME, build: BUILD_TIME }
+    }
+}
+
+/// What every step of a job needs.
+#[derive(Clone, Copy)]
+pub struct Context<'a> {
+    /// Runs commands.
+    pub runner: &'a dyn Run,
+    /// What builds.
+    pub toolchain: &'a Toolchain,
+    /// The job's folder on this machine, which exists. Sub-folders are made in it.
+    pub folder: &'a Path,
+    /// How long the phases may take.
+    pub limits: Limits,
 }
 
 /// One file that the build made, in a folder that no sandbox sees.
@@ -103,8 +182,6 @@ pub struct Built {
     pub commands: Commands,
     /// Every variable that the build saw.
     pub environment: BTreeMap<String, String>,
-    /// What ran.
-    pub tools: Vec<Tool>,
     /// The phases that had a network.
     pub network: Vec<&'static str>,
 }
@@ -116,4 +193,28 @@ pub struct Lockfile {
     pub name: &'static str,
     /// Its bytes.
     pub bytes: Vec<u8>,
+}
+
+#[cfg(test)]
+pub(crate) mod test_only {
+    use super::*;
+
+    /// Keeps what it is told.
+    #[derive(Default)]
+    pub struct Recorded {
+        pub notes: Vec<String>,
+        pub output: Vec<u8>,
+    }
+
+    impl Log for Recorded {
+        fn note(&mut self, line: &str) -> io::Result<()> {
+            self.notes.push(line.to_owned());
+            Ok(())
+        }
+
+        fn output(&mut self, _stream: Stream, bytes: &[u8]) -> io::Result<()> {
+            self.output.extend_from_slice(bytes);
+            Ok(())
+        }
+    }
 }

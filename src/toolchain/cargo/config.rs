@@ -1,0 +1,460 @@
+//! A project's own cargo configuration, read by us and never by cargo. Comes in: `.cargo/config.toml` at the tree's
+//! root. Goes out: the settings that are carried over, as arguments of `--config` that provenance then records, and a
+//! line for each setting that is not. Never: a setting that displaces the recorded toolchain, a tool, or the place
+//! where a dependency comes from.
+
+use std::io::Read;
+use std::path::{Component, Path};
+
+use toml::{Table, Value};
+
+use super::plan::SOURCE;
+use super::rustflags;
+use crate::toolchain::ToolchainError;
+
+/// Largest configuration that is read, in bytes.
+const MAX_CONFIG_BYTES: u64 = 1 << 20;
+
+/// Where cargo looks, in this order.
+const FILES: [&str; 2] = [".cargo/config", ".cargo/config.toml"];
+
+/// Files that would choose another toolchain.
+const TOOLCHAIN_FILES: [&str; 2] = ["rust-toolchain.toml", "rust-toolchain"];
+
+/// Members of a profile that name a program or that only nightly toolchains know.
+const PROFILE_LEFT_OUT: [&str; 3] = ["codegen-backend", "rustflags", "trim-paths"];
+
+/// Words of a variable's name that mark it as a tool, a tool's flags, a search path, or ours.
+const RESERVED_WORDS: [&str; 31] = [
+    "AR",
+    "AS",
+    "ASAN",
+    "CARGO",
+    "CC",
+    "CFLAGS",
+    "CLANG",
+    "CMAKE",
+    "COMPILER",
+    "CPATH",
+    "CPP",
+    "CPPFLAGS",
+    "CXX",
+    "CXXFLAGS",
+    "GCC",
+    "GIT",
+    "HOME",
+    "INCLUDE",
+    "LD",
+    "LDFLAGS",
+    "LIBRARY",
+    "LINKER",
+    "MAKE",
+    "MAKEFLAGS",
+    "NM",
+    "PATH",
+    "PKG",
+    "RANLIB",
+    "RUSTC",
+    "SHELL",
+    "WRAPPER",
+];
+
+/// What a project's configuration comes to.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Settings {
+    /// `key=value` for `--config`, in the order of the file's keys.
+    pub arguments: Vec<String>,
+    /// Sources that the project replaces with a folder of its own.
+    pub vendored: Vec<Replaced>,
+    /// What the build log says about the rest.
+    pub notes: Vec<String>,
+}
+
+/// A source that a folder of the tree stands in for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Replaced {
+    /// crates.io.
+    CratesIo,
+    /// Another registry, by its index.
+    Registry(String),
+    /// A git repository: URL, then `branch=…`, `tag=…`, `rev=…` or nothing.
+    Git(String, String),
+}
+
+/// Reads the configuration of the tree at `root`.
+pub(super) fn read(root: &Path) -> Result<Settings, ToolchainError> {
+    let mut settings = Settings::default();
+    for name in TOOLCHAIN_FILES.into_iter().filter(|name| root.join(name).symlink_metadata().is_ok()) {
+        settings.notes.push(format!("{name} is not used: the toolchain is the appliance's"));
+    }
+    let Some(path) = FILES.iter().map(|name| root.join(name)).find(|path| path.is_file()) else {
+        return Ok(settings);
+    };
+    let mut text = String::new();
+    let read = std::fs::File::open(path)?.take(MAX_CONFIG_BYTES + 1).read_to_string(&mut text);
+    let table = text.parse::<Table>().ok().filter(|_| read.is_ok() && text.len() as u64 <= MAX_CONFIG_BYTES);
+    settings.take(&table.ok_or(ToolchainError::Configuration)?, root);
+    Ok(settings)
+}
+
+impl Settings {
+    fn take(&mut self, table: &Table, root: &Path) {
+        for (key, value) in table {
+            match (key.as_str(), value) {
+                ("build", Value::Table(build)) => self.take_build(build),
+                ("target", Value::Table(targets)) => self.take_targets(targets),
+                ("profile", Value::Table(profiles)) => self.take_profile(&quoted(&["profile"]), profiles),
+                ("env", Value::Table(variables)) => self.take_environment(variables),
+                ("registries", Value::Table(registries)) => self.take_registries(registries),
+                ("patch", Value::Table(patches)) => self.take_patches(patches, root),
+                ("source", Value::Table(sources)) => self.take_sources(sources, root),
+                (key, value) => self.leave_out(&quoted(&[key]), value),
+            }
+        }
+    }
+
+    fn set(&mut self, key: &str, value: &Value) {
+        match literal(value) {
+            Some(literal) => self.arguments.push(format!("{key}={literal}")),
+            None => self.leave_out(key, value),
+        }
+    }
+
+    /// Says, setting by setting, what is not used.
+    fn leave_out(&mut self, key: &str, value: &Value) {
+        match value {
+            Value::Table(members) if !members.is_empty() => {
+                for (name, value) in members {
+                    self.leave_out(&format!("{key}.{}", quoted(&[name])), value);
+                }
+            }
+            _ => self.notes.push(format!("cargo configuration: {key} is not used")),
+        }
+    }
+
+    fn take_build(&mut self, build: &Table) {
+        for (name, value) in build {
+            let key = quoted(&["build", name]);
+            if name == "rustflags" { self.take_flags(&key, value) } else { self.leave_out(&key, value) }
+        }
+    }
+
+    fn take_targets(&mut self, targets: &Table) {
+        for (target, members) in targets {
+            for (name, value) in members.as_table().into_iter().flatten() {
+                let key = quoted(&["target", target, name]);
+                if name == "rustflags" { self.take_flags(&key, value) } else { self.leave_out(&key, value) }
+            }
+        }
+    }
+
+    fn take_flags(&mut self, key: &str, value: &Value) {
+        let words: Vec<String> = match value {
+            Value::String(text) => text.split_whitespace().map(str::to_owned).collect(),
+            Value::Array(words) => words.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
+            _ => Vec::new(),
+        };
+        let (kept, dropped) = rustflags::divide(&words);
+        if !kept.is_empty() {
+            self.set(key, &Value::from(kept));
+        }
+        if !dropped.is_empty() {
+            self.notes.push(format!("cargo configuration: {key}: {} is not used", dropped.join(" ")));
+        }
+    }
+
+    fn take_profile(&mut self, key: &str, members: &Table) {
+        for (name, value) in members {
+            let key = format!("{key}.{}", quoted(&[name]));
+            match value {
+                _ if PROFILE_LEFT_OUT.contains(&name.as_str()) => self.leave_out(&key, value),
+                Value::Table(members) => self.take_profile(&key, members),
+                value => self.set(&key, value),
+            }
+        }
+    }
+
+    fn take_environment(&mut self, variables: &Table) {
+        for (name, value) in variables {
+            let key = quoted(&["env", name]);
+            match variable(value).filter(|_| !is_reserved(name)) {
+                Some(text) => self.set(&key, &Value::String(text)),
+                None => self.notes.push(format!("cargo configuration: {key} is not used")),
+            }
+        }
+    }
+
+    fn take_registries(&mut self, registries: &Table) {
+        for (registry, members) in registries {
+            for (name, value) in members.as_table().into_iter().flatten() {
+                let key = quoted(&["registries", registry, name]);
+                let index =
+                    value.as_str().filter(|index| name == "index" && registry != "crates-io" && is_remote(index));
+                if index.is_some() { self.set(&key, value) } else { self.leave_out(&key, value) }
+            }
+        }
+    }
+
+    fn take_patches(&mut self, patches: &Table, root: &Path) {
+        for (source, packages) in patches {
+            for (package, patch) in packages.as_table().into_iter().flatten() {
+                let key = quoted(&["patch", source, package]);
+                let members =
+                    patch.as_table().filter(|patch| patch.keys().all(|key| key == "path" || key == "package"));
+                let folder = members.and_then(|patch| inside(patch.get("path")?.as_str()?, root));
+                match (members, folder) {
+                    (Some(members), Some(folder)) => {
+                        self.set(&format!("{key}.path"), &Value::String(folder));
+                        if let Some(name) = members.get("package") {
+                            self.set(&format!("{key}.package"), name);
+                        }
+                    }
+                    _ => self.leave_out(&key, patch),
+                }
+            }
+        }
+    }
+
+    /// Only what `cargo vendor` prints is carried over: sources replaced with a folder inside the tree.
+    fn take_sources(&mut self, sources: &Table, root: &Path) {
+        let member = |source: &str, name: &str| sources.get(source)?.get(name)?.as_str().map(str::to_owned);
+        let folder = |source: &str| inside(&member(source, "directory")?, root);
+        for (name, source) in sources {
+            let key = quoted(&["source", name]);
+            let replaced =
+                Replaced::of(name, source).zip(member(name, "replace-with").filter(|by| folder(by).is_some()));
+            if let Some((replaced, _)) = replaced {
+                self.vendored.push(replaced);
+                for (name, value) in source.as_table().into_iter().flatten() {
+                    self.set(&format!("{key}.{}", quoted(&[name])), value);
+                }
+            } else if let Some(folder) = folder(name).filter(|_| source.as_table().is_some_and(|all| all.len() == 1)) {
+                self.set(&format!("{key}.directory"), &Value::String(folder));
+            } else {
+                self.leave_out(&key, source);
+            }
+        }
+    }
+}
+
+impl Replaced {
+    /// What a `source` table stands for, if it has only the members that such a table has.
+    fn of(name: &str, source: &Value) -> Option<Self> {
+        let members = source.as_table()?;
+        let known = ["replace-with", "registry", "git", "branch", "tag", "rev"];
+        if !members.iter().all(|(key, value)| known.contains(&key.as_str()) && value.is_str()) {
+            return None;
+        }
+        let text = |key: &str| members.get(key).and_then(Value::as_str);
+        match (text("registry"), text("git")) {
+            (None, None) => (name == "crates-io").then_some(Self::CratesIo),
+            (Some(index), None) => Some(Self::Registry(index.to_owned())),
+            (None, Some(url)) => {
+                let kinds = ["branch", "tag", "rev"];
+                let query = kinds.iter().find_map(|kind| Some(format!("{kind}={}", text(kind)?)));
+                Some(Self::Git(url.to_owned(), query.unwrap_or_default()))
+            }
+            (Some(_), Some(_)) => None,
+        }
+    }
+}
+
+/// A dotted TOML key, each part quoted where it has to be.
+fn quoted(parts: &[&str]) -> String {
+    let bare = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b));
+    let quote = |part: &&str| if bare(part) { (*part).to_owned() } else { string(part) };
+    parts.iter().map(quote).collect::<Vec<_>>().join(".")
+}
+
+/// A TOML literal, of the kinds of value that the settings we know can have.
+fn literal(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(string(text)),
+        Value::Integer(number) => Some(number.to_string()),
+        Value::Boolean(yes) => Some(yes.to_string()),
+        Value::Array(values) => {
+            Some(format!("[{}]", values.iter().map(literal).collect::<Option<Vec<_>>>()?.join(", ")))
+        }
+        Value::Float(_) | Value::Datetime(_) | Value::Table(_) => None,
+    }
+}
+
+/// A TOML basic string: JSON's escapes are all among TOML's.
+pub(super) fn string(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
+/// The value of a variable in `[env]`; paths are made relative to the tree's root.
+fn variable(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Table(members) => {
+            let text = members.get("value")?.as_str()?;
+            let relative = members.get("relative").and_then(Value::as_bool).unwrap_or(false);
+            Some(if relative { Path::new(SOURCE).join(text).to_string_lossy().into_owned() } else { text.to_owned() })
+        }
+        _ => None,
+    }
+}
+
+fn is_reserved(name: &str) -> bool {
+    let upper = name.to_ascii_uppercase();
+    let starts =
+        ["RUST", "LD_", "DYLD", "GLIBC", "MALLOC", "SOURCE_DATE_EPOCH"].iter().any(|start| upper.starts_with(start));
+    starts || upper.split(['_', '-']).any(|word| RESERVED_WORDS.contains(&word) || word.ends_with("FLAGS"))
+}
+
+fn is_remote(index: &str) -> bool {
+    let plain = index.strip_prefix("sparse+").unwrap_or(index);
+    (plain.starts_with("https://") || plain.starts_with("http://")) && !plain.contains('@')
+}
+
+/// Where a folder of the tree is in the sandbox, if `path` is one: relative to the root, without `..`, through no link.
+fn inside(path: &str, root: &Path) -> Option<String> {
+    let mut machine = root.to_owned();
+    for component in Path::new(path).components() {
+        match component {
+            Component::CurDir => continue,
+            Component::Normal(name) => machine.push(name),
+            _ => return None,
+        }
+        if !machine.symlink_metadata().ok()?.is_dir() {
+            return None;
+        }
+    }
+    let relative = machine.strip_prefix(root).ok()?;
+    Some(Path::new(SOURCE).join(relative).to_string_lossy().into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn settings(text: &str) -> Settings {
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir_all(root.path().join(".cargo")).unwrap();
+        fs::create_dir_all(root.path().join("vendor")).unwrap();
+        std::os::unix::fs::symlink("/usr", root.path().join("usr")).unwrap();
+        fs::write(root.path().join(".cargo/config.toml"), text).unwrap();
+        read(root.path()).unwrap()
+    }
+
+    #[test]
+    fn carries_over_flags_profiles_and_variables() {
+        let settings = settings(
+            "build.rustflags = '--cfg foo'\n\
+             target.'cfg(unix)'.rustflags = ['-C', 'target-cpu=x86-64-v3']\n\
+             profile.release.package.'*'.opt-level = 1\n\
+             env.GREETING = 'hi'\n\
+             env.DATA = { value = 'data', relative = true, force = true }\n\
+             registries.own.index = 'sparse+https://crates.example/'\n",
+        );
+        assert_eq!(
+            settings.arguments,
+            [
+                r#"build.rustflags=["--cfg", "foo"]"#,
+                r#"env.DATA="/kettle/source/data""#,
+                r#"env.GREETING="hi""#,
+                r#"profile.release.package."*".opt-level=1"#,
+                r#"registries.own.index="sparse+https://crates.example/""#,
+                r#"target."cfg(unix)".rustflags=["-C", "target-cpu=x86-64-v3"]"#,
+            ]
+        );
+        assert_eq!(settings.notes, [""; 0]);
+    }
+
+    #[test]
+    fn nothing_displaces_the_toolchain() {
+        for attack in [
+            "build.rustc = './evil'",
+            "build.rustc-wrapper = './evil'",
+            "build.rustc-workspace-wrapper = './evil'",
+            "build.rustdoc = './evil'",
+            "build.target = 'evil.json'",
+            "build.target-dir = 'target'",
+            "build.rustflags = ['-Clinker=./evil']",
+            "target.x86_64-unknown-linux-gnu.linker = './evil'",
+            "target.x86_64-unknown-linux-gnu.runner = './evil'",
+            "target.x86_64-unknown-linux-gnu.foo.rustc-link-search = ['/x']",
+            "env.PATH = { value = 'bin', relative = true, force = true }",
+            "env.LD_PRELOAD = './evil.so'",
+            "env.CC = './evil'",
+            "env.CC_x86_64_unknown_linux_gnu = './evil'",
+            "env.HOST_CFLAGS = '-B.'",
+            "env.RUSTC_WRAPPER = './evil'",
+            "env.RUSTC_BOOTSTRAP = '1'",
+            "env.CARGO_ENCODED_RUSTFLAGS = 'x'",
+            "env.PKG_CONFIG = './evil'",
+            "env.GCC_EXEC_PREFIX = '/x'",
+            "env.COMPILER_PATH = '/x'",
+            "env.SOURCE_DATE_EPOCH = '1'",
+            "unstable.codegen-backend = true",
+            "profile.release.codegen-backend = './evil.so'",
+            "profile.release.rustflags = ['-Clinker=./evil']",
+            "registry.credential-provider = './evil'",
+            "registries.own.credential-provider = './evil'",
+            "registries.own.index = 'file:///x'",
+            "registries.crates-io.index = 'https://evil.example'",
+            "credential-alias.x = './evil'",
+            "paths = ['vendor']",
+            "include = 'evil.toml'",
+            "alias.build = 'run'",
+            "http.proxy = 'evil:1'",
+            "net.git-fetch-with-cli = true",
+            "source.crates-io.replace-with = 'mirror'\nsource.mirror.registry = 'https://evil.example'",
+            "source.crates-io.replace-with = 'v'\nsource.v.directory = '/usr'",
+            "source.crates-io.replace-with = 'v'\nsource.v.directory = '../x'",
+            "source.crates-io.replace-with = 'v'\nsource.v.directory = 'usr'",
+            "source.crates-io.replace-with = 'v'\nsource.v.local-registry = 'vendor'",
+            "patch.crates-io.a = { git = 'https://evil.example' }",
+            "patch.crates-io.a = { path = '/usr' }",
+        ] {
+            let settings = settings(attack);
+            assert_eq!((settings.arguments.len(), settings.vendored.len()), (0, 0), "{attack}");
+            assert!(!settings.notes.is_empty(), "{attack}");
+        }
+    }
+
+    #[test]
+    fn a_vendored_folder_inside_the_tree_is_used_where_it_is() {
+        let settings = settings(
+            "[source.crates-io]\nreplace-with = 'vendored-sources'\n\
+             [source.'git+https://h/r?rev=a']\ngit = 'https://h/r'\nrev = 'a'\nreplace-with = 'vendored-sources'\n\
+             [source.vendored-sources]\ndirectory = 'vendor'\n\
+             [patch.crates-io]\na = { path = 'vendor' }\n",
+        );
+        let git = Replaced::Git("https://h/r".to_owned(), "rev=a".to_owned());
+        assert_eq!(settings.vendored, [Replaced::CratesIo, git]);
+        assert!(
+            settings.arguments.contains(&r#"source.vendored-sources.directory="/kettle/source/vendor""#.to_owned())
+        );
+        assert!(settings.arguments.contains(&r#"patch.crates-io.a.path="/kettle/source/vendor""#.to_owned()));
+        assert_eq!(settings.notes, [""; 0]);
+    }
+
+    #[test]
+    fn what_is_not_used_is_said_by_name() {
+        let notes = settings("build.rustc-wrapper = 'sccache'\nterm.color = 'always'").notes;
+        assert_eq!(
+            notes,
+            ["cargo configuration: build.rustc-wrapper is not used", "cargo configuration: term.color is not used"]
+        );
+    }
+
+    #[test]
+    fn a_toolchain_file_is_said_not_to_be_used() {
+        let root = tempfile::tempdir().unwrap();
+        fs::write(root.path().join("rust-toolchain.toml"), "").unwrap();
+        assert!(read(root.path()).unwrap().notes[0].starts_with("rust-toolchain.toml is not used"));
+    }
+
+    #[test]
+    fn an_unreadable_configuration_ends_the_job() {
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir(root.path().join(".cargo")).unwrap();
+        fs::write(root.path().join(".cargo/config"), "not toml").unwrap();
+        assert!(matches!(read(root.path()), Err(ToolchainError::Configuration)));
+    }
+}

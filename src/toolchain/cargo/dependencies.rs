@@ -1,0 +1,139 @@
+//! Which inputs a build used, as provenance records them. Comes in: the packages of which cargo says that the build
+//! compiles them, and what was checked. Goes out: a resource descriptor for each. Never: a digest for a package whose
+//! folder is not one that we filled and hashed.
+
+use std::collections::BTreeMap;
+use std::path::{Component, Path, PathBuf};
+
+use crate::provenance::ResourceDescriptor;
+use crate::source::tree;
+use crate::toolchain::ToolchainError;
+
+use super::lockfile::{CRATES_IO, GitSource};
+use super::metadata::Package;
+use super::plan::SOURCE;
+use super::{git, vendor};
+
+/// Everything that was checked in this job.
+#[derive(Debug)]
+pub(super) struct Checked {
+    pub registries: Vec<vendor::Checked>,
+    pub git: Vec<(GitSource, git::Checked)>,
+}
+
+/// Where a package is, with what was checked about it.
+#[derive(Debug)]
+pub(super) enum Place<'a> {
+    Registry(&'a vendor::Checked),
+    Git(&'a GitSource, &'a git::Checked),
+    /// Relative to the source tree.
+    Source(PathBuf),
+}
+
+impl Checked {
+    /// Where `package` is.
+    pub fn place(&self, package: &Package) -> Result<Place<'_>, ToolchainError> {
+        let folder = package.folder();
+        let registry = self.registries.iter().find(|checked| checked.folder == folder).map(Place::Registry);
+        let git = self.git.iter().find(|(_, checked)| is_below(folder, &checked.folder));
+        let git = git.map(|(source, checked)| Place::Git(source, checked));
+        let source = folder.strip_prefix(SOURCE).ok().filter(|_| is_below(folder, Path::new(SOURCE)));
+        let source = source.map(|relative| Place::Source(relative.to_owned()));
+        registry.or(git).or(source).ok_or_else(|| ToolchainError::Outside { package: package.spec() })
+    }
+
+    /// The descriptor of a package that the build uses; `root` is the source tree on this machine.
+    pub fn descriptor(&self, package: &Package, root: &Path) -> Result<ResourceDescriptor, ToolchainError> {
+        let (uri, digest) = match self.place(package)? {
+            Place::Registry(checked) => {
+                (purl(package, &checked.index), BTreeMap::from([("sha256".to_owned(), checked.sha256.to_string())]))
+            }
+            Place::Git(source, checked) => {
+                let commit = ("gitCommit".to_owned(), checked.commit.to_string());
+                let tree = ("gitTree".to_owned(), checked.tree.to_string());
+                (format!("git+{}#{}", source.url, checked.commit), BTreeMap::from([commit, tree]))
+            }
+            Place::Source(relative) => {
+                let tree = tree::hash(&root.join(&relative))?.to_string();
+                (format!("path:{}", relative.display()), BTreeMap::from([("gitTree".to_owned(), tree)]))
+            }
+        };
+        Ok(ResourceDescriptor { name: Some(package.spec()), uri: Some(uri), digest, ..Default::default() })
+    }
+}
+
+/// A package URL (purl-spec, type `cargo`); another registry than crates.io is its qualifier `repository_url`.
+fn purl(package: &Package, index: &str) -> String {
+    let plain = format!("pkg:cargo/{}@{}", package.name, encoded(&package.version));
+    match index.strip_prefix("registry+").unwrap_or(index) {
+        _ if index == CRATES_IO => plain,
+        index => format!("{plain}?repository_url={}", encoded(index)),
+    }
+}
+
+/// Percent-encodes what purl-spec does not leave as it is.
+fn encoded(text: &str) -> String {
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b".-_~:/".contains(byte);
+    text.bytes().map(|b| if plain(&b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
+}
+
+fn is_below(path: &Path, folder: &Path) -> bool {
+    path.starts_with(folder) && path.components().all(|component| component != Component::ParentDir)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::digest::{GitOid, Sha256Digest};
+    use crate::toolchain::cargo::metadata::Metadata;
+
+    fn package(folder: &str, version: &str) -> Package {
+        let metadata = serde_json::json!({"packages":[{"id":"a","name":"a","version":version,
+            "manifest_path":format!("{folder}/Cargo.toml"),"targets":[]}],"workspace_default_members":[]});
+        Metadata::parse(metadata.to_string().as_bytes()).unwrap().packages.remove(0)
+    }
+
+    fn checked(index: &str) -> Checked {
+        let commit = GitOid::from_bytes([1; 20]);
+        let source = GitSource { url: "https://h/r".into(), query: "branch=m".into(), commit };
+        let git = git::Checked { folder: "/kettle/cargo/git/checkouts/r-1/0101010".into(), commit, tree: commit };
+        let folder = "/kettle/vendor/crates-io/a-1.0.0".into();
+        let registry = vendor::Checked { folder, index: index.into(), sha256: Sha256Digest::of(b"a") };
+        Checked { registries: vec![registry], git: vec![(source, git)] }
+    }
+
+    fn uri(checked: &Checked, folder: &str) -> Result<String, ToolchainError> {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(root.path().join("vendor/a")).unwrap();
+        checked.descriptor(&package(folder, "1.0.0+x"), root.path()).map(|descriptor| descriptor.uri.unwrap())
+    }
+
+    #[test]
+    fn a_package_is_recorded_as_what_its_folder_was_filled_from() {
+        let (ours, other) = (checked(CRATES_IO), checked("sparse+https://c.example/"));
+        let registry = "/kettle/vendor/crates-io/a-1.0.0";
+        assert_eq!(uri(&ours, registry).unwrap(), "pkg:cargo/a@1.0.0%2Bx");
+        assert_eq!(uri(&other, registry).unwrap(), "pkg:cargo/a@1.0.0%2Bx?repository_url=sparse%2Bhttps://c.example/");
+        let commit = "01".repeat(20);
+        assert_eq!(
+            uri(&ours, "/kettle/cargo/git/checkouts/r-1/0101010/sub").unwrap(),
+            format!("git+https://h/r#{commit}")
+        );
+        assert_eq!(uri(&ours, "/kettle/source/vendor/a").unwrap(), "path:vendor/a");
+    }
+
+    #[test]
+    fn a_package_elsewhere_is_refused() {
+        for folder in [
+            "/usr/share/cargo/a",
+            "/kettle/vendor/crates-io/b-1.0.0",
+            "/kettle/vendor/crates-io/a-1.0.0/inner",
+            "/kettle/source/../x",
+            "/kettle/sourcery",
+            "/kettle/cargo/git/checkouts/r-1/0101010/../../x",
+            "/toolchain/lib",
+        ] {
+            assert!(matches!(uri(&checked(CRATES_IO), folder), Err(ToolchainError::Outside { .. })), "{folder}");
+        }
+    }
+}

@@ -1,0 +1,259 @@
+//! Makes a `CARGO_HOME` that holds the locked commits of git dependencies. Comes in: the one that the fetch phase left.
+//! Goes out: a fresh one, in which each checkout is a copy whose git tree id is the one that the locked commit names.
+//! Never: a repository that the fetch phase wrote; ours hold the commit objects and nothing else, which is all that an
+//! offline cargo asks of them, and its packages inherit from their workspace as usual.
+//!
+//! A commit object is `tree HEX LF …` (git, Documentation/gitformat-loose); its id is SHA-1 over
+//! `commit SIZE NUL CONTENT`, and a loose object is the zlib stream of those same bytes.
+
+use std::ffi::OsStr;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+
+use flate2::{Compression, write::ZlibEncoder};
+use rustix::fs::FileType;
+
+use crate::digest::GitOid;
+use crate::source::tree;
+use crate::toolchain::ToolchainError;
+use crate::toolchain::untrusted::Untrusted;
+
+use super::crate_archive::time_of;
+use super::plan::CARGO_HOME;
+
+/// Longest commit object that is read, in bytes.
+pub(super) const MAX_COMMIT_BYTES: usize = 1 << 20;
+
+/// Most bytes that the files of one git dependency may have.
+const MAX_CHECKOUT_BYTES: u64 = 2 << 30;
+
+/// Most files in one git dependency.
+const MAX_CHECKOUT_FILES: usize = 200_000;
+
+/// Deepest folder in a git dependency.
+const MAX_CHECKOUT_DEPTH: usize = 64;
+
+/// Digits of a commit in the name of its checkout: git's default, which cargo finds again in a repository of one commit.
+const SHORT_ID_DIGITS: usize = 7;
+
+/// What cargo writes when a checkout is complete.
+const COMPLETE: &str = ".cargo-ok";
+
+/// A checkout that the fetch phase left.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Checkout {
+    /// The repository's name in cargo's folders.
+    pub repository: String,
+    /// The checkout's folder below it.
+    folder: String,
+    pub commit: GitOid,
+}
+
+/// A git dependency that was checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Checked {
+    /// Its folder in the sandbox.
+    pub folder: PathBuf,
+    pub commit: GitOid,
+    pub tree: GitOid,
+}
+
+/// Every checkout of `commit` below `fetched`; there is one for each URL that names the repository.
+///
+/// What the folder says about itself is a hint only: each checkout is checked before it is used.
+pub(super) fn checkouts(fetched: &Path, commit: GitOid) -> io::Result<Vec<Checkout>> {
+    let all = Untrusted::open(fetched)?.folder("git/checkouts")?;
+    let mut found = Vec::new();
+    for repository in all.names()?.iter().filter_map(|name| name.to_str()).filter(|name| is_repository(name)) {
+        let checkouts = all.folder(repository)?;
+        for folder in checkouts.names()?.iter().filter_map(|name| name.to_str()) {
+            if head(&checkouts, folder).is_some_and(|head| head == commit.to_string()) {
+                found.push(Checkout { repository: repository.to_owned(), folder: folder.to_owned(), commit });
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// The tree that `content`, the raw commit object of `commit`, names.
+pub(super) fn tree_of(commit: GitOid, content: &[u8]) -> Result<GitOid, ToolchainError> {
+    let actual = GitOid::of_object("commit", content);
+    if actual != commit {
+        return Err(ToolchainError::Commit { expected: commit, actual });
+    }
+    let line = content.strip_prefix(b"tree ").and_then(|rest| rest.split(|&byte| byte == b'\n').next());
+    let tree = line.and_then(|line| std::str::from_utf8(line).ok()?.parse().ok());
+    tree.ok_or(ToolchainError::CommitWithoutTree { commit })
+}
+
+/// Copies a checkout into `home`, a `CARGO_HOME` of ours, and checks the copy against its commit.
+pub(super) fn place(
+    checkout: &Checkout,
+    content: &[u8],
+    fetched: &Path,
+    home: &Path,
+    epoch: u64,
+) -> Result<Checked, ToolchainError> {
+    let expected = tree_of(checkout.commit, content)?;
+    let id = checkout.commit.to_string();
+    let relative = Path::new("git/checkouts").join(&checkout.repository).join(&id[..SHORT_ID_DIGITS]);
+    let target = home.join(&relative);
+    let source = Untrusted::open(fetched)?.folder(Path::new("git/checkouts").join(&checkout.repository));
+    let source = source?.folder(&checkout.folder)?;
+    fs::create_dir_all(&target)?;
+    Copy { epoch, files: 0, bytes: 0 }.folder(&source, &target, 0)?;
+    let actual = tree::hash(&target)?;
+    if actual != expected {
+        return Err(ToolchainError::Tree { commit: checkout.commit, expected, actual });
+    }
+    repository(&home.join("git/db").join(&checkout.repository), checkout.commit, content)?;
+    repository(&target.join(".git"), checkout.commit, content)?;
+    fs::write(target.join(COMPLETE), "")?;
+    Ok(Checked { folder: Path::new(CARGO_HOME).join(relative), commit: checkout.commit, tree: actual })
+}
+
+struct Copy {
+    epoch: u64,
+    files: usize,
+    bytes: u64,
+}
+
+impl Copy {
+    fn folder(&mut self, source: &Untrusted, target: &Path, depth: usize) -> io::Result<()> {
+        if depth > MAX_CHECKOUT_DEPTH {
+            return Err(refused("a git dependency is too deep"));
+        }
+        for (name, kind) in source.entries()? {
+            if depth == 0 && (name == ".git" || name == COMPLETE) {
+                continue;
+            }
+            self.files += 1;
+            if self.files > MAX_CHECKOUT_FILES {
+                return Err(refused("a git dependency has too many files"));
+            }
+            self.entry(source, &name, kind, &target.join(&name), depth)?;
+        }
+        Ok(())
+    }
+
+    fn entry(
+        &mut self,
+        source: &Untrusted,
+        name: &OsStr,
+        kind: FileType,
+        target: &Path,
+        depth: usize,
+    ) -> io::Result<()> {
+        match kind {
+            FileType::Directory => {
+                fs::create_dir(target)?;
+                self.folder(&source.folder(name)?, target, depth + 1)
+            }
+            FileType::Symlink => symlink(source.link(name)?, target),
+            _ => self.file(&source.file(name)?, target),
+        }
+    }
+
+    fn file(&mut self, source: &File, target: &Path) -> io::Result<()> {
+        let executable = source.metadata()?.permissions().mode() & 0o100 != 0;
+        let mode = if executable { 0o755 } else { 0o644 };
+        let mut target = OpenOptions::new().write(true).create_new(true).mode(mode).open(target)?;
+        let room = MAX_CHECKOUT_BYTES - self.bytes;
+        self.bytes += io::copy(&mut source.take(room + 1), &mut target)?;
+        if self.bytes > MAX_CHECKOUT_BYTES {
+            return Err(refused("a git dependency is too large"));
+        }
+        target.set_modified(time_of(self.epoch))
+    }
+}
+
+/// Writes, or adds to, a repository that holds commit objects only.
+fn repository(folder: &Path, commit: GitOid, content: &[u8]) -> io::Result<()> {
+    let id = commit.to_string();
+    let objects = folder.join("objects").join(&id[..2]);
+    fs::create_dir_all(&objects)?;
+    fs::create_dir_all(folder.join("refs"))?;
+    fs::write(folder.join("HEAD"), format!("{id}\n"))?;
+    let mut object = ZlibEncoder::new(File::create(objects.join(&id[2..]))?, Compression::default());
+    write!(object, "commit {}\0", content.len())?;
+    object.write_all(content)?;
+    object.finish()?;
+    Ok(())
+}
+
+/// The commit that a checkout says it is.
+fn head(checkouts: &Untrusted, folder: &str) -> Option<String> {
+    let mut text = String::new();
+    let file = checkouts.file(Path::new(folder).join(".git/HEAD")).ok()?;
+    file.take(64).read_to_string(&mut text).ok()?;
+    Some(text.trim_end().to_owned())
+}
+
+/// `NAME-HASH`, as cargo names a repository's folders.
+fn is_repository(name: &str) -> bool {
+    !name.starts_with(['.', '-']) && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+}
+
+fn refused(why: &'static str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, why)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A fetched home with one checkout of one file, and its commit object.
+    fn fixture() -> (tempfile::TempDir, GitOid, Vec<u8>) {
+        let home = tempfile::tempdir().unwrap();
+        let checkout = home.path().join("fetched/git/checkouts/repo-1/abc");
+        fs::create_dir_all(checkout.join(".git")).unwrap();
+        fs::create_dir_all(home.path().join("ours")).unwrap();
+        fs::write(checkout.join("lib.rs"), "pub fn x() {}").unwrap();
+        let plain = home.path().join("plain");
+        fs::create_dir(&plain).unwrap();
+        fs::copy(checkout.join("lib.rs"), plain.join("lib.rs")).unwrap();
+        let content = format!("tree {}\nauthor x\n\nmessage\n", tree::hash(&plain).unwrap()).into_bytes();
+        let commit = GitOid::of_object("commit", &content);
+        fs::write(checkout.join(".git/HEAD"), format!("{commit}\n")).unwrap();
+        fs::write(checkout.join(COMPLETE), "").unwrap();
+        (home, commit, content)
+    }
+
+    fn place_in(home: &Path, commit: GitOid, content: &[u8]) -> Result<Checked, ToolchainError> {
+        let fetched = home.join("fetched");
+        let found = checkouts(&fetched, commit).unwrap();
+        assert_eq!(found.len(), 1);
+        place(&found[0], content, &fetched, &home.join("ours"), 0)
+    }
+
+    #[test]
+    fn places_a_checkout_that_is_its_commit() {
+        let (home, commit, content) = fixture();
+        let checked = place_in(home.path(), commit, &content).unwrap();
+        let short = commit.to_string()[..7].to_owned();
+        assert_eq!(checked.folder, Path::new("/kettle/cargo/git/checkouts/repo-1").join(&short));
+        let ours = home.path().join("ours/git/checkouts/repo-1").join(short);
+        assert_eq!(fs::read_to_string(ours.join(".git/HEAD")).unwrap(), format!("{commit}\n"));
+    }
+
+    #[test]
+    fn refuses_files_that_are_not_the_commit() {
+        let (home, commit, content) = fixture();
+        fs::write(home.path().join("fetched/git/checkouts/repo-1/abc/build.rs"), "fn main() {}").unwrap();
+        let refusal = place_in(home.path(), commit, &content).unwrap_err();
+        assert!(matches!(refusal, ToolchainError::Tree { .. }), "{refusal}");
+    }
+
+    #[test]
+    fn refuses_a_commit_object_that_is_another() {
+        let (home, commit, mut content) = fixture();
+        content.push(b'x');
+        let refusal = place_in(home.path(), commit, &content).unwrap_err();
+        assert!(matches!(refusal, ToolchainError::Commit { .. }), "{refusal}");
+        let no_tree = b"parent x\n";
+        let refusal = tree_of(GitOid::of_object("commit", no_tree), no_tree).unwrap_err();
+        assert!(matches!(refusal, ToolchainError::CommitWithoutTree { .. }), "{refusal}");
+    }
+}

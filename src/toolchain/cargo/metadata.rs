@@ -1,0 +1,216 @@
+//! What cargo says about a project before anything of it runs. Comes in: the answers of `cargo metadata` and `cargo
+//! tree`. Goes out: the packages with their folders and targets, and which of them a build compiles. Never: a fact
+//! that code of the project could have printed.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use serde::Deserialize;
+
+use crate::toolchain::ToolchainError;
+
+use super::plan::TARGET;
+
+/// Most bytes of one answer. A workspace with a thousand packages stays below it.
+pub(super) const MAX_ANSWER_BYTES: usize = 32 << 20;
+
+/// Kinds of target whose files are handed out.
+const DELIVERED: [&str; 4] = ["bin", "cdylib", "dylib", "staticlib"];
+
+/// Kinds of target that are handed out when there is no other.
+const LIBRARIES: [&str; 3] = ["lib", "rlib", "proc-macro"];
+
+/// The answer of `cargo metadata`, the members that we use.
+#[derive(Debug, Deserialize)]
+pub(super) struct Metadata {
+    pub packages: Vec<Package>,
+    #[serde(rename = "workspace_default_members")]
+    default_members: BTreeSet<String>,
+}
+
+/// One package.
+#[derive(Debug, Deserialize)]
+pub(super) struct Package {
+    pub id: String,
+    pub name: String,
+    pub version: String,
+    manifest_path: String,
+    targets: Vec<Target>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Target {
+    name: String,
+    kind: BTreeSet<String>,
+    crate_types: BTreeSet<String>,
+}
+
+impl Metadata {
+    /// Reads the answer of `cargo metadata`.
+    pub fn parse(answer: &[u8]) -> Result<Self, ToolchainError> {
+        serde_json::from_slice(answer).map_err(|_| ToolchainError::Answer { tool: "cargo metadata" })
+    }
+
+    /// Whether `package` is one that the build is asked for.
+    pub fn is_default_member(&self, package: &Package) -> bool {
+        self.default_members.contains(&package.id)
+    }
+
+    /// The packages that the build is asked for.
+    pub fn default_members(&self) -> impl Iterator<Item = &Package> {
+        self.packages.iter().filter(|package| self.is_default_member(package))
+    }
+
+    /// Whether the build makes libraries for Rust and nothing else.
+    pub fn is_library_only(&self) -> bool {
+        !self.default_members().flat_map(|package| &package.targets).any(Target::is_delivered)
+    }
+
+    /// The packages of which `tree` (the answer of `cargo tree`) has a line: `NAME vVERSION …`.
+    pub fn used(&self, tree: &[u8]) -> Result<Vec<&Package>, ToolchainError> {
+        let tree = std::str::from_utf8(tree).map_err(|_| ToolchainError::Answer { tool: "cargo tree" })?;
+        let line = |line: &'_ str| {
+            let mut words = line.split(' ');
+            Some((words.next()?.to_owned(), words.next()?.strip_prefix('v')?.to_owned()))
+        };
+        // Blank lines stand between the trees of several members.
+        let lines = tree.lines().filter(|line| !line.is_empty());
+        let named: Option<BTreeSet<_>> = lines.map(line).collect();
+        let named = named.ok_or(ToolchainError::Answer { tool: "cargo tree" })?;
+        let mut used: Vec<&Package> =
+            self.packages.iter().filter(|p| named.contains(&(p.name.clone(), p.version.clone()))).collect();
+        used.sort_by(|a, b| (&a.name, &a.version, &a.id).cmp(&(&b.name, &b.version, &b.id)));
+        Ok(used)
+    }
+
+    /// The names of the files in `release` that a `compiler-artifact` message may announce, none when the message is
+    /// of no target that exists, or of one that is not handed out.
+    pub fn announced(&self, message: &CompilerArtifact) -> Vec<String> {
+        let library_only = self.is_library_only();
+        let package = self.default_members().find(|package| package.id == message.package_id);
+        let target = package.and_then(|package| {
+            package
+                .targets
+                .iter()
+                .find(|target| target.name == message.target.name && target.kind == message.target.kind)
+        });
+        let Some(target) = target.filter(|target| target.is_delivered() || (library_only && target.is_library()))
+        else {
+            return Vec::new();
+        };
+        let possible = target.file_names(library_only);
+        let release = Path::new(TARGET).join("release");
+        let announced = message.filenames.iter().map(Path::new).filter(|path| path.parent() == Some(&release));
+        let names = announced.filter_map(|path| path.file_name()?.to_str());
+        names.filter(|name| possible.iter().any(|possible| possible == name)).map(str::to_owned).collect()
+    }
+}
+
+impl Package {
+    /// `NAME@VERSION`.
+    pub fn spec(&self) -> String {
+        format!("{}@{}", self.name, self.version)
+    }
+
+    /// The package's folder in the sandbox.
+    pub fn folder(&self) -> &Path {
+        Path::new(&self.manifest_path).parent().unwrap_or(Path::new("/"))
+    }
+
+    /// The name of the file that `cargo package` makes.
+    pub fn crate_name(&self) -> String {
+        format!("{}-{}.crate", self.name, self.version)
+    }
+}
+
+impl Target {
+    fn is_delivered(&self) -> bool {
+        self.kind.iter().any(|kind| DELIVERED.contains(&kind.as_str()))
+    }
+
+    fn is_library(&self) -> bool {
+        self.kind.iter().any(|kind| LIBRARIES.contains(&kind.as_str()))
+    }
+
+    fn file_names(&self, library_only: bool) -> Vec<String> {
+        let stem = self.name.replace('-', "_");
+        let of = |kind: &str| match kind {
+            "bin" => Some(self.name.clone()),
+            "cdylib" | "dylib" => Some(format!("lib{stem}.so")),
+            "proc-macro" if library_only => Some(format!("lib{stem}.so")),
+            "staticlib" => Some(format!("lib{stem}.a")),
+            "lib" | "rlib" if library_only => Some(format!("lib{stem}.rlib")),
+            _ => None,
+        };
+        self.crate_types.iter().filter_map(|kind| of(kind)).collect()
+    }
+}
+
+/// Cargo's message about one compiled target, the members that we use.
+#[derive(Debug, Deserialize)]
+pub(super) struct CompilerArtifact {
+    package_id: String,
+    target: MessageTarget,
+    filenames: Vec<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct MessageTarget {
+    name: String,
+    kind: BTreeSet<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const METADATA: &str = r#"{"packages":[
+        {"id":"app","name":"app","version":"0.1.0","manifest_path":"/kettle/source/Cargo.toml","targets":[
+            {"name":"my-tool","kind":["bin"],"crate_types":["bin"]},
+            {"name":"my-lib","kind":["cdylib","rlib"],"crate_types":["cdylib","rlib"]},
+            {"name":"show","kind":["example"],"crate_types":["bin"]}]},
+        {"id":"other","name":"other","version":"0.2.0","manifest_path":"/kettle/source/other/Cargo.toml","targets":[
+            {"name":"other","kind":["bin"],"crate_types":["bin"]}]},
+        {"id":"itoa","name":"itoa","version":"1.0.19","manifest_path":"/kettle/vendor/crates-io/itoa-1.0.19/Cargo.toml",
+            "targets":[{"name":"itoa","kind":["lib"],"crate_types":["lib"]}]}],
+        "workspace_default_members":["app"],"more":1}"#;
+
+    fn announced(package: &str, name: &str, kind: &str, file: &str) -> Vec<String> {
+        let message = serde_json::json!({"reason":"compiler-artifact","package_id":package,
+            "target":{"name":name,"kind":kind.split(',').collect::<Vec<_>>()},"filenames":[file]});
+        let message = serde_json::from_value(message).unwrap();
+        Metadata::parse(METADATA.as_bytes()).unwrap().announced(&message)
+    }
+
+    #[test]
+    fn takes_programs_and_c_libraries_of_default_members() {
+        assert_eq!(announced("app", "my-tool", "bin", "/kettle/target/release/my-tool"), ["my-tool"]);
+        assert_eq!(announced("app", "my-lib", "cdylib,rlib", "/kettle/target/release/libmy_lib.so"), ["libmy_lib.so"]);
+    }
+
+    #[test]
+    fn a_forged_message_adds_nothing() {
+        for (package, name, kind, file) in [
+            ("app", "my-lib", "cdylib,rlib", "/kettle/target/release/libmy_lib.rlib"),
+            ("app", "show", "example", "/kettle/target/release/show"),
+            ("app", "show", "bin", "/kettle/target/release/show"),
+            ("app", "my-tool", "bin", "/kettle/target/release/evil"),
+            ("app", "my-tool", "bin", "/kettle/target/release/deps/my-tool"),
+            ("app", "my-tool", "bin", "/kettle/target/release/../release/my-tool"),
+            ("app", "my-tool", "bin", "/etc/passwd"),
+            ("other", "other", "bin", "/kettle/target/release/other"),
+            ("itoa", "itoa", "lib", "/kettle/target/release/libitoa.rlib"),
+            ("nobody", "my-tool", "bin", "/kettle/target/release/my-tool"),
+        ] {
+            assert_eq!(announced(package, name, kind, file), [""; 0], "{file}");
+        }
+    }
+
+    #[test]
+    fn used_packages_are_those_of_the_tree() {
+        let metadata = Metadata::parse(METADATA.as_bytes()).unwrap();
+        let used = metadata.used(b"app v0.1.0 (/kettle/source)\nitoa v1.0.19\n\nitoa v1.0.19 (*)\n").unwrap();
+        assert_eq!(used.iter().map(|package| package.spec()).collect::<Vec<_>>(), ["app@0.1.0", "itoa@1.0.19"]);
+        assert!(metadata.used(b"strange").is_err());
+    }
+}

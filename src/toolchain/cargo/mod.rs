@@ -1,0 +1,356 @@
+//! The cargo pipeline: fetch with network, check, build without. Comes in: [`Detected`]. Goes out: [`Fetched`], then
+//! [`Built`]. Never: code of the project while there is a network, a dependency that was not unpacked by us from bytes
+//! with the locked digest, or a cargo that reads the project's own configuration.
+//!
+//! | step | command | network | sees of dependencies |
+//! |---|---|---|---|
+//! | fetch | `cargo fetch` | yes | downloads them; skipped when the lockfile names none |
+//! | check | `git cat-file` for each git dependency | no | nothing that it says is believed unhashed |
+//! | inspect | `cargo metadata`, `cargo tree` | no | what was checked, read-only |
+//! | build | `cargo build` | no | the same |
+//! | package | `cargo package`, for libraries only | no | the same |
+
+mod answer;
+mod collect;
+mod config;
+pub(super) mod crate_archive;
+mod dependencies;
+mod git;
+pub(super) mod lockfile;
+mod messages;
+mod metadata;
+mod plan;
+mod rustflags;
+mod vendor;
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::Path;
+
+use crate::sandbox::CommandSpec;
+use crate::source::SourceTree;
+
+use super::{Built, Commands, Context, Detected, Kind, Lockfile, Log, Phase, ToolchainError};
+use answer::Answer;
+use collect::Wanted;
+use config::{Replaced, Settings};
+use dependencies::{Checked, Place};
+use lockfile::{CRATES_IO, GitSource, Lock, Locked, LockfileError, Origin};
+use messages::Messages;
+use metadata::Metadata;
+use plan::{Folders, Plan};
+use vendor::Vendor;
+
+pub use crate_archive::{MAX_CRATE_BYTES, MAX_CRATE_FILES, MAX_CRATE_UNPACKED_BYTES};
+
+/// Largest lockfile, in bytes.
+pub const MAX_LOCKFILE_BYTES: u64 = 8 << 20;
+
+/// What cargo says when it would have to change the lockfile.
+const OUTDATED: [&str; 2] =
+    ["because --locked was passed to prevent this", "needs to be updated but --locked was passed"];
+
+/// What cargo says when it cannot read the lockfile.
+const UNREADABLE: [&str; 1] = ["failed to parse lock file"];
+
+/// What cargo says when an archive has another checksum.
+const CHECKSUM: [&str; 3] = ["failed to verify the checksum", "checksum for", "unable to verify that"];
+
+/// What cargo says when the manifest is the fault.
+const MANIFEST: [&str; 2] = ["failed to parse manifest", "failed to load manifest"];
+
+/// A source tree with every dependency that it locks, checked and unpacked by us.
+#[derive(Debug)]
+pub struct Fetched {
+    tree: SourceTree,
+    lockfile: Lockfile,
+    settings: Vec<String>,
+    checked: Checked,
+    command: Vec<String>,
+}
+
+/// What has to come over the network.
+struct Needs {
+    registries: Vec<Locked>,
+    git: Vec<GitSource>,
+    unused: Vec<GitSource>,
+}
+
+/// Fetches and checks the dependencies that the lockfile names.
+///
+/// # Errors
+/// A lockfile that cannot be used, a dependency that cannot be fetched or is not what the lockfile says.
+pub async fn fetch(detected: Detected, context: &Context<'_>, log: &mut dyn Log) -> Result<Fetched, ToolchainError> {
+    let tree = detected.tree;
+    let lockfile = read_lockfile(tree.root())?;
+    let lock = Lock::parse(&lockfile.bytes)?;
+    let Settings { mut arguments, vendored, notes } = config::read(tree.root())?;
+    for note in notes {
+        log.note(&note)?;
+    }
+    let needs = Needs::of(lock, &vendored);
+    let folders = Folders::of(context.folder);
+    let plan = Plan { toolchain: context.toolchain, source: tree.root(), epoch: tree.epoch(), settings: &arguments };
+    let command = if needs.is_empty() {
+        Vec::new()
+    } else {
+        context.runner.make_writable_folder(&folders.fetch)?;
+        download(plan.fetch(&folders, context.limits.fetch), context, log).await?
+    };
+    fs::create_dir(&folders.home)?;
+    let git = place_git(&needs, &plan, &folders, context, log).await?;
+    let vendor = Vendor::new(needs.registries);
+    arguments.extend(vendor.settings(|index| is_vendored_registry(index, &vendored)));
+    let epoch = tree.epoch();
+    let registries = blocking(move || {
+        let checked = vendor.make(&folders.fetch, &folders.vendor, epoch)?;
+        remove(&folders.fetch)?;
+        Ok(checked)
+    });
+    let checked = Checked { registries: registries.await?, git };
+    Ok(Fetched { tree, lockfile, settings: arguments, checked, command })
+}
+
+/// Builds, and copies what was made.
+///
+/// # Errors
+/// What stopped the build; nothing to hand out.
+pub async fn build(fetched: Fetched, context: &Context<'_>, log: &mut dyn Log) -> Result<Built, ToolchainError> {
+    let Fetched { tree, lockfile, settings, checked, command: fetch } = fetched;
+    let plan = Plan { toolchain: context.toolchain, source: tree.root(), epoch: tree.epoch(), settings: &settings };
+    let folders = Folders::of(context.folder);
+    let (metadata, used) = inspect(&plan, &folders, &checked, context, log).await?;
+
+    context.runner.make_writable_folder(&folders.target)?;
+    let spec = plan.build(&folders, context.limits.build);
+    let mut messages = Messages::new(&metadata, log);
+    let exit = context.runner.run(&spec, &mut messages).await?;
+    let names = messages.finish()?;
+    ToolchainError::of_exit(Phase::Build, exit)?;
+
+    let mut wanted: Vec<Wanted> = names.into_iter().map(|name| Wanted::new(&folders.target, "release", name)).collect();
+    let mut package = Vec::new();
+    if metadata.is_library_only() {
+        package = pack(&plan, &folders, &metadata, &mut wanted, context, log).await?;
+    }
+    if wanted.is_empty() {
+        return Err(ToolchainError::NoArtifacts);
+    }
+    let root = tree.root().to_owned();
+    let (artifacts, dependencies) = blocking(move || {
+        let used = metadata.packages.iter().filter(|package| used.contains(&package.id));
+        let mut used: Vec<_> = used.collect();
+        used.sort_by(|a, b| (&a.name, &a.version, &a.id).cmp(&(&b.name, &b.version, &b.id)));
+        let dependencies: Result<_, _> = used.iter().map(|package| checked.descriptor(package, &root)).collect();
+        Ok((collect::collect(wanted, &folders.artifacts)?, dependencies?))
+    })
+    .await?;
+    let network = if fetch.is_empty() { Vec::new() } else { vec!["fetch"] };
+    let CommandSpec { argv, environment, .. } = spec;
+    let commands = Commands { fetch, build: argv, package };
+    Ok(Built { tree, kind: Kind::Cargo, artifacts, lockfile, dependencies, commands, environment, network })
+}
+
+/// Runs the fetch phase. Only cargo itself runs in it, so that what it complains about can be told apart by its text.
+async fn download(spec: CommandSpec, context: &Context<'_>, log: &mut dyn Log) -> Result<Vec<String>, ToolchainError> {
+    ask(&spec, Phase::Fetch, "cargo fetch", context, log).await?;
+    Ok(spec.argv)
+}
+
+/// What the build will compile: the project's metadata, and the ids of the packages that are not the source itself.
+async fn inspect(
+    plan: &Plan<'_>,
+    folders: &Folders,
+    checked: &Checked,
+    context: &Context<'_>,
+    log: &mut dyn Log,
+) -> Result<(Metadata, Vec<String>), ToolchainError> {
+    let answer = ask(&plan.metadata(folders), Phase::Inspect, "cargo metadata", context, log).await?;
+    let metadata = Metadata::parse(&answer)?;
+    for member in metadata.default_members() {
+        if !matches!(checked.place(member)?, Place::Source(_)) {
+            return Err(ToolchainError::Outside { package: member.spec() });
+        }
+    }
+    if metadata.packages.iter().all(|package| metadata.is_default_member(package)) {
+        return Ok((metadata, Vec::new()));
+    }
+    let tree = ask(&plan.tree(folders), Phase::Inspect, "cargo tree", context, log).await?;
+    let used = metadata.used(&tree)?.into_iter().filter(|package| !metadata.is_default_member(package));
+    let used: Vec<_> =
+        used.map(|package| checked.place(package).map(|_| package.id.clone())).collect::<Result<_, _>>()?;
+    Ok((metadata, used))
+}
+
+/// Packs a library; where that is impossible the rlib is all there is.
+async fn pack(
+    plan: &Plan<'_>,
+    folders: &Folders,
+    metadata: &Metadata,
+    wanted: &mut Vec<Wanted>,
+    context: &Context<'_>,
+    log: &mut dyn Log,
+) -> Result<Vec<String>, ToolchainError> {
+    context.runner.make_writable_folder(&folders.package)?;
+    let spec = plan.package(folders, context.limits.build);
+    match ask(&spec, Phase::Package, "cargo package", context, log).await {
+        Ok(_) => {
+            let names = metadata.default_members().map(|package| package.crate_name());
+            wanted.extend(names.map(|name| Wanted::new(&folders.package, "package", name)));
+            Ok(spec.argv)
+        }
+        Err(ToolchainError::TimedOut { phase, limit }) => Err(ToolchainError::TimedOut { phase, limit }),
+        Err(ToolchainError::Run(error)) => Err(error.into()),
+        Err(_) => {
+            log.note("cargo package cannot pack this library: its rlib is handed out without a .crate file")?;
+            Ok(Vec::new())
+        }
+    }
+}
+
+/// Runs a command that runs nothing of the project, and gives its standard output.
+async fn ask(
+    spec: &CommandSpec,
+    phase: Phase,
+    tool: &'static str,
+    context: &Context<'_>,
+    log: &mut dyn Log,
+) -> Result<Vec<u8>, ToolchainError> {
+    let mut answer = Answer::new(metadata::MAX_ANSWER_BYTES, log);
+    let run = context.runner.run(spec, &mut answer).await;
+    if answer.too_long {
+        return Err(ToolchainError::AnswerTooLong { tool, limit: metadata::MAX_ANSWER_BYTES });
+    }
+    match ToolchainError::of_exit(phase, run?) {
+        Ok(()) => Ok(answer.bytes),
+        Err(ToolchainError::Failed { .. }) if answer.complains(&OUTDATED) => Err(ToolchainError::LockfileOutdated),
+        Err(ToolchainError::Failed { .. }) if answer.complains(&UNREADABLE) => {
+            Err(LockfileError::Shape("cargo cannot read it".to_owned()).into())
+        }
+        Err(ToolchainError::Failed { .. }) if answer.complains(&CHECKSUM) => Err(ToolchainError::ChecksumByCargo),
+        Err(ToolchainError::Failed { .. }) if answer.complains(&MANIFEST) => Err(ToolchainError::Manifest),
+        Err(error) => Err(error),
+    }
+}
+
+/// Checks every checkout of a locked commit and places it in the build's `CARGO_HOME`.
+async fn place_git(
+    needs: &Needs,
+    plan: &Plan<'_>,
+    folders: &Folders,
+    context: &Context<'_>,
+    log: &mut dyn Log,
+) -> Result<Vec<(GitSource, git::Checked)>, ToolchainError> {
+    let mut placed: Vec<(GitSource, git::Checked)> = Vec::new();
+    for source in needs.git.iter().chain(&needs.unused) {
+        let found = git::checkouts(&folders.fetch, source.commit)?;
+        if found.is_empty() && needs.git.contains(source) {
+            return Err(ToolchainError::NotFetched { dependency: format!("git dependency {}", source.commit) });
+        }
+        if placed.iter().any(|(_, checked)| checked.commit == source.commit) {
+            continue;
+        }
+        for checkout in found {
+            let spec = plan.commit(folders, &checkout.repository, &checkout.commit.to_string());
+            let mut answer = Answer::new(git::MAX_COMMIT_BYTES, log);
+            let exit = context.runner.run(&spec, &mut answer).await?;
+            ToolchainError::of_exit(Phase::Fetch, exit)?;
+            let (content, fetched, home) = (answer.bytes, folders.fetch.clone(), folders.home.clone());
+            let epoch = plan.epoch;
+            let checked = blocking(move || git::place(&checkout, &content, &fetched, &home, epoch)).await?;
+            placed.push((source.clone(), checked));
+        }
+    }
+    Ok(placed)
+}
+
+impl Needs {
+    fn of(lock: Lock, vendored: &[Replaced]) -> Self {
+        let (mut registries, mut git) = (Vec::new(), Vec::new());
+        for package in lock.packages {
+            match &package.origin {
+                Origin::Folder => {}
+                Origin::Registry { index, .. } if is_vendored_registry(index, vendored) => {}
+                Origin::Registry { .. } => registries.push(package),
+                Origin::Git(source) if is_vendored_git(source, vendored) || git.contains(source) => {}
+                Origin::Git(source) => git.push(source.clone()),
+            }
+        }
+        let unused = lock.unused.into_iter().filter(|source| !git.contains(source)).collect();
+        Self { registries, git, unused }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.registries.is_empty() && self.git.is_empty() && self.unused.is_empty()
+    }
+}
+
+fn is_vendored_registry(index: &str, vendored: &[Replaced]) -> bool {
+    let plain = index.strip_prefix("registry+").unwrap_or(index);
+    vendored.iter().any(|replaced| match replaced {
+        Replaced::CratesIo => index == CRATES_IO,
+        Replaced::Registry(url) => url == plain,
+        Replaced::Git(..) => false,
+    })
+}
+
+fn is_vendored_git(source: &GitSource, vendored: &[Replaced]) -> bool {
+    let same = |url: &String, query: &String| *url == source.url && *query == decoded(&source.query);
+    vendored.iter().any(|replaced| matches!(replaced, Replaced::Git(url, query) if same(url, query)))
+}
+
+/// Undoes the percent-encoding that version 4 of the lockfile has in the query of a git source.
+fn decoded(text: &str) -> String {
+    let mut bytes = Vec::new();
+    let mut rest = text.as_bytes();
+    while let [first, after @ ..] = rest {
+        let digits = after.get(..2).and_then(|digits| hex::decode(digits).ok()).filter(|_| *first == b'%');
+        bytes.push(digits.as_ref().map_or(*first, |byte| byte[0]));
+        rest = if digits.is_some() { &after[2..] } else { after };
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+fn read_lockfile(root: &Path) -> Result<Lockfile, ToolchainError> {
+    let mut bytes = Vec::new();
+    File::open(root.join("Cargo.lock"))?.take(MAX_LOCKFILE_BYTES + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MAX_LOCKFILE_BYTES {
+        return Err(LockfileError::TooLong { limit: MAX_LOCKFILE_BYTES }.into());
+    }
+    Ok(Lockfile { name: "Cargo.lock", bytes })
+}
+
+/// Frees the space of what was downloaded; nothing of it is used again.
+fn remove(folder: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Runs file work on the pool for it.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, ToolchainError> + Send + 'static,
+) -> Result<T, ToolchainError> {
+    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_vendored_source_is_not_fetched() {
+        let commit = "01".repeat(20);
+        let sum = "02".repeat(32);
+        let lock = format!(
+            "[[package]]\nname = \"a\"\nversion = \"1.0.0\"\nsource = \"{CRATES_IO}\"\nchecksum = \"{sum}\"\n\
+             [[package]]\nname = \"b\"\nversion = \"1.0.0\"\nsource = \"git+https://h/r?branch=x%2Fy#{commit}\"\n"
+        );
+        let needs = |vendored: &[Replaced]| Needs::of(Lock::parse(lock.as_bytes()).unwrap(), vendored);
+        assert_eq!((needs(&[]).registries.len(), needs(&[]).git.len()), (1, 1));
+        let git = Replaced::Git("https://h/r".to_owned(), "branch=x/y".to_owned());
+        assert!(needs(&[Replaced::CratesIo, git.clone()]).is_empty());
+        assert!(needs(&[git]).git.is_empty());
+    }
+}

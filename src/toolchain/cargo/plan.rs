@@ -1,0 +1,254 @@
+//! What is run for a cargo project, as values. Comes in: a toolchain, the job's folders, the settings that were carried
+//! over. Goes out: one [`CommandSpec`] a command. Never: a path or a variable of this machine inside the sandbox; every
+//! job sees the same places, so that the same source gives the same bytes.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::sandbox::{Access, CommandSpec, Mount, Network};
+use crate::toolchain::Toolchain;
+
+/// The source tree, read-only.
+pub(super) const SOURCE: &str = "/kettle/source";
+/// The checked packages of registries, read-only.
+pub(super) const VENDOR: &str = "/kettle/vendor";
+/// `CARGO_HOME`: writable in the fetch phase, afterwards a read-only one of ours.
+pub(super) const CARGO_HOME: &str = "/kettle/cargo";
+/// `CARGO_TARGET_DIR`.
+pub(super) const TARGET: &str = "/kettle/target";
+/// `HOME`: an empty folder of each sandbox.
+const HOME: &str = "/kettle/home";
+
+/// Wall-clock limit of a command that only reads the project.
+const INSPECT_TIME: Duration = Duration::from_secs(120);
+
+/// What all commands of one job share.
+pub(super) struct Plan<'a> {
+    pub toolchain: &'a Toolchain,
+    /// The source tree on this machine.
+    pub source: &'a Path,
+    pub epoch: u64,
+    /// `key=value` for `--config`.
+    pub settings: &'a [String],
+}
+
+/// The job's folders on this machine, each seen by some sandbox.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Folders {
+    /// `CARGO_HOME` of the fetch phase, written by the sandbox.
+    pub fetch: PathBuf,
+    /// Checked packages.
+    pub vendor: PathBuf,
+    /// `CARGO_HOME` of the build, written by us.
+    pub home: PathBuf,
+    /// Written by the build.
+    pub target: PathBuf,
+    /// Written while a library is packed: what the build wrote does not come near it.
+    pub package: PathBuf,
+    /// Copies of what is handed out. No sandbox sees it.
+    pub artifacts: PathBuf,
+}
+
+impl Folders {
+    pub fn of(job: &Path) -> Self {
+        let folder = |name| job.join(name);
+        Self {
+            fetch: folder("cargo-fetch"),
+            vendor: folder("vendor"),
+            home: folder("cargo-home"),
+            target: folder("target"),
+            package: folder("package"),
+            artifacts: folder("artifacts"),
+        }
+    }
+}
+
+impl Plan<'_> {
+    /// Downloads what the lockfile names, for all platforms: a directory source has to hold every package.
+    pub fn fetch(&self, folders: &Folders, limit: Duration) -> CommandSpec {
+        let home = mount(&folders.fetch, CARGO_HOME, Access::ReadWrite);
+        let argv = self.cargo("fetch", &["--locked"]);
+        CommandSpec { network: Network::Host, ..self.command(argv, vec![home], limit, Phase::Online) }
+    }
+
+    /// Prints the raw commit object `commit` of a repository that the fetch phase left.
+    pub fn commit(&self, folders: &Folders, repository: &str, commit: &str) -> CommandSpec {
+        let repository = format!("--git-dir={CARGO_HOME}/git/db/{repository}");
+        let argv = [&self.toolchain.git(), &repository, "cat-file", "commit", commit].map(str::to_owned);
+        let home = mount(&folders.fetch, CARGO_HOME, Access::ReadOnly);
+        self.command(argv.to_vec(), vec![home], INSPECT_TIME, Phase::Offline)
+    }
+
+    /// Prints every package with its targets and its folder.
+    pub fn metadata(&self, folders: &Folders) -> CommandSpec {
+        let argv = self.cargo("metadata", &["--locked", "--offline", "--format-version=1"]);
+        self.command(argv, self.inputs(folders), INSPECT_TIME, Phase::Offline)
+    }
+
+    /// Prints the packages that `build` will compile, one a line.
+    pub fn tree(&self, folders: &Folders) -> CommandSpec {
+        let fixed = ["--locked", "--offline", "--edges=normal,build", "--prefix=none", "--format={p}"];
+        self.command(self.cargo("tree", &fixed), self.inputs(folders), INSPECT_TIME, Phase::Offline)
+    }
+
+    /// Builds the default members.
+    pub fn build(&self, folders: &Folders, limit: Duration) -> CommandSpec {
+        let fixed = ["--release", "--locked", "--offline", "--message-format=json-render-diagnostics"];
+        self.writing(self.cargo("build", &fixed), folders, &folders.target, limit)
+    }
+
+    /// Packs the default members as `.crate` files.
+    pub fn package(&self, folders: &Folders, limit: Duration) -> CommandSpec {
+        let fixed = ["--locked", "--offline", "--no-verify", "--allow-dirty"];
+        self.writing(self.cargo("package", &fixed), folders, &folders.package, limit)
+    }
+
+    fn writing(&self, argv: Vec<String>, folders: &Folders, target: &Path, limit: Duration) -> CommandSpec {
+        let mut mounts = self.inputs(folders);
+        mounts.push(mount(target, TARGET, Access::ReadWrite));
+        self.command(argv, mounts, limit, Phase::Offline)
+    }
+
+    fn inputs(&self, folders: &Folders) -> Vec<Mount> {
+        vec![mount(&folders.home, CARGO_HOME, Access::ReadOnly), mount(&folders.vendor, VENDOR, Access::ReadOnly)]
+    }
+
+    fn cargo(&self, subcommand: &str, fixed: &[&str]) -> Vec<String> {
+        let mut argv = vec![self.toolchain.program("cargo"), subcommand.to_owned()];
+        argv.extend(fixed.iter().map(|&argument| argument.to_owned()));
+        argv.push(format!("--manifest-path={SOURCE}/Cargo.toml"));
+        argv.extend(self.settings.iter().map(|setting| format!("--config={setting}")));
+        argv
+    }
+
+    /// The working directory is outside the source, because cargo reads configuration from it and its parents.
+    fn command(&self, argv: Vec<String>, mounts: Vec<Mount>, time_limit: Duration, phase: Phase) -> CommandSpec {
+        let source = mount(self.source, SOURCE, Access::ReadOnly);
+        CommandSpec {
+            argv,
+            environment: self.environment(phase),
+            directory: CARGO_HOME.into(),
+            mounts: self.toolchain.mount().into_iter().chain([source]).chain(mounts).collect(),
+            network: Network::None,
+            time_limit,
+        }
+    }
+
+    /// The complete environment.
+    ///
+    /// `CARGO_BUILD_JOBS` stays unset: it would reach build scripts as a number that depends on nothing but us, while
+    /// the processors are the machine's; cargo's own default is what projects are used to.
+    fn environment(&self, phase: Phase) -> BTreeMap<String, String> {
+        let mut variables = BTreeMap::from(
+            [
+                ("AR", "/usr/bin/ar"),
+                ("CARGO_HOME", CARGO_HOME),
+                ("CARGO_INCREMENTAL", "0"),
+                ("CARGO_TARGET_DIR", TARGET),
+                ("CARGO_TERM_COLOR", "never"),
+                ("CARGO_TERM_PROGRESS_WHEN", "never"),
+                ("CC", "/usr/bin/cc"),
+                ("CXX", "/usr/bin/c++"),
+                ("HOME", HOME),
+                ("LANG", "C.UTF-8"),
+                ("RUSTC_WORKSPACE_WRAPPER", ""),
+                ("RUSTC_WRAPPER", ""),
+                ("TZ", "UTC"),
+            ]
+            .map(|(name, value)| (name.to_owned(), value.to_owned())),
+        );
+        let mut set = |name: &str, value: String| variables.insert(name.to_owned(), value);
+        set("PATH", self.toolchain.path_variable());
+        set("RUSTC", self.toolchain.program("rustc"));
+        set("RUSTDOC", self.toolchain.program("rustdoc"));
+        set("SOURCE_DATE_EPOCH", self.epoch.to_string());
+        if phase == Phase::Offline {
+            set("CARGO_NET_OFFLINE", "true".to_owned());
+        }
+        variables
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Online,
+    Offline,
+}
+
+fn mount(source: &Path, target: &str, access: Access) -> Mount {
+    Mount { source: source.to_owned(), target: target.into(), access }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(9);
+
+    fn with_plan<T>(check: impl FnOnce(&Plan<'_>, &Folders) -> T) -> T {
+        let toolchain = Toolchain::test_only_at("/home/x/stable");
+        let settings = ["profile.release.lto=true".to_owned()];
+        let plan = Plan { toolchain: &toolchain, source: Path::new("/work/j/source"), epoch: 7, settings: &settings };
+        check(&plan, &Folders::of(Path::new("/work/j")))
+    }
+
+    fn writable(spec: &CommandSpec) -> Vec<&str> {
+        let writable = spec.mounts.iter().filter(|mount| mount.access == Access::ReadWrite);
+        writable.filter_map(|mount| mount.target.to_str()).collect()
+    }
+
+    #[test]
+    fn the_build_is_this_and_nothing_else() {
+        let spec = with_plan(|plan, folders| plan.build(folders, LIMIT));
+        assert_eq!(
+            spec.argv,
+            [
+                "/toolchain/bin/cargo",
+                "build",
+                "--release",
+                "--locked",
+                "--offline",
+                "--message-format=json-render-diagnostics",
+                "--manifest-path=/kettle/source/Cargo.toml",
+                "--config=profile.release.lto=true",
+            ]
+        );
+        let mounts: Vec<_> =
+            spec.mounts.iter().map(|m| (m.source.to_str().unwrap(), m.target.to_str().unwrap())).collect();
+        assert_eq!(
+            mounts,
+            [
+                ("/home/x/stable", "/toolchain"),
+                ("/work/j/source", "/kettle/source"),
+                ("/work/j/cargo-home", "/kettle/cargo"),
+                ("/work/j/vendor", "/kettle/vendor"),
+                ("/work/j/target", "/kettle/target"),
+            ]
+        );
+        assert_eq!(writable(&spec), ["/kettle/target"]);
+        assert_eq!((spec.network, spec.time_limit, spec.directory.to_str()), (Network::None, LIMIT, Some(CARGO_HOME)));
+    }
+
+    #[test]
+    fn only_the_fetch_phase_has_a_network_and_it_writes_its_own_folder_only() {
+        with_plan(|plan, folders| {
+            let fetch = plan.fetch(folders, LIMIT);
+            assert_eq!((fetch.network, writable(&fetch)), (Network::Host, vec![CARGO_HOME]));
+            assert!(!fetch.environment.contains_key("CARGO_NET_OFFLINE"));
+            for spec in [plan.metadata(folders), plan.tree(folders), plan.commit(folders, "r-1", "abc")] {
+                assert_eq!((spec.network, writable(&spec)), (Network::None, vec![]));
+                assert_eq!(spec.environment["CARGO_NET_OFFLINE"], "true");
+            }
+        });
+    }
+
+    #[test]
+    fn the_environment_names_no_place_of_this_machine() {
+        let spec = with_plan(|plan, folders| plan.build(folders, LIMIT));
+        assert!(spec.environment.values().all(|value| !value.contains("/work") && !value.contains("/home/x")));
+        assert_eq!(spec.environment["PATH"], "/toolchain/bin:/usr/bin:/bin");
+        assert_eq!(spec.environment["SOURCE_DATE_EPOCH"], "7");
+        assert_eq!(spec.environment["RUSTC_WRAPPER"], "");
+    }
+}

@@ -1,0 +1,221 @@
+//! Makes cargo's directory sources. Comes in: the lockfile and the folder in which the fetch phase left archives. Goes
+//! out: a folder of ours with every locked package of a registry, unpacked from bytes that have the locked checksum.
+//! Never: a file that the fetch phase wrote; each is unpacked again by us.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::digest::Sha256Digest;
+use crate::toolchain::ToolchainError;
+use crate::toolchain::untrusted::Untrusted;
+
+use super::config;
+use super::crate_archive::{self, CrateError};
+use super::lockfile::{CRATES_IO, Locked, Origin};
+use super::plan::VENDOR;
+
+/// One registry, and the folder that stands in for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Registry {
+    index: String,
+    folder: String,
+}
+
+/// A package of a registry that was checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Checked {
+    /// Its folder in the sandbox.
+    pub folder: PathBuf,
+    /// As the lockfile writes it.
+    pub index: String,
+    /// Of the archive's bytes.
+    pub sha256: Sha256Digest,
+}
+
+/// The packages to unpack and where.
+#[derive(Debug)]
+pub(super) struct Vendor {
+    registries: Vec<Registry>,
+    packages: Vec<Locked>,
+}
+
+impl Vendor {
+    /// For the registries of `packages`, and crates.io in any case: cargo then asks no index, whatever it looks for.
+    pub fn new(packages: Vec<Locked>) -> Self {
+        let mut indexes: Vec<&str> = packages.iter().filter_map(|package| package.origin.index()).collect();
+        indexes.sort_unstable();
+        indexes.dedup();
+        let others = indexes.into_iter().filter(|index| *index != CRATES_IO).enumerate();
+        let others = others.map(|(i, index)| Registry { index: index.to_owned(), folder: format!("registry-{i}") });
+        let crates_io = Registry { index: CRATES_IO.to_owned(), folder: "crates-io".to_owned() };
+        let registries = [crates_io].into_iter().chain(others).collect();
+        Self { registries, packages }
+    }
+
+    /// The settings that make cargo take the folders for the registries; `vendored` ones are the project's own.
+    pub fn settings(&self, is_vendored: impl Fn(&str) -> bool) -> Vec<String> {
+        let ours = self.registries.iter().filter(|registry| !is_vendored(&registry.index));
+        ours.flat_map(Registry::settings).collect()
+    }
+
+    /// Makes the folder `vendor` from the archives below `fetched` (a `CARGO_HOME`).
+    pub fn make(&self, fetched: &Path, vendor: &Path, epoch: u64) -> Result<Vec<Checked>, ToolchainError> {
+        fs::create_dir(vendor)?;
+        for registry in &self.registries {
+            fs::create_dir(vendor.join(&registry.folder))?;
+        }
+        if self.packages.is_empty() {
+            return Ok(Vec::new());
+        }
+        let caches = caches(fetched).map_err(|_| not_fetched(&self.packages[0]))?;
+        self.packages.iter().map(|package| self.check(package, &caches, vendor, epoch)).collect()
+    }
+
+    fn check(
+        &self,
+        package: &Locked,
+        caches: &[Untrusted],
+        vendor: &Path,
+        epoch: u64,
+    ) -> Result<Checked, ToolchainError> {
+        let registry = self.registries.iter().find(|registry| package.origin.index() == Some(&registry.index));
+        let (Some(registry), Origin::Registry { checksum, .. }) = (registry, &package.origin) else {
+            return Err(not_fetched(package));
+        };
+        let parent = vendor.join(&registry.folder);
+        let top = format!("{}-{}", package.name, package.version);
+        let mut refusal = not_fetched(package);
+        // The archive of one package can be there once for each registry: the lockfile says which one it is.
+        for archive in caches.iter().filter_map(|cache| cache.file(format!("{top}.crate")).ok()) {
+            match crate_archive::unpack(archive, &top, &parent, crate_archive::time_of(epoch)) {
+                Ok(actual) if actual == *checksum => {
+                    crate_archive::mark(&parent.join(&top), actual)?;
+                    let folder = Path::new(VENDOR).join(&registry.folder).join(&top);
+                    return Ok(Checked { folder, index: registry.index.clone(), sha256: actual });
+                }
+                Ok(actual) => {
+                    refusal = ToolchainError::Checksum { package: package.spec(), expected: *checksum, actual };
+                }
+                Err(CrateError::Write(error)) => return Err(error.into()),
+                Err(source) => refusal = ToolchainError::Crate { package: package.spec(), source },
+            }
+            fs::remove_dir_all(parent.join(&top))?;
+        }
+        Err(refusal)
+    }
+}
+
+impl Registry {
+    fn settings(&self) -> Vec<String> {
+        let stand_in = format!("kettle-{}", self.folder);
+        let folder = format!("source.{stand_in}.directory=\"{VENDOR}/{}\"", self.folder);
+        if self.index == CRATES_IO {
+            return vec![format!("source.crates-io.replace-with=\"{stand_in}\""), folder];
+        }
+        let index = self.index.strip_prefix("registry+").unwrap_or(&self.index);
+        vec![
+            format!("source.{}.registry={}", self.folder, config::string(index)),
+            format!("source.{}.replace-with=\"{stand_in}\"", self.folder),
+            folder,
+        ]
+    }
+}
+
+/// The folders of downloaded archives, one for each registry.
+fn caches(fetched: &Path) -> io::Result<Vec<Untrusted>> {
+    let all = Untrusted::open(fetched)?.folder("registry/cache")?;
+    all.names()?.iter().map(|name| all.folder(name)).collect()
+}
+
+fn not_fetched(package: &Locked) -> ToolchainError {
+    ToolchainError::NotFetched { dependency: package.spec() }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use flate2::{Compression, write::GzEncoder};
+
+    use super::*;
+
+    fn archive(content: &str) -> Vec<u8> {
+        let mut builder = tar::Builder::new(GzEncoder::new(Vec::new(), Compression::fast()));
+        let mut header = tar::Header::new_gnu();
+        header.set_size(content.len() as u64);
+        header.set_mode(0o644);
+        builder.append_data(&mut header, "a-1.0.0/src/lib.rs", content.as_bytes()).unwrap();
+        builder.into_inner().unwrap().finish().unwrap()
+    }
+
+    fn locked(index: &str, bytes: &[u8]) -> Locked {
+        let origin = Origin::Registry { index: index.to_owned(), checksum: Sha256Digest::of(bytes) };
+        Locked { name: "a".to_owned(), version: "1.0.0".to_owned(), origin }
+    }
+
+    fn fetched(caches: &[(&str, &[u8])]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for (cache, bytes) in caches {
+            let cache = folder.path().join("registry/cache").join(cache);
+            fs::create_dir_all(&cache).unwrap();
+            fs::File::create(cache.join("a-1.0.0.crate")).unwrap().write_all(bytes).unwrap();
+        }
+        folder
+    }
+
+    #[test]
+    fn unpacks_the_archive_that_the_lockfile_means() {
+        let (good, other) = (archive("good"), archive("other"));
+        let home = fetched(&[("one", &other), ("two", &good)]);
+        let vendor = home.path().join("vendor");
+        let checked = Vendor::new(vec![locked(CRATES_IO, &good)]).make(home.path(), &vendor, 0).unwrap();
+        assert_eq!(checked[0].sha256, Sha256Digest::of(&good));
+        assert_eq!(checked[0].folder, Path::new("/kettle/vendor/crates-io/a-1.0.0"));
+        assert_eq!(fs::read(vendor.join("crates-io/a-1.0.0/src/lib.rs")).unwrap(), b"good");
+    }
+
+    #[test]
+    fn a_tampered_archive_never_gets_in() {
+        let home = fetched(&[("one", &archive("evil"))]);
+        let vendor = home.path().join("vendor");
+        let refusal = Vendor::new(vec![locked(CRATES_IO, &archive("good"))]).make(home.path(), &vendor, 0).unwrap_err();
+        assert!(matches!(refusal, ToolchainError::Checksum { .. }), "{refusal}");
+        assert!(!vendor.join("crates-io/a-1.0.0").exists());
+    }
+
+    #[test]
+    fn an_archive_that_is_a_link_or_missing_was_not_fetched() {
+        let good = archive("good");
+        let home = fetched(&[("one", &good)]);
+        let file = home.path().join("registry/cache/one/a-1.0.0.crate");
+        fs::rename(&file, home.path().join("elsewhere")).unwrap();
+        for (n, link) in [true, false].into_iter().enumerate() {
+            if link {
+                std::os::unix::fs::symlink(home.path().join("elsewhere"), &file).unwrap();
+            } else {
+                fs::remove_file(&file).unwrap();
+            }
+            let vendor = home.path().join(format!("vendor-{n}"));
+            let refusal = Vendor::new(vec![locked(CRATES_IO, &good)]).make(home.path(), &vendor, 0).unwrap_err();
+            assert!(matches!(refusal, ToolchainError::NotFetched { .. }), "{refusal}");
+        }
+    }
+
+    #[test]
+    fn every_registry_has_its_own_folder() {
+        let other = "sparse+https://crates.example/";
+        let vendor = Vendor::new(vec![locked(other, b""), locked(CRATES_IO, b"")]);
+        assert_eq!(
+            vendor.settings(|_| false),
+            [
+                r#"source.crates-io.replace-with="kettle-crates-io""#,
+                r#"source.kettle-crates-io.directory="/kettle/vendor/crates-io""#,
+                r#"source.registry-0.registry="sparse+https://crates.example/""#,
+                r#"source.registry-0.replace-with="kettle-registry-0""#,
+                r#"source.kettle-registry-0.directory="/kettle/vendor/registry-0""#,
+            ]
+        );
+        assert_eq!(vendor.settings(|index| index == CRATES_IO).len(), 3);
+    }
+}

@@ -1,0 +1,243 @@
+//! What can go wrong in this room, with the code that clients see.
+
+use std::io;
+use std::time::Duration;
+
+use crate::digest::{GitOid, Sha256Digest};
+use crate::job::ErrorType;
+use crate::sandbox::{Exit, RunError};
+use crate::source::tree::TreeError;
+
+use super::Kind;
+use super::cargo::crate_archive::CrateError;
+use super::cargo::lockfile::LockfileError;
+
+/// A part of the work that runs one tool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Dependencies come over the network.
+    Fetch,
+    /// The tools say what they will build; nothing of the project runs.
+    Inspect,
+    /// The build.
+    Build,
+    /// A library is packed.
+    Package,
+}
+
+impl std::fmt::Display for Phase {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Fetch => "fetching the dependencies",
+            Self::Inspect => "reading the project",
+            Self::Build => "the build",
+            Self::Package => "packing the library",
+        })
+    }
+}
+
+/// Why there is no [`Built`](super::Built). Each text is one clause for the caller, without a path of this machine.
+#[derive(Debug, thiserror::Error)]
+pub enum ToolchainError {
+    /// Neither `flake.lock` nor `Cargo.lock`.
+    #[error("the source has neither a Cargo.lock nor a flake.lock")]
+    NoLockfile,
+    /// A kind that this version cannot build.
+    #[error("the source is a {0} project, which this version cannot build")]
+    Unsupported(Kind),
+    /// The lockfile cannot be read.
+    #[error("Cargo.lock cannot be used")]
+    Lockfile(#[from] LockfileError),
+    /// Cargo would have to change the lockfile.
+    #[error("Cargo.lock does not fit the manifest: cargo would have to change it")]
+    LockfileOutdated,
+    /// A package's bytes are not those of the lockfile.
+    #[error("the archive of {package} has sha256 {actual}, Cargo.lock says {expected}")]
+    Checksum {
+        /// `NAME@VERSION`.
+        package: String,
+        /// In the lockfile.
+        expected: Sha256Digest,
+        /// Of the bytes.
+        actual: Sha256Digest,
+    },
+    /// Cargo itself found that a checksum differs.
+    #[error("a dependency's checksum is not the one in Cargo.lock")]
+    ChecksumByCargo,
+    /// A package's archive is refused.
+    #[error("the archive of {package} is refused")]
+    Crate {
+        /// `NAME@VERSION`.
+        package: String,
+        /// Why.
+        source: CrateError,
+    },
+    /// A locked dependency did not come.
+    #[error("{dependency} was not fetched")]
+    NotFetched {
+        /// `NAME@VERSION`, or a commit.
+        dependency: String,
+    },
+    /// A commit object is not the one that was locked.
+    #[error("the commit object of a git dependency has id {actual}, Cargo.lock says {expected}")]
+    Commit {
+        /// In the lockfile.
+        expected: GitOid,
+        /// Of the bytes.
+        actual: GitOid,
+    },
+    /// A commit object names no tree.
+    #[error("commit {commit} of a git dependency names no tree")]
+    CommitWithoutTree {
+        /// The commit.
+        commit: GitOid,
+    },
+    /// A git dependency's files are not those of its commit.
+    #[error(
+        "the files of git dependency {commit} have tree id {actual}, its commit says {expected} (submodules and \
+         attributes that change files are not supported)"
+    )]
+    Tree {
+        /// The locked commit.
+        commit: GitOid,
+        /// In the commit.
+        expected: GitOid,
+        /// Of the files.
+        actual: GitOid,
+    },
+    /// A package lies outside everything that was checked.
+    #[error("package {package} lies outside the source and its locked dependencies")]
+    Outside {
+        /// `NAME@VERSION`.
+        package: String,
+    },
+    /// The manifest cannot be used.
+    #[error("cargo cannot read the project")]
+    Manifest,
+    /// The project's cargo configuration is no TOML, or too long.
+    #[error("the source's cargo configuration cannot be read")]
+    Configuration,
+    /// A tool failed.
+    #[error("{phase} failed ({})", describe(.exit))]
+    Failed {
+        /// Which part.
+        phase: Phase,
+        /// How it ended.
+        exit: Exit,
+    },
+    /// A tool took too long.
+    #[error("{phase} took longer than {} s", .limit.as_secs())]
+    TimedOut {
+        /// Which part.
+        phase: Phase,
+        /// The limit.
+        limit: Duration,
+    },
+    /// A tool needed too much memory.
+    #[error("{phase} ran out of memory")]
+    OutOfMemory {
+        /// Which part.
+        phase: Phase,
+    },
+    /// A tool's answer is longer than its limit.
+    #[error("the answer of {tool} is longer than {limit} bytes")]
+    AnswerTooLong {
+        /// Which tool.
+        tool: &'static str,
+        /// The limit.
+        limit: usize,
+    },
+    /// A tool's answer is not what it should be.
+    #[error("the answer of {tool} cannot be read")]
+    Answer {
+        /// Which tool.
+        tool: &'static str,
+    },
+    /// The build succeeded and made nothing to hand out.
+    #[error("the build made no program or library")]
+    NoArtifacts,
+    /// The build made something that cannot be handed out.
+    #[error("artifact {name} is refused: {why}")]
+    Artifact {
+        /// Its name.
+        name: String,
+        /// Why.
+        why: &'static str,
+    },
+    /// A tree could not be hashed.
+    #[error("a folder could not be hashed")]
+    Hash(#[from] TreeError),
+    /// The sandbox failed.
+    #[error("the sandbox failed")]
+    Run(#[from] RunError),
+    /// A file operation of ours failed.
+    #[error("a file operation of the appliance failed")]
+    Io(#[from] io::Error),
+}
+
+impl ToolchainError {
+    /// The stable code.
+    pub fn error_type(&self) -> ErrorType {
+        match self {
+            Self::NoLockfile | Self::Unsupported(_) => ErrorType::UnsupportedToolchain,
+            Self::Lockfile(_)
+            | Self::LockfileOutdated
+            | Self::Checksum { .. }
+            | Self::ChecksumByCargo
+            | Self::Commit { .. }
+            | Self::CommitWithoutTree { .. }
+            | Self::Tree { .. } => ErrorType::LockfileMismatch,
+            Self::Crate { .. } | Self::NotFetched { .. } | Self::Failed { phase: Phase::Fetch, .. } => {
+                ErrorType::DependencyFetchFailed
+            }
+            Self::Outside { .. }
+            | Self::Manifest
+            | Self::Configuration
+            | Self::Failed { .. }
+            | Self::AnswerTooLong { .. }
+            | Self::Artifact { .. } => ErrorType::BuildFailed,
+            Self::TimedOut { phase: Phase::Fetch, .. } => ErrorType::DependencyFetchFailed,
+            Self::TimedOut { .. } => ErrorType::BuildTimeout,
+            Self::OutOfMemory { .. } => ErrorType::OutOfMemory,
+            Self::NoArtifacts => ErrorType::NoArtifacts,
+            Self::Answer { .. } | Self::Hash(_) | Self::Run(_) | Self::Io(_) => ErrorType::Internal,
+        }
+    }
+
+    /// The error that `exit` of a command of `phase` is, if it is one.
+    pub(super) fn of_exit(phase: Phase, exit: Exit) -> Result<(), Self> {
+        match exit {
+            Exit::Status(0) => Ok(()),
+            Exit::Status(_) | Exit::Signal(_) => Err(Self::Failed { phase, exit }),
+            Exit::TimedOut { limit } => Err(Self::TimedOut { phase, limit }),
+            Exit::OutOfMemory => Err(Self::OutOfMemory { phase }),
+        }
+    }
+}
+
+fn describe(exit: &Exit) -> String {
+    match exit {
+        Exit::Status(status) => format!("exit status {status}"),
+        Exit::Signal(signal) => format!("signal {signal}"),
+        Exit::TimedOut { limit } => format!("longer than {} s", limit.as_secs()),
+        Exit::OutOfMemory => "out of memory".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_exit_becomes_the_error_that_clients_know() {
+        let of = |phase, exit| ToolchainError::of_exit(phase, exit).unwrap_err().error_type();
+        let limit = Duration::from_secs(1);
+        assert!(ToolchainError::of_exit(Phase::Build, Exit::Status(0)).is_ok());
+        assert_eq!(of(Phase::Build, Exit::Status(101)), ErrorType::BuildFailed);
+        assert_eq!(of(Phase::Build, Exit::Signal(9)), ErrorType::BuildFailed);
+        assert_eq!(of(Phase::Fetch, Exit::Status(101)), ErrorType::DependencyFetchFailed);
+        assert_eq!(of(Phase::Fetch, Exit::TimedOut { limit }), ErrorType::DependencyFetchFailed);
+        assert_eq!(of(Phase::Build, Exit::TimedOut { limit }), ErrorType::BuildTimeout);
+        assert_eq!(of(Phase::Build, Exit::OutOfMemory), ErrorType::OutOfMemory);
+    }
+}

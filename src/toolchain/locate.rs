@@ -1,0 +1,194 @@
+//! Finds the toolchain, once, at start. Comes in: a folder, or the machine's `PATH`. Goes out: a [`Toolchain`] whose
+//! programs are absolute. Never: a launcher that chooses a compiler later; rustup's proxies are resolved here.
+//!
+//! `rustc --print sysroot`, with the machine's own environment, is the only process that the appliance starts outside
+//! the sandbox: it is the machine's owner, before any job, who decides which toolchain this is.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::sandbox::{Access, Mount};
+
+/// Where a sysroot that is not part of the system is seen in the sandbox.
+const TOOLCHAIN: &str = "/toolchain";
+
+/// Folders that every sandbox sees at their own place.
+const SYSTEM: &str = "/usr";
+
+/// Why there is no toolchain.
+#[derive(Debug, thiserror::Error)]
+pub enum FindToolchainError {
+    /// No such program in `PATH`.
+    #[error("{program} is not in PATH")]
+    NotInPath {
+        /// The program.
+        program: &'static str,
+    },
+    /// The sysroot lacks a program.
+    #[error("the toolchain in {} has no bin/{program}", sysroot.display())]
+    Incomplete {
+        /// Where.
+        sysroot: PathBuf,
+        /// The program.
+        program: &'static str,
+    },
+    /// The C compiler and linker are missing.
+    #[error("{program} is missing: a C compiler, a linker and git are needed")]
+    NoTool {
+        /// The program.
+        program: &'static str,
+    },
+    /// `rustc` did not say where its sysroot is.
+    #[error("`rustc --print sysroot` failed: {answer}")]
+    Sysroot {
+        /// What it said.
+        answer: String,
+    },
+    /// `rustc` could not be started, or a path not be resolved.
+    #[error("the toolchain's path could not be resolved")]
+    Io(#[from] io::Error),
+}
+
+/// A Rust toolchain, and the system's C compiler, linker and git.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Toolchain {
+    sysroot: PathBuf,
+    machine_sysroot: PathBuf,
+    git: PathBuf,
+}
+
+impl Toolchain {
+    /// The toolchain in `folder` (a sysroot), else the one that `rustc` of `PATH` belongs to.
+    ///
+    /// # Errors
+    /// A missing program.
+    pub fn find(folder: Option<&Path>) -> Result<Self, FindToolchainError> {
+        let machine_sysroot = match folder {
+            Some(folder) => folder.canonicalize()?,
+            None => sysroot_of(&in_path("rustc")?)?,
+        };
+        for program in ["rustc", "cargo"] {
+            if !machine_sysroot.join("bin").join(program).is_file() {
+                return Err(FindToolchainError::Incomplete { sysroot: machine_sysroot, program });
+            }
+        }
+        for program in ["cc", "ld"] {
+            if !Path::new("/usr/bin").join(program).is_file() {
+                return Err(FindToolchainError::NoTool { program });
+            }
+        }
+        let git = ["/usr/bin/git", "/usr/local/bin/git"].map(PathBuf::from).into_iter().find(|path| path.is_file());
+        let git = git.ok_or(FindToolchainError::NoTool { program: "git" })?;
+        let system = machine_sysroot.starts_with(SYSTEM);
+        let sysroot = if system { machine_sysroot.clone() } else { PathBuf::from(TOOLCHAIN) };
+        Ok(Self { sysroot, machine_sysroot, git })
+    }
+
+    /// The sysroot on this machine.
+    pub fn machine_sysroot(&self) -> &Path {
+        &self.machine_sysroot
+    }
+
+    /// The same toolchain, which the machine now has at `path` (a private mount).
+    ///
+    /// A toolchain that is part of the system stays where it is.
+    #[must_use]
+    pub fn seen_at(mut self, path: PathBuf) -> Self {
+        if self.mount().is_some() {
+            self.machine_sysroot = path;
+        }
+        self
+    }
+
+    /// The sysroot in the sandbox.
+    pub fn sysroot(&self) -> &Path {
+        &self.sysroot
+    }
+
+    /// A program of the sysroot, in the sandbox.
+    pub fn program(&self, name: &str) -> String {
+        self.sysroot.join("bin").join(name).to_string_lossy().into_owned()
+    }
+
+    /// `git`, in the sandbox.
+    pub fn git(&self) -> String {
+        self.git.to_string_lossy().into_owned()
+    }
+
+    /// `PATH` in the sandbox.
+    pub fn path_variable(&self) -> String {
+        match self.mount() {
+            Some(_) => format!("{TOOLCHAIN}/bin:/usr/bin:/bin"),
+            None if self.sysroot == Path::new(SYSTEM) => "/usr/bin:/bin".to_owned(),
+            None => format!("{}/bin:/usr/bin:/bin", self.sysroot.display()),
+        }
+    }
+
+    /// What a sandbox needs to see the toolchain; nothing when it is part of the system.
+    pub fn mount(&self) -> Option<Mount> {
+        (self.sysroot == Path::new(TOOLCHAIN)).then(|| Mount {
+            source: self.machine_sysroot.clone(),
+            target: self.sysroot.clone(),
+            access: Access::ReadOnly,
+        })
+    }
+}
+
+fn in_path(program: &'static str) -> Result<PathBuf, FindToolchainError> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .map(|folder| folder.join(program))
+        .find(|candidate| candidate.is_file())
+        .ok_or(FindToolchainError::NotInPath { program })
+}
+
+fn sysroot_of(rustc: &Path) -> Result<PathBuf, FindToolchainError> {
+    let output = Command::new(rustc).args(["--print", "sysroot"]).current_dir("/").output()?;
+    let answer = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    if !output.status.success() || !Path::new(&answer).is_absolute() {
+        let answer = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+        return Err(FindToolchainError::Sysroot { answer });
+    }
+    Ok(Path::new(&answer).canonicalize()?)
+}
+
+#[cfg(test)]
+impl Toolchain {
+    /// A toolchain that is nowhere, for comparing plans.
+    pub(super) fn test_only_at(machine_sysroot: &str) -> Self {
+        let machine_sysroot = PathBuf::from(machine_sysroot);
+        let system = machine_sysroot.starts_with(SYSTEM);
+        let sysroot = if system { machine_sysroot.clone() } else { PathBuf::from(TOOLCHAIN) };
+        Self { sysroot, machine_sysroot, git: PathBuf::from("/usr/bin/git") }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_system_toolchain_is_used_in_place() {
+        let system = Toolchain::test_only_at("/usr").seen_at("/elsewhere".into());
+        assert_eq!(system.mount(), None);
+        assert_eq!(system.program("rustc"), "/usr/bin/rustc");
+        assert_eq!(system.path_variable(), "/usr/bin:/bin");
+    }
+
+    #[test]
+    fn another_toolchain_is_mounted_where_the_machine_has_it_now() {
+        let other = Toolchain::test_only_at("/home/x/stable").seen_at("/private".into());
+        let mount = other.mount().unwrap();
+        assert_eq!((mount.source.as_path(), mount.access), (Path::new("/private"), Access::ReadOnly));
+        assert_eq!(other.program("cargo"), "/toolchain/bin/cargo");
+        assert_eq!(other.path_variable(), "/toolchain/bin:/usr/bin:/bin");
+    }
+
+    #[test]
+    fn a_folder_without_cargo_is_no_toolchain() {
+        let folder = tempfile::tempdir().unwrap();
+        let refusal = Toolchain::find(Some(folder.path())).unwrap_err();
+        assert!(matches!(refusal, FindToolchainError::Incomplete { program: "rustc", .. }), "{refusal}");
+    }
+}

@@ -1,0 +1,118 @@
+//! Reads folders that a sandbox could write, after everything in it is dead. Comes in: a folder and a name below it.
+//! Goes out: a regular file, opened without following any link. Never: a FIFO that blocks, a device, a link's target,
+//! anything outside the folder.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, fstat, openat2};
+
+/// Most names in one folder.
+const MAX_FOLDER_ENTRIES: usize = 100_000;
+
+const BENEATH: ResolveFlags = ResolveFlags::BENEATH
+    .union(ResolveFlags::NO_SYMLINKS)
+    .union(ResolveFlags::NO_MAGICLINKS)
+    .union(ResolveFlags::NO_XDEV);
+
+/// A folder that a sandbox could write.
+pub(super) struct Untrusted(OwnedFd);
+
+impl Untrusted {
+    /// Opens a folder whose own path no sandbox chooses.
+    pub fn open(folder: &Path) -> io::Result<Self> {
+        let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::RDONLY;
+        Ok(Self(rustix::fs::open(folder, flags, Mode::empty())?))
+    }
+
+    /// A folder below this one.
+    pub fn folder(&self, name: impl AsRef<Path>) -> io::Result<Self> {
+        Ok(Self(self.open_beneath(name.as_ref(), OFlags::DIRECTORY)?))
+    }
+
+    /// A regular file below this folder; `InvalidData` when it is something else.
+    pub fn file(&self, name: impl AsRef<Path>) -> io::Result<File> {
+        let opened = self.open_beneath(name.as_ref(), OFlags::NONBLOCK | OFlags::NOCTTY)?;
+        if !FileType::from_raw_mode(fstat(&opened)?.st_mode).is_file() {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "not a regular file"));
+        }
+        Ok(File::from(opened))
+    }
+
+    /// The names in this folder, sorted.
+    pub fn names(&self) -> io::Result<Vec<OsString>> {
+        Ok(self.entries()?.into_iter().map(|(name, _)| name).collect())
+    }
+
+    /// The names in this folder with what they are, sorted.
+    pub fn entries(&self) -> io::Result<Vec<(OsString, FileType)>> {
+        use std::os::unix::ffi::OsStringExt;
+        let mut entries = Vec::new();
+        for entry in rustix::fs::Dir::read_from(&self.0)? {
+            let entry = entry?;
+            let name = OsString::from_vec(entry.file_name().to_bytes().to_vec());
+            if name == "." || name == ".." {
+                continue;
+            }
+            if entries.len() == MAX_FOLDER_ENTRIES {
+                return Err(io::Error::new(io::ErrorKind::InvalidData, "too many names in a folder"));
+            }
+            let found = rustix::fs::statat(&self.0, &name, rustix::fs::AtFlags::SYMLINK_NOFOLLOW)?;
+            entries.push((name, FileType::from_raw_mode(found.st_mode)));
+        }
+        entries.sort_by(|a, b| a.0.cmp(&b.0));
+        Ok(entries)
+    }
+
+    /// Where a link of this folder points.
+    pub fn link(&self, name: impl AsRef<Path>) -> io::Result<OsString> {
+        use std::os::unix::ffi::OsStringExt;
+        let target = rustix::fs::readlinkat(&self.0, name.as_ref(), Vec::new())?;
+        Ok(OsString::from_vec(target.into_bytes()))
+    }
+
+    fn open_beneath(&self, name: &Path, flags: OFlags) -> io::Result<OwnedFd> {
+        let flags = flags | OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        Ok(openat2(&self.0, name, flags, Mode::empty(), BENEATH)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    fn fixture() -> (tempfile::TempDir, Untrusted) {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir_all(folder.path().join("sub")).unwrap();
+        fs::write(folder.path().join("sub/file"), "x").unwrap();
+        symlink("sub/file", folder.path().join("link")).unwrap();
+        symlink("sub", folder.path().join("folder-link")).unwrap();
+        symlink("/etc", folder.path().join("etc")).unwrap();
+        rustix::fs::mknodat(rustix::fs::CWD, folder.path().join("fifo"), FileType::Fifo, Mode::RUSR, 0).unwrap();
+        let opened = Untrusted::open(folder.path()).unwrap();
+        (folder, opened)
+    }
+
+    #[test]
+    fn opens_regular_files_only() {
+        let (_folder, opened) = fixture();
+        assert!(opened.file("sub/file").is_ok());
+        for hostile in ["link", "folder-link/file", "etc/passwd", "fifo", "sub", "../x", "/etc/passwd", "missing"] {
+            assert!(opened.file(hostile).is_err(), "{hostile}");
+        }
+    }
+
+    #[test]
+    fn lists_names_in_order() {
+        let (_folder, opened) = fixture();
+        assert_eq!(opened.names().unwrap(), ["etc", "fifo", "folder-link", "link", "sub"]);
+        assert!(opened.folder("etc").is_err());
+        assert!(opened.folder("sub").is_ok());
+    }
+}

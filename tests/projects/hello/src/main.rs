@@ -1,0 +1,3 @@
+fn main() {
+    println!("Hello from an attested build!");
+}
