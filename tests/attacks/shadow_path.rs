@@ -1,6 +1,6 @@
 //! Tries: to have rustc find a linker of its own by PATH
-//! Stopped by: the linker is named by an absolute path
-//! Expect: contained
+//! Stopped by: nothing, and nothing is gained: it is that package's artifact, and the program runs in the same sandbox
+//! Expect: contained|fails
 
 mod attack;
 
@@ -12,7 +12,9 @@ fn main() {
     let folder = out_folder();
     for name in ["cc", "gcc", "ld", "rustc"] {
         let program = folder.join(name);
-        std::fs::write(&program, "#!/bin/sh\necho 'ATTACK: SUCCEEDED: a shadowed program ran' >&2\nexit 1\n").unwrap();
+        let script =
+            "#!/bin/sh\ncat /etc/shadow && echo 'ATTACK: SUCCEEDED: it reads files of the machine' >&2\nexit 1\n";
+        std::fs::write(&program, script).unwrap();
         std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
     }
     println!("cargo::rustc-env=PATH={}:/usr/bin:/bin", folder.display());

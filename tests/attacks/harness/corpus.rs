@@ -16,6 +16,8 @@ pub enum Expect {
     Fails,
     /// The build succeeds as if the attack were not there.
     Ignored,
+    /// The build succeeds with forged code, and provenance says where that came from.
+    Recorded,
 }
 
 /// What the attack's file is put into.
@@ -126,6 +128,7 @@ fn header(name: &str, bytes: &[u8]) -> Attack {
         "contained" => Expect::Contained,
         "fails" => Expect::Fails,
         "ignored" => Expect::Ignored,
+        "recorded" => Expect::Recorded,
         other => panic!("{name}: expects {other:?}"),
     });
     let (expect, files) = (expect.collect(), BTreeMap::new());
