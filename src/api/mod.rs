@@ -11,7 +11,7 @@ mod negotiate;
 mod problem;
 mod query;
 mod range;
-mod receive;
+mod intake;
 mod respond;
 pub mod route;
 mod server;

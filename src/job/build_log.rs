@@ -4,9 +4,12 @@
 use std::io;
 use std::sync::Arc;
 
-use super::{Event, Job, LineSplitter, LogError};
+use super::{Event, Job, Line, LineSplitter, LogError};
 use crate::sandbox::{OutputSink, Stream};
 use crate::toolchain::Log;
+
+/// What kind of event a line is.
+type EventOfLine = for<'a> fn(Line<'a>) -> Event<'a>;
 
 /// The job's log, as the toolchain writes it. A stream's last line may lack its end until [`JobLog::finish`].
 pub(super) struct JobLog {
@@ -48,12 +51,7 @@ impl JobLog {
         })
     }
 
-    fn push(
-        &mut self,
-        stream: Stream,
-        bytes: &[u8],
-        event: impl for<'a> Fn(super::Line<'a>) -> Event<'a>,
-    ) -> io::Result<()> {
+    fn push(&mut self, stream: Stream, bytes: &[u8], event: EventOfLine) -> io::Result<()> {
         let splitter = match stream {
             Stream::Stdout => &mut self.stdout,
             Stream::Stderr => &mut self.stderr,
@@ -66,13 +64,13 @@ impl JobLog {
 impl Log for JobLog {
     fn note(&mut self, line: &str) -> io::Result<()> {
         let mut splitter = LineSplitter::new();
-        let mut emit = |line: super::Line<'_>| self.job.emit(Event::Line(line));
+        let mut emit = |line: Line<'_>| self.job.emit(Event::Line(line));
         let written = splitter.push(line.as_bytes(), &mut emit).and_then(|()| splitter.finish(&mut emit));
         self.keep(written)
     }
 
     fn output(&mut self, stream: Stream, bytes: &[u8]) -> io::Result<()> {
-        self.push(stream, bytes, Event::Line)
+        self.push(stream, bytes, |line| Event::Line(line))
     }
 }
 

@@ -15,7 +15,7 @@ use super::build_log::JobLog;
 use super::pack::{self, PackError};
 use super::record::{self, RecordError};
 use super::{Builder, ErrorType, Event, Job, LogError, Outcome, Request, Running, SourceRequest};
-use crate::sandbox::{Run as _, Runner};
+use crate::sandbox::Runner;
 use crate::source::{Origin, SourceTree, repository};
 use crate::toolchain::{self, Built, Context, Kind, Limits, Tool, Toolchain, ToolchainError, cargo};
 
@@ -187,7 +187,7 @@ fn failure(error: &JobError) -> Outcome {
 }
 
 /// An error with its causes, on one line.
-fn chain(error: &dyn Error) -> String {
+fn chain(error: &(dyn Error + 'static)) -> String {
     let causes = std::iter::successors(error.source(), |cause| cause.source());
     causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
