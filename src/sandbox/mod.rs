@@ -4,4 +4,32 @@
 
 mod spec;
 
+use std::future::Future;
+use std::path::Path;
+use std::pin::Pin;
+
 pub use spec::{Access, CommandSpec, Exit, Mount, Network, OutputSink, Stream};
+
+/// Why a command was not run to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The sandbox could not be set up, or its output not be taken.
+    #[error("the sandbox failed")]
+    Io(#[from] std::io::Error),
+}
+
+/// What runs commands.
+pub trait Run {
+    /// Runs one command to its end.
+    fn run<'a>(
+        &'a self,
+        spec: &'a CommandSpec,
+        sink: &'a mut dyn OutputSink,
+    ) -> Pin<Box<dyn Future<Output = Result<Exit, RunError>> + 'a>>;
+
+    /// Makes a folder that sandboxed commands may write to.
+    ///
+    /// # Errors
+    /// What the system reports.
+    fn make_writable_folder(&self, path: &Path) -> std::io::Result<()>;
+}
