@@ -24,6 +24,9 @@ use crate::toolchain::Kind;
 /// Bytes that are written at once: large enough that handing them to the blocking pool does not count.
 pub(super) const BATCH_BYTES: usize = 256 << 10;
 
+/// Sandboxes under another uid go through the folders to the one tree that is mounted for them; nobody lists them.
+const FOLDER_MODE: u32 = 0o711;
+
 /// Random bytes in the name of a folder.
 const NAME_BYTES: usize = 16;
 
@@ -35,12 +38,12 @@ pub struct Intake {
 }
 
 impl Intake {
-    /// Makes `folder`, readable by nobody else, unless it is there.
+    /// Makes `folder`, which sandboxes may walk through and nobody else may list, unless it is there.
     ///
     /// # Errors
     /// It cannot be made.
     pub fn open(folder: PathBuf) -> io::Result<Self> {
-        DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
+        DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(&folder)?;
         Ok(Self { folder, permits: Arc::new(Semaphore::new(MAX_CONCURRENT_UPLOADS)) })
     }
 
@@ -72,7 +75,7 @@ impl Workspace {
         let mut name = [0; NAME_BYTES];
         getrandom::fill(&mut name).map_err(|error| SubmissionError::Random(error.into()))?;
         let path = folder.join(hex::encode(name));
-        DirBuilder::new().mode(0o700).create(&path)?;
+        DirBuilder::new().mode(FOLDER_MODE).create(&path)?;
         Ok(Self { path, kept: false, _permit: permit })
     }
 
