@@ -613,7 +613,12 @@ fn a_folder_that_exists_is_neither_used_nor_removed() {
 fn fixes_modes_and_times_and_drops_git() {
     let mut tar = Tar::new();
     tar.folder("./").folder("./a/").raw_file(b"./a/run", 0o4711, b"#!").raw_file(b"./a/data", 0o000, b"data");
-    tar.link("./a/alias", "sub/../run").folder("./a/sub").file("./a/.GIT", b"gitdir: /etc").file("./.git/HEAD", b"x");
+    tar.link("./a/alias", "sub/../run")
+        .folder("./a/sub")
+        .file("./a/sub/x", b"")
+        .folder("a/empty/er")
+        .file("./a/.GIT", b"gitdir: /etc")
+        .file("./.git/HEAD", b"x");
     let (folder, tree) = good(&tar.end());
     let root = tree.root();
     assert_eq!(root, folder.path().join("tree/a"));
@@ -627,7 +632,7 @@ fn fixes_modes_and_times_and_drops_git() {
     for path in names.iter().cloned().chain([root.join("alias"), root.to_owned()]) {
         assert_eq!(stat(&path).mtime(), 1_153_704_088, "{path:?}");
     }
-    assert!(!root.join(".GIT").exists() && !folder.path().join("tree/.git").exists());
+    assert!(!root.join("empty").exists() && !root.join(".GIT").exists() && !folder.path().join("tree/.git").exists());
     assert_eq!(tree.tree(), tree::hash(root).unwrap());
 }
 
@@ -719,7 +724,7 @@ fn random_tree(root: &Path, random: &mut Random, depth: u64) {
 
 #[test]
 fn random_trees_have_the_id_that_git_gives_them() {
-    for seed in 1..=12 {
+    for seed in 1..=4 {
         let folder = tempfile::tempdir().unwrap();
         let top = folder.path().join("top");
         fs::create_dir(&top).unwrap();
