@@ -124,14 +124,14 @@ impl Tree {
         Some(tree)
     }
 
-    /// Leaves out every entry called `.git`.
-    pub fn drop_git(&mut self) {
-        self.entries.retain(|name, _| !is_git(name));
-        for node in self.entries.values_mut() {
+    /// Leaves out what does not count: entries called `.git`, and folders without entries.
+    pub fn drop_uncounted(&mut self) {
+        self.entries.retain(|name, node| {
             if let Node::Folder(tree) | Node::Submodule { tree, .. } = node {
-                tree.drop_git();
+                tree.drop_uncounted();
             }
-        }
+            !is_git(name) && *node != Node::Folder(Self::default())
+        });
     }
 
     fn content(&self) -> Vec<u8> {

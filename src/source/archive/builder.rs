@@ -23,7 +23,7 @@ use crate::digest::{GitHasher, GitOid};
 pub const MAX_ARCHIVE_ENTRIES: usize = 200_000;
 
 /// How many bytes the names and link targets of an archive may have together.
-pub const MAX_NAME_BYTES: usize = 16 << 20;
+pub const MAX_NAME_BYTES: usize = 8 << 20;
 
 /// What an archive may unpack to.
 pub const MAX_UNPACKED_BYTES: u64 = 4 << 30;
@@ -117,12 +117,10 @@ impl Builder {
         Ok(())
     }
 
+    /// Folders are made with what is in them: an empty one has no place in a git tree, so the build does not see it.
     pub(super) fn folder(&mut self, bytes: &[u8]) -> Result<(), ArchiveError> {
         let name = self.name(bytes)?;
-        if self.place(&name, None).map_err(|reason| at(bytes, reason))? {
-            self.make_folders(&name, name.components.len())?;
-        }
-        Ok(())
+        self.place(&name, None).map_err(|reason| at(bytes, reason))
     }
 
     /// Writes exactly `size` bytes of `data`.
@@ -161,10 +159,10 @@ impl Builder {
         Ok(())
     }
 
-    /// Drops `.git`, checks and makes the links, and fixes the times of folders.
+    /// Drops `.git` and empty folders, checks and makes the links, and fixes the times of folders.
     pub(in super::super) fn finish(mut self, policy: Policy) -> Result<Tree, ArchiveError> {
         check_links(&self.tree, policy)?;
-        self.tree.drop_git();
+        self.tree.drop_uncounted();
         check_links(&self.tree, policy)?;
         finish_folder(&self.root, &self.tree)?;
         Ok(self.tree)
@@ -197,17 +195,15 @@ impl Builder {
         Ok(())
     }
 
-    /// Puts a node into the tree; `None` is a folder. Says whether it was not there before.
-    fn place(&mut self, name: &EntryName, leaf: Option<Node>) -> Result<bool, Refusal> {
+    /// Puts a node into the tree; `None` is a folder.
+    fn place(&mut self, name: &EntryName, leaf: Option<Node>) -> Result<(), Refusal> {
         let (parents, last) = match (&leaf, name.components.split_last()) {
             (Some(_), Some((last, parents))) => (parents, Some(last)),
             _ => (name.components.as_slice(), None),
         };
         let mut tree = &mut self.tree;
-        let mut new = false;
         for parent in parents {
             let next = tree.entries.entry(parent.as_bytes().to_vec()).or_insert_with(|| {
-                new = true;
                 self.entries += 1;
                 Node::Folder(Tree::default())
             });
@@ -219,11 +215,11 @@ impl Builder {
         }
         match (last, leaf) {
             (Some(last), Some(leaf)) => match tree.entries.insert(last.as_bytes().to_vec(), leaf) {
-                None => Ok(true),
+                None => Ok(()),
                 Some(Node::Folder(_) | Node::Submodule { .. }) => Err(Refusal::FolderConflict),
                 Some(_) => Err(Refusal::Duplicate),
             },
-            _ if self.named.insert(name.components.iter().collect()) => Ok(new),
+            _ if self.named.insert(name.components.iter().collect()) => Ok(()),
             _ => Err(Refusal::Duplicate),
         }
     }
@@ -320,6 +316,9 @@ fn finish_folder(path: &Path, tree: &Tree) -> Result<(), ArchiveError> {
             Node::Link { target } => {
                 symlink(OsStr::from_bytes(target), &below).map_err(ArchiveError::write)?;
                 set_times(&below)?;
+            }
+            Node::Submodule { tree, .. } if tree.entries.is_empty() => {
+                DirBuilder::new().mode(0o755).recursive(true).create(&below).map_err(ArchiveError::write)?;
             }
             Node::Folder(tree) | Node::Submodule { tree, .. } => finish_folder(&below, tree)?,
         }

@@ -8,6 +8,7 @@
 //! - Hard links are refused: git has none, and what such an entry contains depends on the order of others.
 //! - `.git`, in any case and at any depth, is read, checked and counted like everything else, and then dropped. A link
 //!   that needs it dangles.
+//! - Empty folders are dropped: the tree id does not cover them, so the build must not see them.
 //! - Names are UTF-8, also in a ZIP that does not say so.
 //! - The single top folder, where there is one, is the tree; links must stay inside it.
 

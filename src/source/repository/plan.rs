@@ -16,7 +16,7 @@ const GIT_BINARIES: [&str; 2] = ["/usr/bin/git", "/usr/local/bin/git"];
 const GIT_FOLDER: &str = "/kettle/git";
 
 /// Where a `.gitmodules` is in the sandbox.
-const MODULES_FILE: &str = "/kettle/gitmodules";
+const MODULES_FILE: &str = "/kettle/modules";
 
 /// The ref that a fetch writes.
 const FETCHED: &str = "refs/kettle/fetched";
