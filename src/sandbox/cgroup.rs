@@ -79,8 +79,8 @@ impl Hierarchy {
     /// A group with the limits of one command.
     pub(super) fn group(&self, limits: &Limits) -> io::Result<Group> {
         let group = self.create()?;
-        if self.has("memory") {
-            group.write("memory.max", &limits.memory_bytes.to_string())?;
+        if let Some(bytes) = limits.memory_bytes {
+            group.write("memory.max", &bytes.to_string())?;
             group.write("memory.oom.group", "1")?;
             group.write_if_exists("memory.swap.max", "0")?;
         }
@@ -216,5 +216,20 @@ mod tests {
     fn counts_processes_killed_for_memory() {
         assert_eq!(oom_kills("low 0\nhigh 0\nmax 7\noom 1\noom_kill 3\noom_group_kill 1\n"), 3);
         assert_eq!(oom_kills("max 7\noom 1\noom_kill 0\n"), 0);
+    }
+
+    #[test]
+    fn limits_are_written_as_the_kernel_reads_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let hierarchy = Hierarchy { base: folder.path().into(), controllers: CONTROLLERS.to_vec() };
+        let limits = Limits::for_memory(1 << 30);
+        let group = hierarchy.group(&limits).unwrap();
+        let read = |file| fs::read_to_string(group.path.join(file)).unwrap();
+        assert_eq!(read("memory.max"), limits.memory_bytes.unwrap().to_string());
+        assert_eq!(read("memory.oom.group"), "1");
+        assert_eq!(read("pids.max"), limits.tasks.to_string());
+        assert!(!group.ran_out_of_memory());
+        fs::write(group.path.join("memory.events"), "oom_kill 1\n").unwrap();
+        assert!(group.ran_out_of_memory());
     }
 }
