@@ -2,8 +2,9 @@
 //! this test's own: what the appliance's sandbox holds back is asked elsewhere.
 
 #![cfg(feature = "appliance")]
+#![allow(clippy::unwrap_used)]
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
 use std::future::Future;
 use std::io::{self, Read};
@@ -20,18 +21,23 @@ use kettle::sandbox::{Access, CommandSpec, Exit, Network, OutputSink, Run, RunEr
 use kettle::source::{SourceTree, tree};
 use kettle::toolchain::{self, Built, Context, Limits, Log, Toolchain, ToolchainError};
 
-/// Something done to the job's folder before the command with this number is run.
-type Tamper = Box<dyn Fn(usize, &CommandSpec)>;
+/// Something done to the job's folder after a command was run.
+type Tamper = Box<dyn Fn(&CommandSpec)>;
 
 /// A sandbox with nothing but bubblewrap.
 struct Bubblewrap {
     ran: Mutex<Vec<CommandSpec>>,
     tamper: Tamper,
+    /// Seen at [`SERVED`] by the fetch phase, in place of a server.
+    served: Option<PathBuf>,
 }
+
+/// Where the fetch phase finds the repository that a test serves.
+const SERVED: &str = "/served";
 
 impl Bubblewrap {
     fn new(tamper: Tamper) -> Self {
-        Self { ran: Mutex::new(Vec::new()), tamper }
+        Self { ran: Mutex::new(Vec::new()), tamper, served: None }
     }
 
     fn command(&self, spec: &CommandSpec) -> Command {
@@ -59,6 +65,9 @@ impl Bubblewrap {
             let option = if mount.access == Access::ReadOnly { "--ro-bind" } else { "--bind" };
             command.arg(option).arg(&mount.source).arg(&mount.target);
         }
+        if let Some(served) = self.served.as_ref().filter(|_| spec.network == Network::Host) {
+            command.arg("--ro-bind").arg(served).arg(SERVED);
+        }
         for (name, value) in &spec.environment {
             command.args(["--setenv", name, value]);
         }
@@ -67,13 +76,8 @@ impl Bubblewrap {
         command
     }
 
-    fn run_now(&self, spec: &CommandSpec, sink: &mut dyn OutputSink) -> Result<Exit, RunError> {
-        let number = {
-            let mut ran = self.ran.lock().unwrap();
-            ran.push(spec.clone());
-            ran.len() - 1
-        };
-        (self.tamper)(number, spec);
+    fn run_now(&self, spec: &CommandSpec, sink: &mut dyn OutputSink) -> io::Result<Exit> {
+        self.ran.lock().unwrap().push(spec.clone());
         let mut child = self.command(spec).spawn()?;
         let mut errors = child.stderr.take().unwrap();
         let reader = std::thread::spawn(move || {
@@ -89,7 +93,9 @@ impl Bubblewrap {
             }
         }
         sink.chunk(Stream::Stderr, &reader.join().unwrap()?)?;
-        Ok(child.wait()?.code().map_or(Exit::Signal(9), Exit::Status))
+        let exit = child.wait()?.code().map_or(Exit::Signal(9), Exit::Status);
+        (self.tamper)(spec);
+        Ok(exit)
     }
 }
 
@@ -99,7 +105,7 @@ impl Run for Bubblewrap {
         spec: &'a CommandSpec,
         sink: &'a mut dyn OutputSink,
     ) -> Pin<Box<dyn Future<Output = Result<Exit, RunError>> + 'a>> {
-        Box::pin(async move { self.run_now(spec, sink) })
+        Box::pin(async move { self.run_now(spec, sink).map_err(|source| RunError::Output { source }) })
     }
 
     fn make_writable_folder(&self, path: &Path) -> io::Result<()> {
@@ -133,15 +139,20 @@ struct Job {
 
 impl Job {
     fn of(source: &Path) -> Self {
-        Self::tampered(source, |_| Box::new(|_, _| ()))
+        Self::tampered(source, |_| Box::new(|_| ()))
     }
 
     fn tampered(source: &Path, tamper: impl FnOnce(&Path) -> Tamper) -> Self {
+        Self::served(source, None, tamper)
+    }
+
+    fn served(source: &Path, served: Option<&Path>, tamper: impl FnOnce(&Path) -> Tamper) -> Self {
         let folder = tempfile::tempdir().unwrap();
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
         let root = folder.path().join("source");
         copy(source, &root);
-        let runner = Bubblewrap::new(tamper(folder.path()));
+        let mut runner = Bubblewrap::new(tamper(folder.path()));
+        runner.served = served.map(Path::to_owned);
         let found = Toolchain::find(None).unwrap();
         let mut log = Text::default();
         let context = Context { runner: &runner, toolchain: &found, folder: folder.path(), limits: Limits::default() };
@@ -307,11 +318,17 @@ fn a_lockfile_that_does_not_fit_is_a_lockfile_mismatch() {
     for (manifest, lock, expected) in [
         (old.as_str(), lockfile("", ""), ErrorType::LockfileMismatch),
         (&manifest(""), "no toml".to_owned(), ErrorType::LockfileMismatch),
-        (&manifest(""), lockfile("dependencies = [\n \"b\",\n]", ""), ErrorType::LockfileMismatch),
+        (&manifest("[dependencies]\nitoa = \"1\"\n"), lockfile("", ""), ErrorType::LockfileMismatch),
+        (
+            &manifest("[dependencies]\nx = { git = \"http://127.0.0.1:1/x\" }\n"),
+            lockfile("", ""),
+            ErrorType::LockfileMismatch,
+        ),
         ("no toml", lockfile("", ""), ErrorType::BuildFailed),
     ] {
         let source = written(&[("Cargo.toml", manifest), ("Cargo.lock", &lock), ("src/main.rs", HELLO)]);
         let job = Job::of(source.path());
+        assert!(job.result.is_err(), "{manifest}{lock}{}", job.log);
         assert_eq!(job.error(), expected, "{}", job.log);
     }
 }
@@ -336,63 +353,139 @@ fn kinds_that_cannot_be_built_are_told_apart() {
 }
 
 #[test]
-fn tampering_with_the_cache_while_anything_is_fetched_never_gets_in() {
-    let source = with_itoa(ITOA);
-    let job = Job::tampered(source.path(), |job| {
-        let job = job.to_owned();
-        Box::new(move |_, spec| {
-            if spec.argv[1] == "metadata" || spec.argv[1] == "build" {
-                assert!(!job.join("cargo-fetch").exists(), "nothing that was fetched is left for the build");
-            }
-            let writable = spec.mounts.iter().filter(|mount| mount.access == Access::ReadWrite);
-            let targets: BTreeSet<_> = writable.map(|mount| mount.target.to_str().unwrap().to_owned()).collect();
-            assert!(!targets.iter().any(|target| ["/kettle/source", "/kettle/vendor"].contains(&target.as_str())));
-        })
+fn nothing_that_was_fetched_is_left_for_the_build() {
+    let job = Job::tampered(with_itoa(ITOA).path(), |job| {
+        let fetched = job.join("cargo-fetch");
+        Box::new(move |spec| assert_eq!(fetched.exists(), spec.argv[1] == "fetch"))
     });
     assert_eq!(job.names(), ["app"]);
-}
-
-/// A runner that, after the fetch phase, does what a hostile process in it could have done.
-#[test]
-fn a_cache_that_the_fetch_phase_forged_is_refused() {
-    for forgery in ["replaced", "fifo", "link", "missing"] {
-        let job = forged(forgery);
-        let expected =
-            if forgery == "replaced" { ErrorType::LockfileMismatch } else { ErrorType::DependencyFetchFailed };
-        assert_eq!(job.error(), expected, "{forgery}\n{}", job.log);
-        assert!(job.ran.iter().all(|spec| spec.argv[1] != "build"), "{forgery}");
+    for spec in &job.ran {
+        let writable = spec.mounts.iter().filter(|mount| mount.access == Access::ReadWrite);
+        let allowed = if spec.network == Network::Host { "/kettle/cargo" } else { "/kettle/target" };
+        assert!(writable.map(|mount| mount.target.as_path()).all(|target| target == Path::new(allowed)));
     }
 }
 
-fn forged(forgery: &'static str) -> Job {
-    let mut source = with_itoa(ITOA);
-    source.disable_cleanup(false);
-    // The forger stands where `cargo fetch` would: it prints nothing and leaves a cache of its own.
-    Job::tampered(source.path(), |job| {
-        let job = job.to_owned();
-        Box::new(move |_, spec| {
-            if spec.argv[1] == "fetch" {
-                forge(&job.join("cargo-fetch"), forgery);
-            }
-        })
-    })
+#[test]
+fn a_cache_that_something_in_the_fetch_phase_forged_is_refused() {
+    for (forgery, expected) in [
+        ("replaced", ErrorType::LockfileMismatch),
+        ("appended", ErrorType::LockfileMismatch),
+        ("fifo", ErrorType::DependencyFetchFailed),
+        ("link", ErrorType::DependencyFetchFailed),
+        ("missing", ErrorType::DependencyFetchFailed),
+    ] {
+        let job = Job::tampered(with_itoa(ITOA).path(), |job| {
+            let caches = job.join("cargo-fetch/registry/cache");
+            Box::new(move |spec| {
+                if spec.argv[1] == "fetch" {
+                    forge(&caches, forgery)
+                }
+            })
+        });
+        assert_eq!(job.error(), expected, "{forgery}\n{}", job.log);
+        assert_eq!(job.ran.len(), 1, "nothing runs after {forgery}");
+    }
 }
 
-/// Places a cache before cargo looks: cargo keeps an archive that is there already, and ours must not.
-fn forge(home: &Path, forgery: &str) {
-    let cache = home.join("registry/cache/index.crates.io-1949cf8c6b5b557f");
-    fs::create_dir_all(&cache).unwrap();
-    let archive = cache.join("itoa-1.0.19.crate");
+fn forge(caches: &Path, forgery: &str) {
+    let archive = only(caches).join("itoa-1.0.19.crate");
+    let mut bytes = fs::read(&archive).unwrap();
+    fs::remove_file(&archive).unwrap();
+    bytes.push(0);
     match forgery {
         "replaced" => fs::write(&archive, forged_archive()).unwrap(),
-        "fifo" => drop(Command::new("mkfifo").arg(&archive).status().unwrap()),
+        "appended" => fs::write(&archive, bytes).unwrap(),
+        "fifo" => assert!(Command::new("mkfifo").arg(&archive).status().unwrap().success()),
         "link" => std::os::unix::fs::symlink("/etc/passwd", &archive).unwrap(),
         _ => {}
     }
 }
 
 fn forged_archive() -> Vec<u8> {
-    Vec::new()
+    let mut builder = tar::Builder::new(flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast()));
+    let content = b"pub fn forged() {}";
+    let mut header = tar::Header::new_gnu();
+    header.set_size(content.len() as u64);
+    header.set_mode(0o644);
+    builder.append_data(&mut header, "itoa-1.0.19/src/lib.rs", &content[..]).unwrap();
+    builder.into_inner().unwrap().finish().unwrap()
+}
+
+/// A repository whose package inherits from its workspace, with the ids of its commit and tree.
+fn repository() -> (tempfile::TempDir, String, String) {
+    let folder = written(&[
+        ("Cargo.toml", "[workspace]\nmembers = [\"inherits\"]\n[workspace.package]\nversion = \"0.3.0\"\n"),
+        ("inherits/Cargo.toml", "[package]\nname = \"inherits\"\nversion.workspace = true\n"),
+        ("inherits/src/lib.rs", "pub fn answer() -> i32 { 42 }"),
+        ("run.sh", "#!/bin/sh\n"),
+    ]);
+    fs::set_permissions(folder.path().join("run.sh"), fs::Permissions::from_mode(0o755)).unwrap();
+    std::os::unix::fs::symlink("inherits/Cargo.toml", folder.path().join("link")).unwrap();
+    let git = |arguments: &[&str]| {
+        let output = Command::new("git")
+            .args(["-c", "user.name=n", "-c", "user.email=e", "-c", "init.defaultBranch=main"])
+            .args(arguments)
+            .current_dir(folder.path())
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    };
+    git(&["init", "-q"]);
+    git(&["add", "-A"]);
+    git(&["commit", "-q", "-m", "one"]);
+    let ids = (git(&["rev-parse", "HEAD"]), git(&["rev-parse", "HEAD^{tree}"]));
+    (folder, ids.0, ids.1)
+}
+
+fn with_git(commit: &str) -> tempfile::TempDir {
+    let lock = lockfile(
+        "dependencies = [\n \"inherits\",\n]\n",
+        &format!(
+            "[[package]]\nname = \"inherits\"\nversion = \"0.3.0\"\nsource = \"git+file://{SERVED}?branch=main#{commit}\"\n"
+        ),
+    );
+    let dependency = format!("[dependencies]\ninherits = {{ git = \"file://{SERVED}\", branch = \"main\" }}\n");
+    let main = "fn main() { println!(\"{}\", inherits::answer()); }";
+    written(&[("Cargo.toml", &manifest(&dependency)), ("Cargo.lock", &lock), ("src/main.rs", main)])
+}
+
+#[test]
+fn a_git_dependency_is_recorded_with_commit_and_tree() {
+    let (repository, commit, tree) = repository();
+    let job = Job::served(with_git(&commit).path(), Some(repository.path()), |_| Box::new(|_| ()));
+    assert_eq!(job.output_of("app"), "42\n");
+    let uri = format!("git+file://{SERVED}#{commit}");
+    let digest = BTreeMap::from([("gitCommit".to_owned(), commit), ("gitTree".to_owned(), tree)]);
+    assert_eq!(job.dependency(&uri).digest, digest);
+}
+
+#[test]
+fn a_checkout_that_something_in_the_fetch_phase_changed_is_refused() {
+    let (repository, commit, _) = repository();
+    for file in ["inherits/src/lib.rs", "inherits/build.rs", "Cargo.toml"] {
+        let job = Job::served(with_git(&commit).path(), Some(repository.path()), |job| {
+            let checkouts = job.join("cargo-fetch/git/checkouts");
+            Box::new(move |spec| {
+                if spec.argv[1] == "fetch" {
+                    fs::write(only(&only(&checkouts)).join(file), "").unwrap()
+                }
+            })
+        });
+        assert_eq!(job.error(), ErrorType::LockfileMismatch, "{file}\n{}", job.log);
+    }
+}
+
+#[test]
+fn a_commit_that_is_not_there_was_not_fetched() {
+    let (repository, ..) = repository();
+    let job = Job::served(with_git(&"1".repeat(40)).path(), Some(repository.path()), |_| Box::new(|_| ()));
+    assert_eq!(job.error(), ErrorType::DependencyFetchFailed, "{}", job.log);
+}
+
+fn only(folder: &Path) -> PathBuf {
+    fs::read_dir(folder).unwrap().next().unwrap().unwrap().path()
 }
 
 #[test]
@@ -462,25 +555,21 @@ fn a_build_that_forges_messages_adds_nothing() {
 }
 
 #[test]
-fn an_artifact_that_is_no_regular_file_is_refused() {
-    // The build script leaves a process behind, which puts a link where cargo has put the program.
-    let hostile = r#"fn main() {
-        std::process::Command::new("/bin/sh").args(["-c",
-            "(until [ -e /kettle/target/release/app ]; do :; done; ln -sf /etc/passwd /kettle/target/release/app) >/dev/null 2>&1 &"])
-            .status().unwrap();
-    }"#;
-    let slow = "fn main() {}";
-    let source = written(&[
-        ("Cargo.toml", &manifest("")),
-        ("Cargo.lock", &lockfile("", "")),
-        ("src/main.rs", slow),
-        ("build.rs", hostile),
-    ]);
-    match Job::of(source.path()).result {
-        // The process may be too late: then the program is the program.
-        Ok(built) => assert!(fs::read(&built.artifacts[0].path).unwrap().starts_with(b"\x7fELF")),
-        Err(error) => assert!(matches!(error, ToolchainError::Artifact { .. }), "{error}"),
+fn the_toolchain_is_measured_down_to_the_libraries_that_compile() {
+    let found = Toolchain::find(None).unwrap();
+    let runner = Bubblewrap::new(Box::new(|_| ()));
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let versions = runtime.block_on(found.versions(&runner)).unwrap();
+    let tools = versions.label(found.measure().unwrap());
+    let of = |name: &str| tools.iter().find(|tool| tool.name.starts_with(name)).unwrap_or_else(|| panic!("no {name}"));
+    assert!(of("rustc").version.starts_with("rustc 1."));
+    assert!(of("cargo").version.starts_with("cargo 1."));
+    assert!(of("ld").version.starts_with("GNU ld"));
+    for name in ["librustc_driver-", "rust-std", "cc", "cc1", "collect2", "as", "ar"] {
+        assert!(!of(name).version.is_empty(), "{name}");
     }
+    let rustc = fs::read(found.machine_sysroot().join("bin/rustc")).unwrap();
+    assert_eq!(of("rustc").sha256, Sha256Digest::of(&rustc));
 }
 
 #[test]

@@ -12,7 +12,7 @@ use hyper::body::{Body, Bytes, Frame};
 use kettle::api::submission::{Intake, receive};
 
 /// What each upload weighs.
-const UPLOAD_BYTES: usize = 96 << 20;
+const UPLOAD_BYTES: usize = 64 << 20;
 
 /// What the peak may grow by: buffers, not uploads.
 const MAX_GROWTH_KIB: u64 = 8 << 10;

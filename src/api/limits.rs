@@ -77,3 +77,17 @@ pub fn all() -> Vec<Limit> {
         ),
     ]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_every_limit_of_this_file() {
+        let listed: Vec<_> = all().iter().map(|limit| limit.name).collect();
+        let constants = include_str!("limits.rs").lines().filter_map(|line| line.strip_prefix("pub const "));
+        let named: Vec<_> = constants.filter_map(|rest| rest.split(':').next()).collect();
+        assert_eq!(listed[..named.len()], named);
+        assert_eq!(listed[named.len()..], ["MAX_LOG_BYTES", "MAX_LINE_BYTES"]);
+    }
+}

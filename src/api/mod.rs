@@ -11,6 +11,7 @@ mod negotiate;
 mod problem;
 mod query;
 mod range;
+mod intake;
 mod respond;
 pub mod route;
 mod server;

@@ -129,8 +129,11 @@ where
         .max_header_size(limits::MAX_HEADER_BYTES)
         .max_headers(limits::MAX_HEADERS)
         .serve_connection(TokioIo::new(stream), service);
-    if let Err(error) = std::future::poll_fn(|cx| connection.poll_without_shutdown(cx)).await {
-        log::debug!("a connection failed: {error}");
+    match std::future::poll_fn(|cx| connection.poll_without_shutdown(cx)).await {
+        Ok(()) => (),
+        // hyper has answered what it could not parse.
+        Err(error) if error.is_parse() => log::debug!("a request could not be parsed: {error}"),
+        Err(error) => return log::debug!("a connection failed: {error}"),
     }
     let stream = connection.into_parts().io.into_inner();
     // An error here means that the client is gone, which is what we wait for.

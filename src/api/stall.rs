@@ -23,7 +23,7 @@ impl<S> Impatient<S> {
         Self { inner, patience, deadline: Box::pin(sleep(patience)), stalled: false }
     }
 
-    fn judge<T>(&mut self, cx: &mut Context<'_>, progress: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+    fn judge(&mut self, cx: &mut Context<'_>, progress: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         if progress.is_ready() {
             self.stalled = false;
             return progress;
@@ -63,16 +63,13 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Impatient<S> {
         self.inner.is_write_vectored()
     }
 
+    // A socket has nothing to flush, and does not wait with its end.
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        let progress = Pin::new(&mut this.inner).poll_flush(cx);
-        this.judge(cx, progress)
+        Pin::new(&mut self.get_mut().inner).poll_flush(cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        let progress = Pin::new(&mut this.inner).poll_shutdown(cx);
-        this.judge(cx, progress)
+        Pin::new(&mut self.get_mut().inner).poll_shutdown(cx)
     }
 }
 

@@ -6,7 +6,7 @@ use std::io::Write;
 
 use serde::Serialize;
 
-use crate::job::{Ended, Job, Kind, Record};
+use crate::job::{Ended, EventKind, Job, Record};
 
 /// Which of the two.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,7 +16,7 @@ pub enum View {
     /// `info` and `message`, always from the start.
     Messages {
         /// Kinds whose milestone has been passed.
-        passed: Vec<Kind>,
+        passed: Vec<EventKind>,
     },
 }
 
@@ -68,7 +68,7 @@ impl View {
                 if milestone.is_some() {
                     passed.push(record.kind);
                 }
-                let accepted = (record.kind == Kind::Queued).then(|| Accepted {
+                let accepted = (record.kind == EventKind::Queued).then(|| Accepted {
                     job_id: job.id().to_string(),
                     build_id: job.id().to_string(),
                     nonce: job.nonce().to_string(),
@@ -93,27 +93,27 @@ impl View {
 fn typed(record: Record<'_>) -> Option<Typed<'_>> {
     let msg = record.text;
     match record.kind {
-        Kind::Queued => Some(Typed::Queued { position: 0 }),
-        Kind::Vm => Some(Typed::Vm { msg }),
-        Kind::Init => Some(Typed::Init { msg }),
-        Kind::Detect => Some(Typed::Detect { msg }),
-        Kind::Start => None,
-        Kind::Line => Some(Typed::Build { msg }),
-        Kind::Provenance => Some(Typed::Provenance { msg }),
-        Kind::Attest => Some(Typed::Attest { msg }),
+        EventKind::Queued => Some(Typed::Queued { position: 0 }),
+        EventKind::Vm => Some(Typed::Vm { msg }),
+        EventKind::Init => Some(Typed::Init { msg }),
+        EventKind::Detect => Some(Typed::Detect { msg }),
+        EventKind::Start => None,
+        EventKind::Line => Some(Typed::Build { msg }),
+        EventKind::Provenance => Some(Typed::Provenance { msg }),
+        EventKind::Attest => Some(Typed::Attest { msg }),
     }
 }
 
 /// What the stream says when an event of this kind comes for the first time; later ones speak for themselves.
 fn milestone(record: Record<'_>) -> Option<String> {
     match record.kind {
-        Kind::Queued => Some("Build accepted".to_owned()),
-        Kind::Init => Some("Initializing build environment".to_owned()),
-        Kind::Detect => Some("Detecting project type".to_owned()),
-        Kind::Start => Some(format!("Running {}", record.text)),
-        Kind::Provenance => Some("Generating provenance".to_owned()),
-        Kind::Attest => Some("Creating attestation".to_owned()),
-        Kind::Vm | Kind::Line => None,
+        EventKind::Queued => Some("Build accepted".to_owned()),
+        EventKind::Init => Some("Initializing build environment".to_owned()),
+        EventKind::Detect => Some("Detecting project type".to_owned()),
+        EventKind::Start => Some(format!("Running {}", record.text)),
+        EventKind::Provenance => Some("Generating provenance".to_owned()),
+        EventKind::Attest => Some("Creating attestation".to_owned()),
+        EventKind::Vm | EventKind::Line => None,
     }
 }
 

@@ -26,7 +26,7 @@ pub enum Event<'a> {
 
 /// What kind of event a record holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum EventKind {
     /// [`Event::Queued`].
     Queued,
     /// [`Event::Vm`].
@@ -46,18 +46,18 @@ pub enum Kind {
 }
 
 /// Every kind with the character that stands for it in the log.
-const CODES: [(Kind, u8); 8] = [
-    (Kind::Queued, b'q'),
-    (Kind::Vm, b'v'),
-    (Kind::Init, b'i'),
-    (Kind::Detect, b'd'),
-    (Kind::Start, b's'),
-    (Kind::Line, b'l'),
-    (Kind::Provenance, b'p'),
-    (Kind::Attest, b'a'),
+const CODES: [(EventKind, u8); 8] = [
+    (EventKind::Queued, b'q'),
+    (EventKind::Vm, b'v'),
+    (EventKind::Init, b'i'),
+    (EventKind::Detect, b'd'),
+    (EventKind::Start, b's'),
+    (EventKind::Line, b'l'),
+    (EventKind::Provenance, b'p'),
+    (EventKind::Attest, b'a'),
 ];
 
-impl Kind {
+impl EventKind {
     /// Whether events of this kind have a number. [`Event::Start`] has none: in the numbered view the build's
     /// output speaks for itself.
     pub fn numbered(self) -> bool {
@@ -75,16 +75,16 @@ impl Kind {
 
 impl Event<'_> {
     /// The event's kind.
-    pub fn kind(&self) -> Kind {
+    pub fn kind(&self) -> EventKind {
         match self {
-            Self::Queued => Kind::Queued,
-            Self::Vm(_) => Kind::Vm,
-            Self::Init(_) => Kind::Init,
-            Self::Detect(_) => Kind::Detect,
-            Self::Start(_) => Kind::Start,
-            Self::Line(_) => Kind::Line,
-            Self::Provenance(_) => Kind::Provenance,
-            Self::Attest(_) => Kind::Attest,
+            Self::Queued => EventKind::Queued,
+            Self::Vm(_) => EventKind::Vm,
+            Self::Init(_) => EventKind::Init,
+            Self::Detect(_) => EventKind::Detect,
+            Self::Start(_) => EventKind::Start,
+            Self::Line(_) => EventKind::Line,
+            Self::Provenance(_) => EventKind::Provenance,
+            Self::Attest(_) => EventKind::Attest,
         }
     }
 
@@ -109,7 +109,7 @@ impl Event<'_> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Record<'a> {
     /// What it is.
-    pub kind: Kind,
+    pub kind: EventKind,
     /// The text: no control character but tab.
     pub text: &'a str,
 }
@@ -118,7 +118,7 @@ impl<'a> Record<'a> {
     /// Reads one record, without its newline. `None` for bytes that we did not write.
     pub fn read(bytes: &'a [u8]) -> Option<Self> {
         let (code, text) = bytes.split_first()?;
-        Some(Self { kind: Kind::of_code(*code)?, text: std::str::from_utf8(text).ok()? })
+        Some(Self { kind: EventKind::of_code(*code)?, text: std::str::from_utf8(text).ok()? })
     }
 }
 
@@ -149,7 +149,7 @@ mod tests {
     #[test]
     fn no_two_kinds_share_a_code() {
         for (kind, code) in CODES {
-            assert_eq!((kind.code(), Kind::of_code(code)), (code, Some(kind)));
+            assert_eq!((kind.code(), EventKind::of_code(code)), (code, Some(kind)));
         }
     }
 

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-use super::event::{Event, Kind, Record};
+use super::event::{Event, EventKind, Record};
 use super::line::MAX_LINE_BYTES;
 
 /// Largest log of a job, in bytes.
@@ -204,7 +204,7 @@ impl EventLog {
         let mut chunk = Chunk::default();
         while self.read(cursor, &mut chunk)? {
             while let Some((_, record)) = chunk.next(&mut cursor)? {
-                if record.kind == Kind::Line {
+                if record.kind == EventKind::Line {
                     out.write_all(record.text.as_bytes())?;
                     out.write_all(b"\n")?;
                 }
@@ -287,7 +287,7 @@ mod tests {
         LineSplitter::new().push(format!("{text}\n").as_bytes(), |line| log.append(Event::Line(line)))
     }
 
-    fn texts_from(log: &EventLog, number: u64) -> Vec<(u64, Kind, String)> {
+    fn texts_from(log: &EventLog, number: u64) -> Vec<(u64, EventKind, String)> {
         let mut cursor = log.seek(number).unwrap();
         let mut chunk = Chunk::default();
         let mut texts = Vec::new();
@@ -311,7 +311,7 @@ mod tests {
         for from in [1, 2, 1023, 1024, 1025, 4096, 4999] {
             let numbered: Vec<_> = texts_from(&log, from).into_iter().filter(|(_, kind, _)| kind.numbered()).collect();
             assert_eq!(numbered.len() as u64, 5000 - from);
-            assert_eq!(numbered[0], (from, Kind::Line, format!("line {from}")));
+            assert_eq!(numbered[0], (from, EventKind::Line, format!("line {from}")));
         }
         assert_eq!(texts_from(&log, 5000), []);
         assert_eq!(texts_from(&log, u64::MAX), []);
@@ -326,9 +326,9 @@ mod tests {
         assert_eq!(
             texts_from(&log, 0),
             [
-                (0, Kind::Queued, String::new()),
-                (1, Kind::Start, "cargo build --release".to_owned()),
-                (1, Kind::Line, "a".to_owned())
+                (0, EventKind::Queued, String::new()),
+                (1, EventKind::Start, "cargo build --release".to_owned()),
+                (1, EventKind::Line, "a".to_owned())
             ]
         );
     }
@@ -355,6 +355,20 @@ mod tests {
         let texts = texts_from(&log, 0);
         assert_eq!(texts.len(), 100);
         assert!(texts.iter().all(|(_, _, read)| *read == text));
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_written_costs_nothing_that_was_taken() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("events");
+        std::fs::write(&path, b"").unwrap();
+        let file = File::open(&path).unwrap();
+        let log = EventLog { file, limit: MAX_LOG_BYTES, state: Mutex::default(), grown: Notify::new() };
+        let text = "x".repeat(MAX_LINE_BYTES);
+        let taken = (0..).take_while(|_| line(&log, &text).is_ok()).count();
+        assert!(matches!(line(&log, "more"), Err(LogError::File(_))));
+        assert!(taken > 0 && log.events() == taken as u64);
+        assert_eq!(texts_from(&log, 0).len(), taken);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tokio::sync::Notify;
 
-use super::event::{Event, Kind};
+use super::event::{Event, EventKind};
 use super::log::{EventLog, LogError};
 use super::outcome::{Outcome, SuccessWord};
 use super::{JobId, Request};
@@ -77,15 +77,15 @@ impl Phase {
         }
     }
 
-    fn of(kind: Kind) -> Option<Self> {
+    fn of(kind: EventKind) -> Option<Self> {
         match kind {
-            Kind::Queued => Some(Self::Queued),
-            Kind::Vm => None,
-            Kind::Init => Some(Self::Init),
-            Kind::Detect => Some(Self::Detect),
-            Kind::Start | Kind::Line => Some(Self::Build),
-            Kind::Provenance => Some(Self::Provenance),
-            Kind::Attest => Some(Self::Attest),
+            EventKind::Queued => Some(Self::Queued),
+            EventKind::Vm => None,
+            EventKind::Init => Some(Self::Init),
+            EventKind::Detect => Some(Self::Detect),
+            EventKind::Start | EventKind::Line => Some(Self::Build),
+            EventKind::Provenance => Some(Self::Provenance),
+            EventKind::Attest => Some(Self::Attest),
         }
     }
 }

@@ -5,6 +5,7 @@
 pub mod cargo;
 mod error;
 mod locate;
+mod measure;
 mod untrusted;
 
 use std::collections::BTreeMap;
@@ -13,6 +14,7 @@ use std::time::Duration;
 use std::{fmt, io};
 
 use crate::digest::Sha256Digest;
+pub use crate::provenance::Commands;
 use crate::provenance::ResourceDescriptor;
 use crate::sandbox::{Run, Stream};
 use crate::source::SourceTree;
@@ -20,6 +22,7 @@ use crate::source::SourceTree;
 pub use cargo::Fetched;
 pub use error::{Phase, ToolchainError};
 pub use locate::{FindToolchainError, Toolchain};
+pub use measure::{Part, Versions};
 
 /// Longest that fetching the dependencies may take.
 pub const FETCH_TIME: Duration = Duration::from_secs(20 * 60);
@@ -141,17 +144,6 @@ pub struct Artifact {
     pub size: u64,
     /// Whether anybody may execute it: mode 0755, else 0644.
     pub executable: bool,
-}
-
-/// The commands that were run, as provenance records them. Empty where a phase was not needed.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Commands {
-    /// The fetch phase, with network.
-    pub fetch: Vec<String>,
-    /// The build phase, without.
-    pub build: Vec<String>,
-    /// Packaging of a library, without network.
-    pub package: Vec<String>,
 }
 
 /// A program that took part.

@@ -147,12 +147,3 @@ fn connections_beyond_the_limit_wait_for_a_place() {
     assert_eq!(waiting.response(false).text(), "ok");
     assert_eq!(connect_tls(&appliance).ask("GET /health HTTP/1.1", "").text(), "ok");
 }
-
-#[test]
-fn every_limit_is_listed_once() {
-    let limits = kettle::api::limits::all();
-    let mut names: Vec<_> = limits.iter().map(|limit| limit.name).collect();
-    names.dedup();
-    assert_eq!(names.len(), limits.len());
-    assert!(limits.iter().all(|limit| !limit.value.is_empty() && !limit.meaning.is_empty()));
-}

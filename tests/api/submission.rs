@@ -25,6 +25,17 @@ fn json_gets_202_with_links() {
 }
 
 #[test]
+fn a_body_in_chunks_is_asked_for_and_taken() {
+    let appliance = Appliance::start();
+    let mut client = appliance.connect();
+    client.send_head(&format!("POST /build HTTP/1.1\r\n{JSON}\r\nTransfer-Encoding: chunked\r\nExpect: 100-continue"));
+    assert_eq!(client.head().status, 100);
+    client.send(b"3\r\nval\r\n2\r\nid\r\n0\r\n\r\n");
+    assert_eq!(client.response(false).status, 202);
+    assert_eq!(client.ask("GET /health HTTP/1.1", "").text(), "ok");
+}
+
+#[test]
 fn forms_get_202_where_they_ask_for_it() {
     for (headers, applied) in [
         ("Accept: application/json", None),

@@ -1,4 +1,5 @@
-//! The body with its deadlines. Comes in: headers and hyper's body. Goes out: pieces of bounded waiting and number.
+//! The body with its limits. Comes in: headers and hyper's body. Goes out: the body's bytes as they come. Never: a body
+//! without known framing, one byte over the limit, or a wait without end.
 
 use std::error::Error;
 use std::time::Duration;
@@ -6,7 +7,7 @@ use std::time::Duration;
 use http_body_util::BodyExt as _;
 use hyper::HeaderMap;
 use hyper::body::{Body, Bytes};
-use hyper::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
+use hyper::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, TRANSFER_ENCODING};
 use tokio::time::{Instant, timeout};
 
 use super::error::SubmissionError;
@@ -26,16 +27,18 @@ impl<'a> Announced<'a> {
     pub(super) fn read(headers: &'a HeaderMap) -> Result<Self, SubmissionError> {
         let length = length(headers)?;
         if let Some(given) = headers.get(CONTENT_ENCODING).filter(|coding| *coding != "identity") {
-            let given = String::from_utf8_lossy(given.as_bytes()).into_owned();
-            return Err(SubmissionError::ContentEncodingUnsupported { given });
+            return Err(SubmissionError::ContentEncodingUnsupported { given: lossy(given) });
         }
         let mut types = headers.get_all(CONTENT_TYPE).iter();
         let (Some(value), None) = (types.next(), types.next()) else { return Err(SubmissionError::ContentTypeMissing) };
-        let unreadable = || String::from_utf8_lossy(value.as_bytes()).into_owned();
         let content_type =
-            value.to_str().map_err(|_| SubmissionError::ContentTypeUnsupported { given: unreadable() })?;
+            value.to_str().map_err(|_| SubmissionError::ContentTypeUnsupported { given: lossy(value) })?;
         Ok(Self { content_type, length })
     }
+}
+
+fn lossy(value: &HeaderValue) -> String {
+    String::from_utf8_lossy(value.as_bytes()).into_owned()
 }
 
 fn length(headers: &HeaderMap) -> Result<Option<u64>, SubmissionError> {
@@ -96,6 +99,36 @@ where
             SubmissionError::UploadTooSlow { limit: MAX_UPLOAD_TIME }
         } else {
             SubmissionError::BodyStalled { limit: BODY_PROGRESS_TIMEOUT }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::Full;
+
+    use super::*;
+
+    fn read(body: &'static str, length: Option<u64>, limit: u64) -> Result<String, SubmissionError> {
+        let announced = Announced { content_type: "", length };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        runtime.block_on(async {
+            let mut body = Incoming::new(Full::new(Bytes::from(body)), &announced, limit)?;
+            let mut read = Vec::new();
+            while let Some(bytes) = body.next().await? {
+                read.extend_from_slice(&bytes);
+            }
+            Ok(String::from_utf8(read).unwrap())
+        })
+    }
+
+    #[test]
+    fn limits_what_is_announced_and_what_comes() {
+        assert_eq!(read("kettle", Some(6), 6).unwrap(), "kettle");
+        assert_eq!(read("kettle", None, 6).unwrap(), "kettle");
+        for length in [Some(6), None] {
+            let error = read("kettle", length, 5).unwrap_err();
+            assert!(matches!(error, SubmissionError::BodyTooLarge { limit: 5, size: 6 }), "{error:?}");
         }
     }
 }

@@ -1,4 +1,5 @@
-//! Why a submission is refused.
+//! Why a submission is refused. Goes out: a status, a stable code, a sentence for the caller, a cause for the log. Never:
+//! a path or a cause of ours in the sentence, or more than a few words of what the caller wrote.
 
 use std::error::Error;
 use std::io;

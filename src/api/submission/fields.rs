@@ -1,5 +1,5 @@
 //! The fields of a submission, whichever way they came. Comes in: names and values. Goes out: [`Submitted`], a
-//! submission that is valid but for its archive. Every check is made as soon as its field is there.
+//! submission that is valid but for its archive. Never: a check that waits longer than until its field is there.
 
 use std::fmt;
 

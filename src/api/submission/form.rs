@@ -1,5 +1,5 @@
 //! A submission as a form. Comes in: the parts of a multipart body. Goes out: the archive's bytes while they come, and
-//! the fields.
+//! the fields. Never: a part that was passed over.
 
 use super::error::{FormError, SubmissionError};
 use super::fields::{Field, Fields, Submitted, WithoutNonce, check_length};

@@ -1,5 +1,5 @@
 //! Header values of the form `type; name=value; name="value"` (RFC 9110, section 5.6.6). Comes in: a header's text.
-//! Goes out: the type in lower case and the parameters in their order.
+//! Goes out: the type in lower case and the parameters. Never: one of two values for the same parameter.
 
 /// A header value with parameters.
 #[derive(Debug, PartialEq, Eq)]

@@ -16,12 +16,16 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use super::error::SubmissionError;
 use super::limits::{MAX_ARCHIVE_BYTES, MAX_CONCURRENT_UPLOADS};
 use crate::digest::{Sha256Digest, Sha256Writer};
+use crate::job::{Request, SourceRequest};
 use crate::source::archive;
 use crate::source::{Origin, SourceTree};
 use crate::toolchain::Kind;
 
 /// Bytes that are written at once: large enough that handing them to the blocking pool does not count.
 pub(super) const BATCH_BYTES: usize = 256 << 10;
+
+/// Sandboxes under another uid go through the folders to the one tree that is mounted for them; nobody lists them.
+const FOLDER_MODE: u32 = 0o711;
 
 /// Random bytes in the name of a folder.
 const NAME_BYTES: usize = 16;
@@ -34,23 +38,21 @@ pub struct Intake {
 }
 
 impl Intake {
-    /// Makes `folder`, readable by nobody else, unless it is there.
+    /// Makes `folder`, which sandboxes may walk through and nobody else may list, unless it is there.
     ///
     /// # Errors
     /// It cannot be made.
     pub fn open(folder: PathBuf) -> io::Result<Self> {
-        DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
+        DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(&folder)?;
         Ok(Self { folder, permits: Arc::new(Semaphore::new(MAX_CONCURRENT_UPLOADS)) })
     }
 
-    /// Removes a tree that was received and that nobody will build.
-    pub async fn discard(&self, tree: SourceTree) {
-        let Some(name) = tree.root().strip_prefix(&self.folder).ok().and_then(|below| below.iter().next()) else {
-            return;
-        };
-        let path = self.folder.join(name);
-        if let Err(error) = spawn_blocking(move || remove(&path)).await {
-            log::warn!("an upload was not removed: {error}");
+    /// Removes, on the runtime's blocking pool, what came with a request that nobody will build.
+    pub fn discard(&self, request: Request) {
+        let SourceRequest::Archive(tree) = request.source else { return };
+        let name = tree.root().strip_prefix(&self.folder).ok().and_then(|below| below.iter().next());
+        if let Some(upload) = name.map(|name| self.folder.join(name)) {
+            spawn_blocking(move || remove(&upload));
         }
     }
 
@@ -73,7 +75,7 @@ impl Workspace {
         let mut name = [0; NAME_BYTES];
         getrandom::fill(&mut name).map_err(|error| SubmissionError::Random(error.into()))?;
         let path = folder.join(hex::encode(name));
-        DirBuilder::new().mode(0o700).create(&path)?;
+        DirBuilder::new().mode(FOLDER_MODE).create(&path)?;
         Ok(Self { path, kept: false, _permit: permit })
     }
 
@@ -182,4 +184,40 @@ async fn blocking<T: Send + 'static>(
 
 fn interrupted(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> SubmissionError {
     SubmissionError::Interrupted(error.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refuses_an_archive_when_it_grows_too_large() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let uploads = folder.path().join("uploads");
+        let intake = Intake::open(uploads.clone()).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            let mut spool = Spool::create(&intake).await.unwrap();
+            spool.bytes = MAX_ARCHIVE_BYTES - 2;
+            let spool = spool.write(&mut vec![0; 2]).await.unwrap();
+            let error = spool.write(&mut vec![0]).await.map(drop).unwrap_err();
+            assert_eq!((error.status(), error.code()), (413, "archive-too-large"));
+        });
+        assert_eq!(fs::read_dir(&uploads).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn refuses_a_tree_of_other_bytes_than_came() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+        let workspace = Workspace::create(folder.path(), permit).unwrap();
+        let mut archive = tar::Builder::new(File::create_new(workspace.archive()).unwrap());
+        let mut header = tar::Header::new_ustar();
+        header.set_size(0);
+        header.set_mode(0o644);
+        archive.append_data(&mut header, "Cargo.lock", io::empty()).unwrap();
+        archive.finish().unwrap();
+        let error = unpack(&workspace, None, Sha256Digest::of(b"other")).unwrap_err();
+        assert!(matches!(error, SubmissionError::ArchiveChanged), "{error:?}");
+    }
 }

@@ -8,7 +8,7 @@
 
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Read as _, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
@@ -62,14 +62,14 @@ pub(super) struct Checked {
 
 /// Every checkout of `commit` below `fetched`; there is one for each URL that names the repository.
 ///
-/// What the folder says about itself is a hint only: each checkout is checked before it is used.
+/// A folder's name, the start of a commit, is a hint only: each checkout is checked before it is used.
 pub(super) fn checkouts(fetched: &Path, commit: GitOid) -> io::Result<Vec<Checkout>> {
     let all = Untrusted::open(fetched)?.folder("git/checkouts")?;
     let mut found = Vec::new();
     for repository in all.names()?.iter().filter_map(|name| name.to_str()).filter(|name| is_repository(name)) {
         let checkouts = all.folder(repository)?;
         for folder in checkouts.names()?.iter().filter_map(|name| name.to_str()) {
-            if head(&checkouts, folder).is_some_and(|head| head == commit.to_string()) {
+            if folder.len() >= SHORT_ID_DIGITS && commit.to_string().starts_with(folder) {
                 found.push(Checkout { repository: repository.to_owned(), folder: folder.to_owned(), commit });
             }
         }
@@ -183,14 +183,6 @@ fn repository(folder: &Path, commit: GitOid, content: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// The commit that a checkout says it is.
-fn head(checkouts: &Untrusted, folder: &str) -> Option<String> {
-    let mut text = String::new();
-    let file = checkouts.file(Path::new(folder).join(".git/HEAD")).ok()?;
-    file.take(64).read_to_string(&mut text).ok()?;
-    Some(text.trim_end().to_owned())
-}
-
 /// `NAME-HASH`, as cargo names a repository's folders.
 fn is_repository(name: &str) -> bool {
     !name.starts_with(['.', '-']) && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
@@ -207,18 +199,21 @@ mod tests {
     /// A fetched home with one checkout of one file, and its commit object.
     fn fixture() -> (tempfile::TempDir, GitOid, Vec<u8>) {
         let home = tempfile::tempdir().unwrap();
-        let checkout = home.path().join("fetched/git/checkouts/repo-1/abc");
-        fs::create_dir_all(checkout.join(".git")).unwrap();
         fs::create_dir_all(home.path().join("ours")).unwrap();
-        fs::write(checkout.join("lib.rs"), "pub fn x() {}").unwrap();
         let plain = home.path().join("plain");
         fs::create_dir(&plain).unwrap();
-        fs::copy(checkout.join("lib.rs"), plain.join("lib.rs")).unwrap();
+        fs::write(plain.join("lib.rs"), "pub fn x() {}").unwrap();
         let content = format!("tree {}\nauthor x\n\nmessage\n", tree::hash(&plain).unwrap()).into_bytes();
         let commit = GitOid::of_object("commit", &content);
-        fs::write(checkout.join(".git/HEAD"), format!("{commit}\n")).unwrap();
+        let checkout = checkout(home.path(), commit);
+        fs::create_dir_all(checkout.join(".git")).unwrap();
+        fs::rename(plain.join("lib.rs"), checkout.join("lib.rs")).unwrap();
         fs::write(checkout.join(COMPLETE), "").unwrap();
         (home, commit, content)
+    }
+
+    fn checkout(home: &Path, commit: GitOid) -> PathBuf {
+        home.join("fetched/git/checkouts/repo-1").join(&commit.to_string()[..8])
     }
 
     fn place_in(home: &Path, commit: GitOid, content: &[u8]) -> Result<Checked, ToolchainError> {
@@ -241,7 +236,7 @@ mod tests {
     #[test]
     fn refuses_files_that_are_not_the_commit() {
         let (home, commit, content) = fixture();
-        fs::write(home.path().join("fetched/git/checkouts/repo-1/abc/build.rs"), "fn main() {}").unwrap();
+        fs::write(checkout(home.path(), commit).join("build.rs"), "fn main() {}").unwrap();
         let refusal = place_in(home.path(), commit, &content).unwrap_err();
         assert!(matches!(refusal, ToolchainError::Tree { .. }), "{refusal}");
     }

@@ -33,7 +33,8 @@ enum Message {
     CompilerArtifact(CompilerArtifact),
     BuildFinished,
     BuildScriptExecuted,
-    CompilerMessage,
+    #[serde(rename = "compiler-message")]
+    Diagnostic,
 }
 
 impl<'a> Messages<'a> {
@@ -67,7 +68,7 @@ impl<'a> Messages<'a> {
         let line = std::mem::take(&mut self.line);
         match serde_json::from_slice(&line) {
             Ok(Message::CompilerArtifact(artifact)) => self.names.extend(self.metadata.announced(&artifact)),
-            Ok(Message::BuildFinished | Message::BuildScriptExecuted | Message::CompilerMessage) => {}
+            Ok(Message::BuildFinished | Message::BuildScriptExecuted | Message::Diagnostic) => {}
             Err(_) if line.is_empty() => {}
             Err(_) => self.log.output(Stream::Stdout, &line)?,
         }

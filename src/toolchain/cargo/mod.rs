@@ -41,14 +41,21 @@ use metadata::Metadata;
 use plan::{Folders, Plan};
 use vendor::Vendor;
 
+pub(super) use plan::probe;
+
 pub use crate_archive::{MAX_CRATE_BYTES, MAX_CRATE_FILES, MAX_CRATE_UNPACKED_BYTES};
 
 /// Largest lockfile, in bytes.
 pub const MAX_LOCKFILE_BYTES: u64 = 8 << 20;
 
-/// What cargo says when it would have to change the lockfile.
-const OUTDATED: [&str; 2] =
-    ["because --locked was passed to prevent this", "needs to be updated but --locked was passed"];
+/// What cargo says when it would have to change the lockfile, or look for a package that the lockfile does not name.
+const OUTDATED: [&str; 5] = [
+    "because --locked was passed to prevent this",
+    "needs to be updated but --locked was passed",
+    "no matching package named",
+    "failed to select a version for",
+    "in the offline mode",
+];
 
 /// What cargo says when it cannot read the lockfile.
 const UNREADABLE: [&str; 1] = ["failed to parse lock file"];

@@ -176,6 +176,22 @@ enum Phase {
     Offline,
 }
 
+/// `PROGRAM --version`, in a sandbox that sees the toolchain and nothing else.
+pub(in crate::toolchain) fn probe(toolchain: &Toolchain, program: &str) -> CommandSpec {
+    CommandSpec {
+        argv: vec![program.to_owned(), "--version".to_owned()],
+        environment: BTreeMap::from([
+            ("HOME".to_owned(), HOME.to_owned()),
+            ("LANG".to_owned(), "C.UTF-8".to_owned()),
+            ("PATH".to_owned(), toolchain.path_variable()),
+        ]),
+        directory: "/".into(),
+        mounts: toolchain.mount().into_iter().collect(),
+        network: Network::None,
+        time_limit: INSPECT_TIME,
+    }
+}
+
 fn mount(source: &Path, target: &str, access: Access) -> Mount {
     Mount { source: source.to_owned(), target: target.into(), access }
 }

@@ -1,0 +1,241 @@
+//! Says which toolchain this is. Comes in: a [`Toolchain`]. Goes out: the digest of each file that does the work, and
+//! the version line that each program prints in the sandbox. Never: the digest of a launcher in place of what it starts.
+//!
+//! | part | what is hashed |
+//! |---|---|
+//! | `rustc`, `cargo` | the program, links resolved |
+//! | `librustc_driver…`, `libLLVM…` | the libraries that are the compiler, each under its file name |
+//! | `rust-std` | everything in `lib/rustlib/x86_64-unknown-linux-gnu`: standard library, and the linker that comes along |
+//! | `cc`, `cc1`, `collect2`, `as`, `ld`, `ar` | the system's C compiler and binutils |
+//!
+//! The digest of a folder is the SHA-256 of a text with one line for each file, sorted by path in byte order:
+//! `SHA256  ./PATH`, two spaces between, as `sha256sum` prints it. Links to files are read; other links have
+//! `link:TARGET` in place of the digest.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::digest::Sha256Digest;
+use crate::sandbox::{CommandSpec, OutputSink, Run, Stream};
+
+use super::cargo::probe;
+use super::{Phase, Tool, Toolchain, ToolchainError};
+
+/// The target that everything is built for, which is also what the appliance runs on.
+const TARGET: &str = "x86_64-unknown-linux-gnu";
+
+/// Where distributions keep libraries, and gcc its parts.
+const SYSTEM_LIBRARIES: &str = "/usr/lib/x86_64-linux-gnu";
+const GCC_FOLDERS: [&str; 2] = ["/usr/libexec/gcc/x86_64-linux-gnu", "/usr/lib/gcc/x86_64-linux-gnu"];
+
+/// Most bytes that are kept of what a program prints about its version.
+const MAX_VERSION_BYTES: usize = 4096;
+
+/// The program whose version line stands for a part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Family {
+    Rustc,
+    Cargo,
+    Cc,
+    Binutils,
+}
+
+/// One part of the toolchain, hashed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Part {
+    name: String,
+    family: Family,
+    sha256: Sha256Digest,
+}
+
+/// The version lines, as the programs print them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Versions {
+    rustc: String,
+    cargo: String,
+    cc: String,
+    binutils: String,
+}
+
+impl Versions {
+    /// The parts with their version lines, as provenance lists them.
+    pub fn label(&self, parts: Vec<Part>) -> Vec<Tool> {
+        let label = |part: Part| {
+            let version = match part.family {
+                Family::Rustc => &self.rustc,
+                Family::Cargo => &self.cargo,
+                Family::Cc => &self.cc,
+                Family::Binutils => &self.binutils,
+            };
+            Tool { name: part.name, version: version.clone(), sha256: part.sha256 }
+        };
+        parts.into_iter().map(label).collect()
+    }
+}
+
+impl Toolchain {
+    /// Asks each program for its version, in the sandbox.
+    ///
+    /// # Errors
+    /// A program that cannot be run: the toolchain is not usable.
+    pub async fn versions(&self, runner: &dyn Run) -> Result<Versions, ToolchainError> {
+        Ok(Versions {
+            rustc: version(probe(self, &self.program("rustc")), runner).await?,
+            cargo: version(probe(self, &self.program("cargo")), runner).await?,
+            cc: version(probe(self, "/usr/bin/cc"), runner).await?,
+            binutils: version(probe(self, "/usr/bin/ld"), runner).await?,
+        })
+    }
+
+    /// Hashes every part. Reads some hundred megabytes: for a thread that may block.
+    ///
+    /// # Errors
+    /// What the file system reports.
+    pub fn measure(&self) -> io::Result<Vec<Part>> {
+        let sysroot = self.machine_sysroot();
+        let mut parts = vec![
+            part("rustc", Family::Rustc, &sysroot.join("bin/rustc"))?,
+            part("cargo", Family::Cargo, &sysroot.join("bin/cargo"))?,
+        ];
+        parts.extend(compiler_libraries(&[sysroot.join("lib"), PathBuf::from(SYSTEM_LIBRARIES)])?);
+        let std = folder(&sysroot.join("lib/rustlib").join(TARGET))?;
+        parts.push(Part { name: "rust-std".to_owned(), family: Family::Rustc, sha256: std });
+        parts.push(part("cc", Family::Cc, Path::new("/usr/bin/cc"))?);
+        for name in ["cc1", "collect2"] {
+            for path in gcc_program(name)? {
+                parts.push(part(name, Family::Cc, &path)?);
+            }
+        }
+        for name in ["as", "ld", "ar"] {
+            parts.push(part(name, Family::Binutils, &Path::new("/usr/bin").join(name))?);
+        }
+        Ok(parts)
+    }
+}
+
+/// The first line that a program prints about itself.
+async fn version(spec: CommandSpec, runner: &dyn Run) -> Result<String, ToolchainError> {
+    let mut line = FirstLine(Vec::new());
+    ToolchainError::of_exit(Phase::Inspect, runner.run(&spec, &mut line).await?)?;
+    let text = String::from_utf8_lossy(&line.0);
+    Ok(text.lines().next().unwrap_or_default().trim().to_owned())
+}
+
+struct FirstLine(Vec<u8>);
+
+impl OutputSink for FirstLine {
+    fn chunk(&mut self, stream: Stream, bytes: &[u8]) -> io::Result<()> {
+        if stream == Stream::Stdout {
+            let room = MAX_VERSION_BYTES - self.0.len();
+            self.0.extend_from_slice(&bytes[..bytes.len().min(room)]);
+        }
+        Ok(())
+    }
+}
+
+fn part(name: &str, family: Family, path: &Path) -> io::Result<Part> {
+    Ok(Part { name: name.to_owned(), family, sha256: file(path)? })
+}
+
+fn file(path: &Path) -> io::Result<Sha256Digest> {
+    Ok(Sha256Digest::of_reader(File::open(path)?)?.0)
+}
+
+/// The driver library, and each LLVM library that lies beside it.
+fn compiler_libraries(folders: &[PathBuf]) -> io::Result<Vec<Part>> {
+    for folder in folders.iter().filter(|folder| folder.is_dir()) {
+        let drivers = named(folder, "librustc_driver-")?;
+        if !drivers.is_empty() {
+            let all = drivers.into_iter().chain(named(folder, "libLLVM")?);
+            return all.map(|(name, path)| part(&name, Family::Rustc, &path)).collect();
+        }
+    }
+    Err(io::Error::new(io::ErrorKind::NotFound, "the compiler's driver library was not found"))
+}
+
+/// The files in `folder` whose name starts with `start`, in order.
+fn named(folder: &Path, start: &str) -> io::Result<Vec<(String, PathBuf)>> {
+    let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let files = sorted(folder)?.into_iter().filter(|path| path.is_file()).map(|path| (name(&path), path));
+    Ok(files.filter(|(name, _)| name.starts_with(start)).collect())
+}
+
+fn gcc_program(name: &str) -> io::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for folder in GCC_FOLDERS.map(Path::new).into_iter().filter(|folder| folder.is_dir()) {
+        found.extend(sorted(folder)?.into_iter().map(|version| version.join(name)).filter(|path| path.is_file()));
+    }
+    Ok(found)
+}
+
+/// The digest of a folder, as the module says.
+fn folder(root: &Path) -> io::Result<Sha256Digest> {
+    let mut lines = Vec::new();
+    list(root, Path::new("."), &mut lines)?;
+    lines.sort();
+    let text: String = lines.into_iter().map(|(path, what)| format!("{what}  {path}\n")).collect();
+    Ok(Sha256Digest::of(text.as_bytes()))
+}
+
+fn list(root: &Path, below: &Path, lines: &mut Vec<(String, String)>) -> io::Result<()> {
+    for path in sorted(&root.join(below))? {
+        let relative = below.join(path.file_name().unwrap_or_default());
+        if path.symlink_metadata()?.is_dir() {
+            list(root, &relative, lines)?;
+        } else if path.is_file() {
+            lines.push((relative.to_string_lossy().into_owned(), file(&path)?.to_string()));
+        } else {
+            let target = format!("link:{}", fs::read_link(&path)?.display());
+            lines.push((relative.to_string_lossy().into_owned(), target));
+        }
+    }
+    Ok(())
+}
+
+fn sorted(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut paths = fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>()?;
+    paths.sort();
+    Ok(paths)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folders_digest_is_that_of_sha256sums_text() {
+        let folder_ = tempfile::tempdir().unwrap();
+        fs::create_dir(folder_.path().join("b")).unwrap();
+        fs::write(folder_.path().join("b/c"), "1").unwrap();
+        fs::write(folder_.path().join("a"), "2").unwrap();
+        std::os::unix::fs::symlink("nowhere", folder_.path().join("z")).unwrap();
+        let text = format!("{}  ./a\n{}  ./b/c\nlink:nowhere  ./z\n", Sha256Digest::of(b"2"), Sha256Digest::of(b"1"));
+        assert_eq!(folder(folder_.path()).unwrap(), Sha256Digest::of(text.as_bytes()));
+        fs::write(folder_.path().join("b/c"), "3").unwrap();
+        assert_ne!(folder(folder_.path()).unwrap(), Sha256Digest::of(text.as_bytes()));
+    }
+
+    #[test]
+    fn a_compiler_without_its_driver_library_is_not_measured() {
+        let sysroot = tempfile::tempdir().unwrap();
+        assert!(compiler_libraries(&[sysroot.path().to_owned()]).is_err());
+        fs::write(sysroot.path().join("librustc_driver-1.so"), "").unwrap();
+        fs::write(sysroot.path().join("libLLVM.so.1"), "").unwrap();
+        let parts = compiler_libraries(&[PathBuf::from("/nowhere"), sysroot.path().to_owned()]).unwrap();
+        assert_eq!(
+            parts.iter().map(|part| part.name.as_str()).collect::<Vec<_>>(),
+            ["librustc_driver-1.so", "libLLVM.so.1"]
+        );
+    }
+
+    #[test]
+    fn every_part_gets_the_line_of_its_program() {
+        let versions = Versions { rustc: "r".into(), cargo: "c".into(), cc: "g".into(), binutils: "b".into() };
+        let sha256 = Sha256Digest::of(b"");
+        let part = |name: &str, family| Part { name: name.to_owned(), family, sha256 };
+        let tools = versions.label(vec![part("rust-std", Family::Rustc), part("as", Family::Binutils)]);
+        assert_eq!(tools[0], Tool { name: "rust-std".to_owned(), version: "r".to_owned(), sha256 });
+        assert_eq!(tools[1].version, "b");
+    }
+}
