@@ -312,12 +312,8 @@ impl Statement {
             return Err(StatementError::NoSubject);
         }
         subject.sort_by(|a, b| a.name.cmp(&b.name));
-        let document = Document {
-            statement_type: STATEMENT_TYPE,
-            subject: &subject,
-            predicate_type: PREDICATE_TYPE,
-            predicate,
-        };
+        let document =
+            Document { statement_type: STATEMENT_TYPE, subject: &subject, predicate_type: PREDICATE_TYPE, predicate };
         let mut bytes = serde_json::to_vec(&document)?;
         bytes.push(b'\n');
         Ok(Self(bytes))

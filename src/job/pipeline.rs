@@ -104,12 +104,7 @@ impl Parts {
     }
 
     /// The source, on this machine.
-    async fn take_in(
-        &self,
-        job: &Arc<Job>,
-        source: SourceRequest,
-        log: &mut JobLog,
-    ) -> Result<SourceTree, JobError> {
+    async fn take_in(&self, job: &Arc<Job>, source: SourceRequest, log: &mut JobLog) -> Result<SourceTree, JobError> {
         let tree = match source {
             SourceRequest::Archive(tree) => tree,
             SourceRequest::Repository { url, reference } => {
@@ -123,21 +118,12 @@ impl Parts {
         Ok(tree)
     }
 
-    async fn run_toolchain(
-        &self,
-        job: &Arc<Job>,
-        tree: SourceTree,
-        log: &mut JobLog,
-    ) -> Result<Built, JobError> {
+    async fn run_toolchain(&self, job: &Arc<Job>, tree: SourceTree, log: &mut JobLog) -> Result<Built, JobError> {
         let detected = toolchain::detect(tree)?;
         job.emit(Event::Detect(&detected.kind().to_string()))?;
         job.emit(Event::Start(command_line(detected.kind())))?;
-        let context = Context {
-            runner: &self.runner,
-            toolchain: &self.toolchain,
-            folder: job.folder(),
-            limits: self.limits,
-        };
+        let context =
+            Context { runner: &self.runner, toolchain: &self.toolchain, folder: job.folder(), limits: self.limits };
         let fetched = cargo::fetch(detected, &context, log).await?;
         Ok(cargo::build(fetched, &context, log).await?)
     }

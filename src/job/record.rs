@@ -82,11 +82,7 @@ fn named(name: &str, digest: &Sha256Digest) -> NamedDigest {
 }
 
 fn tool(tool: &Tool) -> provenance::ToolRecord {
-    provenance::ToolRecord {
-        name: tool.name.clone(),
-        version: tool.version.clone(),
-        digest: sha256_set(&tool.sha256),
-    }
+    provenance::ToolRecord { name: tool.name.clone(), version: tool.version.clone(), digest: sha256_set(&tool.sha256) }
 }
 
 fn source_parameter(origin: &Origin) -> SourceParameter {
@@ -95,9 +91,9 @@ fn source_parameter(origin: &Origin) -> SourceParameter {
             repository: url.as_str().to_owned(),
             reference: reference.as_ref().map(|reference| reference.as_str().to_owned()),
         },
-        Origin::Archive { name, sha256 } => SourceParameter::Archive {
-            archive: ArchiveParameter { name: name.clone(), sha256: sha256.to_string() },
-        },
+        Origin::Archive { name, sha256 } => {
+            SourceParameter::Archive { archive: ArchiveParameter { name: name.clone(), sha256: sha256.to_string() } }
+        }
     }
 }
 
