@@ -2,21 +2,24 @@
 
 use std::error::Error;
 use std::fs;
+use std::future::poll_fn;
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
-use kettle::api::submission::{self, Intake};
+use kettle::api::limits::Limit;
+use kettle::api::submission::Intake;
 use kettle::api::{self, Listeners, Service, TlsIdentity};
 use kettle::job::{Pipeline, Slot};
 use kettle::sandbox::{self, Runner};
-use kettle::toolchain::{self, Limits, Toolchain};
+use kettle::toolchain::{Limits, Toolchain};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::task::LocalSet;
+use tokio::task::{LocalSet, spawn_local};
 
 /// Exit status for a command line that cannot be understood.
 const USAGE: u8 = 2;
@@ -96,18 +99,20 @@ fn print(text: &str) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn complain(error: &dyn Error) -> ExitCode {
+fn complain(error: &(dyn Error + 'static)) -> ExitCode {
     eprint!("kettle-init: {error}");
-    for cause in std::iter::successors(error.source(), |cause| cause.source()) {
-        eprint!(": {cause}");
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        eprint!(": {error}");
+        cause = error.source();
     }
     eprintln!();
     ExitCode::FAILURE
 }
 
 fn limits() -> String {
-    let limits = api::limits::all().into_iter().chain(submission::limits::all()).chain(toolchain::limits());
-    limits.map(|limit| format!("  {:<24} {:<20} {}\n", limit.name, limit.value, limit.meaning)).collect()
+    let line = |limit: Limit| format!("  {:<24} {:<12} {}\n", limit.name, limit.value, limit.meaning);
+    api::limits::all().into_iter().map(line).collect()
 }
 
 fn parse(mut words: impl Iterator<Item = String>) -> Result<Command, UsageError> {
@@ -202,14 +207,22 @@ async fn serve_until_told(serve: &Serve, toolchain: Toolchain, work: &Path) -> R
     let slot = Arc::new(Slot::new(work.to_owned(), about.to_owned()));
     let service = Rc::new(Service::new(slot, Box::new(intake), Box::new(pipeline)));
     print(&format!("listening on http://{}\nlistening on https://{}\n", addresses.clear, addresses.tls));
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    tokio::select! {
-        never = api::serve(listeners, service) => match never {},
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
+    let serving = spawn_local(api::serve(listeners, service));
+    told_to_end().await?;
+    serving.abort();
     let removed = fs::remove_dir_all(&uploads);
     Ok(removed.or_else(|error| if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) })?)
+}
+
+/// Waits for SIGTERM or SIGINT.
+async fn told_to_end() -> io::Result<()> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    poll_fn(|cx| match (terminate.poll_recv(cx), interrupt.poll_recv(cx)) {
+        (Poll::Pending, Poll::Pending) => Poll::Pending,
+        _ => Poll::Ready(()),
+    })
+    .await;
+    Ok(())
 }
 
 #[cfg(test)]
