@@ -14,6 +14,8 @@ use super::limits::Limits;
 
 /// Controllers that we use, as the kernel names them.
 const CONTROLLERS: [&str; 2] = ["memory", "pids"];
+/// Our groups are called by this, the number of the process that made them, and a count.
+const PREFIX: &str = "kettle-";
 /// Where we go ourselves when our own group is the one that was delegated: a group with limits for its children may have
 /// no process of its own.
 const SERVICE_GROUP: &str = "kettle-service";
@@ -67,6 +69,7 @@ impl Hierarchy {
     fn at(base: PathBuf) -> Result<Self, NoCgroups> {
         let controllers = CONTROLLERS.into_iter().filter(|name| enable(&base, name)).collect();
         let hierarchy = Self { base, controllers };
+        hierarchy.remove_abandoned();
         let trial = hierarchy.create().map_err(|source| NoCgroups::NotDelegated { source })?;
         if trial.path.join("cgroup.kill").exists() { Ok(hierarchy) } else { Err(NoCgroups::NoKill) }
     }
@@ -90,10 +93,20 @@ impl Hierarchy {
         Ok(group)
     }
 
+    /// Removes the empty groups of services that were killed. One that is not empty refuses.
+    fn remove_abandoned(&self) {
+        let Ok(entries) = fs::read_dir(&self.base) else { return };
+        for entry in entries.flatten() {
+            if entry.file_name().to_str().and_then(maker).is_some_and(|maker| !is_alive(maker)) {
+                let _ = fs::remove_dir(entry.path());
+            }
+        }
+    }
+
     fn create(&self) -> io::Result<Group> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         loop {
-            let name = format!("kettle-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+            let name = format!("{PREFIX}{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
             let path = self.base.join(name);
             match fs::create_dir(&path) {
                 Ok(()) => return Ok(Group { path }),
@@ -146,6 +159,15 @@ impl Drop for Group {
         }
         log::warn!("an empty control group could not be removed: {}", self.path.display());
     }
+}
+
+/// The number of the process that made the group of this name.
+fn maker(group: &str) -> Option<u32> {
+    group.strip_prefix(PREFIX)?.split_once('-')?.0.parse().ok()
+}
+
+fn is_alive(process: u32) -> bool {
+    Path::new("/proc").join(process.to_string()).exists()
 }
 
 /// Lets the children of `base` have a controller. A base that has processes of its own refuses; if we are those, we move.
@@ -210,6 +232,13 @@ mod tests {
         let own = own_group(groups, Path::new("/part"), Path::new("/m"));
         assert_eq!(own.unwrap(), Path::new("/m/user.slice/a"));
         assert_eq!(own_group("0::/\n", Path::new("/"), Path::new("/m")), None, "the root is tried by itself");
+    }
+
+    #[test]
+    fn maker_of_a_group_is_in_its_name() {
+        assert_eq!(maker("kettle-17-3"), Some(17));
+        assert_eq!(maker("kettle-service"), None);
+        assert_eq!(maker("system.slice"), None);
     }
 
     #[test]
