@@ -496,6 +496,8 @@ fn description_names_what_is_missing() {
         assert_eq!(missing, !description.controllers.contains(&controller), "{names:?}");
     }
     assert_eq!(names.contains(&"shared-user"), !rustix::process::geteuid().is_root());
+    let limited = description.controllers.contains(&"memory");
+    assert_eq!(description.limits.memory_bytes.is_some(), limited, "no limit is named that nothing holds");
     let json = serde_json::to_value(description).unwrap();
     assert_eq!(json["runner"]["name"], "bubblewrap");
     assert_eq!(json["seccomp"].as_str().unwrap().len(), 64);

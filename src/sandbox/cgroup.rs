@@ -14,6 +14,8 @@ use super::limits::Limits;
 
 /// Controllers that we use, as the kernel names them.
 const CONTROLLERS: [&str; 2] = ["memory", "pids"];
+/// Our groups are called by this, the number of the process that made them, and a count.
+const PREFIX: &str = "kettle-";
 /// Where we go ourselves when our own group is the one that was delegated: a group with limits for its children may have
 /// no process of its own.
 const SERVICE_GROUP: &str = "kettle-service";
@@ -67,6 +69,7 @@ impl Hierarchy {
     fn at(base: PathBuf) -> Result<Self, NoCgroups> {
         let controllers = CONTROLLERS.into_iter().filter(|name| enable(&base, name)).collect();
         let hierarchy = Self { base, controllers };
+        hierarchy.remove_abandoned();
         let trial = hierarchy.create().map_err(|source| NoCgroups::NotDelegated { source })?;
         if trial.path.join("cgroup.kill").exists() { Ok(hierarchy) } else { Err(NoCgroups::NoKill) }
     }
@@ -79,8 +82,8 @@ impl Hierarchy {
     /// A group with the limits of one command.
     pub(super) fn group(&self, limits: &Limits) -> io::Result<Group> {
         let group = self.create()?;
-        if self.has("memory") {
-            group.write("memory.max", &limits.memory_bytes.to_string())?;
+        if let Some(bytes) = limits.memory_bytes {
+            group.write("memory.max", &bytes.to_string())?;
             group.write("memory.oom.group", "1")?;
             group.write_if_exists("memory.swap.max", "0")?;
         }
@@ -90,10 +93,20 @@ impl Hierarchy {
         Ok(group)
     }
 
+    /// Removes the empty groups of services that were killed. One that is not empty refuses.
+    fn remove_abandoned(&self) {
+        let Ok(entries) = fs::read_dir(&self.base) else { return };
+        for entry in entries.flatten() {
+            if entry.file_name().to_str().and_then(maker).is_some_and(|maker| !is_alive(maker)) {
+                let _ = fs::remove_dir(entry.path());
+            }
+        }
+    }
+
     fn create(&self) -> io::Result<Group> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         loop {
-            let name = format!("kettle-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+            let name = format!("{PREFIX}{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
             let path = self.base.join(name);
             match fs::create_dir(&path) {
                 Ok(()) => return Ok(Group { path }),
@@ -146,6 +159,15 @@ impl Drop for Group {
         }
         log::warn!("an empty control group could not be removed: {}", self.path.display());
     }
+}
+
+/// The number of the process that made the group of this name.
+fn maker(group: &str) -> Option<u32> {
+    group.strip_prefix(PREFIX)?.split_once('-')?.0.parse().ok()
+}
+
+fn is_alive(process: u32) -> bool {
+    Path::new("/proc").join(process.to_string()).exists()
 }
 
 /// Lets the children of `base` have a controller. A base that has processes of its own refuses; if we are those, we move.
@@ -213,8 +235,30 @@ mod tests {
     }
 
     #[test]
+    fn maker_of_a_group_is_in_its_name() {
+        assert_eq!(maker("kettle-17-3"), Some(17));
+        assert_eq!(maker("kettle-service"), None);
+        assert_eq!(maker("system.slice"), None);
+    }
+
+    #[test]
     fn counts_processes_killed_for_memory() {
         assert_eq!(oom_kills("low 0\nhigh 0\nmax 7\noom 1\noom_kill 3\noom_group_kill 1\n"), 3);
         assert_eq!(oom_kills("max 7\noom 1\noom_kill 0\n"), 0);
+    }
+
+    #[test]
+    fn limits_are_written_as_the_kernel_reads_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let hierarchy = Hierarchy { base: folder.path().into(), controllers: CONTROLLERS.to_vec() };
+        let limits = Limits::for_memory(1 << 30);
+        let group = hierarchy.group(&limits).unwrap();
+        let read = |file| fs::read_to_string(group.path.join(file)).unwrap();
+        assert_eq!(read("memory.max"), limits.memory_bytes.unwrap().to_string());
+        assert_eq!(read("memory.oom.group"), "1");
+        assert_eq!(read("pids.max"), limits.tasks.to_string());
+        assert!(!group.ran_out_of_memory());
+        fs::write(group.path.join("memory.events"), "oom_kill 1\n").unwrap();
+        assert!(group.ran_out_of_memory());
     }
 }

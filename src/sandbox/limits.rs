@@ -26,8 +26,9 @@ const FILE_BYTES: u64 = 8 * GIB;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Limits {
-    /// Memory of all its processes together, where a cgroup can hold it.
-    pub memory_bytes: u64,
+    /// Memory of all its processes together; none on a machine that cannot hold a group to it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory_bytes: Option<u64>,
     /// Processes and threads together.
     pub tasks: u64,
     /// Open files of one process.
@@ -44,7 +45,7 @@ impl Limits {
     /// For a machine with this much memory, in bytes.
     pub(super) fn for_memory(total: u64) -> Self {
         Self {
-            memory_bytes: total - RESERVED_BYTES.min(total / RESERVED_SHARE),
+            memory_bytes: Some(total - RESERVED_BYTES.min(total / RESERVED_SHARE)),
             tasks: TASKS,
             open_files: OPEN_FILES,
             file_bytes: FILE_BYTES,
@@ -83,13 +84,13 @@ mod tests {
 
     #[test]
     fn reserve_is_constant_on_large_machines_and_a_share_on_small_ones() {
-        assert_eq!(Limits::for_memory(8 * GIB).memory_bytes, 8 * GIB - 256 * MIB);
-        assert_eq!(Limits::for_memory(512 * MIB).memory_bytes, 384 * MIB);
+        assert_eq!(Limits::for_memory(8 * GIB).memory_bytes, Some(8 * GIB - 256 * MIB));
+        assert_eq!(Limits::for_memory(512 * MIB).memory_bytes, Some(384 * MIB));
     }
 
     #[test]
     fn tmp_leaves_room_for_the_build_itself() {
         let limits = Limits::for_memory(8 * GIB);
-        assert!(limits.tmp_bytes + limits.home_bytes < limits.memory_bytes / 2);
+        assert!(limits.tmp_bytes + limits.home_bytes < limits.memory_bytes.unwrap() / 2);
     }
 }

@@ -50,7 +50,8 @@ pub use spec::{Access, CommandSpec, Exit, Mount, Network, OutputSink, Stream};
 pub trait Run {
     /// Runs one command, gives its output to `sink`, and returns once every process that it started is dead.
     ///
-    /// Dropping the future kills them too.
+    /// Dropping the future kills them too. The thread that polls it first has to outlive it: the kernel kills what that
+    /// thread started when the thread ends.
     ///
     /// # Errors
     /// The sandbox could not be set up or taken down as described, or the sink failed.

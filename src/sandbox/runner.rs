@@ -69,8 +69,10 @@ impl Runner {
         let version = bubblewrap_version(&program)?;
         let compile = |network| Filter::compile(network).map_err(|source| SetupError::Filter { source });
         let (without_network, with_network) = (compile(Network::None)?, compile(Network::Host)?);
-        let limits = Limits::of_this_machine();
         let (hierarchy, mut degradations) = control_groups();
+        let mut limits = Limits::of_this_machine();
+        limits.memory_bytes =
+            limits.memory_bytes.filter(|_| hierarchy.as_ref().is_some_and(|found| found.has("memory")));
         degradations.extend(shared_user());
         let description = Description {
             runner: RunnerVersion { name: "bubblewrap", version },

@@ -19,13 +19,12 @@ use super::syscalls::{ALLOWED, REFUSED, Syscall};
 type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 
 /// Namespaces that `clone` can make: each is the way to more kernel code.
-const NAMESPACE_FLAGS: [libc::c_int; 8] = [
+const NAMESPACE_FLAGS: [libc::c_int; 7] = [
     libc::CLONE_NEWCGROUP,
     libc::CLONE_NEWIPC,
     libc::CLONE_NEWNET,
     libc::CLONE_NEWNS,
     libc::CLONE_NEWPID,
-    libc::CLONE_NEWTIME,
     libc::CLONE_NEWUSER,
     libc::CLONE_NEWUTS,
 ];

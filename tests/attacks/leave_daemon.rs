@@ -1,6 +1,6 @@
-//! Tries: to leave a process that rewrites the artifact once the build is over
+//! Tries: to leave a process that goes on rewriting the artifact once the build is over and while it is read
 //! Stopped by: death of the whole namespace before anything is read
-//! Expect: contained
+//! Expect: consistent
 
 mod attack;
 
@@ -12,8 +12,8 @@ fn main() {
         while send_signal(cargo, 0).is_ok() {
             std::thread::sleep(std::time::Duration::from_micros(100));
         }
-        loop {
-            let _ = std::fs::write(&artifact, "#!/bin/sh\necho rewritten\n");
+        for size in 0.. {
+            let _ = std::fs::write(&artifact, vec![b'x'; size % 4096]);
         }
     });
     contained("a daemon waits for the end of cargo");

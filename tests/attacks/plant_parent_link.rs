@@ -1,4 +1,4 @@
-//! Tries: to put a link, by moving the whole folder of artifacts and linking its old name to where it is now in the place of a finished artifact
+//! Tries: to put a link in the place of the folder of artifacts, moved aside
 //! Stopped by: death of the namespace first, then a copy that takes regular files only, through no link
 //! Expect: contained|fails
 //! Template: late

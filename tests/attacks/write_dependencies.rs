@@ -8,7 +8,7 @@ use attack::*;
 
 fn main() {
     let programs = ["RUSTC", "CARGO"].map(|name| std::env::var(name).unwrap_or_default());
-    for folder in ["/kettle/vendor", "/toolchain", "/toolchain/bin", "/usr/bin", "/usr/lib"] {
+    for folder in ["/kettle/cargo", "/kettle/vendor", "/toolchain", "/toolchain/bin", "/usr/bin", "/usr/lib"] {
         attempt(folder, std::fs::write(format!("{folder}/planted"), "x"));
     }
     for program in programs.iter().filter(|program| program.starts_with('/')) {

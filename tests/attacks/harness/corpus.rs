@@ -16,6 +16,8 @@ pub enum Expect {
     Fails,
     /// The build succeeds as if the attack were not there.
     Ignored,
+    /// The build succeeds. Its artifact is its own affair; what is delivered is what provenance names, now and later.
+    Consistent,
     /// The build succeeds with forged code, and provenance says where that came from.
     Recorded,
 }
@@ -128,6 +130,7 @@ fn header(name: &str, bytes: &[u8]) -> Attack {
         "contained" => Expect::Contained,
         "fails" => Expect::Fails,
         "ignored" => Expect::Ignored,
+        "consistent" => Expect::Consistent,
         "recorded" => Expect::Recorded,
         other => panic!("{name}: expects {other:?}"),
     });
