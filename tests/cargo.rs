@@ -581,3 +581,50 @@ fn a_package_outside_the_tree_is_refused() {
     ]);
     assert_eq!(Job::of(source.path()).error(), ErrorType::BuildFailed);
 }
+
+/// The source of a published crate, as the registry has it, through an ordinary cargo.
+fn published(name: &str, version: &str) -> PathBuf {
+    let client = written(&[
+        ("Cargo.toml", &manifest(&format!("[dependencies]\n{name} = \"={version}\"\n"))),
+        ("src/main.rs", HELLO),
+    ]);
+    let metadata = Command::new("cargo")
+        .args(["fetch", "--quiet", "--manifest-path"])
+        .arg(client.path().join("Cargo.toml"))
+        .status()
+        .unwrap();
+    assert!(metadata.success());
+    let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
+    let home = home.unwrap_or_else(|| Path::new(&std::env::var_os("HOME").unwrap()).join(".cargo"));
+    let folders = fs::read_dir(home.join("registry/src")).unwrap().map(|folder| folder.unwrap().path());
+    folders.map(|folder| folder.join(format!("{name}-{version}"))).find(|folder| folder.is_dir()).unwrap()
+}
+
+#[test]
+fn a_published_crate_with_many_dependencies() {
+    let job = Job::of(&published("ripgrep", "14.1.1"));
+    assert_eq!(job.names(), ["rg"]);
+    let uris = job.dependencies();
+    assert!(uris.len() > 25, "{uris:?}");
+    assert!(uris.iter().all(|uri| uri.starts_with("pkg:cargo/")), "{uris:?}");
+    assert!(uris.iter().is_sorted_by_key(|uri| uri.split_once('@')), "{uris:?}");
+    // In the lockfile, and of no build on this platform, or of tests only.
+    assert!(
+        !uris.iter().any(|uri| uri.contains("windows") || uri.contains("serde_derive") || uri.contains("jemalloc"))
+    );
+}
+
+#[test]
+fn a_published_crate_that_compiles_c_is_the_same_twice() {
+    let source = published("b3sum", "1.5.5");
+    let (one, two) = (Job::of(&source), Job::of(&source));
+    assert_eq!(one.names(), ["b3sum"]);
+    assert_eq!(one.digests(), two.digests());
+    assert!(one.dependencies().iter().any(|uri| uri.starts_with("pkg:cargo/cc@")), "{:?}", one.dependencies());
+}
+
+#[test]
+fn a_published_library() {
+    let job = Job::of(&published("itoa", "1.0.19"));
+    assert_eq!(job.names(), ["itoa-1.0.19.crate", "libitoa.rlib"]);
+}

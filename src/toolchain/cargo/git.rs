@@ -6,34 +6,22 @@
 //! A commit object is `tree HEX LF …` (git, Documentation/gitformat-loose); its id is SHA-1 over
 //! `commit SIZE NUL CONTENT`, and a loose object is the zlib stream of those same bytes.
 
-use std::ffi::OsStr;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read as _, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, symlink};
+use std::fs::{self, File};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use flate2::{Compression, write::ZlibEncoder};
-use rustix::fs::FileType;
 
 use crate::digest::GitOid;
 use crate::source::tree;
 use crate::toolchain::ToolchainError;
 use crate::toolchain::untrusted::Untrusted;
 
-use super::crate_archive::time_of;
+use super::copy;
 use super::plan::CARGO_HOME;
 
 /// Longest commit object that is read, in bytes.
 pub(super) const MAX_COMMIT_BYTES: usize = 1 << 20;
-
-/// Most bytes that the files of one git dependency may have.
-const MAX_CHECKOUT_BYTES: u64 = 2 << 30;
-
-/// Most files in one git dependency.
-const MAX_CHECKOUT_FILES: usize = 200_000;
-
-/// Deepest folder in a git dependency.
-const MAX_CHECKOUT_DEPTH: usize = 64;
 
 /// Digits of a commit in the name of its checkout: git's default, which cargo finds again in a repository of one commit.
 const SHORT_ID_DIGITS: usize = 7;
@@ -103,7 +91,7 @@ pub(super) fn place(
     let source = Untrusted::open(fetched)?.folder(Path::new("git/checkouts").join(&checkout.repository));
     let source = source?.folder(&checkout.folder)?;
     fs::create_dir_all(&target)?;
-    Copy { epoch, files: 0, bytes: 0 }.folder(&source, &target, 0)?;
+    copy::folder(&source, &target, &[".git", COMPLETE], epoch)?;
     let actual = tree::hash(&target)?;
     if actual != expected {
         return Err(ToolchainError::Tree { commit: checkout.commit, expected, actual });
@@ -112,61 +100,6 @@ pub(super) fn place(
     repository(&target.join(".git"), checkout.commit, content)?;
     fs::write(target.join(COMPLETE), "")?;
     Ok(Checked { folder: Path::new(CARGO_HOME).join(relative), commit: checkout.commit, tree: actual })
-}
-
-struct Copy {
-    epoch: u64,
-    files: usize,
-    bytes: u64,
-}
-
-impl Copy {
-    fn folder(&mut self, source: &Untrusted, target: &Path, depth: usize) -> io::Result<()> {
-        if depth > MAX_CHECKOUT_DEPTH {
-            return Err(refused("a git dependency is too deep"));
-        }
-        for (name, kind) in source.entries()? {
-            if depth == 0 && (name == ".git" || name == COMPLETE) {
-                continue;
-            }
-            self.files += 1;
-            if self.files > MAX_CHECKOUT_FILES {
-                return Err(refused("a git dependency has too many files"));
-            }
-            self.entry(source, &name, kind, &target.join(&name), depth)?;
-        }
-        Ok(())
-    }
-
-    fn entry(
-        &mut self,
-        source: &Untrusted,
-        name: &OsStr,
-        kind: FileType,
-        target: &Path,
-        depth: usize,
-    ) -> io::Result<()> {
-        match kind {
-            FileType::Directory => {
-                fs::create_dir(target)?;
-                self.folder(&source.folder(name)?, target, depth + 1)
-            }
-            FileType::Symlink => symlink(source.link(name)?, target),
-            _ => self.file(&source.file(name)?, target),
-        }
-    }
-
-    fn file(&mut self, source: &File, target: &Path) -> io::Result<()> {
-        let executable = source.metadata()?.permissions().mode() & 0o100 != 0;
-        let mode = if executable { 0o755 } else { 0o644 };
-        let mut target = OpenOptions::new().write(true).create_new(true).mode(mode).open(target)?;
-        let room = MAX_CHECKOUT_BYTES - self.bytes;
-        self.bytes += io::copy(&mut source.take(room + 1), &mut target)?;
-        if self.bytes > MAX_CHECKOUT_BYTES {
-            return Err(refused("a git dependency is too large"));
-        }
-        target.set_modified(time_of(self.epoch))
-    }
 }
 
 /// Writes, or adds to, a repository that holds commit objects only.
@@ -186,10 +119,6 @@ fn repository(folder: &Path, commit: GitOid, content: &[u8]) -> io::Result<()> {
 /// `NAME-HASH`, as cargo names a repository's folders.
 fn is_repository(name: &str) -> bool {
     !name.starts_with(['.', '-']) && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
-}
-
-fn refused(why: &'static str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, why)
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@
 mod answer;
 mod collect;
 mod config;
+mod copy;
 pub(super) mod crate_archive;
 mod dependencies;
 mod git;
@@ -25,11 +26,12 @@ mod vendor;
 
 use std::fs::{self, File};
 use std::io::{self, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::sandbox::CommandSpec;
 use crate::source::SourceTree;
 
+use super::untrusted::Untrusted;
 use super::{Built, Commands, Context, Detected, Kind, Lockfile, Log, Phase, ToolchainError};
 use answer::Answer;
 use collect::Wanted;
@@ -65,6 +67,9 @@ const CHECKSUM: [&str; 3] = ["failed to verify the checksum", "checksum for", "u
 
 /// What cargo says when the manifest is the fault.
 const MANIFEST: [&str; 2] = ["failed to parse manifest", "failed to load manifest"];
+
+/// What cargo itself writes into a package's archive, and refuses to find in a package's source.
+const RESERVED: [&str; 2] = ["Cargo.toml.orig", ".cargo_vcs_info.json"];
 
 /// A source tree with every dependency that it locks, checked and unpacked by us.
 #[derive(Debug)]
@@ -199,6 +204,8 @@ async fn pack(
     log: &mut dyn Log,
 ) -> Result<Vec<String>, ToolchainError> {
     context.runner.make_writable_folder(&folders.package)?;
+    let unpublished = unpublished(plan, folders, log).await?;
+    let plan = Plan { source: unpublished.as_deref().unwrap_or(plan.source), ..*plan };
     let spec = plan.package(folders, context.limits.build);
     match ask(&spec, Phase::Package, "cargo package", context, log).await {
         Ok(_) => {
@@ -213,6 +220,21 @@ async fn pack(
             Ok(Vec::new())
         }
     }
+}
+
+/// A copy of the source without what cargo writes into archives, if it has that: it was unpacked from one.
+async fn unpublished(plan: &Plan<'_>, folders: &Folders, log: &mut dyn Log) -> Result<Option<PathBuf>, ToolchainError> {
+    if !RESERVED.iter().any(|name| plan.source.join(name).symlink_metadata().is_ok()) {
+        return Ok(None);
+    }
+    log.note(&format!("cargo package sees the source without {}", RESERVED.join(" and ")))?;
+    let (source, target, epoch) = (plan.source.to_owned(), folders.unpublished.clone(), plan.epoch);
+    blocking(move || {
+        fs::create_dir(&target)?;
+        copy::folder(&Untrusted::open(&source)?, &target, &RESERVED, epoch)?;
+        Ok(Some(target))
+    })
+    .await
 }
 
 /// Runs a command that runs nothing of the project, and gives its standard output.

@@ -46,6 +46,8 @@ pub(super) struct Folders {
     pub target: PathBuf,
     /// Written while a library is packed: what the build wrote does not come near it.
     pub package: PathBuf,
+    /// The source as it is packed, where it cannot be packed as it is.
+    pub unpublished: PathBuf,
     /// Copies of what is handed out. No sandbox sees it.
     pub artifacts: PathBuf,
 }
@@ -59,6 +61,7 @@ impl Folders {
             home: folder("cargo-home"),
             target: folder("target"),
             package: folder("package"),
+            unpublished: folder("unpublished"),
             artifacts: folder("artifacts"),
         }
     }

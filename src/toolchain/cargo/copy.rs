@@ -1,0 +1,121 @@
+//! Copies a folder of files, folders and links. Comes in: a folder that need not be trusted. Goes out: a copy of ours,
+//! modes reduced to 0644 and 0755, links as they are, every file with the same time. Never: a device, a FIFO, or more than
+//! the limits.
+
+use std::ffi::OsStr;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, symlink};
+use std::path::Path;
+
+use rustix::fs::FileType;
+
+use crate::toolchain::untrusted::Untrusted;
+
+use super::crate_archive::time_of;
+
+/// Most bytes that one copy may have.
+const MAX_COPY_BYTES: u64 = 2 << 30;
+
+/// Most files in one copy.
+const MAX_COPY_FILES: usize = 200_000;
+
+/// Deepest folder in a copy.
+const MAX_COPY_DEPTH: usize = 64;
+
+/// Copies what is in `source` into the folder `target`, except the names `left_out` at its top.
+pub(super) fn folder(source: &Untrusted, target: &Path, left_out: &[&str], epoch: u64) -> io::Result<()> {
+    Copy { left_out, epoch, files: 0, bytes: 0 }.folder(source, target, 0)
+}
+
+struct Copy<'a> {
+    left_out: &'a [&'a str],
+    epoch: u64,
+    files: usize,
+    bytes: u64,
+}
+
+impl Copy<'_> {
+    fn folder(&mut self, source: &Untrusted, target: &Path, depth: usize) -> io::Result<()> {
+        if depth > MAX_COPY_DEPTH {
+            return Err(refused("the folder is too deep"));
+        }
+        for (name, kind) in source.entries()? {
+            if depth == 0 && self.left_out.iter().any(|left_out| name == *left_out) {
+                continue;
+            }
+            self.files += 1;
+            if self.files > MAX_COPY_FILES {
+                return Err(refused("the folder has too many files"));
+            }
+            self.entry(source, &name, kind, &target.join(&name), depth)?;
+        }
+        Ok(())
+    }
+
+    fn entry(
+        &mut self,
+        source: &Untrusted,
+        name: &OsStr,
+        kind: FileType,
+        target: &Path,
+        depth: usize,
+    ) -> io::Result<()> {
+        match kind {
+            FileType::Directory => {
+                fs::create_dir(target)?;
+                self.folder(&source.folder(name)?, target, depth + 1)
+            }
+            FileType::Symlink => symlink(source.link(name)?, target),
+            _ => self.file(&source.file(name)?, target),
+        }
+    }
+
+    fn file(&mut self, source: &File, target: &Path) -> io::Result<()> {
+        let executable = source.metadata()?.permissions().mode() & 0o100 != 0;
+        let mode = if executable { 0o755 } else { 0o644 };
+        let mut target = OpenOptions::new().write(true).create_new(true).mode(mode).open(target)?;
+        let room = MAX_COPY_BYTES - self.bytes;
+        self.bytes += io::copy(&mut source.take(room + 1), &mut target)?;
+        if self.bytes > MAX_COPY_BYTES {
+            return Err(refused("the folder is too large"));
+        }
+        target.set_modified(time_of(self.epoch))
+    }
+}
+
+fn refused(why: &'static str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, why)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn copies_all_but_what_is_left_out_at_the_top() {
+        let folder_ = tempfile::tempdir().unwrap();
+        let (from, to) = (folder_.path().join("from"), folder_.path().join("to"));
+        fs::create_dir_all(from.join("sub")).unwrap();
+        fs::create_dir(&to).unwrap();
+        for name in ["out", "kept", "sub/out"] {
+            fs::write(from.join(name), name).unwrap();
+        }
+        symlink("kept", from.join("link")).unwrap();
+        folder(&Untrusted::open(&from).unwrap(), &to, &["out"], 7).unwrap();
+        assert!(!to.join("out").exists());
+        assert_eq!(fs::read(to.join("sub/out")).unwrap(), b"sub/out");
+        assert_eq!(fs::read_link(to.join("link")).unwrap(), Path::new("kept"));
+        assert_eq!(fs::metadata(to.join("kept")).unwrap().modified().unwrap(), time_of(7));
+    }
+
+    #[test]
+    fn refuses_a_fifo() {
+        let folder_ = tempfile::tempdir().unwrap();
+        let mode = rustix::fs::Mode::RUSR;
+        rustix::fs::mknodat(rustix::fs::CWD, folder_.path().join("fifo"), FileType::Fifo, mode, 0).unwrap();
+        let target = tempfile::tempdir().unwrap();
+        let refusal = folder(&Untrusted::open(folder_.path()).unwrap(), target.path(), &[], 0).unwrap_err();
+        assert_eq!(refusal.kind(), io::ErrorKind::InvalidData);
+    }
+}
