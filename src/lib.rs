@@ -11,8 +11,7 @@
 //! | fetch dependencies (network, last time) | [`toolchain::Fetched`] | [`toolchain`] |
 //! | build (no network) | [`toolchain::Built`] | [`toolchain`] |
 //! | state what happened | [`provenance::Statement`] | [`provenance`] |
-//! | have it signed | evidence | [`attester`] |
-//! | pack | [`bundle::Packed`] | [`bundle`] |
+//! | pack | the bundle | [`bundle`] |
 //!
 //! # Terminology
 //!
@@ -36,8 +35,6 @@ pub mod provenance;
 
 #[cfg(feature = "appliance")]
 pub mod api;
-#[cfg(feature = "appliance")]
-pub mod attester;
 #[cfg(feature = "appliance")]
 pub mod job;
 #[cfg(feature = "appliance")]

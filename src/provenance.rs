@@ -5,6 +5,24 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::digest::{GitOid, Sha256Digest};
+
+/// `_type` of an in-toto Statement v1 (in-toto attestation framework, spec v1, Statement).
+pub const STATEMENT_TYPE: &str = "https://in-toto.io/Statement/v1";
+
+/// `predicateType` of SLSA provenance v1.
+pub const PREDICATE_TYPE: &str = "https://slsa.dev/provenance/v1";
+
+/// `buildType` of what cargo built.
+pub const BUILD_TYPE_CARGO: &str = "https://kettle.build/cargo/v1";
+
+/// `builder.id` of the service on an ordinary host: never with evidence, never accepted by a verifier.
+pub const BUILDER_HOST: &str = "https://kettle.build/appliance/host/v1";
+
+/// Size of the report data, in bytes (AMD 56860, `MSG_REPORT_REQ`).
+pub const REPORT_DATA_BYTES: usize = 64;
 
 /// Longest nonce, in bytes: the width of its field in the report data.
 pub const MAX_NONCE_BYTES: usize = 16;
@@ -63,6 +81,12 @@ impl fmt::Debug for Nonce {
     }
 }
 
+impl Serialize for Nonce {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
 /// Who chose the nonce.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -82,10 +106,325 @@ pub struct ResourceDescriptor {
     /// What it is, globally.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uri: Option<String>,
-    /// DigestSet: algorithm to lower-case hex.
+    /// Of its bytes.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub digest: BTreeMap<String, String>,
+    pub digest: DigestSet,
     /// More about it, by our names.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub annotations: BTreeMap<String, serde_json::Value>,
+    pub annotations: BTreeMap<String, Value>,
+}
+
+/// DigestSet: algorithm to lower-case hex.
+pub type DigestSet = BTreeMap<String, String>;
+
+/// A DigestSet of one SHA-256 digest.
+pub fn sha256_set(digest: &Sha256Digest) -> DigestSet {
+    DigestSet::from([("sha256".to_owned(), digest.to_string())])
+}
+
+/// A DigestSet of one git tree, with `gitCommit` where there is one.
+pub fn git_set(tree: GitOid, commit: Option<GitOid>) -> DigestSet {
+    let commit = commit.map(|commit| ("gitCommit".to_owned(), commit.to_string()));
+    commit.into_iter().chain([("gitTree".to_owned(), tree.to_string())]).collect()
+}
+
+/// One file with its digest: a subject, the lockfile, a byproduct.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct NamedDigest {
+    /// A subject's is relative to `artifacts/`.
+    pub name: String,
+    /// Of the file.
+    pub digest: DigestSet,
+}
+
+/// What the client asked to be built.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum SourceParameter {
+    /// A repository.
+    Repository {
+        /// The URL as given.
+        repository: String,
+        /// The ref as given, if it was.
+        #[serde(rename = "ref", skip_serializing_if = "Option::is_none")]
+        reference: Option<String>,
+    },
+    /// An archive.
+    Archive {
+        /// Which.
+        archive: ArchiveParameter,
+    },
+}
+
+/// An archive as the client sent it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ArchiveParameter {
+    /// Its file name, if given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Of its bytes; lower-case hex.
+    pub sha256: String,
+}
+
+/// Exactly what the client chose.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ExternalParameters {
+    /// What to build.
+    pub source: SourceParameter,
+    /// Freshness.
+    pub nonce: Nonce,
+    /// Who chose it.
+    pub nonce_source: NonceSource,
+}
+
+/// The commands that were run: program, then arguments. Empty where a phase was not needed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Commands {
+    /// With network.
+    pub fetch: Vec<String>,
+    /// Without.
+    pub build: Vec<String>,
+    /// Packaging of a library, without network; left out where nothing was packaged.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub package: Vec<String>,
+}
+
+/// A program that took part.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ToolRecord {
+    /// For instance `rustc`.
+    pub name: String,
+    /// The version line as the tool prints it.
+    pub version: String,
+    /// Of the file that ran.
+    pub digest: DigestSet,
+}
+
+/// What the appliance chose.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct InternalParameters {
+    /// What was run.
+    pub command: Commands,
+    /// Every variable that the build saw.
+    pub environment: BTreeMap<String, String>,
+    /// As it was used.
+    pub lockfile: NamedDigest,
+    /// What ran.
+    pub toolchain: Vec<ToolRecord>,
+    /// The phases that had a network.
+    pub network: Vec<&'static str>,
+    /// What held the build, with every degradation.
+    pub sandbox: Value,
+    /// `SOURCE_DATE_EPOCH`, in seconds.
+    pub source_date_epoch: u64,
+}
+
+/// SLSA v1 BuildDefinition.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BuildDefinition {
+    /// What the parameters mean.
+    pub build_type: &'static str,
+    /// What the client chose.
+    pub external_parameters: ExternalParameters,
+    /// What the appliance chose.
+    pub internal_parameters: InternalParameters,
+    /// The source itself, then every dependency that the build used.
+    pub resolved_dependencies: Vec<ResourceDescriptor>,
+}
+
+/// Who built.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct BuilderRecord {
+    /// What kind of appliance.
+    pub id: &'static str,
+    /// Component to version.
+    pub version: BTreeMap<&'static str, String>,
+}
+
+/// When, and for which job. The clock belongs to the host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BuildMetadata {
+    /// The job's id.
+    pub invocation_id: String,
+    /// RFC 3339, UTC.
+    pub started_on: String,
+    /// RFC 3339, UTC.
+    pub finished_on: String,
+}
+
+/// SLSA v1 RunDetails.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct RunDetails {
+    /// Who built.
+    pub builder: BuilderRecord,
+    /// When.
+    pub metadata: BuildMetadata,
+    /// What else came of it: the log and the lockfile.
+    pub byproducts: Vec<NamedDigest>,
+}
+
+/// SLSA v1 provenance.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Predicate {
+    /// What was to be done, from what.
+    pub build_definition: BuildDefinition,
+    /// How it went.
+    pub run_details: RunDetails,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Document<'a> {
+    #[serde(rename = "_type")]
+    statement_type: &'static str,
+    subject: &'a [NamedDigest],
+    predicate_type: &'static str,
+    predicate: &'a Predicate,
+}
+
+/// Why there is no statement.
+#[derive(Debug, thiserror::Error)]
+pub enum StatementError {
+    /// Nothing to speak of.
+    #[error("a statement needs a subject")]
+    NoSubject,
+    /// A value that JSON cannot hold: a fault of ours.
+    #[error("the statement cannot be serialised")]
+    Serialise(#[from] serde_json::Error),
+}
+
+/// `provenance.json`: its exact bytes, and nothing that could be serialised again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Statement(Vec<u8>);
+
+impl Statement {
+    /// Serialises the statement: compact JSON with a final newline, subjects sorted by name.
+    ///
+    /// # Errors
+    /// There is no subject.
+    pub fn new(mut subject: Vec<NamedDigest>, predicate: &Predicate) -> Result<Self, StatementError> {
+        if subject.is_empty() {
+            return Err(StatementError::NoSubject);
+        }
+        subject.sort_by(|a, b| a.name.cmp(&b.name));
+        let document =
+            Document { statement_type: STATEMENT_TYPE, subject: &subject, predicate_type: PREDICATE_TYPE, predicate };
+        let mut bytes = serde_json::to_vec(&document)?;
+        bytes.push(b'\n');
+        Ok(Self(bytes))
+    }
+
+    /// The bytes that are stored, served, hashed and verified.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The same bytes, owned.
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.0
+    }
+}
+
+/// The 64 bytes that a report about a build carries.
+///
+/// | bytes | content |
+/// |---|---|
+/// | 0–31 | SHA-256 of `provenance.json` |
+/// | 32–47 | the nonce, left-aligned, padded with zero bytes |
+/// | 48–63 | zero |
+pub fn report_data(provenance: &[u8], nonce: &Nonce) -> [u8; REPORT_DATA_BYTES] {
+    let mut data = [0; REPORT_DATA_BYTES];
+    data[..32].copy_from_slice(Sha256Digest::of(provenance).as_bytes());
+    data[32..32 + nonce.as_bytes().len()].copy_from_slice(nonce.as_bytes());
+    data
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn digest(name: &str) -> NamedDigest {
+        NamedDigest { name: name.to_owned(), digest: sha256_set(&Sha256Digest::of(name.as_bytes())) }
+    }
+
+    fn predicate() -> Predicate {
+        Predicate {
+            build_definition: BuildDefinition {
+                build_type: BUILD_TYPE_CARGO,
+                external_parameters: ExternalParameters {
+                    source: SourceParameter::Repository { repository: "https://h/r".to_owned(), reference: None },
+                    nonce: Nonce::parse("0A0b").unwrap(),
+                    nonce_source: NonceSource::Client,
+                },
+                internal_parameters: InternalParameters {
+                    command: Commands { build: vec!["cargo".to_owned()], ..Commands::default() },
+                    environment: BTreeMap::new(),
+                    lockfile: digest("Cargo.lock"),
+                    toolchain: Vec::new(),
+                    network: vec!["fetch"],
+                    sandbox: Value::Null,
+                    source_date_epoch: 7,
+                },
+                resolved_dependencies: Vec::new(),
+            },
+            run_details: RunDetails {
+                builder: BuilderRecord { id: BUILDER_HOST, version: BTreeMap::new() },
+                metadata: BuildMetadata {
+                    invocation_id: "00".to_owned(),
+                    started_on: "2026-01-01T00:00:00Z".to_owned(),
+                    finished_on: "2026-01-01T00:00:01Z".to_owned(),
+                },
+                byproducts: Vec::new(),
+            },
+        }
+    }
+
+    #[test]
+    fn nonces_have_one_to_sixteen_bytes() {
+        assert_eq!(Nonce::parse("00").unwrap().as_bytes(), [0]);
+        assert_eq!(Nonce::parse(&"Ab".repeat(16)).unwrap().to_string(), "ab".repeat(16));
+        for (text, error) in [
+            ("", ParseNonceError::Length { digits: 0 }),
+            ("abc", ParseNonceError::Length { digits: 3 }),
+            (&"0".repeat(34), ParseNonceError::Length { digits: 34 }),
+            ("0g", ParseNonceError::Digit),
+            ("éé", ParseNonceError::Digit),
+        ] {
+            assert_eq!(Nonce::parse(text), Err(error), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_statement_is_compact_json_with_sorted_subjects_and_a_newline() {
+        let statement = Statement::new(vec![digest("b"), digest("a")], &predicate()).unwrap();
+        let text = std::str::from_utf8(statement.as_bytes()).unwrap();
+        assert!(text.starts_with(r#"{"_type":"https://in-toto.io/Statement/v1","subject":[{"name":"a","digest":"#));
+        assert!(text.ends_with("}\n") && text.matches('\n').count() == 1);
+        let read: Value = serde_json::from_str(text).unwrap();
+        let external = &read["predicate"]["buildDefinition"]["externalParameters"];
+        let expected = serde_json::json!({
+            "source": {"repository": "https://h/r"}, "nonce": "0a0b", "nonceSource": "client"
+        });
+        assert_eq!(*external, expected);
+        let command = &read["predicate"]["buildDefinition"]["internalParameters"]["command"];
+        assert_eq!(*command, serde_json::json!({"fetch": [], "build": ["cargo"]}));
+    }
+
+    #[test]
+    fn a_statement_without_subject_is_refused() {
+        assert!(matches!(Statement::new(Vec::new(), &predicate()), Err(StatementError::NoSubject)));
+    }
+
+    #[test]
+    fn report_data_binds_provenance_and_nonce() {
+        let data = report_data(b"x", &Nonce::parse("0102").unwrap());
+        assert_eq!(data[..32], *Sha256Digest::of(b"x").as_bytes());
+        assert_eq!(data[32..36], [1, 2, 0, 0]);
+        assert_eq!(data[36..], [0; 28]);
+    }
 }

@@ -76,7 +76,7 @@ impl Bubblewrap {
         command
     }
 
-    fn run_now(&self, spec: &CommandSpec, sink: &mut dyn OutputSink) -> Result<Exit, RunError> {
+    fn run_now(&self, spec: &CommandSpec, sink: &mut dyn OutputSink) -> io::Result<Exit> {
         self.ran.lock().unwrap().push(spec.clone());
         let mut child = self.command(spec).spawn()?;
         let mut errors = child.stderr.take().unwrap();
@@ -105,7 +105,7 @@ impl Run for Bubblewrap {
         spec: &'a CommandSpec,
         sink: &'a mut dyn OutputSink,
     ) -> Pin<Box<dyn Future<Output = Result<Exit, RunError>> + 'a>> {
-        Box::pin(async move { self.run_now(spec, sink) })
+        Box::pin(async move { self.run_now(spec, sink).map_err(|source| RunError::Output { source }) })
     }
 
     fn make_writable_folder(&self, path: &Path) -> io::Result<()> {

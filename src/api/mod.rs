@@ -1,1 +1,108 @@
-//! (being written)
+//! The HTTP API. Comes in: connections. Goes out: answers, and at most one job for the pipeline. Never: a framework, an
+//! unbounded wait or buffer, a path of this machine or a cause of ours in an answer.
+
+mod attestation;
+mod document;
+mod download;
+mod events;
+mod files;
+mod intake;
+pub mod limits;
+mod negotiate;
+mod problem;
+mod query;
+mod range;
+mod respond;
+pub mod route;
+mod server;
+mod stall;
+pub mod submission;
+mod submit;
+mod tls;
+mod view;
+
+use std::sync::Arc;
+
+use hyper::body::Incoming;
+use hyper::header;
+use hyper::http::request::Parts;
+use hyper::{Method, Request, Response, StatusCode};
+
+use crate::job::{Builder, Job, JobId, Slot};
+use negotiate::Wish;
+pub use problem::Problem;
+use respond::Body;
+use route::{Endpoint, Unroutable, Variables};
+pub use server::{Addresses, Listeners, serve};
+pub use submit::{LocalFuture, Receive};
+pub use tls::{TlsError, TlsIdentity};
+use view::View;
+
+/// The contract as served: OpenAPI 3.1.
+pub const OPENAPI: &str = include_str!("openapi.json");
+
+/// Everything that requests are answered from.
+pub struct Service {
+    slot: Arc<Slot>,
+    receiver: Box<dyn Receive>,
+    builder: Box<dyn Builder>,
+}
+
+impl Service {
+    /// A service over a free slot, with what reads submissions and what builds them.
+    pub fn new(slot: Arc<Slot>, receiver: Box<dyn Receive>, builder: Box<dyn Builder>) -> Self {
+        Self { slot, receiver, builder }
+    }
+
+    /// Answers one request.
+    async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
+        let (parts, body) = request.into_parts();
+        let (endpoint, variables) = match route::find(&parts.method, parts.uri.path()) {
+            Ok(found) => found,
+            Err(unroutable) => return unroutable_problem(&unroutable).into_response(),
+        };
+        respond::either(self.dispatch(endpoint, &variables, &parts, body).await)
+    }
+
+    async fn dispatch(
+        &self,
+        endpoint: Endpoint,
+        variables: &Variables,
+        parts: &Parts,
+        body: Incoming,
+    ) -> Result<Response<Body>, Problem> {
+        let job = || self.find(&variables.id);
+        let download = match endpoint {
+            Endpoint::Submit => return submit::submit(self, parts, body, Wish::of(&parts.headers)).await,
+            Endpoint::SubmitAndStream => return submit::submit(self, parts, body, Wish::Stream).await,
+            Endpoint::Health => return Ok(respond::whole(StatusCode::OK, "text/plain", "ok")),
+            Endpoint::OpenApi => return Ok(respond::whole(StatusCode::OK, "application/json", OPENAPI)),
+            Endpoint::Attestation => return Err(attestation::refusal(parts)),
+            Endpoint::Job => return Ok(document::job(&*job()?)),
+            Endpoint::Events => return events::stream(job()?, View::Typed, events::first_wanted(parts)?),
+            Endpoint::Result => files::bundle(files::finished(&*job()?)?).await?,
+            Endpoint::Artifact => files::artifact(files::finished(&*job()?)?, &variables.name).await?,
+            Endpoint::BuildConfig => files::build_config(&job()?, &variables.name)?,
+            Endpoint::Provenance => files::provenance(&job()?)?,
+            Endpoint::Evidence => files::evidence(&job()?)?,
+        };
+        Ok(download.answer(&parts.method, &parts.headers))
+    }
+
+    fn find(&self, id: &str) -> Result<Arc<Job>, Problem> {
+        let job = JobId::parse(id).and_then(|id| self.slot.find(id));
+        job.ok_or_else(|| Problem::new(404, "job-unknown", "there is no such job"))
+    }
+}
+
+fn unroutable_problem(unroutable: &Unroutable) -> Problem {
+    match unroutable {
+        Unroutable::Unknown => Problem::new(404, "path-unknown", "there is no such path"),
+        Unroutable::Method { allowed } => {
+            let allowed: Vec<_> = allowed.iter().map(Method::as_str).collect();
+            let allowed = allowed.join(", ");
+            Problem::new(405, "method-not-allowed", format!("the methods for this path are {allowed}"))
+                .with(header::ALLOW, &allowed)
+        }
+    }
+}

@@ -1,2 +1,261 @@
-//! PID 1 of the image; `kettle-init serve` on an ordinary host.
-fn main() {}
+//! The service. `kettle-init serve` runs it on an ordinary host, for development; PID 1 of the image is the same program.
+
+use std::error::Error;
+use std::fs;
+use std::future::poll_fn;
+use std::io::{self, Write as _};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use kettle::api::limits::Limit;
+use kettle::api::submission::Intake;
+use kettle::api::{self, Listeners, Service, TlsIdentity};
+use kettle::job::{Pipeline, Slot};
+use kettle::sandbox::{self, Runner};
+use kettle::toolchain::{Limits, Toolchain};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::{LocalSet, spawn_local};
+
+/// Exit status for a command line that cannot be understood.
+const USAGE: u8 = 2;
+
+const HELP: &str = "\
+kettle-init: builds one source, and says from what
+
+Usage: kettle-init serve --listen ADDR:PORT --tls-listen ADDR:PORT --work DIR [OPTIONS]
+
+Serves the HTTP API on this host: one build, then downloads. On an ordinary host there is no evidence, and
+provenance says so in its builder id. Prints `listening on http://ADDR:PORT` and the same for https once it serves.
+
+Options:
+  --listen ADDR:PORT      HTTP in clear; port 0 takes a free port
+  --tls-listen ADDR:PORT  HTTPS, with a key made at start; port 0 takes a free port
+  --work DIR              folder for uploads, the build and its results; made if it is missing
+  --toolchain DIR         Rust sysroot to build with; without it, the one that rustc of PATH belongs to
+  --build-seconds N       limit of the build's wall-clock time
+  --fetch-seconds N       limit of the wall-clock time for fetching dependencies
+  -h, --help              this text, with every limit
+  -V, --version           the version
+
+Environment: RUST_LOG sets what is logged to standard error (error, warn, info, debug).
+Exit status: 0 ended by SIGTERM or SIGINT, 1 could not start, 2 wrong usage.
+";
+
+/// `serve`, understood.
+struct Serve {
+    listen: SocketAddr,
+    tls_listen: SocketAddr,
+    work: PathBuf,
+    toolchain: Option<PathBuf>,
+    limits: Limits,
+}
+
+enum Command {
+    Help,
+    Version,
+    Serve(Serve),
+}
+
+/// What is wrong with a command line.
+#[derive(Debug, thiserror::Error)]
+enum UsageError {
+    #[error("a command is needed")]
+    NoCommand,
+    #[error("{0:?} is not known")]
+    Unknown(String),
+    #[error("{0} is needed")]
+    Missing(&'static str),
+    #[error("{0} is given twice")]
+    Repeated(String),
+    #[error("{option} {value:?} is not {expected}")]
+    Value { option: String, value: String, expected: &'static str },
+    #[error("{0} needs a value")]
+    NoValue(String),
+}
+
+fn main() -> ExitCode {
+    match parse(std::env::args().skip(1)) {
+        Ok(Command::Help) => print(&format!("{HELP}\nLimits:\n{}", limits())),
+        Ok(Command::Version) => print(concat!("kettle-init ", env!("CARGO_PKG_VERSION"), "\n")),
+        Ok(Command::Serve(serve)) => {
+            env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info")).init();
+            run(&serve).map_or_else(|error| complain(&*error), |()| ExitCode::SUCCESS)
+        }
+        Err(error) => {
+            eprintln!("kettle-init: {error}; see kettle-init --help");
+            ExitCode::from(USAGE)
+        }
+    }
+}
+
+fn print(text: &str) -> ExitCode {
+    // A reader that went away is no error of ours.
+    let _ = io::stdout().write_all(text.as_bytes());
+    ExitCode::SUCCESS
+}
+
+fn complain(error: &(dyn Error + 'static)) -> ExitCode {
+    eprint!("kettle-init: {error}");
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        eprint!(": {error}");
+        cause = error.source();
+    }
+    eprintln!();
+    ExitCode::FAILURE
+}
+
+fn limits() -> String {
+    let line = |limit: Limit| format!("  {:<24} {:<12} {}\n", limit.name, limit.value, limit.meaning);
+    api::limits::all().into_iter().map(line).collect()
+}
+
+fn parse(mut words: impl Iterator<Item = String>) -> Result<Command, UsageError> {
+    match words.next().as_deref() {
+        None => Err(UsageError::NoCommand),
+        Some("-h" | "--help" | "help") => Ok(Command::Help),
+        Some("-V" | "--version") => Ok(Command::Version),
+        Some("serve") => parse_serve(words),
+        Some(other) => Err(UsageError::Unknown(other.to_owned())),
+    }
+}
+
+fn parse_serve(mut words: impl Iterator<Item = String>) -> Result<Command, UsageError> {
+    let (mut listen, mut tls_listen, mut work, mut toolchain) = (None, None, None, None);
+    let (mut build, mut fetch) = (None, None);
+    while let Some(word) = words.next() {
+        if matches!(word.as_str(), "-h" | "--help") {
+            return Ok(Command::Help);
+        }
+        let (option, inline) = match word.split_once('=') {
+            Some((option, value)) => (option.to_owned(), Some(value.to_owned())),
+            None => (word, None),
+        };
+        let target = match option.as_str() {
+            "--listen" => &mut listen,
+            "--tls-listen" => &mut tls_listen,
+            "--work" => &mut work,
+            "--toolchain" => &mut toolchain,
+            "--build-seconds" => &mut build,
+            "--fetch-seconds" => &mut fetch,
+            _ => return Err(UsageError::Unknown(option)),
+        };
+        let value = inline.or_else(|| words.next()).ok_or_else(|| UsageError::NoValue(option.clone()))?;
+        if target.replace(value).is_some() {
+            return Err(UsageError::Repeated(option));
+        }
+    }
+    let defaults = Limits::default();
+    Ok(Command::Serve(Serve {
+        listen: address("--listen", listen)?,
+        tls_listen: address("--tls-listen", tls_listen)?,
+        work: work.ok_or(UsageError::Missing("--work"))?.into(),
+        toolchain: toolchain.map(PathBuf::from),
+        limits: Limits {
+            build: seconds("--build-seconds", build, defaults.build)?,
+            fetch: seconds("--fetch-seconds", fetch, defaults.fetch)?,
+        },
+    }))
+}
+
+fn address(option: &'static str, value: Option<String>) -> Result<SocketAddr, UsageError> {
+    let value = value.ok_or(UsageError::Missing(option))?;
+    value.parse().map_err(|_| UsageError::Value { option: option.to_owned(), value, expected: "an ADDR:PORT" })
+}
+
+fn seconds(option: &'static str, value: Option<String>, default: Duration) -> Result<Duration, UsageError> {
+    let Some(value) = value else { return Ok(default) };
+    match value.parse() {
+        Ok(seconds) if seconds > 0 => Ok(Duration::from_secs(seconds)),
+        _ => Err(UsageError::Value { option: option.to_owned(), value, expected: "a number of seconds" }),
+    }
+}
+
+/// Sets everything up that can fail, in the order in which threads, mounts and users allow it, and serves.
+fn run(serve: &Serve) -> Result<(), Box<dyn Error>> {
+    let toolchain = Toolchain::find(serve.toolchain.as_deref())?;
+    fs::create_dir_all(&serve.work)?;
+    let work = serve.work.canonicalize()?;
+    let machine_toolchain = toolchain.mount().map(|mount| mount.source);
+    let entered = sandbox::enter_private_mounts(&work, machine_toolchain.as_deref())?;
+    let toolchain = match entered.toolchain {
+        Some(path) => toolchain.seen_at(path),
+        None => toolchain,
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let serving = LocalSet::new();
+    serving.block_on(&runtime, serve_until_told(serve, toolchain, &entered.work))
+}
+
+async fn serve_until_told(serve: &Serve, toolchain: Toolchain, work: &Path) -> Result<(), Box<dyn Error>> {
+    let runner = Runner::new()?;
+    for degradation in &runner.description().degradations {
+        log::warn!("the sandbox is weaker here: {}: {}", degradation.name, degradation.reason);
+    }
+    let uploads = work.join(format!("intake-{}", std::process::id()));
+    let intake = Intake::open(uploads.clone())?;
+    let pipeline = Pipeline::new(runner, toolchain, serve.limits, uploads.clone());
+    pipeline.warm_up();
+    let listeners = Listeners::bind(serve.listen, serve.tls_listen, TlsIdentity::generate()?).await?;
+    let addresses = listeners.addresses()?;
+    let about = concat!("kettle-init ", env!("CARGO_PKG_VERSION"), " on an ordinary host: no launch measurement");
+    let slot = Arc::new(Slot::new(work.to_owned(), about.to_owned()));
+    let service = Rc::new(Service::new(slot, Box::new(intake), Box::new(pipeline)));
+    print(&format!("listening on http://{}\nlistening on https://{}\n", addresses.clear, addresses.tls));
+    let serving = spawn_local(api::serve(listeners, service));
+    told_to_end().await?;
+    serving.abort();
+    let removed = fs::remove_dir_all(&uploads);
+    Ok(removed.or_else(|error| if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) })?)
+}
+
+/// Waits for SIGTERM or SIGINT.
+async fn told_to_end() -> io::Result<()> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    poll_fn(|cx| match (terminate.poll_recv(cx), interrupt.poll_recv(cx)) {
+        (Poll::Pending, Poll::Pending) => Poll::Pending,
+        _ => Poll::Ready(()),
+    })
+    .await;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse_words(words: &str) -> Result<Command, UsageError> {
+        parse(words.split_whitespace().map(str::to_owned))
+    }
+
+    #[test]
+    fn serve_takes_values_in_both_forms() {
+        let words = "serve --listen=127.0.0.1:0 --tls-listen [::1]:443 --work w --build-seconds 5";
+        let Ok(Command::Serve(serve)) = parse_words(words) else { panic!("{words}") };
+        assert_eq!((serve.listen.port(), serve.tls_listen.port()), (0, 443));
+        assert_eq!(serve.limits, Limits { build: Duration::from_secs(5), ..Limits::default() });
+    }
+
+    #[test]
+    fn what_is_not_understood_is_refused() {
+        let all = "--listen 127.0.0.1:0 --tls-listen 127.0.0.1:0 --work w";
+        for words in [
+            String::new(),
+            "build".to_owned(),
+            "serve".to_owned(),
+            "serve --listen 127.0.0.1:0 --work w".to_owned(),
+            "serve --listen localhost --tls-listen 127.0.0.1:0 --work w".to_owned(),
+            format!("serve {all} --work x"),
+            format!("serve {all} --debug"),
+            format!("serve {all} --build-seconds 0"),
+            format!("serve {all} --build-seconds"),
+        ] {
+            assert!(parse_words(&words).is_err(), "{words}");
+        }
+    }
+}

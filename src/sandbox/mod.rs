@@ -1,35 +1,187 @@
 //! The only room that starts processes. Comes in: a [`CommandSpec`], a pure description. Goes out: the command's
 //! output, chunk by chunk, and how it ended, once every process it started is dead. Never: a command outside
 //! the sandbox, a shell, an inherited environment, or a weaker sandbox than the one it reports.
+//!
+//! | part | file |
+//! |---|---|
+//! | what to run | `spec` |
+//! | what the command sees of the machine | `root` |
+//! | which system calls it has | `seccomp`, `syscalls` |
+//! | how much it may use | `limits`, `cgroup` |
+//! | starting, watching, killing | `runner`, `process`, `output` |
+//! | what held, for provenance | `description` |
+//! | folders that an unprivileged uid can reach | `private_mounts` |
+//! | the three calls that need `unsafe` | `kernel` |
+//!
+//! # Who waits for whom
+//!
+//! Tokio waits for bubblewrap's outer process, and for nothing else. That process waits for the process with number 1
+//! of the sandbox's PID namespace, bubblewrap's reaper, which waits for the command and for every orphan. The reaper
+//! is there, rather than the command itself as number 1, because the kernel drops signals that number 1 sends to
+//! itself and because neither cargo nor git collects orphans. A [`Runner`] holds a pidfd of number 1: its death
+//! completes only when the namespace is empty, and no [`Run::run`] returns before that.
 
+mod cgroup;
+mod description;
+mod kernel;
+mod limits;
+mod output;
+mod private_mounts;
+mod process;
+mod root;
+mod runner;
+mod seccomp;
 mod spec;
+mod syscalls;
 
 use std::future::Future;
-use std::path::Path;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
+use std::time::Duration;
 
+pub use description::{Degradation, Description, RunnerVersion};
+pub use limits::Limits;
+pub use private_mounts::{Entered, enter_private_mounts};
+pub use runner::Runner;
 pub use spec::{Access, CommandSpec, Exit, Mount, Network, OutputSink, Stream};
 
-/// Why a command could not be run to its end.
-#[derive(Debug, thiserror::Error)]
-pub enum RunError {
-    /// The sandbox, or the sink that takes the output, failed.
-    #[error("the sandbox could not run the command")]
-    Io(#[from] std::io::Error),
-}
-
-/// Runs commands in sandboxes.
+/// Runs commands. The pipeline takes it as a trait so that plans can be tested without processes.
 pub trait Run {
-    /// Runs one command. When this returns, every process that it started is dead.
+    /// Runs one command, gives its output to `sink`, and returns once every process that it started is dead.
+    ///
+    /// Dropping the future kills them too. The thread that polls it first has to outlive it: the kernel kills what that
+    /// thread started when the thread ends.
+    ///
+    /// # Errors
+    /// The sandbox could not be set up or taken down as described, or the sink failed.
     fn run<'a>(
         &'a self,
         spec: &'a CommandSpec,
         sink: &'a mut dyn OutputSink,
     ) -> Pin<Box<dyn Future<Output = Result<Exit, RunError>> + 'a>>;
 
-    /// Makes a new folder that sandboxed commands may write.
+    /// Creates a folder that sandboxed commands may write, and nobody else but us.
     ///
     /// # Errors
-    /// What the file system reports, also when the folder is there already.
-    fn make_writable_folder(&self, path: &Path) -> std::io::Result<()>;
+    /// The folder exists, or cannot be created or handed over.
+    fn make_writable_folder(&self, path: &Path) -> io::Result<()>;
+}
+
+/// Why this machine cannot run sandboxed commands.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    /// bubblewrap is not installed.
+    #[error("bubblewrap is missing: install the package bubblewrap (looked for {})", list(.looked_for))]
+    NoBubblewrap {
+        /// The paths that were tried.
+        looked_for: &'static [&'static str],
+    },
+    /// bubblewrap is too old, or does not say its version.
+    #[error("bubblewrap {found} is too old: {required} is needed")]
+    OldBubblewrap {
+        /// What is needed at least.
+        required: String,
+        /// What it says.
+        found: String,
+    },
+    /// The kernel refuses user namespaces.
+    #[error("the kernel refuses user namespaces to ordinary users: set {sysctl} (now {value})")]
+    NoUserNamespaces {
+        /// The sysctl with the value that it needs.
+        sysctl: &'static str,
+        /// The value that it has.
+        value: String,
+    },
+    /// A trial command failed for a reason that we cannot name.
+    #[error("a trial command in the sandbox failed: {message}")]
+    Trial {
+        /// What bubblewrap said.
+        message: String,
+    },
+    /// A program or file of the machine could not be used.
+    #[error("cannot use {}", path.display())]
+    Path {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A mount could not be made.
+    #[error("cannot mount {}", path.display())]
+    Mount {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The mount namespace could not be left.
+    #[error("cannot enter a mount namespace of our own")]
+    Unshare {
+        /// Why.
+        source: io::Error,
+    },
+    /// The system call filter does not compile: a fault of ours.
+    #[error("the system call filter does not compile")]
+    Filter {
+        /// Why.
+        source: seccompiler::BackendError,
+    },
+}
+
+/// Why a command gave no [`Exit`].
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The plan names a program by something else than an absolute path: a fault of the plan.
+    #[error("the program {program:?} is not an absolute path that can be run")]
+    Program {
+        /// As planned.
+        program: String,
+    },
+    /// bubblewrap could not be started.
+    #[error("cannot start bubblewrap")]
+    Start {
+        /// Why.
+        source: io::Error,
+    },
+    /// bubblewrap gave up before the command ran.
+    #[error("the sandbox could not be set up: {message}")]
+    Setup {
+        /// What bubblewrap said.
+        message: String,
+    },
+    /// The command's limits could not be set.
+    #[error("the limits of the sandbox could not be set")]
+    Limits {
+        /// Why.
+        source: io::Error,
+    },
+    /// The command's output could not be read.
+    #[error("the output of the command could not be read")]
+    Output {
+        /// Why.
+        source: io::Error,
+    },
+    /// The sink refused output.
+    #[error("the output of the command could not be kept")]
+    Sink {
+        /// What the sink said.
+        source: io::Error,
+    },
+    /// How the command ended could not be learned.
+    #[error("cannot learn how the command ended")]
+    Wait {
+        /// Why.
+        source: io::Error,
+    },
+    /// Processes of the sandbox outlived being killed: nothing that they can write may be read.
+    #[error("the sandbox was not empty {limit:?} after it was killed")]
+    Survivors {
+        /// How long we waited.
+        limit: Duration,
+    },
+}
+
+fn list(paths: &[&str]) -> String {
+    paths.join(", ")
 }

@@ -2,6 +2,7 @@
 //! of plain files whose identity was computed from their bytes. Never: a claim of the submitted tree about itself.
 
 pub mod archive;
+mod links;
 pub mod project;
 pub mod repository;
 pub mod tree;
@@ -9,6 +10,7 @@ pub mod tree;
 use std::path::{Path, PathBuf};
 
 use crate::digest::{GitOid, Sha256Digest};
+pub use links::{LinkError, MAX_TARGET_BYTES};
 pub use project::ProjectName;
 pub use repository::{GitRef, RepositoryUrl};
 

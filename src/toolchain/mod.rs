@@ -14,6 +14,7 @@ use std::time::Duration;
 use std::{fmt, io};
 
 use crate::digest::Sha256Digest;
+pub use crate::provenance::Commands;
 use crate::provenance::ResourceDescriptor;
 use crate::sandbox::{Run, Stream};
 use crate::source::SourceTree;
@@ -143,17 +144,6 @@ pub struct Artifact {
     pub size: u64,
     /// Whether anybody may execute it: mode 0755, else 0644.
     pub executable: bool,
-}
-
-/// The commands that were run, as provenance records them. Empty where a phase was not needed.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Commands {
-    /// The fetch phase, with network.
-    pub fetch: Vec<String>,
-    /// The build phase, without.
-    pub build: Vec<String>,
-    /// Packaging of a library, without network.
-    pub package: Vec<String>,
 }
 
 /// A program that took part.

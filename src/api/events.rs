@@ -1,0 +1,142 @@
+//! Progress as Server-Sent Events. Comes in: a job and a place in its log. Goes out: its events from there on, in one
+//! of two views, until the job is over. Never: a queue; each reader reads the log for itself, at its own pace.
+
+use std::fmt;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use hyper::body::Bytes;
+use hyper::header::{self, HeaderName};
+use hyper::http::request::Parts;
+use hyper::{Response, StatusCode};
+use tokio::time::{Instant, Sleep, sleep};
+
+use super::limits::EVENT_HEARTBEAT;
+use super::problem::Problem;
+use super::query;
+use super::respond::{self, Body};
+use super::view::View;
+use crate::job::{Chunk, Cursor, Job};
+
+/// A piece of the stream is sent when it has so many bytes; it may be longer by one event.
+const PIECE_BYTES: usize = 16 * 1024;
+
+const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
+
+/// The number of the first event that a reader wants: the one after `Last-Event-ID`, else `from`, else 0.
+///
+/// # Errors
+/// 400: one of them is no number.
+pub fn first_wanted(parts: &Parts) -> Result<u64, Problem> {
+    let number = |what: &str, text: Option<&str>| {
+        text.and_then(query::number)
+            .ok_or_else(|| Problem::new(400, "event-number-invalid", format!("{what} is not a decimal number")))
+    };
+    let from = query::parameter(parts.uri.query(), "from")?.map(|text| number("from", Some(&text))).transpose()?;
+    let last =
+        parts.headers.get(LAST_EVENT_ID).map(|value| number("Last-Event-ID", value.to_str().ok())).transpose()?;
+    Ok(last.map(|last| last.saturating_add(1)).or(from).unwrap_or(0))
+}
+
+/// The stream of a job's events from the one with the number `first` on.
+///
+/// # Errors
+/// 500: the log cannot be read.
+pub fn stream(job: Arc<Job>, view: View, first: u64) -> Result<Response<Body>, Problem> {
+    let body = EventBody::new(job, view, first).map_err(|error| Problem::internal("the event log", &error))?;
+    let mut response = respond::response(StatusCode::OK, "text/event-stream", Body::Events(Box::new(body)));
+    let headers = response.headers_mut();
+    respond::set(headers, header::CACHE_CONTROL, "no-cache");
+    respond::set(headers, X_ACCEL_BUFFERING, "no");
+    Ok(response)
+}
+
+type Waiting = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// One reader.
+pub struct EventBody {
+    job: Arc<Job>,
+    view: View,
+    cursor: Cursor,
+    chunk: Chunk,
+    waiting: Option<Waiting>,
+    heartbeat: Pin<Box<Sleep>>,
+    ended: bool,
+}
+
+impl fmt::Debug for EventBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EventBody").field("view", &self.view).field("cursor", &self.cursor).finish_non_exhaustive()
+    }
+}
+
+impl EventBody {
+    fn new(job: Arc<Job>, view: View, first: u64) -> io::Result<Self> {
+        let log = job.log();
+        // The terminal event has the number after the last in the log. Beyond it nothing comes.
+        let ended = log.closed() && first > log.events();
+        let cursor = if first == 0 { log.start() } else { log.seek(first)? };
+        let heartbeat = Box::pin(sleep(EVENT_HEARTBEAT));
+        Ok(Self { view, cursor, chunk: Chunk::default(), waiting: None, heartbeat, ended, job })
+    }
+
+    /// The next piece of the stream: some events, or a comment.
+    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
+        loop {
+            if self.ended {
+                return Poll::Ready(None);
+            }
+            if let Some(waiting) = &mut self.waiting {
+                if waiting.as_mut().poll(cx).is_pending() {
+                    std::task::ready!(self.heartbeat.as_mut().poll(cx));
+                    self.rest();
+                    return Poll::Ready(Some(Ok(Bytes::from_static(b": still there\n\n"))));
+                }
+                self.waiting = None;
+            }
+            match self.piece() {
+                Ok(piece) if piece.is_empty() => {
+                    self.chunk.release();
+                    self.waiting = Some(Box::pin(Arc::clone(self.job.log()).grown(self.cursor)));
+                }
+                Ok(piece) => {
+                    self.rest();
+                    return Poll::Ready(Some(Ok(piece.into())));
+                }
+                Err(error) => {
+                    log::error!("the event log cannot be read: {error}");
+                    self.ended = true;
+                    return Poll::Ready(Some(Err(error)));
+                }
+            }
+        }
+    }
+
+    fn rest(&mut self) {
+        self.heartbeat.as_mut().reset(Instant::now() + EVENT_HEARTBEAT);
+    }
+
+    /// Events that are there, about as many as [`PIECE_BYTES`] hold; the terminal one after all others.
+    fn piece(&mut self) -> io::Result<Vec<u8>> {
+        let mut out = Vec::new();
+        while out.len() < PIECE_BYTES {
+            if let Some((number, record)) = self.chunk.next(&mut self.cursor)? {
+                self.view.record(&self.job, number, record, &mut out);
+                continue;
+            }
+            let closed = self.job.log().closed();
+            if self.job.log().read(self.cursor, &mut self.chunk)? {
+                continue;
+            }
+            if let (true, Some(ended)) = (closed, self.job.ended()) {
+                self.view.complete(self.job.log().events(), ended, &mut out);
+                self.ended = true;
+            }
+            break;
+        }
+        Ok(out)
+    }
+}

@@ -1,0 +1,146 @@
+//! Problem documents (RFC 9457). Comes in: a status, a stable code, words for the caller. Goes out: the answer. Never:
+//! an internal path or a cause of ours; those are logged.
+
+use std::error::Error;
+use std::fmt::Display;
+
+use hyper::header::HeaderName;
+use hyper::{Response, StatusCode};
+use serde::Serialize;
+
+use super::respond::{self, Body};
+use crate::job::{ErrorType, JobId};
+
+/// An answer that is an error.
+#[derive(Debug)]
+pub struct Problem {
+    status: StatusCode,
+    code: String,
+    detail: String,
+    job: Option<JobId>,
+    headers: Vec<(HeaderName, String)>,
+}
+
+#[derive(Serialize)]
+struct Document<'a> {
+    r#type: String,
+    title: String,
+    status: u16,
+    detail: &'a str,
+    error: &'a str,
+    error_type: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    build_id: Option<String>,
+}
+
+impl Problem {
+    /// A problem with the stable `code`, in kebab-case; `detail` is for the caller.
+    pub fn new(status: u16, code: &str, detail: impl Display) -> Self {
+        Self {
+            status: StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
+            code: code.to_owned(),
+            detail: detail.to_string(),
+            job: None,
+            headers: Vec::new(),
+        }
+    }
+
+    /// A fault of ours while doing `what`: the cause, and its causes, go to the log.
+    pub fn internal(what: &str, cause: &(dyn Error + 'static)) -> Self {
+        log::error!("{what}: {}", Chain(cause));
+        Self::new(500, "internal", "the appliance failed to answer; the cause is in its log")
+    }
+
+    /// How a failed build looks to a client that waits for the bundle.
+    pub fn of_failure(error_type: ErrorType, message: &str) -> Self {
+        Self::new(error_type.http_status(), &kebab_case(error_type.as_str()), message)
+    }
+
+    /// The same, about a job.
+    pub fn about(self, job: JobId) -> Self {
+        Self { job: Some(job), ..self }
+    }
+
+    /// The same, with a header.
+    pub fn with(mut self, name: HeaderName, value: &str) -> Self {
+        self.headers.push((name, value.to_owned()));
+        self
+    }
+
+    /// The answer.
+    pub fn into_response(self) -> Response<Body> {
+        let document = Document {
+            r#type: format!("/problems/{}", self.code),
+            title: title(&self.code),
+            status: self.status.as_u16(),
+            detail: &self.detail,
+            error: &self.detail,
+            error_type: camel_case(&self.code),
+            build_id: self.job.map(|id| id.to_string()),
+        };
+        let mut response = respond::json(self.status, "application/problem+json", &document);
+        for (name, value) in &self.headers {
+            respond::set(response.headers_mut(), name.clone(), value);
+        }
+        response
+    }
+}
+
+/// An error with all its causes, on one line.
+struct Chain<'a>(&'a (dyn Error + 'static));
+
+impl Display for Chain<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut cause = self.0.source();
+        while let Some(error) = cause {
+            write!(f, ": {error}")?;
+            cause = error.source();
+        }
+        Ok(())
+    }
+}
+
+fn capitalised(word: &str) -> String {
+    let mut characters = word.chars();
+    characters.next().map(|first| first.to_ascii_uppercase().to_string() + characters.as_str()).unwrap_or_default()
+}
+
+fn camel_case(code: &str) -> String {
+    code.split('-').map(capitalised).collect()
+}
+
+fn kebab_case(name: &str) -> String {
+    let mut code = String::new();
+    for character in name.chars() {
+        if character.is_ascii_uppercase() && !code.is_empty() {
+            code.push('-');
+        }
+        code.push(character.to_ascii_lowercase());
+    }
+    code
+}
+
+fn title(code: &str) -> String {
+    capitalised(&code.replace('-', " "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spells_one_code_three_ways() {
+        assert_eq!(camel_case("nonce-invalid"), "NonceInvalid");
+        assert_eq!(kebab_case("OutOfMemory"), "out-of-memory");
+        assert_eq!(title("nonce-invalid"), "Nonce invalid");
+        for error_type in [ErrorType::OutOfMemory, ErrorType::SourceFetchFailed, ErrorType::Internal] {
+            assert_eq!(camel_case(&kebab_case(error_type.as_str())), error_type.as_str());
+        }
+    }
+
+    #[test]
+    fn a_status_that_is_none_is_a_fault_of_ours() {
+        assert_eq!(Problem::new(7, "x", "").into_response().status(), 500);
+    }
+}

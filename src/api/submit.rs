@@ -1,0 +1,123 @@
+//! POST: who gets the slot. Comes in: a request whose body is still on its way. Goes out: the one acceptance, or a
+//! refusal. Never: a body that is read for a slot that is taken, or a job id in a refusal.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Poll;
+
+use hyper::body::Incoming;
+use hyper::header::{self, HeaderName};
+use hyper::http::request::Parts;
+use hyper::{HeaderMap, Method, Response};
+
+use super::negotiate::Wish;
+use super::problem::Problem;
+use super::respond::{self, Body};
+use super::view::View;
+use super::{Service, document, events, files};
+use crate::job::{ClaimError, Job, Outcome, Request};
+use crate::provenance::NonceSource;
+
+const KETTLE_JOB_ID: HeaderName = HeaderName::from_static("kettle-job-id");
+const KETTLE_NONCE: HeaderName = HeaderName::from_static("kettle-nonce");
+const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
+
+/// A future of one runtime's thread.
+pub type LocalFuture<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
+
+/// Reads a submission.
+pub trait Receive {
+    /// Reads the body and checks everything that can be checked before a build. Dropping the future before its end
+    /// leaves nothing behind.
+    ///
+    /// # Errors
+    /// The refusal, for the client.
+    fn receive<'a>(&'a self, parts: &'a Parts, body: Incoming) -> LocalFuture<'a, Result<Request, Problem>>;
+
+    /// Throws away what a valid request brought along, for want of the slot.
+    fn discard(&self, request: Request);
+}
+
+/// Answers `POST /build` and `POST /build/stream`.
+///
+/// # Errors
+/// The refusal. The rest of the body may still be on its way then: the connection is of no further use.
+pub(super) async fn submit(
+    service: &Service,
+    parts: &Parts,
+    body: Incoming,
+    wish: Wish,
+) -> Result<Response<Body>, Problem> {
+    match accept(service, parts, body).await {
+        Ok(job) => answer(job, wish).await,
+        Err(problem) => Err(problem.with(header::CONNECTION, "close")),
+    }
+}
+
+async fn accept(service: &Service, parts: &Parts, body: Incoming) -> Result<Arc<Job>, Problem> {
+    if service.slot.taken() {
+        return Err(slot_taken());
+    }
+    let receiving = service.receiver.receive(parts, body);
+    let request = unless(service.slot.wait_taken(), receiving).await.unwrap_or_else(|| Err(slot_taken()))?;
+    match service.slot.claim(&request) {
+        Ok(running) => {
+            let job = Arc::clone(running.job());
+            log::info!("a job was accepted");
+            service.builder.start(running, request);
+            Ok(job)
+        }
+        Err(error) => {
+            service.receiver.discard(request);
+            Err(match error {
+                ClaimError::Taken => slot_taken(),
+                ClaimError::Setup(cause) => Problem::internal("a job could not be set up", &cause),
+            })
+        }
+    }
+}
+
+/// What `work` gives, unless `stop` is there first.
+async fn unless<T>(stop: impl Future<Output = ()>, mut work: LocalFuture<'_, T>) -> Option<T> {
+    let mut stop = std::pin::pin!(stop);
+    std::future::poll_fn(|cx| match stop.as_mut().poll(cx) {
+        Poll::Ready(()) => Poll::Ready(None),
+        Poll::Pending => work.as_mut().poll(cx).map(Some),
+    })
+    .await
+}
+
+fn slot_taken() -> Problem {
+    Problem::new(409, "slot-taken", "this machine builds once, and its build has been accepted already")
+}
+
+async fn answer(job: Arc<Job>, wish: Wish) -> Result<Response<Body>, Problem> {
+    let mut response = match wish {
+        Wish::Job { preferred } => {
+            let mut response = document::accepted(&job);
+            if preferred {
+                respond::set(response.headers_mut(), PREFERENCE_APPLIED, "respond-async");
+            }
+            response
+        }
+        Wish::Stream => events::stream(Arc::clone(&job), View::messages(), 0)?,
+        Wish::Bundle => respond::either(bundle(&job).await),
+    };
+    identify(&job, response.headers_mut());
+    Ok(response)
+}
+
+/// The bundle, once it is there. HTTP has no status before that, so a waiting client learns the job's id at the end.
+async fn bundle(job: &Job) -> Result<Response<Body>, Problem> {
+    match &job.wait_ended().await.outcome {
+        Outcome::Succeeded(finished) => Ok(files::bundle(finished).await?.answer(&Method::POST, &HeaderMap::new())),
+        Outcome::Failed { error_type, message } => Err(Problem::of_failure(*error_type, message).about(job.id())),
+    }
+}
+
+fn identify(job: &Job, headers: &mut HeaderMap) {
+    respond::set(headers, KETTLE_JOB_ID, &job.id().to_string());
+    if job.nonce_source() == NonceSource::Appliance {
+        respond::set(headers, KETTLE_NONCE, &job.nonce().to_string());
+    }
+}

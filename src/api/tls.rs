@@ -1,0 +1,65 @@
+//! The TLS key of this machine, made at start and never written anywhere. What vouches for it is not its certificate,
+//! which it signed itself, but the evidence that binds the public key.
+
+use std::sync::Arc;
+
+use rcgen::{CertificateParams, DnType, KeyPair, PKCS_ECDSA_P256_SHA256, PublicKeyData as _};
+use rustls::ServerConfig;
+use rustls::crypto::ring;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+
+/// What the certificate calls the machine; nobody should believe it.
+const COMMON_NAME: &str = "kettle appliance";
+
+/// Why there is no TLS key.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// The key or its certificate could not be made.
+    #[error("the TLS key or its certificate could not be made")]
+    Key(#[from] rcgen::Error),
+    /// The TLS library does not take them.
+    #[error("the TLS configuration was refused")]
+    Configuration(#[from] rustls::Error),
+}
+
+/// A fresh ECDSA P-256 key with its certificate.
+#[derive(Clone, Debug)]
+pub struct TlsIdentity {
+    config: Arc<ServerConfig>,
+    certificate: CertificateDer<'static>,
+    public_key: Vec<u8>,
+}
+
+impl TlsIdentity {
+    /// Makes a key and signs its certificate with it.
+    ///
+    /// # Errors
+    /// No random bytes.
+    pub fn generate() -> Result<Self, TlsError> {
+        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
+        let mut parameters = CertificateParams::new(vec!["localhost".to_owned()])?;
+        parameters.distinguished_name.push(DnType::CommonName, COMMON_NAME);
+        let certificate = parameters.self_signed(&key)?.der().clone();
+        let private = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+        let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()?
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate.clone()], private)?;
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(Self { config: Arc::new(config), certificate, public_key: key.subject_public_key_info() })
+    }
+
+    /// The public key, a DER SubjectPublicKeyInfo (RFC 5280, section 4.1).
+    pub fn public_key(&self) -> &[u8] {
+        &self.public_key
+    }
+
+    /// The self-signed certificate, DER.
+    pub fn certificate(&self) -> &CertificateDer<'static> {
+        &self.certificate
+    }
+
+    pub(super) fn config(&self) -> Arc<ServerConfig> {
+        Arc::clone(&self.config)
+    }
+}

@@ -1,0 +1,234 @@
+//! Build output as lines. Comes in: bytes in chunks cut anywhere. Goes out: [`Line`]s that are valid UTF-8, bounded and
+//! free of control characters. Never: more memory than one line's limit, whatever a build prints.
+
+use std::convert::Infallible;
+use std::fmt::Write as _;
+
+/// Longest line, in bytes, after escaping; longer ones are split.
+pub const MAX_LINE_BYTES: usize = 16 * 1024;
+
+/// Text that holds no control character but tab, at most [`MAX_LINE_BYTES`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Line<'a>(&'a str);
+
+impl<'a> Line<'a> {
+    /// The text, without a line ending.
+    pub fn as_str(self) -> &'a str {
+        self.0
+    }
+}
+
+/// Cuts one stream of output into lines.
+#[derive(Debug, Default)]
+pub struct LineSplitter {
+    line: String,
+    /// The start of a character whose rest has not come yet: at most three bytes.
+    partial: Vec<u8>,
+    /// A carriage return of which the next character decides whether it belongs to the line ending.
+    carriage_return: bool,
+}
+
+impl LineSplitter {
+    /// Nothing seen yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes the next bytes and hands out every line that they complete.
+    ///
+    /// # Errors
+    /// The first error of `emit`; the splitter is of no use afterwards.
+    pub fn push<E>(&mut self, bytes: &[u8], mut emit: impl FnMut(Line<'_>) -> Result<(), E>) -> Result<(), E> {
+        let mut joined = std::mem::take(&mut self.partial);
+        let input = if joined.is_empty() {
+            bytes
+        } else {
+            joined.extend_from_slice(bytes);
+            &joined
+        };
+        let mut chunks = input.utf8_chunks().peekable();
+        while let Some(chunk) = chunks.next() {
+            for character in chunk.valid().chars() {
+                self.character(character, &mut emit)?;
+            }
+            if chunks.peek().is_none() && may_continue(chunk.invalid()) {
+                self.partial = chunk.invalid().to_vec();
+            } else if !chunk.invalid().is_empty() {
+                self.character(char::REPLACEMENT_CHARACTER, &mut emit)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Hands out what follows the last line ending, if anything does.
+    ///
+    /// # Errors
+    /// The first error of `emit`.
+    pub fn finish<E>(mut self, mut emit: impl FnMut(Line<'_>) -> Result<(), E>) -> Result<(), E> {
+        if !self.partial.is_empty() {
+            self.character(char::REPLACEMENT_CHARACTER, &mut emit)?;
+        }
+        if std::mem::take(&mut self.carriage_return) {
+            self.piece(&escape('\r'), &mut emit)?;
+        }
+        if self.line.is_empty() { Ok(()) } else { self.cut(&mut emit) }
+    }
+
+    fn character<E>(&mut self, character: char, emit: &mut impl FnMut(Line<'_>) -> Result<(), E>) -> Result<(), E> {
+        if std::mem::take(&mut self.carriage_return) && character != '\n' {
+            self.piece(&escape('\r'), emit)?;
+        }
+        match character {
+            '\n' => self.cut(emit),
+            '\r' => {
+                self.carriage_return = true;
+                Ok(())
+            }
+            _ if must_escape(character) => self.piece(&escape(character), emit),
+            _ => self.piece(character.encode_utf8(&mut [0; 4]), emit),
+        }
+    }
+
+    fn piece<E>(&mut self, piece: &str, emit: &mut impl FnMut(Line<'_>) -> Result<(), E>) -> Result<(), E> {
+        if self.line.len() + piece.len() > MAX_LINE_BYTES {
+            self.cut(emit)?;
+        }
+        self.line.push_str(piece);
+        Ok(())
+    }
+
+    fn cut<E>(&mut self, emit: &mut impl FnMut(Line<'_>) -> Result<(), E>) -> Result<(), E> {
+        let outcome = emit(Line(&self.line));
+        self.line.clear();
+        outcome
+    }
+}
+
+/// Our own words as one line: escaped as output is, line endings too, and cut off at the limit.
+pub(super) fn sanitise(text: &str) -> String {
+    let mut first = None;
+    let mut splitter = LineSplitter::new();
+    for character in text.chars() {
+        let piece = if must_escape(character) { escape(character) } else { character.to_string() };
+        let kept: Result<(), Infallible> = splitter.piece(&piece, &mut |line| {
+            first.get_or_insert_with(|| line.as_str().to_owned());
+            Ok(())
+        });
+        let Ok(()) = kept;
+        if first.is_some() {
+            break;
+        }
+    }
+    first.unwrap_or(splitter.line)
+}
+
+fn must_escape(character: char) -> bool {
+    character.is_control() && character != '\t'
+}
+
+fn escape(character: char) -> String {
+    let mut text = String::new();
+    // Writing to a string does not fail.
+    let _ = write!(text, "\\u{{{:x}}}", u32::from(character));
+    text
+}
+
+/// Whether `bytes` are the start of a character that the next chunk may complete.
+fn may_continue(bytes: &[u8]) -> bool {
+    std::str::from_utf8(bytes).is_err_and(|error| error.error_len().is_none())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(chunks: &[&[u8]]) -> Vec<String> {
+        let mut lines = Vec::new();
+        let mut keep = |line: Line<'_>| {
+            lines.push(line.as_str().to_owned());
+            Ok::<_, Infallible>(())
+        };
+        let mut splitter = LineSplitter::new();
+        for chunk in chunks {
+            splitter.push(chunk, &mut keep).unwrap();
+        }
+        splitter.finish(&mut keep).unwrap();
+        lines
+    }
+
+    #[test]
+    fn gives_the_same_lines_however_the_bytes_are_cut() {
+        let text = "eins\r\nzw\u{f6}lf \u{1f980}\n\nno end \u{1b}[31m\r\u{85}".as_bytes();
+        let whole = lines(&[text]);
+        assert_eq!(whole, ["eins", "zwölf 🦀", "", "no end \\u{1b}[31m\\u{d}\\u{85}"]);
+        for at in 0..text.len() {
+            assert_eq!(lines(&[&text[..at], &text[at..]]), whole, "cut at {at}");
+        }
+        let bytes: Vec<&[u8]> = text.chunks(1).collect();
+        assert_eq!(lines(&bytes), whole);
+    }
+
+    #[test]
+    fn escapes_every_control_character_but_tab() {
+        for code in (0..0x20).chain(0x7f..0xa0) {
+            let character = char::from_u32(code).unwrap();
+            if character == '\n' {
+                continue;
+            }
+            let expected = if character == '\t' { "a\tb".to_owned() } else { format!("a\\u{{{code:x}}}b") };
+            assert_eq!(lines(&[format!("a{character}b").as_bytes()]), [expected]);
+        }
+    }
+
+    #[test]
+    fn keeps_what_is_not_utf_8_as_replacement_characters() {
+        assert_eq!(lines(&[b"a\xffb\xf0\x9f\n", b"c\xe2\x82"]), ["a\u{fffd}b\u{fffd}", "c\u{fffd}"]);
+        assert_eq!(lines(&[b"\xf0\x9f", b"\xa6", b"\x80!"]), ["🦀!"]);
+        assert_eq!(lines(&[b"\xe2\x82", b"\xe2\x82\xac"]), ["\u{fffd}€"]);
+    }
+
+    #[test]
+    fn splits_long_lines_without_loss_and_without_cutting_characters() {
+        let long = "é🦀x\u{1b}".repeat(20_000);
+        let pieces = lines(&[long.as_bytes(), b"\nnext"]);
+        assert!(pieces.iter().all(|piece| piece.len() <= MAX_LINE_BYTES && !piece.is_empty()));
+        assert_eq!(pieces.last().unwrap(), "next");
+        assert_eq!(pieces[..pieces.len() - 1].concat(), long.replace('\u{1b}', "\\u{1b}"));
+        assert!(pieces[..pieces.len() - 1].iter().all(|piece| !piece.ends_with("\\u{1")));
+        let exact = "x".repeat(MAX_LINE_BYTES);
+        assert_eq!(lines(&[exact.as_bytes(), b"\n"]), [exact.as_str()]);
+    }
+
+    #[test]
+    fn memory_stays_bounded_without_a_line_ending() {
+        let mut splitter = LineSplitter::new();
+        let mut bytes = 0;
+        for _ in 0..200 {
+            splitter
+                .push(&[b'x'; 64 * 1024], |line| {
+                    bytes += line.as_str().len();
+                    Ok::<_, Infallible>(())
+                })
+                .unwrap();
+            assert!(splitter.line.capacity() <= 2 * MAX_LINE_BYTES);
+        }
+        assert_eq!(bytes + splitter.line.len(), 200 * 64 * 1024);
+    }
+
+    #[test]
+    fn stops_at_the_first_error() {
+        let mut seen = 0;
+        let result = LineSplitter::new().push(b"a\nb\n", |_| {
+            seen += 1;
+            Err("full")
+        });
+        assert_eq!((result, seen), (Err("full"), 1));
+    }
+
+    #[test]
+    fn our_own_words_become_one_bounded_line() {
+        assert_eq!(sanitise("a\r\nb\tc"), "a\\u{d}\\u{a}b\tc");
+        let long = sanitise(&"é".repeat(MAX_LINE_BYTES));
+        assert_eq!(long.len(), MAX_LINE_BYTES);
+    }
+}

@@ -1,0 +1,131 @@
+//! The job's files. Comes in: what was built and stated. Goes out: the build log, the bundle on disk, and a folder without
+//! what is not handed out. Never: a path that a sandbox could have written to.
+
+use std::fs::{self, File};
+use std::io::{self, BufReader, BufWriter, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio::task::spawn_blocking;
+
+use super::record::LOG_NAME;
+use super::{BundleFile, Finished, Job};
+use crate::bundle::{self, Entry};
+use crate::digest::{Sha256Digest, Sha256Writer};
+use crate::provenance::Statement;
+use crate::toolchain::{Artifact, Built};
+
+/// Names in the job's folder that outlive the job: events and everything that is handed out.
+const KEPT: [&str; 4] = ["events", LOG_NAME, "bundle.tar.gz", "artifacts"];
+
+/// Why there is no bundle.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum PackError {
+    #[error("the build log could not be written")]
+    Log(#[source] io::Error),
+    #[error("the bundle could not be written")]
+    Bundle(#[source] io::Error),
+}
+
+/// The build log, hashed while it was written.
+pub(super) struct LogFile {
+    path: PathBuf,
+    pub sha256: Sha256Digest,
+    size: u64,
+}
+
+/// Writes every line of build output to a file.
+pub(super) async fn write_build_log(job: &Arc<Job>) -> Result<LogFile, PackError> {
+    let path = job.folder().join(LOG_NAME);
+    let job = Arc::clone(job);
+    blocking(PackError::Log, move || {
+        let mut file = Sha256Writer::new(BufWriter::new(File::create_new(&path)?));
+        job.log().write_build_log(&mut file)?;
+        file.flush()?;
+        let (_, sha256, size) = file.finish();
+        Ok(LogFile { path, sha256, size })
+    })
+    .await
+}
+
+/// Writes the bundle.
+pub(super) async fn pack(
+    folder: PathBuf,
+    built: Built,
+    statement: Statement,
+    log: LogFile,
+) -> Result<Finished, PackError> {
+    blocking(PackError::Bundle, move || {
+        let bundle = write(&folder.join("bundle.tar.gz"), &built, &statement, &log)?;
+        Ok(Finished {
+            project: built.tree.project().clone(),
+            toolchain: built.kind,
+            bundle,
+            artifacts: built.artifacts,
+            build_config: built.lockfile,
+            provenance: statement.into_bytes(),
+            evidence: None,
+        })
+    })
+    .await
+}
+
+fn write(path: &Path, built: &Built, statement: &Statement, log: &LogFile) -> io::Result<BundleFile> {
+    let mut entries: Vec<Entry<'_>> = built.artifacts.iter().map(artifact).collect::<io::Result<_>>()?;
+    entries.push(Entry::of_bytes(format!("build-config/{}", built.lockfile.name), &built.lockfile.bytes));
+    entries.push(Entry {
+        path: LOG_NAME.to_owned(),
+        executable: false,
+        size: log.size,
+        content: Box::new(BufReader::new(File::open(&log.path)?)),
+    });
+    entries.push(Entry::of_bytes("provenance.json", statement.as_bytes()));
+    let out = Sha256Writer::new(BufWriter::new(File::create_new(path)?));
+    let mut out = bundle::write(out, built.tree.project().as_str(), entries, built.tree.epoch())?;
+    out.flush()?;
+    let (_, sha256, size) = out.finish();
+    Ok(BundleFile { path: path.to_owned(), size, sha256 })
+}
+
+fn artifact(artifact: &Artifact) -> io::Result<Entry<'static>> {
+    Ok(Entry {
+        path: format!("artifacts/{}", artifact.name),
+        executable: artifact.executable,
+        size: artifact.size,
+        content: Box::new(File::open(&artifact.path)?),
+    })
+}
+
+/// Frees what a finished job no longer needs: sources, dependencies, the build's own folders, and all uploads.
+pub(super) async fn clean(folder: PathBuf, intake: PathBuf) {
+    let cleaned = spawn_blocking(move || {
+        remove(&intake)?;
+        for entry in fs::read_dir(&folder)? {
+            let entry = entry?;
+            if !KEPT.iter().any(|kept| entry.file_name() == *kept) {
+                remove(&entry.path())?;
+            }
+        }
+        Ok(())
+    });
+    if let Err(error) = cleaned.await.map_err(io::Error::other).flatten() {
+        log::warn!("a finished job's folder could not be emptied: {error}");
+    }
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    let removed = match path.symlink_metadata() {
+        Ok(found) if found.is_dir() => fs::remove_dir_all(path),
+        Ok(_) => fs::remove_file(path),
+        Err(error) => Err(error),
+    };
+    removed.or_else(|error| if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) })
+}
+
+/// Runs file work on the pool for it.
+async fn blocking<T: Send + 'static>(
+    failed: fn(io::Error) -> PackError,
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> Result<T, PackError> {
+    spawn_blocking(work).await.map_err(io::Error::other).flatten().map_err(failed)
+}

@@ -1,0 +1,184 @@
+//! The pipeline on one screen. Comes in: the job that has the slot, and its request. Goes out: the job's outcome. Never:
+//! a stage without the receipt of the one before, or an outcome that a client could mistake for success when anything
+//! failed.
+
+use std::error::Error;
+use std::io;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use tokio::sync::OnceCell;
+use tokio::task::{spawn_blocking, spawn_local};
+
+use super::build_log::JobLog;
+use super::pack::{self, PackError};
+use super::record::{self, RecordError};
+use super::{Builder, ErrorType, Event, Job, LogError, Outcome, Request, Running, SourceRequest};
+use crate::sandbox::Runner;
+use crate::source::{Origin, SourceTree, repository};
+use crate::toolchain::{self, Built, Context, Kind, Limits, Tool, Toolchain, ToolchainError, cargo};
+
+/// What clients learn of a fault of ours; the causes are in the log.
+const INTERNAL: &str = "the appliance failed to complete the build";
+
+/// Builds jobs with one toolchain in one sandbox.
+#[derive(Clone)]
+pub struct Pipeline(Rc<Parts>);
+
+struct Parts {
+    runner: Runner,
+    toolchain: Toolchain,
+    limits: Limits,
+    tools: OnceCell<Vec<Tool>>,
+    /// Uploads that nobody needs once the job is over.
+    intake: PathBuf,
+}
+
+/// Why a job failed.
+#[derive(Debug, thiserror::Error)]
+enum JobError {
+    #[error(transparent)]
+    Log(#[from] LogError),
+    #[error(transparent)]
+    Repository(#[from] repository::RepositoryError),
+    #[error(transparent)]
+    Toolchain(#[from] ToolchainError),
+    #[error("the toolchain could not be measured")]
+    Measure(#[source] io::Error),
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    #[error(transparent)]
+    Pack(#[from] PackError),
+}
+
+impl Pipeline {
+    /// A pipeline for this machine; `intake` is where uploads are unpacked.
+    pub fn new(runner: Runner, toolchain: Toolchain, limits: Limits, intake: PathBuf) -> Self {
+        Self(Rc::new(Parts { runner, toolchain, limits, tools: OnceCell::new(), intake }))
+    }
+
+    /// Starts to measure the toolchain, so that no job has to wait for it.
+    pub fn warm_up(&self) {
+        let parts = Rc::clone(&self.0);
+        spawn_local(async move {
+            if let Err(error) = parts.tools().await {
+                log::error!("the toolchain is of no use: {}", chain(&error));
+            }
+        });
+    }
+}
+
+impl Builder for Pipeline {
+    fn start(&self, job: Running, request: Request) {
+        let parts = Rc::clone(&self.0);
+        spawn_local(async move {
+            let outcome = match parts.build(job.job(), request).await {
+                Ok(outcome) => outcome,
+                Err(error) => failure(&error),
+            };
+            let folder = job.folder().to_owned();
+            job.finish(outcome);
+            pack::clean(folder, parts.intake.clone()).await;
+        });
+    }
+}
+
+impl Parts {
+    async fn build(&self, job: &Arc<Job>, request: Request) -> Result<Outcome, JobError> {
+        let mut log = JobLog::new(Arc::clone(job));
+        let (nonce, nonce_source) = (request.nonce, request.nonce_source);
+        let tree = self.take_in(job, request.source, &mut log).await?;
+        let built = match self.run_toolchain(job, tree, &mut log).await {
+            Ok(built) => built,
+            // A full log ends the command that filled it: that is the cause, not the command's end.
+            Err(error) => return Err(log.take_error().map_or(error, JobError::Log)),
+        };
+        log.finish()?;
+        job.emit(Event::Provenance("writing provenance"))?;
+        let tools = self.tools().await?;
+        let log_file = pack::write_build_log(job).await?;
+        let sandbox = self.runner.description();
+        let statement = record::statement(job, &nonce, nonce_source, &built, tools, sandbox, &log_file.sha256)?;
+        Ok(Outcome::Succeeded(pack::pack(job.folder().to_owned(), built, statement, log_file).await?))
+    }
+
+    /// The source, on this machine.
+    async fn take_in(&self, job: &Arc<Job>, source: SourceRequest, log: &mut JobLog) -> Result<SourceTree, JobError> {
+        let tree = match source {
+            SourceRequest::Archive(tree) => tree,
+            SourceRequest::Repository { url, reference } => {
+                let wanted = reference.as_ref().map_or("the default branch", |reference| reference.as_str());
+                job.emit(Event::Init(&format!("fetching {} ({wanted})", url.as_str())))?;
+                let folder = job.folder().join("repository");
+                repository::fetch(&self.runner, &url, reference.as_ref(), &folder, &mut log.while_fetching()).await?
+            }
+        };
+        job.emit(Event::Init(&identity(&tree)))?;
+        Ok(tree)
+    }
+
+    async fn run_toolchain(&self, job: &Arc<Job>, tree: SourceTree, log: &mut JobLog) -> Result<Built, JobError> {
+        let detected = toolchain::detect(tree)?;
+        job.emit(Event::Detect(&detected.kind().to_string()))?;
+        job.emit(Event::Start(command_line(detected.kind())))?;
+        let context =
+            Context { runner: &self.runner, toolchain: &self.toolchain, folder: job.folder(), limits: self.limits };
+        let fetched = cargo::fetch(detected, &context, log).await?;
+        Ok(cargo::build(fetched, &context, log).await?)
+    }
+
+    /// The programs that build, measured once.
+    async fn tools(&self) -> Result<&[Tool], JobError> {
+        let measure = || async {
+            let toolchain = self.toolchain.clone();
+            let parts = spawn_blocking(move || toolchain.measure());
+            let versions = self.toolchain.versions(&self.runner).await?;
+            let parts = parts.await.map_err(io::Error::other).flatten().map_err(JobError::Measure)?;
+            Ok(versions.label(parts))
+        };
+        self.tools.get_or_try_init(measure).await.map(Vec::as_slice)
+    }
+}
+
+/// The command as people write it; what was run in full is in provenance.
+fn command_line(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Cargo => "cargo build --release",
+        Kind::Nix => "nix build",
+    }
+}
+
+fn identity(tree: &SourceTree) -> String {
+    match tree.origin() {
+        Origin::Repository { commit, .. } => format!("source: commit {commit}, tree {}", tree.tree()),
+        Origin::Archive { sha256, .. } => format!("source: archive with sha256 {sha256}, tree {}", tree.tree()),
+    }
+}
+
+fn failure(error: &JobError) -> Outcome {
+    let error_type = match error {
+        JobError::Log(LogError::Full { .. }) => ErrorType::BuildFailed,
+        JobError::Repository(error) if error.is_fault() => ErrorType::Internal,
+        JobError::Repository(_) => ErrorType::SourceFetchFailed,
+        JobError::Toolchain(error) => error.error_type(),
+        JobError::Log(_) | JobError::Measure(_) | JobError::Record(_) | JobError::Pack(_) => ErrorType::Internal,
+    };
+    log::warn!("the job failed ({error_type}): {}", chain(error));
+    let message = match error_type {
+        ErrorType::Internal => INTERNAL.to_owned(),
+        _ => chain(error),
+    };
+    Outcome::Failed { error_type, message }
+}
+
+/// An error with its causes, on one line.
+fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}

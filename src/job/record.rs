@@ -1,0 +1,119 @@
+//! What happened, in the words of provenance. Comes in: the receipts of the pipeline. Goes out: the statement. Never: a
+//! value that a client or a build claimed without our having computed or chosen it.
+
+use std::collections::BTreeMap;
+
+use time::OffsetDateTime;
+
+use super::{Job, rfc3339};
+use crate::digest::Sha256Digest;
+use crate::provenance::{
+    self, ArchiveParameter, BuildDefinition, BuildMetadata, BuilderRecord, ExternalParameters, InternalParameters,
+    NamedDigest, Nonce, NonceSource, Predicate, ResourceDescriptor, RunDetails, SourceParameter, Statement,
+    StatementError, git_set, sha256_set,
+};
+use crate::sandbox::Description;
+use crate::source::{Origin, SourceTree};
+use crate::toolchain::{Built, Tool};
+
+/// What the log is called in the bundle.
+pub(super) const LOG_NAME: &str = "build.log";
+
+/// The component that `builder.version` speaks of.
+const COMPONENT: &str = "kettle-init";
+
+/// Why there is no statement.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum RecordError {
+    #[error("the sandbox's description cannot be serialised")]
+    Sandbox(#[source] serde_json::Error),
+    #[error(transparent)]
+    Statement(#[from] StatementError),
+}
+
+/// States what was built from what.
+pub(super) fn statement(
+    job: &Job,
+    nonce: &Nonce,
+    nonce_source: NonceSource,
+    built: &Built,
+    tools: &[Tool],
+    sandbox: &Description,
+    log: &Sha256Digest,
+) -> Result<Statement, RecordError> {
+    let lockfile = named(built.lockfile.name, &Sha256Digest::of(&built.lockfile.bytes));
+    let subject = built.artifacts.iter().map(|artifact| named(&artifact.name, &artifact.sha256)).collect();
+    let definition = BuildDefinition {
+        build_type: provenance::BUILD_TYPE_CARGO,
+        external_parameters: ExternalParameters {
+            source: source_parameter(built.tree.origin()),
+            nonce: nonce.clone(),
+            nonce_source,
+        },
+        internal_parameters: InternalParameters {
+            command: built.commands.clone(),
+            environment: built.environment.clone(),
+            lockfile: lockfile.clone(),
+            toolchain: tools.iter().map(tool).collect(),
+            network: built.network.clone(),
+            sandbox: serde_json::to_value(sandbox).map_err(RecordError::Sandbox)?,
+            source_date_epoch: built.tree.epoch(),
+        },
+        resolved_dependencies: std::iter::once(source(&built.tree)).chain(built.dependencies.clone()).collect(),
+    };
+    let details = RunDetails {
+        builder: BuilderRecord {
+            id: provenance::BUILDER_HOST,
+            version: BTreeMap::from([(COMPONENT, env!("CARGO_PKG_VERSION").to_owned())]),
+        },
+        metadata: BuildMetadata {
+            invocation_id: job.id().to_string(),
+            started_on: rfc3339(job.accepted_at()),
+            finished_on: rfc3339(now()),
+        },
+        byproducts: vec![named(LOG_NAME, log), lockfile],
+    };
+    let predicate = Predicate { build_definition: definition, run_details: details };
+    Ok(Statement::new(subject, &predicate)?)
+}
+
+fn named(name: &str, digest: &Sha256Digest) -> NamedDigest {
+    NamedDigest { name: name.to_owned(), digest: sha256_set(digest) }
+}
+
+fn tool(tool: &Tool) -> provenance::ToolRecord {
+    provenance::ToolRecord { name: tool.name.clone(), version: tool.version.clone(), digest: sha256_set(&tool.sha256) }
+}
+
+fn source_parameter(origin: &Origin) -> SourceParameter {
+    match origin {
+        Origin::Repository { url, reference, .. } => SourceParameter::Repository {
+            repository: url.as_str().to_owned(),
+            reference: reference.as_ref().map(|reference| reference.as_str().to_owned()),
+        },
+        Origin::Archive { name, sha256 } => {
+            SourceParameter::Archive { archive: ArchiveParameter { name: name.clone(), sha256: sha256.to_string() } }
+        }
+    }
+}
+
+/// The source itself, the first of the resolved dependencies.
+fn source(tree: &SourceTree) -> ResourceDescriptor {
+    match tree.origin() {
+        Origin::Repository { url, commit, .. } => ResourceDescriptor {
+            uri: Some(format!("git+{}#{commit}", url.as_str())),
+            digest: git_set(tree.tree(), Some(*commit)),
+            ..ResourceDescriptor::default()
+        },
+        Origin::Archive { name, sha256 } => {
+            let mut digest = sha256_set(sha256);
+            digest.extend(git_set(tree.tree(), None));
+            ResourceDescriptor { name: name.clone(), digest, ..ResourceDescriptor::default() }
+        }
+    }
+}
+
+fn now() -> OffsetDateTime {
+    let now = OffsetDateTime::now_utc();
+    now.replace_nanosecond(0).unwrap_or(now)
+}

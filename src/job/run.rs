@@ -1,0 +1,281 @@
+//! One job. Comes in: a claim of the slot, then events, then one outcome. Goes out: what clients may know of it.
+//! Never: a second outcome, or none.
+
+use std::fs::DirBuilder;
+use std::ops::Deref;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+use tokio::sync::Notify;
+
+use super::event::{Event, EventKind};
+use super::log::{EventLog, LogError};
+use super::outcome::{Outcome, SuccessWord};
+use super::{JobId, Request};
+use crate::provenance::{Nonce, NonceSource};
+
+/// Name of the event log in the job's folder.
+const LOG_NAME: &str = "events";
+/// Sandboxes under another uid go through the folder; nobody lists it.
+const FOLDER_MODE: u32 = 0o711;
+
+/// Starts accepted jobs.
+pub trait Builder {
+    /// Starts the build and returns; called once, on the runtime of the service, inside its `LocalSet`.
+    fn start(&self, job: Running, request: Request);
+}
+
+/// Why a job could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    /// The kernel gives no random bytes.
+    #[error("no random bytes for a job id")]
+    Random(#[from] getrandom::Error),
+    /// The job's folder or log could not be made.
+    #[error("the job's folder {path:?} could not be set up")]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+/// Where a job is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Accepted.
+    Queued,
+    /// The source is taken in.
+    Init,
+    /// The toolchain is known.
+    Detect,
+    /// The build runs.
+    Build,
+    /// Provenance is written.
+    Provenance,
+    /// Evidence is requested.
+    Attest,
+    /// It is over.
+    Complete,
+}
+
+impl Phase {
+    /// As in the job document: the `type` of the events that belong to it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Init => "init",
+            Self::Detect => "detect",
+            Self::Build => "build",
+            Self::Provenance => "provenance",
+            Self::Attest => "attest",
+            Self::Complete => "complete",
+        }
+    }
+
+    fn of(kind: EventKind) -> Option<Self> {
+        match kind {
+            EventKind::Queued => Some(Self::Queued),
+            EventKind::Vm => None,
+            EventKind::Init => Some(Self::Init),
+            EventKind::Detect => Some(Self::Detect),
+            EventKind::Start | EventKind::Line => Some(Self::Build),
+            EventKind::Provenance => Some(Self::Provenance),
+            EventKind::Attest => Some(Self::Attest),
+        }
+    }
+}
+
+/// How a job ended, with its documents.
+#[derive(Debug)]
+pub struct Ended {
+    /// What the pipeline said.
+    pub outcome: Outcome,
+    /// When.
+    pub finished_at: OffsetDateTime,
+    /// The full result document, JSON.
+    pub result: String,
+    /// The same for the typed events, which call success `ok`.
+    pub typed_result: String,
+}
+
+/// What everybody who knows its id may know of a job.
+#[derive(Debug)]
+pub struct Job {
+    id: JobId,
+    nonce: Nonce,
+    nonce_source: NonceSource,
+    folder: PathBuf,
+    accepted_at: OffsetDateTime,
+    log: Arc<EventLog>,
+    phase: Mutex<Phase>,
+    ended: OnceLock<Ended>,
+    ending: Notify,
+}
+
+impl Job {
+    /// Makes the job's folder `<work>/job-<id>` with its log, and reports it queued.
+    pub(super) fn set_up(work: &Path, request: &Request, about_guest: &str) -> Result<Self, SetupError> {
+        let id = JobId::draw()?;
+        let folder = work.join(format!("job-{id}"));
+        let failed = |source| SetupError::Folder { path: folder.clone(), source };
+        DirBuilder::new().mode(FOLDER_MODE).create(&folder).map_err(failed)?;
+        let log = EventLog::create(&folder.join(LOG_NAME)).map_err(failed)?;
+        for event in [Event::Queued, Event::Vm(about_guest)] {
+            log.append(event).map_err(|error| failed(std::io::Error::other(error)))?;
+        }
+        Ok(Self {
+            id,
+            nonce: request.nonce.clone(),
+            nonce_source: request.nonce_source,
+            folder,
+            accepted_at: now(),
+            log: Arc::new(log),
+            phase: Mutex::new(Phase::Queued),
+            ended: OnceLock::new(),
+            ending: Notify::new(),
+        })
+    }
+
+    /// Its name and capability.
+    pub fn id(&self) -> JobId {
+        self.id
+    }
+
+    /// What the report will be bound to.
+    pub fn nonce(&self) -> &Nonce {
+        &self.nonce
+    }
+
+    /// Who chose the nonce.
+    pub fn nonce_source(&self) -> NonceSource {
+        self.nonce_source
+    }
+
+    /// The job's own folder, where every stage makes its subfolders.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// When it took the slot, by the host's clock, in whole seconds.
+    pub fn accepted_at(&self) -> OffsetDateTime {
+        self.accepted_at
+    }
+
+    /// What happened so far.
+    pub fn log(&self) -> &Arc<EventLog> {
+        &self.log
+    }
+
+    /// Where it is.
+    pub fn phase(&self) -> Phase {
+        if self.ended.get().is_some() { Phase::Complete } else { *self.lock_phase() }
+    }
+
+    /// How it ended, once it has.
+    pub fn ended(&self) -> Option<&Ended> {
+        self.ended.get()
+    }
+
+    /// Waits until it has ended.
+    pub async fn wait_ended(&self) -> &Ended {
+        loop {
+            let ending = self.ending.notified();
+            let mut ending = std::pin::pin!(ending);
+            ending.as_mut().enable();
+            if let Some(ended) = self.ended.get() {
+                return ended;
+            }
+            ending.await;
+        }
+    }
+
+    /// Reports an event.
+    ///
+    /// # Errors
+    /// The log is full or cannot be written: the build has to end.
+    pub fn emit(&self, event: Event<'_>) -> Result<(), LogError> {
+        self.log.append(event)?;
+        if let Some(phase) = Phase::of(event.kind()) {
+            *self.lock_phase() = phase;
+        }
+        Ok(())
+    }
+
+    fn end(&self, outcome: Outcome) {
+        let document = |outcome: &Outcome, word| outcome.document(self.id, &self.nonce, word);
+        let documents = |outcome: &Outcome| {
+            Ok::<_, serde_json::Error>((document(outcome, SuccessWord::Success)?, document(outcome, SuccessWord::Ok)?))
+        };
+        let (outcome, (result, typed_result)) = match documents(&outcome) {
+            Ok(documents) => (outcome, documents),
+            Err(error) => {
+                log::error!("provenance or evidence is no JSON: {error}");
+                let failed = Outcome::internal();
+                let documents = documents(&failed).unwrap_or_default();
+                (failed, documents)
+            }
+        };
+        if self.ended.set(Ended { outcome, finished_at: now(), result, typed_result }).is_err() {
+            log::error!("the job ended twice");
+        }
+        self.log.close();
+        self.ending.notify_waiters();
+    }
+
+    fn lock_phase(&self) -> MutexGuard<'_, Phase> {
+        self.phase.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The one handle that can end a job. Losing it ends the job as failed: no job runs for ever.
+#[derive(Debug)]
+pub struct Running(Arc<Job>);
+
+impl Running {
+    pub(super) fn new(job: Arc<Job>) -> Self {
+        Self(job)
+    }
+
+    /// The job, for everybody who reports events.
+    pub fn job(&self) -> &Arc<Job> {
+        &self.0
+    }
+
+    /// Ends the job.
+    pub fn finish(self, outcome: Outcome) {
+        self.0.end(outcome);
+    }
+}
+
+impl Deref for Running {
+    type Target = Job;
+
+    fn deref(&self) -> &Job {
+        &self.0
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if self.0.ended.get().is_none() {
+            log::error!("the pipeline went away without an outcome");
+            self.0.end(Outcome::internal());
+        }
+    }
+}
+
+/// `time` as RFC 3339.
+pub fn rfc3339(time: OffsetDateTime) -> String {
+    // Only years beyond four digits cannot be formatted.
+    time.format(&Rfc3339).unwrap_or_default()
+}
+
+fn now() -> OffsetDateTime {
+    let now = OffsetDateTime::now_utc();
+    now.replace_nanosecond(0).unwrap_or(now)
+}

@@ -1,0 +1,145 @@
+//! The single slot. Comes in: complete and valid requests. Goes out: one job. Never: a second one, and never the slot
+//! back.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+
+use super::run::{Job, Running, SetupError};
+use super::{JobId, Request};
+
+/// Why a request did not get the slot.
+#[derive(Debug, thiserror::Error)]
+pub enum ClaimError {
+    /// Another one has it.
+    #[error("the slot is taken")]
+    Taken,
+    /// The job could not be set up; the slot is still free.
+    #[error(transparent)]
+    Setup(#[from] SetupError),
+}
+
+/// The single slot of this machine.
+#[derive(Debug)]
+pub struct Slot {
+    work: PathBuf,
+    about_guest: String,
+    job: Mutex<Option<Arc<Job>>>,
+    taken: Notify,
+}
+
+impl Slot {
+    /// A free slot. The job's folder will be made in the folder `work`; `about_guest` is what the job's `vm` event says:
+    /// image version, and launch measurement when known.
+    pub fn new(work: PathBuf, about_guest: String) -> Self {
+        Self { work, about_guest, job: Mutex::new(None), taken: Notify::new() }
+    }
+
+    /// Whether a job has it.
+    pub fn taken(&self) -> bool {
+        self.lock().is_some()
+    }
+
+    /// The job, for somebody who knows its id.
+    pub fn find(&self, id: JobId) -> Option<Arc<Job>> {
+        self.lock().as_ref().filter(|job| job.id() == id).cloned()
+    }
+
+    /// Waits until a job has it.
+    pub async fn wait_taken(&self) {
+        let taken = self.taken.notified();
+        let mut taken = std::pin::pin!(taken);
+        taken.as_mut().enable();
+        if !self.taken() {
+            taken.await;
+        }
+    }
+
+    /// Takes the slot for `request`.
+    ///
+    /// # Errors
+    /// It is taken, or the job cannot be set up.
+    pub fn claim(&self, request: &Request) -> Result<Running, ClaimError> {
+        let mut slot = self.lock();
+        if slot.is_some() {
+            return Err(ClaimError::Taken);
+        }
+        let job = Arc::new(Job::set_up(&self.work, request, &self.about_guest)?);
+        *slot = Some(Arc::clone(&job));
+        drop(slot);
+        self.taken.notify_waiters();
+        Ok(Running::new(job))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Arc<Job>>> {
+        self.job.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::job::{ErrorType, Event, Outcome, Phase, SourceRequest};
+    use crate::provenance::{Nonce, NonceSource};
+    use crate::source::RepositoryUrl;
+
+    fn request() -> Request {
+        Request {
+            nonce: Nonce::parse("AB").unwrap(),
+            nonce_source: NonceSource::Client,
+            source: SourceRequest::Repository {
+                url: RepositoryUrl::parse("https://example.org/x").unwrap(),
+                reference: None,
+            },
+        }
+    }
+
+    fn slot() -> (tempfile::TempDir, Slot) {
+        let work = tempfile::tempdir().unwrap();
+        let slot = Slot::new(work.path().to_owned(), "test".to_owned());
+        (work, slot)
+    }
+
+    #[test]
+    fn gives_itself_away_once_even_after_the_job_ended() {
+        let (_work, slot) = slot();
+        assert!(!slot.taken());
+        let running = slot.claim(&request()).unwrap();
+        assert!(slot.taken());
+        assert!(matches!(slot.claim(&request()), Err(ClaimError::Taken)));
+        running.finish(Outcome::Failed { error_type: ErrorType::BuildFailed, message: "no".to_owned() });
+        assert!(matches!(slot.claim(&request()), Err(ClaimError::Taken)));
+    }
+
+    #[test]
+    fn stays_free_when_the_job_cannot_be_set_up() {
+        let slot = Slot::new("/nonexistent".into(), String::new());
+        assert!(matches!(slot.claim(&request()), Err(ClaimError::Setup(_))));
+        assert!(!slot.taken());
+    }
+
+    #[test]
+    fn finds_the_job_by_its_id_only() {
+        let (_work, slot) = slot();
+        assert!(slot.find(JobId::draw().unwrap()).is_none());
+        let running = slot.claim(&request()).unwrap();
+        assert_eq!(slot.find(running.id()).unwrap().id(), running.id());
+        assert!(slot.find(JobId::draw().unwrap()).is_none());
+    }
+
+    #[test]
+    fn a_lost_pipeline_fails_the_job() {
+        let (_work, slot) = slot();
+        let running = slot.claim(&request()).unwrap();
+        let job = Arc::clone(running.job());
+        assert_eq!((job.phase(), job.ended().is_none(), job.log().closed()), (Phase::Queued, true, false));
+        job.emit(Event::Start("cargo build --release")).unwrap();
+        assert_eq!(job.phase(), Phase::Build);
+        drop(running);
+        let ended = job.ended().unwrap();
+        assert!(matches!(ended.outcome, Outcome::Failed { error_type: ErrorType::Internal, .. }));
+        assert_eq!((job.phase(), job.log().closed()), (Phase::Complete, true));
+        assert!(job.emit(Event::Detect("cargo")).is_err());
+    }
+}

@@ -1,0 +1,44 @@
+//! What the sandbox of this machine holds, for the provenance of every build. Comes in: what the probe found. Goes out:
+//! a value that serialises. Never: a promise that was not probed.
+
+use serde::Serialize;
+
+use super::limits::Limits;
+
+/// What held every command, and what this machine could not give.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Description {
+    /// The program that makes the namespaces.
+    pub runner: RunnerVersion,
+    /// The namespaces that are the command's own. The network's is its own outside the phases that record a network.
+    pub namespaces: &'static [&'static str],
+    /// The machine's user id of commands.
+    pub uid: u32,
+    /// SHA-256 of the system call filter of commands without network, as the kernel loads it; hex, lower case.
+    pub seccomp: String,
+    /// What commands may use.
+    pub limits: Limits,
+    /// The cgroup controllers that enforce limits.
+    pub controllers: Vec<&'static str>,
+    /// What does not hold on this machine. Empty in the image.
+    pub degradations: Vec<Degradation>,
+}
+
+/// A program and its version.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct RunnerVersion {
+    /// `bubblewrap`.
+    pub name: &'static str,
+    /// As it prints it, without its name.
+    pub version: String,
+}
+
+/// A promise that does not hold on this machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Degradation {
+    /// Stable, kebab-case.
+    pub name: &'static str,
+    /// What is missing.
+    pub reason: String,
+}

@@ -1,0 +1,58 @@
+//! The three calls that need `unsafe`. Comes in: descriptors, or the wish for a mount namespace. Goes out: what the
+//! name says, and nothing more. Never: code between fork and exec that allocates or locks.
+#![allow(unsafe_code)]
+
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use rustix::process::{Resource, Rlimit, setrlimit};
+use rustix::thread::UnshareFlags;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+/// First descriptor after standard input, output and error.
+const FIRST_PRIVATE_DESCRIPTOR: u32 = 3;
+
+/// Gives a child these limits, and exactly these descriptors, under the numbers that they have here, beside its standard
+/// three.
+///
+/// Everything else closes at exec, also what was left open without close-on-exec by whoever started us.
+pub(super) fn prepare(command: &mut Command, descriptors: Vec<OwnedFd>, limits: Vec<(Resource, Rlimit)>) {
+    let prepare = move || {
+        // SAFETY: close_range and fcntl are async-signal-safe system calls on numbers; a failure is returned.
+        unsafe {
+            let last = libc::c_uint::MAX;
+            if libc::close_range(FIRST_PRIVATE_DESCRIPTOR, last, libc::CLOSE_RANGE_CLOEXEC as libc::c_int) != 0 {
+                return Err(io::Error::last_os_error());
+            }
+            for descriptor in &descriptors {
+                if libc::fcntl(descriptor.as_raw_fd(), libc::F_SETFD, 0) != 0 {
+                    return Err(io::Error::last_os_error());
+                }
+            }
+        }
+        limits.iter().try_for_each(|(resource, limit)| setrlimit(*resource, *limit).map_err(Into::into))
+    };
+    // SAFETY: the closure runs between fork and exec. It makes system calls only: no allocation, no lock.
+    unsafe {
+        command.pre_exec(prepare);
+    }
+}
+
+/// Leaves the machine's mount namespace for a copy of it.
+///
+/// Only for a process that has no thread beside the calling one.
+pub(super) fn unshare_mounts() -> io::Result<()> {
+    // SAFETY: a new mount namespace alone shares no descriptor table and no memory mapping with anybody; what the
+    // caller promised about threads keeps all of the process in the same namespace.
+    unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNS) }.map_err(Into::into)
+}
+
+/// Waits until a descriptor is readable.
+pub(super) async fn readable(descriptor: OwnedFd) -> io::Result<()> {
+    // SAFETY: the descriptor is owned, so it stays open, and the same, for as long as tokio watches it.
+    let watched = unsafe { AsyncFd::register_with_interest(descriptor, Interest::READABLE) };
+    watched.map_err(io::Error::from)?.readable().await.map(drop)
+}

@@ -1,0 +1,285 @@
+//! What a command sees of the machine, as arguments for bubblewrap. Comes in: a [`CommandSpec`] and the machine's layout.
+//! Goes out: values that a test can read. Never: a folder of the machine that is not in a list of this file or in the
+//! plan.
+
+use std::ffi::OsString;
+use std::os::fd::RawFd;
+use std::path::{Path, PathBuf};
+
+use super::limits::Limits;
+use super::spec::{Access, CommandSpec, Mount, Network};
+
+/// User and group inside.
+const INNER_ID: u32 = 1000;
+const HOST_NAME: &str = "kettle";
+/// Folders of the machine's root beside `/usr` that programs are found in: links into `/usr` where it is merged.
+const SYSTEM_FOLDERS: [&str; 6] = ["/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"];
+/// Of `/etc`: which program an alternative means, where libraries are, whom TLS trusts.
+const ETC: [&str; 7] = [
+    "/etc/alternatives",
+    "/etc/ca-certificates",
+    "/etc/ld.so.cache",
+    "/etc/ld.so.conf",
+    "/etc/ld.so.conf.d",
+    "/etc/ssl/certs",
+    "/etc/ssl/openssl.cnf",
+];
+/// Of `/etc`, how names are resolved, for commands with a network.
+const ETC_WITH_NETWORK: [&str; 4] = ["/etc/hosts", "/etc/nsswitch.conf", "/etc/resolv.conf", "/etc/services"];
+/// Devices that hold nothing.
+const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
+const DEVICE_LINKS: [(&str, &str); 4] = [
+    ("/proc/self/fd", "/dev/fd"),
+    ("/proc/self/fd/0", "/dev/stdin"),
+    ("/proc/self/fd/1", "/dev/stdout"),
+    ("/proc/self/fd/2", "/dev/stderr"),
+];
+/// Files of `/proc` about the whole machine that everybody may read. What only the machine's root may read needs no mask.
+/// A device on a mount without devices cannot be opened by anybody.
+const MASKED_FILES: [&str; 6] =
+    ["/proc/iomem", "/proc/ioports", "/proc/kallsyms", "/proc/key-users", "/proc/keys", "/proc/modules"];
+/// bubblewrap's reaper, which runs as the same user without a system call filter: its memory would be a way around the
+/// filter. An empty folder covers it.
+const REAPER: &str = "/proc/1";
+
+/// For programs that ask who they are.
+pub(super) const PASSWD: &str = "build:x:1000:1000::/kettle/home:/bin/sh\nnobody:x:65534:65534::/:/bin/false\n";
+pub(super) const GROUP: &str = "build:x:1000:\nnogroup:x:65534:\n";
+
+/// How a folder of the machine's root looks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Place {
+    /// A folder or file: bound.
+    Bound(PathBuf),
+    /// A symbolic link: made again.
+    Link { target: PathBuf, path: PathBuf },
+}
+
+/// What there is on this machine of the lists above. Looked up once.
+#[derive(Clone, Debug)]
+pub(super) struct Layout {
+    system: Vec<Place>,
+    etc: Vec<PathBuf>,
+    masked: Vec<&'static str>,
+}
+
+impl Layout {
+    /// Of this machine.
+    pub(super) fn of_this_machine() -> Self {
+        let exists = |path: &&str| Path::new(path).exists();
+        Self {
+            system: SYSTEM_FOLDERS.iter().filter_map(|path| place(Path::new(path))).collect(),
+            etc: ETC.iter().filter(|path| exists(path)).map(PathBuf::from).collect(),
+            masked: MASKED_FILES.into_iter().filter(exists).collect(),
+        }
+    }
+}
+
+fn place(path: &Path) -> Option<Place> {
+    let found = path.symlink_metadata().ok()?;
+    if found.is_symlink() {
+        Some(Place::Link { target: path.read_link().ok()?, path: path.to_owned() })
+    } else {
+        found.is_dir().then(|| Place::Bound(path.to_owned()))
+    }
+}
+
+/// Numbers of the descriptors that bubblewrap gets. It closes them all before the command runs.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Descriptors {
+    /// The programs of the filter, in order.
+    pub(super) filter: [RawFd; 2],
+    pub(super) passwd: RawFd,
+    pub(super) group: RawFd,
+    /// Says the child's number, and its exit status if the command ran.
+    pub(super) status: RawFd,
+    /// The child waits here before it becomes the command.
+    pub(super) start: RawFd,
+}
+
+/// All of bubblewrap's arguments.
+pub(super) fn arguments(spec: &CommandSpec, layout: &Layout, limits: &Limits, fds: &Descriptors) -> Vec<OsString> {
+    let mut arguments = Arguments(Vec::new());
+    arguments.isolation(spec.network);
+    arguments.environment(spec);
+    arguments.system(layout);
+    arguments.etc(layout, spec.network, fds);
+    arguments.kernel_files(layout);
+    arguments.temporary(limits);
+    for mount in &spec.mounts {
+        arguments.mount(mount);
+    }
+    arguments.add(["--remount-ro", "/"]);
+    arguments.add([OsString::from("--chdir"), spec.directory.clone().into()]);
+    arguments.descriptors(fds);
+    arguments.command(spec);
+    arguments.0
+}
+
+struct Arguments(Vec<OsString>);
+
+impl Arguments {
+    fn add<T: Into<OsString>>(&mut self, words: impl IntoIterator<Item = T>) {
+        self.0.extend(words.into_iter().map(Into::into));
+    }
+
+    fn isolation(&mut self, network: Network) {
+        self.add(["--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup"]);
+        if network == Network::None {
+            self.add(["--unshare-net"]);
+        }
+        self.add(["--disable-userns", "--die-with-parent", "--new-session", "--hostname", HOST_NAME]);
+        let id = INNER_ID.to_string();
+        self.add(["--cap-drop", "ALL", "--uid", &id, "--gid", &id]);
+    }
+
+    fn environment(&mut self, spec: &CommandSpec) {
+        self.add(["--clearenv"]);
+        for (name, value) in &spec.environment {
+            self.add(["--setenv", name, value]);
+        }
+    }
+
+    fn bind(&mut self, option: &str, source: &Path, target: &Path) {
+        self.add([OsString::from(option), source.into(), target.into()]);
+    }
+
+    fn system(&mut self, layout: &Layout) {
+        self.bind("--ro-bind", Path::new("/usr"), Path::new("/usr"));
+        for place in &layout.system {
+            match place {
+                Place::Bound(path) => self.bind("--ro-bind", path, path),
+                Place::Link { target, path } => self.bind("--symlink", target, path),
+            }
+        }
+    }
+
+    fn etc(&mut self, layout: &Layout, network: Network, fds: &Descriptors) {
+        for path in &layout.etc {
+            self.bind("--ro-bind", path, path);
+        }
+        if network == Network::Host {
+            for path in ETC_WITH_NETWORK {
+                self.bind("--ro-bind-try", Path::new(path), Path::new(path));
+            }
+        }
+        self.add(["--perms", "0444", "--file", &fds.passwd.to_string(), "/etc/passwd"]);
+        self.add(["--perms", "0444", "--file", &fds.group.to_string(), "/etc/group"]);
+    }
+
+    fn kernel_files(&mut self, layout: &Layout) {
+        self.add(["--proc", "/proc"]);
+        for path in &layout.masked {
+            self.add(["--ro-bind", "/dev/null", path]);
+        }
+        self.add(["--tmpfs", REAPER, "--remount-ro", REAPER]);
+        self.add(["--tmpfs", "/dev"]);
+        for device in DEVICES {
+            let path = Path::new("/dev").join(device);
+            self.bind("--dev-bind", &path, &path);
+        }
+        for (target, path) in DEVICE_LINKS {
+            self.add(["--symlink", target, path]);
+        }
+        self.add(["--remount-ro", "/dev"]);
+    }
+
+    fn temporary(&mut self, limits: &Limits) {
+        self.add(["--perms", "1777", "--size", &limits.tmp_bytes.to_string(), "--tmpfs", "/tmp"]);
+        self.add(["--perms", "0700", "--size", &limits.home_bytes.to_string(), "--tmpfs", "/kettle/home"]);
+    }
+
+    fn mount(&mut self, mount: &Mount) {
+        let option = match mount.access {
+            Access::ReadOnly => "--ro-bind",
+            Access::ReadWrite => "--bind",
+        };
+        self.bind(option, &mount.source, &mount.target);
+    }
+
+    fn descriptors(&mut self, fds: &Descriptors) {
+        for filter in fds.filter {
+            self.add(["--add-seccomp-fd", &filter.to_string()]);
+        }
+        self.add(["--json-status-fd", &fds.status.to_string(), "--block-fd", &fds.start.to_string()]);
+    }
+
+    /// bubblewrap sets `PWD` after everything else; `env` takes it away again unless the plan has it.
+    fn command(&mut self, spec: &CommandSpec) {
+        self.add(["--", "/usr/bin/env"]);
+        match spec.environment.get("PWD") {
+            Some(value) => self.add([format!("PWD={value}")]),
+            None => self.add(["-u", "PWD"]),
+        }
+        self.add(["--"]);
+        self.add(&spec.argv);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+    use std::time::Duration;
+
+    const FDS: Descriptors = Descriptors { filter: [3, 4], passwd: 5, group: 6, status: 7, start: 8 };
+
+    fn plan(network: Network) -> Vec<String> {
+        let spec = CommandSpec {
+            argv: vec!["/usr/bin/true".into(), "--help".into()],
+            environment: BTreeMap::from([("A".into(), "1".into())]),
+            directory: "/kettle/source".into(),
+            mounts: vec![Mount { source: "/w/s".into(), target: "/kettle/source".into(), access: Access::ReadOnly }],
+            network,
+            time_limit: Duration::from_secs(1),
+        };
+        let layout = Layout {
+            system: vec![Place::Link { target: "usr/bin".into(), path: "/bin".into() }, Place::Bound("/lib64".into())],
+            etc: vec!["/etc/ssl/certs".into()],
+            masked: vec!["/proc/keys"],
+        };
+        let arguments = arguments(&spec, &layout, &Limits::for_memory(1 << 30), &FDS);
+        arguments.into_iter().map(|word| word.into_string().unwrap()).collect()
+    }
+
+    fn has(plan: &[String], words: &[&str]) -> bool {
+        plan.windows(words.len()).any(|window| window == words)
+    }
+
+    #[test]
+    fn plan_mounts_become_binds_before_the_root_becomes_read_only() {
+        let plan = plan(Network::None);
+        assert!(has(&plan, &["--ro-bind", "/w/s", "/kettle/source", "--remount-ro", "/", "--chdir", "/kettle/source"]));
+    }
+
+    #[test]
+    fn network_is_unshared_unless_asked_for() {
+        assert!(has(&plan(Network::None), &["--unshare-net"]));
+        assert!(!has(&plan(Network::Host), &["--unshare-net"]));
+    }
+
+    #[test]
+    fn name_resolution_is_there_only_with_a_network() {
+        assert!(!has(&plan(Network::None), &["/etc/resolv.conf"]));
+        assert!(has(&plan(Network::Host), &["--ro-bind-try", "/etc/resolv.conf", "/etc/resolv.conf"]));
+    }
+
+    #[test]
+    fn system_folders_are_links_where_the_machine_has_links() {
+        let plan = plan(Network::None);
+        assert!(has(&plan, &["--symlink", "usr/bin", "/bin"]));
+        assert!(has(&plan, &["--ro-bind", "/lib64", "/lib64"]));
+    }
+
+    #[test]
+    fn environment_is_what_the_plan_says() {
+        let plan = plan(Network::None);
+        assert!(has(&plan, &["--clearenv", "--setenv", "A", "1"]));
+        assert!(plan.ends_with(&["/usr/bin/env", "-u", "PWD", "--", "/usr/bin/true", "--help"].map(String::from)));
+    }
+
+    #[test]
+    fn reaper_is_masked_whatever_the_machine_has() {
+        assert!(has(&plan(Network::None), &["--tmpfs", "/proc/1", "--remount-ro", "/proc/1"]));
+    }
+}

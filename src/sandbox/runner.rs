@@ -1,0 +1,364 @@
+//! Runs commands in bubblewrap. Comes in: plans. Goes out: how they ended, when everything is dead. Never: a result while
+//! a process of the sandbox is alive.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::future::Future;
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, chown};
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+use tokio::time::timeout;
+
+use super::cgroup::Hierarchy;
+use super::description::{Degradation, Description, RunnerVersion};
+use super::limits::Limits;
+use super::output::{End, Interruption, Watch};
+use super::process::{Handover, Held, StartFailure, Status, Waiting, bubblewrap};
+use super::root::{self, Layout};
+use super::seccomp::Filter;
+use super::spec::{CommandSpec, Exit, Network, OutputSink, Stream};
+use super::{Run, RunError, SetupError, kernel};
+
+/// Where bubblewrap is, absolute: no search path is believed.
+const BUBBLEWRAP: &[&str] = &["/usr/bin/bwrap", "/bin/bwrap", "/usr/local/bin/bwrap"];
+/// 0.8 brought `--disable-userns`.
+const OLDEST_BUBBLEWRAP: (u32, u32) = (0, 8);
+/// The uid and gid of commands when we are root: nobody else's on a machine, below the 65534 that means "not mapped".
+const BUILD_ID: u32 = 65532;
+/// For a namespace to empty after it was killed. Only freeing much memory takes time.
+const DEATH_LIMIT: Duration = Duration::from_secs(30);
+/// What is kept of standard error to say why bubblewrap gave up.
+const MAX_MESSAGE_BYTES: usize = 1024;
+/// How bubblewrap, like a shell, passes on that a signal ended the command: 128 and its number.
+const SIGNAL_BASE: i32 = 128;
+/// The highest signal of Linux.
+const LAST_SIGNAL: i32 = 64;
+
+const NAMESPACES: &[&str] = &["user", "pid", "mount", "ipc", "uts", "cgroup", "network"];
+/// A kernel that has one of these with this value refuses user namespaces.
+const USER_NAMESPACE_SYSCTLS: [(&str, &str, &str); 3] = [
+    ("/proc/sys/user/max_user_namespaces", "0", "user.max_user_namespaces above 0"),
+    ("/proc/sys/kernel/unprivileged_userns_clone", "0", "kernel.unprivileged_userns_clone=1"),
+    ("/proc/sys/kernel/apparmor_restrict_unprivileged_userns", "1", "kernel.apparmor_restrict_unprivileged_userns=0"),
+];
+
+/// Runs commands on this machine, as far as it was found able to when this was made.
+pub struct Runner {
+    program: PathBuf,
+    layout: Layout,
+    limits: Limits,
+    without_network: Filter,
+    with_network: Filter,
+    hierarchy: Option<Hierarchy>,
+    description: Description,
+}
+
+impl Runner {
+    /// Finds out what this machine can do, with a trial command.
+    ///
+    /// # Errors
+    /// bubblewrap is missing, too old, or cannot make its namespaces here.
+    pub fn new() -> Result<Self, SetupError> {
+        let program = find_bubblewrap()?;
+        let version = bubblewrap_version(&program)?;
+        let compile = |network| Filter::compile(network).map_err(|source| SetupError::Filter { source });
+        let (without_network, with_network) = (compile(Network::None)?, compile(Network::Host)?);
+        let (hierarchy, mut degradations) = control_groups();
+        let mut limits = Limits::of_this_machine();
+        limits.memory_bytes =
+            limits.memory_bytes.filter(|_| hierarchy.as_ref().is_some_and(|found| found.has("memory")));
+        degradations.extend(shared_user());
+        let description = Description {
+            runner: RunnerVersion { name: "bubblewrap", version },
+            namespaces: NAMESPACES,
+            uid: build_user().unwrap_or_else(|| rustix::process::geteuid().as_raw()),
+            seccomp: hex::encode(Sha256::digest(without_network.0.concat())),
+            limits: limits.clone(),
+            controllers: hierarchy.as_ref().map(|found| found.controllers.clone()).unwrap_or_default(),
+            degradations,
+        };
+        let layout = Layout::of_this_machine();
+        let runner = Self { program, layout, limits, without_network, with_network, hierarchy, description };
+        runner.trial()?;
+        Ok(runner)
+    }
+
+    /// What holds for every command, and what does not.
+    pub fn description(&self) -> &Description {
+        &self.description
+    }
+
+    fn filter(&self, network: Network) -> &Filter {
+        match network {
+            Network::None => &self.without_network,
+            Network::Host => &self.with_network,
+        }
+    }
+
+    /// Everything short of a command of somebody's: the same arguments, with a program that does nothing.
+    ///
+    /// On a thread of its own, because the caller's may be driving a runtime already.
+    fn trial(&self) -> Result<(), SetupError> {
+        let trial = thread::scope(|scope| scope.spawn(|| self.run_nothing()).join());
+        let message = match trial {
+            Ok(Ok(exit)) if exit.success() => return Ok(()),
+            Ok(Ok(exit)) => format!("it ended with {exit:?}"),
+            Ok(Err(RunError::Setup { message })) => message,
+            Ok(Err(error)) => chain(&error),
+            Err(_) => "it panicked".into(),
+        };
+        Err(refused_user_namespaces().unwrap_or(SetupError::Trial { message }))
+    }
+
+    fn run_nothing(&self) -> Result<Exit, RunError> {
+        let spec = CommandSpec {
+            argv: vec!["/usr/bin/true".into()],
+            environment: BTreeMap::new(),
+            directory: "/".into(),
+            mounts: Vec::new(),
+            network: Network::None,
+            time_limit: DEATH_LIMIT,
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|source| RunError::Start { source })?;
+        runtime.block_on(self.run(&spec, &mut Discard))
+    }
+
+    /// Up to the moment at which the command runs. Does not yield.
+    fn start(&self, spec: &CommandSpec) -> Result<Started, StartFailure> {
+        let handover = Handover::open(self.filter(spec.network)).map_err(StartFailure::Io)?;
+        let arguments = root::arguments(spec, &self.layout, &self.limits, &handover.numbers);
+        let count_tasks = !self.hierarchy.as_ref().is_some_and(|found| found.has("pids"));
+        let command = bubblewrap(&self.program, arguments, build_user());
+        let (child, mut waiting) = handover.start(command, self.limits.of_process(count_tasks))?;
+        self.limit(&mut waiting).map_err(StartFailure::Limits)?;
+        let (held, status) = waiting.release().map_err(StartFailure::Io)?;
+        Ok(Started { watch: Watch::new(child, spec.time_limit), held, status })
+    }
+
+    /// The hierarchy's limits; the process took its own on before.
+    fn limit(&self, waiting: &mut Waiting) -> io::Result<()> {
+        self.hierarchy.as_ref().map_or(Ok(()), |hierarchy| waiting.enter(hierarchy.group(&self.limits)?))
+    }
+
+    async fn run_command(&self, spec: &CommandSpec, sink: &mut dyn OutputSink) -> Result<Exit, RunError> {
+        check_program(spec)?;
+        let mut tail = Tail { sink, message: Vec::new() };
+        let mut started = match self.start(spec) {
+            Ok(started) => started,
+            Err(StartFailure::Silent(child)) => return Err(explain(*child).await),
+            Err(StartFailure::Limits(source)) => return Err(RunError::Limits { source }),
+            Err(StartFailure::Io(source)) => return Err(RunError::Start { source }),
+        };
+        let end = started.watch.until_end(&mut tail).await;
+        started.end().await?;
+        let end = end?;
+        started.watch.drain(&mut tail).await?;
+        match end {
+            End::TimedOut => Ok(Exit::TimedOut { limit: spec.time_limit }),
+            End::Exited => started.exit(&tail.message),
+        }
+    }
+}
+
+impl Run for Runner {
+    fn run<'a>(
+        &'a self,
+        spec: &'a CommandSpec,
+        sink: &'a mut dyn OutputSink,
+    ) -> Pin<Box<dyn Future<Output = Result<Exit, RunError>> + 'a>> {
+        Box::pin(self.run_command(spec, sink))
+    }
+
+    fn make_writable_folder(&self, path: &Path) -> io::Result<()> {
+        fs::DirBuilder::new().mode(0o700).create(path)?;
+        build_user().map_or(Ok(()), |user| chown(path, Some(user), Some(user)))
+    }
+}
+
+/// A command that runs. The order of the fields is the order of dropping: bubblewrap's outer process, then the rest.
+struct Started {
+    watch: Watch,
+    held: Held,
+    status: Status,
+}
+
+impl Started {
+    /// Kills everything, and waits until that has happened.
+    async fn end(&mut self) -> Result<(), RunError> {
+        let wait = |source| RunError::Wait { source };
+        self.held.kill().map_err(wait)?;
+        let survivors = |_| RunError::Survivors { limit: DEATH_LIMIT };
+        let death = self.held.death().map_err(wait)?;
+        timeout(DEATH_LIMIT, kernel::readable(death)).await.map_err(survivors)?.map_err(wait)?;
+        timeout(DEATH_LIMIT, self.watch.reap()).await.map_err(survivors)?.map_err(wait)
+    }
+
+    /// How the command ended, when it ended by itself.
+    fn exit(&mut self, message: &[u8]) -> Result<Exit, RunError> {
+        let code = self.status.exit_code().map_err(|source| RunError::Wait { source })?;
+        match code {
+            Some(0) => Ok(Exit::Status(0)),
+            _ if self.held.ran_out_of_memory() => Ok(Exit::OutOfMemory),
+            Some(code) => Ok(exit_of(code)),
+            None => Err(RunError::Setup { message: String::from_utf8_lossy(message).trim_end().to_owned() }),
+        }
+    }
+}
+
+/// A command that exits by itself with a status above 128 looks like one that a signal ended: bubblewrap tells no more.
+fn exit_of(code: i32) -> Exit {
+    match code - SIGNAL_BASE {
+        signal @ 1..=LAST_SIGNAL => Exit::Signal(signal),
+        _ => Exit::Status(code),
+    }
+}
+
+/// `env`, which comes before the program, would take a name with an equals sign for a variable.
+fn check_program(spec: &CommandSpec) -> Result<(), RunError> {
+    match spec.argv.first() {
+        Some(program) if program.starts_with('/') && !program.contains('=') => Ok(()),
+        program => Err(RunError::Program { program: program.cloned().unwrap_or_default() }),
+    }
+}
+
+/// The error of a bubblewrap that ended before it made a child.
+async fn explain(child: tokio::process::Child) -> RunError {
+    match child.wait_with_output().await {
+        Ok(output) => RunError::Setup { message: String::from_utf8_lossy(&output.stderr).trim_end().to_owned() },
+        Err(source) => RunError::Wait { source },
+    }
+}
+
+/// Passes output on, and keeps the end of standard error for [`RunError::Setup`].
+struct Tail<'a> {
+    sink: &'a mut dyn OutputSink,
+    message: Vec<u8>,
+}
+
+impl OutputSink for Tail<'_> {
+    fn chunk(&mut self, stream: Stream, bytes: &[u8]) -> io::Result<()> {
+        if stream == Stream::Stderr {
+            self.message.extend_from_slice(&bytes[bytes.len().saturating_sub(MAX_MESSAGE_BYTES)..]);
+            self.message.drain(..self.message.len().saturating_sub(MAX_MESSAGE_BYTES));
+        }
+        self.sink.chunk(stream, bytes)
+    }
+}
+
+/// Takes what nobody reads.
+struct Discard;
+
+impl OutputSink for Discard {
+    fn chunk(&mut self, _: Stream, _: &[u8]) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl From<Interruption> for RunError {
+    fn from(interruption: Interruption) -> Self {
+        match interruption {
+            Interruption::Output(source) => Self::Output { source },
+            Interruption::Sink(source) => Self::Sink { source },
+            Interruption::Wait(source) => Self::Wait { source },
+        }
+    }
+}
+
+/// Whom commands run as on this machine, if not as us.
+fn build_user() -> Option<u32> {
+    rustix::process::geteuid().is_root().then_some(BUILD_ID)
+}
+
+fn find_bubblewrap() -> Result<PathBuf, SetupError> {
+    let found = BUBBLEWRAP.iter().map(Path::new).find(|path| path.is_file());
+    found.map(Path::to_owned).ok_or(SetupError::NoBubblewrap { looked_for: BUBBLEWRAP })
+}
+
+/// It prints `bubblewrap 0.8.0`.
+fn bubblewrap_version(program: &Path) -> Result<String, SetupError> {
+    let output = Command::new(program).arg("--version").env_clear().stdin(Stdio::null()).output();
+    let output = output.map_err(|source| SetupError::Path { path: program.to_owned(), source })?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let version = text.trim().strip_prefix("bubblewrap ").unwrap_or(text.trim()).to_owned();
+    match parse_version(&version) {
+        Some(found) if found >= OLDEST_BUBBLEWRAP => Ok(version),
+        _ => {
+            let required = format!("{}.{}", OLDEST_BUBBLEWRAP.0, OLDEST_BUBBLEWRAP.1);
+            Err(SetupError::OldBubblewrap { required, found: version })
+        }
+    }
+}
+
+fn parse_version(version: &str) -> Option<(u32, u32)> {
+    let mut numbers = version.split('.').map(|number| number.parse().ok());
+    Some((numbers.next()??, numbers.next()??))
+}
+
+fn control_groups() -> (Option<Hierarchy>, Vec<Degradation>) {
+    match Hierarchy::find() {
+        Ok(found) => {
+            let missing = [
+                ("memory", "memory-not-limited", "the cgroup v2 controller memory is not available"),
+                ("pids", "tasks-limited-by-rlimit", "the cgroup v2 controller pids is not available"),
+            ];
+            let missing = missing.into_iter().filter(|(controller, ..)| !found.has(controller));
+            let degradations = missing.map(|(_, name, reason)| Degradation { name, reason: reason.into() }).collect();
+            (Some(found), degradations)
+        }
+        Err(reason) => (None, vec![Degradation { name: "no-cgroup", reason: reason.to_string() }]),
+    }
+}
+
+fn shared_user() -> Option<Degradation> {
+    let reason = "the service is not root: commands run as its own user";
+    build_user().is_none().then(|| Degradation { name: "shared-user", reason: reason.into() })
+}
+
+fn refused_user_namespaces() -> Option<SetupError> {
+    USER_NAMESPACE_SYSCTLS.into_iter().find_map(|(path, refusing, sysctl)| {
+        let value = fs::read_to_string(path).ok()?.trim().to_owned();
+        (value == refusing).then_some(SetupError::NoUserNamespaces { sysctl, value })
+    })
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn statuses_above_128_are_signals_as_in_a_shell() {
+        assert_eq!(exit_of(3), Exit::Status(3));
+        assert_eq!(exit_of(128), Exit::Status(128));
+        assert_eq!(exit_of(137), Exit::Signal(9));
+        assert_eq!(exit_of(255), Exit::Status(255));
+    }
+
+    #[test]
+    fn versions_compare_as_numbers() {
+        assert!(parse_version("0.11.0").unwrap() >= OLDEST_BUBBLEWRAP);
+        assert!(parse_version("0.4.1").unwrap() < OLDEST_BUBBLEWRAP);
+        assert_eq!(parse_version("built from git"), None);
+    }
+
+    #[test]
+    fn tail_keeps_the_end_of_standard_error_only() {
+        let mut tail = Tail { sink: &mut Discard, message: Vec::new() };
+        tail.chunk(Stream::Stderr, &[b'a'; MAX_MESSAGE_BYTES]).unwrap();
+        tail.chunk(Stream::Stderr, b"the end").unwrap();
+        tail.chunk(Stream::Stdout, b"no").unwrap();
+        assert_eq!(tail.message.len(), MAX_MESSAGE_BYTES);
+        assert!(tail.message.ends_with(b"athe end"));
+    }
+}

@@ -1,0 +1,183 @@
+//! What commands of git print. Comes in: chunks. Goes out: bytes up to a limit, submodules, a file. Never: more memory
+//! than the limit says.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use crate::digest::GitOid;
+use crate::sandbox::{OutputSink, Stream};
+
+/// Longest record of a listing, in bytes: twice Linux's `PATH_MAX`.
+const MAX_RECORD_BYTES: usize = 8192;
+
+/// Longest line of a fetch that is passed on in one piece, in bytes.
+const MAX_LINE_BYTES: usize = 8192;
+
+/// How often the size of a fetch is measured.
+const MEASURE_INTERVAL: Duration = Duration::from_millis(250);
+
+/// Keeps standard output; standard error goes to the log.
+pub(super) struct Capture<'a> {
+    pub log: &'a mut dyn OutputSink,
+    pub bytes: Vec<u8>,
+    pub limit: usize,
+    pub exceeded: bool,
+}
+
+impl<'a> Capture<'a> {
+    pub(super) fn new(log: &'a mut dyn OutputSink, limit: usize) -> Self {
+        Self { log, bytes: Vec::new(), limit, exceeded: false }
+    }
+}
+
+impl OutputSink for Capture<'_> {
+    fn chunk(&mut self, stream: Stream, bytes: &[u8]) -> io::Result<()> {
+        if stream == Stream::Stderr {
+            return self.log.chunk(stream, bytes);
+        }
+        self.exceeded |= self.bytes.len() + bytes.len() > self.limit;
+        if self.exceeded {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        self.bytes.extend_from_slice(bytes);
+        Ok(())
+    }
+}
+
+/// Writes standard output to a file; standard error goes to the log.
+pub(super) struct Spool<'a> {
+    pub log: &'a mut dyn OutputSink,
+    pub file: File,
+    pub left: u64,
+    pub exceeded: bool,
+    pub fault: Option<io::Error>,
+}
+
+impl OutputSink for Spool<'_> {
+    fn chunk(&mut self, stream: Stream, bytes: &[u8]) -> io::Result<()> {
+        if stream == Stream::Stderr {
+            return self.log.chunk(stream, bytes);
+        }
+        match self.left.checked_sub(bytes.len() as u64) {
+            Some(left) => self.left = left,
+            None => {
+                self.exceeded = true;
+                return Err(io::ErrorKind::FileTooLarge.into());
+            }
+        }
+        self.file.write_all(bytes).map_err(|error| {
+            let kind = error.kind();
+            self.fault = Some(error);
+            kind.into()
+        })
+    }
+}
+
+/// Keeps the submodules of a listing of `MODE TYPE ID\tPATH\0`.
+pub(super) struct Submodules<'a> {
+    pub log: &'a mut dyn OutputSink,
+    pub found: Vec<(String, GitOid)>,
+    pub limit: usize,
+    pub exceeded: bool,
+    record: Vec<u8>,
+}
+
+impl<'a> Submodules<'a> {
+    pub(super) fn new(log: &'a mut dyn OutputSink, limit: usize) -> Self {
+        Self { log, found: Vec::new(), limit, exceeded: false, record: Vec::new() }
+    }
+
+    fn end_record(&mut self) {
+        let record = std::mem::take(&mut self.record);
+        let text = String::from_utf8_lossy(&record);
+        let fields = text.strip_prefix("160000 commit ").and_then(|rest| rest.split_once('\t'));
+        if let Some((Ok(commit), path)) = fields.map(|(id, path)| (id.parse(), path)) {
+            self.found.push((path.to_owned(), commit));
+        }
+    }
+}
+
+impl OutputSink for Submodules<'_> {
+    fn chunk(&mut self, stream: Stream, bytes: &[u8]) -> io::Result<()> {
+        if stream == Stream::Stderr {
+            return self.log.chunk(stream, bytes);
+        }
+        for byte in bytes {
+            match byte {
+                0 => self.end_record(),
+                byte => self.record.push(*byte),
+            }
+            self.exceeded |= self.found.len() > self.limit || self.record.len() > MAX_RECORD_BYTES;
+            if self.exceeded {
+                return Err(io::ErrorKind::FileTooLarge.into());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Passes on what a fetch prints, without the lines that overwrite each other, and measures what it writes. Git prints
+/// its progress once a second: that is when the size is looked at.
+pub(super) struct Progress<'a> {
+    log: &'a mut dyn OutputSink,
+    folder: PathBuf,
+    limit: u64,
+    measured: Instant,
+    line: Vec<u8>,
+    pub exceeded: bool,
+}
+
+impl<'a> Progress<'a> {
+    pub(super) fn new(log: &'a mut dyn OutputSink, folder: &Path, limit: u64) -> Self {
+        Self { log, folder: folder.to_owned(), limit, measured: Instant::now(), line: Vec::new(), exceeded: false }
+    }
+
+    fn end_line(&mut self, stream: Stream) -> io::Result<()> {
+        let line = std::mem::take(&mut self.line);
+        self.log.chunk(stream, &line)
+    }
+}
+
+impl OutputSink for Progress<'_> {
+    fn chunk(&mut self, stream: Stream, bytes: &[u8]) -> io::Result<()> {
+        if self.measured.elapsed() > MEASURE_INTERVAL {
+            self.exceeded |= size(&self.folder, self.limit) > self.limit;
+            self.measured = Instant::now();
+        }
+        if self.exceeded {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        for byte in bytes {
+            match byte {
+                b'\r' => self.line.clear(),
+                byte => self.line.push(*byte),
+            }
+            if *byte == b'\n' || self.line.len() == MAX_LINE_BYTES {
+                self.end_line(stream)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What the files below `folder` have together; it stops counting over `limit`. What cannot be read, because a
+/// command is changing it, counts nothing.
+pub(super) fn size(folder: &Path, limit: u64) -> u64 {
+    let mut folders = vec![folder.to_owned()];
+    let mut total = 0;
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+            match entry.metadata() {
+                Ok(metadata) if metadata.is_dir() => folders.push(entry.path()),
+                Ok(metadata) => total += metadata.len(),
+                Err(_) => {}
+            }
+        }
+        if total > limit {
+            break;
+        }
+    }
+    total
+}

@@ -1,0 +1,204 @@
+//! Where a repository is. Comes in: text from a client or from `.gitmodules`. Goes out: an `http` or `https` URL that
+//! no tool can take for an option, a credential or another host.
+
+use std::fmt;
+
+/// Longest URL, in bytes.
+pub const MAX_URL_BYTES: usize = 2048;
+
+const SCHEMES: [&str; 2] = ["https://", "http://"];
+
+/// Why text is no URL of a repository.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ParseUrlError {
+    /// Too long.
+    #[error("the URL has {size} bytes, allowed are {limit}")]
+    TooLong {
+        /// Of the text.
+        size: usize,
+        /// [`MAX_URL_BYTES`].
+        limit: usize,
+    },
+    /// Another scheme, or none.
+    #[error("the URL does not start with https:// or http://")]
+    Scheme,
+    /// White space, control characters, quotes, backslashes, anything beyond ASCII.
+    #[error("the URL has a character that is not allowed: {character:?}")]
+    Character {
+        /// The first one.
+        character: char,
+    },
+    /// User or password. They would end up in provenance.
+    #[error("the URL has credentials")]
+    Credentials,
+    /// `?` or `#`.
+    #[error("the URL has a query or fragment")]
+    Query,
+    /// No host, or none that is a name or an address.
+    #[error("the URL has no valid host")]
+    Host,
+    /// Not 1 to 65535.
+    #[error("the URL's port is no number from 1 to 65535")]
+    Port,
+    /// `.` or `..` components.
+    #[error("the URL's path has a `.` or `..` component")]
+    Dots,
+}
+
+/// A git URL, `https://` or `http://`, without credentials.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RepositoryUrl(String);
+
+impl RepositoryUrl {
+    /// Reads a URL; it is kept as given.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn parse(text: &str) -> Result<Self, ParseUrlError> {
+        if text.len() > MAX_URL_BYTES {
+            return Err(ParseUrlError::TooLong { size: text.len(), limit: MAX_URL_BYTES });
+        }
+        let rest = SCHEMES.iter().find_map(|scheme| text.strip_prefix(scheme)).ok_or(ParseUrlError::Scheme)?;
+        if let Some(character) = text.chars().find(|c| !c.is_ascii_graphic() || "\\\"'<>`{}|^".contains(*c)) {
+            return Err(ParseUrlError::Character { character });
+        }
+        if text.contains(['?', '#']) {
+            return Err(ParseUrlError::Query);
+        }
+        let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+        check_authority(authority)?;
+        if path.split('/').any(|component| matches!(component, "." | "..")) {
+            return Err(ParseUrlError::Dots);
+        }
+        Ok(Self(text.to_owned()))
+    }
+
+    /// As given.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The URL of a submodule: absolute, or relative to this one (`gitmodules(5)`), and never on another host then.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub(super) fn join(&self, text: &str) -> Result<Self, ParseUrlError> {
+        if !text.starts_with("./") && !text.starts_with("../") {
+            return Self::parse(text);
+        }
+        let start = self.0.find("://").map_or(0, |at| at + 3);
+        let mut base = self.0.trim_end_matches('/');
+        let mut rest = text;
+        loop {
+            if let Some(below) = rest.strip_prefix("./") {
+                rest = below;
+            } else if let Some(below) = rest.strip_prefix("../") {
+                rest = below;
+                let (parent, _) =
+                    base.rsplit_once('/').filter(|_| base[start..].contains('/')).ok_or(ParseUrlError::Dots)?;
+                base = parent;
+            } else {
+                return Self::parse(&format!("{base}/{rest}"));
+            }
+        }
+    }
+}
+
+impl fmt::Display for RepositoryUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+fn check_authority(authority: &str) -> Result<(), ParseUrlError> {
+    if authority.contains('@') {
+        return Err(ParseUrlError::Credentials);
+    }
+    let (host, port) = match authority.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((address, port)) => {
+            address.parse::<std::net::Ipv6Addr>().map_err(|_| ParseUrlError::Host)?;
+            ("v6", port)
+        }
+        None => authority.split_at(authority.find(':').unwrap_or(authority.len())),
+    };
+    let named = |c: char| c.is_ascii_alphanumeric() || ".-_".contains(c);
+    if host.is_empty() || host.starts_with(['-', '.']) || !host.chars().all(named) {
+        return Err(ParseUrlError::Host);
+    }
+    match port.strip_prefix(':') {
+        None if port.is_empty() => Ok(()),
+        Some(digits) if digits.bytes().all(|b| b.is_ascii_digit()) && digits.parse::<u16>().is_ok_and(|p| p > 0) => {
+            Ok(())
+        }
+        Some(_) => Err(ParseUrlError::Port),
+        None => Err(ParseUrlError::Host),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keeps_urls_as_given() {
+        for url in [
+            "https://example.org/a/b.git",
+            "http://127.0.0.1:8000/x",
+            "https://[::1]:443/x/",
+            "https://example.org",
+            "https://git.example.org/~user/a+b%20c@v1",
+        ] {
+            assert_eq!(RepositoryUrl::parse(url).unwrap().as_str(), url);
+        }
+    }
+
+    #[test]
+    fn refuses_what_is_no_plain_url() {
+        use ParseUrlError::*;
+        let cases = [
+            ("", Scheme),
+            ("file:///etc", Scheme),
+            ("ssh://git@example.org/x", Scheme),
+            ("ext::sh -c id", Scheme),
+            ("git@example.org:x", Scheme),
+            ("HTTPS://example.org/x", Scheme),
+            ("--upload-pack=x", Scheme),
+            (" https://example.org/x", Scheme),
+            ("https://example.org/a b", Character { character: ' ' }),
+            ("https://example.org/a\nb", Character { character: '\n' }),
+            ("https://example.org\\@evil/", Character { character: '\\' }),
+            ("https://exämple.org/", Character { character: 'ä' }),
+            ("https://user@example.org/x", Credentials),
+            ("https://user:secret@example.org/x", Credentials),
+            ("https://example.org/x?service=git", Query),
+            ("https://example.org/x#y", Query),
+            ("https:///x", Host),
+            ("https://-oops/x", Host),
+            ("https://[::zz]/x", Host),
+            ("https://[::1]x/", Host),
+            ("https://example.org:/x", Port),
+            ("https://example.org:0/x", Port),
+            ("https://example.org:65536/x", Port),
+            ("https://example.org:+1/x", Port),
+            ("https://example.org/a/../b", Dots),
+        ];
+        for (text, error) in cases {
+            assert_eq!(RepositoryUrl::parse(text), Err(error), "{text}");
+        }
+        let long = format!("https://example.org/{}", "x".repeat(MAX_URL_BYTES));
+        assert!(matches!(RepositoryUrl::parse(&long), Err(TooLong { .. })));
+    }
+
+    #[test]
+    fn joins_relative_urls_without_leaving_the_host() {
+        let base = RepositoryUrl::parse("https://example.org/a/b.git/").unwrap();
+        let joined = |text: &str| base.join(text).map(|url| url.0);
+        assert_eq!(joined("../c.git").unwrap(), "https://example.org/a/c.git");
+        assert_eq!(joined("./c").unwrap(), "https://example.org/a/b.git/c");
+        assert_eq!(joined("../../d").unwrap(), "https://example.org/d");
+        assert_eq!(joined("../../../evil.org/d"), Err(ParseUrlError::Dots));
+        assert_eq!(joined("../x/../../y"), Err(ParseUrlError::Dots));
+        assert_eq!(joined("/etc"), Err(ParseUrlError::Scheme));
+        assert_eq!(joined("-u./x"), Err(ParseUrlError::Scheme));
+    }
+}

@@ -1,0 +1,144 @@
+//! Routes, methods, problem documents, and the OpenAPI document.
+
+use std::collections::BTreeSet;
+
+use kettle::api::route::ROUTES;
+
+use crate::support::{Appliance, fail};
+use kettle::job::ErrorType;
+
+#[test]
+fn health_is_exactly_ok_under_every_prefix() {
+    let appliance = Appliance::start();
+    for path in ["/health", "/v1/health", "/api/health", "/health?x=y", "/%68ealth"] {
+        let response = appliance.get(path);
+        assert_eq!((response.status, response.text()), (200, "ok"), "{path}");
+        assert_eq!(response.header("content-type"), Some("text/plain"));
+    }
+    let head = appliance.ask("HEAD /health HTTP/1.1");
+    assert_eq!((head.status, head.header("content-length")), (200, Some("2")));
+}
+
+#[test]
+fn wrong_methods_get_405_with_allow_on_every_path() {
+    let appliance = Appliance::start();
+    for route in &ROUTES {
+        let path = route.path.replace("{id}", &"0".repeat(32)).replace("{name}", "a/b");
+        let allow: Vec<_> = route.methods.iter().map(|method| method.as_str()).collect();
+        for prefix in ["", "/v1", "/api"] {
+            for method in ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "BREW"] {
+                if allow.contains(&method) {
+                    continue;
+                }
+                let response = appliance.ask(&format!("{method} {prefix}{path} HTTP/1.1"));
+                assert_eq!(response.header("allow"), Some(allow.join(", ").as_str()), "{method} {path}");
+                if method == "HEAD" {
+                    assert_eq!(response.status, 405);
+                } else {
+                    response.is_problem(405, "method-not-allowed");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn unknown_paths_and_jobs_are_problems() {
+    let appliance = Appliance::start();
+    for path in ["/", "/healthz", "/build/x/y", "/v2/health", "/../health", "/build/%zz"] {
+        appliance.get(path).is_problem(404, "path-unknown");
+    }
+    let (_running, id) = appliance.accepted();
+    let other = id.chars().rev().collect::<String>();
+    for id in [other.as_str(), "", "stream%00", &id.to_uppercase().replace(char::is_numeric, "A"), &id[1..]] {
+        for path in ["", "/events", "/result", "/provenance.json", "/evidence.json"] {
+            appliance.get(&format!("/build/{id}{path}")).is_problem(404, "job-unknown");
+        }
+        appliance.get(&format!("/builds/{id}/artifacts/hello")).is_problem(404, "job-unknown");
+        appliance.get(&format!("/builds/{id}/build-config/Cargo.lock")).is_problem(404, "job-unknown");
+    }
+}
+
+#[test]
+fn openapi_and_routes_agree_in_both_directions() {
+    let appliance = Appliance::start();
+    let response = appliance.get("/openapi.json");
+    assert_eq!((response.status, response.header("content-type")), (200, Some("application/json")));
+    let document = response.json();
+    assert_eq!(document["openapi"], "3.1.0");
+    let documented: BTreeSet<(String, String)> = document["paths"]
+        .as_object()
+        .unwrap()
+        .iter()
+        .flat_map(|(path, item)| item.as_object().unwrap().keys().map(|method| (path.clone(), method.to_uppercase())))
+        .collect();
+    let routed: BTreeSet<(String, String)> = ROUTES
+        .iter()
+        .flat_map(|route| route.methods.iter().map(|method| (route.path.to_owned(), method.to_string())))
+        .collect();
+    assert_eq!(documented, routed);
+    let servers: Vec<_> = document["servers"].as_array().unwrap().iter().map(|server| &server["url"]).collect();
+    assert_eq!(servers, ["/", "/v1", "/api"]);
+}
+
+#[test]
+fn openapi_refers_to_nothing_that_is_missing_and_keeps_nothing_unused() {
+    fn references<'a>(value: &'a serde_json::Value, found: &mut BTreeSet<&'a str>) {
+        match value {
+            serde_json::Value::Object(members) => {
+                for (name, member) in members {
+                    match member.as_str() {
+                        Some(text) if name == "$ref" => drop(found.insert(text)),
+                        _ => references(member, found),
+                    }
+                }
+            }
+            serde_json::Value::Array(items) => items.iter().for_each(|item| references(item, found)),
+            _ => (),
+        }
+    }
+    let document: serde_json::Value = serde_json::from_str(kettle::api::OPENAPI).unwrap();
+    let mut found = BTreeSet::new();
+    references(&document, &mut found);
+    for reference in &found {
+        assert!(document.pointer(&reference[1..]).is_some(), "{reference}");
+    }
+    for (kind, entries) in document["components"].as_object().unwrap() {
+        for name in entries.as_object().unwrap().keys() {
+            assert!(found.contains(format!("#/components/{kind}/{name}").as_str()), "{kind} {name} is not used");
+        }
+    }
+}
+
+#[test]
+fn openapi_knows_every_member_that_we_send() {
+    let document: serde_json::Value = serde_json::from_str(kettle::api::OPENAPI).unwrap();
+    let members = |schema: &str| -> BTreeSet<String> {
+        document["components"]["schemas"][schema]["properties"].as_object().unwrap().keys().cloned().collect()
+    };
+    let keys = |value: &serde_json::Value| -> BTreeSet<String> { value.as_object().unwrap().keys().cloned().collect() };
+    let appliance = Appliance::start();
+    let id = appliance.finished(b"bundle");
+    let job = appliance.get(&format!("/build/{id}")).json();
+    assert_eq!(keys(&job), members("Job"));
+    assert_eq!(keys(&job["result"]), members("Success"));
+    let failing = Appliance::start();
+    let (running, id) = failing.accepted();
+    let problem = failing.get(&format!("/build/{id}/result")).json();
+    assert_eq!(keys(&problem), members("Problem"));
+    fail(running, ErrorType::BuildFailed);
+    assert_eq!(keys(&failing.get(&format!("/build/{id}")).json()["result"]), members("Failure"));
+}
+
+#[test]
+fn attestation_checks_the_nonce_before_it_regrets() {
+    let appliance = Appliance::start();
+    appliance.get("/attestation?nonce=00ff").is_problem(503, "attestation-unavailable");
+    appliance.get("/attestation").is_problem(400, "nonce-missing");
+    for nonce in ["", "0", "xx", "0x00", &"00".repeat(17), "00%"] {
+        let response = appliance.get(&format!("/attestation?nonce={nonce}"));
+        assert_eq!(response.status, 400, "{nonce}");
+    }
+    appliance.get("/attestation?nonce=0").is_problem(400, "nonce-invalid");
+    appliance.get("/attestation?nonce=00&nonce=00").is_problem(400, "query-invalid");
+}

@@ -1,0 +1,235 @@
+//! Progress: replay, following, resuming, and readers of different speed.
+
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use kettle::job::{ErrorType, Event, Job};
+use serde_json::{Value, json};
+
+use crate::support::{Appliance, Events, JSON, SentEvent, fail, line, open_events, post_head};
+
+fn ids(events: &[SentEvent]) -> Vec<u64> {
+    events.iter().map(|event| event.id.unwrap()).collect()
+}
+
+fn whole_build(job: &Job) {
+    job.emit(Event::Init("fetching")).unwrap();
+    job.emit(Event::Init("checking\ninputs")).unwrap();
+    job.emit(Event::Detect("cargo")).unwrap();
+    job.emit(Event::Start("cargo build --release")).unwrap();
+    line(job, "   Compiling \"hello\" \u{1b}[32m").unwrap();
+    line(job, "zwölf\t🦀").unwrap();
+    job.emit(Event::Provenance("writing")).unwrap();
+    job.emit(Event::Attest("requesting")).unwrap();
+}
+
+#[test]
+fn typed_events_are_replayed_followed_and_ended() {
+    let appliance = Appliance::start();
+    let (running, id) = appliance.accepted();
+    running.emit(Event::Init("early")).unwrap();
+    let (_, mut events) = open_events(&appliance, &format!("GET /api/build/{id}/events HTTP/1.1"));
+    let mut next = || events.next().unwrap();
+    assert_eq!(next(), SentEvent { id: Some(0), data: json!({"type":"queued","position":0}) });
+    assert_eq!(next(), SentEvent { id: Some(1), data: json!({"type":"vm","msg":"kettle test"}) });
+    assert_eq!(next(), SentEvent { id: Some(2), data: json!({"type":"init","msg":"early"}) });
+    whole_build(running.job());
+    let expected = [
+        json!({"type":"init","msg":"fetching"}),
+        json!({"type":"init","msg":"checking\\u{a}inputs"}),
+        json!({"type":"detect","msg":"cargo"}),
+        json!({"type":"build","msg":"   Compiling \"hello\" \\u{1b}[32m"}),
+        json!({"type":"build","msg":"zwölf\t🦀"}),
+        json!({"type":"provenance","msg":"writing"}),
+        json!({"type":"attest","msg":"requesting"}),
+    ];
+    for (number, data) in expected.into_iter().enumerate() {
+        assert_eq!(next(), SentEvent { id: Some(number as u64 + 3), data });
+    }
+    appliance.succeed(running, b"bundle");
+    let complete = next();
+    assert_eq!(complete.id, Some(10));
+    let mut result = complete.data["result"].clone();
+    assert_eq!((&complete.data["type"], &result["status"]), (&"complete".into(), &"ok".into()));
+    assert!(events.next().is_none());
+    // But for the word, it is the result of the job document.
+    result["status"] = "success".into();
+    assert_eq!(result, appliance.get(&format!("/build/{id}")).json()["result"]);
+}
+
+#[test]
+fn the_stream_says_the_milestones_with_the_output_between_them() {
+    for (path, headers) in [
+        ("/build/stream", JSON.to_owned()),
+        ("/v1/build/stream", JSON.to_owned()),
+        ("/build", format!("{JSON}\r\nAccept: text/event-stream")),
+    ] {
+        let appliance = Appliance::start();
+        let mut client = appliance.connect();
+        client.send_head(&post_head(path, &headers, "valid"));
+        client.send(b"valid");
+        let head = client.head();
+        let mut events = client.events();
+        let running = appliance.build();
+        let id = running.id().to_string();
+        assert_eq!((head.status, head.header("content-type")), (200, Some("text/event-stream")));
+        assert_eq!(head.header("cache-control"), Some("no-cache"));
+        assert_eq!(head.header("x-accel-buffering"), Some("no"));
+        assert_eq!(head.header("kettle-job-id"), Some(id.as_str()));
+        let first = events.next().unwrap().data;
+        assert_eq!((&first["type"], &first["job_id"]), (&"info".into(), &id.clone().into()));
+        whole_build(running.job());
+        fail(running, ErrorType::AttestationFailed);
+        let rest: Vec<SentEvent> = events.collect();
+        let (complete, infos) = rest.split_last().unwrap();
+        assert!(infos.iter().all(|event| event.data["type"] == "info"));
+        let messages: Vec<&str> = infos.iter().map(|event| event.data["message"].as_str().unwrap()).collect();
+        assert_eq!(
+            messages,
+            [
+                "kettle test",
+                "Initializing build environment",
+                "checking\\u{a}inputs",
+                "Detecting project type",
+                "Running cargo build --release",
+                "   Compiling \"hello\" \\u{1b}[32m",
+                "zwölf\t🦀",
+                "Generating provenance",
+                "Creating attestation",
+            ]
+        );
+        let expected = json!({"type":"complete","result":{
+            "build_id": id, "job_id": id, "status": "failed", "error": "it does not compile",
+            "error_type": "AttestationFailed"}});
+        assert_eq!(complete.data, expected);
+        // Its numbers are those of the typed events: a dropped stream resumes there.
+        let typed: Vec<_> = open_events(&appliance, &format!("GET /build/{id}/events HTTP/1.1")).1.collect();
+        assert_eq!(typed.last().unwrap().id, complete.id);
+        let compiling = typed.iter().find(|event| event.data["msg"] == messages[5]).unwrap();
+        assert_eq!(compiling.id, rest[5].id);
+    }
+}
+
+#[test]
+fn readers_resume_where_they_want() {
+    let appliance = Appliance::start();
+    let (running, id) = appliance.accepted();
+    for number in 2..2000 {
+        line(&running, &number.to_string()).unwrap();
+    }
+    fail(running, ErrorType::BuildFailed);
+    let read = |query: &str, headers: &str| -> Vec<SentEvent> {
+        open_events(&appliance, &format!("GET /build/{id}/events{query} HTTP/1.1{headers}")).1.collect()
+    };
+    let all = read("", "");
+    assert_eq!(ids(&all), (0..=2000).collect::<Vec<_>>());
+    for (query, headers, first) in [
+        ("?from=0", "", 0),
+        ("?from=1500", "", 1500),
+        ("?from=2000", "", 2000),
+        ("?from=2001", "", 2001),
+        ("?from=99999999999999999999999999", "", 2001),
+        ("", "\r\nLast-Event-ID: 0", 1),
+        ("", "\r\nLast-Event-ID: 1023", 1024),
+        ("", "\r\nLast-Event-ID: 1999", 2000),
+        ("", "\r\nLast-Event-ID: 2000", 2001),
+        ("", "\r\nLast-Event-ID: 18446744073709551615", 2001),
+        ("?from=3", "\r\nLast-Event-ID: 1700", 1701),
+    ] {
+        assert_eq!(read(query, headers), all[first..], "{query}{headers}");
+    }
+    for (query, headers) in [
+        ("?from=", ""),
+        ("?from=x", ""),
+        ("?from=-1", ""),
+        ("?from=%2B1", ""),
+        ("?from=1.0", ""),
+        ("", "\r\nLast-Event-ID: x"),
+        ("", "\r\nLast-Event-ID: -1"),
+        ("?from=1", "\r\nLast-Event-ID: x"),
+    ] {
+        appliance
+            .ask(&format!("GET /build/{id}/events{query} HTTP/1.1{headers}"))
+            .is_problem(400, "event-number-invalid");
+    }
+}
+
+#[test]
+fn from_beyond_the_end_gives_what_comes_after() {
+    let appliance = Appliance::start();
+    let (running, id) = appliance.accepted();
+    let (_, mut events) = open_events(&appliance, &format!("GET /build/{id}/events?from=1000 HTTP/1.1"));
+    line(&running, "later").unwrap();
+    assert_eq!(events.next().unwrap(), SentEvent { id: Some(2), data: json!({"type":"build","msg":"later"}) });
+    fail(running, ErrorType::BuildFailed);
+    assert_eq!(events.next().unwrap().data["type"], "complete");
+    assert!(events.next().is_none());
+}
+
+#[test]
+fn events_come_promptly_while_nothing_else_happens() {
+    let appliance = Appliance::start();
+    let (running, id) = appliance.accepted();
+    let (_, mut events) = open_events(&appliance, &format!("GET /build/{id}/events?from=2 HTTP/1.1"));
+    for number in 0..20 {
+        let sent = Instant::now();
+        line(&running, &number.to_string()).unwrap();
+        assert_eq!(events.next().unwrap().data["msg"], number.to_string());
+        assert!(sent.elapsed() < Duration::from_secs(2), "{:?}", sent.elapsed());
+    }
+}
+
+#[test]
+fn head_gives_the_headers_and_does_not_wait() {
+    let appliance = Appliance::start();
+    let (_running, id) = appliance.accepted();
+    let head = appliance.ask(&format!("HEAD /build/{id}/events HTTP/1.1"));
+    assert_eq!((head.status, head.header("content-type")), (200, Some("text/event-stream")));
+}
+
+/// Checks numbers and texts of a long log, as it is read.
+fn check_lines(events: Events<TcpStream>, lines: u64, mut between: impl FnMut(u64)) {
+    let mut expected = 0;
+    for event in events {
+        assert_eq!(event.id, Some(expected));
+        between(expected);
+        match &event.data["type"] {
+            Value::String(kind) if kind == "build" => {
+                assert_eq!(event.data["msg"], format!("line {expected} \"quoted\""));
+            }
+            Value::String(kind) if kind == "complete" => assert_eq!(expected, lines + 2),
+            _ => assert!(expected < 2),
+        }
+        expected += 1;
+    }
+    assert_eq!(expected, lines + 3);
+}
+
+#[test]
+fn a_slow_reader_and_a_fast_one_see_every_line_once() {
+    const LINES: u64 = 200_000;
+    let appliance = Appliance::start();
+    let (running, id) = appliance.accepted();
+    let job = Arc::clone(running.job());
+    let head = format!("GET /build/{id}/events HTTP/1.1");
+    let (_, fast) = open_events(&appliance, &head);
+    let (_, slow) = open_events(&appliance, &head);
+    std::thread::scope(|scope| {
+        scope.spawn(move || check_lines(fast, LINES, |_| ()));
+        scope.spawn(move || {
+            check_lines(slow, LINES, |number| {
+                if number % 10_000 == 0 {
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+            });
+        });
+        for number in 2..LINES + 2 {
+            line(&job, &format!("line {number} \"quoted\"")).unwrap();
+        }
+        fail(running, ErrorType::BuildFailed);
+    });
+    let mut log = Vec::new();
+    job.log().write_build_log(&mut log).unwrap();
+    assert_eq!(log.iter().filter(|byte| **byte == b'\n').count() as u64, LINES);
+}

@@ -1,0 +1,12 @@
+//! What does the API answer? Over real sockets, with stand-ins for the reader of submissions and for the pipeline.
+
+// The lint knows tests by their attribute; these are also the tests' own helpers.
+#![allow(clippy::expect_used, clippy::unwrap_used)]
+
+mod connections;
+mod contract;
+mod downloads;
+mod events;
+mod patience;
+mod submission;
+mod support;

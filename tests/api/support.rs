@@ -1,0 +1,370 @@
+//! An appliance in a thread of its own, with a stand-in for the reader of submissions and for the pipeline, and a
+//! client that writes HTTP by hand.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, mpsc};
+use std::time::Duration;
+
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+use hyper::http::request::Parts;
+use kettle::api::{self, Addresses, Listeners, LocalFuture, Problem, Receive, Service, TlsIdentity};
+use kettle::digest::Sha256Digest;
+use kettle::job::{
+    Builder, BundleFile, ErrorType, Event, Finished, LineSplitter, LogError, Outcome, Request, Running, Slot,
+    SourceRequest,
+};
+use kettle::provenance::{Nonce, NonceSource};
+use kettle::source::{ProjectName, RepositoryUrl};
+use kettle::toolchain::{Artifact, Kind, Lockfile};
+use rustls::pki_types::CertificateDer;
+
+/// Nothing in these tests takes longer, unless something hangs.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Counts what the stand-in for the reader of submissions did.
+#[derive(Debug, Default)]
+pub struct Counts {
+    pub begun: AtomicUsize,
+    pub discarded: AtomicUsize,
+}
+
+/// Takes bodies that begin with `valid`; `valid without nonce` lets the appliance draw it.
+struct Reader(Arc<Counts>);
+
+impl Receive for Reader {
+    fn receive<'a>(&'a self, _parts: &'a Parts, body: Incoming) -> LocalFuture<'a, Result<Request, Problem>> {
+        self.0.begun.fetch_add(1, Ordering::SeqCst);
+        Box::pin(async move {
+            let broken = |error| Problem::new(400, "body-broken", error);
+            let body = body.collect().await.map_err(broken)?.to_bytes();
+            if !body.starts_with(b"valid") {
+                return Err(Problem::new(400, "json-malformed", "the body is not valid"));
+            }
+            let drawn = body.starts_with(b"valid without nonce");
+            let nonce_source = if drawn { NonceSource::Appliance } else { NonceSource::Client };
+            let url = RepositoryUrl::parse("https://example.org/hello.git").unwrap();
+            let source = SourceRequest::Repository { url, reference: None };
+            Ok(Request { nonce: Nonce::parse("00FFab").unwrap(), nonce_source, source })
+        })
+    }
+
+    fn discard(&self, _request: Request) {
+        self.0.discarded.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+struct Handover(mpsc::Sender<Running>);
+
+impl Builder for Handover {
+    fn start(&self, job: Running, _request: Request) {
+        // Without a receiver the job is lost, which is a test of its own.
+        let _ = self.0.send(job);
+    }
+}
+
+pub struct Appliance {
+    pub addresses: Addresses,
+    pub certificate: CertificateDer<'static>,
+    pub public_key: Vec<u8>,
+    pub counts: Arc<Counts>,
+    builds: Mutex<mpsc::Receiver<Running>>,
+    pub work: tempfile::TempDir,
+}
+
+impl Appliance {
+    pub fn start() -> Self {
+        let work = tempfile::tempdir().unwrap();
+        let (builder, builds) = mpsc::channel();
+        let counts = Arc::new(Counts::default());
+        let (started, start) = mpsc::channel();
+        let slot = Arc::new(Slot::new(work.path().to_owned(), "kettle test".to_owned()));
+        let reader = Reader(Arc::clone(&counts));
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let identity = TlsIdentity::generate().unwrap();
+                let (certificate, public_key) = (identity.certificate().clone(), identity.public_key().to_vec());
+                let any = SocketAddr::from(([127, 0, 0, 1], 0));
+                let listeners = Listeners::bind(any, any, identity).await.unwrap();
+                started.send((listeners.addresses().unwrap(), certificate, public_key)).unwrap();
+                api::serve(listeners, Rc::new(Service::new(slot, Box::new(reader), Box::new(Handover(builder))))).await
+            })
+        });
+        let (addresses, certificate, public_key) = start.recv().unwrap();
+        Self { addresses, certificate, public_key, counts, builds: Mutex::new(builds), work }
+    }
+
+    pub fn connect(&self) -> Client<TcpStream> {
+        let stream = TcpStream::connect(self.addresses.clear).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_write_timeout(Some(PATIENCE)).unwrap();
+        Client::new(stream)
+    }
+
+    /// One request on a connection of its own; `head` is request line and headers.
+    pub fn ask(&self, head: &str) -> Response {
+        self.connect().ask(head, "")
+    }
+
+    pub fn get(&self, path: &str) -> Response {
+        self.ask(&format!("GET {path} HTTP/1.1"))
+    }
+
+    pub fn post(&self, path: &str, headers: &str, body: &str) -> Response {
+        self.connect().ask(&post_head(path, headers, body), body)
+    }
+
+    /// The job that the pipeline was asked to run.
+    pub fn build(&self) -> Running {
+        self.builds.lock().unwrap().recv_timeout(PATIENCE).unwrap()
+    }
+
+    pub fn no_build(&self) -> bool {
+        self.builds.lock().unwrap().try_recv().is_err()
+    }
+
+    /// Submits, as JSON, and gives the job with its id.
+    pub fn accepted(&self) -> (Running, String) {
+        let response = self.post("/build", JSON, "valid");
+        assert_eq!(response.status, 202);
+        let running = self.build();
+        let id = running.id().to_string();
+        (running, id)
+    }
+
+    /// A finished job, with a bundle of `bundle` and some artifacts.
+    pub fn finished(&self, bundle: &[u8]) -> String {
+        let (running, id) = self.accepted();
+        self.succeed(running, bundle);
+        id
+    }
+
+    pub fn succeed(&self, running: Running, bundle: &[u8]) {
+        let keep = |name: &str, bytes: &[u8]| {
+            let path = running.folder().join(name);
+            std::fs::write(&path, bytes).unwrap();
+            (path, Sha256Digest::of(bytes), bytes.len() as u64)
+        };
+        let (path, sha256, size) = keep("bundle", bundle);
+        let bundle = BundleFile { path, size, sha256 };
+        let artifacts = [("hello", &b"ELF"[..]), ("lib/a b%?ü.so", &b"shared"[..]), ("empty", &b""[..])];
+        let artifacts = artifacts.iter().enumerate().map(|(number, (name, bytes))| {
+            let (path, sha256, size) = keep(&format!("artifact-{number}"), bytes);
+            Artifact { name: (*name).to_owned(), path, sha256, size, executable: true }
+        });
+        let outcome = Outcome::Succeeded(Finished {
+            project: ProjectName::of_archive(Some("hello-1.0"), None),
+            toolchain: Kind::Cargo,
+            bundle,
+            artifacts: artifacts.collect(),
+            build_config: Lockfile { name: "Cargo.lock", bytes: b"version = 4\n".to_vec() },
+            provenance: b"{\"z\":1,\"a\":\"\\u0000\"}\n".to_vec(),
+            evidence: None,
+        });
+        running.finish(outcome);
+    }
+}
+
+pub fn fail(running: Running, error_type: ErrorType) {
+    running.finish(Outcome::Failed { error_type, message: "it does not compile".to_owned() });
+}
+
+/// Appends one line of output, as the pipeline does.
+pub fn line(job: &kettle::job::Job, text: &str) -> Result<(), LogError> {
+    LineSplitter::new().push(format!("{text}\n").as_bytes(), |line| job.emit(Event::Line(line)))
+}
+
+pub const JSON: &str = "Content-Type: application/json";
+pub const FORM: &str = "Content-Type: multipart/form-data; boundary=x";
+
+pub fn post_head(path: &str, headers: &str, body: &str) -> String {
+    let headers = if headers.is_empty() { String::new() } else { format!("\r\n{headers}") };
+    format!("POST {path} HTTP/1.1{headers}\r\nContent-Length: {}", body.len())
+}
+
+#[derive(Debug)]
+pub struct Response {
+    pub status: u16,
+    pub headers: Vec<(String, String)>,
+    pub body: Vec<u8>,
+}
+
+impl Response {
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+
+    pub fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).unwrap()
+    }
+
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {:?}", self.text()))
+    }
+
+    /// Checks that this is a problem document, complete and consistent.
+    pub fn is_problem(&self, status: u16, code: &str) {
+        assert_eq!(self.status, status, "{self:?}");
+        assert_eq!(self.header("content-type"), Some("application/problem+json"));
+        let document = self.json();
+        assert_eq!(document["type"], format!("/problems/{code}"));
+        assert_eq!(document["status"], status);
+        assert_eq!(document["detail"], document["error"]);
+        let camel = document["error_type"].as_str().unwrap();
+        assert_eq!(camel.to_lowercase(), code.replace('-', ""));
+        assert!(camel.starts_with(char::is_uppercase) && document["title"].is_string());
+    }
+}
+
+/// One connection.
+pub struct Client<S> {
+    reader: BufReader<S>,
+}
+
+impl<S: Read + Write> Client<S> {
+    pub fn new(stream: S) -> Self {
+        Self { reader: BufReader::new(stream) }
+    }
+
+    /// The stream, for whoever reads on. Nothing may have been read ahead.
+    pub fn into_inner(self) -> S {
+        assert!(self.reader.buffer().is_empty());
+        self.reader.into_inner()
+    }
+
+    pub fn send(&mut self, bytes: &[u8]) {
+        self.reader.get_mut().write_all(bytes).unwrap();
+    }
+
+    pub fn send_head(&mut self, head: &str) {
+        self.send(format!("{head}\r\nHost: kettle\r\n\r\n").as_bytes());
+    }
+
+    pub fn ask(&mut self, head: &str, body: &str) -> Response {
+        self.send_head(head);
+        self.send(body.as_bytes());
+        self.response(head.starts_with("HEAD "))
+    }
+
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.reader.read_line(&mut line).unwrap();
+        line.trim_end().to_owned()
+    }
+
+    /// Status line and headers.
+    pub fn head(&mut self) -> Response {
+        let line = self.line();
+        let status = line.strip_prefix("HTTP/1.1 ").and_then(|rest| rest[..3].parse().ok());
+        let status = status.unwrap_or_else(|| panic!("no status line: {line:?}"));
+        let mut headers = Vec::new();
+        loop {
+            let line = self.line();
+            let Some((name, value)) = line.split_once(": ") else { break };
+            headers.push((name.to_lowercase(), value.to_owned()));
+        }
+        Response { status, headers, body: Vec::new() }
+    }
+
+    pub fn response(&mut self, bodiless: bool) -> Response {
+        let mut response = self.head();
+        if bodiless || response.status == 304 {
+            return response;
+        }
+        if response.header("transfer-encoding") == Some("chunked") {
+            while let Some(chunk) = self.chunk() {
+                response.body.extend(chunk);
+            }
+        } else {
+            let length = response.header("content-length").unwrap_or("0").parse().unwrap();
+            response.body = vec![0; length];
+            self.reader.read_exact(&mut response.body).unwrap();
+        }
+        response
+    }
+
+    /// The next chunk of a chunked body.
+    pub fn chunk(&mut self) -> Option<Vec<u8>> {
+        let length = usize::from_str_radix(&self.line(), 16).unwrap();
+        let mut chunk = vec![0; length];
+        self.reader.read_exact(&mut chunk).unwrap();
+        assert_eq!(self.line(), "");
+        (length > 0).then_some(chunk)
+    }
+
+    /// Whether the server has ended its side.
+    pub fn at_end(&mut self) -> bool {
+        matches!(self.reader.fill_buf(), Ok([]))
+    }
+
+    /// Reads the events of a stream whose head has been read.
+    pub fn events(self) -> Events<S> {
+        Events { client: self, pending: Vec::new(), ended: false }
+    }
+}
+
+/// Server-Sent Events, comments included.
+pub struct Events<S> {
+    client: Client<S>,
+    pending: Vec<u8>,
+    ended: bool,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct SentEvent {
+    pub id: Option<u64>,
+    pub data: serde_json::Value,
+}
+
+impl<S: Read + Write> Iterator for Events<S> {
+    type Item = SentEvent;
+
+    fn next(&mut self) -> Option<SentEvent> {
+        loop {
+            if let Some(end) = self.pending.windows(2).position(|two| two == b"\n\n") {
+                let block: Vec<u8> = self.pending.drain(..end + 2).collect();
+                return Some(parse_event(std::str::from_utf8(&block).unwrap().trim_end_matches('\n')));
+            }
+            if self.ended {
+                assert!(self.pending.is_empty(), "half an event at the end");
+                return None;
+            }
+            match self.client.chunk() {
+                Some(chunk) => self.pending.extend(chunk),
+                None => self.ended = true,
+            }
+        }
+    }
+}
+
+fn parse_event(block: &str) -> SentEvent {
+    let mut event = SentEvent { id: None, data: serde_json::Value::Null };
+    for line in block.split('\n') {
+        match line.split_once(": ").unwrap() {
+            ("id", id) => event.id = Some(id.parse().unwrap()),
+            ("data", data) => {
+                assert!(event.data.is_null(), "one data line: {block:?}");
+                event.data = serde_json::from_str(data).unwrap();
+            }
+            _ => panic!("{block:?}"),
+        }
+    }
+    event
+}
+
+/// Opens a stream of events and reads its head.
+pub fn open_events(appliance: &Appliance, head: &str) -> (Response, Events<TcpStream>) {
+    let mut client = appliance.connect();
+    client.send_head(head);
+    let head = client.head();
+    assert_eq!(head.status, 200, "{head:?}");
+    assert_eq!(head.header("content-type"), Some("text/event-stream"));
+    assert_eq!(head.header("cache-control"), Some("no-cache"));
+    assert_eq!(head.header("x-accel-buffering"), Some("no"));
+    (head, client.events())
+}

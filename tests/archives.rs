@@ -1,0 +1,790 @@
+//! Which archives become a source tree, which are refused, and why. Everything hostile is made here, byte by byte.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use kettle::source::archive::{ArchiveError, Damage, MAX_EXTENDED_HEADER_BYTES, NameError, Refusal, unpack};
+use kettle::source::{LinkError, Origin, SourceTree, tree};
+
+fn try_unpack(bytes: &[u8]) -> (tempfile::TempDir, Result<SourceTree, ArchiveError>) {
+    let folder = tempfile::tempdir().unwrap();
+    let archive = folder.path().join("archive");
+    fs::write(&archive, bytes).unwrap();
+    let result = unpack(&archive, Some("upload.tar.gz"), &folder.path().join("tree"));
+    (folder, result)
+}
+
+fn good(bytes: &[u8]) -> (tempfile::TempDir, SourceTree) {
+    let (folder, result) = try_unpack(bytes);
+    (folder, result.unwrap_or_else(|error| panic!("refused: {error}")))
+}
+
+// --- tar, block by block ---
+
+struct Tar(Vec<u8>);
+
+impl Tar {
+    fn new() -> Self {
+        Self(Vec::new())
+    }
+
+    fn header(&mut self, name: &[u8], kind: u8, mode: u32, size: u64, link: &[u8]) -> &mut Self {
+        let mut block = [0u8; 512];
+        block[..name.len().min(100)].copy_from_slice(&name[..name.len().min(100)]);
+        block[100..107].copy_from_slice(format!("{mode:07o}").as_bytes());
+        block[108..115].copy_from_slice(b"0000000");
+        block[116..123].copy_from_slice(b"0000000");
+        block[124..135].copy_from_slice(format!("{size:011o}").as_bytes());
+        block[136..147].copy_from_slice(b"00000000000");
+        block[148..156].copy_from_slice(b"        ");
+        block[156] = kind;
+        block[157..157 + link.len().min(100)].copy_from_slice(&link[..link.len().min(100)]);
+        block[257..265].copy_from_slice(b"ustar\x0000");
+        let sum: u32 = block.iter().map(|byte| u32::from(*byte)).sum();
+        block[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+        self.0.extend_from_slice(&block);
+        self
+    }
+
+    fn data(&mut self, bytes: &[u8]) -> &mut Self {
+        self.0.extend_from_slice(bytes);
+        self.0.resize(self.0.len().next_multiple_of(512), 0);
+        self
+    }
+
+    fn file(&mut self, name: &str, content: &[u8]) -> &mut Self {
+        self.raw_file(name.as_bytes(), 0o644, content)
+    }
+
+    fn raw_file(&mut self, name: &[u8], mode: u32, content: &[u8]) -> &mut Self {
+        self.header(name, b'0', mode, content.len() as u64, b"").data(content)
+    }
+
+    fn folder(&mut self, name: &str) -> &mut Self {
+        self.header(name.as_bytes(), b'5', 0o755, 0, b"")
+    }
+
+    fn link(&mut self, name: &str, target: &str) -> &mut Self {
+        self.header(name.as_bytes(), b'2', 0o777, 0, target.as_bytes())
+    }
+
+    fn extended(&mut self, kind: u8, content: &[u8]) -> &mut Self {
+        self.header(b"extended", kind, 0o644, content.len() as u64, b"").data(content)
+    }
+
+    /// For closures that give nothing back.
+    fn done(&mut self) {}
+
+    fn end(&mut self) -> Vec<u8> {
+        self.0.extend_from_slice(&[0; 1024]);
+        std::mem::take(&mut self.0)
+    }
+}
+
+fn pax(key: &str, value: &[u8]) -> Vec<u8> {
+    let body = key.len() + value.len() + 3;
+    let length = (1..6).map(|digits| body + digits).find(|length| length.to_string().len() + body == *length).unwrap();
+    [format!("{length} {key}=").as_bytes(), value, b"\n"].concat()
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+// --- ZIP, record by record ---
+
+#[derive(Clone)]
+struct ZipEntry {
+    name: Vec<u8>,
+    local_name: Vec<u8>,
+    mode: u32,
+    host: u8,
+    flags: u16,
+    local_flags: u16,
+    method: u16,
+    data: Vec<u8>,
+    size: u32,
+    local_size: u32,
+    crc: u32,
+    offset: Option<u32>,
+    descriptor: Option<Vec<u8>>,
+}
+
+fn crc(bytes: &[u8]) -> u32 {
+    let mut crc = flate2::Crc::new();
+    crc.update(bytes);
+    crc.sum()
+}
+
+fn stored(name: &str, content: &[u8]) -> ZipEntry {
+    ZipEntry {
+        name: name.into(),
+        local_name: name.into(),
+        mode: 0o100_644,
+        host: 3,
+        flags: 0,
+        local_flags: 0,
+        method: 0,
+        data: content.to_vec(),
+        size: content.len() as u32,
+        local_size: content.len() as u32,
+        crc: crc(content),
+        offset: None,
+        descriptor: None,
+    }
+}
+
+fn deflated(name: &str, content: &[u8]) -> ZipEntry {
+    let mut encoder = flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(content).unwrap();
+    ZipEntry { method: 8, data: encoder.finish().unwrap(), ..stored(name, content) }
+}
+
+fn zip(entries: &[ZipEntry]) -> Vec<u8> {
+    zip_with(entries, b"", b"", b"")
+}
+
+fn zip_with(entries: &[ZipEntry], before: &[u8], between: &[u8], comment: &[u8]) -> Vec<u8> {
+    let mut out = before.to_vec();
+    let mut directory = Vec::new();
+    for entry in entries {
+        let offset = entry.offset.unwrap_or(out.len() as u32);
+        let described = entry.descriptor.is_some();
+        let (crc, packed, size) =
+            if described { (0, 0, 0) } else { (entry.crc, entry.data.len() as u32, entry.local_size) };
+        out.extend([b'P', b'K', 3, 4, 20, 0]);
+        out.extend(entry.local_flags.to_le_bytes());
+        out.extend(entry.method.to_le_bytes());
+        out.extend([0; 4]);
+        for field in [crc, packed, size] {
+            out.extend(field.to_le_bytes());
+        }
+        out.extend((entry.local_name.len() as u16).to_le_bytes());
+        out.extend([0; 2]);
+        out.extend(&entry.local_name);
+        out.extend(&entry.data);
+        out.extend(entry.descriptor.as_deref().unwrap_or_default());
+        directory.extend([b'P', b'K', 1, 2, 20, entry.host, 20, 0]);
+        directory.extend(entry.flags.to_le_bytes());
+        directory.extend(entry.method.to_le_bytes());
+        directory.extend([0; 4]);
+        for field in [entry.crc, entry.data.len() as u32, entry.size] {
+            directory.extend(field.to_le_bytes());
+        }
+        directory.extend((entry.name.len() as u16).to_le_bytes());
+        directory.extend([0; 8]);
+        directory.extend((entry.mode << 16).to_le_bytes());
+        directory.extend(offset.to_le_bytes());
+        directory.extend(&entry.name);
+    }
+    out.extend(between);
+    let offset = out.len() as u32;
+    out.extend(&directory);
+    out.extend([b'P', b'K', 5, 6, 0, 0, 0, 0]);
+    out.extend((entries.len() as u16).to_le_bytes());
+    out.extend((entries.len() as u16).to_le_bytes());
+    out.extend((directory.len() as u32).to_le_bytes());
+    out.extend(offset.to_le_bytes());
+    out.extend((comment.len() as u16).to_le_bytes());
+    out.extend(comment);
+    out
+}
+
+// --- what is refused ---
+
+type Expect = fn(&ArchiveError) -> bool;
+
+macro_rules! because {
+    ($pattern:pat $(if $guard:expr)?) => {
+        |error: &ArchiveError| matches!(error, ArchiveError::Entry { reason: $pattern, .. } $(if $guard)?)
+    };
+}
+
+macro_rules! damaged {
+    ($pattern:pat) => {
+        |error: &ArchiveError| matches!(error, ArchiveError::Damaged($pattern))
+    };
+}
+
+fn hostile_tars() -> Vec<(&'static str, Vec<u8>, Expect)> {
+    let tar = |make: &dyn Fn(&mut Tar)| {
+        let mut tar = Tar::new();
+        tar.file("a/Cargo.lock", b"lock");
+        make(&mut tar);
+        tar.end()
+    };
+    let named = |name: &'static [u8]| tar(&|tar: &mut Tar| tar.raw_file(name, 0o644, b"x").done());
+    let kind = |kind: u8| tar(&|tar: &mut Tar| tar.header(b"a/x", kind, 0o644, 0, b"a/Cargo.lock").done());
+    let linked = |target: &'static str| tar(&|tar: &mut Tar| tar.link("a/x", target).done());
+    let long = vec![b'x'; 1025];
+    let mut unsigned = tar(&|_| {});
+    unsigned[0] ^= 1;
+    let mut second = tar(&|tar: &mut Tar| tar.file("a/b", b"x").done());
+    second[1024] ^= 1;
+    let whole = tar(&|_| {});
+    vec![
+        ("absolute name", named(b"/etc/passwd"), because!(Refusal::Name(NameError::Absolute))),
+        ("parent", named(b"a/../../x"), because!(Refusal::Name(NameError::Parent))),
+        ("parent at the end", named(b"a/.."), because!(Refusal::Name(NameError::Parent))),
+        ("only parent", named(b".."), because!(Refusal::Name(NameError::Parent))),
+        ("backslash", named(b"a\\..\\x"), because!(Refusal::Name(NameError::Backslash))),
+        ("line break", named(b"a/x\ny"), because!(Refusal::Name(NameError::Control))),
+        ("escape sequence", named(b"a/\x1b[2J"), because!(Refusal::Name(NameError::Control))),
+        ("C1 control", named("a/\u{9b}x".as_bytes()), because!(Refusal::Name(NameError::Control))),
+        ("not UTF-8", named(b"a/\xff"), because!(Refusal::Name(NameError::NotUtf8))),
+        ("drive", named(b"C:x"), because!(Refusal::Name(NameError::Drive))),
+        ("empty component", named(b"a//x"), because!(Refusal::Name(NameError::EmptyComponent))),
+        ("dot component", named(b"a/./x"), because!(Refusal::Name(NameError::EmptyComponent))),
+        ("two dots at the start", named(b"././x"), because!(Refusal::Name(NameError::EmptyComponent))),
+        ("empty name", named(b""), because!(Refusal::Name(NameError::Empty))),
+        ("file named as the root", named(b"."), because!(Refusal::NameAndType)),
+        ("file with a slash", named(b"a/x/"), because!(Refusal::NameAndType)),
+        (
+            "NUL in a PAX name",
+            tar(&|tar| tar.extended(b'x', &pax("path", b"a/x\0y")).file("y", b"").done()),
+            because!(Refusal::Name(NameError::Control)),
+        ),
+        (
+            "PAX parent",
+            tar(&|tar| tar.extended(b'x', &pax("path", b"../x")).file("y", b"").done()),
+            because!(Refusal::Name(NameError::Parent)),
+        ),
+        (
+            "long GNU name",
+            tar(&|tar| tar.extended(b'L', &long).file("y", b"").done()),
+            because!(Refusal::Name(NameError::TooLong { size: 1025, .. })),
+        ),
+        (
+            "long component",
+            tar(&|tar| tar.extended(b'L', &long[..256]).file("y", b"").done()),
+            because!(Refusal::Name(NameError::ComponentTooLong { size: 256, .. })),
+        ),
+        (
+            "deep",
+            tar(&|tar| tar.extended(b'L', &b"x/".repeat(65)).folder("y").done()),
+            because!(Refusal::Name(NameError::TooDeep { depth: 65, .. })),
+        ),
+        ("hard link", kind(b'1'), because!(Refusal::HardLink)),
+        ("character device", kind(b'3'), because!(Refusal::Device)),
+        ("block device", kind(b'4'), because!(Refusal::Device)),
+        ("FIFO", kind(b'6'), because!(Refusal::Fifo)),
+        ("contiguous file", kind(b'7'), because!(Refusal::Type { code: 0x37 })),
+        ("GNU sparse file", kind(b'S'), because!(Refusal::Sparse)),
+        ("volume header", kind(b'V'), because!(Refusal::Type { .. })),
+        (
+            "PAX sparse file",
+            tar(&|tar| tar.extended(b'x', &pax("GNU.sparse.major", b"1")).file("y", b"").done()),
+            because!(Refusal::Sparse),
+        ),
+        ("absolute link", linked("/etc/passwd"), because!(Refusal::Link(LinkError::Absolute))),
+        ("leaving link", linked("../../etc/passwd"), because!(Refusal::Link(LinkError::Leaves))),
+        ("link out of the top folder", linked("../a/Cargo.lock"), because!(Refusal::Link(LinkError::Leaves))),
+        ("dangling link", linked("nothing"), because!(Refusal::Link(LinkError::Dangles))),
+        ("link through a file", linked("Cargo.lock/x"), because!(Refusal::Link(LinkError::Dangles))),
+        ("link to itself", linked("x"), because!(Refusal::Link(LinkError::Loops { .. }))),
+        ("link to nothing", linked(""), because!(Refusal::Link(LinkError::TargetLength { size: 0, .. }))),
+        (
+            "two links in a circle",
+            tar(&|tar| tar.link("a/x", "y").link("a/y", "x").done()),
+            because!(Refusal::Link(LinkError::Loops { .. })),
+        ),
+        (
+            "leaving through another link",
+            tar(&|tar| tar.folder("a/b/c").link("a/in", "b/c").link("a/out", "in/../../../../x").done()),
+            because!(Refusal::Link(LinkError::Leaves)),
+        ),
+        (
+            "link into .git",
+            tar(&|tar| tar.file("a/.git/config", b"x").link("a/x", ".git/config").done()),
+            because!(Refusal::Link(LinkError::Dangles)),
+        ),
+        (
+            "leaving link in .git",
+            tar(&|tar| tar.link("a/.git/x", "/etc").done()),
+            because!(Refusal::Link(LinkError::Absolute)),
+        ),
+        (
+            "entry below a link",
+            tar(&|tar| tar.folder("a/b").link("a/x", "b").file("a/x/y", b"").done()),
+            because!(Refusal::BelowLink),
+        ),
+        ("duplicate file", tar(&|tar| tar.file("a/Cargo.lock", b"").done()), because!(Refusal::Duplicate)),
+        ("duplicate by ./", tar(&|tar| tar.file("./a/Cargo.lock", b"").done()), because!(Refusal::Duplicate)),
+        ("duplicate folder", tar(&|tar| tar.folder("a/").folder("a").done()), because!(Refusal::Duplicate)),
+        (
+            "duplicate in .git",
+            tar(&|tar| tar.file("a/.git/x", b"").file("a/.git/x", b"").done()),
+            because!(Refusal::Duplicate),
+        ),
+        ("link over a file", tar(&|tar| tar.link("a/Cargo.lock", "b").done()), because!(Refusal::Duplicate)),
+        ("file over a folder", tar(&|tar| tar.file("a", b"").done()), because!(Refusal::FolderConflict)),
+        ("folder over a file", tar(&|tar| tar.folder("a/Cargo.lock").done()), because!(Refusal::FolderConflict)),
+        ("entry below a file", tar(&|tar| tar.file("a/Cargo.lock/x", b"").done()), because!(Refusal::FolderConflict)),
+        (
+            "folder with content",
+            tar(&|tar| tar.header(b"a/b", b'5', 0o755, 3, b"").data(b"abc").done()),
+            because!(Refusal::Content { size: 3 }),
+        ),
+        (
+            "huge file",
+            tar(&|tar| tar.header(b"a/b", b'0', 0o644, 0o77_777_777_777, b"").done()),
+            because!(Refusal::FileTooLarge { .. }),
+        ),
+        (
+            "PAX size beside another size",
+            tar(&|tar| tar.extended(b'x', &pax("size", b"5")).file("y", b"").done()),
+            because!(Refusal::Disagreement { field: "size" }),
+        ),
+        ("extended header of a gigabyte", tar(&|tar| tar.header(b"x", b'x', 0o644, 1 << 30, b"").done()), |error| {
+            let limit = MAX_EXTENDED_HEADER_BYTES;
+            matches!(error, ArchiveError::Damaged(damage) if *damage == Damage::ExtendedHeaderSize { size: 1 << 30, limit })
+        }),
+        (
+            "long name of a gigabyte",
+            tar(&|tar| tar.header(b"x", b'L', 0o644, 1 << 30, b"").done()),
+            damaged!(Damage::ExtendedHeaderSize { .. }),
+        ),
+        (
+            "malformed PAX",
+            tar(&|tar| tar.extended(b'x', b"99 path=x\n").file("y", b"").done()),
+            damaged!(Damage::ExtendedHeader),
+        ),
+        (
+            "PAX record without line end",
+            tar(&|tar| tar.extended(b'x', b"9 path=xy").file("y", b"").done()),
+            damaged!(Damage::ExtendedHeader),
+        ),
+        (
+            "name given twice",
+            tar(&|tar| tar.extended(b'L', b"n\0").extended(b'x', &pax("path", b"m")).file("y", b"").done()),
+            damaged!(Damage::ExtendedHeader),
+        ),
+        ("extension of nothing", tar(&|tar| tar.extended(b'L', b"n\0").done()), damaged!(Damage::ExtendedHeader)),
+        (
+            "global name",
+            tar(&|tar| tar.extended(b'g', &pax("path", b"x")).file("y", b"").done()),
+            damaged!(Damage::GlobalHeader),
+        ),
+        ("wrong checksum at the start", unsigned, |error| matches!(error, ArchiveError::UnknownFormat)),
+        ("wrong checksum later", second, damaged!(Damage::HeaderChecksum)),
+        ("no end", whole[..whole.len() - 1024].to_vec(), damaged!(Damage::Truncated)),
+        ("half an end", whole[..whole.len() - 512].to_vec(), damaged!(Damage::Truncated)),
+        (
+            "cut in data",
+            tar(&|tar| tar.file("a/b", &[1; 2000]).done())[..2000].to_vec(),
+            because!(Refusal::Size { expected: 2000 }),
+        ),
+        ("bytes after the end", [whole.clone(), vec![0; 512], vec![1]].concat(), damaged!(Damage::TrailingBytes)),
+        ("another archive after the end", [whole.clone(), whole.clone()].concat(), damaged!(Damage::TrailingBytes)),
+        ("gzip: bytes after the member", [gzip(&whole), b"x".to_vec()].concat(), damaged!(Damage::TrailingBytes)),
+        ("gzip: zeros after the member", [gzip(&whole), vec![0; 512]].concat(), damaged!(Damage::TrailingBytes)),
+        ("gzip: two members", [gzip(&whole[..512]), gzip(&whole[512..])].concat(), because!(Refusal::Size { .. })),
+        ("gzip: cut", gzip(&whole)[..40].to_vec(), |error| {
+            matches!(
+                error,
+                ArchiveError::Damaged(Damage::Truncated) | ArchiveError::Entry { reason: Refusal::Size { .. }, .. }
+            )
+        }),
+        ("gzip: cut checksum", gzip(&whole)[..gzip(&whole).len() - 4].to_vec(), damaged!(Damage::Truncated)),
+        (
+            "gzip: wrong checksum",
+            {
+                let mut bytes = gzip(&whole);
+                let at = bytes.len() - 8;
+                bytes[at] ^= 1;
+                bytes
+            },
+            damaged!(Damage::Compression),
+        ),
+        ("gzip: no tar inside", gzip(b"hello"), damaged!(Damage::Truncated)),
+        ("gzip: gzip inside", gzip(&gzip(&whole)), damaged!(Damage::Truncated | Damage::HeaderChecksum)),
+        ("bomb by ratio", gzip(&[whole.clone(), vec![0; 66 << 20]].concat()), |error| {
+            matches!(error, ArchiveError::Expansion { limit: 200, .. })
+        }),
+        (
+            "bomb by count of implied folders",
+            tar(&|tar| {
+                for at in 0..3400 {
+                    let name = format!(".git/{at}/{}", "x/".repeat(61));
+                    tar.extended(b'L', name.as_bytes()).folder("y");
+                }
+            }),
+            |error| matches!(error, ArchiveError::TooManyEntries { .. }),
+        ),
+        (
+            "only .git",
+            {
+                let mut tar = Tar::new();
+                tar.file(".git/HEAD", b"x").end()
+            },
+            |error| matches!(error, ArchiveError::NoFiles),
+        ),
+        (
+            "only folders",
+            {
+                let mut tar = Tar::new();
+                tar.folder("a").end()
+            },
+            |error| matches!(error, ArchiveError::NoFiles),
+        ),
+        ("nothing", Vec::new(), |error| matches!(error, ArchiveError::UnknownFormat)),
+        ("zeros", vec![0; 10240], |error| matches!(error, ArchiveError::UnknownFormat)),
+        ("text", b"#!/bin/sh\n".repeat(100), |error| matches!(error, ArchiveError::UnknownFormat)),
+        ("xz", b"\xfd7zXZ\0aaaaaaaaaaa".to_vec(), |error| matches!(error, ArchiveError::UnknownFormat)),
+    ]
+}
+
+fn hostile_zips() -> Vec<(&'static str, Vec<u8>, Expect)> {
+    let lock = || stored("a/Cargo.lock", b"lock");
+    let with = |entry: ZipEntry| zip(&[lock(), entry]);
+    let mode = |mode: u32| with(ZipEntry { mode, ..stored("a/x", b"") });
+    let content = b"some content, twice: some content";
+    let whole = zip(&[lock()]);
+    let mut spanned = whole.clone();
+    let disk = spanned.len() - 18;
+    spanned[disk] = 1;
+    let mut counted = whole.clone();
+    let count = counted.len() - 14;
+    counted[count] = 2;
+    counted[count + 2 - 4] = 2;
+    vec![
+        ("zip: absolute name", with(stored("/x", b"")), because!(Refusal::Name(NameError::Absolute))),
+        ("zip: parent", with(stored("../x", b"")), because!(Refusal::Name(NameError::Parent))),
+        ("zip: backslash", with(stored("..\\x", b"")), because!(Refusal::Name(NameError::Backslash))),
+        ("zip: NUL", with(stored("a/x\0.rs", b"")), because!(Refusal::Name(NameError::Control))),
+        ("zip: drive", with(stored("c:/x", b"")), because!(Refusal::Name(NameError::Drive))),
+        ("zip: duplicate", with(stored("a/Cargo.lock", b"other")), because!(Refusal::Duplicate)),
+        (
+            "zip: encrypted",
+            with(ZipEntry { flags: 1, local_flags: 1, ..stored("a/x", b"") }),
+            because!(Refusal::Encrypted),
+        ),
+        ("zip: masked headers", with(ZipEntry { flags: 1 << 13, ..stored("a/x", b"") }), because!(Refusal::Encrypted)),
+        ("zip: bzip2", with(ZipEntry { method: 12, ..stored("a/x", b"") }), because!(Refusal::Method { method: 12 })),
+        ("zip: device", mode(0o020_666), because!(Refusal::Device)),
+        ("zip: FIFO", mode(0o010_666), because!(Refusal::Fifo)),
+        ("zip: socket", mode(0o140_666), because!(Refusal::Socket)),
+        ("zip: folder without slash", mode(0o040_755), because!(Refusal::NameAndType)),
+        ("zip: file with slash", with(stored("a/x/", b"")), because!(Refusal::NameAndType)),
+        (
+            "zip: folder with content",
+            with(ZipEntry { mode: 0o040_755, ..stored("a/x/", b"abc") }),
+            because!(Refusal::Content { size: 3 }),
+        ),
+        (
+            "zip: absolute link",
+            with(ZipEntry { mode: 0o120_777, ..stored("a/x", b"/etc/passwd") }),
+            because!(Refusal::Link(LinkError::Absolute)),
+        ),
+        (
+            "zip: leaving link",
+            with(ZipEntry { mode: 0o120_777, ..stored("a/x", b"../../x") }),
+            because!(Refusal::Link(LinkError::Leaves)),
+        ),
+        (
+            "zip: link with NUL",
+            with(ZipEntry { mode: 0o120_777, ..stored("a/x", b"Cargo.lock\0") }),
+            because!(Refusal::Link(LinkError::TargetControl)),
+        ),
+        (
+            "zip: endless link",
+            with(ZipEntry { mode: 0o120_777, ..stored("a/x", &[b'a'; 5000]) }),
+            because!(Refusal::Link(LinkError::TargetLength { size: 5000, .. })),
+        ),
+        (
+            "zip: names disagree",
+            with(ZipEntry { local_name: b"a/y".to_vec(), ..stored("a/x", b"") }),
+            because!(Refusal::Disagreement { field: "name" }),
+        ),
+        (
+            "zip: sizes disagree",
+            with(ZipEntry { local_size: 7, ..stored("a/x", b"abc") }),
+            because!(Refusal::Disagreement { field: "size" }),
+        ),
+        (
+            "zip: flags disagree",
+            with(ZipEntry { local_flags: 2, ..stored("a/x", b"abc") }),
+            because!(Refusal::Disagreement { field: "flags" }),
+        ),
+        (
+            "zip: wrong checksum",
+            with(ZipEntry { crc: 7, ..stored("a/x", b"abc") }),
+            because!(Refusal::Checksum { expected: 7, .. }),
+        ),
+        (
+            "zip: stored size too small",
+            with(ZipEntry { size: 2, local_size: 2, ..stored("a/x", b"abc") }),
+            because!(Refusal::Size { expected: 2 }),
+        ),
+        (
+            "zip: stored size too large",
+            with(ZipEntry { size: 4, local_size: 4, ..stored("a/x", b"abc") }),
+            because!(Refusal::Size { expected: 4 }),
+        ),
+        (
+            "zip: deflated size too small",
+            with(ZipEntry { size: 3, local_size: 3, ..deflated("a/x", content) }),
+            because!(Refusal::Size { expected: 3 }),
+        ),
+        (
+            "zip: bytes after the deflated data",
+            {
+                let mut entry = deflated("a/x", content);
+                entry.data.push(0);
+                with(entry)
+            },
+            because!(Refusal::Size { .. }),
+        ),
+        (
+            "zip: broken deflate",
+            with(ZipEntry { data: vec![0xff; 20], ..deflated("a/x", content) }),
+            damaged!(Damage::Compression | Damage::Truncated),
+        ),
+        (
+            "zip: wrong descriptor",
+            with(ZipEntry { flags: 8, local_flags: 8, descriptor: Some(vec![9; 16]), ..stored("a/x", b"abc") }),
+            because!(Refusal::Disagreement { field: "data descriptor" }),
+        ),
+        ("zip: overlap", with(ZipEntry { offset: Some(0), ..lock() }), damaged!(Damage::Layout { actual: 0, .. })),
+        (
+            "zip: bytes in front",
+            zip_with(&[lock()], b"PK\x03\x04", b"", b""),
+            damaged!(Damage::Layout { expected: 0, actual: 4 }),
+        ),
+        ("zip: bytes in between", zip_with(&[lock()], b"", b"xx", b""), damaged!(Damage::Layout { .. })),
+        ("zip: bytes after the end", [whole.clone(), b"x".to_vec()].concat(), damaged!(Damage::EndRecord)),
+        ("zip: two end records", zip_with(&[lock()], b"", b"", &whole), damaged!(Damage::EndRecord)),
+        ("zip: cut", whole[..whole.len() - 1].to_vec(), damaged!(Damage::EndRecord)),
+        ("zip: several parts", spanned, damaged!(Damage::EndRecord)),
+        ("zip: wrong count", counted, damaged!(Damage::CentralDirectory | Damage::EndRecord)),
+        ("zip: empty", zip(&[]), |error| matches!(error, ArchiveError::NoFiles)),
+        ("zip: bomb by ratio", with(deflated("a/zeros", &vec![0; 66 << 20])), |error| {
+            matches!(error, ArchiveError::Expansion { limit: 200, .. })
+        }),
+    ]
+}
+
+#[test]
+fn refuses_every_hostile_archive_for_its_reason_and_leaves_nothing() {
+    let cases = [hostile_tars(), hostile_zips()].concat();
+    assert!(cases.len() > 100, "{}", cases.len());
+    let mut wrong = Vec::new();
+    for (name, bytes, expected) in cases {
+        let (folder, result) = try_unpack(&bytes);
+        match result {
+            Ok(_) => wrong.push(format!("{name}: accepted")),
+            Err(error) => {
+                let message = error.to_string();
+                let shown =
+                    !message.contains(&*folder.path().to_string_lossy()) && !message.chars().any(char::is_control);
+                if !expected(&error) || !shown || error.is_fault() {
+                    wrong.push(format!("{name}: {error:?}"));
+                }
+            }
+        }
+        let left: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        if left != ["archive"] {
+            wrong.push(format!("{name}: left {left:?}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn a_folder_that_exists_is_neither_used_nor_removed() {
+    let folder = tempfile::tempdir().unwrap();
+    let archive = folder.path().join("archive");
+    fs::write(&archive, Tar::new().file("x", b"").end()).unwrap();
+    let into = folder.path().join("tree");
+    fs::create_dir(&into).unwrap();
+    assert!(unpack(&archive, None, &into).unwrap_err().is_fault());
+    assert!(into.exists());
+}
+
+// --- what is accepted ---
+
+#[test]
+fn fixes_modes_and_times_and_drops_git() {
+    let mut tar = Tar::new();
+    tar.folder("./").folder("./a/").raw_file(b"./a/run", 0o4711, b"#!").raw_file(b"./a/data", 0o000, b"data");
+    tar.link("./a/alias", "sub/../run")
+        .folder("./a/sub")
+        .file("./a/sub/x", b"")
+        .folder("a/empty/er")
+        .file("./a/.GIT", b"gitdir: /etc")
+        .file("./.git/HEAD", b"x");
+    let (folder, tree) = good(&tar.end());
+    let root = tree.root();
+    assert_eq!(root, folder.path().join("tree/a"));
+    assert_eq!(tree.project().as_str(), "a");
+    assert_eq!(tree.epoch(), 0);
+    let names: Vec<_> = ["run", "data", "sub"].iter().map(|name| root.join(name)).collect();
+    let stat = |path: &Path| fs::symlink_metadata(path).unwrap();
+    let modes: Vec<_> = names.iter().map(|path| stat(path).permissions().mode() & 0o7777).collect();
+    assert_eq!(modes, [0o755, 0o644, 0o755]);
+    assert_eq!(fs::read_link(root.join("alias")).unwrap(), Path::new("sub/../run"));
+    for path in names.iter().cloned().chain([root.join("alias"), root.to_owned()]) {
+        assert_eq!(stat(&path).mtime(), 1_153_704_088, "{path:?}");
+    }
+    assert!(!root.join("empty").exists() && !root.join(".GIT").exists() && !folder.path().join("tree/.git").exists());
+    assert_eq!(tree.tree(), tree::hash(root).unwrap());
+}
+
+#[test]
+fn the_origin_is_the_digest_of_all_bytes() {
+    let tar = Tar::new().file("Cargo.lock", b"").end();
+    for bytes in [tar.clone(), gzip(&tar), zip(&[stored("Cargo.lock", b"")])] {
+        let (_folder, tree) = good(&bytes);
+        let Origin::Archive { name, sha256 } = tree.origin() else { panic!("{:?}", tree.origin()) };
+        assert_eq!(name.as_deref(), Some("upload.tar.gz"));
+        assert_eq!(*sha256, kettle::digest::Sha256Digest::of(&bytes));
+        assert_eq!(tree.project().as_str(), "upload");
+    }
+}
+
+#[test]
+fn small_archives_of_zeros_are_no_bombs() {
+    let (_folder, tree) = good(&gzip(&Tar::new().file("zeros", &vec![0; 8 << 20]).end()));
+    assert_eq!(fs::metadata(tree.root().join("zeros")).unwrap().len(), 8 << 20);
+}
+
+#[test]
+fn reads_data_descriptors_and_comments() {
+    let sizes = |content: &[u8], packed: usize| {
+        [crc(content).to_le_bytes(), (packed as u32).to_le_bytes(), (content.len() as u32).to_le_bytes()].concat()
+    };
+    let plain = ZipEntry { flags: 8, local_flags: 8, descriptor: Some(sizes(b"abc", 3)), ..stored("a", b"abc") };
+    let mut signed = deflated("b", b"abcabcabc");
+    let descriptor = [b"PK\x07\x08".to_vec(), sizes(b"abcabcabc", signed.data.len())].concat();
+    (signed.flags, signed.local_flags, signed.descriptor) = (8, 8, Some(descriptor));
+    let (_folder, tree) = good(&zip_with(&[plain, signed], b"", b"", b"a comment"));
+    assert_eq!(fs::read(tree.root().join("b")).unwrap(), b"abcabcabc");
+}
+
+// --- against the tools that people use ---
+
+fn run(folder: &Path, program: &str, arguments: &[&str]) -> String {
+    let mut command = Command::new(program);
+    command.args(arguments).current_dir(folder).env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_CONFIG_NOSYSTEM", "1");
+    let output = command.output().unwrap_or_else(|error| panic!("{program}: {error}"));
+    assert!(output.status.success(), "{program} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+fn git_tree(folder: &Path) -> String {
+    run(folder, "git", &["init", "-q"]);
+    run(folder, "git", &["-c", "core.autocrlf=false", "add", "--force", "--all"]);
+    let tree = run(folder, "git", &["write-tree"]);
+    fs::remove_dir_all(folder.join(".git")).unwrap();
+    tree
+}
+
+/// Xorshift: the seed is printed by the assertion that fails.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % limit
+    }
+}
+
+/// Names that sort differently as files and as folders, that need PAX or GNU extensions, and that git ignores.
+fn random_tree(root: &Path, random: &mut Random, depth: u64) {
+    let long = "long-".repeat(30);
+    let names = ["a", "a.b", "a-b", "a0", "ab", "A", "ü 空", "x y", ".gitignore", "target", "-rf", long.as_str()];
+    let mut files = vec!["always".to_owned()];
+    fs::write(root.join("always"), random.below(1000).to_string()).unwrap();
+    for name in names {
+        let path = root.join(name);
+        match random.below(6) {
+            0 | 1 if depth > 0 => {
+                fs::create_dir(&path).unwrap();
+                random_tree(&path, random, depth - 1);
+            }
+            2 => {
+                fs::write(&path, vec![b'*'; random.below(100_000) as usize]).unwrap();
+                fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+                files.push(name.to_owned());
+            }
+            3 => symlink(&files[random.below(files.len() as u64) as usize], &path).unwrap(),
+            4 => fs::write(&path, b"").unwrap(),
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn random_trees_have_the_id_that_git_gives_them() {
+    for seed in 1..=4 {
+        let folder = tempfile::tempdir().unwrap();
+        let top = folder.path().join("top");
+        fs::create_dir(&top).unwrap();
+        random_tree(&top, &mut Random(seed * 7919), 3);
+        let expected = git_tree(&top);
+        assert_eq!(tree::hash(&top).unwrap().to_string(), expected, "seed {seed}");
+        for (kind, archive) in archives(folder.path()) {
+            let into = folder.path().join(format!("unpacked-{kind}"));
+            let unpacked = unpack(&archive, None, &into).unwrap_or_else(|error| panic!("seed {seed}, {kind}: {error}"));
+            assert_eq!(unpacked.tree().to_string(), expected, "seed {seed}, {kind}");
+            assert_eq!(tree::hash(unpacked.root()).unwrap().to_string(), expected, "seed {seed}, {kind}");
+        }
+    }
+}
+
+/// `top` in every format that a system tool writes.
+fn archives(folder: &Path) -> Vec<(&'static str, PathBuf)> {
+    let mut made = Vec::new();
+    for (kind, options) in [("gnu", "-cf"), ("pax", "-cf"), ("gnu-gzip", "-czf")] {
+        let format = format!("--format={}", kind.split('-').next().unwrap());
+        run(folder, "tar", &[&format, options, kind, "top"]);
+        made.push((kind, folder.join(kind)));
+    }
+    run(folder, "zip", &["-qry", "zip.zip", "top"]);
+    made.push(("zip", folder.join("zip.zip")));
+    // Streamed: data descriptors. Forced: zip64.
+    run(folder, "sh", &["-c", "zip -qry - top > streamed.zip && zip -qry -fz zip64.zip top"]);
+    made.push(("streamed zip", folder.join("streamed.zip")));
+    made.push(("zip64", folder.join("zip64.zip")));
+    made
+}
+
+#[test]
+fn reads_what_git_archive_writes() {
+    let folder = tempfile::tempdir().unwrap();
+    let repository = folder.path().join("repository");
+    fs::create_dir(&repository).unwrap();
+    random_tree(&repository, &mut Random(4711), 2);
+    run(&repository, "git", &["init", "-q"]);
+    run(&repository, "git", &["add", "--force", "--all"]);
+    let who = ["-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "x"];
+    run(&repository, "git", &who);
+    let expected = run(&repository, "git", &["rev-parse", "HEAD^{tree}"]);
+    for format in ["tar", "tar.gz", "zip"] {
+        let archive = folder.path().join(format!("it.{format}"));
+        let output = format!("--output={}", archive.display());
+        run(&repository, "git", &["archive", &format!("--format={format}"), "--prefix=it/", &output, "HEAD"]);
+        let tree = unpack(&archive, None, &folder.path().join(format!("tree-{format}"))).unwrap();
+        assert_eq!(tree.tree().to_string(), expected, "{format}");
+    }
+}
+
+#[test]
+fn hashing_a_hostile_folder_neither_blocks_nor_follows() {
+    let folder = tempfile::tempdir().unwrap();
+    symlink("/etc", folder.path().join("link")).unwrap();
+    assert_eq!(tree::hash(folder.path()).unwrap().to_string(), git_tree(folder.path()));
+    run(folder.path(), "mkfifo", &["fifo"]);
+    assert!(matches!(tree::hash(folder.path()), Err(tree::TreeError::SpecialFile { .. })));
+    let link = folder.path().join("elsewhere");
+    symlink(folder.path(), &link).unwrap();
+    assert!(matches!(tree::hash(&link), Err(tree::TreeError::Read { .. })));
+}

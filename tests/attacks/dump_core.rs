@@ -1,0 +1,17 @@
+//! Tries: to leave a core dump on the machine
+//! Stopped by: a core limit of 0 that cannot be raised
+//! Expect: contained
+
+mod attack;
+
+use attack::*;
+
+use std::os::unix::process::ExitStatusExt;
+
+fn main() {
+    let folder = out_folder();
+    let crash =
+        std::process::Command::new("/bin/sh").args(["-c", "kill -ABRT $$"]).current_dir(&folder).status().unwrap();
+    let left = std::fs::read_dir(&folder).unwrap().count();
+    if crash.core_dumped() || left > 0 { succeeded("a core dump") } else { contained(format_args!("{crash}")) }
+}

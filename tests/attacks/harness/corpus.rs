@@ -1,0 +1,193 @@
+//! Reads the corpus: an attack is a file `<name>.rs` that goes into a template, or a folder that is laid over one.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+/// What may come of an attack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expect {
+    /// It is none: its artifacts are the reference for its template.
+    Honest,
+    /// The build succeeds; what the attack tried from inside failed, and it says so.
+    Contained,
+    /// The build fails.
+    Fails,
+    /// The build succeeds as if the attack were not there.
+    Ignored,
+    /// The build succeeds. Its artifact is its own affair; what is delivered is what provenance names, now and later.
+    Consistent,
+    /// The build succeeds with forged code, and provenance says where that came from.
+    Recorded,
+}
+
+/// What the attack's file is put into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Template {
+    /// One package; the attack is its build script.
+    Plain,
+    /// A workspace of two; the attack is the build script of the second, and can wait for the first to be finished.
+    Late,
+    /// A package with a procedural macro, which is the attack.
+    Macro,
+}
+
+impl Template {
+    fn folder(self) -> &'static str {
+        match self {
+            Self::Plain => "plain",
+            Self::Late => "late",
+            Self::Macro => "macro",
+        }
+    }
+
+    /// Where the attack's file goes.
+    fn place(self) -> &'static Path {
+        Path::new(match self {
+            Self::Plain => "build.rs",
+            Self::Late => "late/build.rs",
+            Self::Macro => "trick/src/lib.rs",
+        })
+    }
+
+    /// What an honest build delivers.
+    pub fn artifacts(self) -> &'static [&'static str] {
+        match self {
+            Self::Plain | Self::Macro => &["attack"],
+            Self::Late => &["attack", "late"],
+        }
+    }
+}
+
+/// One attack.
+#[derive(Debug)]
+pub struct Attack {
+    pub name: String,
+    pub expect: Vec<Expect>,
+    pub template: Template,
+    /// Whether it would disturb others that run at the same time.
+    pub alone: bool,
+    files: BTreeMap<PathBuf, Vec<u8>>,
+}
+
+impl Attack {
+    /// The project as an uncompressed tar, with what it may know about the machine.
+    pub fn archive(&self, host: &str) -> Vec<u8> {
+        let mut files = read_folder(&folder().join("templates").join(self.template.folder()));
+        let beside = |name| self.template.place().with_file_name(name);
+        if self.template != Template::Macro {
+            files.insert(beside("attack.rs"), fs::read(folder().join("templates/attack.rs")).unwrap());
+            files.insert(beside("host.txt"), host.into());
+        }
+        files.extend(self.files.clone());
+        let mut archive = tar::Builder::new(Vec::new());
+        for (path, bytes) in files {
+            let mut header = tar::Header::new_ustar();
+            header.set_size(bytes.len() as u64);
+            header.set_mode(if bytes.starts_with(b"#!") { 0o755 } else { 0o644 });
+            archive.append_data(&mut header, Path::new("attack").join(path), bytes.as_slice()).unwrap();
+        }
+        archive.into_inner().unwrap()
+    }
+}
+
+/// All of them, sorted by name.
+pub fn attacks() -> Vec<Attack> {
+    let names = fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut names: Vec<_> = names.filter(|name| !["templates", "harness"].contains(&name.as_str())).collect();
+    names.sort();
+    names.iter().map(|name| read(name)).collect()
+}
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/attacks")
+}
+
+fn read(name: &str) -> Attack {
+    let path = folder().join(name);
+    if path.is_file() {
+        let code = fs::read(&path).unwrap();
+        let mut attack = header(name.trim_end_matches(".rs"), &code);
+        attack.files.insert(attack.template.place().to_owned(), code);
+        return attack;
+    }
+    let files = read_folder(&path);
+    let described = files.values().find(|bytes| lines(bytes).any(|line| line.starts_with("Tries: ")));
+    let attack = header(name, described.unwrap_or_else(|| panic!("{name}: no file says what it tries")));
+    Attack { files, ..attack }
+}
+
+/// What the comment at the beginning of a file says, without files. All of it has to be there.
+fn header(name: &str, bytes: &[u8]) -> Attack {
+    let value = |key: &str| lines(bytes).find_map(|line| line.strip_prefix(key).map(str::to_owned));
+    let required = |key: &str| value(key).unwrap_or_else(|| panic!("{name}: no line {key}"));
+    required("Tries: ");
+    required("Stopped by: ");
+    let words = required("Expect: ");
+    let expect = words.split('|').map(|word| match word {
+        "honest" => Expect::Honest,
+        "contained" => Expect::Contained,
+        "fails" => Expect::Fails,
+        "ignored" => Expect::Ignored,
+        "consistent" => Expect::Consistent,
+        "recorded" => Expect::Recorded,
+        other => panic!("{name}: expects {other:?}"),
+    });
+    let (expect, files) = (expect.collect(), BTreeMap::new());
+    let template = match value("Template: ").as_deref() {
+        None => Template::Plain,
+        Some("late") => Template::Late,
+        Some("macro") => Template::Macro,
+        Some(other) => panic!("{name}: no template {other:?}"),
+    };
+    Attack { name: name.to_owned(), expect, template, alone: value("Alone: ").is_some(), files }
+}
+
+/// Lines of the comment that a file begins with, without the signs that make them comments.
+fn lines(bytes: &[u8]) -> impl Iterator<Item = &str> {
+    let text = std::str::from_utf8(bytes).unwrap_or_default();
+    text.lines().map_while(|line| line.strip_prefix("//! ").or_else(|| line.strip_prefix("# ")))
+}
+
+fn read_folder(root: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut files = BTreeMap::new();
+    let mut folders = vec![root.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                files.insert(path.strip_prefix(root).unwrap().to_owned(), fs::read(&path).unwrap());
+            }
+        }
+    }
+    files
+}
+
+/// A folder that everybody may write, with a file that everybody may write: nobody must.
+pub struct Canary {
+    folder: tempfile::TempDir,
+}
+
+const CANARY: &[u8] = b"alive";
+
+impl Canary {
+    pub fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).unwrap();
+        fs::write(folder.path().join("canary"), CANARY).unwrap();
+        fs::set_permissions(folder.path().join("canary"), fs::Permissions::from_mode(0o666)).unwrap();
+        Self { folder }
+    }
+
+    pub fn path(&self) -> PathBuf {
+        self.folder.path().join("canary")
+    }
+
+    pub fn is_untouched(&self) -> bool {
+        fs::read(self.path()).is_ok_and(|bytes| bytes == CANARY)
+            && fs::read_dir(self.folder.path()).unwrap().count() == 1
+    }
+}

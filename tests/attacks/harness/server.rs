@@ -1,0 +1,129 @@
+//! One appliance per attack: the real `kettle-init serve`, spoken to over loopback HTTP.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use base64::Engine;
+use serde_json::Value;
+
+/// Longer than any of these builds takes on a busy machine. Who waits longer is held.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// In the service's environment, and nowhere else.
+const SECRET: (&str, &str) = ("KETTLE_TEST_SECRET", "d8e8fca2dc0f896fd7cb4cb0031ba249");
+const NONCE: &str = "00112233445566778899aabbccddeeff";
+
+/// A running appliance; killed when dropped.
+pub struct Server {
+    process: Child,
+    port: u16,
+}
+
+/// An answer: status and body.
+pub type Answer = (u16, Vec<u8>);
+
+impl Server {
+    /// Starts it with a work folder of its own, and waits until it listens. Its log goes to a file beside that.
+    pub fn start(folder: &Path) -> Self {
+        let mut process = Command::new(env!("CARGO_BIN_EXE_kettle-init"))
+            .args(["serve", "--listen", "127.0.0.1:0", "--tls-listen", "127.0.0.1:0", "--work"])
+            .arg(folder.join("work"))
+            .env(SECRET.0, SECRET.1)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(File::create(folder.join("service.log")).unwrap())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
+        let port = lines.find_map(|line| line.unwrap().strip_prefix("listening on http://127.0.0.1:")?.parse().ok());
+        let port = port.unwrap_or_else(|| {
+            panic!("it does not listen: {}", std::fs::read_to_string(folder.join("service.log")).unwrap_or_default())
+        });
+        // Whoever closes the pipe would give a later line nowhere to go.
+        std::thread::spawn(move || lines.for_each(drop));
+        Self { process, port }
+    }
+
+    /// What an attack may know.
+    pub fn facts(&self, canary: &Path) -> String {
+        format!("port={}\npid={}\ncanary={}\n", self.port, self.process.id(), canary.display())
+    }
+
+    /// Submits an archive, and gives the job's id.
+    pub fn submit(&self, archive: &[u8]) -> String {
+        let data = base64::engine::general_purpose::STANDARD.encode(archive);
+        let body = serde_json::json!({ "nonce": NONCE, "source_data": data, "source_name": "attack.tar" });
+        let (status, body) = self.request("POST", "/build", body.to_string().as_bytes());
+        let answer: Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(status, 202, "{answer}");
+        answer["job_id"].as_str().unwrap().to_owned()
+    }
+
+    /// All events of a job, after its end.
+    pub fn events(&self, job: &str) -> Vec<Value> {
+        let (status, body) = self.get(&format!("/build/{job}/events"));
+        assert_eq!(status, 200);
+        let text = String::from_utf8(body).unwrap();
+        text.lines()
+            .filter_map(|line| line.strip_prefix("data:"))
+            .map(|data| serde_json::from_str(data).unwrap())
+            .collect()
+    }
+
+    pub fn get(&self, path: &str) -> Answer {
+        self.request("GET", path, b"")
+    }
+
+    fn request(&self, method: &str, path: &str, body: &[u8]) -> Answer {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/json\r\n\
+             Content-Length: {}\r\n\r\n",
+            body.len()
+        );
+        stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body)).unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).expect("an answer in time");
+        parse(&answer)
+    }
+
+    /// Whether the service has a process below it: each sandbox would be one.
+    pub fn has_children(&self) -> bool {
+        let parent = |stat: String| stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse::<u32>().ok();
+        let processes = std::fs::read_dir("/proc").unwrap().flatten();
+        let mut parents =
+            processes.filter_map(|entry| parent(std::fs::read_to_string(entry.path().join("stat")).ok()?));
+        parents.any(|parent| parent == self.process.id())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.process.kill().and_then(|()| self.process.wait()).unwrap();
+    }
+}
+
+fn parse(answer: &[u8]) -> Answer {
+    let end = answer.windows(4).position(|window| window == b"\r\n\r\n").expect("a head");
+    let (head, body) = (std::str::from_utf8(&answer[..end]).unwrap(), &answer[end + 4..]);
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    let chunked = head.to_ascii_lowercase().contains("transfer-encoding: chunked");
+    (status, if chunked { unchunk(body) } else { body.to_vec() })
+}
+
+fn unchunk(mut body: &[u8]) -> Vec<u8> {
+    let mut whole = Vec::new();
+    loop {
+        let end = body.windows(2).position(|window| window == b"\r\n").expect("a complete chunk");
+        let size = usize::from_str_radix(std::str::from_utf8(&body[..end]).unwrap(), 16).unwrap();
+        if size == 0 {
+            return whole;
+        }
+        whole.extend_from_slice(&body[end + 2..end + 2 + size]);
+        body = &body[end + 2 + size + 2..];
+    }
+}

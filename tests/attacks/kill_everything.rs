@@ -1,0 +1,14 @@
+//! Tries: to kill every process it may
+//! Stopped by: the PID namespace: its own build is all it can kill
+//! Expect: fails
+
+mod attack;
+
+use attack::*;
+
+fn main() {
+    contained("what is killed now is this build");
+    let _ = send_signal(-1, SIGKILL);
+    let _ = send_signal(parent(), SIGKILL);
+    std::thread::sleep(std::time::Duration::from_secs(5));
+}

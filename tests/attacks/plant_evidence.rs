@@ -1,0 +1,17 @@
+//! Tries: to have its own evidence, provenance and an extra artifact delivered
+//! Stopped by: a bundle made in memory from cargo's messages, not from a folder
+//! Expect: contained
+
+mod attack;
+
+use attack::*;
+
+fn main() {
+    let release = release_folder();
+    for folder in [release.as_path(), release.parent().unwrap(), "/tmp".as_ref()] {
+        for name in ["evidence.json", "provenance.json", "build.log", "artifacts", "extra", "extra.so"] {
+            std::fs::write(folder.join(name), "{}").unwrap();
+        }
+    }
+    contained("files lie where somebody could collect them");
+}

@@ -1,0 +1,18 @@
+//! Tries: to put a folder in the place of a finished artifact
+//! Stopped by: death of the namespace first, then a copy that takes regular files only, through no link
+//! Expect: fails
+//! Template: late
+
+mod attack;
+
+use attack::*;
+
+fn main() {
+    let artifact = release_folder().join("attack");
+    if !wait_for(&artifact) {
+        panic!("the artifact never appeared");
+    }
+    std::fs::remove_file(&artifact).unwrap();
+    std::fs::create_dir(&artifact).unwrap();
+    contained("a folder is where the artifact was");
+}

@@ -1,0 +1,18 @@
+//! Tries: to put a socket in the place of a finished artifact
+//! Stopped by: death of the namespace first, then a copy that takes regular files only, through no link
+//! Expect: fails
+//! Template: late
+
+mod attack;
+
+use attack::*;
+
+fn main() {
+    let artifact = release_folder().join("attack");
+    if !wait_for(&artifact) {
+        panic!("the artifact never appeared");
+    }
+    std::fs::remove_file(&artifact).unwrap();
+    let _listener = std::os::unix::net::UnixListener::bind(&artifact).unwrap();
+    contained("a socket is where the artifact was");
+}

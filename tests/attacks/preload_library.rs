@@ -1,0 +1,28 @@
+//! Tries: to load a library into rustc and the linker
+//! Stopped by: nothing, and nothing is gained: the library runs in the same sandbox as the build
+//! Expect: contained
+
+mod attack;
+
+use attack::*;
+
+fn main() {
+    let folder = out_folder();
+    let code = r#"
+        #include <fcntl.h>
+        #include <stdio.h>
+        __attribute__((constructor)) static void begin(void) {
+            int secret = open("/etc/shadow", O_RDONLY);
+            fprintf(stderr, "ATTACK: %s: the library runs\n", secret < 0 ? "contained" : "SUCCEEDED");
+        }"#;
+    std::fs::write(folder.join("a.c"), code).unwrap();
+    let library = folder.join("a.so");
+    let compiled = std::process::Command::new("/usr/bin/cc")
+        .args(["-shared", "-fPIC", "-o"])
+        .arg(&library)
+        .arg(folder.join("a.c"))
+        .status();
+    assert!(compiled.unwrap().success());
+    println!("cargo::rustc-env=LD_PRELOAD={}", library.display());
+    contained("rustc is told to preload a library");
+}

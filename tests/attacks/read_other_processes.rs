@@ -1,0 +1,17 @@
+//! Tries: to find the service among the processes and read its command line
+//! Stopped by: the PID namespace
+//! Expect: contained
+
+mod attack;
+
+use attack::*;
+
+fn main() {
+    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+        let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        if String::from_utf8_lossy(&line).contains("kettle-init") {
+            succeeded(entry.path().display());
+        }
+    }
+    attempt("the service's /proc folder", std::fs::read(format!("/proc/{}/cmdline", host("pid"))));
+}

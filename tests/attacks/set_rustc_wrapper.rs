@@ -1,0 +1,14 @@
+//! Tries: to have cargo call a wrapper for the rest of the build
+//! Stopped by: cargo takes its wrapper from its own environment, which a build script cannot change
+//! Expect: contained
+
+mod attack;
+
+use attack::*;
+
+fn main() {
+    for name in ["RUSTC_WRAPPER", "RUSTC", "CARGO_BUILD_RUSTC_WRAPPER", "CARGO_HOME"] {
+        println!("cargo::rustc-env={name}=/kettle/target/x");
+    }
+    contained("variables of the compilation name a wrapper");
+}

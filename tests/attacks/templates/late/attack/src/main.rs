@@ -1,0 +1,5 @@
+//! What an honest build makes of every attack.
+
+fn main() {
+    println!("honest");
+}

@@ -1,0 +1,3 @@
+//! Its build script runs while the other package is built.
+
+fn main() {}

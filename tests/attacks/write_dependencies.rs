@@ -1,0 +1,17 @@
+//! Tries: to change the checked dependencies and the toolchain
+//! Stopped by: read-only mounts
+//! Expect: contained
+
+mod attack;
+
+use attack::*;
+
+fn main() {
+    let programs = ["RUSTC", "CARGO"].map(|name| std::env::var(name).unwrap_or_default());
+    for folder in ["/kettle/cargo", "/kettle/vendor", "/toolchain", "/toolchain/bin", "/usr/bin", "/usr/lib"] {
+        attempt(folder, std::fs::write(format!("{folder}/planted"), "x"));
+    }
+    for program in programs.iter().filter(|program| program.starts_with('/')) {
+        attempt(program, std::fs::OpenOptions::new().write(true).open(program));
+    }
+}

@@ -1,0 +1,13 @@
+//! Tries: to write into a folder of the machine that everybody may write
+//! Stopped by: the mount namespace
+//! Expect: contained
+
+mod attack;
+
+use attack::*;
+
+fn main() {
+    let canary = std::path::Path::new(host("canary"));
+    attempt("overwrite the canary", std::fs::OpenOptions::new().write(true).open(canary));
+    attempt("a file beside it", std::fs::write(canary.with_file_name("planted"), "x"));
+}

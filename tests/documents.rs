@@ -1,0 +1,145 @@
+//! What the documents promise is there: commands, paths, links, tests, names.
+
+#![allow(clippy::unwrap_used)] // A test of files: one that cannot be read fails it.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+const DOCUMENTS: [&str; 3] = ["README.md", "SECURITY.md", "src/toolchain/README.md"];
+
+#[test]
+fn every_link_leads_somewhere() {
+    for document in DOCUMENTS {
+        let text = read(document);
+        let folder = root().join(document).parent().unwrap().to_owned();
+        let links: Vec<_> = between(&text, "](", ")").into_iter().filter(|link| !link.contains("://")).collect();
+        for link in &links {
+            assert!(folder.join(link).exists(), "{document}: nothing at {link}");
+        }
+    }
+}
+
+#[test]
+fn every_path_in_the_layout_exists() {
+    let text = read("README.md");
+    let layout = section(&text, "## Layout");
+    let paths: Vec<_> = between(layout, "`", "`").into_iter().filter(|path| path.contains('/')).collect();
+    assert!(paths.len() > 5, "the layout lists {paths:?}");
+    for path in paths {
+        assert!(root().join(path).exists(), "nothing at {path}");
+    }
+}
+
+#[test]
+fn every_script_runs_and_continuous_integration_runs_the_documented_one() {
+    for script in ["scripts/setup", "scripts/run", "scripts/test", "scripts/bench", ".ci/run"] {
+        let mode = fs::metadata(root().join(script)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o111, 0o111, "{script} is not executable");
+        assert!(script.starts_with('.') || read("README.md").contains(script), "README does not know {script}");
+    }
+    assert!(read(".ci/run").contains("exec scripts/test\n"));
+}
+
+#[test]
+fn every_mechanism_names_a_test_that_exists() {
+    let text = read("SECURITY.md");
+    let named = between(section(&text, "## Mechanisms"), "`", "`");
+    let tests = all_tests();
+    assert!(named.len() > 10, "only {named:?}");
+    let missing: Vec<_> = named.into_iter().filter(|name| !tests.contains(*name)).collect();
+    assert!(missing.is_empty(), "SECURITY.md names tests that do not exist: {missing:#?}");
+}
+
+#[test]
+fn every_degradation_is_one_that_the_sandbox_can_name() {
+    let text = read("SECURITY.md");
+    let table = section(&text, "## Degradations on a host");
+    let code: String = rust_files("src/sandbox").iter().map(|path| fs::read_to_string(path).unwrap()).collect();
+    let names: Vec<_> = table.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
+    assert!(!names.is_empty(), "no degradation is listed");
+    for name in names {
+        assert!(code.contains(&format!("\"{name}\"")), "the sandbox never says {name}");
+    }
+}
+
+#[test]
+fn every_identifier_in_the_statements_is_documented() {
+    let documented: String = DOCUMENTS.iter().map(|document| read(document)).collect();
+    for path in rust_files("src") {
+        let text = fs::read_to_string(&path).unwrap();
+        for identifier in between(&text, "\"https://kettle.build/", "\"") {
+            assert!(documented.contains(identifier), "{}: {identifier} is not documented", path.display());
+        }
+    }
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// From a heading to the next one of its level.
+fn section<'a>(text: &'a str, heading: &str) -> &'a str {
+    let (_, rest) = text.split_once(&format!("\n{heading}\n")).unwrap_or_else(|| panic!("no {heading}"));
+    rest.split("\n## ").next().unwrap()
+}
+
+/// Everything between an opening and the next closing mark, on one line.
+fn between<'a>(text: &'a str, open: &str, close: &str) -> Vec<&'a str> {
+    let mut found = Vec::new();
+    for mut line in text.lines() {
+        while let Some((inner, rest)) = line.split_once(open).and_then(|(_, rest)| rest.split_once(close)) {
+            found.push(inner);
+            line = rest;
+        }
+    }
+    found
+}
+
+fn all_tests() -> BTreeSet<String> {
+    let files = rust_files("src").into_iter().chain(rust_files("tests"));
+    files.flat_map(|path| tests_of(&fs::read_to_string(path).unwrap())).collect()
+}
+
+/// The names of the functions that come directly after a test attribute.
+fn tests_of(text: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut is_test = false;
+    for line in text.lines().map(str::trim) {
+        if line == "#[test]" || line.starts_with("#[tokio::test") {
+            is_test = true;
+        } else if let Some((_, rest)) = line.split_once("fn ").filter(|_| is_test) {
+            found.extend(rest.split('(').next().map(str::to_owned));
+            is_test = false;
+        }
+    }
+    found
+}
+
+fn rust_files(folder: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut folders = vec![root().join(folder)];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() && !path.ends_with("target") {
+                folders.push(path);
+            } else if path.extension().is_some_and(|ending| ending == "rs") {
+                found.push(path);
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn reading_documents_finds_what_is_there_and_only_that() {
+    assert_eq!(between("a `b` c `d`\n`e\n`", "`", "`"), ["b", "d"]);
+    assert_eq!(section("\n## A\nx\n## B\ny", "## A"), "x");
+    assert_eq!(tests_of("#[test]\n#[ignore]\nfn a() {}\nfn b() {}\n#[tokio::test]\nasync fn c() {"), ["a", "c"]);
+}

@@ -1,0 +1,206 @@
+//! Does any small change to a valid input make a parser of outside bytes panic or contradict itself? A moment of
+//! fuzzing with the stable compiler; tests/fuzz/ has the same targets for a real fuzzer.
+//!
+//! `KETTLE_FUZZ_SEED` and `KETTLE_FUZZ_RUNS` try other changes and more of them.
+#![cfg(feature = "appliance")]
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::path::{Path, PathBuf};
+use std::{env, fs, thread};
+
+#[path = "fuzz/targets/decoding.rs"]
+mod decoding;
+#[path = "fuzz/targets/form.rs"]
+mod form;
+#[path = "fuzz/targets/json.rs"]
+mod json;
+#[path = "fuzz/targets/tar.rs"]
+mod tar;
+#[path = "fuzz/targets/unpacking.rs"]
+mod unpacking;
+#[path = "fuzz/targets/zip.rs"]
+mod zip;
+
+/// Runs of a target that works in memory.
+const MEMORY_RUNS: u64 = 10_000;
+
+/// Runs of a target that works on files.
+const FILE_RUNS: u64 = 1_000;
+
+/// A way to change an input.
+#[derive(Clone, Copy)]
+enum Change {
+    Flip,
+    Replace,
+    Overwrite,
+    Remove,
+    Repeat,
+    Borrow,
+    Insert,
+    Truncate,
+}
+
+use Change::{Borrow, Flip, Insert, Overwrite, Remove, Repeat, Replace, Truncate};
+
+/// What happens to texts.
+const TEXT_CHANGES: [Change; 8] = [Flip, Replace, Overwrite, Remove, Repeat, Borrow, Insert, Truncate];
+
+/// What happens to archives: mostly in place, so that offsets and blocks further on stay where they are.
+const ARCHIVE_CHANGES: [Change; 14] = [
+    Flip, Flip, Flip, Replace, Replace, Replace, Overwrite, Overwrite, Overwrite, Remove, Repeat, Borrow, Insert,
+    Truncate,
+];
+
+/// Most changes to one input.
+const MAX_CHANGES: u64 = 4;
+
+/// Longest piece that is removed, repeated or taken from another input.
+const MAX_PIECE_BYTES: u64 = 40;
+
+/// Pieces that mean something to one of the parsers.
+const TOKENS: [&[u8]; 38] = [
+    b"\r\n",
+    b"\n",
+    b"--",
+    b"\r\n--b",
+    b"\r\n--b--",
+    b"\r\n\r\n",
+    b"\"",
+    b"\\",
+    b"\\\"",
+    b"\\u002b",
+    b"\\/",
+    b"{",
+    b"}",
+    b"[",
+    b"]",
+    b",",
+    b":",
+    b"=",
+    b"==",
+    b"null",
+    b"\"source_data\":\"",
+    b"\"nonce\":\"00\"",
+    b"source_data",
+    b"\\u0073ource_data",
+    b"name=",
+    b"filename=\"",
+    b"; ",
+    b"\0",
+    b"\xff",
+    b"\xff\xff\xff\xff",
+    b"../",
+    b"/",
+    b"PK\x05\x06",
+    b"PK\x01\x02",
+    b"7777777",
+    b"\xef\xbb\xbf",
+    b"QQ==",
+    b"QUJD",
+];
+
+/// SplitMix64 (Steele, Lea, Flood 2014): small and good enough to choose changes.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    fn below(&mut self, bound: u64) -> usize {
+        (self.next() % bound.max(1)) as usize
+    }
+
+    fn piece(&mut self, of: &[u8]) -> std::ops::Range<usize> {
+        let start = self.below(of.len() as u64 + 1);
+        let length = self.below(MAX_PIECE_BYTES);
+        start..of.len().min(start + length)
+    }
+
+    fn change(&mut self, input: &mut Vec<u8>, other: &[u8], changes: &[Change]) {
+        let at = self.below(input.len() as u64 + 1);
+        let token = TOKENS[self.below(TOKENS.len() as u64)];
+        match changes[self.below(changes.len() as u64)] {
+            Flip if at < input.len() => input[at] ^= 1 << self.below(8),
+            Replace if at < input.len() => input[at] = self.next() as u8,
+            Flip | Replace => {}
+            Overwrite => {
+                let end = input.len().min(at + token.len());
+                input[at..end].copy_from_slice(&token[..end - at]);
+            }
+            Remove => drop(input.drain(self.piece(input))),
+            Repeat => {
+                let repeated = input[self.piece(input)].to_vec();
+                input.splice(at..at, repeated);
+            }
+            Borrow => drop(input.splice(at..at, other[self.piece(other)].iter().copied())),
+            Insert => drop(input.splice(at..at, token.iter().copied())),
+            Truncate => input.truncate(at),
+        }
+    }
+}
+
+/// Shows the input when a target panics.
+struct Witness<'a>(&'a str, u64, &'a [u8]);
+
+impl Drop for Witness<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            eprintln!("target {}, run {}, input \"{}\"", self.0, self.1, self.2.escape_ascii());
+        }
+    }
+}
+
+fn corpus(name: &str) -> Vec<Vec<u8>> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/corpus").join(name);
+    let mut paths: Vec<PathBuf> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    assert!(!paths.is_empty(), "the corpus of {name} is empty");
+    paths.iter().map(|path| fs::read(path).unwrap()).collect()
+}
+
+fn setting(name: &str) -> Option<u64> {
+    env::var(name).ok().map(|text| text.parse().unwrap())
+}
+
+fn smoke(name: &str, runs: u64, changes: &[Change], target: fn(&[u8])) {
+    let seed = setting("KETTLE_FUZZ_SEED").unwrap_or(2);
+    let runs = setting("KETTLE_FUZZ_RUNS").unwrap_or(runs);
+    println!("target {name}, seed {seed}, {runs} runs");
+    let corpus = corpus(name);
+    corpus.iter().for_each(|input| target(input));
+    let mut random = Random(seed);
+    for run in 0..runs {
+        let mut input = corpus[random.below(corpus.len() as u64)].clone();
+        let other = &corpus[random.below(corpus.len() as u64)];
+        for _ in 0..=random.below(MAX_CHANGES) {
+            random.change(&mut input, other, changes);
+        }
+        let _witness = Witness(name, run, &input);
+        target(&input);
+    }
+}
+
+#[test]
+fn json_submissions() {
+    smoke("json", MEMORY_RUNS, &TEXT_CHANGES, json::target);
+}
+
+#[test]
+fn forms() {
+    smoke("form", MEMORY_RUNS, &TEXT_CHANGES, form::target);
+}
+
+#[test]
+fn zip_archives() {
+    smoke("zip", FILE_RUNS, &ARCHIVE_CHANGES, zip::target);
+}
+
+#[test]
+fn tar_archives() {
+    smoke("tar", FILE_RUNS, &ARCHIVE_CHANGES, tar::target);
+}

@@ -1,0 +1,460 @@
+//! The import rules of the crate, read off its source text: which room may know which. The compiler checks some of them
+//! when each binary is built with its own feature only; this states all of them, and fails for what it cannot read.
+
+#![allow(clippy::unwrap_used)] // A test of files: one that cannot be read fails it.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// What a room may import of ours, beside itself: rooms, or single items of them.
+enum Rule {
+    Only(&'static [&'static str]),
+    Never(&'static [&'static str]),
+}
+
+use Rule::{Never, Only};
+
+/// One rule a room; a room without a rule is a failure, so that a new one is thought about.
+const RULES: [(&str, Rule); 14] = [
+    ("digest", Only(&[])),
+    ("provenance", Only(&["digest"])),
+    ("snp", Only(&[])),
+    ("verifier", Only(&["bundle", "provenance", "snp", "digest"])),
+    ("bundle", Never(&["api", "attester", "boot", "job", "sandbox", "verifier"])),
+    ("sandbox", Only(&["digest", "provenance"])),
+    ("source", Only(&["digest", "provenance", "sandbox", "job::ErrorType"])),
+    ("toolchain", Only(&["digest", "provenance", "sandbox", "source", "job::ErrorType"])),
+    ("attester", Only(&["digest", "provenance", "snp"])),
+    ("job", Never(&["api", "boot", "verifier"])),
+    ("api", Never(&["boot", "sandbox", "verifier"])),
+    ("boot", Never(&["api", "bundle", "job", "source", "toolchain", "verifier"])),
+    ("simulator", Never(&["api", "boot", "job", "sandbox", "source", "toolchain", "verifier"])),
+    // The verifier's command knows nothing of the appliance.
+    ("bin/kettle", Only(&["bundle", "digest", "provenance", "snp", "verifier"])),
+];
+
+/// Sees every room: it puts the appliance together.
+const ROOT_OF_THE_APPLIANCE: &str = "bin/kettle-init";
+
+/// Files outside `sandbox` that may start a process, each with its reason.
+const STARTERS: [(&str, &str); 1] =
+    [("src/toolchain/locate.rs", "asks the machine's rustc for its sysroot, once, before there is any source")];
+
+/// Functions that start a process without `Command`.
+const RAW_STARTERS: [&str; 6] = ["fork", "vfork", "clone3", "execve", "execveat", "posix_spawn"];
+
+#[test]
+fn every_room_imports_only_what_its_rule_allows() {
+    let files = sources();
+    let rooms: BTreeSet<_> = files.iter().map(|file| file.room.clone()).collect();
+    let found: Vec<_> = files.iter().flat_map(|file| import_violations(file, &rooms)).collect();
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+#[test]
+fn only_the_sandbox_starts_processes() {
+    let found: Vec<_> = sources().iter().flat_map(process_violations).collect();
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+#[test]
+fn every_exception_is_still_needed() {
+    for (path, reason) in STARTERS {
+        let file = sources().into_iter().find(|file| file.path == path);
+        let starts = file.is_some_and(|file| !starts_processes(&file).is_empty());
+        assert!(starts, "{path} starts no process any more, its exception can go: {reason}");
+    }
+}
+
+/// One file of `src/`, as tokens, without its unit tests.
+struct Source {
+    path: String,
+    room: String,
+    /// Module path within the crate: `["source", "archive"]`.
+    module: Vec<String>,
+    tokens: Vec<String>,
+}
+
+/// A path such as `crate::source::tree`, with the index of the first token of its statement.
+struct PathUse {
+    segments: Vec<String>,
+    statement: usize,
+}
+
+fn sources() -> Vec<Source> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut files = Vec::new();
+    collect(&root.join("src"), &mut files);
+    assert!(files.len() > 10, "src/ was not found");
+    files.sort();
+    let read = |path: &PathBuf| {
+        let relative = path.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
+        Source::new(&relative, &fs::read_to_string(path).unwrap())
+    };
+    files.iter().map(read).filter(|file| file.module.last().is_none_or(|name| name != "tests")).collect()
+}
+
+fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            collect(&path, files);
+        } else if path.extension().is_some_and(|ending| ending == "rs") {
+            files.push(path);
+        }
+    }
+}
+
+impl Source {
+    fn new(path: &str, text: &str) -> Self {
+        let inner = path.trim_start_matches("src/").trim_end_matches(".rs");
+        let mut module: Vec<String> = inner.split('/').map(str::to_owned).collect();
+        if module.last().is_some_and(|name| name == "mod") {
+            module.pop();
+        }
+        let room = if module[0] == "bin" { module[..2].join("/") } else { module[0].clone() };
+        Self { path: path.to_owned(), room, module, tokens: without_tests(tokens(text)) }
+    }
+
+    /// What a path leads to, room first: `Err` when it takes the crate in a way that cannot be followed.
+    fn target<'a>(&self, path: &'a PathUse) -> Result<Option<&'a [String]>, String> {
+        let supers = path.segments.iter().take_while(|segment| *segment == "super").count();
+        let (skip, absolute) = match path.segments[0].as_str() {
+            "crate" => (1, true),
+            "kettle" if self.room.starts_with("bin/") => (1, true),
+            "super" if supers >= self.module.len() => (supers, false),
+            _ => return Ok(None),
+        };
+        match path.segments.get(skip).map(String::as_str) {
+            None | Some("*" | "self") if absolute => {
+                Err(format!("{}: takes the crate as a whole: {}", self.path, path.segments.join("::")))
+            }
+            None => Ok(None),
+            Some(_) => Ok(Some(&path.segments[skip..])),
+        }
+    }
+}
+
+fn import_violations(file: &Source, rooms: &BTreeSet<String>) -> Vec<String> {
+    let mut found = Vec::new();
+    if file.room == "lib" {
+        found.extend(ungated_simulator(file, "mod"));
+        return found;
+    }
+    let rule = RULES.iter().find(|(room, _)| *room == file.room);
+    if rule.is_none() && file.room != ROOT_OF_THE_APPLIANCE {
+        found.push(format!("{}: the room `{}` has no rule", file.path, file.room));
+    }
+    for path in paths(&file.tokens) {
+        let (item, target) = match file.target(&path) {
+            Ok(None) => continue,
+            Ok(Some(item)) => (item.join("::"), item[0].as_str()),
+            Err(message) => {
+                found.push(message);
+                continue;
+            }
+        };
+        let allowed = match rule {
+            _ if target == file.room => true,
+            Some((_, Only(list))) => list.contains(&target) || list.contains(&item.as_str()),
+            Some((_, Never(list))) => !list.contains(&target) && rooms.contains(target),
+            None => rooms.contains(target),
+        };
+        if !allowed && (rooms.contains(target) || path.segments[0] != "super") {
+            found.push(format!("{}: `{}` may not see `{item}`", file.path, file.room));
+        }
+        if target == "simulator" && file.room != "simulator" && !is_gated(&file.tokens, path.statement) {
+            found.push(format!("{}: sees `simulator` without its feature", file.path));
+        }
+    }
+    found
+}
+
+fn ungated_simulator(file: &Source, keyword: &str) -> Vec<String> {
+    let declared = |index: &usize| file.tokens[*index] == keyword && file.tokens[index + 1] == "simulator";
+    let found = (0..file.tokens.len().saturating_sub(1)).filter(declared).find(|index| !is_gated(&file.tokens, *index));
+    found.map(|_| format!("{}: declares `simulator` without its feature", file.path)).into_iter().collect()
+}
+
+/// Whether the statement with the token at `index` is under `#[cfg(feature = "simulator")]`.
+fn is_gated(tokens: &[String], index: usize) -> bool {
+    const GATE: [&str; 9] = ["#", "[", "cfg", "(", "feature", "=", "\"simulator\"", ")", "]"];
+    let start =
+        tokens[..index].iter().rposition(|token| [";", "{", "}"].contains(&token.as_str())).map_or(0, |i| i + 1);
+    tokens[start..index].windows(GATE.len()).any(|window| window == GATE)
+}
+
+fn process_violations(file: &Source) -> Vec<String> {
+    if file.room == "sandbox" || STARTERS.iter().any(|(path, _)| *path == file.path) {
+        return Vec::new();
+    }
+    starts_processes(file).iter().map(|path| format!("{}: may start a process: {path}", file.path)).collect()
+}
+
+/// The paths that can start a process. Taking a whole module of them counts.
+fn starts_processes(file: &Source) -> Vec<String> {
+    let starts = |path: &&PathUse| {
+        let names: Vec<_> = path.segments.iter().map(String::as_str).collect();
+        let last = names[names.len() - 1];
+        match names.iter().position(|name| *name == "process") {
+            Some(0) if names.len() == 1 => false,
+            Some(_) if names[0] == "rustix" => false,
+            Some(at) => {
+                names[0] == "tokio" || ["process", "self", "*"].contains(&last) || names[at..].contains(&"Command")
+            }
+            None => names.len() > 1 && RAW_STARTERS.contains(&last),
+        }
+    };
+    paths(&file.tokens).iter().filter(starts).map(|path| path.segments.join("::")).collect()
+}
+
+/// Every path: each leaf of a `use` tree, and each path with two segments or more elsewhere.
+fn paths(tokens: &[String]) -> Vec<PathUse> {
+    let mut found = Vec::new();
+    let mut index = 0;
+    while index < tokens.len() {
+        let statement = index;
+        if tokens[index] == "use" {
+            let mut leaves = Vec::new();
+            index = use_tree(tokens, index + 1, &[], &mut leaves);
+            found.extend(leaves.into_iter().map(|segments| PathUse { segments, statement }));
+        } else if is_name(&tokens[index]) {
+            let mut segments = vec![tokens[index].clone()];
+            while tokens.get(index + 1).is_some_and(|token| token == "::")
+                && tokens.get(index + 2).is_some_and(|token| is_name(token))
+            {
+                segments.push(tokens[index + 2].clone());
+                index += 2;
+            }
+            if segments.len() > 1 {
+                found.push(PathUse { segments, statement });
+            }
+            index += 1;
+        } else {
+            index += 1;
+        }
+    }
+    found
+}
+
+/// Reads one tree of a `use` declaration; gives the index after it. Renames are dropped.
+fn use_tree(tokens: &[String], mut index: usize, prefix: &[String], leaves: &mut Vec<Vec<String>>) -> usize {
+    let mut segments = prefix.to_vec();
+    while index < tokens.len() {
+        match tokens[index].as_str() {
+            "{" => {
+                index += 1;
+                while index < tokens.len() && tokens[index] != "}" {
+                    index = use_tree(tokens, index, &segments, leaves);
+                    index += usize::from(tokens.get(index).is_some_and(|token| token == ","));
+                }
+                return index + 1;
+            }
+            "as" => index += 2,
+            "," | "}" | ";" => break,
+            "::" => index += 1,
+            name => {
+                segments.push(name.to_owned());
+                index += 1;
+            }
+        }
+    }
+    leaves.push(segments);
+    index
+}
+
+fn is_name(token: &str) -> bool {
+    token.starts_with(|c: char| c.is_alphabetic() || c == '_')
+}
+
+/// Drops each `#[cfg(test)] mod … { … }`.
+fn without_tests(tokens: Vec<String>) -> Vec<String> {
+    const START: [&str; 8] = ["#", "[", "cfg", "(", "test", ")", "]", "mod"];
+    let mut kept = Vec::new();
+    let mut index = 0;
+    while index < tokens.len() {
+        let is_tests = tokens.len() > index + 9 && tokens[index..index + 8] == START && tokens[index + 9] == "{";
+        if is_tests {
+            index = after_block(&tokens, index + 9);
+        } else {
+            kept.push(tokens[index].clone());
+            index += 1;
+        }
+    }
+    kept
+}
+
+/// The index after the block that opens at `index`.
+fn after_block(tokens: &[String], index: usize) -> usize {
+    let mut depth = 0;
+    for (offset, token) in tokens[index..].iter().enumerate() {
+        depth += i32::from(token == "{") - i32::from(token == "}");
+        if depth == 0 {
+            return index + offset + 1;
+        }
+    }
+    tokens.len()
+}
+
+/// Names, `::`, single characters of punctuation, and string literals with their quotes; comments and characters are dropped.
+fn tokens(text: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut rest = text;
+    while let Some(first) = rest.chars().next() {
+        let length = if rest.starts_with("//") {
+            rest.find('\n').unwrap_or(rest.len())
+        } else if rest.starts_with("/*") {
+            block_comment(rest)
+        } else if let Some((content, length)) = string_literal(rest) {
+            found.push(format!("\"{content}\""));
+            length
+        } else if first == '\'' {
+            character(rest)
+        } else if first.is_alphanumeric() || first == '_' {
+            let end = rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len());
+            found.push(rest[..end].to_owned());
+            end
+        } else if rest.starts_with("::") {
+            found.push("::".to_owned());
+            2
+        } else {
+            if !first.is_whitespace() {
+                found.push(first.to_string());
+            }
+            first.len_utf8()
+        };
+        rest = &rest[length..];
+    }
+    found
+}
+
+fn block_comment(text: &str) -> usize {
+    let mut depth = 0;
+    let mut index = 0;
+    while index < text.len() {
+        let here = &text.as_bytes()[index..];
+        if here.starts_with(b"/*") {
+            depth += 1;
+            index += 2;
+        } else if here.starts_with(b"*/") {
+            depth -= 1;
+            index += 2;
+            if depth == 0 {
+                break;
+            }
+        } else {
+            index += 1;
+        }
+    }
+    index
+}
+
+/// The content and the whole length of the string literal at the front of `text`.
+fn string_literal(text: &str) -> Option<(&str, usize)> {
+    let opening = text.find('"')?;
+    let (letters, hashes) = text[..opening].split_at(text[..opening].trim_end_matches('#').len());
+    if !["", "b", "c", "r", "br", "cr"].contains(&letters) || (!hashes.is_empty() && !letters.ends_with('r')) {
+        return None;
+    }
+    let inner = &text[opening + 1..];
+    let closing = format!("\"{hashes}");
+    let end = if letters.ends_with('r') { inner.find(&closing) } else { unescaped_quote(inner) };
+    let end = end.unwrap_or(inner.len());
+    Some((&inner[..end], (opening + 1 + end + closing.len()).min(text.len())))
+}
+
+fn unescaped_quote(text: &str) -> Option<usize> {
+    let mut escaped = false;
+    for (at, byte) in text.bytes().enumerate() {
+        match byte {
+            b'"' if !escaped => return Some(at),
+            b'\\' => escaped = !escaped,
+            _ => escaped = false,
+        }
+    }
+    None
+}
+
+/// The length of a character literal, or of the quote of a lifetime.
+fn character(text: &str) -> usize {
+    let mut chars = text.char_indices().skip(1);
+    match (chars.next(), chars.next()) {
+        (Some((_, '\\')), Some((after, _))) => text[after + 1..].find('\'').map_or(1, |at| after + 1 + at + 1),
+        (Some(_), Some((at, '\''))) => at + 1,
+        _ => 1,
+    }
+}
+
+mod scanner {
+    use super::*;
+
+    fn violations(path: &str, text: &str) -> Vec<String> {
+        let rooms = RULES.iter().map(|(room, _)| (*room).to_owned()).collect();
+        let file = Source::new(path, text);
+        import_violations(&file, &rooms).into_iter().chain(process_violations(&file)).collect()
+    }
+
+    #[test]
+    fn finds_every_way_to_break_a_rule() {
+        for (path, text) in [
+            ("src/verifier/tcb.rs", "use crate::job::Request;"),
+            ("src/verifier/tcb.rs", "use crate::{bundle, api::{self, Route}};"),
+            ("src/verifier/tcb.rs", "pub(crate) use crate::toolchain as bundle;"),
+            ("src/verifier/tcb.rs", "fn f() { crate::source::tree::walk(\"\") }"),
+            ("src/verifier/tcb.rs", "use super::super::api::Route;"),
+            ("src/verifier/mod.rs", "use super::api::Route;"),
+            ("src/digest.rs", "use super::provenance::Nonce;"),
+            ("src/verifier/tcb.rs", "use crate::*;"),
+            ("src/verifier/tcb.rs", "use crate as everything;"),
+            ("src/verifier/tcb.rs", "type T = crate /* here */ :: api\n::Route;"),
+            ("src/snp/report.rs", "use crate::digest::Sha256Digest;"),
+            ("src/boot/mod.rs", "use crate::toolchain::Kind;"),
+            ("src/bin/kettle.rs", "use kettle::{api::serve, verifier};"),
+            ("src/attester.rs", "const A: char = '\"'; use crate::api;"),
+            ("src/attester.rs", "const A: &str = r#\"\"#; use crate::api;"),
+            ("src/attester.rs", "fn f<'a>(x: &'a str) { crate::api::x('\\'') }"),
+            ("src/toolchain/error.rs", "use crate::job::{ErrorType, Request};"),
+            ("src/toolchain/error.rs", "use crate::job;"),
+            ("src/new_room/mod.rs", ""),
+            ("src/attester.rs", "#[cfg(feature = \"appliance\")] use crate::simulator::Processor;"),
+            ("src/bin/kettle-init.rs", "#[cfg(feature = \"simulator\")] use std::fs; use kettle::simulator;"),
+            ("src/lib.rs", "pub mod simulator;"),
+            ("src/toolchain/cargo.rs", "fn f() { std::process::Command::new(\"cargo\"); }"),
+            ("src/toolchain/cargo.rs", "use std::{io, process::{Command as C}};"),
+            ("src/toolchain/cargo.rs", "use std::process;"),
+            ("src/toolchain/cargo.rs", "use std::process::*;"),
+            ("src/source/git.rs", "use tokio::process as p;"),
+            ("src/source/git.rs", "use tokio::{fs, process::Child};"),
+            ("src/job/run.rs", "unsafe { libc::fork() }"),
+        ] {
+            assert!(!violations(path, text).is_empty(), "not found in {path}: {text}");
+        }
+    }
+
+    #[test]
+    fn finds_nothing_where_no_rule_is_broken() {
+        for (path, text) in [
+            ("src/verifier/tcb.rs", "use crate::{bundle::Bundle, snp::{self, Report}}; use super::Outcome;"),
+            (
+                "src/verifier/tcb.rs",
+                "// use crate::api;\n/* crate::job::x /* nested */ */ const A: &str = \"crate::api::x\";",
+            ),
+            ("src/verifier/tcb.rs", "#[cfg(test)]\nmod tests { use crate::api::Route; fn f() {} }"),
+            ("src/verifier/tcb.rs", "fn f() -> std::process::ExitCode { std::process::exit(1) }"),
+            ("src/toolchain/error.rs", "use crate::{job::ErrorType, source};"),
+            ("src/sandbox/runner.rs", "use std::process::Command;"),
+            ("src/job/run.rs", "#[cfg(feature = \"simulator\")]\nuse crate::simulator::Processor;"),
+            ("src/lib.rs", "#[cfg(feature = \"simulator\")]\npub mod simulator;"),
+            ("src/api/mod.rs", "use rustix::process::Pid; fn f(process: u8) { g(process) }"),
+        ] {
+            assert_eq!(violations(path, text), Vec::<String>::new(), "{path}: {text}");
+        }
+    }
+
+    #[test]
+    fn goes_on_after_a_test_module() {
+        let text = "#[cfg(test)] mod tests { fn f() { if true {} } } use crate::api;";
+        assert_eq!(violations("src/digest.rs", text).len(), 1);
+    }
+}

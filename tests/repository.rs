@@ -1,0 +1,423 @@
+//! Which repositories become a source tree: over plain files and over git's own protocol, honest and not.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::fs;
+use std::future::Future;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+
+use kettle::sandbox::{CommandSpec, Exit, OutputSink, Run, RunError, Stream};
+use kettle::source::archive::{ArchiveError, Refusal};
+use kettle::source::repository::{ModulesError, RepositoryError, fetch};
+use kettle::source::{GitRef, LinkError, Origin, RepositoryUrl, SourceTree, tree};
+
+// --- commands, without a sandbox ---
+
+/// Changes the arguments of a command before it runs, as a git that was taken over would.
+type Tamper = fn(&mut Vec<String>);
+
+struct Unsandboxed(Tamper);
+
+impl Run for Unsandboxed {
+    fn run<'a>(
+        &'a self,
+        spec: &'a CommandSpec,
+        sink: &'a mut dyn OutputSink,
+    ) -> Pin<Box<dyn Future<Output = Result<Exit, RunError>> + 'a>> {
+        Box::pin(async move { run_here(spec, self.0, sink) })
+    }
+
+    fn make_writable_folder(&self, path: &Path) -> io::Result<()> {
+        fs::create_dir(path)
+    }
+}
+
+fn run_here(spec: &CommandSpec, tamper: Tamper, sink: &mut dyn OutputSink) -> Result<Exit, RunError> {
+    let here = |text: &str| {
+        spec.mounts.iter().fold(text.to_owned(), |text, mount| {
+            text.replace(mount.target.to_str().unwrap(), mount.source.to_str().unwrap())
+        })
+    };
+    let mut argv: Vec<String> = spec.argv.iter().map(|argument| here(argument)).collect();
+    tamper(&mut argv);
+    let mut command = Command::new(&argv[0]);
+    command.args(&argv[1..]).env_clear().envs(&spec.environment);
+    let output = command.current_dir(here(spec.directory.to_str().unwrap())).output()?;
+    sink.chunk(Stream::Stderr, &output.stderr)?;
+    for chunk in output.stdout.chunks(1000) {
+        sink.chunk(Stream::Stdout, chunk)?;
+    }
+    Ok(Exit::Status(output.status.code().unwrap_or(-1)))
+}
+
+#[derive(Default)]
+struct Log(Vec<u8>);
+
+impl OutputSink for Log {
+    fn chunk(&mut self, _: Stream, bytes: &[u8]) -> io::Result<()> {
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
+}
+
+// --- a server ---
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// Plain files.
+    Dumb,
+    /// `git http-backend`.
+    Smart,
+}
+
+/// Serves the folder for as long as the test process lives; returns the address.
+fn serve(root: &Path, kind: Kind) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    let root: Arc<Path> = root.into();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let root = Arc::clone(&root);
+            std::thread::spawn(move || answer(stream.unwrap(), &root, kind).ok());
+        }
+    });
+    address
+}
+
+fn answer(stream: TcpStream, root: &Path, kind: Kind) -> io::Result<()> {
+    let mut reader = BufReader::new(stream);
+    let mut lines = Vec::new();
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line)?;
+        match line.trim_end() {
+            "" => break,
+            text => lines.push(text.to_owned()),
+        }
+    }
+    let header = |name: &str| {
+        let found =
+            lines.iter().find_map(|line| line.split_once(": ").filter(|(key, _)| key.eq_ignore_ascii_case(name)));
+        found.map(|(_, value)| value.to_owned()).unwrap_or_default()
+    };
+    let mut body = vec![0; header("content-length").parse().unwrap_or(0)];
+    reader.read_exact(&mut body)?;
+    let mut request = lines[0].split(' ');
+    let (method, target) = (request.next().unwrap(), request.next().unwrap());
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    let mut stream = reader.into_inner();
+    if kind == Kind::Dumb {
+        return match fs::read(root.join(path.trim_start_matches('/'))) {
+            Ok(bytes) => {
+                write!(stream, "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", bytes.len())?;
+                stream.write_all(&bytes)
+            }
+            Err(_) => write!(stream, "HTTP/1.1 404 No\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"),
+        };
+    }
+    let mut backend = Command::new("git")
+        .arg("http-backend")
+        .env("GIT_PROJECT_ROOT", root)
+        .env("GIT_HTTP_EXPORT_ALL", "1")
+        .env("PATH_INFO", path)
+        .env("QUERY_STRING", query)
+        .env("REQUEST_METHOD", method)
+        .env("CONTENT_TYPE", header("content-type"))
+        .env("CONTENT_LENGTH", body.len().to_string())
+        .env("HTTP_CONTENT_ENCODING", header("content-encoding"))
+        .env("GIT_PROTOCOL", header("git-protocol"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()?;
+    backend.stdin.take().unwrap().write_all(&body)?;
+    let output = backend.wait_with_output()?.stdout;
+    let text = String::from_utf8_lossy(&output);
+    let status = text.lines().find_map(|line| line.strip_prefix("Status: ")).unwrap_or("200 OK").to_owned();
+    write!(stream, "HTTP/1.1 {status}\r\nConnection: close\r\n")?;
+    stream.write_all(&output)
+}
+
+// --- repositories ---
+
+fn git(folder: &Path, arguments: &[&str]) -> String {
+    let output = Command::new("git")
+        .args([
+            "-c",
+            "user.name=a",
+            "-c",
+            "user.email=a@b",
+            "-c",
+            "protocol.file.allow=always",
+            "-c",
+            "core.autocrlf=false",
+        ])
+        .args(arguments)
+        .current_dir(folder)
+        .env("GIT_CONFIG_GLOBAL", "/dev/null")
+        .env("GIT_CONFIG_NOSYSTEM", "1")
+        .env("GIT_COMMITTER_DATE", "1700000000 +0200")
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+/// A work tree at `site/NAME`, so that it is served as `/NAME/.git`.
+struct Site {
+    folder: tempfile::TempDir,
+}
+
+impl Site {
+    fn new() -> Self {
+        Self { folder: tempfile::tempdir().unwrap() }
+    }
+
+    fn repository(&self, name: &str, files: &[(&str, &str)]) -> PathBuf {
+        let path = self.folder.path().join("site").join(name);
+        fs::create_dir_all(&path).unwrap();
+        git(&path, &["init", "-q", "-b", "main"]);
+        for (name, content) in files {
+            fs::create_dir_all(path.join(name).parent().unwrap()).unwrap();
+            fs::write(path.join(name), content).unwrap();
+        }
+        commit(&path);
+        path
+    }
+
+    fn url(&self, kind: Kind, name: &str) -> RepositoryUrl {
+        let address = serve(&self.folder.path().join("site"), kind);
+        RepositoryUrl::parse(&format!("{address}/{name}/.git")).unwrap()
+    }
+
+    fn fetch_with(
+        &self,
+        tamper: Tamper,
+        url: &RepositoryUrl,
+        reference: Option<&str>,
+    ) -> Result<SourceTree, RepositoryError> {
+        let folder = tempfile::tempdir_in(self.folder.path()).unwrap().keep();
+        let reference = reference.map(|text| GitRef::parse(text).unwrap());
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let mut log = Log::default();
+        let result = runtime.block_on(fetch(&Unsandboxed(tamper), url, reference.as_ref(), &folder, &mut log));
+        let left: Vec<_> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(left, if result.is_ok() { vec!["source"] } else { vec![] }, "{}", String::from_utf8_lossy(&log.0));
+        if result.is_err() {
+            println!("{}", String::from_utf8_lossy(&log.0));
+        }
+        result
+    }
+
+    fn fetch(&self, url: &RepositoryUrl, reference: Option<&str>) -> Result<SourceTree, RepositoryError> {
+        self.fetch_with(|_| {}, url, reference)
+    }
+}
+
+fn commit(path: &Path) -> String {
+    git(path, &["add", "--all", "--force"]);
+    git(path, &["commit", "-qm", "x", "--allow-empty"]);
+    git(path, &["update-server-info"]);
+    git(path, &["rev-parse", "HEAD"])
+}
+
+fn tree_of(path: &Path, revision: &str) -> String {
+    git(path, &["rev-parse", &format!("{revision}^{{tree}}")])
+}
+
+fn commit_of(tree: &SourceTree) -> String {
+    match tree.origin() {
+        Origin::Repository { commit, .. } => commit.to_string(),
+        Origin::Archive { .. } => panic!("{tree:?}"),
+    }
+}
+
+#[test]
+fn resolves_every_kind_of_ref_on_every_kind_of_server() {
+    let site = Site::new();
+    let path = site.repository("hello", &[("Cargo.lock", "1"), ("src/main.rs", "fn main() {}"), ("run", "#!")]);
+    fs::set_permissions(path.join("run"), fs::Permissions::from_mode(0o755)).unwrap();
+    symlink("src/main.rs", path.join("link")).unwrap();
+    symlink("not/there", path.join("dangling")).unwrap();
+    let first = commit(&path);
+    git(&path, &["tag", "-a", "-m", "x", "v1"]);
+    git(&path, &["checkout", "-qb", "side/branch"]);
+    fs::write(path.join("more"), "x").unwrap();
+    let side = commit(&path);
+    git(&path, &["checkout", "-q", "main"]);
+    fs::write(path.join("Cargo.lock"), "2").unwrap();
+    let last = commit(&path);
+    let refs = [
+        (None, &last),
+        (Some("HEAD"), &last),
+        (Some("main"), &last),
+        (Some("refs/heads/main"), &last),
+        (Some("side/branch"), &side),
+        (Some("v1"), &first),
+        (Some("refs/tags/v1"), &first),
+        (Some(first.as_str()), &first),
+        (Some(side.as_str()), &side),
+    ];
+    for kind in [Kind::Dumb, Kind::Smart] {
+        let url = site.url(kind, "hello");
+        for (reference, expected) in refs {
+            let tree = site.fetch(&url, reference).unwrap_or_else(|error| panic!("{kind:?} {reference:?}: {error}"));
+            assert_eq!(commit_of(&tree), *expected, "{kind:?} {reference:?}");
+            assert_eq!(tree.tree().to_string(), tree_of(&path, expected), "{kind:?} {reference:?}");
+            assert_eq!(tree::hash(tree.root()).unwrap(), tree.tree());
+            assert_eq!(tree.epoch(), 1_700_000_000);
+            assert!(!tree.root().join(".git").exists());
+            assert_eq!(fs::metadata(tree.root().join("run")).unwrap().permissions().mode() & 0o7777, 0o755);
+        }
+        for missing in ["nothing", "refs/heads/nothing", &"1".repeat(40)] {
+            let error = site.fetch(&url, Some(missing)).unwrap_err();
+            assert!(matches!(error, RepositoryError::Git { .. }), "{kind:?} {missing}: {error:?}");
+            assert!(!error.is_fault());
+        }
+    }
+}
+
+#[test]
+fn files_are_the_blobs_whatever_attributes_say() {
+    let site = Site::new();
+    let attributes = "*.txt text eol=crlf\n*.id ident\n*.sub export-subst\n*.gone export-ignore\n*.f filter=lfs\n\
+        *.u16 working-tree-encoding=UTF-16\n";
+    let files = [
+        ("a.txt", "a\nb\n"),
+        ("a.id", "$Id$"),
+        ("a.sub", "$Format:%H$"),
+        ("a.gone", "x"),
+        ("a.f", "x"),
+        ("a.u16", "x"),
+    ];
+    let path = site.repository("hello", &files);
+    fs::write(path.join(".gitattributes"), attributes).unwrap();
+    // So that the blobs are the files also here.
+    fs::write(path.join(".git/info/attributes"), "* -text -eol -ident -filter -working-tree-encoding\n").unwrap();
+    commit(&path);
+    let tree = site.fetch(&site.url(Kind::Smart, "hello"), None).unwrap();
+    assert_eq!(tree.tree().to_string(), tree_of(&path, "HEAD"));
+    for (name, content) in files {
+        assert_eq!(fs::read_to_string(tree.root().join(name)).unwrap(), content, "{name}");
+    }
+}
+
+#[test]
+fn submodules_come_by_the_commit_that_the_superproject_names() {
+    let site = Site::new();
+    let inner = site.repository("inner", &[("deep.rs", "deep")]);
+    let middle = site.repository("middle", &[("lib.rs", "lib")]);
+    let outer = site.repository("outer", &[("Cargo.lock", ""), ("sub.rs", "sorts behind")]);
+    let add = |path: &Path, url: &str, at: &str| {
+        git(path, &["clone", "-q", "--no-recurse-submodules", url, at]);
+        fs::write(
+            path.join(".gitmodules"),
+            format!("[submodule \"x\"]\n\tpath = {at}\n\turl = ../../{}/.git\n", url.rsplit('/').next().unwrap()),
+        )
+        .unwrap();
+        git(path, &["-c", "advice.addEmbeddedRepo=false", "add", "--all"]);
+        commit(path)
+    };
+    add(&middle, inner.to_str().unwrap(), "vendor/inner");
+    add(&outer, middle.to_str().unwrap(), "sub");
+    symlink("sub/vendor/inner/deep.rs", outer.join("into")).unwrap();
+    commit(&outer);
+    fs::write(middle.join("lib.rs"), "newer").unwrap();
+    commit(&middle);
+    for kind in [Kind::Smart, Kind::Dumb] {
+        let tree = site.fetch(&site.url(kind, "outer"), None).unwrap_or_else(|error| panic!("{kind:?}: {error}"));
+        assert_eq!(tree.tree().to_string(), tree_of(&outer, "HEAD"), "{kind:?}");
+        assert_eq!(fs::read_to_string(tree.root().join("sub/lib.rs")).unwrap(), "lib");
+        assert_eq!(fs::read_to_string(tree.root().join("into")).unwrap(), "deep");
+    }
+}
+
+#[test]
+fn refuses_hostile_trees() {
+    let site = Site::new();
+    let leaving = site.repository("leaving", &[("Cargo.lock", "")]);
+    symlink("/etc/passwd", leaving.join("passwd")).unwrap();
+    commit(&leaving);
+    let climbing = site.repository("climbing", &[("Cargo.lock", "")]);
+    symlink("../../x", climbing.join("up")).unwrap();
+    commit(&climbing);
+    for (name, reason) in [("leaving", LinkError::Absolute), ("climbing", LinkError::Leaves)] {
+        let error = site.fetch(&site.url(Kind::Smart, name), None).unwrap_err();
+        let RepositoryError::Files(ArchiveError::Entry { reason: Refusal::Link(actual), .. }) = error else {
+            panic!("{error:?}")
+        };
+        assert_eq!(actual, reason, "{name}");
+    }
+}
+
+#[test]
+fn refuses_hostile_submodules() {
+    let site = Site::new();
+    let with = |name: &str, modules: Option<&str>| {
+        let path = site.repository(name, &[("Cargo.lock", "")]);
+        if let Some(modules) = modules {
+            fs::write(path.join(".gitmodules"), modules).unwrap();
+            git(&path, &["add", "--all"]);
+        }
+        let link = format!("160000,{},sub", "1".repeat(40));
+        git(&path, &["update-index", "--add", "--cacheinfo", &link]);
+        git(&path, &["commit", "-qm", "x"]);
+        git(&path, &["update-server-info"]);
+        site.fetch(&site.url(Kind::Dumb, name), None).unwrap_err()
+    };
+    let error = with("no-url", None);
+    assert!(matches!(error, RepositoryError::Modules(ModulesError::NoUrl { .. })), "{error:?}");
+    for (name, url) in
+        [("ext", "ext::sh -c id"), ("file", "file:///etc"), ("option", "./--upload-pack=x y"), ("local", "/etc")]
+    {
+        let error = with(name, Some(&format!("[submodule \"s\"]\n\tpath = sub\n\turl = \"{url}\"\n")));
+        assert!(matches!(error, RepositoryError::Modules(ModulesError::Url { .. })), "{name}: {error:?}");
+    }
+    let error = with("missing", Some("[submodule \"s\"]\n\tpath = sub\n\turl = ../../no-url/.git\n"));
+    assert!(matches!(error, RepositoryError::Git { .. }), "{error:?}");
+}
+
+#[test]
+fn a_server_that_lies_about_an_object_is_refused() {
+    let site = Site::new();
+    let path = site.repository("hello", &[("Cargo.lock", "1")]);
+    let first = git(&path, &["rev-parse", "HEAD"]);
+    fs::write(path.join("Cargo.lock"), "2").unwrap();
+    let second = commit(&path);
+    let object = |id: &str| path.join(".git/objects").join(&id[..2]).join(&id[2..]);
+    fs::set_permissions(object(&first), fs::Permissions::from_mode(0o644)).unwrap();
+    fs::copy(object(&second), object(&first)).unwrap();
+    assert!(site.fetch(&site.url(Kind::Dumb, "hello"), Some(&first)).is_err());
+}
+
+#[test]
+fn a_git_that_lies_is_refused() {
+    let site = Site::new();
+    let path = site.repository("hello", &[("Cargo.lock", "1")]);
+    let first = git(&path, &["rev-parse", "HEAD"]);
+    fs::write(path.join("Cargo.lock"), "2").unwrap();
+    commit(&path);
+    let url = site.url(Kind::Dumb, "hello");
+    let other_commit: Tamper = |argv| lie(argv, "cat-file");
+    let other_files: Tamper = |argv| lie(argv, "archive");
+    let error = site.fetch_with(other_commit, &url, None).unwrap_err();
+    assert!(matches!(error, RepositoryError::CommitHash { .. }), "{error:?}");
+    let error = site.fetch_with(other_files, &url, None).unwrap_err();
+    assert!(matches!(error, RepositoryError::TreeHash { .. }), "{error:?}");
+    let other_id: Tamper = |argv| lie(argv, "rev-parse");
+    let last = git(&path, &["rev-parse", "HEAD"]);
+    let error = site.fetch_with(other_id, &url, Some(&last)).unwrap_err();
+    assert!(matches!(error, RepositoryError::OtherCommit { actual, .. } if actual.to_string() == first), "{error:?}");
+}
+
+/// Lets one command of git's work on the parent of the commit that it was given.
+fn lie(argv: &mut [String], command: &str) {
+    if argv.iter().any(|argument| argument == command) {
+        let last = argv.last_mut().unwrap();
+        *last = format!("{}~1", last.trim_end_matches("^{commit}"));
+    }
+}

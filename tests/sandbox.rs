@@ -1,0 +1,636 @@
+//! What a sandboxed command can do, asked with real processes: each test is one promise of `kettle::sandbox`.
+//!
+//! They run as root and as an ordinary user. Programs come from `/usr/bin` and from `cc`.
+#![cfg(feature = "appliance")]
+#![allow(clippy::expect_used, clippy::unwrap_used)]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::net::TcpListener;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{OnceLock, RwLock};
+use std::time::{Duration, Instant};
+
+use kettle::sandbox::{Access, CommandSpec, Exit, Mount, Network, OutputSink, Run, RunError, Runner, Stream};
+
+/// Far more than any of these commands needs.
+const PLENTY: Duration = Duration::from_secs(60);
+
+fn runner() -> &'static Runner {
+    static RUNNER: OnceLock<Runner> = OnceLock::new();
+    RUNNER.get_or_init(|| Runner::new().expect("this machine can run sandboxes"))
+}
+
+/// Keeps everything.
+#[derive(Default)]
+struct Kept {
+    stdout: Vec<u8>,
+    stderr: Vec<u8>,
+}
+
+impl OutputSink for Kept {
+    fn chunk(&mut self, stream: Stream, bytes: &[u8]) -> io::Result<()> {
+        match stream {
+            Stream::Stdout => self.stdout.extend_from_slice(bytes),
+            Stream::Stderr => self.stderr.extend_from_slice(bytes),
+        }
+        Ok(())
+    }
+}
+
+fn spec(argv: &[&str]) -> CommandSpec {
+    CommandSpec {
+        argv: argv.iter().map(|&word| word.to_owned()).collect(),
+        environment: BTreeMap::from([("PATH".into(), "/usr/bin".into())]),
+        directory: "/".into(),
+        mounts: Vec::new(),
+        network: Network::None,
+        time_limit: PLENTY,
+    }
+}
+
+fn shell(script: &str) -> CommandSpec {
+    spec(&["/usr/bin/bash", "-c", script])
+}
+
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+}
+
+/// Without the pids controller all sandboxes share one limit of tasks: the test that reaches it runs alone.
+static TASKS: RwLock<()> = RwLock::new(());
+
+fn try_run(spec: &CommandSpec, sink: &mut dyn OutputSink) -> Result<Exit, RunError> {
+    let _shared = TASKS.read();
+    block_on(runner().run(spec, sink))
+}
+
+fn run(spec: &CommandSpec) -> (Exit, String, String) {
+    let mut kept = Kept::default();
+    let exit = try_run(spec, &mut kept).unwrap();
+    (exit, String::from_utf8(kept.stdout).unwrap(), String::from_utf8_lossy(&kept.stderr).into_owned())
+}
+
+/// Of a command that succeeds.
+fn stdout_of(spec: &CommandSpec) -> String {
+    let (exit, stdout, stderr) = run(spec);
+    assert_eq!(exit, Exit::Status(0), "stdout: {stdout}\nstderr: {stderr}");
+    stdout
+}
+
+/// A temporary folder that the user of the sandbox can walk into, with one that it can write.
+struct Folder {
+    root: tempfile::TempDir,
+}
+
+impl Folder {
+    fn new() -> Self {
+        let root = tempfile::tempdir().unwrap();
+        fs::set_permissions(root.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        runner().make_writable_folder(&root.path().join("writable")).unwrap();
+        Self { root }
+    }
+
+    fn writable(&self) -> PathBuf {
+        self.root.path().join("writable")
+    }
+
+    fn mount(&self) -> Mount {
+        Mount { source: self.writable(), target: "/kettle/target".into(), access: Access::ReadWrite }
+    }
+
+    /// Compiles C, for commands to run as `/program`.
+    fn program(&self, source: &str) -> Mount {
+        let (code, program) = (self.root.path().join("program.c"), self.root.path().join("program"));
+        fs::write(&code, source).unwrap();
+        let compiled = std::process::Command::new("/usr/bin/cc").arg("-o").arg(&program).arg(&code).status().unwrap();
+        assert!(compiled.success());
+        Mount { source: program, target: "/program".into(), access: Access::ReadOnly }
+    }
+}
+
+/// Whether any process of this machine has this word among its arguments.
+fn process_exists(word: &str) -> bool {
+    let processes = fs::read_dir("/proc").unwrap().flatten();
+    let mut arguments = processes.filter_map(|entry| fs::read(entry.path().join("cmdline")).ok());
+    arguments.any(|arguments| arguments.split(|&byte| byte == 0).any(|argument| argument == word.as_bytes()))
+}
+
+#[test]
+fn exit_status_and_signals_are_told_apart() {
+    assert_eq!(run(&shell("exit 7")).0, Exit::Status(7));
+    assert_eq!(run(&shell("kill -SEGV $$")).0, Exit::Signal(11));
+    assert_eq!(run(&spec(&["/nonexistent"])).0, Exit::Status(127));
+}
+
+#[test]
+fn environment_is_exactly_the_plan() {
+    let mut spec = spec(&["/usr/bin/env"]);
+    spec.environment = BTreeMap::from([("A".into(), "1 2\n3".into()), ("LC_ALL".into(), "C".into())]);
+    assert_eq!(stdout_of(&spec), "A=1 2\n3\nLC_ALL=C\n");
+}
+
+#[test]
+fn command_has_three_descriptors() {
+    assert_eq!(
+        stdout_of(&shell("echo /proc/self/fd/*")),
+        "/proc/self/fd/0 /proc/self/fd/1 /proc/self/fd/2 /proc/self/fd/3\n"
+    );
+}
+
+#[test]
+fn descriptors_that_we_were_given_without_close_on_exec_do_not_leak() {
+    let leak = fs::File::open("/etc/hostname").unwrap();
+    rustix::io::fcntl_setfd(&leak, rustix::io::FdFlags::empty()).unwrap();
+    assert!(!stdout_of(&shell("ls -l /proc/self/fd")).contains("hostname"));
+}
+
+#[test]
+fn standard_input_is_empty() {
+    assert_eq!(stdout_of(&spec(&["/usr/bin/cat"])), "");
+}
+
+#[test]
+fn both_outputs_arrive_by_name() {
+    let (_, stdout, stderr) = run(&shell("echo out; echo err >&2"));
+    assert_eq!((stdout.as_str(), stderr.as_str()), ("out\n", "err\n"));
+}
+
+#[test]
+fn working_directory_is_the_plan() {
+    let mut spec = spec(&["/usr/bin/pwd"]);
+    spec.directory = "/usr/bin".into();
+    assert_eq!(stdout_of(&spec), "/usr/bin\n");
+}
+
+#[test]
+fn no_network_reaches_no_listener_of_the_machine() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let script = format!("exec 3<>/dev/tcp/127.0.0.1/{}", listener.local_addr().unwrap().port());
+    assert_eq!(run(&shell(&script)).0, Exit::Status(1));
+    let mut with_network = shell(&script);
+    with_network.network = Network::Host;
+    assert_eq!(run(&with_network).0, Exit::Status(0), "the same command reaches it with a network");
+}
+
+#[test]
+fn no_network_has_only_a_loopback_that_is_down() {
+    assert_eq!(stdout_of(&shell("tail -n +3 /proc/net/dev | cut -d: -f1")).trim(), "lo");
+    assert_eq!(stdout_of(&shell("cat /proc/net/route | wc -l")), "1\n", "the heading");
+}
+
+#[test]
+fn resolver_configuration_is_there_only_with_a_network() {
+    assert_eq!(run(&spec(&["/usr/bin/cat", "/etc/resolv.conf"])).0, Exit::Status(1));
+    let mut with_network = spec(&["/usr/bin/getent", "ahosts", "localhost"]);
+    with_network.network = Network::Host;
+    assert!(stdout_of(&with_network).contains("127.0.0.1"));
+}
+
+#[test]
+fn no_other_process_is_visible() {
+    let processes = stdout_of(&shell("cd /proc; for p in [0-9]*; do echo $p; done"));
+    assert_eq!(processes, "1\n2\n", "the reaper and the shell");
+}
+
+#[test]
+fn root_holds_the_system_and_nothing_of_the_machine() {
+    let found = stdout_of(&spec(&["/usr/bin/ls", "/"]));
+    let allowed = ["bin", "dev", "etc", "kettle", "lib", "lib32", "lib64", "libx32", "proc", "sbin", "tmp", "usr"];
+    for name in found.lines() {
+        assert!(allowed.contains(&name), "/{name} is visible");
+    }
+    let devices = stdout_of(&spec(&["/usr/bin/ls", "/dev"]));
+    let allowed = ["fd", "full", "null", "random", "stderr", "stdin", "stdout", "tty", "urandom", "zero"];
+    assert_eq!(devices.lines().collect::<Vec<_>>(), allowed);
+}
+
+#[test]
+fn etc_holds_only_what_is_listed() {
+    let found = stdout_of(&shell("cd /etc; ls; cat passwd"));
+    for secret in ["shadow", "ssh", "hostname", "machine-id", "root:"] {
+        assert!(!found.contains(secret), "{secret} in {found}");
+    }
+    assert_eq!(run(&shell("ls /etc/ssl/private")).0, Exit::Status(2));
+}
+
+#[test]
+fn system_is_read_only() {
+    for path in
+        ["/x", "/usr/x", "/usr/bin/x", "/etc/x", "/dev/x", "/kettle/x", "/proc/1/x", "/proc/sys/kernel/hostname"]
+    {
+        let (exit, _, stderr) = run(&shell(&format!("echo > {path}")));
+        assert_eq!(exit, Exit::Status(1), "{path}: {stderr}");
+    }
+    assert_eq!(stdout_of(&shell("echo works > /tmp/x; cat /tmp/x")), "works\n");
+}
+
+#[test]
+fn devices_hold_nothing_and_work() {
+    assert_eq!(
+        stdout_of(&shell("echo gone > /dev/null; head -c 4 /dev/zero | wc -c; head -c 4 /dev/urandom | wc -c")),
+        "4\n4\n"
+    );
+}
+
+#[test]
+fn reaper_and_kernel_files_are_masked() {
+    assert_eq!(stdout_of(&shell("ls -A /proc/1 | wc -l")), "0\n");
+    for path in ["/proc/1/mem", "/proc/1/environ", "/proc/keys", "/proc/kallsyms", "/proc/kcore", "/proc/modules"] {
+        assert_eq!(run(&spec(&["/usr/bin/cat", path])).0, Exit::Status(1), "{path}");
+    }
+}
+
+#[test]
+fn command_is_an_ordinary_user_without_capabilities() {
+    assert_eq!(stdout_of(&spec(&["/usr/bin/id"])).trim(), "uid=1000(build) gid=1000(build) groups=1000(build)");
+    let status = stdout_of(&spec(&["/usr/bin/cat", "/proc/self/status"]));
+    for line in [
+        "CapEff:\t0000000000000000",
+        "CapBnd:\t0000000000000000",
+        "NoNewPrivs:\t1",
+        "Seccomp:\t2",
+        "Seccomp_filters:\t2",
+    ] {
+        assert!(status.contains(line), "{line} is not in {status}");
+    }
+    assert_eq!(stdout_of(&spec(&["/usr/bin/uname", "-n"])), "kettle\n");
+}
+
+#[test]
+fn mounts_grant_what_the_plan_says_and_keep_the_owner() {
+    let folder = Folder::new();
+    let mut spec = shell("echo made > /kettle/target/file; cat /kettle/target/file; echo no > /kettle/source/file");
+    spec.mounts = vec![
+        folder.mount(),
+        Mount { source: folder.root.path().into(), target: "/kettle/source".into(), access: Access::ReadOnly },
+    ];
+    let (exit, stdout, stderr) = run(&spec);
+    assert_eq!((exit, stdout.as_str()), (Exit::Status(1), "made\n"), "{stderr}");
+    let made = fs::metadata(folder.writable().join("file")).unwrap();
+    assert_eq!(made.uid(), runner().description().uid);
+}
+
+#[test]
+fn writable_folders_are_new_and_private() {
+    let folder = Folder::new();
+    let made = fs::metadata(folder.writable()).unwrap();
+    assert_eq!((made.mode() & 0o7777, made.uid()), (0o700, runner().description().uid));
+    assert!(runner().make_writable_folder(&folder.writable()).is_err(), "it exists");
+}
+
+#[test]
+fn plan_that_cannot_be_mounted_is_an_error_and_not_an_exit() {
+    let mut spec = spec(&["/usr/bin/true"]);
+    spec.mounts = vec![Mount { source: "/nonexistent".into(), target: "/x".into(), access: Access::ReadOnly }];
+    match try_run(&spec, &mut Kept::default()) {
+        Err(RunError::Setup { message }) => assert!(message.contains("/nonexistent"), "{message}"),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn plan_with_a_program_that_is_looked_for_is_refused() {
+    for program in ["true", "/usr/bin/a=b"] {
+        let refused = try_run(&spec(&[program]), &mut Kept::default());
+        assert!(matches!(refused, Err(RunError::Program { .. })), "{refused:?}");
+    }
+    assert!(matches!(try_run(&spec(&[]), &mut Kept::default()), Err(RunError::Program { .. })));
+}
+
+/// A daemon as one is made: two forks, a session of its own, no descriptor. It would write for ever.
+const DAEMON: &str = r#"
+    #include <fcntl.h>
+    #include <unistd.h>
+    int main(void) {
+        if (fork() != 0) { usleep(100000); return 0; }
+        setsid();
+        if (fork() != 0) return 0;
+        for (int fd = 0; fd < 64; fd++) close(fd);
+        for (;;) {
+            int fd = open("/kettle/target/alive", O_WRONLY | O_CREAT | O_APPEND, 0600);
+            write(fd, "x", 1);
+            close(fd);
+            fork();
+            usleep(1000);
+        }
+    }
+"#;
+
+#[test]
+fn daemons_are_dead_when_run_returns() {
+    let folder = Folder::new();
+    let mut spec = spec(&["/program", "daemon-of-the-daemon-test"]);
+    spec.mounts = vec![folder.mount(), folder.program(DAEMON)];
+    assert_eq!(run(&spec).0, Exit::Status(0));
+    assert!(fs::metadata(folder.writable().join("alive")).unwrap().len() > 0, "the daemon lived");
+    assert!(!process_exists("daemon-of-the-daemon-test"));
+}
+
+#[test]
+fn process_that_holds_the_pipe_does_not_hold_us() {
+    let started = Instant::now();
+    assert_eq!(stdout_of(&shell("sleep 7101 & echo done")), "done\n");
+    assert!(started.elapsed() < PLENTY / 2);
+    assert!(!process_exists("7101"));
+}
+
+#[test]
+fn time_limit_kills_everything() {
+    let mut spec = shell("echo begun; setsid sleep 7102 & sleep 7102");
+    spec.time_limit = Duration::from_millis(500);
+    let (exit, stdout, _) = run(&spec);
+    assert_eq!((exit, stdout.as_str()), (Exit::TimedOut { limit: spec.time_limit }, "begun\n"));
+    assert!(!process_exists("7102"));
+}
+
+#[test]
+fn flood_of_output_does_not_postpone_the_time_limit() {
+    let mut spec = shell("yes");
+    spec.time_limit = Duration::from_millis(300);
+    assert!(matches!(try_run(&spec, &mut Counting::default()), Ok(Exit::TimedOut { .. })));
+}
+
+#[test]
+fn stopped_processes_are_killed_too() {
+    let mut spec = shell("sleep 7103 & kill -STOP $!; kill -STOP $$; sleep 7103");
+    spec.time_limit = Duration::from_millis(500);
+    assert!(matches!(run(&spec).0, Exit::TimedOut { .. }));
+    assert!(!process_exists("7103"));
+}
+
+/// Refuses the first chunk.
+struct Refusing;
+
+impl OutputSink for Refusing {
+    fn chunk(&mut self, _: Stream, _: &[u8]) -> io::Result<()> {
+        Err(io::ErrorKind::StorageFull.into())
+    }
+}
+
+#[test]
+fn error_of_the_sink_ends_everything_and_is_returned() {
+    match try_run(&shell("sleep 7104 & echo x; sleep 7104"), &mut Refusing) {
+        Err(RunError::Sink { source }) => assert_eq!(source.kind(), io::ErrorKind::StorageFull),
+        other => panic!("{other:?}"),
+    }
+    assert!(!process_exists("7104"));
+}
+
+#[test]
+fn dropping_the_run_kills_everything() {
+    /// Ends the wait for it once the command runs.
+    struct Begun(std::rc::Rc<tokio::sync::Notify>);
+    impl OutputSink for Begun {
+        fn chunk(&mut self, _: Stream, _: &[u8]) -> io::Result<()> {
+            self.0.notify_one();
+            Ok(())
+        }
+    }
+    let _shared = TASKS.read();
+    block_on(async {
+        let begun = std::rc::Rc::new(tokio::sync::Notify::new());
+        let (spec, mut sink) = (shell("setsid sleep 7105 & echo; sleep 7105"), Begun(begun.clone()));
+        let mut run = runner().run(&spec, &mut sink);
+        let mut notified = Box::pin(begun.notified());
+        std::future::poll_fn(|context| {
+            assert!(run.as_mut().poll(context).is_pending());
+            notified.as_mut().poll(context)
+        })
+        .await;
+        drop(run);
+    });
+    assert!(!process_exists("7105"));
+}
+
+/// Keeps nothing but the count.
+#[derive(Default)]
+struct Counting {
+    bytes: u64,
+    largest: usize,
+}
+
+impl OutputSink for Counting {
+    fn chunk(&mut self, _: Stream, bytes: &[u8]) -> io::Result<()> {
+        self.bytes += bytes.len() as u64;
+        self.largest = self.largest.max(bytes.len());
+        Ok(())
+    }
+}
+
+#[test]
+fn long_output_without_a_line_end_flows_through_a_small_buffer() {
+    let mut counting = Counting::default();
+    let exit = try_run(&spec(&["/usr/bin/head", "-c", "400000000", "/dev/zero"]), &mut counting).unwrap();
+    assert_eq!((exit, counting.bytes), (Exit::Status(0), 400_000_000));
+    assert!(counting.largest <= 64 * 1024);
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    let kib: u64 = peak.trim().trim_end_matches(" kB").parse().unwrap();
+    assert!(kib < 64 * 1024, "{kib} KiB at the peak");
+}
+
+/// Forks without end, then says how far it came and why it ended there.
+const FORK_BOMB: &str = r#"
+    #include <errno.h>
+    #include <stdio.h>
+    #include <unistd.h>
+    int main(void) {
+        for (int count = 0;; count++) {
+            pid_t child = fork();
+            if (child == 0) for (;;) pause();
+            if (child < 0) { printf("%d %d\n", count, errno); return 0; }
+        }
+    }
+"#;
+
+#[test]
+fn fork_bomb_ends_at_the_limit_of_tasks() {
+    let folder = Folder::new();
+    let mut spec = spec(&["/program", "fork-bomb-of-the-test"]);
+    spec.mounts = vec![folder.program(FORK_BOMB)];
+    let alone = TASKS.write();
+    let mut kept = Kept::default();
+    assert_eq!(block_on(runner().run(&spec, &mut kept)).unwrap(), Exit::Status(0));
+    drop(alone);
+    let output = String::from_utf8(kept.stdout).unwrap();
+    let (count, errno) = output.trim().split_once(' ').unwrap();
+    assert!(count.parse::<u64>().unwrap() < runner().description().limits.tasks);
+    assert_eq!(errno, "11", "EAGAIN");
+    assert!(!process_exists("fork-bomb-of-the-test"));
+}
+
+#[test]
+fn limits_of_processes_are_in_force() {
+    let limits = &runner().description().limits;
+    let blocks = limits.file_bytes / 1024;
+    assert_eq!(
+        stdout_of(&shell("ulimit -Hc; ulimit -Hn; ulimit -Hf")),
+        format!("0\n{}\n{blocks}\n", limits.open_files)
+    );
+    let too_large = limits.file_bytes + 1;
+    let (exit, _, stderr) = run(&shell(&format!("trap '' XFSZ; truncate -s {too_large} /tmp/large")));
+    assert_eq!(exit, Exit::Status(1), "{stderr}");
+}
+
+#[test]
+fn temporary_folders_have_a_size() {
+    let limits = &runner().description().limits;
+    let sizes = stdout_of(&shell("df -B1 --output=size /tmp /kettle/home | tail -n +2 | tr -d ' '"));
+    let page = 4096;
+    assert_eq!(sizes, format!("{}\n{}\n", limits.tmp_bytes.next_multiple_of(page), limits.home_bytes));
+    let fill = format!("head -c {} /dev/zero > /kettle/home/x", limits.home_bytes + 1);
+    let (exit, _, stderr) = run(&shell(&fill));
+    assert_eq!(exit, Exit::Status(1));
+    assert!(stderr.contains("No space left"), "{stderr}");
+}
+
+#[test]
+fn description_names_what_is_missing() {
+    let description = runner().description();
+    let names: Vec<_> = description.degradations.iter().map(|degradation| degradation.name).collect();
+    for (controller, name) in [("memory", "memory-not-limited"), ("pids", "tasks-limited-by-rlimit")] {
+        let missing = names.contains(&name) || names.contains(&"no-cgroup");
+        assert_eq!(missing, !description.controllers.contains(&controller), "{names:?}");
+    }
+    assert_eq!(names.contains(&"shared-user"), !rustix::process::geteuid().is_root());
+    let limited = description.controllers.contains(&"memory");
+    assert_eq!(description.limits.memory_bytes.is_some(), limited, "no limit is named that nothing holds");
+    let json = serde_json::to_value(description).unwrap();
+    assert_eq!(json["runner"]["name"], "bubblewrap");
+    assert_eq!(json["seccomp"].as_str().unwrap().len(), 64);
+}
+
+#[test]
+fn compilers_threads_and_git_work() {
+    let script = "cd /tmp && printf '#include <pthread.h>\\nvoid *f(void *p) { return p; }\\n\
+        int main(void) { pthread_t t; return pthread_create(&t, 0, f, 0) || pthread_join(t, 0); }' > a.c && \
+        cc -pthread -o a a.c && ./a && git init -q r && cd r && echo x > x && git add x && \
+        git -c user.name=a -c user.email=a@b commit -qm x && git rev-parse HEAD^{tree}";
+    let mut spec = shell(script);
+    spec.environment =
+        BTreeMap::from([("HOME".into(), "/kettle/home".into()), ("PATH".into(), "/usr/local/bin:/usr/bin".into())]);
+    assert_eq!(stdout_of(&spec).trim(), "ab69b4abf3bb84d4e268bd42d84e4a9a5e242bd3");
+}
+
+#[test]
+fn private_mounts_open_a_hidden_toolchain_to_cargo() {
+    let cargo = PathBuf::from(std::env::var_os("CARGO").unwrap());
+    let toolchain = cargo.ancestors().nth(2).unwrap();
+    let hidden = tempfile::tempdir().unwrap();
+    // Of this thread only: every test has one.
+    let entered = kettle::sandbox::enter_private_mounts(hidden.path(), Some(toolchain)).unwrap();
+    let package = entered.work.join("package");
+    fs::create_dir_all(package.join("src")).unwrap();
+    fs::write(package.join("Cargo.toml"), "[package]\nname = \"a\"\nedition = \"2024\"\n").unwrap();
+    fs::write(package.join("src/main.rs"), "fn main() { println!(\"built\"); }\n").unwrap();
+    let target = entered.work.join("target");
+    runner().make_writable_folder(&target).unwrap();
+
+    let mut spec = shell("cargo build --offline --target-dir /kettle/target && /kettle/target/debug/a");
+    spec.environment = BTreeMap::from([
+        ("HOME".into(), "/kettle/home".into()),
+        ("CARGO_HOME".into(), "/kettle/home/cargo".into()),
+        ("PATH".into(), "/toolchain/bin:/usr/bin".into()),
+    ]);
+    spec.directory = "/kettle/source".into();
+    let mount = |source: &Path, target: &str, access| Mount { source: source.into(), target: target.into(), access };
+    spec.mounts = vec![
+        mount(&entered.toolchain.unwrap(), "/toolchain", Access::ReadOnly),
+        mount(&package, "/kettle/source", Access::ReadOnly),
+        mount(&target, "/kettle/target", Access::ReadWrite),
+    ];
+    assert_eq!(run(&spec).0, Exit::Status(101), "no lockfile can be made in a source that is read-only");
+    let lockfile = "# This file is automatically @generated by Cargo.\n# It is not intended for manual editing.\n\
+        version = 4\n\n[[package]]\nname = \"a\"\nversion = \"0.0.0\"\n";
+    fs::write(package.join("Cargo.lock"), lockfile).unwrap();
+    assert_eq!(stdout_of(&spec), "built\n");
+}
+
+/// Tries each call and prints its name and errno. What is refused is refused whatever the arguments.
+const SYSCALLS: &str = r#"
+    #define _GNU_SOURCE
+    #include <errno.h>
+    #include <sched.h>
+    #include <stdio.h>
+    #include <sys/ioctl.h>
+    #include <sys/personality.h>
+    #include <sys/socket.h>
+    #include <sys/syscall.h>
+    #include <unistd.h>
+    #define TRY(name, ...) do { errno = 0; long r = __VA_ARGS__; printf("%s %d\n", name, r < 0 ? errno : 0); fflush(stdout); } while (0)
+    #define CALL(name) TRY(#name, syscall(SYS_##name, 0, 0, 0, 0, 0, 0))
+    int main(void) {
+        CALL(ptrace); CALL(process_vm_readv); CALL(process_vm_writev); CALL(kcmp); CALL(move_pages);
+        CALL(unshare); CALL(setns); CALL(mount); CALL(umount2); CALL(pivot_root); CALL(chroot);
+        CALL(open_tree); CALL(move_mount); CALL(fsopen); CALL(fsconfig); CALL(fsmount); CALL(fspick);
+        CALL(bpf); CALL(perf_event_open); CALL(userfaultfd); CALL(io_uring_setup); CALL(io_uring_enter);
+        CALL(io_uring_register); CALL(modify_ldt); CALL(add_key); CALL(request_key); CALL(keyctl);
+        CALL(name_to_handle_at); CALL(open_by_handle_at); CALL(fanotify_init); CALL(fanotify_mark);
+        CALL(kexec_load); CALL(kexec_file_load); CALL(init_module); CALL(finit_module); CALL(delete_module);
+        CALL(reboot); CALL(swapon); CALL(swapoff); CALL(quotactl); CALL(acct); CALL(syslog); CALL(iopl); CALL(ioperm);
+        CALL(vhangup); CALL(sethostname); CALL(setdomainname); CALL(settimeofday); CALL(clock_settime); CALL(adjtimex);
+        TRY("mount_setattr", syscall(442, 0, 0, 0, 0, 0));
+        TRY("pidfd_getfd", syscall(438, 0, 0, 0));
+        TRY("clone-user", syscall(SYS_clone, CLONE_NEWUSER, 0, 0, 0, 0));
+        TRY("clone-net", syscall(SYS_clone, CLONE_NEWNET | CLONE_NEWUSER, 0, 0, 0, 0));
+        TRY("personality", personality(ADDR_COMPAT_LAYOUT));
+        TRY("netlink", socket(AF_NETLINK, SOCK_RAW, 0));
+        TRY("packet", socket(17, SOCK_RAW, 0));
+        TRY("alg", socket(38, SOCK_SEQPACKET, 0));
+        TRY("vsock", socket(40, SOCK_STREAM, 0));
+        TRY("key", socket(15, SOCK_RAW, 2));
+        TRY("tiocsti", syscall(SYS_ioctl, 0, TIOCSTI, "x"));
+        TRY("tiocsti-high", syscall(SYS_ioctl, 0, 0x100000000UL | TIOCSTI, "x"));
+        TRY("tioclinux", ioctl(0, TIOCLINUX, "x"));
+        printf("--\n");
+        TRY("clone3", syscall(435, 0, 0));
+        TRY("unknown", syscall(4000, 0, 0));
+        TRY("x32", syscall(0x40000000 | SYS_getpid));
+        TRY("vmsplice", syscall(SYS_vmsplice, 0, 0, 0, 0));
+        printf("--\n");
+        TRY("unix", socket(AF_UNIX, SOCK_STREAM, 0));
+        TRY("inet", socket(AF_INET, SOCK_STREAM, 0));
+        TRY("inet6", socket(AF_INET6, SOCK_DGRAM, 0));
+        TRY("personality", personality(PER_LINUX));
+        TRY("getpid", syscall(SYS_getpid));
+        printf("--\n");
+        fflush(stdout);
+        long r;
+        __asm__ volatile("int $0x80" : "=a"(r) : "a"(20) : "memory");
+        printf("a 32-bit call answered %ld\n", r);
+        return 0;
+    }
+"#;
+
+#[test]
+fn system_calls_beyond_a_build_are_refused() {
+    let folder = Folder::new();
+    let mut spec = spec(&["/program"]);
+    spec.mounts = vec![folder.program(SYSCALLS)];
+    let (exit, stdout, stderr) = run(&spec);
+    assert_eq!(exit, Exit::Signal(31), "a 32-bit call is SIGSYS: {stdout}{stderr}");
+    let groups: Vec<_> = stdout.split("--\n").collect();
+    assert_eq!(groups.len(), 4, "{stdout}");
+    for (group, errno) in groups.iter().zip(["1", "38", "0"]) {
+        for line in group.lines() {
+            assert_eq!(line.split_once(' ').unwrap().1, errno, "{line}");
+        }
+    }
+    assert_eq!(groups[0].lines().count(), 63);
+    assert_eq!(groups[3], "");
+}
+
+#[test]
+fn abstract_sockets_of_the_machine_are_out_of_reach_with_a_network_too() {
+    let folder = Folder::new();
+    let program = folder
+        .program("#include <sys/socket.h>\nint main(void) { return socket(AF_UNIX, SOCK_STREAM, 0) < 0 ? 42 : 0; }");
+    let mut spec = spec(&["/program"]);
+    spec.mounts = vec![program];
+    assert_eq!(run(&spec).0, Exit::Status(0));
+    spec.network = Network::Host;
+    assert_eq!(run(&spec).0, Exit::Status(42));
+}
