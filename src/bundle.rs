@@ -1,6 +1,8 @@
 //! The bundle, a gzip tar. Comes in: files and the name of their folder. Goes out: bytes that depend on these alone: the
 //! same files always give the same archive. Never: a link, a folder entry, an owner, or a time of this machine.
 
+pub mod read;
+
 use std::io::{self, Read, Write};
 
 use flate2::{Compression, GzBuilder, write::GzEncoder};

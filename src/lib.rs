@@ -45,3 +45,5 @@ pub mod source;
 pub mod toolchain;
 
 pub mod bundle;
+#[cfg(feature = "cli")]
+pub mod inspect;

@@ -16,12 +16,13 @@ enum Rule {
 use Rule::{Never, Only};
 
 /// One rule a room; a room without a rule is a failure, so that a new one is thought about.
-const RULES: [(&str, Rule); 14] = [
+const RULES: [(&str, Rule); 15] = [
     ("digest", Only(&[])),
     ("provenance", Only(&["digest"])),
     ("snp", Only(&[])),
     ("verifier", Only(&["bundle", "provenance", "snp", "digest"])),
     ("bundle", Never(&["api", "attester", "boot", "job", "sandbox", "verifier"])),
+    ("inspect", Only(&["bundle", "digest", "provenance"])),
     ("sandbox", Only(&["digest", "provenance"])),
     ("source", Only(&["digest", "provenance", "sandbox", "job::ErrorType"])),
     ("toolchain", Only(&["digest", "provenance", "sandbox", "source", "job::ErrorType"])),
@@ -31,7 +32,7 @@ const RULES: [(&str, Rule); 14] = [
     ("boot", Never(&["api", "bundle", "job", "source", "toolchain", "verifier"])),
     ("simulator", Never(&["api", "boot", "job", "sandbox", "source", "toolchain", "verifier"])),
     // The verifier's command knows nothing of the appliance.
-    ("bin/kettle", Only(&["bundle", "digest", "provenance", "snp", "verifier"])),
+    ("bin/kettle", Only(&["bundle", "digest", "inspect", "provenance", "snp", "verifier"])),
 ];
 
 /// Sees every room: it puts the appliance together.

@@ -29,7 +29,7 @@ impl Run for Unsandboxed {
         spec: &'a CommandSpec,
         sink: &'a mut dyn OutputSink,
     ) -> Pin<Box<dyn Future<Output = Result<Exit, RunError>> + 'a>> {
-        Box::pin(async move { run_here(spec, self.0, sink) })
+        Box::pin(async move { run_here(spec, self.0, sink).map_err(|source| RunError::Output { source }) })
     }
 
     fn make_writable_folder(&self, path: &Path) -> io::Result<()> {
@@ -37,7 +37,7 @@ impl Run for Unsandboxed {
     }
 }
 
-fn run_here(spec: &CommandSpec, tamper: Tamper, sink: &mut dyn OutputSink) -> Result<Exit, RunError> {
+fn run_here(spec: &CommandSpec, tamper: Tamper, sink: &mut dyn OutputSink) -> io::Result<Exit> {
     let here = |text: &str| {
         spec.mounts.iter().fold(text.to_owned(), |text, mount| {
             text.replace(mount.target.to_str().unwrap(), mount.source.to_str().unwrap())

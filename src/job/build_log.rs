@@ -70,7 +70,7 @@ impl Log for JobLog {
     }
 
     fn output(&mut self, stream: Stream, bytes: &[u8]) -> io::Result<()> {
-        self.push(stream, bytes, |line| Event::Line(line))
+        self.push(stream, bytes, Event::Line)
     }
 }
 

@@ -1,0 +1,169 @@
+//! What a bundle says, for people. Comes in: a bundle that was read. Goes out: text, or JSON. Never: a judgement. What the
+//! files hash to is computed; everything else is quoted.
+
+use serde_json::{Value, json};
+
+use crate::bundle::read::{Bundle, HashedFile};
+use crate::digest::Sha256Digest;
+
+/// The first and last word of the text.
+const NOTHING_VERIFIED: &str = "nothing of this was verified";
+
+/// One JSON document: `verified` false, the digests of the files, and the provenance as it is (null if it is no JSON).
+pub fn json(bundle: &Bundle) -> Value {
+    let files = |files: &[HashedFile]| -> Vec<Value> {
+        files
+            .iter()
+            .map(|file| json!({"name": file.name, "sha256": file.sha256.to_string(), "size": file.size}))
+            .collect()
+    };
+    json!({
+        "verified": false,
+        "provenance_sha256": Sha256Digest::of(&bundle.provenance).to_string(),
+        "artifacts": files(&bundle.artifacts),
+        "build_config": files(&bundle.build_config),
+        "build_log": bundle.log.as_ref().map(|log| log.sha256.to_string()),
+        "evidence": bundle.evidence.as_ref().map(|bytes| serde_json::from_slice::<Value>(bytes).unwrap_or_default()),
+        "provenance": serde_json::from_slice::<Value>(&bundle.provenance).unwrap_or_default(),
+    })
+}
+
+/// Lines of `name: value`.
+pub fn text(bundle: &Bundle) -> String {
+    let provenance: Value = serde_json::from_slice(&bundle.provenance).unwrap_or_default();
+    let mut lines = Lines(format!("what this bundle says ({NOTHING_VERIFIED})\n"));
+    let definition = &provenance["predicate"]["buildDefinition"];
+    let details = &provenance["predicate"]["runDetails"];
+    lines.value("built by", &details["builder"]["id"]);
+    lines.value("version", &details["builder"]["version"]["kettle-init"]);
+    lines.value("build type", &definition["buildType"]);
+    let external = &definition["externalParameters"];
+    lines.source(&external["source"], &definition["resolvedDependencies"][0]["digest"]);
+    lines.line("nonce", &format!("{} (chosen by the {})", word(&external["nonce"]), word(&external["nonceSource"])));
+    let internal = &definition["internalParameters"];
+    lines.list("command", &internal["command"]["build"], word, " ");
+    lines.list("network in", &internal["network"], word, ", ");
+    for tool in items(&internal["toolchain"]) {
+        lines.line("tool", &format!("{}: {} sha256:{}", word(&tool["name"]), word(&tool["version"]), sha256(tool)));
+    }
+    for weakness in items(&internal["sandbox"]["degradations"]) {
+        lines.line("sandbox is weaker", &format!("{}: {}", word(&weakness["name"]), word(&weakness["reason"])));
+    }
+    let dependencies = items(&definition["resolvedDependencies"]);
+    lines.line("dependencies", &dependencies.len().saturating_sub(1).to_string());
+    for dependency in dependencies.iter().skip(1) {
+        lines.line("", &format!("{} {}", word(&dependency["uri"]), digests(&dependency["digest"])));
+    }
+    lines.subjects(&provenance["subject"], &bundle.artifacts);
+    lines.value("started", &details["metadata"]["startedOn"]);
+    lines.value("finished", &details["metadata"]["finishedOn"]);
+    let evidence = if bundle.evidence.is_some() { "present" } else { "none: nobody signed this" };
+    lines.line("evidence", evidence);
+    lines.line("provenance", &format!("sha256:{}", Sha256Digest::of(&bundle.provenance)));
+    lines.0.push_str(NOTHING_VERIFIED);
+    lines.0.push('\n');
+    lines.0
+}
+
+struct Lines(String);
+
+impl Lines {
+    fn line(&mut self, name: &str, value: &str) {
+        let name = if name.is_empty() { String::new() } else { format!("{name}:") };
+        let shown: String =
+            value.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect();
+        self.0.push_str(&format!("  {name:<18} {shown}\n"));
+    }
+
+    fn value(&mut self, name: &str, value: &Value) {
+        self.line(name, &word(value));
+    }
+
+    fn list(&mut self, name: &str, value: &Value, shown: impl Fn(&Value) -> String, between: &str) {
+        let shown: Vec<_> = items(value).iter().map(shown).collect();
+        self.line(name, if shown.is_empty() { "none".to_owned() } else { shown.join(between) }.as_str());
+    }
+
+    fn source(&mut self, source: &Value, digest: &Value) {
+        match &source["archive"] {
+            Value::Null => {
+                self.value("repository", &source["repository"]);
+                self.line("ref", source["ref"].as_str().unwrap_or("(the default branch)"));
+            }
+            archive => self.line("archive", archive["name"].as_str().unwrap_or("(without a name)")),
+        }
+        self.line("source", &digests(digest));
+    }
+
+    /// What provenance says of the artifacts, beside what is there.
+    fn subjects(&mut self, subjects: &Value, artifacts: &[HashedFile]) {
+        for subject in items(subjects) {
+            let name = word(&subject["name"]);
+            let found = artifacts.iter().find(|artifact| artifact.name == name);
+            let found = match found {
+                None => "the bundle has no such file".to_owned(),
+                Some(found) if found.sha256.to_string() == sha256(subject) => "the file hashes to this".to_owned(),
+                Some(found) => format!("the file hashes to {}", found.sha256),
+            };
+            self.line("artifact", &format!("{name} sha256:{} ({found})", sha256(subject)));
+        }
+        for extra in artifacts.iter().filter(|artifact| !items(subjects).iter().any(|s| s["name"] == *artifact.name)) {
+            self.line("artifact", &format!("{} sha256:{} (not in the provenance)", extra.name, extra.sha256));
+        }
+    }
+}
+
+fn items(value: &Value) -> &[Value] {
+    value.as_array().map_or(&[], Vec::as_slice)
+}
+
+fn word(value: &Value) -> String {
+    value.as_str().unwrap_or("(not said)").to_owned()
+}
+
+fn sha256(value: &Value) -> String {
+    word(&value["digest"]["sha256"])
+}
+
+fn digests(digest: &Value) -> String {
+    let pairs = digest.as_object().into_iter().flatten();
+    pairs.map(|(name, value)| format!("{name}:{}", word(value))).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bundle(provenance: &str) -> Bundle {
+        Bundle { provenance: provenance.as_bytes().to_vec(), ..Bundle::default() }
+    }
+
+    #[test]
+    fn any_provenance_gives_a_text_that_says_nothing_was_verified() {
+        for provenance in ["", "[]", "{}", "{\"subject\":[1,null],\"predicate\":7}", "\u{feff}{}"] {
+            let text = text(&bundle(provenance));
+            assert!(text.ends_with("nothing of this was verified\n"), "{provenance}");
+            assert_eq!(json(&bundle(provenance))["verified"], false);
+        }
+    }
+
+    #[test]
+    fn a_file_with_another_digest_is_shown_as_that() {
+        let mut bundle = bundle(r#"{"subject":[{"name":"a","digest":{"sha256":"00"}}]}"#);
+        assert!(text(&bundle).contains("the bundle has no such file"));
+        let sha256 = Sha256Digest::of(b"x");
+        bundle.artifacts.push(HashedFile { name: "a".to_owned(), sha256, size: 1 });
+        bundle.artifacts.push(HashedFile { name: "b".to_owned(), sha256, size: 1 });
+        let text = text(&bundle);
+        assert!(
+            text.contains(&format!("the file hashes to {sha256}")) && text.contains("not in the provenance"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn terminal_controls_of_a_bundle_do_not_reach_the_terminal() {
+        let text = text(&bundle(r#"{"predicate":{"runDetails":{"builder":{"id":"\u001b[2J"}}}}"#));
+        assert!(!text.contains('\u{1b}'));
+    }
+}
