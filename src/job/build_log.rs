@@ -11,6 +11,14 @@ use crate::toolchain::Log;
 /// What kind of event a line is.
 type EventOfLine = for<'a> fn(Line<'a>) -> Event<'a>;
 
+fn build_line(line: Line<'_>) -> Event<'_> {
+    Event::Line(line)
+}
+
+fn init_line(line: Line<'_>) -> Event<'_> {
+    Event::Init(line.as_str())
+}
+
 /// The job's log, as the toolchain writes it. A stream's last line may lack its end until [`JobLog::finish`].
 pub(super) struct JobLog {
     job: Arc<Job>,
@@ -70,7 +78,7 @@ impl Log for JobLog {
     }
 
     fn output(&mut self, stream: Stream, bytes: &[u8]) -> io::Result<()> {
-        self.push(stream, bytes, Event::Line)
+        self.push(stream, bytes, build_line)
     }
 }
 
@@ -81,6 +89,6 @@ pub(super) struct FetchLog<'a> {
 
 impl OutputSink for FetchLog<'_> {
     fn chunk(&mut self, stream: Stream, bytes: &[u8]) -> io::Result<()> {
-        self.log.push(stream, bytes, |line| Event::Init(line.as_str()))
+        self.log.push(stream, bytes, init_line)
     }
 }
