@@ -142,12 +142,23 @@ fn time(name: &'static str, value: Duration, meaning: &'static str) -> Limit {
 mod tests {
     use super::*;
 
+    /// The files that declare limits a client can meet; what cannot be reached from outside its room is not for clients.
+    const FILES: [&str; 3] =
+        [include_str!("limits.rs"), include_str!("submission/limits.rs"), include_str!("../job/log.rs")];
+
     #[test]
-    fn lists_every_limit_of_this_file() {
+    fn lists_every_limit_of_its_rooms_once() {
         let listed: Vec<_> = all().iter().map(|limit| limit.name).collect();
-        let constants = include_str!("limits.rs").lines().filter_map(|line| line.strip_prefix("pub const "));
-        let named: Vec<_> = constants.filter_map(|rest| rest.split(':').next()).collect();
-        assert_eq!(listed[..named.len()], named);
-        assert_eq!(listed[named.len()..], ["MAX_LOG_BYTES", "MAX_LINE_BYTES"]);
+        let declared = FILES.iter().flat_map(|file| file.lines()).filter_map(|line| line.strip_prefix("pub const "));
+        for name in declared.filter_map(|rest| rest.split(':').next()) {
+            assert_eq!(listed.iter().filter(|listed| **listed == name).count(), 1, "{name}");
+        }
+    }
+
+    #[test]
+    fn sizes_are_in_the_largest_unit_that_divides_them() {
+        for (size, text) in [(2 << 30, "2 GiB"), (3 << 20, "3 MiB"), (1024, "1 KiB"), (1025, "1025 bytes")] {
+            assert_eq!(bytes("", size, "").value, text);
+        }
     }
 }

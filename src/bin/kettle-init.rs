@@ -24,6 +24,9 @@ use tokio::task::{LocalSet, spawn_local};
 /// Exit status for a command line that cannot be understood.
 const USAGE: u8 = 2;
 
+/// Our files are readable by all, writable by us.
+const UMASK: u32 = 0o022;
+
 const HELP: &str = "\
 kettle-init: builds one source, and says from what
 
@@ -178,6 +181,8 @@ fn seconds(option: &'static str, value: Option<String>, default: Duration) -> Re
 
 /// Sets everything up that can fail, in the order in which threads, mounts and users allow it, and serves.
 fn run(serve: &Serve) -> Result<(), Box<dyn Error>> {
+    // Sandboxes under another uid read what we make for them.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(UMASK));
     let toolchain = Toolchain::find(serve.toolchain.as_deref())?;
     fs::create_dir_all(&serve.work)?;
     let work = serve.work.canonicalize()?;
