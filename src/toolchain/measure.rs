@@ -38,7 +38,9 @@ enum Family {
     Rustc,
     Cargo,
     Cc,
-    Binutils,
+    As,
+    Ld,
+    Ar,
 }
 
 /// One part of the toolchain, hashed.
@@ -55,7 +57,9 @@ pub struct Versions {
     rustc: String,
     cargo: String,
     cc: String,
-    binutils: String,
+    r#as: String,
+    ld: String,
+    ar: String,
 }
 
 impl Versions {
@@ -66,7 +70,9 @@ impl Versions {
                 Family::Rustc => &self.rustc,
                 Family::Cargo => &self.cargo,
                 Family::Cc => &self.cc,
-                Family::Binutils => &self.binutils,
+                Family::As => &self.r#as,
+                Family::Ld => &self.ld,
+                Family::Ar => &self.ar,
             };
             Tool { name: part.name, version: version.clone(), sha256: part.sha256 }
         };
@@ -84,7 +90,9 @@ impl Toolchain {
             rustc: version(probe(self, &self.program("rustc")), runner).await?,
             cargo: version(probe(self, &self.program("cargo")), runner).await?,
             cc: version(probe(self, "/usr/bin/cc"), runner).await?,
-            binutils: version(probe(self, "/usr/bin/ld"), runner).await?,
+            r#as: version(probe(self, "/usr/bin/as"), runner).await?,
+            ld: version(probe(self, "/usr/bin/ld"), runner).await?,
+            ar: version(probe(self, "/usr/bin/ar"), runner).await?,
         })
     }
 
@@ -107,8 +115,8 @@ impl Toolchain {
                 parts.push(part(name, Family::Cc, &path)?);
             }
         }
-        for name in ["as", "ld", "ar"] {
-            parts.push(part(name, Family::Binutils, &Path::new("/usr/bin").join(name))?);
+        for (name, family) in [("as", Family::As), ("ld", Family::Ld), ("ar", Family::Ar)] {
+            parts.push(part(name, family, &Path::new("/usr/bin").join(name))?);
         }
         Ok(parts)
     }
@@ -231,11 +239,18 @@ mod tests {
 
     #[test]
     fn every_part_gets_the_line_of_its_program() {
-        let versions = Versions { rustc: "r".into(), cargo: "c".into(), cc: "g".into(), binutils: "b".into() };
+        let versions = Versions {
+            rustc: "r".into(),
+            cargo: "c".into(),
+            cc: "g".into(),
+            r#as: "a".into(),
+            ld: "l".into(),
+            ar: "x".into(),
+        };
         let sha256 = Sha256Digest::of(b"");
         let part = |name: &str, family| Part { name: name.to_owned(), family, sha256 };
-        let tools = versions.label(vec![part("rust-std", Family::Rustc), part("as", Family::Binutils)]);
+        let tools = versions.label(vec![part("rust-std", Family::Rustc), part("as", Family::As)]);
         assert_eq!(tools[0], Tool { name: "rust-std".to_owned(), version: "r".to_owned(), sha256 });
-        assert_eq!(tools[1].version, "b");
+        assert_eq!(tools[1].version, "a");
     }
 }
