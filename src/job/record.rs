@@ -55,7 +55,7 @@ pub(super) fn statement(
             environment: built.environment.clone(),
             lockfile: lockfile.clone(),
             toolchain: tools.iter().map(tool).collect(),
-            network: built.network.clone(),
+            network: networked(built),
             sandbox: serde_json::to_value(sandbox).map_err(RecordError::Sandbox)?,
             source_date_epoch: built.tree.epoch(),
         },
@@ -95,6 +95,12 @@ fn source_parameter(origin: &Origin) -> SourceParameter {
             SourceParameter::Archive { archive: ArchiveParameter { name: name.clone(), sha256: sha256.to_string() } }
         }
     }
+}
+
+/// The phases that had a network.
+fn networked(built: &Built) -> Vec<&'static str> {
+    let source = matches!(built.tree.origin(), Origin::Repository { .. }).then_some("source");
+    source.into_iter().chain(built.network.iter().copied()).collect()
 }
 
 /// The source itself, the first of the resolved dependencies.
