@@ -151,6 +151,8 @@ impl Plan<'_> {
                 ("CARGO_TARGET_DIR", TARGET),
                 ("CARGO_TERM_COLOR", "never"),
                 ("CARGO_TERM_PROGRESS_WHEN", "never"),
+                // Absolute, so that a build script that sets PATH for its package does not choose the linker.
+                ("CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_LINKER", "/usr/bin/cc"),
                 ("CC", "/usr/bin/cc"),
                 ("CXX", "/usr/bin/c++"),
                 ("HOME", HOME),
