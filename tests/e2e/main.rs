@@ -4,6 +4,7 @@
 
 mod failures;
 mod harness;
+mod memory;
 mod program;
 mod projects;
 mod race;
