@@ -1,0 +1,85 @@
+//! Builds that cannot succeed: each has its code, for those who wait and for those who follow.
+
+use std::path::Path;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::harness::{Events, Request, Server, package};
+
+/// How long what was killed may take to be gone.
+const PATIENCE: Duration = Duration::from_secs(10);
+const MAIN: (&str, &str) = ("src/main.rs", "fn main() {}\n");
+
+fn assert_fails(result: &Value, error_type: &str) {
+    assert_eq!((&result["status"], &result["error_type"]), (&"failed".into(), &error_type.into()), "{result}");
+    assert_ne!(result["error"].as_str().unwrap_or_default(), "");
+}
+
+/// Nothing of a build is alive after a moment.
+fn assert_ends(ended: impl Fn() -> bool, what: &str) {
+    let patience = Instant::now() + PATIENCE;
+    while !ended() {
+        assert!(Instant::now() < patience, "{what}: a process is left");
+        sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn a_compile_error_is_422_for_the_client_that_waits() {
+    let archive = package(&[("src/main.rs", "fn main() { nothing }\n")]);
+    let answer = Server::start().run(&Request::form(&archive, "package.tar"));
+    assert_eq!((answer.status, answer.header("content-type")), (422, "application/problem+json"));
+    assert_eq!(answer.json()["error_type"], "BuildFailed");
+}
+
+#[test]
+fn a_failure_that_is_followed_has_its_code() {
+    let stale = "[package]\nname = \"package\"\nversion = \"0.2.0\"\nedition = \"2021\"\n";
+    let endless = "fn main() { loop { std::thread::sleep(std::time::Duration::from_secs(1)) } }\n";
+    let cases = [
+        ("LockfileMismatch", package(&[MAIN, ("Cargo.toml", stale)])),
+        ("UnsupportedToolchain", package(&[MAIN, ("flake.lock", "{}"), ("flake.nix", "{}")])),
+        ("BuildTimeout", package(&[MAIN, ("build.rs", endless)])),
+    ];
+    for (error_type, archive) in cases {
+        let server = Server::with_options(&["--build-seconds", "2"]);
+        assert_fails(&server.result(&Request::json(&archive, "package.tar")), error_type);
+        // The toolchain may still be asked for its version; that ends by itself, the build script would not.
+        assert_ends(|| server.descendants().is_empty(), error_type);
+    }
+}
+
+#[test]
+fn a_repository_that_cannot_be_reached_is_the_sources_failure() {
+    let result = Server::start().result(&Request::repository("http://127.0.0.1:1/nothing.git", None));
+    assert_fails(&result, "SourceFetchFailed");
+}
+
+#[test]
+fn an_archive_without_a_lockfile_does_not_take_the_slot() {
+    let server = Server::start();
+    let mut archive = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_ustar();
+    header.set_mode(0o644);
+    header.set_size(0);
+    archive.append_data(&mut header, "package/README", &b""[..]).unwrap();
+    let answer = server.run(&Request::json(&archive.into_inner().unwrap(), "package.tar"));
+    assert_eq!(answer.status, 422);
+    assert_eq!(server.run(&Request::json(&package(&[MAIN]), "package.tar")).status, 202);
+}
+
+#[test]
+fn a_service_that_is_told_to_end_during_a_build_leaves_nothing() {
+    let endless = "fn main() { loop { std::thread::sleep(std::time::Duration::from_secs(1)) } }\n";
+    let mut server = Server::start();
+    let job = server.run(&Request::json(&package(&[MAIN, ("build.rs", endless)]), "package.tar")).job();
+    let mut events = Events::open(server.port, &format!("/build/{job}/events"));
+    events.find(|(_, event)| event["msg"].as_str().is_some_and(|it| it.contains("Compiling"))).expect("the build");
+    let left = server.descendants();
+    assert!(!left.is_empty(), "nothing runs");
+    assert!(server.terminate().success());
+    let ended = |id: &u32| !Path::new(&format!("/proc/{id}")).exists();
+    assert_ends(|| left.iter().all(ended), "the service was told to end");
+}

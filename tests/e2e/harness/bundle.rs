@@ -1,0 +1,82 @@
+//! A bundle, taken apart.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+
+use flate2::read::GzDecoder;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+/// RFC 1952: magic, deflate, no flags, no time, no extra flags, unknown system.
+const GZIP_HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
+
+/// Paths below the top folder, with their bytes.
+pub struct Bundle {
+    pub top: String,
+    pub files: BTreeMap<String, Vec<u8>>,
+}
+
+impl Bundle {
+    /// Takes one apart whose times are `epoch`; every attribute that could vary is checked.
+    pub fn read(bytes: &[u8], epoch: u64) -> Self {
+        assert_eq!(bytes[..10], GZIP_HEADER);
+        let (mut names, mut files, mut tops) = (Vec::new(), BTreeMap::new(), Vec::new());
+        for entry in tar::Archive::new(GzDecoder::new(bytes)).entries().unwrap() {
+            let mut entry = entry.unwrap();
+            let header = entry.header();
+            assert!(header.entry_type().is_file());
+            assert_eq!((header.uid().unwrap(), header.gid().unwrap(), header.mtime().unwrap()), (0, 0, epoch));
+            assert_eq!((header.username().unwrap(), header.groupname().unwrap()), (Some(""), Some("")));
+            let mode = header.mode().unwrap();
+            let path = entry.path().unwrap().to_str().unwrap().to_owned();
+            assert!(mode == 0o644 || mode == 0o755 && path.contains("/artifacts/"), "{path}: {mode:o}");
+            let (top, path) = path.split_once('/').unwrap();
+            let mut content = Vec::new();
+            entry.read_to_end(&mut content).unwrap();
+            tops.push(top.to_owned());
+            names.push(path.to_owned());
+            assert!(files.insert(path.to_owned(), content).is_none(), "{path} is there twice");
+        }
+        assert!(names.is_sorted(), "{names:?}");
+        tops.dedup();
+        assert_eq!(tops.len(), 1, "{tops:?}");
+        Self { top: tops.remove(0), files }
+    }
+
+    pub fn statement(&self) -> Value {
+        serde_json::from_slice(&self.files["provenance.json"]).unwrap()
+    }
+
+    /// What was built, by name.
+    pub fn artifacts(&self) -> BTreeMap<&str, &[u8]> {
+        let artifact = |(path, bytes): (&'_ String, &'_ Vec<u8>)| path.starts_with("artifacts/").then_some(bytes.len());
+        assert!(self.files.iter().any(|it| artifact(it).is_some()));
+        self.files.iter().filter_map(|(path, bytes)| Some((path.strip_prefix("artifacts/")?, &bytes[..]))).collect()
+    }
+
+    /// Subjects, lockfile and log are what the statement says, and nothing else is there.
+    pub fn assert_described(&self) {
+        let statement = self.statement();
+        let subjects: Vec<_> = statement["subject"].as_array().unwrap().iter().map(described).collect();
+        let files: Vec<_> = self.artifacts().iter().map(|(name, bytes)| ((*name).to_owned(), sha256(bytes))).collect();
+        assert_eq!(subjects, files);
+        let lockfile = ("Cargo.lock".to_owned(), sha256(&self.files["build-config/Cargo.lock"]));
+        let log = ("build.log".to_owned(), sha256(&self.files["build.log"]));
+        let definition = &statement["predicate"]["buildDefinition"];
+        assert_eq!(described(&definition["internalParameters"]["lockfile"]), lockfile);
+        let byproducts = statement["predicate"]["runDetails"]["byproducts"].as_array().unwrap();
+        let mut byproducts: Vec<_> = byproducts.iter().map(described).collect();
+        byproducts.sort();
+        assert_eq!(byproducts, [lockfile, log]);
+        assert_eq!(self.files.len(), files.len() + 3, "{:?}", self.files.keys());
+    }
+}
+
+fn described(descriptor: &Value) -> (String, String) {
+    let text = |value: &Value| value.as_str().unwrap_or_else(|| panic!("{descriptor}")).to_owned();
+    (text(&descriptor["name"]), text(&descriptor["digest"]["sha256"]))
+}
+
+pub fn sha256(bytes: &[u8]) -> String {
+    hex::encode(Sha256::digest(bytes))
+}

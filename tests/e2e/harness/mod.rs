@@ -1,0 +1,14 @@
+//! What the tests share: a service, a client, sources and bundles.
+
+mod bundle;
+mod http;
+mod server;
+mod sources;
+
+pub use bundle::{Bundle, sha256};
+pub use http::{Answer, Events, Request};
+pub use server::Server;
+pub use sources::{StaticServer, crate_file, git, git_repository, package, tar_of};
+
+/// The client's nonce in all tests.
+pub const NONCE: &str = "00112233445566778899aabbccddeeff";

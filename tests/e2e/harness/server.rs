@@ -1,0 +1,118 @@
+//! The real `kettle-init serve`, with a work folder of its own.
+
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, ExitStatus, Stdio};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::http::{Answer, Events, Request};
+
+/// A running service; killed when dropped.
+pub struct Server {
+    process: Child,
+    folder: TempDir,
+    pub port: u16,
+    pub tls_port: u16,
+}
+
+impl Server {
+    pub fn start() -> Self {
+        Self::with_options(&[])
+    }
+
+    pub fn with_options(options: &[&str]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut process = Command::new(env!("CARGO_BIN_EXE_kettle-init"))
+            .args(["serve", "--listen", "127.0.0.1:0", "--tls-listen", "127.0.0.1:0", "--work"])
+            .arg(folder.path().join("work"))
+            .args(options)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(File::create(folder.path().join("service.log")).unwrap())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
+        let mut port = |scheme: &str| {
+            let line = lines.next().map(Result::unwrap).unwrap_or_default();
+            let port = line.strip_prefix(&format!("listening on {scheme}://127.0.0.1:")).and_then(|it| it.parse().ok());
+            port.unwrap_or_else(|| {
+                panic!("{line:?}: {}", fs::read_to_string(folder.path().join("service.log")).unwrap())
+            })
+        };
+        let (port, tls_port) = (port("http"), port("https"));
+        Self { process, folder, port, tls_port }
+    }
+
+    pub fn run(&self, request: &Request) -> Answer {
+        request.run(self.port)
+    }
+
+    pub fn get(&self, path: &str) -> Answer {
+        Request::get(path).run(self.port)
+    }
+
+    /// All events of a job, after its end: the numbers have no gap, and the end comes once.
+    pub fn events(&self, job: &str) -> Vec<Value> {
+        let events: Vec<_> = Events::open(self.port, &format!("/build/{job}/events")).collect();
+        assert!(events.iter().map(|(id, _)| *id).eq((0..events.len() as u64).map(Some)), "the numbers have a gap");
+        let events: Vec<_> = events.into_iter().map(|(_, event)| event).collect();
+        let ends = events.iter().filter(|event| event["type"] == "complete").count();
+        assert!(ends == 1 && events.last().unwrap()["type"] == "complete", "{events:?}");
+        events
+    }
+
+    /// The result of a request that is accepted: what the last event says.
+    pub fn result(&self, request: &Request) -> Value {
+        self.events(&self.run(request).job()).pop().unwrap()["result"].take()
+    }
+
+    /// Highest resident size so far, in KiB.
+    pub fn peak_kib(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+
+    /// Everything below the service, by parents.
+    pub fn descendants(&self) -> Vec<u32> {
+        let processes: Vec<(u32, u32)> = fs::read_dir("/proc")
+            .unwrap()
+            .flatten()
+            .filter_map(|entry| {
+                let stat = fs::read_to_string(entry.path().join("stat")).ok()?;
+                let parent = stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()?;
+                Some((entry.file_name().to_str()?.parse().ok()?, parent))
+            })
+            .collect();
+        let mut found = vec![self.process.id()];
+        let mut next = 0;
+        while let Some(parent) = found.get(next).copied() {
+            found.extend(processes.iter().filter(|(_, its)| *its == parent).map(|(id, _)| *id));
+            next += 1;
+        }
+        found.split_off(1)
+    }
+
+    /// Tells it to end, and waits.
+    pub fn terminate(&mut self) -> ExitStatus {
+        let id = rustix::process::Pid::from_child(&self.process);
+        rustix::process::kill_process(id, rustix::process::Signal::TERM).unwrap();
+        self.process.wait().unwrap()
+    }
+
+    /// What it has logged.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("service.log")).unwrap()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.process.kill().and_then(|()| self.process.wait()).unwrap();
+        if std::thread::panicking() {
+            eprintln!("the service's log:\n{}", self.log());
+        }
+    }
+}

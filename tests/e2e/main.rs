@@ -1,0 +1,11 @@
+//! The real binary over real sockets: sources in, bundles out, and what clients see when something goes wrong.
+#![cfg(feature = "appliance")]
+#![allow(clippy::expect_used, clippy::unwrap_used)]
+
+mod failures;
+mod harness;
+mod memory;
+mod program;
+mod projects;
+mod race;
+mod streams;

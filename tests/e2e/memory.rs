@@ -1,0 +1,76 @@
+//! The service's memory does not follow what clients and builds send.
+
+use std::thread;
+use std::time::Duration;
+
+use crate::harness::{Bundle, Events, Request, Server, package};
+
+/// Peak of the resident size.
+const MAX_PEAK_KIB: u64 = 64 << 10;
+const FRAME: usize = 1 << 20;
+const LINES: usize = 1_000_000;
+
+fn assert_small(server: &Server) {
+    let peak = server.peak_kib();
+    assert!(peak < MAX_PEAK_KIB, "the peak is {peak} KiB");
+}
+
+#[test]
+fn an_upload_that_is_refused_at_its_end_is_not_kept_in_memory() {
+    let server = Server::start();
+    let answer = Request::flood_form(server.port, &vec![b'x'; FRAME], 1024);
+    assert_eq!(answer.status, 400, "{}", String::from_utf8_lossy(&answer.body));
+    let frame = vec![b'A'; FRAME];
+    let head = br#"{"nonce":"00","source_data":""#;
+    let answer = Request::flood(server.port, "application/json", head, &frame, 342, br#""}"#);
+    assert_eq!(answer.status, 400, "{}", String::from_utf8_lossy(&answer.body));
+    assert_small(&server);
+}
+
+/// A macro prints while the compiler runs, and cargo hands that on: numbered lines.
+#[test]
+fn a_million_lines_reach_a_fast_and_a_slow_reader() {
+    let macros = format!(
+        "use std::io::Write;\n#[proc_macro]\npub fn print(_: proc_macro::TokenStream) -> proc_macro::TokenStream {{\n\
+         let mut out = std::io::BufWriter::new(std::io::stderr());\n\
+         for number in 0..{LINES} {{ writeln!(out, \"line {{number}}\").unwrap(); }}\nDefault::default() }}\n"
+    );
+    let member = |name: &str, rest: &str| {
+        format!("[package]\nname = \"{name}\"\nversion = \"0.1.0\"\nedition = \"2021\"\n{rest}")
+    };
+    let lockfile = "version = 4\n\n[[package]]\nname = \"macros\"\nversion = \"0.1.0\"\n\n[[package]]\n\
+                    name = \"package\"\nversion = \"0.1.0\"\ndependencies = [\n \"macros\",\n]\n";
+    let archive = package(&[
+        ("Cargo.toml", &member("package", "[dependencies]\nmacros = { path = \"macros\" }\n")),
+        ("Cargo.lock", lockfile),
+        ("src/main.rs", "macros::print!();\nfn main() {}\n"),
+        ("macros/Cargo.toml", &member("macros", "[lib]\nproc-macro = true\n")),
+        ("macros/src/lib.rs", &macros),
+    ]);
+    let server = Server::start();
+    let job = server.run(&Request::json(&archive, "package.tar")).job();
+    let path = format!("/build/{job}/events");
+    let read = |pause: Duration| {
+        let (mut lines, mut events) = (0, 0);
+        for (id, event) in Events::open(server.port, &path) {
+            assert_eq!(id, Some(events));
+            events += 1;
+            let Some(number) = event["msg"].as_str().and_then(|it| it.strip_prefix("line ")) else { continue };
+            assert_eq!(number, lines.to_string());
+            lines += 1;
+            if lines % 10_000 == 0 {
+                thread::sleep(pause);
+            }
+        }
+        lines
+    };
+    thread::scope(|scope| {
+        let slow = scope.spawn(|| read(Duration::from_millis(100)));
+        assert_eq!(read(Duration::ZERO), LINES);
+        assert_eq!(slow.join().unwrap(), LINES);
+    });
+    let bundle = Bundle::read(&server.get(&format!("/build/{job}/result")).body, 0);
+    let log = std::str::from_utf8(&bundle.files["build.log"]).unwrap();
+    assert!(log.lines().filter_map(|it| it.strip_prefix("line ")).eq((0..LINES).map(|it| it.to_string())));
+    assert_small(&server);
+}
