@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::harness::{Events, Request, Server, package};
+use crate::harness::{Events, Request, Server, StaticServer, git_repository, package};
 
 /// How long what was killed may take to be gone.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -38,8 +38,18 @@ fn a_compile_error_is_422_for_the_client_that_waits() {
 fn a_failure_that_is_followed_has_its_code() {
     let stale = "[package]\nname = \"package\"\nversion = \"0.2.0\"\nedition = \"2021\"\n";
     let endless = "fn main() { loop { std::thread::sleep(std::time::Duration::from_secs(1)) } }\n";
+    let dependency =
+        "[package]\nname = \"package\"\nversion = \"0.1.0\"\nedition = \"2021\"\n[dependencies]\nitoa = \"=1.0.11\"\n";
+    // The checksum is another one than the registry's.
+    let forged = format!(
+        "version = 4\n\n[[package]]\nname = \"itoa\"\nversion = \"1.0.11\"\n\
+         source = \"registry+https://github.com/rust-lang/crates.io-index\"\nchecksum = \"{}\"\n\n\
+         [[package]]\nname = \"package\"\nversion = \"0.1.0\"\ndependencies = [\n \"itoa\",\n]\n",
+        "0".repeat(64)
+    );
     let cases = [
         ("LockfileMismatch", package(&[MAIN, ("Cargo.toml", stale)])),
+        ("LockfileMismatch", package(&[MAIN, ("Cargo.toml", dependency), ("Cargo.lock", &forged)])),
         ("UnsupportedToolchain", package(&[MAIN, ("flake.lock", "{}"), ("flake.nix", "{}")])),
         ("BuildTimeout", package(&[MAIN, ("build.rs", endless)])),
     ];
@@ -55,6 +65,16 @@ fn a_failure_that_is_followed_has_its_code() {
 fn a_repository_that_cannot_be_reached_is_the_sources_failure() {
     let result = Server::start().result(&Request::repository("http://127.0.0.1:1/nothing.git", None));
     assert_fails(&result, "SourceFetchFailed");
+}
+
+#[test]
+fn a_repository_without_a_lockfile_is_unsupported() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("README"), "nothing to build\n").unwrap();
+    git_repository(folder.path());
+    let files = StaticServer::start(folder.path().join(".git"));
+    let result = Server::start().result(&Request::repository(&format!("http://127.0.0.1:{}/", files.port), None));
+    assert_fails(&result, "UnsupportedToolchain");
 }
 
 #[test]

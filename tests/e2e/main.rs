@@ -7,5 +7,6 @@ mod harness;
 mod memory;
 mod program;
 mod projects;
+mod published;
 mod race;
 mod streams;

@@ -27,26 +27,31 @@ fn an_upload_that_is_refused_at_its_end_is_not_kept_in_memory() {
     assert_small(&server);
 }
 
-/// A macro prints while the compiler runs, and cargo hands that on: numbered lines.
-#[test]
-fn a_million_lines_reach_a_fast_and_a_slow_reader() {
+/// A package whose macro runs `print` with `out`, standard error, while the compiler runs; cargo hands that on.
+fn printing_package(print: &str) -> Vec<u8> {
     let macros = format!(
         "use std::io::Write;\n#[proc_macro]\npub fn print(_: proc_macro::TokenStream) -> proc_macro::TokenStream {{\n\
-         let mut out = std::io::BufWriter::new(std::io::stderr());\n\
-         for number in 0..{LINES} {{ writeln!(out, \"line {{number}}\").unwrap(); }}\nDefault::default() }}\n"
+         let mut out = std::io::BufWriter::new(std::io::stderr());\n{print}\nDefault::default() }}\n"
     );
     let member = |name: &str, rest: &str| {
         format!("[package]\nname = \"{name}\"\nversion = \"0.1.0\"\nedition = \"2021\"\n{rest}")
     };
     let lockfile = "version = 4\n\n[[package]]\nname = \"macros\"\nversion = \"0.1.0\"\n\n[[package]]\n\
                     name = \"package\"\nversion = \"0.1.0\"\ndependencies = [\n \"macros\",\n]\n";
-    let archive = package(&[
+    package(&[
         ("Cargo.toml", &member("package", "[dependencies]\nmacros = { path = \"macros\" }\n")),
         ("Cargo.lock", lockfile),
         ("src/main.rs", "macros::print!();\nfn main() {}\n"),
         ("macros/Cargo.toml", &member("macros", "[lib]\nproc-macro = true\n")),
         ("macros/src/lib.rs", &macros),
-    ]);
+    ])
+}
+
+/// Numbered lines.
+#[test]
+fn a_million_lines_reach_a_fast_and_a_slow_reader() {
+    let archive =
+        printing_package(&format!("for number in 0..{LINES} {{ writeln!(out, \"line {{number}}\").unwrap(); }}"));
     let server = Server::start();
     let job = server.run(&Request::json(&archive, "package.tar")).job();
     let path = format!("/build/{job}/events");
@@ -72,5 +77,23 @@ fn a_million_lines_reach_a_fast_and_a_slow_reader() {
     let bundle = Bundle::read(&server.get(&format!("/build/{job}/result")).body, 0);
     let log = std::str::from_utf8(&bundle.files["build.log"]).unwrap();
     assert!(log.lines().filter_map(|it| it.strip_prefix("line ")).eq((0..LINES).map(|it| it.to_string())));
+    assert_small(&server);
+}
+
+/// A line of 200 MB comes out in pieces that make it up again.
+#[test]
+fn a_giant_line_is_split_and_nothing_of_it_is_lost() {
+    const MEGABYTES: usize = 200;
+    let archive =
+        printing_package(&format!("for _ in 0..{MEGABYTES} {{ out.write_all(&[b'~'; 1_000_000]).unwrap(); }}"));
+    let server = Server::start();
+    let job = server.run(&Request::json(&archive, "package.tar")).job();
+    let mut printed = 0;
+    for (_, event) in Events::open(server.port, &format!("/build/{job}/events")) {
+        let message = event["msg"].as_str().unwrap_or_default();
+        assert!(message.len() <= 16 << 10, "a line of {} bytes", message.len());
+        printed += message.bytes().filter(|byte| *byte == b'~').count();
+    }
+    assert_eq!(printed, MEGABYTES * 1_000_000);
     assert_small(&server);
 }

@@ -44,3 +44,10 @@ fn a_small_published_program_is_reproduced() {
     let bundle = build_twice(&crate_file("hexyl", "0.16.0"), "hexyl-0.16.0.crate");
     assert_eq!(names(&bundle), ["hexyl"]);
 }
+
+/// Its build script compiles C and assembly.
+#[test]
+fn a_published_program_with_c_in_it_is_reproduced() {
+    let bundle = build_twice(&crate_file("b3sum", "1.5.5"), "b3sum-1.5.5.crate");
+    assert_eq!(names(&bundle), ["b3sum"]);
+}
