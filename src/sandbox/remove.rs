@@ -103,7 +103,7 @@ mod tests {
     use super::*;
 
     /// More than a thread's stack has room for, one frame a level.
-    const DEEP: usize = 20_000;
+    const DEEP: usize = 10_000;
 
     fn nest(folder: &Path, depth: usize) {
         let mut at = open(rustix::fs::CWD, folder).unwrap();
