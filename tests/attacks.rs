@@ -94,6 +94,7 @@ fn run(attack: &Attack) -> Outcome {
     assert!(others.iter().all(|event| event["type"] != "complete"), "the end comes once");
     assert!(!server.has_children(), "a process of the build is alive");
     assert!(canary.is_untouched(), "a file of the machine was changed");
+    server.wait_until_cleared(folder.path(), &job);
     assert_eq!(server.get("/health"), (200, b"ok".to_vec()), "the service is well");
 
     let lines = others.iter().filter(|event| event["type"] == "build");

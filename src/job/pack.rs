@@ -13,6 +13,7 @@ use super::{BundleFile, Finished, Job};
 use crate::bundle::{self, Entry};
 use crate::digest::{Sha256Digest, Sha256Writer};
 use crate::provenance::Statement;
+use crate::sandbox::remove_folder;
 use crate::toolchain::{Artifact, Built};
 
 /// Names in the job's folder that outlive the job: events and everything that is handed out.
@@ -115,7 +116,7 @@ pub(super) async fn clean(folder: PathBuf, intake: PathBuf) {
 
 fn remove(path: &Path) -> io::Result<()> {
     let removed = match path.symlink_metadata() {
-        Ok(found) if found.is_dir() => fs::remove_dir_all(path),
+        Ok(found) if found.is_dir() => remove_folder(path),
         Ok(_) => fs::remove_file(path),
         Err(error) => Err(error),
     };

@@ -11,6 +11,7 @@
 //! | starting, watching, killing | `runner`, `process`, `output` |
 //! | what held, for provenance | `description` |
 //! | folders that an unprivileged uid can reach | `private_mounts` |
+//! | removing what commands wrote | `remove` |
 //! | the three calls that need `unsafe` | `kernel` |
 //!
 //! # Who waits for whom
@@ -28,6 +29,7 @@ mod limits;
 mod output;
 mod private_mounts;
 mod process;
+mod remove;
 mod root;
 mod runner;
 mod seccomp;
@@ -43,6 +45,7 @@ use std::time::Duration;
 pub use description::{Degradation, Description, RunnerVersion};
 pub use limits::Limits;
 pub use private_mounts::{Entered, enter_private_mounts};
+pub use remove::remove_folder;
 pub use runner::Runner;
 pub use spec::{Access, CommandSpec, Exit, Mount, Network, OutputSink, Stream};
 

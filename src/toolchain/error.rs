@@ -111,6 +111,9 @@ pub enum ToolchainError {
         /// `NAME@VERSION`.
         package: String,
     },
+    /// The workspace's root, where cargo looks for the lockfile, is not the source's.
+    #[error("the source's workspace has its root, and so its lockfile, elsewhere than at the top of the source")]
+    WorkspaceRoot,
     /// The manifest cannot be used.
     #[error("cargo cannot read the project")]
     Manifest,
@@ -186,7 +189,8 @@ impl ToolchainError {
             | Self::ChecksumByCargo
             | Self::Commit { .. }
             | Self::CommitWithoutTree { .. }
-            | Self::Tree { .. } => ErrorType::LockfileMismatch,
+            | Self::Tree { .. }
+            | Self::WorkspaceRoot => ErrorType::LockfileMismatch,
             Self::Crate { .. } | Self::NotFetched { .. } | Self::Failed { phase: Phase::Fetch, .. } => {
                 ErrorType::DependencyFetchFailed
             }

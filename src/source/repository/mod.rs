@@ -35,7 +35,7 @@ use super::links::Policy;
 use super::tree::{Node, Tree};
 use super::{Origin, ProjectName, SourceTree};
 use crate::digest::GitOid;
-use crate::sandbox::{CommandSpec, Exit, OutputSink, Run, RunError};
+use crate::sandbox::{CommandSpec, Exit, OutputSink, Run, RunError, remove_folder};
 
 /// Wall-clock time for everything that belongs to one repository.
 pub const FETCH_TIME_LIMIT: Duration = Duration::from_secs(15 * 60);
@@ -182,7 +182,7 @@ pub async fn fetch(
         }
         Err(error) => Err(error.into()),
     };
-    let cleaned = std::fs::remove_dir_all(&scratch);
+    let cleaned = remove_folder(&scratch);
     let result = fetched.and_then(|commit| cleaned.map(|()| commit).map_err(RepositoryError::from));
     if result.is_err() {
         std::fs::remove_dir_all(&root)?;
@@ -247,7 +247,7 @@ impl Intake<'_> {
         let submodules = self.list_submodules(&git, id).await?;
         let builder = self.write_files(&git, commit, pending, &submodules, builder).await?;
         let below = self.submodules(&git, pending, submodules, &builder).await?;
-        std::fs::remove_dir_all(&folder)?;
+        remove_folder(&folder)?;
         Ok((builder, commit, below))
     }
 

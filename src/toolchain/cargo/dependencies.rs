@@ -3,6 +3,7 @@
 //! folder is not one that we filled and hashed.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::{Component, Path, PathBuf};
 
 use crate::provenance::ResourceDescriptor;
@@ -54,13 +55,22 @@ impl Checked {
                 (format!("git+{}#{}", source.url, checked.commit), BTreeMap::from([commit, tree]))
             }
             Place::Source(relative) => {
-                let tree = tree::hash(&root.join(&relative))?.to_string();
+                let tree = tree::hash(&resolved(&relative, root)?)?.to_string();
                 let relative = if relative.as_os_str().is_empty() { Path::new(".") } else { &relative };
                 (format!("path:{}", relative.display()), BTreeMap::from([("gitTree".to_owned(), tree)]))
             }
         };
         Ok(ResourceDescriptor { name: Some(package.spec()), uri: Some(uri), digest, ..Default::default() })
     }
+}
+
+/// A folder of the source tree. It may be named through links, which lead to folders of the tree.
+fn resolved(relative: &Path, root: &Path) -> Result<PathBuf, ToolchainError> {
+    let (folder, root) = (root.join(relative).canonicalize()?, root.canonicalize()?);
+    if !folder.starts_with(root) {
+        return Err(ToolchainError::Io(io::ErrorKind::InvalidInput.into()));
+    }
+    Ok(folder)
 }
 
 /// A package URL (purl-spec, type `cargo`); another registry than crates.io is its qualifier `repository_url`.
@@ -90,7 +100,7 @@ mod tests {
 
     fn package(folder: &str, version: &str) -> Package {
         let metadata = serde_json::json!({"packages":[{"id":"a","name":"a","version":version,
-            "manifest_path":format!("{folder}/Cargo.toml"),"targets":[]}],"workspace_default_members":[]});
+            "manifest_path":format!("{folder}/Cargo.toml"),"targets":[]}],"workspace_default_members":[],"workspace_root":"/kettle/source"});
         Metadata::parse(metadata.to_string().as_bytes()).unwrap().packages.remove(0)
     }
 
@@ -122,6 +132,21 @@ mod tests {
         );
         assert_eq!(uri(&ours, "/kettle/source/vendor/a").unwrap(), "path:vendor/a");
         assert_eq!(uri(&ours, "/kettle/source").unwrap(), "path:.");
+    }
+
+    #[test]
+    fn a_package_behind_a_link_is_recorded_with_what_the_link_leads_to() {
+        let (root, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        std::fs::create_dir_all(root.path().join("real")).unwrap();
+        std::fs::write(root.path().join("real/lib.rs"), "x").unwrap();
+        std::os::unix::fs::symlink("real", root.path().join("link")).unwrap();
+        std::os::unix::fs::symlink(outside.path(), root.path().join("out")).unwrap();
+        let digest = |folder| {
+            let package = package(folder, "1.0.0");
+            checked(CRATES_IO).descriptor(&package, root.path()).map(|descriptor| descriptor.digest)
+        };
+        assert_eq!(digest("/kettle/source/link").unwrap(), digest("/kettle/source/real").unwrap());
+        assert!(matches!(digest("/kettle/source/out"), Err(ToolchainError::Io(_))));
     }
 
     #[test]

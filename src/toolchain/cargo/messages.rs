@@ -97,7 +97,7 @@ mod tests {
     use crate::toolchain::test_only::Recorded;
 
     const METADATA: &str = r#"{"packages":[{"id":"app","name":"app","version":"0.1.0","manifest_path":"/x/Cargo.toml",
-        "targets":[{"name":"app","kind":["bin"],"crate_types":["bin"]}]}],"workspace_default_members":["app"]}"#;
+        "targets":[{"name":"app","kind":["bin"],"crate_types":["bin"]}]}],"workspace_default_members":["app"],"workspace_root":"/kettle/source"}"#;
     const ARTIFACT: &str = r#"{"reason":"compiler-artifact","package_id":"app","target":{"name":"app","kind":["bin"]},"filenames":["/kettle/target/release/app"]}"#;
 
     fn run(output: &[u8], size: usize) -> (BTreeSet<String>, String) {

@@ -3,13 +3,13 @@
 //! that code of the project could have printed.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
 use crate::toolchain::ToolchainError;
 
-use super::plan::TARGET;
+use super::plan::{SOURCE, TARGET};
 
 /// Most bytes of one answer of a tool. A workspace with a thousand packages stays below it.
 pub(super) const MAX_ANSWER_BYTES: usize = 32 << 20;
@@ -26,6 +26,7 @@ pub(super) struct Metadata {
     pub packages: Vec<Package>,
     #[serde(rename = "workspace_default_members")]
     default_members: BTreeSet<String>,
+    workspace_root: PathBuf,
 }
 
 /// One package.
@@ -46,9 +47,15 @@ struct Target {
 }
 
 impl Metadata {
-    /// Reads the answer of `cargo metadata`.
+    /// Reads the answer of `cargo metadata`. Cargo takes the lockfile from the workspace's root: elsewhere than at the
+    /// source's, it would be another one than was read here.
     pub fn parse(answer: &[u8]) -> Result<Self, ToolchainError> {
-        serde_json::from_slice(answer).map_err(|_| ToolchainError::Answer { tool: "cargo metadata" })
+        let metadata: Self =
+            serde_json::from_slice(answer).map_err(|_| ToolchainError::Answer { tool: "cargo metadata" })?;
+        if metadata.workspace_root != Path::new(SOURCE) {
+            return Err(ToolchainError::WorkspaceRoot);
+        }
+        Ok(metadata)
     }
 
     /// Whether `package` is one that the build is asked for.
@@ -173,7 +180,7 @@ mod tests {
             {"name":"other","kind":["bin"],"crate_types":["bin"]}]},
         {"id":"itoa","name":"itoa","version":"1.0.19","manifest_path":"/kettle/vendor/crates-io/itoa-1.0.19/Cargo.toml",
             "targets":[{"name":"itoa","kind":["lib"],"crate_types":["lib"]}]}],
-        "workspace_default_members":["app"],"more":1}"#;
+        "workspace_default_members":["app"],"workspace_root":"/kettle/source","more":1}"#;
 
     fn announced(package: &str, name: &str, kind: &str, file: &str) -> Vec<String> {
         let message = serde_json::json!({"reason":"compiler-artifact","package_id":package,
@@ -203,6 +210,14 @@ mod tests {
             ("nobody", "my-tool", "bin", "/kettle/target/release/my-tool"),
         ] {
             assert_eq!(announced(package, name, kind, file), [""; 0], "{file}");
+        }
+    }
+
+    #[test]
+    fn the_lockfile_that_cargo_uses_is_the_one_at_the_top() {
+        for root in ["/kettle/source/sub", "/kettle", "/"] {
+            let elsewhere = METADATA.replace(r#""/kettle/source","more""#, &format!(r#""{root}","more""#));
+            assert!(matches!(Metadata::parse(elsewhere.as_bytes()), Err(ToolchainError::WorkspaceRoot)), "{root}");
         }
     }
 

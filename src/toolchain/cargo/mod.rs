@@ -29,7 +29,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use crate::job::ErrorType;
-use crate::sandbox::CommandSpec;
+use crate::sandbox::{CommandSpec, remove_folder};
 use crate::source::SourceTree;
 
 use super::untrusted::Untrusted;
@@ -117,7 +117,7 @@ pub async fn fetch(detected: Detected, context: &Context<'_>, log: &mut dyn Log)
     let epoch = tree.epoch();
     let registries = blocking(move || {
         let checked = vendor.make(&folders.fetch, &folders.vendor, epoch)?;
-        remove(&folders.fetch)?;
+        remove_folder(&folders.fetch)?;
         Ok(checked)
     });
     let checked = Checked { registries: registries.await?, git };
@@ -346,14 +346,6 @@ fn read_lockfile(root: &Path) -> Result<Lockfile, ToolchainError> {
         return Err(LockfileError::TooLong { limit: MAX_LOCKFILE_BYTES }.into());
     }
     Ok(Lockfile { name: "Cargo.lock", bytes })
-}
-
-/// Frees the space of what was downloaded; nothing of it is used again.
-fn remove(folder: &Path) -> io::Result<()> {
-    match fs::remove_dir_all(folder) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
 }
 
 /// Runs file work on the pool for it.

@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use base64::Engine;
 use serde_json::Value;
@@ -89,6 +89,15 @@ impl Server {
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).expect("an answer in time");
         parse(&answer)
+    }
+
+    /// Waits until what the build wrote is removed. `folder` is the one that the service was started with.
+    pub fn wait_until_cleared(&self, folder: &Path, job: &str) {
+        let (target, begun) = (folder.join("work").join(format!("job-{job}")).join("target"), Instant::now());
+        while target.exists() {
+            assert!(begun.elapsed() < PATIENCE, "{} is still there", target.display());
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 
     /// Whether the service has a process below it: each sandbox would be one.
