@@ -637,6 +637,23 @@ fn fixes_modes_and_times_and_drops_git() {
 }
 
 #[test]
+fn files_are_executable_by_the_bit_that_git_looks_at() {
+    let modes = [0o655, 0o755, 0o744, 0o611, 0o100, 0o000];
+    let names = ["a", "b", "c", "d", "e", "f"];
+    let mut tar = Tar::new();
+    let mut entries = Vec::new();
+    for (name, mode) in names.into_iter().zip(modes) {
+        tar.raw_file(name.as_bytes(), mode, b"#!");
+        entries.push(ZipEntry { mode: 0o100_000 | mode, ..stored(name, b"#!") });
+    }
+    for bytes in [tar.end(), zip(&entries)] {
+        let (_folder, tree) = good(&bytes);
+        let mode = |name| fs::metadata(tree.root().join(name)).unwrap().permissions().mode() & 0o7777;
+        assert_eq!(names.map(mode), [0o644, 0o755, 0o755, 0o644, 0o755, 0o644]);
+    }
+}
+
+#[test]
 fn the_origin_is_the_digest_of_all_bytes() {
     let tar = Tar::new().file("Cargo.lock", b"").end();
     for bytes in [tar.clone(), gzip(&tar), zip(&[stored("Cargo.lock", b"")])] {

@@ -46,7 +46,7 @@ pub enum ToolchainError {
     #[error("the source is a {0} project, which this version cannot build")]
     Unsupported(Kind),
     /// The lockfile cannot be read.
-    #[error("Cargo.lock cannot be used: {0}")]
+    #[error("Cargo.lock cannot be used")]
     Lockfile(#[from] LockfileError),
     /// Cargo would have to change the lockfile.
     #[error("Cargo.lock does not fit the manifest: cargo would have to change it")]
@@ -65,7 +65,7 @@ pub enum ToolchainError {
     #[error("a dependency's checksum is not the one in Cargo.lock")]
     ChecksumByCargo,
     /// A package's archive is refused.
-    #[error("the archive of {package} is refused: {source}")]
+    #[error("the archive of {package} is refused")]
     Crate {
         /// `NAME@VERSION`.
         package: String,
@@ -230,6 +230,8 @@ fn describe(exit: &Exit) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::error::Error as _;
+
     use super::*;
 
     #[test]
@@ -243,5 +245,16 @@ mod tests {
         assert_eq!(of(Phase::Fetch, Exit::TimedOut { limit }), ErrorType::DependencyFetchFailed);
         assert_eq!(of(Phase::Build, Exit::TimedOut { limit }), ErrorType::BuildTimeout);
         assert_eq!(of(Phase::Build, Exit::OutOfMemory), ErrorType::OutOfMemory);
+    }
+
+    #[test]
+    fn a_cause_is_said_once() {
+        let lockfile = ToolchainError::Lockfile(LockfileError::Encoding);
+        let archive =
+            ToolchainError::Crate { package: "a@1.0.0".to_owned(), source: CrateError::TooManyFiles { limit: 1 } };
+        for error in [lockfile, archive] {
+            let cause = error.source().unwrap().to_string();
+            assert!(!error.to_string().contains(&cause), "{error}: {cause}");
+        }
     }
 }

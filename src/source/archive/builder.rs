@@ -41,6 +41,9 @@ pub const EXPANSION_FLOOR_BYTES: u64 = 64 << 20;
 /// some tools take 0 for no time.
 const TIMESTAMP: u64 = 1_153_704_088;
 
+/// The bit that makes a file executable for git: the owner's alone (`create_ce_mode` in its `cache.h`).
+pub(super) const OWNER_EXECUTES: u32 = 0o100;
+
 const COPY_BUFFER_BYTES: usize = 64 * 1024;
 
 /// Writes below one folder.

@@ -5,7 +5,7 @@ use std::io::Read;
 
 use tar::{EntryType, Header};
 
-use super::builder::Builder;
+use super::builder::{Builder, OWNER_EXECUTES};
 use super::error::{ArchiveError, Damage, Refusal};
 
 /// Longest PAX header or GNU long name, in bytes.
@@ -65,7 +65,7 @@ fn entry(
 ) -> Result<(), ArchiveError> {
     let name = extension.path.unwrap_or_else(|| header.path_bytes().into_owned());
     let size = number(header.entry_size())?;
-    let executable = number(header.mode())? & 0o111 != 0;
+    let executable = number(header.mode())? & OWNER_EXECUTES != 0;
     let refuse = |reason| Err(ArchiveError::entry(&name, reason));
     if extension.sparse {
         return refuse(Refusal::Sparse);

@@ -20,7 +20,7 @@ use flate2::Crc;
 use flate2::bufread::DeflateDecoder;
 
 use super::super::links::{LinkError, MAX_TARGET_BYTES};
-use super::builder::{Builder, MAX_ARCHIVE_ENTRIES, MAX_NAME_BYTES};
+use super::builder::{Builder, MAX_ARCHIVE_ENTRIES, MAX_NAME_BYTES, OWNER_EXECUTES};
 use super::error::{ArchiveError, Damage, Refusal};
 
 const LOCAL: u32 = 0x0403_4b50;
@@ -373,7 +373,7 @@ fn descriptor(reader: &mut BufReader<&mut File>, entry: &Entry, zip64: bool) -> 
 fn write_entry(data: &mut Data<'_>, entry: &Entry, builder: &mut Builder) -> Result<(), ArchiveError> {
     let refuse = |reason| Err(ArchiveError::entry(&entry.name, reason));
     match entry.mode & 0o170_000 {
-        0o100_000 => builder.file(&entry.name, entry.mode & 0o111 != 0, entry.size, data),
+        0o100_000 => builder.file(&entry.name, entry.mode & OWNER_EXECUTES != 0, entry.size, data),
         0o040_000 if entry.size != 0 => refuse(Refusal::Content { size: entry.size }),
         0o040_000 if !entry.name.ends_with(b"/") => refuse(Refusal::NameAndType),
         0o040_000 => builder.folder(&entry.name),

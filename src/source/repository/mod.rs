@@ -116,7 +116,7 @@ pub enum RepositoryError {
         actual: GitOid,
     },
     /// The files of the commit are refused.
-    #[error("the repository's files are refused: {0}")]
+    #[error("the repository's files are refused")]
     Files(#[source] ArchiveError),
     /// Too many submodules, or nested too deep.
     #[error("the repository has more than {limit} submodules, or nests them deeper than {depth}")]
@@ -133,7 +133,7 @@ pub enum RepositoryError {
         path: Label,
     },
     /// What the repository says about its submodules.
-    #[error("the repository's .gitmodules is refused: {0}")]
+    #[error("the repository's .gitmodules is refused")]
     Modules(#[from] ModulesError),
     /// The sandbox failed.
     #[error("git could not be run")]
@@ -426,5 +426,21 @@ async fn blocking<T: Send + 'static>(
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => Ok(result?),
         Err(error) => Err(io::Error::other(error).into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error as _;
+
+    use super::*;
+
+    #[test]
+    fn a_cause_is_said_once() {
+        for error in [RepositoryError::Files(ArchiveError::NoFiles), RepositoryError::Modules(ModulesError::Malformed)]
+        {
+            let cause = error.source().unwrap().to_string();
+            assert!(!error.to_string().contains(&cause), "{error}: {cause}");
+        }
     }
 }
