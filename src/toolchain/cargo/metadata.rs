@@ -124,10 +124,12 @@ impl Package {
     }
 
     /// Whether a line of `cargo tree` means this package, and not another one of the same name and version: a folder's
-    /// goes on with `(FOLDER)`, a repository's with `(URL#COMMIT)`, the commit cut, a registry's with neither.
+    /// goes on with `(FOLDER)`, a repository's with `(URL#COMMIT)`, the commit cut, a registry's with neither; each after
+    /// `(proc-macro)`, if it is one.
     fn is_named_by(&self, line: &str) -> bool {
         let rest = line.strip_prefix(&format!("{} v{}", self.name, self.version));
         let Some(rest) = rest.filter(|rest| rest.is_empty() || rest.starts_with(' ')) else { return false };
+        let rest = rest.strip_prefix(" (proc-macro)").unwrap_or(rest);
         let place = rest.strip_prefix(" (").unwrap_or_default();
         let commit = place.split_once(')').and_then(|(place, _)| Some(place.rsplit_once('#')?.1));
         let is_folder = place.starts_with('/');
@@ -267,6 +269,7 @@ mod tests {
         let used =
             |line: &str| metadata.used(line.as_bytes()).unwrap().iter().map(|p| p.id.clone()).collect::<Vec<_>>();
         assert_eq!(used("itoa v1.0.0 (/kettle/source/it oa)"), ["folder"]);
+        assert_eq!(used("itoa v1.0.0 (proc-macro) (/kettle/source/it oa)"), ["folder"]);
         assert_eq!(used("itoa v1.0.0 (https://h/r?rev=a#01234567) (*)"), ["git"]);
         assert_eq!(used("itoa v1.0.0 (https://h/r#11234567)"), ["other-git"]);
         for registry in ["itoa v1.0.0", "itoa v1.0.0 (proc-macro)", "itoa v1.0.0 (*)", "itoa v1.0.0 (registry `own`)"] {
