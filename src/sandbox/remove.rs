@@ -9,7 +9,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, chmodat, openat, renameat, statat, unlinkat};
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, chmodat, fchmod, openat, renameat, statat, unlinkat};
 use rustix::io::Errno;
 
 /// Removes a folder with all that is in it. One that is missing is no error.
@@ -17,10 +17,16 @@ use rustix::io::Errno;
 /// # Errors
 /// What the file system reports.
 pub fn remove_folder(path: &Path) -> io::Result<()> {
-    let top = match open(rustix::fs::CWD, path) {
+    let top = match open(CWD, path) {
         Err(Errno::NOENT) => return Ok(()),
+        // Its owner may have taken the permission away from itself. A link is another error.
+        Err(Errno::ACCESS) => {
+            chmodat(CWD, path, Mode::RWXU, AtFlags::empty())?;
+            open(CWD, path)?
+        }
         opened => opened?,
     };
+    fchmod(&top, Mode::RWXU)?;
     let mut flat = Flat { top, next: 0 };
     while flat.empty(None)? {}
     Ok(rustix::fs::rmdir(path)?)
@@ -61,7 +67,6 @@ impl Flat {
 
     /// Removes a folder of the top; what it holds in folders goes to the top.
     fn remove(&mut self, name: &CStr) -> io::Result<()> {
-        // Its owner may have taken the permission away from itself.
         chmodat(&self.top, name, Mode::RWXU, AtFlags::empty())?;
         while self.empty(Some(name))? {}
         Ok(unlinkat(&self.top, name, AtFlags::REMOVEDIR)?)
@@ -98,7 +103,7 @@ fn kind(folder: &OwnedFd, name: &CStr) -> rustix::io::Result<FileType> {
 #[cfg(test)]
 mod tests {
     use std::fs;
-    use std::os::unix::fs::symlink;
+    use std::os::unix::fs::{PermissionsExt, symlink};
 
     use super::*;
 
@@ -106,7 +111,7 @@ mod tests {
     const DEEP: usize = 10_000;
 
     fn nest(folder: &Path, depth: usize) {
-        let mut at = open(rustix::fs::CWD, folder).unwrap();
+        let mut at = open(CWD, folder).unwrap();
         for _ in 0..depth {
             rustix::fs::mkdirat(&at, "d", Mode::RWXU).unwrap();
             at = open(&at, "d").unwrap();
@@ -147,9 +152,17 @@ mod tests {
             fs::create_dir_all(folder.join(name)).unwrap();
         }
         fs::write(folder.join("lifted-1"), "").unwrap();
-        for mode in [0o000, 0o500] {
-            use std::os::unix::fs::PermissionsExt;
-            fs::set_permissions(folder.join("a/b"), fs::Permissions::from_mode(mode)).unwrap();
+        remove_folder(&folder).unwrap();
+        assert!(!folder.exists());
+    }
+
+    #[test]
+    fn permissions_that_were_taken_away_do_not_stop_it() {
+        let parent = tempfile::tempdir().unwrap();
+        let folder = parent.path().join("target");
+        fs::create_dir_all(folder.join("a/b/c")).unwrap();
+        for name in ["a/b/c", "a/b", "a", ""] {
+            fs::set_permissions(folder.join(name), fs::Permissions::from_mode(0)).unwrap();
         }
         remove_folder(&folder).unwrap();
         assert!(!folder.exists());

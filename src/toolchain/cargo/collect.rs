@@ -47,7 +47,8 @@ fn copy(wanted: &Wanted, artifacts: &Path) -> Result<Artifact, ToolchainError> {
     if Path::new(name).file_name() != Some(name.as_ref()) {
         return Err(refused(name, "its name is no file name"));
     }
-    let source = Untrusted::open(&wanted.root)?.file(Path::new(wanted.folder).join(name));
+    // A build that runs as our own user can take our access to its folder away.
+    let source = Untrusted::open(&wanted.root).and_then(|root| root.file(Path::new(wanted.folder).join(name)));
     let source = source.map_err(|_| refused(name, "it is missing, or no regular file"))?;
     let executable = source.metadata()?.permissions().mode() & 0o100 != 0;
     let path = artifacts.join(name);

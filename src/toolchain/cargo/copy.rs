@@ -1,15 +1,17 @@
 //! Copies a folder of files, folders and links. Comes in: a folder that need not be trusted. Goes out: a copy of ours,
-//! modes reduced to 0644 and 0755, links as they are, every file with the same time. Never: a device, a FIFO, or more than
-//! the limits.
+//! modes reduced to 0644 and 0755, links as they are, every file with the same time. Never: a device, a FIFO, a `.git` at
+//! any depth, which no tree id would cover, or more than the limits.
 
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, symlink};
 use std::path::Path;
 
 use rustix::fs::FileType;
 
+use crate::source::tree::is_git;
 use crate::toolchain::untrusted::Untrusted;
 
 use super::crate_archive::time_of;
@@ -41,7 +43,8 @@ impl Copy<'_> {
             return Err(refused("the folder is too deep"));
         }
         for (name, kind) in source.entries()? {
-            if depth == 0 && self.left_out.iter().any(|left_out| name == *left_out) {
+            let left_out = depth == 0 && self.left_out.iter().any(|left_out| name == *left_out);
+            if left_out || is_git(name.as_bytes()) {
                 continue;
             }
             self.files += 1;
@@ -107,6 +110,19 @@ mod tests {
         assert_eq!(fs::read(to.join("sub/out")).unwrap(), b"sub/out");
         assert_eq!(fs::read_link(to.join("link")).unwrap(), Path::new("kept"));
         assert_eq!(fs::metadata(to.join("kept")).unwrap().modified().unwrap(), time_of(7));
+    }
+
+    #[test]
+    fn nothing_that_the_tree_id_leaves_out_is_copied() {
+        let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        for hidden in [".git", ".Git", "sub/.git"] {
+            fs::create_dir_all(from.path().join(hidden)).unwrap();
+            fs::write(from.path().join(hidden).join("lib.rs"), "").unwrap();
+        }
+        fs::write(from.path().join("sub/lib.rs"), "").unwrap();
+        folder(&Untrusted::open(from.path()).unwrap(), to.path(), &[], 0).unwrap();
+        let names = |folder: &Path| Untrusted::open(folder).unwrap().names().unwrap();
+        assert_eq!((names(to.path()), names(&to.path().join("sub"))), (vec!["sub".into()], vec!["lib.rs".into()]));
     }
 
     #[test]

@@ -88,7 +88,7 @@ pub(super) fn place(
     let source = Untrusted::open(fetched)?.folder(Path::new("git/checkouts").join(&checkout.repository));
     let source = source?.folder(&checkout.folder)?;
     fs::create_dir_all(&target)?;
-    copy::folder(&source, &target, &[".git", COMPLETE], epoch)?;
+    copy::folder(&source, &target, &[COMPLETE], epoch)?;
     let actual = tree::hash(&target)?;
     if actual != expected {
         return Err(ToolchainError::Tree { commit: checkout.commit, expected, actual });

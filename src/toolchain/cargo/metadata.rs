@@ -2,7 +2,7 @@
 //! tree`. Goes out: the packages with their folders and targets, and which of them a build compiles. Never: a fact
 //! that code of the project could have printed.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -35,6 +35,7 @@ pub(super) struct Package {
     pub id: String,
     pub name: String,
     pub version: String,
+    source: Option<String>,
     manifest_path: String,
     targets: Vec<Target>,
 }
@@ -75,19 +76,17 @@ impl Metadata {
 
     /// The packages of which `tree` (the answer of `cargo tree`) has a line: `NAME vVERSION …`.
     pub fn used(&self, tree: &[u8]) -> Result<Vec<&Package>, ToolchainError> {
-        let tree = std::str::from_utf8(tree).map_err(|_| ToolchainError::Answer { tool: "cargo tree" })?;
-        let line = |line: &'_ str| {
-            let mut words = line.split(' ');
-            Some((words.next()?.to_owned(), words.next()?.strip_prefix('v')?.to_owned()))
-        };
+        let unreadable = || ToolchainError::Answer { tool: "cargo tree" };
+        let tree = std::str::from_utf8(tree).map_err(|_| unreadable())?;
         // Blank lines stand between the trees of several members.
-        let lines = tree.lines().filter(|line| !line.is_empty());
-        let named: Option<BTreeSet<_>> = lines.map(line).collect();
-        let named = named.ok_or(ToolchainError::Answer { tool: "cargo tree" })?;
-        let mut used: Vec<&Package> =
-            self.packages.iter().filter(|p| named.contains(&(p.name.clone(), p.version.clone()))).collect();
-        used.sort_by(|a, b| (&a.name, &a.version, &a.id).cmp(&(&b.name, &b.version, &b.id)));
-        Ok(used)
+        let lines: BTreeSet<&str> = tree.lines().filter(|line| !line.is_empty()).collect();
+        let mut used = BTreeMap::new();
+        for line in lines {
+            let mut named = self.packages.iter().filter(|package| package.is_named_by(line)).peekable();
+            named.peek().ok_or_else(unreadable)?;
+            used.extend(named.map(|package| ((&package.name, &package.version, &package.id), package)));
+        }
+        Ok(used.into_values().collect())
     }
 
     /// The names of the files in `release` that a `compiler-artifact` message may announce, none when the message is
@@ -122,6 +121,25 @@ impl Package {
     /// The package's folder in the sandbox.
     pub fn folder(&self) -> &Path {
         Path::new(&self.manifest_path).parent().unwrap_or(Path::new("/"))
+    }
+
+    /// Whether a line of `cargo tree` means this package, and not another one of the same name and version: a folder's
+    /// goes on with `(FOLDER)`, a repository's with `(URL#COMMIT)`, the commit cut, a registry's with neither; each after
+    /// `(proc-macro)`, if it is one.
+    fn is_named_by(&self, line: &str) -> bool {
+        let rest = line.strip_prefix(&format!("{} v{}", self.name, self.version));
+        let Some(rest) = rest.filter(|rest| rest.is_empty() || rest.starts_with(' ')) else { return false };
+        let rest = rest.strip_prefix(" (proc-macro)").unwrap_or(rest);
+        let place = rest.strip_prefix(" (").unwrap_or_default();
+        let commit = place.split_once(')').and_then(|(place, _)| Some(place.rsplit_once('#')?.1));
+        let is_folder = place.starts_with('/');
+        match self.source.as_deref() {
+            None => place.strip_prefix(&*self.folder().to_string_lossy()).is_some_and(|rest| rest.starts_with(')')),
+            Some(source) => match source.strip_prefix("git+").map(|source| source.rsplit_once('#')) {
+                Some(locked) => !is_folder && locked.zip(commit).is_some_and(|((_, all), cut)| all.starts_with(cut)),
+                None => !is_folder && commit.is_none(),
+            },
+        }
     }
 
     /// The name of the file that `cargo package` makes.
@@ -178,7 +196,7 @@ mod tests {
             {"name":"show","kind":["example"],"crate_types":["bin"]}]},
         {"id":"other","name":"other","version":"0.2.0","manifest_path":"/kettle/source/other/Cargo.toml","targets":[
             {"name":"other","kind":["bin"],"crate_types":["bin"]}]},
-        {"id":"itoa","name":"itoa","version":"1.0.19","manifest_path":"/kettle/vendor/crates-io/itoa-1.0.19/Cargo.toml",
+        {"id":"itoa","name":"itoa","version":"1.0.19","source":"registry+https://h/i","manifest_path":"/kettle/vendor/crates-io/itoa-1.0.19/Cargo.toml",
             "targets":[{"name":"itoa","kind":["lib"],"crate_types":["lib"]}]}],
         "workspace_default_members":["app"],"workspace_root":"/kettle/source","more":1}"#;
 
@@ -227,5 +245,36 @@ mod tests {
         let used = metadata.used(b"app v0.1.0 (/kettle/source)\nitoa v1.0.19\n\nitoa v1.0.19 (*)\n").unwrap();
         assert_eq!(used.iter().map(|package| package.spec()).collect::<Vec<_>>(), ["app@0.1.0", "itoa@1.0.19"]);
         assert!(metadata.used(b"strange").is_err());
+        assert!(metadata.used(b"itoa v1.0.1").is_err());
+    }
+
+    #[test]
+    fn packages_of_one_name_and_version_are_told_apart_by_their_place() {
+        let sources = [
+            ("folder", "null", "/kettle/source/it oa"),
+            ("git", r#""git+https://h/r?rev=a#0123456789abcdef""#, "/kettle/cargo/git/checkouts/r-1/0123456"),
+            ("other-git", r#""git+https://h/r#1123456789abcdef""#, "/kettle/cargo/git/checkouts/r-1/1123456"),
+            ("registry", r#""registry+https://h/i""#, "/kettle/vendor/crates-io/itoa-1.0.0"),
+        ];
+        let package = |(id, source, folder): &(&str, &str, &str)| {
+            format!(
+                r#"{{"id":"{id}","name":"itoa","version":"1.0.0","source":{source},
+                "manifest_path":"{folder}/Cargo.toml","targets":[]}}"#
+            )
+        };
+        let packages = sources.iter().map(package).collect::<Vec<_>>().join(",");
+        let metadata =
+            format!(r#"{{"packages":[{packages}],"workspace_default_members":[],"workspace_root":"/kettle/source"}}"#);
+        let metadata = Metadata::parse(metadata.as_bytes()).unwrap();
+        let used =
+            |line: &str| metadata.used(line.as_bytes()).unwrap().iter().map(|p| p.id.clone()).collect::<Vec<_>>();
+        assert_eq!(used("itoa v1.0.0 (/kettle/source/it oa)"), ["folder"]);
+        assert_eq!(used("itoa v1.0.0 (proc-macro) (/kettle/source/it oa)"), ["folder"]);
+        assert_eq!(used("itoa v1.0.0 (https://h/r?rev=a#01234567) (*)"), ["git"]);
+        assert_eq!(used("itoa v1.0.0 (https://h/r#11234567)"), ["other-git"]);
+        for registry in ["itoa v1.0.0", "itoa v1.0.0 (proc-macro)", "itoa v1.0.0 (*)", "itoa v1.0.0 (registry `own`)"] {
+            assert_eq!(used(registry), ["registry"]);
+        }
+        assert!(metadata.used(b"itoa v1.0.0 (/kettle/source/other)").is_err());
     }
 }

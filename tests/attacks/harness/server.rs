@@ -100,13 +100,16 @@ impl Server {
         }
     }
 
-    /// Whether the service has a process below it: each sandbox would be one.
+    /// Whether the service has a process below it: each sandbox would be one. Those in which it asks its toolchain for
+    /// versions, which a build that fails at once does not wait for, are none of the build's.
     pub fn has_children(&self) -> bool {
         let parent = |stat: String| stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse::<u32>().ok();
-        let processes = std::fs::read_dir("/proc").unwrap().flatten();
-        let mut parents =
-            processes.filter_map(|entry| parent(std::fs::read_to_string(entry.path().join("stat")).ok()?));
-        parents.any(|parent| parent == self.process.id())
+        let is_ours = |process: &Path| {
+            let stat = std::fs::read_to_string(process.join("stat")).ok();
+            let line = std::fs::read(process.join("cmdline")).unwrap_or_default();
+            stat.and_then(parent) == Some(self.process.id()) && !line.ends_with(b"\0--version\0")
+        };
+        std::fs::read_dir("/proc").unwrap().flatten().any(|entry| is_ours(&entry.path()))
     }
 }
 

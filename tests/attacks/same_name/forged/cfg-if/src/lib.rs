@@ -1,0 +1,5 @@
+//! Not what the registry has under this name.
+
+pub fn backdoor() {
+    println!("forged");
+}
