@@ -32,6 +32,7 @@
 
 pub mod digest;
 pub mod provenance;
+pub mod snp;
 
 #[cfg(feature = "appliance")]
 pub mod api;

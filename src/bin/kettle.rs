@@ -1,5 +1,8 @@
-//! `kettle`: what a bundle says. Comes in: a bundle, as downloaded or unpacked. Goes out: text or JSON. Never: a word that
-//! could be taken for a verification.
+//! `kettle`: what a bundle says, what a guest measures. Comes in: a bundle, as downloaded or unpacked; files to boot. Goes
+//! out: text or JSON. Never: a word that could be taken for a verification.
+
+#[path = "kettle/measure.rs"]
+mod measure;
 
 use std::fs::File;
 use std::io::{self, Write as _};
@@ -28,6 +31,8 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Calculates the launch measurement of an SEV-SNP guest.
+    Measure(measure::Arguments),
 }
 
 /// A damaged bundle.
@@ -36,15 +41,25 @@ const REJECTED: u8 = 1;
 const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
-    let Command::Inspect { bundle, json } = Arguments::parse().command;
-    let text = match read(&bundle) {
-        Ok(bundle) if json => format!("{}\n", inspect::json(&bundle)),
-        Ok(bundle) => inspect::text(&bundle),
-        Err(error) => return complain(&bundle, &error),
+    let text = match Arguments::parse().command {
+        Command::Inspect { bundle, json } => inspected(&bundle, json),
+        Command::Measure(arguments) => measure::run(&arguments).map_err(|error| complain("", &error, USAGE)),
     };
-    match io::stdout().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => ExitCode::from(USAGE),
-        _ => ExitCode::SUCCESS,
+    match text.map(|text| io::stdout().write_all(text.as_bytes())) {
+        Err(code) => code,
+        Ok(Err(error)) if error.kind() != io::ErrorKind::BrokenPipe => ExitCode::from(USAGE),
+        Ok(_) => ExitCode::SUCCESS,
+    }
+}
+
+fn inspected(path: &Path, json: bool) -> Result<String, ExitCode> {
+    match read(path) {
+        Ok(bundle) if json => Ok(format!("{}\n", inspect::json(&bundle))),
+        Ok(bundle) => Ok(inspect::text(&bundle)),
+        Err(error) => {
+            let code = if matches!(error, ReadError::Open(_)) { USAGE } else { REJECTED };
+            Err(complain(&format!("{}: ", path.display()), &error, code))
+        }
     }
 }
 
@@ -52,13 +67,13 @@ fn read(path: &Path) -> Result<Bundle, ReadError> {
     if path.is_dir() { read::folder(path) } else { read::archive(File::open(path).map_err(ReadError::Open)?) }
 }
 
-fn complain(path: &Path, error: &ReadError) -> ExitCode {
-    eprint!("kettle: {}: {error}", path.display());
-    let mut cause = std::error::Error::source(error);
+fn complain(prefix: &str, error: &dyn std::error::Error, code: u8) -> ExitCode {
+    eprint!("kettle: {prefix}{error}");
+    let mut cause = error.source();
     while let Some(error) = cause {
         eprint!(": {error}");
         cause = error.source();
     }
     eprintln!();
-    ExitCode::from(if matches!(error, ReadError::Open(_)) { USAGE } else { REJECTED })
+    ExitCode::from(code)
 }

@@ -1,0 +1,66 @@
+//! The digest that the secure processor keeps while a guest is put together. Comes in: pages with their addresses. Goes
+//! out: the launch measurement. Never: a page without its address and type.
+
+use sha2::{Digest as _, Sha384};
+
+use super::{LaunchMeasurement, PAGE_BYTES};
+
+/// `PAGE_TYPE` of AMD 56860, SNP_LAUNCH_UPDATE.
+#[derive(Clone, Copy)]
+pub enum PageType {
+    Normal = 1,
+    Vmsa = 2,
+    Zero = 3,
+    Unmeasured = 4,
+    Secrets = 5,
+    Cpuid = 6,
+}
+
+/// Length of `PAGE_INFO`, which it carries itself.
+const PAGE_INFO_BYTES: u16 = 0x70;
+
+/// The digest so far.
+#[derive(Clone, Debug)]
+pub struct RunningDigest(LaunchMeasurement);
+
+impl From<LaunchMeasurement> for RunningDigest {
+    fn from(measurement: LaunchMeasurement) -> Self {
+        Self(measurement)
+    }
+}
+
+impl RunningDigest {
+    /// The digest before the first page.
+    pub const START: Self = Self(LaunchMeasurement::from_bytes([0; LaunchMeasurement::BYTES]));
+
+    /// Adds a page whose content has the SHA-384 `content`.
+    pub fn add(&mut self, kind: PageType, address: u64, content: &[u8; 48]) {
+        let hash = Sha384::new()
+            .chain_update(self.0.as_bytes())
+            .chain_update(content)
+            .chain_update(PAGE_INFO_BYTES.to_le_bytes())
+            .chain_update([kind as u8, 0, 0, 0, 0, 0])
+            .chain_update(address.to_le_bytes());
+        self.0 = LaunchMeasurement::from_bytes(hash.finalize().into());
+    }
+
+    /// Adds a normal page.
+    pub fn add_page(&mut self, address: u64, page: &[u8; PAGE_BYTES]) {
+        self.add(PageType::Normal, address, &sha384(page));
+    }
+
+    /// Adds a page of a type whose content is not measured.
+    pub fn add_without_content(&mut self, kind: PageType, address: u64) {
+        self.add(kind, address, &[0; 48]);
+    }
+
+    /// What the secure processor would report now.
+    pub const fn measurement(&self) -> LaunchMeasurement {
+        self.0
+    }
+}
+
+/// SHA-384 (FIPS 180-4).
+pub fn sha384(bytes: &[u8]) -> [u8; 48] {
+    Sha384::digest(bytes).into()
+}

@@ -1,0 +1,339 @@
+//! What a firmware image says about its own launch. Comes in: the image's bytes, from anybody. Goes out: its measurement,
+//! its sections in their order, where further vCPUs start and where hashes go. Never: a panic, a section passed over, or
+//! more work than the limits say.
+//!
+//! OVMF ends with a table of entries that is read backwards (edk2, `OvmfPkg/ResetVector/Ia16/ResetVectorVtf0.asm`):
+//!
+//! | from the end | bytes | field |
+//! |---|---|---|
+//! | 0x20 | 16 | GUID of the table, the end of its footer |
+//! | 0x30 | 2 | length of the table, footer included |
+//! | 0x32 | | entries: data, length (data and header) 2, GUID 16 |
+//!
+//! An entry gives the metadata's distance from the end (`OvmfPkg/ResetVector/X64/OvmfSevMetadata.asm`): `ASEV`, length 4,
+//! version 4, number of sections 4, then for each section its address 4, length 4, kind 4. All little-endian.
+
+use super::boot::{TableOffset, guid_bytes};
+use super::digest::RunningDigest;
+use super::{LaunchMeasurement, PAGE_BYTES};
+
+/// Largest firmware image in bytes: QEMU maps it below 4 GiB, where 16 MiB are free.
+pub const MAX_FIRMWARE_BYTES: usize = 16 << 20;
+/// Most sections. OVMF has seven.
+pub const MAX_SECTIONS: u32 = 64;
+/// Most pages in all sections, 256 MiB. OVMF has 32.
+pub const MAX_MEASURED_PAGES: u64 = 65_536;
+
+/// 96b582de-1fb2-45f7-baea-a366c55a082d
+const FOOTER_GUID: u128 = 0x96b582de_1fb2_45f7_baea_a366c55a082d;
+/// 7255371f-3a3b-4b04-927b-1da6efa8d454
+const HASH_TABLE_GUID: u128 = 0x7255371f_3a3b_4b04_927b_1da6efa8d454;
+/// 00f771de-1a7e-4fcb-890e-68c77e2fb44e
+const RESET_BLOCK_GUID: u128 = 0x00f771de_1a7e_4fcb_890e_68c77e2fb44e;
+/// dc886566-984a-4798-a75e-5585a7bf67cc
+const METADATA_GUID: u128 = 0xdc886566_984a_4798_a75e_5585a7bf67cc;
+
+/// Bytes after the table: the reset vector.
+const RESET_VECTOR_BYTES: usize = 0x20;
+const ENTRY_HEADER_BYTES: usize = 18;
+const METADATA_HEADER_BYTES: usize = 16;
+const SECTION_BYTES: usize = 12;
+const METADATA_SIGNATURE: [u8; 4] = *b"ASEV";
+const METADATA_VERSION: u32 = 1;
+const FOUR_GIB: u64 = 1 << 32;
+
+/// Why a firmware image cannot be measured.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum FirmwareError {
+    /// Not whole pages, none, or too many.
+    #[error("the firmware has {size} bytes, not whole pages of {PAGE_BYTES} up to {limit} (MAX_FIRMWARE_BYTES)")]
+    Size {
+        /// Bytes it has.
+        size: usize,
+        /// Bytes it may have.
+        limit: usize,
+    },
+    /// No table before the reset vector: no OVMF.
+    #[error("the firmware has no OVMF table at its end")]
+    NoTable,
+    /// The table, an entry or the metadata does not fit where it is.
+    #[error("{part} of the firmware does not fit where it is")]
+    Bounds {
+        /// Which.
+        part: &'static str,
+    },
+    /// An entry that every SEV-SNP firmware has is missing.
+    #[error("the firmware has no {entry}: it is not made for SEV-SNP")]
+    Missing {
+        /// Which.
+        entry: &'static str,
+    },
+    /// Two entries or sections where there can be one.
+    #[error("the firmware has more than one {entry}")]
+    Twice {
+        /// Which.
+        entry: &'static str,
+    },
+    /// The metadata does not begin as metadata does.
+    #[error("the firmware's SEV metadata begins with {actual:02x?}, not {expected:02x?}")]
+    Signature {
+        /// What it should begin with.
+        expected: [u8; 4],
+        /// What it begins with.
+        actual: [u8; 4],
+    },
+    /// Another version of the metadata.
+    #[error("the firmware's SEV metadata has version {actual}, not {expected}")]
+    Version {
+        /// The version that is known.
+        expected: u32,
+        /// The version it has.
+        actual: u32,
+    },
+    /// Too many sections.
+    #[error("the firmware has {actual} sections, the limit is {limit} (MAX_SECTIONS)")]
+    Sections {
+        /// Most sections.
+        limit: u32,
+        /// Sections it has.
+        actual: u32,
+    },
+    /// Too many pages in the sections.
+    #[error("the firmware's sections have {actual} pages, the limit is {limit} (MAX_MEASURED_PAGES)")]
+    Pages {
+        /// Most pages.
+        limit: u64,
+        /// Pages it has.
+        actual: u64,
+    },
+    /// A kind of section that is not known.
+    #[error("section {index} of the firmware has the unknown kind {kind:#x}")]
+    Kind {
+        /// Which section, from zero.
+        index: usize,
+        /// Its kind.
+        kind: u32,
+    },
+    /// A section that is not whole pages, or not the one page that its kind has.
+    #[error("section {index} of the firmware is at {address:#x} with {size:#x} bytes: not the pages that its kind has")]
+    Section {
+        /// Which section, from zero.
+        index: usize,
+        /// Its address.
+        address: u32,
+        /// Its length in bytes.
+        size: u32,
+    },
+    /// The hash table is not in the page that is measured for it.
+    #[error("the firmware wants the hash table at {table:#x}, its section is at {section:#x}")]
+    HashTable {
+        /// Where the table goes.
+        table: u32,
+        /// Where the section is.
+        section: u64,
+    },
+}
+
+/// What the host does with a section (edk2, `OvmfSevMetadata.asm`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SectionKind {
+    SecureMemory,
+    Secrets,
+    Cpuid,
+    SvsmCallingArea,
+    KernelHashes,
+}
+
+/// A section that fits the limits.
+#[derive(Clone, Copy, Debug)]
+pub struct Section {
+    pub kind: SectionKind,
+    pub address: u64,
+    pub pages: u64,
+}
+
+/// A firmware image, measured and understood.
+#[derive(Clone, Debug)]
+pub struct Firmware {
+    image_measurement: LaunchMeasurement,
+    reset_address: u32,
+    hash_table: Option<TableOffset>,
+    sections: Vec<Section>,
+}
+
+impl Firmware {
+    /// Measures and reads an image.
+    ///
+    /// # Errors
+    /// The image is no OVMF for SEV-SNP, is malformed, or is over a limit.
+    pub fn parse(image: &[u8]) -> Result<Self, FirmwareError> {
+        let (pages, rest) = image.as_chunks::<PAGE_BYTES>();
+        if pages.is_empty() || !rest.is_empty() || image.len() > MAX_FIRMWARE_BYTES {
+            return Err(FirmwareError::Size { size: image.len(), limit: MAX_FIRMWARE_BYTES });
+        }
+        let entries = Entries::parse(image)?;
+        let reset_address = entries.reset_address.ok_or(FirmwareError::Missing { entry: "SEV-ES reset block" })?;
+        let metadata = entries.metadata.ok_or(FirmwareError::Missing { entry: "SEV metadata" })?;
+        let sections = sections(image, metadata)?;
+        let hash_table = hash_table(&sections, entries.hash_table)?;
+        Ok(Self { image_measurement: measure(pages), reset_address, hash_table, sections })
+    }
+
+    /// The launch measurement after the image alone.
+    pub const fn image_measurement(&self) -> LaunchMeasurement {
+        self.image_measurement
+    }
+
+    /// Takes the launch measurement of the image from elsewhere: for who has only the end of the image.
+    #[must_use]
+    pub fn with_image_measurement(self, image_measurement: LaunchMeasurement) -> Self {
+        Self { image_measurement, ..self }
+    }
+
+    /// Whether kernel, initrd and command line are measured.
+    pub const fn measures_kernel(&self) -> bool {
+        self.hash_table.is_some()
+    }
+
+    pub(super) const fn hash_table_offset(&self) -> Option<TableOffset> {
+        self.hash_table
+    }
+
+    pub(super) const fn reset_address(&self) -> u32 {
+        self.reset_address
+    }
+
+    pub(super) fn sections(&self) -> &[Section] {
+        &self.sections
+    }
+}
+
+fn measure(pages: &[[u8; PAGE_BYTES]]) -> LaunchMeasurement {
+    let mut digest = RunningDigest::START;
+    let mut address = FOUR_GIB - size_of_val(pages) as u64;
+    for page in pages {
+        digest.add_page(address, page);
+        address += PAGE_BYTES as u64;
+    }
+    digest.measurement()
+}
+
+/// The first word of each entry that matters here.
+#[derive(Default)]
+struct Entries {
+    metadata: Option<u32>,
+    reset_address: Option<u32>,
+    hash_table: Option<u32>,
+}
+
+impl Entries {
+    fn parse(image: &[u8]) -> Result<Self, FirmwareError> {
+        const TABLE: FirmwareError = FirmwareError::Bounds { part: "the table" };
+        let before = image.len().checked_sub(RESET_VECTOR_BYTES).ok_or(FirmwareError::NoTable)?;
+        let (rest, length, guid) = header(&image[..before]).ok_or(FirmwareError::NoTable)?;
+        if guid != guid_bytes(FOOTER_GUID) {
+            return Err(FirmwareError::NoTable);
+        }
+        let length = length.checked_sub(ENTRY_HEADER_BYTES).ok_or(TABLE)?;
+        let start = rest.len().checked_sub(length).ok_or(TABLE)?;
+        let mut table = &rest[start..];
+        let mut found = Self::default();
+        while !table.is_empty() {
+            table = found.take_last(table)?;
+        }
+        Ok(found)
+    }
+
+    /// Takes the last entry of `table`; gives what is before it.
+    fn take_last<'a>(&mut self, table: &'a [u8]) -> Result<&'a [u8], FirmwareError> {
+        const ENTRY: FirmwareError = FirmwareError::Bounds { part: "an entry of the table" };
+        let (rest, length, guid) = header(table).ok_or(ENTRY)?;
+        let length = length.checked_sub(ENTRY_HEADER_BYTES).ok_or(ENTRY)?;
+        let (before, data) = rest.split_at_checked(rest.len().wrapping_sub(length)).ok_or(ENTRY)?;
+        for (known, slot, entry) in [
+            (METADATA_GUID, &mut self.metadata, "SEV metadata"),
+            (RESET_BLOCK_GUID, &mut self.reset_address, "SEV-ES reset block"),
+            (HASH_TABLE_GUID, &mut self.hash_table, "hash table address"),
+        ] {
+            if guid == guid_bytes(known) && slot.replace(word(data, 0).ok_or(ENTRY)?).is_some() {
+                return Err(FirmwareError::Twice { entry });
+            }
+        }
+        Ok(before)
+    }
+}
+
+/// Splits the header off the end of `bytes`: what is before it, its length, its GUID.
+fn header(bytes: &[u8]) -> Option<(&[u8], usize, [u8; 16])> {
+    let (rest, guid) = bytes.split_last_chunk::<16>()?;
+    let (rest, length) = rest.split_last_chunk::<2>()?;
+    Some((rest, usize::from(u16::from_le_bytes(*length)), *guid))
+}
+
+fn word(bytes: &[u8], offset: usize) -> Option<u32> {
+    bytes.get(offset..)?.first_chunk().map(|word| u32::from_le_bytes(*word))
+}
+
+/// Reads the metadata that begins `distance` bytes before the end of the image.
+fn sections(image: &[u8], distance: u32) -> Result<Vec<Section>, FirmwareError> {
+    const METADATA: FirmwareError = FirmwareError::Bounds { part: "the SEV metadata" };
+    let start = image.len().checked_sub(distance as usize).ok_or(METADATA)?;
+    let metadata = &image[start..];
+    let signature = *metadata.first_chunk::<4>().ok_or(METADATA)?;
+    if signature != METADATA_SIGNATURE {
+        return Err(FirmwareError::Signature { expected: METADATA_SIGNATURE, actual: signature });
+    }
+    let length = word(metadata, 4).ok_or(METADATA)? as usize;
+    let version = word(metadata, 8).ok_or(METADATA)?;
+    if version != METADATA_VERSION {
+        return Err(FirmwareError::Version { expected: METADATA_VERSION, actual: version });
+    }
+    let count = word(metadata, 12).ok_or(METADATA)?;
+    if count > MAX_SECTIONS {
+        return Err(FirmwareError::Sections { limit: MAX_SECTIONS, actual: count });
+    }
+    let list = metadata.get(METADATA_HEADER_BYTES..length).ok_or(METADATA)?;
+    let list = list.get(..count as usize * SECTION_BYTES).ok_or(METADATA)?;
+    let (list, _) = list.as_chunks::<SECTION_BYTES>();
+    let sections =
+        list.iter().enumerate().map(|(index, bytes)| section(index, bytes)).collect::<Result<Vec<_>, _>>()?;
+    let pages = sections.iter().map(|section| section.pages).sum();
+    if pages > MAX_MEASURED_PAGES {
+        return Err(FirmwareError::Pages { limit: MAX_MEASURED_PAGES, actual: pages });
+    }
+    Ok(sections)
+}
+
+fn section(index: usize, bytes: &[u8; SECTION_BYTES]) -> Result<Section, FirmwareError> {
+    let [a, b, c, d, e, f, g, h, i, j, k, l] = *bytes;
+    let (address, size, kind) =
+        (u32::from_le_bytes([a, b, c, d]), u32::from_le_bytes([e, f, g, h]), u32::from_le_bytes([i, j, k, l]));
+    let (kind, is_one_page) = match kind {
+        1 => (SectionKind::SecureMemory, false),
+        2 => (SectionKind::Secrets, true),
+        3 => (SectionKind::Cpuid, true),
+        4 => (SectionKind::SvsmCallingArea, false),
+        0x10 => (SectionKind::KernelHashes, true),
+        _ => return Err(FirmwareError::Kind { index, kind }),
+    };
+    let is_whole = address as usize % PAGE_BYTES == 0 && size as usize % PAGE_BYTES == 0 && size > 0;
+    if !is_whole || (is_one_page && size as usize != PAGE_BYTES) {
+        return Err(FirmwareError::Section { index, address, size });
+    }
+    Ok(Section { kind, address: u64::from(address), pages: u64::from(size) / PAGE_BYTES as u64 })
+}
+
+/// Where in its section the hash table goes; `None` when the firmware has no section or no address for it.
+fn hash_table(sections: &[Section], table: Option<u32>) -> Result<Option<TableOffset>, FirmwareError> {
+    let mut found = sections.iter().filter(|section| section.kind == SectionKind::KernelHashes);
+    // OVMF built without the hash table keeps its entry, with the address zero.
+    let (Some(section), Some(table)) = (found.next(), table.filter(|table| *table != 0)) else { return Ok(None) };
+    if found.next().is_some() {
+        return Err(FirmwareError::Twice { entry: "SNP_KERNEL_HASHES section" });
+    }
+    let is_inside = u64::from(table) / PAGE_BYTES as u64 == section.address / PAGE_BYTES as u64;
+    match TableOffset::of(table).filter(|_| is_inside) {
+        Some(offset) => Ok(Some(offset)),
+        None => Err(FirmwareError::HashTable { table, section: section.address }),
+    }
+}

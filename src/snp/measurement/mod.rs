@@ -1,0 +1,198 @@
+//! The launch measurement of a guest that is not running. Comes in: the firmware's bytes, the hashes of kernel, initrd
+//! and command line, the virtual machine's shape. Goes out: the 48 bytes that the secure processor reports for it.
+//! Never: a file opened, a part of the firmware passed over in silence.
+//!
+//! The secure processor keeps a digest that starts as zeros. Each page that the host adds replaces it by the SHA-384 of
+//! `PAGE_INFO` (AMD 56860, SNP_LAUNCH_UPDATE), little-endian:
+//!
+//! | offset | bytes | field |
+//! |---|---|---|
+//! | 0x00 | 48 | digest so far |
+//! | 0x30 | 48 | SHA-384 of the page for types normal and VMSA, else zeros |
+//! | 0x60 | 2 | length of this structure, 0x70 |
+//! | 0x62 | 1 | page type |
+//! | 0x63 | 5 | IMI flag, permissions of VMPL 3, 2, 1, reserved: zeros |
+//! | 0x68 | 8 | guest physical address |
+//!
+//! The host adds the firmware (it ends at 4 GiB), the sections that the firmware's metadata lists, in that order, and
+//! one VMSA for each vCPU. Kernel, initrd and command line are measured as the page of hashes that QEMU puts where the
+//! firmware wants it (`kernel-hashes=on`; QEMU, `target/i386/sev.c`).
+//!
+//! The calculation of the `sev` crate 8.0 is not used: it trims the command line that QEMU does not trim, knows neither a
+//! raw CPU signature nor GCE, panics on malformed firmware, and comes with certificate libraries.
+
+mod boot;
+mod cpu;
+mod digest;
+mod firmware;
+mod vmsa;
+
+use std::fmt;
+use std::str::FromStr;
+
+pub use boot::{BootError, BootHashes};
+pub use cpu::{CpuSignature, UnknownCpu};
+pub use firmware::{Firmware, FirmwareError, MAX_FIRMWARE_BYTES, MAX_MEASURED_PAGES, MAX_SECTIONS};
+
+use digest::{PageType, RunningDigest};
+use firmware::{Section, SectionKind};
+
+/// Bytes of a page.
+const PAGE_BYTES: usize = 4096;
+
+/// A launch measurement: 48 bytes, printed as lower-case hex (AMD 56860, ATTESTATION_REPORT, MEASUREMENT).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LaunchMeasurement([u8; Self::BYTES]);
+
+/// Why text is no launch measurement.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum ParseMeasurementError {
+    /// The number of hexadecimal digits is wrong.
+    #[error("a launch measurement has {expected} hexadecimal digits, {actual} characters were given")]
+    Length {
+        /// Digits of a launch measurement.
+        expected: usize,
+        /// Characters that were given.
+        actual: usize,
+    },
+    /// A character is no hexadecimal digit.
+    #[error("the launch measurement has a character that is no hexadecimal digit")]
+    Digit,
+}
+
+/// Why a guest cannot be measured.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum LaunchError {
+    /// The firmware has no place for hashes: the kernel would go unmeasured.
+    #[error(
+        "the firmware does not measure a kernel: it has no SNP_KERNEL_HASHES section (0x10) or no hash table address"
+    )]
+    NoKernelHashes,
+}
+
+/// Which hypervisor starts the guest: they differ in the registers that a vCPU starts with, and in sections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Vmm {
+    /// QEMU with KVM.
+    Qemu,
+    /// Amazon EC2: RDX starts as 0x600, the CPUID page comes last.
+    Ec2,
+    /// Amazon EC2 as of 2023: RDX starts as 0.
+    Ec2ZeroRdx,
+    /// Google Compute Engine: the firmware's working memory is added unmeasured.
+    Gce,
+}
+
+/// A guest up to its first vCPU: what all vCPU types and counts have in common.
+#[derive(Clone, Debug)]
+pub struct Launch {
+    digest: RunningDigest,
+    reset_address: u32,
+    vmm: Vmm,
+}
+
+impl LaunchMeasurement {
+    /// Length in bytes.
+    pub const BYTES: usize = 48;
+
+    /// Wraps bytes that already are a launch measurement.
+    pub const fn from_bytes(bytes: [u8; Self::BYTES]) -> Self {
+        Self(bytes)
+    }
+
+    /// The bytes, in the order of the attestation report.
+    pub const fn as_bytes(&self) -> &[u8; Self::BYTES] {
+        &self.0
+    }
+}
+
+impl fmt::Display for LaunchMeasurement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex::encode(self.0))
+    }
+}
+
+impl fmt::Debug for LaunchMeasurement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for LaunchMeasurement {
+    type Err = ParseMeasurementError;
+
+    /// Reads hexadecimal digits of either case.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        const DIGITS: usize = 2 * LaunchMeasurement::BYTES;
+        if text.len() != DIGITS {
+            return Err(ParseMeasurementError::Length { expected: DIGITS, actual: text.chars().count() });
+        }
+        let mut bytes = [0; Self::BYTES];
+        hex::decode_to_slice(text, &mut bytes).map_err(|_| ParseMeasurementError::Digit)?;
+        Ok(Self(bytes))
+    }
+}
+
+impl Launch {
+    /// Measures the firmware, its sections and the hashes of what it boots; without `boot` it boots from a disk.
+    ///
+    /// # Errors
+    /// `boot` is given and the firmware has no place for it.
+    pub fn new(firmware: &Firmware, boot: Option<&BootHashes>, vmm: Vmm) -> Result<Self, LaunchError> {
+        let table = match boot {
+            Some(boot) => Some(boot.page(firmware.hash_table_offset().ok_or(LaunchError::NoKernelHashes)?)),
+            None => None,
+        };
+        let mut digest = RunningDigest::from(firmware.image_measurement());
+        let is_ec2 = matches!(vmm, Vmm::Ec2 | Vmm::Ec2ZeroRdx);
+        let (last, first): (Vec<_>, Vec<_>) =
+            firmware.sections().iter().partition(|section| is_ec2 && section.kind == SectionKind::Cpuid);
+        for section in first.into_iter().chain(last) {
+            add_section(&mut digest, section, table.as_ref(), vmm);
+        }
+        Ok(Self { digest, reset_address: firmware.reset_address(), vmm })
+    }
+
+    /// The launch measurements with one vCPU, with two, and so on without end.
+    ///
+    /// `features` is the VMSA's SEV_FEATURES (AMD APM volume 2, table B-4), 1 for SNP alone. Only QEMU tells the guest
+    /// `cpu`; with the others it changes nothing.
+    pub fn by_vcpus(&self, cpu: CpuSignature, features: u64) -> impl Iterator<Item = LaunchMeasurement> {
+        let boot = vmsa::page(vmsa::BOOT_RESET_ADDRESS, cpu, features, self.vmm);
+        let other = vmsa::page(self.reset_address, cpu, features, self.vmm);
+        let (boot, other) = (digest::sha384(&boot), digest::sha384(&other));
+        let mut digest = self.digest.clone();
+        std::iter::once(boot).chain(std::iter::repeat(other)).map(move |vmsa| {
+            digest.add(PageType::Vmsa, vmsa::ADDRESS, &vmsa);
+            digest.measurement()
+        })
+    }
+}
+
+fn add_section(digest: &mut RunningDigest, section: &Section, table: Option<&[u8; PAGE_BYTES]>, vmm: Vmm) {
+    let kind = match (section.kind, table) {
+        (SectionKind::KernelHashes, Some(page)) => return digest.add_page(section.address, page),
+        (SectionKind::SecureMemory, _) if vmm == Vmm::Gce => PageType::Unmeasured,
+        (SectionKind::SecureMemory | SectionKind::SvsmCallingArea | SectionKind::KernelHashes, _) => PageType::Zero,
+        (SectionKind::Secrets, _) => PageType::Secrets,
+        (SectionKind::Cpuid, _) => PageType::Cpuid,
+    };
+    for page in 0..section.pages {
+        digest.add_without_content(kind, section.address + page * PAGE_BYTES as u64);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn measurement_reads_what_it_prints_and_nothing_else() {
+        let text = "0a".repeat(48);
+        assert_eq!(text.parse::<LaunchMeasurement>().unwrap().to_string(), text);
+        assert_eq!("0A".repeat(48).parse::<LaunchMeasurement>().unwrap().to_string(), text);
+        let short = ParseMeasurementError::Length { expected: 96, actual: 94 };
+        assert_eq!(text[2..].parse::<LaunchMeasurement>(), Err(short));
+        assert_eq!("zz".repeat(48).parse::<LaunchMeasurement>(), Err(ParseMeasurementError::Digit));
+    }
+}
