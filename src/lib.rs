@@ -36,6 +36,8 @@ pub mod provenance;
 #[cfg(feature = "appliance")]
 pub mod api;
 #[cfg(feature = "appliance")]
+pub mod boot;
+#[cfg(feature = "appliance")]
 pub mod job;
 #[cfg(feature = "appliance")]
 pub mod sandbox;

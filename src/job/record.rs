@@ -9,7 +9,7 @@ use super::{Job, rfc3339};
 use crate::digest::Sha256Digest;
 use crate::provenance::{
     self, ArchiveParameter, BuildDefinition, BuildMetadata, BuilderRecord, ExternalParameters, InternalParameters,
-    NamedDigest, Nonce, NonceSource, Predicate, ResourceDescriptor, RunDetails, SourceParameter, Statement,
+    NamedDigest, Nonce, NonceSource, Platform, Predicate, ResourceDescriptor, RunDetails, SourceParameter, Statement,
     StatementError, git_set, sha256_set,
 };
 use crate::sandbox::Description;
@@ -34,6 +34,7 @@ pub(super) enum RecordError {
 /// States what was built from what.
 pub(super) fn statement(
     job: &Job,
+    platform: &Platform,
     nonce: &Nonce,
     nonce_source: NonceSource,
     built: &Built,
@@ -55,6 +56,7 @@ pub(super) fn statement(
             environment: built.environment.clone(),
             lockfile: lockfile.clone(),
             toolchain: tools.iter().map(tool).collect(),
+            image: platform.image.clone(),
             network: built.network.clone(),
             sandbox: serde_json::to_value(sandbox).map_err(RecordError::Sandbox)?,
             source_date_epoch: built.tree.epoch(),
@@ -63,7 +65,7 @@ pub(super) fn statement(
     };
     let details = RunDetails {
         builder: BuilderRecord {
-            id: provenance::BUILDER_HOST,
+            id: platform.builder,
             version: BTreeMap::from([(COMPONENT, env!("CARGO_PKG_VERSION").to_owned())]),
         },
         metadata: BuildMetadata {
