@@ -28,8 +28,9 @@ fn load(name: &str) -> Result<(), BootError> {
     let path = Path::new(FOLDER).join(name);
     let module = File::open(&path).map_err(file(&path))?;
     match finit_module(module, c"", 0) {
-        // Built in; or a driver whose hardware this machine lacks.
-        Ok(()) | Err(Errno::EXIST | Errno::NODEV) => Ok(()),
+        // Built in; or a driver whose hardware this machine lacks; or one that needs symbols of such a driver. What the machine
+        // cannot do without, its phase will miss.
+        Ok(()) | Err(Errno::EXIST | Errno::NODEV | Errno::NOENT) => Ok(()),
         Err(source) => Err(BootError::Module { name: name.to_owned(), source: source.into() }),
     }
 }
