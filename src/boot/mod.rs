@@ -43,7 +43,6 @@ struct Machine {
     parameters: Option<Parameters>,
     root_disk: Option<verity::Disk>,
     root_device: Option<PathBuf>,
-    lease: Option<dhcp::Lease>,
 }
 
 impl Machine {
@@ -88,7 +87,7 @@ pub struct Booted {
 /// # Errors
 /// The phase that failed, with its cause: the machine is of no use then, see [`halt`].
 pub fn boot() -> Result<Booted, BootError> {
-    let mut machine = Machine { parameters: None, root_disk: None, root_device: None, lease: None };
+    let mut machine = Machine { parameters: None, root_disk: None, root_device: None };
     for (name, phase) in PHASES {
         let start = Instant::now();
         phase(&mut machine).map_err(|source| BootError::Phase { name, source: Box::new(source) })?;
@@ -112,7 +111,7 @@ mod tests {
 
     #[test]
     fn a_phase_that_runs_too_early_fails() {
-        let mut machine = Machine { parameters: None, root_disk: None, root_device: None, lease: None };
+        let mut machine = Machine { parameters: None, root_disk: None, root_device: None };
         assert!(matches!(verity::find_disk(&mut machine), Err(BootError::OutOfOrder)));
         assert!(matches!(verity::set_up(&mut machine), Err(BootError::OutOfOrder)));
         assert!(matches!(mounts::root(&mut machine), Err(BootError::OutOfOrder)));

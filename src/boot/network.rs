@@ -35,7 +35,7 @@ struct Interface {
 }
 
 /// Phase: loopback, one address, one route, name servers.
-pub(super) fn configure(machine: &mut Machine) -> Result<(), BootError> {
+pub(super) fn configure(_: &mut Machine) -> Result<(), BootError> {
     let netlink = Netlink::open().map_err(kernel_error("netlink"))?;
     let loopback = number(&Path::new(INTERFACES).join(LOOPBACK).join("ifindex")).map_err(kernel_error("loopback"))?;
     netlink.up(loopback).map_err(kernel_error("loopback"))?;
@@ -48,9 +48,7 @@ pub(super) fn configure(machine: &mut Machine) -> Result<(), BootError> {
     if let Some(router) = lease.router {
         netlink.default_route(interface.index, router).map_err(kernel_error("default route"))?;
     }
-    fs::write(RESOLV_CONF, resolv_conf(&lease)).map_err(file(RESOLV_CONF))?;
-    machine.lease = Some(lease);
-    Ok(())
+    fs::write(RESOLV_CONF, resolv_conf(&lease)).map_err(file(RESOLV_CONF))
 }
 
 fn kernel_error(what: &'static str) -> impl FnOnce(io::Error) -> BootError {

@@ -103,7 +103,7 @@ impl Parts {
         let log_file = pack::write_build_log(job).await?;
         let sandbox = self.runner.description();
         let statement =
-            record::statement(job, &self.platform, &nonce, nonce_source, &built, tools, sandbox, &log_file.sha256)?;
+            record::statement(job, &self.platform, (&nonce, nonce_source), &built, tools, sandbox, &log_file.sha256)?;
         Ok(Outcome::Succeeded(pack::pack(job.folder().to_owned(), built, statement, log_file).await?))
     }
 

@@ -35,8 +35,7 @@ pub(super) enum RecordError {
 pub(super) fn statement(
     job: &Job,
     platform: &Platform,
-    nonce: &Nonce,
-    nonce_source: NonceSource,
+    (nonce, nonce_source): (&Nonce, NonceSource),
     built: &Built,
     tools: &[Tool],
     sandbox: &Description,
