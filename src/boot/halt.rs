@@ -3,7 +3,6 @@
 
 use std::error::Error;
 use std::io::{self, Write as _};
-use std::process;
 use std::thread;
 
 use rustix::system::{RebootCommand, reboot};
@@ -42,8 +41,8 @@ pub(super) fn say(text: &str) {
 fn power_off() -> ! {
     // A kernel that cannot turn the power off halts; one that refuses that too loses its PID 1, and panics.
     let _ = reboot(RebootCommand::PowerOff);
-    if process::id() == 1 {
-        process::abort()
+    if std::process::id() == 1 {
+        std::process::abort()
     }
     loop {
         thread::park();
