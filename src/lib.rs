@@ -37,6 +37,8 @@ pub mod snp;
 #[cfg(feature = "appliance")]
 pub mod api;
 #[cfg(feature = "appliance")]
+pub mod boot;
+#[cfg(feature = "appliance")]
 pub mod job;
 #[cfg(feature = "appliance")]
 pub mod sandbox;

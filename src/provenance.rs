@@ -213,12 +213,47 @@ pub struct InternalParameters {
     pub lockfile: NamedDigest,
     /// What ran.
     pub toolchain: Vec<ToolRecord>,
+    /// The image that ran; absent on a host.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image: Option<ImageRecord>,
     /// The phases that had a network.
     pub network: Vec<&'static str>,
     /// What held the build, with every degradation.
     pub sandbox: Value,
     /// `SOURCE_DATE_EPOCH`, in seconds.
     pub source_date_epoch: u64,
+}
+
+/// What the guest knows about its own image. The launch measurement covers all of it; only evidence proves that.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ImageRecord {
+    /// As the command line names it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// Root of the root file system's dm-verity tree: SHA-256, hex, lower case.
+    pub root_hash: String,
+    /// The kernel command line, digested as the kernel shows it, without a final newline.
+    pub command_line: NamedDigest,
+}
+
+/// Where the service runs, as far as a statement speaks of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Platform {
+    /// What kind of appliance: `builder.id`.
+    pub builder: &'static str,
+    /// The image; none on a host.
+    pub image: Option<ImageRecord>,
+}
+
+impl Platform {
+    /// An ordinary host.
+    pub const HOST: Self = Self { builder: BUILDER_HOST, image: None };
+
+    /// A booted image without a secure processor to say so: it claims no more than a host.
+    pub fn unattested(image: ImageRecord) -> Self {
+        Self { builder: BUILDER_HOST, image: Some(image) }
+    }
 }
 
 /// SLSA v1 BuildDefinition.
@@ -366,6 +401,7 @@ mod tests {
                     environment: BTreeMap::new(),
                     lockfile: digest("Cargo.lock"),
                     toolchain: Vec::new(),
+                    image: None,
                     network: vec!["fetch"],
                     sandbox: Value::Null,
                     source_date_epoch: 7,

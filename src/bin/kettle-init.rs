@@ -4,7 +4,7 @@ use std::error::Error;
 use std::fs;
 use std::future::poll_fn;
 use std::io::{self, Write as _};
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::rc::Rc;
@@ -15,7 +15,10 @@ use std::time::Duration;
 use kettle::api::limits::Limit;
 use kettle::api::submission::Intake;
 use kettle::api::{self, Listeners, Service, TlsIdentity};
+use kettle::boot;
+use kettle::digest::Sha256Digest;
 use kettle::job::{Pipeline, Slot};
+use kettle::provenance::{ImageRecord, NamedDigest, Platform, sha256_set};
 use kettle::sandbox::{self, Runner};
 use kettle::toolchain::{Limits, Toolchain};
 use tokio::signal::unix::{SignalKind, signal};
@@ -81,7 +84,25 @@ enum UsageError {
     NoValue(String),
 }
 
+/// In the image every address is ours, and the ports are the protocols' own.
+const IMAGE_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), 80);
+const IMAGE_TLS_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), 443);
+/// The sysroot of the image.
+const IMAGE_TOOLCHAIN: &str = "/usr";
+
+/// Why PID 1 ends, beside what every service can end by.
+#[derive(Debug, thiserror::Error)]
+enum ImageError {
+    #[error("the sandbox of this image is weaker than it should be: {name}: {reason}")]
+    Degraded { name: &'static str, reason: String },
+    #[error("the service ended")]
+    Ended,
+}
+
 fn main() -> ExitCode {
+    if std::process::id() == 1 {
+        be_the_machine()
+    }
     match parse(std::env::args().skip(1)) {
         Ok(Command::Help) => print(&format!("{HELP}\nLimits:\n{}", limits())),
         Ok(Command::Version) => print(concat!("kettle-init ", env!("CARGO_PKG_VERSION"), "\n")),
@@ -179,6 +200,39 @@ fn seconds(option: &'static str, value: Option<String>, default: Duration) -> Re
     }
 }
 
+/// PID 1: boots, serves on a thread of its own, and collects orphans on this one; see `boot::collect_orphans`.
+fn be_the_machine() -> ! {
+    boot::halt_on_panic();
+    let booted = boot::boot().unwrap_or_else(|error| boot::halt(&error));
+    let service = move || match serve_image(&booted.parameters) {
+        Ok(()) => boot::halt(&ImageError::Ended),
+        Err(error) => boot::halt(&*error),
+    };
+    if let Err(error) = std::thread::Builder::new().name("service".to_owned()).spawn(service) {
+        boot::halt(&error)
+    }
+    boot::collect_orphans()
+}
+
+/// The service of the booted image. It logs nothing: the console belongs to the host, and what a log says is for clients.
+fn serve_image(parameters: &boot::Parameters) -> Result<(), Box<dyn Error>> {
+    let toolchain = Toolchain::find(Some(Path::new(IMAGE_TOOLCHAIN)))?;
+    let serve = Serve {
+        listen: IMAGE_LISTEN,
+        tls_listen: IMAGE_TLS_LISTEN,
+        work: boot::WORK.into(),
+        toolchain: None,
+        limits: Limits::default(),
+    };
+    let command_line = Sha256Digest::of(parameters.command_line.as_bytes());
+    let platform = Platform::unattested(ImageRecord {
+        version: parameters.version.clone(),
+        root_hash: hex::encode(parameters.root_hash),
+        command_line: NamedDigest { name: "cmdline".to_owned(), digest: sha256_set(&command_line) },
+    });
+    start(&serve, toolchain, Path::new(boot::WORK), platform)
+}
+
 /// Sets everything up that can fail, in the order in which threads, mounts and users allow it, and serves.
 fn run(serve: &Serve) -> Result<(), Box<dyn Error>> {
     // Sandboxes under another uid read what we make for them.
@@ -192,24 +246,36 @@ fn run(serve: &Serve) -> Result<(), Box<dyn Error>> {
         Some(path) => toolchain.seen_at(path),
         None => toolchain,
     };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let serving = LocalSet::new();
-    serving.block_on(&runtime, serve_until_told(serve, toolchain, &entered.work))
+    start(serve, toolchain, &entered.work, Platform::HOST)
 }
 
-async fn serve_until_told(serve: &Serve, toolchain: Toolchain, work: &Path) -> Result<(), Box<dyn Error>> {
+fn start(serve: &Serve, toolchain: Toolchain, work: &Path, platform: Platform) -> Result<(), Box<dyn Error>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let serving = LocalSet::new();
+    serving.block_on(&runtime, serve_until_told(serve, toolchain, work, platform))
+}
+
+async fn serve_until_told(
+    serve: &Serve,
+    toolchain: Toolchain,
+    work: &Path,
+    platform: Platform,
+) -> Result<(), Box<dyn Error>> {
     let runner = Runner::new()?;
     for degradation in &runner.description().degradations {
+        if platform.image.is_some() {
+            return Err(ImageError::Degraded { name: degradation.name, reason: degradation.reason.to_string() }.into());
+        }
         log::warn!("the sandbox is weaker here: {}: {}", degradation.name, degradation.reason);
     }
     let uploads = work.join(format!("intake-{}", std::process::id()));
     let intake = Intake::open(uploads.clone())?;
-    let pipeline = Pipeline::new(runner, toolchain, serve.limits, uploads.clone());
+    let about = about(&platform);
+    let pipeline = Pipeline::new(runner, toolchain, serve.limits, uploads.clone(), platform);
     pipeline.warm_up();
     let listeners = Listeners::bind(serve.listen, serve.tls_listen, TlsIdentity::generate()?).await?;
     let addresses = listeners.addresses()?;
-    let about = concat!("kettle-init ", env!("CARGO_PKG_VERSION"), " on an ordinary host: no launch measurement");
-    let slot = Arc::new(Slot::new(work.to_owned(), about.to_owned()));
+    let slot = Arc::new(Slot::new(work.to_owned(), about));
     let service = Rc::new(Service::new(slot, Box::new(intake), Box::new(pipeline)));
     print(&format!("listening on http://{}\nlistening on https://{}\n", addresses.clear, addresses.tls));
     let serving = spawn_local(api::serve(listeners, service));
@@ -217,6 +283,14 @@ async fn serve_until_told(serve: &Serve, toolchain: Toolchain, work: &Path) -> R
     serving.abort();
     let removed = fs::remove_dir_all(&uploads);
     Ok(removed.or_else(|error| if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) })?)
+}
+
+fn about(platform: &Platform) -> String {
+    let place = match &platform.image {
+        None => "on an ordinary host: no launch measurement".to_owned(),
+        Some(image) => format!("in the image with root hash {}: no evidence", image.root_hash),
+    };
+    format!("kettle-init {} {place}", env!("CARGO_PKG_VERSION"))
 }
 
 /// Waits for SIGTERM or SIGINT.

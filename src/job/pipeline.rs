@@ -15,6 +15,7 @@ use super::build_log::JobLog;
 use super::pack::{self, PackError};
 use super::record::{self, RecordError};
 use super::{Builder, ErrorType, Event, Job, LogError, Outcome, Request, Running, SourceRequest};
+use crate::provenance::Platform;
 use crate::sandbox::Runner;
 use crate::source::{Origin, SourceTree, repository};
 use crate::toolchain::{self, Built, Context, Kind, Limits, Tool, Toolchain, ToolchainError, cargo};
@@ -33,6 +34,7 @@ struct Parts {
     tools: OnceCell<Vec<Tool>>,
     /// Uploads that nobody needs once the job is over.
     intake: PathBuf,
+    platform: Platform,
 }
 
 /// Why a job failed.
@@ -53,9 +55,10 @@ enum JobError {
 }
 
 impl Pipeline {
-    /// A pipeline for this machine; `intake` is where uploads are unpacked.
-    pub fn new(runner: Runner, toolchain: Toolchain, limits: Limits, intake: PathBuf) -> Self {
-        Self(Rc::new(Parts { runner, toolchain, limits, tools: OnceCell::new(), intake }))
+    /// A pipeline for this machine; `intake` is where uploads are unpacked, and `platform` is what statements say of the
+    /// machine.
+    pub fn new(runner: Runner, toolchain: Toolchain, limits: Limits, intake: PathBuf, platform: Platform) -> Self {
+        Self(Rc::new(Parts { runner, toolchain, limits, tools: OnceCell::new(), intake, platform }))
     }
 
     /// Starts to measure the toolchain, so that no job has to wait for it.
@@ -99,7 +102,8 @@ impl Parts {
         let tools = self.tools().await?;
         let log_file = pack::write_build_log(job).await?;
         let sandbox = self.runner.description();
-        let statement = record::statement(job, &nonce, nonce_source, &built, tools, sandbox, &log_file.sha256)?;
+        let statement =
+            record::statement(job, &self.platform, (&nonce, nonce_source), &built, tools, sandbox, &log_file.sha256)?;
         Ok(Outcome::Succeeded(pack::pack(job.folder().to_owned(), built, statement, log_file).await?))
     }
 

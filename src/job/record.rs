@@ -9,7 +9,7 @@ use super::{Job, rfc3339};
 use crate::digest::Sha256Digest;
 use crate::provenance::{
     self, ArchiveParameter, BuildDefinition, BuildMetadata, BuilderRecord, ExternalParameters, InternalParameters,
-    NamedDigest, Nonce, NonceSource, Predicate, ResourceDescriptor, RunDetails, SourceParameter, Statement,
+    NamedDigest, Nonce, NonceSource, Platform, Predicate, ResourceDescriptor, RunDetails, SourceParameter, Statement,
     StatementError, git_set, sha256_set,
 };
 use crate::sandbox::Description;
@@ -34,8 +34,8 @@ pub(super) enum RecordError {
 /// States what was built from what.
 pub(super) fn statement(
     job: &Job,
-    nonce: &Nonce,
-    nonce_source: NonceSource,
+    platform: &Platform,
+    (nonce, nonce_source): (&Nonce, NonceSource),
     built: &Built,
     tools: &[Tool],
     sandbox: &Description,
@@ -55,6 +55,7 @@ pub(super) fn statement(
             environment: built.environment.clone(),
             lockfile: lockfile.clone(),
             toolchain: tools.iter().map(tool).collect(),
+            image: platform.image.clone(),
             network: networked(built),
             sandbox: serde_json::to_value(sandbox).map_err(RecordError::Sandbox)?,
             source_date_epoch: built.tree.epoch(),
@@ -63,7 +64,7 @@ pub(super) fn statement(
     };
     let details = RunDetails {
         builder: BuilderRecord {
-            id: provenance::BUILDER_HOST,
+            id: platform.builder,
             version: BTreeMap::from([(COMPONENT, env!("CARGO_PKG_VERSION").to_owned())]),
         },
         metadata: BuildMetadata {

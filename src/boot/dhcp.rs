@@ -1,0 +1,321 @@
+//! DHCP for IPv4 (RFC 2131, 2132), as much as a machine needs that lives for one build. Comes in: an answer that anybody
+//! may have sent. Goes out: a [`Lease`], or why not. Never: another option than the four that a lease is made of.
+//!
+//! Written out rather than taken from a crate: the one for it brings a whole DNS library into PID 1.
+//!
+//! | bytes | content |
+//! |---|---|
+//! | 0 | 1 a question, 2 an answer |
+//! | 1, 2 | hardware type 1 (Ethernet), 6 bytes of address |
+//! | 4–7 | transaction |
+//! | 10–11 | flags: 0x8000 answer by broadcast |
+//! | 16–19 | the address that is offered |
+//! | 28–43 | the client's hardware address |
+//! | 236–239 | 99, 130, 83, 99 |
+//! | 240– | options: code, length, value; 0 pads, 255 ends |
+
+use std::fmt;
+use std::net::Ipv4Addr;
+
+use super::frame::Mac;
+
+const FIXED_BYTES: usize = 240;
+const COOKIE: [u8; 4] = [99, 130, 83, 99];
+const QUESTION: u8 = 1;
+const ANSWER: u8 = 2;
+const ETHERNET: [u8; 2] = [1, 6];
+const ANSWER_BY_BROADCAST: u8 = 0x80;
+/// As many as the resolver of the C library uses.
+pub(super) const MAX_NAME_SERVERS: usize = 3;
+/// RFC 1542 asks for at least this much in a question.
+const MIN_MESSAGE_BYTES: usize = 300;
+
+mod option {
+    pub(super) const PAD: u8 = 0;
+    pub(super) const MASK: u8 = 1;
+    pub(super) const ROUTER: u8 = 3;
+    pub(super) const NAME_SERVERS: u8 = 6;
+    pub(super) const ADDRESS: u8 = 50;
+    pub(super) const MESSAGE_TYPE: u8 = 53;
+    pub(super) const SERVER: u8 = 54;
+    pub(super) const WANTED: u8 = 55;
+    pub(super) const END: u8 = 255;
+}
+
+/// Message types of RFC 2132, section 9.6.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Discover = 1,
+    Offer = 2,
+    Request = 3,
+    Acknowledge = 5,
+}
+
+/// Where the machine is in its network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Lease {
+    pub(super) address: Ipv4Addr,
+    /// 0 to 32.
+    pub(super) prefix: u8,
+    pub(super) router: Option<Ipv4Addr>,
+    pub(super) name_servers: Vec<Ipv4Addr>,
+    /// Who offers it.
+    pub(super) server: Ipv4Addr,
+}
+
+/// Why an answer to our question is of no use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// An option does not have the length that its kind has, or reaches beyond the message.
+    Malformed,
+    /// It is of another kind: a refusal, mostly.
+    OtherKind {
+        /// Its number in RFC 2132, section 9.6.
+        kind: u8,
+    },
+    /// The address is none that a machine can have.
+    Address(Ipv4Addr),
+    /// The mask is missing or has holes.
+    Mask,
+    /// The server does not say who it is.
+    NoServer,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Malformed => f.write_str("malformed answer"),
+            Self::OtherKind { kind } => write!(f, "answer of kind {kind}"),
+            Self::Address(address) => write!(f, "no machine can have the address {address}"),
+            Self::Mask => f.write_str("no usable network mask"),
+            Self::NoServer => f.write_str("the server does not say who it is"),
+        }
+    }
+}
+
+/// Who asks, in one exchange.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Client {
+    pub(super) mac: Mac,
+    pub(super) transaction: [u8; 4],
+}
+
+impl Client {
+    /// Asks who is there.
+    pub(super) fn discover(&self) -> Vec<u8> {
+        self.question(Kind::Discover, &[])
+    }
+
+    /// Asks for what was offered.
+    pub(super) fn request(&self, offer: &Lease) -> Vec<u8> {
+        let address = [&[option::ADDRESS, 4][..], &offer.address.octets()].concat();
+        let server = [&[option::SERVER, 4][..], &offer.server.octets()].concat();
+        self.question(Kind::Request, &[address, server].concat())
+    }
+
+    fn question(&self, kind: Kind, options: &[u8]) -> Vec<u8> {
+        let mut message = vec![0; FIXED_BYTES];
+        message[0] = QUESTION;
+        message[1..3].copy_from_slice(&ETHERNET);
+        message[4..8].copy_from_slice(&self.transaction);
+        message[10] = ANSWER_BY_BROADCAST;
+        message[28..34].copy_from_slice(&self.mac);
+        message[236..240].copy_from_slice(&COOKIE);
+        message.extend([option::MESSAGE_TYPE, 1, kind as u8]);
+        message.extend(options);
+        message.extend([option::WANTED, 3, option::MASK, option::ROUTER, option::NAME_SERVERS, option::END]);
+        message.resize(message.len().max(MIN_MESSAGE_BYTES), option::PAD);
+        message
+    }
+
+    /// Appraises an answer; none if it answers somebody else, or something else.
+    pub(super) fn appraise(&self, message: &[u8], wanted: Kind) -> Option<Result<Lease, Refusal>> {
+        let fixed = message.get(..FIXED_BYTES)?;
+        let ours = fixed[0] == ANSWER
+            && fixed[1..3] == ETHERNET
+            && fixed[4..8] == self.transaction
+            && fixed[28..34] == self.mac
+            && fixed[236..240] == COOKIE;
+        let address = Ipv4Addr::new(fixed[16], fixed[17], fixed[18], fixed[19]);
+        ours.then(|| lease(address, &message[FIXED_BYTES..], wanted))
+    }
+}
+
+fn lease(address: Ipv4Addr, options: &[u8], wanted: Kind) -> Result<Lease, Refusal> {
+    let options = Options::read(options)?;
+    if options.kind != Some(wanted as u8) {
+        return Err(Refusal::OtherKind { kind: options.kind.unwrap_or(0) });
+    }
+    let mask = u32::from(options.mask.ok_or(Refusal::Mask)?);
+    if mask.leading_ones() + mask.trailing_zeros() != u32::BITS || mask == 0 {
+        return Err(Refusal::Mask);
+    }
+    if !usable(address) {
+        return Err(Refusal::Address(address));
+    }
+    Ok(Lease {
+        address,
+        prefix: mask.leading_ones() as u8,
+        router: options.router.filter(|router| usable(*router) && *router != address),
+        name_servers: options.name_servers,
+        server: options.server.ok_or(Refusal::NoServer)?,
+    })
+}
+
+fn usable(address: Ipv4Addr) -> bool {
+    let [first, ..] = address.octets();
+    first != 0 && !address.is_loopback() && !address.is_multicast() && first < 240
+}
+
+#[derive(Default)]
+struct Options {
+    kind: Option<u8>,
+    mask: Option<Ipv4Addr>,
+    router: Option<Ipv4Addr>,
+    server: Option<Ipv4Addr>,
+    name_servers: Vec<Ipv4Addr>,
+}
+
+impl Options {
+    /// The first of each kind counts.
+    fn read(mut bytes: &[u8]) -> Result<Self, Refusal> {
+        let mut options = Self::default();
+        while let Some((&code, rest)) = bytes.split_first() {
+            bytes = rest;
+            match code {
+                option::PAD => continue,
+                option::END => break,
+                _ => {}
+            }
+            let (&length, rest) = bytes.split_first().ok_or(Refusal::Malformed)?;
+            let (value, rest) = rest.split_at_checked(usize::from(length)).ok_or(Refusal::Malformed)?;
+            bytes = rest;
+            options.take(code, value)?;
+        }
+        Ok(options)
+    }
+
+    fn take(&mut self, code: u8, value: &[u8]) -> Result<(), Refusal> {
+        match code {
+            option::MESSAGE_TYPE => {
+                let [kind] = value else { return Err(Refusal::Malformed) };
+                self.kind.get_or_insert(*kind);
+            }
+            option::MASK => {
+                self.mask.get_or_insert(one(value)?);
+            }
+            option::SERVER => {
+                self.server.get_or_insert(one(value)?);
+            }
+            option::ROUTER => {
+                self.router.get_or_insert(*addresses(value)?.first().ok_or(Refusal::Malformed)?);
+            }
+            option::NAME_SERVERS if self.name_servers.is_empty() => {
+                self.name_servers = addresses(value)?.into_iter().filter(|server| usable(*server)).collect();
+                self.name_servers.truncate(MAX_NAME_SERVERS);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+fn one(value: &[u8]) -> Result<Ipv4Addr, Refusal> {
+    <[u8; 4]>::try_from(value).map(Ipv4Addr::from).map_err(|_| Refusal::Malformed)
+}
+
+fn addresses(value: &[u8]) -> Result<Vec<Ipv4Addr>, Refusal> {
+    value.chunks(4).map(one).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CLIENT: Client = Client { mac: [2, 0, 0, 0, 0, 1], transaction: [1, 2, 3, 4] };
+    const OPTIONS: [&[u8]; 5] = [
+        &[53, 1, 2],
+        &[1, 4, 255, 255, 255, 0],
+        &[3, 4, 10, 0, 2, 2],
+        &[6, 8, 10, 0, 2, 3, 127, 0, 0, 1],
+        &[54, 4, 10, 0, 2, 2],
+    ];
+
+    fn answer(address: [u8; 4], options: &[&[u8]]) -> Vec<u8> {
+        let mut message = CLIENT.discover();
+        message.truncate(FIXED_BYTES);
+        message[0] = ANSWER;
+        message[16..20].copy_from_slice(&address);
+        message.extend(options.concat());
+        message.push(option::END);
+        message
+    }
+
+    fn offer(address: [u8; 4], options: &[&[u8]]) -> Result<Lease, Refusal> {
+        CLIENT.appraise(&answer(address, options), Kind::Offer).unwrap()
+    }
+
+    #[test]
+    fn a_lease_has_what_the_server_said_and_a_machine_can_use() {
+        let lease = offer([10, 0, 2, 15], &OPTIONS).unwrap();
+        assert_eq!((lease.address, lease.prefix), (Ipv4Addr::new(10, 0, 2, 15), 24));
+        assert_eq!(lease.router, Some(Ipv4Addr::new(10, 0, 2, 2)));
+        assert_eq!(lease.name_servers, [Ipv4Addr::new(10, 0, 2, 3)], "a name server of ours is none");
+        let request = CLIENT.request(&lease);
+        assert_eq!(request[240..255], [53, 1, 3, 50, 4, 10, 0, 2, 15, 54, 4, 10, 0, 2, 2]);
+        assert!(request.len() >= MIN_MESSAGE_BYTES);
+    }
+
+    #[test]
+    fn answers_to_others_are_not_answers() {
+        let good = answer([10, 0, 2, 15], &OPTIONS);
+        for place in [0, 1, 2, 4, 7, 28, 33, 236, 239] {
+            let mut other = good.clone();
+            other[place] ^= 1;
+            assert_eq!(CLIENT.appraise(&other, Kind::Offer), None, "byte {place}");
+        }
+        assert_eq!(CLIENT.appraise(&good[..FIXED_BYTES - 1], Kind::Offer), None);
+        assert_eq!(CLIENT.appraise(&CLIENT.discover(), Kind::Offer), None, "a question");
+    }
+
+    #[test]
+    fn hostile_answers_are_refused_with_their_reason() {
+        let with = |address: [u8; 4], place: usize, option: &'static [u8]| {
+            let mut options = OPTIONS;
+            options[place] = option;
+            offer(address, &options)
+        };
+        let address = [10, 0, 2, 15];
+        for bad in [[0, 0, 0, 0], [127, 0, 0, 1], [224, 0, 0, 1], [255, 255, 255, 255]] {
+            assert_eq!(offer(bad, &OPTIONS), Err(Refusal::Address(bad.into())));
+        }
+        for mask in [&[1, 4, 255, 0, 255, 0][..], &[1, 4, 0, 0, 0, 0], &[]] {
+            assert_eq!(with(address, 1, mask), Err(Refusal::Mask), "{mask:?}");
+        }
+        for malformed in
+            [&[1, 3, 255, 255, 255][..], &[3, 5, 1, 2, 3, 4, 5], &[3, 0], &[6, 1, 1], &[53, 0], &[9, 255, 0]]
+        {
+            assert_eq!(with(address, 1, malformed), Err(Refusal::Malformed), "{malformed:?}");
+        }
+        assert_eq!(with(address, 0, &[53, 1, 6]), Err(Refusal::OtherKind { kind: 6 }));
+        assert_eq!(with(address, 4, &[]), Err(Refusal::NoServer));
+        assert_eq!(with(address, 2, &[3, 4, 10, 0, 2, 15]).unwrap().router, None, "we are not our own router");
+    }
+
+    #[test]
+    fn no_cut_or_changed_answer_does_harm() {
+        let good = answer([10, 0, 2, 15], &OPTIONS);
+        for length in 0..good.len() {
+            let _ = CLIENT.appraise(&good[..length], Kind::Offer);
+        }
+        for place in FIXED_BYTES..good.len() {
+            for value in 0..=255 {
+                let mut changed = good.clone();
+                changed[place] = value;
+                if let Some(Ok(lease)) = CLIENT.appraise(&changed, Kind::Offer) {
+                    assert!(lease.name_servers.len() <= MAX_NAME_SERVERS && (1..=32).contains(&lease.prefix));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! Why the machine did not come up. Comes in: the failures of the phases. Goes out: one enum. Never: a failure that a
+//! caller could take for a success.
+
+use std::io;
+use std::path::PathBuf;
+
+use super::command_line::CommandLineError;
+use super::dhcp::Refusal;
+
+/// Why the machine did not come up.
+#[derive(Debug, thiserror::Error)]
+pub enum BootError {
+    /// A phase failed.
+    #[error("{name}")]
+    Phase {
+        /// Its name in the table.
+        name: &'static str,
+        /// Why.
+        source: Box<BootError>,
+    },
+    /// A phase ran before the one whose result it needs.
+    #[error("the phases are in a wrong order")]
+    OutOfOrder,
+    /// The command line is not ours.
+    #[error(transparent)]
+    CommandLine(#[from] CommandLineError),
+    /// A file or folder could not be made, read or written.
+    #[error("{}", path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Something could not be mounted.
+    #[error("mounting {path}")]
+    Mount {
+        /// Where.
+        path: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file of the module folder has a name without a place in the order.
+    #[error("module {name:?} has no number")]
+    ModuleName {
+        /// Its name.
+        name: String,
+    },
+    /// The kernel refused a module.
+    #[error("module {name}")]
+    Module {
+        /// Its file's name.
+        name: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// No disk has the root hash.
+    #[error("none of the {looked_at} block devices carries the root hash {expected}")]
+    NoRootDisk {
+        /// How many there are.
+        looked_at: usize,
+        /// The root hash of the command line.
+        expected: String,
+    },
+    /// The device mapper refused.
+    #[error("device mapper: {step}")]
+    DeviceMapper {
+        /// What it was asked for.
+        step: &'static str,
+        /// Why.
+        source: io::Error,
+    },
+    /// A system call failed that should not.
+    #[error("{what}")]
+    Kernel {
+        /// What was asked for.
+        what: &'static str,
+        /// Why.
+        source: io::Error,
+    },
+    /// The random number generator is not ready.
+    #[error("the kernel has no entropy after {seconds} s")]
+    NoEntropy {
+        /// How long we waited.
+        seconds: u64,
+    },
+    /// The host's clock is out of the range that a build can happen in.
+    #[error("the clock says {now} s after 1970, not between {earliest} and {latest}")]
+    Clock {
+        /// What it says.
+        now: u64,
+        /// Before this, the image did not exist.
+        earliest: u64,
+        /// After this, nobody uses it.
+        latest: u64,
+    },
+    /// There is no network interface.
+    #[error("there is no network interface")]
+    NoInterface,
+    /// Nobody offered an address.
+    #[error("no usable DHCP lease after {attempts} attempts{}", last_refusal(.refusal.as_ref()))]
+    NoLease {
+        /// How often we asked.
+        attempts: usize,
+        /// Why the last answer was not used, if there was one.
+        refusal: Option<Refusal>,
+    },
+}
+
+fn last_refusal(refusal: Option<&Refusal>) -> String {
+    refusal.map_or_else(String::new, |refusal| format!(": {refusal}"))
+}
+
+/// For `map_err`.
+pub(super) fn file(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> BootError {
+    let path = path.into();
+    move |source| BootError::File { path, source }
+}

@@ -1,0 +1,119 @@
+//! PID 1's first second. Comes in: a kernel that was launched with our initrd and command line. Goes out: a machine whose
+//! root is the measured image, with a network, and [`Booted`], which says what it is. Never: a machine that serves after
+//! anything here failed, a name that the host chose, or a byte of a disk that is interpreted before it was verified.
+//!
+//! | part | file |
+//! |---|---|
+//! | what the measured command line says | `command_line` |
+//! | mounts of the initrd, moving to the root, what can be written | `mounts` |
+//! | modules, in order | `module` |
+//! | the disk that carries the root hash, and the kernel's check of everything read from it | `verity`, `device_mapper` |
+//! | an address, a route and name servers, from whoever answers | `network`, `dhcp`, `frame`, `netlink` |
+//! | kernel settings, limits, entropy, clock | `settings` |
+//! | orphans | `reaper` |
+//! | the end of the machine | `halt` |
+//! | the two calls that need `unsafe` | `kernel` |
+
+mod command_line;
+mod device_mapper;
+mod dhcp;
+mod error;
+mod frame;
+mod halt;
+mod kernel;
+mod module;
+mod mounts;
+mod netlink;
+mod network;
+mod reaper;
+mod settings;
+mod verity;
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+pub use command_line::{CommandLineError, Parameters};
+pub use error::BootError;
+pub use halt::{halt, halt_on_panic};
+pub use mounts::WORK;
+pub use reaper::{collect_dead_orphans, collect_orphans};
+
+/// What the phases hand on to each other.
+struct Machine {
+    parameters: Option<Parameters>,
+    root_disk: Option<verity::Disk>,
+    root_device: Option<PathBuf>,
+}
+
+impl Machine {
+    fn parameters(&self) -> Result<&Parameters, BootError> {
+        self.parameters.as_ref().ok_or(BootError::OutOfOrder)
+    }
+}
+
+/// One step, and what it is called on the console.
+type Phase = (&'static str, fn(&mut Machine) -> Result<(), BootError>);
+
+/// Everything between the kernel and the service, in order.
+const PHASES: [Phase; 15] = [
+    ("kernel file systems", mounts::kernel_file_systems),
+    ("command line", command_line::read),
+    ("modules", module::load_all),
+    ("kernel settings", settings::apply),
+    ("root disk", verity::find_disk),
+    ("dm-verity", verity::set_up),
+    ("root file system", mounts::root),
+    ("move to the root", mounts::move_to_root),
+    ("writable folders", mounts::writable_folders),
+    ("control groups", mounts::control_groups),
+    ("limits", settings::limits),
+    ("entropy", settings::entropy),
+    ("clock", settings::clock),
+    ("network", network::configure),
+    ("quiet console", settings::quiet_console),
+];
+
+/// A machine that is up.
+#[derive(Debug)]
+pub struct Booted {
+    /// What the measured command line said.
+    pub parameters: Parameters,
+}
+
+/// Brings the machine up; each phase says on the console how long it took, in milliseconds.
+///
+/// To be called by PID 1 only, before it has another thread.
+///
+/// # Errors
+/// The phase that failed, with its cause: the machine is of no use then, see [`halt`].
+pub fn boot() -> Result<Booted, BootError> {
+    let mut machine = Machine { parameters: None, root_disk: None, root_device: None };
+    for (name, phase) in PHASES {
+        let start = Instant::now();
+        phase(&mut machine).map_err(|source| BootError::Phase { name, source: Box::new(source) })?;
+        halt::say(&format!("{name}: {} ms", start.elapsed().as_millis()));
+    }
+    Ok(Booted { parameters: machine.parameters.ok_or(BootError::OutOfOrder)? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_of_a_disk_is_mounted_before_it_is_verified_and_nothing_is_loaded_after() {
+        let place = |wanted: &str| PHASES.iter().position(|(name, _)| *name == wanted).unwrap();
+        assert!(place("command line") < place("root disk"));
+        assert!(place("dm-verity") < place("root file system"));
+        assert!(place("modules") < place("kernel settings"), "the settings end the loading of modules");
+        assert!(place("kernel settings") < place("root disk"), "the host's bytes are read by a hardened kernel");
+    }
+
+    #[test]
+    fn a_phase_that_runs_too_early_fails() {
+        let mut machine = Machine { parameters: None, root_disk: None, root_device: None };
+        assert!(matches!(verity::find_disk(&mut machine), Err(BootError::OutOfOrder)));
+        assert!(matches!(verity::set_up(&mut machine), Err(BootError::OutOfOrder)));
+        assert!(matches!(mounts::root(&mut machine), Err(BootError::OutOfOrder)));
+    }
+}
