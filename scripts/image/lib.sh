@@ -32,3 +32,17 @@ mirror() { # main|security
 archive_of() { # SUITE
     if [[ $1 == *-security ]]; then echo security; else echo main; fi
 }
+
+# The time that every file of the image bears, and that compilers are told: nothing that depends on today.
+readonly EPOCH=0
+
+# What the outputs and caches are kept in.
+digest() { sha256sum | cut -d ' ' -f 1; }
+
+# Runs a command in a root, without network, seeing nothing of this machine but SCRATCH at /build; as root there, which is
+# root here or a user namespace.
+enter() { # ROOT SCRATCH COMMAND…
+    local flags=(--mount --pid --ipc --uts --net --fork --kill-child)
+    ((EUID == 0)) || flags+=(--user --map-root-user)
+    unshare "${flags[@]}" -- "$BASH" "$ROOT/scripts/image/enter" "$@"
+}
