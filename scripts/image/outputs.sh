@@ -152,6 +152,33 @@ manifest() { # OUT
     cat "$1/manifest.sha256" >&2
 }
 
+# Names, modes, links and contents of a folder, as one digest.
+tree_digest() { # FOLDER
+    tar -C "$1" --create --sort name --mtime "@$EPOCH" --owner 0 --group 0 --numeric-owner . | digest
+}
+
+# A digest for every step on the way to the outputs, innermost first: where two builds part is where to look.
+layers() { # ROOT-STAGE OUT
+    local root_hash root_data rest module
+    read -r root_hash root_data rest <"$1/root.verity"
+    [[ -e $1/root.tree ]] || tree_digest "$1/root" >"$1/root.tree"
+    {
+        echo "1-packages $(file_digest "$LOCK")"
+        echo "2-root-tree $(<"$1/root.tree")"
+        echo "3-erofs $(head -c "$root_data" "$2/root.img" | digest)"
+        echo "4-verity $root_hash"
+        echo "5-kettle-init $(file_digest "$2/kettle-init")"
+        for module in "$1"/assemble/initrd/modules/*; do
+            echo "6-module-${module##*/} $(file_digest "$module")"
+        done
+        echo "7-initrd $(file_digest "$2/initrd")"
+        echo "8-command-line $(file_digest "$2/cmdline")"
+        echo "8-kernel $(file_digest "$2/kernel")"
+        echo "8-firmware $(file_digest "$2/firmware.fd")"
+        echo "9-kettle $(file_digest "$2/kettle")"
+    } >"$2/layers"
+}
+
 file_digest() { digest <"$1"; }
 
 # One launch measurement, hex, by the `kettle` that was just built.
@@ -171,6 +198,7 @@ measure() { # OUT TYPE VCPUS
 publish() { # ROOT-STAGE OUT
     local type vcpus file root_hash rest
     manifest "$2"
+    layers "$1" "$2"
     read -r root_hash rest <"$1/root.verity"
     file=$ROOT/measurements/$(image_version).json
     say "measuring"
