@@ -181,9 +181,10 @@ layers() { # ROOT-STAGE OUT
 
 file_digest() { digest <"$1"; }
 
-# One launch measurement, hex, by the `kettle` that was just built.
+# Prints "TYPE VCPUS MEASUREMENT", by the `kettle` that was just built.
 measure() { # OUT TYPE VCPUS
-    "$1/kettle" measure \
+    local measurement
+    measurement=$("$1/kettle" measure \
         --firmware "$1/firmware.fd" \
         --kernel "$1/kernel" \
         --initrd "$1/initrd" \
@@ -191,7 +192,9 @@ measure() { # OUT TYPE VCPUS
         --guest-features "$GUEST_FEATURES" \
         --vcpu-type "$2" \
         --vcpus "$3" \
-        --json | jq -re .launch_measurement
+        --json | jq -re .launch_measurement)
+    [[ $measurement =~ ^[0-9a-f]{96}$ ]] || die "$EXIT_FAILED" "kettle measure gave no launch measurement for $3 $2"
+    printf '%s %s %s\n' "$2" "$3" "$measurement"
 }
 
 # Writes the published reference values of this image.
@@ -204,7 +207,7 @@ publish() { # ROOT-STAGE OUT
     say "measuring"
     for type in "${VCPU_TYPES[@]}"; do
         for ((vcpus = 1; vcpus <= MAX_VCPUS; vcpus++)); do
-            printf '%s %s %s\n' "$type" "$vcpus" "$(measure "$2" "$type" "$vcpus")"
+            measure "$2" "$type" "$vcpus"
         done
     done >"$2/launch-measurements"
     mkdir -p -- "$ROOT/measurements"

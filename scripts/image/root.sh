@@ -85,7 +85,7 @@ make_root_image() { # BUILD-ROOT SCRATCH
     # lz4hc: a build reads hundreds of megabytes of compiler, and zstd takes several times as long to unpack them.
     enter "$1" "$2" mkfs.erofs \
         --quiet \
-        -z lz4hc,12 \
+        -z lz4hc,level=9 \
         -C 65536 \
         -b "$BLOCK" \
         -T 0 \
