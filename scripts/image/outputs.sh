@@ -181,54 +181,46 @@ layers() { # ROOT-STAGE OUT
 
 file_digest() { digest <"$1"; }
 
-# Prints "TYPE VCPUS MEASUREMENT", by the `kettle` that was just built.
-measure() { # OUT TYPE VCPUS
-    local measurement
-    measurement=$("$1/kettle" measure \
-        --firmware "$1/firmware.fd" \
-        --kernel "$1/kernel" \
-        --initrd "$1/initrd" \
-        --cmdline-file "$1/cmdline" \
-        --guest-features "$GUEST_FEATURES" \
-        --vcpu-type "$2" \
-        --vcpus "$3" \
-        --json | jq -re .launch_measurement)
-    [[ $measurement =~ ^[0-9a-f]{96}$ ]] || die "$EXIT_FAILED" "kettle measure gave no launch measurement for $3 $2"
-    printf '%s %s %s\n' "$2" "$3" "$measurement"
-}
-
-# Writes the published reference values of this image.
+# Writes the published reference values of this image, by the `kettle` that was just built.
 publish() { # ROOT-STAGE OUT
-    local type vcpus file root_hash rest
+    local file root_hash rest types=()
     manifest "$2"
     layers "$1" "$2"
     read -r root_hash rest <"$1/root.verity"
     file=$ROOT/measurements/$(image_version).json
     say "measuring"
-    for type in "${VCPU_TYPES[@]}"; do
-        for ((vcpus = 1; vcpus <= MAX_VCPUS; vcpus++)); do
-            measure "$2" "$type" "$vcpus"
-        done
-    done >"$2/launch-measurements"
+    mapfile -t types < <(printf -- '--vcpu-type\n%s\n' "${VCPU_TYPES[@]}")
+    "$2/kettle" measure \
+        --firmware "$2/firmware.fd" \
+        --kernel "$2/kernel" \
+        --initrd "$2/initrd" \
+        --command-line-file "$2/cmdline" \
+        --guest-features "$GUEST_FEATURES" \
+        --vcpus "1-$MAX_VCPUS" \
+        "${types[@]}" \
+        --json >"$2/measured.json"
     mkdir -p -- "$ROOT/measurements"
-    jq -n --rawfile lines "$2/launch-measurements" \
+    # Fails unless every combination has its measurement.
+    jq -e \
         --arg version "$(image_version)" \
-        --arg firmware "$(file_digest "$2/firmware.fd")" \
-        --arg kernel "$(file_digest "$2/kernel")" \
-        --arg initrd "$(file_digest "$2/initrd")" \
-        --arg cmdline "$(file_digest "$2/cmdline")" \
-        --arg root "$(file_digest "$2/root.img")" \
+        --arg root_image "$(file_digest "$2/root.img")" \
         --arg root_hash "$root_hash" \
         --arg policy "$GUEST_POLICY" \
-        --arg features "$GUEST_FEATURES" '{
+        --argjson count "$((${#VCPU_TYPES[@]} * MAX_VCPUS))" '
+        if (.measurements | length) != $count then error("not every measurement was made") else . end |
+        {
             version: $version,
-            sha256: { firmware: $firmware, kernel: $kernel, initrd: $initrd, command_line: $cmdline, root_image: $root },
+            firmware_sha256,
+            kernel_sha256,
+            initrd_sha256,
+            command_line_sha256,
+            root_image_sha256: $root_image,
             root_hash: $root_hash,
+            vmm,
             guest_policy: $policy,
-            guest_features: $features,
-            launch_measurements: ($lines | split("\n") | map(select(. != "") | split(" ")) | group_by(.[0]) |
-                map({ key: .[0][0], value: (map({ key: .[1], value: .[2] }) | sort_by(.key | tonumber) | from_entries) }) | from_entries)
-        }' >"$file.new"
+            guest_features,
+            measurements
+        }' "$2/measured.json" >"$file.new"
     mv -- "$file.new" "$file"
     say "wrote measurements/${file##*/}"
 }
