@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034,SC2153,SC2154
 # Packages and crates, by hash, into the cache. Sourced by build-image.
 
 readonly PARALLEL=6
@@ -38,9 +38,9 @@ mirror_of() { # SUITE
 
 # Fetches what is missing of the lock.
 fetch_packages() { # FOLDER
-    local folder=$1 role suite name version path size sum missing=()
+    local folder=$1 _ suite path size sum missing=()
     mkdir -p -- "$folder"
-    while read -r role suite name version path size sum; do
+    while read -r _ suite _ _ path size sum; do
         [[ -e $folder/$sum.deb ]] || missing+=("$folder" "$suite" "$path" "$size" "$sum")
     done < <(entries "$LOCK")
     ((${#missing[@]})) || return 0

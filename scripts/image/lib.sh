@@ -1,4 +1,5 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034,SC2153,SC2154
+# Names are shared with the scripts that source this: hence the line above.
 # Shared by the scripts that make the image: where its description lies, what the mirror is. Sourced after ../lib.sh.
 
 readonly IMAGE=$ROOT/image

@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034,SC2153,SC2154
 # What follows the root image: kettle-init, initrd, command line, manifest, reference values. Sourced by build-image.
 
 readonly TARGET=x86_64-unknown-linux-gnu

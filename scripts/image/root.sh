@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034,SC2153,SC2154
 # The root image: packages unpacked, trimmed, completed; erofs with its dm-verity tree. Sourced by build-image.
 
 # Fixed, so that the same content gives the same bytes. Not secret.
