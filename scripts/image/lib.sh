@@ -1,0 +1,49 @@
+# shellcheck shell=bash disable=SC2034,SC2153,SC2154
+# Names are shared with the scripts that source this: hence the line above.
+# Shared by the scripts that make the image: where its description lies, what the mirror is. Sourced after ../lib.sh.
+
+readonly IMAGE=$ROOT/image
+readonly LOCK=$IMAGE/packages.lock
+# Where the firmware lies that mirrors no longer have.
+readonly FIRMWARE=$ROOT/../shared/firmware
+
+# The lines of a description without comments and empty ones.
+entries() { # FILE
+    sed -e 's/[[:space:]]*#.*//' -e '/^[[:space:]]*$/d' "$1"
+}
+
+# A mirror's address, without a slash at its end: $DEBIAN_MIRROR and $DEBIAN_SECURITY_MIRROR, else what this machine's apt uses.
+mirror() { # main|security
+    local label=Debian variable=DEBIAN_MIRROR found=
+    if [[ $1 == security ]]; then label=Debian-Security variable=DEBIAN_SECURITY_MIRROR; fi
+    if [[ -n ${!variable:-} ]]; then
+        found=${!variable}
+    elif [[ $1 == security && -n ${DEBIAN_MIRROR:-} ]]; then
+        found=${DEBIAN_MIRROR%/}-security
+    elif command -v apt-get >/dev/null; then
+        # shellcheck disable=SC2016 # apt's variables
+        found=$(apt-get indextargets --format '$(ORIGIN)|$(LABEL)|$(REPO_URI)' 'Created-By: Packages' |
+            awk -F '|' -v label="$label" '$1 == "Debian" && $2 == label { print $3; exit }')
+    fi
+    [[ -n $found ]] || die "$EXIT_SETUP" "no Debian mirror for $1: run apt-get update, or set $variable"
+    printf '%s\n' "${found%/}"
+}
+
+# Which of the two archives a suite is in.
+archive_of() { # SUITE
+    if [[ $1 == *-security ]]; then echo security; else echo main; fi
+}
+
+# The time that every file of the image bears, and that compilers are told: nothing that depends on today.
+readonly EPOCH=0
+
+# What the outputs and caches are kept in.
+digest() { sha256sum | cut -d ' ' -f 1; }
+
+# Runs a command in a root, without network, seeing nothing of this machine but SCRATCH at /build; as root there, which is
+# root here or a user namespace.
+enter() { # ROOT SCRATCH COMMAND…
+    local flags=(--mount --pid --ipc --uts --net --fork --kill-child)
+    ((EUID == 0)) || flags+=(--user --map-root-user)
+    unshare "${flags[@]}" -- "$BASH" "$ROOT/scripts/image/enter" "$@"
+}

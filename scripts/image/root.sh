@@ -1,0 +1,108 @@
+# shellcheck shell=bash disable=SC2034,SC2153,SC2154
+# The root image: packages unpacked, trimmed, completed; erofs with its dm-verity tree. Sourced by build-image.
+
+# Fixed, so that the same content gives the same bytes. Not secret.
+readonly ROOT_UUID=6b657474-6c65-4000-8000-000000000001
+readonly VERITY_UUID=6b657474-6c65-4000-8000-000000000002
+readonly VERITY_SALT=0000000000000000000000000000000000000000000000006b6574746c650001
+readonly BLOCK=4096
+
+# The packages of the lock with a role, as their files in the cache.
+package_files() { # CACHE ROLE
+    entries "$LOCK" | awk -v cache="$1" -v role="$2" '$1 == role { print cache "/" $7 ".deb" }'
+}
+
+# Unpacks without running anything of the packages.
+unpack() { # FOLDER DEB…
+    local folder=$1 deb member
+    shift
+    for deb; do
+        member=$(ar t "$deb" | grep '^data\.tar')
+        ar p "$deb" "$member" | case $member in
+        *.xz) xz -dc ;;
+        *) die "$EXIT_SETUP" "$deb: $member is compressed in a way that this script does not know" ;;
+        esac | tar -x -C "$folder" --keep-directory-symlink --no-same-owner --same-permissions
+    done
+}
+
+make_links() { # FOLDER
+    local path target rest
+    while read -r path target rest; do
+        mkdir -p -- "$1/$(dirname "$path")"
+        ln -sfn -- "$target" "$1/$path"
+    done < <(entries "$IMAGE/links")
+}
+
+# What update-ca-certificates would make, in one order.
+certificate_bundle() { # FOLDER
+    mkdir -p -- "$1/etc/ssl/certs"
+    find "$1/usr/share/ca-certificates" -name '*.crt' -print0 | LC_ALL=C sort -z | xargs -0 cat >"$1/etc/ssl/certs/ca-certificates.crt"
+}
+
+trim() { # FOLDER
+    local pattern rest matches
+    shopt -s nullglob globstar dotglob
+    while read -r pattern rest; do
+        # shellcheck disable=SC2206 # patterns are meant to be expanded
+        matches=("$1"/$pattern)
+        ((${#matches[@]})) || die "$EXIT_SETUP" "image/trim: nothing matches $pattern"
+        rm -rf -- "${matches[@]}"
+    done < <(entries "$IMAGE/trim")
+    shopt -u nullglob globstar dotglob
+    # Not on links: chmod would follow them.
+    find "$1" ! -type l -perm /6000 -exec chmod a-s {} +
+    # Readable by all, writable by none but root, whatever a package says.
+    find "$1" ! -type l -exec chmod u+rw,go+r,go-w {} +
+    find "$1" -type d -exec chmod 0755 {} +
+}
+
+# The whole root, and beside it the root that builds: the same with tools.
+make_roots() { # CACHE IMAGE-ROOT BUILD-ROOT
+    local files
+    rm -rf -- "$2" "$3"
+    mkdir -p -- "$2"
+    say "unpacking packages"
+    make_links "$2"
+    mapfile -t files < <(package_files "$1" image)
+    unpack "$2" "${files[@]}"
+    make_links "$2"
+    certificate_bundle "$2"
+    trim "$2"
+    cp -r --no-preserve=all -- "$IMAGE/files/." "$2"
+    (cd "$2" && mapfile -t files < <(entries "$IMAGE/folders" | awk '{ print $1 }') && mkdir -p -- "${files[@]}")
+    find "$2" -type d -exec chmod 0755 {} +
+    find "$2/etc" -type f -exec chmod 0644 {} +
+    cp -al -- "$2" "$3"
+    mapfile -t files < <(package_files "$1" tool)
+    unpack "$3" "${files[@]}"
+}
+
+# Makes root.img of SCRATCH/root, with its tree behind it, and root.verity with what the command line has to say of it.
+make_root_image() { # BUILD-ROOT SCRATCH
+    local size log
+    say "making the root image"
+    rm -f -- "$2/root.img"
+    # lz4hc: a build reads hundreds of megabytes of compiler, and zstd takes several times as long to unpack them.
+    enter "$1" "$2" mkfs.erofs \
+        --quiet \
+        -z lz4hc,level=9 \
+        -C 65536 \
+        -b "$BLOCK" \
+        -T 0 \
+        -U "$ROOT_UUID" \
+        -x -1 \
+        --all-root \
+        /build/root.img /build/root
+    size=$(stat -c %s "$2/root.img")
+    ((size % BLOCK == 0)) || die "$EXIT_SETUP" "the erofs image has $size bytes, not whole blocks"
+    log=$(enter "$1" "$2" veritysetup format \
+        --hash sha256 \
+        --data-block-size "$BLOCK" \
+        --hash-block-size "$BLOCK" \
+        --data-blocks "$((size / BLOCK))" \
+        --hash-offset "$size" \
+        --salt "$VERITY_SALT" \
+        --uuid "$VERITY_UUID" \
+        /build/root.img /build/root.img)
+    printf '%s %s %s\n' "$(awk '/^Root hash:/ { print $3 }' <<<"$log")" "$size" "$VERITY_SALT" >"$2/root.verity"
+}
