@@ -316,7 +316,7 @@ fn section(index: usize, bytes: &[u8; SECTION_BYTES]) -> Result<Section, Firmwar
         0x10 => (SectionKind::KernelHashes, true),
         _ => return Err(FirmwareError::Kind { index, kind }),
     };
-    let is_whole = address as usize % PAGE_BYTES == 0 && size as usize % PAGE_BYTES == 0 && size > 0;
+    let is_whole = [address, size].iter().all(|bytes| bytes.is_multiple_of(PAGE_BYTES as u32)) && size > 0;
     if !is_whole || (is_one_page && size as usize != PAGE_BYTES) {
         return Err(FirmwareError::Section { index, address, size });
     }
