@@ -162,7 +162,7 @@ mod tests {
         let folder = parent.path().join("target");
         fs::create_dir_all(folder.join("a/b/c")).unwrap();
         for name in ["a/b/c", "a/b", "a", ""] {
-            fs::set_permissions(folder.join(name), fs::Permissions::from_mode(0)).unwrap();
+            fs::set_permissions(folder.join(name), fs::Permissions::from_mode(0o000)).unwrap();
         }
         remove_folder(&folder).unwrap();
         assert!(!folder.exists());
