@@ -1,4 +1,6 @@
 //! Which archives become a source tree, which are refused, and why. Everything hostile is made here, byte by byte.
+
+#![cfg(feature = "appliance")]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::fs;
