@@ -100,14 +100,14 @@ impl Server {
         }
     }
 
-    /// Whether the service has a process below it: each sandbox would be one. Those in which it asks its toolchain for
-    /// versions, which a build that fails at once does not wait for, are none of the build's.
+    /// Whether the service has a process below it that sees the source: each sandbox of the build would be one. Those in
+    /// which it asks its toolchain for versions, which a build that fails at once does not wait for, do not see it.
     pub fn has_children(&self) -> bool {
         let parent = |stat: String| stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse::<u32>().ok();
         let is_ours = |process: &Path| {
             let stat = std::fs::read_to_string(process.join("stat")).ok();
             let line = std::fs::read(process.join("cmdline")).unwrap_or_default();
-            stat.and_then(parent) == Some(self.process.id()) && !line.ends_with(b"\0--version\0")
+            stat.and_then(parent) == Some(self.process.id()) && contains(&line, b"/kettle/source")
         };
         std::fs::read_dir("/proc").unwrap().flatten().any(|entry| is_ours(&entry.path()))
     }
@@ -117,6 +117,10 @@ impl Drop for Server {
     fn drop(&mut self) {
         self.process.kill().and_then(|()| self.process.wait()).unwrap();
     }
+}
+
+fn contains(line: &[u8], part: &[u8]) -> bool {
+    line.windows(part.len()).any(|window| window == part)
 }
 
 fn parse(answer: &[u8]) -> Answer {
