@@ -20,9 +20,6 @@ use crate::sandbox::Runner;
 use crate::source::{Origin, SourceTree, repository};
 use crate::toolchain::{self, Built, Context, Kind, Limits, Tool, Toolchain, ToolchainError, cargo};
 
-/// What clients learn of a fault of ours; the causes are in the log.
-const INTERNAL: &str = "the appliance failed to complete the build";
-
 /// Builds jobs with one toolchain in one sandbox.
 #[derive(Clone)]
 pub struct Pipeline(Rc<Parts>);
@@ -169,11 +166,10 @@ fn failure(error: &JobError) -> Outcome {
         JobError::Log(_) | JobError::Measure(_) | JobError::Record(_) | JobError::Pack(_) => ErrorType::Internal,
     };
     log::warn!("the job failed ({error_type}): {}", chain(error));
-    let message = match error_type {
-        ErrorType::Internal => INTERNAL.to_owned(),
-        _ => chain(error),
-    };
-    Outcome::Failed { error_type, message }
+    match error_type {
+        ErrorType::Internal => Outcome::internal(),
+        _ => Outcome::Failed { error_type, message: chain(error) },
+    }
 }
 
 /// An error with its causes, on one line.

@@ -3,8 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use time::OffsetDateTime;
-
+use super::run::now;
 use super::{Job, rfc3339};
 use crate::digest::Sha256Digest;
 use crate::provenance::{
@@ -118,9 +117,4 @@ fn source(tree: &SourceTree) -> ResourceDescriptor {
             ResourceDescriptor { name: name.clone(), digest, ..ResourceDescriptor::default() }
         }
     }
-}
-
-fn now() -> OffsetDateTime {
-    let now = OffsetDateTime::now_utc();
-    now.replace_nanosecond(0).unwrap_or(now)
 }
