@@ -47,3 +47,14 @@ enter() { # ROOT SCRATCH COMMAND…
     ((EUID == 0)) || flags+=(--user --map-root-user)
     unshare "${flags[@]}" -- "$BASH" "$ROOT/scripts/image/enter" "$@"
 }
+
+# Compares two lists of layers, and names every one that differs, innermost first.
+compare_layers() { # LAYERS LAYERS
+    local differences
+    differences=$(join -a 1 -a 2 -e missing -o 0,1.2,2.2 -- <(LC_ALL=C sort "$1") <(LC_ALL=C sort "$2") |
+        awk '$2 != $3 { print $1 }' | sort -n | paste -sd ' ')
+    [[ -z $differences ]] || {
+        say "these layers differ: $differences; the first is the cause, the others may follow from it"
+        return 1
+    }
+}

@@ -27,8 +27,9 @@ root_key() {
         LC_ALL=C sort | xargs sha256sum | digest | cut -c 1-16)
 }
 
-# Copies what may influence the binaries, and nothing else, to SCRATCH; compiles both there. Dependencies that were
-# compiled before by the same toolchain are taken again, our own code never.
+# Copies what may influence the binaries, and nothing else, to SCRATCH; compiles there kettle-init, and a kettle without
+# reference values, which measures. Dependencies that were compiled before by the same toolchain are taken again, our own
+# code never.
 compile() { # BUILD-ROOT CRATES SCRATCH
     say "compiling kettle-init and kettle"
     rm -rf -- "$3/source"
@@ -45,6 +46,15 @@ END
     run_cargo "$1" "$3" clean --release --package kettle
     compile_one "$1" "$3" kettle-init appliance
     compile_one "$1" "$3" kettle cli
+}
+
+# The kettle that is handed out: the same, knowing the reference values of its release, old ones too.
+compile_verifier() { # BUILD-ROOT SCRATCH MEASUREMENTS
+    mkdir -p -- "$ROOT/measurements"
+    cp -r --no-preserve=all -- "$ROOT/measurements" "$2/source"
+    cp -- "$3" "$2/source/measurements/$(image_version).json"
+    run_cargo "$1" "$2" clean --release --package kettle
+    compile_one "$1" "$2" kettle cli
 }
 
 run_cargo() { # BUILD-ROOT SCRATCH COMMAND ARGUMENT…
@@ -142,7 +152,7 @@ assemble() { # ROOT-STAGE PACKAGES OUT
     install -m 0644 "$1"/kernel/boot/vmlinuz-* "$3/kernel"
     install -m 0644 "$1/firmware/usr/share/ovmf/OVMF.amdsev.fd" "$3/firmware.fd"
     for file in initrd.img cmdline; do install -m 0644 "$1/assemble/$file" "$3/${file%.img}"; done
-    install -m 0755 "$1/compile/kettle-init" "$1/compile/kettle" "$3"
+    install -m 0755 "$1/compile/kettle-init" "$3"
     cp --reflink=auto --no-preserve=all -- "$1/root.img" "$3/root.img"
 }
 
@@ -175,22 +185,19 @@ layers() { # ROOT-STAGE OUT
         echo "8-command-line $(file_digest "$2/cmdline")"
         echo "8-kernel $(file_digest "$2/kernel")"
         echo "8-firmware $(file_digest "$2/firmware.fd")"
-        echo "9-kettle $(file_digest "$2/kettle")"
     } >"$2/layers"
 }
 
 file_digest() { digest <"$1"; }
 
-# Writes the published reference values of this image, by the `kettle` that was just built.
-publish() { # ROOT-STAGE OUT
-    local file root_hash rest types=()
-    manifest "$2"
+# Makes the reference values of this image, by the `kettle` that was just built: OUT/measurements.json, and OUT/layers.
+measure() { # ROOT-STAGE OUT
+    local root_hash rest types=()
     layers "$1" "$2"
     read -r root_hash rest <"$1/root.verity"
-    file=$ROOT/measurements/$(image_version).json
     say "measuring"
     mapfile -t types < <(printf -- '--vcpu-type\n%s\n' "${VCPU_TYPES[@]}")
-    "$2/kettle" measure \
+    "$1/compile/kettle" measure \
         --firmware "$2/firmware.fd" \
         --kernel "$2/kernel" \
         --initrd "$2/initrd" \
@@ -198,8 +205,7 @@ publish() { # ROOT-STAGE OUT
         --guest-features "$GUEST_FEATURES" \
         --vcpus "1-$MAX_VCPUS" \
         "${types[@]}" \
-        --json >"$2/measured.json"
-    mkdir -p -- "$ROOT/measurements"
+        --json >"$1/measured.json"
     # Fails unless every combination has its measurement.
     jq -e \
         --arg version "$(image_version)" \
@@ -220,7 +226,22 @@ publish() { # ROOT-STAGE OUT
             guest_policy: $policy,
             guest_features,
             measurements
-        }' "$2/measured.json" >"$file.new"
-    mv -- "$file.new" "$file"
-    say "wrote measurements/${file##*/}"
+        }' "$1/measured.json" >"$2/measurements.json"
+}
+
+# Publishes the reference values in measurements/, or says in what they differ from those that are there.
+publish() { # OUT CHECK
+    local published
+    published=$ROOT/measurements/$(image_version)
+    if [[ -z $2 ]]; then
+        mkdir -p -- "$ROOT/measurements"
+        cp -- "$1/measurements.json" "$published.json"
+        cp -- "$1/layers" "$published.layers"
+        say "wrote measurements/${published##*/}.json"
+        return
+    fi
+    compare_layers "$published.layers" "$1/layers" && cmp -- "$published.json" "$1/measurements.json" >&2 ||
+        die "$EXIT_FAILED" "this tree does not build what measurements/${published##*/}.json says: where the change is" \
+            "meant, run scripts/build-image and commit both files of measurements/ with it"
+    say "the same as measurements/${published##*/}.json"
 }
