@@ -40,7 +40,7 @@ use crate::digest::Sha256Digest;
 pub use certificate::MAX_CERTIFICATE_BYTES;
 pub use endorsements::{TrustRootError, TrustRoots};
 pub use envelope::{Evidence, SessionEvidence};
-pub use evidence::verify_evidence;
+pub use evidence::verify_evidence_alone;
 pub use expectations::{
     Expectations, ExpectedArtifact, MinimumTcb, MinimumTcbError, NotWaivable, RepositoryName, Waivable,
 };
@@ -51,7 +51,7 @@ pub use result::{AttestationResult, Check, Outcome};
 pub use session::{SessionError, pin, public_key_of, verify_session};
 pub use statement::{ImageClaim, NamedFile, Statement};
 
-use evidence::outcome;
+use evidence::{outcome, verify_evidence};
 
 /// Verifies a bundle that was read, or says why it could not be.
 pub fn verify(bundle: Result<Bundle, ReadError>, expectations: &Expectations) -> AttestationResult {
@@ -78,15 +78,13 @@ fn verify_opened(result: &mut AttestationResult, bundle: &Bundle, evidence: &Evi
         result.set(Check::ReportData, outcome(data));
         result.set(Check::Nonce, nonce_outcome(evidence, statement, expectations));
     }
-    match &read {
-        Ok(statement) => verify_statement(result, bundle, statement, expectations),
-        Err(_) => {}
+    match read {
+        Ok(statement) => {
+            verify_statement(result, bundle, &statement, expectations);
+            result.set_claims(claims(bundle, evidence, &statement, expectations));
+        }
+        Err(rejection) => result.set(Check::Statement, Outcome::Reject(rejection)),
     }
-    let claims = statement.map(|statement| claims(bundle, evidence, statement, expectations));
-    if let Err(rejection) = read {
-        result.set(Check::Statement, Outcome::Reject(rejection));
-    }
-    result.set_claims(claims.unwrap_or_default());
 }
 
 fn nonce_outcome(evidence: &Evidence, statement: Option<&Statement<'_>>, expectations: &Expectations) -> Outcome {
