@@ -39,7 +39,15 @@ const HOSTILE_CHAIN: [&str; 3] = [
 const REASONS: [(&str, &[&str]); 29] = [
     (
         "signature-invalid",
-        &["signature-invalid", "report-reserved", "report-version", "report-algorithm", "certificate-signature"],
+        &[
+            "signature-range",
+            "signature-invalid",
+            "report-reserved",
+            "report-version",
+            "report-algorithm",
+            "certificate-signature",
+            "signature-range",
+        ],
     ),
     ("signature-range", &["signature-range"]),
     ("reserved-not-zero", &["report-reserved", "signature-range"]),
@@ -67,8 +75,8 @@ const REASONS: [(&str, &[&str]); 29] = [
     ("chain-signature-algorithm", &["certificate-algorithm"]),
     ("key-type", &["certificate-key"]),
     ("chain-not-ca", &["certificate-authority"]),
-    ("untrusted-root", &["certificate-signature", "issuer-unknown"]),
-    ("ecdsa-malleability", &["signature-invalid"]),
+    ("untrusted-root", &["certificate-algorithm", "certificate-signature", "issuer-unknown"]),
+    ("ecdsa-malleability", &["signature-invalid", "vmpl"]),
 ];
 
 /// A folder with a manifest.
