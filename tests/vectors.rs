@@ -142,12 +142,12 @@ fn appraise(report: &[u8], certificate: Option<Vec<u8>>, roots: TrustRoots, at: 
     references.add(report.measurement());
     let mut expectations = Expectations::new(roots, at, references);
     expectations.waived.extend(waived);
-    Verdict::Result(verify_evidence_alone(&Evidence { report, certificate }, &expectations))
+    Verdict::Result(Box::new(verify_evidence_alone(&Evidence { report, certificate }, &expectations)))
 }
 
 enum Verdict {
     Refused(&'static str),
-    Result(AttestationResult),
+    Result(Box<AttestationResult>),
 }
 
 impl Verdict {

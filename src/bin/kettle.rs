@@ -7,13 +7,12 @@ mod measure;
 #[path = "kettle/verify.rs"]
 mod verify;
 
-use std::fs::File;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use kettle::bundle::read::{self, Bundle, ReadError};
+use kettle::bundle::read::{self, ReadError};
 use kettle::inspect;
 
 /// Verifies and reads what the attested-build appliance hands out.
@@ -95,7 +94,7 @@ fn faulty(error: &dyn std::error::Error, is_json: bool) -> ExitCode {
 }
 
 fn inspected(path: &Path, json: bool) -> Result<String, ExitCode> {
-    match read(path) {
+    match read::open(path) {
         Ok(bundle) if json => Ok(format!("{}\n", inspect::json(&bundle))),
         Ok(bundle) => Ok(inspect::text(&bundle)),
         Err(error) => {
@@ -103,10 +102,6 @@ fn inspected(path: &Path, json: bool) -> Result<String, ExitCode> {
             Err(complain(&format!("{}: ", path.display()), &error, code))
         }
     }
-}
-
-fn read(path: &Path) -> Result<Bundle, ReadError> {
-    if path.is_dir() { read::folder(path) } else { read::archive(File::open(path).map_err(ReadError::Open)?) }
 }
 
 fn complain(prefix: &str, error: &dyn std::error::Error, code: u8) -> ExitCode {

@@ -107,6 +107,14 @@ pub struct Bundle {
     pub log: Option<HashedFile>,
 }
 
+/// Reads a bundle as it was downloaded, or the folder it was unpacked to.
+///
+/// # Errors
+/// As [`archive`].
+pub fn open(path: &Path) -> Result<Bundle, ReadError> {
+    if path.is_dir() { folder(path) } else { archive(File::open(path).map_err(ReadError::Open)?) }
+}
+
 /// Reads a bundle as it was downloaded: a gzip tar.
 ///
 /// # Errors

@@ -66,7 +66,7 @@ fn json(output: &Output) -> Value {
 
 #[test]
 fn archive_and_folder_are_accepted_and_what_is_not_established_is_said() {
-    let files = Files::new(&Scene::default());
+    let files = Files::new(&Scene::good());
     for bundle in ["p.tar.gz", "p"] {
         let output = files.verify(bundle, &[]);
         let text = String::from_utf8(output.stdout.clone()).unwrap();
@@ -78,7 +78,7 @@ fn archive_and_folder_are_accepted_and_what_is_not_established_is_said() {
 
 #[test]
 fn json_is_one_document_with_all_checks_in_order() {
-    let files = Files::new(&Scene::default());
+    let files = Files::new(&Scene::good());
     let accepted =
         files.verify("p", &["--json", "--nonce", &NONCE.to_uppercase(), "--artifact", "p/artifacts/program"]);
     let document = json(&accepted);
@@ -109,7 +109,7 @@ fn json_is_one_document_with_all_checks_in_order() {
 
 #[test]
 fn amds_roots_and_the_published_measurements_are_the_default() {
-    let files = Files::new(&Scene::default());
+    let files = Files::new(&Scene::good());
     let output = files.run(&["p", "--json", "--at", "2026-06-01T00:00:00Z"]);
     assert_eq!(output.status.code(), Some(1));
     assert_eq!(json(&output)["checks"][1]["code"], "issuer-unknown");
@@ -117,7 +117,7 @@ fn amds_roots_and_the_published_measurements_are_the_default() {
 
 #[test]
 fn a_damaged_bundle_is_rejected() {
-    let files = Files::new(&Scene::default());
+    let files = Files::new(&Scene::good());
     fs::write(files.path().join("bad"), b"no bundle").unwrap();
     let output = files.verify("bad", &["--json"]);
     assert_eq!((output.status.code(), &json(&output)["verdict"]), (Some(1), &"rejected".into()));
@@ -125,7 +125,7 @@ fn a_damaged_bundle_is_rejected() {
 
 #[test]
 fn wrong_usage_is_no_verdict() {
-    let files = Files::new(&Scene::default());
+    let files = Files::new(&Scene::good());
     fs::write(files.path().join("unknown.toml"), "measurment = []").unwrap();
     for wrong in [
         &["--unknown"][..],
@@ -155,7 +155,7 @@ fn wrong_usage_is_no_verdict() {
 
 #[test]
 fn a_policy_says_all_of_it_with_paths_of_its_own() {
-    let files = Files::new(&Scene::default());
+    let files = Files::new(&Scene::good());
     fs::create_dir(files.path().join("policies")).unwrap();
     let policy = format!(
         "nonce = \"{NONCE}\"\nmeasurement = [\"{}\"]\ntrust-root = \"../root.pem\"\nartifact = \"../p/artifacts/program\"\n\

@@ -11,7 +11,7 @@ use super::scene::{ARTIFACT, LOCKFILE, LOG, NONCE, Scene, evidence};
 
 #[test]
 fn no_flipped_bit_of_the_report_is_accepted() {
-    let scene = Scene::default();
+    let scene = Scene::good();
     let (leaf, bundle, expectations) = (scene.leaf_der(), scene.bundle(), scene.expectations());
     let good = scene.report(report_data(&bundle.provenance, &Nonce::parse(NONCE).unwrap()));
     for bit in 0..good.len() * 8 {
@@ -24,7 +24,7 @@ fn no_flipped_bit_of_the_report_is_accepted() {
 
 #[test]
 fn no_flipped_bit_of_the_documents_is_accepted() {
-    let scene = Scene::default();
+    let scene = Scene::good();
     let (bundle, expectations) = (scene.bundle(), scene.expectations());
     for bit in 0..bundle.provenance.len() * 8 {
         let mut changed = bundle.clone();
@@ -43,7 +43,7 @@ fn no_flipped_bit_of_the_documents_is_accepted() {
 
 #[test]
 fn no_flipped_bit_of_the_certificate_is_accepted() {
-    let scene = Scene::default();
+    let scene = Scene::good();
     let (bundle, leaf) = (scene.bundle(), scene.leaf_der());
     let mut expectations = scene.expectations();
     for bit in 0..leaf.len() * 8 {
@@ -57,7 +57,7 @@ fn no_flipped_bit_of_the_certificate_is_accepted() {
 
 #[test]
 fn no_flipped_bit_of_a_file_is_accepted() {
-    let scene = Scene::default();
+    let scene = Scene::good();
     let (bundle, expectations) = (scene.bundle(), scene.expectations());
     let files = [("artifacts/program", ARTIFACT), ("build-config/Cargo.lock", LOCKFILE), ("build.log", LOG)];
     let packed = |changed: usize, bit: usize| {

@@ -11,7 +11,7 @@ fn names(scene: &Scene) -> Vec<&'static str> {
 
 #[test]
 fn a_good_bundle_is_accepted_with_claims() {
-    let result = Scene::default().verify();
+    let result = Scene::good().verify();
     assert!(result.is_accepted(), "{result:?}");
     assert_eq!(result.claims()["commit"], "ab".repeat(20));
     assert_eq!(result.claims()["product"], "Genoa");
@@ -20,7 +20,7 @@ fn a_good_bundle_is_accepted_with_claims() {
 
 #[test]
 fn without_a_nonce_it_is_not_checked_and_accepted() {
-    let mut scene = Scene::default();
+    let mut scene = Scene::good();
     scene.edit_expectations = Box::new(|expectations| expectations.nonce = None);
     let result = scene.verify();
     assert!(result.is_accepted() && matches!(result.outcome(Check::Nonce), Outcome::NotChecked));
@@ -28,7 +28,7 @@ fn without_a_nonce_it_is_not_checked_and_accepted() {
 
 #[test]
 fn expectations_that_hold_pass() {
-    let mut scene = Scene::default();
+    let mut scene = Scene::good();
     scene.edit_expectations = Box::new(|expectations| {
         expectations.repository = Some("HTTPS://EXAMPLE.org/project/".to_owned());
         expectations.reference = Some("v1".to_owned());
@@ -39,14 +39,14 @@ fn expectations_that_hold_pass() {
 
 #[test]
 fn after_a_bundle_that_cannot_be_read_nothing_is_reached() {
-    let mut scene = Scene::default();
+    let mut scene = Scene::good();
     scene.edit_bundle = Box::new(|bundle| bundle.evidence = None);
     assert_eq!(names(&scene), [&["reject"][..], &["not-reached"; 11]].concat());
 }
 
 #[test]
 fn nothing_that_an_unverified_report_says_is_appraised() {
-    let mut scene = Scene::default();
+    let mut scene = Scene::good();
     scene.edit_signed_report = Box::new(|report| report[0x30] = 1);
     let expected =
         ["pass", "pass", "pass", "reject", "not-reached", "not-reached", "not-reached", "not-reached", "not-reached"];
@@ -55,7 +55,7 @@ fn nothing_that_an_unverified_report_says_is_appraised() {
 
 #[test]
 fn otherwise_every_reason_is_shown_at_once() {
-    let mut scene = Scene::default();
+    let mut scene = Scene::good();
     scene.edit_report = Box::new(|report| {
         report[0x30] = 1;
         report[0x1e0] = 3;
@@ -83,7 +83,7 @@ fn otherwise_every_reason_is_shown_at_once() {
 
 #[test]
 fn a_waived_check_says_what_it_would_have_said() {
-    let mut scene = Scene::default();
+    let mut scene = Scene::good();
     scene.edit_report = Box::new(|report| {
         report[0x30] = 1;
         report[0x1a0] ^= 1;
@@ -101,7 +101,7 @@ fn a_waived_check_says_what_it_would_have_said() {
 
 #[test]
 fn roots_that_a_bundle_carries_are_ignored() {
-    let mut scene = Scene::default();
+    let mut scene = Scene::good();
     scene.edit_bundle = Box::new(|bundle| {
         let text = String::from_utf8(bundle.evidence.take().unwrap()).unwrap();
         bundle.evidence = Some(text.replace("\"ark\":null", "\"ark\":\"no certificate\"").into_bytes());
@@ -111,8 +111,8 @@ fn roots_that_a_bundle_carries_are_ignored() {
 
 #[test]
 fn a_given_certificate_takes_precedence() {
-    let good = Scene::default().leaf_der();
-    let mut scene = Scene::default();
+    let good = Scene::good().leaf_der();
+    let mut scene = Scene::good();
     scene.leaf_signer = &keys().other;
     assert!(!scene.verify().is_accepted());
     scene.edit_expectations =
@@ -124,7 +124,7 @@ fn a_given_certificate_takes_precedence() {
 fn a_list_that_revokes_others_is_no_obstacle() {
     let der = Crl::default().signed(&keys().ark);
     for list in [der.clone(), pem("X509 CRL", &der).into_bytes()] {
-        let mut scene = Scene::default();
+        let mut scene = Scene::good();
         scene.edit_expectations = Box::new(move |expectations| expectations.crl = Some(list.clone()));
         assert!(scene.verify().is_accepted());
     }
@@ -132,14 +132,14 @@ fn a_list_that_revokes_others_is_no_obstacle() {
 
 #[test]
 fn white_space_and_order_of_keys_do_not_matter() {
-    let mut scene = Scene::default();
+    let mut scene = Scene::good();
     scene.provenance = Some(serde_json::to_vec_pretty(&scene.statement).unwrap());
     assert!(scene.verify().is_accepted());
 }
 
 #[test]
 fn a_turin_report_has_its_own_layout() {
-    let mut scene = Scene::default();
+    let mut scene = Scene::good();
     scene.edit_report = Box::new(|report| {
         report[0x188..0x18b].copy_from_slice(&[0x1a, 2, 1]);
         report[0x1a8..0x1e0].fill(0);
@@ -159,7 +159,7 @@ fn a_turin_report_has_its_own_layout() {
 
 #[test]
 fn a_vlek_signs_without_a_chip_id() {
-    let mut scene = Scene::default();
+    let mut scene = Scene::good();
     scene.edit_report = Box::new(|report| {
         report[0x48] = 1 << 2;
         report[0x1a0..0x1e0].fill(0);
@@ -173,7 +173,7 @@ fn a_vlek_signs_without_a_chip_id() {
 #[test]
 fn the_twin_of_a_signature_is_as_good() {
     use p384::elliptic_curve::PrimeField as _;
-    let mut scene = Scene::default();
+    let mut scene = Scene::good();
     scene.edit_signed_report = Box::new(|report| {
         let mut s: [u8; 48] = report[0x2e8..0x318].try_into().unwrap();
         s.reverse();

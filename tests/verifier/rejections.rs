@@ -122,7 +122,7 @@ codes! {
 pub struct Case(pub &'static str, pub Check, pub AttestationResult);
 
 fn scene(code: &'static str, check: Check, change: impl FnOnce(&mut Scene)) -> Case {
-    let mut scene = Scene::default();
+    let mut scene = Scene::good();
     change(&mut scene);
     Case(code, check, scene.verify())
 }
@@ -190,10 +190,10 @@ fn of_bundles() -> Vec<Case> {
         archive.append(&header, io::empty()).unwrap();
         archive.into_inner().unwrap().finish().unwrap()
     };
-    let read = |code, bytes: &[u8]| Case(code, Check::Bundle, Scene::default().verify_read(stream(bytes)));
+    let read = |code, bytes: &[u8]| Case(code, Check::Bundle, Scene::good().verify_read(stream(bytes)));
     let gone = Err(ReadError::Open(io::ErrorKind::NotFound.into()));
     vec![
-        Case("bundle-not-readable", Check::Bundle, Scene::default().verify_read(gone)),
+        Case("bundle-not-readable", Check::Bundle, Scene::good().verify_read(gone)),
         read("bundle-damaged", &good[..good.len() - 1]),
         read("bundle-trailing-bytes", &[&good[..], &[0]].concat()),
         read("bundle-limit", &packed(vec![Entry::of_bytes("evidence.json", &large)])),
@@ -244,7 +244,7 @@ fn of_certificates() -> Vec<Case> {
         scene("critical-extension", CHECK, |scene| scene.leaf.extensions = vec![extension("1.2.3.4", true, &[5, 0])]),
         scene("certificate-authority", CHECK, |scene| scene.ask.extensions = Vec::new()),
         scene("certificate-authority", CHECK, |scene| {
-            scene.leaf.extensions = std::mem::take(&mut Scene::default().ask.extensions)
+            scene.leaf.extensions = std::mem::take(&mut Scene::good().ask.extensions)
         }),
         scene("certificate-key", CHECK, |scene| scene.leaf.public_key = point("1.2.840.10045.3.1.7", &[4; 65])),
     ]

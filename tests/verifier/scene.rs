@@ -80,8 +80,9 @@ fn extensions() -> Extensions {
     numbers.chain([product, chip]).collect()
 }
 
-impl Default for Scene {
-    fn default() -> Self {
+impl Scene {
+    /// A bundle that is accepted.
+    pub fn good() -> Self {
         let leaf = Template {
             issuer: "SEV-Test",
             subject: "SEV-VCEK",

@@ -20,7 +20,7 @@ fn nonce() -> Nonce {
 }
 
 fn document(data: [u8; 64]) -> Value {
-    let scene = Scene::default();
+    let scene = Scene::good();
     let mut document = evidence(&scene.report(data), &scene.leaf_der());
     document["tls_public_key"] = json!(STANDARD.encode(key()));
     document["state"] = json!("idle");
@@ -28,7 +28,7 @@ fn document(data: [u8; 64]) -> Value {
 }
 
 fn verify(document: &Value, nonce: &Nonce, key: Option<&[u8]>) -> AttestationResult {
-    verify_session(document.to_string().as_bytes(), nonce, key, &Scene::default().expectations())
+    verify_session(document.to_string().as_bytes(), nonce, key, &Scene::good().expectations())
 }
 
 #[test]
@@ -46,14 +46,14 @@ fn a_key_that_the_report_is_about_is_accepted_with_its_pin() {
 fn the_two_kinds_of_evidence_do_not_stand_for_each_other() {
     let about_a_build = document(report_data(&key(), &nonce()));
     assert!(!verify(&about_a_build, &nonce(), None).is_accepted());
-    let mut scene = Scene::default();
+    let mut scene = Scene::good();
     scene.edit_report = Box::new(|report| report[0x50 + 48..0x90].copy_from_slice(b"kettle-session/1"));
     assert!(!scene.verify().is_accepted());
 }
 
 #[test]
 fn keys_are_read_from_certificates_and_public_keys() {
-    let der = Scene::default().leaf_der();
+    let der = Scene::good().leaf_der();
     for bytes in [der.clone(), pem("CERTIFICATE", &der).into_bytes()] {
         assert_eq!(public_key_of(&bytes, true).unwrap(), key());
         assert!(public_key_of(&bytes, false).is_err());
@@ -66,7 +66,7 @@ fn keys_are_read_from_certificates_and_public_keys() {
 
 pub fn cases() -> Vec<Case> {
     let good = session_report_data(&key(), &nonce());
-    let other = Scene::default().ask.public_key;
+    let other = Scene::good().ask.public_key;
     let mut without_key = document(good);
     without_key.as_object_mut().unwrap().remove("tls_public_key");
     let another_nonce = Nonce::parse("00c0ffef").unwrap();

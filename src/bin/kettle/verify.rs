@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
-use kettle::bundle::read::ReadError;
+use kettle::bundle::read::{self, ReadError};
 use kettle::provenance::Nonce;
 use kettle::verifier::{
     AttestationResult, Check, Expectations, Outcome, Rejection, Sides, public_key_of, verify, verify_session,
@@ -62,7 +62,7 @@ pub fn run(arguments: &Arguments) -> Result<(String, ExitCode), UsageError> {
 }
 
 fn bundle(path: &Path, expectations: &Expectations) -> Result<AttestationResult, UsageError> {
-    match crate::read(path) {
+    match read::open(path) {
         Err(ReadError::Open(source)) => Err(UsageError::Read { path: path.to_owned(), source }),
         read => Ok(verify(read, expectations)),
     }
