@@ -6,6 +6,9 @@ use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 
+/// Most keys of one object: their names are held until it ends.
+pub const MAX_OBJECT_KEYS: usize = 16 << 10;
+
 /// Why bytes are not the document that they should be. The message names line and column.
 #[derive(Debug, thiserror::Error)]
 pub enum JsonError {
@@ -81,6 +84,9 @@ impl<'de> Visitor<'de> for Strict {
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self, A::Error> {
         let mut keys: Vec<Text<'de>> = Vec::new();
         while let Some(key) = members.next_key()? {
+            if keys.len() == MAX_OBJECT_KEYS {
+                return Err(A::Error::custom(format!("an object has over {MAX_OBJECT_KEYS} keys (MAX_OBJECT_KEYS)")));
+            }
             keys.push(key);
             members.next_value::<Self>()?;
         }
@@ -162,6 +168,14 @@ mod tests {
     fn white_space_order_and_escapes_do_not_matter() {
         let text = b" {\"b\" : [1, null, true, 1.5, -1] ,\n \"\\u0061\" : \"\\u00e9\" } \n";
         assert_eq!(read::<Value>(text).unwrap(), serde_json::json!({"a": "é", "b": [1, null, true, 1.5, -1]}));
+    }
+
+    #[test]
+    fn objects_have_a_limit() {
+        let object =
+            |keys| format!("{{{}}}", (0..keys).map(|key| format!("\"{key}\":0")).collect::<Vec<_>>().join(","));
+        assert!(read::<Value>(object(MAX_OBJECT_KEYS).as_bytes()).is_ok());
+        assert!(read::<Value>(object(MAX_OBJECT_KEYS + 1).as_bytes()).is_err());
     }
 
     #[test]

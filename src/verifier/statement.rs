@@ -6,6 +6,7 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
+use crate::bundle::read::MAX_BUNDLE_ENTRIES;
 use crate::digest::Sha256Digest;
 use crate::provenance::{
     BUILD_TYPE_CARGO, BUILD_TYPE_NIX, BUILDER_SEV_SNP, BUILDER_SIMULATED, Nonce, PREDICATE_TYPE, STATEMENT_TYPE,
@@ -41,7 +42,7 @@ const ALGORITHMS: [(&str, usize); 9] = [
 pub struct Statement<'a> {
     #[serde(rename = "_type", borrow)]
     statement_type: Text<'a>,
-    #[serde(borrow)]
+    #[serde(borrow, deserialize_with = "files")]
     subject: Vec<NamedFile<'a>>,
     #[serde(rename = "predicateType", borrow)]
     predicate_type: Text<'a>,
@@ -120,7 +121,7 @@ struct Image<'a> {
 struct RunDetails<'a> {
     #[serde(borrow)]
     builder: Builder<'a>,
-    #[serde(borrow)]
+    #[serde(borrow, deserialize_with = "files")]
     byproducts: Vec<NamedFile<'a>>,
 }
 
@@ -368,6 +369,32 @@ impl<'de: 'a, 'a> Deserialize<'de> for ExternalParameters<'a> {
 
         deserializer.deserialize_map(Members)
     }
+}
+
+/// At most as many files as a bundle can have.
+fn files<'de: 'a, 'a, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<NamedFile<'a>>, D::Error> {
+    struct Files;
+
+    impl<'de> Visitor<'de> for Files {
+        type Value = Vec<NamedFile<'de>>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "at most {MAX_BUNDLE_ENTRIES} files (MAX_BUNDLE_ENTRIES)")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
+            let mut files = Vec::new();
+            while let Some(file) = items.next_element()? {
+                if files.len() == MAX_BUNDLE_ENTRIES {
+                    return Err(A::Error::invalid_length(files.len() + 1, &self));
+                }
+                files.push(file);
+            }
+            Ok(files)
+        }
+    }
+
+    deserializer.deserialize_seq(Files)
 }
 
 /// A set for a file has SHA-256; one without is noted as bad.

@@ -122,7 +122,7 @@ fn text(result: &AttestationResult, expectations: &Expectations) -> String {
     text.push_str(if result.is_accepted() { "ACCEPTED\n" } else { "REJECTED\n" });
     for (name, value) in result.claims() {
         match value {
-            Value::Null | Value::Array(_) => {}
+            Value::Null => {}
             Value::String(value) => text.push_str(&format!("  {name}: {}\n", shown(value))),
             value => text.push_str(&format!("  {name}: {value}\n")),
         }
