@@ -14,6 +14,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use kettle::bundle::read::{self, ReadError};
 use kettle::inspect;
+use kettle::snp::report::{REPORT_BYTES, Report};
 
 /// Verifies and reads what the attested-build appliance hands out.
 #[derive(Parser)]
@@ -31,9 +32,9 @@ struct Arguments {
 enum Command {
     /// Says whether to believe a bundle, or an appliance's TLS key, and why. Opens no connection.
     Verify(Box<verify::Arguments>),
-    /// Says what a bundle claims. Nothing is verified.
+    /// Says what a bundle or an attestation report claims. Nothing is verified.
     Inspect {
-        /// The bundle as downloaded (`.tar.gz`), or the folder it was unpacked to.
+        /// The bundle as downloaded (`.tar.gz`), the folder it was unpacked to, or the bytes of a report.
         bundle: PathBuf,
         /// Prints one JSON document: the provenance, and what the files really hash to.
         #[arg(long)]
@@ -94,6 +95,9 @@ fn faulty(error: &dyn std::error::Error, is_json: bool) -> ExitCode {
 }
 
 fn inspected(path: &Path, json: bool) -> Result<String, ExitCode> {
+    if let Some(report) = bare_report(path) {
+        return Ok(inspect::bare_report(&report, json));
+    }
     match read::open(path) {
         Ok(bundle) if json => Ok(format!("{}\n", inspect::json(&bundle))),
         Ok(bundle) => Ok(inspect::text(&bundle)),
@@ -102,6 +106,15 @@ fn inspected(path: &Path, json: bool) -> Result<String, ExitCode> {
             Err(complain(&format!("{}: ", path.display()), &error, code))
         }
     }
+}
+
+/// A file of exactly a report's length is one: a bundle of that length would begin like gzip.
+fn bare_report(path: &Path) -> Option<Report> {
+    const GZIP: &[u8] = &[0x1f, 0x8b];
+    let is_of_its_length =
+        std::fs::metadata(path).is_ok_and(|found| found.is_file() && found.len() == REPORT_BYTES as u64);
+    let bytes = is_of_its_length.then(|| std::fs::read(path).ok()).flatten()?;
+    Report::try_from(&bytes[..]).ok().filter(|report| !report.as_bytes().starts_with(GZIP))
 }
 
 fn complain(prefix: &str, error: &dyn std::error::Error, code: u8) -> ExitCode {

@@ -22,6 +22,9 @@ const SPL: &str = "1.3.6.1.4.1.3704.1.3";
 /// Extensions of a VCEK in the layout before Turin, by id and value.
 pub type Extensions = Vec<(String, Vec<u8>)>;
 
+/// A change that is made on the way.
+type Edit<T> = Box<dyn Fn(&mut T)>;
+
 pub struct Scene {
     pub ark: Template,
     pub ask: Template,
@@ -31,10 +34,10 @@ pub struct Scene {
     pub statement: Value,
     /// Instead of the statement.
     pub provenance: Option<Vec<u8>>,
-    pub edit_report: Box<dyn Fn(&mut [u8; 1184])>,
-    pub edit_signed_report: Box<dyn Fn(&mut [u8; 1184])>,
-    pub edit_bundle: Box<dyn Fn(&mut Bundle)>,
-    pub edit_expectations: Box<dyn Fn(&mut Expectations)>,
+    pub edit_report: Edit<[u8; 1184]>,
+    pub edit_signed_report: Edit<[u8; 1184]>,
+    pub edit_bundle: Edit<Bundle>,
+    pub edit_expectations: Edit<Expectations>,
 }
 
 pub fn digest(bytes: &[u8]) -> Value {
