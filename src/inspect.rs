@@ -1,10 +1,14 @@
-//! What a bundle says, for people. Comes in: a bundle that was read. Goes out: text, or JSON. Never: a judgement. What the
+//! What a bundle or a report says, for people. Comes in: one that was read. Goes out: text, or JSON. Never: a judgement. What the
 //! files hash to is computed; everything else is quoted.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use crate::bundle::read::{Bundle, HashedFile};
 use crate::digest::Sha256Digest;
+use crate::snp::report::Report;
+use crate::snp::tcb::{Product, TcbVersion};
 
 /// The first and last word of the text.
 const NOTHING_VERIFIED: &str = "nothing of this was verified";
@@ -23,6 +27,7 @@ pub fn json(bundle: &Bundle) -> Value {
         "artifacts": files(&bundle.artifacts),
         "build_config": files(&bundle.build_config),
         "build_log": bundle.log.as_ref().map(|log| log.sha256.to_string()),
+        "report": bundle.evidence.as_deref().and_then(report_in).map(|report| report_json(&report)),
         "evidence": bundle.evidence.as_ref().map(|bytes| serde_json::from_slice::<Value>(bytes).unwrap_or_default()),
         "provenance": serde_json::from_slice::<Value>(&bundle.provenance).unwrap_or_default(),
     })
@@ -59,10 +64,57 @@ pub fn text(bundle: &Bundle) -> String {
     lines.value("finished", &details["metadata"]["finishedOn"]);
     let evidence = if bundle.evidence.is_some() { "present" } else { "none: nobody signed this" };
     lines.line("evidence", evidence);
+    if let Some(report) = bundle.evidence.as_deref().and_then(report_in) {
+        lines.report(&report);
+    }
     lines.line("provenance", &format!("sha256:{}", Sha256Digest::of(&bundle.provenance)));
     lines.0.push_str(NOTHING_VERIFIED);
     lines.0.push('\n');
     lines.0
+}
+
+/// A report that stands alone, as JSON or as lines.
+pub fn bare_report(report: &Report, is_json: bool) -> String {
+    if is_json {
+        return format!("{}\n", json!({"verified": false, "report": report_json(report)}));
+    }
+    let mut lines = Lines(format!("what this report says ({NOTHING_VERIFIED})\n"));
+    lines.report(report);
+    lines.0 + NOTHING_VERIFIED + "\n"
+}
+
+/// The report in an evidence document, if there is one.
+fn report_in(evidence: &[u8]) -> Option<Report> {
+    let evidence: Value = serde_json::from_slice(evidence).ok()?;
+    let bytes = STANDARD.decode(evidence["evidence"]["attestation_report"].as_str()?).ok()?;
+    Report::try_from(&bytes[..]).ok()
+}
+
+/// The fields by name. TCB versions are as packed: whose layout they have is the certificate's to say.
+fn report_fields(report: &Report) -> [(&'static str, String); 14] {
+    let tcb = |version: TcbVersion| hex::encode(version.bytes());
+    // Any product: only the packed bytes are shown.
+    let product = Product::Milan;
+    [
+        ("report version", report.version().to_string()),
+        ("guest policy", report.policy().to_string()),
+        ("vmpl", report.vmpl().to_string()),
+        ("signing key", report.signing_key().to_string()),
+        ("measurement", report.measurement().to_string()),
+        ("report data", hex::encode(report.report_data())),
+        ("host data", hex::encode(report.host_data())),
+        ("id key", hex::encode(report.id_key_digest())),
+        ("author key", hex::encode(report.author_key_digest())),
+        ("chip id", hex::encode(report.chip_id())),
+        ("reported tcb", tcb(report.reported_tcb(product))),
+        ("committed tcb", tcb(report.committed_tcb(product))),
+        ("launch tcb", tcb(report.launch_tcb(product))),
+        ("current tcb", tcb(report.current_tcb(product))),
+    ]
+}
+
+fn report_json(report: &Report) -> Value {
+    report_fields(report).into_iter().map(|(name, value)| (name.replace(' ', "_"), Value::from(value))).collect()
 }
 
 struct Lines(String);
@@ -73,6 +125,12 @@ impl Lines {
         let shown: String =
             value.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect();
         self.0.push_str(&format!("  {name:<18} {shown}\n"));
+    }
+
+    fn report(&mut self, report: &Report) {
+        for (name, value) in report_fields(report) {
+            self.line(name, &value);
+        }
     }
 
     fn value(&mut self, name: &str, value: &Value) {
@@ -145,6 +203,20 @@ mod tests {
             assert!(text.ends_with("nothing of this was verified\n"), "{provenance}");
             assert_eq!(json(&bundle(provenance))["verified"], false);
         }
+    }
+
+    #[test]
+    fn a_report_is_shown_field_by_field_and_not_verified() {
+        let bytes = vec![5; 1184];
+        let report = Report::try_from(&bytes[..]).unwrap();
+        let text = bare_report(&report, false);
+        assert!(text.contains(&"05".repeat(48)) && text.ends_with("nothing of this was verified\n"), "{text}");
+        let mut bundle = bundle("{}");
+        let document = json!({"evidence": {"attestation_report": STANDARD.encode(&bytes)}});
+        bundle.evidence = Some(document.to_string().into_bytes());
+        assert_eq!(json(&bundle)["report"]["vmpl"], 0x0505_0505.to_string());
+        assert!(super::text(&bundle).contains("measurement:"));
+        assert!(bare_report(&report, true).contains("\"verified\":false"));
     }
 
     #[test]

@@ -50,3 +50,5 @@ pub mod toolchain;
 pub mod bundle;
 #[cfg(feature = "cli")]
 pub mod inspect;
+#[cfg(feature = "cli")]
+pub mod verifier;

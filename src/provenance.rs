@@ -18,11 +18,23 @@ pub const PREDICATE_TYPE: &str = "https://slsa.dev/provenance/v1";
 /// `buildType` of what cargo built.
 pub const BUILD_TYPE_CARGO: &str = "https://kettle.build/cargo/v1";
 
+/// `buildType` of what nix built.
+pub const BUILD_TYPE_NIX: &str = "https://kettle.build/nix/v1";
+
+/// `builder.id` of the shipped image on a secure processor.
+pub const BUILDER_SEV_SNP: &str = "https://kettle.build/appliance/sev-snp/v1";
+
+/// `builder.id` of the service beside a simulated secure processor: never accepted under AMD's roots.
+pub const BUILDER_SIMULATED: &str = "https://kettle.build/appliance/simulated/v1";
+
 /// `builder.id` of the service on an ordinary host: never with evidence, never accepted by a verifier.
 pub const BUILDER_HOST: &str = "https://kettle.build/appliance/host/v1";
 
 /// Size of the report data, in bytes (AMD 56860, `MSG_REPORT_REQ`).
 pub const REPORT_DATA_BYTES: usize = 64;
+
+/// The last bytes of the report data about a TLS key: no report about a build has them.
+pub const SESSION_TAG: &[u8; 16] = b"kettle-session/1";
 
 /// Longest nonce, in bytes: the width of its field in the report data.
 pub const MAX_NONCE_BYTES: usize = 16;
@@ -66,6 +78,13 @@ impl Nonce {
     /// The bytes, 1 to 16.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
+    }
+
+    /// As the report data has it: left-aligned, padded with zero bytes.
+    pub fn padded(&self) -> [u8; MAX_NONCE_BYTES] {
+        let mut bytes = [0; MAX_NONCE_BYTES];
+        bytes[..self.0.len()].copy_from_slice(&self.0);
+        bytes
     }
 }
 
@@ -373,9 +392,20 @@ impl Statement {
 /// | 32–47 | the nonce, left-aligned, padded with zero bytes |
 /// | 48–63 | zero |
 pub fn report_data(provenance: &[u8], nonce: &Nonce) -> [u8; REPORT_DATA_BYTES] {
+    layout(provenance, nonce, &[0; 16])
+}
+
+/// The 64 bytes that a report about a TLS key carries: SHA-256 of its DER SubjectPublicKeyInfo, the nonce as above, then
+/// [`SESSION_TAG`].
+pub fn session_report_data(public_key: &[u8], nonce: &Nonce) -> [u8; REPORT_DATA_BYTES] {
+    layout(public_key, nonce, SESSION_TAG)
+}
+
+fn layout(subject: &[u8], nonce: &Nonce, tag: &[u8; 16]) -> [u8; REPORT_DATA_BYTES] {
     let mut data = [0; REPORT_DATA_BYTES];
-    data[..32].copy_from_slice(Sha256Digest::of(provenance).as_bytes());
-    data[32..32 + nonce.as_bytes().len()].copy_from_slice(nonce.as_bytes());
+    data[..32].copy_from_slice(Sha256Digest::of(subject).as_bytes());
+    data[32..48].copy_from_slice(&nonce.padded());
+    data[48..].copy_from_slice(tag);
     data
 }
 
@@ -462,5 +492,7 @@ mod tests {
         assert_eq!(data[..32], *Sha256Digest::of(b"x").as_bytes());
         assert_eq!(data[32..36], [1, 2, 0, 0]);
         assert_eq!(data[36..], [0; 28]);
+        let session = session_report_data(b"x", &Nonce::parse("0102").unwrap());
+        assert_eq!((&session[..48], &session[48..]), (&data[..48], &b"kettle-session/1"[..]));
     }
 }

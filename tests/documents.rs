@@ -7,7 +7,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-const DOCUMENTS: [&str; 3] = ["README.md", "SECURITY.md", "src/toolchain/README.md"];
+const DOCUMENTS: [&str; 4] = ["README.md", "SECURITY.md", "src/toolchain/README.md", "src/verifier/README.md"];
 
 #[test]
 fn every_link_leads_somewhere() {
@@ -72,6 +72,17 @@ fn every_identifier_in_the_statements_is_documented() {
         for identifier in between(&text, "\"https://kettle.build/", "\"") {
             assert!(documented.contains(identifier), "{}: {identifier} is not documented", path.display());
         }
+    }
+}
+
+#[test]
+fn every_rejection_is_documented() {
+    let documented = read("src/verifier/README.md");
+    let code = read("src/verifier/rejection.rs");
+    let codes: Vec<_> = between(&code, "=> \"", "\"").into_iter().filter(|code| !code.contains(' ')).collect();
+    assert!(codes.len() > 80, "only {codes:?}");
+    for code in codes {
+        assert!(documented.contains(&format!("`{code}`")), "{code} is not documented");
     }
 }
 

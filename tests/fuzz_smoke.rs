@@ -8,12 +8,27 @@
 use std::path::{Path, PathBuf};
 use std::{env, fs, thread};
 
+#[cfg(feature = "cli")]
+#[path = "fuzz/targets/bundle.rs"]
+mod bundle;
+#[cfg(feature = "cli")]
+#[path = "fuzz/targets/certificate.rs"]
+mod certificate;
 #[path = "fuzz/targets/decoding.rs"]
 mod decoding;
+#[cfg(feature = "cli")]
+#[path = "fuzz/targets/evidence.rs"]
+mod evidence;
 #[path = "fuzz/targets/form.rs"]
 mod form;
 #[path = "fuzz/targets/json.rs"]
 mod json;
+#[cfg(feature = "cli")]
+#[path = "fuzz/targets/report.rs"]
+mod report;
+#[cfg(feature = "cli")]
+#[path = "fuzz/targets/statement.rs"]
+mod statement;
 #[path = "fuzz/targets/tar.rs"]
 mod tar;
 #[path = "fuzz/targets/unpacking.rs"]
@@ -203,4 +218,34 @@ fn zip_archives() {
 #[test]
 fn tar_archives() {
     smoke("tar", FILE_RUNS, &ARCHIVE_CHANGES, tar::target);
+}
+
+#[cfg(feature = "cli")]
+#[test]
+fn attestation_reports() {
+    smoke("report", FILE_RUNS, &ARCHIVE_CHANGES, report::target);
+}
+
+#[cfg(feature = "cli")]
+#[test]
+fn certificates() {
+    smoke("certificate", FILE_RUNS, &ARCHIVE_CHANGES, certificate::target);
+}
+
+#[cfg(feature = "cli")]
+#[test]
+fn evidence_documents() {
+    smoke("evidence", MEMORY_RUNS, &TEXT_CHANGES, evidence::target);
+}
+
+#[cfg(feature = "cli")]
+#[test]
+fn statements() {
+    smoke("statement", MEMORY_RUNS, &TEXT_CHANGES, statement::target);
+}
+
+#[cfg(feature = "cli")]
+#[test]
+fn bundles() {
+    smoke("bundle", MEMORY_RUNS, &ARCHIVE_CHANGES, bundle::target);
 }

@@ -22,7 +22,7 @@ const RULES: [(&str, Rule); 15] = [
     ("snp", Only(&[])),
     ("verifier", Only(&["bundle", "provenance", "snp", "digest"])),
     ("bundle", Never(&["api", "attester", "boot", "job", "sandbox", "verifier"])),
-    ("inspect", Only(&["bundle", "digest", "provenance"])),
+    ("inspect", Only(&["bundle", "digest", "provenance", "snp"])),
     ("sandbox", Only(&["digest", "provenance"])),
     ("source", Only(&["digest", "provenance", "sandbox", "job::ErrorType"])),
     ("toolchain", Only(&["digest", "provenance", "sandbox", "source", "job::ErrorType"])),

@@ -1,21 +1,28 @@
-//! `kettle`: what a bundle says, what a guest measures. Comes in: a bundle, as downloaded or unpacked; files to boot. Goes
-//! out: text or JSON. Never: a word that could be taken for a verification.
+//! `kettle`: whether to believe a bundle, what it says, what a guest measures. Comes in: a bundle, as downloaded or unpacked;
+//! files to boot. Goes out: text or JSON, and an exit status. Never: a word outside of `verify` that could be taken for a
+//! verification.
 
 #[path = "kettle/measure.rs"]
 mod measure;
+#[path = "kettle/verify.rs"]
+mod verify;
 
-use std::fs::File;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use kettle::bundle::read::{self, Bundle, ReadError};
+use kettle::bundle::read::{self, ReadError};
 use kettle::inspect;
+use kettle::snp::report::{REPORT_BYTES, Report};
 
-/// Reads what the attested-build appliance hands out.
+/// Verifies and reads what the attested-build appliance hands out.
 #[derive(Parser)]
-#[command(name = "kettle", version, after_help = "Exit status: 0 done, 1 the bundle is damaged, 2 wrong usage.")]
+#[command(
+    name = "kettle",
+    version,
+    after_help = "Exit status: 0 accepted or done, 1 rejected or damaged, 2 wrong usage or a fault of ours."
+)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -23,9 +30,11 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Says what a bundle claims. Nothing is verified.
+    /// Says whether to believe a bundle, or an appliance's TLS key, and why. Opens no connection.
+    Verify(Box<verify::Arguments>),
+    /// Says what a bundle or an attestation report claims. Nothing is verified.
     Inspect {
-        /// The bundle as downloaded (`.tar.gz`), or the folder it was unpacked to.
+        /// The bundle as downloaded (`.tar.gz`), the folder it was unpacked to, or the bytes of a report.
         bundle: PathBuf,
         /// Prints one JSON document: the provenance, and what the files really hash to.
         #[arg(long)]
@@ -41,19 +50,55 @@ const REJECTED: u8 = 1;
 const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
-    let text = match Arguments::parse().command {
-        Command::Inspect { bundle, json } => inspected(&bundle, json),
-        Command::Measure(arguments) => measure::run(&arguments).map_err(|error| complain("", &error, USAGE)),
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return refused(&error),
     };
-    match text.map(|text| io::stdout().write_all(text.as_bytes())) {
+    let done = |text| (text, ExitCode::SUCCESS);
+    let output = match arguments.command {
+        Command::Verify(arguments) => verify::run(&arguments).map_err(|error| faulty(&error, arguments.json)),
+        Command::Inspect { bundle, json } => inspected(&bundle, json).map(done),
+        Command::Measure(arguments) => measure::run(&arguments).map(done).map_err(|error| complain("", &error, USAGE)),
+    };
+    match output {
         Err(code) => code,
-        Ok(Err(error)) if error.kind() != io::ErrorKind::BrokenPipe => ExitCode::from(USAGE),
-        Ok(_) => ExitCode::SUCCESS,
+        Ok((text, code)) => printed(&text, code),
+    }
+}
+
+/// A verdict that did not reach its reader is none.
+fn printed(text: &str, code: ExitCode) -> ExitCode {
+    match io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => ExitCode::from(USAGE),
+        _ => code,
+    }
+}
+
+/// Arguments that clap refuses, or its help.
+fn refused(error: &clap::Error) -> ExitCode {
+    let is_json = || std::env::args_os().any(|argument| argument == "--json");
+    let is_verify = std::env::args_os().nth(1).is_some_and(|command| command == "verify");
+    if error.use_stderr() && is_verify && is_json() {
+        return printed(&verify::error_document(error.to_string().trim_end()), ExitCode::from(USAGE));
+    }
+    // Nothing better can be done where even this cannot be printed.
+    let _ = error.print();
+    if error.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS }
+}
+
+fn faulty(error: &dyn std::error::Error, is_json: bool) -> ExitCode {
+    if is_json {
+        printed(&verify::error_document(&chain(error)), ExitCode::from(USAGE))
+    } else {
+        complain("", error, USAGE)
     }
 }
 
 fn inspected(path: &Path, json: bool) -> Result<String, ExitCode> {
-    match read(path) {
+    if let Some(report) = bare_report(path) {
+        return Ok(inspect::bare_report(&report, json));
+    }
+    match read::open(path) {
         Ok(bundle) if json => Ok(format!("{}\n", inspect::json(&bundle))),
         Ok(bundle) => Ok(inspect::text(&bundle)),
         Err(error) => {
@@ -63,17 +108,27 @@ fn inspected(path: &Path, json: bool) -> Result<String, ExitCode> {
     }
 }
 
-fn read(path: &Path) -> Result<Bundle, ReadError> {
-    if path.is_dir() { read::folder(path) } else { read::archive(File::open(path).map_err(ReadError::Open)?) }
+/// A file of exactly a report's length is one: a bundle of that length would begin like gzip.
+fn bare_report(path: &Path) -> Option<Report> {
+    const GZIP: &[u8] = &[0x1f, 0x8b];
+    let is_of_its_length =
+        std::fs::metadata(path).is_ok_and(|found| found.is_file() && found.len() == REPORT_BYTES as u64);
+    let bytes = is_of_its_length.then(|| std::fs::read(path).ok()).flatten()?;
+    Report::try_from(&bytes[..]).ok().filter(|report| !report.as_bytes().starts_with(GZIP))
 }
 
 fn complain(prefix: &str, error: &dyn std::error::Error, code: u8) -> ExitCode {
-    eprint!("kettle: {prefix}{error}");
+    eprintln!("kettle: {prefix}{}", chain(error));
+    ExitCode::from(code)
+}
+
+/// The error with its causes.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
-        eprint!(": {error}");
+        text.push_str(&format!(": {error}"));
         cause = error.source();
     }
-    eprintln!();
-    ExitCode::from(code)
+    text
 }

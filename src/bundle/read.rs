@@ -19,12 +19,14 @@ pub const MAX_UNPACKED_BYTES: u64 = 16 << 30;
 pub const MAX_BUNDLE_ENTRIES: usize = 20_000;
 /// Longest path, in bytes, with the top folder.
 pub const MAX_BUNDLE_PATH_BYTES: usize = 1024;
+/// All paths together, in bytes: they are what a reader keeps of the files.
+pub const MAX_BUNDLE_PATHS_BYTES: usize = 1 << 20;
 /// Largest PAX header, in bytes: one path and its framing.
 pub const MAX_PAX_BYTES: u64 = 4096;
-/// Largest `provenance.json`, in bytes.
-pub const MAX_PROVENANCE_BYTES: u64 = 16 << 20;
-/// Largest `evidence.json`, in bytes.
-pub const MAX_EVIDENCE_BYTES: u64 = 1 << 20;
+/// Largest `provenance.json`, in bytes: some thousand dependencies. It is held in memory, and its parts beside it.
+pub const MAX_PROVENANCE_BYTES: u64 = 2 << 20;
+/// Largest `evidence.json`, in bytes: a report and three certificates take under 10 KiB.
+pub const MAX_EVIDENCE_BYTES: u64 = 64 << 10;
 
 /// Why a bundle cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -105,6 +107,14 @@ pub struct Bundle {
     pub log: Option<HashedFile>,
 }
 
+/// Reads a bundle as it was downloaded, or the folder it was unpacked to.
+///
+/// # Errors
+/// As [`archive`].
+pub fn open(path: &Path) -> Result<Bundle, ReadError> {
+    if path.is_dir() { folder(path) } else { archive(File::open(path).map_err(ReadError::Open)?) }
+}
+
 /// Reads a bundle as it was downloaded: a gzip tar.
 ///
 /// # Errors
@@ -149,6 +159,7 @@ pub fn folder(path: &Path) -> Result<Bundle, ReadError> {
             contents.count()?;
             let name = plain(child.to_str().ok_or_else(|| path_error(&child))?)?;
             if kind.is_dir() {
+                contents.count_path(&name)?;
                 below.push(child);
             } else if kind.is_file() {
                 contents.file(name, File::open(entry.path()).map_err(ReadError::Damaged)?)?;
@@ -179,6 +190,7 @@ struct Contents {
     top: Option<String>,
     seen: BTreeSet<String>,
     entries: usize,
+    path_bytes: usize,
 }
 
 impl Contents {
@@ -221,6 +233,12 @@ impl Contents {
         within("the entries", self.entries as u64, MAX_BUNDLE_ENTRIES as u64, "MAX_BUNDLE_ENTRIES")
     }
 
+    fn count_path(&mut self, path: &str) -> Result<(), ReadError> {
+        self.path_bytes += path.len();
+        let limit = MAX_BUNDLE_PATHS_BYTES as u64;
+        within("the paths together", self.path_bytes as u64, limit, "MAX_BUNDLE_PATHS_BYTES")
+    }
+
     /// Cuts the top folder, which is the same for all.
     fn below_top(&mut self, path: &str) -> Result<String, ReadError> {
         let path = plain(path)?;
@@ -232,6 +250,7 @@ impl Contents {
     }
 
     fn file(&mut self, path: String, content: impl Read) -> Result<(), ReadError> {
+        self.count_path(&path)?;
         if !self.seen.insert(path.clone()) {
             return Err(ReadError::Duplicate { path });
         }
@@ -354,6 +373,14 @@ mod tests {
         }
         let twice = stream(&packed(&["provenance.json", "provenance.json"])[..]);
         assert!(matches!(twice, Err(ReadError::Duplicate { .. })));
+    }
+
+    #[test]
+    fn paths_have_a_limit_together() {
+        let names: Vec<_> = (0..1100).map(|number| format!("artifacts/{number:0990}")).collect();
+        let names: Vec<_> = names.iter().map(String::as_str).chain(["provenance.json"]).collect();
+        let refusal = stream(&packed(&names)[..]).unwrap_err();
+        assert!(matches!(refusal, ReadError::Limit { name: "MAX_BUNDLE_PATHS_BYTES", .. }), "{refusal}");
     }
 
     #[test]

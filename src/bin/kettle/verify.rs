@@ -1,0 +1,153 @@
+//! `kettle verify`. Comes in: options, a policy file, a bundle or the evidence about a TLS key. Goes out: text or JSON, and
+//! the exit status. Never: a status of success for anything but an accepted bundle.
+
+#[path = "verify/options.rs"]
+mod options;
+#[path = "verify/policy.rs"]
+mod policy;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Args;
+use kettle::bundle::read::{self, ReadError};
+use kettle::provenance::Nonce;
+use kettle::verifier::{
+    AttestationResult, Check, Expectations, Outcome, Rejection, Sides, public_key_of, verify, verify_session,
+};
+use serde_json::{Map, Value, json};
+
+pub use options::{UsageError, read_file};
+
+/// What to verify, and what to compare it with.
+#[derive(Args)]
+pub struct Arguments {
+    /// The bundle as downloaded (`.tar.gz`), or the folder it was unpacked to.
+    #[arg(required_unless_present = "session", conflicts_with = "session")]
+    bundle: Option<PathBuf>,
+    /// Verifies the answer of `GET /attestation` to --nonce instead: may this TLS key be trusted?
+    #[arg(long, value_name = "FILE")]
+    session: Option<PathBuf>,
+    /// With --session: the TLS key that the appliance showed, DER or PEM.
+    #[arg(long, value_name = "FILE", requires = "session", conflicts_with = "certificate")]
+    spki: Option<PathBuf>,
+    /// With --session: the certificate that the appliance showed, DER or PEM.
+    #[arg(long, value_name = "FILE", requires = "session")]
+    certificate: Option<PathBuf>,
+    #[command(flatten)]
+    options: options::Options,
+    /// Prints one JSON document.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Accepted.
+const ACCEPTED: u8 = 0;
+/// Rejected.
+const REJECTED: u8 = 1;
+
+/// The output with the exit status.
+///
+/// # Errors
+/// Wrong usage, a path that cannot be read, a fault of ours: nothing was verified.
+pub fn run(arguments: &Arguments) -> Result<(String, ExitCode), UsageError> {
+    let expectations = arguments.options.expectations()?;
+    let result = match (&arguments.session, &arguments.bundle) {
+        (Some(path), _) => session(arguments, path, &expectations)?,
+        (None, Some(path)) => bundle(path, &expectations)?,
+        (None, None) => return Err(UsageError::NothingToVerify),
+    };
+    let text = if arguments.json { format!("{}\n", document(&result)) } else { text(&result, &expectations) };
+    Ok((text, ExitCode::from(if result.is_accepted() { ACCEPTED } else { REJECTED })))
+}
+
+fn bundle(path: &Path, expectations: &Expectations) -> Result<AttestationResult, UsageError> {
+    match read::open(path) {
+        Err(ReadError::Open(source)) => Err(UsageError::Read { path: path.to_owned(), source }),
+        read => Ok(verify(read, expectations)),
+    }
+}
+
+fn session(arguments: &Arguments, path: &Path, expectations: &Expectations) -> Result<AttestationResult, UsageError> {
+    let nonce: &Nonce = expectations.nonce.as_ref().ok_or(UsageError::NothingToVerify)?;
+    let document = read_file(path)?;
+    let shown = arguments.spki.as_ref().map(|path| (path, false));
+    let key = match shown.or(arguments.certificate.as_ref().map(|path| (path, true))) {
+        Some((path, is_certificate)) => {
+            let key = public_key_of(&read_file(path)?, is_certificate);
+            Some(key.map_err(|source| UsageError::Key { path: path.clone(), source })?)
+        }
+        None => None,
+    };
+    Ok(verify_session(&document, nonce, key.as_deref(), expectations))
+}
+
+/// The document of a run that verified nothing.
+pub fn error_document(error: &str) -> String {
+    format!("{}\n", json!({"verdict": "error", "error": error, "checks": []}))
+}
+
+fn document(result: &AttestationResult) -> Value {
+    let verdict = if result.is_accepted() { "accepted" } else { "rejected" };
+    let checks: Vec<_> = result.outcomes().map(|(check, outcome)| entry(check, outcome)).collect();
+    json!({"verdict": verdict, "checks": checks, "claims": result.claims()})
+}
+
+fn entry(check: Check, outcome: &Outcome) -> Value {
+    let mut entry = Map::new();
+    entry.insert("check".to_owned(), json!(check.name()));
+    entry.insert("outcome".to_owned(), json!(outcome.name()));
+    if let Some(rejection) = outcome.rejection() {
+        let (expected, actual) = rejection.sides();
+        entry.insert("code".to_owned(), json!(rejection.code()));
+        entry.insert("expected".to_owned(), json!(expected));
+        entry.insert("actual".to_owned(), json!(actual));
+        entry.insert("detail".to_owned(), json!(rejection.to_string()));
+    }
+    Value::Object(entry)
+}
+
+/// One line a check, the verdict, what is established, what is not.
+fn text(result: &AttestationResult, expectations: &Expectations) -> String {
+    let mut text = String::new();
+    if !expectations.roots.is_amd() {
+        text.push_str("trusting a test hierarchy (--trust-root) instead of AMD\n");
+    }
+    for (check, outcome) in result.outcomes() {
+        text.push_str(&line(
+            &format!("{:<20} {}", check.name(), outcome.name().replace('-', " ")),
+            outcome.rejection(),
+        ));
+    }
+    text.push_str(if result.is_accepted() { "ACCEPTED\n" } else { "REJECTED\n" });
+    for (name, value) in result.claims() {
+        match value {
+            Value::Null => {}
+            Value::String(value) => text.push_str(&format!("  {name}: {}\n", shown(value))),
+            value => text.push_str(&format!("  {name}: {value}\n")),
+        }
+    }
+    for (check, outcome) in result.outcomes() {
+        match outcome {
+            Outcome::NotChecked => text.push_str(&format!("{}: not checked\n", check.name())),
+            Outcome::Waived(_) => text.push_str(&format!("{}: waived, not established\n", check.name())),
+            _ => {}
+        }
+    }
+    text
+}
+
+fn line(head: &str, rejection: Option<&Rejection>) -> String {
+    let Some(rejection) = rejection else { return format!("{head}\n") };
+    let sides: Sides = rejection.sides();
+    let mut line = format!("{head}: {}: {}", rejection.code(), rejection);
+    for (name, side) in [("expected", sides.0), ("actual", sides.1)] {
+        line.push_str(&side.map(|side| format!("; {name} {side}")).unwrap_or_default());
+    }
+    format!("{}\n", shown(&line))
+}
+
+/// What a bundle says never moves the cursor of a terminal.
+fn shown(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
+}

@@ -1,0 +1,196 @@
+//! The options of `kettle verify`. Comes in: flags and a policy file. Goes out: expectations. Never: a value that was given
+//! and is not used.
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use clap::Args;
+use kettle::digest::{ParseDigestError, Sha256Digest};
+use kettle::provenance::ParseNonceError;
+use kettle::snp::measurement::ParseMeasurementError;
+use kettle::verifier::{
+    Expectations, ExpectedArtifact, MinimumTcbError, NotWaivable, ReferenceError, ReferenceValues, SessionError,
+    TrustRootError, TrustRoots,
+};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use super::policy::Policy;
+
+/// Largest file that an option names, in bytes; an artifact has no limit, it is only hashed.
+pub const MAX_FILE_BYTES: u64 = 1 << 20;
+
+/// What can be said on the command line and, under the same names, in a policy file.
+#[derive(Args, Clone, Default)]
+pub struct Options {
+    /// The nonce that the build was started with, hex. Without it freshness is not checked.
+    #[arg(long, value_name = "HEX")]
+    pub nonce: Option<String>,
+    /// A launch measurement to believe, hex. Repeatable; the given ones replace the published ones.
+    #[arg(long, value_name = "HEX")]
+    pub measurement: Vec<String>,
+    /// A published file of reference values to believe. Repeatable.
+    #[arg(long, value_name = "FILE")]
+    pub measurements: Vec<PathBuf>,
+    /// The VCEK or VLEK, DER or PEM, instead of the bundle's.
+    #[arg(long, value_name = "FILE")]
+    pub vcek: Option<PathBuf>,
+    /// A revocation list of AMD's, DER or PEM.
+    #[arg(long, value_name = "FILE")]
+    pub crl: Option<PathBuf>,
+    /// The lowest reported TCB version: any of bootloader=N,tee=N,snp=N,microcode=N,fmc=N.
+    #[arg(long, value_name = "LIST")]
+    pub min_tcb: Option<String>,
+    /// The repository that it must have been built from.
+    #[arg(long, value_name = "URL")]
+    pub repository: Option<String>,
+    /// The ref that must have been asked for, literally.
+    #[arg(long = "ref", value_name = "REF")]
+    pub reference: Option<String>,
+    /// The commit that it must have been built from, 40 hexadecimal digits.
+    #[arg(long, value_name = "ID")]
+    pub commit: Option<String>,
+    /// A file that must be one of the artifacts. Repeatable.
+    #[arg(long, value_name = "FILE")]
+    pub artifact: Vec<PathBuf>,
+    /// A test hierarchy to believe instead of AMD: PEM, its ARK then its ASK.
+    #[arg(long, value_name = "FILE")]
+    pub trust_root: Option<PathBuf>,
+    /// All of these as TOML; flags override single values and add to lists.
+    #[arg(long, value_name = "FILE")]
+    pub policy: Option<PathBuf>,
+    /// The moment at which certificates must be valid, RFC 3339. Default: now.
+    #[arg(long, value_name = "TIME")]
+    pub at: Option<String>,
+    /// A check whose rejection does not count: certificate-binding, guest-policy, tcb or launch-measurement. Repeatable.
+    #[arg(long, value_name = "CHECK")]
+    pub waive: Vec<String>,
+}
+
+/// Why nothing was verified.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)] // Each sentence is the documentation.
+pub enum UsageError {
+    #[error("there is nothing to verify: a bundle, or --session with --nonce")]
+    NothingToVerify,
+    #[error("{path} cannot be read")]
+    Read { path: PathBuf, source: io::Error },
+    #[error("{path} is over the limit of {limit} bytes (MAX_FILE_BYTES)")]
+    Limit { path: PathBuf, limit: u64 },
+    #[error("{path} is no policy")]
+    Policy { path: PathBuf, source: Box<toml::de::Error> },
+    #[error("{path} is no text")]
+    PolicyText { path: PathBuf },
+    #[error("--nonce")]
+    Nonce(#[source] ParseNonceError),
+    #[error("--measurement {value}")]
+    Measurement { value: String, source: ParseMeasurementError },
+    #[error("{path}")]
+    References { path: PathBuf, source: ReferenceError },
+    #[error("the reference values that were compiled in")]
+    Published(#[source] ReferenceError),
+    #[error("--min-tcb")]
+    MinimumTcb(#[source] MinimumTcbError),
+    #[error("--commit")]
+    Commit(#[source] ParseDigestError),
+    #[error("{path}")]
+    TrustRoot { path: PathBuf, source: TrustRootError },
+    #[error("the certificates that were compiled in")]
+    Roots(#[source] TrustRootError),
+    #[error("--at {value} is no moment such as 2026-01-31T12:00:00Z")]
+    Moment { value: String },
+    #[error("--waive")]
+    Waive(#[source] NotWaivable),
+    #[error("{path}")]
+    Key { path: PathBuf, source: SessionError },
+}
+
+impl Options {
+    /// Reads the policy and every file that is named.
+    ///
+    /// # Errors
+    /// Something is not what its option takes.
+    pub fn expectations(&self) -> Result<Expectations, UsageError> {
+        let merged = self.with_policy()?;
+        let mut expectations = Expectations::new(merged.roots()?, merged.moment()?, merged.references()?);
+        expectations.nonce =
+            parsed(&merged.nonce, |text| kettle::provenance::Nonce::parse(text).map_err(UsageError::Nonce))?;
+        expectations.certificate = parsed(&merged.vcek, |path| read_file(path))?;
+        expectations.crl = parsed(&merged.crl, |path| read_file(path))?;
+        let minimum = parsed(&merged.min_tcb, |text| text.parse().map_err(UsageError::MinimumTcb))?;
+        expectations.minimum_tcb = minimum.unwrap_or_default();
+        expectations.commit = parsed(&merged.commit, |text| text.parse().map_err(UsageError::Commit))?;
+        expectations.artifacts = merged.artifact.iter().map(|path| artifact(path)).collect::<Result<_, _>>()?;
+        for name in &merged.waive {
+            expectations.waived.insert(name.parse().map_err(UsageError::Waive)?);
+        }
+        (expectations.repository, expectations.reference) = (merged.repository, merged.reference);
+        Ok(expectations)
+    }
+
+    fn with_policy(&self) -> Result<Self, UsageError> {
+        match &self.policy {
+            Some(path) => Ok(Policy::read(path)?.overridden_by(self)),
+            None => Ok(self.clone()),
+        }
+    }
+
+    fn roots(&self) -> Result<TrustRoots, UsageError> {
+        let Some(path) = &self.trust_root else { return TrustRoots::amd().map_err(UsageError::Roots) };
+        let pem = read_file(path)?;
+        TrustRoots::test_only(&pem).map_err(|source| UsageError::TrustRoot { path: path.clone(), source })
+    }
+
+    /// Those given, else those published with this release.
+    fn references(&self) -> Result<ReferenceValues, UsageError> {
+        if self.measurement.is_empty() && self.measurements.is_empty() {
+            return ReferenceValues::published().map_err(UsageError::Published);
+        }
+        let mut references = ReferenceValues::default();
+        for value in &self.measurement {
+            let measurement = value.parse();
+            let wrong = |source| UsageError::Measurement { value: value.clone(), source };
+            references.add(measurement.map_err(wrong)?);
+        }
+        for path in &self.measurements {
+            let bytes = read_file(path)?;
+            references.add_file(&bytes).map_err(|source| UsageError::References { path: path.clone(), source })?;
+        }
+        Ok(references)
+    }
+
+    /// Seconds since 1970.
+    fn moment(&self) -> Result<u64, UsageError> {
+        let Some(value) = &self.at else {
+            return Ok(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs()));
+        };
+        let moment = OffsetDateTime::parse(value, &Rfc3339).ok().map(OffsetDateTime::unix_timestamp);
+        moment.and_then(|moment| moment.try_into().ok()).ok_or_else(|| UsageError::Moment { value: value.clone() })
+    }
+}
+
+fn parsed<T, U>(value: &Option<T>, parse: impl Fn(&T) -> Result<U, UsageError>) -> Result<Option<U>, UsageError> {
+    value.as_ref().map(parse).transpose()
+}
+
+fn artifact(path: &Path) -> Result<ExpectedArtifact, UsageError> {
+    let hashed = File::open(path).and_then(Sha256Digest::of_reader);
+    let (sha256, _) = hashed.map_err(|source| UsageError::Read { path: path.to_owned(), source })?;
+    Ok(ExpectedArtifact { file: path.display().to_string(), sha256 })
+}
+
+/// A small file as a whole.
+///
+/// # Errors
+/// It cannot be read or is over [`MAX_FILE_BYTES`].
+pub fn read_file(path: &Path) -> Result<Vec<u8>, UsageError> {
+    let mut bytes = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes));
+    read.map_err(|source| UsageError::Read { path: path.to_owned(), source })?;
+    if bytes.len() as u64 > MAX_FILE_BYTES {
+        return Err(UsageError::Limit { path: path.to_owned(), limit: MAX_FILE_BYTES });
+    }
+    Ok(bytes)
+}

@@ -1,0 +1,111 @@
+//! `--policy`. Comes in: a TOML file with the options' names. Goes out: options. Never: a key that is passed over.
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use super::options::{Options, UsageError, read_file};
+
+/// The file, with the keys spelled as the options.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Policy {
+    nonce: Option<String>,
+    #[serde(default)]
+    measurement: List<String>,
+    #[serde(default)]
+    measurements: List<PathBuf>,
+    vcek: Option<PathBuf>,
+    crl: Option<PathBuf>,
+    min_tcb: Option<String>,
+    repository: Option<String>,
+    #[serde(rename = "ref")]
+    reference: Option<String>,
+    commit: Option<String>,
+    #[serde(default)]
+    artifact: List<PathBuf>,
+    trust_root: Option<PathBuf>,
+    at: Option<String>,
+    #[serde(default)]
+    waive: List<String>,
+}
+
+/// One value or several.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum List<T> {
+    One(T),
+    Many(Vec<T>),
+}
+
+impl<T> Default for List<T> {
+    fn default() -> Self {
+        Self::Many(Vec::new())
+    }
+}
+
+impl<T: Clone> List<T> {
+    /// The policy's values, then the flags'.
+    fn and(self, more: &[T]) -> Vec<T> {
+        let mut all = match self {
+            Self::One(value) => vec![value],
+            Self::Many(values) => values,
+        };
+        all.extend_from_slice(more);
+        all
+    }
+}
+
+impl List<PathBuf> {
+    fn below(self, folder: &Path) -> Self {
+        match self {
+            Self::One(path) => Self::One(folder.join(path)),
+            Self::Many(paths) => Self::Many(paths.into_iter().map(|path| folder.join(path)).collect()),
+        }
+    }
+}
+
+impl Policy {
+    /// Reads a policy; its paths are relative to it.
+    ///
+    /// # Errors
+    /// It cannot be read, or has a key or a value that no option has.
+    pub fn read(path: &Path) -> Result<Self, UsageError> {
+        let text = String::from_utf8(read_file(path)?).map_err(|_| UsageError::PolicyText { path: path.to_owned() })?;
+        let policy: Self = toml::from_str(&text)
+            .map_err(|source| UsageError::Policy { path: path.to_owned(), source: Box::new(source) })?;
+        Ok(policy.below(path.parent().unwrap_or(Path::new(""))))
+    }
+
+    fn below(self, folder: &Path) -> Self {
+        let below = |path: Option<PathBuf>| path.map(|path| folder.join(path));
+        Self {
+            vcek: below(self.vcek),
+            crl: below(self.crl),
+            trust_root: below(self.trust_root),
+            measurements: self.measurements.below(folder),
+            artifact: self.artifact.below(folder),
+            ..self
+        }
+    }
+
+    /// A flag overrides a single value and adds to a list.
+    pub fn overridden_by(self, flags: &Options) -> Options {
+        Options {
+            nonce: flags.nonce.clone().or(self.nonce),
+            measurement: self.measurement.and(&flags.measurement),
+            measurements: self.measurements.and(&flags.measurements),
+            vcek: flags.vcek.clone().or(self.vcek),
+            crl: flags.crl.clone().or(self.crl),
+            min_tcb: flags.min_tcb.clone().or(self.min_tcb),
+            repository: flags.repository.clone().or(self.repository),
+            reference: flags.reference.clone().or(self.reference),
+            commit: flags.commit.clone().or(self.commit),
+            artifact: self.artifact.and(&flags.artifact),
+            trust_root: flags.trust_root.clone().or(self.trust_root),
+            policy: None,
+            at: flags.at.clone().or(self.at),
+            waive: self.waive.and(&flags.waive),
+        }
+    }
+}

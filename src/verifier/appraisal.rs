@@ -1,0 +1,138 @@
+//! Whether a verified report and a statement are about what the reader asked for. Comes in: both, and the reader's
+//! expectations. Goes out: nothing, or the first difference. Never: a padded nonce taken for a shorter one.
+
+use crate::bundle::read::Bundle;
+use crate::digest::Sha256Digest;
+use crate::provenance::{Nonce, SESSION_TAG, report_data, session_report_data};
+use crate::snp::report::Report;
+
+use super::expectations::{Expectations, RepositoryName};
+use super::rejection::Rejection;
+use super::statement::Statement;
+
+/// The parts of the report data (64 bytes).
+struct Parts {
+    subject: Sha256Digest,
+    nonce: [u8; 16],
+    tag: [u8; 16],
+}
+
+impl Parts {
+    fn of(data: [u8; 64]) -> Self {
+        let part = |start: usize| std::array::from_fn(|index| data[start + index]);
+        let subject = Sha256Digest::from_bytes(std::array::from_fn(|index| data[index]));
+        Self { subject, nonce: part(32), tag: part(48) }
+    }
+
+    fn tag_error(&self, expected: [u8; 16]) -> Rejection {
+        Rejection::ReportDataTag { expected: hex::encode(expected), actual: hex::encode(self.tag) }
+    }
+}
+
+/// Appraises the report data of a build: these bytes of provenance.json, the nonce that it says, zeros.
+///
+/// # Errors
+/// The first part that differs.
+pub fn appraise_report_data(report: &Report, provenance: &[u8], nonce: Option<&Nonce>) -> Result<(), Rejection> {
+    let actual = Parts::of(report.report_data());
+    let subject = Sha256Digest::of(provenance);
+    if actual.subject != subject {
+        return Err(Rejection::ProvenanceDigest { expected: subject, actual: actual.subject });
+    }
+    match nonce {
+        Some(nonce) if report_data(provenance, nonce) == report.report_data() => Ok(()),
+        _ if actual.tag != [0; 16] => Err(actual.tag_error([0; 16])),
+        _ => Err(Rejection::ReportDataNonce { provenance: nonce.cloned(), report: hex::encode(actual.nonce) }),
+    }
+}
+
+/// Appraises the report data of a session: this TLS key, the tag. The nonce is [`appraise_nonce`]'s.
+///
+/// # Errors
+/// The first part that differs.
+pub fn appraise_session_data(report: &Report, public_key: &[u8], nonce: &Nonce) -> Result<(), Rejection> {
+    let actual = Parts::of(report.report_data());
+    let expected = Sha256Digest::of(public_key);
+    if actual.subject != expected {
+        return Err(Rejection::SessionKey { expected, actual: actual.subject });
+    }
+    match session_report_data(public_key, nonce) == report.report_data() {
+        true => Ok(()),
+        false if actual.tag != *SESSION_TAG => Err(actual.tag_error(*SESSION_TAG)),
+        false => appraise_nonce(report, nonce),
+    }
+}
+
+/// Appraises the nonce that the reader chose against the report.
+///
+/// # Errors
+/// The report has another one.
+pub fn appraise_nonce(report: &Report, expected: &Nonce) -> Result<(), Rejection> {
+    let actual = Parts::of(report.report_data()).nonce;
+    if actual == expected.padded() {
+        return Ok(());
+    }
+    Err(Rejection::NonceNotInReport { expected: expected.clone(), actual: hex::encode(actual) })
+}
+
+/// Appraises it against provenance.json, which has it with its length.
+///
+/// # Errors
+/// The statement has another one, or none.
+pub fn appraise_stated_nonce(statement: Option<&Statement<'_>>, expected: &Nonce) -> Result<(), Rejection> {
+    let actual = statement.and_then(Statement::nonce);
+    if actual.as_ref() == Some(expected) {
+        return Ok(());
+    }
+    Err(Rejection::NonceNotInProvenance { expected: expected.clone(), actual })
+}
+
+/// Whether the reader asked for anything about the source or the artifacts.
+pub fn asks(expectations: &Expectations) -> bool {
+    expectations.repository.is_some()
+        || expectations.reference.is_some()
+        || expectations.commit.is_some()
+        || !expectations.artifacts.is_empty()
+}
+
+/// Appraises source and artifacts.
+///
+/// # Errors
+/// The first that is not as the reader asked.
+pub fn appraise_expectations(statement: &Statement<'_>, expectations: &Expectations) -> Result<(), Rejection> {
+    let actual = statement.repository();
+    if let Some(expected) = &expectations.repository
+        && actual.map(RepositoryName::of) != Some(RepositoryName::of(expected))
+    {
+        return Err(Rejection::Repository { expected: expected.clone(), actual: actual.map(str::to_owned) });
+    }
+    let actual = statement.reference();
+    if let Some(expected) = &expectations.reference
+        && actual != Some(expected)
+    {
+        return Err(Rejection::Reference { expected: expected.clone(), actual: actual.map(str::to_owned) });
+    }
+    let actual = statement.commit();
+    if let Some(expected) = expectations.commit.map(|commit| commit.to_string())
+        && actual != Some(&expected)
+    {
+        return Err(Rejection::Commit { expected, actual: actual.map(str::to_owned) });
+    }
+    let subjects = statement.sorted_subjects();
+    let missing = expectations
+        .artifacts
+        .iter()
+        .find(|artifact| !subjects.iter().any(|subject| subject.sha256() == Some(artifact.sha256)));
+    match missing {
+        Some(artifact) => Err(Rejection::Artifact { file: artifact.file.clone(), sha256: artifact.sha256 }),
+        None => Ok(()),
+    }
+}
+
+/// The evidence's bytes, of which there must be some.
+///
+/// # Errors
+/// There is none.
+pub fn evidence(bundle: &Bundle) -> Result<&[u8], Rejection> {
+    bundle.evidence.as_deref().ok_or(Rejection::EvidenceMissing)
+}

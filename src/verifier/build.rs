@@ -1,0 +1,37 @@
+//! Build script: compiles the published reference values into `kettle`. Comes in: `measurements/*.json`, or the folder that
+//! `KETTLE_MEASUREMENTS` names; there may be none. Goes out: `published.rs`. Never: anything for a binary without the feature
+//! `cli`: kettle-init is what is measured and cannot know its own measurement.
+
+use std::path::{Path, PathBuf};
+use std::{env, fs, io};
+
+fn main() -> io::Result<()> {
+    println!("cargo:rerun-if-changed=src/verifier/build.rs");
+    if env::var_os("CARGO_FEATURE_CLI").is_none() {
+        return Ok(());
+    }
+    println!("cargo:rerun-if-env-changed=KETTLE_MEASUREMENTS");
+    let folder = env::var_os("KETTLE_MEASUREMENTS")
+        .map_or_else(|| variable("CARGO_MANIFEST_DIR").join("measurements"), PathBuf::from);
+    println!("cargo:rerun-if-changed={}", folder.display());
+    let list: String = files(&folder)?.iter().map(|path| format!("    include_bytes!({path:?}),\n")).collect();
+    let text = format!(
+        "/// The files of reference values that were there at compilation.\nconst PUBLISHED: &[&[u8]] = &[\n{list}];\n"
+    );
+    fs::write(variable("OUT_DIR").join("published.rs"), text)
+}
+
+fn variable(name: &str) -> PathBuf {
+    PathBuf::from(env::var_os(name).unwrap_or_default())
+}
+
+fn files(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    if !folder.exists() {
+        return Ok(Vec::new());
+    }
+    let paths = fs::read_dir(folder)?.map(|entry| entry.map(|entry| entry.path()));
+    let mut paths = paths.collect::<io::Result<Vec<_>>>()?;
+    paths.retain(|path| path.extension().is_some_and(|ending| ending == "json"));
+    paths.sort();
+    Ok(paths)
+}

@@ -1,0 +1,322 @@
+//! One X.509 certificate. Comes in: DER or PEM. Goes out: what its signature is over, and the fields that the verifier asks
+//! for. Never: a signature believed because it parses, or an encoding other than DER.
+
+use der::asn1::ObjectIdentifier;
+use der::{Decode, Encode, Reader, SliceReader, TagMode, TagNumber};
+use ring::signature::{RSA_PSS_2048_8192_SHA384, UnparsedPublicKey};
+use x509_cert::ext::Extension;
+use x509_cert::ext::pkix::BasicConstraints;
+use x509_cert::spki::AlgorithmIdentifierOwned;
+
+use super::rejection::{Rejection, Role};
+
+/// Largest certificate or revocation list, in bytes. AMD's certificates have under 2 KiB, its lists under 1 KiB.
+pub const MAX_CERTIFICATE_BYTES: usize = 64 << 10;
+
+/// id-RSASSA-PSS (RFC 4055, section 3.1).
+const RSASSA_PSS: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.10");
+/// id-mgf1 (RFC 4055, section 2.2).
+const MGF1: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.8");
+/// id-sha384 (RFC 4055, section 2.1).
+const SHA384: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.2.2");
+/// rsaEncryption (RFC 3279, section 2.3.1).
+const RSA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
+/// id-ecPublicKey (RFC 5480, section 2.1.1).
+const EC: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
+/// secp384r1 (RFC 5480, section 2.1.1.1).
+const P384: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.34");
+/// id-ce-basicConstraints (RFC 5280, section 4.2.1.9).
+const BASIC_CONSTRAINTS: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.19");
+/// id-ce-keyUsage (RFC 5280, section 4.2.1.3).
+const KEY_USAGE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.15");
+/// AMD's arc for the extensions of VCEK and VLEK (AMD 57230, section 3).
+const AMD_ARC: &str = "1.3.6.1.4.1.3704.1.";
+/// Salt of the signatures, in bytes: the length of the digest.
+const SALT_BYTES: u32 = 48;
+/// An uncompressed point of P-384 (SEC 1, section 2.3.3).
+const POINT_BYTES: usize = 97;
+
+/// A certificate that was read. Nobody has vouched for it yet.
+#[derive(Clone, Debug)]
+pub struct Certificate {
+    role: Role,
+    signed: Signed,
+    parsed: x509_cert::Certificate,
+}
+
+/// What all signed structures of X.509 share: the bytes, the algorithm, the signature.
+#[derive(Clone, Debug)]
+pub struct Signed {
+    bytes: Vec<u8>,
+    algorithm: AlgorithmIdentifierOwned,
+    signature: Vec<u8>,
+}
+
+impl Certificate {
+    /// Reads DER, or PEM with one certificate.
+    ///
+    /// # Errors
+    /// It is neither, is too large, or its two notes of the algorithm differ.
+    pub fn read(bytes: &[u8], role: Role) -> Result<Self, Rejection> {
+        let malformed = |reason: String| Rejection::CertificateMalformed { role, reason };
+        let der = der_of(bytes, "CERTIFICATE").map_err(malformed)?;
+        let parsed = x509_cert::Certificate::from_der(&der).map_err(|error| malformed(error.to_string()))?;
+        if parsed.signature_algorithm != parsed.tbs_certificate.signature {
+            return Err(malformed("it names two signature algorithms".to_owned()));
+        }
+        let signed = Signed::new(&der, &parsed.signature_algorithm, parsed.signature.as_bytes());
+        let signed = signed.map_err(|error| malformed(error.to_string()))?;
+        let certificate = Self { role, signed, parsed };
+        certificate.no_extension_twice().map_err(malformed)?;
+        Ok(certificate)
+    }
+
+    fn no_extension_twice(&self) -> Result<(), String> {
+        let mut ids: Vec<_> = self.extensions().iter().map(|extension| extension.extn_id).collect();
+        ids.sort_unstable();
+        match ids.windows(2).find(|pair| pair[0] == pair[1]) {
+            Some(pair) => Err(format!("the extension {} is there twice", pair[0])),
+            None => Ok(()),
+        }
+    }
+
+    /// Who issued it, as DER.
+    pub fn issuer(&self) -> Vec<u8> {
+        self.parsed.tbs_certificate.issuer.to_der().unwrap_or_default()
+    }
+
+    /// Who issued it, for people.
+    pub fn issuer_text(&self) -> String {
+        self.parsed.tbs_certificate.issuer.to_string()
+    }
+
+    /// Whom it names, as DER.
+    pub fn subject(&self) -> Vec<u8> {
+        self.parsed.tbs_certificate.subject.to_der().unwrap_or_default()
+    }
+
+    /// Whom it names, for people.
+    pub fn subject_text(&self) -> String {
+        self.parsed.tbs_certificate.subject.to_string()
+    }
+
+    /// Its serial number, hex.
+    pub fn serial(&self) -> String {
+        hex::encode(self.parsed.tbs_certificate.serial_number.as_bytes())
+    }
+
+    /// Its DER SubjectPublicKeyInfo.
+    pub fn public_key_info(&self) -> Vec<u8> {
+        self.parsed.tbs_certificate.subject_public_key_info.to_der().unwrap_or_default()
+    }
+
+    /// Verifies that `issuer` is named as its issuer and signed it.
+    ///
+    /// # Errors
+    /// It is somebody else's, or signed in another way.
+    pub fn verify_issued_by(&self, issuer: &Self) -> Result<(), Rejection> {
+        if self.issuer() != issuer.subject() {
+            let (trusted, actual) = (vec![issuer.subject_text()], self.issuer_text());
+            return Err(Rejection::IssuerUnknown { role: self.role, trusted, actual });
+        }
+        self.signed.verify_by(issuer, self.role)
+    }
+
+    /// Verifies that the moment `at` (seconds since 1970) is within its validity.
+    ///
+    /// # Errors
+    /// It is before or after.
+    pub fn verify_validity(&self, at: u64) -> Result<(), Rejection> {
+        let validity = &self.parsed.tbs_certificate.validity;
+        let not_before = validity.not_before.to_unix_duration().as_secs();
+        let not_after = validity.not_after.to_unix_duration().as_secs();
+        if at < not_before {
+            return Err(Rejection::CertificateNotYetValid { role: self.role, not_before, at });
+        }
+        if at > not_after {
+            return Err(Rejection::CertificateExpired { role: self.role, not_after, at });
+        }
+        Ok(())
+    }
+
+    /// Verifies that every critical extension is known, and that it is a CA or none as its role wants.
+    ///
+    /// # Errors
+    /// One of the two does not hold.
+    pub fn verify_extensions(&self) -> Result<(), Rejection> {
+        let known =
+            |id: &ObjectIdentifier| [BASIC_CONSTRAINTS, KEY_USAGE].contains(id) || id.to_string().starts_with(AMD_ARC);
+        let critical = self.extensions().iter().find(|extension| extension.critical && !known(&extension.extn_id));
+        if let Some(extension) = critical {
+            return Err(Rejection::CriticalExtension { role: self.role, oid: extension.extn_id.to_string() });
+        }
+        let expected = self.role != Role::Leaf;
+        if self.is_ca()? != expected {
+            return Err(Rejection::CertificateAuthority { role: self.role, expected });
+        }
+        Ok(())
+    }
+
+    fn is_ca(&self) -> Result<bool, Rejection> {
+        let Some(value) = self.extension(BASIC_CONSTRAINTS) else { return Ok(false) };
+        let constraints = BasicConstraints::from_der(value).map_err(|error| Rejection::CertificateMalformed {
+            role: self.role,
+            reason: format!("its basic constraints cannot be read: {error}"),
+        })?;
+        Ok(constraints.ca)
+    }
+
+    /// The point of its P-384 key, uncompressed.
+    ///
+    /// # Errors
+    /// Its key is of another kind.
+    pub fn p384_point(&self) -> Result<&[u8], Rejection> {
+        let info = &self.parsed.tbs_certificate.subject_public_key_info;
+        let curve = info.algorithm.parameters.as_ref().and_then(|any| any.decode_as::<ObjectIdentifier>().ok());
+        let point = info.subject_public_key.as_bytes().unwrap_or_default();
+        if info.algorithm.oid != EC || curve != Some(P384) || point.len() != POINT_BYTES || point[0] != 4 {
+            let curve = curve.map(|curve| format!(" on {curve}")).unwrap_or_default();
+            let actual = format!("{}{curve}", info.algorithm.oid);
+            return Err(Rejection::CertificateKey { role: self.role, expected: "a point of P-384", actual });
+        }
+        Ok(point)
+    }
+
+    fn rsa_key(&self) -> Result<&[u8], Rejection> {
+        let info = &self.parsed.tbs_certificate.subject_public_key_info;
+        match info.subject_public_key.as_bytes() {
+            Some(key) if [RSA, RSASSA_PSS].contains(&info.algorithm.oid) => Ok(key),
+            _ => {
+                let actual = info.algorithm.oid.to_string();
+                Err(Rejection::CertificateKey { role: self.role, expected: "RSA", actual })
+            }
+        }
+    }
+
+    fn extensions(&self) -> &[Extension] {
+        self.parsed.tbs_certificate.extensions.as_deref().unwrap_or_default()
+    }
+
+    /// The value of an extension, as it is in the certificate.
+    pub fn extension(&self, id: ObjectIdentifier) -> Option<&[u8]> {
+        self.extensions()
+            .iter()
+            .find(|extension| extension.extn_id == id)
+            .map(|extension| extension.extn_value.as_bytes())
+    }
+}
+
+impl Signed {
+    /// Cuts the signed bytes out of a signed structure.
+    ///
+    /// # Errors
+    /// It is no sequence of three.
+    pub fn new(der: &[u8], algorithm: &AlgorithmIdentifierOwned, signature: Option<&[u8]>) -> der::Result<Self> {
+        let mut reader = SliceReader::new(der)?;
+        let bytes = reader.sequence(|parts| {
+            let bytes = parts.tlv_bytes()?;
+            parts.tlv_bytes()?;
+            parts.tlv_bytes()?;
+            Ok(bytes)
+        })?;
+        reader.finish(())?;
+        let signature = signature.unwrap_or_default().to_vec();
+        Ok(Self { bytes: bytes.to_vec(), algorithm: algorithm.clone(), signature })
+    }
+
+    /// Verifies that `issuer`'s key signed it.
+    ///
+    /// # Errors
+    /// Another algorithm, or another signature.
+    pub fn verify_by(&self, issuer: &Certificate, role: Role) -> Result<(), Rejection> {
+        if !is_pss_with_sha384(&self.algorithm).unwrap_or(false) {
+            return Err(Rejection::CertificateAlgorithm { role, actual: described(&self.algorithm) });
+        }
+        let key = UnparsedPublicKey::new(&RSA_PSS_2048_8192_SHA384, issuer.rsa_key()?);
+        key.verify(&self.bytes, &self.signature).map_err(|_| Rejection::CertificateSignature { role })
+    }
+}
+
+/// RSASSA-PSS-params (RFC 4055, section 3.1), each field with its context tag.
+fn is_pss_with_sha384(algorithm: &AlgorithmIdentifierOwned) -> der::Result<bool> {
+    let Some(parameters) = algorithm.parameters.as_ref().filter(|_| algorithm.oid == RSASSA_PSS) else {
+        return Ok(false);
+    };
+    let der = parameters.to_der()?;
+    let mut reader = SliceReader::new(&der)?;
+    let found = reader.sequence(|fields| {
+        let hash: Option<AlgorithmIdentifierOwned> = fields.context_specific(TagNumber::N0, TagMode::Explicit)?;
+        let mask: Option<AlgorithmIdentifierOwned> = fields.context_specific(TagNumber::N1, TagMode::Explicit)?;
+        let salt: Option<u32> = fields.context_specific(TagNumber::N2, TagMode::Explicit)?;
+        let trailer: Option<u32> = fields.context_specific(TagNumber::N3, TagMode::Explicit)?;
+        let mask_hash = match mask.filter(|mask| mask.oid == MGF1).and_then(|mask| mask.parameters) {
+            Some(parameters) => Some(AlgorithmIdentifierOwned::from_der(&parameters.to_der()?)?.oid),
+            None => None,
+        };
+        let hash = hash.map(|hash| hash.oid);
+        Ok((hash, mask_hash, salt, trailer.unwrap_or(1)) == (Some(SHA384), Some(SHA384), Some(SALT_BYTES), 1))
+    })?;
+    reader.finish(found)
+}
+
+fn described(algorithm: &AlgorithmIdentifierOwned) -> String {
+    let parameters = algorithm.parameters.as_ref().and_then(|any| any.to_der().ok());
+    format!("{} {}", algorithm.oid, hex::encode(parameters.unwrap_or_default())).trim_end().to_owned()
+}
+
+/// The DER in `bytes`, which may be PEM with this label.
+///
+/// # Errors
+/// Too large, or PEM that is damaged or of something else.
+pub fn der_of(bytes: &[u8], label: &str) -> Result<Vec<u8>, String> {
+    if bytes.len() > MAX_CERTIFICATE_BYTES {
+        return Err(format!(
+            "it has {} bytes, the limit is {MAX_CERTIFICATE_BYTES} (MAX_CERTIFICATE_BYTES)",
+            bytes.len()
+        ));
+    }
+    if !bytes.trim_ascii_start().starts_with(b"-----BEGIN ") {
+        return Ok(bytes.to_vec());
+    }
+    let (found, der) = der::pem::decode_vec(bytes.trim_ascii_start()).map_err(|error| error.to_string())?;
+    if found != label {
+        return Err(format!("it is a PEM {found}, not a {label}"));
+    }
+    Ok(der)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::snp::roots::AMD;
+    use der::pem::LineEnding;
+
+    #[test]
+    fn amds_certificates_sign_each_other() {
+        for roots in AMD {
+            let ark = Certificate::read(roots.ark, Role::Root).unwrap();
+            ark.verify_issued_by(&ark).unwrap();
+            for der in [roots.ask, roots.asvk] {
+                let intermediate = Certificate::read(der, Role::Intermediate).unwrap();
+                intermediate.verify_issued_by(&ark).unwrap();
+                intermediate.verify_extensions().unwrap();
+                assert!(ark.verify_issued_by(&intermediate).is_err());
+            }
+        }
+    }
+
+    #[test]
+    fn pem_is_read_as_its_der_and_only_under_its_label() {
+        let pem = der::pem::encode_string("CERTIFICATE", LineEnding::LF, AMD[0].ask).unwrap();
+        assert_eq!(der_of(pem.as_bytes(), "CERTIFICATE").unwrap(), AMD[0].ask);
+        assert!(der_of(pem.as_bytes(), "X509 CRL").is_err());
+        assert!(der_of(&pem.as_bytes()[..100], "CERTIFICATE").is_err());
+    }
+
+    #[test]
+    fn bytes_behind_a_certificate_are_refused() {
+        let longer = [AMD[0].ask, &[0][..]].concat();
+        assert!(Certificate::read(&longer, Role::Leaf).is_err());
+        assert!(Certificate::read(&vec![0; MAX_CERTIFICATE_BYTES + 1], Role::Leaf).is_err());
+    }
+}

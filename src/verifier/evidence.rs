@@ -1,0 +1,123 @@
+//! The way of a report through the checks that are about it alone. Comes in: evidence and expectations. Goes out: outcomes
+//! from `endorsements` to `launch-measurement`. Never: an appraisal of a report that nobody is known to have signed.
+
+use serde_json::{Map, Value, json};
+
+use super::binding;
+use super::certificate::Certificate;
+use super::envelope::Evidence;
+use super::expectations::{Expectations, Waivable};
+use super::guest;
+use super::rejection::{Rejection, Role};
+use super::result::{AttestationResult, Check, Outcome};
+use super::signature;
+use super::statement::ImageClaim;
+
+/// Verifies evidence that is about nothing in particular: what it signs (`report-data`) and everything beyond is not checked.
+pub fn verify_evidence_alone(evidence: &Evidence, expectations: &Expectations) -> AttestationResult {
+    let mut result = AttestationResult::new();
+    for check in
+        [Check::Bundle, Check::ReportData, Check::Nonce, Check::Statement, Check::Expectations, Check::Subjects]
+    {
+        result.set(check, Outcome::NotChecked);
+    }
+    verify_evidence(&mut result, evidence, expectations, None);
+    result.set_claims(claims(evidence, expectations));
+    result
+}
+
+/// Checks the evidence; whether what the report says may be looked at further.
+pub fn verify_evidence(
+    result: &mut AttestationResult,
+    evidence: &Evidence,
+    expectations: &Expectations,
+    image: Option<&ImageClaim>,
+) -> bool {
+    let certificate = match certificate(evidence, expectations) {
+        Ok(certificate) => certificate,
+        Err(rejection) => {
+            result.set(Check::Endorsements, Outcome::Reject(rejection));
+            return false;
+        }
+    };
+    let is_signed = verify(result, evidence, &certificate, expectations);
+    if is_signed {
+        appraise(result, evidence, &certificate, expectations, image);
+    }
+    is_signed
+}
+
+fn certificate(evidence: &Evidence, expectations: &Expectations) -> Result<Certificate, Rejection> {
+    let bytes = expectations.certificate.as_deref().or(evidence.certificate.as_deref());
+    Certificate::read(bytes.ok_or(Rejection::CertificateMissing)?, Role::Leaf)
+}
+
+/// Endorsements, binding, signature. All three are looked at; what follows needs all three.
+fn verify(
+    result: &mut AttestationResult,
+    evidence: &Evidence,
+    certificate: &Certificate,
+    expectations: &Expectations,
+) -> bool {
+    let verified = expectations.roots.verify(certificate, expectations.crl.as_deref(), expectations.at);
+    let endorsed = verified.as_ref().ok().copied();
+    let binding = binding::verify(&evidence.report, certificate, endorsed);
+    let binding = waivable(Waivable::CertificateBinding, binding, expectations);
+    let signature = outcome(signature::verify(&evidence.report, certificate));
+    let is_signed = endorsed.is_some() && !is_rejected(&binding) && !is_rejected(&signature);
+    result.set(Check::Endorsements, outcome(verified.map(drop)));
+    result.set(Check::CertificateBinding, binding);
+    result.set(Check::ReportSignature, signature);
+    is_signed
+}
+
+fn appraise(
+    result: &mut AttestationResult,
+    evidence: &Evidence,
+    certificate: &Certificate,
+    expectations: &Expectations,
+    image: Option<&ImageClaim>,
+) {
+    let report = &evidence.report;
+    let references = &expectations.references;
+    let policy = guest::appraise_policy(report, references.keys(report.measurement()));
+    let tcb = binding::product(report, certificate)
+        .and_then(|product| guest::appraise_tcb(report, product, &expectations.minimum_tcb));
+    let measurement = references.appraise(report.measurement(), image);
+    for (waivable_check, found) in
+        [(Waivable::GuestPolicy, policy), (Waivable::Tcb, tcb), (Waivable::LaunchMeasurement, measurement)]
+    {
+        result.set(waivable_check.check(), waivable(waivable_check, found, expectations));
+    }
+}
+
+fn waivable(check: Waivable, found: Result<(), Rejection>, expectations: &Expectations) -> Outcome {
+    if expectations.waived.contains(&check) { Outcome::Waived(found.err()) } else { outcome(found) }
+}
+
+const fn is_rejected(outcome: &Outcome) -> bool {
+    matches!(outcome, Outcome::Reject(_))
+}
+
+/// Pass or rejection.
+pub fn outcome(found: Result<(), Rejection>) -> Outcome {
+    found.map_or_else(Outcome::Reject, |()| Outcome::Pass)
+}
+
+/// What an accepted report says.
+pub fn claims(evidence: &Evidence, expectations: &Expectations) -> Map<String, Value> {
+    let report = &evidence.report;
+    let product =
+        certificate(evidence, expectations).ok().and_then(|certificate| binding::product(report, &certificate).ok());
+    let root = if expectations.roots.is_amd() { "AMD" } else { "a test hierarchy (--trust-root), not AMD" };
+    let tcb = product.map(|product| report.reported_tcb(product).to_string());
+    Map::from_iter([
+        ("root".to_owned(), json!(root)),
+        ("measurement".to_owned(), json!(report.measurement().to_string())),
+        ("image".to_owned(), json!(expectations.references.shape(report.measurement()))),
+        ("product".to_owned(), json!(product.map(|product| product.name()))),
+        ("chip_id".to_owned(), json!(hex::encode(report.chip_id()))),
+        ("reported_tcb".to_owned(), json!(tcb)),
+        ("report_version".to_owned(), json!(report.version())),
+    ])
+}

@@ -1,0 +1,231 @@
+//! What a verifier wants to hold beyond the evidence itself. Comes in: the reader's own words. Goes out: values to compare
+//! with. Never: something read from the bundle.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::str::FromStr;
+
+use crate::digest::{GitOid, Sha256Digest};
+use crate::provenance::Nonce;
+use crate::snp::tcb::Component;
+
+use super::endorsements::TrustRoots;
+use super::reference::ReferenceValues;
+use super::result::Check;
+
+/// Everything that one run compares with.
+#[derive(Clone, Debug)]
+pub struct Expectations {
+    /// Who is believed.
+    pub roots: TrustRoots,
+    /// The moment of interest, in seconds since 1970.
+    pub at: u64,
+    /// The launch measurements that are believed.
+    pub references: ReferenceValues,
+    /// The nonce that the reader chose.
+    pub nonce: Option<Nonce>,
+    /// A VCEK or VLEK, DER or PEM, to use instead of the bundle's.
+    pub certificate: Option<Vec<u8>>,
+    /// A revocation list, DER or PEM.
+    pub crl: Option<Vec<u8>>,
+    /// The lowest reported TCB version.
+    pub minimum_tcb: MinimumTcb,
+    /// Where the source must come from.
+    pub repository: Option<String>,
+    /// The ref that must have been asked for, literally.
+    pub reference: Option<String>,
+    /// The commit that must have been built.
+    pub commit: Option<GitOid>,
+    /// Files that the reader has.
+    pub artifacts: Vec<ExpectedArtifact>,
+    /// Checks whose rejection is shown and does not count.
+    pub waived: BTreeSet<Waivable>,
+}
+
+impl Expectations {
+    /// Nothing beyond the evidence.
+    pub fn new(roots: TrustRoots, at: u64, references: ReferenceValues) -> Self {
+        Self {
+            roots,
+            at,
+            references,
+            nonce: None,
+            certificate: None,
+            crl: None,
+            minimum_tcb: MinimumTcb::default(),
+            repository: None,
+            reference: None,
+            commit: None,
+            artifacts: Vec::new(),
+            waived: BTreeSet::new(),
+        }
+    }
+}
+
+/// A file that must be a subject.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExpectedArtifact {
+    /// How the reader calls it.
+    pub file: String,
+    /// Of its bytes.
+    pub sha256: Sha256Digest,
+}
+
+/// The checks that may be waived.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Waivable {
+    /// `certificate-binding`.
+    CertificateBinding,
+    /// `guest-policy`.
+    GuestPolicy,
+    /// `tcb`.
+    Tcb,
+    /// `launch-measurement`.
+    LaunchMeasurement,
+}
+
+impl Waivable {
+    const ALL: [Self; 4] = [Self::CertificateBinding, Self::GuestPolicy, Self::Tcb, Self::LaunchMeasurement];
+
+    /// The check.
+    pub const fn check(self) -> Check {
+        match self {
+            Self::CertificateBinding => Check::CertificateBinding,
+            Self::GuestPolicy => Check::GuestPolicy,
+            Self::Tcb => Check::Tcb,
+            Self::LaunchMeasurement => Check::LaunchMeasurement,
+        }
+    }
+}
+
+/// The name is of no check that may be waived.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("{name:?} cannot be waived; certificate-binding, guest-policy, tcb and launch-measurement can")]
+pub struct NotWaivable {
+    /// As it was given.
+    pub name: String,
+}
+
+impl FromStr for Waivable {
+    type Err = NotWaivable;
+
+    fn from_str(name: &str) -> Result<Self, NotWaivable> {
+        let found = Self::ALL.into_iter().find(|waivable| waivable.check().name() == name);
+        found.ok_or_else(|| NotWaivable { name: name.to_owned() })
+    }
+}
+
+/// The lowest version of some components.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MinimumTcb([Option<u8>; Component::ALL.len()]);
+
+/// Why text is no minimum TCB version.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum MinimumTcbError {
+    /// It is not `component=number`.
+    #[error("{part:?} is not one of bootloader=N, tee=N, snp=N, microcode=N, fmc=N with N from 0 to 255")]
+    Part {
+        /// Between commas.
+        part: String,
+    },
+    /// A component is there twice.
+    #[error("{component} is there twice")]
+    Twice {
+        /// Which.
+        component: Component,
+    },
+}
+
+impl MinimumTcb {
+    /// The minimum of one component, if there is one.
+    pub fn of(&self, component: Component) -> Option<u8> {
+        self.0[component as usize]
+    }
+}
+
+impl FromStr for MinimumTcb {
+    type Err = MinimumTcbError;
+
+    fn from_str(text: &str) -> Result<Self, MinimumTcbError> {
+        let mut minimum = Self::default();
+        for part in text.split(',') {
+            let (component, version) =
+                minimum_part(part).ok_or_else(|| MinimumTcbError::Part { part: part.to_owned() })?;
+            if minimum.0[component as usize].replace(version).is_some() {
+                return Err(MinimumTcbError::Twice { component });
+            }
+        }
+        Ok(minimum)
+    }
+}
+
+fn minimum_part(part: &str) -> Option<(Component, u8)> {
+    let (name, version) = part.split_once('=')?;
+    let component = Component::ALL.into_iter().find(|component| component.name() == name)?;
+    let is_number = !version.is_empty() && version.bytes().all(|byte| byte.is_ascii_digit());
+    is_number.then(|| version.parse().ok()).flatten().map(|version| (component, version))
+}
+
+/// A repository URL as it is compared: without trailing `/` and `.git`, scheme and host in lower case.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RepositoryName(String);
+
+impl RepositoryName {
+    /// Of a URL.
+    pub fn of(url: &str) -> Self {
+        let url = url.trim_end_matches('/');
+        let url = url.strip_suffix(".git").unwrap_or(url).trim_end_matches('/');
+        let Some((scheme, rest)) = url.split_once("://") else { return Self(url.to_owned()) };
+        let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+        Self(format!("{}://{}{path}", scheme.to_ascii_lowercase(), host.to_ascii_lowercase()))
+    }
+}
+
+impl fmt::Display for RepositoryName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn minimum_tcb_takes_any_subset_once() {
+        let minimum: MinimumTcb = "snp=22,fmc=0".parse().unwrap();
+        assert_eq!((minimum.of(Component::Snp), minimum.of(Component::Fmc)), (Some(22), Some(0)));
+        assert_eq!(minimum.of(Component::Tee), None);
+        for text in ["", "snp", "snp=", "snp=256", "snp=+1", "SNP=1", "spl=1", "snp=1,", "snp=1 "] {
+            assert!(matches!(text.parse::<MinimumTcb>(), Err(MinimumTcbError::Part { .. })), "{text}");
+        }
+        let twice = MinimumTcbError::Twice { component: Component::Snp };
+        assert_eq!("snp=1,snp=1".parse::<MinimumTcb>(), Err(twice));
+    }
+
+    #[test]
+    fn repositories_are_compared_without_what_servers_ignore() {
+        let name = RepositoryName::of("https://example.org/a/B");
+        for same in [
+            "HTTPS://Example.ORG/a/B",
+            "https://example.org/a/B/",
+            "https://example.org/a/B.git",
+            "https://example.org/a/B.git/",
+        ] {
+            assert_eq!(RepositoryName::of(same), name, "{same}");
+        }
+        for other in
+            ["http://example.org/a/B", "https://example.org/a/b", "https://example.org/a/B.git.git", "example.org/a/B"]
+        {
+            assert_ne!(RepositoryName::of(other), name, "{other}");
+        }
+    }
+
+    #[test]
+    fn four_checks_can_be_waived_and_no_other() {
+        assert_eq!("tcb".parse(), Ok(Waivable::Tcb));
+        for name in ["", "report-signature", "endorsements", "nonce", "TCB"] {
+            assert!(name.parse::<Waivable>().is_err(), "{name}");
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! JSON from strangers. Comes in: bytes. Goes out: what serde makes of them. Never: a key that is there twice, a byte order
+//! mark, text that is not UTF-8, or something after the document.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+
+/// Most keys of one object: their names are held until it ends.
+pub const MAX_OBJECT_KEYS: usize = 16 << 10;
+
+/// Why bytes are not the document that they should be. The message names line and column.
+#[derive(Debug, thiserror::Error)]
+pub enum JsonError {
+    /// They are no text.
+    #[error("it is not UTF-8")]
+    Utf8,
+    /// It begins with a mark that JSON does not have (RFC 8259, section 8.1).
+    #[error("it begins with a byte order mark")]
+    ByteOrderMark,
+    /// It is no JSON, has a key twice, or lacks something.
+    #[error("{0}")]
+    Syntax(#[from] serde_json::Error),
+}
+
+/// Reads one document: strictly as JSON first, then as a `T`.
+///
+/// # Errors
+/// It is no strict JSON, or no `T`.
+pub fn read<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, JsonError> {
+    let text = std::str::from_utf8(bytes).map_err(|_| JsonError::Utf8)?;
+    if text.starts_with('\u{feff}') {
+        return Err(JsonError::ByteOrderMark);
+    }
+    serde_json::from_str::<Strict>(text)?;
+    Ok(serde_json::from_str(text)?)
+}
+
+/// Any value without a repeated key. Holds nothing: a large document costs its keys of one path at most.
+struct Strict;
+
+impl<'de> Deserialize<'de> for Strict {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Self)
+    }
+}
+
+impl<'de> Visitor<'de> for Strict {
+    type Value = Self;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_unit<E>(self) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self, A::Error> {
+        while items.next_element::<Self>()?.is_some() {}
+        Ok(self)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self, A::Error> {
+        let mut keys: Vec<Text<'de>> = Vec::new();
+        while let Some(key) = members.next_key()? {
+            if keys.len() == MAX_OBJECT_KEYS {
+                return Err(A::Error::custom(format!("an object has over {MAX_OBJECT_KEYS} keys (MAX_OBJECT_KEYS)")));
+            }
+            keys.push(key);
+            members.next_value::<Self>()?;
+        }
+        keys.sort_unstable();
+        match keys.windows(2).find(|pair| pair[0] == pair[1]) {
+            Some(pair) => Err(A::Error::custom(format!("the key {:?} is there twice", pair[0].0))),
+            None => Ok(self),
+        }
+    }
+}
+
+/// A string that is borrowed from the document where it has no escapes; serde borrows no `Cow` inside of other types.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Text<'a>(pub Cow<'a, str>);
+
+impl std::ops::Deref for Text<'_> {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Text<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Borrow;
+
+        impl<'de> Visitor<'de> for Borrow {
+            type Value = Text<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string")
+            }
+
+            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Text<'de>, E> {
+                Ok(Text(Cow::Borrowed(text)))
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Text<'de>, E> {
+                Ok(Text(Cow::Owned(text.to_owned())))
+            }
+        }
+
+        deserializer.deserialize_str(Borrow)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::Value;
+
+    #[test]
+    fn rejects_what_two_readers_could_read_differently() {
+        for text in [
+            &b"\xef\xbb\xbf{}"[..],
+            br#"{"a":1,"a":1}"#,
+            br#"{"a":1,"\u0061":1}"#,
+            br#"[{"b":{"a":1,"a":2}}]"#,
+            b"{} {}",
+            b"{},",
+            b"",
+            b"\"\xff\"",
+            br#"["\ud800"]"#,
+            b"[1e999]",
+            b"[NaN]",
+        ] {
+            assert!(read::<Value>(text).is_err(), "{}", text.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn white_space_order_and_escapes_do_not_matter() {
+        let text = b" {\"b\" : [1, null, true, 1.5, -1] ,\n \"\\u0061\" : \"\\u00e9\" } \n";
+        assert_eq!(read::<Value>(text).unwrap(), serde_json::json!({"a": "é", "b": [1, null, true, 1.5, -1]}));
+    }
+
+    #[test]
+    fn objects_have_a_limit() {
+        let object =
+            |keys| format!("{{{}}}", (0..keys).map(|key| format!("\"{key}\":0")).collect::<Vec<_>>().join(","));
+        assert!(read::<Value>(object(MAX_OBJECT_KEYS).as_bytes()).is_ok());
+        assert!(read::<Value>(object(MAX_OBJECT_KEYS + 1).as_bytes()).is_err());
+    }
+
+    #[test]
+    fn nesting_has_an_end() {
+        let deep = [vec![b'['; 100_000], vec![b']'; 100_000]].concat();
+        assert!(matches!(read::<Value>(&deep), Err(JsonError::Syntax(_))));
+    }
+}

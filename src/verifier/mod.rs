@@ -1,0 +1,131 @@
+//! The verifier. Comes in: a bundle that anybody may have made, and the reader's expectations. Goes out: the outcome of each
+//! check, and a verdict. Never: a socket, a root that came with the evidence, or a verdict on anything less than all checks.
+//!
+//! | check | file |
+//! |---|---|
+//! | bundle | `envelope` |
+//! | endorsements | `endorsements`, `certificate` |
+//! | certificate-binding | `binding` |
+//! | report-signature | `signature` |
+//! | guest-policy, tcb | `guest` |
+//! | launch-measurement | `reference` |
+//! | report-data, nonce, expectations | `appraisal` |
+//! | statement | `statement` |
+//! | subjects | `subjects` |
+//!
+//! `evidence` is what the report goes through, the same for a bundle and for a session.
+
+mod appraisal;
+mod binding;
+mod certificate;
+mod endorsements;
+mod envelope;
+mod evidence;
+mod expectations;
+mod guest;
+mod json;
+mod reference;
+mod rejection;
+mod result;
+mod session;
+mod signature;
+mod statement;
+mod subjects;
+
+use serde_json::{Map, Value, json};
+
+use crate::bundle::read::{Bundle, ReadError};
+use crate::digest::Sha256Digest;
+
+pub use certificate::MAX_CERTIFICATE_BYTES;
+pub use endorsements::{TrustRootError, TrustRoots};
+pub use envelope::{Evidence, SessionEvidence};
+pub use evidence::verify_evidence_alone;
+pub use expectations::{
+    Expectations, ExpectedArtifact, MinimumTcb, MinimumTcbError, NotWaivable, RepositoryName, Waivable,
+};
+pub use json::JsonError;
+pub use reference::{KeyDigests, MAX_REFERENCE_BYTES, ReferenceError, ReferenceValues};
+pub use rejection::{Rejection, Role, Sides};
+pub use result::{AttestationResult, Check, Outcome};
+pub use session::{SessionError, pin, public_key_of, verify_session};
+pub use statement::{ImageClaim, NamedFile, Statement};
+
+use evidence::{outcome, verify_evidence};
+
+/// Verifies a bundle that was read, or says why it could not be.
+pub fn verify(bundle: Result<Bundle, ReadError>, expectations: &Expectations) -> AttestationResult {
+    let mut result = AttestationResult::new();
+    let opened = bundle.map_err(Rejection::Bundle).and_then(|bundle| {
+        let evidence = Evidence::read(appraisal::evidence(&bundle)?)?;
+        Ok((bundle, evidence))
+    });
+    match opened {
+        Ok((bundle, evidence)) => verify_opened(&mut result, &bundle, &evidence, expectations),
+        Err(rejection) => result.set(Check::Bundle, Outcome::Reject(rejection)),
+    }
+    result
+}
+
+fn verify_opened(result: &mut AttestationResult, bundle: &Bundle, evidence: &Evidence, expectations: &Expectations) {
+    result.set(Check::Bundle, Outcome::Pass);
+    let read = Statement::read(&bundle.provenance);
+    let statement = read.as_ref().ok();
+    let image = statement.and_then(Statement::image);
+    if verify_evidence(result, evidence, expectations, image.as_ref()) {
+        let nonce = statement.and_then(Statement::nonce);
+        let data = appraisal::appraise_report_data(&evidence.report, &bundle.provenance, nonce.as_ref());
+        result.set(Check::ReportData, outcome(data));
+        result.set(Check::Nonce, nonce_outcome(evidence, statement, expectations));
+    }
+    match read {
+        Ok(statement) => {
+            verify_statement(result, bundle, &statement, expectations);
+            result.set_claims(claims(bundle, evidence, &statement, expectations));
+        }
+        Err(rejection) => result.set(Check::Statement, Outcome::Reject(rejection)),
+    }
+}
+
+fn nonce_outcome(evidence: &Evidence, statement: Option<&Statement<'_>>, expectations: &Expectations) -> Outcome {
+    let Some(nonce) = &expectations.nonce else { return Outcome::NotChecked };
+    let in_report = appraisal::appraise_nonce(&evidence.report, nonce);
+    outcome(in_report.and_then(|()| appraisal::appraise_stated_nonce(statement, nonce)))
+}
+
+fn verify_statement(
+    result: &mut AttestationResult,
+    bundle: &Bundle,
+    statement: &Statement<'_>,
+    expectations: &Expectations,
+) {
+    result.set(Check::Statement, outcome(statement.appraise(expectations.roots.is_amd())));
+    let expected = if appraisal::asks(expectations) {
+        outcome(appraisal::appraise_expectations(statement, expectations))
+    } else {
+        Outcome::NotChecked
+    };
+    result.set(Check::Expectations, expected);
+    result.set(Check::Subjects, outcome(subjects::appraise(bundle, statement)));
+}
+
+fn claims(
+    bundle: &Bundle,
+    evidence: &Evidence,
+    statement: &Statement<'_>,
+    expectations: &Expectations,
+) -> Map<String, Value> {
+    let mut claims = evidence::claims(evidence, expectations);
+    claims.extend([
+        ("build_type".to_owned(), json!(statement.build_type())),
+        ("builder".to_owned(), json!(statement.builder())),
+        ("repository".to_owned(), json!(statement.repository())),
+        ("ref".to_owned(), json!(statement.reference())),
+        ("commit".to_owned(), json!(statement.commit())),
+        ("archive_sha256".to_owned(), json!(statement.archive())),
+        ("nonce".to_owned(), json!(statement.nonce().map(|nonce| nonce.to_string()))),
+        ("provenance_sha256".to_owned(), json!(Sha256Digest::of(&bundle.provenance).to_string())),
+        ("artifacts".to_owned(), json!(bundle.artifacts.len())),
+    ]);
+    claims
+}

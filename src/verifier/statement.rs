@@ -1,0 +1,476 @@
+//! `provenance.json`. Comes in: its bytes. Goes out: the parts that are compared with something. Never: a value that was
+//! dropped before it was hashed; what is hashed are the bytes.
+
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+
+use crate::bundle::read::MAX_BUNDLE_ENTRIES;
+use crate::digest::Sha256Digest;
+use crate::provenance::{
+    BUILD_TYPE_CARGO, BUILD_TYPE_NIX, BUILDER_SEV_SNP, BUILDER_SIMULATED, Nonce, PREDICATE_TYPE, STATEMENT_TYPE,
+};
+
+use super::json::{self, Text};
+use super::rejection::Rejection;
+
+/// The build types whose parameters are known here.
+pub const BUILD_TYPES: [&str; 2] = [BUILD_TYPE_CARGO, BUILD_TYPE_NIX];
+
+/// The builders whose evidence is accepted under AMD's roots.
+const AMD_BUILDERS: &[&str] = &[BUILDER_SEV_SNP];
+
+/// The builders whose evidence is accepted under a test hierarchy: the shipped image cannot know that its device is simulated.
+const TEST_BUILDERS: &[&str] = &[BUILDER_SEV_SNP, BUILDER_SIMULATED];
+
+/// Algorithms of the in-toto DigestSet (in-toto attestation framework, spec v1, DigestSet) with their hexadecimal digits.
+const ALGORITHMS: [(&str, usize); 9] = [
+    ("sha256", 64),
+    ("sha384", 96),
+    ("sha512", 128),
+    ("sha1", 40),
+    ("gitCommit", 40),
+    ("gitTree", 40),
+    ("gitBlob", 40),
+    ("gitTag", 40),
+    ("sha512_256", 64),
+];
+
+/// The statement, as far as it is compared with something.
+#[derive(Debug, Deserialize)]
+pub struct Statement<'a> {
+    #[serde(rename = "_type", borrow)]
+    statement_type: Text<'a>,
+    #[serde(borrow, deserialize_with = "files")]
+    subject: Vec<NamedFile<'a>>,
+    #[serde(rename = "predicateType", borrow)]
+    predicate_type: Text<'a>,
+    #[serde(borrow)]
+    predicate: Predicate<'a>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Predicate<'a> {
+    #[serde(borrow)]
+    build_definition: BuildDefinition<'a>,
+    #[serde(borrow)]
+    run_details: RunDetails<'a>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct BuildDefinition<'a> {
+    #[serde(borrow)]
+    build_type: Text<'a>,
+    #[serde(borrow)]
+    external_parameters: ExternalParameters<'a>,
+    #[serde(borrow)]
+    internal_parameters: InternalParameters<'a>,
+    #[serde(borrow)]
+    resolved_dependencies: Dependencies<'a>,
+}
+
+/// What the client chose. The first name that is not known is kept instead of an error: it has a code of its own.
+#[derive(Debug)]
+struct ExternalParameters<'a> {
+    source: Source<'a>,
+    nonce: Text<'a>,
+    nonce_source: Text<'a>,
+    unknown: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Source<'a> {
+    #[serde(borrow)]
+    repository: Option<Text<'a>>,
+    #[serde(rename = "ref", borrow)]
+    reference: Option<Text<'a>>,
+    #[serde(borrow)]
+    archive: Option<Archive<'a>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Archive<'a> {
+    #[serde(rename = "name", borrow)]
+    _name: Option<Text<'a>>,
+    #[serde(borrow)]
+    sha256: Text<'a>,
+}
+
+#[derive(Debug, Deserialize)]
+struct InternalParameters<'a> {
+    #[serde(borrow)]
+    lockfile: NamedFile<'a>,
+    image: Option<Image<'a>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Image<'a> {
+    #[serde(borrow)]
+    root_hash: Option<Text<'a>>,
+    #[serde(borrow)]
+    command_line: Option<NamedFile<'a>>,
+}
+
+#[derive(Debug, Deserialize)]
+struct RunDetails<'a> {
+    #[serde(borrow)]
+    builder: Builder<'a>,
+    #[serde(borrow, deserialize_with = "files")]
+    byproducts: Vec<NamedFile<'a>>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Builder<'a> {
+    #[serde(borrow)]
+    id: Text<'a>,
+}
+
+/// A file with its SHA-256 digest; other algorithms beside it are read and not kept.
+#[derive(Debug, Deserialize)]
+pub struct NamedFile<'a> {
+    /// Its name.
+    #[serde(borrow)]
+    pub name: Text<'a>,
+    #[serde(borrow)]
+    digest: DigestSet<'a>,
+}
+
+/// A DigestSet: what is compared, and the first entry that is not in order.
+#[derive(Debug, Default)]
+struct DigestSet<'a> {
+    sha256: Option<Sha256Digest>,
+    git_commit: Option<Text<'a>>,
+    bad: Option<String>,
+}
+
+/// The first is the source; of the others only the first digest that is not in order is kept.
+#[derive(Debug, Default)]
+struct Dependencies<'a> {
+    source: DigestSet<'a>,
+    bad: Option<String>,
+}
+
+/// What the statement claims about the image that it ran in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ImageClaim {
+    /// Root of the dm-verity tree.
+    pub root_hash: Option<Sha256Digest>,
+    /// Of the kernel's command line.
+    pub command_line: Option<Sha256Digest>,
+}
+
+impl<'a> Statement<'a> {
+    /// Reads it. Nothing is appraised yet.
+    ///
+    /// # Errors
+    /// It is no JSON, or lacks a part.
+    pub fn read(bytes: &'a [u8]) -> Result<Self, Rejection> {
+        json::read(bytes).map_err(Rejection::StatementMalformed)
+    }
+
+    /// Appraises its form: types, builder, parameters, digests, subjects.
+    ///
+    /// # Errors
+    /// The first that is not in order.
+    pub fn appraise(&self, is_amd: bool) -> Result<(), Rejection> {
+        self.appraise_types()?;
+        self.appraise_builder(is_amd)?;
+        self.appraise_parameters()?;
+        self.appraise_digests()?;
+        self.appraise_subjects()
+    }
+
+    fn appraise_types(&self) -> Result<(), Rejection> {
+        if *self.statement_type != *STATEMENT_TYPE {
+            return Err(Rejection::StatementType { actual: self.statement_type.to_string() });
+        }
+        if *self.predicate_type != *PREDICATE_TYPE {
+            return Err(Rejection::PredicateType { actual: self.predicate_type.to_string() });
+        }
+        let actual = self.build_type();
+        if BUILD_TYPES.contains(&actual) { Ok(()) } else { Err(Rejection::BuildType { actual: actual.to_owned() }) }
+    }
+
+    fn appraise_builder(&self, is_amd: bool) -> Result<(), Rejection> {
+        let expected = if is_amd { AMD_BUILDERS } else { TEST_BUILDERS };
+        if expected.contains(&self.builder()) {
+            return Ok(());
+        }
+        Err(Rejection::Builder { expected: expected.to_vec(), actual: self.builder().to_owned() })
+    }
+
+    fn appraise_parameters(&self) -> Result<(), Rejection> {
+        let parameters = &self.predicate.build_definition.external_parameters;
+        if let Some(actual) = &parameters.unknown {
+            return Err(Rejection::ExternalParameter { actual: actual.clone() });
+        }
+        let source = &parameters.source;
+        match (&source.repository, &source.reference, &source.archive) {
+            (Some(_), _, None) => {}
+            (None, None, Some(archive)) if is_hex(&archive.sha256, 64) => {}
+            (None, None, Some(_)) => return Err(Rejection::DigestSyntax { what: "the archive".to_owned() }),
+            _ => return Err(Rejection::SourceParameter),
+        }
+        if self.nonce().is_none() || !["client", "appliance"].contains(&&*parameters.nonce_source) {
+            return Err(Rejection::NonceSyntax {
+                actual: format!("{} by {}", parameters.nonce, parameters.nonce_source),
+            });
+        }
+        Ok(())
+    }
+
+    fn appraise_digests(&self) -> Result<(), Rejection> {
+        let definition = &self.predicate.build_definition;
+        let files = self.subject.iter().chain([self.lockfile()]).chain(&self.predicate.run_details.byproducts);
+        let bad = files.filter_map(|file| file.digest.bad.as_ref().map(|bad| format!("{}: {bad}", file.name)));
+        let dependency = definition.resolved_dependencies.bad.clone();
+        let image = definition.internal_parameters.image.as_ref();
+        let root = image.and_then(|image| image.root_hash.as_ref()).filter(|hash| !is_hex(hash, 64));
+        let root = root.map(|hash| format!("root hash: {}", &**hash));
+        let command_line = image.and_then(|image| image.command_line.as_ref()).and_then(|file| file.digest.bad.clone());
+        match bad.chain(dependency).chain(root).chain(command_line).next() {
+            Some(what) => Err(Rejection::DigestSyntax { what }),
+            None => Ok(()),
+        }
+    }
+
+    fn appraise_subjects(&self) -> Result<(), Rejection> {
+        if self.subject.is_empty() {
+            return Err(Rejection::NoSubject);
+        }
+        if let Some(subject) = self.subject.iter().find(|subject| !is_plain_path(&subject.name)) {
+            return Err(Rejection::SubjectName { actual: subject.name.to_string() });
+        }
+        let names = self.sorted_subjects();
+        match names.windows(2).find(|pair| pair[0].name == pair[1].name) {
+            Some(pair) => Err(Rejection::SubjectDuplicate { name: pair[0].name.to_string() }),
+            None => Ok(()),
+        }
+    }
+
+    /// The subjects, by name.
+    pub fn sorted_subjects(&self) -> Vec<&NamedFile<'a>> {
+        let mut subjects: Vec<_> = self.subject.iter().collect();
+        subjects.sort_by(|a, b| a.name.cmp(&b.name));
+        subjects
+    }
+
+    /// The nonce, if it is one as the appliance writes it.
+    pub fn nonce(&self) -> Option<Nonce> {
+        let text = &self.predicate.build_definition.external_parameters.nonce;
+        Nonce::parse(text).ok().filter(|nonce| nonce.to_string() == **text)
+    }
+
+    /// `buildType`.
+    pub fn build_type(&self) -> &str {
+        &self.predicate.build_definition.build_type
+    }
+
+    /// `builder.id`.
+    pub fn builder(&self) -> &str {
+        &self.predicate.run_details.builder.id
+    }
+
+    /// The repository that was asked for.
+    pub fn repository(&self) -> Option<&str> {
+        self.predicate.build_definition.external_parameters.source.repository.as_deref()
+    }
+
+    /// The ref that was asked for.
+    pub fn reference(&self) -> Option<&str> {
+        self.predicate.build_definition.external_parameters.source.reference.as_deref()
+    }
+
+    /// SHA-256 of the archive that was sent, hex.
+    pub fn archive(&self) -> Option<&str> {
+        self.predicate.build_definition.external_parameters.source.archive.as_ref().map(|archive| &*archive.sha256)
+    }
+
+    /// The commit that was built, hex.
+    pub fn commit(&self) -> Option<&str> {
+        self.predicate.build_definition.resolved_dependencies.source.git_commit.as_deref()
+    }
+
+    /// The lockfile as it was used.
+    pub fn lockfile(&self) -> &NamedFile<'a> {
+        &self.predicate.build_definition.internal_parameters.lockfile
+    }
+
+    /// Another file that came of the build.
+    pub fn byproduct(&self, name: &str) -> Option<&NamedFile<'a>> {
+        self.predicate.run_details.byproducts.iter().find(|file| *file.name == *name)
+    }
+
+    /// What it says of the image.
+    pub fn image(&self) -> Option<ImageClaim> {
+        let image = self.predicate.build_definition.internal_parameters.image.as_ref()?;
+        Some(ImageClaim {
+            root_hash: image.root_hash.as_ref().and_then(|hash| hash.parse().ok()),
+            command_line: image.command_line.as_ref().and_then(NamedFile::sha256),
+        })
+    }
+}
+
+impl NamedFile<'_> {
+    /// Its digest; always there in a statement whose form was appraised.
+    pub fn sha256(&self) -> Option<Sha256Digest> {
+        self.digest.sha256
+    }
+}
+
+fn is_hex(text: &str, digits: usize) -> bool {
+    text.len() == digits && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+/// Relative, `/`-separated, no empty, `.` or `..` component, no backslash, no control character.
+fn is_plain_path(name: &str) -> bool {
+    !name.split('/').any(|component| matches!(component, "" | "." | ".."))
+        && !name.chars().any(|character| character == '\\' || character.is_control())
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for ExternalParameters<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Members;
+
+        impl<'de> Visitor<'de> for Members {
+            type Value = ExternalParameters<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("external parameters")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self::Value, A::Error> {
+                let (mut source, mut nonce, mut nonce_source, mut unknown) = (None, None, None, None);
+                while let Some(name) = members.next_key::<Text<'de>>()? {
+                    match &*name {
+                        "source" => source = Some(members.next_value()?),
+                        "nonce" => nonce = Some(members.next_value()?),
+                        "nonceSource" => nonce_source = Some(members.next_value()?),
+                        _ => {
+                            members.next_value::<IgnoredAny>()?;
+                            unknown.get_or_insert(name.0.into_owned());
+                        }
+                    }
+                }
+                Ok(ExternalParameters {
+                    source: source.ok_or_else(|| A::Error::missing_field("source"))?,
+                    nonce: nonce.ok_or_else(|| A::Error::missing_field("nonce"))?,
+                    nonce_source: nonce_source.ok_or_else(|| A::Error::missing_field("nonceSource"))?,
+                    unknown,
+                })
+            }
+        }
+
+        deserializer.deserialize_map(Members)
+    }
+}
+
+/// At most as many files as a bundle can have.
+fn files<'de: 'a, 'a, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<NamedFile<'a>>, D::Error> {
+    struct Files;
+
+    impl<'de> Visitor<'de> for Files {
+        type Value = Vec<NamedFile<'de>>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "at most {MAX_BUNDLE_ENTRIES} files (MAX_BUNDLE_ENTRIES)")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
+            let mut files = Vec::new();
+            while let Some(file) = items.next_element()? {
+                if files.len() == MAX_BUNDLE_ENTRIES {
+                    return Err(A::Error::invalid_length(files.len() + 1, &self));
+                }
+                files.push(file);
+            }
+            Ok(files)
+        }
+    }
+
+    deserializer.deserialize_seq(Files)
+}
+
+/// A set for a file has SHA-256; one without is noted as bad.
+impl<'de: 'a, 'a> Deserialize<'de> for DigestSet<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut set = deserializer.deserialize_map(Digests)?;
+        if set.sha256.is_none() && set.bad.is_none() {
+            set.bad = Some("no sha256".to_owned());
+        }
+        Ok(set)
+    }
+}
+
+struct Digests;
+
+impl<'de> Visitor<'de> for Digests {
+    type Value = DigestSet<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a digest set")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self::Value, A::Error> {
+        let mut set = DigestSet::default();
+        while let Some((algorithm, value)) = members.next_entry::<Text<'de>, Text<'de>>()? {
+            let known = ALGORITHMS.iter().find(|(name, _)| *name == &*algorithm);
+            if !known.is_some_and(|(_, digits)| is_hex(&value, *digits)) {
+                set.bad.get_or_insert_with(|| format!("{} {:?}", algorithm, &*value));
+            } else if *algorithm == *"sha256" {
+                set.sha256 = value.parse().ok();
+            } else if *algorithm == *"gitCommit" {
+                set.git_commit = Some(value);
+            }
+        }
+        Ok(set)
+    }
+}
+
+/// One of the resolved dependencies.
+#[derive(Deserialize)]
+struct Dependency<'a> {
+    #[serde(default, borrow)]
+    digest: AnyDigests<'a>,
+}
+
+/// A set of any algorithms, which may be empty.
+#[derive(Default)]
+struct AnyDigests<'a>(DigestSet<'a>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for AnyDigests<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(Digests).map(Self)
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Dependencies<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct List;
+
+        impl<'de> Visitor<'de> for List {
+            type Value = Dependencies<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("resolved dependencies, the source first")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
+                let first: Dependency<'de> = items.next_element()?.ok_or_else(|| A::Error::invalid_length(0, &self))?;
+                let mut bad = first.digest.0.bad.clone();
+                while let Some(Dependency { digest }) = items.next_element()? {
+                    bad = bad.or(digest.0.bad);
+                }
+                Ok(Dependencies { source: first.digest.0, bad })
+            }
+        }
+
+        deserializer.deserialize_seq(List)
+    }
+}

@@ -1,0 +1,65 @@
+//! Whether the files of a bundle are those that its statement speaks of. Comes in: both. Goes out: nothing, or the first
+//! file that is missing, different or too much. Never: a file that nobody spoke of.
+
+use crate::bundle::read::{Bundle, HashedFile};
+
+use super::rejection::Rejection;
+use super::statement::{NamedFile, Statement};
+
+/// The log's name, in the bundle and among the byproducts.
+const LOG: &str = "build.log";
+
+/// Compares every file with the statement, and every name of the statement with the files.
+///
+/// # Errors
+/// The first difference.
+pub fn appraise(bundle: &Bundle, statement: &Statement<'_>) -> Result<(), Rejection> {
+    appraise_artifacts(&bundle.artifacts, &statement.sorted_subjects())?;
+    appraise_lockfile(&bundle.build_config, statement)?;
+    let log = statement.byproduct(LOG).ok_or_else(|| Rejection::RecordUnlisted { name: LOG.to_owned() })?;
+    appraise_record(LOG.to_owned(), log, bundle.log.as_ref())
+}
+
+/// Both are sorted by name.
+fn appraise_artifacts(artifacts: &[HashedFile], subjects: &[&NamedFile<'_>]) -> Result<(), Rejection> {
+    for subject in subjects {
+        let name = format!("artifacts/{}", subject.name);
+        let Ok(at) = artifacts.binary_search_by(|file| file.name.as_str().cmp(&subject.name)) else {
+            return Err(Rejection::SubjectMissing { name });
+        };
+        let actual = artifacts[at].sha256;
+        match subject.sha256() {
+            Some(expected) if expected == actual => {}
+            Some(expected) => return Err(Rejection::SubjectDigest { name, expected, actual }),
+            None => return Err(Rejection::DigestSyntax { what: name }),
+        }
+    }
+    let listed = |file: &&HashedFile| subjects.binary_search_by(|subject| (*subject.name).cmp(&file.name)).is_err();
+    match artifacts.iter().find(listed) {
+        Some(file) => Err(Rejection::ArtifactUnlisted { name: format!("artifacts/{}", file.name) }),
+        None => Ok(()),
+    }
+}
+
+fn appraise_lockfile(files: &[HashedFile], statement: &Statement<'_>) -> Result<(), Rejection> {
+    let lockfile = statement.lockfile();
+    if let Some(extra) = files.iter().find(|file| file.name != *lockfile.name) {
+        return Err(Rejection::RecordUnlisted { name: format!("build-config/{}", extra.name) });
+    }
+    if let Some(byproduct) = statement.byproduct(&lockfile.name)
+        && let Some((expected, actual)) = lockfile.sha256().zip(byproduct.sha256())
+        && expected != actual
+    {
+        return Err(Rejection::RecordContradiction { expected, actual });
+    }
+    appraise_record(format!("build-config/{}", lockfile.name), lockfile, files.first())
+}
+
+fn appraise_record(name: String, record: &NamedFile<'_>, file: Option<&HashedFile>) -> Result<(), Rejection> {
+    let Some(file) = file else { return Err(Rejection::RecordMissing { name }) };
+    match record.sha256() {
+        Some(expected) if expected == file.sha256 => Ok(()),
+        Some(expected) => Err(Rejection::RecordDigest { name, expected, actual: file.sha256 }),
+        None => Err(Rejection::DigestSyntax { what: name }),
+    }
+}

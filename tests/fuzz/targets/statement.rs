@@ -1,0 +1,15 @@
+//! Any bytes as `provenance.json`.
+
+use kettle::verifier::Statement;
+
+/// What is accepted is JSON, and everything that is compared later is there.
+pub fn target(data: &[u8]) {
+    let Ok(statement) = Statement::read(data) else { return };
+    let document: serde_json::Value = serde_json::from_slice(data).expect("accepted, and serde_json does not read it");
+    if statement.appraise(false).is_ok() {
+        assert!(statement.nonce().is_some() && statement.lockfile().sha256().is_some());
+        let subjects = statement.sorted_subjects();
+        assert_eq!(document["subject"].as_array().map(Vec::len), Some(subjects.len()));
+        assert!(subjects.iter().all(|subject| subject.sha256().is_some() && !subject.name.starts_with('/')));
+    }
+}

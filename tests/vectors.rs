@@ -1,0 +1,357 @@
+//! Do reports of real hardware, and hostile ones, get their verdicts? Runs the vectors of this repository, and a larger set
+//! where there is one beside it.
+//!
+//! Evidence of other platforms (`azure-*`) is no evidence here: the envelope is refused, and what is inside is an SNP report
+//! that has to verify like any other.
+#![cfg(feature = "cli")]
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::path::{Path, PathBuf};
+use std::{env, fs};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use kettle::snp::report::Report;
+use kettle::verifier::{
+    AttestationResult, Evidence, Expectations, ReferenceValues, TrustRoots, Waivable, verify_evidence_alone,
+};
+use serde_json::Value;
+
+/// The moment of interest where a vector names none: 2026-09-01T00:00:00Z.
+const DEFAULT_MOMENT: u64 = 1_788_220_800;
+
+/// Good under a policy that takes every VMPL. This verifier takes reports that were requested at VMPL 0 only.
+const AT_ANOTHER_VMPL: [&str; 4] = [
+    "report-milan-v5-vcek-19a94fdb",
+    "report-milan-v2-vcek-6be90869",
+    "report-milan-v2-vcek-b1ed960a",
+    "report-milan-v3-vlek-decdab94",
+];
+
+/// What is hostile is the chain that is offered. A bundle's is ignored, so it is made the trusted one.
+const HOSTILE_CHAIN: [&str; 3] = [
+    "hostile-cert-open-genoa-with-milan-chain",
+    "hostile-cert-open-vlek-with-ask",
+    "hostile-cert-open-chain-order-reversed",
+];
+
+/// What the set calls a reason, and our codes for it.
+const REASONS: [(&str, &[&str]); 29] = [
+    (
+        "signature-invalid",
+        &[
+            "signature-range",
+            "signature-invalid",
+            "report-reserved",
+            "report-version",
+            "report-algorithm",
+            "certificate-signature",
+            "signature-range",
+        ],
+    ),
+    ("signature-range", &["signature-range"]),
+    ("reserved-not-zero", &["report-reserved", "signature-range"]),
+    ("bad-length", &["report-length"]),
+    ("chain-invalid", &["certificate-signature", "issuer-unknown", "certificate-authority"]),
+    ("cert-parse", &["certificate-malformed"]),
+    ("cert-type", &["issuer-unknown"]),
+    ("tcb-mismatch", &["tcb-mismatch"]),
+    ("debug-policy", &["policy-debug"]),
+    ("migration-agent-policy", &["policy-migration-agent"]),
+    ("policy-reserved", &["policy-reserved"]),
+    ("unsupported-report-version", &["report-version"]),
+    ("unsupported-signature-algorithm", &["report-algorithm"]),
+    ("vmpl-policy", &["vmpl"]),
+    ("vmpl-not-guest", &["vmpl"]),
+    ("mask-chip-key", &["chip-key-masked"]),
+    ("signing-key", &["signing-key-mismatch"]),
+    ("chip-id-mismatch", &["chip-id-mismatch"]),
+    ("product-mismatch", &["product-mismatch"]),
+    ("extension-missing", &["extension-missing"]),
+    ("extension-encoding", &["extension-encoding"]),
+    ("certificate-expired", &["certificate-expired"]),
+    ("certificate-not-yet-valid", &["certificate-not-yet-valid"]),
+    ("unknown-critical-extension", &["critical-extension"]),
+    ("chain-signature-algorithm", &["certificate-algorithm"]),
+    ("key-type", &["certificate-key"]),
+    ("chain-not-ca", &["certificate-authority"]),
+    ("untrusted-root", &["certificate-algorithm", "certificate-signature", "issuer-unknown"]),
+    ("ecdsa-malleability", &["signature-invalid", "vmpl"]),
+];
+
+/// A folder with a manifest.
+struct Set {
+    folder: PathBuf,
+    entries: Vec<Value>,
+}
+
+impl Set {
+    fn read(folder: PathBuf) -> Self {
+        let manifest: Value = serde_json::from_slice(&fs::read(folder.join("MANIFEST.json")).unwrap()).unwrap();
+        Self { folder, entries: manifest["entries"].as_array().unwrap().clone() }
+    }
+
+    fn file(&self, name: &Value) -> Vec<u8> {
+        let name = name.as_str().unwrap();
+        if let Some((product, role)) = name.strip_prefix("certs/").and_then(|name| name.split_once('/')) {
+            let ours = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("src/snp/roots/{product}-{role}"));
+            return fs::read(ours).unwrap();
+        }
+        fs::read(self.folder.join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+    }
+
+    fn of_kind<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = &'a Value> {
+        self.entries.iter().filter(move |entry| entry["kind"] == kind)
+    }
+
+    /// The chain of an entry as a trust root: its ARK, then what the ARK vouches for.
+    fn offered_chain(&self, entry: &Value) -> TrustRoots {
+        let files: Vec<_> = entry["chain_files"].as_array().unwrap().iter().map(|name| self.file(name)).collect();
+        let pem = [&files[files.len() - 1], &files[files.len() - 2]].map(|der| {
+            let lines: Vec<_> = STANDARD.encode(der).into_bytes().chunks(64).map(<[u8]>::to_vec).collect();
+            format!(
+                "-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n",
+                String::from_utf8(lines.join(&b'\n')).unwrap()
+            )
+        });
+        TrustRoots::test_only(pem.concat().as_bytes()).unwrap()
+    }
+}
+
+fn sets() -> Vec<Set> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let beside = env::var_os("KETTLE_VECTORS").map_or_else(|| root.join("../shared/vectors"), PathBuf::from);
+    let mut sets = vec![Set::read(root.join("tests/data/snp"))];
+    if beside.join("MANIFEST.json").exists() {
+        println!("also {}", beside.display());
+        sets.push(Set::read(beside));
+    }
+    sets
+}
+
+fn seconds(entry: &Value) -> u64 {
+    let Some(text) = entry["verify_at"].as_str() else { return DEFAULT_MOMENT };
+    let moment = time::OffsetDateTime::parse(text, &time::format_description::well_known::Rfc3339).unwrap();
+    moment.unix_timestamp().try_into().unwrap()
+}
+
+/// Appraises a report with its own measurement as the reference value: what is left is AMD's side of it.
+fn appraise(report: &[u8], certificate: Option<Vec<u8>>, roots: TrustRoots, at: u64, waived: &[Waivable]) -> Verdict {
+    let Ok(report) = Report::try_from(report) else { return Verdict::Refused("report-length") };
+    let mut references = ReferenceValues::default();
+    references.add(report.measurement());
+    let mut expectations = Expectations::new(roots, at, references);
+    expectations.waived.extend(waived);
+    Verdict::Result(Box::new(verify_evidence_alone(&Evidence { report, certificate }, &expectations)))
+}
+
+enum Verdict {
+    Refused(&'static str),
+    Result(Box<AttestationResult>),
+}
+
+impl Verdict {
+    fn is_accepted(&self) -> bool {
+        matches!(self, Self::Result(result) if result.is_accepted())
+    }
+
+    fn codes(&self) -> Vec<&'static str> {
+        match self {
+            Self::Refused(code) => vec![code],
+            Self::Result(result) => {
+                result.outcomes().filter_map(|(_, outcome)| outcome.rejection()).map(|found| found.code()).collect()
+            }
+        }
+    }
+}
+
+/// What is wrong with a verdict, if anything.
+fn complaint(id: &str, expected: &Value, verdict: &Verdict) -> Option<String> {
+    let codes = verdict.codes();
+    let reason = expected["reason_code"].as_str();
+    let fits = match expected["verdict"].as_str().unwrap() {
+        "accept" => verdict.is_accepted(),
+        "either" if verdict.is_accepted() => true,
+        _ => {
+            let ours = reason.map(|reason| REASONS.iter().find(|(name, _)| *name == reason).expect(reason).1);
+            !verdict.is_accepted() && ours.is_none_or(|ours| codes.iter().any(|code| ours.contains(code)))
+        }
+    };
+    (!fits).then(|| format!("{id}: expected {} {reason:?}, found {codes:?}", expected["verdict"]))
+}
+
+#[test]
+fn reports_get_their_verdicts_under_amds_roots() {
+    for set in sets() {
+        let mut complaints = Vec::new();
+        let entries = ["snp-report", "snp-report-without-vek", "snp-report-testroot"];
+        let entries: Vec<_> = entries.into_iter().flat_map(|kind| set.of_kind(kind)).collect();
+        assert!(entries.len() > 200, "only {} reports", entries.len());
+        for entry in entries {
+            let id = entry["id"].as_str().unwrap();
+            let certificate = entry["vek_file"].as_str().map(|_| set.file(&entry["vek_file"]));
+            let is_hostile_chain = HOSTILE_CHAIN.contains(&id);
+            let roots = if is_hostile_chain { set.offered_chain(entry) } else { TrustRoots::amd().unwrap() };
+            let verdict = appraise(&set.file(&entry["file"]), certificate, roots, seconds(entry), &[]);
+            if AT_ANOTHER_VMPL.contains(&id) {
+                assert_eq!(
+                    (entry["expected"]["verdict"].as_str(), &verdict.codes()[..]),
+                    (Some("accept"), &["vmpl"][..]),
+                    "{id}"
+                );
+            } else {
+                complaints.extend(complaint(id, &entry["expected"], &verdict));
+            }
+        }
+        assert!(complaints.is_empty(), "{}:\n{}", set.folder.display(), complaints.join("\n"));
+    }
+}
+
+#[test]
+fn what_another_vmpl_requested_is_otherwise_in_order() {
+    for set in sets() {
+        for id in AT_ANOTHER_VMPL {
+            let entry = set.entries.iter().find(|entry| entry["id"] == id).unwrap();
+            let (report, certificate) = (set.file(&entry["file"]), set.file(&entry["vek_file"]));
+            let waived = [Waivable::GuestPolicy];
+            let verdict = appraise(&report, Some(certificate), TrustRoots::amd().unwrap(), seconds(entry), &waived);
+            assert!(verdict.is_accepted(), "{id}: {:?}", verdict.codes());
+        }
+    }
+}
+
+#[test]
+fn reissued_certificates_verify_too() {
+    for set in sets() {
+        let mut count = 0;
+        for entry in set.of_kind("snp-report") {
+            for alternate in entry["vek_alternates"].as_array().into_iter().flatten() {
+                let (report, certificate) = (set.file(&entry["file"]), set.file(&alternate["file"]));
+                // Some were issued after the moment of the report.
+                let verdict = appraise(
+                    &report,
+                    Some(certificate),
+                    TrustRoots::amd().unwrap(),
+                    DEFAULT_MOMENT,
+                    &[Waivable::GuestPolicy],
+                );
+                assert!(verdict.is_accepted(), "{}: {:?}", entry["id"], verdict.codes());
+                count += 1;
+            }
+        }
+        assert!(count > 0);
+    }
+}
+
+#[test]
+fn reports_get_their_verdicts_under_the_test_root() {
+    for set in sets() {
+        let mut complaints = Vec::new();
+        for entry in set.of_kind("snp-report-testroot") {
+            let certificate = Some(set.file(&entry["vek_file"]));
+            let verdict =
+                appraise(&set.file(&entry["file"]), certificate, set.offered_chain(entry), seconds(entry), &[]);
+            complaints.extend(complaint(entry["id"].as_str().unwrap(), &entry["expected_with_testroot"], &verdict));
+        }
+        assert!(complaints.is_empty(), "{}:\n{}", set.folder.display(), complaints.join("\n"));
+    }
+}
+
+#[test]
+fn evidence_of_another_platform_is_refused_and_the_report_inside_verifies() {
+    for set in sets() {
+        let mut inside = 0;
+        for entry in set.of_kind("azure-snp-vtpm-evidence") {
+            if let Ok(evidence) = fs::read(set.folder.join(entry["file"].as_str().unwrap())) {
+                let refusal = Evidence::read(&evidence).unwrap_err();
+                assert!(
+                    ["platform-unknown", "evidence-malformed"].contains(&refusal.code()),
+                    "{}: {refusal}",
+                    entry["id"]
+                );
+            }
+            if entry["expected"]["verdict"] == "accept" {
+                let (report, certificate) = (set.file(&entry["parts"]["snp_report"]), set.file(&entry["parts"]["vek"]));
+                let verdict = appraise(&report, Some(certificate), TrustRoots::amd().unwrap(), seconds(entry), &[]);
+                assert!(verdict.is_accepted(), "{}: {:?}", entry["id"], verdict.codes());
+                inside += 1;
+            }
+        }
+        assert!(inside > 0);
+    }
+}
+
+#[test]
+fn a_certificate_as_hosts_hand_it_over_verifies_its_report() {
+    for set in sets() {
+        let entry = set.of_kind("snp-extended-report-cert-table").next().unwrap();
+        let table = set.file(&entry["file"]);
+        let vcek = entry["entries"].as_array().unwrap().iter().find(|part| part["type"] == "VCEK").unwrap();
+        let offset = vcek["offset"].as_u64().unwrap() as usize;
+        let certificate = table[offset..offset + vcek["length"].as_u64().unwrap() as usize].to_vec();
+        let roots = TrustRoots::amd().unwrap();
+        let verdict = appraise(&set.file(&entry["report_file"]), Some(certificate), roots, seconds(entry), &[]);
+        assert!(verdict.is_accepted(), "{:?}", verdict.codes());
+    }
+}
+
+#[test]
+fn every_exception_is_an_entry_of_the_set() {
+    for set in sets() {
+        for id in AT_ANOTHER_VMPL.iter().chain(&HOSTILE_CHAIN) {
+            assert!(set.entries.iter().any(|entry| entry["id"] == *id), "{id} is not in {}", set.folder.display());
+        }
+    }
+}
+
+#[test]
+fn amds_certificates_are_those_of_the_sev_crate() {
+    use sev::certs::snp::builtin::{genoa, milan, turin};
+    let theirs = [
+        (milan::ark().unwrap(), milan::ask().unwrap()),
+        (genoa::ark().unwrap(), genoa::ask().unwrap()),
+        (turin::ark().unwrap(), turin::ask().unwrap()),
+    ];
+    for (ours, (ark, ask)) in kettle::snp::roots::AMD.into_iter().zip(theirs) {
+        assert_eq!((ours.ark, ours.ask), (&ark.to_der().unwrap()[..], &ask.to_der().unwrap()[..]), "{}", ours.product);
+    }
+}
+
+#[test]
+fn an_independent_verifier_accepts_what_we_accept() {
+    use sev::certs::snp::{Certificate, Verifiable};
+    use sev::firmware::guest::AttestationReport;
+    use sev::parser::ByteParser as _;
+    for set in sets() {
+        let mut compared = 0;
+        for entry in set.of_kind("snp-report").chain(set.of_kind("snp-report-testroot")) {
+            let Some(name) = entry["vek_file"].as_str() else { continue };
+            let (report, certificate) = (set.file(&entry["file"]), set.file(&Value::from(name)));
+            let (Ok(theirs), Ok(key)) = (AttestationReport::from_bytes(&report), Certificate::from_der(&certificate))
+            else {
+                continue;
+            };
+            let theirs = (&key, &theirs).verify().is_ok();
+            let roots =
+                if entry["kind"] == "snp-report" { TrustRoots::amd().unwrap() } else { set.offered_chain(entry) };
+            let ours =
+                appraise(&report, Some(certificate), roots, seconds(entry), &[Waivable::GuestPolicy]).is_accepted();
+            assert!(theirs || !ours, "{}: we accept what they do not", entry["id"]);
+            if entry["expected"]["verdict"] == "accept" {
+                assert!(theirs && ours, "{}: they {theirs}, we {ours}", entry["id"]);
+            }
+            compared += 1;
+        }
+        assert!(compared > 150, "only {compared} compared");
+    }
+}
+
+#[test]
+fn amds_certificates_are_those_of_the_set() {
+    for set in sets() {
+        for entry in set.of_kind("amd-ca-cert") {
+            let theirs = fs::read(set.folder.join(entry["file"].as_str().unwrap())).unwrap();
+            assert_eq!(set.file(&entry["file"]), theirs, "{}", entry["id"]);
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! `kettle verify` as people run it.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use kettle::bundle::{Entry, write};
+use serde_json::Value;
+
+use super::hierarchy::{keys, pem};
+use super::scene::{ARTIFACT, LOCKFILE, LOG, NONCE, Scene};
+
+/// A folder with the bundle, packed and unpacked, and the trust root.
+struct Files(tempfile::TempDir);
+
+impl Files {
+    fn new(scene: &Scene) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let bundle = scene.bundle();
+        let evidence = bundle.evidence.unwrap();
+        let files: [(&str, &[u8]); 5] = [
+            ("provenance.json", &bundle.provenance),
+            ("evidence.json", &evidence),
+            ("artifacts/program", ARTIFACT),
+            ("build-config/Cargo.lock", LOCKFILE),
+            ("build.log", LOG),
+        ];
+        let entries = files.iter().map(|(path, bytes)| Entry::of_bytes(*path, bytes)).collect();
+        fs::write(folder.path().join("p.tar.gz"), write(Vec::new(), "p", entries, 0).unwrap()).unwrap();
+        for (path, bytes) in files {
+            let path = folder.path().join("p").join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, bytes).unwrap();
+        }
+        let root =
+            pem("CERTIFICATE", &scene.ark.signed(&keys().ark)) + &pem("CERTIFICATE", &scene.ask.signed(&keys().ark));
+        fs::write(folder.path().join("root.pem"), root).unwrap();
+        Self(folder)
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        Command::new(env!("CARGO_BIN_EXE_kettle"))
+            .arg("verify")
+            .args(arguments)
+            .current_dir(self.path())
+            .output()
+            .unwrap()
+    }
+
+    /// With everything that a good bundle needs.
+    fn verify(&self, bundle: &str, more: &[&str]) -> Output {
+        let measurement = "5a".repeat(48);
+        let fixed =
+            [bundle, "--trust-root", "root.pem", "--measurement", &measurement, "--at", "2026-06-01T02:00:00+02:00"];
+        self.run(&[&fixed[..], more].concat())
+    }
+}
+
+fn json(output: &Output) -> Value {
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"))
+}
+
+#[test]
+fn archive_and_folder_are_accepted_and_what_is_not_established_is_said() {
+    let files = Files::new(&Scene::good());
+    for bundle in ["p.tar.gz", "p"] {
+        let output = files.verify(bundle, &[]);
+        let text = String::from_utf8(output.stdout.clone()).unwrap();
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        assert!(text.contains("ACCEPTED\n") && text.contains("nonce: not checked\n"), "{text}");
+        assert!(text.starts_with("trusting a test hierarchy"), "{text}");
+    }
+}
+
+#[test]
+fn json_is_one_document_with_all_checks_in_order() {
+    let files = Files::new(&Scene::good());
+    let accepted =
+        files.verify("p", &["--json", "--nonce", &NONCE.to_uppercase(), "--artifact", "p/artifacts/program"]);
+    let document = json(&accepted);
+    assert_eq!((accepted.status.code(), &document["verdict"]), (Some(0), &"accepted".into()));
+    let names: Vec<_> =
+        document["checks"].as_array().unwrap().iter().map(|check| check["check"].as_str().unwrap()).collect();
+    let expected = [
+        "bundle",
+        "endorsements",
+        "certificate-binding",
+        "report-signature",
+        "guest-policy",
+        "tcb",
+        "launch-measurement",
+        "report-data",
+        "nonce",
+        "statement",
+        "expectations",
+        "subjects",
+    ];
+    assert_eq!(names, expected);
+    assert!(document["checks"].as_array().unwrap().iter().all(|check| check["outcome"] == "pass"));
+    let rejected = files.verify("p", &["--json", "--nonce", "00"]);
+    assert_eq!(rejected.status.code(), Some(1));
+    let nonce = &json(&rejected)["checks"][8];
+    assert_eq!((&nonce["code"], &nonce["expected"]), (&"nonce-not-in-report".into(), &"00".repeat(16).into()));
+}
+
+#[test]
+fn amds_roots_and_the_published_measurements_are_the_default() {
+    let files = Files::new(&Scene::good());
+    let output = files.run(&["p", "--json", "--at", "2026-06-01T00:00:00Z"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(json(&output)["checks"][1]["code"], "issuer-unknown");
+}
+
+#[test]
+fn a_damaged_bundle_is_rejected() {
+    let files = Files::new(&Scene::good());
+    fs::write(files.path().join("bad"), b"no bundle").unwrap();
+    let output = files.verify("bad", &["--json"]);
+    assert_eq!((output.status.code(), &json(&output)["verdict"]), (Some(1), &"rejected".into()));
+}
+
+#[test]
+fn wrong_usage_is_no_verdict() {
+    let files = Files::new(&Scene::good());
+    fs::write(files.path().join("unknown.toml"), "measurment = []").unwrap();
+    for wrong in [
+        &["--unknown"][..],
+        &["--nonce", "0"],
+        &["--measurement", "00"],
+        &["--measurements", "root.pem"],
+        &["--commit", "abc"],
+        &["--min-tcb", "snp"],
+        &["--waive", "report-signature"],
+        &["--at", "yesterday"],
+        &["--vcek", "missing"],
+        &["--crl", "missing"],
+        &["--artifact", "missing"],
+        &["--policy", "missing"],
+        &["--policy", "unknown.toml"],
+        &["--trust-root", "p/build.log"],
+    ] {
+        let output = files.run(&[&["p", "--json"], wrong].concat());
+        assert_eq!(output.status.code(), Some(2), "{wrong:?}: {output:?}");
+        let document = json(&output);
+        assert_eq!((&document["verdict"], &document["checks"]), (&"error".into(), &serde_json::json!([])), "{wrong:?}");
+        assert!(!document["error"].as_str().unwrap().is_empty());
+    }
+    assert_eq!(files.verify("missing", &[]).status.code(), Some(2));
+    assert_eq!(files.run(&[]).status.code(), Some(2));
+}
+
+#[test]
+fn a_policy_says_all_of_it_with_paths_of_its_own() {
+    let files = Files::new(&Scene::good());
+    fs::create_dir(files.path().join("policies")).unwrap();
+    let policy = format!(
+        "nonce = \"{NONCE}\"\nmeasurement = [\"{}\"]\ntrust-root = \"../root.pem\"\nartifact = \"../p/artifacts/program\"\n\
+         min-tcb = \"snp=24\"\nref = \"v1\"\nrepository = \"https://example.org/project\"\ncommit = \"{}\"\n",
+        "5a".repeat(48),
+        "ab".repeat(20),
+    );
+    fs::write(files.path().join("policies/policy.toml"), policy).unwrap();
+    let with = ["p", "--json", "--at", "2026-06-01T00:00:00Z", "--policy", "policies/policy.toml"];
+    let output = files.run(&with);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let overridden = files.run(&[&with[..], &["--ref", "v2"]].concat());
+    assert_eq!(json(&overridden)["checks"][10]["code"], "ref-mismatch");
+    let added = files.run(&[&with[..], &["--artifact", "root.pem"]].concat());
+    assert_eq!(json(&added)["checks"][10]["code"], "artifact-not-a-subject");
+}

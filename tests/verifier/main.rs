@@ -1,0 +1,11 @@
+//! Does the verifier accept a good bundle, and nothing that was made from it by breaking one rule?
+#![cfg(feature = "cli")]
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod command;
+mod flips;
+mod hierarchy;
+mod order;
+mod rejections;
+mod scene;
+mod session;

@@ -1,0 +1,201 @@
+//! A good bundle under this run's hierarchy, and everything that can be changed about it before it is signed.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use kettle::bundle::read::{Bundle, HashedFile, ReadError};
+use kettle::digest::Sha256Digest;
+use kettle::provenance::{Nonce, report_data};
+use kettle::snp::measurement::LaunchMeasurement;
+use kettle::verifier::{AttestationResult, Expectations, ReferenceValues, TrustRoots, verify};
+use serde_json::{Value, json};
+
+use super::hierarchy::{Digest, NOW, Template, extension, keys, pem, sign_report, tlv, vcek_point};
+
+pub const NONCE: &str = "00c0ffee";
+pub const ARTIFACT: &[u8] = b"the program";
+pub const LOCKFILE: &[u8] = b"# the lockfile\n";
+pub const LOG: &[u8] = b"Compiling\n";
+pub const MEASUREMENT: [u8; 48] = [0x5a; 48];
+pub const CHIP: [u8; 64] = [0xc1; 64];
+const SPL: &str = "1.3.6.1.4.1.3704.1.3";
+
+/// Extensions of a VCEK in the layout before Turin, by id and value.
+pub type Extensions = Vec<(String, Vec<u8>)>;
+
+/// A change that is made on the way.
+type Edit<T> = Box<dyn Fn(&mut T)>;
+
+pub struct Scene {
+    pub ark: Template,
+    pub ask: Template,
+    pub leaf: Template,
+    pub leaf_extensions: Extensions,
+    pub leaf_signer: &'static rsa::RsaPrivateKey,
+    pub statement: Value,
+    /// Instead of the statement.
+    pub provenance: Option<Vec<u8>>,
+    pub edit_report: Edit<[u8; 1184]>,
+    pub edit_signed_report: Edit<[u8; 1184]>,
+    pub edit_bundle: Edit<Bundle>,
+    pub edit_expectations: Edit<Expectations>,
+}
+
+pub fn digest(bytes: &[u8]) -> Value {
+    json!({"sha256": Sha256Digest::of(bytes).to_string()})
+}
+
+fn statement() -> Value {
+    json!({
+        "_type": "https://in-toto.io/Statement/v1",
+        "subject": [{"name": "program", "digest": digest(ARTIFACT)}],
+        "predicateType": "https://slsa.dev/provenance/v1",
+        "predicate": {
+            "buildDefinition": {
+                "buildType": "https://kettle.build/cargo/v1",
+                "externalParameters": {
+                    "source": {"repository": "https://example.org/project.git", "ref": "v1"},
+                    "nonce": NONCE,
+                    "nonceSource": "client",
+                },
+                "internalParameters": {"lockfile": {"name": "Cargo.lock", "digest": digest(LOCKFILE)}},
+                "resolvedDependencies": [
+                    {"uri": "git+https://example.org/project.git", "digest": {"gitCommit": "ab".repeat(20), "gitTree": "cd".repeat(20)}},
+                    {"uri": "pkg:cargo/a@1.0.0", "digest": digest(b"a")},
+                ],
+            },
+            "runDetails": {
+                "builder": {"id": "https://kettle.build/appliance/sev-snp/v1", "version": {}},
+                "metadata": {"invocationId": "00"},
+                "byproducts": [
+                    {"name": "build.log", "digest": digest(LOG)},
+                    {"name": "Cargo.lock", "digest": digest(LOCKFILE)},
+                ],
+            },
+        },
+    })
+}
+
+fn extensions() -> Extensions {
+    let numbers = [(1, 4), (2, 0), (3, 24), (4, 0), (5, 0), (6, 0), (7, 0), (8, 84)];
+    let numbers = numbers.into_iter().map(|(id, value)| (format!("{SPL}.{id}"), vec![2, 1, value]));
+    let product = ("1.3.6.1.4.1.3704.1.2".to_owned(), tlv(0x16, b"Genoa"));
+    let chip = ("1.3.6.1.4.1.3704.1.4".to_owned(), CHIP.to_vec());
+    numbers.chain([product, chip]).collect()
+}
+
+impl Scene {
+    /// A bundle that is accepted.
+    pub fn good() -> Self {
+        let leaf = Template {
+            issuer: "SEV-Test",
+            subject: "SEV-VCEK",
+            years: (2024, 2031),
+            serial: 0,
+            public_key: vcek_point(),
+            extensions: Vec::new(),
+            digest: Digest::Sha384,
+        };
+        Self {
+            ark: Template::ark(),
+            ask: Template::ask(),
+            leaf,
+            leaf_extensions: extensions(),
+            leaf_signer: &keys().ask,
+            statement: statement(),
+            provenance: None,
+            edit_report: Box::new(|_| {}),
+            edit_signed_report: Box::new(|_| {}),
+            edit_bundle: Box::new(|_| {}),
+            edit_expectations: Box::new(|_| {}),
+        }
+    }
+}
+
+impl Scene {
+    /// Changes a TCB component of the certificate or any other extension; none takes it away.
+    pub fn set_extension(&mut self, id: &str, value: Option<Vec<u8>>) {
+        self.leaf_extensions.retain(|(found, _)| found != id);
+        self.leaf_extensions.extend(value.map(|value| (id.to_owned(), value)));
+    }
+
+    pub fn leaf_der(&self) -> Vec<u8> {
+        let amd = self.leaf_extensions.iter().map(|(id, value)| extension(id, false, value));
+        let extensions = amd.chain(self.leaf.extensions.iter().cloned()).collect();
+        Template { extensions, public_key: self.leaf.public_key.clone(), ..self.leaf }.signed(self.leaf_signer)
+    }
+
+    pub fn provenance(&self) -> Vec<u8> {
+        self.provenance.clone().unwrap_or_else(|| format!("{}\n", self.statement).into_bytes())
+    }
+
+    pub fn roots(&self) -> TrustRoots {
+        let (ark, ask) = (self.ark.signed(&keys().ark), self.ask.signed(&keys().ark));
+        TrustRoots::test_only((pem("CERTIFICATE", &ark) + &pem("CERTIFICATE", &ask)).as_bytes()).unwrap()
+    }
+
+    /// A signed report about `data`.
+    pub fn report(&self, data: [u8; 64]) -> [u8; 1184] {
+        const TCB: [u8; 8] = [4, 0, 0, 0, 0, 0, 24, 84];
+        let mut report = [0; 1184];
+        report[0] = 5;
+        report[0x0a] = 3;
+        report[0x34] = 1;
+        report[0x188..0x18b].copy_from_slice(&[0x19, 0x11, 1]);
+        report[0x50..0x90].copy_from_slice(&data);
+        report[0x90..0xc0].copy_from_slice(&MEASUREMENT);
+        report[0x1a0..0x1e0].copy_from_slice(&CHIP);
+        for offset in [0x38, 0x180, 0x1e0, 0x1f0] {
+            report[offset..offset + 8].copy_from_slice(&TCB);
+        }
+        (self.edit_report)(&mut report);
+        let mut signature = sign_report(&report[..0x2a0]);
+        signature[..48].reverse();
+        signature[48..].reverse();
+        report[0x2a0..0x2d0].copy_from_slice(&signature[..48]);
+        report[0x2e8..0x318].copy_from_slice(&signature[48..]);
+        (self.edit_signed_report)(&mut report);
+        report
+    }
+
+    pub fn bundle(&self) -> Bundle {
+        let provenance = self.provenance();
+        let report = self.report(report_data(&provenance, &Nonce::parse(NONCE).unwrap()));
+        let evidence = evidence(&report, &self.leaf_der());
+        let file = |name: &str, bytes: &[u8]| HashedFile {
+            name: name.to_owned(),
+            sha256: Sha256Digest::of(bytes),
+            size: bytes.len() as u64,
+        };
+        let mut bundle = Bundle {
+            provenance,
+            evidence: Some(evidence.to_string().into_bytes()),
+            artifacts: vec![file("program", ARTIFACT)],
+            build_config: vec![file("Cargo.lock", LOCKFILE)],
+            log: Some(file("build.log", LOG)),
+        };
+        (self.edit_bundle)(&mut bundle);
+        bundle
+    }
+
+    pub fn expectations(&self) -> Expectations {
+        let mut references = ReferenceValues::default();
+        references.add(LaunchMeasurement::from_bytes(MEASUREMENT));
+        let mut expectations = Expectations::new(self.roots(), NOW, references);
+        expectations.nonce = Some(Nonce::parse(NONCE).unwrap());
+        (self.edit_expectations)(&mut expectations);
+        expectations
+    }
+
+    pub fn verify(&self) -> AttestationResult {
+        self.verify_read(Ok(self.bundle()))
+    }
+
+    pub fn verify_read(&self, bundle: Result<Bundle, ReadError>) -> AttestationResult {
+        verify(bundle, &self.expectations())
+    }
+}
+
+pub fn evidence(report: &[u8], leaf: &[u8]) -> Value {
+    let chain = json!({"vcek": STANDARD.encode(leaf), "ask": null, "ark": null});
+    json!({"platform": "snp", "evidence": {"attestation_report": STANDARD.encode(report), "cert_chain": chain}})
+}
