@@ -7,6 +7,7 @@
 mod builds;
 mod client;
 mod disks;
+mod hostile;
 mod image;
 mod machine;
 mod network;
