@@ -252,7 +252,7 @@ pub struct ImageRecord {
     pub version: Option<String>,
     /// Root of the root file system's dm-verity tree: SHA-256, hex, lower case.
     pub root_hash: String,
-    /// The kernel command line, digested as the kernel shows it, without a final newline.
+    /// The kernel command line, digested as it was measured: without what firmware appends, and without a final newline.
     pub command_line: NamedDigest,
 }
 

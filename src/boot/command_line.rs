@@ -22,6 +22,9 @@ const PREFIX: &str = "kettle.";
 const MAX_ROOT_BYTES: u64 = 1 << 40;
 const MAX_VERSION_BYTES: usize = 64;
 const DIGEST_BYTES: usize = 32;
+/// EDK II, of which the image's firmware is made, appends this when it starts a kernel that has an initrd (OvmfPkg,
+/// GenericQemuLoadImageLib). The launch measurement covers the command line without it.
+const FROM_FIRMWARE: &str = " initrd=initrd";
 
 /// What is wrong with the command line.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -56,7 +59,7 @@ pub struct Parameters {
     pub root_blocks: u64,
     /// Version of the image.
     pub version: Option<String>,
-    /// All of it, as the kernel shows it, without the final newline.
+    /// All of it, as it was measured: without what firmware appends, and without a final newline.
     pub command_line: String,
 }
 
@@ -67,6 +70,7 @@ impl Parameters {
     /// It lacks something, or has something of ours that it should not.
     pub fn parse(text: &str) -> Result<Self, CommandLineError> {
         let text = text.strip_suffix('\n').unwrap_or(text);
+        let text = text.strip_suffix(FROM_FIRMWARE).unwrap_or(text);
         let mut values = Values::default();
         for word in text.split(' ').filter(|word| !word.is_empty()) {
             let (name, value) = word.split_once('=').unwrap_or((word, ""));
@@ -173,6 +177,17 @@ mod tests {
         assert_eq!(parameters.command_line, good().trim_end());
         let versioned = Parameters::parse(&format!("kettle.version=1.0-rc_1 {}", good())).unwrap();
         assert_eq!(versioned.version.as_deref(), Some("1.0-rc_1"));
+    }
+
+    #[test]
+    fn what_firmware_appends_is_no_part_of_what_was_measured() {
+        let good = good();
+        let measured = |text: &str| Parameters::parse(text).unwrap().command_line;
+        assert_eq!(measured(&format!("{} initrd=initrd\n", good.trim_end())), good.trim_end());
+        let own = format!("initrd=initrd {}", good.trim_end());
+        assert_eq!(measured(&own), own, "only at the end");
+        let twice = format!("{} initrd=initrd", good.trim_end());
+        assert_eq!(measured(&format!("{twice} initrd=initrd")), twice, "only once");
     }
 
     #[test]

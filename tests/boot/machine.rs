@@ -1,55 +1,61 @@
-//! One virtual machine per test, spoken to with curl over ports of loopback. Killed when dropped.
+//! One virtual machine under software emulation, as its host starts it. Killed when dropped.
 
 use std::fs::{self, File};
 use std::net::TcpListener;
-use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-/// Boot, and a build, on a busy machine without hardware virtualisation.
-const PATIENCE: Duration = Duration::from_secs(240);
-const PAUSE: Duration = Duration::from_millis(200);
+use crate::client::Door;
+use crate::image::{Bus, Disk, Image};
 
-/// What is booted.
-pub struct Image {
-    folder: PathBuf,
-    root: PathBuf,
-    command_line: String,
-    /// Keeps a changed root disk.
-    changed: TempDir,
+/// From power to an answer, or to the end of a machine that has to end, on a busy processor.
+const BOOT_LIMIT: Duration = Duration::from_secs(120);
+const PAUSE: Duration = Duration::from_millis(100);
+/// How often the kernel counts processor time, in a second (`USER_HZ`, the same on all x86-64 machines).
+const TICKS: f64 = 100.0;
+
+/// What the machine starts with, before the kernel.
+#[derive(Clone, Copy)]
+pub enum Firmware {
+    /// QEMU's own.
+    SeaBios,
+    /// Debian's package `ovmf`: what the image's own firmware is a variant of.
+    Ovmf,
 }
 
-impl Image {
-    pub fn from_environment() -> Self {
-        let folder = std::env::var_os("KETTLE_IMAGE").map(PathBuf::from);
-        let folder = folder.unwrap_or_else(|| panic!("KETTLE_IMAGE is not set: it names the folder of a built image"));
-        let command_line = fs::read_to_string(folder.join("cmdline")).unwrap().trim_end().to_owned();
-        let root = folder.join("root.img");
-        Self { folder, root, command_line, changed: TempDir::new().unwrap() }
+/// What the network card is connected to.
+#[derive(Clone, Copy)]
+pub enum Network {
+    /// QEMU's DHCP server and gateway; the host is 10.0.2.2.
+    User,
+    /// Nobody.
+    Silent,
+    /// There is no card.
+    None,
+}
+
+/// The machine that a host presents.
+pub struct Host {
+    pub firmware: Firmware,
+    pub processors: u32,
+    pub memory_mib: u32,
+    pub network: Network,
+    pub disks: Vec<Disk>,
+}
+
+impl Host {
+    /// An honest one.
+    pub fn honest(image: &Image) -> Self {
+        Self::with_disks(vec![Disk::of(image)])
     }
 
-    /// The same, with one bit changed on its disk.
-    pub fn with_flipped_byte(mut self, at: u64) -> Self {
-        let copy = self.changed.path().join("root.img");
-        fs::copy(&self.root, &copy).unwrap();
-        let disk = File::options().read(true).write(true).open(&copy).unwrap();
-        let mut byte = [0];
-        disk.read_exact_at(&mut byte, at).unwrap();
-        disk.write_all_at(&[byte[0] ^ 1], at).unwrap();
-        self.root = copy;
-        self
-    }
-
-    /// The same, measured with another root hash.
-    pub fn with_other_root_hash(mut self) -> Self {
-        let (before, rest) = self.command_line.split_once("kettle.roothash=").unwrap();
-        let other = if rest.starts_with('0') { '1' } else { '0' };
-        self.command_line = format!("{before}kettle.roothash={other}{}", &rest[1..]);
-        self
+    /// An ordinary one with these disks, in the order in which they are found.
+    pub fn with_disks(disks: Vec<Disk>) -> Self {
+        Self { firmware: Firmware::SeaBios, processors: 2, memory_mib: 2048, network: Network::User, disks }
     }
 }
 
@@ -57,37 +63,55 @@ impl Image {
 pub struct Machine {
     process: Child,
     ports: [u16; 2],
-    folder: TempDir,
+    pub(crate) folder: TempDir,
 }
 
 impl Machine {
-    pub fn start(image: &Image, with_disk: bool) -> Self {
+    pub fn start(image: &Image, host: &Host) -> Self {
         let folder = TempDir::new().unwrap();
         // Both taken at once, so that they differ; QEMU takes them a moment later.
         let free = [0; 2].map(|_| TcpListener::bind("127.0.0.1:0").unwrap());
         let ports = free.map(|listener| listener.local_addr().unwrap().port());
-        let forward = |port: u16, inside: u16| format!("hostfwd=tcp:127.0.0.1:{port}-:{inside}");
         let mut command = Command::new("qemu-system-x86_64");
         command
-            .args(["-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "2048", "-nodefaults"])
-            .args(["-no-reboot", "-display", "none"])
+            .args(["-accel", "tcg,thread=multi", "-cpu", "max", "-nodefaults", "-no-reboot", "-display", "none"])
+            .args(["-smp", &host.processors.to_string(), "-m", &host.memory_mib.to_string()])
             .arg("-serial")
             .arg(format!("file:{}", folder.path().join("console").display()))
             .arg("-kernel")
-            .arg(image.folder.join("kernel"))
+            .arg(image.file("kernel"))
             .arg("-initrd")
-            .arg(image.folder.join("initrd"))
+            .arg(image.file("initrd"))
             .args(["-append", &image.command_line])
-            .arg("-netdev")
-            .arg(format!("user,id=n,{},{}", forward(ports[0], 80), forward(ports[1], 443)))
-            .args(["-device", "virtio-net-pci,netdev=n,romfile="]);
-        if with_disk {
-            let drive = format!("file={},format=raw,if=none,id=d,readonly=on", image.root.display());
-            command.args(["-drive", &drive, "-device", "virtio-blk-pci,drive=d"]);
-        }
+            .args(firmware(host.firmware))
+            .args(network(host.network, ports))
+            .args(disks(&host.disks));
         let errors = File::create(folder.path().join("qemu.log")).unwrap();
         let process = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(errors).spawn().unwrap();
         Self { process, ports, folder }
+    }
+
+    /// Started, and serving.
+    pub fn serving(image: &Image, host: &Host) -> Self {
+        let mut machine = Self::start(image, host);
+        let start = Instant::now();
+        while machine.get(Door::Clear, "/health").body != b"ok" {
+            assert!(machine.is_on(), "it does not serve, it is off: {}", machine.console());
+            assert!(start.elapsed() < BOOT_LIMIT, "it does not serve: {}", machine.console());
+            sleep(PAUSE);
+        }
+        machine
+    }
+
+    pub fn port(&self, door: Door) -> u16 {
+        match door {
+            Door::Clear => self.ports[0],
+            Door::Tls => self.ports[1],
+        }
+    }
+
+    pub fn is_on(&mut self) -> bool {
+        self.process.try_wait().unwrap().is_none()
     }
 
     pub fn console(&self) -> String {
@@ -95,44 +119,22 @@ impl Machine {
         String::from_utf8_lossy(&[read("console"), read("qemu.log")].concat()).into_owned()
     }
 
-    pub fn wait_until_it_serves(&self) {
-        let start = Instant::now();
-        while self.curl(false, "/health", &[]).stdout != b"ok200" {
-            assert!(start.elapsed() < PATIENCE, "it does not serve: {}", self.console());
-            sleep(PAUSE);
-        }
-    }
-
     /// What the console said once the machine is off, by itself.
     pub fn wait_for_its_end(mut self) -> String {
         let start = Instant::now();
-        while self.process.try_wait().unwrap().is_none() {
-            assert!(start.elapsed() < PATIENCE, "it is still on: {}", self.console());
+        while self.is_on() {
+            assert!(start.elapsed() < BOOT_LIMIT, "it is still on: {}", self.console());
             sleep(PAUSE);
         }
         self.console()
     }
 
-    /// Submits the hello project; status and bundle or document.
-    pub fn post_hello(&self, tls: bool) -> (u16, Vec<u8>) {
-        let projects = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/projects");
-        let archive = self.folder.path().join("hello.tar");
-        let packed =
-            Command::new("tar").arg("-C").arg(projects).arg("-cf").arg(&archive).arg("hello").status().unwrap();
-        assert!(packed.success());
-        let form = format!("source=@{};filename=hello.tar", archive.display());
-        let answer = self.curl(tls, "/build", &["-F", &form]).stdout;
-        let (body, status) = answer.split_at(answer.len().checked_sub(3).unwrap());
-        (std::str::from_utf8(status).unwrap().parse().unwrap(), body.to_owned())
-    }
-
-    /// The body, and after it the status.
-    fn curl(&self, tls: bool, path: &str, more: &[&str]) -> Output {
-        let (scheme, port) = if tls { ("https", self.ports[1]) } else { ("http", self.ports[0]) };
-        let url = format!("{scheme}://127.0.0.1:{port}{path}");
-        let seconds = PATIENCE.as_secs().to_string();
-        // Its key is made at boot, and nobody vouches for it but evidence.
-        Command::new("curl").args(["-sk", "-m", &seconds, "-w", "%{http_code}"]).args(more).arg(url).output().unwrap()
+    /// Processor time that the machine has used so far, in seconds.
+    pub fn processor_seconds(&self) -> f64 {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.process.id())).unwrap();
+        // proc(5): the fields after the name are counted from the third; utime and stime are the 14th and 15th.
+        let fields: Vec<_> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
+        fields[11..13].iter().map(|ticks| ticks.parse::<f64>().unwrap()).sum::<f64>() / TICKS
     }
 }
 
@@ -141,4 +143,43 @@ impl Drop for Machine {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
+}
+
+fn firmware(firmware: Firmware) -> Vec<String> {
+    match firmware {
+        Firmware::SeaBios => vec![],
+        Firmware::Ovmf => {
+            let path = "/usr/share/ovmf/OVMF.fd";
+            assert!(Path::new(path).exists(), "{path} is missing: install the package ovmf");
+            vec!["-bios".to_owned(), path.to_owned()]
+        }
+    }
+}
+
+fn network(network: Network, [clear, tls]: [u16; 2]) -> Vec<String> {
+    let backend = match network {
+        Network::None => return vec![],
+        Network::User => {
+            format!("user,id=n,hostfwd=tcp:127.0.0.1:{clear}-:80,hostfwd=tcp:127.0.0.1:{tls}-:443")
+        }
+        Network::Silent => "hubport,id=n,hubid=0".to_owned(),
+    };
+    ["-netdev", &backend, "-device", "virtio-net-pci,netdev=n,romfile="].map(str::to_owned).to_vec()
+}
+
+fn disks(disks: &[Disk]) -> Vec<String> {
+    let mut words = Vec::new();
+    if disks.iter().any(|disk| matches!(disk.bus, Bus::VirtioScsi)) {
+        words.extend(["-device".to_owned(), "virtio-scsi-pci".to_owned()]);
+    }
+    for (number, disk) in disks.iter().enumerate() {
+        let access = if disk.writable { "off" } else { "on" };
+        let device = match disk.bus {
+            Bus::VirtioBlk => "virtio-blk-pci",
+            Bus::VirtioScsi => "scsi-hd",
+        };
+        let drive = format!("file={},format=raw,if=none,id=d{number},readonly={access}", disk.path.display());
+        words.extend(["-drive".to_owned(), drive, "-device".to_owned(), format!("{device},drive=d{number}")]);
+    }
+    words
 }

@@ -13,6 +13,7 @@ unsafe extern "C" {
     fn setsid() -> c_int;
     fn kill(process: c_int, signal: c_int) -> c_int;
     fn getppid() -> c_int;
+    fn waitpid(process: c_int, status: *mut c_int, options: c_int) -> c_int;
     fn signal(number: c_int, handler: usize) -> usize;
     fn _exit(status: c_int) -> !;
 }
@@ -72,6 +73,11 @@ pub fn in_child(act: impl FnOnce()) -> i32 {
         unsafe { _exit(0) };
     }
     child
+}
+
+/// Collects a child, as soon as it is dead.
+pub fn wait_for_child(child: i32) {
+    unsafe { waitpid(child, std::ptr::null_mut(), 0) };
 }
 
 /// Closes everything, so that nobody waits for the end of our output.

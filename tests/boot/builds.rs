@@ -1,0 +1,140 @@
+//! What an honest host's machine does.
+
+use std::fs;
+use std::sync::LazyLock;
+
+use serde_json::{Value, json};
+
+use crate::client::{Answer, Door, Source};
+use crate::image::{Bus, Disk, Image};
+use crate::machine::{Firmware, Host, Machine};
+use crate::support::{Bundle, project, sha256};
+
+/// What a client saw of one machine that built the hello project, over TLS alone.
+struct Seen {
+    image: Image,
+    job: Value,
+    log: String,
+    bundle: Bundle,
+    provenance: Vec<u8>,
+    lockfile: Vec<u8>,
+    artifact: Vec<u8>,
+    evidence: Answer,
+    attestation: Answer,
+    second: [Answer; 2],
+    console: String,
+    disk: String,
+}
+
+/// One boot for all tests that only look.
+static SEEN: LazyLock<Seen> = LazyLock::new(|| {
+    let image = Image::from_environment();
+    let host = Host::with_disks(vec![Disk::copy_of(&image).writable()]);
+    let machine = Machine::serving(&image, &host);
+    let get = |path: &str| machine.get(Door::Tls, path);
+    let archive = project("hello");
+    let hello = Source::Archive { bytes: &archive, name: "hello.tar" };
+    let outcome = machine.build(Door::Tls, &hello);
+    outcome.assert_succeeded();
+    let job = &outcome.job;
+    Seen {
+        job: get(&format!("/build/{job}")).json(),
+        log: outcome.lines.iter().map(|line| format!("{line}\n")).collect(),
+        bundle: Bundle::read(&machine.bundle(Door::Tls, job), 0),
+        provenance: get(&format!("/build/{job}/provenance.json")).body,
+        lockfile: get(&format!("/builds/{job}/build-config/Cargo.lock")).body,
+        artifact: get(&format!("/builds/{job}/artifacts/hello")).body,
+        evidence: get(&format!("/build/{job}/evidence.json")),
+        attestation: get("/attestation?nonce=00"),
+        second: [Door::Tls, Door::Clear].map(|door| machine.submit(door, &hello)),
+        console: machine.console(),
+        disk: sha256(&fs::read(&host.disks[0].path).unwrap()),
+        image,
+    }
+});
+
+#[test]
+#[ignore = "needs QEMU and a built image"]
+fn everything_that_a_client_sees_comes_over_tls() {
+    SEEN.bundle.assert_described();
+    assert_eq!((&SEEN.job["state"], &SEEN.job["result"]["status"]), (&json!("succeeded"), &json!("success")));
+    assert!(SEEN.log.contains("Compiling hello"), "{}", SEEN.log);
+    assert_eq!(SEEN.log.as_bytes(), SEEN.bundle.files["build.log"]);
+    assert_eq!(SEEN.provenance, SEEN.bundle.files["provenance.json"]);
+    assert_eq!(SEEN.lockfile, SEEN.bundle.files["build-config/Cargo.lock"]);
+    assert!(SEEN.artifact == SEEN.bundle.files["artifacts/hello"]);
+}
+
+#[test]
+#[ignore = "needs QEMU and a built image"]
+fn a_second_build_is_refused_at_both_doors() {
+    for answer in &SEEN.second {
+        assert_eq!(answer.status, 409, "{}", answer.text());
+        assert!(!answer.text().contains(SEEN.job["job_id"].as_str().unwrap()), "{}", answer.text());
+    }
+}
+
+#[test]
+#[ignore = "needs QEMU and a built image"]
+fn provenance_names_the_image_that_was_booted() {
+    let image = &SEEN.image;
+    let recorded = json!({
+        "version": image.word("kettle.version"),
+        "rootHash": image.word("kettle.roothash"),
+        "commandLine": { "name": "cmdline", "digest": { "sha256": sha256(&fs::read(image.file("cmdline")).unwrap()) } },
+    });
+    assert_eq!(definition(&SEEN.bundle)["internalParameters"]["image"], recorded);
+}
+
+#[test]
+#[ignore = "needs QEMU and a built image"]
+fn without_a_secure_processor_there_is_no_evidence_and_no_claim_of_it() {
+    assert_eq!(SEEN.evidence.status, 404, "{}", SEEN.evidence.text());
+    assert_eq!(SEEN.attestation.status, 503, "{}", SEEN.attestation.text());
+    let builder = &SEEN.bundle.statement()["predicate"]["runDetails"]["builder"]["id"];
+    assert_eq!(builder, "https://kettle.build/appliance/host/v1");
+}
+
+#[test]
+#[ignore = "needs QEMU and a built image"]
+fn the_sandbox_of_the_image_has_no_degradation() {
+    let sandbox = &definition(&SEEN.bundle)["internalParameters"]["sandbox"];
+    assert_eq!(sandbox["degradations"], json!([]));
+    assert_eq!(sandbox["controllers"], json!(["memory", "pids"]));
+}
+
+#[test]
+#[ignore = "needs QEMU and a built image"]
+fn the_console_says_nothing_once_the_machine_serves() {
+    let (boot, rest) = SEEN.console.split_once("listening on https://[::]:443").unwrap();
+    assert!(boot.contains("kettle: quiet console: "), "{boot}");
+    assert_eq!(rest.trim(), "");
+}
+
+#[test]
+#[ignore = "needs QEMU and a built image"]
+fn a_disk_that_could_be_written_is_not() {
+    assert_eq!(SEEN.disk, sha256(&fs::read(SEEN.image.file("root.img")).unwrap()));
+}
+
+#[test]
+#[ignore = "needs QEMU and a built image"]
+fn a_machine_that_differs_in_everything_makes_the_same_artifact() {
+    let image = Image::from_environment();
+    let other_root = Disk::copy_of(&image).with_flipped_bit(image.top_of_tree());
+    let disks = vec![other_root, Disk::of(&image).on(Bus::VirtioScsi), Disk::of(&image).on(Bus::VirtioScsi)];
+    let host = Host { firmware: Firmware::Ovmf, processors: 1, memory_mib: 1536, ..Host::with_disks(disks) };
+    let machine = Machine::serving(&image, &host);
+    let archive = project("hello");
+    let outcome = machine.build(Door::Clear, &Source::Archive { bytes: &archive, name: "hello.tar" });
+    outcome.assert_succeeded();
+    let bundle = Bundle::read(&machine.bundle(Door::Clear, &outcome.job), 0);
+    bundle.assert_described();
+    assert!(bundle.artifacts() == SEEN.bundle.artifacts(), "the artifacts differ");
+    let recorded = |bundle: &Bundle| definition(bundle)["internalParameters"]["image"].clone();
+    assert_eq!(recorded(&bundle), recorded(&SEEN.bundle), "the same image, whatever firmware started it");
+}
+
+pub fn definition(bundle: &Bundle) -> Value {
+    bundle.statement()["predicate"]["buildDefinition"].take()
+}

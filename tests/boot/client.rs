@@ -1,0 +1,132 @@
+//! What a client does, with curl, over either door.
+
+use std::fs;
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::machine::Machine;
+use crate::support::NONCE;
+
+/// A build on a busy machine without hardware virtualisation. Who waits longer is held.
+const BUILD_SECONDS: &str = "240";
+
+/// How a client comes in.
+#[derive(Clone, Copy, Debug)]
+pub enum Door {
+    Clear,
+    /// With a key made at boot, for which nobody vouches but evidence.
+    Tls,
+}
+
+/// What is submitted.
+pub enum Source<'a> {
+    Archive { bytes: &'a [u8], name: &'a str },
+    Repository { url: &'a str },
+}
+
+/// An answer. Without one the status is 0.
+pub struct Answer {
+    pub status: u16,
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.text()))
+    }
+
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+}
+
+/// What came of a build, as its events say.
+pub struct Outcome {
+    pub job: String,
+    /// Of the last event.
+    pub result: Value,
+    /// Of the build's output.
+    pub lines: Vec<String>,
+}
+
+impl Outcome {
+    /// What a build script told of itself, as `cargo::warning=FACT: KEY: VALUE`.
+    pub fn facts(&self, key: &str) -> Vec<&str> {
+        let prefix = format!("FACT: {key}: ");
+        self.lines.iter().filter_map(|line| Some(line.split_once(&prefix)?.1)).collect()
+    }
+
+    pub fn fact(&self, key: &str) -> &str {
+        let facts = self.facts(key);
+        assert_eq!(facts.len(), 1, "{key}: {}\n{}", self.result, self.lines.join("\n"));
+        facts[0]
+    }
+
+    pub fn assert_succeeded(&self) {
+        assert_eq!(self.result["status"], "ok", "{}\n{}", self.result, self.lines.join("\n"));
+    }
+
+    pub fn assert_failed(&self, error_type: &str) {
+        let found = (&self.result["status"], &self.result["error_type"]);
+        assert_eq!(found, (&"failed".into(), &error_type.into()), "{}\n{}", self.result, self.lines.join("\n"));
+    }
+}
+
+impl Machine {
+    pub fn get(&self, door: Door, path: &str) -> Answer {
+        self.curl(door, path, &[])
+    }
+
+    /// Asks for a build; 202 has the job's id.
+    pub fn submit(&self, door: Door, source: &Source) -> Answer {
+        let upload = self.folder.path().join("upload");
+        let source = match source {
+            Source::Archive { bytes, name } => {
+                fs::write(&upload, bytes).unwrap();
+                format!("source=@{};filename={name}", upload.display())
+            }
+            Source::Repository { url } => format!("repo_url={url}"),
+        };
+        let nonce = format!("nonce={NONCE}");
+        self.curl(door, "/build", &["-H", "Prefer: respond-async", "-F", &nonce, "-F", &source])
+    }
+
+    /// The events of a job as they come, to their end; less if the machine ends before.
+    pub fn follow(&self, door: Door, job: &str) -> Vec<Value> {
+        let stream = self.curl(door, &format!("/build/{job}/events"), &["-N"]).text();
+        let events = stream.lines().filter_map(|line| line.strip_prefix("data:"));
+        events.map(|data| serde_json::from_str(data).unwrap_or_default()).collect()
+    }
+
+    /// A whole build.
+    pub fn build(&self, door: Door, source: &Source) -> Outcome {
+        let answer = self.submit(door, source);
+        assert_eq!(answer.status, 202, "{}", answer.text());
+        let job = answer.json()["job_id"].as_str().unwrap().to_owned();
+        let mut events = self.follow(door, &job);
+        let lines = events.iter().filter(|event| event["type"] == "build");
+        let lines = lines.map(|event| event["msg"].as_str().unwrap().to_owned()).collect();
+        let result = events.pop().unwrap_or_default()["result"].take();
+        Outcome { job, result, lines }
+    }
+
+    pub fn bundle(&self, door: Door, job: &str) -> Vec<u8> {
+        let answer = self.get(door, &format!("/build/{job}/result"));
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        answer.body
+    }
+
+    fn curl(&self, door: Door, path: &str, more: &[&str]) -> Answer {
+        let scheme = match door {
+            Door::Clear => "http",
+            Door::Tls => "https",
+        };
+        let url = format!("{scheme}://127.0.0.1:{}{path}", self.port(door));
+        // The status comes after the body, in three digits.
+        let fixed = ["-sk", "--http1.1", "-m", BUILD_SECONDS, "-w", "%{http_code}"];
+        let mut body = Command::new("curl").args(fixed).args(more).arg(url).output().unwrap().stdout;
+        let status = body.split_off(body.len().checked_sub(3).unwrap());
+        Answer { status: std::str::from_utf8(&status).unwrap().parse().unwrap(), body }
+    }
+}

@@ -1,0 +1,109 @@
+//! Builds that try to take the machine with them. The build ends; the machine stays, small and idle.
+
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use crate::builds::definition;
+use crate::client::{Door, Outcome, Source};
+use crate::image::Image;
+use crate::machine::{Host, Machine};
+use crate::support::{Bundle, package};
+
+/// How long the machine may take to be idle after a build, and over what time that is measured.
+const IDLE_LIMIT: Duration = Duration::from_secs(60);
+const IDLE_SPAN: Duration = Duration::from_secs(2);
+/// Of one processor. A machine with a process that does something all the time uses all of it.
+const IDLE_SHARE: f64 = 0.5;
+/// What file systems in memory count in.
+const PAGE_BYTES: u64 = 4096;
+
+/// Runs a build script on a machine of its own; the machine is as well afterwards as before.
+fn run(script: &str) -> (Machine, Outcome) {
+    let image = Image::from_environment();
+    let machine = Machine::serving(&image, &Host::honest(&image));
+    let archive = package(&[
+        ("src/main.rs", "fn main() {}\n"),
+        ("build.rs", script),
+        ("attack.rs", include_str!("../attacks/templates/attack.rs")),
+        ("host.txt", ""),
+    ]);
+    let hostile = Source::Archive { bytes: &archive, name: "package.tar" };
+    let outcome = machine.build(Door::Clear, &hostile);
+    assert_eq!(machine.get(Door::Clear, "/health").body, b"ok", "{}", machine.console());
+    let job = machine.get(Door::Tls, &format!("/build/{}", outcome.job));
+    let state = if outcome.result["status"] == "ok" { "succeeded" } else { "failed" };
+    assert_eq!((job.status, &job.json()["state"]), (200, &state.into()), "{}", job.text());
+    assert_eq!(job.json()["result"]["error_type"], outcome.result["error_type"]);
+    assert_eq!(machine.submit(Door::Clear, &hostile).status, 409);
+    wait_until_idle(&machine);
+    (machine, outcome)
+}
+
+fn wait_until_idle(machine: &Machine) {
+    let start = Instant::now();
+    loop {
+        let before = machine.processor_seconds();
+        sleep(IDLE_SPAN);
+        let share = (machine.processor_seconds() - before) / IDLE_SPAN.as_secs_f64();
+        if share < IDLE_SHARE {
+            return;
+        }
+        assert!(start.elapsed() < IDLE_LIMIT, "something uses {share} of a processor, and goes on");
+    }
+}
+
+#[test]
+#[ignore = "needs QEMU and a built image"]
+fn a_build_that_takes_all_memory_ends_and_the_machine_does_not() {
+    let (_, outcome) = run(include_str!("hostile/memory.rs"));
+    outcome.assert_failed("OutOfMemory");
+}
+
+#[test]
+#[ignore = "needs QEMU and a built image"]
+fn a_build_that_fills_its_own_folder_ends_and_the_machine_does_not() {
+    let (_, outcome) = run(include_str!("hostile/folder.rs"));
+    outcome.assert_failed("BuildFailed");
+}
+
+#[test]
+#[ignore = "needs QEMU and a built image"]
+fn a_build_that_takes_all_it_can_get_finds_the_limits_and_leaves_nothing_running() {
+    let (machine, outcome) = run(include_str!("hostile/greedy.rs"));
+    outcome.assert_succeeded();
+    let bundle = Bundle::read(&machine.bundle(Door::Clear, &outcome.job), 0);
+    let limits = &definition(&bundle)["internalParameters"]["sandbox"]["limits"];
+    let (tasks, tmp) = (limits["tasks"].as_u64().unwrap(), limits["tmpBytes"].as_u64().unwrap());
+    let number = |key: &str| outcome.fact(key).parse::<u64>().unwrap();
+
+    // The build has some tasks itself. In the group of the limit a process that nobody collected would count.
+    assert!((tasks - 100..tasks).contains(&number("tasks")), "{} of {tasks} tasks", number("tasks"));
+    assert!(number("orphans") > tasks, "{} orphans of {tasks} tasks", number("orphans"));
+    assert_eq!(number("tmp"), tmp.next_multiple_of(PAGE_BYTES), "bytes in /tmp");
+    assert_eq!(outcome.fact("daemons"), "2");
+
+    assert_eq!(outcome.fact("group"), "0::/", "a namespace of its own");
+    assert_mounts(&outcome.facts("mount"));
+}
+
+/// The root is verified and read-only, and everything that can be written is memory.
+fn assert_mounts(mounts: &[&str]) {
+    assert!(mounts.len() > 5, "{mounts:?}");
+    let mut verified = 0;
+    for mount in mounts {
+        // proc(5): … ID PARENT DEVICE ROOT PLACE OPTIONS … - KIND SOURCE OPTIONS OF THE FILE SYSTEM
+        let (of_mount, of_kind) = mount.split_once(" - ").unwrap();
+        let kind: Vec<_> = of_kind.split(' ').collect();
+        let options: Vec<_> = of_mount.split(' ').nth(5).unwrap().split(',').collect();
+        match kind[0] {
+            "tmpfs" | "proc" | "devtmpfs" | "devpts" => {}
+            "erofs" => {
+                assert!(options.contains(&"ro") && kind[2].split(',').any(|it| it == "ro"), "{mount}");
+                assert!(kind[1].contains("kettle-root"), "{mount}");
+                verified += 1;
+            }
+            _ => panic!("a file system of another kind: {mount}"),
+        }
+    }
+    assert!(verified > 0, "{mounts:?}");
+}

@@ -1,0 +1,136 @@
+//! What is booted, and the disks that a host makes of it.
+
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+use std::process::Command;
+
+use tempfile::TempDir;
+
+/// Block of the root file system and of its tree.
+const BLOCK_BYTES: u64 = 4096;
+
+/// The files that are measured, and the root disk.
+pub struct Image {
+    folder: PathBuf,
+    pub command_line: String,
+}
+
+impl Image {
+    pub fn from_environment() -> Self {
+        let folder = std::env::var_os("KETTLE_IMAGE").map(PathBuf::from);
+        let folder = folder.unwrap_or_else(|| panic!("KETTLE_IMAGE is not set: it names the folder of a built image"));
+        let command_line = fs::read_to_string(folder.join("cmdline")).unwrap();
+        Self { folder, command_line }
+    }
+
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    /// The value of a word of the command line.
+    pub fn word(&self, name: &str) -> &str {
+        let mut words = self.command_line.split(' ').filter_map(|word| word.split_once('='));
+        words.find_map(|(key, value)| (key == name).then_some(value)).unwrap_or_else(|| panic!("no {name}"))
+    }
+
+    /// Where the root file system ends and, a block later, its tree begins.
+    pub fn data_bytes(&self) -> u64 {
+        self.word("kettle.rootdata").parse().unwrap()
+    }
+
+    /// The block whose hash is the root hash.
+    pub fn top_of_tree(&self) -> u64 {
+        self.data_bytes() + BLOCK_BYTES
+    }
+
+    /// The same, measured with another root hash.
+    pub fn with_other_root_hash(mut self) -> Self {
+        let (before, rest) = self.command_line.split_once("kettle.roothash=").unwrap();
+        let other = if rest.starts_with('0') { '1' } else { '0' };
+        self.command_line = format!("{before}kettle.roothash={other}{}", &rest[1..]);
+        self
+    }
+
+    /// The same, launched with the kernel's part of the command line only.
+    pub fn without_our_words(mut self) -> Self {
+        let words: Vec<_> = self.command_line.split(' ').filter(|word| !word.starts_with("kettle.")).collect();
+        self.command_line = words.join(" ");
+        self
+    }
+
+    /// Where on the disk the first bytes of a file of the root image are, as erofs-utils read it.
+    pub fn place_of(&self, path: &str) -> u64 {
+        let output =
+            Command::new("dump.erofs").arg(format!("--path={path}")).arg("-e").arg(self.file("root.img")).output();
+        let output = output.unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        let extent = text.lines().find(|line| line.trim_start().starts_with("0:"));
+        let place = extent.and_then(|line| line.rsplit(':').next()?.split("..").next()?.trim().parse().ok());
+        place.unwrap_or_else(|| panic!("{path} has no extent: {text}{}", String::from_utf8_lossy(&output.stderr)))
+    }
+}
+
+/// What a disk is attached to.
+#[derive(Clone, Copy)]
+pub enum Bus {
+    VirtioBlk,
+    VirtioScsi,
+}
+
+/// A disk of the host's.
+pub struct Disk {
+    pub path: PathBuf,
+    pub bus: Bus,
+    pub writable: bool,
+    /// Keeps a copy.
+    copy: Option<TempDir>,
+}
+
+impl Disk {
+    /// The root disk as it was built; nobody can write it.
+    pub fn of(image: &Image) -> Self {
+        Self { path: image.file("root.img"), bus: Bus::VirtioBlk, writable: false, copy: None }
+    }
+
+    /// A copy of it, for the host to change.
+    pub fn copy_of(image: &Image) -> Self {
+        let folder = TempDir::new().unwrap();
+        let path = folder.path().join("root.img");
+        fs::copy(image.file("root.img"), &path).unwrap();
+        Self { path, bus: Bus::VirtioBlk, writable: false, copy: Some(folder) }
+    }
+
+    pub fn on(self, bus: Bus) -> Self {
+        Self { bus, ..self }
+    }
+
+    /// The machine could write it.
+    pub fn writable(self) -> Self {
+        Self { writable: true, ..self }
+    }
+
+    /// Changes one bit.
+    pub fn flip(&self, at: u64) {
+        let (disk, mut byte) = (self.file(), [0]);
+        disk.read_exact_at(&mut byte, at).unwrap();
+        disk.write_all_at(&[byte[0] ^ 1], at).unwrap();
+    }
+
+    /// The same, with one bit changed.
+    pub fn with_flipped_bit(self, at: u64) -> Self {
+        self.flip(at);
+        self
+    }
+
+    /// Leaves the first bytes only.
+    pub fn cut(self, bytes: u64) -> Self {
+        self.file().set_len(bytes).unwrap();
+        self
+    }
+
+    fn file(&self) -> File {
+        assert!(self.copy.is_some(), "this is the image itself");
+        File::options().read(true).write(true).open(&self.path).unwrap()
+    }
+}
