@@ -6,6 +6,7 @@
 
 mod builds;
 mod client;
+mod crates;
 mod disks;
 mod hostile;
 mod image;
