@@ -1,0 +1,147 @@
+//! What is in the built image, listed from the files in the folder that `KETTLE_IMAGE` names, without booting them. Run like
+//! the boot tests: `KETTLE_IMAGE=… cargo test --test image -- --ignored`.
+
+#![allow(clippy::expect_used, clippy::unwrap_used)] // A test of files: one that cannot be read fails it.
+
+mod cpio;
+mod elf;
+mod erofs;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+
+use erofs::Kind;
+
+const MIB: u64 = 1 << 20;
+/// What each file may have at most.
+const LIMITS: [(&str, u64); 3] = [("initrd", 6 * MIB), ("kettle-init", 5 * MIB), ("root.img", 400 * MIB)];
+
+/// Set-user-ID and set-group-ID, of inode(7).
+const SET_ID: u16 = 0o6000;
+
+/// Programs that bring in software from outside of what is measured.
+const PACKAGE_MANAGERS: [&str; 16] = [
+    "apk", "apt", "apt-get", "aptitude", "dnf", "dpkg", "dpkg-deb", "flatpak", "gem", "npm", "pacman", "pip", "pip3",
+    "rpm", "snap", "yum",
+];
+/// Programs by which somebody gets in, or becomes somebody else; and other systems of services.
+const WAYS_IN: [&str; 17] = [
+    "agetty", "busybox", "chsh", "dropbear", "getty", "init", "login", "mount", "newgrp", "passwd", "ssh", "sshd",
+    "su", "sudo", "sulogin", "systemd", "telnetd",
+];
+/// Programs that the image is for: a listing that does not find them has found nothing.
+const PRESENT: [&str; 8] = ["bwrap", "cargo", "dash", "gcc", "git", "ld", "nix", "rustc"];
+
+/// Every path of the root image with what is there.
+static ROOT: LazyLock<Vec<(String, erofs::Inode)>> = LazyLock::new(|| erofs::list(&file("root.img")));
+static INITRD: LazyLock<Vec<cpio::Entry>> = LazyLock::new(|| cpio::list(&file("initrd")));
+
+fn file(name: &str) -> PathBuf {
+    let folder = std::env::var_os("KETTLE_IMAGE");
+    let folder = folder.unwrap_or_else(|| panic!("KETTLE_IMAGE is not set: it names the folder of a built image"));
+    Path::new(&folder).join(name)
+}
+
+/// The words of each line of a file in `image/`, without comments.
+fn entries(name: &str) -> Vec<Vec<String>> {
+    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("image").join(name)).unwrap();
+    let lines =
+        text.lines().map(|line| line.split('#').next().unwrap().split_whitespace().map(str::to_owned).collect());
+    lines.filter(|words: &Vec<_>| !words.is_empty()).collect()
+}
+
+/// Names of everything in a folder for programs.
+fn programs() -> BTreeSet<&'static str> {
+    let split = ROOT.iter().filter_map(|(path, _)| path.rsplit_once('/'));
+    split.filter_map(|(folder, name)| (folder.ends_with("bin") || folder.contains("libexec")).then_some(name)).collect()
+}
+
+#[test]
+#[ignore = "needs a built image"]
+fn no_file_of_the_root_gives_rights_to_who_runs_it() {
+    for (path, inode) in ROOT.iter() {
+        assert_eq!(inode.mode & SET_ID, 0, "{path} has mode {:o}", inode.mode);
+        // File capabilities are extended attributes: capabilities(7).
+        assert_eq!(inode.extended_attributes, 0, "{path} has extended attributes");
+        assert_eq!((inode.user, inode.group), (0, 0), "{path}");
+    }
+}
+
+#[test]
+#[ignore = "needs a built image"]
+fn the_root_is_files_folders_and_links() {
+    for (path, inode) in ROOT.iter() {
+        assert!(matches!(inode.kind(), Kind::File | Kind::Folder | Kind::Link), "{path} has mode {:o}", inode.mode);
+    }
+}
+
+#[test]
+#[ignore = "needs a built image"]
+fn there_is_no_package_manager_and_no_way_in() {
+    let names = programs();
+    for name in PRESENT {
+        assert!(names.contains(name), "{name} is not listed: is this the root?");
+    }
+    for name in PACKAGE_MANAGERS.iter().chain(&WAYS_IN) {
+        assert!(!names.contains(name), "{name} is in the root image");
+    }
+    // Their folders, too, are called by their names.
+    let manager = |path: &str| PACKAGE_MANAGERS.iter().any(|name| path.rsplit('/').next() == Some(name));
+    let found: Vec<_> = ROOT.iter().map(|(path, _)| path).filter(|path| manager(path)).collect();
+    assert!(found.is_empty(), "{found:?}");
+}
+
+#[test]
+#[ignore = "needs a built image"]
+fn the_initrd_is_init_modules_and_empty_folders() {
+    let found: Vec<_> = INITRD.iter().map(|entry| (entry.path.clone(), entry.mode)).collect();
+    let mut wanted = vec![];
+    for entry in entries("initrd") {
+        let mode = u32::from_str_radix(&entry[2], 8).unwrap();
+        let kind = if entry[0] == "dir" { cpio::FOLDER } else { cpio::FILE };
+        wanted.push((entry[1].clone(), kind | mode));
+    }
+    for (number, entry) in entries("modules").iter().enumerate() {
+        wanted.push((format!("modules/{number:02}-{}.ko", entry[0]), cpio::FILE | 0o444));
+    }
+    wanted.sort();
+    assert_eq!(found, wanted);
+}
+
+#[test]
+#[ignore = "needs a built image"]
+fn every_module_is_signed() {
+    let modules: Vec<_> = INITRD.iter().filter(|entry| entry.path.ends_with(".ko")).collect();
+    assert!(!modules.is_empty());
+    for module in modules {
+        assert!(module.content.starts_with(b"\x7fELF"), "{} is compressed", module.path);
+        assert!(module.content.ends_with(b"~Module signature appended~\n"), "{} is not signed", module.path);
+    }
+}
+
+#[test]
+#[ignore = "needs a built image"]
+fn init_is_the_appliance_and_loads_nothing() {
+    let init = &INITRD.iter().find(|entry| entry.path == "init").unwrap().content;
+    assert!(*init == fs::read(file("kettle-init")).unwrap(), "init is another program than kettle-init");
+    assert_eq!(elf::loads(init), Vec::<&str>::new());
+    assert!(contains(init, b"kettle.build/appliance/"), "its strings can be read");
+    for word in [&b"simulat"[..], b"Simulat"] {
+        assert!(!contains(init, word), "init knows the simulator");
+    }
+}
+
+#[test]
+#[ignore = "needs a built image"]
+fn files_are_as_small_as_they_should_be() {
+    for (name, limit) in LIMITS {
+        let size = fs::metadata(file(name)).unwrap().len();
+        assert!(size < limit, "{name} has {size} bytes, {limit} are the limit");
+    }
+}
+
+fn contains(bytes: &[u8], part: &[u8]) -> bool {
+    bytes.windows(part.len()).any(|window| window == part)
+}
