@@ -22,9 +22,9 @@ const LIMITS: [(&str, u64); 3] = [("initrd", 6 * MIB), ("kettle-init", 5 * MIB),
 const SET_ID: u16 = 0o6000;
 
 /// Programs that bring in software from outside of what is measured.
-const PACKAGE_MANAGERS: [&str; 16] = [
-    "apk", "apt", "apt-get", "aptitude", "dnf", "dpkg", "dpkg-deb", "flatpak", "gem", "npm", "pacman", "pip", "pip3",
-    "rpm", "snap", "yum",
+const PACKAGE_MANAGERS: [&str; 17] = [
+    "apk", "apt", "apt-get", "aptitude", "cpan", "dnf", "dpkg", "dpkg-deb", "flatpak", "gem", "npm", "pacman", "pip",
+    "pip3", "rpm", "snap", "yum",
 ];
 /// Programs by which somebody gets in, or becomes somebody else; and other systems of services.
 const WAYS_IN: [&str; 17] = [
