@@ -12,8 +12,8 @@ use crate::support::{Bundle, package};
 /// How long the machine may take to be idle after a build, and over what time that is measured.
 const IDLE_LIMIT: Duration = Duration::from_secs(60);
 const IDLE_SPAN: Duration = Duration::from_secs(2);
-/// Of one processor. A machine with a process that does something all the time uses all of it.
-const IDLE_SHARE: f64 = 0.5;
+/// Of one processor: an idle machine uses a hundredth, one with a process that never rests all that it gets.
+const IDLE_SHARE: f64 = 0.1;
 /// What file systems in memory count in.
 const PAGE_BYTES: u64 = 4096;
 
