@@ -50,6 +50,9 @@ pub mod source;
 #[cfg(feature = "appliance")]
 pub mod toolchain;
 
+#[cfg(feature = "simulator")]
+pub mod simulator;
+
 pub mod bundle;
 #[cfg(feature = "cli")]
 pub mod inspect;
