@@ -241,7 +241,7 @@ publish() { # OUT CHECK
         say "wrote measurements/${published##*/}.json"
         return
     fi
-    compare_layers "$published.layers" "$1/layers" && cmp -- "$published.json" "$1/measurements.json" >&2 ||
+    { compare_layers "$published.layers" "$1/layers" && cmp -- "$published.json" "$1/measurements.json" >&2; } ||
         die "$EXIT_FAILED" "this tree does not build what measurements/${published##*/}.json says: where the change is" \
             "meant, run scripts/build-image and commit both files of measurements/ with it"
     say "the same as measurements/${published##*/}.json"

@@ -21,6 +21,9 @@ use crate::sandbox::Runner;
 use crate::source::{Origin, SourceTree, repository};
 use crate::toolchain::{self, Built, Context, Kind, Limits, Tool, Toolchain, ToolchainError, cargo};
 
+/// What a client learns when the machine is full.
+const NO_ROOM: &str = "there is no room left for what the build writes";
+
 /// Builds jobs with one toolchain in one sandbox.
 #[derive(Clone)]
 pub struct Pipeline(Rc<Parts>);
@@ -193,18 +196,41 @@ fn failure(error: &JobError) -> Outcome {
     };
     log::warn!("the job failed ({error_type}): {}", chain(error));
     match error_type {
+        ErrorType::Internal if is_for_want_of_room(error) => {
+            Outcome::Failed { error_type: ErrorType::BuildFailed, message: NO_ROOM.to_owned() }
+        }
         ErrorType::Internal => Outcome::internal(),
         _ => Outcome::Failed { error_type, message: chain(error) },
     }
 }
 
+/// Whether a write of ours failed because the build had left no room for it: that is not our fault but its own.
+fn is_for_want_of_room(error: &(dyn Error + 'static)) -> bool {
+    let is = |error: &io::Error| matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+    causes(error).any(|cause| cause.downcast_ref().is_some_and(is))
+}
+
 /// An error with its causes, on one line.
 fn chain(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
+    causes(error).map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+/// An error, its cause, and so on.
+fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |&error| error.source())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_build_that_leaves_no_room_for_its_log_has_failed_by_itself() {
+        let end = |kind: io::ErrorKind| match failure(&JobError::Log(LogError::File(kind.into()))) {
+            Outcome::Failed { error_type, .. } => error_type,
+            Outcome::Succeeded(_) => panic!("{kind}"),
+        };
+        assert_eq!(end(io::ErrorKind::StorageFull), ErrorType::BuildFailed);
+        assert_eq!(end(io::ErrorKind::PermissionDenied), ErrorType::Internal);
     }
-    text
 }

@@ -9,7 +9,7 @@ use crate::machine::Machine;
 use crate::support::NONCE;
 
 /// A build on a busy machine without hardware virtualisation. Who waits longer is held.
-const BUILD_SECONDS: &str = "240";
+const BUILD_SECONDS: &str = "400";
 
 /// How a client comes in.
 #[derive(Clone, Copy, Debug)]

@@ -8,6 +8,7 @@
 mod attestation;
 mod builds;
 mod client;
+mod crates;
 mod disks;
 mod hostile;
 mod image;

@@ -1,0 +1,98 @@
+//! A published crate with dependencies, in both ways into a machine that can reach nothing but its host.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use flate2::read::GzDecoder;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::builds::definition;
+use crate::client::{Door, Source};
+use crate::image::Image;
+use crate::machine::{Host, Machine};
+use crate::support::{Bundle, StaticServer, crate_file, git, git_repository, sha256, tar_of};
+
+/// Small, with a lockfile in its package, and two dependencies.
+const CRATE: (&str, &str) = ("indexmap", "2.11.4");
+const DEPENDENCIES: [(&str, &str); 2] = [("equivalent", "1.0.2"), ("hashbrown", "0.15.5")];
+const ARTIFACTS: [&&str; 2] = [&"indexmap-2.11.4.crate", &"libindexmap.rlib"];
+/// The host, as the machine sees it in QEMU's user network: the loopback of the machine that runs this.
+const HOST: &str = "10.0.2.2";
+
+/// The crate with its dependencies in a folder, as cargo itself puts them there and asks to configure it.
+struct Vendored {
+    source: PathBuf,
+    _folder: TempDir,
+}
+
+impl Vendored {
+    fn new() -> Self {
+        let folder = TempDir::new().unwrap();
+        let (name, version) = CRATE;
+        let archive = crate_file(name, version);
+        tar::Archive::new(GzDecoder::new(&archive[..])).unpack(folder.path()).unwrap();
+        let source = folder.path().join(format!("{name}-{version}"));
+        let vendor =
+            Command::new("cargo").args(["vendor", "--locked", "vendor"]).current_dir(&source).output().unwrap();
+        assert!(vendor.status.success(), "{}", String::from_utf8_lossy(&vendor.stderr));
+        fs::create_dir_all(source.join(".cargo")).unwrap();
+        fs::write(source.join(".cargo/config.toml"), vendor.stdout).unwrap();
+        git_repository(&source);
+        Self { source, _folder: folder }
+    }
+
+    /// What git calls a commit, a folder of it, or its time.
+    fn git(&self, arguments: &[&str]) -> String {
+        git(&self.source, arguments)
+    }
+}
+
+/// Builds it on a machine of its own; the bundle's times are `epoch`.
+fn build(source: &Source, epoch: u64) -> Bundle {
+    let image = Image::from_environment();
+    let machine = Machine::serving(&image, &Host::honest(&image));
+    let outcome = machine.build(Door::Clear, source);
+    outcome.assert_succeeded();
+    let bundle = Bundle::read(&machine.bundle(Door::Clear, &outcome.job), epoch);
+    bundle.assert_described();
+    bundle
+}
+
+/// What a statement says went into the build: the source itself, then the folders that dependencies came from.
+fn dependencies(bundle: &Bundle) -> Vec<Value> {
+    definition(bundle)["resolvedDependencies"].as_array().unwrap().clone()
+}
+
+#[test]
+#[ignore = "needs QEMU and a built image"]
+fn a_published_crate_is_built_from_an_archive_and_from_a_git_server_of_the_host() {
+    let vendored = Vendored::new();
+    let object = |name: &str| vendored.git(&["rev-parse", name]);
+    let folder = |(name, version): &(&str, &str)| {
+        json!({
+            "name": format!("{name}@{version}"),
+            "uri": format!("path:vendor/{name}"),
+            "digest": { "gitTree": object(&format!("HEAD:vendor/{name}")) },
+        })
+    };
+    let folders: Vec<_> = DEPENDENCIES.iter().map(folder).collect();
+    let (commit, tree) = (object("HEAD"), object("HEAD^{tree}"));
+    let epoch = vendored.git(&["show", "--no-patch", "--format=%ct", "HEAD"]).parse().unwrap();
+    let server = StaticServer::start(vendored.source.join(".git"));
+    let url = format!("http://{HOST}:{}/", server.port);
+
+    let from_server = build(&Source::Repository { url: &url }, epoch);
+    fs::remove_dir_all(vendored.source.join(".git")).unwrap();
+    let archive = tar_of(&vendored.source);
+    let from_archive = build(&Source::Archive { bytes: &archive, name: "indexmap.tar" }, 0);
+
+    let repository =
+        json!({ "uri": format!("git+{url}#{commit}"), "digest": { "gitCommit": commit, "gitTree": tree } });
+    assert_eq!(dependencies(&from_server), [&[repository], &folders[..]].concat());
+    let source = json!({ "name": "indexmap.tar", "digest": { "sha256": sha256(&archive), "gitTree": tree } });
+    assert_eq!(dependencies(&from_archive), [&[source], &folders[..]].concat());
+    assert!(from_server.artifacts().keys().eq(ARTIFACTS), "{:?}", from_server.artifacts().keys());
+    assert!(from_server.artifacts() == from_archive.artifacts(), "the artifacts differ");
+}
