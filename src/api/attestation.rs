@@ -89,3 +89,50 @@ fn nonce(parts: &Parts) -> Result<Nonce, Problem> {
         .ok_or_else(|| Problem::new(400, "nonce-missing", "the parameter nonce is needed"))?;
     Nonce::parse(&text).map_err(|error| Problem::new(400, "nonce-invalid", error))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::attester::Certificates;
+    use crate::provenance::SESSION_TAG;
+    use crate::snp::report::{REPORT_BYTES, Report};
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    /// Makes reports that nobody signed, and counts who is in it at once.
+    #[derive(Default)]
+    struct Counting {
+        inside: AtomicUsize,
+        most: AtomicUsize,
+    }
+
+    impl Attester for Counting {
+        fn attest(&self, report_data: &[u8; 64]) -> Result<Evidence, AttestError> {
+            let inside = self.inside.fetch_add(1, Ordering::SeqCst) + 1;
+            self.most.fetch_max(inside, Ordering::SeqCst);
+            // Long enough for another one to come in.
+            (0..10_000).for_each(|_| std::thread::yield_now());
+            self.inside.fetch_sub(1, Ordering::SeqCst);
+            let mut report = [0; REPORT_BYTES];
+            report[0x50..0x90].copy_from_slice(report_data);
+            Ok(Evidence { report: Report::from(report), certificates: Certificates::default() })
+        }
+    }
+
+    #[test]
+    fn clients_have_one_request_in_the_secure_processor_and_each_its_own_answer() {
+        let attester = Arc::new(Counting::default());
+        let session = Session::new(Arc::clone(&attester) as Arc<dyn Attester>, b"key".to_vec());
+        let ask = |number: u8| {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            let nonce = Nonce::parse(&hex::encode([number])).unwrap();
+            let data = runtime.block_on(session.attest(&nonce)).unwrap().report.report_data();
+            assert_eq!((data[32], &data[48..]), (number, &SESSION_TAG[..]));
+        };
+        std::thread::scope(|scope| {
+            for number in 1..4 {
+                scope.spawn(move || ask(number));
+            }
+        });
+        assert_eq!(attester.most.load(Ordering::SeqCst), 1);
+    }
+}

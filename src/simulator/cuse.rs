@@ -104,3 +104,46 @@ fn ioctl(device: &GuestDevice, body: &[u8]) -> Vec<u8> {
 fn word(bytes: &[u8], at: usize) -> u32 {
     u32::from_ne_bytes(std::array::from_fn(|index| bytes.get(at + index).copied().unwrap_or(0)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::simulator::{Identity, Key, Processor};
+    use crate::snp::tcb::Product;
+
+    fn device() -> GuestDevice {
+        let identity = Identity::draw(Product::Genoa, Key::Vcek).unwrap();
+        GuestDevice::new(Processor::generate(identity, 1024).unwrap())
+    }
+
+    fn message(operation: u32, body: &[u32]) -> Vec<u8> {
+        let length = (HEADER_BYTES + 4 * body.len()) as u32;
+        let head = [length, operation, 7, 0, 0, 0, 0, 0, 0, 0];
+        head.iter().chain(body).flat_map(|word| word.to_ne_bytes()).collect()
+    }
+
+    #[test]
+    fn the_kernel_learns_the_devices_name() {
+        let answer = reply(&device(), &message(CUSE_INIT, &[7, 41, 0, 1])).unwrap();
+        assert_eq!([word(&answer, 0), word(&answer, 4), word(&answer, 8)], [answer.len() as u32, 0, 7]);
+        assert_eq!([word(&answer, 16), word(&answer, 20), word(&answer, 28)], [7, 41, UNRESTRICTED_IOCTL]);
+        assert_eq!(answer[16 + 72..], *DEVICE);
+    }
+
+    #[test]
+    fn the_first_round_asks_for_the_request_structure() {
+        let answer = reply(&device(), &message(FUSE_IOCTL, &[0, 0, 0, 0xc020_5302, 0x1234, 1, 0, 0])).unwrap();
+        let words: Vec<_> = answer[16..].chunks(4).map(|chunk| word(chunk, 0)).collect();
+        assert_eq!(words, [0, IOCTL_RETRY, 1, 0, 0x1234, 1, 32, 0]);
+    }
+
+    #[test]
+    fn what_is_not_understood_is_refused_and_interruptions_are_not_answered() {
+        let device = device();
+        assert_eq!(word(&reply(&device, &message(15, &[])).unwrap(), 4) as i32, -libc::ENOSYS);
+        assert_eq!(reply(&device, &message(FUSE_INTERRUPT, &[0, 0])), None);
+        assert_eq!(reply(&device, &[0; 5]), None);
+        let unfinished = reply(&device, &message(FUSE_IOCTL, &[0, 0, 0, 0, 0, 0, 9999, 0])).unwrap();
+        assert_eq!(word(&unfinished, 16) as i32, -libc::ENOTTY);
+    }
+}

@@ -58,3 +58,21 @@ fn append(archive: &mut Vec<u8>, inode: u32, entry: &Entry) {
 pub fn pad(bytes: &mut Vec<u8>) {
     bytes.resize(bytes.len().next_multiple_of(4), 0);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_entry_and_its_content_begin_at_a_multiple_of_four() {
+        let archive = write(&[Entry::folder("a"), Entry::file("a/bc", b"12345".to_vec())]);
+        let text = String::from_utf8(archive.clone()).unwrap();
+        let places: Vec<_> = text.match_indices("070701").map(|(at, _)| at).collect();
+        assert_eq!(places, [0, 112, 236]);
+        let number = |entry: usize, field: usize| &text[entry + 6 + 8 * field..][..8];
+        assert_eq!((number(0, 1), number(0, 6), number(0, 11)), ("000041ed", "00000000", "00000002"));
+        assert_eq!((number(112, 1), number(112, 6), number(112, 11)), ("0000816d", "00000005", "00000005"));
+        assert_eq!(&text[112 + 110..][..5 + 1 + 5], "a/bc\0\012345");
+        assert!(text[236..].contains(TRAILER) && archive.len() % 4 == 0);
+    }
+}

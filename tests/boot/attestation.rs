@@ -164,6 +164,7 @@ fn a_build_cannot_reach_the_secure_processor() {
         let machine = platform.boot();
         let outcome = machine.build(Door::Clear, &Source::Archive { bytes: &hostile(attack), name: "attack.tar" });
         outcome.assert_succeeded();
+        assert!(outcome.result["evidence"].is_object(), "there was nothing to reach");
         let said = |word: &str| outcome.lines.iter().any(|line| line.contains(&format!("ATTACK: {word}")));
         assert!(said("contained") && !said("SUCCEEDED"), "{}", outcome.lines.join("\n"));
     }

@@ -86,6 +86,12 @@ fn a_session_is_verified_before_any_source_is_sent() {
     let answer = server.get(&path);
     assert_eq!((answer.status, &answer.json()["state"]), (200, &Value::from("idle")));
     fs::write(folder.path().join("session.json"), &answer.body).unwrap();
+    let openapi: Value = serde_json::from_str(kettle::api::OPENAPI).unwrap();
+    let documented = openapi["components"]["schemas"]["Attestation"]["properties"].as_object().unwrap();
+    let mut documented: Vec<_> = documented.keys().collect();
+    documented.sort();
+    let session = answer.json();
+    assert!(session.as_object().unwrap().keys().eq(documented), "{session}");
     let root = folder.trust_root();
     let session = ["verify", "--session", "session.json"];
     let result = kettle(&session, &folder, &["--trust-root", root.to_str().unwrap()]);
