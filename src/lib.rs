@@ -11,6 +11,7 @@
 //! | fetch dependencies (network, last time) | [`toolchain::Fetched`] | [`toolchain`] |
 //! | build (no network) | [`toolchain::Built`] | [`toolchain`] |
 //! | state what happened | [`provenance::Statement`] | [`provenance`] |
+//! | attest | [`attester::Evidence`] | [`attester`] |
 //! | pack | the bundle | [`bundle`] |
 //!
 //! # Terminology
@@ -37,6 +38,8 @@ pub mod snp;
 #[cfg(feature = "appliance")]
 pub mod api;
 #[cfg(feature = "appliance")]
+pub mod attester;
+#[cfg(feature = "appliance")]
 pub mod boot;
 #[cfg(feature = "appliance")]
 pub mod job;
@@ -46,6 +49,9 @@ pub mod sandbox;
 pub mod source;
 #[cfg(feature = "appliance")]
 pub mod toolchain;
+
+#[cfg(feature = "simulator")]
+pub mod simulator;
 
 pub mod bundle;
 #[cfg(feature = "cli")]

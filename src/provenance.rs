@@ -269,6 +269,14 @@ impl Platform {
     /// An ordinary host.
     pub const HOST: Self = Self { builder: BUILDER_HOST, image: None };
 
+    /// A host whose evidence comes from a simulated secure processor.
+    pub const SIMULATED: Self = Self { builder: BUILDER_SIMULATED, image: None };
+
+    /// The shipped image on a machine that offers it a secure processor. Evidence alone proves it.
+    pub fn attested(image: ImageRecord) -> Self {
+        Self { builder: BUILDER_SEV_SNP, image: Some(image) }
+    }
+
     /// A booted image without a secure processor to say so: it claims no more than a host.
     pub fn unattested(image: ImageRecord) -> Self {
         Self { builder: BUILDER_HOST, image: Some(image) }

@@ -29,6 +29,9 @@ mod report;
 #[cfg(feature = "cli")]
 #[path = "fuzz/targets/statement.rs"]
 mod statement;
+#[cfg(feature = "cli")]
+#[path = "fuzz/targets/table.rs"]
+mod table;
 #[path = "fuzz/targets/tar.rs"]
 mod tar;
 #[path = "fuzz/targets/unpacking.rs"]
@@ -224,6 +227,12 @@ fn tar_archives() {
 #[test]
 fn attestation_reports() {
     smoke("report", FILE_RUNS, &ARCHIVE_CHANGES, report::target);
+}
+
+#[cfg(feature = "cli")]
+#[test]
+fn certificate_tables() {
+    smoke("table", MEMORY_RUNS, &ARCHIVE_CHANGES, table::target);
 }
 
 #[cfg(feature = "cli")]

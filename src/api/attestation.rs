@@ -1,21 +1,138 @@
-//! `GET /attestation`: evidence about this machine before any build.
+//! `GET /attestation`: evidence about this machine before any build. Comes in: a nonce. Goes out: a report about the TLS key
+//! and the nonce. Never: more than one request of clients in the secure processor, where a build waits for its own.
 
+use std::io;
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use hyper::http::request::Parts;
+use hyper::{Response, StatusCode};
+use serde::Serialize;
+use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
 
+use super::Service;
+use super::limits::MAX_SESSION_REQUESTS;
 use super::problem::Problem;
 use super::query;
-use crate::provenance::Nonce;
+use super::respond::{self, Body};
+use crate::attester::{AttestError, Attester, Envelope, Evidence};
+use crate::job::SlotState;
+use crate::provenance::{Nonce, session_report_data};
 
-/// Why there is no evidence: the nonce is wrong (400), or else there is no attester (503).
-pub fn refusal(parts: &Parts) -> Problem {
-    match nonce(parts) {
-        Ok(_) => Problem::new(503, "attestation-unavailable", "this platform offers no attestation"),
-        Err(problem) => problem,
+/// What evidence about the TLS key is made from.
+pub struct Session {
+    attester: Arc<dyn Attester>,
+    public_key: Vec<u8>,
+    turn: Arc<Semaphore>,
+}
+
+#[derive(Serialize)]
+struct Document<'a> {
+    #[serde(flatten)]
+    envelope: Envelope<'a>,
+    tls_public_key: String,
+    state: &'static str,
+}
+
+impl Session {
+    /// For the TLS key with this DER SubjectPublicKeyInfo.
+    pub fn new(attester: Arc<dyn Attester>, public_key: Vec<u8>) -> Self {
+        Self { attester, public_key, turn: Arc::new(Semaphore::new(MAX_SESSION_REQUESTS)) }
     }
+
+    async fn attest(&self, nonce: &Nonce) -> Result<Evidence, Problem> {
+        let waiting = |error: &(dyn std::error::Error + 'static)| Problem::internal("waiting for evidence", error);
+        let turn = Arc::clone(&self.turn).acquire_owned().await.map_err(|error| waiting(&error))?;
+        let report_data = session_report_data(&self.public_key, nonce);
+        let attester = Arc::clone(&self.attester);
+        // The turn ends with the request to the secure processor, also when the client is gone before.
+        let ask = move || {
+            let _turn = turn;
+            attester.attest(&report_data)
+        };
+        let evidence = spawn_blocking(ask).await;
+        evidence.map_err(|error| waiting(&io::Error::other(error)))?.map_err(|error| failed(&error))
+    }
+}
+
+/// Answers with evidence.
+///
+/// # Errors
+/// The nonce is wrong (400), there is no attester (503), or it failed (500).
+pub async fn answer(service: &Service, parts: &Parts) -> Result<Response<Body>, Problem> {
+    let nonce = nonce(parts)?;
+    let session = service.session.as_ref();
+    let session =
+        session.ok_or_else(|| Problem::new(503, "attestation-unavailable", "this platform offers no attestation"))?;
+    let evidence = session.attest(&nonce).await?;
+    let document = Document {
+        envelope: evidence.envelope(),
+        tls_public_key: STANDARD.encode(&session.public_key),
+        state: match service.slot.state() {
+            SlotState::Idle => "idle",
+            SlotState::Accepted => "accepted",
+            SlotState::Finished => "finished",
+        },
+    };
+    Ok(respond::json(StatusCode::OK, "application/json", &document))
+}
+
+fn failed(error: &AttestError) -> Problem {
+    log::error!("no evidence for a client: {error}");
+    Problem::new(500, "attestation-failed", error)
 }
 
 fn nonce(parts: &Parts) -> Result<Nonce, Problem> {
     let text = query::parameter(parts.uri.query(), "nonce")?
         .ok_or_else(|| Problem::new(400, "nonce-missing", "the parameter nonce is needed"))?;
     Nonce::parse(&text).map_err(|error| Problem::new(400, "nonce-invalid", error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::attester::Certificates;
+    use crate::provenance::SESSION_TAG;
+    use crate::snp::report::{REPORT_BYTES, Report};
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    /// Makes reports that nobody signed, and counts who is in it at once.
+    #[derive(Default)]
+    struct Counting {
+        inside: AtomicUsize,
+        most: AtomicUsize,
+    }
+
+    impl Attester for Counting {
+        fn attest(&self, report_data: &[u8; 64]) -> Result<Evidence, AttestError> {
+            let inside = self.inside.fetch_add(1, Ordering::SeqCst) + 1;
+            self.most.fetch_max(inside, Ordering::SeqCst);
+            // Long enough for another one to come in.
+            (0..10_000).for_each(|_| std::thread::yield_now());
+            self.inside.fetch_sub(1, Ordering::SeqCst);
+            let mut report = [0; REPORT_BYTES];
+            report[0x50..0x90].copy_from_slice(report_data);
+            Ok(Evidence { report: Report::from(report), certificates: Certificates::default() })
+        }
+    }
+
+    #[test]
+    fn clients_have_one_request_in_the_secure_processor_and_each_its_own_answer() {
+        let attester = Arc::new(Counting::default());
+        let session = Session::new(Arc::clone(&attester) as Arc<dyn Attester>, b"key".to_vec());
+        let ask = |number: u8| {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            let nonce = Nonce::parse(&hex::encode([number])).unwrap();
+            let data = runtime.block_on(session.attest(&nonce)).unwrap().report.report_data();
+            assert_eq!((data[32], &data[48..]), (number, &SESSION_TAG[..]));
+        };
+        std::thread::scope(|scope| {
+            for number in 1..4 {
+                scope.spawn(move || ask(number));
+            }
+        });
+        assert_eq!(attester.most.load(Ordering::SeqCst), 1);
+    }
 }

@@ -29,6 +29,7 @@ use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode};
 
 use crate::job::{Builder, Job, JobId, Slot};
+pub use attestation::Session;
 use negotiate::Wish;
 pub use problem::Problem;
 use respond::Body;
@@ -46,12 +47,18 @@ pub struct Service {
     slot: Arc<Slot>,
     receiver: Box<dyn Receive>,
     builder: Box<dyn Builder>,
+    session: Option<Session>,
 }
 
 impl Service {
     /// A service over a free slot, with what reads submissions and what builds them.
     pub fn new(slot: Arc<Slot>, receiver: Box<dyn Receive>, builder: Box<dyn Builder>) -> Self {
-        Self { slot, receiver, builder }
+        Self { slot, receiver, builder, session: None }
+    }
+
+    /// The same, with evidence about the TLS key for whoever asks.
+    pub fn with_session(self, session: Session) -> Self {
+        Self { session: Some(session), ..self }
     }
 
     /// Answers one request.
@@ -77,7 +84,7 @@ impl Service {
             Endpoint::SubmitAndStream => return submit::submit(self, parts, body, Wish::Stream).await,
             Endpoint::Health => return Ok(respond::whole(StatusCode::OK, "text/plain", "ok")),
             Endpoint::OpenApi => return Ok(respond::whole(StatusCode::OK, "application/json", OPENAPI)),
-            Endpoint::Attestation => return Err(attestation::refusal(parts)),
+            Endpoint::Attestation => return attestation::answer(self, parts).await,
             Endpoint::Job => return Ok(document::job(&*job()?)),
             Endpoint::Events => return events::stream(job()?, View::Typed, events::first_wanted(parts)?),
             Endpoint::Result => files::bundle(files::finished(&*job()?)?).await?,

@@ -14,12 +14,16 @@ use std::time::Duration;
 
 use kettle::api::limits::Limit;
 use kettle::api::submission::Intake;
-use kettle::api::{self, Listeners, Service, TlsIdentity};
+use kettle::api::{self, Listeners, Service, Session, TlsIdentity};
+use kettle::attester::{AttestError, Attester, GuestDevice};
 use kettle::boot;
 use kettle::digest::Sha256Digest;
 use kettle::job::{Pipeline, Slot};
-use kettle::provenance::{ImageRecord, NamedDigest, Platform, sha256_set};
+use kettle::provenance::{ImageRecord, NamedDigest, Platform, REPORT_DATA_BYTES, sha256_set};
 use kettle::sandbox::{self, Runner};
+#[cfg(feature = "simulator")]
+use kettle::simulator::Processor;
+use kettle::snp::measurement::LaunchMeasurement;
 use kettle::toolchain::{Limits, Toolchain};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::{LocalSet, spawn_local};
@@ -59,12 +63,34 @@ struct Serve {
     work: PathBuf,
     toolchain: Option<PathBuf>,
     limits: Limits,
+    /// Folder of a simulated secure processor.
+    #[cfg(feature = "simulator")]
+    simulator: Option<PathBuf>,
 }
 
 enum Command {
     Help,
     Version,
     Serve(Serve),
+}
+
+/// What statements say of the machine, and who vouches for it.
+struct Standing {
+    platform: Platform,
+    attester: Option<Arc<dyn Attester>>,
+    measurement: Option<LaunchMeasurement>,
+}
+
+impl Standing {
+    fn unattested(platform: Platform) -> Self {
+        Self { platform, attester: None, measurement: None }
+    }
+
+    /// An attester that is there has to work before the first build is accepted: its first report is about nothing.
+    fn attested(platform: Platform, attester: impl Attester + 'static) -> Result<Self, AttestError> {
+        let measurement = attester.attest(&[0; REPORT_DATA_BYTES])?.report.measurement();
+        Ok(Self { platform, attester: Some(Arc::new(attester)), measurement: Some(measurement) })
+    }
 }
 
 /// What is wrong with a command line.
@@ -152,6 +178,8 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Command, UsageError>
 fn parse_serve(mut words: impl Iterator<Item = String>) -> Result<Command, UsageError> {
     let (mut listen, mut tls_listen, mut work, mut toolchain) = (None, None, None, None);
     let (mut build, mut fetch) = (None, None);
+    #[cfg(feature = "simulator")]
+    let mut simulator = None;
     while let Some(word) = words.next() {
         if matches!(word.as_str(), "-h" | "--help") {
             return Ok(Command::Help);
@@ -167,6 +195,8 @@ fn parse_serve(mut words: impl Iterator<Item = String>) -> Result<Command, Usage
             "--toolchain" => &mut toolchain,
             "--build-seconds" => &mut build,
             "--fetch-seconds" => &mut fetch,
+            #[cfg(feature = "simulator")]
+            "--simulator" => &mut simulator,
             _ => return Err(UsageError::Unknown(option)),
         };
         let value = inline.or_else(|| words.next()).ok_or_else(|| UsageError::NoValue(option.clone()))?;
@@ -184,6 +214,8 @@ fn parse_serve(mut words: impl Iterator<Item = String>) -> Result<Command, Usage
             build: seconds("--build-seconds", build, defaults.build)?,
             fetch: seconds("--fetch-seconds", fetch, defaults.fetch)?,
         },
+        #[cfg(feature = "simulator")]
+        simulator: simulator.map(PathBuf::from),
     }))
 }
 
@@ -223,14 +255,39 @@ fn serve_image(parameters: &boot::Parameters) -> Result<(), Box<dyn Error>> {
         work: boot::WORK.into(),
         toolchain: None,
         limits: Limits::default(),
+        #[cfg(feature = "simulator")]
+        simulator: None,
     };
     let command_line = Sha256Digest::of(parameters.command_line.as_bytes());
-    let platform = Platform::unattested(ImageRecord {
+    let standing = image_standing(ImageRecord {
         version: parameters.version.clone(),
         root_hash: hex::encode(parameters.root_hash),
         command_line: NamedDigest { name: "cmdline".to_owned(), digest: sha256_set(&command_line) },
-    });
-    start(&serve, toolchain, Path::new(boot::WORK), platform)
+    })?;
+    start(&serve, toolchain, Path::new(boot::WORK), standing)
+}
+
+/// What the image may say of itself.
+fn image_standing(image: ImageRecord) -> Result<Standing, AttestError> {
+    match GuestDevice::take()? {
+        None => Ok(Standing::unattested(Platform::unattested(image))),
+        Some(device) => Standing::attested(Platform::attested(image), device),
+    }
+}
+
+/// What a host may say of itself.
+#[cfg(not(feature = "simulator"))]
+fn host_standing(_: &Serve) -> Result<Standing, Box<dyn Error>> {
+    Ok(Standing::unattested(Platform::HOST))
+}
+
+/// What a host may say of itself, beside a simulated secure processor where that is wanted.
+#[cfg(feature = "simulator")]
+fn host_standing(serve: &Serve) -> Result<Standing, Box<dyn Error>> {
+    Ok(match &serve.simulator {
+        None => Standing::unattested(Platform::HOST),
+        Some(folder) => Standing::attested(Platform::SIMULATED, Processor::open(folder)?)?,
+    })
 }
 
 /// Sets everything up that can fail, in the order in which threads, mounts and users allow it, and serves.
@@ -246,37 +303,44 @@ fn run(serve: &Serve) -> Result<(), Box<dyn Error>> {
         Some(path) => toolchain.seen_at(path),
         None => toolchain,
     };
-    start(serve, toolchain, &entered.work, Platform::HOST)
+    start(serve, toolchain, &entered.work, host_standing(serve)?)
 }
 
-fn start(serve: &Serve, toolchain: Toolchain, work: &Path, platform: Platform) -> Result<(), Box<dyn Error>> {
+fn start(serve: &Serve, toolchain: Toolchain, work: &Path, standing: Standing) -> Result<(), Box<dyn Error>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let serving = LocalSet::new();
-    serving.block_on(&runtime, serve_until_told(serve, toolchain, work, platform))
+    serving.block_on(&runtime, serve_until_told(serve, toolchain, work, standing))
 }
 
 async fn serve_until_told(
     serve: &Serve,
     toolchain: Toolchain,
     work: &Path,
-    platform: Platform,
+    standing: Standing,
 ) -> Result<(), Box<dyn Error>> {
     let runner = Runner::new()?;
     for degradation in &runner.description().degradations {
-        if platform.image.is_some() {
+        if standing.platform.image.is_some() {
             return Err(ImageError::Degraded { name: degradation.name, reason: degradation.reason.to_string() }.into());
         }
         log::warn!("the sandbox is weaker here: {}: {}", degradation.name, degradation.reason);
     }
     let uploads = work.join(format!("intake-{}", std::process::id()));
     let intake = Intake::open(uploads.clone())?;
-    let about = about(&platform);
-    let pipeline = Pipeline::new(runner, toolchain, serve.limits, uploads.clone(), platform);
+    let about = about(&standing);
+    let Standing { platform, attester, .. } = standing;
+    let pipeline = Pipeline::new(runner, toolchain, serve.limits, uploads.clone(), platform, attester.clone());
     pipeline.warm_up();
-    let listeners = Listeners::bind(serve.listen, serve.tls_listen, TlsIdentity::generate()?).await?;
+    let identity = TlsIdentity::generate()?;
+    let session = attester.map(|attester| Session::new(attester, identity.public_key().to_vec()));
+    let listeners = Listeners::bind(serve.listen, serve.tls_listen, identity).await?;
     let addresses = listeners.addresses()?;
     let slot = Arc::new(Slot::new(work.to_owned(), about));
-    let service = Rc::new(Service::new(slot, Box::new(intake), Box::new(pipeline)));
+    let service = Service::new(slot, Box::new(intake), Box::new(pipeline));
+    let service = Rc::new(match session {
+        Some(session) => service.with_session(session),
+        None => service,
+    });
     print(&format!("listening on http://{}\nlistening on https://{}\n", addresses.clear, addresses.tls));
     let serving = spawn_local(api::serve(listeners, service));
     told_to_end().await?;
@@ -285,12 +349,13 @@ async fn serve_until_told(
     Ok(removed.or_else(|error| if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) })?)
 }
 
-fn about(platform: &Platform) -> String {
-    let place = match &platform.image {
-        None => "on an ordinary host: no launch measurement".to_owned(),
-        Some(image) => format!("in the image with root hash {}: no evidence", image.root_hash),
+fn about(standing: &Standing) -> String {
+    let place = match &standing.platform.image {
+        None => "on an ordinary host".to_owned(),
+        Some(image) => format!("in the image with root hash {}", image.root_hash),
     };
-    format!("kettle-init {} {place}", env!("CARGO_PKG_VERSION"))
+    let measurement = standing.measurement.map_or_else(|| "none: no evidence".to_owned(), |found| found.to_string());
+    format!("kettle-init {} {place}, launch measurement {measurement}", env!("CARGO_PKG_VERSION"))
 }
 
 /// Waits for SIGTERM or SIGINT.

@@ -25,4 +25,4 @@ pub use outcome::{BundleFile, Finished, Outcome};
 pub use pipeline::Pipeline;
 pub use request::{Request, SourceRequest};
 pub use run::{Builder, Ended, Job, Phase, Running, SetupError, rfc3339};
-pub use slot::{ClaimError, Slot};
+pub use slot::{ClaimError, Slot, SlotState};

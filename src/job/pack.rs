@@ -10,6 +10,7 @@ use tokio::task::spawn_blocking;
 
 use super::record::LOG_NAME;
 use super::{BundleFile, Finished, Job};
+use crate::attester::Evidence;
 use crate::bundle::{self, Entry};
 use crate::digest::{Sha256Digest, Sha256Writer};
 use crate::provenance::Statement;
@@ -26,6 +27,8 @@ pub(super) enum PackError {
     Log(#[source] io::Error),
     #[error("the bundle could not be written")]
     Bundle(#[source] io::Error),
+    #[error("the evidence cannot be serialised")]
+    Evidence(#[from] serde_json::Error),
 }
 
 /// The build log, hashed while it was written.
@@ -54,10 +57,12 @@ pub(super) async fn pack(
     folder: PathBuf,
     built: Built,
     statement: Statement,
+    evidence: Option<Evidence>,
     log: LogFile,
 ) -> Result<Finished, PackError> {
+    let evidence = evidence.map(|evidence| evidence.to_json()).transpose()?;
     blocking(PackError::Bundle, move || {
-        let bundle = write(&folder.join("bundle.tar.gz"), &built, &statement, &log)?;
+        let bundle = write(&folder.join("bundle.tar.gz"), &built, &statement, evidence.as_deref(), &log)?;
         Ok(Finished {
             project: built.tree.project().clone(),
             toolchain: built.kind,
@@ -65,13 +70,19 @@ pub(super) async fn pack(
             artifacts: built.artifacts,
             build_config: built.lockfile,
             provenance: statement.into_bytes(),
-            evidence: None,
+            evidence,
         })
     })
     .await
 }
 
-fn write(path: &Path, built: &Built, statement: &Statement, log: &LogFile) -> io::Result<BundleFile> {
+fn write(
+    path: &Path,
+    built: &Built,
+    statement: &Statement,
+    evidence: Option<&[u8]>,
+    log: &LogFile,
+) -> io::Result<BundleFile> {
     let mut entries: Vec<Entry<'_>> = built.artifacts.iter().map(artifact).collect::<io::Result<_>>()?;
     entries.push(Entry::of_bytes(format!("build-config/{}", built.lockfile.name), &built.lockfile.bytes));
     entries.push(Entry {
@@ -81,6 +92,7 @@ fn write(path: &Path, built: &Built, statement: &Statement, log: &LogFile) -> io
         content: Box::new(BufReader::new(File::open(&log.path)?)),
     });
     entries.push(Entry::of_bytes("provenance.json", statement.as_bytes()));
+    entries.extend(evidence.map(|bytes| Entry::of_bytes("evidence.json", bytes)));
     let out = Sha256Writer::new(BufWriter::new(File::create_new(path)?));
     let mut out = bundle::write(out, built.tree.project().as_str(), entries, built.tree.epoch())?;
     out.flush()?;

@@ -15,7 +15,8 @@ use super::build_log::JobLog;
 use super::pack::{self, PackError};
 use super::record::{self, RecordError};
 use super::{Builder, ErrorType, Event, Job, LogError, Outcome, Request, Running, SourceRequest};
-use crate::provenance::Platform;
+use crate::attester::{AttestError, Attester, Evidence};
+use crate::provenance::{Nonce, Platform, Statement, report_data};
 use crate::sandbox::Runner;
 use crate::source::{Origin, SourceTree, repository};
 use crate::toolchain::{self, Built, Context, Kind, Limits, Tool, Toolchain, ToolchainError, cargo};
@@ -35,6 +36,7 @@ struct Parts {
     /// Uploads that nobody needs once the job is over.
     intake: PathBuf,
     platform: Platform,
+    attester: Option<Arc<dyn Attester>>,
 }
 
 /// Why a job failed.
@@ -50,15 +52,26 @@ enum JobError {
     Measure(#[source] io::Error),
     #[error(transparent)]
     Record(#[from] RecordError),
+    #[error("there is no evidence")]
+    Attest(#[from] AttestError),
+    #[error("the secure processor was not waited for")]
+    Waiting(#[source] io::Error),
     #[error(transparent)]
     Pack(#[from] PackError),
 }
 
 impl Pipeline {
     /// A pipeline for this machine; `intake` is where uploads are unpacked, and `platform` is what statements say of the
-    /// machine.
-    pub fn new(runner: Runner, toolchain: Toolchain, limits: Limits, intake: PathBuf, platform: Platform) -> Self {
-        Self(Rc::new(Parts { runner, toolchain, limits, tools: OnceCell::new(), intake, platform }))
+    /// machine. With an attester every build ends with evidence or fails.
+    pub fn new(
+        runner: Runner,
+        toolchain: Toolchain,
+        limits: Limits,
+        intake: PathBuf,
+        platform: Platform,
+        attester: Option<Arc<dyn Attester>>,
+    ) -> Self {
+        Self(Rc::new(Parts { runner, toolchain, limits, tools: OnceCell::new(), intake, platform, attester }))
     }
 
     /// Starts to measure the toolchain, so that no job has to wait for it.
@@ -104,7 +117,17 @@ impl Parts {
         let sandbox = self.runner.description();
         let statement =
             record::statement(job, &self.platform, (&nonce, nonce_source), &built, tools, sandbox, &log_file.sha256)?;
-        Ok(Outcome::Succeeded(pack::pack(job.folder().to_owned(), built, statement, log_file).await?))
+        let evidence = self.attest(job, &statement, &nonce).await?;
+        Ok(Outcome::Succeeded(pack::pack(job.folder().to_owned(), built, statement, evidence, log_file).await?))
+    }
+
+    /// Evidence about the statement, where the platform has an attester.
+    async fn attest(&self, job: &Job, statement: &Statement, nonce: &Nonce) -> Result<Option<Evidence>, JobError> {
+        let Some(attester) = self.attester.clone() else { return Ok(None) };
+        job.emit(Event::Attest("requesting evidence from the secure processor"))?;
+        let report_data = report_data(statement.as_bytes(), nonce);
+        let evidence = spawn_blocking(move || attester.attest(&report_data)).await;
+        Ok(Some(evidence.map_err(|error| JobError::Waiting(io::Error::other(error)))??))
     }
 
     /// The source, on this machine.
@@ -166,7 +189,10 @@ fn failure(error: &JobError) -> Outcome {
         JobError::Repository(error) if error.is_fault() => ErrorType::Internal,
         JobError::Repository(_) => ErrorType::SourceFetchFailed,
         JobError::Toolchain(error) => error.error_type(),
-        JobError::Log(_) | JobError::Measure(_) | JobError::Record(_) | JobError::Pack(_) => ErrorType::Internal,
+        JobError::Attest(_) => ErrorType::AttestationFailed,
+        JobError::Log(_) | JobError::Measure(_) | JobError::Record(_) | JobError::Waiting(_) | JobError::Pack(_) => {
+            ErrorType::Internal
+        }
     };
     log::warn!("the job failed ({error_type}): {}", chain(error));
     match error_type {

@@ -20,6 +20,17 @@ pub enum ClaimError {
     Setup(#[from] SetupError),
 }
 
+/// What became of the slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SlotState {
+    /// It is free.
+    Idle,
+    /// Its job runs.
+    Accepted,
+    /// Its job is over.
+    Finished,
+}
+
 /// The single slot of this machine.
 #[derive(Debug)]
 pub struct Slot {
@@ -39,6 +50,15 @@ impl Slot {
     /// Whether a job has it.
     pub fn taken(&self) -> bool {
         self.lock().is_some()
+    }
+
+    /// What became of it.
+    pub fn state(&self) -> SlotState {
+        match self.lock().as_ref().map(|job| job.ended().is_some()) {
+            None => SlotState::Idle,
+            Some(false) => SlotState::Accepted,
+            Some(true) => SlotState::Finished,
+        }
     }
 
     /// The job, for somebody who knows its id.
@@ -104,11 +124,12 @@ mod tests {
     #[test]
     fn gives_itself_away_once_even_after_the_job_ended() {
         let (_work, slot) = slot();
-        assert!(!slot.taken());
+        assert_eq!((slot.taken(), slot.state()), (false, SlotState::Idle));
         let running = slot.claim(&request()).unwrap();
-        assert!(slot.taken());
+        assert_eq!((slot.taken(), slot.state()), (true, SlotState::Accepted));
         assert!(matches!(slot.claim(&request()), Err(ClaimError::Taken)));
         running.finish(Outcome::Failed { error_type: ErrorType::BuildFailed, message: "no".to_owned() });
+        assert_eq!(slot.state(), SlotState::Finished);
         assert!(matches!(slot.claim(&request()), Err(ClaimError::Taken)));
     }
 

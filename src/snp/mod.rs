@@ -2,10 +2,7 @@
 //! documents. Never: a verdict.
 
 pub mod measurement;
-
-#[cfg(any(feature = "cli", feature = "simulator"))]
 pub mod report;
 #[cfg(feature = "cli")]
 pub mod roots;
-#[cfg(any(feature = "cli", feature = "simulator"))]
 pub mod tcb;

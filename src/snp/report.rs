@@ -133,12 +133,18 @@ impl fmt::Display for GuestPolicy {
     }
 }
 
+impl From<[u8; REPORT_BYTES]> for Report {
+    fn from(bytes: [u8; REPORT_BYTES]) -> Self {
+        Self(Box::new(bytes))
+    }
+}
+
 impl TryFrom<&[u8]> for Report {
     type Error = LengthError;
 
     fn try_from(bytes: &[u8]) -> Result<Self, LengthError> {
         let bytes: [u8; REPORT_BYTES] = bytes.try_into().map_err(|_| LengthError { actual: bytes.len() })?;
-        Ok(Self(Box::new(bytes)))
+        Ok(Self::from(bytes))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::net::TcpListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -45,6 +45,8 @@ pub struct Host {
     pub memory_mib: u32,
     pub network: Network,
     pub disks: Vec<Disk>,
+    /// Appended to the initrd: the kernel unpacks it after, and over, the image's.
+    pub segment: Option<PathBuf>,
 }
 
 impl Host {
@@ -55,7 +57,14 @@ impl Host {
 
     /// An ordinary one with these disks, in the order in which they are found.
     pub fn with_disks(disks: Vec<Disk>) -> Self {
-        Self { firmware: Firmware::SeaBios, processors: 2, memory_mib: 2048, network: Network::User, disks }
+        Self {
+            firmware: Firmware::SeaBios,
+            processors: 2,
+            memory_mib: 2048,
+            network: Network::User,
+            disks,
+            segment: None,
+        }
     }
 }
 
@@ -81,7 +90,7 @@ impl Machine {
             .arg("-kernel")
             .arg(image.file("kernel"))
             .arg("-initrd")
-            .arg(image.file("initrd"))
+            .arg(initrd(image, host, folder.path()))
             .args(["-append", &image.command_line])
             .args(firmware(host.firmware))
             .args(network(host.network, ports))
@@ -143,6 +152,18 @@ impl Drop for Machine {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
+}
+
+fn initrd(image: &Image, host: &Host, folder: &Path) -> PathBuf {
+    let whole = image.file("initrd");
+    let Some(segment) = &host.segment else { return whole };
+    let mut bytes = fs::read(whole).unwrap();
+    // An archive begins at a multiple of four bytes.
+    bytes.resize(bytes.len().next_multiple_of(4), 0);
+    bytes.extend(fs::read(segment).unwrap());
+    let path = folder.join("initrd");
+    fs::write(&path, bytes).unwrap();
+    path
 }
 
 fn firmware(firmware: Firmware) -> Vec<String> {

@@ -1,0 +1,208 @@
+//! The whole way, from the kernel's driver interface to an accepting verifier: the shipped PID 1 sends its real requests to a
+//! `/dev/sev-guest` that a program beside it offers. The image, its command line and the program that is PID 1 are those that
+//! were built; the initrd has a segment more, whose `/init` makes the device and then becomes the image's own.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use kettle::provenance::{BUILDER_SEV_SNP, Nonce, report_data};
+use kettle::snp::report::Report;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::client::{Door, Source};
+use crate::image::Image;
+use crate::machine::{Host, Machine};
+use crate::support::{Bundle, NONCE, project, sha256, tar_of};
+
+/// Of the machines here, as the published file names it.
+const VCPU_TYPE: &str = "EPYC-v4";
+/// `tests/projects/hello` has no commit and no times.
+const EPOCH: u64 = 0;
+
+/// A simulated secure processor, and what a test machine needs of it.
+struct Platform {
+    image: Image,
+    host: Host,
+    folder: TempDir,
+}
+
+impl Platform {
+    /// With options of `kettle-simulator keys`.
+    fn new(options: &[&str]) -> Self {
+        let (image, folder) = (Image::from_environment(), TempDir::new().unwrap());
+        let mut host = Host::honest(&image);
+        let measurement = measurement(&image, host.processors);
+        simulator(folder.path(), &[&["keys", "--out", "keys", "--measurement", &measurement], options].concat());
+        let init = image.file("kettle-init");
+        let module = cuse_module(&image, folder.path());
+        let segment = ["segment", "--keys", "keys", "--out", "segment"];
+        let files = ["--init", init.to_str().unwrap(), "--module", module.to_str().unwrap()];
+        simulator(folder.path(), &[&segment[..], &files].concat());
+        host.segment = Some(folder.path().join("segment"));
+        Self { image, host, folder }
+    }
+
+    fn boot(&self) -> Machine {
+        Machine::serving(&self.image, &self.host)
+    }
+
+    /// What `kettle verify` says, with the reference values that were published for the image.
+    fn verify(&self, what: &[&str], more: &[&str]) -> Value {
+        let measurements = self.image.file("measurements.json");
+        let output = Command::new(env!("CARGO_BIN_EXE_kettle"))
+            .arg("verify")
+            .args(what)
+            .args(["--json", "--nonce", NONCE, "--measurements", measurements.to_str().unwrap()])
+            .args(more)
+            .current_dir(self.folder.path())
+            .output()
+            .unwrap();
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"))
+    }
+
+    fn keep(&self, name: &str, bytes: &[u8]) {
+        fs::write(self.folder.path().join(name), bytes).unwrap();
+    }
+}
+
+const TRUSTING: [&str; 2] = ["--trust-root", "keys/trust-root.pem"];
+
+fn simulator(folder: &Path, arguments: &[&str]) {
+    let program = env!("CARGO_BIN_EXE_kettle-simulator");
+    let done = Command::new(program).args(arguments).current_dir(folder).output().unwrap();
+    assert!(done.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&done.stderr));
+}
+
+/// The published one for this shape of machine.
+fn measurement(image: &Image, processors: u32) -> String {
+    let published: Value = serde_json::from_slice(&fs::read(image.file("measurements.json")).unwrap()).unwrap();
+    let shapes = published["measurements"].as_array().unwrap();
+    let wanted = |shape: &&Value| shape["vcpu_type"] == VCPU_TYPE && shape["vcpus"] == processors;
+    shapes.iter().find(wanted).unwrap()["measurement"].as_str().unwrap().to_owned()
+}
+
+/// The module of the locked kernel package, which the image does not have.
+fn cuse_module(image: &Image, folder: &Path) -> PathBuf {
+    let lock = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("image/packages.lock")).unwrap();
+    let digest = lock.lines().find(|line| line.starts_with("kernel ")).unwrap().rsplit(' ').next().unwrap().to_owned();
+    let cache = std::env::var_os("KETTLE_PACKAGES").map(PathBuf::from);
+    let cache = cache.unwrap_or_else(|| image.file("../image-cache/packages"));
+    let package = cache.join(format!("{digest}.deb"));
+    assert!(
+        package.exists(),
+        "{} is not there: KETTLE_PACKAGES names the folder of build-image's packages",
+        package.display()
+    );
+    let unpack = "dpkg-deb --fsys-tarfile \"$1\" | tar --extract --to-stdout --wildcards '*/fs/fuse/cuse.ko.xz' | xz --decompress >cuse.ko";
+    let done =
+        Command::new("bash").args(["-o", "pipefail", "-c", unpack, "-"]).arg(package).current_dir(folder).status();
+    assert!(done.unwrap().success());
+    folder.join("cuse.ko")
+}
+
+/// The same program is in the initrd that is measured: the segment changes who starts it, not what it is.
+fn assert_shipped(image: &Image) {
+    let unpack = "zstd --quiet --decompress --stdout \"$1\" | cpio --quiet --extract --to-stdout init | sha256sum";
+    let done =
+        Command::new("bash").args(["-o", "pipefail", "-c", unpack, "-"]).arg(image.file("initrd")).output().unwrap();
+    let in_initrd = String::from_utf8_lossy(&done.stdout).split(' ').next().unwrap_or_default().to_owned();
+    assert_eq!(in_initrd, sha256(&fs::read(image.file("kettle-init")).unwrap()), "{done:?}");
+}
+
+#[test]
+#[ignore = "needs QEMU and a built image"]
+fn a_build_is_attested_by_the_shipped_program_and_accepted_by_the_verifier() {
+    // Busy at first: it is asked again.
+    let platform = Platform::new(&["--busy", "2"]);
+    assert_shipped(&platform.image);
+    let machine = platform.boot();
+    session(&platform, &machine);
+    let archive = project("hello");
+    let outcome = machine.build(Door::Tls, &Source::Archive { bytes: &archive, name: "hello.tar" });
+    outcome.assert_succeeded();
+    let bytes = machine.bundle(Door::Tls, &outcome.job);
+    platform.keep("bundle.tar.gz", &bytes);
+    let result = platform.verify(&["bundle.tar.gz"], &TRUSTING);
+    assert_eq!(result["verdict"], "accepted", "{result:#}");
+    assert_eq!(platform.verify(&["bundle.tar.gz"], &[])["verdict"], "rejected", "under AMD's roots");
+    assert_bound(&Bundle::read(&bytes, EPOCH));
+    assert!(!machine.console().contains("simulat"), "{}", machine.console());
+}
+
+/// Asks, verifies, and pins, before anything is sent.
+fn session(platform: &Platform, machine: &Machine) {
+    let answer = machine.get(Door::Tls, &format!("/attestation?nonce={NONCE}"));
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    platform.keep("session.json", &answer.body);
+    let result = platform.verify(&["--session", "session.json"], &TRUSTING);
+    assert_eq!(result["verdict"], "accepted", "{result:#}");
+    let pin = result["claims"]["pinned_public_key"].as_str().unwrap();
+    let url = format!("https://127.0.0.1:{}/health", machine.port(Door::Tls));
+    let curl = Command::new("curl").args(["-sk", "--pinnedpubkey", pin, &url]).output().unwrap();
+    assert_eq!(curl.stdout, b"ok", "{curl:?}");
+}
+
+fn assert_bound(bundle: &Bundle) {
+    let evidence: Value = serde_json::from_slice(&bundle.files["evidence.json"]).unwrap();
+    let report = STANDARD.decode(evidence["evidence"]["attestation_report"].as_str().unwrap()).unwrap();
+    let data = report_data(&bundle.files["provenance.json"], &Nonce::parse(NONCE).unwrap());
+    assert_eq!(Report::try_from(&report[..]).unwrap().report_data(), data);
+    let statement = bundle.statement();
+    assert_eq!(statement["predicate"]["runDetails"]["builder"]["id"], BUILDER_SEV_SNP);
+    assert!(statement["predicate"]["buildDefinition"]["internalParameters"]["image"].is_object());
+}
+
+#[test]
+#[ignore = "needs QEMU and a built image"]
+fn a_build_cannot_reach_the_secure_processor() {
+    let platform = Platform::new(&[]);
+    for attack in ["find_signer", "ask_signer"] {
+        let machine = platform.boot();
+        let outcome = machine.build(Door::Clear, &Source::Archive { bytes: &hostile(attack), name: "attack.tar" });
+        outcome.assert_succeeded();
+        assert!(outcome.result["evidence"].is_object(), "there was nothing to reach");
+        let said = |word: &str| outcome.lines.iter().any(|line| line.contains(&format!("ATTACK: {word}")));
+        assert!(said("contained") && !said("SUCCEEDED"), "{}", outcome.lines.join("\n"));
+    }
+}
+
+/// An attack of the corpus, in its template.
+fn hostile(name: &str) -> Vec<u8> {
+    let attacks = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/attacks");
+    let folder = TempDir::new().unwrap();
+    let project = folder.path().join("attack");
+    let copied = Command::new("cp").arg("-r").arg(attacks.join("templates/plain")).arg(&project).status().unwrap();
+    assert!(copied.success());
+    fs::copy(attacks.join(format!("{name}.rs")), project.join("build.rs")).unwrap();
+    fs::copy(attacks.join("templates/attack.rs"), project.join("attack.rs")).unwrap();
+    fs::write(project.join("host.txt"), "").unwrap();
+    tar_of(&project)
+}
+
+#[test]
+#[ignore = "needs QEMU and a built image"]
+fn a_secure_processor_that_does_not_work_ends_the_machine() {
+    for (options, cause) in [
+        (["--reports", "0"], "the secure processor refused the request with error 0x16"),
+        (["--certificates", "broken"], "certificate table is broken"),
+    ] {
+        let platform = Platform::new(&options);
+        let console = Machine::start(&platform.image, &platform.host).wait_for_its_end();
+        assert!(console.contains("halting: ") && console.contains(cause), "{options:?}: {console}");
+        assert!(!console.contains("listening"), "{console}");
+    }
+}
+
+#[test]
+#[ignore = "needs QEMU and a built image"]
+fn a_build_without_evidence_fails() {
+    let machine = Platform::new(&["--reports", "1", "--certificates", "nothing"]).boot();
+    let archive = project("hello");
+    let outcome = machine.build(Door::Clear, &Source::Archive { bytes: &archive, name: "hello.tar" });
+    outcome.assert_failed("AttestationFailed");
+    assert_eq!(machine.get(Door::Clear, &format!("/build/{}/result", outcome.job)).status, 404);
+}

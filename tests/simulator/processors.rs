@@ -1,0 +1,54 @@
+//! Processors, made once a run and kept in folders.
+
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use kettle::simulator::{Faults, Identity, Key, Processor, RSA_BITS};
+use kettle::snp::measurement::LaunchMeasurement;
+use kettle::snp::tcb::Product;
+
+pub const MEASUREMENT: LaunchMeasurement = LaunchMeasurement::from_bytes([0x5a; 48]);
+
+/// Small, so that a run makes its keys in a moment; one processor has AMD's length.
+const SMALL_RSA_BITS: usize = 2048;
+
+/// One of each product and kind of key.
+pub fn all() -> &'static [Processor] {
+    static ALL: OnceLock<Vec<Processor>> = OnceLock::new();
+    ALL.get_or_init(|| {
+        let kinds = Product::ALL.into_iter().flat_map(|product| [(product, Key::Vcek), (product, Key::Vlek)]);
+        kinds
+            .map(|(product, key)| Processor::generate(Identity::draw(product, key).unwrap(), SMALL_RSA_BITS).unwrap())
+            .collect()
+    })
+}
+
+/// A folder with a processor of AMD's key length.
+pub struct Folder {
+    folder: tempfile::TempDir,
+}
+
+impl Folder {
+    pub fn with(faults: Faults) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let bits = if faults == Faults::default() { RSA_BITS } else { SMALL_RSA_BITS };
+        let identity = Identity::draw(Product::Genoa, Key::Vcek).unwrap();
+        let mut processor = Processor::generate(identity, bits).unwrap().with_faults(faults);
+        processor.measurement = MEASUREMENT;
+        processor.save(folder.path()).unwrap();
+        Self { folder }
+    }
+
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub fn trust_root(&self) -> PathBuf {
+        self.folder.path().join("trust-root.pem")
+    }
+
+    /// As an option of `kettle-init serve`.
+    pub fn options(&self) -> [&str; 2] {
+        ["--simulator", self.folder.path().to_str().unwrap()]
+    }
+}
