@@ -57,4 +57,6 @@ pub mod bundle;
 #[cfg(feature = "cli")]
 pub mod inspect;
 #[cfg(feature = "cli")]
+pub mod kds;
+#[cfg(feature = "cli")]
 pub mod verifier;

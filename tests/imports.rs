@@ -16,12 +16,13 @@ enum Rule {
 use Rule::{Never, Only};
 
 /// One rule a room; a room without a rule is a failure, so that a new one is thought about.
-const RULES: [(&str, Rule); 16] = [
+const RULES: [(&str, Rule); 17] = [
     ("digest", Only(&[])),
     ("provenance", Only(&["digest"])),
     ("snp", Only(&[])),
     ("verifier", Only(&["bundle", "provenance", "snp", "digest"])),
     ("bundle", Never(&["api", "attester", "boot", "job", "sandbox", "verifier"])),
+    ("kds", Only(&["snp"])),
     ("inspect", Only(&["bundle", "digest", "provenance", "snp"])),
     ("sandbox", Only(&["digest", "provenance"])),
     ("source", Only(&["digest", "provenance", "sandbox", "job::ErrorType"])),
@@ -33,7 +34,7 @@ const RULES: [(&str, Rule); 16] = [
     ("simulator", Never(&["api", "boot", "job", "sandbox", "source", "toolchain", "verifier"])),
     // The verifier's command knows nothing of the appliance.
     (SIMULATOR, Only(&["attester", "simulator", "snp"])),
-    ("bin/kettle", Only(&["bundle", "digest", "inspect", "provenance", "snp", "verifier"])),
+    ("bin/kettle", Only(&["bundle", "digest", "inspect", "kds", "provenance", "snp", "verifier"])),
 ];
 
 /// The simulator's own command, which is built with its feature only.
@@ -43,7 +44,8 @@ const SIMULATOR: &str = "bin/kettle-simulator";
 const ROOT_OF_THE_APPLIANCE: &str = "bin/kettle-init";
 
 /// Files outside `sandbox` that may start a process, each with its reason.
-const STARTERS: [(&str, &str); 2] = [
+const STARTERS: [(&str, &str); 3] = [
+    ("src/kds/curl.rs", "asks AMD's key service for somebody who said --fetch to the verifier's command"),
     ("src/toolchain/locate.rs", "asks the machine's rustc for its sysroot, once, before there is any source"),
     ("src/bin/kettle-simulator/guest.rs", "starts the simulated device in a test machine, then the image's own PID 1"),
 ];

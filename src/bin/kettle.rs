@@ -30,7 +30,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Says whether to believe a bundle, or an appliance's TLS key, and why. Opens no connection.
+    /// Says whether to believe a bundle, or an appliance's TLS key, and why. Opens no connection, unless --fetch has curl do it.
     Verify(Box<verify::Arguments>),
     /// Says what a bundle or an attestation report claims. Nothing is verified.
     Inspect {

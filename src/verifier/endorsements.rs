@@ -19,11 +19,11 @@ pub struct TrustRoots {
 
 /// A root and one that it vouches for.
 #[derive(Clone, Debug)]
-struct Chain {
+pub(super) struct Chain {
     ark: Certificate,
     intermediate: Certificate,
     /// AMD's certificates are of one product; of a test hierarchy it is not known.
-    product: Option<Product>,
+    pub(super) product: Option<Product>,
 }
 
 /// Why a file is no test hierarchy.
@@ -93,7 +93,7 @@ impl TrustRoots {
         Ok(Endorsed { product: chain.product })
     }
 
-    fn chain_of(&self, leaf: &Certificate) -> Result<&Chain, Rejection> {
+    pub(super) fn chain_of(&self, leaf: &Certificate) -> Result<&Chain, Rejection> {
         let issuer = leaf.issuer();
         self.chains.iter().find(|chain| chain.intermediate.subject() == issuer).ok_or_else(|| {
             Rejection::IssuerUnknown {
@@ -127,7 +127,7 @@ impl Chain {
 }
 
 /// AMD's leaf certificates all have serial number 0, so a list speaks of the intermediate and the root.
-fn verify_not_revoked(chain: &Chain, crl: &[u8], at: u64) -> Result<(), Rejection> {
+pub(super) fn verify_not_revoked(chain: &Chain, crl: &[u8], at: u64) -> Result<(), Rejection> {
     let malformed = |reason: String| Rejection::CertificateMalformed { role: Role::Crl, reason };
     let der = der_of(crl, "X509 CRL").map_err(malformed)?;
     let list = CertificateList::from_der(&der).map_err(|error| malformed(error.to_string()))?;

@@ -13,7 +13,8 @@
 //! | statement | `statement` |
 //! | subjects | `subjects` |
 //!
-//! `evidence` is what the report goes through, the same for a bundle and for a session.
+//! `evidence` is what the report goes through, the same for a bundle and for a session. `fetched` says which answers of a key
+//! service are worth keeping.
 
 mod appraisal;
 mod binding;
@@ -22,6 +23,7 @@ mod endorsements;
 mod envelope;
 mod evidence;
 mod expectations;
+mod fetched;
 mod guest;
 mod json;
 mod reference;

@@ -53,7 +53,7 @@ pub enum Rejection {
     ReportLength { actual: usize },
 
     // endorsements
-    #[error("the evidence carries no VCEK or VLEK; give it with --vcek")]
+    #[error("the evidence carries no VCEK or VLEK; give it with --vcek, or get a VCEK with --fetch")]
     CertificateMissing,
     #[error("{role} cannot be read: {reason}")]
     CertificateMalformed { role: Role, reason: String },

@@ -1,6 +1,8 @@
 //! `kettle verify`. Comes in: options, a policy file, a bundle or the evidence about a TLS key. Goes out: text or JSON, and
 //! the exit status. Never: a status of success for anything but an accepted bundle.
 
+#[path = "verify/fetch.rs"]
+mod fetch;
 #[path = "verify/options.rs"]
 mod options;
 #[path = "verify/policy.rs"]
@@ -13,10 +15,12 @@ use clap::Args;
 use kettle::bundle::read::{self, ReadError};
 use kettle::provenance::Nonce;
 use kettle::verifier::{
-    AttestationResult, Check, Expectations, Outcome, Rejection, Sides, public_key_of, verify, verify_session,
+    AttestationResult, Check, Evidence, Expectations, Outcome, Rejection, SessionEvidence, Sides, public_key_of,
+    verify, verify_session,
 };
 use serde_json::{Map, Value, json};
 
+use fetch::Fetching;
 pub use options::{UsageError, read_file};
 
 /// What to verify, and what to compare it with.
@@ -51,25 +55,51 @@ const REJECTED: u8 = 1;
 /// # Errors
 /// Wrong usage, a path that cannot be read, a fault of ours: nothing was verified.
 pub fn run(arguments: &Arguments) -> Result<(String, ExitCode), UsageError> {
-    let expectations = arguments.options.expectations()?;
+    let options = arguments.options.with_policy()?;
+    let fetching = options.fetching()?;
+    let mut expectations = options.expectations()?;
     let result = match (&arguments.session, &arguments.bundle) {
-        (Some(path), _) => session(arguments, path, &expectations)?,
-        (None, Some(path)) => bundle(path, &expectations)?,
+        (Some(path), _) => session(arguments, path, &mut expectations, fetching)?,
+        (None, Some(path)) => bundle(path, &mut expectations, fetching)?,
         (None, None) => return Err(UsageError::NothingToVerify),
     };
     let text = if arguments.json { format!("{}\n", document(&result)) } else { text(&result, &expectations) };
     Ok((text, ExitCode::from(if result.is_accepted() { ACCEPTED } else { REJECTED })))
 }
 
-fn bundle(path: &Path, expectations: &Expectations) -> Result<AttestationResult, UsageError> {
-    match read::open(path) {
-        Err(ReadError::Open(source)) => Err(UsageError::Read { path: path.to_owned(), source }),
-        read => Ok(verify(read, expectations)),
+fn bundle(
+    path: &Path,
+    expectations: &mut Expectations,
+    fetching: Option<Fetching>,
+) -> Result<AttestationResult, UsageError> {
+    let read = match read::open(path) {
+        Err(ReadError::Open(source)) => return Err(UsageError::Read { path: path.to_owned(), source }),
+        read => read,
+    };
+    let evidence = read.as_ref().ok().and_then(|bundle| Evidence::read(bundle.evidence.as_deref()?).ok());
+    fetch(expectations, evidence, fetching)?;
+    Ok(verify(read, expectations))
+}
+
+/// For evidence that can be read; what cannot be is rejected in any case.
+fn fetch(
+    expectations: &mut Expectations,
+    evidence: Option<Evidence>,
+    fetching: Option<Fetching>,
+) -> Result<(), UsageError> {
+    match fetching.zip(evidence) {
+        Some((fetching, evidence)) => fetching.complete(expectations, &evidence).map_err(UsageError::Fetch),
+        None => Ok(()),
     }
 }
 
-fn session(arguments: &Arguments, path: &Path, expectations: &Expectations) -> Result<AttestationResult, UsageError> {
-    let nonce: &Nonce = expectations.nonce.as_ref().ok_or(UsageError::NothingToVerify)?;
+fn session(
+    arguments: &Arguments,
+    path: &Path,
+    expectations: &mut Expectations,
+    fetching: Option<Fetching>,
+) -> Result<AttestationResult, UsageError> {
+    let nonce: Nonce = expectations.nonce.clone().ok_or(UsageError::NothingToVerify)?;
     let document = read_file(path)?;
     let shown = arguments.spki.as_ref().map(|path| (path, false));
     let key = match shown.or(arguments.certificate.as_ref().map(|path| (path, true))) {
@@ -79,7 +109,8 @@ fn session(arguments: &Arguments, path: &Path, expectations: &Expectations) -> R
         }
         None => None,
     };
-    Ok(verify_session(&document, nonce, key.as_deref(), expectations))
+    fetch(expectations, SessionEvidence::read(&document).ok().map(|session| session.evidence), fetching)?;
+    Ok(verify_session(&document, &nonce, key.as_deref(), expectations))
 }
 
 /// The document of a run that verified nothing.

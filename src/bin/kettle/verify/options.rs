@@ -8,6 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::Args;
 use kettle::digest::{ParseDigestError, Sha256Digest};
+use kettle::kds::KdsError;
 use kettle::provenance::ParseNonceError;
 use kettle::snp::measurement::ParseMeasurementError;
 use kettle::verifier::{
@@ -17,6 +18,7 @@ use kettle::verifier::{
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use super::fetch::Fetching;
 use super::policy::Policy;
 
 /// Largest file that an option names, in bytes; an artifact has no limit, it is only hashed.
@@ -40,6 +42,15 @@ pub struct Options {
     /// A revocation list of AMD's, DER or PEM.
     #[arg(long, value_name = "FILE")]
     pub crl: Option<PathBuf>,
+    /// Gets a VCEK that neither --vcek nor the bundle has from AMD's key service, by running this machine's `curl`.
+    #[arg(long)]
+    pub fetch: bool,
+    /// With --fetch: gets AMD's revocation list too.
+    #[arg(long)]
+    pub fetch_crl: bool,
+    /// With --fetch: where what was fetched is kept. Default: kettle below $XDG_CACHE_HOME or ~/.cache.
+    #[arg(long, value_name = "DIR")]
+    pub cache: Option<PathBuf>,
     /// The lowest reported TCB version: any of bootloader=N,tee=N,snp=N,microcode=N,fmc=N.
     #[arg(long, value_name = "LIST")]
     pub min_tcb: Option<String>,
@@ -83,6 +94,14 @@ pub enum UsageError {
     Policy { path: PathBuf, source: Box<toml::de::Error> },
     #[error("{path} is no text")]
     PolicyText { path: PathBuf },
+    #[error("--fetch asks AMD, who knows nothing of the test hierarchy of --trust-root")]
+    FetchTestRoot,
+    #[error("{option} is nothing without --fetch")]
+    WithoutFetch { option: &'static str },
+    #[error("--crl and --fetch-crl are two lists")]
+    TwoLists,
+    #[error("--fetch")]
+    Fetch(#[source] KdsError),
     #[error("--nonce")]
     Nonce(#[source] ParseNonceError),
     #[error("--measurement {value}")]
@@ -108,29 +127,47 @@ pub enum UsageError {
 }
 
 impl Options {
-    /// Reads the policy and every file that is named.
+    /// Reads every file that is named.
     ///
     /// # Errors
     /// Something is not what its option takes.
     pub fn expectations(&self) -> Result<Expectations, UsageError> {
-        let merged = self.with_policy()?;
-        let mut expectations = Expectations::new(merged.roots()?, merged.moment()?, merged.references()?);
+        let mut expectations = Expectations::new(self.roots()?, self.moment()?, self.references()?);
         expectations.nonce =
-            parsed(&merged.nonce, |text| kettle::provenance::Nonce::parse(text).map_err(UsageError::Nonce))?;
-        expectations.certificate = parsed(&merged.vcek, |path| read_file(path))?;
-        expectations.crl = parsed(&merged.crl, |path| read_file(path))?;
-        let minimum = parsed(&merged.min_tcb, |text| text.parse().map_err(UsageError::MinimumTcb))?;
+            parsed(&self.nonce, |text| kettle::provenance::Nonce::parse(text).map_err(UsageError::Nonce))?;
+        expectations.certificate = parsed(&self.vcek, |path| read_file(path))?;
+        expectations.crl = parsed(&self.crl, |path| read_file(path))?;
+        let minimum = parsed(&self.min_tcb, |text| text.parse().map_err(UsageError::MinimumTcb))?;
         expectations.minimum_tcb = minimum.unwrap_or_default();
-        expectations.commit = parsed(&merged.commit, |text| text.parse().map_err(UsageError::Commit))?;
-        expectations.artifacts = merged.artifact.iter().map(|path| artifact(path)).collect::<Result<_, _>>()?;
-        for name in &merged.waive {
+        expectations.commit = parsed(&self.commit, |text| text.parse().map_err(UsageError::Commit))?;
+        expectations.artifacts = self.artifact.iter().map(|path| artifact(path)).collect::<Result<_, _>>()?;
+        for name in &self.waive {
             expectations.waived.insert(name.parse().map_err(UsageError::Waive)?);
         }
-        (expectations.repository, expectations.reference) = (merged.repository, merged.reference);
+        (expectations.repository, expectations.reference) = (self.repository.clone(), self.reference.clone());
         Ok(expectations)
     }
 
-    fn with_policy(&self) -> Result<Self, UsageError> {
+    /// What may be fetched, if anything may.
+    ///
+    /// # Errors
+    /// The options contradict each other.
+    pub fn fetching(&self) -> Result<Option<Fetching>, UsageError> {
+        let needing = [("--fetch-crl", self.fetch_crl), ("--cache", self.cache.is_some())];
+        match needing.into_iter().find(|(_, is_given)| *is_given) {
+            Some((option, _)) if !self.fetch => Err(UsageError::WithoutFetch { option }),
+            _ if !self.fetch => Ok(None),
+            _ if self.trust_root.is_some() => Err(UsageError::FetchTestRoot),
+            _ if self.fetch_crl && self.crl.is_some() => Err(UsageError::TwoLists),
+            _ => Ok(Some(Fetching { list: self.fetch_crl, cache: self.cache.clone() })),
+        }
+    }
+
+    /// Reads the policy, if there is one.
+    ///
+    /// # Errors
+    /// It is none.
+    pub fn with_policy(&self) -> Result<Self, UsageError> {
         match &self.policy {
             Some(path) => Ok(Policy::read(path)?.overridden_by(self)),
             None => Ok(self.clone()),

@@ -17,6 +17,11 @@ pub struct Policy {
     measurements: List<PathBuf>,
     vcek: Option<PathBuf>,
     crl: Option<PathBuf>,
+    #[serde(default)]
+    fetch: bool,
+    #[serde(default)]
+    fetch_crl: bool,
+    cache: Option<PathBuf>,
     min_tcb: Option<String>,
     repository: Option<String>,
     #[serde(rename = "ref")]
@@ -82,6 +87,7 @@ impl Policy {
         Self {
             vcek: below(self.vcek),
             crl: below(self.crl),
+            cache: below(self.cache),
             trust_root: below(self.trust_root),
             measurements: self.measurements.below(folder),
             artifact: self.artifact.below(folder),
@@ -97,6 +103,9 @@ impl Policy {
             measurements: self.measurements.and(&flags.measurements),
             vcek: flags.vcek.clone().or(self.vcek),
             crl: flags.crl.clone().or(self.crl),
+            fetch: flags.fetch || self.fetch,
+            fetch_crl: flags.fetch_crl || self.fetch_crl,
+            cache: flags.cache.clone().or(self.cache),
             min_tcb: flags.min_tcb.clone().or(self.min_tcb),
             repository: flags.repository.clone().or(self.repository),
             reference: flags.reference.clone().or(self.reference),
