@@ -2,12 +2,15 @@
 //! mark, text that is not UTF-8, or something after the document.
 
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 
-/// Most keys of one object: their names are held until it ends.
-pub const MAX_OBJECT_KEYS: usize = 16 << 10;
+/// Most keys of an object and of those that it is in, together: their names are held until it ends.
+pub const MAX_OPEN_KEYS: usize = 16 << 10;
+/// Longest string, in bytes: as long as a kernel lets one argument be (Linux, MAX_ARG_STRLEN). It may end up in a message.
+pub const MAX_STRING_BYTES: usize = 128 << 10;
 
 /// Why bytes are not the document that they should be. The message names line and column.
 #[derive(Debug, thiserror::Error)]
@@ -32,68 +35,87 @@ pub fn read<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, JsonError> {
     if text.starts_with('\u{feff}') {
         return Err(JsonError::ByteOrderMark);
     }
-    serde_json::from_str::<Strict>(text)?;
+    let mut deserializer = serde_json::Deserializer::from_str(text);
+    Strict { open_keys: &Cell::new(0) }.deserialize(&mut deserializer)?;
+    deserializer.end()?;
     Ok(serde_json::from_str(text)?)
 }
 
-/// Any value without a repeated key. Holds nothing: a large document costs its keys of one path at most.
-struct Strict;
+/// Any value without a repeated key or a string that is too long. Holds nothing: a large document costs its keys of one path.
+#[derive(Clone, Copy)]
+struct Strict<'c> {
+    open_keys: &'c Cell<usize>,
+}
 
-impl<'de> Deserialize<'de> for Strict {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(Self)
+impl<'de> DeserializeSeed<'de> for Strict<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
     }
 }
 
-impl<'de> Visitor<'de> for Strict {
-    type Value = Self;
+/// Refuses a string that is too long.
+fn within<E: serde::de::Error>(text: &str) -> Result<(), E> {
+    if text.len() <= MAX_STRING_BYTES {
+        return Ok(());
+    }
+    Err(E::custom(format!("a string has over {MAX_STRING_BYTES} bytes (MAX_STRING_BYTES)")))
+}
+
+impl<'de> Visitor<'de> for Strict<'_> {
+    type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("JSON")
     }
 
-    fn visit_bool<E>(self, _: bool) -> Result<Self, E> {
-        Ok(self)
+    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
+        Ok(())
     }
 
-    fn visit_i64<E>(self, _: i64) -> Result<Self, E> {
-        Ok(self)
+    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
+        Ok(())
     }
 
-    fn visit_u64<E>(self, _: u64) -> Result<Self, E> {
-        Ok(self)
+    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
+        Ok(())
     }
 
-    fn visit_f64<E>(self, _: f64) -> Result<Self, E> {
-        Ok(self)
+    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
+        Ok(())
     }
 
-    fn visit_str<E>(self, _: &str) -> Result<Self, E> {
-        Ok(self)
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<(), E> {
+        within(text)
     }
 
-    fn visit_unit<E>(self) -> Result<Self, E> {
-        Ok(self)
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self, A::Error> {
-        while items.next_element::<Self>()?.is_some() {}
-        Ok(self)
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
+        while items.next_element_seed(self)?.is_some() {}
+        Ok(())
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {
         let mut keys: Vec<Text<'de>> = Vec::new();
-        while let Some(key) = members.next_key()? {
-            if keys.len() == MAX_OBJECT_KEYS {
-                return Err(A::Error::custom(format!("an object has over {MAX_OBJECT_KEYS} keys (MAX_OBJECT_KEYS)")));
-            }
+        let outer = self.open_keys.get();
+        while let Some(key) = members.next_key::<Text<'de>>()? {
+            within(&key)?;
             keys.push(key);
-            members.next_value::<Self>()?;
+            self.open_keys.set(outer + keys.len());
+            if self.open_keys.get() > MAX_OPEN_KEYS {
+                return Err(A::Error::custom(format!("over {MAX_OPEN_KEYS} keys are open (MAX_OPEN_KEYS)")));
+            }
+            members.next_value_seed(self)?;
         }
+        self.open_keys.set(outer);
         keys.sort_unstable();
         match keys.windows(2).find(|pair| pair[0] == pair[1]) {
             Some(pair) => Err(A::Error::custom(format!("the key {:?} is there twice", pair[0].0))),
-            None => Ok(self),
+            None => Ok(()),
         }
     }
 }
@@ -171,11 +193,26 @@ mod tests {
     }
 
     #[test]
-    fn objects_have_a_limit() {
-        let object =
-            |keys| format!("{{{}}}", (0..keys).map(|key| format!("\"{key}\":0")).collect::<Vec<_>>().join(","));
-        assert!(read::<Value>(object(MAX_OBJECT_KEYS).as_bytes()).is_ok());
-        assert!(read::<Value>(object(MAX_OBJECT_KEYS + 1).as_bytes()).is_err());
+    fn keys_have_a_limit_with_those_of_the_objects_around() {
+        let object = |keys, last: &str| {
+            let members: Vec<_> = (1..keys).map(|key| format!("\"{key}\":0")).chain([format!("\"\":{last}")]).collect();
+            format!("{{{}}}", members.join(","))
+        };
+        let half = object(MAX_OPEN_KEYS / 2, "0");
+        let accepts = |text: String| read::<Value>(text.as_bytes()).is_ok();
+        assert!(accepts(object(MAX_OPEN_KEYS, "0")) && !accepts(object(MAX_OPEN_KEYS + 1, "0")));
+        assert!(accepts(object(MAX_OPEN_KEYS / 2, &half)) && !accepts(object(MAX_OPEN_KEYS / 2 + 1, &half)));
+        assert!(accepts(format!("[{half},{half},{half}]")));
+    }
+
+    #[test]
+    fn strings_have_a_limit() {
+        let long = |more| "a".repeat(MAX_STRING_BYTES + more);
+        for text in ["[\"TEXT\"]", "{\"TEXT\":0}", "{\"a\":{\"b\":\"TEXT\"}}"] {
+            assert!(read::<Value>(text.replace("TEXT", &long(0)).as_bytes()).is_ok(), "{text}");
+            let refusal = read::<Value>(text.replace("TEXT", &long(1)).as_bytes()).unwrap_err().to_string();
+            assert!(refusal.contains("MAX_STRING_BYTES") && refusal.len() < 200, "{refusal}");
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! `provenance.json`. Comes in: its bytes. Goes out: the parts that are compared with something. Never: a value that was
 //! dropped before it was hashed; what is hashed are the bytes.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::Deserialize;
@@ -14,6 +15,9 @@ use crate::provenance::{
 
 use super::json::{self, Text};
 use super::rejection::Rejection;
+
+/// Most byproducts: there are the log and the lockfile.
+const MAX_BYPRODUCTS: usize = 256;
 
 /// The build types whose parameters are known here.
 pub const BUILD_TYPES: [&str; 2] = [BUILD_TYPE_CARGO, BUILD_TYPE_NIX];
@@ -42,7 +46,7 @@ const ALGORITHMS: [(&str, usize); 9] = [
 pub struct Statement<'a> {
     #[serde(rename = "_type", borrow)]
     statement_type: Text<'a>,
-    #[serde(borrow, deserialize_with = "files")]
+    #[serde(borrow, deserialize_with = "subjects")]
     subject: Vec<NamedFile<'a>>,
     #[serde(rename = "predicateType", borrow)]
     predicate_type: Text<'a>,
@@ -121,7 +125,7 @@ struct Image<'a> {
 struct RunDetails<'a> {
     #[serde(borrow)]
     builder: Builder<'a>,
-    #[serde(borrow, deserialize_with = "files")]
+    #[serde(borrow, deserialize_with = "byproducts")]
     byproducts: Vec<NamedFile<'a>>,
 }
 
@@ -146,14 +150,14 @@ pub struct NamedFile<'a> {
 struct DigestSet<'a> {
     sha256: Option<Sha256Digest>,
     git_commit: Option<Text<'a>>,
-    bad: Option<String>,
+    bad: Option<Cow<'static, str>>,
 }
 
 /// The first is the source; of the others only the first digest that is not in order is kept.
 #[derive(Debug, Default)]
 struct Dependencies<'a> {
     source: DigestSet<'a>,
-    bad: Option<String>,
+    bad: Option<Cow<'static, str>>,
 }
 
 /// What the statement claims about the image that it ran in.
@@ -229,11 +233,13 @@ impl<'a> Statement<'a> {
         let definition = &self.predicate.build_definition;
         let files = self.subject.iter().chain([self.lockfile()]).chain(&self.predicate.run_details.byproducts);
         let bad = files.filter_map(|file| file.digest.bad.as_ref().map(|bad| format!("{}: {bad}", file.name)));
-        let dependency = definition.resolved_dependencies.bad.clone();
+        let dependency = definition.resolved_dependencies.bad.as_ref().map(ToString::to_string);
         let image = definition.internal_parameters.image.as_ref();
         let root = image.and_then(|image| image.root_hash.as_ref()).filter(|hash| !is_hex(hash, 64));
         let root = root.map(|hash| format!("root hash: {}", &**hash));
-        let command_line = image.and_then(|image| image.command_line.as_ref()).and_then(|file| file.digest.bad.clone());
+        let command_line = image
+            .and_then(|image| image.command_line.as_ref())
+            .and_then(|file| file.digest.bad.as_ref().map(ToString::to_string));
         match bad.chain(dependency).chain(root).chain(command_line).next() {
             Some(what) => Err(Rejection::DigestSyntax { what }),
             None => Ok(()),
@@ -371,30 +377,37 @@ impl<'de: 'a, 'a> Deserialize<'de> for ExternalParameters<'a> {
     }
 }
 
-/// At most as many files as a bundle can have.
-fn files<'de: 'a, 'a, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<NamedFile<'a>>, D::Error> {
-    struct Files;
+fn subjects<'de: 'a, 'a, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<NamedFile<'a>>, D::Error> {
+    deserializer.deserialize_seq(Files { limit: MAX_BUNDLE_ENTRIES, name: "MAX_BUNDLE_ENTRIES" })
+}
 
-    impl<'de> Visitor<'de> for Files {
-        type Value = Vec<NamedFile<'de>>;
+fn byproducts<'de: 'a, 'a, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<NamedFile<'a>>, D::Error> {
+    deserializer.deserialize_seq(Files { limit: MAX_BYPRODUCTS, name: "MAX_BYPRODUCTS" })
+}
 
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            write!(f, "at most {MAX_BUNDLE_ENTRIES} files (MAX_BUNDLE_ENTRIES)")
-        }
+/// At most so many files.
+struct Files {
+    limit: usize,
+    name: &'static str,
+}
 
-        fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
-            let mut files = Vec::new();
-            while let Some(file) = items.next_element()? {
-                if files.len() == MAX_BUNDLE_ENTRIES {
-                    return Err(A::Error::invalid_length(files.len() + 1, &self));
-                }
-                files.push(file);
-            }
-            Ok(files)
-        }
+impl<'de> Visitor<'de> for Files {
+    type Value = Vec<NamedFile<'de>>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "at most {} files ({})", self.limit, self.name)
     }
 
-    deserializer.deserialize_seq(Files)
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
+        let mut files = Vec::new();
+        while let Some(file) = items.next_element()? {
+            if files.len() == self.limit {
+                return Err(A::Error::invalid_length(files.len() + 1, &self));
+            }
+            files.push(file);
+        }
+        Ok(files)
+    }
 }
 
 /// A set for a file has SHA-256; one without is noted as bad.
@@ -402,7 +415,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for DigestSet<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let mut set = deserializer.deserialize_map(Digests)?;
         if set.sha256.is_none() && set.bad.is_none() {
-            set.bad = Some("no sha256".to_owned());
+            set.bad = Some("no sha256".into());
         }
         Ok(set)
     }
@@ -422,7 +435,7 @@ impl<'de> Visitor<'de> for Digests {
         while let Some((algorithm, value)) = members.next_entry::<Text<'de>, Text<'de>>()? {
             let known = ALGORITHMS.iter().find(|(name, _)| *name == &*algorithm);
             if !known.is_some_and(|(_, digits)| is_hex(&value, *digits)) {
-                set.bad.get_or_insert_with(|| format!("{} {:?}", algorithm, &*value));
+                set.bad.get_or_insert_with(|| format!("{} {:?}", algorithm, &*value).into());
             } else if *algorithm == *"sha256" {
                 set.sha256 = value.parse().ok();
             } else if *algorithm == *"gitCommit" {

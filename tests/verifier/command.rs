@@ -11,10 +11,10 @@ use super::hierarchy::{keys, pem};
 use super::scene::{ARTIFACT, LOCKFILE, LOG, NONCE, Scene};
 
 /// A folder with the bundle, packed and unpacked, and the trust root.
-struct Files(tempfile::TempDir);
+pub struct Files(tempfile::TempDir);
 
 impl Files {
-    fn new(scene: &Scene) -> Self {
+    pub fn new(scene: &Scene) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let bundle = scene.bundle();
         let evidence = bundle.evidence.unwrap();
@@ -38,7 +38,7 @@ impl Files {
         Self(folder)
     }
 
-    fn path(&self) -> &Path {
+    pub fn path(&self) -> &Path {
         self.0.path()
     }
 
@@ -49,6 +49,16 @@ impl Files {
             .current_dir(self.path())
             .output()
             .unwrap()
+    }
+
+    /// Not run yet, with everything that a good bundle needs, and JSON.
+    pub fn command(&self, bundle: &str) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_kettle"));
+        command
+            .args(["verify", bundle, "--json", "--trust-root", "root.pem", "--measurement", &"5a".repeat(48)])
+            .args(["--at", "2026-06-01T00:00:00Z"])
+            .current_dir(self.path());
+        command
     }
 
     /// With everything that a good bundle needs.
