@@ -34,7 +34,7 @@ fn every_path_in_the_layout_exists() {
 
 #[test]
 fn every_script_runs_and_continuous_integration_runs_the_documented_one() {
-    for script in ["scripts/setup", "scripts/run", "scripts/test", "scripts/bench", ".ci/run"] {
+    for script in ["scripts/setup", "scripts/run", "scripts/test", "scripts/bench", "scripts/bench-verify", ".ci/run"] {
         let mode = fs::metadata(root().join(script)).unwrap().permissions().mode();
         assert_eq!(mode & 0o111, 0o111, "{script} is not executable");
         assert!(script.starts_with('.') || read("README.md").contains(script), "README does not know {script}");
