@@ -7,7 +7,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-const DOCUMENTS: [&str; 4] = ["README.md", "SECURITY.md", "src/toolchain/README.md", "src/verifier/README.md"];
+const DOCUMENTS: [&str; 5] = ["README.md", "SECURITY.md", "image/README.md", "src/toolchain/README.md", "src/verifier/README.md"];
 
 #[test]
 fn every_link_leads_somewhere() {
