@@ -64,7 +64,7 @@ build_release() {
 build_simulator() {
     (cd "$ROOT" && cargo build --locked --bin kettle-simulator --no-default-features --features simulator \
         --message-format json-render-diagnostics) |
-        jq -er 'select(.reason == "compiler-artifact" and .executable != null).executable'
+        jq -r 'select(.reason == "compiler-artifact" and .executable != null).executable'
 }
 
 seconds_since() { # EPOCHREALTIME

@@ -84,6 +84,13 @@ wait_for_machine() { # WORK
     done
 }
 
+# An initrd with an archive behind it, which the kernel unpacks after and over the first: it begins at a multiple of 4 bytes.
+with_segment() { # INITRD SEGMENT
+    cat -- "$1"
+    head -c "$((-$(stat -c %s "$1") & 3))" /dev/zero
+    cat -- "$2"
+}
+
 # A simulated secure processor for a machine without one: keys in WORK/keys, and WORK/initrd, the image's initrd with a
 # segment behind it whose /init offers /dev/sev-guest and then becomes the image's own, unchanged.
 simulate_processor() { # SIMULATOR IMAGE PACKAGES MEASUREMENT WORK
@@ -92,7 +99,7 @@ simulate_processor() { # SIMULATOR IMAGE PACKAGES MEASUREMENT WORK
     dpkg-deb --fsys-tarfile "$package" | tar --extract --to-stdout --wildcards '*/fs/fuse/cuse.ko.xz' | xz -dc >"$5/cuse.ko"
     "$1" keys --out "$5/keys" --measurement "$4"
     "$1" segment --keys "$5/keys" --init "$2/kettle-init" --module "$5/cuse.ko" --out "$5/segment"
-    cat -- "$2/initrd" "$5/segment" >"$5/initrd"
+    with_segment "$2/initrd" "$5/segment" >"$5/initrd"
 }
 
 # The published launch measurement of a shape.
