@@ -40,8 +40,11 @@ needs_value() { # OPTION REST…
     (($# >= 2)) || usage "$1 needs a value"
 }
 
+# What curl has to know of the appliance's key, once it is verified.
+API_PIN=()
+
 # curl to an appliance of this machine, whatever proxy the environment names.
-api() { curl -sS --noproxy 127.0.0.1 "$@"; }
+api() { curl -sS --noproxy 127.0.0.1 "${API_PIN[@]}" "$@"; }
 
 random_nonce() { od -An -N16 -tx1 /dev/urandom | tr -d ' \n'; }
 
@@ -55,6 +58,17 @@ build_release() {
             --message-format json-render-diagnostics) |
             jq -r 'select(.reason == "compiler-artifact" and .executable != null) | "\(.target.name) \(.executable)"'
     done
+}
+
+# The stand-in for a secure processor; prints its path. Debug information and optimisation would only take time.
+build_simulator() {
+    (cd "$ROOT" && cargo build --locked --bin kettle-simulator --no-default-features --features simulator \
+        --message-format json-render-diagnostics) |
+        jq -r 'select(.reason == "compiler-artifact" and .executable != null).executable'
+}
+
+seconds_since() { # EPOCHREALTIME
+    awk -v start="$1" -v now="$EPOCHREALTIME" 'BEGIN { printf "%.1f", now - start }'
 }
 
 # Picks one path out of what build_release printed.

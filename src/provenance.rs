@@ -252,6 +252,10 @@ pub struct ImageRecord {
     pub version: Option<String>,
     /// Root of the root file system's dm-verity tree: SHA-256, hex, lower case.
     pub root_hash: String,
+    /// The kernel, as the measured command line names it: a guest sees no file of it.
+    pub kernel: NamedDigest,
+    /// The initrd, likewise.
+    pub initrd: NamedDigest,
     /// The kernel command line, digested as it was measured: without what firmware appends, and without a final newline.
     pub command_line: NamedDigest,
 }

@@ -7,7 +7,8 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-const DOCUMENTS: [&str; 4] = ["README.md", "SECURITY.md", "src/toolchain/README.md", "src/verifier/README.md"];
+const DOCUMENTS: [&str; 5] =
+    ["README.md", "SECURITY.md", "image/README.md", "src/toolchain/README.md", "src/verifier/README.md"];
 
 #[test]
 fn every_link_leads_somewhere() {
@@ -34,7 +35,15 @@ fn every_path_in_the_layout_exists() {
 
 #[test]
 fn every_script_runs_and_continuous_integration_runs_the_documented_one() {
-    for script in ["scripts/setup", "scripts/run", "scripts/test", "scripts/bench", "scripts/bench-verify", ".ci/run"] {
+    for script in [
+        "scripts/setup",
+        "scripts/run",
+        "scripts/test",
+        "scripts/bench",
+        "scripts/bench-image",
+        "scripts/bench-verify",
+        ".ci/run",
+    ] {
         let mode = fs::metadata(root().join(script)).unwrap().permissions().mode();
         assert_eq!(mode & 0o111, 0o111, "{script} is not executable");
         assert!(script.starts_with('.') || read("README.md").contains(script), "README does not know {script}");

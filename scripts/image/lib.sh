@@ -37,6 +37,13 @@ archive_of() { # SUITE
 # The time that every file of the image bears, and that compilers are told: nothing that depends on today.
 readonly EPOCH=0
 
+# Changes when anything changes that the outputs are made of. What is published of this version follows from them.
+image_key() {
+    (cd "$ROOT" && find src image measurements scripts/image scripts/build-image Cargo.toml Cargo.lock -type f \
+        ! -path "measurements/$(image_version).*" -print0 |
+        LC_ALL=C sort -z | xargs -0 sha256sum | digest)
+}
+
 # What the outputs and caches are kept in.
 digest() { sha256sum | cut -d ' ' -f 1; }
 

@@ -258,11 +258,13 @@ fn serve_image(parameters: &boot::Parameters) -> Result<(), Box<dyn Error>> {
         #[cfg(feature = "simulator")]
         simulator: None,
     };
-    let command_line = Sha256Digest::of(parameters.command_line.as_bytes());
+    let named = |name: &str, digest| NamedDigest { name: name.to_owned(), digest: sha256_set(&digest) };
     let standing = image_standing(ImageRecord {
         version: parameters.version.clone(),
         root_hash: hex::encode(parameters.root_hash),
-        command_line: NamedDigest { name: "cmdline".to_owned(), digest: sha256_set(&command_line) },
+        kernel: named("kernel", Sha256Digest::from_bytes(parameters.kernel)),
+        initrd: named("initrd", Sha256Digest::from_bytes(parameters.initrd)),
+        command_line: named("cmdline", Sha256Digest::of(parameters.command_line.as_bytes())),
     })?;
     start(&serve, toolchain, Path::new(boot::WORK), standing)
 }

@@ -6,6 +6,8 @@
 //! | `kettle.roothash` | root of the dm-verity tree: SHA-256, hex, lower case |
 //! | `kettle.rootsalt` | salt of the tree: 32 bytes, hex, lower case |
 //! | `kettle.rootdata` | bytes of the root file system, a multiple of [`BLOCK_BYTES`]; the tree begins one block after |
+//! | `kettle.kernel` | SHA-256 of the kernel's file, hex, lower case: what no guest can compute about itself |
+//! | `kettle.initrd` | SHA-256 of the initrd, hex, lower case |
 //! | `kettle.version` | version of the image; may be missing |
 //! | `panic` | `-1`: a disk that does not verify is a kernel panic, and a panic must end the machine |
 
@@ -57,6 +59,10 @@ pub struct Parameters {
     pub root_salt: [u8; DIGEST_BYTES],
     /// Blocks of the root file system.
     pub root_blocks: u64,
+    /// SHA-256 of the kernel.
+    pub kernel: [u8; DIGEST_BYTES],
+    /// SHA-256 of the initrd.
+    pub initrd: [u8; DIGEST_BYTES],
     /// Version of the image.
     pub version: Option<String>,
     /// All of it, as it was measured: without what firmware appends, and without a final newline.
@@ -78,6 +84,8 @@ impl Parameters {
                 "kettle.roothash" => &mut values.root_hash,
                 "kettle.rootsalt" => &mut values.root_salt,
                 "kettle.rootdata" => &mut values.root_bytes,
+                "kettle.kernel" => &mut values.kernel,
+                "kettle.initrd" => &mut values.initrd,
                 "kettle.version" => &mut values.version,
                 "panic" => &mut values.panic,
                 _ if name.starts_with(PREFIX) => return Err(CommandLineError::Unknown(name.to_owned())),
@@ -96,6 +104,8 @@ struct Values<'a> {
     root_hash: Option<&'a str>,
     root_salt: Option<&'a str>,
     root_bytes: Option<&'a str>,
+    kernel: Option<&'a str>,
+    initrd: Option<&'a str>,
     version: Option<&'a str>,
     panic: Option<&'a str>,
 }
@@ -109,6 +119,8 @@ impl Values<'_> {
             root_hash: digest("kettle.roothash", self.root_hash)?,
             root_salt: digest("kettle.rootsalt", self.root_salt)?,
             root_blocks: blocks("kettle.rootdata", self.root_bytes)?,
+            kernel: digest("kettle.kernel", self.kernel)?,
+            initrd: digest("kettle.initrd", self.initrd)?,
             version: self.version.map(version).transpose()?,
             command_line: text.to_owned(),
         })
@@ -162,9 +174,11 @@ mod tests {
 
     fn good() -> String {
         format!(
-            "console=ttyS0 panic=-1 kettle.roothash={} kettle.rootsalt={} kettle.rootdata=8192\n",
+            "console=ttyS0 panic=-1 kettle.roothash={} kettle.rootsalt={} kettle.rootdata=8192 kettle.kernel={} kettle.initrd={}\n",
             "ab".repeat(32),
-            "01".repeat(32)
+            "01".repeat(32),
+            "02".repeat(32),
+            "03".repeat(32)
         )
     }
 
@@ -173,6 +187,7 @@ mod tests {
         let parameters = Parameters::parse(&good()).unwrap();
         assert_eq!(parameters.root_hash, [0xab; 32]);
         assert_eq!(parameters.root_salt, [1; 32]);
+        assert_eq!((parameters.kernel, parameters.initrd), ([2; 32], [3; 32]));
         assert_eq!((parameters.root_blocks, parameters.version), (2, None));
         assert_eq!(parameters.command_line, good().trim_end());
         let versioned = Parameters::parse(&format!("kettle.version=1.0-rc_1 {}", good())).unwrap();
@@ -197,7 +212,8 @@ mod tests {
             let words: Vec<_> = good.split_whitespace().filter(|word| !word.starts_with(name)).collect();
             words.join(" ")
         };
-        for name in ["panic", "kettle.roothash", "kettle.rootsalt", "kettle.rootdata"] {
+        for name in ["panic", "kettle.roothash", "kettle.rootsalt", "kettle.rootdata", "kettle.kernel", "kettle.initrd"]
+        {
             assert!(matches!(Parameters::parse(&without(name)), Err(CommandLineError::Missing(_))), "{name}");
         }
         for (bad, expected) in [
@@ -215,6 +231,8 @@ mod tests {
             ("kettle.roothash", &"ab".repeat(31)),
             ("kettle.roothash", ""),
             ("kettle.rootsalt", &"0g".repeat(32)),
+            ("kettle.kernel", ""),
+            ("kettle.initrd", &"0g".repeat(32)),
             ("kettle.rootdata", "0"),
             ("kettle.rootdata", "+4096"),
             ("kettle.rootdata", "4097"),

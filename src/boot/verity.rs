@@ -104,6 +104,8 @@ mod tests {
             root_hash: Sha256::new().chain_update([7; 32]).chain_update(block).finalize().into(),
             root_salt: [7; 32],
             root_blocks: 2,
+            kernel: [0; 32],
+            initrd: [0; 32],
             version: None,
             command_line: String::new(),
         }

@@ -62,6 +62,8 @@ pub struct ReferenceValues {
 #[derive(Clone, Debug)]
 struct Image {
     version: String,
+    kernel: Option<Sha256Digest>,
+    initrd: Option<Sha256Digest>,
     root_hash: Option<Sha256Digest>,
     command_line: Option<Sha256Digest>,
     keys: KeyDigests,
@@ -79,6 +81,8 @@ struct Shape {
 #[derive(Deserialize)]
 struct Document {
     version: String,
+    kernel_sha256: Option<String>,
+    initrd_sha256: Option<String>,
     root_hash: Option<String>,
     command_line_sha256: Option<String>,
     id_key_digest: Option<String>,
@@ -185,6 +189,8 @@ impl Image {
         });
         Ok(Self {
             version: document.version,
+            kernel: sha256("kernel_sha256", document.kernel_sha256)?,
+            initrd: sha256("initrd_sha256", document.initrd_sha256)?,
             root_hash: sha256("root_hash", document.root_hash)?,
             command_line: sha256("command_line_sha256", document.command_line_sha256)?,
             keys: KeyDigests {
@@ -199,9 +205,12 @@ impl Image {
     fn tried(&self, claim: Option<&ImageClaim>) -> String {
         let mut text = format!("image {}: {}", self.version, self.ranges());
         let Some(claim) = claim else { return text };
-        for (input, published, claimed) in
-            [("root hash", self.root_hash, claim.root_hash), ("command line", self.command_line, claim.command_line)]
-        {
+        for (input, published, claimed) in [
+            ("kernel", self.kernel, claim.kernel),
+            ("initrd", self.initrd, claim.initrd),
+            ("root hash", self.root_hash, claim.root_hash),
+            ("command line", self.command_line, claim.command_line),
+        ] {
             if let Some((published, claimed)) =
                 published.zip(claimed).filter(|(published, claimed)| published != claimed)
             {
@@ -279,7 +288,7 @@ mod tests {
     fn a_mismatch_names_the_input_that_differs() {
         let mut values = ReferenceValues::default();
         values.add_file(file(&format!(r#","root_hash":"{}""#, "aa".repeat(32))).as_bytes()).unwrap();
-        let claim = ImageClaim { root_hash: Some(Sha256Digest::of(b"")), command_line: None };
+        let claim = ImageClaim { root_hash: Some(Sha256Digest::of(b"")), ..ImageClaim::default() };
         let text = values.appraise(measurement(3), Some(&claim)).unwrap_err().to_string();
         assert!(text.contains("its root hash is aaaa") && text.contains("the statement claims e3b0"), "{text}");
     }

@@ -116,6 +116,10 @@ struct InternalParameters<'a> {
 #[serde(rename_all = "camelCase")]
 struct Image<'a> {
     #[serde(borrow)]
+    kernel: Option<NamedFile<'a>>,
+    #[serde(borrow)]
+    initrd: Option<NamedFile<'a>>,
+    #[serde(borrow)]
     root_hash: Option<Text<'a>>,
     #[serde(borrow)]
     command_line: Option<NamedFile<'a>>,
@@ -163,6 +167,10 @@ struct Dependencies<'a> {
 /// What the statement claims about the image that it ran in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ImageClaim {
+    /// Of the kernel.
+    pub kernel: Option<Sha256Digest>,
+    /// Of the initrd.
+    pub initrd: Option<Sha256Digest>,
     /// Root of the dm-verity tree.
     pub root_hash: Option<Sha256Digest>,
     /// Of the kernel's command line.
@@ -231,16 +239,16 @@ impl<'a> Statement<'a> {
 
     fn appraise_digests(&self) -> Result<(), Rejection> {
         let definition = &self.predicate.build_definition;
-        let files = self.subject.iter().chain([self.lockfile()]).chain(&self.predicate.run_details.byproducts);
+        let image = definition.internal_parameters.image.as_ref();
+        let measured =
+            image.into_iter().flat_map(|image| [&image.kernel, &image.initrd, &image.command_line]).flatten();
+        let byproducts = &self.predicate.run_details.byproducts;
+        let files = self.subject.iter().chain([self.lockfile()]).chain(byproducts).chain(measured);
         let bad = files.filter_map(|file| file.digest.bad.as_ref().map(|bad| format!("{}: {bad}", file.name)));
         let dependency = definition.resolved_dependencies.bad.as_ref().map(ToString::to_string);
-        let image = definition.internal_parameters.image.as_ref();
         let root = image.and_then(|image| image.root_hash.as_ref()).filter(|hash| !is_hex(hash, 64));
         let root = root.map(|hash| format!("root hash: {}", &**hash));
-        let command_line = image
-            .and_then(|image| image.command_line.as_ref())
-            .and_then(|file| file.digest.bad.as_ref().map(ToString::to_string));
-        match bad.chain(dependency).chain(root).chain(command_line).next() {
+        match bad.chain(dependency).chain(root).next() {
             Some(what) => Err(Rejection::DigestSyntax { what }),
             None => Ok(()),
         }
@@ -317,6 +325,8 @@ impl<'a> Statement<'a> {
     pub fn image(&self) -> Option<ImageClaim> {
         let image = self.predicate.build_definition.internal_parameters.image.as_ref()?;
         Some(ImageClaim {
+            kernel: image.kernel.as_ref().and_then(NamedFile::sha256),
+            initrd: image.initrd.as_ref().and_then(NamedFile::sha256),
             root_hash: image.root_hash.as_ref().and_then(|hash| hash.parse().ok()),
             command_line: image.command_line.as_ref().and_then(NamedFile::sha256),
         })

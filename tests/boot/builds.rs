@@ -78,10 +78,14 @@ fn a_second_build_is_refused_at_both_doors() {
 #[ignore = "needs QEMU and a built image"]
 fn provenance_names_the_image_that_was_booted() {
     let image = &SEEN.image;
+    let named =
+        |name: &str| json!({ "name": name, "digest": { "sha256": sha256(&fs::read(image.file(name)).unwrap()) } });
     let recorded = json!({
         "version": image.word("kettle.version"),
         "rootHash": image.word("kettle.roothash"),
-        "commandLine": { "name": "cmdline", "digest": { "sha256": sha256(&fs::read(image.file("cmdline")).unwrap()) } },
+        "kernel": named("kernel"),
+        "initrd": named("initrd"),
+        "commandLine": named("cmdline"),
     });
     assert_eq!(definition(&SEEN.bundle)["internalParameters"]["image"], recorded);
 }
