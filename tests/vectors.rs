@@ -296,6 +296,37 @@ fn a_certificate_as_hosts_hand_it_over_verifies_its_report() {
 }
 
 #[test]
+fn parts_of_another_platforms_evidence_are_no_evidence() {
+    for set in sets() {
+        for entry in set.of_kind("azure-snp-vtpm-parts") {
+            for part in entry["parts"].as_object().unwrap().values() {
+                assert!(Evidence::read(&set.file(part)).is_err(), "{}: {part}", entry["id"]);
+            }
+        }
+    }
+}
+
+#[test]
+fn every_kind_of_entry_is_run() {
+    const HERE: [&str; 7] = [
+        "snp-report",
+        "snp-report-without-vek",
+        "snp-report-testroot",
+        "azure-snp-vtpm-evidence",
+        "azure-snp-vtpm-parts",
+        "snp-extended-report-cert-table",
+        "amd-ca-cert",
+    ];
+    const IN_MEASUREMENT: &str = "launch-measurement";
+    for set in sets() {
+        for entry in &set.entries {
+            let kind = entry["kind"].as_str().unwrap();
+            assert!(HERE.contains(&kind) || kind == IN_MEASUREMENT, "{}: nobody runs {kind}", entry["id"]);
+        }
+    }
+}
+
+#[test]
 fn every_exception_is_an_entry_of_the_set() {
     for set in sets() {
         for id in AT_ANOTHER_VMPL.iter().chain(&HOSTILE_CHAIN) {

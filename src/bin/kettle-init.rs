@@ -56,6 +56,16 @@ Environment: RUST_LOG sets what is logged to standard error (error, warn, info, 
 Exit status: 0 ended by SIGTERM or SIGINT, 1 could not start, 2 wrong usage.
 ";
 
+/// What the help says beside it in a binary that is never shipped.
+const SIMULATOR_HELP: &str = if cfg!(feature = "simulator") {
+    "
+With a simulated secure processor, trusted by nobody:
+  --simulator DIR         sign with the processor that `kettle-simulator keys --out DIR` made
+"
+} else {
+    ""
+};
+
 /// `serve`, understood.
 struct Serve {
     listen: SocketAddr,
@@ -130,7 +140,7 @@ fn main() -> ExitCode {
         be_the_machine()
     }
     match parse(std::env::args().skip(1)) {
-        Ok(Command::Help) => print(&format!("{HELP}\nLimits:\n{}", limits())),
+        Ok(Command::Help) => print(&format!("{HELP}{SIMULATOR_HELP}\nLimits:\n{}", limits())),
         Ok(Command::Version) => print(concat!("kettle-init ", env!("CARGO_PKG_VERSION"), "\n")),
         Ok(Command::Serve(serve)) => {
             env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info")).init();

@@ -164,6 +164,8 @@ fn a_binary_with_the_simulator_says_so() {
         let bytes = fs::read(Path::new(binary)).unwrap();
         assert!(bytes.windows(MARKER.len()).any(|window| window == MARKER.as_bytes()), "{binary}");
     }
+    let help = Command::new(env!("CARGO_BIN_EXE_kettle-init")).args(["serve", "--help"]).output().unwrap();
+    assert!(String::from_utf8_lossy(&help.stdout).contains("\n  --simulator DIR "), "{help:?}");
     let script = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/test")).unwrap();
     assert!(script.contains(MARKER), "scripts/test does not look for the marker");
 }
