@@ -73,6 +73,16 @@ pub fn text(bundle: &Bundle) -> String {
     lines.0
 }
 
+/// What a stranger wrote, for a terminal: nothing moves its cursor, or turns, hides or joins what stands beside it.
+pub fn shown(text: &str) -> String {
+    let is_plain = |character: char| {
+        let is_invisible = matches!(character, '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}')
+            || matches!(character, '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{e0000}'..='\u{e007f}');
+        !character.is_control() && !is_invisible
+    };
+    text.chars().map(|character| if is_plain(character) { character } else { char::REPLACEMENT_CHARACTER }).collect()
+}
+
 /// A report that stands alone, as JSON or as lines.
 pub fn bare_report(report: &Report, is_json: bool) -> String {
     if is_json {
@@ -122,9 +132,7 @@ struct Lines(String);
 impl Lines {
     fn line(&mut self, name: &str, value: &str) {
         let name = if name.is_empty() { String::new() } else { format!("{name}:") };
-        let shown: String =
-            value.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect();
-        self.0.push_str(&format!("  {name:<18} {shown}\n"));
+        self.0.push_str(&format!("  {name:<18} {}\n", shown(value)));
     }
 
     fn report(&mut self, report: &Report) {

@@ -152,7 +152,7 @@ pub fn folder(path: &Path) -> Result<Bundle, ReadError> {
     let mut below: Vec<PathBuf> = vec![PathBuf::new()];
     let root = if path.join("provenance.json").is_file() { path.to_owned() } else { only_folder(path)? };
     while let Some(relative) = below.pop() {
-        for entry in fs::read_dir(root.join(&relative)).map_err(ReadError::Damaged)? {
+        for entry in fs::read_dir(root.join(&relative)).map_err(ReadError::Open)? {
             let entry = entry.map_err(ReadError::Damaged)?;
             let kind = entry.file_type().map_err(ReadError::Damaged)?;
             let child = relative.join(entry.file_name());
@@ -162,7 +162,7 @@ pub fn folder(path: &Path) -> Result<Bundle, ReadError> {
                 contents.count_path(&name)?;
                 below.push(child);
             } else if kind.is_file() {
-                contents.file(name, File::open(entry.path()).map_err(ReadError::Damaged)?)?;
+                contents.file(name, File::open(entry.path()).map_err(ReadError::Open)?)?;
             } else {
                 return Err(ReadError::Kind { path: name });
             }

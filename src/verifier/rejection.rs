@@ -213,7 +213,7 @@ pub enum Rejection {
     RecordDigest { name: String, expected: Sha256Digest, actual: Sha256Digest },
     #[error("{name} is in the bundle and not recorded")]
     RecordUnlisted { name: String },
-    #[error("the statement records two digests of the lockfile")]
+    #[error("the statement records two digests of one file")]
     RecordContradiction { expected: Sha256Digest, actual: Sha256Digest },
 }
 

@@ -306,8 +306,9 @@ impl<'a> Statement<'a> {
         self.predicate.build_definition.external_parameters.source.archive.as_ref().map(|archive| &*archive.sha256)
     }
 
-    /// The commit that was built, hex.
+    /// The commit of the repository that was built, hex; an archive has none.
     pub fn commit(&self) -> Option<&str> {
+        self.repository()?;
         self.predicate.build_definition.resolved_dependencies.source.git_commit.as_deref()
     }
 
@@ -316,9 +317,9 @@ impl<'a> Statement<'a> {
         &self.predicate.build_definition.internal_parameters.lockfile
     }
 
-    /// Another file that came of the build.
-    pub fn byproduct(&self, name: &str) -> Option<&NamedFile<'a>> {
-        self.predicate.run_details.byproducts.iter().find(|file| *file.name == *name)
+    /// What is recorded of another file that came of the build.
+    pub fn byproducts(&self, name: &str) -> impl Iterator<Item = &NamedFile<'a>> {
+        self.predicate.run_details.byproducts.iter().filter(move |file| *file.name == *name)
     }
 
     /// What it says of the image.

@@ -16,7 +16,8 @@ const LOG: &str = "build.log";
 pub fn appraise(bundle: &Bundle, statement: &Statement<'_>) -> Result<(), Rejection> {
     appraise_artifacts(&bundle.artifacts, &statement.sorted_subjects())?;
     appraise_lockfile(&bundle.build_config, statement)?;
-    let log = statement.byproduct(LOG).ok_or_else(|| Rejection::RecordUnlisted { name: LOG.to_owned() })?;
+    let log = statement.byproducts(LOG).next().ok_or_else(|| Rejection::RecordUnlisted { name: LOG.to_owned() })?;
+    appraise_records(log, statement)?;
     appraise_record(LOG.to_owned(), log, bundle.log.as_ref())
 }
 
@@ -46,13 +47,17 @@ fn appraise_lockfile(files: &[HashedFile], statement: &Statement<'_>) -> Result<
     if let Some(extra) = files.iter().find(|file| file.name != *lockfile.name) {
         return Err(Rejection::RecordUnlisted { name: format!("build-config/{}", extra.name) });
     }
-    if let Some(byproduct) = statement.byproduct(&lockfile.name)
-        && let Some((expected, actual)) = lockfile.sha256().zip(byproduct.sha256())
-        && expected != actual
-    {
-        return Err(Rejection::RecordContradiction { expected, actual });
-    }
+    appraise_records(lockfile, statement)?;
     appraise_record(format!("build-config/{}", lockfile.name), lockfile, files.first())
+}
+
+/// All byproducts of one name say one digest.
+fn appraise_records(record: &NamedFile<'_>, statement: &Statement<'_>) -> Result<(), Rejection> {
+    let digests = statement.byproducts(&record.name).filter_map(|other| record.sha256().zip(other.sha256()));
+    match digests.into_iter().find(|(expected, actual)| expected != actual) {
+        Some((expected, actual)) => Err(Rejection::RecordContradiction { expected, actual }),
+        None => Ok(()),
+    }
 }
 
 fn appraise_record(name: String, record: &NamedFile<'_>, file: Option<&HashedFile>) -> Result<(), Rejection> {

@@ -4,6 +4,8 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use kettle::bundle::{Entry, write};
 use serde_json::Value;
 
@@ -164,6 +166,56 @@ fn wrong_usage_is_no_verdict() {
 }
 
 #[test]
+fn what_a_bundle_is_wrong_in_is_a_rejection() {
+    let files = Files::new(&Scene::good());
+    let evidence = fs::read_to_string(files.path().join("p/evidence.json")).unwrap();
+    let report = |edit: &dyn Fn(&mut Vec<u8>)| {
+        let (head, rest) = evidence.split_once("\"attestation_report\":\"").unwrap();
+        let (text, tail) = rest.split_once('"').unwrap();
+        let mut bytes = STANDARD.decode(text).unwrap();
+        edit(&mut bytes);
+        format!("{head}\"attestation_report\":\"{}\"{tail}", STANDARD.encode(bytes))
+    };
+    for (changed, code) in [
+        ("no JSON".to_owned(), "evidence-malformed"),
+        (evidence.replace("\"snp\"", "\"tdx\""), "platform-unknown"),
+        (report(&|bytes| bytes[0] = 9), "report-version"),
+        (report(&|bytes| bytes.truncate(1183)), "report-length"),
+    ] {
+        fs::write(files.path().join("p/evidence.json"), changed).unwrap();
+        let output = files.verify("p", &["--json"]);
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        assert!(json(&output).to_string().contains(code), "{code}: {output:?}");
+    }
+    fs::remove_file(files.path().join("p/evidence.json")).unwrap();
+    assert_eq!(files.verify("p", &[]).status.code(), Some(1));
+    fs::create_dir(files.path().join("empty")).unwrap();
+    assert_eq!(files.verify("empty", &[]).status.code(), Some(1));
+}
+
+#[test]
+fn a_session_has_no_source_to_expect_anything_of() {
+    let files = Files::new(&Scene::good());
+    for (option, value) in
+        [("--repository", "u"), ("--ref", "v1"), ("--commit", &*"ab".repeat(20)), ("--artifact", "root.pem")]
+    {
+        let output = files.run(&["--session", "p/evidence.json", "--nonce", NONCE, "--json", option, value]);
+        assert_eq!(output.status.code(), Some(2), "{option}");
+        assert!(json(&output)["error"].as_str().unwrap().contains("cannot be used with"), "{option}: {output:?}");
+    }
+}
+
+#[test]
+fn a_terminal_shows_nothing_that_a_bundle_could_hide_behind() {
+    let mut scene = Scene::good();
+    scene.statement["predicate"]["buildDefinition"]["externalParameters"]["source"]["ref"] =
+        "v1\u{1b}[2J\u{202e}\u{200b}\r".into();
+    let output = Files::new(&scene).verify("p", &[]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains("  ref: v1\u{fffd}[2J\u{fffd}\u{fffd}\u{fffd}\n"), "{text}");
+}
+
+#[test]
 fn a_policy_says_all_of_it_with_paths_of_its_own() {
     let files = Files::new(&Scene::good());
     fs::create_dir(files.path().join("policies")).unwrap();
@@ -179,6 +231,14 @@ fn a_policy_says_all_of_it_with_paths_of_its_own() {
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     let overridden = files.run(&[&with[..], &["--ref", "v2"]].concat());
     assert_eq!(json(&overridden)["checks"][10]["code"], "ref-mismatch");
+    let moments =
+        ["2026-06-01T00:00:00Z", "\"2026-06-01T02:00:00+02:00\"", "2051-06-01T00:00:00Z", "2026-06-01", "\"now\""];
+    for (moment, status) in moments.into_iter().zip([0, 0, 1, 2, 2]) {
+        let policy = fs::read_to_string(files.path().join("policies/policy.toml")).unwrap();
+        fs::write(files.path().join("policies/dated.toml"), format!("{policy}at = {moment}\n")).unwrap();
+        let output = files.run(&["p", "--policy", "policies/dated.toml"]);
+        assert_eq!(output.status.code(), Some(status), "{moment}: {output:?}");
+    }
     let added = files.run(&[&with[..], &["--artifact", "root.pem"]].concat());
     assert_eq!(json(&added)["checks"][10]["code"], "artifact-not-a-subject");
 }

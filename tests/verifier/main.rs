@@ -4,6 +4,7 @@
 
 mod alone;
 mod command;
+mod corners;
 mod fetch;
 mod flips;
 mod hierarchy;

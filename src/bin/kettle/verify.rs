@@ -13,6 +13,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use kettle::bundle::read::{self, ReadError};
+use kettle::inspect::shown;
 use kettle::provenance::Nonce;
 use kettle::verifier::{
     AttestationResult, Check, Evidence, Expectations, Outcome, Rejection, SessionEvidence, Sides, public_key_of,
@@ -176,9 +177,4 @@ fn line(head: &str, rejection: Option<&Rejection>) -> String {
         line.push_str(&side.map(|side| format!("; {name} {side}")).unwrap_or_default());
     }
     format!("{}\n", shown(&line))
-}
-
-/// What a bundle says never moves the cursor of a terminal.
-fn shown(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }

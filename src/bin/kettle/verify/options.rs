@@ -55,16 +55,16 @@ pub struct Options {
     #[arg(long, value_name = "LIST")]
     pub min_tcb: Option<String>,
     /// The repository that it must have been built from.
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", conflicts_with = "session")]
     pub repository: Option<String>,
     /// The ref that must have been asked for, literally.
-    #[arg(long = "ref", value_name = "REF")]
+    #[arg(long = "ref", value_name = "REF", conflicts_with = "session")]
     pub reference: Option<String>,
     /// The commit that it must have been built from, 40 hexadecimal digits.
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", conflicts_with = "session")]
     pub commit: Option<String>,
     /// A file that must be one of the artifacts. Repeatable.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "session")]
     pub artifact: Vec<PathBuf>,
     /// A test hierarchy to believe instead of AMD: PEM, its ARK then its ASK.
     #[arg(long, value_name = "FILE")]

@@ -30,9 +30,26 @@ pub struct Policy {
     #[serde(default)]
     artifact: List<PathBuf>,
     trust_root: Option<PathBuf>,
-    at: Option<String>,
+    at: Option<Moment>,
     #[serde(default)]
     waive: List<String>,
+}
+
+/// A moment, as a text or as TOML's own.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Moment {
+    Text(String),
+    Toml(toml::value::Datetime),
+}
+
+impl Moment {
+    fn text(self) -> String {
+        match self {
+            Self::Text(text) => text,
+            Self::Toml(moment) => moment.to_string(),
+        }
+    }
 }
 
 /// One value or several.
@@ -113,7 +130,7 @@ impl Policy {
             artifact: self.artifact.and(&flags.artifact),
             trust_root: flags.trust_root.clone().or(self.trust_root),
             policy: None,
-            at: flags.at.clone().or(self.at),
+            at: flags.at.clone().or(self.at.map(Moment::text)),
             waive: self.waive.and(&flags.waive),
         }
     }

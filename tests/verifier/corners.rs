@@ -1,0 +1,506 @@
+//! The settled corners, sentence by sentence: for each, what is still accepted and what no longer is.
+
+use std::fs::File;
+use std::io;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use kettle::bundle::read::{
+    Bundle, MAX_BUNDLE_BYTES, MAX_BUNDLE_ENTRIES, MAX_BUNDLE_PATH_BYTES, MAX_EVIDENCE_BYTES, MAX_PAX_BYTES,
+    MAX_PROVENANCE_BYTES, ReadError, archive, stream,
+};
+use kettle::provenance::{BUILDER_HOST, BUILDER_SEV_SNP, BUILDER_SIMULATED};
+use kettle::verifier::{AttestationResult, Check, ReferenceValues, Statement, TrustRoots};
+use serde_json::{Value, json};
+use tar::{EntryType, Header};
+
+use super::hierarchy::{keys, pem, tlv};
+use super::scene::{MEASUREMENT, Scene, digest, evidence};
+
+/// The code of the one check that rejects; nothing for an accepted bundle.
+fn code(result: &AttestationResult) -> &'static str {
+    let codes: Vec<_> = result.outcomes().filter_map(|(_, outcome)| Some(outcome.rejection()?.code())).collect();
+    assert_eq!(codes.is_empty(), result.is_accepted(), "{result:?}");
+    assert!(codes.len() < 2, "{codes:?}");
+    codes.first().copied().unwrap_or_default()
+}
+
+fn changed(change: impl FnOnce(&mut Scene)) -> &'static str {
+    let mut scene = Scene::good();
+    change(&mut scene);
+    code(&scene.verify())
+}
+
+fn reported(edit: impl Fn(&mut [u8; 1184]) + 'static) -> &'static str {
+    changed(|scene| scene.edit_report = Box::new(edit))
+}
+
+fn stated(pointer: &str, value: Value) -> &'static str {
+    changed(|scene| *scene.statement.pointer_mut(pointer).expect(pointer) = value)
+}
+
+fn policy_bit(bit: usize) -> &'static str {
+    reported(move |report| report[8 + bit / 8] ^= 1 << (bit % 8))
+}
+
+#[test]
+fn every_bit_of_the_guest_policy_has_its_rule() {
+    for bit in 0..64 {
+        let expected = match bit {
+            17 => "policy-reserved-one",
+            18 => "policy-migration-agent",
+            19 => "policy-debug",
+            26.. => "policy-reserved",
+            _ => "",
+        };
+        assert_eq!(policy_bit(bit), expected, "bit {bit}");
+    }
+    for vmpl in [1_u32, 2, 3, 4, u32::MAX] {
+        assert_eq!(reported(move |report| report[0x30..0x34].copy_from_slice(&vmpl.to_le_bytes())), "vmpl");
+    }
+}
+
+#[test]
+fn versions_2_to_5_and_one_algorithm() {
+    for version in [0_u32, 1, 2, 3, 4, 5, 6, 0x0100_0005] {
+        let found = reported(move |report| {
+            report[..4].copy_from_slice(&version.to_le_bytes());
+            if version < 3 {
+                report[0x188..0x18b].fill(0);
+            }
+        });
+        assert_eq!(found, if (2..=5).contains(&version) { "" } else { "report-version" }, "{version}");
+    }
+    for algorithm in [0, 2, 0xff] {
+        assert_eq!(reported(move |report| report[0x34] = algorithm), "report-algorithm");
+    }
+}
+
+#[test]
+fn every_byte_that_must_be_zero_is_looked_at() {
+    let reserved = [0x49..0x50, 0x18b..0x1a0, 0x1eb..0x1ec, 0x1ef..0x1f0, 0x208..0x2a0, 0x330..0x4a0];
+    for offset in reserved.into_iter().flatten().step_by(3).chain([0x49, 0x4f, 0x1eb, 0x1ef, 0x29f, 0x49f]) {
+        let found = changed(|scene| {
+            let edit = move |report: &mut [u8; 1184]| report[offset] = 0x80;
+            if offset < 0x2a0 { scene.edit_report = Box::new(edit) } else { scene.edit_signed_report = Box::new(edit) }
+        });
+        assert_eq!(found, "report-reserved", "{offset:#x}");
+    }
+    for offset in (0x2d0..0x2e8).chain(0x318..0x330) {
+        let found = changed(|scene| scene.edit_signed_report = Box::new(move |report| report[offset] = 1));
+        assert_eq!(found, "signature-range", "{offset:#x}");
+    }
+}
+
+#[test]
+fn tcb_versions_are_compared_by_component() {
+    // Another component that is larger does not make up for it.
+    for (offset, value, other) in [(0, 4, 7), (6, 24, 7), (7, 84, 0)] {
+        let lowered = move |field: usize| {
+            move |report: &mut [u8; 1184]| {
+                report[field + offset] = value - 1;
+                report[field + other] = 255;
+            }
+        };
+        assert_eq!(reported(lowered(0x1e0)), "tcb-reported-above-committed", "{offset}");
+        assert_eq!(reported(lowered(0x38)), "tcb-launch-above-current", "{offset}");
+    }
+    for (minimum, expected) in [
+        ("bootloader=4,tee=0,snp=24,microcode=84", ""),
+        ("snp=25", "tcb-below-minimum"),
+        ("microcode=85", "tcb-below-minimum"),
+        ("bootloader=5", "tcb-below-minimum"),
+        ("tee=1", "tcb-below-minimum"),
+        ("fmc=0", "tcb-below-minimum"),
+    ] {
+        let found = changed(|scene| {
+            scene.edit_expectations = Box::new(move |expected| expected.minimum_tcb = minimum.parse().unwrap());
+        });
+        assert_eq!(found, expected, "{minimum}");
+    }
+}
+
+#[test]
+fn id_and_author_key_are_those_of_the_reference_value() {
+    let value = |keys: &str| {
+        let text = format!(
+            r#"{{"version":"1"{keys},"measurements":[{{"measurement":"{}","vcpu_type":"EPYC","vcpus":1}}]}}"#,
+            hex::encode(MEASUREMENT)
+        );
+        let mut references = ReferenceValues::default();
+        references.add_file(text.as_bytes()).unwrap();
+        references
+    };
+    let id = format!(r#","id_key_digest":"{}""#, "03".repeat(48));
+    let both = format!(r#"{id},"author_key_digest":"{}""#, "04".repeat(48));
+    for (published, id, author, is_enabled, expected) in [
+        ("", 0, 0, 0, ""),
+        ("", 3, 0, 0, "id-key"),
+        ("", 0, 4, 0, "author-key"),
+        ("", 0, 0, 1, "author-key"),
+        (&*id, 3, 0, 0, ""),
+        (&*id, 0, 0, 0, "id-key"),
+        (&*both, 3, 4, 1, ""),
+        (&*both, 3, 4, 0, "author-key"),
+        (&*both, 3, 5, 1, "author-key"),
+    ] {
+        let references = value(published);
+        let found = changed(|scene| {
+            scene.edit_expectations = Box::new(move |expected| expected.references = references.clone());
+            scene.edit_report = Box::new(move |report| {
+                report[0xe0..0x110].fill(id);
+                report[0x110..0x140].fill(author);
+                report[0x48] = is_enabled;
+            });
+        });
+        assert_eq!(found, expected, "{published} {id} {author} {is_enabled}");
+    }
+}
+
+#[test]
+fn every_byte_of_the_report_data_has_its_rule() {
+    for offset in 0..64 {
+        let expected = match offset {
+            0..32 => vec!["provenance-digest"],
+            32..48 => vec!["report-data-nonce", "nonce-not-in-report"],
+            _ => vec!["report-data-tag"],
+        };
+        let mut scene = Scene::good();
+        scene.edit_report = Box::new(move |report| report[0x50 + offset] ^= 0x10);
+        let result = scene.verify();
+        let codes: Vec<_> = result.outcomes().filter_map(|(_, outcome)| Some(outcome.rejection()?.code())).collect();
+        assert_eq!(codes, expected, "byte {offset}");
+    }
+}
+
+#[test]
+fn a_chip_id_is_compared_to_its_last_byte() {
+    for offset in [0x1a0, 0x1a8, 0x1df] {
+        assert_eq!(reported(move |report| report[offset] ^= 1), "chip-id-mismatch", "{offset:#x}");
+    }
+    const CHIP: &str = "1.3.6.1.4.1.3704.1.4";
+    const CLOUD: &str = "1.3.6.1.4.1.3704.1.5";
+    for (chip, cloud, key, expected) in [
+        (Some(vec![0xc1; 64]), None, 0, ""),
+        (Some(vec![0xc1; 63]), None, 0, "chip-id-mismatch"),
+        (Some(Vec::new()), None, 0, "chip-id-mismatch"),
+        (Some(vec![0xc1; 64]), Some(tlv(0x16, b"c")), 0, "signing-key-mismatch"),
+        (Some(vec![0xc1; 64]), Some(tlv(0x16, b"c")), 1, "signing-key-mismatch"),
+        (Some(vec![0xc1; 64]), None, 1, "signing-key-mismatch"),
+        (None, Some(tlv(0x16, b"c")), 0, "signing-key-mismatch"),
+        (None, Some(tlv(0x16, b"c")), 1, ""),
+        (None, None, 0, "signing-key-mismatch"),
+        (Some(vec![0xc1; 64]), None, 7, "signing-key-mismatch"),
+    ] {
+        let what = format!("{chip:?} {cloud:?} {key}");
+        let found = changed(|scene| {
+            scene.set_extension(CHIP, chip);
+            scene.set_extension(CLOUD, cloud);
+            scene.edit_report = Box::new(move |report| report[0x48] = key << 2);
+        });
+        assert_eq!(found, expected, "{what}");
+    }
+}
+
+#[test]
+fn a_trust_root_is_an_ark_and_then_its_ask() {
+    let scene = Scene::good();
+    let [ark, ask] = [scene.ark.signed(&keys().ark), scene.ask.signed(&keys().ark)];
+    let (ark, ask) = (pem("CERTIFICATE", &ark), pem("CERTIFICATE", &ask));
+    for (text, expected) in [
+        (format!("{ark}{ask}"), Some("")),
+        (format!("{ask}{ark}"), Some("issuer-unknown")),
+        (format!("{ask}{ask}"), Some("issuer-unknown")),
+        (ark.clone(), None),
+        (format!("{ark}{ask}{ask}"), None),
+        (format!("{ark}{}", ask.replace("CERTIFICATE", "PUBLIC KEY")), None),
+    ] {
+        let found = TrustRoots::test_only(text.as_bytes()).ok().map(|roots| {
+            changed(|scene| scene.edit_expectations = Box::new(move |expected| expected.roots = roots.clone()))
+        });
+        assert_eq!(found, expected);
+    }
+}
+
+#[test]
+fn builders_depend_on_the_roots_and_a_host_is_never_one() {
+    for (builder, under_amd, under_test) in [
+        (BUILDER_SEV_SNP, true, true),
+        (BUILDER_SIMULATED, false, true),
+        (BUILDER_HOST, false, false),
+        ("https://kettle.build/appliance/sev-snp/v2", false, false),
+    ] {
+        let mut scene = Scene::good();
+        scene.statement["predicate"]["runDetails"]["builder"]["id"] = json!(builder);
+        let text = scene.statement.to_string();
+        let statement = Statement::read(text.as_bytes()).unwrap();
+        assert_eq!(statement.appraise(true).is_ok(), under_amd, "{builder}");
+        assert_eq!(statement.appraise(false).is_ok(), under_test, "{builder}");
+    }
+}
+
+#[test]
+fn digests_are_of_known_algorithms_in_lower_case() {
+    let with = |name: &str, value: String| {
+        let mut digest = digest(super::scene::ARTIFACT);
+        digest[name] = json!(value);
+        stated("/subject/0/digest", digest)
+    };
+    for (name, digits) in [("sha256", 64), ("sha384", 96), ("sha512", 128), ("gitCommit", 40), ("gitTree", 40)] {
+        if name != "sha256" {
+            assert_eq!(with(name, "a".repeat(digits)), "", "{name}");
+        }
+        for bad in [
+            "A".repeat(digits),
+            "a".repeat(digits - 1),
+            "a".repeat(digits + 1),
+            "g".repeat(digits),
+            String::new(),
+            format!("{} ", "a".repeat(digits - 1)),
+            "\u{ff41}".repeat(digits / 3),
+        ] {
+            let mut scene = Scene::good();
+            scene.statement["subject"][0]["digest"][name] = json!(bad);
+            let found = scene.verify();
+            assert_eq!(found.outcome(Check::Statement).rejection().unwrap().code(), "digest-syntax", "{name} {bad}");
+        }
+    }
+    for unknown in ["md5", "SHA256", "sha-256", "narHash", ""] {
+        assert_eq!(with(unknown, "a".repeat(64)), "digest-syntax", "{unknown}");
+    }
+}
+
+#[test]
+fn json_is_read_as_one_document_that_everybody_reads_alike() {
+    let text = Scene::good().statement.to_string();
+    let twice = |key: &str| text.replacen(key, &format!("{key}:0,{key}"), 1);
+    for (document, expected) in [
+        (format!(" \n{text}\n\t"), ""),
+        (text.replace("v1.", "\\u0076\\u0031."), ""),
+        (format!("\u{feff}{text}"), "statement-malformed"),
+        (format!("{text}{text}"), "statement-malformed"),
+        (format!("{text},"), "statement-malformed"),
+        (format!("{text}\0"), "statement-malformed"),
+        (twice("\"subject\""), "statement-malformed"),
+        (twice("\"nonce\""), "statement-malformed"),
+        (twice("\"sha256\""), "statement-malformed"),
+        (text.replacen("\"nonce\"", "\"n\\u006fnce\":0,\"nonce\"", 1), "statement-malformed"),
+        (text.replacen("\"nonceSource\"", "\"ref\":\"x\",\"nonceSource\"", 1), "external-parameter-unknown"),
+    ] {
+        let mut scene = Scene::good();
+        scene.provenance = Some(document.clone().into_bytes());
+        let result = scene.verify();
+        let found = result.outcome(Check::Statement).rejection().map_or("", |rejection| rejection.code());
+        assert_eq!((found, result.is_accepted()), (expected, expected.is_empty()), "{document}");
+    }
+    let scene = Scene::good();
+    let text = String::from_utf8(scene.bundle().evidence.unwrap()).unwrap();
+    for (document, expected) in [
+        (format!("\n{text} "), ""),
+        (format!("\u{feff}{text}"), "evidence-malformed"),
+        (format!("{text}{text}"), "evidence-malformed"),
+        (text.replacen("\"platform\"", "\"platform\":\"az-snp\",\"platform\"", 1), "evidence-malformed"),
+        (text.replacen("\"vcek\"", "\"vcek\":null,\"vcek\"", 1), "evidence-malformed"),
+        (text.replacen("\"platform\"", "\"platforms\":0,\"platform\"", 1), "evidence-malformed"),
+    ] {
+        let edited = document.clone();
+        let found = changed(|scene| {
+            scene.edit_bundle = Box::new(move |bundle| bundle.evidence = Some(edited.clone().into_bytes()));
+        });
+        assert_eq!(found, expected, "{document}");
+    }
+}
+
+#[test]
+fn evidence_is_standard_base64_with_its_padding() {
+    let scene = Scene::good();
+    // A report that needs all of the alphabet.
+    let (report, leaf) = ([0xfb; 1184], scene.leaf_der());
+    let good = STANDARD.encode(report);
+    assert!(good.ends_with('=') && good.contains('+') && good.contains('/'));
+    for (text, expected) in [
+        (format!("{good}\n"), "evidence-encoding"),
+        (format!(" {good}"), "evidence-encoding"),
+        (good.trim_end_matches('=').to_owned(), "evidence-encoding"),
+        (good.replace('+', "-").replace('/', "_"), "evidence-encoding"),
+        (hex::encode(report), "report-length"),
+        (String::new(), "report-length"),
+    ] {
+        let mut document = evidence(&report, &leaf);
+        document["evidence"]["attestation_report"] = json!(text);
+        let found = changed(|scene| {
+            scene.edit_bundle = Box::new(move |bundle| bundle.evidence = Some(document.to_string().into_bytes()));
+        });
+        assert_eq!(found, expected, "{text}");
+    }
+}
+
+/// Changes names of subjects and files alike.
+fn named(name: &str) -> &'static str {
+    let name = name.to_owned();
+    changed(|scene| {
+        scene.statement["subject"][0]["name"] = json!(name);
+        scene.edit_bundle = Box::new(move |bundle| bundle.artifacts[0].name.clone_from(&name));
+    })
+}
+
+#[test]
+fn subject_names_are_plain_relative_paths() {
+    for name in ["a", "a/b", "a b", "...", ".a", "a.", "ä", "a:b", "~"] {
+        assert_eq!(named(name), "", "{name}");
+    }
+    for name in
+        ["", "/a", "a/", "a//b", ".", "..", "a/..", "../a", "a/./b", "a\\b", "a\nb", "a\0", "\u{7f}", "\u{85}", "/"]
+    {
+        assert_eq!(named(name), "subject-name", "{name:?}");
+    }
+}
+
+#[test]
+fn a_commit_and_a_ref_are_of_a_repository() {
+    let archive = json!({"archive": {"sha256": "ab".repeat(32)}});
+    let asked = |source: Value, edit: fn(&mut kettle::verifier::Expectations)| {
+        changed(|scene| {
+            scene.statement["predicate"]["buildDefinition"]["externalParameters"]["source"] = source;
+            scene.edit_expectations = Box::new(edit);
+        })
+    };
+    let commit = |expected: &mut kettle::verifier::Expectations| expected.commit = "ab".repeat(20).parse().ok();
+    assert_eq!(asked(archive.clone(), commit), "commit-mismatch", "an archive that says it has a commit");
+    for (reference, expected) in
+        [(json!("v1"), ""), (json!("V1"), "ref-mismatch"), (json!("refs/tags/v1"), "ref-mismatch")]
+    {
+        let source = json!({"repository": "https://example.org/project", "ref": reference});
+        assert_eq!(asked(source, |expected| expected.reference = Some("v1".to_owned())), expected);
+    }
+    let none = json!({"repository": "https://example.org/project"});
+    assert_eq!(asked(none, |expected| expected.reference = Some("v1".to_owned())), "ref-mismatch");
+}
+
+#[test]
+fn every_record_of_a_file_says_the_same() {
+    for name in ["build.log", "Cargo.lock"] {
+        let found = changed(|scene| {
+            let byproducts = scene.statement["predicate"]["runDetails"]["byproducts"].as_array_mut().unwrap();
+            byproducts.push(json!({"name": name, "digest": digest(b"another")}));
+        });
+        assert_eq!(found, "record-contradiction", "{name}");
+    }
+}
+
+/// A gzip tar of raw entries, and of so many bytes less than they say.
+fn packed(entries: &[(EntryType, &str, &[u8])], tail: &[u8], missing: usize) -> Vec<u8> {
+    let mut tar = Vec::new();
+    for (kind, path, content) in entries {
+        let mut header = Header::new_ustar();
+        header.as_old_mut().name[..path.len()].copy_from_slice(path.as_bytes());
+        header.set_entry_type(*kind);
+        header.set_size(content.len() as u64);
+        header.set_cksum();
+        tar.extend_from_slice(header.as_bytes());
+        tar.extend_from_slice(content);
+        tar.resize(tar.len().next_multiple_of(512), 0);
+    }
+    tar.truncate(tar.len() - missing);
+    tar.extend_from_slice(tail);
+    gzip(&tar)
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    io::Write::write_all(&mut gzip, bytes).unwrap();
+    gzip.finish().unwrap()
+}
+
+/// What a reader says of an archive with a statement and this beside it.
+fn beside(entries: &[(EntryType, &str, &[u8])]) -> Result<Bundle, ReadError> {
+    let statement = (EntryType::Regular, "p/provenance.json", &b"{}"[..]);
+    stream(&packed(&[&[statement], entries].concat(), &[0; 1024], 0)[..])
+}
+
+fn pax(records: &[(&str, &str)]) -> Vec<u8> {
+    let record = |(key, value): &(&str, &str)| {
+        let rest = format!(" {key}={value}\n");
+        let length = (1..).find(|length| length.to_string().len() + rest.len() == *length).unwrap();
+        format!("{length}{rest}")
+    };
+    records.iter().map(record).collect::<String>().into_bytes()
+}
+
+#[test]
+fn a_bundle_has_regular_files_folders_and_pax_paths_only() {
+    for kind in (0..=255).map(EntryType::new) {
+        let found = beside(&[(kind, "p/artifacts/x", b"")]);
+        match kind {
+            EntryType::Regular | EntryType::Directory => assert!(found.is_ok(), "{kind:?}"),
+            EntryType::XHeader => assert!(matches!(found, Err(ReadError::Path { .. })), "{kind:?}"),
+            _ => assert!(matches!(found, Err(ReadError::Kind { .. })), "{kind:?}: {found:?}"),
+        }
+    }
+    let file = (EntryType::Regular, "pax-path", &b""[..]);
+    for (records, is_good) in [
+        (&[("path", "p/artifacts/x")][..], true),
+        (&[("path", "p/../x")], false),
+        (&[("path", "/p/artifacts/x")], false),
+        (&[("path", "q/artifacts/x")], false),
+        (&[("path", "p/artifacts/x"), ("path", "p/artifacts/y")], false),
+        (&[("path", "p/artifacts/x"), ("size", "9")], false),
+        (&[("linkpath", "x")], false),
+        (&[("GNU.sparse.major", "1")], false),
+        (&[], false),
+    ] {
+        let header = pax(records);
+        let found = beside(&[(EntryType::XHeader, "x", &header), file]);
+        assert_eq!(found.is_ok(), is_good, "{records:?}: {found:?}");
+        assert!(is_good || matches!(found, Err(ReadError::Path { .. })), "{records:?}: {found:?}");
+    }
+    let header = pax(&[("path", "p/artifacts/x")]);
+    assert!(matches!(beside(&[(EntryType::XHeader, "x", &header)]), Err(ReadError::Path { .. })), "no entry follows");
+}
+
+#[test]
+fn an_archive_that_is_cut_or_continued_is_refused() {
+    let entries = [(EntryType::Regular, "p/provenance.json", &[b'x'; 700][..])];
+    let whole = packed(&entries, &[0; 1024], 0);
+    assert!(stream(&whole[..]).is_ok());
+    for missing in [1, 300, 511, 512, 700, 1024, 1025] {
+        assert!(stream(&packed(&entries, &[], missing)[..]).is_err(), "{missing} bytes are missing");
+    }
+    let second = [&[0; 512][..], &[1]].concat();
+    for bytes in [
+        [&whole[..], &whole].concat(),
+        [&whole[..], &gzip(b"")].concat(),
+        [&whole[..], b"\0"].concat(),
+        packed(&entries, &second, 0),
+        whole[..whole.len() - 8].to_vec(),
+    ] {
+        assert!(matches!(stream(&bytes[..]), Err(ReadError::Trailing(_) | ReadError::Damaged(_))));
+    }
+    let mut crc = whole.clone();
+    let at = crc.len() - 8;
+    crc[at] ^= 1;
+    assert!(matches!(stream(&crc[..]), Err(ReadError::Damaged(_))));
+}
+
+#[test]
+fn every_limit_is_named_by_its_refusal() {
+    let long = format!("p/artifacts/{}", "n".repeat(MAX_BUNDLE_PATH_BYTES));
+    let (long, large) = (pax(&[("path", &long)]), pax(&[("path", &"n".repeat(MAX_PAX_BYTES as usize))]));
+    let evidence = vec![b' '; MAX_EVIDENCE_BYTES as usize + 1];
+    let statement = vec![b' '; MAX_PROVENANCE_BYTES as usize + 1];
+    let folders = vec![(EntryType::Directory, "p/artifacts", &b""[..]); MAX_BUNDLE_ENTRIES];
+    let file = (EntryType::Regular, "x", &b""[..]);
+    let sparse = tempfile::tempfile().unwrap();
+    sparse.set_len(MAX_BUNDLE_BYTES + 1).unwrap();
+    for (found, limit) in [
+        (beside(&[(EntryType::XHeader, "x", &long), file]), "MAX_BUNDLE_PATH_BYTES"),
+        (beside(&[(EntryType::XHeader, "x", &large), file]), "MAX_PAX_BYTES"),
+        (beside(&[(EntryType::Regular, "p/evidence.json", &evidence)]), "MAX_EVIDENCE_BYTES"),
+        (beside(&folders), "MAX_BUNDLE_ENTRIES"),
+        (stream(&packed(&[(EntryType::Regular, "p/provenance.json", &statement)], &[], 0)[..]), "MAX_PROVENANCE_BYTES"),
+        (archive(File::from(sparse)), "MAX_BUNDLE_BYTES"),
+    ] {
+        let refusal = found.unwrap_err();
+        assert!(matches!(refusal, ReadError::Limit { .. }) && refusal.to_string().contains(limit), "{refusal}");
+    }
+}
