@@ -1,6 +1,5 @@
 //! The settled corners, sentence by sentence: for each, what is still accepted and what no longer is.
 
-use std::fs::File;
 use std::io;
 
 use base64::Engine as _;
@@ -498,7 +497,7 @@ fn every_limit_is_named_by_its_refusal() {
         (beside(&[(EntryType::Regular, "p/evidence.json", &evidence)]), "MAX_EVIDENCE_BYTES"),
         (beside(&folders), "MAX_BUNDLE_ENTRIES"),
         (stream(&packed(&[(EntryType::Regular, "p/provenance.json", &statement)], &[], 0)[..]), "MAX_PROVENANCE_BYTES"),
-        (archive(File::from(sparse)), "MAX_BUNDLE_BYTES"),
+        (archive(sparse), "MAX_BUNDLE_BYTES"),
     ] {
         let refusal = found.unwrap_err();
         assert!(matches!(refusal, ReadError::Limit { .. }) && refusal.to_string().contains(limit), "{refusal}");
