@@ -85,7 +85,7 @@ pub struct Booted {
 /// To be called by PID 1 only, before it has another thread.
 ///
 /// # Errors
-/// The phase that failed, with its cause: the machine is of no use then, see [`halt`].
+/// The phase that failed, with its cause: the machine is of no use then, see [`halt()`].
 pub fn boot() -> Result<Booted, BootError> {
     let mut machine = Machine { parameters: None, root_disk: None, root_device: None };
     for (name, phase) in PHASES {
