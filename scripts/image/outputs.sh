@@ -51,7 +51,6 @@ END
 
 # The kettle that is handed out: the same, knowing the reference values of its release, old ones too.
 compile_verifier() { # BUILD-ROOT SCRATCH MEASUREMENTS
-    mkdir -p -- "$ROOT/measurements"
     cp -r --no-preserve=all -- "$ROOT/measurements" "$2/source"
     cp -- "$3" "$2/source/measurements/$(image_version).json"
     compile_one "$1" "$2" kettle cli off
@@ -239,7 +238,6 @@ publish() { # OUT CHECK
     local published
     published=$ROOT/measurements/$(image_version)
     if [[ -z $2 ]]; then
-        mkdir -p -- "$ROOT/measurements"
         cp -- "$1/measurements.json" "$published.json"
         cp -- "$1/layers" "$published.layers"
         say "wrote measurements/${published##*/}.json"
