@@ -16,7 +16,8 @@ const DETACH: c_int = 2;
 const EVERY: Duration = Duration::from_secs(1);
 
 unsafe extern "C" {
-    fn mount(from: *const c_char, to: *const c_char, kind: *const c_char, flags: c_ulong, data: *const c_void) -> c_int;
+    fn mount(from: *const c_char, to: *const c_char, kind: *const c_char, flags: c_ulong, data: *const c_void)
+    -> c_int;
     fn umount2(target: *const c_char, flags: c_int) -> c_int;
     fn fork() -> c_int;
 }
