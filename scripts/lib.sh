@@ -48,24 +48,24 @@ api() { curl -sS --noproxy 127.0.0.1 "${API_PIN[@]}" "$@"; }
 
 random_nonce() { od -An -N16 -tx1 /dev/urandom | tr -d ' \n'; }
 
+# Builds one binary with one feature; prints its path.
+build_binary() { # NAME FEATURE OPTION…
+    (cd "$ROOT" && cargo build --locked --bin "$1" --no-default-features --features "$2" "${@:3}" \
+        --message-format json-render-diagnostics) |
+        jq -r 'select(.reason == "compiler-artifact" and .executable != null).executable'
+}
+
 # Builds `kettle-init` and `kettle` as they are shipped, each with its own feature only; prints a name and a path a line.
 build_release() {
-    local binary feature
+    local binary path
     for binary in kettle-init:appliance kettle:cli; do
-        feature=${binary#*:}
-        binary=${binary%:*}
-        (cd "$ROOT" && cargo build --release --locked --bin "$binary" --no-default-features --features "$feature" \
-            --message-format json-render-diagnostics) |
-            jq -r 'select(.reason == "compiler-artifact" and .executable != null) | "\(.target.name) \(.executable)"'
+        path=$(build_binary "${binary%:*}" "${binary#*:}" --release) || return
+        printf '%s %s\n' "${binary%:*}" "$path"
     done
 }
 
 # The stand-in for a secure processor; prints its path. Debug information and optimisation would only take time.
-build_simulator() {
-    (cd "$ROOT" && cargo build --locked --bin kettle-simulator --no-default-features --features simulator \
-        --message-format json-render-diagnostics) |
-        jq -r 'select(.reason == "compiler-artifact" and .executable != null).executable'
-}
+build_simulator() { build_binary kettle-simulator simulator; }
 
 seconds_since() { # EPOCHREALTIME
     awk -v start="$1" -v now="$EPOCHREALTIME" 'BEGIN { printf "%.1f", now - start }'

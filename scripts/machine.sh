@@ -1,12 +1,13 @@
 # shellcheck shell=bash disable=SC2034,SC2153
-# Starts the image as a virtual machine of this host. Sourced after lib.sh and image/lib.sh.
+# Starts the image as a virtual machine of this host. Sourced after lib.sh, image/lib.sh and
+# image/launch.sh.
 
 # How long a machine may take from power to its first answer, under emulation on a busy host.
 readonly BOOT_SECONDS=120
 # What SNP guests of this image get. The launch measurement covers the type and the number of processors: scripts/build-image
 # publishes one for each; `sev-snp-guest` takes the position of the C-bit and its cost in address bits as Milan, Genoa and
 # Turin have them (QEMU, docs/system/i386/amd-memory-encryption.rst).
-readonly SNP_CPU=EPYC-v4 SNP_POLICY=0x30000 SNP_CBITPOS=51 SNP_REDUCED_PHYS_BITS=1
+readonly SNP_CPU=EPYC-v4 SNP_CBITPOS=51 SNP_REDUCED_PHYS_BITS=1
 
 # Which of the three this machine can do: sev-snp, kvm or tcg. A /dev/kvm without virtualisation below it hangs kernels.
 machine_kind() {
@@ -32,7 +33,7 @@ machine_arguments() { # KIND IMAGE VCPUS MEMORY-MIB
             -cpu "$SNP_CPU"
             -machine 'q35,vmport=off,confidential-guest-support=sev0,memory-backend=ram0'
             -object "memory-backend-memfd,id=ram0,size=$4M,share=true,prealloc=false"
-            -object "sev-snp-guest,id=sev0,policy=$SNP_POLICY,cbitpos=$SNP_CBITPOS,reduced-phys-bits=$SNP_REDUCED_PHYS_BITS,kernel-hashes=on"
+            -object "sev-snp-guest,id=sev0,policy=$GUEST_POLICY,cbitpos=$SNP_CBITPOS,reduced-phys-bits=$SNP_REDUCED_PHYS_BITS,kernel-hashes=on"
             -bios "$2/firmware.fd"
         )
         ;;

@@ -4,13 +4,6 @@
 readonly TARGET=x86_64-unknown-linux-gnu
 # Static and position independent; the rest of the profile is in Cargo.toml.
 readonly RUST_FLAGS='-C target-feature=+crt-static'
-# Processors as QEMU names them, and processor counts, that reference values are published for.
-readonly VCPU_TYPES=(EPYC-v4 EPYC-Milan EPYC-Genoa EPYC-Turin)
-readonly MAX_VCPUS=64
-# What scripts/run gives to QEMU: SMT allowed, the bit that must be one, no debugging, no migration.
-readonly GUEST_POLICY=0x30000
-# SNP active, and nothing else.
-readonly GUEST_FEATURES=0x1
 
 image_version() { sed -n '0,/^version = "\(.*\)"$/s//\1/p' "$ROOT/Cargo.toml"; }
 
