@@ -4,6 +4,9 @@
 
 # How long a machine may take from power to its first answer, under emulation on a busy host.
 readonly BOOT_SECONDS=120
+# How long one question may take. QEMU accepts a connection long before there is anybody in the machine, and asks there ever more
+# rarely: a new question is quicker than patience, until so many seconds have shown that this host is slow.
+readonly ASK_SECONDS=0.3 ASK_PATIENTLY_SECONDS=5 QUICK_SECONDS=30
 # What SNP guests of this image get. The launch measurement covers the type and the number of processors: scripts/build-image
 # publishes one for each; `sev-snp-guest` takes the position of the C-bit and its cost in address bits as Milan, Genoa and
 # Turin have them (QEMU, docs/system/i386/amd-memory-encryption.rst).
@@ -74,13 +77,14 @@ start_machine() { # KIND IMAGE INITRD VCPUS MEMORY-MIB WORK
 
 # Ends with the machine's last words if it does not come to serve.
 wait_for_machine() { # WORK
-    local deadline=$((SECONDS + BOOT_SECONDS))
-    until [[ $(api --max-time 5 "$SERVER_URL/health" 2>/dev/null) == ok ]]; do
-        if ! kill -0 "$SERVER_PID" 2>/dev/null || ((SECONDS > deadline)); then
+    local start=$SECONDS limit=$ASK_SECONDS
+    until [[ $(api --max-time "$limit" "$SERVER_URL/health" 2>/dev/null) == ok ]]; do
+        if ! kill -0 "$SERVER_PID" 2>/dev/null || ((SECONDS - start > BOOT_SECONDS)); then
             tail -n 20 "$1/qemu.log" "$1/console" >&2
             stop_server
             return 1
         fi
+        ((SECONDS - start < QUICK_SECONDS)) || limit=$ASK_PATIENTLY_SECONDS
         sleep 0.05
     done
 }
