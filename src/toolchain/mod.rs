@@ -6,6 +6,7 @@ pub mod cargo;
 mod error;
 mod locate;
 mod measure;
+pub mod nix;
 mod untrusted;
 
 use std::collections::BTreeMap;

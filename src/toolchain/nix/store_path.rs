@@ -1,0 +1,142 @@
+//! Names of things in the nix store. Comes in: text. Goes out: a [`StorePath`]. Never: a path below one, or a name that
+//! nix itself refuses.
+//!
+//! `/nix/store/` HASH `-` NAME, where HASH is 32 digits of nix's base 32 (nix manual, "Store path"; the name's rules as
+//! in version 2.26).
+
+use std::fmt;
+
+use super::base32;
+
+/// The folder of every store object.
+const STORE: &str = "/nix/store/";
+
+/// Digits of the hash.
+const HASH_DIGITS: usize = base32::digits(20);
+
+/// Longest name, in bytes: hash, name and `.lock` are one file name.
+const MAX_NAME_BYTES: usize = 211;
+
+/// Why text is no store path.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum StorePathError {
+    /// It lies elsewhere.
+    #[error("{path:?} is not in the nix store")]
+    Outside {
+        /// The text.
+        path: String,
+    },
+    /// It does not begin with a hash and a dash.
+    #[error("{path:?} has no hash that nix could have made")]
+    Hash {
+        /// The text.
+        path: String,
+    },
+    /// The rest is no name.
+    #[error("{path:?} has a name that nix refuses")]
+    Name {
+        /// The text.
+        path: String,
+    },
+}
+
+/// `/nix/store/HASH-NAME`, a whole store object. In the order of its hash, as nix sorts.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct StorePath(String);
+
+impl StorePath {
+    /// Reads a full path.
+    ///
+    /// # Errors
+    /// It is not exactly one.
+    pub(crate) fn parse(path: &str) -> Result<Self, StorePathError> {
+        let owned = || path.to_owned();
+        let base = path.strip_prefix(STORE).ok_or_else(|| StorePathError::Outside { path: owned() })?;
+        let split = base.split_at_checked(HASH_DIGITS).filter(|(hash, _)| hash.bytes().all(base32::is_digit));
+        let name = split.and_then(|(_, rest)| rest.strip_prefix('-'));
+        let name = name.ok_or_else(|| StorePathError::Hash { path: owned() })?;
+        if !is_name(name) {
+            return Err(StorePathError::Name { path: owned() });
+        }
+        Ok(Self(base.to_owned()))
+    }
+
+    /// `HASH-NAME`.
+    pub(crate) fn base(&self) -> &str {
+        &self.0
+    }
+
+    /// `NAME`.
+    pub(crate) fn name(&self) -> &str {
+        &self.0[HASH_DIGITS + 1..]
+    }
+
+    /// Whether it is a recipe and not what one makes.
+    pub(crate) fn is_derivation(&self) -> bool {
+        self.name().ends_with(".drv")
+    }
+}
+
+/// The first part up to a dash must not be `.` or `..` either.
+fn is_name(name: &str) -> bool {
+    let first = name.split('-').next().unwrap_or_default();
+    (1..=MAX_NAME_BYTES).contains(&name.len())
+        && first != "."
+        && first != ".."
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-._?=".contains(&byte))
+}
+
+impl fmt::Display for StorePath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{STORE}{}", self.0)
+    }
+}
+
+impl fmt::Debug for StorePath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HASH: &str = "s3jzax8lw7d60719snr8nm821cid17h8";
+
+    #[test]
+    fn takes_a_path_apart() {
+        let text = format!("/nix/store/{HASH}-hello-1.0.drv");
+        let path = StorePath::parse(&text).unwrap();
+        assert_eq!((path.to_string(), path.base()), (text.clone(), &text[11..]));
+        assert_eq!((path.name(), path.is_derivation()), ("hello-1.0.drv", true));
+    }
+
+    #[test]
+    fn takes_every_name_that_nix_takes() {
+        for name in [".hidden", "...", "..x-y", ".a-b", "a?b=c+d_e", "x.drv", &"n".repeat(MAX_NAME_BYTES)] {
+            let path = StorePath::parse(&format!("{STORE}{HASH}-{name}")).unwrap();
+            assert_eq!(path.name(), name);
+        }
+    }
+
+    #[test]
+    fn refuses_what_is_elsewhere_or_below() {
+        for path in ["", "/nix/store", "nix/store/x", "/nix/store2/x", &format!("/tmp/{HASH}-x")] {
+            assert!(matches!(StorePath::parse(path), Err(StorePathError::Outside { .. })), "{path}");
+        }
+        let with_e = HASH.replace('s', "e");
+        for base in ["", "é", &HASH[1..], HASH, &format!("{HASH}x"), &format!("{with_e}-x"), &HASH.to_uppercase()] {
+            assert!(matches!(StorePath::parse(&format!("{STORE}{base}")), Err(StorePathError::Hash { .. })), "{base}");
+        }
+    }
+
+    #[test]
+    fn refuses_every_name_that_nix_refuses() {
+        let long = "n".repeat(MAX_NAME_BYTES + 1);
+        for name in ["", ".", "..", ".-x", "..-x", "a/b", "a b", "ü", "a\0", "a\n", "x/../y", "a!", &long] {
+            let path = format!("{STORE}{HASH}-{name}");
+            assert!(matches!(StorePath::parse(&path), Err(StorePathError::Name { .. })), "{name:?}");
+        }
+    }
+}
