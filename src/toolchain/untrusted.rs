@@ -42,6 +42,12 @@ impl Untrusted {
         Ok(File::from(opened))
     }
 
+    /// What a name in this folder is.
+    pub fn kind(&self, name: impl AsRef<Path>) -> io::Result<FileType> {
+        let found = rustix::fs::statat(&self.0, name.as_ref(), rustix::fs::AtFlags::SYMLINK_NOFOLLOW)?;
+        Ok(FileType::from_raw_mode(found.st_mode))
+    }
+
     /// The names in this folder, sorted.
     pub fn names(&self) -> io::Result<Vec<OsString>> {
         Ok(self.entries()?.into_iter().map(|(name, _)| name).collect())
@@ -60,8 +66,8 @@ impl Untrusted {
             if entries.len() == MAX_FOLDER_ENTRIES {
                 return Err(io::Error::new(io::ErrorKind::InvalidData, "too many names in a folder"));
             }
-            let found = rustix::fs::statat(&self.0, &name, rustix::fs::AtFlags::SYMLINK_NOFOLLOW)?;
-            entries.push((name, FileType::from_raw_mode(found.st_mode)));
+            let kind = self.kind(&name)?;
+            entries.push((name, kind));
         }
         entries.sort_by(|a, b| a.0.cmp(&b.0));
         Ok(entries)

@@ -4,4 +4,5 @@
 #![allow(dead_code)]
 
 mod base32;
+mod nar;
 mod store_path;
