@@ -4,5 +4,7 @@
 #![allow(dead_code)]
 
 mod base32;
+mod json;
+mod lockfile;
 mod nar;
 mod store_path;

@@ -1,0 +1,522 @@
+//! Reads `flake.lock`. Comes in: its bytes, versions 5 to 7. Goes out: each input that the flake takes, with where it
+//! comes from and what its bytes must be. Never: an input whose content is not locked, one from this machine, or one
+//! whose reference has credentials.
+//!
+//! A lock is a graph of named nodes (nix manual, `nix flake`, "Lock files"). An edge is a node's name, or the names of
+//! inputs to follow from the root. Every node but the root is locked; a relative `path` needs no hash, because its files
+//! are part of the tree of the flake that names it, its `parent`.
+
+use std::cell::Cell;
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Map, Value};
+
+use crate::digest::Sha256Digest;
+
+use super::json;
+use super::nar::{NarHashError, parse_hash};
+
+/// Largest lockfile, in bytes.
+pub const MAX_FLAKE_LOCK_BYTES: usize = 4 << 20;
+
+/// Versions that nix 2.26 reads. It writes the newest.
+const VERSIONS: std::ops::RangeInclusive<u64> = 5..=7;
+
+/// Most inputs that one reference names on its way.
+const MAX_FOLLOWED_INPUTS: usize = 100;
+
+/// Most references that lead to each other.
+const MAX_FOLLOWS: usize = 100;
+
+/// Most edges that are walked to find out what all references mean: some lead to very many others.
+const MAX_STEPS: usize = 1_000_000;
+
+/// Why a lockfile cannot be used.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum FlakeLockError {
+    /// Too long.
+    #[error("it has {size} bytes, allowed are {limit}")]
+    TooLong {
+        /// Its size.
+        size: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// It is no JSON, or has a key twice.
+    #[error("it is no JSON: {0}")]
+    Json(String),
+    /// Something is not of the kind that it should be.
+    #[error("{what} is missing, or not what nix writes")]
+    Shape {
+        /// What.
+        what: String,
+    },
+    /// Another format.
+    #[error("it has version {actual}, known are {} to {}", VERSIONS.start(), VERSIONS.end())]
+    Version {
+        /// Its version.
+        actual: u64,
+    },
+    /// A reference to a node that there is not, or to the root.
+    #[error("input {input:?} of {node:?} leads to no input")]
+    Dangling {
+        /// The node that has the input.
+        node: String,
+        /// The input's name.
+        input: String,
+    },
+    /// References that lead to each other, or to far too many.
+    #[error("an input of {node:?} follows others without end")]
+    Endless {
+        /// The node that has the input.
+        node: String,
+    },
+    /// A node says nothing about its content.
+    #[error("input {node:?} has no narHash: it is not locked")]
+    Unlocked {
+        /// The node.
+        node: String,
+    },
+    /// Its hash is not one that can be compared.
+    #[error("input {node:?} has an unusable narHash")]
+    Hash {
+        /// The node.
+        node: String,
+        /// Why.
+        source: NarHashError,
+    },
+    /// A path or `file:` URL of a machine.
+    #[error("input {node:?} is {place:?} of the machine where it was locked, which is not here")]
+    Local {
+        /// The node.
+        node: String,
+        /// The path or URL.
+        place: String,
+    },
+    /// A path that does not stay in its tree.
+    #[error("input {node:?} is {path:?}, which leaves the source")]
+    Leaves {
+        /// The node.
+        node: String,
+        /// The path.
+        path: String,
+    },
+    /// A relative path of a lock that an older nix wrote.
+    #[error("input {node:?} is a relative path without a parent: nix would lock it again")]
+    NoParent {
+        /// The node.
+        node: String,
+    },
+    /// A name for a registry to look up.
+    #[error("input {node:?} is indirect: what it means can change")]
+    Indirect {
+        /// The node.
+        node: String,
+    },
+    /// User or password. They would end up in provenance.
+    #[error("input {node:?} has a URL with credentials")]
+    Credentials {
+        /// The node.
+        node: String,
+    },
+}
+
+/// What a lockfile locks.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct FlakeLock {
+    inputs: Vec<LockedInput>,
+}
+
+/// One input.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct LockedInput {
+    /// The node's name in the lock.
+    pub name: String,
+    /// Of its tree. Only a relative path may have none.
+    pub nar_hash: Option<Sha256Digest>,
+    /// The locked reference as it is.
+    pub locked: BTreeMap<String, Value>,
+    /// For a relative path: its folder below the source or below `tree`, without `..`; empty for the tree itself.
+    pub path: Option<String>,
+    /// For a relative path of another input's flake: the node of which the folder is a part.
+    pub tree: Option<String>,
+}
+
+/// A folder in a tree that is an input itself, or in the source.
+struct Place {
+    tree: Option<String>,
+    folder: String,
+}
+
+impl FlakeLock {
+    /// Reads a lockfile.
+    ///
+    /// # Errors
+    /// The first thing that makes it unusable.
+    pub fn parse(bytes: &[u8]) -> Result<Self, FlakeLockError> {
+        if bytes.len() > MAX_FLAKE_LOCK_BYTES {
+            return Err(FlakeLockError::TooLong { size: bytes.len(), limit: MAX_FLAKE_LOCK_BYTES });
+        }
+        let document = json::read(bytes).map_err(|error| FlakeLockError::Json(error.to_string()))?;
+        let version = document["version"].as_u64().ok_or_else(|| shape("its version"))?;
+        if !VERSIONS.contains(&version) {
+            return Err(FlakeLockError::Version { actual: version });
+        }
+        let graph = Graph::of(&document)?;
+        let names = graph.reachable()?;
+        let inputs = names.into_iter().map(|name| graph.input(name)).collect::<Result<_, _>>()?;
+        Ok(Self { inputs })
+    }
+
+    /// Every input that can be reached from the flake, sorted by name.
+    pub fn inputs(&self) -> &[LockedInput] {
+        &self.inputs
+    }
+}
+
+struct Graph<'a> {
+    root: &'a str,
+    nodes: &'a Map<String, Value>,
+    steps: Cell<usize>,
+}
+
+/// Who refers to something: a node by one of its inputs.
+#[derive(Clone, Copy)]
+struct Referrer<'a> {
+    node: &'a str,
+    input: &'a str,
+}
+
+impl Referrer<'_> {
+    fn dangling(self) -> FlakeLockError {
+        FlakeLockError::Dangling { node: self.node.to_owned(), input: self.input.to_owned() }
+    }
+
+    fn endless(self) -> FlakeLockError {
+        FlakeLockError::Endless { node: self.node.to_owned() }
+    }
+}
+
+impl<'a> Graph<'a> {
+    fn of(document: &'a Value) -> Result<Self, FlakeLockError> {
+        let root = document["root"].as_str().ok_or_else(|| shape("its root"))?;
+        let nodes = document["nodes"].as_object().ok_or_else(|| shape("its nodes"))?;
+        let graph = Self { root, nodes, steps: Cell::new(0) };
+        graph.node(root)?;
+        Ok(graph)
+    }
+
+    fn node(&self, name: &str) -> Result<&'a Map<String, Value>, FlakeLockError> {
+        self.nodes.get(name).and_then(Value::as_object).ok_or_else(|| shape(format!("node {name:?}")))
+    }
+
+    /// The inputs of a node.
+    fn edges(&self, name: &str) -> Result<Option<&'a Map<String, Value>>, FlakeLockError> {
+        let inputs = self.node(name)?.get("inputs");
+        inputs.map(|inputs| inputs.as_object().ok_or_else(|| shape(format!("the inputs of {name:?}")))).transpose()
+    }
+
+    /// Every node that can be reached, without the root. Every reference on the way leads somewhere.
+    fn reachable(&self) -> Result<BTreeSet<&'a str>, FlakeLockError> {
+        let (mut found, mut open) = (BTreeSet::new(), vec![self.root]);
+        while let Some(node) = open.pop() {
+            for (input, edge) in self.edges(node)?.into_iter().flatten() {
+                let target = self.target(edge, Referrer { node, input }, 0)?;
+                if target != self.root && found.insert(target) {
+                    open.push(target);
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// Where an edge leads: to the node that it names, or that is found by following inputs from the root.
+    fn target(&self, edge: &'a Value, by: Referrer<'a>, depth: usize) -> Result<&'a str, FlakeLockError> {
+        match edge {
+            Value::String(name) if name != self.root && self.nodes.contains_key(name) => Ok(name),
+            Value::String(_) => Err(by.dangling()),
+            path => self.follow(path, by, depth + 1),
+        }
+    }
+
+    fn follow(&self, path: &'a Value, by: Referrer<'a>, depth: usize) -> Result<&'a str, FlakeLockError> {
+        let mut at = self.root;
+        for name in inputs(path).ok_or_else(|| shape(format!("input {:?} of {:?}", by.input, by.node)))? {
+            self.steps.set(self.steps.get() + 1);
+            if depth > MAX_FOLLOWS || self.steps.get() > MAX_STEPS {
+                return Err(by.endless());
+            }
+            let edge = self.edges(at)?.and_then(|edges| edges.get(name)).ok_or_else(|| by.dangling())?;
+            at = self.target(edge, by, depth)?;
+        }
+        Ok(at)
+    }
+
+    fn input(&self, name: &'a str) -> Result<LockedInput, FlakeLockError> {
+        let node = || name.to_owned();
+        let locked = self.locked(name)?;
+        let text = |key: &str| locked.get(key).and_then(Value::as_str);
+        if locked.values().filter_map(Value::as_str).any(has_credentials) {
+            return Err(FlakeLockError::Credentials { node: node() });
+        }
+        let local = text("path").filter(|path| path.starts_with('/')).or(text("url").filter(|url| is_local(url)));
+        if let Some(place) = local {
+            return Err(FlakeLockError::Local { node: node(), place: place.to_owned() });
+        }
+        let place = match text("type") {
+            None => return Err(shape(format!("the type of input {name:?}"))),
+            Some("indirect") => return Err(FlakeLockError::Indirect { node: node() }),
+            Some("path") => Some(self.place(name, 0)?),
+            Some(_) => None,
+        };
+        let nar_hash = match locked.get("narHash").map(Value::as_str) {
+            None if place.is_some() => None,
+            None => return Err(FlakeLockError::Unlocked { node: node() }),
+            Some(hash) => {
+                let hash = hash.ok_or_else(|| shape(format!("the narHash of input {name:?}")))?;
+                Some(parse_hash(hash).map_err(|source| FlakeLockError::Hash { node: node(), source })?)
+            }
+        };
+        let (path, tree) = place.map_or((None, None), |place| (Some(place.folder), place.tree));
+        Ok(LockedInput { name: node(), nar_hash, locked, path, tree })
+    }
+
+    /// The locked reference; version 5 has a part of it under `info`.
+    fn locked(&self, name: &str) -> Result<BTreeMap<String, Value>, FlakeLockError> {
+        let bad = || shape(format!("the reference of input {name:?}"));
+        let node = self.node(name)?;
+        let locked = node.get("locked").ok_or_else(|| FlakeLockError::Unlocked { node: name.to_owned() })?;
+        let mut reference = BTreeMap::new();
+        for part in [Some(locked), node.get("info")].into_iter().flatten() {
+            reference.extend(part.as_object().ok_or_else(bad)?.clone());
+        }
+        let plain = |value: &Value| matches!(value, Value::String(_) | Value::Number(_) | Value::Bool(_));
+        if reference.values().all(plain) { Ok(reference) } else { Err(bad()) }
+    }
+
+    /// Where the tree of an input is: what the relative paths of other inputs start from.
+    fn place(&self, name: &'a str, depth: usize) -> Result<Place, FlakeLockError> {
+        let locked = self.locked(name)?;
+        let text = |key: &str| locked.get(key).and_then(Value::as_str);
+        if text("type") != Some("path") {
+            return Ok(Place { tree: Some(name.to_owned()), folder: String::new() });
+        }
+        let path = text("path").ok_or_else(|| shape(format!("the path of input {name:?}")))?;
+        let mut place = self.flake_of_parent(name, depth)?;
+        place.folder = join(&place.folder, path)
+            .ok_or_else(|| FlakeLockError::Leaves { node: name.to_owned(), path: path.to_owned() })?;
+        Ok(place)
+    }
+
+    /// Where the `flake.nix` is that names the input.
+    fn flake_of_parent(&self, name: &'a str, depth: usize) -> Result<Place, FlakeLockError> {
+        let by = Referrer { node: name, input: "parent" };
+        let parent = self.node(name)?.get("parent");
+        let parent = parent.ok_or_else(|| FlakeLockError::NoParent { node: name.to_owned() })?;
+        let parent = self.follow(parent, by, depth + 1)?;
+        if parent == self.root {
+            return Ok(Place { tree: None, folder: String::new() });
+        }
+        let mut place = self.place(parent, depth + 1)?;
+        let locked = self.locked(parent)?;
+        let dir = locked.get("dir").and_then(Value::as_str).unwrap_or_default();
+        place.folder = join(&place.folder, dir)
+            .ok_or_else(|| FlakeLockError::Leaves { node: parent.to_owned(), path: dir.to_owned() })?;
+        Ok(place)
+    }
+}
+
+fn shape(what: impl Into<String>) -> FlakeLockError {
+    FlakeLockError::Shape { what: what.into() }
+}
+
+/// A path of inputs.
+fn inputs(value: &Value) -> Option<Vec<&str>> {
+    let names = value.as_array().filter(|names| names.len() <= MAX_FOLLOWED_INPUTS)?;
+    names.iter().map(Value::as_str).collect()
+}
+
+/// The folder at `path` from `base`, unless it is above where `base` begins.
+fn join(base: &str, path: &str) -> Option<String> {
+    let mut folder: Vec<&str> = base.split('/').filter(|name| !name.is_empty()).collect();
+    for name in path.split('/') {
+        match name {
+            "" | "." => {}
+            ".." => drop(folder.pop()?),
+            _ => folder.push(name),
+        }
+    }
+    Some(folder.join("/"))
+}
+
+/// Whether it is a URL with a user or a password.
+fn has_credentials(text: &str) -> bool {
+    let authority = text.split_once("://").map(|(_, rest)| rest.split(['/', '?', '#']).next().unwrap_or_default());
+    authority.is_some_and(|authority| authority.contains('@'))
+}
+
+/// Whether a URL means a file of the machine that reads it.
+fn is_local(url: &str) -> bool {
+    let scheme = url.split_once(':').map_or("", |(scheme, _)| scheme);
+    scheme.rsplit('+').next().is_some_and(|scheme| scheme.eq_ignore_ascii_case("file")) || url.starts_with('/')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What nix 2.26.3 wrote: a tarball, a relative path, one relative to that, and an input that follows another.
+    const REAL: &[u8] = include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/nix/flake.lock"));
+
+    const HASH: &str = "sha256-QUaxcAUxniavyVWS9Vwu60VRMCJQKRiQ8c9aE7HMfSU=";
+
+    fn parse(text: &str) -> Result<FlakeLock, FlakeLockError> {
+        FlakeLock::parse(text.as_bytes())
+    }
+
+    /// A lock of which the root has the input `a`, with more nodes.
+    fn lock(nodes: &str) -> Result<FlakeLock, FlakeLockError> {
+        parse(&format!(r#"{{"version":7,"root":"root","nodes":{{"root":{{"inputs":{{"a":"a"}}}},{nodes}}}}}"#))
+    }
+
+    /// One with only the input `a`.
+    fn locked(reference: &str) -> Result<FlakeLock, FlakeLockError> {
+        lock(&format!(r#""a":{{"locked":{{{reference}}}}}"#))
+    }
+
+    fn tarball(url: &str) -> String {
+        format!(r#""type":"tarball","url":"{url}","narHash":"{HASH}""#)
+    }
+
+    fn relative(path: &str, parent: &str) -> String {
+        format!(r#"{{"locked":{{"type":"path","path":"{path}"}},"parent":{parent}}}"#)
+    }
+
+    fn place(input: &LockedInput) -> (Option<&str>, Option<&str>) {
+        (input.tree.as_deref(), input.path.as_deref())
+    }
+
+    #[test]
+    fn reads_what_nix_writes() {
+        let lock = FlakeLock::parse(REAL).unwrap();
+        let [dep, sub, two] = lock.inputs() else { panic!("{lock:?}") };
+        assert_eq!((dep.name.as_str(), place(dep)), ("dep", (None, None)));
+        assert_eq!(dep.nar_hash, Some(parse_hash(HASH).unwrap()));
+        assert_eq!(dep.locked["type"], "tarball");
+        assert_eq!(dep.locked["lastModified"], 1_795_847_698);
+        assert_eq!((sub.name.as_str(), sub.nar_hash, place(sub)), ("sub", None, (None, Some("sub"))));
+        assert_eq!((two.name.as_str(), two.nar_hash, place(two)), ("two", None, (None, Some("sub2"))));
+    }
+
+    #[test]
+    fn knows_the_versions_that_nix_reads() {
+        for (version, fine) in [("4", false), ("5", true), ("6", true), ("7", true), ("8", false), ("true", false)] {
+            let text = format!(r#"{{"version":{version},"root":"r","nodes":{{"r":{{}}}}}}"#);
+            assert_eq!(parse(&text).is_ok(), fine, "{version}");
+        }
+        let old =
+            lock(&format!(r#""a":{{"locked":{{"type":"git","url":"https://h/r"}},"info":{{"narHash":"{HASH}"}}}}"#));
+        assert_eq!(old.unwrap().inputs()[0].nar_hash, Some(parse_hash(HASH).unwrap()));
+    }
+
+    #[test]
+    fn only_what_the_flake_reaches_counts() {
+        let a = tarball("https://h/a");
+        let found = lock(&format!(r#""a":{{"locked":{{{a}}}}},"unused":{{"locked":{{"type":"indirect"}}}}"#)).unwrap();
+        assert_eq!(found.inputs().iter().map(|input| input.name.as_str()).collect::<Vec<_>>(), ["a"]);
+    }
+
+    #[test]
+    fn every_reference_leads_somewhere() {
+        let a = tarball("https://h/a");
+        let inputs = |inputs: &str| lock(&format!(r#""a":{{"locked":{{{a}}},"inputs":{{{inputs}}}}}"#));
+        assert!(inputs(r#""self":["a"],"none":[],"x":["a","self","self"]"#).is_ok());
+        for bad in [r#""x":"b""#, r#""x":"root""#, r#""x":["b"]"#, r#""x":["a","b"]"#] {
+            assert!(matches!(inputs(bad), Err(FlakeLockError::Dangling { node, .. }) if node == "a"), "{bad}");
+        }
+        let chain: Vec<_> = (0..=MAX_FOLLOWS).map(|n| format!(r#""x{n}":["a","x{}"]"#, n + 1)).collect();
+        for endless in [r#""x":["a","x"]"#, r#""x":["a","y"],"y":["a","x"]"#, &chain.join(",")] {
+            assert_eq!(inputs(endless), Err(FlakeLockError::Endless { node: "a".to_owned() }));
+        }
+        let many = format!(r#""x":[{}"a"]"#, r#""a","#.repeat(MAX_FOLLOWED_INPUTS));
+        for bad in [r#""x":7"#, r#""x":[7]"#, r#""x":null"#, many.as_str()] {
+            assert!(matches!(inputs(bad), Err(FlakeLockError::Shape { .. })), "{bad}");
+        }
+    }
+
+    #[test]
+    fn references_that_multiply_end() {
+        // Each follows the next twice.
+        let inputs: Vec<_> = (0..60).map(|n| format!(r#""x{n}":["a","x{m}","x{m}"]"#, m = n + 1)).collect();
+        let inputs = format!(r#"{},"x60":["a"]"#, inputs.join(","));
+        let a = format!(r#""a":{{"locked":{{{}}},"inputs":{{{inputs}}}}}"#, tarball("https://h/a"));
+        assert_eq!(lock(&a), Err(FlakeLockError::Endless { node: "a".to_owned() }));
+    }
+
+    #[test]
+    fn an_input_whose_content_is_not_locked_is_refused() {
+        let node = "a".to_owned();
+        assert_eq!(lock(r#""a":{}"#), Err(FlakeLockError::Unlocked { node: node.clone() }));
+        assert_eq!(locked(r#""type":"git","url":"https://h/r""#), Err(FlakeLockError::Unlocked { node: node.clone() }));
+        assert_eq!(locked(r#""type":"indirect","id":"nixpkgs""#), Err(FlakeLockError::Indirect { node }));
+        let sha512 = locked(r#""type":"git","narHash":"sha512-AAAA""#);
+        assert!(matches!(sha512, Err(FlakeLockError::Hash { source: NarHashError::Algorithm { .. }, .. })));
+        assert!(matches!(locked(r#""type":"git","narHash":7"#), Err(FlakeLockError::Shape { .. })));
+        assert!(matches!(locked(&format!(r#""narHash":"{HASH}""#)), Err(FlakeLockError::Shape { .. })));
+        assert!(matches!(locked(r#""type":"git","x":{}"#), Err(FlakeLockError::Shape { .. })));
+    }
+
+    #[test]
+    fn files_of_another_machine_are_refused() {
+        let path = format!(r#""type":"path","path":"/home/me/x","narHash":"{HASH}""#);
+        let refusal = Err(FlakeLockError::Local { node: "a".to_owned(), place: "/home/me/x".to_owned() });
+        assert_eq!(locked(&path), refusal);
+        for url in ["file:///x", "file:/x", "tarball+file:///x", "git+FILE:///x", "/x"] {
+            assert!(matches!(locked(&tarball(url)), Err(FlakeLockError::Local { .. })), "{url}");
+        }
+    }
+
+    #[test]
+    fn credentials_are_refused() {
+        for url in ["https://user:secret@host/x", "https://token@host", "git+ssh://git@host/x"] {
+            assert_eq!(locked(&tarball(url)), Err(FlakeLockError::Credentials { node: "a".to_owned() }), "{url}");
+        }
+        for url in ["https://host/@scope/x", "https://host?x=a@b", "https://host/x"] {
+            assert!(locked(&tarball(url)).is_ok(), "{url}");
+        }
+    }
+
+    #[test]
+    fn a_relative_path_stays_in_the_tree_that_it_is_of() {
+        let of_root =
+            |path: &str| lock(&format!(r#""a":{}"#, relative(path, "[]"))).map(|lock| lock.inputs()[0].path.clone());
+        assert_eq!(of_root("./x/../y/z/."), Ok(Some("y/z".to_owned())));
+        assert_eq!(of_root("."), Ok(Some(String::new())));
+        for path in ["..", "../x", "x/../../y", "./x/../.."] {
+            let expected = FlakeLockError::Leaves { node: "a".to_owned(), path: path.to_owned() };
+            assert_eq!(of_root(path), Err(expected), "{path}");
+        }
+        let parentless = locked(r#""type":"path","path":"./x""#);
+        assert_eq!(parentless, Err(FlakeLockError::NoParent { node: "a".to_owned() }));
+    }
+
+    #[test]
+    fn a_relative_path_of_an_input_is_in_its_tree() {
+        let a = format!(r#""a":{{"locked":{{{},"dir":"sub"}},"inputs":{{"b":"b"}}}}"#, tarball("https://h/a"));
+        let of_input = |path: &str| lock(&format!(r#"{a},"b":{}"#, relative(path, r#"["a"]"#)));
+        assert_eq!(place(&of_input("../c").unwrap().inputs()[1]), (Some("a"), Some("c")));
+        assert!(matches!(of_input("../../c"), Err(FlakeLockError::Leaves { node, .. }) if node == "b"));
+        let circle = lock(&format!(r#""a":{}"#, relative("./x", r#"["a"]"#)));
+        assert_eq!(circle, Err(FlakeLockError::Endless { node: "a".to_owned() }));
+    }
+
+    #[test]
+    fn what_is_no_lockfile_is_refused() {
+        for text in ["", "[]", "{}", r#"{"version":7}"#, r#"{"version":7,"root":"r","nodes":{}}"#] {
+            assert!(matches!(parse(text), Err(FlakeLockError::Json(_) | FlakeLockError::Shape { .. })), "{text}");
+        }
+        assert!(matches!(parse(r#"{"version":7,"version":7}"#), Err(FlakeLockError::Json(_))));
+        let long = " ".repeat(MAX_FLAKE_LOCK_BYTES + 1);
+        assert!(matches!(parse(&long), Err(FlakeLockError::TooLong { limit: MAX_FLAKE_LOCK_BYTES, .. })));
+    }
+}
