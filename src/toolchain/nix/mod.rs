@@ -5,6 +5,8 @@
 
 mod base32;
 mod json;
+mod key;
+mod ledger;
 mod lockfile;
 mod nar;
 mod store_path;

@@ -1,0 +1,453 @@
+//! How every path of the store came to be there. Comes in: what nix's database says, the trees themselves, and what we
+//! put there. Goes out: one descriptor a path. Never: a hash that was not computed here, or a path for which nobody
+//! answers.
+//!
+//! What the database of nix 2.26 says of a path, as seen and as in its source:
+//!
+//! | how it came | `ultimate` | `ca` | `signatures` |
+//! |---|---|---|---|
+//! | built here | true | only if its content was known before | none, unless the store signs |
+//! | substituted | false | only if its content was known before | those of the cache |
+//! | added by a client: a flake's source, an input, a recipe, a file that an expression names | false | always | none |
+//!
+//! Nothing tells the last four apart but who asked for them, so whoever calls names the ones that it knows. An
+//! unprivileged client can set neither `ultimate` nor add a path without a content address.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::digest::Sha256Digest;
+use crate::provenance::{ResourceDescriptor, sha256_set};
+
+use super::base32;
+use super::json;
+use super::key::TrustedKeys;
+use super::nar::{Nar, NarError, NarHashError, parse_hash};
+use super::store_path::{StorePath, StorePathError};
+
+/// Why there is no ledger.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    /// It is no JSON, or not of this shape.
+    #[error("what nix says of the store cannot be read: {0}")]
+    Json(#[from] serde_json::Error),
+    /// A path is none.
+    #[error("nix names a path that is none")]
+    Path(#[from] StorePathError),
+    /// A hash is none.
+    #[error("nix says an unusable hash of {path}")]
+    Hash {
+        /// Of which path.
+        path: String,
+        /// Why.
+        source: NarHashError,
+    },
+    /// A path is not there.
+    #[error("{path} is not valid")]
+    Invalid {
+        /// Which.
+        path: String,
+    },
+    /// A path refers to one that is not listed.
+    #[error("{path} refers to {reference}, of which nothing is said")]
+    Incomplete {
+        /// Which.
+        path: String,
+        /// What it refers to.
+        reference: String,
+    },
+    /// A tree cannot be hashed.
+    #[error("{path} cannot be hashed")]
+    Unread {
+        /// Which.
+        path: String,
+        /// Why.
+        source: NarError,
+    },
+    /// A tree is not what the database says.
+    #[error(
+        "{path} has sha256 {} and {} bytes, nix says {} and {}", .actual.sha256, .actual.size, .expected.sha256,
+        .expected.size
+    )]
+    Altered {
+        /// Which.
+        path: String,
+        /// What nix says.
+        expected: Nar,
+        /// Of the bytes.
+        actual: Nar,
+    },
+    /// It was not built here, not put there by us, and nobody whom we trust signed it.
+    #[error("{path} was neither built here nor signed by a trusted key")]
+    Unvouched {
+        /// Which.
+        path: String,
+    },
+}
+
+/// What nix says of a path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PathInfo {
+    pub path: StorePath,
+    pub nar_hash: Sha256Digest,
+    pub nar_size: u64,
+    /// With itself, if it refers to itself.
+    pub references: BTreeSet<StorePath>,
+    pub deriver: Option<StorePath>,
+    /// `NAME:BASE64` each.
+    pub signatures: Vec<String>,
+    /// Whether it was built here.
+    pub ultimate: bool,
+    /// Its content address, where it has one.
+    pub ca: Option<String>,
+}
+
+impl PathInfo {
+    /// What is signed (nix manual, "Signing"): `1;PATH;sha256:BASE32;SIZE;REFERENCES`.
+    pub fn fingerprint(&self) -> String {
+        let references: Vec<_> = self.references.iter().map(StorePath::to_string).collect();
+        let hash = base32::encode(self.nar_hash.as_bytes());
+        format!("1;{};sha256:{hash};{};{}", self.path, self.nar_size, references.join(","))
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RawInfo {
+    nar_hash: String,
+    nar_size: u64,
+    references: Vec<String>,
+    deriver: Option<String>,
+    signatures: Vec<String>,
+    ultimate: bool,
+    ca: Option<String>,
+}
+
+/// Reads the answer of `nix path-info --json`; sorted by path.
+///
+/// # Errors
+/// It cannot be read, or names a path that is not valid.
+pub(crate) fn parse(json: &[u8]) -> Result<Vec<PathInfo>, LedgerError> {
+    let infos: BTreeMap<String, Value> = serde_json::from_value(json::read(json)?)?;
+    infos.into_iter().map(|(path, info)| path_info(path, info)).collect()
+}
+
+fn path_info(path: String, info: Value) -> Result<PathInfo, LedgerError> {
+    if info.is_null() {
+        return Err(LedgerError::Invalid { path });
+    }
+    let raw: RawInfo = serde_json::from_value(info)?;
+    Ok(PathInfo {
+        nar_hash: parse_hash(&raw.nar_hash).map_err(|source| LedgerError::Hash { path: path.clone(), source })?,
+        path: StorePath::parse(&path)?,
+        nar_size: raw.nar_size,
+        references: raw.references.iter().map(|path| StorePath::parse(path)).collect::<Result<_, _>>()?,
+        deriver: raw.deriver.as_deref().map(StorePath::parse).transpose()?,
+        signatures: raw.signatures,
+        ultimate: raw.ultimate,
+        ca: raw.ca,
+    })
+}
+
+/// What a path is that was put into the store as it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Added {
+    /// An input that `flake.lock` locks.
+    Input,
+    /// The source itself.
+    Source,
+    /// A recipe, or a file that an expression names.
+    Evaluation,
+}
+
+/// How a path came to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Realised {
+    /// Here.
+    Built,
+    /// Elsewhere.
+    Substituted {
+        /// Where nix says it took it from.
+        cache: Option<String>,
+        /// The name of the trusted key that signed it.
+        key: String,
+    },
+    /// Put there as it is; its name is made from its content.
+    Added(Added),
+}
+
+/// Every path, hashed, with how it came to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Ledger(Vec<Entry>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Entry {
+    info: PathInfo,
+    realised: Realised,
+}
+
+impl Ledger {
+    /// Hashes every path and finds out how it came to be.
+    ///
+    /// # Errors
+    /// A path that is not what nix says, that refers to one that is not listed, or for which nobody answers.
+    pub(crate) fn new(
+        infos: Vec<PathInfo>,
+        keys: &TrustedKeys,
+        caches: &BTreeMap<StorePath, String>,
+        added: &BTreeMap<StorePath, Added>,
+        hash: impl Fn(&StorePath) -> Result<Nar, NarError>,
+    ) -> Result<Self, LedgerError> {
+        let listed: BTreeSet<_> = infos.iter().map(|info| &info.path).collect();
+        for info in &infos {
+            if let Some(reference) = info.references.iter().find(|reference| !listed.contains(reference)) {
+                return Err(LedgerError::Incomplete { path: info.path.to_string(), reference: reference.to_string() });
+            }
+            compare(info, &hash)?;
+        }
+        let entry = |info: PathInfo| {
+            let (cache, added) = (caches.get(&info.path), added.get(&info.path).copied());
+            let realised = realised(&info, keys, cache, added);
+            let realised = realised.ok_or_else(|| LedgerError::Unvouched { path: info.path.to_string() })?;
+            Ok(Entry { info, realised })
+        };
+        infos.into_iter().map(entry).collect::<Result<_, _>>().map(Self)
+    }
+
+    /// One for each path, in order.
+    pub(crate) fn descriptors(&self) -> Vec<ResourceDescriptor> {
+        self.0.iter().map(Entry::descriptor).collect()
+    }
+
+    /// Whether not one of `outputs`, of which there are some, was built here.
+    pub(crate) fn outputs_are_all_substituted(&self, outputs: &[StorePath]) -> bool {
+        let substituted = |entry: &Entry| matches!(entry.realised, Realised::Substituted { .. });
+        let substituted: BTreeSet<_> =
+            self.0.iter().filter(|entry| substituted(entry)).map(|entry| &entry.info.path).collect();
+        !outputs.is_empty() && outputs.iter().all(|output| substituted.contains(output))
+    }
+}
+
+impl Entry {
+    fn descriptor(&self) -> ResourceDescriptor {
+        let (realised, added, cache, key) = match &self.realised {
+            Realised::Built => (Some("built"), None, None, None),
+            Realised::Substituted { cache, key } => (Some("substituted"), None, cache.clone(), Some(key.clone())),
+            Realised::Added(Added::Input) => (None, Some("input"), None, None),
+            Realised::Added(Added::Source) => (None, Some("source"), None, None),
+            Realised::Added(Added::Evaluation) => (None, Some("evaluation"), None, None),
+        };
+        let texts = [
+            ("realised", realised.map(str::to_owned)),
+            ("added", added.map(str::to_owned)),
+            ("cache", cache),
+            ("key", key),
+            ("deriver", self.info.deriver.as_ref().map(StorePath::to_string)),
+        ];
+        let texts = texts.into_iter().filter_map(|(name, text)| Some((name.to_owned(), Value::from(text?))));
+        ResourceDescriptor {
+            name: Some(self.info.path.to_string()),
+            uri: None,
+            digest: sha256_set(&self.info.nar_hash),
+            annotations: texts.chain([("narSize".to_owned(), self.info.nar_size.into())]).collect(),
+        }
+    }
+}
+
+fn compare(info: &PathInfo, hash: impl Fn(&StorePath) -> Result<Nar, NarError>) -> Result<(), LedgerError> {
+    let path = || info.path.to_string();
+    let actual = hash(&info.path).map_err(|source| LedgerError::Unread { path: path(), source })?;
+    let expected = Nar { sha256: info.nar_hash, size: info.nar_size };
+    if actual == expected { Ok(()) } else { Err(LedgerError::Altered { path: path(), expected, actual }) }
+}
+
+/// `None` when nobody answers for the path. What came from a cache without a signature that counts is not taken for
+/// something that an expression added, although nix accepts it where its name is made from its content.
+fn realised(info: &PathInfo, keys: &TrustedKeys, cache: Option<&String>, added: Option<Added>) -> Option<Realised> {
+    if info.ultimate {
+        return Some(Realised::Built);
+    }
+    if let Some(key) = keys.signer(info) {
+        return Some(Realised::Substituted { cache: cache.cloned(), key: key.to_owned() });
+    }
+    let by_evaluation = cache.is_none() && info.signatures.is_empty();
+    let added = added.or(by_evaluation.then_some(Added::Evaluation));
+    added.filter(|_| info.ca.is_some()).map(Realised::Added)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const KEY: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/nix/cache.pub"));
+    const INFOS: &[u8] = include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/nix/path-info.json"));
+
+    fn path(name: &str) -> StorePath {
+        find(&parse(INFOS).unwrap(), name).path.clone()
+    }
+
+    fn find<'a>(infos: &'a [PathInfo], name: &str) -> &'a PathInfo {
+        infos.iter().find(|info| info.path.base().ends_with(name)).unwrap()
+    }
+
+    /// A store in which every tree is what nix says.
+    fn ledger(change: impl Fn(&mut PathInfo)) -> Result<Ledger, LedgerError> {
+        let mut infos = parse(INFOS).unwrap();
+        infos.iter_mut().for_each(change);
+        let nars: BTreeMap<_, _> =
+            infos.iter().map(|info| (info.path.clone(), Nar { sha256: info.nar_hash, size: info.nar_size })).collect();
+        let caches = BTreeMap::from([(path("greeting-2.1"), "http://127.0.0.1:8018".to_owned())]);
+        let added = BTreeMap::from([
+            (path("1y6cacrjrj06f8hjy4kflkzr5gqans87-source"), Added::Input),
+            (path("7c6zs0pdvqwhb4m3yl06nrjm0ghgzram-source"), Added::Source),
+        ]);
+        Ledger::new(infos, &TrustedKeys::parse(KEY).unwrap(), &caches, &added, |path| Ok(nars[path]))
+    }
+
+    fn only(name: &'static str, change: impl Fn(&mut PathInfo)) -> impl Fn(&mut PathInfo) {
+        move |info| {
+            if info.path.name() == name {
+                change(info);
+            }
+        }
+    }
+
+    #[test]
+    fn reads_what_nix_says() {
+        let infos = parse(INFOS).unwrap();
+        assert!(infos.len() == 9 && infos.is_sorted_by_key(|info| &info.path));
+        let hello = find(&infos, "hello-1.0");
+        assert_eq!((hello.nar_size, hello.ultimate, hello.ca.as_deref()), (600, true, None));
+        assert_eq!(hello.deriver, Some(path("hello-1.0.drv")));
+        assert_eq!(hello.references, BTreeSet::from([path("hello-1.0"), path("greeting-2.1")]));
+        assert_eq!(find(&infos, "greeting-2.1").signatures.len(), 1);
+    }
+
+    #[test]
+    fn refuses_what_nix_does_not_say() {
+        assert!(parse(b"{}").unwrap().is_empty());
+        let hello = path("hello-1.0");
+        let invalid = parse(format!(r#"{{"{hello}":null}}"#).as_bytes()).unwrap_err();
+        assert!(matches!(&invalid, LedgerError::Invalid { path } if *path == hello.to_string()), "{invalid}");
+        let text = String::from_utf8(INFOS.to_vec()).unwrap();
+        for (from, to) in [("\"ultimate\"", "\"x\""), ("\"ca\"", "\"narSize\""), ("narSize\":600", "narSize\":-1")] {
+            let refusal = parse(text.replace(from, to).as_bytes()).unwrap_err();
+            assert!(matches!(refusal, LedgerError::Json(_)), "{from}: {refusal}");
+        }
+        let refusal = parse(text.replace("sha256-U0mb", "sha512-U0mb").as_bytes()).unwrap_err();
+        assert!(matches!(refusal, LedgerError::Hash { .. }), "{refusal}");
+        let refusal = parse(text.replace("/nix/store/19fh", "/nix/other/19fh").as_bytes()).unwrap_err();
+        assert!(matches!(refusal, LedgerError::Path(_)), "{refusal}");
+    }
+
+    #[test]
+    fn every_path_is_told_apart_as_the_database_allows() {
+        let ledger = ledger(|_| ()).unwrap();
+        let found: BTreeMap<_, _> =
+            ledger.0.iter().map(|entry| (entry.info.path.base(), entry.realised.clone())).collect();
+        let substituted =
+            Realised::Substituted { cache: Some("http://127.0.0.1:8018".to_owned()), key: "test-cache-1".to_owned() };
+        let added = Realised::Added;
+        let expected = BTreeMap::from([
+            ("19fh7wyy68shhsscywmgxdxxfwsyf4jp-fixed", Realised::Built),
+            ("1y6cacrjrj06f8hjy4kflkzr5gqans87-source", added(Added::Input)),
+            ("63cdvqwycq731r4b0xldqblzrsxzgki3-hello-1.0.drv", added(Added::Evaluation)),
+            ("7c6zs0pdvqwhb4m3yl06nrjm0ghgzram-source", added(Added::Source)),
+            ("90nj2w3v85qqkf8i6q5c7vvkz4nqpah7-greeting-2.1.drv", added(Added::Evaluation)),
+            ("c0blc5saydj7i2ildx49s5r2xylr4pwx-hello-1.0", Realised::Built),
+            ("cd702inh1qxjkpdb45s2bk58ly9ckv4g-greeting-2.1", substituted),
+            ("qp3sypqrri2xj4pn98bf5jcvwc58c4ik-note", added(Added::Evaluation)),
+            ("srs3a1m4cgixflb58y21fg6c1fxazi55-fixed.drv", added(Added::Evaluation)),
+        ]);
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn descriptors_say_how_a_path_came_to_be() {
+        let ledger = ledger(|_| ()).unwrap();
+        let descriptors = ledger.descriptors();
+        assert_eq!(descriptors.len(), 9);
+        let of = |name: &str| {
+            let name = path(name).to_string();
+            let found = descriptors.iter().find(|descriptor| descriptor.name.as_deref() == Some(&name)).unwrap();
+            serde_json::to_value(found).unwrap()
+        };
+        assert_eq!(
+            of("greeting-2.1"),
+            json!({
+                "name": "/nix/store/cd702inh1qxjkpdb45s2bk58ly9ckv4g-greeting-2.1",
+                "digest": {"sha256": "10551daed7fa467d0b58826e7eb9a0f2af7d693de319f2ef775fffcda244b9f6"},
+                "annotations": {
+                    "realised": "substituted", "cache": "http://127.0.0.1:8018", "key": "test-cache-1", "narSize": 120,
+                    "deriver": "/nix/store/90nj2w3v85qqkf8i6q5c7vvkz4nqpah7-greeting-2.1.drv",
+                },
+            })
+        );
+        let deriver = "/nix/store/63cdvqwycq731r4b0xldqblzrsxzgki3-hello-1.0.drv";
+        let built = json!({"realised": "built", "narSize": 600, "deriver": deriver});
+        assert_eq!(of("hello-1.0")["annotations"], built);
+        assert_eq!(of("note")["annotations"], json!({"added": "evaluation", "narSize": 120}));
+        assert_eq!(of("87-source")["annotations"], json!({"added": "input", "narSize": 344}));
+        assert_eq!(of("am-source")["annotations"], json!({"added": "source", "narSize": 1696}));
+    }
+
+    #[test]
+    fn a_path_for_which_nobody_answers_is_refused() {
+        let unvouched = |change: &dyn Fn(&mut PathInfo)| match ledger(change) {
+            Err(LedgerError::Unvouched { path }) => path,
+            other => panic!("{other:?}"),
+        };
+        let greeting = path("greeting-2.1").to_string();
+        let forged = |info: &mut PathInfo| info.signatures = vec!["test-cache-1:AAAA".to_owned()];
+        let address = |info: &mut PathInfo| info.ca = Some("fixed:r:sha256:x".to_owned());
+        assert_eq!(unvouched(&only("greeting-2.1", |info| info.signatures.clear())), greeting);
+        assert_eq!(unvouched(&only("greeting-2.1", forged)), greeting);
+        let from_cache = |info: &mut PathInfo| {
+            info.signatures.clear();
+            address(info);
+        };
+        assert_eq!(unvouched(&only("greeting-2.1", from_cache)), greeting);
+        let note = path("note").to_string();
+        assert_eq!(unvouched(&only("note", |info| info.ca = None)), note);
+        assert_eq!(unvouched(&only("note", forged)), note);
+        assert!(unvouched(&only("source", |info| info.ca = None)).ends_with("-source"));
+    }
+
+    #[test]
+    fn a_tree_that_is_not_what_nix_says_is_refused() {
+        let empty = Nar { sha256: Sha256Digest::of(b""), size: 0 };
+        let infos = parse(INFOS).unwrap();
+        let nobody = (TrustedKeys::default(), BTreeMap::new(), BTreeMap::new());
+        let refusal = Ledger::new(infos.clone(), &nobody.0, &nobody.1, &nobody.2, |_| Ok(empty)).unwrap_err();
+        let LedgerError::Altered { path, expected, actual } = &refusal else { panic!("{refusal}") };
+        assert_eq!((path, actual), (&infos[0].path.to_string(), &empty));
+        assert_eq!(expected, &Nar { sha256: infos[0].nar_hash, size: infos[0].nar_size });
+        let unread = |_: &StorePath| Err(NarError::TooMany { limit: 1 });
+        let refusal = Ledger::new(infos, &nobody.0, &nobody.1, &nobody.2, unread).unwrap_err();
+        assert!(matches!(refusal, LedgerError::Unread { .. }), "{refusal}");
+    }
+
+    #[test]
+    fn what_a_path_refers_to_is_listed() {
+        let absent = StorePath::parse(&path("note").to_string().replace("note", "absent")).unwrap();
+        let refusal = ledger(only("hello-1.0", |info| info.references.extend([absent.clone()]))).unwrap_err();
+        let LedgerError::Incomplete { path: found, reference } = refusal else { panic!("{refusal}") };
+        assert_eq!((found, reference), (path("hello-1.0").to_string(), absent.to_string()));
+    }
+
+    #[test]
+    fn a_flake_that_only_downloads_is_told() {
+        let ledger = ledger(|_| ()).unwrap();
+        let all = |names: &[&str]| {
+            ledger.outputs_are_all_substituted(&names.iter().map(|name| path(name)).collect::<Vec<_>>())
+        };
+        assert!(all(&["greeting-2.1"]));
+        assert!(!all(&["greeting-2.1", "hello-1.0"]) && !all(&["hello-1.0"]) && !all(&["note"]) && !all(&[]));
+        let absent = StorePath::parse(&path("note").to_string().replace("note", "absent")).unwrap();
+        assert!(!ledger.outputs_are_all_substituted(&[absent]));
+    }
+}
