@@ -9,4 +9,5 @@ mod key;
 mod ledger;
 mod lockfile;
 mod nar;
+mod progress;
 mod store_path;

@@ -1,0 +1,539 @@
+//! What nix prints, for people and for us. Comes in: the output of `nix … --log-format internal-json -v`. Goes out: lines
+//! as nix prints them to the log, which cache each path came from, the last errors, and standard output up to a limit.
+//! Never: memory that grows with a line, or a builder that is believed.
+//!
+//! Each message of nix is a line of standard error, `@nix ` and an object (nix 2.26, `JSONLogger`):
+//!
+//! | `action` | members |
+//! |---|---|
+//! | `start` | `id`, `level`, `type`, `text`, `parent`, `fields`: an activity begins |
+//! | `stop` | `id` |
+//! | `result` | `id`, `type`, `fields`: something of an activity |
+//! | `msg` | `level`, `msg`; of an error also `raw_msg`, which no other message has |
+//!
+//! Builders may write such lines too: nix takes them out of the build log and repeats, as messages of its own, a `msg`
+//! without `raw_msg`, a phase, and file transfers with their results; everything else comes as a line of the log. So a
+//! substitution and an error are nix's own words, while a transfer below a build is the builder's.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::sandbox::{OutputSink, Stream};
+use crate::toolchain::Log;
+
+use super::store_path::StorePath;
+
+/// Longest message, in bytes. A longer one goes to the log as it is.
+const MAX_MESSAGE_BYTES: usize = 256 << 10;
+
+/// Most activities that are known at a time. Of others, the name is not known.
+const MAX_ACTIVITIES: usize = 10_000;
+
+/// Most activities in each other that are looked at.
+const MAX_NESTING: usize = 16;
+
+/// Most paths of which the cache is kept.
+const MAX_SUBSTITUTED_PATHS: usize = 100_000;
+
+/// Most bytes of the last errors.
+const MAX_ERROR_BYTES: usize = 64 << 10;
+
+/// Most bytes of standard output: what nix says of ten thousand paths.
+const MAX_ANSWER_BYTES: usize = 16 << 20;
+
+/// How every message begins.
+const MESSAGE_START: &[u8] = b"@nix ";
+
+/// The most talkative level that nix prints when nobody asks for more (nix, `Verbosity`).
+const INFO: u64 = 3;
+
+/// Activities (nix, `ActivityType`).
+const COPY_PATH: u64 = 100;
+const FILE_TRANSFER: u64 = 101;
+const BUILD: u64 = 105;
+const SUBSTITUTE: u64 = 108;
+const QUERY_PATH_INFO: u64 = 109;
+const POST_BUILD_HOOK: u64 = 110;
+const BUILD_WAITING: u64 = 111;
+const FETCH_TREE: u64 = 112;
+
+/// Results (nix, `ResultType`).
+const BUILD_LOG_LINE: u64 = 101;
+const SET_PHASE: u64 = 104;
+const POST_BUILD_LOG_LINE: u64 = 107;
+
+/// Takes the output of a command.
+pub(super) struct Progress<'a> {
+    log: &'a mut dyn Log,
+    line: Vec<u8>,
+    passing: bool,
+    activities: BTreeMap<u64, Activity>,
+    caches: BTreeMap<StorePath, String>,
+    errors: VecDeque<String>,
+    answer: Vec<u8>,
+    answer_is_too_long: bool,
+}
+
+struct Activity {
+    kind: u64,
+    parent: u64,
+    /// The package that is built.
+    name: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(tag = "action", rename_all = "camelCase")]
+enum Message {
+    Start(Start),
+    Stop {
+        id: u64,
+    },
+    Result {
+        id: u64,
+        #[serde(rename = "type")]
+        kind: u64,
+        #[serde(default)]
+        fields: Vec<Value>,
+    },
+    Msg {
+        level: u64,
+        msg: String,
+        raw_msg: Option<String>,
+    },
+}
+
+#[derive(Deserialize)]
+struct Start {
+    id: u64,
+    level: u64,
+    #[serde(rename = "type")]
+    kind: u64,
+    text: String,
+    parent: u64,
+    #[serde(default)]
+    fields: Vec<Value>,
+}
+
+impl Start {
+    fn field(&self, index: usize) -> Option<&str> {
+        self.fields.get(index)?.as_str()
+    }
+}
+
+impl<'a> Progress<'a> {
+    /// Hands on to `log` what people read.
+    pub fn new(log: &'a mut dyn Log) -> Self {
+        Self {
+            log,
+            line: Vec::new(),
+            passing: false,
+            activities: BTreeMap::new(),
+            caches: BTreeMap::new(),
+            errors: VecDeque::new(),
+            answer: Vec::new(),
+            answer_is_too_long: false,
+        }
+    }
+
+    /// Takes the end of the output. To be called after the last chunk.
+    ///
+    /// # Errors
+    /// When the log cannot be kept.
+    pub fn finish(&mut self) -> io::Result<()> {
+        self.end_line()
+    }
+
+    /// Where nix says that it took paths from, by the cache's URL. Of a path that it tried to take from several, the last.
+    pub fn caches(&self) -> &BTreeMap<StorePath, String> {
+        &self.caches
+    }
+
+    /// The last errors of nix, without what builders printed, one after the other.
+    pub fn error_text(&self) -> String {
+        self.errors.iter().map(String::as_str).collect::<Vec<_>>().join("\n")
+    }
+
+    /// Standard output.
+    pub fn answer(&self) -> &[u8] {
+        &self.answer
+    }
+
+    /// Whether the command was ended because its answer was too long.
+    pub fn answer_is_too_long(&self) -> bool {
+        self.answer_is_too_long
+    }
+
+    /// Takes a part of one line of standard error: held back while it can still be a message.
+    fn part(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if self.passing {
+            return self.log.output(Stream::Stderr, bytes);
+        }
+        self.line.extend_from_slice(bytes);
+        let common = self.line.len().min(MESSAGE_START.len());
+        if self.line[..common] != MESSAGE_START[..common] || self.line.len() > MAX_MESSAGE_BYTES {
+            self.passing = true;
+            self.log.output(Stream::Stderr, &std::mem::take(&mut self.line))?;
+        }
+        Ok(())
+    }
+
+    fn end_line(&mut self) -> io::Result<()> {
+        self.passing = false;
+        let line = std::mem::take(&mut self.line);
+        let message = line.strip_prefix(MESSAGE_START).and_then(|json| serde_json::from_slice(json).ok());
+        match message {
+            Some(Message::Start(start)) => self.start(start),
+            Some(Message::Stop { id }) => {
+                self.activities.remove(&id);
+                Ok(())
+            }
+            Some(Message::Result { id, kind, fields }) => self.result(id, kind, fields.first().and_then(Value::as_str)),
+            Some(Message::Msg { level, msg, raw_msg }) => self.message(level, &msg, raw_msg.as_deref()),
+            None if line.is_empty() => Ok(()),
+            None => self.log.output(Stream::Stderr, &line),
+        }
+    }
+
+    fn start(&mut self, start: Start) -> io::Result<()> {
+        let name = match start.kind {
+            BUILD | POST_BUILD_HOOK => start.field(0).map(package),
+            _ => None,
+        };
+        let known = Activity { kind: start.kind, parent: start.parent, name };
+        if start.kind == SUBSTITUTE {
+            self.note_cache(&start);
+        }
+        let prefix = self.prefix(start.parent);
+        let is_part_of_other = |parent: &Activity| matches!(parent.kind, COPY_PATH | QUERY_PATH_INFO);
+        let shown = match start.kind {
+            FILE_TRANSFER => !self.ancestors(start.parent).any(is_part_of_other),
+            FETCH_TREE => true,
+            BUILD_WAITING => false,
+            _ => start.level <= INFO,
+        };
+        if self.activities.len() < MAX_ACTIVITIES {
+            self.activities.insert(start.id, known);
+        }
+        if shown && !start.text.is_empty() { self.print(&prefix, &format!("{}...", start.text)) } else { Ok(()) }
+    }
+
+    fn note_cache(&mut self, start: &Start) {
+        let path = start.field(0).and_then(|path| StorePath::parse(path).ok());
+        let Some((path, cache)) = path.zip(start.field(1)) else { return };
+        if self.caches.len() < MAX_SUBSTITUTED_PATHS || self.caches.contains_key(&path) {
+            self.caches.insert(path, cache.to_owned());
+        }
+    }
+
+    fn result(&mut self, id: u64, kind: u64, text: Option<&str>) -> io::Result<()> {
+        let Some(text) = text else { return Ok(()) };
+        match kind {
+            BUILD_LOG_LINE => self.print(&self.line_prefix(id, "> "), text),
+            POST_BUILD_LOG_LINE => self.print(&self.line_prefix(id, " (post)> "), text),
+            SET_PHASE => self.print(&self.line_prefix(id, "> "), &format!("phase {text}")),
+            _ => Ok(()),
+        }
+    }
+
+    fn message(&mut self, level: u64, text: &str, error: Option<&str>) -> io::Result<()> {
+        if let Some(error) = error.filter(|_| level == 0) {
+            self.keep_error(error);
+        }
+        if level <= INFO { self.print("", text) } else { Ok(()) }
+    }
+
+    /// The error of a build quotes the end of its log, each line after `> `.
+    fn keep_error(&mut self, error: &str) {
+        let error = without_codes(error);
+        let own: Vec<_> = error.lines().filter(|line| !line.starts_with("> ")).collect();
+        let mut text = own.join("\n");
+        text.truncate(text.floor_char_boundary(MAX_ERROR_BYTES));
+        self.errors.push_back(text);
+        while self.errors.iter().map(|error| error.len() + 1).sum::<usize>() > MAX_ERROR_BYTES + 1 {
+            self.errors.pop_front();
+        }
+    }
+
+    fn ancestors(&self, id: u64) -> impl Iterator<Item = &Activity> {
+        let next = |activity: &&Activity| self.activities.get(&activity.parent);
+        std::iter::successors(self.activities.get(&id), next).take(MAX_NESTING)
+    }
+
+    fn builder(&self, id: u64) -> Option<&str> {
+        self.ancestors(id).find_map(|activity| activity.name.as_deref())
+    }
+
+    /// What a builder says is marked as that.
+    fn prefix(&self, parent: u64) -> String {
+        self.builder(parent).map(|name| format!("{name}> ")).unwrap_or_default()
+    }
+
+    fn line_prefix(&self, id: u64, mark: &str) -> String {
+        format!("{}{mark}", self.builder(id).unwrap_or("unnamed"))
+    }
+
+    /// Every line of `text`, each with the prefix.
+    fn print(&mut self, prefix: &str, text: &str) -> io::Result<()> {
+        for line in without_codes(text.trim_end_matches('\n')).split('\n') {
+            self.log.output(Stream::Stderr, format!("{prefix}{line}\n").as_bytes())?;
+        }
+        Ok(())
+    }
+}
+
+impl OutputSink for Progress<'_> {
+    fn chunk(&mut self, stream: Stream, bytes: &[u8]) -> io::Result<()> {
+        if stream == Stream::Stdout {
+            if self.answer.len() + bytes.len() > MAX_ANSWER_BYTES {
+                self.answer_is_too_long = true;
+                return Err(io::Error::new(io::ErrorKind::InvalidData, "the answer is too long"));
+            }
+            self.answer.extend_from_slice(bytes);
+            return Ok(());
+        }
+        for part in bytes.split_inclusive(|&byte| byte == b'\n') {
+            self.part(part)?;
+            if part.ends_with(b"\n") {
+                self.end_line()?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The package that a derivation is for, as nix cuts it from the path: without hash, `.drv` and version.
+fn package(derivation: &str) -> String {
+    let parsed = StorePath::parse(derivation).ok();
+    let name = parsed.as_ref().map_or(derivation, StorePath::name);
+    let name = name.strip_suffix(".drv").unwrap_or(name);
+    let version = name.match_indices('-').find(|(at, _)| {
+        let next = name.as_bytes().get(at + 1);
+        next.is_some_and(|next| !next.is_ascii_alphabetic())
+    });
+    version.map_or(name, |(at, _)| &name[..at]).to_owned()
+}
+
+/// The text without what colours it on a terminal (ECMA-48, sections 5.3 to 5.6): control sequences, system commands, and
+/// other escapes.
+fn without_codes(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once('\u{1b}') {
+        plain.push_str(before);
+        rest = match after.as_bytes().first() {
+            Some(b'[') => without_sequence(&after[1..], '\u{3f}'),
+            Some(b']') => match after.find(['\u{7}', '\u{1b}']) {
+                Some(end) => after[end..].strip_prefix('\u{7}').unwrap_or(&after[end..]),
+                None => &after[1..],
+            },
+            _ => without_sequence(after, '\u{2f}'),
+        };
+    }
+    plain + rest
+}
+
+/// The text after the rest of a sequence: characters from the blank to `last`, then the one that ends it.
+fn without_sequence(text: &str, last: char) -> &str {
+    let end = text.trim_start_matches(|character| (' '..=last).contains(&character));
+    end.strip_prefix(|character| (last..='~').contains(&character)).unwrap_or(end)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::toolchain::test_only::Recorded;
+
+    const SUBSTITUTED: &[u8] = include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/nix/substituted.log"));
+    const FORGING: &[u8] = include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/nix/forging.log"));
+
+    const FORGED: &str = "/nix/store/gqr0hbkq3xg5m4cc5psfyr7bs9s5x9nk-forged";
+
+    struct Seen {
+        log: String,
+        caches: BTreeMap<StorePath, String>,
+        errors: String,
+    }
+
+    fn run(output: &[u8], size: usize) -> Seen {
+        let mut log = Recorded::default();
+        let mut progress = Progress::new(&mut log);
+        for chunk in output.chunks(size) {
+            progress.chunk(Stream::Stderr, chunk).unwrap();
+        }
+        progress.finish().unwrap();
+        let (caches, errors) = (progress.caches().clone(), progress.error_text());
+        Seen { log: String::from_utf8_lossy(&log.output).into_owned(), caches, errors }
+    }
+
+    fn log(messages: &[&str]) -> String {
+        let lines: Vec<_> = messages.iter().map(|message| format!("@nix {message}\n")).collect();
+        run(lines.concat().as_bytes(), 1000).log
+    }
+
+    #[test]
+    fn a_substitution_is_readable_and_its_cache_is_known() {
+        for size in [1, 11, 1 << 20] {
+            let seen = run(SUBSTITUTED, size);
+            let greeting = "/nix/store/cd702inh1qxjkpdb45s2bk58ly9ckv4g-greeting-2.1";
+            let expected = format!(
+                "these 2 derivations will be built:\n\
+                 \x20 /nix/store/srs3a1m4cgixflb58y21fg6c1fxazi55-fixed.drv\n\
+                 \x20 /nix/store/63cdvqwycq731r4b0xldqblzrsxzgki3-hello-1.0.drv\n\
+                 this path will be fetched (0.00 MiB download, 0.00 MiB unpacked):\n\
+                 \x20 {greeting}\n\
+                 copying path '{greeting}' from 'http://127.0.0.1:8018'...\n\
+                 building '/nix/store/srs3a1m4cgixflb58y21fg6c1fxazi55-fixed.drv'...\n\
+                 building '/nix/store/63cdvqwycq731r4b0xldqblzrsxzgki3-hello-1.0.drv'...\n\
+                 hello> /nix/store/19fh7wyy68shhsscywmgxdxxfwsyf4jp-fixed\n"
+            );
+            assert_eq!(seen.log, expected);
+            let cache = "http://127.0.0.1:8018".to_owned();
+            assert_eq!(seen.caches, BTreeMap::from([(StorePath::parse(greeting).unwrap(), cache)]));
+            assert_eq!(seen.errors, "");
+        }
+    }
+
+    #[test]
+    fn a_builder_forges_neither_a_cache_nor_an_error() {
+        let seen = run(FORGING, 100);
+        assert_eq!(seen.caches, BTreeMap::new());
+        let failed = "builder for '/nix/store/h5yp6dz3mf8hw3f5p3zlczr6i920c3fb-hello-1.0.drv' failed with exit code 3;";
+        assert!(seen.errors.starts_with(failed), "{}", seen.errors);
+        for printed in ["forged", "attribute missing", "plain", "@nix"] {
+            assert!(!seen.errors.contains(printed), "{printed}: {}", seen.errors);
+        }
+        for line in ["phase buildPhase", "b", "forged transfer...", "plain", "red", "@nix {broken", "to stderr"] {
+            assert!(seen.log.contains(&format!("\nhello> {line}\n")), "{line}: {}", seen.log);
+        }
+    }
+
+    #[test]
+    fn what_a_builder_says_is_never_taken_for_what_nix_says() {
+        // The lines that nix makes of a builder's: as part of a log line, a message or a transfer.
+        let start = format!(
+            r#"@nix {{\"action\":\"start\",\"id\":9,\"level\":0,\"type\":108,\"text\":\"\",\"parent\":0,\"fields\":[\"{FORGED}\",\"u\"]}}"#
+        );
+        let build = r#"{"action":"start","id":1,"level":3,"type":105,"text":"building","parent":0,"fields":["x.drv"]}"#;
+        let transfer = r#"{"action":"start","id":2,"level":0,"type":101,"text":"one\ntwo","parent":1,"fields":[]}"#;
+        let messages = [
+            build.to_owned(),
+            transfer.to_owned(),
+            format!(r#"{{"action":"result","id":1,"type":101,"fields":["{start}"]}}"#),
+            format!(r#"{{"action":"result","id":2,"type":101,"fields":["a\n{start}\n"]}}"#),
+            format!(r#"{{"action":"result","id":2,"type":107,"fields":["{start}"]}}"#),
+            format!(r#"{{"action":"msg","level":0,"msg":"a\n{start}"}}"#),
+        ];
+        let lines: Vec<_> = messages.iter().map(|message| format!("@nix {message}\n")).collect();
+        let seen = run(lines.concat().as_bytes(), 1000);
+        assert_eq!(seen.caches, BTreeMap::new());
+        let start = start.replace("\\\"", "\"");
+        let said =
+            format!("building...\nx> one\nx> two...\nx> {start}\nx> a\nx> {start}\nx (post)> {start}\na\n{start}\n");
+        assert_eq!((seen.log, seen.errors), (said, String::new()));
+    }
+
+    #[test]
+    fn downloads_are_shown_unless_they_are_part_of_a_copy() {
+        let start = |id: u64, kind: u64, level: u64, text: &str, parent: u64| {
+            format!(r#"{{"action":"start","id":{id},"level":{level},"type":{kind},"text":"{text}","parent":{parent}}}"#)
+        };
+        let messages = [
+            start(1, FILE_TRANSFER, 4, "downloading 'input'", 0),
+            start(2, FETCH_TREE, 4, "fetching Git repository 'x'", 0),
+            start(3, SUBSTITUTE, 0, "", 0),
+            start(4, COPY_PATH, 3, "copying path 'p'", 3),
+            start(5, FILE_TRANSFER, 4, "downloading 'nar'", 4),
+            start(6, QUERY_PATH_INFO, 4, "querying", 0),
+            start(7, FILE_TRANSFER, 4, "downloading 'narinfo'", 6),
+            start(8, BUILD_WAITING, 1, "waiting", 0),
+            start(9, 0, 4, "evaluating derivation", 0),
+            start(10, 0, 3, "unpacking", 0),
+        ];
+        let shown = log(&messages.each_ref().map(String::as_str));
+        assert_eq!(
+            shown,
+            "downloading 'input'...\nfetching Git repository 'x'...\ncopying path 'p'...\nunpacking...\n"
+        );
+    }
+
+    #[test]
+    fn an_activity_that_ended_or_never_was_has_no_name() {
+        let build = r#"{"action":"start","id":1,"level":3,"type":105,"text":"","parent":0,"fields":["a-1"]}"#;
+        let line = r#"{"action":"result","id":1,"type":101,"fields":["x"]}"#;
+        assert_eq!(log(&[line, build, line, r#"{"action":"stop","id":1}"#, line]), "unnamed> x\na> x\nunnamed> x\n");
+    }
+
+    #[test]
+    fn what_is_no_message_passes_as_it_is() {
+        for text in ["plain\n\n\x1b[1mx\n", "@nix\n", "@nix {}\n", "@nix {\"action\":\"msg\"}\n", "@ni", "x@nix {}\n"] {
+            for size in [1, 1000] {
+                assert_eq!(run(text.as_bytes(), size).log, text);
+            }
+        }
+    }
+
+    #[test]
+    fn a_long_line_is_passed_on_in_pieces() {
+        let long =
+            format!("@nix {{\"action\":\"msg\",\"level\":0,\"msg\":\"{}\"}}\n", "x".repeat(2 * MAX_MESSAGE_BYTES));
+        let mut seen = Recorded::default();
+        let mut progress = Progress::new(&mut seen);
+        for chunk in long.as_bytes().chunks(4096) {
+            progress.chunk(Stream::Stderr, chunk).unwrap();
+            assert!(progress.line.len() <= MAX_MESSAGE_BYTES && progress.line.capacity() <= 4 * MAX_MESSAGE_BYTES);
+        }
+        progress.chunk(Stream::Stderr, b"next\n").unwrap();
+        assert_eq!(String::from_utf8(seen.output).unwrap(), format!("{long}next\n"));
+    }
+
+    #[test]
+    fn the_last_errors_are_kept() {
+        let error =
+            |text: &str| format!(r#"@nix {{"action":"msg","level":0,"msg":"error: {text}","raw_msg":"{text}"}}"#);
+        let warning = r#"@nix {"action":"msg","level":1,"msg":"warning","raw_msg":"warning"}"#;
+        let lines = [error("\\u001b[31;1mfirst\\u001b[0m"), warning.to_owned(), error("second")].join("\n");
+        assert_eq!(run(lines.as_bytes(), 50).errors, "first\nsecond");
+        let many: String = (0..200).map(|number| error(&format!("{number}{}", "é".repeat(1000))) + "\n").collect();
+        let errors = run(many.as_bytes(), 4096).errors;
+        assert!(errors.len() <= MAX_ERROR_BYTES && errors.contains("199é") && !errors.contains("100é"));
+        assert!(run(error(&"é".repeat(MAX_ERROR_BYTES)).as_bytes(), 4096).errors.len() <= MAX_ERROR_BYTES);
+    }
+
+    #[test]
+    fn standard_output_is_kept_up_to_a_limit() {
+        let mut seen = Recorded::default();
+        let mut progress = Progress::new(&mut seen);
+        progress.chunk(Stream::Stdout, b"@nix {}\n").unwrap();
+        assert_eq!((progress.answer(), progress.answer_is_too_long()), (&b"@nix {}\n"[..], false));
+        assert!(progress.chunk(Stream::Stdout, &vec![b'x'; MAX_ANSWER_BYTES]).is_err());
+        assert!(progress.answer_is_too_long());
+    }
+
+    #[test]
+    fn cuts_packages_as_nix_does() {
+        for (derivation, expected) in [
+            ("/nix/store/s3jzax8lw7d60719snr8nm821cid17h8-hello-1.0.drv", "hello"),
+            ("/nix/store/s3jzax8lw7d60719snr8nm821cid17h8-gnu-hello-2-x.drv", "gnu-hello"),
+            ("/nix/store/s3jzax8lw7d60719snr8nm821cid17h8-no-version.drv", "no-version"),
+            ("a-", "a-"),
+        ] {
+            assert_eq!(package(derivation), expected);
+        }
+    }
+
+    #[test]
+    fn terminal_codes_are_left_out_and_nothing_else() {
+        for (text, expected) in [
+            ("\u{1b}[31;1merror:\u{1b}[0m x", "error: x"),
+            ("a\u{1b}[Kb\u{1b}(Bc\u{1b}=d", "abcd"),
+            ("\u{1b}]8;;https://x\u{1b}\\link\u{1b}]8;;\u{7}!", "link!"),
+            ("\u{1b}]unfinished", "unfinished"),
+            ("\u{1b}[1\nx\u{1b}éy\u{1b}", "\nxéy"),
+        ] {
+            assert_eq!(without_codes(text), expected, "{text:?}");
+        }
+    }
+}
