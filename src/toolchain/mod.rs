@@ -2,6 +2,7 @@
 //! Goes out: [`Built`], the artifacts and everything that provenance says about how they came to be. Never: a process
 //! that is not a plan given to the sandbox, or a dependency whose bytes were not compared with the lockfile.
 
+mod artifact;
 pub mod cargo;
 mod error;
 mod locate;

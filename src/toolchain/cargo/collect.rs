@@ -2,20 +2,11 @@
 //! to take from it. Goes out: [`Artifact`]s, copies in a folder that no sandbox sees, hashed while they were copied.
 //! Never: a link's target, a FIFO, a device, or more than the limits.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use crate::digest::Sha256Writer;
+use crate::toolchain::artifact::{Artifacts, refused};
 use crate::toolchain::untrusted::Untrusted;
 use crate::toolchain::{Artifact, ToolchainError};
-
-/// Largest artifact, in bytes.
-const MAX_ARTIFACT_BYTES: u64 = 2 << 30;
-
-/// Most artifacts of one build.
-const MAX_ARTIFACTS: usize = 1000;
 
 /// A file to take.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,49 +24,22 @@ impl Wanted {
 }
 
 /// Copies `wanted` into the new folder `artifacts`; sorted by name.
-pub(super) fn collect(mut wanted: Vec<Wanted>, artifacts: &Path) -> Result<Vec<Artifact>, ToolchainError> {
-    if wanted.len() > MAX_ARTIFACTS {
-        return Err(refused("artifacts", "there are too many"));
+pub(super) fn collect(wanted: Vec<Wanted>, artifacts: &Path) -> Result<Vec<Artifact>, ToolchainError> {
+    let mut artifacts = Artifacts::create(artifacts)?;
+    for Wanted { root, folder, name } in wanted {
+        if Path::new(&name).file_name() != Some(name.as_ref()) {
+            return Err(refused(&name, "its name is no file name"));
+        }
+        // A build that runs as our own user can take our access to its folder away.
+        let source = Untrusted::open(&root).and_then(|root| root.file(Path::new(folder).join(&name)));
+        artifacts.copy(&name, source.map_err(|_| refused(&name, "it is missing, or no regular file"))?)?;
     }
-    fs::create_dir(artifacts)?;
-    wanted.sort_by(|a, b| a.name.cmp(&b.name));
-    wanted.iter().map(|wanted| copy(wanted, artifacts)).collect()
-}
-
-fn copy(wanted: &Wanted, artifacts: &Path) -> Result<Artifact, ToolchainError> {
-    let name = &wanted.name;
-    if Path::new(name).file_name() != Some(name.as_ref()) {
-        return Err(refused(name, "its name is no file name"));
-    }
-    // A build that runs as our own user can take our access to its folder away.
-    let source = Untrusted::open(&wanted.root).and_then(|root| root.file(Path::new(wanted.folder).join(name)));
-    let source = source.map_err(|_| refused(name, "it is missing, or no regular file"))?;
-    let executable = source.metadata()?.permissions().mode() & 0o100 != 0;
-    let path = artifacts.join(name);
-    let copy = create(&path, executable).map_err(|error| match error.kind() {
-        io::ErrorKind::AlreadyExists => refused(name, "there are two of this name"),
-        _ => error.into(),
-    })?;
-    let mut writer = Sha256Writer::new(copy);
-    io::copy(&mut source.take(MAX_ARTIFACT_BYTES + 1), &mut writer)?;
-    let (_, sha256, size) = writer.finish();
-    if size > MAX_ARTIFACT_BYTES {
-        return Err(refused(name, "it is too large"));
-    }
-    Ok(Artifact { name: name.clone(), path, sha256, size, executable })
-}
-
-fn create(path: &Path, executable: bool) -> io::Result<File> {
-    let mode = if executable { 0o755 } else { 0o644 };
-    OpenOptions::new().write(true).create_new(true).mode(mode).open(path)
-}
-
-fn refused(name: &str, why: &'static str) -> ToolchainError {
-    ToolchainError::Artifact { name: name.to_owned(), why }
+    Ok(artifacts.finish())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::os::unix::fs::symlink;
 
     use super::*;

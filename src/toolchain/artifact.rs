@@ -1,0 +1,182 @@
+//! Copies of what a build made. Comes in: files that were opened without following a link. Goes out: [`Artifact`]s in a
+//! folder that no sandbox sees, hashed while they were written. Never: a name that provenance may not have, two of one
+//! name, or more than the limits.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use crate::digest::Sha256Writer;
+use crate::toolchain::{Artifact, ToolchainError};
+
+/// Largest artifact, in bytes.
+const MAX_ARTIFACT_BYTES: u64 = 2 << 30;
+
+/// Most artifacts of one build.
+const MAX_ARTIFACTS: usize = 1000;
+
+/// Longest name, in bytes: a bundle's paths may have 1024, with the names of its own folders.
+const MAX_ARTIFACT_NAME_BYTES: usize = 900;
+
+/// The folder that a build's artifacts are copied to.
+pub(super) struct Artifacts {
+    folder: PathBuf,
+    made: Vec<Artifact>,
+}
+
+impl Artifacts {
+    /// Makes the folder.
+    pub fn create(folder: &Path) -> io::Result<Self> {
+        fs::create_dir(folder)?;
+        Ok(Self { folder: folder.to_owned(), made: Vec::new() })
+    }
+
+    /// Copies an open file; it is executable if its owner may execute it.
+    pub fn copy(&mut self, name: &str, mut source: File) -> Result<(), ToolchainError> {
+        let executable = source.metadata()?.permissions().mode() & 0o100 != 0;
+        self.write(name, executable, |out| io::copy(&mut source, out).map(drop))
+    }
+
+    /// Makes an artifact of what `fill` writes.
+    pub fn write(
+        &mut self,
+        name: &str,
+        executable: bool,
+        fill: impl FnOnce(&mut Limited) -> io::Result<()>,
+    ) -> Result<(), ToolchainError> {
+        check_name(name)?;
+        if self.made.len() == MAX_ARTIFACTS {
+            return Err(refused("artifacts", "there are too many"));
+        }
+        let path = self.folder.join(name);
+        let file = create(&path, executable).map_err(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => refused(name, "there are two of this name"),
+            _ => error.into(),
+        })?;
+        let mut out = Limited { out: Sha256Writer::new(file), left: MAX_ARTIFACT_BYTES, is_exceeded: false };
+        let filled = fill(&mut out);
+        if out.is_exceeded {
+            return Err(refused(name, "it is too large"));
+        }
+        filled?;
+        let (_, sha256, size) = out.out.finish();
+        self.made.push(Artifact { name: name.to_owned(), path, sha256, size, executable });
+        Ok(())
+    }
+
+    /// All of them, sorted by name.
+    pub fn finish(mut self) -> Vec<Artifact> {
+        self.made.sort_by(|a, b| a.name.cmp(&b.name));
+        self.made
+    }
+}
+
+/// Takes an artifact's bytes, hashes them, and fails when there are too many.
+pub(super) struct Limited {
+    out: Sha256Writer<File>,
+    left: u64,
+    is_exceeded: bool,
+}
+
+impl Write for Limited {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let Some(left) = self.left.checked_sub(bytes.len() as u64) else {
+            self.is_exceeded = true;
+            return Err(io::ErrorKind::FileTooLarge.into());
+        };
+        let count = self.out.write(bytes)?;
+        self.left = left + (bytes.len() - count) as u64;
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
+/// An artifact that is not handed out, with the reason.
+pub(super) fn refused(name: &str, why: &'static str) -> ToolchainError {
+    ToolchainError::Artifact { name: name.to_owned(), why }
+}
+
+/// Relative, `/`-separated, no empty, `.` or `..` component, no backslash, no control character, and nothing that stands
+/// for bytes that are no UTF-8: what a bundle's reader takes.
+fn check_name(name: &str) -> Result<(), ToolchainError> {
+    let bad = |character: char| character == '\\' || character.is_control() || character == char::REPLACEMENT_CHARACTER;
+    if name.split('/').any(|component| matches!(component, "" | "." | "..")) || name.chars().any(bad) {
+        return Err(refused(name, "its name is no plain path"));
+    }
+    if name.len() > MAX_ARTIFACT_NAME_BYTES {
+        return Err(refused(name, "its name is too long"));
+    }
+    Ok(())
+}
+
+fn create(path: &Path, executable: bool) -> io::Result<File> {
+    let mode = if executable { 0o755 } else { 0o644 };
+    path.parent().map_or(Ok(()), fs::create_dir_all)?;
+    OpenOptions::new().write(true).create_new(true).mode(mode).open(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::digest::Sha256Digest;
+
+    fn write(artifacts: &mut Artifacts, name: &str) -> Result<(), &'static str> {
+        match artifacts.write(name, false, |out| out.write_all(b"bytes")) {
+            Ok(()) => Ok(()),
+            Err(ToolchainError::Artifact { why, .. }) => Err(why),
+            Err(other) => panic!("{other}"),
+        }
+    }
+
+    #[test]
+    fn artifacts_are_sorted_hashed_and_in_their_folders() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut artifacts = Artifacts::create(&folder.path().join("a")).unwrap();
+        for name in ["lib/z/x y.so", "lib-a", "bin/ü"] {
+            write(&mut artifacts, name).unwrap();
+        }
+        let made = artifacts.finish();
+        assert_eq!(made.iter().map(|made| made.name.as_str()).collect::<Vec<_>>(), ["bin/ü", "lib-a", "lib/z/x y.so"]);
+        assert_eq!((made[0].sha256, made[0].size, made[0].executable), (Sha256Digest::of(b"bytes"), 5, false));
+        assert_eq!(fs::read(folder.path().join("a/lib/z/x y.so")).unwrap(), b"bytes");
+    }
+
+    #[test]
+    fn names_that_a_bundle_cannot_have_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut artifacts = Artifacts::create(&folder.path().join("a")).unwrap();
+        for name in ["", ".", "..", "/x", "x/", "a//b", "a/../b", "./a", "a\\b", "a\nb", "a\u{85}", "a\u{fffd}"] {
+            assert_eq!(write(&mut artifacts, name), Err("its name is no plain path"), "{name:?}");
+        }
+        assert_eq!(write(&mut artifacts, &"n/".repeat(500).trim_end_matches('/')), Err("its name is too long"));
+        write(&mut artifacts, &"n/".repeat(450).trim_end_matches('/')).unwrap();
+    }
+
+    #[test]
+    fn two_of_one_name_are_refused_whatever_they_are() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut artifacts = Artifacts::create(&folder.path().join("a")).unwrap();
+        write(&mut artifacts, "x/y").unwrap();
+        for name in ["x/y", "x", "x/y/z", "x/y/z/w"] {
+            assert_eq!(write(&mut artifacts, name), Err("there are two of this name"), "{name}");
+        }
+    }
+
+    #[test]
+    fn number_and_size_have_limits() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut artifacts = Artifacts::create(&folder.path().join("a")).unwrap();
+        let file = File::create(folder.path().join("file")).unwrap();
+        let mut out = Limited { out: Sha256Writer::new(file), left: 5, is_exceeded: false };
+        assert!(out.write_all(b"bytes").is_ok() && out.write_all(b"").is_ok() && !out.is_exceeded);
+        assert!(out.write_all(b"x").is_err() && out.is_exceeded);
+        for number in 0..MAX_ARTIFACTS {
+            write(&mut artifacts, &number.to_string()).unwrap();
+        }
+        assert_eq!(write(&mut artifacts, "one more"), Err("there are too many"));
+    }
+}
