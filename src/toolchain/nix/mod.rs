@@ -4,6 +4,7 @@
 #![allow(dead_code)]
 
 mod base32;
+mod collect;
 mod json;
 mod key;
 mod ledger;
@@ -11,3 +12,4 @@ mod lockfile;
 mod nar;
 mod progress;
 mod store_path;
+mod tree;

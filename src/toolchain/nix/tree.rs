@@ -1,0 +1,268 @@
+//! One output of a build. Comes in: its path, after everything that could write it is dead. Goes out: what is in it, its
+//! files, and the whole as a tar that depends on nothing else. Never: a link's target, anything that is neither file,
+//! folder nor link, or more than the limits.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::{self, BufWriter, Read, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::FileType;
+use tar::{Builder, EntryType, Header};
+
+use crate::toolchain::ToolchainError;
+use crate::toolchain::artifact::refused;
+use crate::toolchain::untrusted::Untrusted;
+
+/// Most files, folders and links in one output.
+const MAX_OUTPUT_ENTRIES: usize = 100_000;
+
+/// Most folders in each other.
+const MAX_OUTPUT_DEPTH: usize = 200;
+
+/// Longest path that a ustar header holds without a prefix; longer ones get a PAX header (POSIX.1, `pax`).
+const MAX_USTAR_NAME_BYTES: usize = 100;
+
+/// What a name in the header says where the PAX header has the real one.
+const PAX_PLACEHOLDER: &[u8] = b"pax-path";
+
+/// What is in an output, in the order of a walk with sorted names.
+pub(super) struct Tree {
+    /// The folder that the output is in.
+    parent: Untrusted,
+    /// The output's own name in it.
+    base: OsString,
+    entries: Vec<Entry>,
+}
+
+/// Something in an output.
+pub(super) struct Entry {
+    /// Below the output; empty for the output itself.
+    pub path: PathBuf,
+    pub kind: Kind,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Folder { is_empty: bool },
+    File { executable: bool },
+    Link,
+}
+
+impl Tree {
+    /// Looks at everything in the output at `path`, which no sandbox chose. Refusals call it `name`.
+    pub fn read(path: &Path, name: &str) -> Result<Self, ToolchainError> {
+        let (parent, base) =
+            path.parent().zip(path.file_name()).ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
+        let mut tree = Self { parent: Untrusted::open(parent)?, base: base.to_owned(), entries: Vec::new() };
+        let kind = tree.parent.kind(base)?;
+        tree.walk(PathBuf::new(), kind, 0, name)?;
+        Ok(tree)
+    }
+
+    fn walk(&mut self, path: PathBuf, kind: FileType, depth: usize, name: &str) -> Result<(), ToolchainError> {
+        if self.entries.len() == MAX_OUTPUT_ENTRIES {
+            return Err(refused(name, "it has too many files, folders and links"));
+        }
+        match kind {
+            FileType::RegularFile => {
+                let executable = self.file(&path)?.metadata()?.permissions().mode() & 0o100 != 0;
+                self.entries.push(Entry { path, kind: Kind::File { executable } });
+            }
+            FileType::Symlink => self.entries.push(Entry { path, kind: Kind::Link }),
+            FileType::Directory if depth == MAX_OUTPUT_DEPTH => {
+                return Err(refused(name, "it has too many folders in each other"));
+            }
+            FileType::Directory => {
+                let children = self.parent.folder(self.place(&path))?.entries()?;
+                self.entries.push(Entry { path: path.clone(), kind: Kind::Folder { is_empty: children.is_empty() } });
+                for (child, kind) in children {
+                    self.walk(path.join(child), kind, depth + 1, name)?;
+                }
+            }
+            _ => return Err(refused(name, "it has something that is neither a file, nor a folder, nor a link")),
+        }
+        Ok(())
+    }
+
+    /// The output itself, then everything in it.
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// Opens a file of it.
+    pub fn file(&self, path: &Path) -> io::Result<File> {
+        self.parent.file(self.place(path))
+    }
+
+    fn link(&self, path: &Path) -> io::Result<OsString> {
+        let place = self.place(path);
+        match place.parent().zip(place.file_name()) {
+            Some((folder, name)) if !folder.as_os_str().is_empty() => self.parent.folder(folder)?.link(name),
+            _ => self.parent.link(place),
+        }
+    }
+
+    fn place(&self, path: &Path) -> PathBuf {
+        // Joining an empty path would ask for a folder.
+        if path.as_os_str().is_empty() { self.base.clone().into() } else { Path::new(&self.base).join(path) }
+    }
+
+    /// Writes it as a tar, below the folder `top`: names in order, links as links, owner 0, every time `epoch` (seconds).
+    pub fn tar(&self, top: &str, epoch: u64, out: impl Write) -> io::Result<()> {
+        let mut archive = Archive { out: Builder::new(BufWriter::new(out)), epoch };
+        for Entry { path, kind } in &self.entries {
+            let mut name = top.as_bytes().to_vec();
+            if !path.as_os_str().is_empty() {
+                name.push(b'/');
+                name.extend_from_slice(path.as_os_str().as_bytes());
+            }
+            match kind {
+                Kind::Folder { .. } => {
+                    name.push(b'/');
+                    archive.append(EntryType::Directory, 0o755, &name)?;
+                }
+                Kind::File { executable } => archive.file(&name, *executable, &self.file(path)?)?,
+                Kind::Link => archive.link(&name, &self.link(path)?)?,
+            }
+        }
+        archive.out.into_inner()?.flush()
+    }
+}
+
+struct Archive<W: Write> {
+    out: Builder<W>,
+    epoch: u64,
+}
+
+impl<W: Write> Archive<W> {
+    fn append(&mut self, kind: EntryType, mode: u32, name: &[u8]) -> io::Result<()> {
+        self.entry(kind, mode, [name, b""], 0, io::empty())
+    }
+
+    fn link(&mut self, name: &[u8], target: &OsStr) -> io::Result<()> {
+        self.entry(EntryType::Symlink, 0o777, [name, target.as_bytes()], 0, io::empty())
+    }
+
+    fn file(&mut self, name: &[u8], executable: bool, file: &File) -> io::Result<()> {
+        let size = file.metadata()?.len();
+        let mut content = file.take(size);
+        let mode = if executable { 0o755 } else { 0o644 };
+        self.entry(EntryType::Regular, mode, [name, b""], size, &mut content)?;
+        // A file that has shrunk would make the rest of the archive part of it.
+        if content.limit() == 0 { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+    }
+
+    /// One entry; `names` are its own and the target of a link.
+    fn entry(&mut self, kind: EntryType, mode: u32, names: [&[u8]; 2], size: u64, data: impl Read) -> io::Result<()> {
+        let mut header = Header::new_ustar();
+        let long = |name: &&[u8]| name.len() > MAX_USTAR_NAME_BYTES;
+        let extensions = ["path", "linkpath"].into_iter().zip(names).filter(|(_, name)| long(name));
+        self.out.append_pax_extensions(extensions)?;
+        let [name, target] = names.map(|name| if long(&name) { PAX_PLACEHOLDER } else { name });
+        header.as_old_mut().name[..name.len()].copy_from_slice(name);
+        header.as_old_mut().linkname[..target.len()].copy_from_slice(target);
+        header.set_entry_type(kind);
+        header.set_mode(mode);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_mtime(self.epoch);
+        header.set_size(size);
+        header.set_cksum();
+        self.out.append(&header, data)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    fn tar(tree: &Path) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        Tree::read(tree, "x").unwrap().tar("hello-1.0", 7, &mut bytes).unwrap();
+        bytes
+    }
+
+    fn fixture() -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        let tree = folder.path().join("tree");
+        fs::create_dir_all(tree.join("share/empty")).unwrap();
+        fs::create_dir(tree.join("bin")).unwrap();
+        fs::write(tree.join("bin/hello"), "program").unwrap();
+        fs::set_permissions(tree.join("bin/hello"), fs::Permissions::from_mode(0o555)).unwrap();
+        fs::write(tree.join("share").join("n".repeat(200)), "long").unwrap();
+        fs::write(tree.join("share").join(OsStr::from_bytes(b"\xff")), "raw").unwrap();
+        symlink("../../elsewhere//x/", tree.join("bin/link")).unwrap();
+        symlink("t".repeat(150), tree.join("share/far")).unwrap();
+        folder
+    }
+
+    #[test]
+    fn a_tar_has_everything_and_nothing_of_this_machine() {
+        let folder = fixture();
+        let bytes = tar(&folder.path().join("tree"));
+        let mut seen = Vec::new();
+        for entry in tar::Archive::new(&bytes[..]).entries().unwrap() {
+            let mut entry = entry.unwrap();
+            let header = entry.header();
+            assert_eq!((header.uid().unwrap(), header.gid().unwrap(), header.mtime().unwrap()), (0, 0, 7));
+            let mode = header.mode().unwrap();
+            let (name, target) =
+                (entry.path_bytes().into_owned(), entry.link_name_bytes().map(|link| link.into_owned()));
+            let mut content = target.unwrap_or_default();
+            entry.read_to_end(&mut content).unwrap();
+            seen.push((String::from_utf8_lossy(&name).into_owned(), mode, String::from_utf8(content).unwrap()));
+        }
+        let expected = [
+            ("hello-1.0/", 0o755, ""),
+            ("hello-1.0/bin/", 0o755, ""),
+            ("hello-1.0/bin/hello", 0o755, "program"),
+            ("hello-1.0/bin/link", 0o777, "../../elsewhere//x/"),
+            ("hello-1.0/share/", 0o755, ""),
+            ("hello-1.0/share/empty/", 0o755, ""),
+            ("hello-1.0/share/far", 0o777, &"t".repeat(150)),
+            (&format!("hello-1.0/share/{}", "n".repeat(200)), 0o644, "long"),
+            ("hello-1.0/share/\u{fffd}", 0o644, "raw"),
+        ];
+        let expected = expected.map(|(name, mode, content)| (name.to_owned(), mode, content.to_owned()));
+        assert_eq!(seen, expected);
+        assert_eq!(tar(&fixture().path().join("tree")), bytes, "another folder, the same bytes");
+    }
+
+    #[test]
+    fn an_output_can_be_a_file_or_a_link() {
+        let folder = fixture();
+        let file = Tree::read(&folder.path().join("tree/bin/hello"), "x").unwrap();
+        assert_eq!(file.entries()[0].kind, Kind::File { executable: true });
+        let bytes = tar(&folder.path().join("tree/bin/link"));
+        let mut archive = tar::Archive::new(&bytes[..]);
+        let entry = archive.entries().unwrap().next().unwrap().unwrap();
+        assert_eq!(
+            (&*entry.path_bytes(), &*entry.link_name_bytes().unwrap()),
+            (&b"hello-1.0"[..], &b"../../elsewhere//x/"[..])
+        );
+    }
+
+    #[test]
+    fn other_things_and_deep_folders_are_refused() {
+        let folder = fixture();
+        let why = |path: &Path| match Tree::read(path, "hello").map(|_| ()).unwrap_err() {
+            ToolchainError::Artifact { name, why } => (name, why),
+            other => panic!("{other}"),
+        };
+        let fifo = folder.path().join("tree/share/fifo");
+        rustix::fs::mknodat(rustix::fs::CWD, &fifo, FileType::Fifo, 0o600.into(), 0).unwrap();
+        let kind = "it has something that is neither a file, nor a folder, nor a link";
+        assert_eq!(why(&folder.path().join("tree")), ("hello".to_owned(), kind));
+        let deep: PathBuf = std::iter::repeat_n("d", MAX_OUTPUT_DEPTH).collect();
+        fs::create_dir_all(folder.path().join("deep").join(&deep)).unwrap();
+        assert!(Tree::read(&folder.path().join("deep/d"), "x").is_ok());
+        assert_eq!(why(&folder.path().join("deep")).1, "it has too many folders in each other");
+        assert!(Tree::read(&folder.path().join("tree/bin/link/x"), "x").is_err());
+    }
+}
