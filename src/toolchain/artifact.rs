@@ -152,8 +152,8 @@ mod tests {
         for name in ["", ".", "..", "/x", "x/", "a//b", "a/../b", "./a", "a\\b", "a\nb", "a\u{85}", "a\u{fffd}"] {
             assert_eq!(write(&mut artifacts, name), Err("its name is no plain path"), "{name:?}");
         }
-        assert_eq!(write(&mut artifacts, &"n/".repeat(500).trim_end_matches('/')), Err("its name is too long"));
-        write(&mut artifacts, &"n/".repeat(450).trim_end_matches('/')).unwrap();
+        assert_eq!(write(&mut artifacts, "n/".repeat(500).trim_end_matches('/')), Err("its name is too long"));
+        write(&mut artifacts, "n/".repeat(450).trim_end_matches('/')).unwrap();
     }
 
     #[test]

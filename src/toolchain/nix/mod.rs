@@ -6,9 +6,9 @@
 mod base32;
 mod collect;
 mod json;
-mod key;
-mod ledger;
-mod lockfile;
+pub(super) mod key;
+pub(super) mod ledger;
+pub(super) mod lockfile;
 mod nar;
 mod progress;
 mod store_path;
