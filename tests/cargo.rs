@@ -17,7 +17,7 @@ use std::sync::Mutex;
 use kettle::digest::{GitOid, Sha256Digest};
 use kettle::job::ErrorType;
 use kettle::provenance::ResourceDescriptor;
-use kettle::sandbox::{Access, CommandSpec, Exit, Network, OutputSink, Run, RunError, Stream};
+use kettle::sandbox::{Access, CommandSpec, Exit, Network, OutputSink, Run, RunError, Served, Stream, Work};
 use kettle::source::{SourceTree, tree};
 use kettle::toolchain::{self, Built, Context, Limits, Log, Toolchain, ToolchainError};
 
@@ -110,6 +110,19 @@ impl Run for Bubblewrap {
 
     fn make_writable_folder(&self, path: &Path) -> io::Result<()> {
         fs::create_dir(path)
+    }
+
+    fn serve<'a>(
+        &'a self,
+        _: &'a CommandSpec,
+        _: &'a Path,
+        _: Work<'a>,
+    ) -> Pin<Box<dyn Future<Output = Result<Served, RunError>> + 'a>> {
+        unreachable!("nothing here needs a service")
+    }
+
+    fn make_service_folder(&self, _: &Path) -> io::Result<()> {
+        unreachable!("nothing here needs a service")
     }
 }
 

@@ -13,7 +13,7 @@ use std::pin::Pin;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
-use kettle::sandbox::{CommandSpec, Exit, OutputSink, Run, RunError, Stream};
+use kettle::sandbox::{CommandSpec, Exit, OutputSink, Run, RunError, Served, Stream, Work};
 use kettle::source::archive::{ArchiveError, Refusal};
 use kettle::source::repository::{ModulesError, RepositoryError, fetch};
 use kettle::source::{GitRef, LinkError, Origin, RepositoryUrl, SourceTree, tree};
@@ -36,6 +36,19 @@ impl Run for Unsandboxed {
 
     fn make_writable_folder(&self, path: &Path) -> io::Result<()> {
         fs::create_dir(path)
+    }
+
+    fn serve<'a>(
+        &'a self,
+        _: &'a CommandSpec,
+        _: &'a Path,
+        _: Work<'a>,
+    ) -> Pin<Box<dyn Future<Output = Result<Served, RunError>> + 'a>> {
+        unreachable!("nothing here needs a service")
+    }
+
+    fn make_service_folder(&self, _: &Path) -> io::Result<()> {
+        unreachable!("nothing here needs a service")
     }
 }
 

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{OnceLock, RwLock};
 use std::time::{Duration, Instant};
 
-use kettle::sandbox::{Access, CommandSpec, Exit, Mount, Network, OutputSink, Run, RunError, Runner, Stream};
+use kettle::sandbox::{Access, CommandSpec, Exit, Mount, Network, OutputSink, Run, RunError, Runner, Served, Stream};
 
 /// Far more than any of these commands needs.
 const PLENTY: Duration = Duration::from_secs(60);
@@ -521,7 +521,7 @@ fn private_mounts_open_a_hidden_toolchain_to_cargo() {
     let toolchain = cargo.ancestors().nth(2).unwrap();
     let hidden = tempfile::tempdir().unwrap();
     // Of this thread only: every test has one.
-    let entered = kettle::sandbox::enter_private_mounts(hidden.path(), Some(toolchain)).unwrap();
+    let entered = kettle::sandbox::enter_private_mounts(hidden.path(), &[toolchain]).unwrap();
     let package = entered.work.join("package");
     fs::create_dir_all(package.join("src")).unwrap();
     fs::write(package.join("Cargo.toml"), "[package]\nname = \"a\"\nedition = \"2024\"\n").unwrap();
@@ -538,7 +538,7 @@ fn private_mounts_open_a_hidden_toolchain_to_cargo() {
     spec.directory = "/kettle/source".into();
     let mount = |source: &Path, target: &str, access| Mount { source: source.into(), target: target.into(), access };
     spec.mounts = vec![
-        mount(&entered.toolchain.unwrap(), "/toolchain", Access::ReadOnly),
+        mount(&entered.folders[0], "/toolchain", Access::ReadOnly),
         mount(&package, "/kettle/source", Access::ReadOnly),
         mount(&target, "/kettle/target", Access::ReadWrite),
     ];
@@ -547,6 +547,77 @@ fn private_mounts_open_a_hidden_toolchain_to_cargo() {
         version = 4\n\n[[package]]\nname = \"a\"\nversion = \"0.0.0\"\n";
     fs::write(package.join("Cargo.lock"), lockfile).unwrap();
     assert_eq!(stdout_of(&spec), "built\n");
+}
+
+/// Listens, writes down who it is and what it can do, then waits for ever.
+const SERVICE: &str = r#"
+import ctypes, os, socket
+libc = ctypes.CDLL(None, use_errno=True)
+listener = socket.socket(socket.AF_UNIX)
+listener.bind("/service/socket")
+if os.fork() == 0:
+    os.setgid(30000), os.setuid(30001)
+    open("/service/of-another-user", "w")
+    os._exit(0)
+os.wait()
+facts = open("/service/facts", "w")
+print(os.getuid(), open("/proc/self/uid_map").read().split(), file=facts)
+print("mounts" if libc.unshare(0x20000) == 0 and libc.mount(b"t", b"/tmp", b"tmpfs", 0, b"") == 0 else "no mounts", file=facts)
+print("users" if libc.unshare(0x10000000) == 0 else "no users", file=facts)
+print("devices" if libc.mknod(b"/tmp/mem", 0o20666, 0x101) == 0 else "no devices", file=facts)
+print("traces" if libc.ptrace(16, 1, 0, 0) == 0 else "no traces", file=facts)
+facts.close()
+if os.fork() == 0:
+    os.setsid()
+listener.listen()
+while True:
+    listener.accept()
+"#;
+
+/// The folder of a service that ran while its facts were read, and how that went.
+fn serve(program: &str) -> (tempfile::TempDir, Result<Served, RunError>, String) {
+    let outer = tempfile::tempdir().unwrap();
+    fs::set_permissions(outer.path(), fs::Permissions::from_mode(0o711)).unwrap();
+    let folder = outer.path().join("service");
+    if let Err(error) = runner().make_service_folder(&folder) {
+        let source = RunError::Start { source: error };
+        return (outer, Err(source), String::new());
+    }
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o777)).unwrap();
+    let mut spec = spec(&["/usr/bin/python3", "-c", program]);
+    spec.mounts = vec![Mount { source: folder.clone(), target: "/service".into(), access: Access::ReadWrite }];
+    let mut facts = String::new();
+    let work = Box::pin(async { facts = fs::read_to_string(folder.join("facts")).unwrap() });
+    let served = block_on(runner().serve(&spec, &folder.join("socket"), work));
+    (outer, served, facts)
+}
+
+#[test]
+fn a_service_is_root_of_users_who_are_nobody_here_and_dies_when_its_work_is_done() {
+    let (folder, served, facts) = serve(SERVICE);
+    if !rustix::process::geteuid().is_root() {
+        assert!(served.is_err(), "nobody but root can give a namespace users: {served:?}");
+        return;
+    }
+    assert_eq!(served.unwrap(), Served { end: None, message: String::new(), out_of_memory: false });
+    let expected = "0 ['0', '2000000000', '65536']\nmounts\nno users\nno devices\nno traces\n";
+    assert_eq!(facts, expected);
+    let of_another = fs::metadata(folder.path().join("service/of-another-user")).unwrap();
+    assert_eq!((of_another.uid(), of_another.gid()), (2_000_030_001, 2_000_030_000));
+    let commands = fs::read_dir("/proc").unwrap().flatten().flat_map(|entry| fs::read(entry.path().join("cmdline")));
+    let of_service = |command: &Vec<u8>| String::from_utf8_lossy(command).contains(SERVICE);
+    assert_eq!(commands.filter(of_service).count(), 0, "somebody is left");
+}
+
+#[test]
+fn a_service_that_ends_before_its_work_says_how() {
+    let (_folder, served, facts) = serve("import sys; sys.exit('this is why')");
+    if !rustix::process::geteuid().is_root() {
+        assert!(served.is_err());
+        return;
+    }
+    let served = served.unwrap();
+    assert_eq!((served.end, served.message.as_str(), facts.as_str()), (Some(Exit::Status(1)), "this is why", ""));
 }
 
 /// Tries each call and prints its name and errno. What is refused is refused whatever the arguments.

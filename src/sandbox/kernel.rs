@@ -1,5 +1,5 @@
-//! The three calls that need `unsafe`. Comes in: descriptors, or the wish for a mount namespace. Goes out: what the
-//! name says, and nothing more. Never: code between fork and exec that allocates or locks.
+//! The calls that need `unsafe`. Comes in: descriptors, or the wish for a namespace. Goes out: what the name says, and
+//! nothing more. Never: code between fork and exec that allocates or locks.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -38,6 +38,28 @@ pub(super) fn prepare(command: &mut Command, descriptors: Vec<OwnedFd>, limits: 
     // SAFETY: the closure runs between fork and exec. It makes system calls only: no allocation, no lock.
     unsafe {
         command.pre_exec(prepare);
+    }
+}
+
+/// Gives a child a user namespace of its own, in which no further one can be made.
+///
+/// Nobody is mapped in it yet. `user.max_user_namespaces` belongs to each namespace (namespaces(7), user_namespaces(7)).
+pub(super) fn unshare_users(command: &mut Command) {
+    let unshare = || {
+        // SAFETY: a new user namespace shares no descriptor table and no memory mapping with anybody; open, write and
+        // close are async-signal-safe system calls on a constant and a number.
+        unsafe {
+            rustix::thread::unshare_unsafe(UnshareFlags::NEWUSER)?;
+            let limit = libc::open(c"/proc/sys/user/max_user_namespaces".as_ptr(), libc::O_WRONLY | libc::O_CLOEXEC);
+            if limit < 0 || libc::write(limit, c"0".as_ptr().cast(), 1) != 1 || libc::close(limit) != 0 {
+                return Err(io::Error::last_os_error());
+            }
+        }
+        Ok(())
+    };
+    // SAFETY: the closure runs between fork and exec. It makes system calls only: no allocation, no lock.
+    unsafe {
+        command.pre_exec(unshare);
     }
 }
 

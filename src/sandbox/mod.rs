@@ -9,10 +9,11 @@
 //! | which system calls it has | `seccomp`, `syscalls` |
 //! | how much it may use | `limits`, `cgroup` |
 //! | starting, watching, killing | `runner`, `process`, `output` |
+//! | the users of a service that makes sandboxes itself | `users` |
 //! | what held, for provenance | `description` |
 //! | folders that an unprivileged uid can reach | `private_mounts` |
 //! | removing what commands wrote | `remove` |
-//! | the three calls that need `unsafe` | `kernel` |
+//! | the calls that need `unsafe` | `kernel` |
 //!
 //! # Who waits for whom
 //!
@@ -35,6 +36,7 @@ mod runner;
 mod seccomp;
 mod spec;
 mod syscalls;
+mod users;
 
 use std::future::Future;
 use std::io;
@@ -47,7 +49,7 @@ pub use limits::Limits;
 pub use private_mounts::{Entered, enter_private_mounts};
 pub use remove::remove_folder;
 pub use runner::Runner;
-pub use spec::{Access, CommandSpec, Exit, Mount, Network, OutputSink, Stream};
+pub use spec::{Access, CommandSpec, Exit, Mount, Network, OutputSink, Served, Stream, Work};
 
 /// Runs commands. The pipeline takes it as a trait so that plans can be tested without processes.
 pub trait Run {
@@ -63,6 +65,26 @@ pub trait Run {
         spec: &'a CommandSpec,
         sink: &'a mut dyn OutputSink,
     ) -> Pin<Box<dyn Future<Output = Result<Exit, RunError>> + 'a>>;
+
+    /// Runs a service that makes sandboxes itself, under users of its own, and kills it when `work` is done, or when it ends
+    /// before that. `work` starts once the service takes connections at `socket`, a path of this machine.
+    ///
+    /// Needs root: nobody else can give a namespace more than one user.
+    ///
+    /// # Errors
+    /// As for [`Run::run`], or the service did not listen in time.
+    fn serve<'a>(
+        &'a self,
+        spec: &'a CommandSpec,
+        socket: &'a Path,
+        work: Work<'a>,
+    ) -> Pin<Box<dyn Future<Output = Result<Served, RunError>> + 'a>>;
+
+    /// Creates a folder that services may write, and nobody else but us; everybody may read it.
+    ///
+    /// # Errors
+    /// The folder exists, or cannot be created or handed over.
+    fn make_service_folder(&self, path: &Path) -> io::Result<()>;
 
     /// Creates a folder that sandboxed commands may write, and nobody else but us.
     ///
@@ -151,6 +173,14 @@ pub enum RunError {
     #[error("the sandbox could not be set up: {message}")]
     Setup {
         /// What bubblewrap said.
+        message: String,
+    },
+    /// A service takes no connections.
+    #[error("the service did not listen in time: {message}")]
+    Listen {
+        /// What connecting reports.
+        source: io::Error,
+        /// What it said last.
         message: String,
     },
     /// The command's limits could not be set.

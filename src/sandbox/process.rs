@@ -36,11 +36,11 @@ pub(super) struct Handover {
 }
 
 impl Handover {
-    /// Opens them all, with close-on-exec.
-    pub(super) fn open(filter: &Filter) -> io::Result<Self> {
+    /// Opens them all, with close-on-exec. `users` is the user namespace of a service.
+    pub(super) fn open(filter: &Filter, users: Option<OwnedFd>) -> io::Result<Self> {
         let (status, status_inside) = pipe_with(PipeFlags::CLOEXEC)?;
         let (start_inside, start) = pipe_with(PipeFlags::CLOEXEC)?;
-        let given = vec![
+        let mut given = vec![
             memory_file(&filter.0[0])?,
             memory_file(&filter.0[1])?,
             memory_file(PASSWD.as_bytes())?,
@@ -48,6 +48,7 @@ impl Handover {
             status_inside,
             start_inside,
         ];
+        given.extend(users);
         let number = |index: usize| given[index].as_raw_fd();
         let numbers = Descriptors {
             filter: [number(0), number(1)],
@@ -55,6 +56,7 @@ impl Handover {
             group: number(3),
             status: number(4),
             start: number(5),
+            users: given.get(6).map(AsRawFd::as_raw_fd),
         };
         Ok(Self { numbers, given, status: status.into(), start: start.into() })
     }

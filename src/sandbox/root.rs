@@ -42,6 +42,20 @@ const MASKED_FILES: [&str; 6] =
 /// filter. An empty folder covers it.
 const REAPER: &str = "/proc/1";
 
+/// What a service needs to make sandboxes for users of its own namespace; all of it is worth nothing outside.
+const SERVICE_CAPABILITIES: [&str; 9] = [
+    "CAP_CHOWN",
+    "CAP_DAC_OVERRIDE",
+    "CAP_FOWNER",
+    "CAP_KILL",
+    // The loopback device of a sandbox without network.
+    "CAP_NET_ADMIN",
+    "CAP_SETGID",
+    "CAP_SETUID",
+    "CAP_SYS_ADMIN",
+    "CAP_SYS_CHROOT",
+];
+
 /// For programs that ask who they are.
 pub(super) const PASSWD: &str = "build:x:1000:1000::/kettle/home:/bin/sh\nnobody:x:65534:65534::/:/bin/false\n";
 pub(super) const GROUP: &str = "build:x:1000:\nnogroup:x:65534:\n";
@@ -95,16 +109,25 @@ pub(super) struct Descriptors {
     pub(super) status: RawFd,
     /// The child waits here before it becomes the command.
     pub(super) start: RawFd,
+    /// The user namespace of a service, which is root there and makes sandboxes itself.
+    pub(super) users: Option<RawFd>,
 }
 
 /// All of bubblewrap's arguments.
 pub(super) fn arguments(spec: &CommandSpec, layout: &Layout, limits: &Limits, fds: &Descriptors) -> Vec<OsString> {
     let mut arguments = Arguments(Vec::new());
+    match fds.users {
+        None => arguments.identity(),
+        Some(users) => arguments.service_identity(users),
+    }
     arguments.isolation(spec.network);
     arguments.environment(spec);
     arguments.system(layout);
     arguments.etc(layout, spec.network, fds);
-    arguments.kernel_files(layout);
+    match fds.users {
+        None => arguments.kernel_files(layout),
+        Some(_) => arguments.service_kernel_files(),
+    }
     arguments.temporary(limits);
     for mount in &spec.mounts {
         arguments.mount(mount);
@@ -123,14 +146,24 @@ impl Arguments {
         self.0.extend(words.into_iter().map(Into::into));
     }
 
+    fn identity(&mut self) {
+        let id = INNER_ID.to_string();
+        self.add(["--unshare-user", "--disable-userns", "--cap-drop", "ALL", "--uid", &id, "--gid", &id]);
+    }
+
+    fn service_identity(&mut self, users: RawFd) {
+        self.add(["--userns", &users.to_string(), "--cap-drop", "ALL"]);
+        for capability in SERVICE_CAPABILITIES {
+            self.add(["--cap-add", capability]);
+        }
+    }
+
     fn isolation(&mut self, network: Network) {
-        self.add(["--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup"]);
+        self.add(["--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup"]);
         if network == Network::None {
             self.add(["--unshare-net"]);
         }
-        self.add(["--disable-userns", "--die-with-parent", "--new-session", "--hostname", HOST_NAME]);
-        let id = INNER_ID.to_string();
-        self.add(["--cap-drop", "ALL", "--uid", &id, "--gid", &id]);
+        self.add(["--die-with-parent", "--new-session", "--hostname", HOST_NAME]);
     }
 
     fn environment(&mut self, spec: &CommandSpec) {
@@ -184,6 +217,12 @@ impl Arguments {
         self.add(["--remount-ro", "/dev"]);
     }
 
+    /// The kernel lets a service mount a `/proc` for its sandboxes only if its own hides nothing. What is hidden from commands
+    /// is empty, or refused, to whoever is not the machine's root.
+    fn service_kernel_files(&mut self) {
+        self.add(["--proc", "/proc", "--dev", "/dev"]);
+    }
+
     fn temporary(&mut self, limits: &Limits) {
         self.add(["--perms", "1777", "--size", &limits.tmp_bytes.to_string(), "--tmpfs", "/tmp"]);
         self.add(["--perms", "0700", "--size", &limits.home_bytes.to_string(), "--tmpfs", "/kettle/home"]);
@@ -222,9 +261,13 @@ mod tests {
     use std::collections::BTreeMap;
     use std::time::Duration;
 
-    const FDS: Descriptors = Descriptors { filter: [3, 4], passwd: 5, group: 6, status: 7, start: 8 };
+    const FDS: Descriptors = Descriptors { filter: [3, 4], passwd: 5, group: 6, status: 7, start: 8, users: None };
 
     fn plan(network: Network) -> Vec<String> {
+        plan_with(network, &FDS)
+    }
+
+    fn plan_with(network: Network, fds: &Descriptors) -> Vec<String> {
         let spec = CommandSpec {
             argv: vec!["/usr/bin/true".into(), "--help".into()],
             environment: BTreeMap::from([("A".into(), "1".into())]),
@@ -238,7 +281,7 @@ mod tests {
             etc: vec!["/etc/ssl/certs".into()],
             masked: vec!["/proc/keys"],
         };
-        let arguments = arguments(&spec, &layout, &Limits::for_memory(1 << 30), &FDS);
+        let arguments = arguments(&spec, &layout, &Limits::for_memory(1 << 30), fds);
         arguments.into_iter().map(|word| word.into_string().unwrap()).collect()
     }
 
@@ -276,6 +319,16 @@ mod tests {
         let plan = plan(Network::None);
         assert!(has(&plan, &["--clearenv", "--setenv", "A", "1"]));
         assert!(plan.ends_with(&["/usr/bin/env", "-u", "PWD", "--", "/usr/bin/true", "--help"].map(String::from)));
+    }
+
+    #[test]
+    fn a_service_has_users_and_capabilities_of_its_own_and_a_command_none() {
+        let service = plan_with(Network::Host, &Descriptors { users: Some(9), ..FDS });
+        assert!(has(&service, &["--userns", "9", "--cap-drop", "ALL", "--cap-add"]));
+        assert!(!has(&service, &["--unshare-user"]) && !has(&service, &["--cap-add", "ALL"]));
+        let command = plan(Network::Host);
+        assert!(has(&command, &["--unshare-user", "--disable-userns", "--cap-drop", "ALL", "--uid"]));
+        assert!(!has(&command, &["--cap-add"]) && !has(&command, &["--userns"]));
     }
 
     #[test]

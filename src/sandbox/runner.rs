@@ -3,17 +3,19 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, chown};
 use std::path::{Path, PathBuf};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::process::{Command, Stdio};
+use std::task::Poll;
 use std::thread;
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
-use tokio::time::timeout;
+use tokio::net::UnixStream;
+use tokio::time::{Instant, sleep, timeout};
 
 use super::cgroup::Hierarchy;
 use super::description::{Degradation, Description, RunnerVersion};
@@ -21,9 +23,9 @@ use super::limits::Limits;
 use super::output::{End, Interruption, Watch};
 use super::process::{Handover, Held, StartFailure, Status, Waiting, bubblewrap};
 use super::root::{self, Layout};
-use super::seccomp::Filter;
-use super::spec::{CommandSpec, Exit, Network, OutputSink, Stream};
-use super::{Run, RunError, SetupError, kernel};
+use super::seccomp::{Filter, Subject};
+use super::spec::{CommandSpec, Exit, Network, OutputSink, Served, Stream, Work};
+use super::{Run, RunError, SetupError, kernel, users};
 
 /// Where bubblewrap is, absolute: no search path is believed.
 const BUBBLEWRAP: &[&str] = &["/usr/bin/bwrap", "/bin/bwrap", "/usr/local/bin/bwrap"];
@@ -33,6 +35,9 @@ const OLDEST_BUBBLEWRAP: (u32, u32) = (0, 8);
 const BUILD_ID: u32 = 65532;
 /// For a namespace to empty after it was killed. Only freeing much memory takes time.
 const DEATH_LIMIT: Duration = Duration::from_secs(30);
+/// For a service to listen: its programs may have to be read from a disk first.
+const LISTEN_LIMIT: Duration = Duration::from_secs(30);
+const LISTEN_PAUSE: Duration = Duration::from_millis(5);
 /// What is kept of standard error to say why bubblewrap gave up.
 const MAX_MESSAGE_BYTES: usize = 1024;
 /// How bubblewrap, like a shell, passes on that a signal ended the command: 128 and its number.
@@ -55,6 +60,7 @@ pub struct Runner {
     limits: Limits,
     without_network: Filter,
     with_network: Filter,
+    service: Filter,
     hierarchy: Option<Hierarchy>,
     description: Description,
 }
@@ -67,8 +73,10 @@ impl Runner {
     pub fn new() -> Result<Self, SetupError> {
         let program = find_bubblewrap()?;
         let version = bubblewrap_version(&program)?;
-        let compile = |network| Filter::compile(network).map_err(|source| SetupError::Filter { source });
-        let (without_network, with_network) = (compile(Network::None)?, compile(Network::Host)?);
+        let compile = |subject| Filter::compile(subject).map_err(|source| SetupError::Filter { source });
+        let without_network = compile(Subject::Command(Network::None))?;
+        let with_network = compile(Subject::Command(Network::Host))?;
+        let service = compile(Subject::Service)?;
         let (hierarchy, mut degradations) = control_groups();
         let mut limits = Limits::of_this_machine();
         limits.memory_bytes =
@@ -84,7 +92,7 @@ impl Runner {
             degradations,
         };
         let layout = Layout::of_this_machine();
-        let runner = Self { program, layout, limits, without_network, with_network, hierarchy, description };
+        let runner = Self { program, layout, limits, without_network, with_network, service, hierarchy, description };
         runner.trial()?;
         Ok(runner)
     }
@@ -94,10 +102,11 @@ impl Runner {
         &self.description
     }
 
-    fn filter(&self, network: Network) -> &Filter {
-        match network {
-            Network::None => &self.without_network,
-            Network::Host => &self.with_network,
+    fn filter(&self, subject: Subject) -> &Filter {
+        match subject {
+            Subject::Command(Network::None) => &self.without_network,
+            Subject::Command(Network::Host) => &self.with_network,
+            Subject::Service => &self.service,
         }
     }
 
@@ -131,11 +140,15 @@ impl Runner {
     }
 
     /// Up to the moment at which the command runs. Does not yield.
-    fn start(&self, spec: &CommandSpec) -> Result<Started, StartFailure> {
-        let handover = Handover::open(self.filter(spec.network)).map_err(StartFailure::Io)?;
+    fn start(&self, spec: &CommandSpec, subject: Subject) -> Result<Started, StartFailure> {
+        let (user, users) = match subject {
+            Subject::Command(_) => (build_user(), None),
+            Subject::Service => (Some(users::FIRST_ID), Some(users::make().map_err(StartFailure::Io)?)),
+        };
+        let handover = Handover::open(self.filter(subject), users).map_err(StartFailure::Io)?;
         let arguments = root::arguments(spec, &self.layout, &self.limits, &handover.numbers);
         let count_tasks = !self.hierarchy.as_ref().is_some_and(|found| found.has("pids"));
-        let command = bubblewrap(&self.program, arguments, build_user());
+        let command = bubblewrap(&self.program, arguments, user);
         let (child, mut waiting) = handover.start(command, self.limits.of_process(count_tasks))?;
         self.limit(&mut waiting).map_err(StartFailure::Limits)?;
         let (held, status) = waiting.release().map_err(StartFailure::Io)?;
@@ -147,15 +160,19 @@ impl Runner {
         self.hierarchy.as_ref().map_or(Ok(()), |hierarchy| waiting.enter(hierarchy.group(&self.limits)?))
     }
 
-    async fn run_command(&self, spec: &CommandSpec, sink: &mut dyn OutputSink) -> Result<Exit, RunError> {
+    async fn started(&self, spec: &CommandSpec, subject: Subject) -> Result<Started, RunError> {
         check_program(spec)?;
+        match self.start(spec, subject) {
+            Ok(started) => Ok(started),
+            Err(StartFailure::Silent(child)) => Err(explain(*child).await),
+            Err(StartFailure::Limits(source)) => Err(RunError::Limits { source }),
+            Err(StartFailure::Io(source)) => Err(RunError::Start { source }),
+        }
+    }
+
+    async fn run_command(&self, spec: &CommandSpec, sink: &mut dyn OutputSink) -> Result<Exit, RunError> {
+        let mut started = self.started(spec, Subject::Command(spec.network)).await?;
         let mut tail = Tail { sink, message: Vec::new() };
-        let mut started = match self.start(spec) {
-            Ok(started) => started,
-            Err(StartFailure::Silent(child)) => return Err(explain(*child).await),
-            Err(StartFailure::Limits(source)) => return Err(RunError::Limits { source }),
-            Err(StartFailure::Io(source)) => return Err(RunError::Start { source }),
-        };
         let end = started.watch.until_end(&mut tail).await;
         started.end().await?;
         let end = end?;
@@ -163,6 +180,45 @@ impl Runner {
         match end {
             End::TimedOut => Ok(Exit::TimedOut { limit: spec.time_limit }),
             End::Exited => started.exit(&tail.message),
+        }
+    }
+
+    async fn serve_while(&self, spec: &CommandSpec, socket: &Path, work: Work<'_>) -> Result<Served, RunError> {
+        let mut started = self.started(spec, Subject::Service).await?;
+        let mut tail = Tail { sink: &mut Discard, message: Vec::new() };
+        let worked = {
+            let mut ended = pin!(started.watch.until_end(&mut tail));
+            let mut work = pin!(async {
+                listening(socket).await?;
+                work.await;
+                Ok(())
+            });
+            poll_fn(|context| match ended.as_mut().poll(context) {
+                Poll::Ready(end) => Poll::Ready(Err(end)),
+                Poll::Pending => work.as_mut().poll(context).map(Ok),
+            })
+            .await
+        };
+        started.end().await?;
+        let end = match worked {
+            Ok(Ok(())) => None,
+            Ok(Err(source)) => return Err(RunError::Listen { source, message: tail.text() }),
+            Err(Ok(End::TimedOut)) => Some(Exit::TimedOut { limit: spec.time_limit }),
+            Err(Ok(End::Exited)) => Some(started.exit(&tail.message)?),
+            Err(Err(interruption)) => return Err(interruption.into()),
+        };
+        Ok(Served { end, message: tail.text(), out_of_memory: started.held.ran_out_of_memory() })
+    }
+}
+
+/// Waits until a service takes connections.
+async fn listening(socket: &Path) -> io::Result<()> {
+    let deadline = Instant::now() + LISTEN_LIMIT;
+    loop {
+        match UnixStream::connect(socket).await {
+            Ok(_) => return Ok(()),
+            Err(error) if Instant::now() > deadline => return Err(error),
+            Err(_) => sleep(LISTEN_PAUSE).await,
         }
     }
 }
@@ -176,9 +232,23 @@ impl Run for Runner {
         Box::pin(self.run_command(spec, sink))
     }
 
+    fn serve<'a>(
+        &'a self,
+        spec: &'a CommandSpec,
+        socket: &'a Path,
+        work: Work<'a>,
+    ) -> Pin<Box<dyn Future<Output = Result<Served, RunError>> + 'a>> {
+        Box::pin(self.serve_while(spec, socket, work))
+    }
+
     fn make_writable_folder(&self, path: &Path) -> io::Result<()> {
         fs::DirBuilder::new().mode(0o700).create(path)?;
         build_user().map_or(Ok(()), |user| chown(path, Some(user), Some(user)))
+    }
+
+    fn make_service_folder(&self, path: &Path) -> io::Result<()> {
+        fs::DirBuilder::new().mode(0o755).create(path)?;
+        chown(path, Some(users::FIRST_ID), Some(users::FIRST_ID))
     }
 }
 
@@ -207,7 +277,7 @@ impl Started {
             Some(0) => Ok(Exit::Status(0)),
             _ if self.held.ran_out_of_memory() => Ok(Exit::OutOfMemory),
             Some(code) => Ok(exit_of(code)),
-            None => Err(RunError::Setup { message: String::from_utf8_lossy(message).trim_end().to_owned() }),
+            None => Err(RunError::Setup { message: text(message) }),
         }
     }
 }
@@ -231,7 +301,7 @@ fn check_program(spec: &CommandSpec) -> Result<(), RunError> {
 /// The error of a bubblewrap that ended before it made a child.
 async fn explain(child: tokio::process::Child) -> RunError {
     match child.wait_with_output().await {
-        Ok(output) => RunError::Setup { message: String::from_utf8_lossy(&output.stderr).trim_end().to_owned() },
+        Ok(output) => RunError::Setup { message: text(&output.stderr) },
         Err(source) => RunError::Wait { source },
     }
 }
@@ -240,6 +310,16 @@ async fn explain(child: tokio::process::Child) -> RunError {
 struct Tail<'a> {
     sink: &'a mut dyn OutputSink,
     message: Vec<u8>,
+}
+
+impl Tail<'_> {
+    fn text(&self) -> String {
+        text(&self.message)
+    }
+}
+
+fn text(message: &[u8]) -> String {
+    String::from_utf8_lossy(message).trim_end().to_owned()
 }
 
 impl OutputSink for Tail<'_> {

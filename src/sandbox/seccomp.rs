@@ -1,5 +1,5 @@
-//! The system call filter. Comes in: the lists of `syscalls` and whether the command has a network. Goes out: two
-//! classic BPF programs as the kernel loads them. Never: a default that allows.
+//! The system call filter. Comes in: the lists of `syscalls` and for whom the filter is. Goes out: two classic BPF
+//! programs as the kernel loads them. Never: a default that allows.
 //!
 //! The first program allows what is listed and answers everything else with `ENOSYS`. That includes `clone3`, whose
 //! flags a filter cannot see (glibc falls back to `clone`), and the x32 ABI, whose numbers have a bit that no listed
@@ -14,7 +14,7 @@ use seccompiler::{
 };
 
 use super::spec::Network;
-use super::syscalls::{ALLOWED, REFUSED, Syscall};
+use super::syscalls::{ALLOWED, REFUSED, SANDBOX_MAKING, Syscall};
 
 type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 
@@ -38,6 +38,25 @@ const PERSONALITIES: [u32; 5] = [0x0, 0x8, 0x2_0000, 0x2_0008, 0xffff_ffff];
 /// Typing into a terminal, and into the console: ways out to whoever has the terminal open.
 const REFUSED_IOCTLS: [libc::c_ulong; 2] = [libc::TIOCSTI, libc::TIOCLINUX];
 
+/// For whom a filter is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Subject {
+    /// An ordinary command.
+    Command(Network),
+    /// A service that makes sandboxes itself, with the machine's network.
+    Service,
+}
+
+impl Subject {
+    /// A service has UNIX sockets too: clients come by one, and they have no other way to it.
+    fn families(self) -> &'static [libc::c_int] {
+        match self {
+            Self::Command(Network::Host) => FAMILIES_WITH_NETWORK,
+            Self::Command(Network::None) | Self::Service => FAMILIES_WITHOUT_NETWORK,
+        }
+    }
+}
+
 /// The two programs for a command, in the order in which they are loaded.
 pub(super) struct Filter(pub(super) [Vec<u8>; 2]);
 
@@ -46,31 +65,31 @@ impl Filter {
     ///
     /// # Errors
     /// The lists do not fit a filter: a fault of ours.
-    pub(super) fn compile(network: Network) -> Result<Self, BackendError> {
-        Ok(Self([bytes(&allow_list()?), bytes(&refusals(network)?)]))
+    pub(super) fn compile(subject: Subject) -> Result<Self, BackendError> {
+        Ok(Self([bytes(&allow_list(subject)?), bytes(&refusals(subject)?)]))
     }
 }
 
-fn allow_list() -> Result<BpfProgram, BackendError> {
-    let rules = ALLOWED.iter().copied().flatten().map(|&number| (number, Vec::new())).collect();
+fn allow_list(subject: Subject) -> Result<BpfProgram, BackendError> {
+    let more = if subject == Subject::Service { SANDBOX_MAKING } else { &[] };
+    let rules = ALLOWED.iter().copied().flatten().chain(more).map(|&number| (number, Vec::new())).collect();
     let absent = SeccompAction::Errno(libc::ENOSYS as u32);
     SeccompFilter::new(rules, absent, SeccompAction::Allow, TargetArch::x86_64)?.try_into()
 }
 
-fn refusals(network: Network) -> Result<BpfProgram, BackendError> {
+fn refusals(subject: Subject) -> Result<BpfProgram, BackendError> {
     let mut rules: Rules = REFUSED.iter().copied().flatten().map(|&number| (number, Vec::new())).collect();
     let mut refuse = |number: Syscall, any_of: Vec<SeccompRule>| rules.insert(number, any_of);
     let namespaces = NAMESPACE_FLAGS.iter().map(|&flag| has_flag(0, flag as u64)).collect::<Result<_, _>>()?;
     refuse(libc::SYS_clone, namespaces);
-    let families = match network {
-        Network::None => FAMILIES_WITHOUT_NETWORK,
-        Network::Host => FAMILIES_WITH_NETWORK,
-    };
-    refuse(libc::SYS_socket, vec![none_of(0, families.iter().map(|&family| family as u64))?]);
+    refuse(libc::SYS_socket, vec![none_of(0, subject.families().iter().map(|&family| family as u64))?]);
     refuse(libc::SYS_socketpair, vec![none_of(0, [libc::AF_UNIX as u64])?]);
     refuse(libc::SYS_personality, vec![none_of(0, PERSONALITIES.map(u64::from))?]);
     let ioctls = REFUSED_IOCTLS.iter().map(|&request| is(1, request)).collect::<Result<_, _>>()?;
     refuse(libc::SYS_ioctl, ioctls);
+    if subject == Subject::Service {
+        rules.retain(|number, _| *number != libc::SYS_clone && !SANDBOX_MAKING.contains(number));
+    }
     let refused = SeccompAction::Errno(libc::EPERM as u32);
     SeccompFilter::new(rules, SeccompAction::Allow, refused, TargetArch::x86_64)?.try_into()
 }
@@ -112,8 +131,8 @@ mod tests {
 
     #[test]
     fn compiles_to_whole_instructions_within_the_limit_of_the_kernel() {
-        for network in [Network::None, Network::Host] {
-            for program in Filter::compile(network).unwrap().0 {
+        for subject in [Subject::Command(Network::None), Subject::Command(Network::Host), Subject::Service] {
+            for program in Filter::compile(subject).unwrap().0 {
                 assert_eq!(program.len() % 8, 0);
                 assert!((8..=4096 * 8).contains(&program.len()));
             }
@@ -122,7 +141,8 @@ mod tests {
 
     #[test]
     fn filter_depends_on_network_only_in_what_is_refused() {
-        let (none, host) = (Filter::compile(Network::None).unwrap(), Filter::compile(Network::Host).unwrap());
+        let compile = |network| Filter::compile(Subject::Command(network)).unwrap();
+        let (none, host) = (compile(Network::None), compile(Network::Host));
         assert_eq!(none.0[0], host.0[0]);
         assert_ne!(none.0[1], host.0[1]);
     }

@@ -1,7 +1,9 @@
 //! What to run, as values: no process is started here, so that plans can be compared in tests.
 
 use std::collections::BTreeMap;
+use std::future::Future;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::time::Duration;
 
 /// Whether a command sees a network.
@@ -66,6 +68,20 @@ pub trait OutputSink {
     /// # Errors
     /// An error ends the command: everything it started is killed, and the run reports the error.
     fn chunk(&mut self, stream: Stream, bytes: &[u8]) -> std::io::Result<()>;
+}
+
+/// What is done while a service runs.
+pub type Work<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
+
+/// How it went with a service. Everything that it had started is dead by then.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Served {
+    /// How it ended before the work was done, if it did.
+    pub end: Option<Exit>,
+    /// The end of what it printed to standard error.
+    pub message: String,
+    /// Whether the kernel ended it, or a process of it, for want of memory.
+    pub out_of_memory: bool,
 }
 
 /// How a command ended. Everything that it had started is dead by then.

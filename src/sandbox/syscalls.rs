@@ -1,4 +1,4 @@
-//! The system calls of sandboxed commands, as data. Comes in: nothing. Goes out: two lists. Never: a number; the names
+//! The system calls of sandboxed commands, as data. Comes in: nothing. Goes out: lists. Never: a number; the names
 //! are libc's, for x86-64.
 //!
 //! The first list is what compilers, linkers, git, cargo, shells and the programs of a build's tests use: files, memory,
@@ -110,6 +110,11 @@ pub(super) const ALLOWED: &[&[Syscall]] = &[
     &[SYS_uname, SYS_sysinfo, SYS_getrandom],
 ];
 
+/// What a service has beside [`ALLOWED`], because it makes sandboxes itself: namespaces and mounts by the old interface, and
+/// the name of a namespace's host. All of it works in namespaces of its own only.
+pub(super) const SANDBOX_MAKING: &[Syscall] =
+    &[SYS_unshare, SYS_setns, SYS_mount, SYS_umount2, SYS_pivot_root, SYS_chroot, SYS_sethostname, SYS_setdomainname];
+
 /// What is refused by name with `EPERM`, so that nobody mistakes it for an old kernel, group by group.
 #[rustfmt::skip]
 pub(super) const REFUSED: &[&[Syscall]] = &[
@@ -142,6 +147,12 @@ mod tests {
         for number in ALLOWED.iter().chain(REFUSED).copied().flatten() {
             assert!(seen.insert(number), "{number} is listed twice");
         }
+    }
+
+    #[test]
+    fn what_only_a_service_has_is_refused_to_everybody_else() {
+        let refused = |number| REFUSED.iter().any(|group| group.contains(number));
+        assert!(SANDBOX_MAKING.iter().all(refused));
     }
 
     #[test]
