@@ -1,4 +1,4 @@
-//! Makes folders reachable for the user of the sandbox. Comes in: the work folder and the toolchain, wherever root keeps
+//! Makes folders reachable for the user of the sandbox. Comes in: the work folder and those of tools, wherever root keeps
 //! them. Goes out: paths to them that an unprivileged uid can walk. Never: a change that the rest of the machine sees
 //! in its mounts.
 
@@ -24,36 +24,37 @@ const SEARCH_BY_OTHERS: u32 = 0o011;
 pub struct Entered {
     /// The work folder.
     pub work: PathBuf,
-    /// The toolchain, if one was given.
-    pub toolchain: Option<PathBuf>,
+    /// The others, in the order in which they were given.
+    pub folders: Vec<PathBuf>,
 }
 
-/// Puts the work folder and the toolchain where sandboxed commands can reach them.
+/// Puts the work folder, and folders of tools, where sandboxed commands can reach them.
 ///
-/// As root: in a mount namespace of our own, under `/mnt`, the toolchain read-only. The work folder's mode gets the bits
+/// As root: in a mount namespace of our own, under `/mnt`, the tools read-only. The work folder's mode gets the bits
 /// that let others walk through it; what is in it keeps its own. As somebody else: they stay where they are. To be
 /// called before any thread exists.
 ///
 /// # Errors
 /// The namespace or a mount could not be made.
-pub fn enter_private_mounts(work: &Path, toolchain: Option<&Path>) -> Result<Entered, SetupError> {
+pub fn enter_private_mounts(work: &Path, folders: &[&Path]) -> Result<Entered, SetupError> {
     if !rustix::process::geteuid().is_root() {
-        return Ok(Entered { work: work.to_owned(), toolchain: toolchain.map(Path::to_owned) });
+        return Ok(Entered { work: work.to_owned(), folders: folders.iter().map(|&folder| folder.into()).collect() });
     }
     open_to_others(work)?;
     kernel::unshare_mounts().map_err(|source| SetupError::Unshare { source })?;
     let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
     rustix::mount::mount_change("/", private).map_err(|source| mount_error(Path::new("/"), source))?;
     let work_folder = open(work)?;
-    let toolchain_folder = toolchain.map(open).transpose()?;
+    let opened = folders.iter().map(|folder| open(folder)).collect::<Result<Vec<_>, _>>()?;
     let flags = MountFlags::NOSUID | MountFlags::NODEV;
     rustix::mount::mount("tmpfs", BASE, "tmpfs", flags, BASE_OPTIONS)
         .map_err(|source| mount_error(Path::new(BASE), source))?;
+    let tools = opened.iter().enumerate();
     Ok(Entered {
-        work: bind(&work_folder, "work", MountFlags::NOSUID | MountFlags::NODEV)?,
-        toolchain: toolchain_folder
-            .map(|folder| bind(&folder, "toolchain", MountFlags::NOSUID | MountFlags::NODEV | MountFlags::RDONLY))
-            .transpose()?,
+        work: bind(&work_folder, "work", flags)?,
+        folders: tools
+            .map(|(index, folder)| bind(folder, &format!("tools-{index}"), flags | MountFlags::RDONLY))
+            .collect::<Result<_, _>>()?,
     })
 }
 
