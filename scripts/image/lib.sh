@@ -39,7 +39,7 @@ readonly EPOCH=0
 
 # Changes when anything changes that the outputs are made of. What is published of this version follows from them.
 image_key() {
-    (cd "$ROOT" && find src image measurements scripts/image scripts/build-image Cargo.toml Cargo.lock -type f \
+    (cd "$ROOT" && find src image nix measurements scripts/image scripts/build-image Cargo.toml Cargo.lock -type f \
         ! -path "measurements/$(image_version).*" -print0 |
         LC_ALL=C sort -z | xargs -0 sha256sum | digest)
 }

@@ -7,6 +7,9 @@ readonly VERITY_UUID=6b657474-6c65-4000-8000-000000000002
 readonly VERITY_SALT=0000000000000000000000000000000000000000000000006b6574746c650001
 readonly BLOCK=4096
 
+# What the image has as /etc/nix.
+readonly NIX_FILES=("$ROOT"/nix/{nix.conf,passwd,group})
+
 # The packages of the lock with a role, as their files in the cache.
 package_files() { # CACHE ROLE
     entries "$LOCK" | awk -v cache="$1" -v role="$2" '$1 == role { print cache "/" $7 ".deb" }'
@@ -69,6 +72,8 @@ make_roots() { # CACHE IMAGE-ROOT BUILD-ROOT
     certificate_bundle "$2"
     trim "$2"
     cp -r --no-preserve=all -- "$IMAGE/files/." "$2"
+    mkdir -p -- "$2/etc/nix"
+    cp --no-preserve=all -- "${NIX_FILES[@]}" "$2/etc/nix"
     (cd "$2" && mapfile -t files < <(entries "$IMAGE/folders" | awk '{ print $1 }') && mkdir -p -- "${files[@]}")
     find "$2" -type d -exec chmod 0755 {} +
     find "$2/etc" -type f -exec chmod 0644 {} +
