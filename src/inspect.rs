@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::bundle::read::{Bundle, HashedFile};
 use crate::digest::Sha256Digest;
+use crate::provenance::SUBSTITUTED;
 use crate::snp::report::Report;
 use crate::snp::tcb::{Product, TcbVersion};
 
@@ -57,7 +58,15 @@ pub fn text(bundle: &Bundle) -> String {
     let dependencies = items(&definition["resolvedDependencies"]);
     lines.line("dependencies", &dependencies.len().saturating_sub(1).to_string());
     for dependency in dependencies.iter().skip(1) {
-        lines.line("", &format!("{} {}", word(&dependency["uri"]), digests(&dependency["digest"])));
+        lines.dependency(dependency);
+    }
+    let outputs = items(&internal["outputs"]);
+    for output in outputs {
+        let (name, path, realised) = (word(&output["name"]), word(&output["path"]), word(&output["realised"]));
+        lines.line("output", &format!("{name}: {path} sha256:{} ({realised})", sha256(output)));
+    }
+    if !outputs.is_empty() && outputs.iter().all(|output| output["realised"] == SUBSTITUTED) {
+        lines.line("built here", "nothing: every output was downloaded from a cache");
     }
     lines.subjects(&provenance["subject"], &bundle.artifacts);
     lines.value("started", &details["metadata"]["startedOn"]);
@@ -161,6 +170,15 @@ impl Lines {
         self.line("source", &digests(digest));
     }
 
+    /// By its URI, else by its name; for a path of the store, how it came to be.
+    fn dependency(&mut self, dependency: &Value) {
+        let name = dependency["uri"].as_str().or(dependency["name"].as_str()).unwrap_or("(not said)");
+        let annotations = &dependency["annotations"];
+        let how = ["realised", "added", "cache", "key"].map(|member| annotations[member].as_str());
+        let how: String = how.into_iter().flatten().map(|word| format!(" {word}")).collect();
+        self.line("", &format!("{name} {}{how}", digests(&dependency["digest"])));
+    }
+
     /// What provenance says of the artifacts, beside what is there.
     fn subjects(&mut self, subjects: &Value, artifacts: &[HashedFile]) {
         for subject in items(subjects) {
@@ -239,6 +257,17 @@ mod tests {
             text.contains(&format!("the file hashes to {sha256}")) && text.contains("not in the provenance"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn a_flake_that_was_only_downloaded_is_shown_as_that() {
+        let with = |realised: &str| {
+            let output = json!({"name": "out", "path": "/nix/store/x", "realised": realised});
+            let definition = json!({"internalParameters": {"outputs": [output]}});
+            text(&bundle(&json!({"predicate": {"buildDefinition": definition}}).to_string()))
+        };
+        assert!(with("substituted").contains("nothing: every output was downloaded"));
+        assert!(!with("built").contains("nothing: every output was downloaded"));
     }
 
     #[test]

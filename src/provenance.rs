@@ -220,6 +220,25 @@ pub struct ToolRecord {
     pub digest: DigestSet,
 }
 
+/// How a path of the store came to be: by a builder, here.
+pub const BUILT: &str = "built";
+
+/// How a path of the store came to be: downloaded from a cache.
+pub const SUBSTITUTED: &str = "substituted";
+
+/// One output of a flake's default package.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct OutputRecord {
+    /// For instance `out`.
+    pub name: String,
+    /// In the store.
+    pub path: String,
+    /// Of its NAR.
+    pub digest: DigestSet,
+    /// [`BUILT`], or [`SUBSTITUTED`]: not made from the source here.
+    pub realised: &'static str,
+}
+
 /// What the appliance chose.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -230,6 +249,9 @@ pub struct InternalParameters {
     pub environment: BTreeMap<String, String>,
     /// As it was used.
     pub lockfile: NamedDigest,
+    /// What the artifacts were taken from, where that has an identity of its own: the outputs of a flake.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub outputs: Vec<OutputRecord>,
     /// What ran.
     pub toolchain: Vec<ToolRecord>,
     /// The image that ran; absent on a host.
@@ -442,6 +464,7 @@ mod tests {
                     command: Commands { build: vec!["cargo".to_owned()], ..Commands::default() },
                     environment: BTreeMap::new(),
                     lockfile: digest("Cargo.lock"),
+                    outputs: Vec::new(),
                     toolchain: Vec::new(),
                     image: None,
                     network: vec!["fetch"],

@@ -128,6 +128,7 @@ fn claims(
         ("nonce".to_owned(), json!(statement.nonce().map(|nonce| nonce.to_string()))),
         ("provenance_sha256".to_owned(), json!(Sha256Digest::of(&bundle.provenance).to_string())),
         ("artifacts".to_owned(), json!(bundle.artifacts.len())),
+        ("built_here".to_owned(), json!(statement.built_here())),
     ]);
     claims
 }

@@ -10,7 +10,7 @@ use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visi
 use crate::bundle::read::MAX_BUNDLE_ENTRIES;
 use crate::digest::Sha256Digest;
 use crate::provenance::{
-    BUILD_TYPE_CARGO, BUILD_TYPE_NIX, BUILDER_SEV_SNP, BUILDER_SIMULATED, Nonce, PREDICATE_TYPE, STATEMENT_TYPE,
+    BUILD_TYPE_CARGO, BUILD_TYPE_NIX, BUILDER_SEV_SNP, BUILDER_SIMULATED, BUILT, Nonce, PREDICATE_TYPE, STATEMENT_TYPE,
 };
 
 use super::json::{self, Text};
@@ -110,6 +110,15 @@ struct InternalParameters<'a> {
     #[serde(borrow)]
     lockfile: NamedFile<'a>,
     image: Option<Image<'a>>,
+    #[serde(default, borrow)]
+    outputs: Vec<Output<'a>>,
+}
+
+/// An output of a flake.
+#[derive(Debug, Deserialize)]
+struct Output<'a> {
+    #[serde(borrow)]
+    realised: Text<'a>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -320,6 +329,12 @@ impl<'a> Statement<'a> {
     /// What is recorded of another file that came of the build.
     pub fn byproducts(&self, name: &str) -> impl Iterator<Item = &NamedFile<'a>> {
         self.predicate.run_details.byproducts.iter().filter(move |file| *file.name == *name)
+    }
+
+    /// Whether anything that is handed out was made by this build, where a build can also be a download: with nix.
+    pub fn built_here(&self) -> Option<bool> {
+        let outputs = &self.predicate.build_definition.internal_parameters.outputs;
+        (!outputs.is_empty()).then(|| outputs.iter().any(|output| *output.realised == *BUILT))
     }
 
     /// What it says of the image.

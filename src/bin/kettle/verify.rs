@@ -159,6 +159,9 @@ fn text(result: &AttestationResult, expectations: &Expectations) -> String {
             value => text.push_str(&format!("  {name}: {value}\n")),
         }
     }
+    if result.claims().get("built_here") == Some(&Value::Bool(false)) {
+        text.push_str("nothing was built: every output was downloaded from a cache, whose key alone vouches for it\n");
+    }
     for (check, outcome) in result.outcomes() {
         match outcome {
             Outcome::NotChecked => text.push_str(&format!("{}: not checked\n", check.name())),
