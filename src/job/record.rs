@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use super::run::now;
 use super::{Job, rfc3339};
+use crate::bundle::read::MAX_PROVENANCE_BYTES;
 use crate::digest::Sha256Digest;
 use crate::provenance::{
     self, ArchiveParameter, BuildDefinition, BuildMetadata, BuilderRecord, ExternalParameters, InternalParameters,
@@ -13,7 +14,7 @@ use crate::provenance::{
 };
 use crate::sandbox::Description;
 use crate::source::{Origin, SourceTree};
-use crate::toolchain::{Built, Tool};
+use crate::toolchain::{Built, Kind, Tool};
 
 /// What the log is called in the bundle.
 pub(super) const LOG_NAME: &str = "build.log";
@@ -28,6 +29,8 @@ pub(super) enum RecordError {
     Sandbox(#[source] serde_json::Error),
     #[error(transparent)]
     Statement(#[from] StatementError),
+    #[error("the provenance of this build has {size} bytes, and verifiers read at most {limit}")]
+    TooLong { size: usize, limit: u64 },
 }
 
 /// States what was built from what.
@@ -43,7 +46,7 @@ pub(super) fn statement(
     let lockfile = named(built.lockfile.name, &Sha256Digest::of(&built.lockfile.bytes));
     let subject = built.artifacts.iter().map(|artifact| named(&artifact.name, &artifact.sha256)).collect();
     let definition = BuildDefinition {
-        build_type: provenance::BUILD_TYPE_CARGO,
+        build_type: build_type(built.kind),
         external_parameters: ExternalParameters {
             source: source_parameter(built.tree.origin()),
             nonce: nonce.clone(),
@@ -53,6 +56,7 @@ pub(super) fn statement(
             command: built.commands.clone(),
             environment: built.environment.clone(),
             lockfile: lockfile.clone(),
+            outputs: built.outputs.clone(),
             toolchain: tools.iter().map(tool).collect(),
             image: platform.image.clone(),
             network: networked(built),
@@ -74,7 +78,16 @@ pub(super) fn statement(
         byproducts: vec![named(LOG_NAME, log), lockfile],
     };
     let predicate = Predicate { build_definition: definition, run_details: details };
-    Ok(Statement::new(subject, &predicate)?)
+    within_limit(Statement::new(subject, &predicate)?)
+}
+
+/// A statement that no verifier would read is of no use to anybody.
+fn within_limit(statement: Statement) -> Result<Statement, RecordError> {
+    let size = statement.as_bytes().len();
+    if size as u64 > MAX_PROVENANCE_BYTES {
+        return Err(RecordError::TooLong { size, limit: MAX_PROVENANCE_BYTES });
+    }
+    Ok(statement)
 }
 
 fn named(name: &str, digest: &Sha256Digest) -> NamedDigest {
@@ -94,6 +107,13 @@ fn source_parameter(origin: &Origin) -> SourceParameter {
         Origin::Archive { name, sha256 } => {
             SourceParameter::Archive { archive: ArchiveParameter { name: name.clone(), sha256: sha256.to_string() } }
         }
+    }
+}
+
+fn build_type(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Cargo => provenance::BUILD_TYPE_CARGO,
+        Kind::Nix => provenance::BUILD_TYPE_NIX,
     }
 }
 
