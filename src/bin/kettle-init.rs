@@ -24,6 +24,7 @@ use kettle::sandbox::{self, Runner};
 #[cfg(feature = "simulator")]
 use kettle::simulator::Processor;
 use kettle::snp::measurement::LaunchMeasurement;
+use kettle::toolchain::nix::Nix;
 use kettle::toolchain::{Limits, Toolchain};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::{LocalSet, spawn_local};
@@ -47,6 +48,8 @@ Options:
   --tls-listen ADDR:PORT  HTTPS, with a key made at start; port 0 takes a free port
   --work DIR              folder for uploads, the build and its results; made if it is missing
   --toolchain DIR         Rust sysroot to build with; without it, the one that rustc of PATH belongs to
+  --nix-root DIR          root of a system with nix 2.26 or newer, for flakes; without it there are none; needs root
+  --nix-conf DIR          nix.conf, passwd and group for it (default: etc/nix of that system)
   --build-seconds N       limit of the build's wall-clock time
   --fetch-seconds N       limit of the wall-clock time for fetching dependencies
   -h, --help              this text, with every limit
@@ -72,6 +75,8 @@ struct Serve {
     tls_listen: SocketAddr,
     work: PathBuf,
     toolchain: Option<PathBuf>,
+    nix_root: Option<PathBuf>,
+    nix_conf: Option<PathBuf>,
     limits: Limits,
     /// Folder of a simulated secure processor.
     #[cfg(feature = "simulator")]
@@ -112,6 +117,8 @@ enum UsageError {
     Unknown(String),
     #[error("{0} is needed")]
     Missing(&'static str),
+    #[error("--nix-conf is of no use without --nix-root")]
+    ConfigurationAlone,
     #[error("{0} is given twice")]
     Repeated(String),
     #[error("{option} {value:?} is not {expected}")]
@@ -125,6 +132,8 @@ const IMAGE_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIE
 const IMAGE_TLS_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), 443);
 /// The sysroot of the image.
 const IMAGE_TOOLCHAIN: &str = "/usr";
+/// The configuration of nix, below the root that has it.
+const NIX_CONFIGURATION: &str = "etc/nix";
 
 /// Why PID 1 ends, beside what every service can end by.
 #[derive(Debug, thiserror::Error)]
@@ -187,7 +196,7 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Command, UsageError>
 
 fn parse_serve(mut words: impl Iterator<Item = String>) -> Result<Command, UsageError> {
     let (mut listen, mut tls_listen, mut work, mut toolchain) = (None, None, None, None);
-    let (mut build, mut fetch) = (None, None);
+    let (mut build, mut fetch, mut nix_root, mut nix_conf) = (None, None, None, None);
     #[cfg(feature = "simulator")]
     let mut simulator = None;
     while let Some(word) = words.next() {
@@ -203,6 +212,8 @@ fn parse_serve(mut words: impl Iterator<Item = String>) -> Result<Command, Usage
             "--tls-listen" => &mut tls_listen,
             "--work" => &mut work,
             "--toolchain" => &mut toolchain,
+            "--nix-root" => &mut nix_root,
+            "--nix-conf" => &mut nix_conf,
             "--build-seconds" => &mut build,
             "--fetch-seconds" => &mut fetch,
             #[cfg(feature = "simulator")]
@@ -214,12 +225,17 @@ fn parse_serve(mut words: impl Iterator<Item = String>) -> Result<Command, Usage
             return Err(UsageError::Repeated(option));
         }
     }
+    if nix_conf.is_some() && nix_root.is_none() {
+        return Err(UsageError::ConfigurationAlone);
+    }
     let defaults = Limits::default();
     Ok(Command::Serve(Serve {
         listen: address("--listen", listen)?,
         tls_listen: address("--tls-listen", tls_listen)?,
         work: work.ok_or(UsageError::Missing("--work"))?.into(),
         toolchain: toolchain.map(PathBuf::from),
+        nix_root: nix_root.map(PathBuf::from),
+        nix_conf: nix_conf.map(PathBuf::from),
         limits: Limits {
             build: seconds("--build-seconds", build, defaults.build)?,
             fetch: seconds("--fetch-seconds", fetch, defaults.fetch)?,
@@ -258,12 +274,16 @@ fn be_the_machine() -> ! {
 
 /// The service of the booted image. It logs nothing: the console belongs to the host, and what a log says is for clients.
 fn serve_image(parameters: &boot::Parameters) -> Result<(), Box<dyn Error>> {
-    let toolchain = Toolchain::find(Some(Path::new(IMAGE_TOOLCHAIN)))?;
+    let root = Path::new("/");
+    let nix = Nix::find(root, &root.join(NIX_CONFIGURATION))?;
+    let toolchain = Toolchain::find(Some(Path::new(IMAGE_TOOLCHAIN)))?.with_nix(nix);
     let serve = Serve {
         listen: IMAGE_LISTEN,
         tls_listen: IMAGE_TLS_LISTEN,
         work: boot::WORK.into(),
         toolchain: None,
+        nix_root: None,
+        nix_conf: None,
         limits: Limits::default(),
         #[cfg(feature = "simulator")]
         simulator: None,
@@ -307,15 +327,37 @@ fn run(serve: &Serve) -> Result<(), Box<dyn Error>> {
     // Sandboxes under another uid read what we make for them.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(UMASK));
     let toolchain = Toolchain::find(serve.toolchain.as_deref())?;
+    let nix = find_nix(serve)?;
     fs::create_dir_all(&serve.work)?;
     let work = serve.work.canonicalize()?;
     let machine_toolchain = toolchain.mount().map(|mount| mount.source);
-    let entered = sandbox::enter_private_mounts(&work, machine_toolchain.as_deref())?;
-    let toolchain = match entered.toolchain {
+    let of_nix = nix.iter().flat_map(Nix::places);
+    let folders: Vec<_> = machine_toolchain.as_deref().into_iter().chain(of_nix).collect();
+    let entered = sandbox::enter_private_mounts(&work, &folders)?;
+    let mut seen = entered.folders.into_iter();
+    let toolchain = match machine_toolchain.and_then(|_| seen.next()) {
         Some(path) => toolchain.seen_at(path),
         None => toolchain,
     };
+    let toolchain = match (nix, seen.next(), seen.next()) {
+        (Some(nix), Some(root), Some(configuration)) => toolchain.with_nix(nix.seen_at(root, configuration)),
+        _ => toolchain,
+    };
     start(serve, toolchain, &entered.work, host_standing(serve)?)
+}
+
+/// The nix of this host, if it is to have one.
+fn find_nix(serve: &Serve) -> Result<Option<Nix>, Box<dyn Error>> {
+    let Some(root) = &serve.nix_root else { return Ok(None) };
+    if !rustix::process::geteuid().is_root() {
+        return Err("--nix-root needs root: nobody else can give a namespace more than one user".into());
+    }
+    let root = root.canonicalize()?;
+    let configuration = match &serve.nix_conf {
+        Some(folder) => folder.canonicalize()?,
+        None => root.join(NIX_CONFIGURATION),
+    };
+    Ok(Some(Nix::find(&root, &configuration)?))
 }
 
 fn start(serve: &Serve, toolchain: Toolchain, work: &Path, standing: Standing) -> Result<(), Box<dyn Error>> {
@@ -410,6 +452,7 @@ mod tests {
             format!("serve {all} --debug"),
             format!("serve {all} --build-seconds 0"),
             format!("serve {all} --build-seconds"),
+            format!("serve {all} --nix-conf c"),
         ] {
             assert!(parse_words(&words).is_err(), "{words}");
         }

@@ -19,7 +19,7 @@ use crate::attester::{AttestError, Attester, Evidence};
 use crate::provenance::{Nonce, Platform, Statement, report_data};
 use crate::sandbox::Runner;
 use crate::source::{Origin, SourceTree, repository};
-use crate::toolchain::{self, Built, Context, Kind, Limits, Tool, Toolchain, ToolchainError, cargo};
+use crate::toolchain::{self, Built, Context, Kind, Limits, Tool, Toolchain, ToolchainError, nix};
 
 /// What a client learns when the machine is full.
 const NO_ROOM: &str = "there is no room left for what the build writes";
@@ -32,7 +32,8 @@ struct Parts {
     runner: Runner,
     toolchain: Toolchain,
     limits: Limits,
-    tools: OnceCell<Vec<Tool>>,
+    cargo_tools: OnceCell<Vec<Tool>>,
+    nix_tools: OnceCell<Vec<Tool>>,
     /// Uploads that nobody needs once the job is over.
     intake: PathBuf,
     platform: Platform,
@@ -71,14 +72,15 @@ impl Pipeline {
         platform: Platform,
         attester: Option<Arc<dyn Attester>>,
     ) -> Self {
-        Self(Rc::new(Parts { runner, toolchain, limits, tools: OnceCell::new(), intake, platform, attester }))
+        let (cargo_tools, nix_tools) = (OnceCell::new(), OnceCell::new());
+        Self(Rc::new(Parts { runner, toolchain, limits, cargo_tools, nix_tools, intake, platform, attester }))
     }
 
     /// Starts to measure the toolchain, so that no job has to wait for it.
     pub fn warm_up(&self) {
         let parts = Rc::clone(&self.0);
         spawn_local(async move {
-            if let Err(error) = parts.tools().await {
+            if let Err(error) = parts.tools(Kind::Cargo).await {
                 log::error!("the toolchain is of no use: {}", chain(&error));
             }
         });
@@ -112,7 +114,7 @@ impl Parts {
         };
         log.finish()?;
         job.emit(Event::Provenance("writing provenance"))?;
-        let tools = self.tools().await?;
+        let tools = self.tools(built.kind).await?;
         let log_file = pack::write_build_log(job).await?;
         let sandbox = self.runner.description();
         let statement =
@@ -151,12 +153,19 @@ impl Parts {
         job.emit(Event::Start(command_line(detected.kind())))?;
         let context =
             Context { runner: &self.runner, toolchain: &self.toolchain, folder: job.folder(), limits: self.limits };
-        let fetched = cargo::fetch(detected, &context, log).await?;
-        Ok(cargo::build(fetched, &context, log).await?)
+        let fetched = toolchain::fetch(detected, &context, log).await?;
+        Ok(toolchain::build(fetched, &context, log).await?)
     }
 
     /// The programs that build, measured once.
-    async fn tools(&self) -> Result<&[Tool], JobError> {
+    async fn tools(&self, kind: Kind) -> Result<&[Tool], JobError> {
+        match kind {
+            Kind::Cargo => self.cargo_tools().await,
+            Kind::Nix => self.nix_tools().await,
+        }
+    }
+
+    async fn cargo_tools(&self) -> Result<&[Tool], JobError> {
         let measure = || async {
             let toolchain = self.toolchain.clone();
             let parts = spawn_blocking(move || toolchain.measure());
@@ -164,7 +173,13 @@ impl Parts {
             let parts = parts.await.map_err(io::Error::other).flatten().map_err(JobError::Measure)?;
             Ok(versions.label(parts))
         };
-        self.tools.get_or_try_init(measure).await.map(Vec::as_slice)
+        self.cargo_tools.get_or_try_init(measure).await.map(Vec::as_slice)
+    }
+
+    async fn nix_tools(&self) -> Result<&[Tool], JobError> {
+        let nix = self.toolchain.nix().ok_or(ToolchainError::Unsupported(Kind::Nix))?;
+        let measure = || async { Ok(nix::tools(nix, &self.runner).await?) };
+        self.nix_tools.get_or_try_init(measure).await.map(Vec::as_slice)
     }
 }
 
@@ -185,7 +200,7 @@ fn identity(tree: &SourceTree) -> String {
 
 fn failure(error: &JobError) -> Outcome {
     let error_type = match error {
-        JobError::Log(LogError::Full { .. }) => ErrorType::BuildFailed,
+        JobError::Log(LogError::Full { .. }) | JobError::Record(RecordError::TooLong { .. }) => ErrorType::BuildFailed,
         JobError::Repository(error) if error.is_fault() => ErrorType::Internal,
         JobError::Repository(_) => ErrorType::SourceFetchFailed,
         JobError::Toolchain(error) => error.error_type(),

@@ -11,6 +11,7 @@ use crate::source::tree::TreeError;
 use super::Kind;
 use super::cargo::crate_archive::CrateError;
 use super::cargo::lockfile::LockfileError;
+use super::nix::{FlakeLockError, LedgerError, NarError};
 
 /// A part of the work that runs one tool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,8 +43,8 @@ pub enum ToolchainError {
     /// Neither `flake.lock` nor `Cargo.lock`.
     #[error("the source has neither a Cargo.lock nor a flake.lock")]
     NoLockfile,
-    /// A kind that this version cannot build.
-    #[error("the source is a {0} project, which this version cannot build")]
+    /// A kind whose tools are not there.
+    #[error("the source is a {0} project, and this appliance has no {0}")]
     Unsupported(Kind),
     /// The lockfile cannot be read.
     #[error("Cargo.lock cannot be used")]
@@ -51,6 +52,33 @@ pub enum ToolchainError {
     /// Cargo would have to change the lockfile.
     #[error("Cargo.lock does not fit the manifest: cargo would have to change it")]
     LockfileOutdated,
+    /// The lockfile of a flake cannot be read.
+    #[error("flake.lock cannot be used")]
+    FlakeLock(#[from] FlakeLockError),
+    /// Nix would have to change the lockfile.
+    #[error("flake.lock does not fit the flake: nix would have to change it")]
+    FlakeLockOutdated,
+    /// Nix itself found that an input's hash differs.
+    #[error("an input's narHash is not the one in flake.lock")]
+    InputHashByNix,
+    /// The flake has nothing that we build.
+    #[error("the flake has no default package for x86_64-linux")]
+    NoDefaultPackage,
+    /// The flake cannot be evaluated; the log says why.
+    #[error("the flake cannot be evaluated")]
+    Evaluation,
+    /// What the store holds does not add up.
+    #[error("the store cannot be accounted for")]
+    Ledger(#[from] LedgerError),
+    /// A store path could not be hashed.
+    #[error("a store path could not be hashed")]
+    Nar(#[from] NarError),
+    /// A service that the build needs ended before it.
+    #[error("the nix daemon ended early ({})", describe(.exit))]
+    Service {
+        /// How.
+        exit: Exit,
+    },
     /// A package's bytes are not those of the lockfile.
     #[error("the archive of {package} has sha256 {actual}, Cargo.lock says {expected}")]
     Checksum {
@@ -185,6 +213,9 @@ impl ToolchainError {
             Self::NoLockfile | Self::Unsupported(_) => ErrorType::UnsupportedToolchain,
             Self::Lockfile(_)
             | Self::LockfileOutdated
+            | Self::FlakeLock(_)
+            | Self::FlakeLockOutdated
+            | Self::InputHashByNix
             | Self::Checksum { .. }
             | Self::ChecksumByCargo
             | Self::Commit { .. }
@@ -197,6 +228,8 @@ impl ToolchainError {
             Self::Outside { .. }
             | Self::Manifest
             | Self::Configuration
+            | Self::NoDefaultPackage
+            | Self::Evaluation
             | Self::Failed { .. }
             | Self::AnswerTooLong { .. }
             | Self::Artifact { .. } => ErrorType::BuildFailed,
@@ -204,7 +237,13 @@ impl ToolchainError {
             Self::TimedOut { .. } => ErrorType::BuildTimeout,
             Self::OutOfMemory { .. } => ErrorType::OutOfMemory,
             Self::NoArtifacts => ErrorType::NoArtifacts,
-            Self::Answer { .. } | Self::Hash(_) | Self::Run(_) | Self::Io(_) => ErrorType::Internal,
+            Self::Answer { .. }
+            | Self::Hash(_)
+            | Self::Ledger(_)
+            | Self::Nar(_)
+            | Self::Service { .. }
+            | Self::Run(_)
+            | Self::Io(_) => ErrorType::Internal,
         }
     }
 

@@ -10,6 +10,8 @@ use std::process::Command;
 
 use crate::sandbox::{Access, Mount};
 
+use super::nix::Nix;
+
 /// Where a sysroot that is not part of the system is seen in the sandbox.
 const TOOLCHAIN: &str = "/toolchain";
 
@@ -56,6 +58,7 @@ pub struct Toolchain {
     sysroot: PathBuf,
     machine_sysroot: PathBuf,
     git: PathBuf,
+    nix: Option<Nix>,
 }
 
 impl Toolchain {
@@ -82,7 +85,19 @@ impl Toolchain {
         let git = git.ok_or(FindToolchainError::NoTool { program: "git" })?;
         let system = machine_sysroot.starts_with(SYSTEM);
         let sysroot = if system { machine_sysroot.clone() } else { PathBuf::from(TOOLCHAIN) };
-        Ok(Self { sysroot, machine_sysroot, git })
+        Ok(Self { sysroot, machine_sysroot, git, nix: None })
+    }
+
+    /// The same toolchain with a nix, which builds flakes.
+    #[must_use]
+    pub fn with_nix(mut self, nix: Nix) -> Self {
+        self.nix = Some(nix);
+        self
+    }
+
+    /// What builds flakes, if anything does.
+    pub fn nix(&self) -> Option<&Nix> {
+        self.nix.as_ref()
     }
 
     /// The sysroot on this machine.
@@ -160,7 +175,7 @@ impl Toolchain {
         let machine_sysroot = PathBuf::from(machine_sysroot);
         let system = machine_sysroot.starts_with(SYSTEM);
         let sysroot = if system { machine_sysroot.clone() } else { PathBuf::from(TOOLCHAIN) };
-        Self { sysroot, machine_sysroot, git: PathBuf::from("/usr/bin/git") }
+        Self { sysroot, machine_sysroot, git: PathBuf::from("/usr/bin/git"), nix: None }
     }
 }
 

@@ -123,7 +123,7 @@ impl Toolchain {
 }
 
 /// The first line that a program prints about itself.
-async fn version(spec: CommandSpec, runner: &dyn Run) -> Result<String, ToolchainError> {
+pub(super) async fn version(spec: CommandSpec, runner: &dyn Run) -> Result<String, ToolchainError> {
     let mut line = FirstLine(Vec::new());
     ToolchainError::of_exit(Phase::Inspect, runner.run(&spec, &mut line).await?)?;
     let text = String::from_utf8_lossy(&line.0);
@@ -163,7 +163,7 @@ fn compiler_libraries(folders: &[PathBuf]) -> io::Result<Vec<Part>> {
 }
 
 /// The files in `folder` whose name starts with `start`, in order.
-fn named(folder: &Path, start: &str) -> io::Result<Vec<(String, PathBuf)>> {
+pub(super) fn named(folder: &Path, start: &str) -> io::Result<Vec<(String, PathBuf)>> {
     let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let files = sorted(folder)?.into_iter().filter(|path| path.is_file()).map(|path| (name(&path), path));
     Ok(files.filter(|(name, _)| name.starts_with(start)).collect())

@@ -17,11 +17,10 @@ use std::{fmt, io};
 
 use crate::digest::Sha256Digest;
 pub use crate::provenance::Commands;
-use crate::provenance::ResourceDescriptor;
+use crate::provenance::{OutputRecord, ResourceDescriptor};
 use crate::sandbox::{Run, Stream};
 use crate::source::SourceTree;
 
-pub use cargo::Fetched;
 pub use error::{Phase, ToolchainError};
 pub use locate::{FindToolchainError, Toolchain};
 pub use measure::{Part, Versions};
@@ -81,12 +80,41 @@ impl Detected {
 /// Finds out what builds `tree`.
 ///
 /// # Errors
-/// No lockfile that is known, or one that this version cannot build.
+/// No lockfile that is known.
 pub fn detect(tree: SourceTree) -> Result<Detected, ToolchainError> {
-    match Kind::of(tree.root()) {
-        None => Err(ToolchainError::NoLockfile),
-        Some(kind @ Kind::Nix) => Err(ToolchainError::Unsupported(kind)),
-        Some(kind @ Kind::Cargo) => Ok(Detected { tree, kind }),
+    let kind = Kind::of(tree.root()).ok_or(ToolchainError::NoLockfile)?;
+    Ok(Detected { tree, kind })
+}
+
+/// A source tree with every dependency that it locks, checked.
+#[derive(Debug)]
+pub struct Fetched(By);
+
+#[derive(Debug)]
+enum By {
+    Cargo(cargo::Fetched),
+    Nix(nix::Fetched),
+}
+
+/// Fetches and checks what the lockfile names, with a network for the last time.
+///
+/// # Errors
+/// A lockfile that cannot be used, a dependency that cannot be fetched or is not what the lockfile says.
+pub async fn fetch(detected: Detected, context: &Context<'_>, log: &mut dyn Log) -> Result<Fetched, ToolchainError> {
+    Ok(Fetched(match detected.kind {
+        Kind::Cargo => By::Cargo(cargo::fetch(detected, context, log).await?),
+        Kind::Nix => By::Nix(nix::fetch(detected, context, log).await?),
+    }))
+}
+
+/// Builds, and copies what was made.
+///
+/// # Errors
+/// What stopped the build; nothing to hand out.
+pub async fn build(fetched: Fetched, context: &Context<'_>, log: &mut dyn Log) -> Result<Built, ToolchainError> {
+    match fetched.0 {
+        By::Cargo(fetched) => cargo::build(fetched, context, log).await,
+        By::Nix(fetched) => nix::build(fetched, context, log).await,
     }
 }
 
@@ -168,6 +196,8 @@ pub struct Built {
     pub kind: Kind,
     /// Sorted by name, never empty.
     pub artifacts: Vec<Artifact>,
+    /// What the artifacts were taken from, where that has an identity of its own: the outputs of a flake.
+    pub outputs: Vec<OutputRecord>,
     /// The lockfile as it was used.
     pub lockfile: Lockfile,
     /// Without the source itself.
@@ -187,6 +217,13 @@ pub struct Lockfile {
     pub name: &'static str,
     /// Its bytes.
     pub bytes: Vec<u8>,
+}
+
+/// Runs file work on the pool for it.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, ToolchainError> + Send + 'static,
+) -> Result<T, ToolchainError> {
+    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
 }
 
 #[cfg(test)]

@@ -25,7 +25,7 @@ mod rustflags;
 mod vendor;
 
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use crate::job::ErrorType;
@@ -33,7 +33,7 @@ use crate::sandbox::{CommandSpec, remove_folder};
 use crate::source::SourceTree;
 
 use super::untrusted::Untrusted;
-use super::{Built, Commands, Context, Detected, Kind, Lockfile, Log, Phase, ToolchainError};
+use super::{Built, Commands, Context, Detected, Kind, Lockfile, Log, Phase, ToolchainError, blocking};
 use answer::Answer;
 use collect::Wanted;
 use config::{Replaced, Settings};
@@ -161,7 +161,8 @@ pub async fn build(fetched: Fetched, context: &Context<'_>, log: &mut dyn Log) -
     let network = if fetch.is_empty() { Vec::new() } else { vec!["fetch"] };
     let CommandSpec { argv, environment, .. } = spec;
     let commands = Commands { fetch, build: argv, package };
-    Ok(Built { tree, kind: Kind::Cargo, artifacts, lockfile, dependencies, commands, environment, network })
+    let outputs = Vec::new();
+    Ok(Built { tree, kind: Kind::Cargo, artifacts, outputs, lockfile, dependencies, commands, environment, network })
 }
 
 /// Runs the fetch phase. Only cargo itself runs in it, so that what it complains about can be told apart by its text.
@@ -346,13 +347,6 @@ fn read_lockfile(root: &Path) -> Result<Lockfile, ToolchainError> {
         return Err(LockfileError::TooLong { limit: MAX_LOCKFILE_BYTES }.into());
     }
     Ok(Lockfile { name: "Cargo.lock", bytes })
-}
-
-/// Runs file work on the pool for it.
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, ToolchainError> + Send + 'static,
-) -> Result<T, ToolchainError> {
-    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::digest::Sha256Digest;
-use crate::provenance::{ResourceDescriptor, sha256_set};
+use crate::provenance::{BUILT, OutputRecord, ResourceDescriptor, SUBSTITUTED, sha256_set};
 
 use super::base32;
 use super::json;
@@ -178,6 +178,16 @@ pub(crate) enum Realised {
     Added(Added),
 }
 
+impl Realised {
+    fn word(&self) -> &'static str {
+        match self {
+            Self::Built => BUILT,
+            Self::Substituted { .. } => SUBSTITUTED,
+            Self::Added(_) => "added",
+        }
+    }
+}
+
 /// Every path, hashed, with how it came to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Ledger(Vec<Entry>);
@@ -221,20 +231,26 @@ impl Ledger {
         self.0.iter().map(Entry::descriptor).collect()
     }
 
-    /// Whether not one of `outputs`, of which there are some, was built here.
-    pub(crate) fn outputs_are_all_substituted(&self, outputs: &[StorePath]) -> bool {
-        let substituted = |entry: &Entry| matches!(entry.realised, Realised::Substituted { .. });
-        let substituted: BTreeSet<_> =
-            self.0.iter().filter(|entry| substituted(entry)).map(|entry| &entry.info.path).collect();
-        !outputs.is_empty() && outputs.iter().all(|output| substituted.contains(output))
+    /// The outputs, by name, as provenance lists them.
+    ///
+    /// # Errors
+    /// One of which nothing is said.
+    pub(crate) fn outputs(&self, outputs: &BTreeMap<String, StorePath>) -> Result<Vec<OutputRecord>, LedgerError> {
+        let record = |(name, path): (&String, &StorePath)| {
+            let entry = self.0.binary_search_by(|entry| entry.info.path.cmp(path)).map(|index| &self.0[index]);
+            let entry = entry.map_err(|_| LedgerError::Invalid { path: path.to_string() })?;
+            let digest = sha256_set(&entry.info.nar_hash);
+            Ok(OutputRecord { name: name.clone(), path: path.to_string(), digest, realised: entry.realised.word() })
+        };
+        outputs.iter().map(record).collect()
     }
 }
 
 impl Entry {
     fn descriptor(&self) -> ResourceDescriptor {
         let (realised, added, cache, key) = match &self.realised {
-            Realised::Built => (Some("built"), None, None, None),
-            Realised::Substituted { cache, key } => (Some("substituted"), None, cache.clone(), Some(key.clone())),
+            Realised::Built => (Some(BUILT), None, None, None),
+            Realised::Substituted { cache, key } => (Some(SUBSTITUTED), None, cache.clone(), Some(key.clone())),
             Realised::Added(Added::Input) => (None, Some("input"), None, None),
             Realised::Added(Added::Source) => (None, Some("source"), None, None),
             Realised::Added(Added::Evaluation) => (None, Some("evaluation"), None, None),
@@ -440,14 +456,14 @@ mod tests {
     }
 
     #[test]
-    fn a_flake_that_only_downloads_is_told() {
+    fn an_output_is_what_the_ledger_says_of_its_path() {
         let ledger = ledger(|_| ()).unwrap();
-        let all = |names: &[&str]| {
-            ledger.outputs_are_all_substituted(&names.iter().map(|name| path(name)).collect::<Vec<_>>())
-        };
-        assert!(all(&["greeting-2.1"]));
-        assert!(!all(&["greeting-2.1", "hello-1.0"]) && !all(&["hello-1.0"]) && !all(&["note"]) && !all(&[]));
+        let record = |path: StorePath| ledger.outputs(&BTreeMap::from([("out".to_owned(), path)]));
+        for (name, realised) in [("greeting-2.1", SUBSTITUTED), ("hello-1.0", BUILT), ("note", "added")] {
+            let [output] = record(path(name)).unwrap().try_into().unwrap();
+            assert_eq!((output.name.as_str(), output.path, output.realised), ("out", path(name).to_string(), realised));
+        }
         let absent = StorePath::parse(&path("note").to_string().replace("note", "absent")).unwrap();
-        assert!(!ledger.outputs_are_all_substituted(&[absent]));
+        assert!(matches!(record(absent), Err(LedgerError::Invalid { .. })));
     }
 }

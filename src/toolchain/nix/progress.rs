@@ -42,7 +42,7 @@ const MAX_SUBSTITUTED_PATHS: usize = 100_000;
 const MAX_ERROR_BYTES: usize = 64 << 10;
 
 /// Most bytes of standard output: what nix says of ten thousand paths.
-const MAX_ANSWER_BYTES: usize = 16 << 20;
+pub(super) const MAX_ANSWER_BYTES: usize = 16 << 20;
 
 /// How every message begins.
 const MESSAGE_START: &[u8] = b"@nix ";
@@ -75,6 +75,7 @@ pub(super) struct Progress<'a> {
     errors: VecDeque<String>,
     answer: Vec<u8>,
     answer_is_too_long: bool,
+    realises: bool,
 }
 
 struct Activity {
@@ -135,6 +136,7 @@ impl<'a> Progress<'a> {
             errors: VecDeque::new(),
             answer: Vec::new(),
             answer_is_too_long: false,
+            realises: false,
         }
     }
 
@@ -164,6 +166,11 @@ impl<'a> Progress<'a> {
     /// Whether the command was ended because its answer was too long.
     pub fn answer_is_too_long(&self) -> bool {
         self.answer_is_too_long
+    }
+
+    /// Whether nix had begun to build or to substitute something: until then it evaluates.
+    pub fn has_begun_to_realise(&self) -> bool {
+        self.realises
     }
 
     /// Takes a part of one line of standard error: held back while it can still be a message.
@@ -203,6 +210,7 @@ impl<'a> Progress<'a> {
             _ => None,
         };
         let known = Activity { kind: start.kind, parent: start.parent, name };
+        self.realises |= matches!(start.kind, BUILD | SUBSTITUTE);
         if start.kind == SUBSTITUTE {
             self.note_cache(&start);
         }

@@ -50,8 +50,16 @@ impl StorePath {
     /// # Errors
     /// It is not exactly one.
     pub(crate) fn parse(path: &str) -> Result<Self, StorePathError> {
-        let owned = || path.to_owned();
-        let base = path.strip_prefix(STORE).ok_or_else(|| StorePathError::Outside { path: owned() })?;
+        let base = path.strip_prefix(STORE).ok_or_else(|| StorePathError::Outside { path: path.to_owned() })?;
+        Self::of_base(base)
+    }
+
+    /// Reads the name of a file of the store.
+    ///
+    /// # Errors
+    /// It is not that of a store object.
+    pub(crate) fn of_base(base: &str) -> Result<Self, StorePathError> {
+        let owned = || format!("{STORE}{base}");
         let split = base.split_at_checked(HASH_DIGITS).filter(|(hash, _)| hash.bytes().all(base32::is_digit));
         let name = split.and_then(|(_, rest)| rest.strip_prefix('-'));
         let name = name.ok_or_else(|| StorePathError::Hash { path: owned() })?;
@@ -69,11 +77,6 @@ impl StorePath {
     /// `NAME`.
     pub(crate) fn name(&self) -> &str {
         &self.0[HASH_DIGITS + 1..]
-    }
-
-    /// Whether it is a recipe and not what one makes.
-    pub(crate) fn is_derivation(&self) -> bool {
-        self.name().ends_with(".drv")
     }
 }
 
@@ -109,7 +112,7 @@ mod tests {
         let text = format!("/nix/store/{HASH}-hello-1.0.drv");
         let path = StorePath::parse(&text).unwrap();
         assert_eq!((path.to_string(), path.base()), (text.clone(), &text[11..]));
-        assert_eq!((path.name(), path.is_derivation()), ("hello-1.0.drv", true));
+        assert_eq!(path.name(), "hello-1.0.drv");
     }
 
     #[test]

@@ -1,0 +1,165 @@
+//! Everything that happens while the daemon runs. Comes in: plans. Goes out: [`Answers`], when everybody is dead. Never: an
+//! answer that was not read as what it should be.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use crate::sandbox::{CommandSpec, Exit, Served};
+use crate::toolchain::{Context, Log, Phase, ToolchainError};
+
+use super::ledger::{self, PathInfo};
+use super::plan::{Folders, Plan};
+use super::progress::{MAX_ANSWER_BYTES, Progress};
+use super::store_path::StorePath;
+
+/// What nix says when it would have to change the lockfile.
+const OUTDATED: &str = "requires lock file changes but they're not allowed";
+
+/// What nix says when an input has another hash.
+const INPUT_HASH: [&str; 2] = ["NAR hash mismatch in input", "mismatch in field 'narHash' of input"];
+
+/// What nix says when there is nothing to build.
+const NO_DEFAULT: &str = "does not provide attribute";
+
+/// What the daemon may take beside the build itself: each of its clients has a limit of its own.
+const DAEMON_TIME: Duration = Duration::from_secs(30 * 60);
+
+/// What nix said while the daemon ran.
+pub(super) struct Answers {
+    /// Where the inputs are in the store.
+    pub inputs: Vec<StorePath>,
+    /// Name to place, `out` among them as a rule.
+    pub outputs: BTreeMap<String, StorePath>,
+    /// All that the store holds.
+    pub paths: Vec<PathInfo>,
+    /// Paths that came from a cache, and from which.
+    pub caches: BTreeMap<StorePath, String>,
+}
+
+/// Runs everything that needs the daemon; it is dead when this returns.
+pub(super) async fn with_daemon(
+    plan: &Plan<'_>,
+    folders: &Folders,
+    build: &CommandSpec,
+    inputs: &[PathBuf],
+    context: &Context<'_>,
+    log: &mut dyn Log,
+) -> Result<Answers, ToolchainError> {
+    let mut answers = None;
+    let work = Box::pin(async { answers = Some(converse(plan, folders, build, inputs, context, log).await) });
+    let daemon = plan.daemon(folders, DAEMON_TIME.saturating_add(context.limits.build));
+    let Served { end, out_of_memory, message } = context.runner.serve(&daemon, &folders.socket(), work).await?;
+    match answers {
+        Some(Ok(answers)) => Ok(answers),
+        Some(Err(ToolchainError::Failed { phase, .. })) if out_of_memory => Err(ToolchainError::OutOfMemory { phase }),
+        Some(Err(error)) => Err(error),
+        None if out_of_memory => Err(ToolchainError::OutOfMemory { phase: Phase::Build }),
+        None => {
+            log::warn!("nix-daemon ended: {message}");
+            Err(ToolchainError::Service { exit: end.unwrap_or(Exit::Status(0)) })
+        }
+    }
+}
+
+async fn converse(
+    plan: &Plan<'_>,
+    folders: &Folders,
+    build: &CommandSpec,
+    inputs: &[PathBuf],
+    context: &Context<'_>,
+    log: &mut dyn Log,
+) -> Result<Answers, ToolchainError> {
+    let mut placed = Vec::new();
+    if !inputs.is_empty() {
+        let (answer, _) = ask(&plan.add(folders, inputs), Phase::Inspect, context, log).await?;
+        placed = read_paths(&answer)?;
+    }
+    let (answer, caches) = ask(build, Phase::Build, context, log).await?;
+    let outputs = read_outputs(&answer)?;
+    let (answer, _) = ask(&plan.list(folders), Phase::Inspect, context, log).await?;
+    let paths = ledger::parse(&answer)?;
+    Ok(Answers { inputs: placed, outputs, paths, caches })
+}
+
+/// Runs a client; gives its standard output, and which paths came from which cache.
+pub(super) async fn ask(
+    spec: &CommandSpec,
+    phase: Phase,
+    context: &Context<'_>,
+    log: &mut dyn Log,
+) -> Result<(Vec<u8>, BTreeMap<StorePath, String>), ToolchainError> {
+    let mut progress = Progress::new(log);
+    let exit = context.runner.run(spec, &mut progress).await;
+    if progress.answer_is_too_long() {
+        return Err(ToolchainError::AnswerTooLong { tool: "nix", limit: MAX_ANSWER_BYTES });
+    }
+    progress.finish()?;
+    let complains = |text| progress.error_text().contains(text);
+    match ToolchainError::of_exit(phase, exit?) {
+        Ok(()) => Ok((progress.answer().to_vec(), progress.caches().clone())),
+        Err(ToolchainError::Failed { .. }) if complains(OUTDATED) => Err(ToolchainError::FlakeLockOutdated),
+        Err(ToolchainError::Failed { .. }) if INPUT_HASH.into_iter().any(complains) => {
+            Err(ToolchainError::InputHashByNix)
+        }
+        Err(ToolchainError::Failed { .. }) if complains(NO_DEFAULT) => Err(ToolchainError::NoDefaultPackage),
+        Err(ToolchainError::Failed { phase: Phase::Build, .. }) if !progress.has_begun_to_realise() => {
+            Err(ToolchainError::Evaluation)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// One store path a line.
+fn read_paths(answer: &[u8]) -> Result<Vec<StorePath>, ToolchainError> {
+    let unreadable = || ToolchainError::Answer { tool: "nix-store" };
+    let text = std::str::from_utf8(answer).map_err(|_| unreadable())?;
+    text.lines().map(|line| StorePath::parse(line).map_err(|_| unreadable())).collect()
+}
+
+#[derive(Deserialize)]
+struct BuiltDerivation {
+    outputs: BTreeMap<String, String>,
+}
+
+/// What `nix build --json` says of the one derivation that was asked for.
+fn read_outputs(answer: &[u8]) -> Result<BTreeMap<String, StorePath>, ToolchainError> {
+    let unreadable = || ToolchainError::Answer { tool: "nix build" };
+    let built: Vec<BuiltDerivation> = serde_json::from_slice(answer).map_err(|_| unreadable())?;
+    let [BuiltDerivation { outputs }] = built.as_slice() else { return Err(unreadable()) };
+    let parse = |(name, path): (&String, &String)| Some((name.clone(), StorePath::parse(path).ok()?));
+    outputs.iter().map(parse).collect::<Option<_>>().ok_or_else(unreadable)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PATH: &str = "/nix/store/hxdcrmdp9kr6x4ai5h1iyd9mpg0inv36-hello";
+
+    #[test]
+    fn outputs_are_those_of_one_derivation() {
+        let one = format!(r#"{{"drvPath":"/nix/store/x.drv","outputs":{{"out":"{PATH}"}},"startTime":1}}"#);
+        let read = |text: &str| read_outputs(text.as_bytes());
+        assert_eq!(read(&format!("[{one}]")).unwrap()["out"].to_string(), PATH);
+        for wrong in [
+            "[]",
+            &format!("[{one},{one}]"),
+            "",
+            r#"[{"outputs":{"out":"/etc/passwd"}}]"#,
+            r#"[{"outputs":{"out":null}}]"#,
+        ] {
+            assert!(matches!(read(wrong), Err(ToolchainError::Answer { .. })), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn placed_inputs_are_store_paths_and_nothing_else() {
+        assert_eq!(read_paths(format!("{PATH}\n{PATH}\n").as_bytes()).unwrap().len(), 2);
+        for wrong in [format!("{PATH}\nwarning\n"), format!("{PATH}/..\n"), "\n".to_owned()] {
+            assert!(read_paths(wrong.as_bytes()).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! Finds nix, once, at start. Comes in: the root of a system that has it, and a folder with its configuration. Goes out:
+//! [`Nix`]. Never: a configuration of the machine's users, or one that was not read when the service started.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::sandbox::{Access, Mount};
+
+use super::key::{TrustedKeys, TrustedKeysError};
+
+/// The programs that have to be there, in `/usr/bin`: the client, the daemon, and what puts inputs into the store.
+const PROGRAMS: [&str; 3] = ["nix", "nix-daemon", "nix-store"];
+
+/// The files of the configuration: settings, and the users that builders run as.
+pub(super) const CONFIGURATION: [&str; 3] = ["nix.conf", "passwd", "group"];
+
+/// The setting that says whose signatures count.
+const KEYS: &str = "trusted-public-keys";
+
+/// Why there is no nix.
+#[derive(Debug, thiserror::Error)]
+pub enum FindNixError {
+    /// The system lacks a program.
+    #[error("the system in {} has no usr/bin/{program}", root.display())]
+    NoProgram {
+        /// Where.
+        root: PathBuf,
+        /// The program.
+        program: &'static str,
+    },
+    /// The configuration cannot be read.
+    #[error("nix's configuration {} cannot be read", path.display())]
+    Configuration {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A trusted key is none.
+    #[error("{KEYS} in nix.conf")]
+    Keys(#[from] TrustedKeysError),
+}
+
+/// A nix that can be used: 2.26 or newer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Nix {
+    root: PathBuf,
+    configuration: PathBuf,
+    keys: TrustedKeys,
+}
+
+impl Nix {
+    /// The nix of the system in `root`, with the folder `configuration` in place of its `/etc/nix`.
+    ///
+    /// # Errors
+    /// A missing program, a configuration that cannot be used.
+    pub fn find(root: &Path, configuration: &Path) -> Result<Self, FindNixError> {
+        for program in PROGRAMS {
+            if !root.join("usr/bin").join(program).is_file() {
+                return Err(FindNixError::NoProgram { root: root.to_owned(), program });
+            }
+        }
+        let mut settings = String::new();
+        for name in CONFIGURATION {
+            let path = configuration.join(name);
+            settings = match fs::read_to_string(&path) {
+                Ok(text) if name == CONFIGURATION[0] => text,
+                Ok(_) => settings,
+                Err(source) => return Err(FindNixError::Configuration { path, source }),
+            };
+        }
+        let keys = TrustedKeys::parse(setting(&settings, KEYS))?;
+        Ok(Self { root: root.to_owned(), configuration: configuration.to_owned(), keys })
+    }
+
+    /// Where the system with nix in it is, and where its configuration is, on this machine.
+    pub fn places(&self) -> [&Path; 2] {
+        [&self.root, &self.configuration]
+    }
+
+    /// The same nix, whose places the machine now has elsewhere (private mounts).
+    ///
+    /// The machine's own system stays where it is.
+    #[must_use]
+    pub fn seen_at(mut self, root: PathBuf, configuration: PathBuf) -> Self {
+        if !self.is_the_machines() {
+            self.root = root;
+        }
+        self.configuration = configuration;
+        self
+    }
+
+    /// The folder of the configuration on this machine.
+    pub(super) fn configuration(&self) -> &Path {
+        &self.configuration
+    }
+
+    /// A file of the system, by its absolute path there, on this machine.
+    pub(super) fn file(&self, path: &str) -> PathBuf {
+        self.root.join(path.trim_start_matches('/'))
+    }
+
+    /// Whose signatures count.
+    pub(super) fn keys(&self) -> &TrustedKeys {
+        &self.keys
+    }
+
+    /// What every sandbox with nix in it sees.
+    pub(super) fn mounts(&self) -> Vec<Mount> {
+        let see = |source: PathBuf, target: &str| Mount { source, target: target.into(), access: Access::ReadOnly };
+        let system = (!self.is_the_machines()).then(|| see(self.root.join("usr"), "/usr"));
+        system.into_iter().chain([see(self.configuration.clone(), "/etc/nix")]).collect()
+    }
+
+    fn is_the_machines(&self) -> bool {
+        self.root == Path::new("/")
+    }
+}
+
+/// The value of the last line that sets `name`, as nix reads it; empty if none does.
+fn setting<'a>(text: &'a str, name: &str) -> &'a str {
+    let lines = text.lines().map(|line| line.split_once('#').map_or(line, |(before, _)| before));
+    let mut values = lines.filter_map(|line| line.split_once('=')).filter(|(left, _)| left.trim() == name);
+    values.next_back().map_or("", |(_, value)| value.trim())
+}
+
+#[cfg(test)]
+impl Nix {
+    /// A nix that is nowhere, for comparing plans.
+    pub(super) fn test_only_at(root: &str, configuration: &str) -> Self {
+        Self { root: root.into(), configuration: configuration.into(), keys: TrustedKeys::parse("").unwrap() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_without_nix_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let refusal = Nix::find(folder.path(), folder.path()).unwrap_err();
+        assert!(matches!(refusal, FindNixError::NoProgram { program: "nix", .. }), "{refusal}");
+    }
+
+    #[test]
+    fn a_configuration_without_users_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir_all(folder.path().join("usr/bin")).unwrap();
+        for program in PROGRAMS {
+            fs::write(folder.path().join("usr/bin").join(program), "").unwrap();
+        }
+        fs::write(folder.path().join("nix.conf"), "").unwrap();
+        let refusal = Nix::find(folder.path(), folder.path()).unwrap_err();
+        assert!(matches!(refusal, FindNixError::Configuration { .. }), "{refusal}");
+    }
+
+    #[test]
+    fn the_last_line_of_a_setting_counts_and_comments_do_not() {
+        let text = "keys = a:b # c:d\n# keys = e\nother = x\nkeys=f:g=\n";
+        assert_eq!(setting(text, "keys"), "f:g=");
+        assert_eq!(setting(text, "none"), "");
+    }
+
+    #[test]
+    fn the_machines_own_nix_needs_no_other_system() {
+        let targets = |nix: &Nix| nix.mounts().into_iter().map(|mount| mount.target).collect::<Vec<_>>();
+        assert_eq!(targets(&Nix::test_only_at("/", "/etc/nix")), [Path::new("/etc/nix")]);
+        assert_eq!(targets(&Nix::test_only_at("/r", "/c")), [Path::new("/usr"), Path::new("/etc/nix")]);
+    }
+}

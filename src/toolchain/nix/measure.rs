@@ -1,0 +1,44 @@
+//! Says which nix this is. Comes in: a [`Nix`]. Goes out: the digests of the files that do the work, each with the version line
+//! of its program. Never: a launcher's digest alone; nix is its libraries.
+
+use std::fs::File;
+use std::path::Path;
+
+use crate::digest::Sha256Digest;
+use crate::sandbox::Run;
+use crate::toolchain::measure::{named, version};
+use crate::toolchain::{Tool, ToolchainError, blocking};
+
+use super::locate::Nix;
+use super::plan::Plan;
+
+/// The shell that builders see as `/bin/sh`.
+const SHELL: &str = "/usr/bin/bash-static";
+/// Where nix's own libraries are.
+const LIBRARIES: &str = "/usr/lib/x86_64-linux-gnu";
+
+/// The programs that build a flake, and the configuration that they follow, each with the version line of its program.
+///
+/// # Errors
+/// A file that cannot be read, a program that cannot be run.
+pub async fn tools(nix: &Nix, runner: &dyn Run) -> Result<Vec<Tool>, ToolchainError> {
+    let own = version(Plan::version(nix, "/usr/bin/nix"), runner).await?;
+    let shell = version(Plan::version(nix, SHELL), runner).await?;
+    let nix = nix.clone();
+    blocking(move || {
+        let hash = |path: &Path| Ok::<_, ToolchainError>(Sha256Digest::of_reader(File::open(path)?)?.0);
+        let mut tools = Vec::new();
+        let mut add = |name: &str, version: &str, path: &Path| {
+            tools.push(Tool { name: name.to_owned(), version: version.to_owned(), sha256: hash(path)? });
+            Ok::<_, ToolchainError>(())
+        };
+        add("nix", &own, &nix.file("/usr/bin/nix"))?;
+        for (name, path) in named(&nix.file(LIBRARIES), "libnix")? {
+            add(&name, &own, &path)?;
+        }
+        add("nix.conf", &own, &nix.configuration().join("nix.conf"))?;
+        add("sh", &shell, &nix.file(SHELL))?;
+        Ok(tools)
+    })
+    .await
+}

@@ -1,0 +1,279 @@
+//! What is run for a flake, as values. Comes in: where nix is, the job's folders. Goes out: one [`CommandSpec`] a command.
+//! Never: a path or a variable of this machine inside the sandbox, a network for what evaluates the flake, or a setting that
+//! the flake chose.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::sandbox::{Access, CommandSpec, Mount, Network};
+
+use super::locate::Nix;
+
+/// The source tree, read-only.
+const SOURCE: &str = "/kettle/source";
+/// Checked inputs, read-only, one folder each.
+const INPUTS: &str = "/kettle/inputs";
+/// What nix calls the source, and an input that has no name of its own.
+pub(super) const INPUT_NAME: &str = "source";
+/// `HOME`: an empty folder of each sandbox.
+const HOME: &str = "/kettle/home";
+/// The store with its state: nix's own fixed place.
+const STORE_ROOT: &str = "/nix";
+/// Relative to [`STORE_ROOT`].
+const STORE: &str = "store";
+const SOCKET_FOLDER: &str = "var/nix/daemon-socket";
+
+/// Wall-clock limit of a command that evaluates nothing.
+const LIST_TIME: Duration = Duration::from_secs(10 * 60);
+
+/// Settings of every command; in its environment, so that provenance has them. What the daemon does is set in its own
+/// configuration.
+const SETTINGS: &str = "\
+accept-flake-config = false
+allow-import-from-derivation = false
+eval-cache = false
+experimental-features = nix-command flakes
+flake-registry =
+pure-eval = true
+use-registries = false
+";
+/// Inputs come from where the lockfile says and not from a cache, and nothing is built.
+const FETCH_SETTINGS: &str = "\
+build-users-group =
+max-jobs = 0
+substitute = false
+";
+/// Nix turns substitution off, for the daemon too, where it sees no network itself.
+const BUILD_SETTINGS: &str = "\
+substitute = true
+";
+
+/// What is built: all outputs of the default package for this machine.
+const INSTALLABLE: &str = "path:/kettle/source^*";
+const FLAKE: &str = "path:/kettle/source";
+
+// `--no-write-lock-file` beside `--no-update-lock-file` would make nix go on with a lock that it completed by itself.
+
+/// What all commands of one job share.
+pub(super) struct Plan<'a> {
+    pub nix: &'a Nix,
+    /// The source tree on this machine.
+    pub source: &'a Path,
+    pub epoch: u64,
+}
+
+/// The job's folders on this machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Folders {
+    /// The store of the fetch phase, written by the sandbox.
+    pub fetch: PathBuf,
+    /// The store of the build, written by the daemon.
+    pub daemon: PathBuf,
+    /// Copies of what is handed out. No sandbox sees it.
+    pub artifacts: PathBuf,
+}
+
+impl Folders {
+    pub fn of(job: &Path) -> Self {
+        Self { fetch: job.join("nix-fetch"), daemon: job.join("nix"), artifacts: job.join("artifacts") }
+    }
+
+    /// The fetched paths.
+    pub fn fetched(&self) -> PathBuf {
+        self.fetch.join(STORE)
+    }
+
+    /// The store's paths.
+    pub fn store(&self) -> PathBuf {
+        self.daemon.join(STORE)
+    }
+
+    /// Where the daemon listens.
+    pub fn socket(&self) -> PathBuf {
+        self.daemon.join(SOCKET_FOLDER).join("socket")
+    }
+
+    /// The daemon's folders that have to be there before others look into them, outermost first.
+    pub fn of_daemon(&self) -> [PathBuf; 5] {
+        ["", STORE, "var", "var/nix", SOCKET_FOLDER].map(|name| self.daemon.join(name))
+    }
+}
+
+impl Plan<'_> {
+    /// Downloads what the lockfile names into a store of its own, without a daemon.
+    pub fn fetch(&self, folders: &Folders, time_limit: Duration) -> CommandSpec {
+        let argv = ["flake", "archive", "--json", "--no-update-lock-file", "--log-format", "internal-json", FLAKE];
+        let mut spec = self.command(nix(&argv), vec![mount(&folders.fetch, STORE_ROOT, Access::ReadWrite)], time_limit);
+        spec.network = Network::Host;
+        // Unpacked archives go through nix's cache: some are larger than HOME.
+        let more = [("NIX_CACHE_HOME", "/nix/cache".to_owned()), ("NIX_CONFIG", format!("{SETTINGS}{FETCH_SETTINGS}"))];
+        spec.environment.extend(more.map(|(name, value)| (name.to_owned(), value)));
+        spec.environment.insert("NIX_REMOTE".to_owned(), "local".to_owned());
+        spec
+    }
+
+    /// The daemon: everything that is written into the store passes through it.
+    pub fn daemon(&self, folders: &Folders, time_limit: Duration) -> CommandSpec {
+        let conf = |name: &str| self.nix.configuration().join(name);
+        let mut mounts = self.nix.mounts();
+        mounts.extend([
+            mount(&conf("passwd"), "/etc/passwd", Access::ReadOnly),
+            mount(&conf("group"), "/etc/group", Access::ReadOnly),
+            mount(&folders.daemon, STORE_ROOT, Access::ReadWrite),
+        ]);
+        CommandSpec {
+            argv: vec!["/usr/bin/nix-daemon".to_owned()],
+            environment: variables(&[("HOME", HOME), ("LANG", "C.UTF-8"), ("PATH", "/usr/bin:/bin"), ("TZ", "UTC")]),
+            directory: "/".into(),
+            mounts,
+            network: Network::Host,
+            time_limit,
+        }
+    }
+
+    /// Puts checked inputs, folders or files of this machine, into the daemon's store; prints where they are, one a line.
+    pub fn add(&self, folders: &Folders, inputs: &[PathBuf]) -> CommandSpec {
+        let place = |index: usize| format!("{INPUTS}/{index}/{INPUT_NAME}");
+        let mut argv = ["/usr/bin/nix-store", "--add-fixed", "--recursive", "sha256"].map(str::to_owned).to_vec();
+        argv.extend((0..inputs.len()).map(place));
+        let mut mounts = self.daemons(folders);
+        let inputs = inputs.iter().enumerate();
+        mounts.extend(inputs.map(|(index, input)| mount(input, &place(index), Access::ReadOnly)));
+        self.client(argv, mounts, LIST_TIME)
+    }
+
+    /// Builds; prints the outputs as JSON.
+    pub fn build(&self, folders: &Folders, time_limit: Duration) -> CommandSpec {
+        let argv = ["build", "--no-link", "--json", "--no-update-lock-file", "--print-build-logs"];
+        let mut argv = nix(&argv);
+        argv.extend(["--log-format", "internal-json", INSTALLABLE].map(str::to_owned));
+        self.client(argv, self.daemons(folders), time_limit)
+    }
+
+    /// Prints all that the store holds, as JSON.
+    pub fn list(&self, folders: &Folders) -> CommandSpec {
+        self.client(nix(&["path-info", "--json", "--all"]), self.daemons(folders), LIST_TIME)
+    }
+
+    /// `PROGRAM --version`.
+    pub fn version(nix: &Nix, program: &str) -> CommandSpec {
+        CommandSpec {
+            argv: vec![program.to_owned(), "--version".to_owned()],
+            environment: variables(&[("HOME", HOME), ("LANG", "C.UTF-8"), ("PATH", "/usr/bin:/bin")]),
+            directory: "/".into(),
+            mounts: nix.mounts(),
+            network: Network::None,
+            time_limit: LIST_TIME,
+        }
+    }
+
+    fn daemons(&self, folders: &Folders) -> Vec<Mount> {
+        let see = |name: &str| mount(&folders.daemon.join(name), &format!("{STORE_ROOT}/{name}"), Access::ReadOnly);
+        vec![see(STORE), see(SOCKET_FOLDER)]
+    }
+
+    fn client(&self, argv: Vec<String>, mounts: Vec<Mount>, time_limit: Duration) -> CommandSpec {
+        let mut spec = self.command(argv, mounts, time_limit);
+        spec.environment.insert("NIX_CONFIG".to_owned(), format!("{SETTINGS}{BUILD_SETTINGS}"));
+        spec.environment.insert("NIX_REMOTE".to_owned(), "daemon".to_owned());
+        spec
+    }
+
+    fn command(&self, argv: Vec<String>, mounts: Vec<Mount>, time_limit: Duration) -> CommandSpec {
+        let mut environment =
+            variables(&[("HOME", HOME), ("LANG", "C.UTF-8"), ("PATH", "/usr/bin:/bin"), ("TZ", "UTC")]);
+        environment.insert("SOURCE_DATE_EPOCH".to_owned(), self.epoch.to_string());
+        let source = mount(self.source, SOURCE, Access::ReadOnly);
+        CommandSpec {
+            argv,
+            environment,
+            directory: HOME.into(),
+            mounts: self.nix.mounts().into_iter().chain([source]).chain(mounts).collect(),
+            network: Network::None,
+            time_limit,
+        }
+    }
+}
+
+fn nix(arguments: &[&str]) -> Vec<String> {
+    ["/usr/bin/nix"].iter().chain(arguments).map(|&argument| argument.to_owned()).collect()
+}
+
+fn variables(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+    pairs.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect()
+}
+
+fn mount(source: &Path, target: &str, access: Access) -> Mount {
+    Mount { source: source.to_owned(), target: target.into(), access }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(9);
+
+    fn with_plan<T>(check: impl FnOnce(&Plan<'_>, &Folders) -> T) -> T {
+        let nix = Nix::test_only_at("/w/root", "/w/conf");
+        let plan = Plan { nix: &nix, source: Path::new("/w/j/source"), epoch: 7 };
+        check(&plan, &Folders::of(Path::new("/w/j")))
+    }
+
+    fn mounts(spec: &CommandSpec) -> Vec<(&str, &str, Access)> {
+        spec.mounts.iter().map(|m| (m.source.to_str().unwrap(), m.target.to_str().unwrap(), m.access)).collect()
+    }
+
+    #[test]
+    fn the_build_sees_the_store_read_only_and_no_network() {
+        let spec = with_plan(|plan, folders| plan.build(folders, LIMIT));
+        assert_eq!(
+            mounts(&spec),
+            [
+                ("/w/root/usr", "/usr", Access::ReadOnly),
+                ("/w/conf", "/etc/nix", Access::ReadOnly),
+                ("/w/j/source", "/kettle/source", Access::ReadOnly),
+                ("/w/j/nix/store", "/nix/store", Access::ReadOnly),
+                ("/w/j/nix/var/nix/daemon-socket", "/nix/var/nix/daemon-socket", Access::ReadOnly),
+            ]
+        );
+        assert_eq!((spec.network, spec.time_limit), (Network::None, LIMIT));
+        assert_eq!(spec.environment["NIX_REMOTE"], "daemon");
+        for setting in ["pure-eval = true", "accept-flake-config = false", "allow-import-from-derivation = false"] {
+            assert!(spec.environment["NIX_CONFIG"].lines().any(|line| line == setting), "{setting}");
+        }
+    }
+
+    #[test]
+    fn the_fetch_phase_writes_a_store_of_its_own_only() {
+        let spec = with_plan(|plan, folders| plan.fetch(folders, LIMIT));
+        let writable: Vec<_> = mounts(&spec).into_iter().filter(|(.., access)| *access == Access::ReadWrite).collect();
+        assert_eq!(writable, [("/w/j/nix-fetch", "/nix", Access::ReadWrite)]);
+        assert_eq!((spec.network, spec.environment["NIX_REMOTE"].as_str()), (Network::Host, "local"));
+    }
+
+    #[test]
+    fn the_daemon_has_the_store_its_users_and_nothing_of_the_job() {
+        let spec = with_plan(|plan, folders| plan.daemon(folders, LIMIT));
+        let writable: Vec<_> = mounts(&spec).into_iter().filter(|(.., access)| *access == Access::ReadWrite).collect();
+        assert_eq!(writable, [("/w/j/nix", "/nix", Access::ReadWrite)]);
+        assert!(mounts(&spec).iter().all(|(source, ..)| *source != "/w/j/source"));
+        assert!(mounts(&spec).contains(&("/w/conf/passwd", "/etc/passwd", Access::ReadOnly)));
+    }
+
+    #[test]
+    fn inputs_are_added_under_the_name_that_nix_gives_them() {
+        let spec = with_plan(|plan, folders| plan.add(folders, &["/w/j/a".into(), "/w/j/b".into()]));
+        assert_eq!(spec.argv[4..], ["/kettle/inputs/0/source", "/kettle/inputs/1/source"]);
+        assert!(mounts(&spec).contains(&("/w/j/b", "/kettle/inputs/1/source", Access::ReadOnly)));
+    }
+
+    #[test]
+    fn no_variable_names_a_place_of_this_machine() {
+        with_plan(|plan, folders| {
+            for spec in [plan.fetch(folders, LIMIT), plan.daemon(folders, LIMIT), plan.build(folders, LIMIT)] {
+                assert!(spec.environment.values().all(|value| !value.contains("/w/")), "{:?}", spec.argv);
+            }
+        });
+    }
+}
