@@ -24,15 +24,15 @@ const VCPU_TYPE: &str = "EPYC-v4";
 const EPOCH: u64 = 0;
 
 /// A simulated secure processor, and what a test machine needs of it.
-struct Platform {
-    image: Image,
+pub struct Platform {
+    pub image: Image,
     host: Host,
     folder: TempDir,
 }
 
 impl Platform {
     /// With options of `kettle-simulator keys`.
-    fn new(options: &[&str]) -> Self {
+    pub fn new(options: &[&str]) -> Self {
         let (image, folder) = (Image::from_environment(), TempDir::new().unwrap());
         let mut host = Host::honest(&image);
         let measurement = measurement(&image, host.processors);
@@ -46,12 +46,12 @@ impl Platform {
         Self { image, host, folder }
     }
 
-    fn boot(&self) -> Machine {
+    pub fn boot(&self) -> Machine {
         Machine::serving(&self.image, &self.host)
     }
 
     /// What `kettle verify` says, with the reference values that were published for the image.
-    fn verify(&self, what: &[&str], more: &[&str]) -> Value {
+    pub fn verify(&self, what: &[&str], more: &[&str]) -> Value {
         let measurements = self.image.file("measurements.json");
         let output = Command::new(env!("CARGO_BIN_EXE_kettle"))
             .arg("verify")
@@ -64,12 +64,12 @@ impl Platform {
         serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"))
     }
 
-    fn keep(&self, name: &str, bytes: &[u8]) {
+    pub fn keep(&self, name: &str, bytes: &[u8]) {
         fs::write(self.folder.path().join(name), bytes).unwrap();
     }
 }
 
-const TRUSTING: [&str; 2] = ["--trust-root", "keys/trust-root.pem"];
+pub const TRUSTING: [&str; 2] = ["--trust-root", "keys/trust-root.pem"];
 
 fn simulator(folder: &Path, arguments: &[&str]) {
     let program = env!("CARGO_BIN_EXE_kettle-simulator");

@@ -14,4 +14,6 @@ mod hostile;
 mod image;
 mod machine;
 mod network;
+#[cfg(feature = "simulator")]
+mod nix;
 mod support;

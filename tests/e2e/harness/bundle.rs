@@ -60,14 +60,17 @@ impl Bundle {
         let subjects: Vec<_> = statement["subject"].as_array().unwrap().iter().map(described).collect();
         let files: Vec<_> = self.artifacts().iter().map(|(name, bytes)| ((*name).to_owned(), sha256(bytes))).collect();
         assert_eq!(subjects, files);
-        let lockfile = ("Cargo.lock".to_owned(), sha256(&self.files["build-config/Cargo.lock"]));
         let log = ("build.log".to_owned(), sha256(&self.files["build.log"]));
         let definition = &statement["predicate"]["buildDefinition"];
-        assert_eq!(described(&definition["internalParameters"]["lockfile"]), lockfile);
+        let lockfile = described(&definition["internalParameters"]["lockfile"]);
+        assert!(["Cargo.lock", "flake.lock"].contains(&&*lockfile.0), "{lockfile:?}");
+        assert_eq!(lockfile.1, sha256(&self.files[&format!("build-config/{}", lockfile.0)]));
         let byproducts = statement["predicate"]["runDetails"]["byproducts"].as_array().unwrap();
         let mut byproducts: Vec<_> = byproducts.iter().map(described).collect();
         byproducts.sort();
-        assert_eq!(byproducts, [lockfile, log]);
+        let mut expected = [lockfile, log];
+        expected.sort();
+        assert_eq!(byproducts, expected);
         assert_eq!(self.files.len(), files.len() + 3, "{:?}", self.files.keys());
     }
 }

@@ -1,0 +1,115 @@
+//! Flakes in the machine: from curl to an accepting verifier, and what a builder finds there.
+
+use std::path::PathBuf;
+
+use crate::attestation::{Platform, TRUSTING};
+use crate::client::{Door, Outcome, Source};
+use crate::image::Image;
+use crate::machine::{Host, Machine};
+use crate::support::Bundle;
+
+use attempts::{all_contained, attempts};
+use compiler::{Compiling, assert_says_hello};
+use flake::Flake;
+
+#[path = "../nix/attempts.rs"]
+mod attempts;
+#[path = "../nix/compiler.rs"]
+mod compiler;
+#[path = "../nix/flake.rs"]
+#[allow(dead_code)] // Not all of it is needed here.
+mod flake;
+use crate::support as harness;
+#[path = "../nix/tool.rs"]
+#[allow(dead_code)] // Not all of it is needed here.
+mod tool;
+
+/// Where a guest of QEMU's user network finds the loopback of its host.
+const HOST: &str = "10.0.2.2";
+
+/// The root of the image, unpacked, as `scripts/build-image` leaves it: it has the same nix, and a compiler.
+fn root(image: &Image) -> PathBuf {
+    let roots =
+        std::fs::read_dir(image.file("../image-cache")).unwrap().map(|entry| entry.unwrap().path().join("root"));
+    let root = roots.into_iter().find(|path| path.join("usr/bin/nix").exists());
+    root.expect("the unpacked root of the image beside it").canonicalize().unwrap()
+}
+
+fn build(machine: &Machine, flake: &Flake) -> Outcome {
+    machine.build(Door::Tls, &Source::Archive { bytes: &flake.archive(), name: "flake.tar" })
+}
+
+#[test]
+#[ignore = "needs QEMU and a built image"]
+fn a_flake_that_compiles_c_is_attested_accepted_and_reproduced() {
+    let platform = Platform::new(&[]);
+    let compiling = Compiling::new(&root(&platform.image), HOST);
+    let [first, second] = [(); 2].map(|()| {
+        let machine = platform.boot();
+        let outcome = build(&machine, &compiling.flake);
+        outcome.assert_succeeded();
+        let bytes = machine.bundle(Door::Tls, &outcome.job);
+        platform.keep("bundle.tar.gz", &bytes);
+        let result = platform.verify(&["bundle.tar.gz"], &TRUSTING);
+        assert_eq!(result["verdict"], "accepted", "{result:#}");
+        Bundle::read(&bytes, 0)
+    });
+    first.assert_described();
+    assert_says_hello(first.artifacts()["hello"]);
+    assert_eq!(first.statement()["subject"], second.statement()["subject"]);
+    let statement = first.statement();
+    let parameters = &statement["predicate"]["buildDefinition"]["internalParameters"];
+    assert_eq!(parameters["network"], serde_json::json!(["fetch", "daemon"]));
+    assert_eq!(parameters["sandbox"]["degradations"], serde_json::json!([]));
+}
+
+/// Where the secure processor is, the memory of PID 1, and the disk.
+#[test]
+#[ignore = "needs QEMU and a built image"]
+fn a_builder_in_the_machine_reaches_nothing_of_it() {
+    let all: Vec<(&str, String)> = [
+        ("secure processor", "opens(\"/dev/sev-guest\", O_RDWR) || opens(\"/proc/1/root/dev/sev-guest\", O_RDWR)"),
+        ("a new node of it", "mknod(\"/tmp/g\", S_IFCHR | 0666, 0x0a7d) == 0 && opens(\"/tmp/g\", O_RDWR)"),
+        ("reports by configfs", "opens(\"/sys/kernel/config/tsm/report\", O_RDONLY)"),
+        ("memory of the machine", "opens(\"/dev/mem\", O_RDONLY) || opens(\"/proc/kcore\", O_RDONLY)"),
+        ("the disk", "opens(\"/dev/vda\", O_RDONLY) || opens(\"/dev/mapper/control\", O_RDWR)"),
+        ("other processes", "strangers() > 0"),
+        ("memory of the first process outside", "opens(\"/proc/1/mem\", O_RDWR) && getpid() != 1"),
+        ("the service by loopback", "connects(80) || connects(443)"),
+        ("the service's work folder", "opens(\"/work\", O_RDONLY)"),
+        ("being root", "getuid() == 0 || setuid(0) == 0"),
+        ("a user namespace", "unshare(CLONE_NEWUSER) == 0"),
+        ("power", "syscall(SYS_reboot, 0xfee1dead, 0x28121969, 0x4321fedc, 0) == 0"),
+    ]
+    .map(|(name, call)| (name, call.to_owned()))
+    .into();
+    let machine = Platform::new(&[]).boot();
+    let outcome = build(&machine, &Flake::built_by(&attempts(&all)));
+    outcome.assert_succeeded();
+    let bundle = Bundle::read(&machine.bundle(Door::Tls, &outcome.job), 0);
+    assert_eq!(String::from_utf8_lossy(bundle.artifacts()["package"]), all_contained(&all));
+    assert_eq!(machine.get(Door::Clear, "/health").body, b"ok");
+}
+
+#[test]
+#[ignore = "needs QEMU and a built image"]
+fn a_builder_that_takes_all_memory_ends_and_the_machine_does_not() {
+    let image = Image::from_environment();
+    let machine = Machine::serving(&image, &Host { memory_mib: 1536, ..Host::honest(&image) });
+    let hungry = "#include <stdlib.h>\n#include <string.h>\n#include <unistd.h>\nint main(void) {\n\
+        while (fork() >= 0) for (int i = 0; i < 64; i++) { char *p = malloc(1 << 20); if (p) memset(p, 1, 1 << 20); }\n\
+        for (;;) pause(); }";
+    let outcome = build(&machine, &Flake::built_by(hungry));
+    outcome.assert_failed("OutOfMemory");
+    assert_eq!(machine.get(Door::Clear, "/health").body, b"ok", "{}", machine.console());
+}
+
+#[test]
+#[ignore = "needs QEMU and a built image"]
+fn a_flake_that_cannot_be_evaluated_fails_in_the_machine_too() {
+    let image = Image::from_environment();
+    let machine = Machine::serving(&image, &Host::honest(&image));
+    let outcome = build(&machine, &Flake::of("{ outputs = { self }: throw \"this is why\"; }"));
+    outcome.assert_failed("BuildFailed");
+    assert!(outcome.lines.iter().any(|line| line.contains("this is why")), "{:?}", outcome.lines);
+}

@@ -1,0 +1,94 @@
+//! One appliance with nix, and what a client sees of one build.
+
+use std::fs;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::flake::Flake;
+use crate::harness::{Bundle, Request, Server};
+use crate::tool;
+
+/// How long what was killed may take to be gone.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What came of one build.
+pub struct Outcome {
+    pub result: Value,
+    /// Lines of the log.
+    pub log: String,
+    bundle: Option<Vec<u8>>,
+}
+
+impl Outcome {
+    /// Builds in an appliance of its own, with the configuration of the image.
+    pub fn of(flake: &Flake) -> Self {
+        Self::with(flake, &[])
+    }
+
+    /// The same with more options.
+    pub fn with(flake: &Flake, options: &[&str]) -> Self {
+        let conf = tool::configuration();
+        Self::at(flake, &[&["--nix-conf", conf.to_str().unwrap()], options].concat())
+    }
+
+    /// The same with another cache, and the key that is trusted.
+    pub fn with_cache(flake: &Flake, url: &str, key: &str) -> Self {
+        let folder = TempDir::new().unwrap();
+        for name in ["passwd", "group"] {
+            fs::copy(tool::configuration().join(name), folder.path().join(name)).unwrap();
+        }
+        let settings = fs::read_to_string(tool::configuration().join("nix.conf")).unwrap();
+        let line = |line: &str| match line.split(" =").next() {
+            Some("substituters") => format!("substituters = {url}\n"),
+            Some("trusted-public-keys") => format!("trusted-public-keys = {key}\n"),
+            _ => format!("{line}\n"),
+        };
+        fs::write(folder.path().join("nix.conf"), settings.lines().map(line).collect::<String>()).unwrap();
+        Self::at(flake, &["--nix-conf", folder.path().to_str().unwrap()])
+    }
+
+    fn at(flake: &Flake, options: &[&str]) -> Self {
+        let root = tool::root();
+        let server = Server::with_options(&[&["--nix-root", root.to_str().unwrap()], options].concat());
+        let job = server.run(&Request::json(&flake.archive(), "flake.tar")).job();
+        let mut events = server.events(&job);
+        let result = events.pop().unwrap()["result"].take();
+        let lines = events.iter().filter(|event| event["type"] == "build");
+        let log = lines.map(|event| format!("{}\n", event["msg"].as_str().unwrap())).collect();
+        let answer = server.get(&format!("/build/{job}/result"));
+        // The toolchain may still be asked for its version; that ends by itself, nothing of the build would.
+        let patience = Instant::now() + PATIENCE;
+        while !server.descendants().is_empty() {
+            assert!(Instant::now() < patience, "something is left: {:?}", server.descendants());
+            sleep(Duration::from_millis(50));
+        }
+        Self { result, log, bundle: (answer.status == 200).then_some(answer.body) }
+    }
+
+    /// It has to have succeeded.
+    pub fn bundle(&self) -> Bundle {
+        assert_eq!(self.result["status"], "ok", "{:#}\n{}", self.result, self.log);
+        let bundle = Bundle::read(self.bundle.as_ref().unwrap(), 0);
+        bundle.assert_described();
+        bundle
+    }
+
+    /// It has to have failed, in this way, with this in its log.
+    pub fn assert_failed(&self, error_type: &str, says: &str) {
+        assert_eq!(self.result["status"], "failed", "{}", self.log);
+        assert_eq!(self.result["error_type"], error_type, "{}\n{}", self.result, self.log);
+        let all = format!("{}\n{}", self.result["error"].as_str().unwrap(), self.log);
+        assert!(all.contains(says), "{says:?} is not in: {all}");
+        assert!(self.bundle.is_none());
+    }
+}
+
+/// The dependencies of a statement that are paths of the store: name, and the rest.
+pub fn store_paths(statement: &Value) -> Vec<(&str, &Value)> {
+    let all = statement["predicate"]["buildDefinition"]["resolvedDependencies"].as_array().unwrap();
+    let name = |it: &'_ Value| it["name"].as_str().unwrap_or_default().starts_with("/nix/store/");
+    all.iter().filter(|it| name(it)).map(|it| (it["name"].as_str().unwrap(), it)).collect()
+}

@@ -1,0 +1,119 @@
+//! What a builder tries, and where that ends. Each attempt says how it went in the package's output.
+
+use std::net::TcpListener;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixListener};
+
+use crate::appliance::Outcome;
+use crate::attempts::{all_contained, attempts};
+use crate::flake::{Flake, derivation};
+use crate::harness::{StaticServer, sha256};
+
+/// Builds with a builder that tries all of it; none may have worked.
+fn assert_contained(all: &[(&str, String)]) {
+    let bundle = Outcome::of(&Flake::built_by(&attempts(all))).bundle();
+    let said = String::from_utf8(bundle.artifacts()["package"].to_vec()).unwrap();
+    assert_eq!(said, all_contained(all));
+}
+
+/// The attempts are no empty words: what they look for is there, outside.
+#[test]
+#[ignore = "needs nix"]
+fn an_ordinary_builder_has_no_network() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let abstract_name = format!("kettle-test-{}", std::process::id());
+    let named = UnixListener::bind_addr(&SocketAddr::from_abstract_name(&abstract_name).unwrap()).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    assert_contained(&[
+        ("loopback of the machine", format!("connects({port})")),
+        ("abstract socket of the machine", format!("connects_to(\"{abstract_name}\", 1)")),
+        ("packet socket", "socket(AF_PACKET, SOCK_RAW, 0) >= 0".to_owned()),
+        ("raw socket", "socket(AF_INET, SOCK_RAW, IPPROTO_ICMP) >= 0".to_owned()),
+        ("vsock", "socket(40, SOCK_STREAM, 0) >= 0".to_owned()),
+        ("another network's namespace", "unshare(CLONE_NEWNET) == 0".to_owned()),
+        ("the daemon's socket", "connects_to(\"/nix/var/nix/daemon-socket/socket\", 0)".to_owned()),
+    ]);
+    for listener in [
+        listener.set_nonblocking(true).map(|()| listener.accept().is_err()),
+        named.set_nonblocking(true).map(|()| named.accept().is_err()),
+    ] {
+        assert!(listener.unwrap(), "somebody came");
+    }
+}
+
+#[test]
+#[ignore = "needs nix"]
+fn a_builder_reaches_no_memory_no_device_and_no_other_process() {
+    let service = std::process::id();
+    assert_contained(&[
+        ("memory of the machine", "opens(\"/dev/mem\", O_RDONLY)".to_owned()),
+        ("memory of the kernel", "opens(\"/dev/kmem\", O_RDONLY) || opens(\"/proc/kcore\", O_RDONLY)".to_owned()),
+        ("messages of the kernel", "opens(\"/dev/kmsg\", O_RDONLY)".to_owned()),
+        ("secure processor", "opens(\"/dev/sev-guest\", O_RDWR)".to_owned()),
+        ("device mapper", "opens(\"/dev/mapper/control\", O_RDWR)".to_owned()),
+        ("disk", "opens(\"/dev/vda\", O_RDONLY) || opens(\"/dev/sda\", O_RDONLY)".to_owned()),
+        ("virtualisation", "opens(\"/dev/kvm\", O_RDWR)".to_owned()),
+        ("a new device", "mknod(\"/tmp/mem\", S_IFCHR | 0666, 0x101) == 0".to_owned()),
+        ("other processes", "strangers() > 0".to_owned()),
+        ("the service's memory", format!("opens(\"/proc/{service}/mem\", O_RDWR)")),
+        ("the service's environment", format!("reads(\"/proc/{service}/environ\")")),
+        ("tracing", format!("ptrace(PTRACE_ATTACH, {service}, 0, 0) == 0 || ptrace(PTRACE_ATTACH, 1, 0, 0) == 0")),
+        ("another's memory", format!("syscall(SYS_process_vm_readv, {service}, 0, 0, 0, 0, 0) >= 0")),
+        ("killing the service", format!("kill({service}, 0) == 0")),
+        ("killing others", "kill(-1, 0) == 0 && strangers() > 0".to_owned()),
+    ]);
+}
+
+#[test]
+#[ignore = "needs nix"]
+fn a_builder_gets_no_rights_and_sees_no_files_but_its_own() {
+    assert_contained(&[
+        ("being root", "getuid() == 0 || setuid(0) == 0".to_owned()),
+        ("a user namespace", "unshare(CLONE_NEWUSER) == 0".to_owned()),
+        ("a user namespace by clone", "syscall(SYS_clone, CLONE_NEWUSER | SIGCHLD, 0, 0, 0, 0) > 0".to_owned()),
+        ("mounting", "mount(\"tmpfs\", \"/tmp\", \"tmpfs\", 0, \"\") == 0".to_owned()),
+        ("unmounting", "umount2(\"/proc\", MNT_DETACH) == 0".to_owned()),
+        ("a new root", "chroot(\"/tmp\") == 0".to_owned()),
+        ("the host's name", "sethostname(\"x\", 1) == 0".to_owned()),
+        ("a set-user-ID file", "chmod(getenv(\"out\"), 04755) == 0".to_owned()),
+        ("the kernel's settings", "opens(\"/proc/sys/kernel/core_pattern\", O_WRONLY)".to_owned()),
+        ("a module", "syscall(SYS_init_module, \"\", 0, \"\") == 0 || errno != EPERM".to_owned()),
+        ("filter programs", "syscall(SYS_bpf, 0, 0, 0) >= 0 || errno != EPERM".to_owned()),
+        ("the client's source", "reads(\"/kettle/source/flake.nix\")".to_owned()),
+        ("the daemon's database", "reads(\"/nix/var/nix/db/db.sqlite\")".to_owned()),
+        ("the configuration", "reads(\"/etc/nix/nix.conf\")".to_owned()),
+        ("writing beside its output", "mkdir(\"/nix/store/00000000000000000000000000000000-x\", 0777) == 0 && access(\"/nix/store/.links\", F_OK) == 0".to_owned()),
+        ("writing its source", "opens(\"/nix/store\", O_WRONLY) || chmod(\"/bin/sh\", 0777) == 0".to_owned()),
+    ]);
+}
+
+/// Nothing that a builder leaves is alive at the end; the harness looks.
+#[test]
+#[ignore = "needs nix"]
+fn a_daemon_that_a_builder_leaves_is_dead_before_its_output_is_read() {
+    let leaving = "#include <stdio.h>\n#include <stdlib.h>\n#include <unistd.h>\n#include <sys/stat.h>\n\
+        int main(void) { FILE *f = fopen(getenv(\"out\"), \"w\"); fputs(\"honest\\n\", f); fclose(f);\n\
+        if (fork() == 0) { setsid(); if (fork() == 0) for (;;) { chmod(getenv(\"out\"), 0666);\n\
+        if ((f = fopen(getenv(\"out\"), \"w\"))) { fputs(\"changed\\n\", f); fclose(f); } } _exit(0); }\n return 0; }";
+    assert_eq!(Outcome::of(&Flake::built_by(leaving)).bundle().artifacts()["package"], b"honest\n");
+}
+
+/// Fixed outputs are fetched with the network, and are what the flake says or nothing.
+#[test]
+#[ignore = "needs nix"]
+fn a_fixed_output_is_fetched_and_compared() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("file"), "fetched\n").unwrap();
+    let url = format!("http://127.0.0.1:{}/file", StaticServer::start(folder.path().to_owned()).port);
+    let flake = |hash: &str| {
+        let fetch = format!(
+            "(derivation {{ name = \"file\"; system = \"builtin\"; builder = \"builtin:fetchurl\"; url = \"{url}\"; \
+             outputHashMode = \"flat\"; outputHashAlgo = \"sha256\"; outputHash = \"{hash}\"; unpack = false; \
+             executable = false; preferLocalBuild = true; }})"
+        );
+        let package = derivation("package", &format!("file = {fetch};"), "read -r line < $file; echo \"$line\" > $out");
+        Flake::of(&format!("{{ outputs = {{ self }}: {{ packages.x86_64-linux.default = {package}; }}; }}"))
+    };
+    assert_eq!(Outcome::of(&flake(&sha256(b"fetched\n"))).bundle().artifacts()["package"], b"fetched\n");
+    Outcome::of(&flake(&sha256(b"other"))).assert_failed("BuildFailed", "hash mismatch in fixed-output derivation");
+}

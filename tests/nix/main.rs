@@ -1,0 +1,19 @@
+//! Flakes through the real service on this host: sources in, bundles out, and what a flake cannot do. Needs root, and a system
+//! with nix 2.26 or newer: `KETTLE_NIX_ROOT` is its root, for instance the one that `scripts/build-image` unpacks.
+#![cfg(feature = "appliance")]
+#![allow(clippy::expect_used, clippy::unwrap_used)]
+
+#[path = "../e2e/harness/mod.rs"]
+#[allow(dead_code, unused_imports)] // Not all of it is needed here.
+mod harness;
+
+mod appliance;
+mod attempts;
+mod caches;
+mod compiler;
+mod contained;
+mod flake;
+mod inputs;
+mod outputs;
+mod refused;
+mod tool;

@@ -1,0 +1,103 @@
+//! Nix itself, as its user has it: another store, no service of ours. What it says is what ours is compared with.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::flake::Flake;
+
+/// The root of the system with nix in it.
+pub fn root() -> PathBuf {
+    let root = std::env::var_os("KETTLE_NIX_ROOT").expect("KETTLE_NIX_ROOT names the root of a system with nix");
+    PathBuf::from(root).canonicalize().unwrap()
+}
+
+/// The configuration that the image has.
+pub fn configuration() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("nix")
+}
+
+/// A store, and a folder that nix sees as `/w`.
+pub struct Tool {
+    root: PathBuf,
+    folder: TempDir,
+}
+
+impl Tool {
+    pub fn new() -> Self {
+        Self::of(&root())
+    }
+
+    /// Of the nix that this root of a system has.
+    pub fn of(root: &Path) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["nix", "home"] {
+            fs::create_dir(folder.path().join(name)).unwrap();
+        }
+        Self { root: root.to_owned(), folder }
+    }
+
+    /// `/w` on this machine.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Runs a program of the system with nix; its output, trimmed.
+    pub fn run(&self, argv: &[&str]) -> String {
+        let mut command = Command::new("bwrap");
+        command
+            .args(["--unshare-user", "--unshare-pid", "--die-with-parent", "--clearenv", "--ro-bind"])
+            .arg(self.root.join("usr"))
+            .args(["/usr", "--symlink", "usr/bin", "/bin", "--symlink", "usr/lib", "/lib"])
+            .args(["--symlink", "usr/lib64", "/lib64", "--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp"])
+            .arg("--bind")
+            .arg(self.path("nix"))
+            .arg("/nix")
+            .arg("--bind")
+            .arg(self.folder.path())
+            .args(["/w", "--setenv", "HOME", "/w/home", "--setenv", "PATH", "/usr/bin", "--setenv", "NIX_CONFIG"])
+            .arg("experimental-features = nix-command flakes\nsandbox = false\nbuild-users-group =\nsubstitute = false\nflake-registry =\n")
+            .args(["--chdir", "/w", "--"])
+            .args(argv);
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{argv:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    }
+
+    /// The hash that a lockfile has of a folder of `/w`.
+    pub fn nar_hash(&self, name: &str) -> String {
+        self.run(&["nix", "hash", "path", &format!("/w/{name}")])
+    }
+
+    /// Builds a flake's default package, all outputs; name to store path.
+    pub fn build(&self, flake: &Flake, attribute: &str) -> Value {
+        let folder = tempfile::tempdir_in(self.folder.path()).unwrap();
+        flake.write(folder.path());
+        let name = folder.path().file_name().unwrap().to_str().unwrap();
+        let built = self.run(&["nix", "build", "--no-link", "--json", &format!("path:/w/{name}#{attribute}^*")]);
+        serde_json::from_str::<Value>(&built).unwrap()[0]["outputs"].take()
+    }
+
+    /// What nix says of all that its store holds.
+    pub fn path_info(&self) -> Value {
+        serde_json::from_str(&self.run(&["nix", "path-info", "--json", "--all"])).unwrap()
+    }
+
+    /// Makes a key; the secret one is in the file of its name, the public one is returned.
+    pub fn key(&self, name: &str) -> String {
+        let secret = self.run(&["nix", "key", "generate-secret", "--key-name", name]);
+        fs::write(self.path(name), &secret).unwrap();
+        self.run(&["sh", "-c", &format!("nix key convert-secret-to-public < /w/{name}")])
+    }
+
+    /// Makes a binary cache of `paths` with a key of its own, in the folder `name` of `/w`; the public key.
+    pub fn cache(&self, name: &str, key_name: &str, paths: &[&str]) -> String {
+        let public = self.key(key_name);
+        let to = format!("file:///w/{name}?secret-key=/w/{key_name}&compression=none");
+        self.run(&[&["nix", "copy", "--to", &to][..], paths].concat());
+        public
+    }
+}
