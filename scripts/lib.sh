@@ -76,11 +76,20 @@ built() { # NAME LINES
     awk -v name="$1" '$1 == name { sub(/^[^ ]+ /, ""); print }' <<<"$2"
 }
 
+# The root of the image as build-image unpacked it: it has nix, and a compiler.
+unpacked_root() {
+    local root
+    for root in "$ROOT"/target/image-cache/root-*/root; do
+        [[ -e $root/usr/bin/nix ]] && echo "$root" && return
+    done
+    die "$EXIT_SETUP" "the unpacked root of the image is not there: run scripts/build-image"
+}
+
 # Starts an appliance in WORK. Sets SERVER_PID and SERVER_URL; stop_server ends it.
-start_server() { # BINARY WORK
+start_server() { # BINARY WORK OPTION…
     local deadline=$((SECONDS + START_SECONDS))
     mkdir -p -- "$2"
-    "$1" serve --listen 127.0.0.1:0 --tls-listen 127.0.0.1:0 --work "$2" >"$2.stdout" 2>"$2.stderr" </dev/null &
+    "$1" serve --listen 127.0.0.1:0 --tls-listen 127.0.0.1:0 --work "$2" "${@:3}" >"$2.stdout" 2>"$2.stderr" </dev/null &
     SERVER_PID=$!
     while ! SERVER_URL=$(sed -n 's/^listening on \(http:.*\)$/\1/p' "$2.stdout") || [[ -z $SERVER_URL ]]; do
         if ! kill -0 "$SERVER_PID" 2>/dev/null || ((SECONDS > deadline)); then
