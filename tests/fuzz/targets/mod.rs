@@ -28,8 +28,11 @@ mod tar;
 mod unpacking;
 mod zip;
 
+/// What panics where a parser contradicts itself.
+pub type Target = fn(&[u8]);
+
 /// Name and function of each. The corpus of a target is in the folder of its name.
-pub const TARGETS: [(&str, fn(&[u8])); 25] = [
+pub const TARGETS: [(&str, Target); 25] = [
     ("bundle", bundle::target),
     ("certificate", certificate::target),
     ("command_line", command_line::target),
@@ -58,7 +61,7 @@ pub const TARGETS: [(&str, fn(&[u8])); 25] = [
 ];
 
 /// The target of that name. A name that is none does not compile.
-pub const fn named(name: &str) -> fn(&[u8]) {
+pub const fn named(name: &str) -> Target {
     let mut index = 0;
     while index < TARGETS.len() {
         if is_same(TARGETS[index].0.as_bytes(), name.as_bytes()) {

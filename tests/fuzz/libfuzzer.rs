@@ -4,6 +4,6 @@
 mod targets;
 
 /// Chosen by the compiler, so that no other target is in the program.
-const TARGET: fn(&[u8]) = targets::named(env!("KETTLE_FUZZ_TARGET"));
+const TARGET: targets::Target = targets::named(env!("KETTLE_FUZZ_TARGET"));
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| TARGET(data));
