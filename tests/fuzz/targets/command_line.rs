@@ -12,6 +12,7 @@ pub fn target(data: &[u8]) {
         [("roothash", parameters.root_hash), ("kernel", parameters.kernel), ("initrd", parameters.initrd)]
     {
         let digits: String = value.iter().map(|byte| format!("{byte:02x}")).collect();
-        assert_eq!(text.matches(&format!("kettle.{name}={digits}")).count(), 1, "{name}");
+        let word = format!("kettle.{name}={digits}");
+        assert_eq!(text.trim_end().split(' ').filter(|found| *found == word).count(), 1, "{name}");
     }
 }
