@@ -1,5 +1,6 @@
 //! Is `src/DEPENDENCIES.md` the list of what kettle-init is made of? Every crate that is compiled into it, or runs while it is
 //! compiled, has its row with what it is for and how often its source says `unsafe`; so has every file of ours that says it.
+//! And is the published bill of materials that of what is locked?
 
 #![allow(clippy::unwrap_used)] // A test of files: one that cannot be read fails it.
 
@@ -44,6 +45,55 @@ fn every_file_of_ours_with_unsafe_code_has_its_row_and_its_reasons() {
         (count > 0).then(|| (path.strip_prefix(root()).unwrap().display().to_string(), count))
     });
     assert_eq!(rows("## Ours"), counted.collect::<BTreeMap<_, _>>(), "the table of our own unsafe code is wrong");
+}
+
+#[test]
+fn the_published_bill_is_of_the_locks_and_of_the_measured_files() {
+    let published = |ending: &str| -> Value {
+        let path = format!("measurements/{}.{ending}", env!("CARGO_PKG_VERSION"));
+        serde_json::from_slice(&fs::read(root().join(path)).unwrap()).unwrap()
+    };
+    let (bill, measured) = (published("cdx.json"), published("json"));
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let listed = |kind: &str| -> BTreeSet<_> {
+        let components = bill["components"].as_array().unwrap().iter();
+        let of_kind = components.filter(|component| text(&component["purl"]).starts_with(kind));
+        of_kind.map(|one| (text(&one["name"]), text(&one["version"]), text(&one["hashes"][0]["content"]))).collect()
+    };
+    assert_eq!(listed("pkg:cargo/"), locked_crates());
+    assert_eq!(listed("pkg:deb/debian/"), locked_packages());
+    let files = listed("");
+    for (file, member) in [
+        ("kernel", "kernel_sha256"),
+        ("initrd", "initrd_sha256"),
+        ("cmdline", "command_line_sha256"),
+        ("firmware.fd", "firmware_sha256"),
+        ("root.img", "root_image_sha256"),
+    ] {
+        assert!(files.contains(&(file.to_owned(), String::new(), text(&measured[member]))), "{file}");
+    }
+}
+
+/// Name, version and digest of what takes part in kettle-init's compilation, by `Cargo.lock`.
+fn locked_crates() -> BTreeSet<(String, String, String)> {
+    let lock = fs::read_to_string(root().join("Cargo.lock")).unwrap();
+    let member = |package: &str, name: &str| {
+        let line = package.lines().find_map(|line| line.strip_prefix(&format!("{name} = \"")));
+        line.unwrap_or_default().trim_end_matches('"').to_owned()
+    };
+    let (_, all) = crates();
+    let packages =
+        lock.split("[[package]]").map(|package| ["name", "version", "checksum"].map(|name| member(package, name)));
+    let packages = packages.map(|[name, version, checksum]| ((name, version), checksum));
+    packages.filter(|(package, _)| all.contains(package)).map(|((name, version), sum)| (name, version, sum)).collect()
+}
+
+/// Name, version and digest of the packages that the image has something of.
+fn locked_packages() -> BTreeSet<(String, String, String)> {
+    let lock = fs::read_to_string(root().join("image/packages.lock")).unwrap();
+    let rows = lock.lines().map(|line| line.split(' ').map(str::to_owned).collect::<Vec<_>>());
+    let of_image = rows.filter(|row| ["image", "kernel", "firmware"].contains(&row[0].as_str()));
+    of_image.map(|row| (row[2].clone(), row[3].clone(), row[6].clone())).collect()
 }
 
 /// The rows below a heading are these packages, each with the right number.
