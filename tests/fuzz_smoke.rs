@@ -1,43 +1,15 @@
 //! Does any small change to a valid input make a parser of outside bytes panic or contradict itself? A moment of
-//! fuzzing with the stable compiler; tests/fuzz/ has the same targets for a real fuzzer.
+//! fuzzing with changes that nothing guides; scripts/fuzz guides the same targets by coverage, for as long as one likes.
 //!
 //! `KETTLE_FUZZ_SEED` and `KETTLE_FUZZ_RUNS` try other changes and more of them.
-#![cfg(feature = "appliance")]
+#![cfg(all(feature = "appliance", feature = "cli"))]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::path::{Path, PathBuf};
 use std::{env, fs, thread};
 
-#[cfg(feature = "cli")]
-#[path = "fuzz/targets/bundle.rs"]
-mod bundle;
-#[cfg(feature = "cli")]
-#[path = "fuzz/targets/certificate.rs"]
-mod certificate;
-#[path = "fuzz/targets/decoding.rs"]
-mod decoding;
-#[cfg(feature = "cli")]
-#[path = "fuzz/targets/evidence.rs"]
-mod evidence;
-#[path = "fuzz/targets/form.rs"]
-mod form;
-#[path = "fuzz/targets/json.rs"]
-mod json;
-#[cfg(feature = "cli")]
-#[path = "fuzz/targets/report.rs"]
-mod report;
-#[cfg(feature = "cli")]
-#[path = "fuzz/targets/statement.rs"]
-mod statement;
-#[cfg(feature = "cli")]
-#[path = "fuzz/targets/table.rs"]
-mod table;
-#[path = "fuzz/targets/tar.rs"]
-mod tar;
-#[path = "fuzz/targets/unpacking.rs"]
-mod unpacking;
-#[path = "fuzz/targets/zip.rs"]
-mod zip;
+#[path = "fuzz/targets/mod.rs"]
+mod targets;
 
 /// Runs of a target that works in memory.
 const MEMORY_RUNS: u64 = 10_000;
@@ -185,7 +157,8 @@ fn setting(name: &str) -> Option<u64> {
     env::var(name).ok().map(|text| text.parse().unwrap())
 }
 
-fn smoke(name: &str, runs: u64, changes: &[Change], target: fn(&[u8])) {
+fn smoke(name: &str, runs: u64, changes: &[Change]) {
+    let target = targets::named(name);
     let seed = setting("KETTLE_FUZZ_SEED").unwrap_or(2);
     let runs = setting("KETTLE_FUZZ_RUNS").unwrap_or(runs);
     println!("target {name}, seed {seed}, {runs} runs");
@@ -205,56 +178,136 @@ fn smoke(name: &str, runs: u64, changes: &[Change], target: fn(&[u8])) {
 
 #[test]
 fn json_submissions() {
-    smoke("json", MEMORY_RUNS, &TEXT_CHANGES, json::target);
+    smoke("json", MEMORY_RUNS, &TEXT_CHANGES);
 }
 
 #[test]
 fn forms() {
-    smoke("form", MEMORY_RUNS, &TEXT_CHANGES, form::target);
+    smoke("form", MEMORY_RUNS, &TEXT_CHANGES);
+}
+
+#[test]
+fn heads_of_requests() {
+    smoke("request", MEMORY_RUNS, &TEXT_CHANGES);
+}
+
+#[test]
+fn repositories_and_refs() {
+    smoke("repository", MEMORY_RUNS, &TEXT_CHANGES);
+}
+
+#[test]
+fn commits() {
+    smoke("commit", MEMORY_RUNS, &TEXT_CHANGES);
+}
+
+#[test]
+fn settings_of_submodules() {
+    smoke("modules", MEMORY_RUNS, &TEXT_CHANGES);
 }
 
 #[test]
 fn zip_archives() {
-    smoke("zip", FILE_RUNS, &ARCHIVE_CHANGES, zip::target);
+    smoke("zip", FILE_RUNS, &ARCHIVE_CHANGES);
 }
 
 #[test]
 fn tar_archives() {
-    smoke("tar", FILE_RUNS, &ARCHIVE_CHANGES, tar::target);
+    smoke("tar", FILE_RUNS, &ARCHIVE_CHANGES);
 }
 
-#[cfg(feature = "cli")]
+#[test]
+fn crate_archives() {
+    smoke("crate_archive", FILE_RUNS, &ARCHIVE_CHANGES);
+}
+
+#[test]
+fn lockfiles() {
+    smoke("lockfile", MEMORY_RUNS, &TEXT_CHANGES);
+}
+
+#[test]
+fn cargo_configurations() {
+    smoke("config", MEMORY_RUNS, &TEXT_CHANGES);
+}
+
+#[test]
+fn answers_of_cargo() {
+    smoke("metadata", MEMORY_RUNS, &TEXT_CHANGES);
+}
+
+#[test]
+fn messages_of_cargo() {
+    smoke("messages", MEMORY_RUNS, &TEXT_CHANGES);
+}
+
+#[test]
+fn lines_of_output() {
+    smoke("lines", MEMORY_RUNS, &TEXT_CHANGES);
+}
+
+#[test]
+fn frames_and_dhcp_messages() {
+    smoke("dhcp", MEMORY_RUNS, &ARCHIVE_CHANGES);
+}
+
+#[test]
+fn command_lines() {
+    smoke("command_line", MEMORY_RUNS, &TEXT_CHANGES);
+}
+
 #[test]
 fn attestation_reports() {
-    smoke("report", FILE_RUNS, &ARCHIVE_CHANGES, report::target);
+    smoke("report", FILE_RUNS, &ARCHIVE_CHANGES);
 }
 
-#[cfg(feature = "cli")]
 #[test]
 fn certificate_tables() {
-    smoke("table", MEMORY_RUNS, &ARCHIVE_CHANGES, table::target);
+    smoke("table", MEMORY_RUNS, &ARCHIVE_CHANGES);
 }
 
-#[cfg(feature = "cli")]
 #[test]
 fn certificates() {
-    smoke("certificate", FILE_RUNS, &ARCHIVE_CHANGES, certificate::target);
+    smoke("certificate", FILE_RUNS, &ARCHIVE_CHANGES);
 }
 
-#[cfg(feature = "cli")]
+#[test]
+fn answers_of_the_key_service() {
+    smoke("kds", MEMORY_RUNS, &ARCHIVE_CHANGES);
+}
+
+#[test]
+fn firmware_images() {
+    smoke("firmware", FILE_RUNS, &ARCHIVE_CHANGES);
+}
+
+#[test]
+fn reference_values() {
+    smoke("reference", MEMORY_RUNS, &TEXT_CHANGES);
+}
+
 #[test]
 fn evidence_documents() {
-    smoke("evidence", MEMORY_RUNS, &TEXT_CHANGES, evidence::target);
+    smoke("evidence", MEMORY_RUNS, &TEXT_CHANGES);
 }
 
-#[cfg(feature = "cli")]
 #[test]
 fn statements() {
-    smoke("statement", MEMORY_RUNS, &TEXT_CHANGES, statement::target);
+    smoke("statement", MEMORY_RUNS, &TEXT_CHANGES);
 }
 
-#[cfg(feature = "cli")]
 #[test]
 fn bundles() {
-    smoke("bundle", MEMORY_RUNS, &ARCHIVE_CHANGES, bundle::target);
+    smoke("bundle", MEMORY_RUNS, &ARCHIVE_CHANGES);
+}
+
+#[test]
+fn every_target_has_its_moment_here_and_its_row_in_the_table() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+    let (tests, table) = (folder.join("fuzz_smoke.rs"), folder.join("fuzz/README.md"));
+    let (tests, table) = (fs::read_to_string(tests).unwrap(), fs::read_to_string(table).unwrap());
+    for (name, _) in targets::TARGETS {
+        assert!(tests.contains(&format!("    smoke(\"{name}\", ")), "{name} has no test");
+        assert_eq!(table.matches(&format!("\n| `{name}` |")).count(), 1, "{name} has no row");
+    }
 }

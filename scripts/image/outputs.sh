@@ -233,11 +233,13 @@ publish() { # OUT CHECK
     if [[ -z $2 ]]; then
         cp -- "$1/measurements.json" "$published.json"
         cp -- "$1/layers" "$published.layers"
+        cp -- "$1/image.cdx.json" "$published.cdx.json"
         say "wrote measurements/${published##*/}.json"
         return
     fi
-    { compare_layers "$published.layers" "$1/layers" && cmp -- "$published.json" "$1/measurements.json" >&2; } ||
+    { compare_layers "$published.layers" "$1/layers" && cmp -- "$published.json" "$1/measurements.json" >&2 &&
+        cmp -- "$published.cdx.json" "$1/image.cdx.json" >&2; } ||
         die "$EXIT_FAILED" "this tree does not build what measurements/${published##*/}.json says: where the change is" \
-            "meant, run scripts/build-image and commit both files of measurements/ with it"
+            "meant, run scripts/build-image and commit the files of measurements/ with it"
     say "the same as measurements/${published##*/}.json"
 }

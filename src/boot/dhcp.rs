@@ -26,7 +26,7 @@ const ANSWER: u8 = 2;
 const ETHERNET: [u8; 2] = [1, 6];
 const ANSWER_BY_BROADCAST: u8 = 0x80;
 /// As many as the resolver of the C library uses.
-pub(super) const MAX_NAME_SERVERS: usize = 3;
+pub const MAX_NAME_SERVERS: usize = 3;
 /// RFC 1542 asks for at least this much in a question.
 const MIN_MESSAGE_BYTES: usize = 300;
 
@@ -44,23 +44,30 @@ mod option {
 
 /// Message types of RFC 2132, section 9.6.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub enum Kind {
+    /// Who is there?
     Discover = 1,
+    /// An address that could be had.
     Offer = 2,
+    /// That one, please.
     Request = 3,
+    /// It is yours.
     Acknowledge = 5,
 }
 
 /// Where the machine is in its network.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Lease {
-    pub(super) address: Ipv4Addr,
+pub struct Lease {
+    /// The machine's.
+    pub address: Ipv4Addr,
     /// 0 to 32.
-    pub(super) prefix: u8,
-    pub(super) router: Option<Ipv4Addr>,
-    pub(super) name_servers: Vec<Ipv4Addr>,
+    pub prefix: u8,
+    /// Where everything else goes.
+    pub router: Option<Ipv4Addr>,
+    /// At most [`MAX_NAME_SERVERS`].
+    pub name_servers: Vec<Ipv4Addr>,
     /// Who offers it.
-    pub(super) server: Ipv4Addr,
+    pub server: Ipv4Addr,
 }
 
 /// Why an answer to our question is of no use.
@@ -95,19 +102,21 @@ impl fmt::Display for Refusal {
 
 /// Who asks, in one exchange.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Client {
-    pub(super) mac: Mac,
-    pub(super) transaction: [u8; 4],
+pub struct Client {
+    /// Of its network card.
+    pub mac: Mac,
+    /// Drawn for the exchange.
+    pub transaction: [u8; 4],
 }
 
 impl Client {
     /// Asks who is there.
-    pub(super) fn discover(&self) -> Vec<u8> {
+    pub fn discover(&self) -> Vec<u8> {
         self.question(Kind::Discover, &[])
     }
 
     /// Asks for what was offered.
-    pub(super) fn request(&self, offer: &Lease) -> Vec<u8> {
+    pub fn request(&self, offer: &Lease) -> Vec<u8> {
         let address = [&[option::ADDRESS, 4][..], &offer.address.octets()].concat();
         let server = [&[option::SERVER, 4][..], &offer.server.octets()].concat();
         self.question(Kind::Request, &[address, server].concat())
@@ -129,7 +138,7 @@ impl Client {
     }
 
     /// Appraises an answer; none if it answers somebody else, or something else.
-    pub(super) fn appraise(&self, message: &[u8], wanted: Kind) -> Option<Result<Lease, Refusal>> {
+    pub fn appraise(&self, message: &[u8], wanted: Kind) -> Option<Result<Lease, Refusal>> {
         let fixed = message.get(..FIXED_BYTES)?;
         let ours = fixed[0] == ANSWER
             && fixed[1..3] == ETHERNET

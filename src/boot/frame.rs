@@ -4,7 +4,7 @@
 //! The kernel's own UDP needs an address, and drops answers to the address that is only being offered.
 
 /// As network cards have them.
-pub(super) type Mac = [u8; 6];
+pub type Mac = [u8; 6];
 
 const ETHERNET_BYTES: usize = 14;
 const IPV4_BYTES: usize = 20;
@@ -17,7 +17,7 @@ const CLIENT_PORT: u16 = 68;
 const HOPS: u8 = 64;
 
 /// A broadcast from a machine without an address to all DHCP servers.
-pub(super) fn broadcast(from: Mac, message: &[u8]) -> Vec<u8> {
+pub fn broadcast(from: Mac, message: &[u8]) -> Vec<u8> {
     let udp_length = (UDP_BYTES + message.len()) as u16;
     let ip_length = IPV4_BYTES as u16 + udp_length;
     let mut ip = [0; IPV4_BYTES];
@@ -38,7 +38,7 @@ pub(super) fn broadcast(from: Mac, message: &[u8]) -> Vec<u8> {
 }
 
 /// The message in a frame that comes from a DHCP server's port to ours.
-pub(super) fn message(frame: &[u8]) -> Option<&[u8]> {
+pub fn message(frame: &[u8]) -> Option<&[u8]> {
     let ethernet = frame.get(..ETHERNET_BYTES)?;
     let ip = frame.get(ETHERNET_BYTES..)?;
     let header = ip.get(..IPV4_BYTES)?;

@@ -16,9 +16,9 @@
 
 mod command_line;
 mod device_mapper;
-mod dhcp;
+pub mod dhcp;
 mod error;
-mod frame;
+pub mod frame;
 mod halt;
 mod kernel;
 mod module;

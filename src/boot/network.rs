@@ -104,7 +104,7 @@ fn first_lease(interfaces: &[Interface]) -> Result<(&Interface, Lease), BootErro
 /// One attempt: a lease, a refusal, or silence.
 fn exchange(interface: &Interface, wait: Duration) -> io::Result<Option<Result<Lease, Refusal>>> {
     let mut transaction = [0; 4];
-    getrandom::fill(&mut transaction).map_err(io::Error::other)?;
+    getrandom::getrandom(&mut transaction).map_err(io::Error::other)?;
     let client = Client { mac: interface.mac, transaction };
     let mut socket = kernel::packet_socket(interface.index)?;
     let offer = match ask(&mut socket, client, &client.discover(), Kind::Offer, wait)? {

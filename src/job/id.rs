@@ -17,7 +17,7 @@ impl JobId {
     /// The kernel gives no random bytes.
     pub fn draw() -> Result<Self, getrandom::Error> {
         let mut bytes = [0; JOB_ID_BYTES];
-        getrandom::fill(&mut bytes)?;
+        getrandom::getrandom(&mut bytes)?;
         Ok(Self(bytes))
     }
 

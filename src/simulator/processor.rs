@@ -70,7 +70,7 @@ impl Identity {
             (Key::Vcek, Product::Milan | Product::Genoa) => CHIP_ID_BYTES,
         };
         let mut chip_id = vec![0; length];
-        getrandom::fill(&mut chip_id)?;
+        getrandom::getrandom(&mut chip_id)?;
         Ok(Self { product, key, chip_id })
     }
 

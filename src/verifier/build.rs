@@ -31,7 +31,12 @@ fn files(folder: &Path) -> io::Result<Vec<PathBuf>> {
     }
     let paths = fs::read_dir(folder)?.map(|entry| entry.map(|entry| entry.path()));
     let mut paths = paths.collect::<io::Result<Vec<_>>>()?;
-    paths.retain(|path| path.extension().is_some_and(|ending| ending == "json"));
+    paths.retain(|path| path.extension().is_some_and(|ending| ending == "json") && !is_bill(path));
     paths.sort();
     Ok(paths)
+}
+
+/// A bill of materials lies beside the reference values that it belongs to.
+fn is_bill(path: &Path) -> bool {
+    path.to_str().is_some_and(|path| path.ends_with(".cdx.json"))
 }

@@ -177,6 +177,6 @@ fn source_name(text: &str) -> Result<String, SubmissionError> {
 
 fn draw_nonce() -> Result<Nonce, SubmissionError> {
     let mut bytes = [0; MAX_NONCE_BYTES];
-    getrandom::fill(&mut bytes).map_err(|error| SubmissionError::Random(error.into()))?;
+    getrandom::getrandom(&mut bytes).map_err(|error| SubmissionError::Random(error.into()))?;
     Ok(Nonce::from_random(bytes))
 }

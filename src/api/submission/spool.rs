@@ -73,7 +73,7 @@ struct Workspace {
 impl Workspace {
     fn create(folder: &Path, permit: OwnedSemaphorePermit) -> Result<Self, SubmissionError> {
         let mut name = [0; NAME_BYTES];
-        getrandom::fill(&mut name).map_err(|error| SubmissionError::Random(error.into()))?;
+        getrandom::getrandom(&mut name).map_err(|error| SubmissionError::Random(error.into()))?;
         let path = folder.join(hex::encode(name));
         DirBuilder::new().mode(FOLDER_MODE).create(&path)?;
         Ok(Self { path, kept: false, _permit: permit })

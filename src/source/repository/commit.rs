@@ -9,15 +9,21 @@ pub const MAX_COMMIT_BYTES: usize = 1 << 20;
 
 /// What a commit says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Commit {
+pub struct Commit {
+    /// Computed from its bytes.
     pub id: GitOid,
+    /// As it says.
     pub tree: GitOid,
     /// The committer's time, in seconds.
     pub time: u64,
 }
 
 impl Commit {
-    pub(super) fn parse(id: GitOid, object: &[u8]) -> Result<Self, RepositoryError> {
+    /// Reads the object that should have the id `id`.
+    ///
+    /// # Errors
+    /// It has another id, or is no commit.
+    pub fn parse(id: GitOid, object: &[u8]) -> Result<Self, RepositoryError> {
         let actual = GitOid::of_object("commit", object);
         if actual != id {
             return Err(RepositoryError::CommitHash { expected: id, actual });

@@ -9,8 +9,8 @@
 //!
 //! Links may lead nowhere, since nobody can write to the tree, but never out of it.
 
-mod commit;
-mod modules;
+pub mod commit;
+pub mod modules;
 mod plan;
 mod reference;
 mod sinks;

@@ -40,11 +40,14 @@ pub enum ModulesError {
 }
 
 /// The URLs of submodules by their paths, as they are written.
-pub(super) struct Modules(BTreeMap<String, String>);
+pub struct Modules(BTreeMap<String, String>);
 
 impl Modules {
     /// Reads `KEY\nVALUE\0` records.
-    pub(super) fn parse(listing: &[u8]) -> Result<Self, ModulesError> {
+    ///
+    /// # Errors
+    /// It is no such list, or says two things about one submodule.
+    pub fn parse(listing: &[u8]) -> Result<Self, ModulesError> {
         let text = std::str::from_utf8(listing).map_err(|_| ModulesError::Malformed)?;
         let (mut paths, mut urls) = (BTreeMap::new(), BTreeMap::new());
         for record in text.split_terminator('\0') {
@@ -72,7 +75,10 @@ impl Modules {
     }
 
     /// The URL of the submodule at `path`, for a superproject at `base`.
-    pub(super) fn url(&self, path: &str, base: &RepositoryUrl) -> Result<RepositoryUrl, ModulesError> {
+    ///
+    /// # Errors
+    /// It has none, or one that is refused.
+    pub fn url(&self, path: &str, base: &RepositoryUrl) -> Result<RepositoryUrl, ModulesError> {
         let label = || Label::of(path.as_bytes());
         let text = self.0.get(path).ok_or_else(|| ModulesError::NoUrl { path: label() })?;
         base.join(text).map_err(|reason| ModulesError::Url { path: label(), reason })

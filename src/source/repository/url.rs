@@ -82,7 +82,7 @@ impl RepositoryUrl {
     ///
     /// # Errors
     /// What is wrong with it.
-    pub(super) fn join(&self, text: &str) -> Result<Self, ParseUrlError> {
+    pub fn join(&self, text: &str) -> Result<Self, ParseUrlError> {
         if !text.starts_with("./") && !text.starts_with("../") {
             return Self::parse(text);
         }

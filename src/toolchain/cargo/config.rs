@@ -61,7 +61,7 @@ const RESERVED_WORDS: [&str; 31] = [
 
 /// What a project's configuration comes to.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Settings {
+pub struct Settings {
     /// `key=value` for `--config`, in the order of the file's keys.
     pub arguments: Vec<String>,
     /// Sources that the project replaces with a folder of its own.
@@ -72,7 +72,7 @@ pub(super) struct Settings {
 
 /// A source that a folder of the tree stands in for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Replaced {
+pub enum Replaced {
     /// crates.io.
     CratesIo,
     /// Another registry, by its index.
@@ -92,12 +92,24 @@ pub(super) fn read(root: &Path) -> Result<Settings, ToolchainError> {
     };
     let mut text = String::new();
     let read = std::fs::File::open(path)?.take(MAX_CONFIG_BYTES + 1).read_to_string(&mut text);
-    let table = text.parse::<Table>().ok().filter(|_| read.is_ok() && text.len() as u64 <= MAX_CONFIG_BYTES);
-    settings.take(&table.ok_or(ToolchainError::Configuration)?, root);
+    if read.is_err() || text.len() as u64 > MAX_CONFIG_BYTES {
+        return Err(ToolchainError::Configuration);
+    }
+    settings.add(&text, root)?;
     Ok(settings)
 }
 
 impl Settings {
+    /// Adds what the configuration `text` of the tree at `root` comes to.
+    ///
+    /// # Errors
+    /// It is no TOML.
+    pub fn add(&mut self, text: &str, root: &Path) -> Result<(), ToolchainError> {
+        let table = text.parse::<Table>().map_err(|_| ToolchainError::Configuration)?;
+        self.take(&table, root);
+        Ok(())
+    }
+
     fn take(&mut self, table: &Table, root: &Path) {
         for (key, value) in table {
             match (key.as_str(), value) {

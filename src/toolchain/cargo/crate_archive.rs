@@ -75,7 +75,10 @@ pub enum CrateError {
 /// Unpacks the archive of the package `top` (`NAME-VERSION`) into the new folder `parent`/`top`.
 ///
 /// The digest is that of the whole archive; whoever calls compares it before anything reads the folder.
-pub(super) fn unpack(archive: File, top: &str, parent: &Path, time: SystemTime) -> Result<Sha256Digest, CrateError> {
+///
+/// # Errors
+/// It is refused, or its files cannot be written; what was unpacked until then is left.
+pub fn unpack(archive: File, top: &str, parent: &Path, time: SystemTime) -> Result<Sha256Digest, CrateError> {
     fs::create_dir(parent.join(top)).map_err(CrateError::Write)?;
     let mut hashed = Sha256Reader::new(archive.take(MAX_CRATE_BYTES + 1));
     unpack_entries(&mut hashed, &Target { top, parent, time })?;
@@ -163,7 +166,7 @@ impl Target<'_> {
 }
 
 /// The time that every unpacked file carries, so that no build can tell one run from another by it.
-pub(super) fn time_of(epoch: u64) -> SystemTime {
+pub fn time_of(epoch: u64) -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(epoch)
 }
 

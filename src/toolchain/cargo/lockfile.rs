@@ -62,7 +62,7 @@ pub enum LockfileError {
 
 /// What a lockfile locks.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Lock {
+pub struct Lock {
     /// In the lockfile's order.
     pub packages: Vec<Locked>,
     /// Git sources of patches that nothing uses: cargo looks at them all the same.
@@ -71,30 +71,39 @@ pub(super) struct Lock {
 
 /// One package.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Locked {
+pub struct Locked {
+    /// One path component, if a registry has it.
     pub name: String,
+    /// Likewise.
     pub version: String,
+    /// Where it comes from.
     pub origin: Origin,
 }
 
 /// Where a package comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Origin {
+pub enum Origin {
     /// A folder of the source.
     Folder,
     /// A registry, as the lockfile writes it (`registry+URL`, `sparse+URL`).
-    Registry { index: String, checksum: Sha256Digest },
+    Registry {
+        /// As written.
+        index: String,
+        /// Of the package's archive.
+        checksum: Sha256Digest,
+    },
     /// A commit of a git repository.
     Git(GitSource),
 }
 
 /// `git+URL?branch=NAME#COMMIT`, taken apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct GitSource {
+pub struct GitSource {
     /// Without `git+`, query and fragment.
     pub url: String,
     /// `branch=…`, `tag=…` or `rev=…` as written; empty for the default branch.
     pub query: String,
+    /// The fragment.
     pub commit: GitOid,
 }
 
@@ -107,6 +116,9 @@ impl Locked {
 
 impl Lock {
     /// Reads a lockfile.
+    ///
+    /// # Errors
+    /// It is none, or something in it could not be checked.
     pub fn parse(bytes: &[u8]) -> Result<Self, LockfileError> {
         let text = std::str::from_utf8(bytes).map_err(|_| LockfileError::Encoding)?;
         let raw: RawLock = toml::from_str(text).map_err(|e| LockfileError::Shape(e.message().to_owned()))?;

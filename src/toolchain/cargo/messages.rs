@@ -19,7 +19,7 @@ const MAX_MESSAGE_BYTES: usize = 256 << 10;
 const MESSAGE_START: &[u8] = b"{\"reason\":";
 
 /// Takes a build's output.
-pub(super) struct Messages<'a> {
+pub struct Messages<'a> {
     metadata: &'a Metadata,
     log: &'a mut dyn Log,
     line: Vec<u8>,
@@ -44,6 +44,9 @@ impl<'a> Messages<'a> {
     }
 
     /// The names of files in `release` that were announced, after the last chunk.
+    ///
+    /// # Errors
+    /// The log takes nothing more.
     pub fn finish(mut self) -> io::Result<BTreeSet<String>> {
         self.end_line()?;
         Ok(self.names)

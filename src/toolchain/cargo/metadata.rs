@@ -22,7 +22,8 @@ const LIBRARIES: [&str; 3] = ["lib", "rlib", "proc-macro"];
 
 /// The answer of `cargo metadata`, the members that we use.
 #[derive(Debug, Deserialize)]
-pub(super) struct Metadata {
+pub struct Metadata {
+    /// All of them, dependencies too.
     pub packages: Vec<Package>,
     #[serde(rename = "workspace_default_members")]
     default_members: BTreeSet<String>,
@@ -31,9 +32,12 @@ pub(super) struct Metadata {
 
 /// One package.
 #[derive(Debug, Deserialize)]
-pub(super) struct Package {
+pub struct Package {
+    /// Cargo's own, opaque.
     pub id: String,
+    /// As the manifest has it.
     pub name: String,
+    /// Likewise.
     pub version: String,
     source: Option<String>,
     manifest_path: String,
@@ -50,6 +54,9 @@ struct Target {
 impl Metadata {
     /// Reads the answer of `cargo metadata`. Cargo takes the lockfile from the workspace's root: elsewhere than at the
     /// source's, it would be another one than was read here.
+    ///
+    /// # Errors
+    /// It is no such answer, or of another workspace.
     pub fn parse(answer: &[u8]) -> Result<Self, ToolchainError> {
         let metadata: Self =
             serde_json::from_slice(answer).map_err(|_| ToolchainError::Answer { tool: "cargo metadata" })?;
@@ -75,6 +82,9 @@ impl Metadata {
     }
 
     /// The packages of which `tree` (the answer of `cargo tree`) has a line: `NAME vVERSION …`.
+    ///
+    /// # Errors
+    /// A line names no package.
     pub fn used(&self, tree: &[u8]) -> Result<Vec<&Package>, ToolchainError> {
         let unreadable = || ToolchainError::Answer { tool: "cargo tree" };
         let tree = std::str::from_utf8(tree).map_err(|_| unreadable())?;
@@ -173,7 +183,7 @@ impl Target {
 
 /// Cargo's message about one compiled target, the members that we use.
 #[derive(Debug, Deserialize)]
-pub(super) struct CompilerArtifact {
+pub struct CompilerArtifact {
     package_id: String,
     target: MessageTarget,
     filenames: Vec<String>,

@@ -12,14 +12,14 @@
 
 mod answer;
 mod collect;
-mod config;
+pub mod config;
 mod copy;
-pub(super) mod crate_archive;
+pub mod crate_archive;
 mod dependencies;
 mod git;
-pub(super) mod lockfile;
-mod messages;
-mod metadata;
+pub mod lockfile;
+pub mod messages;
+pub mod metadata;
 mod plan;
 mod rustflags;
 mod vendor;

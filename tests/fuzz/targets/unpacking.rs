@@ -14,15 +14,19 @@ pub fn check(data: &[u8]) {
         Ok(unpacked) => check_folder(unpacked.root()),
         Err(error) => assert!(!error.is_fault(), "{error:?}"),
     }
-    let beside = fs::read_dir(folder.path()).expect("the folder is gone");
-    for entry in beside {
+    check_names(folder.path(), &["archive", "tree"]);
+}
+
+/// A folder has these entries and no others.
+pub fn check_names(folder: &Path, expected: &[&str]) {
+    for entry in fs::read_dir(folder).expect("the folder is gone") {
         let name = entry.expect("the folder cannot be read").file_name();
-        assert!(name == "archive" || name == "tree", "{name:?} appeared outside");
+        assert!(expected.iter().any(|expected| name == *expected), "{name:?} appeared outside");
     }
 }
 
 /// Only regular files, folders, and links that stay inside.
-fn check_folder(folder: &Path) {
+pub fn check_folder(folder: &Path) {
     for entry in fs::read_dir(folder).expect("a folder cannot be read") {
         let path = entry.expect("a folder cannot be read").path();
         let found = fs::symlink_metadata(&path).expect("a file is gone");

@@ -1,6 +1,0 @@
-#![no_main]
-
-#[path = "../targets/bundle.rs"]
-mod bundle;
-
-libfuzzer_sys::fuzz_target!(|data: &[u8]| bundle::target(data));

@@ -1,0 +1,39 @@
+//! Any bytes as the tar inside of a `.crate`, and as a `.crate`.
+
+use std::fs::{self, File};
+use std::io::Write as _;
+
+use kettle::digest::Sha256Digest;
+use kettle::toolchain::cargo::crate_archive::{CrateError, time_of, unpack};
+
+use super::{tar, unpacking};
+
+const TOP: &str = "a-1.0.0";
+/// How every gzip stream begins.
+const GZIP: [u8; 2] = [0x1f, 0x8b];
+
+/// Nothing is written beside the package's folder, and the digest is that of the archive's bytes.
+pub fn target(data: &[u8]) {
+    if data.starts_with(&GZIP) {
+        check(data);
+    }
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::none());
+    gzip.write_all(&tar::with_checksums(data)).expect("memory takes it");
+    check(&gzip.finish().expect("memory takes it"));
+}
+
+fn check(archive: &[u8]) {
+    let folder = tempfile::TempDir::new().expect("no temporary folder");
+    let (file, packages) = (folder.path().join("archive"), folder.path().join("packages"));
+    fs::write(&file, archive).expect("the archive was not written");
+    fs::create_dir(&packages).expect("no folder");
+    match unpack(File::open(&file).expect("the archive is gone"), TOP, &packages, time_of(0)) {
+        Ok(digest) => assert_eq!(digest, Sha256Digest::of(archive)),
+        // A file where a folder should be, or a name that is too long: the file system says so.
+        Err(CrateError::Write(_)) => {}
+        Err(error) => assert!(!error.to_string().is_empty()),
+    }
+    unpacking::check_names(folder.path(), &["archive", "packages"]);
+    unpacking::check_names(&packages, &[TOP]);
+    unpacking::check_folder(&packages);
+}

@@ -1,0 +1,81 @@
+//! Every parser of outside bytes, as a function that takes any bytes and panics where the parser contradicts itself.
+
+mod bundle;
+mod certificate;
+mod command_line;
+mod commit;
+mod config;
+mod crate_archive;
+mod decoding;
+mod dhcp;
+mod evidence;
+mod firmware;
+mod form;
+mod json;
+mod kds;
+mod lines;
+mod lockfile;
+mod messages;
+mod metadata;
+mod modules;
+mod reference;
+mod report;
+mod repository;
+mod request;
+mod statement;
+mod table;
+mod tar;
+mod unpacking;
+mod zip;
+
+/// What panics where a parser contradicts itself.
+pub type Target = fn(&[u8]);
+
+/// Name and function of each. The corpus of a target is in the folder of its name.
+pub const TARGETS: [(&str, Target); 25] = [
+    ("bundle", bundle::target),
+    ("certificate", certificate::target),
+    ("command_line", command_line::target),
+    ("commit", commit::target),
+    ("config", config::target),
+    ("crate_archive", crate_archive::target),
+    ("dhcp", dhcp::target),
+    ("evidence", evidence::target),
+    ("firmware", firmware::target),
+    ("form", form::target),
+    ("json", json::target),
+    ("kds", kds::target),
+    ("lines", lines::target),
+    ("lockfile", lockfile::target),
+    ("messages", messages::target),
+    ("metadata", metadata::target),
+    ("modules", modules::target),
+    ("reference", reference::target),
+    ("report", report::target),
+    ("repository", repository::target),
+    ("request", request::target),
+    ("statement", statement::target),
+    ("table", table::target),
+    ("tar", tar::target),
+    ("zip", zip::target),
+];
+
+/// The target of that name. A name that is none does not compile.
+pub const fn named(name: &str) -> Target {
+    let mut index = 0;
+    while index < TARGETS.len() {
+        if is_same(TARGETS[index].0.as_bytes(), name.as_bytes()) {
+            return TARGETS[index].1;
+        }
+        index += 1;
+    }
+    panic!("no target has this name")
+}
+
+const fn is_same(one: &[u8], other: &[u8]) -> bool {
+    let mut index = 0;
+    while index < one.len() && index < other.len() && one[index] == other[index] {
+        index += 1;
+    }
+    index == one.len() && index == other.len()
+}
