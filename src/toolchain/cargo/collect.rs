@@ -50,18 +50,20 @@ fn copy(wanted: &Wanted, artifacts: &Path) -> Result<Artifact, ToolchainError> {
     // A build that runs as our own user can take our access to its folder away.
     let source = Untrusted::open(&wanted.root).and_then(|root| root.file(Path::new(wanted.folder).join(name)));
     let source = source.map_err(|_| refused(name, "it is missing, or no regular file"))?;
-    let executable = source.metadata()?.permissions().mode() & 0o100 != 0;
+    let found = source.metadata()?;
+    // A file of a few blocks can have any length: none of it is copied to find that out.
+    if found.len() > MAX_ARTIFACT_BYTES {
+        return Err(refused(name, "it is too large"));
+    }
+    let executable = found.permissions().mode() & 0o100 != 0;
     let path = artifacts.join(name);
     let copy = create(&path, executable).map_err(|error| match error.kind() {
         io::ErrorKind::AlreadyExists => refused(name, "there are two of this name"),
         _ => error.into(),
     })?;
     let mut writer = Sha256Writer::new(copy);
-    io::copy(&mut source.take(MAX_ARTIFACT_BYTES + 1), &mut writer)?;
+    io::copy(&mut source.take(MAX_ARTIFACT_BYTES), &mut writer)?;
     let (_, sha256, size) = writer.finish();
-    if size > MAX_ARTIFACT_BYTES {
-        return Err(refused(name, "it is too large"));
-    }
     Ok(Artifact { name: name.clone(), path, sha256, size, executable })
 }
 
@@ -115,6 +117,16 @@ mod tests {
             let refusal = collect(wanted(&folder, name), &copies).unwrap_err();
             assert!(matches!(refusal, ToolchainError::Artifact { .. }), "{name}");
         }
+    }
+
+    #[test]
+    fn refuses_a_file_without_blocks_by_its_length() {
+        let folder = fixture();
+        File::create(folder.path().join("target/release/app")).unwrap().set_len(MAX_ARTIFACT_BYTES + 1).unwrap();
+        let copies = folder.path().join("artifacts");
+        let refusal = collect(wanted(&folder, "app"), &copies).unwrap_err();
+        assert!(matches!(refusal, ToolchainError::Artifact { why: "it is too large", .. }));
+        assert_eq!(fs::read_dir(copies).unwrap().count(), 0, "something of it was copied");
     }
 
     #[test]
