@@ -1,28 +1,33 @@
 //! The attack corpus against the real service: each project in `tests/attacks/` tries something that its first lines
 //! name, from inside the build; what came of it is checked from inside, by what the attack prints, and from outside.
 //!
-//! `KETTLE_ATTACK=word` runs those whose name contains the word.
+//! `KETTLE_ATTACK=word,word` runs those whose name contains one of the words.
 #![cfg(feature = "appliance")]
 #![allow(clippy::expect_used, clippy::unwrap_used)]
 
-#[path = "attacks/harness/corpus.rs"]
-mod corpus;
-#[path = "attacks/harness/server.rs"]
-mod server;
+#[path = "attacks/harness/mod.rs"]
+mod harness;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use corpus::{Attack, Canary, Expect, Template, attacks};
-use server::Server;
+use harness::archives::{self, Received, Upload};
+use harness::confinement::Confinement;
+use harness::corpus::{Aim, Attack, Canary, Expect, Template, attacks};
+use harness::repositories::{self, Fetched, Hosted};
+use harness::server::{NONCE, Server, upload};
+use harness::site::Site;
 
 /// Fewer would mean that some were lost.
-const LEAST_ATTACKS: usize = 50;
+const LEAST_ATTACKS: usize = 200;
+/// So many of those that took longest are named.
+const SLOWEST: usize = 8;
 /// Each is a compilation of a small package.
 const AT_ONCE: usize = 2;
 
@@ -34,117 +39,344 @@ type References = BTreeMap<Template, Bundle>;
 struct Outcome {
     /// The last event's result.
     result: Value,
-    /// Every line of build output.
+    /// Every line of output, git's too.
     lines: Vec<String>,
     /// None if the build failed.
     bundle: Option<Bundle>,
 }
 
-#[test]
-fn every_attack_is_stopped() {
-    let (honest, attacks): (Vec<_>, Vec<_>) = attacks().into_iter().partition(|it| it.expect == [Expect::Honest]);
-    assert!(attacks.len() >= LEAST_ATTACKS, "{} attacks", attacks.len());
-    let references: References = honest.iter().map(|project| (project.template, reference(project))).collect();
-    let word = std::env::var("KETTLE_ATTACK").unwrap_or_default();
-    let wanted = attacks.iter().filter(|attack| attack.name.contains(&word));
-    let (alone, together): (Vec<_>, Vec<_>) = wanted.partition(|attack| attack.alone);
-    let mut failures = failures_of(together, AT_ONCE, &references);
-    failures.extend(failures_of(alone, 1, &references));
-    assert!(failures.is_empty(), "not stopped: {failures:?}");
+/// One of the corpus, whatever way it takes into the service.
+enum Case {
+    /// A project, sent as an archive.
+    Project(Attack),
+    /// An archive that is refused at once.
+    Upload(Upload),
+    /// A repository that is fetched.
+    Hosted(Hosted),
 }
 
-/// Names of those that were not stopped; why is on standard error.
-fn failures_of<'a>(attacks: Vec<&'a Attack>, at_once: usize, references: &References) -> Vec<&'a str> {
-    let (queue, failures) = (Mutex::new(attacks), Mutex::new(Vec::new()));
-    std::thread::scope(|scope| {
-        for _ in 0..at_once {
-            scope.spawn(|| {
-                while let Some(attack) = next(&queue) {
-                    if catch_unwind(AssertUnwindSafe(|| check(attack, references))).is_err() {
-                        failures.lock().unwrap().push(attack.name.as_str());
-                    }
-                }
-            });
+/// Not tried, and why this machine cannot.
+type NotTried = (String, String);
+
+#[test]
+fn every_attack_is_stopped() {
+    let (honest, projects): (Vec<_>, Vec<_>) = attacks().into_iter().partition(Attack::is_honest);
+    let cases: Vec<_> = (projects.into_iter().map(Case::Project))
+        .chain(archives::uploads().into_iter().map(Case::Upload))
+        .chain(repositories::hosted().into_iter().map(Case::Hosted))
+        .collect();
+    let names: BTreeSet<_> = cases.iter().map(Case::name).collect();
+    assert_eq!(names.len(), cases.len(), "two attacks have one name");
+    assert!(names.len() >= LEAST_ATTACKS, "{} attacks", names.len());
+
+    let references: References = honest.iter().map(|project| (project.template, reference(project))).collect();
+    let words = std::env::var("KETTLE_ATTACK").unwrap_or_default();
+    let named = |case: &&Case| words.split(',').any(|word| case.name().contains(word));
+    let wanted: Vec<_> = cases.iter().filter(named).collect();
+    let (alone, together): (Vec<&Case>, Vec<&Case>) = wanted.iter().partition(|case| case.is_alone());
+    let mut found = Found::default();
+    found.try_all(together, AT_ONCE, &references);
+    found.try_all(alone, 1, &references);
+    summarise(&wanted, &found);
+    assert!(found.failures.is_empty(), "not stopped: {:?}", found.failures);
+}
+
+/// A table on standard output: how many of the attacks on each thing were tried, and which were not.
+fn summarise(wanted: &[&Case], found: &Found) {
+    println!("{:<12} {:>8} {:>8}", "aimed at", "attacks", "stopped");
+    let mut rows: BTreeMap<Aim, (usize, usize)> = BTreeMap::new();
+    for case in wanted {
+        let unstopped = found.failures.iter().chain(found.not_tried.iter().map(|(name, _)| name));
+        let (all, stopped) = rows.entry(case.aim()).or_default();
+        *all += 1;
+        *stopped += usize::from(!unstopped.into_iter().any(|name| name == case.name()));
+    }
+    for (aim, (all, stopped)) in &rows {
+        println!("{:<12} {all:>8} {stopped:>8}", format!("{aim:?}").to_lowercase());
+    }
+    let (all, stopped) = rows.values().fold((0, 0), |sum, row| (sum.0 + row.0, sum.1 + row.1));
+    println!("{:<12} {all:>8} {stopped:>8}", "in all");
+    let mut times = found.times.clone();
+    times.sort();
+    for (time, name) in times.iter().rev().take(SLOWEST) {
+        println!("{:>4.1} s: {name}", time.as_secs_f32());
+    }
+    for (name, why) in &found.not_tried {
+        println!("not tried: {name}: {why}");
+    }
+}
+
+impl Case {
+    fn name(&self) -> &str {
+        match self {
+            Self::Project(attack) => &attack.name,
+            Self::Upload(upload) => upload.name,
+            Self::Hosted(hosted) => hosted.name,
         }
-    });
-    failures.into_inner().unwrap()
+    }
+
+    fn aim(&self) -> Aim {
+        match self {
+            Self::Project(attack) => attack.aim,
+            Self::Upload(upload) => upload.aim,
+            Self::Hosted(hosted) => hosted.aim,
+        }
+    }
+
+    fn is_alone(&self) -> bool {
+        match self {
+            Self::Project(attack) => attack.alone || attack.needs.is_some(),
+            Self::Upload(_) => false,
+            Self::Hosted(hosted) => hosted.needs.is_some(),
+        }
+    }
+
+    /// Panics when the attack is not stopped, or not for the reason that it names.
+    fn check(&self, references: &References) -> Result<(), NotTried> {
+        match self {
+            Self::Project(attack) => check(attack, references),
+            Self::Upload(upload) => {
+                check_upload(upload, &references[&Template::Plain]);
+                Ok(())
+            }
+            Self::Hosted(hosted) => check_hosted(hosted, &references[&Template::Plain]),
+        }
+    }
+}
+
+/// What trying attacks came to.
+#[derive(Default)]
+struct Found {
+    /// Names of those that were not stopped; why is on standard error.
+    failures: Vec<String>,
+    not_tried: Vec<NotTried>,
+    times: Vec<(Duration, String)>,
+}
+
+impl Found {
+    fn try_all(&mut self, cases: Vec<&Case>, at_once: usize, references: &References) {
+        let (queue, found) = (Mutex::new(cases), Mutex::new(std::mem::take(self)));
+        std::thread::scope(|scope| {
+            for _ in 0..at_once {
+                scope.spawn(|| {
+                    while let Some(case) = next(&queue) {
+                        let begun = Instant::now();
+                        match catch_unwind(AssertUnwindSafe(|| case.check(references))) {
+                            Ok(Ok(())) => {}
+                            Ok(Err(not_tried)) => found.lock().unwrap().not_tried.push(not_tried),
+                            Err(_) => {
+                                eprintln!("not stopped: {}", case.name());
+                                found.lock().unwrap().failures.push(case.name().to_owned());
+                            }
+                        }
+                        found.lock().unwrap().times.push((begun.elapsed(), case.name().to_owned()));
+                    }
+                });
+            }
+        });
+        *self = found.into_inner().unwrap();
+    }
 }
 
 /// In a function, so that the lock is not held while the attack runs.
-fn next<'a>(queue: &Mutex<Vec<&'a Attack>>) -> Option<&'a Attack> {
+fn next<'a>(queue: &Mutex<Vec<&'a Case>>) -> Option<&'a Case> {
     queue.lock().unwrap().pop()
 }
 
 /// What a template delivers when nobody attacks.
 fn reference(project: &Attack) -> Bundle {
-    let bundle = run(project).bundle.unwrap_or_else(|| panic!("{} failed", project.name));
-    assert_complete(&bundle, project.template);
+    let outcome = run_project(project, Confinement::none());
+    let bundle = outcome.bundle.unwrap_or_else(|| panic!("{} failed: {}", project.name, outcome.result));
+    assert_complete(&bundle, &project.artifacts);
     bundle
 }
 
 /// Runs a project on a service of its own.
-fn run(attack: &Attack) -> Outcome {
+fn run_project(attack: &Attack, confinement: Confinement) -> Outcome {
     let (folder, canary) = (tempfile::tempdir().unwrap(), Canary::new());
-    let server = Server::start(folder.path());
-    let job = server.submit(&attack.archive(&server.facts(&canary.path())));
-    let events = server.events(&job);
+    let options = attack.seconds.map(|seconds| vec!["--build-seconds".to_owned(), seconds.to_string()]);
+    let server = Server::start(folder.path(), &options.unwrap_or_default(), confinement);
+    let archive = attack.archive(&server.facts(&canary.path()));
+    run(&server, &canary, &upload(&archive, "attack.tar"))
+}
 
+/// Has a service build, and checks what has to hold whatever was built.
+fn run(server: &Server, canary: &Canary, submission: &Value) -> Outcome {
+    let job = server.submit(submission);
+    let events = server.events(&job);
     let (end, others) = events.split_last().expect("events");
-    assert_eq!(end["type"], "complete");
-    assert!(others.iter().all(|event| event["type"] != "complete"), "the end comes once");
+    let succeeded = end["result"]["status"] == "ok";
+    assert_story(end, others, succeeded);
     assert!(!server.has_children(), "a process of the build is alive");
+    assert!(!server.was_visited(), "a socket of the machine was reached");
     assert!(canary.is_untouched(), "a file of the machine was changed");
-    server.wait_until_cleared(folder.path(), &job);
+    server.wait_until_cleared(&job);
     assert_eq!(server.get("/health"), (200, b"ok".to_vec()), "the service is well");
 
-    let lines = others.iter().filter(|event| event["type"] == "build");
+    let lines = others.iter().filter(|event| event["type"] == "build" || event["type"] == "init");
     let lines: Vec<_> = lines.map(|event| event["msg"].as_str().unwrap().to_owned()).collect();
     assert_printable(lines.iter().map(String::as_str));
-    let succeeded = end["result"]["status"] == "ok";
     let (status, body) = server.get(&format!("/build/{job}/result"));
     assert_eq!(status, if succeeded { 200 } else { 404 });
     assert_eq!(server.get(&format!("/build/{job}/result")).1, body, "nothing changes it any more");
     Outcome { result: end["result"].clone(), lines, bundle: succeeded.then(|| unpack(&body)) }
 }
 
-fn check(attack: &Attack, references: &References) {
-    let outcome = run(attack);
+/// The events tell each part of a build once and in order, whatever its output imitates, and then the end.
+fn assert_story(end: &Value, others: &[Value], succeeded: bool) {
+    assert_eq!(end["type"], "complete");
+    let mut types: Vec<_> = others.iter().map(|event| event["type"].as_str().unwrap()).collect();
+    types.dedup();
+    let whole = ["queued", "vm", "init", "detect", "build", "provenance"];
+    assert!(whole.starts_with(&types) || types == ["queued", "vm", "init", "build"], "{types:?}");
+    assert!(!succeeded || types == whole, "{types:?}");
+}
+
+fn check(attack: &Attack, references: &References) -> Result<(), NotTried> {
+    let confinement = Confinement::of(attack.needs).map_err(|why| (attack.name.clone(), why))?;
+    let outcome = run_project(attack, confinement);
     let what = format!("{}: {}\n{}", attack.name, outcome.result, outcome.lines.join("\n"));
     let says = |word: &str| outcome.lines.iter().any(|line| line.contains(&format!("ATTACK: {word}")));
     assert!(!says("SUCCEEDED"), "{what}");
-    match &outcome.bundle {
-        Some(bundle) => {
-            assert_complete(bundle, attack.template);
-            if attack.expect.contains(&Expect::Consistent) {
-                return;
-            }
-            if attack.expect.contains(&Expect::Recorded) {
-                return assert_recorded(bundle);
-            }
-            let contained = attack.expect.contains(&Expect::Contained);
-            assert!(contained || attack.expect.contains(&Expect::Ignored), "it should have failed: {what}");
-            assert!(!contained || says("contained"), "it says nothing: {what}");
-            assert_same_artifacts(bundle, &references[&attack.template], attack.template);
-        }
-        None => {
-            assert!(attack.expect.contains(&Expect::Fails), "it should not have failed: {what}");
-            assert_eq!(outcome.result["status"], "failed", "{what}");
-            assert_ne!(outcome.result["error_type"], "Internal", "{what}");
-        }
+    assert_reasons(attack, &outcome, &what);
+    let Some(bundle) = &outcome.bundle else {
+        assert!(attack.expects(Expect::Fails), "it should not have failed: {what}");
+        assert_failed(&outcome.result, attack.fails_with.as_deref().unwrap_or_default());
+        return Ok(());
+    };
+    assert_complete(bundle, &attack.artifacts);
+    if attack.expects(Expect::Recorded) {
+        assert_recorded(bundle);
+    } else if !attack.expects(Expect::Consistent) {
+        let contained = attack.expects(Expect::Contained);
+        assert!(contained || attack.expects(Expect::Ignored), "it should have failed: {what}");
+        assert!(!contained || says("contained"), "it says nothing: {what}");
+        assert_same_artifacts(bundle, &references[&attack.template], &attack.artifacts);
+    }
+    Ok(())
+}
+
+/// The log has every reason that the attack names, and no answer of the kernel is another one.
+fn assert_reasons(attack: &Attack, outcome: &Outcome, what: &str) {
+    for reason in &attack.shows {
+        assert!(outcome.lines.iter().any(|line| line.contains(reason)), "{reason:?} is not shown: {what}");
+    }
+    for line in outcome.lines.iter().filter(|line| line.contains("ATTACK: contained: ")) {
+        let Some((_, rest)) = line.split_once("(os error ") else { continue };
+        let number = rest.split(')').next().unwrap();
+        let known = attack.errors.iter().any(|name| errno(name) == number);
+        assert!(known, "another error than {:?}: {line}\n{what}", attack.errors);
     }
 }
 
-/// The bundle has the files that an honest build of the template has, and provenance names their bytes.
-fn assert_complete(bundle: &Bundle, template: Template) {
-    let artifacts = template.artifacts().iter().map(|name| format!("artifacts/{name}"));
+/// Those that attacks meet; numbers of x86-64.
+fn errno(name: &str) -> &'static str {
+    match name {
+        "EPERM" => "1",
+        "ENOENT" => "2",
+        "ESRCH" => "3",
+        "ENXIO" => "6",
+        "EBADF" => "9",
+        "EAGAIN" => "11",
+        "ENOMEM" => "12",
+        "EACCES" => "13",
+        "EBUSY" => "16",
+        "EXDEV" => "18",
+        "ENODEV" => "19",
+        "ENOTDIR" => "20",
+        "EINVAL" => "22",
+        "EMFILE" => "24",
+        "ENOTTY" => "25",
+        "EFBIG" => "27",
+        "ENOSPC" => "28",
+        "EROFS" => "30",
+        "ENOSYS" => "38",
+        "EOPNOTSUPP" => "95",
+        "EAFNOSUPPORT" => "97",
+        "EADDRNOTAVAIL" => "99",
+        "ENETUNREACH" => "101",
+        "ECONNREFUSED" => "111",
+        other => panic!("what is {other}?"),
+    }
+}
+
+fn assert_failed(result: &Value, reason: &str) {
+    assert_eq!(result["status"], "failed");
+    assert_ne!(result["error_type"], "Internal", "{result}");
+    let words = format!("{}: {}", result["error_type"].as_str().unwrap(), result["error"].as_str().unwrap());
+    assert!(words.contains(reason), "it failed for another reason than {reason:?}: {words}");
+    assert_printable([words.as_str()].into_iter());
+}
+
+/// An archive is refused for its reason, and neither takes the slot nor leaves anything.
+fn check_upload(attack: &Upload, reference: &Bundle) {
+    let (folder, canary) = (tempfile::tempdir().unwrap(), Canary::new());
+    let server = Server::start(folder.path(), &[], Confinement::none());
+    let submission = upload(&(attack.make)(&canary.path()), "attack.tar");
+    match attack.received {
+        Received::Refused(reason) => {
+            let code = if reason.contains("Cargo.lock") { "lockfile-missing" } else { "archive-refused" };
+            assert_refused(&server.post(&submission), code, reason);
+            assert!(canary.is_untouched(), "a file of the machine was changed");
+            assert_eq!(server.uploads(), [""; 0], "something is left");
+            let (status, problem) = server.post(&upload(&archives::without_lockfile(), "attack.tar"));
+            assert_eq!(status, 422, "the slot is free: {problem}");
+        }
+        Received::Fails(reason) => assert_failed(&run(&server, &canary, &submission).result, reason),
+        Received::Harmless => assert_harmless(&run(&server, &canary, &submission), reference),
+    }
+}
+
+/// A repository is refused for its reason, or gives the artifacts of an honest one.
+fn check_hosted(attack: &Hosted, reference: &Bundle) -> Result<(), NotTried> {
+    let confinement = Confinement::of(attack.needs).map_err(|why| (attack.name.to_owned(), why))?;
+    let (folder, canary) = (tempfile::tempdir().unwrap(), Canary::new());
+    let site = Site::new(canary.path());
+    let server = Server::start(folder.path(), &[], confinement);
+    let mut submission = (attack.prepare)(&site);
+    submission["nonce"] = NONCE.into();
+    match attack.fetched {
+        Fetched::Refused(code, reason) => assert_refused(&server.post(&submission), code, reason),
+        Fetched::Fails(reason) => {
+            let outcome = run(&server, &canary, &submission);
+            let words = [outcome.result.to_string(), outcome.lines.join("\n")].concat();
+            assert_eq!(outcome.result["status"], "failed", "{words}");
+            assert_ne!(outcome.result["error_type"], "Internal", "{words}");
+            assert!(words.contains(reason), "it failed for another reason than {reason:?}: {words}");
+        }
+        Fetched::Harmless => assert_harmless(&run(&server, &canary, &submission), reference),
+    }
+    assert!(!site.elsewhere_was_asked(), "a server was asked that nobody named");
+    assert!(canary.is_untouched(), "a file of the machine was changed");
+    Ok(())
+}
+
+fn assert_refused((status, problem): &(u16, Value), code: &str, reason: &str) {
+    let detail = problem["detail"].as_str().unwrap();
+    assert!([400, 422].contains(status), "{status}: {problem}");
+    assert_eq!(problem["type"], format!("/problems/{code}"), "{problem}");
+    assert!(detail.contains(reason), "it is refused for another reason than {reason:?}: {detail}");
+    assert_printable([detail].into_iter());
+}
+
+fn assert_harmless(outcome: &Outcome, reference: &Bundle) {
+    let bundle = outcome.bundle.as_ref().unwrap_or_else(|| panic!("{}: {:?}", outcome.result, outcome.lines));
+    let artifacts = ["attack".to_owned()];
+    assert_complete(bundle, &artifacts);
+    assert_same_artifacts(bundle, reference, &artifacts);
+}
+
+/// The bundle has these artifacts, the other files of every bundle and no more, and provenance names their bytes.
+fn assert_complete(bundle: &Bundle, names: &[String]) {
+    let artifacts = names.iter().map(|name| format!("artifacts/{name}"));
     let others = ["build-config/Cargo.lock", "build.log", "provenance.json"].map(String::from);
-    let names: Vec<_> = artifacts.chain(others).collect();
-    assert!(bundle.keys().eq(names.iter()), "{:?}", bundle.keys());
+    let files: Vec<_> = artifacts.chain(others).collect();
+    assert!(bundle.keys().eq(files.iter()), "{:?}", bundle.keys());
 
     let statement: Value = serde_json::from_slice(&bundle["provenance.json"]).unwrap();
     let subjects = statement["subject"].as_array().unwrap();
-    assert_eq!(subjects.len(), template.artifacts().len());
-    for (subject, name) in subjects.iter().zip(template.artifacts()) {
+    assert_eq!(subjects.len(), names.len());
+    for (subject, name) in subjects.iter().zip(names) {
         assert_eq!(subject["name"], *name);
         let digest = hex::encode(Sha256::digest(&bundle[&format!("artifacts/{name}")]));
         assert_eq!(subject["digest"]["sha256"], digest, "{name}");
@@ -162,8 +394,9 @@ fn assert_recorded(bundle: &Bundle) {
     assert!(dependencies.iter().any(folder), "{dependencies:?}");
 }
 
-fn assert_same_artifacts(bundle: &Bundle, reference: &Bundle, template: Template) {
-    for name in template.artifacts() {
+/// A library's package holds its build script, which is the attack.
+fn assert_same_artifacts(bundle: &Bundle, reference: &Bundle, names: &[String]) {
+    for name in names.iter().filter(|name| !name.ends_with(".crate")) {
         let path = format!("artifacts/{name}");
         assert!(bundle[&path] == reference[&path], "{path} is not what an honest build makes");
     }
@@ -184,6 +417,7 @@ fn unpack(archive: &[u8]) -> Bundle {
             continue;
         }
         assert!(entry.header().entry_type().is_file());
+        assert!([0o644, 0o755].contains(&entry.header().mode().unwrap()));
         let path = entry.path().unwrap().to_str().unwrap().to_owned();
         let (top, path) = path.split_once('/').unwrap();
         assert_eq!(top, "attack");

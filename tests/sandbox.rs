@@ -476,6 +476,23 @@ fn limits_of_processes_are_in_force() {
 }
 
 #[test]
+fn the_kernel_ends_a_command_before_it_ends_us() {
+    let command = stdout_of(&shell("cat /proc/self/oom_score_adj"));
+    let root = rustix::process::geteuid().is_root();
+    // Who is no more than its user may not be allowed to ask for it.
+    assert!(command.trim() == "1000" || !root, "{command}");
+    let own: i32 = std::fs::read_to_string("/proc/self/oom_score_adj").unwrap().trim().parse().unwrap();
+    assert!(own < 1000, "{own}");
+    // What was set with this capability can be lowered by nobody without it.
+    const CAP_SYS_RESOURCE: u64 = 1 << 24;
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let capabilities = status.lines().find_map(|line| line.strip_prefix("CapEff:\t")).unwrap();
+    if u64::from_str_radix(capabilities, 16).unwrap() & CAP_SYS_RESOURCE != 0 {
+        assert!(!run(&shell("echo 0 >/proc/self/oom_score_adj")).0.success());
+    }
+}
+
+#[test]
 fn temporary_folders_have_a_size() {
     let limits = &runner().description().limits;
     let sizes = stdout_of(&shell("df -B1 --output=size /tmp /kettle/home | tail -n +2 | tr -d ' '"));

@@ -124,6 +124,8 @@ where
     });
     let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
+        // A client that has nothing more to say still waits for its answer.
+        .half_close(true)
         .header_read_timeout(limits::HEADER_TIMEOUT)
         .max_buf_size(limits::MAX_BUFFER_BYTES)
         .max_header_size(limits::MAX_HEADER_BYTES)

@@ -22,6 +22,10 @@ const OPEN_FILES: u64 = 16 * 1024;
 /// The largest single file; the largest static libraries with debug information stay below 4 GiB.
 const FILE_BYTES: u64 = 8 * GIB;
 
+/// What the kernel adds to a command's share of memory, in thousandths, when it looks for somebody to end for want of
+/// it: all there is, so that it never finds the service first (`proc_pid_oom_score_adj(5)`).
+pub(super) const OOM_SCORE_ADJUSTMENT: &str = "1000";
+
 /// What one command may use, in bytes and counts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]

@@ -17,6 +17,7 @@ use rustix::process::{Pid, PidfdFlags, Resource, Rlimit, Signal, pidfd_open, pid
 
 use super::cgroup::Group;
 use super::kernel;
+use super::limits::OOM_SCORE_ADJUSTMENT;
 use super::root::{Descriptors, GROUP, PASSWD};
 use super::seccomp::Filter;
 
@@ -128,6 +129,17 @@ impl Waiting {
         }
         self.held.group = Some(group);
         Ok(())
+    }
+
+    /// Has the kernel end it, or what it starts, before us when memory ends. One that has died in the meantime needs no
+    /// such thing, and who is no more than its user may not be allowed to ask for it.
+    pub(super) fn offer_to_be_ended(&self) -> io::Result<()> {
+        let path = format!("/proc/{}/oom_score_adj", self.number.as_raw_nonzero());
+        match std::fs::write(path, OOM_SCORE_ADJUSTMENT) {
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied) => Ok(()),
+            Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Ok(()),
+            written => written,
+        }
     }
 
     /// Lets it become the command. One that could not be set up has died: its status will say so.

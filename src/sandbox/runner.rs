@@ -157,6 +157,7 @@ impl Runner {
 
     /// The hierarchy's limits; the process took its own on before.
     fn limit(&self, waiting: &mut Waiting) -> io::Result<()> {
+        waiting.offer_to_be_ended()?;
         self.hierarchy.as_ref().map_or(Ok(()), |hierarchy| waiting.enter(hierarchy.group(&self.limits)?))
     }
 

@@ -11,7 +11,7 @@ use crate::digest::Sha256Writer;
 use crate::toolchain::{Artifact, ToolchainError};
 
 /// Largest artifact, in bytes.
-const MAX_ARTIFACT_BYTES: u64 = 2 << 30;
+pub(super) const MAX_ARTIFACT_BYTES: u64 = 2 << 30;
 
 /// Most artifacts of one build.
 const MAX_ARTIFACTS: usize = 1000;
@@ -34,7 +34,12 @@ impl Artifacts {
 
     /// Copies an open file; it is executable if its owner may execute it.
     pub fn copy(&mut self, name: &str, mut source: File) -> Result<(), ToolchainError> {
-        let executable = source.metadata()?.permissions().mode() & 0o100 != 0;
+        let found = source.metadata()?;
+        // A file of a few blocks can have any length: none of it is copied to find that out.
+        if found.len() > MAX_ARTIFACT_BYTES {
+            return Err(refused(name, "it is too large"));
+        }
+        let executable = found.permissions().mode() & 0o100 != 0;
         self.write(name, executable, |out| io::copy(&mut source, out).map(drop))
     }
 

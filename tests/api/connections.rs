@@ -54,7 +54,7 @@ impl ServerCertVerifier for Pinned {
     }
 }
 
-fn connect_tls(appliance: &Appliance) -> Client<StreamOwned<ClientConnection, TcpStream>> {
+pub fn connect_tls(appliance: &Appliance) -> Client<StreamOwned<ClientConnection, TcpStream>> {
     let provider = ring::default_provider();
     let verifier = Pinned { certificate: appliance.certificate.clone(), provider: provider.clone() };
     let config = ClientConfig::builder_with_provider(Arc::new(provider))

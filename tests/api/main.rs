@@ -8,6 +8,7 @@ mod connections;
 mod contract;
 mod downloads;
 mod events;
+mod fire;
 mod patience;
 mod submission;
 mod support;

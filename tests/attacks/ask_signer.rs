@@ -1,6 +1,8 @@
 //! Tries: to have a report signed through every descriptor that it inherited, or can take from another process
+//! Aims at: signer
 //! Stopped by: close-on-exec, a PID namespace of its own
 //! Expect: contained
+//! Errors: ENOTTY EACCES EPERM EINVAL ENOSYS
 
 mod attack;
 

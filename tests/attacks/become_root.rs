@@ -1,6 +1,8 @@
 //! Tries: to become root by system calls and by setuid programs
+//! Aims at: host
 //! Stopped by: no capabilities, no_new_privs, one mapped user
 //! Expect: contained
+//! Errors: EPERM EROFS EINVAL ENOENT EACCES
 
 mod attack;
 

@@ -1,6 +1,8 @@
 //! Tries: to reach the world by TCP and UDP
+//! Aims at: host
 //! Stopped by: the network namespace: it has no route
 //! Expect: contained
+//! Errors: ENETUNREACH
 
 mod attack;
 

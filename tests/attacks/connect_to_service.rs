@@ -1,6 +1,8 @@
 //! Tries: to talk to the service's own API
+//! Aims at: host
 //! Stopped by: the network namespace: its loopback is another one, and down
 //! Expect: contained
+//! Errors: ENETUNREACH EADDRNOTAVAIL ECONNREFUSED
 
 mod attack;
 

@@ -1,6 +1,8 @@
 //! Tries: to leave a core dump on the machine
+//! Aims at: host
 //! Stopped by: a core limit of 0 that cannot be raised
 //! Expect: contained
+//! Shows: contained: signal: 6
 
 mod attack;
 

@@ -1,6 +1,8 @@
 //! Tries: to leave the root through parent folders and links of /proc
+//! Aims at: host
 //! Stopped by: the mount namespace: there is nothing above the root
 //! Expect: contained
+//! Errors: ENOENT EACCES EPERM
 
 mod attack;
 

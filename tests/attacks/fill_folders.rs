@@ -1,6 +1,8 @@
 //! Tries: to fill memory and disk with one huge file, and HOME
+//! Aims at: host
 //! Stopped by: the limit of one file, and sizes of the temporary folders
 //! Expect: contained
+//! Errors: EFBIG ENOSPC
 
 mod attack;
 

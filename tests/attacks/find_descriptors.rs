@@ -1,6 +1,8 @@
 //! Tries: to find a descriptor of the service among its own
+//! Aims at: signer
 //! Stopped by: close-on-exec for all but the three
 //! Expect: contained
+//! Shows: is pipe:
 
 mod attack;
 

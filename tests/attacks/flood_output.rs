@@ -1,6 +1,8 @@
 //! Tries: to fill the service with 16 MB of output in short lines
+//! Aims at: log
 //! Stopped by: back pressure, and the limit of the log
-//! Expect: contained|fails
+//! Expect: contained
+//! Shows: a quarter of a million lines
 //! Template: macro
 
 use proc_macro::TokenStream;

@@ -1,6 +1,8 @@
 //! Tries: to have a file of the machine delivered, by printing what cargo prints about artifacts
+//! Aims at: result
 //! Stopped by: only regular files below the target folder are taken, and only for packages of the source
-//! Expect: contained|fails
+//! Expect: contained
+//! Shows: messages are printed
 //! Template: macro
 
 use proc_macro::TokenStream;

@@ -1,6 +1,9 @@
 //! Tries: to take all processes of the machine
+//! Aims at: host
 //! Stopped by: the limit of tasks
 //! Expect: fails
+//! Fails with: BuildFailed: the build failed
+//! Errors: EAGAIN
 //! Alone: because on machines without the pids controller the limit is one for all processes of the user
 
 mod attack;

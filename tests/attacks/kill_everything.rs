@@ -1,6 +1,8 @@
 //! Tries: to kill every process it may
+//! Aims at: host
 //! Stopped by: the PID namespace: its own build is all it can kill
 //! Expect: fails
+//! Fails with: BuildFailed: the build failed (signal 9)
 
 mod attack;
 

@@ -1,6 +1,9 @@
 //! Tries: to kill the service by its number, and the reaper
+//! Aims at: host
 //! Stopped by: the PID namespace, whose number 1 takes no signal from within
 //! Expect: contained
+//! Errors: ESRCH
+//! Shows: the reaper took four signals
 
 mod attack;
 

@@ -1,6 +1,8 @@
 //! Tries: to leave a process that goes on rewriting the artifact once the build is over and while it is read
+//! Aims at: result
 //! Stopped by: death of the whole namespace before anything is read
 //! Expect: consistent
+//! Shows: a daemon waits for the end of cargo
 
 mod attack;
 

@@ -1,6 +1,8 @@
 //! Tries: to leave a secret in a keyring for a later process
+//! Aims at: phase
 //! Stopped by: the system call filter
 //! Expect: contained
+//! Errors: EPERM ENOSYS
 
 mod attack;
 

@@ -1,6 +1,8 @@
 //! Tries: to leave stopped processes behind
+//! Aims at: host
 //! Stopped by: death of the whole namespace: SIGKILL reaches stopped processes too
 //! Expect: contained
+//! Shows: three stopped processes are left
 
 mod attack;
 

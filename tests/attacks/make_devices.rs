@@ -1,6 +1,8 @@
 //! Tries: to make the device of the secure processor, and a disk, itself
+//! Aims at: signer
 //! Stopped by: no capability, and mounts without devices
 //! Expect: contained
+//! Errors: EPERM
 
 mod attack;
 

@@ -1,6 +1,8 @@
 //! Tries: to become root of a user namespace of its own
+//! Aims at: host
 //! Stopped by: the system call filter, and user namespaces that are switched off inside
 //! Expect: contained
+//! Errors: EPERM ENOSYS
 
 mod attack;
 

@@ -1,6 +1,8 @@
 //! Tries: to mount, remount and unmount, by the old and the new calls
+//! Aims at: host
 //! Stopped by: the system call filter
 //! Expect: contained
+//! Errors: EPERM
 
 mod attack;
 

@@ -1,6 +1,8 @@
 //! Tries: to end the service, when it clears away, with folders that are nested deeper than its stack and any path
+//! Aims at: host
 //! Stopped by: a removal that takes one level at a time
 //! Expect: contained
+//! Shows: what is nested has to be removed
 
 mod attack;
 

@@ -1,6 +1,8 @@
 //! Tries: to open the secure processor, the memory, disks and terminals
+//! Aims at: signer
 //! Stopped by: a /dev of its own
 //! Expect: contained
+//! Errors: ENOENT ENXIO
 
 mod attack;
 

@@ -1,6 +1,8 @@
 //! Tries: to have its own evidence, provenance and an extra artifact delivered
+//! Aims at: result
 //! Stopped by: a bundle made in memory from cargo's messages, not from a folder
 //! Expect: contained
+//! Shows: files lie where somebody could collect them
 
 mod attack;
 

@@ -1,6 +1,8 @@
 //! Tries: to put a second name of a file of the machine in the place of a finished artifact
+//! Aims at: result
 //! Stopped by: mounts: no hard link crosses one
 //! Expect: contained
+//! Errors: EXDEV
 //! Template: late
 
 mod attack;

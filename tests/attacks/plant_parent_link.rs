@@ -1,6 +1,9 @@
 //! Tries: to put a link in the place of the folder of artifacts, moved aside
+//! Aims at: result
 //! Stopped by: death of the namespace first, then a copy that takes regular files only, through no link
-//! Expect: contained|fails
+//! Expect: fails
+//! Fails with: BuildFailed: artifact
+//! Shows: a link is where the folder of the artifact was
 //! Template: late
 
 mod attack;

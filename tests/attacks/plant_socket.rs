@@ -1,6 +1,8 @@
 //! Tries: to put a socket in the place of a finished artifact
+//! Aims at: result
 //! Stopped by: death of the namespace first, then a copy that takes regular files only, through no link
 //! Expect: fails
+//! Fails with: BuildFailed: artifact attack is refused: it is missing, or no regular file
 //! Template: late
 
 mod attack;

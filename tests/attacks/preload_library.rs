@@ -1,6 +1,8 @@
 //! Tries: to load a library into rustc and the linker
+//! Aims at: phase
 //! Stopped by: nothing, and nothing is gained: the library runs in the same sandbox as the build
 //! Expect: contained
+//! Shows: the library runs
 
 mod attack;
 

@@ -1,6 +1,8 @@
 //! Tries: to fill the service with one line of 64 MB
+//! Aims at: log
 //! Stopped by: output is taken in pieces; no buffer holds a line
-//! Expect: contained|fails
+//! Expect: contained
+//! Shows: contained: one line
 //! Template: macro
 
 use proc_macro::TokenStream;

@@ -1,6 +1,8 @@
 //! Tries: to hurt whoever reads the log with terminal codes and bytes that are not UTF-8
+//! Aims at: log
 //! Stopped by: lossy decoding, and escaping of control characters
 //! Expect: contained
+//! Shows: \u{d} overwritten
 //! Template: macro
 
 use proc_macro::TokenStream;

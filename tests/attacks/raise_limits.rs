@@ -1,6 +1,8 @@
 //! Tries: to raise its own limits again
+//! Aims at: host
 //! Stopped by: hard limits
 //! Expect: contained
+//! Errors: EPERM
 
 mod attack;
 

@@ -1,6 +1,8 @@
 //! Tries: to reach rarely used kernel code: bpf, perf, userfaultfd, modules, kexec
+//! Aims at: host
 //! Stopped by: the system call filter
 //! Expect: contained
+//! Errors: EPERM ENOSYS
 
 mod attack;
 

@@ -1,6 +1,8 @@
 //! Tries: to read files of the machine that runs the service
+//! Aims at: host
 //! Stopped by: the mount namespace: they do not exist
 //! Expect: contained
+//! Errors: ENOENT
 
 mod attack;
 

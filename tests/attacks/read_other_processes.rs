@@ -1,6 +1,8 @@
 //! Tries: to find the service among the processes and read its command line
+//! Aims at: host
 //! Stopped by: the PID namespace
 //! Expect: contained
+//! Errors: ENOENT
 
 mod attack;
 

@@ -1,6 +1,8 @@
 //! Tries: to read the service's environment, its own and that of all it sees
+//! Aims at: host
 //! Stopped by: a cleared environment and the PID namespace
 //! Expect: contained
+//! Shows: environments without the secret
 
 mod attack;
 

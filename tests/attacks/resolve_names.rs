@@ -1,6 +1,8 @@
 //! Tries: to send data out by asking for a name
+//! Aims at: host
 //! Stopped by: the network namespace, and no resolver configuration
 //! Expect: contained
+//! Shows: crates.io: failed to lookup address information
 
 mod attack;
 

@@ -1,6 +1,8 @@
 //! Tries: to have cargo call a wrapper for the rest of the build
+//! Aims at: phase
 //! Stopped by: cargo takes its wrapper from its own environment, which a build script cannot change
 //! Expect: contained
+//! Shows: variables of the compilation name a wrapper
 
 mod attack;
 

@@ -1,6 +1,8 @@
 //! Tries: to have rustc find a linker of its own by PATH
+//! Aims at: phase
 //! Stopped by: nothing, and nothing is gained: it is that package's artifact, and the program runs in the same sandbox
-//! Expect: contained|fails
+//! Expect: contained
+//! Shows: PATH begins with a folder of the build
 
 mod attack;
 

@@ -1,6 +1,8 @@
 //! Tries: to reach the hypervisor and the kernel by other socket families
+//! Aims at: host
 //! Stopped by: the system call filter
 //! Expect: contained
+//! Errors: EPERM EAFNOSUPPORT
 
 mod attack;
 

@@ -1,6 +1,8 @@
 //! Tries: to attach to the reaper, which has no filter, and to cargo
+//! Aims at: signer
 //! Stopped by: the system call filter, and a /proc/1 that is empty
 //! Expect: contained
+//! Errors: EPERM ENOENT ESRCH ENOSYS
 
 mod attack;
 

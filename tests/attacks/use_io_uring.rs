@@ -1,6 +1,8 @@
 //! Tries: to do its system calls through io_uring, past the filter
+//! Aims at: host
 //! Stopped by: the system call filter: there is no io_uring
 //! Expect: contained
+//! Errors: EPERM ENOSYS
 
 mod attack;
 

@@ -1,6 +1,8 @@
 //! Tries: to change the checked dependencies and the toolchain
+//! Aims at: provenance
 //! Stopped by: read-only mounts
 //! Expect: contained
+//! Errors: EROFS ENOENT EACCES
 
 mod attack;
 

@@ -1,6 +1,8 @@
 //! Tries: to write into a folder of the machine that everybody may write
+//! Aims at: host
 //! Stopped by: the mount namespace
 //! Expect: contained
+//! Errors: ENOENT
 
 mod attack;
 

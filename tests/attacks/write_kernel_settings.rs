@@ -1,6 +1,8 @@
 //! Tries: to change the kernel through /proc: where core dumps go, sysrq
+//! Aims at: host
 //! Stopped by: no privilege over the machine, and a read-only /proc/sys
 //! Expect: contained
+//! Errors: EROFS EACCES ENOENT
 
 mod attack;
 

@@ -1,6 +1,8 @@
 //! Tries: to change the lockfile that provenance records
+//! Aims at: provenance
 //! Stopped by: a read-only mount
 //! Expect: contained
+//! Errors: EROFS EXDEV EACCES
 
 mod attack;
 

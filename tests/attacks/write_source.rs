@@ -1,6 +1,8 @@
 //! Tries: to change the source that provenance names, after it was hashed
+//! Aims at: provenance
 //! Stopped by: a read-only mount
 //! Expect: contained
+//! Errors: EROFS EXDEV
 
 mod attack;
 

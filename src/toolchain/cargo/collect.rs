@@ -40,10 +40,12 @@ pub(super) fn collect(wanted: Vec<Wanted>, artifacts: &Path) -> Result<Vec<Artif
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::fs::File;
     use std::os::unix::fs::symlink;
 
     use super::*;
     use crate::digest::Sha256Digest;
+    use crate::toolchain::artifact::MAX_ARTIFACT_BYTES;
 
     fn wanted(folder: &tempfile::TempDir, name: &str) -> Vec<Wanted> {
         vec![Wanted::new(&folder.path().join("target"), "release", name.to_owned())]
@@ -79,6 +81,16 @@ mod tests {
             let refusal = collect(wanted(&folder, name), &copies).unwrap_err();
             assert!(matches!(refusal, ToolchainError::Artifact { .. }), "{name}");
         }
+    }
+
+    #[test]
+    fn refuses_a_file_without_blocks_by_its_length() {
+        let folder = fixture();
+        File::create(folder.path().join("target/release/app")).unwrap().set_len(MAX_ARTIFACT_BYTES + 1).unwrap();
+        let copies = folder.path().join("artifacts");
+        let refusal = collect(wanted(&folder, "app"), &copies).unwrap_err();
+        assert!(matches!(refusal, ToolchainError::Artifact { why: "it is too large", .. }));
+        assert_eq!(fs::read_dir(copies).unwrap().count(), 0, "something of it was copied");
     }
 
     #[test]

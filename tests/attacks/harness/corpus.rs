@@ -22,6 +22,23 @@ pub enum Expect {
     Recorded,
 }
 
+/// What an attacker is after.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Aim {
+    /// A report of the secure processor over bytes of its choice.
+    Signer,
+    /// A statement that is not true.
+    Provenance,
+    /// A command before or after the one that it belongs to.
+    Phase,
+    /// The machine and the service: memory, files, time.
+    Host,
+    /// Whoever reads the log or the events.
+    Log,
+    /// What is handed out.
+    Result,
+}
+
 /// What the attack's file is put into.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Template {
@@ -31,6 +48,17 @@ pub enum Template {
     Late,
     /// A package with a procedural macro, which is the attack.
     Macro,
+    /// A library, which is packed after it was built; the attack is its build script.
+    Library,
+}
+
+/// What the machine has to have for an attack to be tried without harm to others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// A limit of memory around the service and all that it starts.
+    Memory,
+    /// A small file system below the service's folder.
+    Disk,
 }
 
 impl Template {
@@ -39,23 +67,25 @@ impl Template {
             Self::Plain => "plain",
             Self::Late => "late",
             Self::Macro => "macro",
+            Self::Library => "library",
         }
     }
 
     /// Where the attack's file goes.
     fn place(self) -> &'static Path {
         Path::new(match self {
-            Self::Plain => "build.rs",
+            Self::Plain | Self::Library => "build.rs",
             Self::Late => "late/build.rs",
             Self::Macro => "trick/src/lib.rs",
         })
     }
 
     /// What an honest build delivers.
-    pub fn artifacts(self) -> &'static [&'static str] {
+    fn artifacts(self) -> &'static [&'static str] {
         match self {
             Self::Plain | Self::Macro => &["attack"],
             Self::Late => &["attack", "late"],
+            Self::Library => &["attack-0.1.0.crate", "libattack.rlib"],
         }
     }
 }
@@ -64,16 +94,36 @@ impl Template {
 #[derive(Debug)]
 pub struct Attack {
     pub name: String,
+    pub aim: Aim,
     pub expect: Vec<Expect>,
     pub template: Template,
+    /// Each is in some line of output.
+    pub shows: Vec<String>,
+    /// Is in the code and the words of the failure.
+    pub fails_with: Option<String>,
+    /// The kernel's answers to what was tried, as `errno(3)` names them; no other may come.
+    pub errors: Vec<String>,
+    /// Names of what is delivered.
+    pub artifacts: Vec<String>,
+    /// Limit of the build's time.
+    pub seconds: Option<u32>,
+    pub needs: Option<Need>,
     /// Whether it would disturb others that run at the same time.
     pub alone: bool,
     files: BTreeMap<PathBuf, Vec<u8>>,
 }
 
 impl Attack {
-    /// The project as an uncompressed tar, with what it may know about the machine.
-    pub fn archive(&self, host: &str) -> Vec<u8> {
+    pub fn is_honest(&self) -> bool {
+        self.expect == [Expect::Honest]
+    }
+
+    pub fn expects(&self, expect: Expect) -> bool {
+        self.expect.contains(&expect)
+    }
+
+    /// The project's files, with what it may know about the machine.
+    pub fn files(&self, host: &str) -> BTreeMap<PathBuf, Vec<u8>> {
         let mut files = read_folder(&folder().join("templates").join(self.template.folder()));
         let beside = |name| self.template.place().with_file_name(name);
         if self.template != Template::Macro {
@@ -81,8 +131,13 @@ impl Attack {
             files.insert(beside("host.txt"), host.into());
         }
         files.extend(self.files.clone());
+        files
+    }
+
+    /// The project as an uncompressed tar.
+    pub fn archive(&self, host: &str) -> Vec<u8> {
         let mut archive = tar::Builder::new(Vec::new());
-        for (path, bytes) in files {
+        for (path, bytes) in self.files(host) {
             let mut header = tar::Header::new_ustar();
             header.set_size(bytes.len() as u64);
             header.set_mode(if bytes.starts_with(b"#!") { 0o755 } else { 0o644 });
@@ -94,8 +149,9 @@ impl Attack {
 
 /// All of them, sorted by name.
 pub fn attacks() -> Vec<Attack> {
+    const OURS: [&str; 2] = ["templates", "harness"];
     let names = fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    let mut names: Vec<_> = names.filter(|name| !["templates", "harness"].contains(&name.as_str())).collect();
+    let mut names: Vec<_> = names.filter(|name| !OURS.contains(&name.as_str())).collect();
     names.sort();
     names.iter().map(|name| read(name)).collect()
 }
@@ -120,12 +176,38 @@ fn read(name: &str) -> Attack {
 
 /// What the comment at the beginning of a file says, without files. All of it has to be there.
 fn header(name: &str, bytes: &[u8]) -> Attack {
-    let value = |key: &str| lines(bytes).find_map(|line| line.strip_prefix(key).map(str::to_owned));
-    let required = |key: &str| value(key).unwrap_or_else(|| panic!("{name}: no line {key}"));
+    let values = |key: &'static str| lines(bytes).filter_map(move |line| line.strip_prefix(key).map(str::to_owned));
+    let value = |key| values(key).next();
+    let required = |key| value(key).unwrap_or_else(|| panic!("{name}: no line {key}"));
+    let words = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
     required("Tries: ");
     required("Stopped by: ");
-    let words = required("Expect: ");
-    let expect = words.split('|').map(|word| match word {
+    let expect: Vec<_> = required("Expect: ").split('|').map(|word| expectation(name, word)).collect();
+    let template = template(name, value("Template: ").as_deref());
+    let honest = expect == [Expect::Honest];
+    let attack = Attack {
+        name: name.to_owned(),
+        aim: if honest { Aim::Result } else { aim(name, &required("Aims at: ")) },
+        expect,
+        template,
+        shows: values("Shows: ").collect(),
+        fails_with: value("Fails with: "),
+        errors: value("Errors: ").as_deref().map(words).unwrap_or_default(),
+        artifacts: words(&value("Artifacts: ").unwrap_or_else(|| template.artifacts().join(" "))),
+        seconds: value("Seconds: ").map(|seconds| seconds.parse().unwrap()),
+        needs: value("Needs: ").map(|need| self::need(name, &need)),
+        alone: value("Alone: ").is_some(),
+        files: BTreeMap::new(),
+    };
+    assert_eq!(attack.expects(Expect::Fails), attack.fails_with.is_some(), "{name}: what it fails with");
+    let reasons = attack.shows.len() + attack.errors.len() + usize::from(attack.fails_with.is_some());
+    let plain = attack.is_honest() || attack.expects(Expect::Recorded) || reasons > 0;
+    assert!(plain, "{name}: nothing shows why it is stopped");
+    attack
+}
+
+fn expectation(name: &str, word: &str) -> Expect {
+    match word {
         "honest" => Expect::Honest,
         "contained" => Expect::Contained,
         "fails" => Expect::Fails,
@@ -133,15 +215,37 @@ fn header(name: &str, bytes: &[u8]) -> Attack {
         "consistent" => Expect::Consistent,
         "recorded" => Expect::Recorded,
         other => panic!("{name}: expects {other:?}"),
-    });
-    let (expect, files) = (expect.collect(), BTreeMap::new());
-    let template = match value("Template: ").as_deref() {
+    }
+}
+
+fn template(name: &str, word: Option<&str>) -> Template {
+    match word {
         None => Template::Plain,
         Some("late") => Template::Late,
         Some("macro") => Template::Macro,
+        Some("library") => Template::Library,
         Some(other) => panic!("{name}: no template {other:?}"),
-    };
-    Attack { name: name.to_owned(), expect, template, alone: value("Alone: ").is_some(), files }
+    }
+}
+
+fn aim(name: &str, word: &str) -> Aim {
+    match word {
+        "signer" => Aim::Signer,
+        "provenance" => Aim::Provenance,
+        "phase" => Aim::Phase,
+        "host" => Aim::Host,
+        "log" => Aim::Log,
+        "result" => Aim::Result,
+        other => panic!("{name}: aims at {other:?}"),
+    }
+}
+
+fn need(name: &str, word: &str) -> Need {
+    match word {
+        "memory limit" => Need::Memory,
+        "small disk" => Need::Disk,
+        other => panic!("{name}: needs {other:?}"),
+    }
 }
 
 /// Lines of the comment that a file begins with, without the signs that make them comments.

@@ -3,23 +3,33 @@
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use base64::Engine;
 use serde_json::Value;
 
+use super::confinement::Confinement;
+
 /// Longer than any of these builds takes on a busy machine. Who waits longer is held.
 const PATIENCE: Duration = Duration::from_secs(120);
 /// In the service's environment, and nowhere else.
 const SECRET: (&str, &str) = ("KETTLE_TEST_SECRET", "d8e8fca2dc0f896fd7cb4cb0031ba249");
-const NONCE: &str = "00112233445566778899aabbccddeeff";
+pub const NONCE: &str = "00112233445566778899aabbccddeeff";
 
 /// A running appliance; killed when dropped.
 pub struct Server {
     process: Child,
     port: u16,
+    work: PathBuf,
+    log: PathBuf,
+    /// A socket of the machine without a file, which nobody in a sandbox must reach.
+    socket: UnixListener,
+    /// Ends after the process in it.
+    _confinement: Confinement,
 }
 
 /// An answer: status and body.
@@ -27,16 +37,20 @@ pub type Answer = (u16, Vec<u8>);
 
 impl Server {
     /// Starts it with a work folder of its own, and waits until it listens. Its log goes to a file beside that.
-    pub fn start(folder: &Path) -> Self {
-        let mut process = Command::new(env!("CARGO_BIN_EXE_kettle-init"))
+    pub fn start(folder: &Path, options: &[String], confinement: Confinement) -> Self {
+        let work = folder.join("work");
+        let mut process = confinement
+            .command(Path::new(env!("CARGO_BIN_EXE_kettle-init")), &work)
             .args(["serve", "--listen", "127.0.0.1:0", "--tls-listen", "127.0.0.1:0", "--work"])
-            .arg(folder.join("work"))
+            .arg(&work)
+            .args(options)
             .env(SECRET.0, SECRET.1)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(File::create(folder.join("service.log")).unwrap())
             .spawn()
             .unwrap();
+        confinement.take_in(process.id());
         let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
         let port = lines.find_map(|line| line.unwrap().strip_prefix("listening on http://127.0.0.1:")?.parse().ok());
         let port = port.unwrap_or_else(|| {
@@ -44,20 +58,28 @@ impl Server {
         });
         // Whoever closes the pipe would give a later line nowhere to go.
         std::thread::spawn(move || lines.for_each(drop));
-        Self { process, port }
+        let name = SocketAddr::from_abstract_name(format!("kettle-attack-{port}")).unwrap();
+        let socket = UnixListener::bind_addr(&name).unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let log = folder.join("service.log");
+        Self { process, port, work, log, socket, _confinement: confinement }
     }
 
     /// What an attack may know.
     pub fn facts(&self, canary: &Path) -> String {
-        format!("port={}\npid={}\ncanary={}\n", self.port, self.process.id(), canary.display())
+        let (port, pid) = (self.port, self.process.id());
+        format!("port={port}\npid={pid}\nsocket=kettle-attack-{port}\ncanary={}\n", canary.display())
     }
 
-    /// Submits an archive, and gives the job's id.
-    pub fn submit(&self, archive: &[u8]) -> String {
-        let data = base64::engine::general_purpose::STANDARD.encode(archive);
-        let body = serde_json::json!({ "nonce": NONCE, "source_data": data, "source_name": "attack.tar" });
-        let (status, body) = self.request("POST", "/build", body.to_string().as_bytes());
-        let answer: Value = serde_json::from_slice(&body).unwrap();
+    /// Posts a submission, and gives the answer.
+    pub fn post(&self, fields: &Value) -> (u16, Value) {
+        let (status, body) = self.request("POST", "/build", fields.to_string().as_bytes());
+        (status, serde_json::from_slice(&body).unwrap())
+    }
+
+    /// Submits, and gives the job's id.
+    pub fn submit(&self, fields: &Value) -> String {
+        let (status, answer) = self.post(fields);
         assert_eq!(status, 202, "{answer}");
         answer["job_id"].as_str().unwrap().to_owned()
     }
@@ -91,13 +113,30 @@ impl Server {
         parse(&answer)
     }
 
-    /// Waits until what the build wrote is removed. `folder` is the one that the service was started with.
-    pub fn wait_until_cleared(&self, folder: &Path, job: &str) {
-        let (target, begun) = (folder.join("work").join(format!("job-{job}")).join("target"), Instant::now());
+    /// Whether somebody connected to the machine's socket.
+    pub fn was_visited(&self) -> bool {
+        self.socket.accept().is_ok()
+    }
+
+    /// The work folder as the service sees it.
+    fn work(&self) -> PathBuf {
+        let root = PathBuf::from(format!("/proc/{}/root", self.process.id()));
+        root.join(self.work.strip_prefix("/").unwrap())
+    }
+
+    /// Waits until what the build wrote is removed.
+    pub fn wait_until_cleared(&self, job: &str) {
+        let (target, begun) = (self.work().join(format!("job-{job}")).join("target"), Instant::now());
         while target.exists() {
             assert!(begun.elapsed() < PATIENCE, "{} is still there", target.display());
             std::thread::sleep(Duration::from_millis(10));
         }
+    }
+
+    /// Names of what is in the folder for uploads.
+    pub fn uploads(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(self.work().join(format!("intake-{}", self.process.id()))).unwrap();
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
     }
 
     /// Whether the service has a process below it that sees the source: each sandbox of the build would be one. Those in
@@ -107,14 +146,24 @@ impl Server {
         let is_ours = |process: &Path| {
             let stat = std::fs::read_to_string(process.join("stat")).ok();
             let line = std::fs::read(process.join("cmdline")).unwrap_or_default();
-            stat.and_then(parent) == Some(self.process.id()) && contains(&line, b"/kettle/source")
+            stat.and_then(parent) == Some(self.process.id())
+                && (contains(&line, b"/kettle/source") || contains(&line, b"/kettle/git"))
         };
         std::fs::read_dir("/proc").unwrap().flatten().any(|entry| is_ours(&entry.path()))
     }
 }
 
+/// An archive as JSON.
+pub fn upload(archive: &[u8], name: &str) -> Value {
+    let data = base64::engine::general_purpose::STANDARD.encode(archive);
+    serde_json::json!({ "nonce": NONCE, "source_data": data, "source_name": name })
+}
+
 impl Drop for Server {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("the service: {}", std::fs::read_to_string(&self.log).unwrap_or_default());
+        }
         self.process.kill().and_then(|()| self.process.wait()).unwrap();
     }
 }

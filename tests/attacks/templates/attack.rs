@@ -118,3 +118,38 @@ pub fn wait_for(path: &Path) -> bool {
     }
     false
 }
+
+/// Exchanges what two paths name, in one step.
+pub fn exchange(one: &Path, other: &Path) -> io::Result<i64> {
+    const RENAMEAT2: i64 = 316;
+    const EXCHANGE: usize = 2;
+    const AT_FDCWD: usize = -100_isize as usize;
+    let name = |path: &Path| std::ffi::CString::new(path.to_str().expect("a path of ours")).expect("no NUL");
+    let (one, other) = (name(one), name(other));
+    call(RENAMEAT2, [AT_FDCWD, one.as_ptr() as usize, AT_FDCWD, other.as_ptr() as usize, EXCHANGE, 0])
+}
+
+/// Makes a copy of this process; true in the older of the two, which is to end.
+pub fn fork_and_end() -> bool {
+    unsafe { fork() != 0 }
+}
+
+/// Gives our standard output and error up without ending anybody's wait for them.
+pub fn redirect_to_nothing() {
+    use std::os::fd::AsRawFd;
+    const DUP2: i64 = 33;
+    if let Ok(nothing) = std::fs::File::create("/dev/null") {
+        for descriptor in [1, 2] {
+            let _ = call(DUP2, [nothing.as_raw_fd() as usize, descriptor, 0, 0, 0, 0]);
+        }
+    }
+}
+
+/// Fills the file system of a folder but for so many bytes.
+pub fn fill(folder: &Path, left: u64) {
+    use std::io::Write;
+    let mut file = std::fs::File::create(folder.join("filling")).expect("a file");
+    while file.write_all(&[1; 4096]).is_ok() {}
+    let size = file.metadata().expect("its size").len();
+    file.set_len(size.saturating_sub(left)).expect("a shorter file");
+}

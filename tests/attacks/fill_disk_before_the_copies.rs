@@ -1,0 +1,18 @@
+//! Tries: to leave just so much of the disk that the build succeeds, and the service finds no room for what it hands out
+//! Aims at: result
+//! Stopped by: a copy that fails is no artifact, and want of room is the build's own fault
+//! Expect: fails
+//! Fails with: BuildFailed: there is no room left for what the build writes
+//! Template: late
+//! Needs: small disk
+
+mod attack;
+
+use attack::*;
+
+fn main() {
+    let artifact = release_folder().join("attack");
+    assert!(wait_for(&artifact));
+    fill(&out_folder(), 1100 << 10);
+    contained("little of the disk is left");
+}

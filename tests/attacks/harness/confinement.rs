@@ -1,0 +1,86 @@
+//! What is put around the service for attacks that would take the test machine's memory or disk as well.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use super::corpus::Need;
+
+/// Enough for a compilation, and soon used up.
+const MEMORY_BYTES: u64 = 640 << 20;
+/// The same.
+const DISK: &str = "size=64m";
+
+/// Around one service.
+pub struct Confinement {
+    group: Option<PathBuf>,
+    disk: bool,
+}
+
+impl Confinement {
+    pub fn none() -> Self {
+        Self { group: None, disk: false }
+    }
+
+    /// What `need` asks for, or why this machine has no such thing.
+    pub fn of(need: Option<Need>) -> Result<Self, String> {
+        match need {
+            None => Ok(Self::none()),
+            Some(Need::Memory) => Ok(Self { group: Some(memory_group()?), disk: false }),
+            Some(Need::Disk) => match Command::new("unshare").args(["--mount", "true"]).status() {
+                Ok(status) if status.success() => Ok(Self { group: None, disk: true }),
+                _ => Err("no mount namespace can be made here: a small file system needs one".to_owned()),
+            },
+        }
+    }
+
+    /// Runs `program` with a file system of its own at `work`, if that is what is wanted.
+    pub fn command(&self, program: &Path, work: &Path) -> Command {
+        if !self.disk {
+            return Command::new(program);
+        }
+        fs::create_dir(work).unwrap();
+        let mut command = Command::new("unshare");
+        let script = format!("mount -t tmpfs -o {DISK} none \"$1\" && shift && exec \"$@\"");
+        command.args(["--mount", "sh", "-c", &script, "sh"]).arg(work).arg(program);
+        command
+    }
+
+    /// Holds a process, and what it will start, to the limit of memory, if there is one.
+    pub fn take_in(&self, process: u32) {
+        if let Some(group) = &self.group {
+            fs::write(group.join("cgroup.procs"), process.to_string()).unwrap();
+        }
+    }
+}
+
+impl Drop for Confinement {
+    fn drop(&mut self) {
+        let Some(group) = &self.group else { return };
+        for _ in 0..100 {
+            if fs::remove_dir(group).is_ok() {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+    }
+}
+
+/// A group of the version 1 controller. Of version 2 the service makes groups itself, as large as the machine: to use
+/// that up is for the tests that boot one.
+fn memory_group() -> Result<PathBuf, String> {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let unavailable = |why: String| format!("no cgroup v1 memory controller to hold the service in: {why}");
+    let mounts = fs::read_to_string("/proc/self/mountinfo").map_err(|error| unavailable(error.to_string()))?;
+    let mount = mounts.lines().find_map(|line| {
+        let (fields, kind) = line.split_once(" - cgroup ")?;
+        kind.split([' ', ',']).any(|option| option == "memory").then(|| fields.split(' ').nth(4))?
+    });
+    let mount = mount.ok_or_else(|| unavailable("none is mounted".to_owned()))?;
+    let name = format!("kettle-attack-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+    let group = Path::new(mount).join(name);
+    let made =
+        fs::create_dir(&group).and_then(|()| fs::write(group.join("memory.limit_in_bytes"), MEMORY_BYTES.to_string()));
+    made.map(|()| group).map_err(|error| unavailable(error.to_string()))
+}

@@ -1,0 +1,253 @@
+//! A server of repositories that keeps to nothing: plain files, and whatever an attack wants to be answered.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex};
+
+use serde_json::{Value, json};
+
+use super::corpus::{Template, attacks};
+
+/// What is answered in place of a file.
+#[derive(Clone)]
+pub enum Answer {
+    /// These bytes, head included.
+    Raw(Vec<u8>),
+    /// Lines of refs for as long as somebody reads.
+    Endless,
+}
+
+impl Answer {
+    pub fn ok(body: &[u8]) -> Self {
+        let head = format!("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", body.len());
+        Self::Raw([head.as_bytes(), body].concat())
+    }
+
+    pub fn redirect(location: &str) -> Self {
+        let head = "HTTP/1.1 302 Found\r\nConnection: close\r\nContent-Length: 0\r\n";
+        Self::Raw(format!("{head}Location: {location}\r\n\r\n").into_bytes())
+    }
+
+    pub fn unauthorized() -> Self {
+        let head = "HTTP/1.1 401 Unauthorized\r\nConnection: close\r\nContent-Length: 0\r\n";
+        Self::Raw(format!("{head}WWW-Authenticate: Basic realm=\"x\"\r\n\r\n").into_bytes())
+    }
+
+    fn send(&self, stream: &mut TcpStream) -> std::io::Result<()> {
+        match self {
+            Self::Raw(bytes) => stream.write_all(bytes),
+            Self::Endless => {
+                stream.write_all(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n")?;
+                let lines: String = (0..1000).map(|at| format!("{}\trefs/heads/{at:0100}\n", "1".repeat(40))).collect();
+                loop {
+                    stream.write_all(lines.as_bytes())?;
+                }
+            }
+        }
+    }
+}
+
+/// Serves a folder; `/NAME/attack.git` is the repository NAME, so that all of them give projects of one name.
+pub struct Site {
+    folder: tempfile::TempDir,
+    port: u16,
+    /// By path.
+    answers: Arc<Mutex<BTreeMap<String, Answer>>>,
+    /// A server that nobody was told to ask.
+    elsewhere: TcpListener,
+    /// A file of the machine that must not be touched.
+    pub canary: PathBuf,
+}
+
+impl Site {
+    pub fn new(canary: PathBuf) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let answers = Arc::<Mutex<BTreeMap<String, Answer>>>::default();
+        let (root, special) = (folder.path().to_owned(), Arc::clone(&answers));
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let (root, special) = (root.clone(), Arc::clone(&special));
+                // Whoever goes away is none of our business.
+                std::thread::spawn(move || answer(stream.unwrap(), &root, &special).ok());
+            }
+        });
+        let elsewhere = TcpListener::bind("127.0.0.1:0").unwrap();
+        elsewhere.set_nonblocking(true).unwrap();
+        Self { folder, port, answers, elsewhere, canary }
+    }
+
+    pub fn url(&self, name: &str) -> String {
+        format!("http://127.0.0.1:{}/{name}/attack.git", self.port)
+    }
+
+    /// The address that nobody was told to ask.
+    pub fn elsewhere(&self) -> String {
+        format!("http://{}/", self.elsewhere.local_addr().unwrap())
+    }
+
+    pub fn elsewhere_was_asked(&self) -> bool {
+        self.elsewhere.accept().is_ok()
+    }
+
+    /// Gives `answer` to whoever asks for the path.
+    pub fn answer(&self, path: &str, answer: Answer) {
+        self.answers.lock().unwrap().insert(path.to_owned(), answer);
+    }
+
+    /// What is posted to have the repository built.
+    pub fn submit(&self, repository: &Repository) -> Value {
+        json!({ "repo_url": self.url(repository.path.file_name().unwrap().to_str().unwrap()) })
+    }
+
+    /// A repository with the files of a harmless project.
+    pub fn honest(&self, name: &str) -> Repository {
+        let path = self.folder.path().join(name);
+        fs::create_dir(&path).unwrap();
+        let repository = Repository { path };
+        repository.git(&["init", "--quiet", "--initial-branch=main"], b"");
+        let project = attacks().into_iter().find(|it| it.is_honest() && it.template == Template::Plain).unwrap();
+        for (path, bytes) in project.files("") {
+            repository.write(path.to_str().unwrap(), &bytes);
+        }
+        repository.commit();
+        repository
+    }
+
+    /// Has a repository built that says this of its submodules; `sub` is one.
+    pub fn with_modules(&self, modules: &str) -> Value {
+        let (inner, outer) = (self.honest("inner"), self.honest("outer"));
+        outer.write(".gitmodules", modules.as_bytes());
+        outer.commit();
+        outer.graft("160000", b"sub", &inner.head());
+        self.submit(&outer)
+    }
+}
+
+fn answer(stream: TcpStream, root: &Path, answers: &Mutex<BTreeMap<String, Answer>>) -> std::io::Result<()> {
+    let mut reader = BufReader::new(stream);
+    let mut first = String::new();
+    reader.read_line(&mut first)?;
+    let mut line = String::new();
+    while reader.read_line(&mut line)? > 2 {
+        line.clear();
+    }
+    let path = first.split([' ', '?']).nth(1).unwrap_or_default().replace("/attack.git/", "/.git/");
+    let known = answers.lock().unwrap().get(&path).cloned();
+    let file = || fs::read(root.join(path.trim_start_matches('/'))).map(|bytes| Answer::ok(&bytes));
+    let missing = || Answer::Raw(b"HTTP/1.1 404 No\r\nConnection: close\r\nContent-Length: 0\r\n\r\n".to_vec());
+    known.unwrap_or_else(|| file().unwrap_or_else(|_| missing())).send(&mut reader.into_inner())
+}
+
+/// A repository of the site, of loose objects.
+pub struct Repository {
+    pub path: PathBuf,
+}
+
+impl Repository {
+    pub fn write(&self, name: &str, bytes: &[u8]) {
+        let path = self.path.join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
+    }
+
+    /// A file below `.git`.
+    pub fn write_git(&self, name: &str, bytes: &[u8]) {
+        self.write(&format!(".git/{name}"), bytes);
+    }
+
+    /// Commits everything; gives the commit.
+    pub fn commit(&self) -> String {
+        self.git(&["add", "--force", "--all"], b"");
+        self.git(&["commit", "--quiet", "--message=all"], b"");
+        self.git(&["update-server-info"], b"");
+        self.head()
+    }
+
+    pub fn head(&self) -> String {
+        self.id_of("HEAD")
+    }
+
+    pub fn id_of(&self, name: &str) -> String {
+        self.git(&["rev-parse", name], b"")
+    }
+
+    /// Stores an object, whatever it is.
+    pub fn object(&self, kind: &str, bytes: &[u8]) -> String {
+        self.git(&["hash-object", "-w", "--literally", "-t", kind, "--stdin"], bytes)
+    }
+
+    /// Stores a tree of modes, names and ids.
+    pub fn tree(&self, entries: &[(&str, &[u8], &str)]) -> String {
+        let entry = |(mode, name, id): &(&str, &[u8], &str)| {
+            [mode.as_bytes(), b" ", name, b"\0", &hex::decode(id).unwrap()].concat()
+        };
+        self.object("tree", &entries.iter().flat_map(entry).collect::<Vec<_>>())
+    }
+
+    /// Commits a tree that has one entry more than the last, without a look at its name; gives the commit.
+    pub fn graft(&self, mode: &str, name: &[u8], id: &str) -> String {
+        let listed = self.git(&["ls-tree", "HEAD"], b"");
+        let mut entries: Vec<_> = (listed.lines())
+            .map(|line| {
+                let (rest, name) = line.split_once('\t').unwrap();
+                let words: Vec<_> = rest.split(' ').collect();
+                (words[0].trim_start_matches('0'), name.as_bytes(), words[2])
+            })
+            .chain([(mode, name, id)])
+            .collect();
+        // As git compares them: a folder as if its name had a slash behind it.
+        entries.sort_by_key(|(mode, name, _)| [*name, if *mode == "40000" { b"/" } else { b"" }].concat());
+        let tree = self.tree(&entries);
+        let commit = self.git(&["commit-tree", &tree, "-p", "HEAD", "-m", "graft"], b"");
+        self.git(&["update-ref", "refs/heads/main", &commit], b"");
+        self.git(&["update-server-info"], b"");
+        commit
+    }
+
+    /// Adds a file to the commit as it is, whatever attributes say.
+    pub fn write_unchanged(&self, name: &str, bytes: &[u8]) {
+        let blob = self.object("blob", bytes);
+        self.graft("100644", name.as_bytes(), &blob);
+    }
+
+    /// Where an object is, below `.git`.
+    pub fn object_path(&self, id: &str) -> String {
+        format!("objects/{}/{}", &id[..2], &id[2..])
+    }
+
+    pub fn lose_object(&self, id: &str) {
+        fs::remove_file(self.path.join(".git").join(self.object_path(id))).unwrap();
+    }
+
+    /// Puts the bytes of one object where another is looked for.
+    pub fn replace_object(&self, id: &str, by: &str) {
+        let place = |id| self.path.join(".git").join(self.object_path(id));
+        fs::set_permissions(place(id), fs::Permissions::from_mode(0o644)).unwrap();
+        fs::copy(place(by), place(id)).unwrap();
+    }
+
+    fn git(&self, arguments: &[&str], input: &[u8]) -> String {
+        let mut git = Command::new("git")
+            .args(["-c", "user.name=test", "-c", "user.email=test@localhost", "-c", "core.autocrlf=false"])
+            .args(arguments)
+            .current_dir(&self.path)
+            .env("GIT_CONFIG_GLOBAL", "/dev/null")
+            .env("GIT_CONFIG_SYSTEM", "/dev/null")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        git.stdin.take().unwrap().write_all(input).unwrap();
+        let output = git.wait_with_output().unwrap();
+        assert!(output.status.success(), "git {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    }
+}

@@ -1,0 +1,24 @@
+//! Tries: to go on changing a finished artifact by another name of its file
+//! Aims at: result
+//! Stopped by: death of the whole namespace before anything is read; what is handed out is a copy
+//! Expect: consistent
+//! Shows: the artifact has another name
+//! Template: late
+
+mod attack;
+
+use attack::*;
+
+fn main() {
+    let (artifact, other) = (release_folder().join("attack"), out_folder().join("other"));
+    assert!(wait_for(&artifact));
+    std::fs::hard_link(&artifact, &other).unwrap();
+    in_daemon(|| {
+        use std::os::unix::fs::FileExt;
+        let file = std::fs::OpenOptions::new().write(true).open(&other).unwrap();
+        for round in 0_u64.. {
+            let _ = file.write_all_at(&round.to_le_bytes(), round * 8 % 65536);
+        }
+    });
+    contained("the artifact has another name");
+}

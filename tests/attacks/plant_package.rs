@@ -1,0 +1,18 @@
+//! Tries: to have its own archive handed out as the packed library
+//! Aims at: result
+//! Stopped by: the library is packed in a folder that the build never sees
+//! Expect: contained
+//! Shows: an archive lies where cargo would pack
+//! Template: library
+
+mod attack;
+
+use attack::*;
+
+fn main() {
+    let folder = release_folder().with_file_name("package");
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("attack-0.1.0.crate"), "ATTACK: SUCCEEDED").unwrap();
+    std::fs::write(folder.join("extra-0.1.0.crate"), "ATTACK: SUCCEEDED").unwrap();
+    contained("an archive lies where cargo would pack");
+}
