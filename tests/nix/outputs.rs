@@ -106,6 +106,18 @@ fn tree(others: u32) -> String {
     )
 }
 
+/// The flake that people try first.
+#[test]
+#[ignore = "needs nix"]
+fn the_project_of_this_repository_is_built() {
+    let file =
+        |name: &str| std::fs::read(format!("{}/tests/projects/flake/{name}", env!("CARGO_MANIFEST_DIR"))).unwrap();
+    let flake =
+        ["flake.nix", "flake.lock", "name"].iter().fold(Flake::script(""), |it, name| it.file(name, file(name)));
+    let outcome = Outcome::of(&flake);
+    assert_eq!(outcome.bundle().artifacts()["greeting"], b"hello, world\n");
+}
+
 #[test]
 #[ignore = "needs nix"]
 fn a_tree_with_both_lockfiles_is_a_flake() {
