@@ -42,6 +42,7 @@ fn every_script_runs_and_continuous_integration_runs_the_documented_one() {
         "scripts/bench",
         "scripts/bench-image",
         "scripts/bench-verify",
+        "scripts/soak",
         ".ci/run",
     ] {
         let mode = fs::metadata(root().join(script)).unwrap().permissions().mode();
