@@ -48,8 +48,10 @@ fn every_script_runs_and_continuous_integration_runs_the_documented_one() {
         "scripts/test",
         "scripts/bench",
         "scripts/bench-image",
+        "scripts/bench-nix",
         "scripts/bench-verify",
         "scripts/fuzz",
+        "scripts/soak",
         ".ci/run",
     ] {
         let mode = fs::metadata(root().join(script)).unwrap().permissions().mode();

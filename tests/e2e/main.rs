@@ -9,4 +9,5 @@ mod program;
 mod projects;
 mod published;
 mod race;
+mod siege;
 mod streams;

@@ -80,6 +80,27 @@ fn a_million_lines_reach_a_fast_and_a_slow_reader() {
     assert_small(&server);
 }
 
+/// Readers that open the stream and never take a byte of it.
+#[test]
+fn readers_that_never_read_cost_nothing_and_hold_nobody_up() {
+    const ABSENT: usize = 100;
+    let print = format!("for number in 0..{LINES} {{ writeln!(out, \"line {{number}}\").unwrap(); }}");
+    let server = Server::start();
+    let job = server.run(&Request::json(&printing_package(&print), "package.tar")).job();
+    let path = format!("/build/{job}/events");
+    let absent: Vec<_> = (0..ABSENT).map(|_| Request::get(&path).send(server.port).unwrap()).collect();
+    let lines = |events: Events| {
+        let messages = events.filter_map(|(_, event)| event["msg"].as_str().map(str::to_owned));
+        messages.filter(|message| message.starts_with("line ")).count()
+    };
+    // While it is printed, and again when it is over and the absent ones are still there.
+    assert_eq!(lines(Events::open(server.port, &path)), LINES);
+    assert_eq!(lines(Events::open(server.port, &path)), LINES);
+    assert_eq!(server.get("/health").body, b"ok");
+    assert_small(&server);
+    drop(absent);
+}
+
 /// A line of 200 MB comes out in pieces that make it up again.
 #[test]
 fn a_giant_line_is_split_and_nothing_of_it_is_lost() {

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use super::corpus::Need;
 
@@ -11,45 +12,48 @@ use super::corpus::Need;
 const MEMORY_BYTES: u64 = 640 << 20;
 /// The same.
 const DISK: &str = "size=64m";
+/// A group whose processes are all dead can stay busy for a moment.
+const REMOVE_ATTEMPTS: u32 = 100;
+const REMOVE_PAUSE: Duration = Duration::from_millis(20);
 
 /// Around one service.
-pub struct Confinement {
-    group: Option<PathBuf>,
-    disk: bool,
+pub enum Confinement {
+    /// Nothing.
+    Open,
+    /// A control group with a limit of memory.
+    Memory(PathBuf),
+    /// A small file system for its work folder.
+    Disk,
 }
 
 impl Confinement {
-    pub fn none() -> Self {
-        Self { group: None, disk: false }
-    }
-
     /// What `need` asks for, or why this machine has no such thing.
     pub fn of(need: Option<Need>) -> Result<Self, String> {
         match need {
-            None => Ok(Self::none()),
-            Some(Need::Memory) => Ok(Self { group: Some(memory_group()?), disk: false }),
+            None => Ok(Self::Open),
+            Some(Need::Memory) => memory_group().map(Self::Memory),
             Some(Need::Disk) => match Command::new("unshare").args(["--mount", "true"]).status() {
-                Ok(status) if status.success() => Ok(Self { group: None, disk: true }),
+                Ok(status) if status.success() => Ok(Self::Disk),
                 _ => Err("no mount namespace can be made here: a small file system needs one".to_owned()),
             },
         }
     }
 
-    /// Runs `program` with a file system of its own at `work`, if that is what is wanted.
+    /// Runs `program`, whose work folder will be `work`.
     pub fn command(&self, program: &Path, work: &Path) -> Command {
-        if !self.disk {
+        if !matches!(self, Self::Disk) {
             return Command::new(program);
         }
         fs::create_dir(work).unwrap();
-        let mut command = Command::new("unshare");
         let script = format!("mount -t tmpfs -o {DISK} none \"$1\" && shift && exec \"$@\"");
+        let mut command = Command::new("unshare");
         command.args(["--mount", "sh", "-c", &script, "sh"]).arg(work).arg(program);
         command
     }
 
     /// Holds a process, and what it will start, to the limit of memory, if there is one.
     pub fn take_in(&self, process: u32) {
-        if let Some(group) = &self.group {
+        if let Self::Memory(group) = self {
             fs::write(group.join("cgroup.procs"), process.to_string()).unwrap();
         }
     }
@@ -57,12 +61,12 @@ impl Confinement {
 
 impl Drop for Confinement {
     fn drop(&mut self) {
-        let Some(group) = &self.group else { return };
-        for _ in 0..100 {
-            if fs::remove_dir(group).is_ok() {
+        let Self::Memory(group) = self else { return };
+        for _ in 0..REMOVE_ATTEMPTS {
+            if fs::remove_dir(&*group).is_ok() {
                 return;
             }
-            std::thread::sleep(std::time::Duration::from_millis(20));
+            std::thread::sleep(REMOVE_PAUSE);
         }
     }
 }

@@ -75,6 +75,11 @@ impl Server {
         line.trim().trim_end_matches(" kB").parse().unwrap()
     }
 
+    /// How many descriptors it has open.
+    pub fn descriptors(&self) -> usize {
+        fs::read_dir(format!("/proc/{}/fd", self.process.id())).unwrap().count()
+    }
+
     /// Everything below the service, by parents.
     pub fn descendants(&self) -> Vec<u32> {
         let processes: Vec<(u32, u32)> = fs::read_dir("/proc")
