@@ -232,7 +232,7 @@ impl Fault {
     pub fn hits(self, number: i64, values: &user_regs_struct) -> bool {
         match number {
             libc::SYS_brk => values.rdi != 0,
-            libc::SYS_mmap | libc::SYS_mremap => true,
+            libc::SYS_mmap | libc::SYS_mremap | libc::SYS_mprotect => true,
             _ => false,
         }
     }
