@@ -81,8 +81,9 @@ struct Exactly<R> {
 }
 
 impl<R: Read> Exactly<R> {
-    fn end(mut self) -> io::Result<()> {
-        match self.inner.read(&mut [0])? {
+    fn end(self) -> io::Result<()> {
+        let mut more = Vec::new();
+        match self.inner.take(1).read_to_end(&mut more)? {
             0 => Ok(()),
             _ => Err(io::Error::new(io::ErrorKind::InvalidData, "a file of the bundle has grown")),
         }

@@ -195,7 +195,13 @@ impl<W: Write> Sha256Writer<W> {
 
 impl<W: Write> Write for Sha256Writer<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let count = self.inner.write(bytes)?;
+        let count = loop {
+            match self.inner.write(bytes) {
+                // Not everybody who writes to this tries again.
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                written => break written?,
+            }
+        };
         self.hasher.update(&bytes[..count]);
         self.bytes += count as u64;
         Ok(count)

@@ -17,8 +17,10 @@ use crate::provenance::Statement;
 use crate::sandbox::remove_folder;
 use crate::toolchain::{Artifact, Built};
 
-/// Names in the job's folder that outlive the job: events and everything that is handed out.
-const KEPT: [&str; 4] = ["events", LOG_NAME, "bundle.tar.gz", "artifacts"];
+/// Names in the job's folder that outlive every job.
+const KEPT: &[&str] = &["events"];
+/// The same after a success: what is handed out stays, too.
+const KEPT_OF_SUCCESS: &[&str] = &["events", LOG_NAME, "bundle.tar.gz", "artifacts"];
 
 /// Why there is no bundle.
 #[derive(Debug, thiserror::Error)]
@@ -109,13 +111,15 @@ fn artifact(artifact: &Artifact) -> io::Result<Entry<'static>> {
     })
 }
 
-/// Frees what a finished job no longer needs: sources, dependencies, the build's own folders, and all uploads.
-pub(super) async fn clean(folder: PathBuf, intake: PathBuf) {
+/// Frees what a finished job no longer needs: sources, dependencies, the build's own folders, and all uploads; of one that
+/// failed, also what there was of a bundle.
+pub(super) async fn clean(folder: PathBuf, succeeded: bool, intake: PathBuf) {
+    let kept = if succeeded { KEPT_OF_SUCCESS } else { KEPT };
     let cleaned = spawn_blocking(move || {
         remove(&intake)?;
         for entry in fs::read_dir(&folder)? {
             let entry = entry?;
-            if !KEPT.iter().any(|kept| entry.file_name() == *kept) {
+            if !kept.iter().any(|name| entry.file_name() == *name) {
                 remove(&entry.path())?;
             }
         }

@@ -95,9 +95,9 @@ impl Builder for Pipeline {
                 Ok(outcome) => outcome,
                 Err(error) => failure(&error),
             };
-            let folder = job.folder().to_owned();
+            let (folder, succeeded) = (job.folder().to_owned(), matches!(outcome, Outcome::Succeeded(_)));
             job.finish(outcome);
-            pack::clean(folder, parts.intake.clone()).await;
+            pack::clean(folder, succeeded, parts.intake.clone()).await;
         });
     }
 }

@@ -19,7 +19,7 @@ mod tar;
 mod zip;
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read, Seek};
+use std::io::{BufReader, Read, Seek};
 use std::path::Path;
 
 use flate2::bufread::GzDecoder;
@@ -81,7 +81,8 @@ fn unpack_gzip(file: File, builder: &mut Builder) -> Result<Sha256Digest, Archiv
     let mut member = GzDecoder::new(BufReader::new(Sha256Reader::new(file)));
     tar::unpack(&mut member, builder)?;
     let mut rest = member.into_inner();
-    if !rest.fill_buf().map_err(ArchiveError::read)?.is_empty() {
+    let mut more = Vec::new();
+    if rest.by_ref().take(1).read_to_end(&mut more).map_err(ArchiveError::read)? > 0 {
         return Err(ArchiveError::Damaged(Damage::TrailingBytes));
     }
     Ok(rest.into_inner().finish().0)

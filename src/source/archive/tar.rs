@@ -1,7 +1,7 @@
 //! Tar. Comes in: a stream of blocks (POSIX.1-2017 `pax`, "ustar Interchange Format"; GNU long names). Goes out: entries,
 //! to a [`Builder`]. Never: memory by the size that a header claims; a stream that goes on after its end.
 
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 
 use tar::{EntryType, Header};
 
@@ -185,7 +185,11 @@ fn end(stream: &mut dyn Read, builder: &mut Builder, extension: &Extension) -> R
     }
     let mut buffer = [0; 16 * BLOCK_BYTES];
     loop {
-        match stream.read(&mut buffer).map_err(ArchiveError::read)? {
+        let read = match stream.read(&mut buffer) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            read => read.map_err(ArchiveError::read)?,
+        };
+        match read {
             0 => return Ok(()),
             count if buffer[..count].iter().any(|byte| *byte != 0) => {
                 return Err(ArchiveError::Damaged(Damage::TrailingBytes));

@@ -1,0 +1,230 @@
+//! A client that expects everything. Comes in: requests. Goes out: answers that are whole, or how they were lost. Never: an
+//! answer that was cut off and passes for one, or a wait without an end.
+
+use std::collections::BTreeMap;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::ring;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme, StreamOwned};
+use serde_json::{Value, json};
+
+/// Longer than a whole job takes on a busy machine, and than every deadline of the service that can matter here. Who says
+/// nothing for so long, or talks on for so long, hangs.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const NONCE: &str = "00112233445566778899aabbccddeeff";
+const BOUNDARY: &str = "kettle-fault-boundary";
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub enum Lost {
+    /// Refused, reset, or cut off before its end.
+    Gone(io::Error),
+    /// Nothing, or no end, in time.
+    Silent,
+}
+
+impl From<io::Error> for Lost {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => Self::Silent,
+            _ => Self::Gone(error),
+        }
+    }
+}
+
+/// A whole answer.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    /// Names in lower case.
+    pub headers: BTreeMap<String, String>,
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(String::as_str)
+    }
+
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.text()))
+    }
+
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    /// Whether it is a problem document. Everything that is no success has to be one.
+    pub fn is_problem(&self) -> bool {
+        if self.status < 400 {
+            return false;
+        }
+        assert_eq!(self.header("content-type"), Some("application/problem+json"), "{}: {}", self.status, self.text());
+        assert_eq!(self.json()["status"], self.status);
+        assert!(!self.text().contains("/job-"), "a path of the machine: {}", self.text());
+        true
+    }
+}
+
+/// A request, for a connection of its own.
+pub struct Request {
+    head: String,
+    body: Vec<u8>,
+}
+
+impl Request {
+    pub fn get(path: &str) -> Self {
+        Self { head: format!("GET {path} HTTP/1.1\r\n"), body: Vec::new() }
+    }
+
+    fn post(content_type: &str, body: Vec<u8>) -> Self {
+        Self { head: format!("POST /build HTTP/1.1\r\nContent-Type: {content_type}\r\n"), body }
+    }
+
+    pub fn json(archive: &[u8]) -> Self {
+        let fields = json!({ "nonce": NONCE, "source_data": STANDARD.encode(archive), "source_name": "package.tar" });
+        Self::post("application/json", fields.to_string().into_bytes())
+    }
+
+    pub fn repository(url: &str) -> Self {
+        let fields = json!({ "nonce": NONCE, "repo_url": url });
+        Self::post("application/json", fields.to_string().into_bytes())
+    }
+
+    pub fn form(archive: &[u8]) -> Self {
+        let mut body = format!(
+            "--{BOUNDARY}\r\nContent-Disposition: form-data; name=\"nonce\"\r\n\r\n{NONCE}\r\n--{BOUNDARY}\r\n\
+             Content-Disposition: form-data; name=\"source\"; filename=\"package.tar\"\r\n\r\n"
+        )
+        .into_bytes();
+        body.extend_from_slice(archive);
+        body.extend_from_slice(format!("\r\n--{BOUNDARY}--\r\n").as_bytes());
+        Self::post(&format!("multipart/form-data; boundary={BOUNDARY}"), body)
+    }
+
+    /// Sends it, and reads the answer to its end.
+    pub fn run(&self, port: u16) -> Result<Answer, Lost> {
+        self.exchange(connect(port)?)
+    }
+
+    /// The same with TLS, whatever the key.
+    pub fn run_with_tls(&self, port: u16) -> Result<Answer, Lost> {
+        let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(Anybody))
+            .with_no_client_auth();
+        let session = ClientConnection::new(Arc::new(config), "localhost".try_into().unwrap()).unwrap();
+        self.exchange(StreamOwned::new(session, connect(port)?))
+    }
+
+    fn exchange(&self, mut stream: impl Read + Write) -> Result<Answer, Lost> {
+        let length = self.body.len();
+        let rest = format!("Host: localhost\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n");
+        stream.write_all(self.head.as_bytes())?;
+        stream.write_all(rest.as_bytes())?;
+        // Who is refused before the end of the body need not send it all.
+        let _ = stream.write_all(&self.body);
+        let _ = stream.flush();
+        read(BufReader::new(stream))
+    }
+}
+
+fn connect(port: u16) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect(("127.0.0.1", port))?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    Ok(stream)
+}
+
+fn read(mut stream: impl BufRead) -> Result<Answer, Lost> {
+    let deadline = Instant::now() + PATIENCE;
+    let first = line(&mut stream)?;
+    let status = first.split(' ').nth(1).and_then(|word| word.parse().ok()).ok_or_else(|| cut("no status"))?;
+    let mut headers = BTreeMap::new();
+    while let Some((name, value)) = line(&mut stream)?.split_once(':') {
+        headers.insert(name.to_ascii_lowercase(), value.trim().to_owned());
+    }
+    let mut body = Vec::new();
+    if headers.get("transfer-encoding").is_some_and(|it| it == "chunked") {
+        loop {
+            let size = usize::from_str_radix(&line(&mut stream)?, 16).map_err(|_| cut("no size of a chunk"))?;
+            append(&mut stream, &mut body, size)?;
+            line(&mut stream)?;
+            if size == 0 {
+                break;
+            }
+            if Instant::now() > deadline {
+                return Err(Lost::Silent);
+            }
+        }
+    } else {
+        let length = headers.get("content-length").and_then(|length| length.parse().ok());
+        append(&mut stream, &mut body, length.ok_or_else(|| cut("no length"))?)?;
+    }
+    Ok(Answer { status, headers, body })
+}
+
+fn append(stream: &mut impl BufRead, body: &mut Vec<u8>, size: usize) -> Result<(), Lost> {
+    let start = body.len();
+    body.resize(start + size, 0);
+    Ok(stream.read_exact(&mut body[start..])?)
+}
+
+/// A line without its end; a stream that ends before it is cut off.
+fn line(stream: &mut impl BufRead) -> Result<String, Lost> {
+    let mut line = String::new();
+    stream.read_line(&mut line)?;
+    line.strip_suffix("\r\n").map(str::to_owned).ok_or_else(|| cut("the end within a line"))
+}
+
+fn cut(what: &str) -> Lost {
+    Lost::Gone(io::Error::new(io::ErrorKind::UnexpectedEof, what))
+}
+
+/// Takes every certificate: who answers is known.
+#[derive(Debug)]
+struct Anybody;
+
+impl ServerCertVerifier for Anybody {
+    fn verify_server_cert(
+        &self,
+        _certificate: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _name: &ServerName<'_>,
+        _ocsp: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _message: &[u8],
+        _certificate: &CertificateDer<'_>,
+        _signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _message: &[u8],
+        _certificate: &CertificateDer<'_>,
+        _signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        ring::default_provider().signature_verification_algorithms.supported_schemes()
+    }
+}

@@ -1,0 +1,570 @@
+//! One job, told by its client. Comes in: what may fail. Goes out: how it ended. Never: patience without a limit, or an ending
+//! that the module does not allow:
+//!
+//! - the service ends by itself, and says with its status that it did not want to;
+//! - a problem document, and another attempt gets what the first should have got;
+//! - a job that failed, and nothing of a bundle, for nobody;
+//! - a connection that is cut off, visibly, and another that tells the same as ever;
+//! - everything as if nothing had failed: the same subjects, and the same statement but for times.
+//!
+//! Whatever is left of a run after the service has ended is a fault, too.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::client::{Answer, Lost, PATIENCE, Request};
+use crate::harness::{Bundle, StaticServer, git, git_repository, package};
+use crate::site::Fault;
+use crate::stack::Image;
+use crate::tracer::{Plan, Trace, Traced};
+
+const SERVICE: &str = env!("CARGO_BIN_EXE_kettle-init");
+/// One call fails: the next attempt should not, and the one after that has to succeed.
+const ATTEMPTS: usize = 3;
+/// For a process that is ending: it frees its memory.
+const MOMENT: Duration = Duration::from_secs(10);
+const PAUSE: Duration = Duration::from_millis(5);
+const MANIFEST: &str =
+    "[package]\nname = \"package\"\nversion = \"0.1.0\"\nedition = \"2021\"\n\n[profile.release]\nopt-level = 0\n";
+const LOCKFILE: &str = "version = 4\n\n[[package]]\nname = \"package\"\nversion = \"0.1.0\"\n";
+const MAIN: &str = "fn main() {}\n";
+
+/// Which way a job goes in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Story {
+    /// An archive in a form whose answer is the bundle.
+    Form,
+    /// A packed archive in JSON; the events are followed from another connection.
+    Json,
+    /// A repository that is fetched.
+    Repository,
+    /// As [`Story::Form`], with evidence.
+    #[cfg(feature = "simulator")]
+    Attested,
+}
+
+impl Story {
+    pub const ALL: &[Self] = &[
+        Self::Form,
+        Self::Json,
+        Self::Repository,
+        #[cfg(feature = "simulator")]
+        Self::Attested,
+    ];
+}
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Ending {
+    Halt,
+    Problem,
+    FailedJob,
+    Cut,
+    Tolerated,
+    /// The call that was to fail was never made: which thread does what is not the same in every run.
+    NotReached,
+}
+
+impl Ending {
+    pub const ALL: [Self; 6] =
+        [Self::Halt, Self::Problem, Self::FailedJob, Self::Cut, Self::Tolerated, Self::NotReached];
+}
+
+/// What a job gave, but for what is another in each run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Product {
+    /// Every file of the bundle but its log and its statement.
+    files: BTreeMap<String, Vec<u8>>,
+    /// The log's lines, without how long something took.
+    log: Vec<String>,
+    /// The statement, without times, the job's id, the log's digest, and the sandbox.
+    statement: Value,
+    sandbox: Value,
+}
+
+/// What all runs share.
+pub struct Stage {
+    pub image: Arc<Image>,
+    /// A copy: it must not be another program in the middle of all this.
+    service: PathBuf,
+    archive: Vec<u8>,
+    packed: Vec<u8>,
+    repository: String,
+    commit_time: u64,
+    #[cfg(feature = "simulator")]
+    processor: TempDir,
+    _folder: TempDir,
+}
+
+impl Stage {
+    pub fn build() -> Self {
+        // What a run leaves behind becomes ours, and is found.
+        rustix::process::set_child_subreaper(Some(rustix::process::getpid())).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("src")).unwrap();
+        for (name, content) in [("Cargo.toml", MANIFEST), ("Cargo.lock", LOCKFILE), ("src/main.rs", MAIN)] {
+            fs::write(folder.path().join(name), content).unwrap();
+        }
+        git_repository(folder.path());
+        let service = folder.path().join("kettle-init");
+        fs::copy(SERVICE, &service).unwrap();
+        let archive = package(&[("Cargo.toml", MANIFEST), ("src/main.rs", MAIN)]);
+        let files = StaticServer::start(folder.path().join(".git"));
+        Self {
+            image: Arc::new(Image::read(fs::read(&service).unwrap())),
+            service,
+            packed: gzip(&archive),
+            archive,
+            repository: format!("http://127.0.0.1:{}/", files.port),
+            #[cfg(feature = "simulator")]
+            processor: processor(),
+            commit_time: git(folder.path(), &["log", "-1", "--format=%ct"]).parse().unwrap(),
+            _folder: folder,
+        }
+    }
+
+    fn request(&self, story: Story) -> Request {
+        match story {
+            Story::Form => Request::form(&self.archive),
+            Story::Json => Request::json(&self.packed),
+            Story::Repository => Request::repository(&self.repository),
+            #[cfg(feature = "simulator")]
+            Story::Attested => Request::form(&self.archive),
+        }
+    }
+
+    /// The time of every file in a bundle.
+    fn epoch(&self, story: Story) -> u64 {
+        if story == Story::Repository { self.commit_time } else { 0 }
+    }
+
+    fn options(&self, story: Story) -> Vec<PathBuf> {
+        match story {
+            #[cfg(feature = "simulator")]
+            Story::Attested => vec!["--simulator".into(), self.processor.path().into()],
+            _ => Vec::new(),
+        }
+    }
+
+    /// A run in which nothing fails: its product, and every place from which a call was made.
+    pub fn rehearse(&self, story: Story) -> (Product, Trace) {
+        let run = self.run(story, Plan::Record, None);
+        assert_eq!((run.problems, run.cuts), (Vec::new(), Vec::new()), "without a fault");
+        (run.product.unwrap_or_else(|| panic!("no product without a fault: {}", run.said)), run.trace)
+    }
+
+    /// A run with a fault.
+    ///
+    /// # Panics
+    /// It ended as none may.
+    pub fn perform(&self, story: Story, plan: Plan, fault: Fault, clean: &Product) -> (Ending, String) {
+        let run = self.run(story, plan, Some(fault));
+        let remarks =
+            [run.failure.iter().cloned().collect(), run.problems.clone(), run.cuts.clone()].concat().join("; ");
+        if let Some(product) = &run.product {
+            product.assert_same_as(clean);
+        }
+        let ending = match () {
+            () if !run.trace.injected => Ending::NotReached,
+            () if run.halted => Ending::Halt,
+            () if run.failure.is_some() => Ending::FailedJob,
+            () if !run.problems.is_empty() => Ending::Problem,
+            () if !run.cuts.is_empty() => Ending::Cut,
+            () => Ending::Tolerated,
+        };
+        let unharmed = [Ending::Tolerated, Ending::NotReached].contains(&ending);
+        assert!(unharmed || !fault.must_be_survived(), "an interruption ended as {ending:?}: {remarks}");
+        assert!(unharmed || run.trace.injected, "{ending:?} without a fault: {remarks}");
+        (ending, remarks)
+    }
+
+    fn run(&self, story: Story, plan: Plan, fault: Option<Fault>) -> Run {
+        let folder = tempfile::tempdir().unwrap();
+        let work = folder.path().join("work");
+        let log = folder.path().join("service.log");
+        let (output, inside) = std::io::pipe().unwrap();
+        let mut command = Command::new(&self.service);
+        command
+            .args(["serve", "--listen", "127.0.0.1:0", "--tls-listen", "127.0.0.1:0", "--work"])
+            .arg(&work)
+            .args(self.options(story))
+            .stdin(Stdio::null())
+            .stdout(inside)
+            .stderr(File::create(&log).unwrap());
+        let service = Traced::start(command, Arc::clone(&self.image), plan);
+        let told = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            let (lines, listening) = mpsc::channel();
+            thread::spawn(move || {
+                BufReader::new(output).lines().map_while(Result::ok).try_for_each(|line| lines.send(line))
+            });
+            let mut scene = Scene::new(&service, &work, fault);
+            if let Some(ports) = scene.ports(&listening) {
+                scene.tell(ports, &self.request(story), self.epoch(story));
+            }
+            scene.told
+        }));
+        let told = told.unwrap_or_else(|panic| {
+            let stacks = stacks(service.id);
+            service.kill();
+            let said = fs::read_to_string(&log).unwrap_or_default();
+            let what = panic.downcast_ref::<String>().cloned();
+            let what = what.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default();
+            panic!("{what}\nthe service's threads:\n{stacks}the service's log:\n{said}");
+        });
+        let service_id = service.id;
+        let trace = service.trace();
+        let status = trace.status.expect("a status");
+        let said = fs::read_to_string(&log).unwrap_or_default();
+        let halted = !status.success();
+        assert!(halted || told.asked_to_end, "it ended by itself, and calls that success: {said}");
+        assert_nothing_runs(service_id);
+        if told.failure.is_some() && !halted {
+            assert_nothing_to_take(&work);
+        }
+        Run {
+            halted,
+            said,
+            trace,
+            product: told.product,
+            failure: told.failure,
+            problems: told.problems,
+            cuts: told.cuts,
+        }
+    }
+}
+
+struct Run {
+    /// The service ended by itself, or not as it should when it was told to.
+    halted: bool,
+    /// The service's log.
+    said: String,
+    trace: Trace,
+    product: Option<Product>,
+    failure: Option<String>,
+    problems: Vec<String>,
+    cuts: Vec<String>,
+}
+
+#[derive(Default)]
+struct Told {
+    product: Option<Product>,
+    /// Why the job failed, if it did.
+    failure: Option<String>,
+    problems: Vec<String>,
+    cuts: Vec<String>,
+    asked_to_end: bool,
+}
+
+/// The client, and what it has seen so far. Every step is `None` once the service has ended.
+struct Scene<'a> {
+    service: &'a Traced,
+    work: &'a Path,
+    fault: Option<Fault>,
+    told: Told,
+}
+
+impl<'a> Scene<'a> {
+    fn new(service: &'a Traced, work: &'a Path, fault: Option<Fault>) -> Self {
+        Self { service, work, fault, told: Told::default() }
+    }
+
+    fn ports(&mut self, lines: &Receiver<String>) -> Option<(u16, u16)> {
+        let port = |scheme: &str| {
+            let line = match lines.recv_timeout(PATIENCE) {
+                Ok(line) => line,
+                Err(mpsc::RecvTimeoutError::Disconnected) => return None,
+                Err(mpsc::RecvTimeoutError::Timeout) => panic!("it does not start"),
+            };
+            let port = line.strip_prefix(&format!("listening on {scheme}://127.0.0.1:"));
+            Some(port.and_then(|port| port.parse().ok()).unwrap_or_else(|| panic!("{line:?} is no port")))
+        };
+        let ports = port("http").and_then(|clear| Some((clear, port("https")?)));
+        if ports.is_none() {
+            assert!(self.ends(), "it says nothing and goes on");
+        }
+        ports
+    }
+
+    /// The whole story.
+    fn tell(&mut self, (port, tls_port): (u16, u16), request: &Request, epoch: u64) -> Option<()> {
+        let health = self.ask(|| Request::get("/health").run_with_tls(tls_port))?;
+        assert_eq!((health.status, health.text().as_str()), (200, "ok"));
+        let (job, given) = self.submit(port, request)?;
+        let events = self.get(port, &format!("/build/{job}/events"))?;
+        let document = self.get(port, &format!("/build/{job}"))?;
+        let result = self.get(port, &format!("/build/{job}/result"))?;
+        let provenance = self.get(port, &format!("/build/{job}/provenance.json"))?;
+        let evidence = self.get(port, &format!("/build/{job}/evidence.json"))?;
+        let artifact = self.get(port, &format!("/builds/{job}/artifacts/package"))?;
+        let document = document.json();
+        let succeeded = document["state"] == "succeeded";
+        assert!(succeeded || document["state"] == "failed", "{document}");
+        assert_events_end(&events, if succeeded { "ok" } else { "failed" });
+        if succeeded {
+            let bundle = take_apart(&result.body, epoch);
+            assert!(given.is_none_or(|it| it.status != 200 || it.body == result.body), "two bundles of one job");
+            assert_eq!((provenance.status, &provenance.body), (200, &bundle.files["provenance.json"]));
+            assert_eq!((artifact.status, &artifact.body), (200, &bundle.files["artifacts/package"]));
+            match bundle.files.get("evidence.json") {
+                Some(bytes) => assert_eq!((evidence.status, &evidence.body), (200, bytes)),
+                None => assert!(evidence.is_problem()),
+            }
+            self.told.product = Some(Product::of(bundle));
+        } else {
+            for answer in [&result, &provenance, &evidence, &artifact] {
+                assert_eq!(answer.status, 404, "something of a job that failed");
+            }
+            assert!(given.is_none_or(|answer| answer.status != 200), "a bundle, and a job that failed");
+            self.told.failure = Some(document["result"]["error_type"].to_string());
+        }
+        self.told.asked_to_end = true;
+        self.service.terminate();
+        assert!(self.ends_within(PATIENCE), "it was told to end and goes on");
+        Some(())
+    }
+
+    /// The job that was accepted, and the answer where there was one.
+    fn submit(&mut self, port: u16, request: &Request) -> Option<(String, Option<Answer>)> {
+        for _ in 0..ATTEMPTS {
+            let answer = match request.run(port) {
+                Ok(answer) => answer,
+                Err(lost) => {
+                    self.lost(lost)?;
+                    if let Some(job) = self.accepted(port)? {
+                        return Some((job, None));
+                    }
+                    continue;
+                }
+            };
+            if answer.is_problem() {
+                self.told.problems.push(format!("{}: {}", answer.status, answer.json()["error_type"]));
+            }
+            if let Some(job) = answer.header("kettle-job-id") {
+                return Some((job.to_owned(), Some(answer)));
+            }
+            if answer.status == 409 {
+                return Some((self.accepted(port)?.expect("the job that has the slot"), None));
+            }
+        }
+        self.refuses()
+    }
+
+    /// The job that the service knows, by the names in its folder.
+    fn accepted(&mut self, port: u16) -> Option<Option<String>> {
+        let names = fs::read_dir(self.work).unwrap().flatten().map(|entry| entry.file_name().into_string().unwrap());
+        let jobs: Vec<_> = names.filter_map(|name| name.strip_prefix("job-").map(str::to_owned)).collect();
+        for job in jobs {
+            if self.get(port, &format!("/build/{job}"))?.status == 200 {
+                return Some(Some(job));
+            }
+        }
+        Some(None)
+    }
+
+    fn get(&mut self, port: u16, path: &str) -> Option<Answer> {
+        self.ask(|| Request::get(path).run(port))
+    }
+
+    /// The first answer that is not the service's own fault.
+    fn ask(&mut self, request: impl Fn() -> Result<Answer, Lost>) -> Option<Answer> {
+        for _ in 0..ATTEMPTS {
+            match request() {
+                Ok(answer) if answer.is_problem() && answer.status >= 500 => {
+                    self.told.problems.push(format!("{}: {}", answer.status, answer.json()["error_type"]));
+                }
+                Ok(answer) => return Some(answer),
+                Err(lost) => self.lost(lost)?,
+            }
+        }
+        self.refuses()
+    }
+
+    /// Nobody is answered any more: right only where a fault lasts.
+    fn refuses<T>(&mut self) -> Option<T> {
+        let lasts = self.fault.is_some_and(Fault::lasts);
+        assert!(lasts, "no answer in {ATTEMPTS} attempts: {:?} {:?}", self.told.problems, self.told.cuts);
+        self.told.asked_to_end = true;
+        self.service.terminate();
+        assert!(self.ends_within(PATIENCE), "it was told to end and goes on");
+        None
+    }
+
+    fn lost(&mut self, lost: Lost) -> Option<()> {
+        match lost {
+            Lost::Silent => panic!("no answer, or no end of one, within {PATIENCE:?}"),
+            Lost::Gone(error) => self.told.cuts.push(error.to_string()),
+        }
+        // A service that is ending closes its connections first.
+        let dying = self.told.cuts.len() > 1 || self.service.ended();
+        if dying && self.ends() { None } else { Some(()) }
+    }
+
+    fn ends(&self) -> bool {
+        self.ends_within(MOMENT)
+    }
+
+    fn ends_within(&self, limit: Duration) -> bool {
+        let deadline = Instant::now() + limit;
+        while !self.service.ended() && Instant::now() < deadline {
+            thread::sleep(PAUSE);
+        }
+        self.service.ended()
+    }
+}
+
+impl Product {
+    fn of(mut bundle: Bundle) -> Self {
+        bundle.files.remove("evidence.json");
+        let mut statement = bundle.statement();
+        bundle.files.remove("provenance.json");
+        let log = String::from_utf8(bundle.files.remove("build.log").unwrap()).unwrap();
+        let mut log: Vec<_> = log.lines().map(without_seconds).collect();
+        log.sort();
+        let run = statement["predicate"]["runDetails"].as_object_mut().unwrap();
+        run.remove("metadata");
+        run.remove("byproducts");
+        let sandbox = statement["predicate"]["buildDefinition"]["internalParameters"]["sandbox"].take();
+        Self { files: bundle.files, log, statement, sandbox }
+    }
+
+    /// A weaker sandbox is allowed, where it says so itself.
+    fn assert_same_as(&self, clean: &Self) {
+        assert!(self.files == clean.files, "other bytes than without the fault");
+        assert_eq!(self.statement, clean.statement, "another statement than without the fault");
+        assert_eq!(self.log, clean.log, "another log than without the fault");
+        let degradations = |of: &Self| of.sandbox["degradations"].as_array().cloned().unwrap_or_default();
+        let known = degradations(clean);
+        let says_so = degradations(self).iter().any(|degradation| !known.contains(degradation));
+        assert!(
+            self.sandbox == clean.sandbox || says_so,
+            "another sandbox, which does not say so: {} instead of {}",
+            self.sandbox,
+            clean.sandbox
+        );
+    }
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    packed.write_all(bytes).unwrap();
+    packed.finish().unwrap()
+}
+
+/// The bundle, in which everything is as the statement says.
+fn take_apart(bytes: &[u8], epoch: u64) -> Bundle {
+    let mut bundle = Bundle::read(bytes, epoch);
+    let evidence = bundle.files.remove("evidence.json");
+    bundle.assert_described();
+    if let Some(evidence) = evidence {
+        #[cfg(feature = "simulator")]
+        assert_about(&evidence, &bundle.files["provenance.json"]);
+        bundle.files.insert("evidence.json".to_owned(), evidence);
+    }
+    bundle
+}
+
+/// The report is about the statement, and about nothing else.
+#[cfg(feature = "simulator")]
+fn assert_about(evidence: &[u8], statement: &[u8]) {
+    use base64::Engine as _;
+    let evidence: Value = serde_json::from_slice(evidence).unwrap();
+    let report = evidence["evidence"]["attestation_report"].as_str().unwrap();
+    let report = base64::engine::general_purpose::STANDARD.decode(report).unwrap();
+    let report = kettle::snp::report::Report::try_from(&report[..]).unwrap();
+    let nonce = kettle::provenance::Nonce::parse(crate::client::NONCE).unwrap();
+    assert_eq!(report.report_data(), kettle::provenance::report_data(statement, &nonce));
+}
+
+#[cfg(feature = "simulator")]
+fn processor() -> TempDir {
+    use kettle::simulator::{Identity, Key, Processor};
+    const SMALL_RSA_BITS: usize = 2048;
+    let folder = tempfile::tempdir().unwrap();
+    let identity = Identity::draw(kettle::snp::tcb::Product::Genoa, Key::Vcek).unwrap();
+    Processor::generate(identity, SMALL_RSA_BITS).unwrap().save(folder.path()).unwrap();
+    folder
+}
+
+/// Numbered without a gap, and ended once, as the job did.
+fn assert_events_end(events: &Answer, status: &str) {
+    assert_eq!((events.status, events.header("content-type")), (200, Some("text/event-stream")));
+    let text = events.text();
+    let field = |name: &'static str| text.lines().filter_map(move |line| line.strip_prefix(name));
+    assert!(field("id:").map(|id| id.trim().parse::<usize>().unwrap()).eq(0..field("id:").count()), "a gap: {text}");
+    let data: Vec<Value> = field("data:").map(|data| serde_json::from_str(data).unwrap()).collect();
+    let ends: Vec<_> = data.iter().filter(|event| event["type"] == "complete").collect();
+    assert!(ends.len() == 1 && data.last() == ends.last().copied(), "no end, or more than one: {text}");
+    assert_eq!(ends[0]["result"]["status"], status, "the events and the job say different things");
+}
+
+/// Cargo says how long it took.
+fn without_seconds(line: &str) -> String {
+    let is_time = |word: &&str| word.ends_with('s') && word.starts_with(|c: char| c.is_ascii_digit());
+    line.split(' ').filter(|word| !is_time(word)).collect::<Vec<_>>().join(" ")
+}
+
+/// Nothing that the service started outlives it: what it leaves becomes a child of this process.
+fn assert_nothing_runs(service: i32) {
+    let deadline = Instant::now() + MOMENT;
+    loop {
+        let left = orphans();
+        if left.is_empty() {
+            break;
+        }
+        assert!(Instant::now() < deadline, "left behind by {service}: {left:?}");
+        thread::sleep(PAUSE);
+    }
+}
+
+/// Children of this process that are alive, with their names; those that have ended are collected.
+fn orphans() -> Vec<String> {
+    let own = std::process::id();
+    let child = |entry: fs::DirEntry| {
+        let id: i32 = entry.file_name().to_str()?.parse().ok()?;
+        let stat = fs::read_to_string(entry.path().join("stat")).ok()?;
+        let (name, rest) = stat.rsplit_once(')')?;
+        let mut rest = rest.split_whitespace();
+        let (state, parent) = (rest.next()?, rest.next()?.parse::<u32>().ok()?);
+        if parent != own {
+            return None;
+        }
+        if state == "Z" {
+            let id = rustix::process::Pid::from_raw(id)?;
+            let _ = rustix::process::waitpid(Some(id), rustix::process::WaitOptions::NOHANG);
+            return None;
+        }
+        Some(name.to_owned())
+    };
+    fs::read_dir("/proc").unwrap().flatten().filter_map(child).collect()
+}
+
+/// A job that failed leaves no bundle and no artifact in its folder either.
+fn assert_nothing_to_take(work: &Path) {
+    for job in
+        fs::read_dir(work).unwrap().flatten().filter(|entry| entry.file_name().to_string_lossy().starts_with("job-"))
+    {
+        for name in ["bundle.tar.gz", "artifacts"] {
+            assert!(!job.path().join(name).exists(), "a job that failed left {name}");
+        }
+    }
+}
+
+/// Where each thread of a service waits, as far as the kernel tells.
+fn stacks(service: i32) -> String {
+    let threads = fs::read_dir(format!("/proc/{service}/task")).into_iter().flatten().flatten();
+    let line = |thread: fs::DirEntry| {
+        let read = |name: &str| fs::read_to_string(thread.path().join(name)).unwrap_or_default().trim().to_owned();
+        format!("  {} in {}: call {}\n", read("comm"), read("wchan"), read("syscall"))
+    };
+    threads.map(line).collect()
+}
