@@ -66,6 +66,15 @@ fn the_statement_accounts_for_the_store_as_nix_does() {
 
 #[test]
 #[ignore = "needs nix"]
+fn a_flake_knows_the_time_of_its_source() {
+    let flake = Flake::derivation("time = toString self.lastModified;", "echo $time > $out");
+    let bundle = Outcome::of(&flake).bundle();
+    let epoch = parameters(&bundle.statement())["sourceDateEpoch"].clone();
+    assert_eq!(bundle.artifacts()["package"], format!("{epoch}\n").as_bytes());
+}
+
+#[test]
+#[ignore = "needs nix"]
 fn every_output_is_handed_out_under_its_name() {
     let flake = Flake::derivation("outputs = [ \"out\" \"dev\" ];", "echo 1 > $out; echo 2 > $dev");
     let bundle = Outcome::of(&flake).bundle();
