@@ -35,9 +35,9 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use crate::digest::Sha256Digest;
-use crate::provenance::{DigestSet, ResourceDescriptor, SUBSTITUTED, git_set, sha256_set};
+use crate::provenance::{ResourceDescriptor, SUBSTITUTED, sha256_set};
 use crate::sandbox::{CommandSpec, remove_folder};
-use crate::source::{SourceTree, tree as source_tree};
+use crate::source::SourceTree;
 
 use super::untrusted::Untrusted;
 use super::{Built, Commands, Context, Detected, Kind, Lockfile, Log, Phase, ToolchainError, blocking};
@@ -67,11 +67,14 @@ const MIB: u64 = 1 << 20;
 pub struct Fetched {
     tree: SourceTree,
     lockfile: Lockfile,
-    lock: FlakeLock,
-    /// Where the inputs are that do not come with the source, in the order of the lockfile; each once.
-    inputs: Vec<PathBuf>,
+    inputs: Inputs,
+    /// The locked inputs, as provenance lists them.
+    dependencies: Vec<ResourceDescriptor>,
     command: Vec<String>,
 }
+
+/// Where the inputs are that do not come with the source, by the NAR hash that each has.
+type Inputs = BTreeMap<Sha256Digest, PathBuf>;
 
 /// Fetches and checks the inputs that the lockfile names.
 ///
@@ -82,19 +85,32 @@ pub async fn fetch(detected: Detected, context: &Context<'_>, log: &mut dyn Log)
     let nix = context.toolchain.nix().ok_or(ToolchainError::Unsupported(Kind::Nix))?;
     let lockfile = read_lockfile(tree.root())?;
     let lock = FlakeLock::parse(&lockfile.bytes)?;
-    let wanted = wanted(&lock);
+    let (inputs, command) = fetch_inputs(nix, &tree, wanted(&lock), context, log).await?;
+    let (root, places) = (tree.root().to_owned(), inputs.clone());
+    let dependencies = blocking(move || input_descriptors(&lock, &root, &places)).await?;
+    Ok(Fetched { tree, lockfile, inputs, dependencies, command })
+}
+
+/// Downloads what is wanted; where it is, and the command that did it. Nothing runs when nothing is wanted.
+async fn fetch_inputs(
+    nix: &Nix,
+    tree: &SourceTree,
+    wanted: Vec<(String, Sha256Digest)>,
+    context: &Context<'_>,
+    log: &mut dyn Log,
+) -> Result<(Inputs, Vec<String>), ToolchainError> {
     if wanted.is_empty() {
-        return Ok(Fetched { tree, lockfile, lock, inputs: Vec::new(), command: Vec::new() });
+        return Ok((Inputs::new(), Vec::new()));
     }
     let folders = Folders::of(context.folder);
     context.runner.make_writable_folder(&folders.fetch)?;
     let plan = Plan { nix, source: tree.root(), epoch: tree.epoch() };
     let spec = plan.fetch(&folders, context.limits.fetch);
     daemon::ask(&spec, Phase::Fetch, context, log).await?;
-    let store = folders.fetched();
+    let (store, count) = (folders.fetched(), wanted.len());
     let inputs = blocking(move || find_inputs(&store, &wanted)).await?;
-    log.note(&format!("{} inputs are what flake.lock says", inputs.len()))?;
-    Ok(Fetched { tree, lockfile, lock, inputs, command: spec.argv })
+    log.note(&format!("{count} inputs were fetched, and are what flake.lock says"))?;
+    Ok((inputs, spec.argv))
 }
 
 /// Builds, and copies what was made.
@@ -102,7 +118,7 @@ pub async fn fetch(detected: Detected, context: &Context<'_>, log: &mut dyn Log)
 /// # Errors
 /// What stopped the build; nothing to hand out; a store that does not add up.
 pub async fn build(fetched: Fetched, context: &Context<'_>, log: &mut dyn Log) -> Result<Built, ToolchainError> {
-    let Fetched { tree, lockfile, lock, inputs, command: fetch } = fetched;
+    let Fetched { tree, lockfile, inputs, mut dependencies, command: fetch } = fetched;
     let nix = context.toolchain.nix().ok_or(ToolchainError::Unsupported(Kind::Nix))?;
     let folders = Folders::of(context.folder);
     for folder in folders.of_daemon() {
@@ -110,7 +126,8 @@ pub async fn build(fetched: Fetched, context: &Context<'_>, log: &mut dyn Log) -
     }
     let plan = Plan { nix, source: tree.root(), epoch: tree.epoch() };
     let spec = plan.build(&folders, context.limits.build);
-    let answers = daemon::with_daemon(&plan, &folders, &spec, &inputs, context, log).await?;
+    let places: Vec<_> = inputs.values().cloned().collect();
+    let answers = daemon::with_daemon(&plan, &folders, &spec, &places, context, log).await?;
     report_size(&folders.daemon, answers.paths.len(), log)?;
 
     let (root, keys, epoch) = (tree.root().to_owned(), nix.keys().clone(), tree.epoch());
@@ -118,10 +135,8 @@ pub async fn build(fetched: Fetched, context: &Context<'_>, log: &mut dyn Log) -
         if folders.fetch.exists() {
             remove_folder(&folders.fetch)?;
         }
-        let mut added: BTreeMap<_, _> = answers.inputs.into_iter().map(|path| (path, Added::Input)).collect();
         let source = nar::hash(&root)?.sha256;
-        let is_source = |info: &&PathInfo| info.nar_hash == source && info.path.name() == SOURCE_NAME;
-        added.extend(answers.paths.iter().find(is_source).map(|info| (info.path.clone(), Added::Source)));
+        let added = added(&answers.paths, &source, &inputs);
         let store = folders.store();
         let hash = |path: &StorePath| nar::hash(&store.join(path.base()));
         let ledger = Ledger::new(answers.paths, &keys, &answers.caches, &added, hash)?;
@@ -132,11 +147,10 @@ pub async fn build(fetched: Fetched, context: &Context<'_>, log: &mut dyn Log) -
             store: store_path,
         });
         let artifacts = collect::collect(&trees.collect::<Vec<_>>(), &folders.artifacts, epoch)?;
-        let mut dependencies = input_descriptors(&lock, &root)?;
-        dependencies.extend(ledger.descriptors());
-        Ok((artifacts, outputs, dependencies))
+        Ok((artifacts, outputs, ledger.descriptors()))
     });
-    let (artifacts, outputs, dependencies) = accounted.await?;
+    let (artifacts, outputs, paths) = accounted.await?;
+    dependencies.extend(paths);
     if outputs.iter().all(|output| output.realised == SUBSTITUTED) {
         log.note("nothing was built here: every output was downloaded from a cache, which alone vouches for it")?;
     }
@@ -153,29 +167,50 @@ fn wanted(lock: &FlakeLock) -> Vec<(String, Sha256Digest)> {
     wanted.filter_map(|input| Some((input.name.clone(), input.nar_hash?))).collect()
 }
 
-/// The locked inputs as dependencies: the NAR hash that was computed, or the tree of a folder of the source, or nothing for
-/// a folder of another input but which that is.
-fn input_descriptors(lock: &FlakeLock, root: &Path) -> Result<Vec<ResourceDescriptor>, ToolchainError> {
-    lock.inputs().iter().map(|input| input_descriptor(input, root)).collect()
+/// The locked inputs as dependencies, each with the NAR hash that was computed.
+fn input_descriptors(
+    lock: &FlakeLock,
+    root: &Path,
+    fetched: &Inputs,
+) -> Result<Vec<ResourceDescriptor>, ToolchainError> {
+    // A folder of another tree has the hash of that tree's node.
+    let tree_of = |node: &str| lock.inputs().iter().find(|input| input.name == node)?.nar_hash;
+    let descriptor = |input: &LockedInput| {
+        let mut annotations = BTreeMap::from([("locked".to_owned(), Value::from_iter(input.locked.clone()))]);
+        let refused = || ToolchainError::InputPath { input: input.name.clone() };
+        let hash = match (&input.path, &input.tree) {
+            (Some(path), None) => part_of(root, path).ok_or_else(refused)?,
+            (Some(path), Some(tree)) => {
+                let place = tree_of(tree).and_then(|hash| fetched.get(&hash)).ok_or_else(refused)?;
+                annotations.insert("folder".to_owned(), path.clone().into());
+                annotations.insert("partOf".to_owned(), tree.clone().into());
+                part_of(place, path).ok_or_else(refused)?
+            }
+            (None, _) => input.nar_hash.ok_or_else(refused)?,
+        };
+        let (name, digest) = (Some(input.name.clone()), sha256_set(&hash));
+        Ok(ResourceDescriptor { name, digest, annotations, ..ResourceDescriptor::default() })
+    };
+    lock.inputs().iter().map(descriptor).collect()
 }
 
-fn input_descriptor(input: &LockedInput, root: &Path) -> Result<ResourceDescriptor, ToolchainError> {
-    let mut annotations = BTreeMap::from([("locked".to_owned(), Value::from_iter(input.locked.clone()))]);
-    let digest = match (&input.nar_hash, &input.path, &input.tree) {
-        (_, Some(folder), None) => git_set(source_tree::hash(&root.join(folder))?, None),
-        (_, Some(folder), Some(tree)) => {
-            annotations.insert("folder".to_owned(), folder.clone().into());
-            annotations.insert("partOf".to_owned(), tree.clone().into());
-            DigestSet::new()
-        }
-        (Some(nar_hash), None, _) => sha256_set(nar_hash),
-        (None, None, _) => return Err(ToolchainError::NotFetched { dependency: format!("input {}", input.name) }),
+/// The NAR hash of a file or folder of a tree; none where the path is, or passes, a link or nothing.
+fn part_of(tree: &Path, path: &str) -> Option<Sha256Digest> {
+    nar::hash_below(tree, Path::new(path)).ok().map(|nar| nar.sha256)
+}
+
+/// The paths of the store that are the source or an input, by what they hold and what nix calls them.
+fn added(paths: &[PathInfo], source: &Sha256Digest, inputs: &Inputs) -> BTreeMap<StorePath, Added> {
+    let how = |info: &PathInfo| match &info.nar_hash {
+        _ if info.path.name() != SOURCE_NAME => None,
+        hash if hash == source => Some(Added::Source),
+        hash => inputs.contains_key(hash).then_some(Added::Input),
     };
-    Ok(ResourceDescriptor { name: Some(input.name.clone()), digest, annotations, ..ResourceDescriptor::default() })
+    paths.iter().filter_map(|info| Some((info.path.clone(), how(info)?))).collect()
 }
 
 /// Finds each wanted NAR hash among what was fetched; each path once.
-fn find_inputs(store: &Path, wanted: &[(String, Sha256Digest)]) -> Result<Vec<PathBuf>, ToolchainError> {
+fn find_inputs(store: &Path, wanted: &[(String, Sha256Digest)]) -> Result<Inputs, ToolchainError> {
     let mut fetched = BTreeMap::new();
     for name in Untrusted::open(store)?.names()? {
         let Some(path) = name.to_str().and_then(|name| StorePath::of_base(name).ok()) else { continue };
@@ -184,13 +219,13 @@ fn find_inputs(store: &Path, wanted: &[(String, Sha256Digest)]) -> Result<Vec<Pa
             fetched.insert(nar::hash(&place)?.sha256, place);
         }
     }
-    let mut found = BTreeMap::new();
+    let mut found = Inputs::new();
     for (name, hash) in wanted {
         let place =
             fetched.get(hash).ok_or_else(|| ToolchainError::NotFetched { dependency: format!("input {name}") })?;
         found.insert(*hash, place.clone());
     }
-    Ok(found.into_values().collect())
+    Ok(found)
 }
 
 /// How much of what there is the store has taken.

@@ -129,7 +129,7 @@ impl Plan<'_> {
         }
     }
 
-    /// Puts checked inputs, folders or files of this machine, into the daemon's store; prints where they are, one a line.
+    /// Puts checked inputs, folders or files of this machine, into the daemon's store.
     pub fn add(&self, folders: &Folders, inputs: &[PathBuf]) -> CommandSpec {
         let place = |index: usize| format!("{INPUTS}/{index}/{INPUT_NAME}");
         let mut argv = ["/usr/bin/nix-store", "--add-fixed", "--recursive", "sha256"].map(str::to_owned).to_vec();
