@@ -240,6 +240,8 @@ impl ToolchainError {
             | Self::Failed { .. }
             | Self::AnswerTooLong { .. }
             | Self::Artifact { .. } => ErrorType::BuildFailed,
+            Self::Ledger(error) if !error.is_fault() => ErrorType::BuildFailed,
+            Self::Nar(error) if !error.is_fault() => ErrorType::BuildFailed,
             Self::TimedOut { phase: Phase::Fetch, .. } => ErrorType::DependencyFetchFailed,
             Self::TimedOut { .. } => ErrorType::BuildTimeout,
             Self::OutOfMemory { .. } => ErrorType::OutOfMemory,

@@ -87,6 +87,17 @@ pub enum LedgerError {
     },
 }
 
+impl LedgerError {
+    /// Whether it is nix's or ours, and not what somebody built or served.
+    pub(crate) fn is_fault(&self) -> bool {
+        match self {
+            Self::Unvouched { .. } => false,
+            Self::Unread { source, .. } => source.is_fault(),
+            _ => true,
+        }
+    }
+}
+
 /// What nix says of a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct PathInfo {

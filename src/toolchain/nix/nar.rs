@@ -82,6 +82,13 @@ pub enum NarError {
     },
 }
 
+impl NarError {
+    /// Whether the machine failed, and not the tree.
+    pub(crate) fn is_fault(&self) -> bool {
+        matches!(self, Self::Read { source, .. } if source.kind() != io::ErrorKind::InvalidData)
+    }
+}
+
 /// Why text is no hash that we compare.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum NarHashError {
