@@ -266,12 +266,14 @@ impl Entry {
             Realised::Added(Added::Source) => (None, Some("source"), None, None),
             Realised::Added(Added::Evaluation) => (None, Some("evaluation"), None, None),
         };
+        // Of what came from elsewhere, this is a claim that nobody signs.
+        let deriver = self.info.deriver.as_ref().filter(|_| self.info.ultimate);
         let texts = [
             ("realised", realised.map(str::to_owned)),
             ("added", added.map(str::to_owned)),
             ("cache", cache),
             ("key", key),
-            ("deriver", self.info.deriver.as_ref().map(StorePath::to_string)),
+            ("deriver", deriver.map(StorePath::to_string)),
         ];
         let texts = texts.into_iter().filter_map(|(name, text)| Some((name.to_owned(), Value::from(text?))));
         ResourceDescriptor {
@@ -410,7 +412,6 @@ mod tests {
                 "digest": {"sha256": "10551daed7fa467d0b58826e7eb9a0f2af7d693de319f2ef775fffcda244b9f6"},
                 "annotations": {
                     "realised": "substituted", "cache": "http://127.0.0.1:8018", "key": "test-cache-1", "narSize": 120,
-                    "deriver": "/nix/store/90nj2w3v85qqkf8i6q5c7vvkz4nqpah7-greeting-2.1.drv",
                 },
             })
         );
