@@ -128,7 +128,7 @@ pub async fn build(fetched: Fetched, context: &Context<'_>, log: &mut dyn Log) -
     let spec = plan.build(&folders, context.limits.build);
     let places: Vec<_> = inputs.values().cloned().collect();
     let answers = daemon::with_daemon(&plan, &folders, &spec, &places, context, log).await?;
-    report_size(&folders.daemon, answers.paths.len(), log)?;
+    report_size(&folders.daemon, &answers.paths, log)?;
 
     let (root, keys, epoch) = (tree.root().to_owned(), nix.keys().clone(), tree.epoch());
     let accounted = blocking(move || {
@@ -228,16 +228,13 @@ fn find_inputs(store: &Path, wanted: &[(String, Sha256Digest)]) -> Result<Inputs
     Ok(found)
 }
 
-/// How much of what there is the store has taken.
-fn report_size(folder: &Path, paths: usize, log: &mut dyn Log) -> Result<(), ToolchainError> {
+/// How large the store is, and how much larger it could have become.
+fn report_size(folder: &Path, paths: &[PathInfo], log: &mut dyn Log) -> Result<(), ToolchainError> {
     let space = rustix::fs::statvfs(folder).map_err(io::Error::from)?;
-    let mib = |blocks: u64| blocks * space.f_frsize / MIB;
-    let used = mib(space.f_blocks - space.f_bfree);
-    let line = format!(
-        "the nix store has {paths} paths; the file system that it shares with the job has {used} of {} MiB in use",
-        mib(space.f_blocks)
-    );
-    Ok(log.note(&line)?)
+    let free = space.f_bavail.saturating_mul(space.f_frsize);
+    let used = paths.iter().fold(0_u64, |sum, info| sum.saturating_add(info.nar_size));
+    let (count, used, limit) = (paths.len(), used / MIB, used.saturating_add(free) / MIB);
+    Ok(log.note(&format!("the nix store has {count} paths, which take {used} MiB of {limit} MiB that it may have"))?)
 }
 
 fn read_lockfile(root: &Path) -> Result<Lockfile, ToolchainError> {
