@@ -35,7 +35,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use crate::digest::Sha256Digest;
-use crate::provenance::{ResourceDescriptor, SUBSTITUTED, sha256_set};
+use crate::provenance::{BUILT, ResourceDescriptor, sha256_set};
 use crate::sandbox::{CommandSpec, remove_folder};
 use crate::source::SourceTree;
 
@@ -151,8 +151,8 @@ pub async fn build(fetched: Fetched, context: &Context<'_>, log: &mut dyn Log) -
     });
     let (artifacts, outputs, paths) = accounted.await?;
     dependencies.extend(paths);
-    if outputs.iter().all(|output| output.realised == SUBSTITUTED) {
-        log.note("nothing was built here: every output was downloaded from a cache, which alone vouches for it")?;
+    if outputs.iter().all(|output| output.realised != BUILT) {
+        log.note("nothing was built here: every output was downloaded, from a cache or as the flake names it")?;
     }
     let fetched = (!fetch.is_empty()).then_some("fetch");
     let network = fetched.into_iter().chain(["daemon"]).collect();
