@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::sandbox::{CommandSpec, Exit, Served};
-use crate::toolchain::{Context, Log, Phase, ToolchainError};
+use crate::sandbox::{CommandSpec, Exit, Served, remove_folder};
+use crate::toolchain::{Context, Log, Phase, ToolchainError, blocking};
 
 use super::ledger::{self, PathInfo};
 use super::plan::{Folders, Plan};
@@ -72,6 +72,9 @@ async fn converse(
 ) -> Result<Answers, ToolchainError> {
     if !inputs.is_empty() {
         ask(&plan.add(folders, inputs), Phase::Inspect, context, log).await?;
+        // They are in the daemon's store now, and the place for both may be memory.
+        let fetched = folders.fetch.clone();
+        blocking(move || Ok(remove_folder(&fetched)?)).await?;
     }
     let (answer, caches) = ask(build, Phase::Build, context, log).await?;
     let outputs = read_outputs(&answer)?;

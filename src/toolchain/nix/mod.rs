@@ -35,13 +35,15 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use crate::digest::Sha256Digest;
-use crate::provenance::{BUILT, ResourceDescriptor, sha256_set};
-use crate::sandbox::{CommandSpec, remove_folder};
+use crate::provenance::{BUILT, OutputRecord, ResourceDescriptor, sha256_set};
+use crate::sandbox::CommandSpec;
 use crate::source::SourceTree;
 
 use super::untrusted::Untrusted;
-use super::{Built, Commands, Context, Detected, Kind, Lockfile, Log, Phase, ToolchainError, blocking};
+use super::{Artifact, Built, Commands, Context, Detected, Kind, Lockfile, Log, Phase, ToolchainError, blocking};
 use collect::Output;
+use daemon::Answers;
+use key::TrustedKeys;
 use ledger::{Added, Ledger, PathInfo};
 use lockfile::{FlakeLock, LockedInput};
 use plan::{Folders, INPUT_NAME as SOURCE_NAME, Plan};
@@ -131,25 +133,8 @@ pub async fn build(fetched: Fetched, context: &Context<'_>, log: &mut dyn Log) -
     report_size(&folders.daemon, &answers.paths, log)?;
 
     let (root, keys, epoch) = (tree.root().to_owned(), nix.keys().clone(), tree.epoch());
-    let accounted = blocking(move || {
-        if folders.fetch.exists() {
-            remove_folder(&folders.fetch)?;
-        }
-        let source = nar::hash(&root)?.sha256;
-        let added = added(&answers.paths, &source, &inputs);
-        let store = folders.store();
-        let hash = |path: &StorePath| nar::hash(&store.join(path.base()));
-        let ledger = Ledger::new(answers.paths, &keys, &answers.caches, &added, hash)?;
-        let outputs = ledger.outputs(&answers.outputs)?;
-        let trees = answers.outputs.into_iter().map(|(name, store_path)| Output {
-            name,
-            path: store.join(store_path.base()),
-            store: store_path,
-        });
-        let artifacts = collect::collect(&trees.collect::<Vec<_>>(), &folders.artifacts, epoch)?;
-        Ok((artifacts, outputs, ledger.descriptors()))
-    });
-    let (artifacts, outputs, paths) = accounted.await?;
+    let accounted = blocking(move || account(&folders, answers, &keys, &inputs, &root, epoch)).await?;
+    let Accounted { artifacts, outputs, paths } = accounted;
     dependencies.extend(paths);
     if outputs.iter().all(|output| output.realised != BUILT) {
         log.note("nothing was built here: every output was downloaded, from a cache or as the flake names it")?;
@@ -159,6 +144,33 @@ pub async fn build(fetched: Fetched, context: &Context<'_>, log: &mut dyn Log) -
     let CommandSpec { argv, environment, .. } = spec;
     let commands = Commands { fetch, build: argv, package: Vec::new() };
     Ok(Built { tree, kind: Kind::Nix, artifacts, outputs, lockfile, dependencies, commands, environment, network })
+}
+
+/// What is known when everybody is dead.
+struct Accounted {
+    artifacts: Vec<Artifact>,
+    outputs: Vec<OutputRecord>,
+    paths: Vec<ResourceDescriptor>,
+}
+
+/// Finds out how everything in the store came to be there, and copies what is handed out.
+fn account(
+    folders: &Folders,
+    answers: Answers,
+    keys: &TrustedKeys,
+    inputs: &Inputs,
+    source: &Path,
+    epoch: u64,
+) -> Result<Accounted, ToolchainError> {
+    let added = added(&answers.paths, &nar::hash(source)?.sha256, inputs);
+    let store = folders.store();
+    let hash = |path: &StorePath| nar::hash(&store.join(path.base()));
+    let ledger = Ledger::new(answers.paths, keys, &answers.caches, &added, hash)?;
+    let outputs = ledger.outputs(&answers.outputs)?;
+    let trees = answers.outputs.into_iter();
+    let trees = trees.map(|(name, path)| Output { name, path: store.join(path.base()), store: path });
+    let artifacts = collect::collect(&trees.collect::<Vec<_>>(), &folders.artifacts, epoch)?;
+    Ok(Accounted { artifacts, outputs, paths: ledger.descriptors() })
 }
 
 /// What has to be fetched: names with NAR hashes. A folder of another tree comes with that.
