@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::bundle::read::{Bundle, HashedFile};
 use crate::digest::Sha256Digest;
-use crate::provenance::SUBSTITUTED;
+use crate::provenance::BUILT;
 use crate::snp::report::Report;
 use crate::snp::tcb::{Product, TcbVersion};
 
@@ -65,8 +65,8 @@ pub fn text(bundle: &Bundle) -> String {
         let (name, path, realised) = (word(&output["name"]), word(&output["path"]), word(&output["realised"]));
         lines.line("output", &format!("{name}: {path} sha256:{} ({realised})", sha256(output)));
     }
-    if !outputs.is_empty() && outputs.iter().all(|output| output["realised"] == SUBSTITUTED) {
-        lines.line("built here", "nothing: every output was downloaded from a cache");
+    if !outputs.is_empty() && outputs.iter().all(|output| output["realised"] != BUILT) {
+        lines.line("built here", "nothing: every output was downloaded");
     }
     lines.subjects(&provenance["subject"], &bundle.artifacts);
     lines.value("started", &details["metadata"]["startedOn"]);
@@ -267,6 +267,7 @@ mod tests {
             text(&bundle(&json!({"predicate": {"buildDefinition": definition}}).to_string()))
         };
         assert!(with("substituted").contains("nothing: every output was downloaded"));
+        assert!(with("fetched").contains("nothing: every output was downloaded"));
         assert!(!with("built").contains("nothing: every output was downloaded"));
     }
 

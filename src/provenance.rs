@@ -220,8 +220,11 @@ pub struct ToolRecord {
     pub digest: DigestSet,
 }
 
-/// How a path of the store came to be: by a builder, here.
+/// How a path of the store came to be: by a builder, here, without a network.
 pub const BUILT: &str = "built";
+
+/// How a path of the store came to be: by a builder that had the network, with the content that the flake names.
+pub const FETCHED: &str = "fetched";
 
 /// How a path of the store came to be: downloaded from a cache.
 pub const SUBSTITUTED: &str = "substituted";
@@ -235,7 +238,7 @@ pub struct OutputRecord {
     pub path: String,
     /// Of its NAR.
     pub digest: DigestSet,
-    /// [`BUILT`], or [`SUBSTITUTED`]: not made from the source here.
+    /// [`BUILT`]; or [`FETCHED`] or [`SUBSTITUTED`]: not made from the source here.
     pub realised: &'static str,
 }
 

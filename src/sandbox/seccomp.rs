@@ -35,6 +35,8 @@ const FAMILIES_WITHOUT_NETWORK: &[libc::c_int] = &[libc::AF_UNIX, libc::AF_INET,
 const FAMILIES_WITH_NETWORK: &[libc::c_int] = &[libc::AF_INET, libc::AF_INET6];
 /// Linux, Linux as 32-bit machines see it, each with and without a fixed release, and the question for the present one.
 const PERSONALITIES: [u32; 5] = [0x0, 0x8, 0x2_0000, 0x2_0008, 0xffff_ffff];
+/// With each of them, addresses that are the same in every run: nix has its builders run so.
+const ADDRESSES_FIXED: u32 = libc::ADDR_NO_RANDOMIZE.cast_unsigned();
 /// Typing into a terminal, and into the console: ways out to whoever has the terminal open.
 const REFUSED_IOCTLS: [libc::c_ulong; 2] = [libc::TIOCSTI, libc::TIOCLINUX];
 
@@ -53,6 +55,13 @@ impl Subject {
         match self {
             Self::Command(Network::Host) => FAMILIES_WITH_NETWORK,
             Self::Command(Network::None) | Self::Service => FAMILIES_WITHOUT_NETWORK,
+        }
+    }
+
+    fn personalities(self) -> Vec<u32> {
+        match self {
+            Self::Command(_) => PERSONALITIES.into(),
+            Self::Service => PERSONALITIES.into_iter().flat_map(|one| [one, one | ADDRESSES_FIXED]).collect(),
         }
     }
 }
@@ -84,7 +93,7 @@ fn refusals(subject: Subject) -> Result<BpfProgram, BackendError> {
     refuse(libc::SYS_clone, namespaces);
     refuse(libc::SYS_socket, vec![none_of(0, subject.families().iter().map(|&family| family as u64))?]);
     refuse(libc::SYS_socketpair, vec![none_of(0, [libc::AF_UNIX as u64])?]);
-    refuse(libc::SYS_personality, vec![none_of(0, PERSONALITIES.map(u64::from))?]);
+    refuse(libc::SYS_personality, vec![none_of(0, subject.personalities().into_iter().map(u64::from))?]);
     let ioctls = REFUSED_IOCTLS.iter().map(|&request| is(1, request)).collect::<Result<_, _>>()?;
     refuse(libc::SYS_ioctl, ioctls);
     if subject == Subject::Service {

@@ -58,6 +58,12 @@ pub enum ToolchainError {
     /// Nix would have to change the lockfile.
     #[error("flake.lock does not fit the flake: nix would have to change it")]
     FlakeLockOutdated,
+    /// A relative path leads to nothing that could be identified.
+    #[error("input {input:?} of flake.lock is no file or folder of its tree, or is reached through a link")]
+    InputPath {
+        /// The input's node.
+        input: String,
+    },
     /// Nix itself found that an input's hash differs.
     #[error("an input's narHash is not the one in flake.lock")]
     InputHashByNix,
@@ -215,6 +221,7 @@ impl ToolchainError {
             | Self::LockfileOutdated
             | Self::FlakeLock(_)
             | Self::FlakeLockOutdated
+            | Self::InputPath { .. }
             | Self::InputHashByNix
             | Self::Checksum { .. }
             | Self::ChecksumByCargo
@@ -233,6 +240,8 @@ impl ToolchainError {
             | Self::Failed { .. }
             | Self::AnswerTooLong { .. }
             | Self::Artifact { .. } => ErrorType::BuildFailed,
+            Self::Ledger(error) if !error.is_fault() => ErrorType::BuildFailed,
+            Self::Nar(error) if !error.is_fault() => ErrorType::BuildFailed,
             Self::TimedOut { phase: Phase::Fetch, .. } => ErrorType::DependencyFetchFailed,
             Self::TimedOut { .. } => ErrorType::BuildTimeout,
             Self::OutOfMemory { .. } => ErrorType::OutOfMemory,

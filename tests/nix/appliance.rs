@@ -11,8 +11,8 @@ use crate::flake::Flake;
 use crate::harness::{Bundle, Request, Server};
 use crate::tool;
 
-/// How long what was killed may take to be gone.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long what was started or killed may take to be there or gone.
+pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What came of one build.
 pub struct Outcome {

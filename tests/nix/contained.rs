@@ -1,13 +1,23 @@
 //! What a builder tries, and where that ends. Each attempt says how it went in the package's output.
 
+use std::fs;
 use std::net::TcpListener;
 use std::os::linux::net::SocketAddrExt;
+use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::net::{SocketAddr, UnixListener};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
-use crate::appliance::Outcome;
+use serde_json::json;
+
+use crate::appliance::{Outcome, PATIENCE, store_paths};
 use crate::attempts::{all_contained, attempts};
 use crate::flake::{Flake, derivation};
-use crate::harness::{StaticServer, sha256};
+use crate::harness::{Request, Server, StaticServer, sha256};
+use crate::tool;
+
+/// Below the users of builders on this machine, above that of the daemon.
+const FIRST_BUILDER: u32 = 2_000_030_000;
 
 /// Builds with a builder that tries all of it; none may have worked.
 fn assert_contained(all: &[(&str, String)]) {
@@ -114,6 +124,61 @@ fn a_fixed_output_is_fetched_and_compared() {
         let package = derivation("package", &format!("file = {fetch};"), "read -r line < $file; echo \"$line\" > $out");
         Flake::of(&format!("{{ outputs = {{ self }}: {{ packages.x86_64-linux.default = {package}; }}; }}"))
     };
-    assert_eq!(Outcome::of(&flake(&sha256(b"fetched\n"))).bundle().artifacts()["package"], b"fetched\n");
+    let bundle = Outcome::of(&flake(&sha256(b"fetched\n"))).bundle();
+    assert_eq!(bundle.artifacts()["package"], b"fetched\n");
+    let statement = bundle.statement();
+    let how = |end: &str| {
+        let (_, path) = store_paths(&statement).into_iter().find(|(name, _)| name.ends_with(end)).unwrap();
+        path["annotations"]["realised"].clone()
+    };
+    assert_eq!((how("-file"), how("-package")), (json!("fetched"), json!("built")));
     Outcome::of(&flake(&sha256(b"other"))).assert_failed("BuildFailed", "hash mismatch in fixed-output derivation");
+}
+
+/// A builder that may download is none that built something.
+#[test]
+#[ignore = "needs nix"]
+fn a_flake_whose_package_is_a_fixed_output_says_that_nothing_was_built() {
+    let hash = sha256(b"fixed\n");
+    let fixed = format!("outputHashMode = \"flat\"; outputHashAlgo = \"sha256\"; outputHash = \"{hash}\";");
+    let outcome = Outcome::of(&Flake::derivation(&fixed, "echo fixed > $out"));
+    let statement = outcome.bundle().statement();
+    assert!(outcome.log.contains("nothing was built here"), "{}", outcome.log);
+    let outputs = &statement["predicate"]["buildDefinition"]["internalParameters"]["outputs"];
+    assert_eq!(outputs[0]["realised"], "fetched");
+}
+
+/// Addresses are the same in every run, as nix has it for the sake of results that are the same.
+#[test]
+#[ignore = "needs nix"]
+fn a_builder_runs_with_fixed_addresses() {
+    let bundle = Outcome::of(&Flake::script("read -r line < /proc/self/personality; echo $line > $out")).bundle();
+    assert_eq!(bundle.artifacts()["package"], b"00040000\n");
+}
+
+/// Builders are other users than the service's, in namespaces of their own.
+#[test]
+#[ignore = "needs nix"]
+fn a_service_that_is_told_to_end_takes_the_builders_along() {
+    let (root, conf) = (tool::root(), tool::configuration());
+    let mut server =
+        Server::with_options(&["--nix-root", root.to_str().unwrap(), "--nix-conf", conf.to_str().unwrap()]);
+    let endless = Flake::script("while :; do read -r -t 60 < /dev/zero || :; done");
+    server.run(&Request::json(&endless.archive(), "flake.tar")).job();
+    let is_builder = |id: &u32| fs::metadata(format!("/proc/{id}")).is_ok_and(|found| found.uid() > FIRST_BUILDER);
+    let patience = Instant::now() + PATIENCE;
+    let running = loop {
+        let running = server.descendants();
+        if running.iter().any(is_builder) {
+            break running;
+        }
+        assert!(Instant::now() < patience, "no builder: {}", server.log());
+        sleep(Duration::from_millis(50));
+    };
+    assert!(server.terminate().success());
+    // Who is dead and not yet collected has no memory any more.
+    let is_alive =
+        |id: &&u32| fs::read_to_string(format!("/proc/{id}/smaps_rollup")).is_ok_and(|text| !text.is_empty());
+    let alive: Vec<_> = running.iter().filter(is_alive).collect();
+    assert!(alive.is_empty(), "{alive:?}");
 }

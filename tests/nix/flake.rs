@@ -13,7 +13,14 @@ pub const NO_INPUTS: &str = r#"{"nodes":{"root":{}},"root":"root","version":7}"#
 pub struct File {
     name: String,
     content: Vec<u8>,
-    executable: bool,
+    kind: Kind,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Plain,
+    Executable,
+    Link,
 }
 
 /// A source tree with a flake.
@@ -43,15 +50,22 @@ impl Flake {
 
     /// Adds a file, or replaces one.
     pub fn file(self, name: &str, content: impl AsRef<[u8]>) -> Self {
-        let mut flake = self.without(name);
-        flake.files.push(File { name: name.to_owned(), content: content.as_ref().to_owned(), executable: false });
-        flake
+        self.with(name, content.as_ref(), Kind::Plain)
+    }
+
+    /// Adds a link.
+    pub fn link(self, name: &str, target: &str) -> Self {
+        self.with(name, target.as_bytes(), Kind::Link)
     }
 
     /// Adds a program of C, linked statically: builders have no other.
     pub fn program(self, name: &str, text: &str) -> Self {
+        self.with(name, &compiled(text), Kind::Executable)
+    }
+
+    fn with(self, name: &str, content: &[u8], kind: Kind) -> Self {
         let mut flake = self.without(name);
-        flake.files.push(File { name: name.to_owned(), content: compiled(text), executable: true });
+        flake.files.push(File { name: name.to_owned(), content: content.to_owned(), kind });
         flake
     }
 
@@ -75,24 +89,40 @@ impl Flake {
 
     /// Writes it into a folder.
     pub fn write(&self, folder: &Path) {
-        for File { name, content, executable } in &self.files {
+        for File { name, content, kind } in &self.files {
             let path = folder.join(name);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
+            if *kind == Kind::Link {
+                std::os::unix::fs::symlink(String::from_utf8_lossy(content).as_ref(), path).unwrap();
+                continue;
+            }
             fs::write(&path, content).unwrap();
-            let mode = if *executable { 0o755 } else { 0o644 };
-            fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+            fs::set_permissions(path, fs::Permissions::from_mode(kind.mode())).unwrap();
         }
+    }
+}
+
+impl Kind {
+    fn mode(self) -> u32 {
+        if self == Self::Executable { 0o755 } else { 0o644 }
     }
 }
 
 /// Files as a tar archive with one top folder.
 pub fn archive(top: &str, files: &[File]) -> Vec<u8> {
     let mut archive = tar::Builder::new(Vec::new());
-    for File { name, content, executable } in files {
+    for File { name, content, kind } in files {
         let mut header = tar::Header::new_ustar();
-        header.set_mode(if *executable { 0o755 } else { 0o644 });
-        header.set_size(content.len() as u64);
-        archive.append_data(&mut header, format!("{top}/{name}"), &content[..]).unwrap();
+        header.set_mode(kind.mode());
+        let path = format!("{top}/{name}");
+        if *kind == Kind::Link {
+            header.set_entry_type(tar::EntryType::Symlink);
+            header.set_size(0);
+            archive.append_link(&mut header, path, String::from_utf8_lossy(content).as_ref()).unwrap();
+        } else {
+            header.set_size(content.len() as u64);
+            archive.append_data(&mut header, path, &content[..]).unwrap();
+        }
     }
     archive.into_inner().unwrap()
 }

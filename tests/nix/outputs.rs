@@ -66,6 +66,28 @@ fn the_statement_accounts_for_the_store_as_nix_does() {
 
 #[test]
 #[ignore = "needs nix"]
+fn a_flake_knows_the_time_of_its_source() {
+    let flake = Flake::derivation("time = toString self.lastModified;", "echo $time > $out");
+    let bundle = Outcome::of(&flake).bundle();
+    let epoch = parameters(&bundle.statement())["sourceDateEpoch"].clone();
+    assert_eq!(bundle.artifacts()["package"], format!("{epoch}\n").as_bytes());
+}
+
+#[test]
+#[ignore = "needs nix"]
+fn the_size_of_the_store_and_its_limit_are_in_the_log() {
+    let big = "#include <stdio.h>\n#include <stdlib.h>\n#include <unistd.h>\n\
+        int main(void) { FILE *f = fopen(getenv(\"out\"), \"w\"); return ftruncate(fileno(f), 5 << 20); }";
+    let outcome = Outcome::of(&Flake::built_by(big));
+    outcome.bundle();
+    let line = outcome.log.lines().find_map(|line| line.strip_prefix("the nix store has 3 paths, which take "));
+    let line = line.unwrap_or_else(|| panic!("{}", outcome.log));
+    let sizes: Vec<u64> = line.split(" MiB").filter_map(|part| part.rsplit(' ').next()?.parse().ok()).collect();
+    assert!(matches!(sizes[..], [5..=9, limit] if limit > 9), "{line}");
+}
+
+#[test]
+#[ignore = "needs nix"]
 fn every_output_is_handed_out_under_its_name() {
     let flake = Flake::derivation("outputs = [ \"out\" \"dev\" ];", "echo 1 > $out; echo 2 > $dev");
     let bundle = Outcome::of(&flake).bundle();

@@ -78,6 +78,30 @@ fn a_builder_that_fails_has_its_output_in_the_log() {
     outcome.assert_failed("BuildFailed", "package> this is why");
 }
 
+/// Not a fault of the evaluation, nor one of ours.
+#[test]
+#[ignore = "needs nix"]
+fn what_cannot_be_built_or_handed_out_says_why() {
+    let other = package("derivation { name = \"x\"; system = \"aarch64-linux\"; builder = \"/bin/sh\"; }");
+    let outcome = Outcome::of(&other);
+    outcome.assert_failed("BuildFailed", "is required to build");
+    assert!(outcome.result["error"].as_str().unwrap().contains("the build failed"), "{}", outcome.result);
+    Outcome::of(&Flake::derivation("__noChroot = true;", "echo > $out")).assert_failed("BuildFailed", "__noChroot");
+    let deep = "#include <stdlib.h>\n#include <sys/stat.h>\n#include <unistd.h>\n\
+        int main(void) { mkdir(getenv(\"out\"), 0777); chdir(getenv(\"out\"));\n\
+        for (int i = 0; i < 300; i++) { mkdir(\"d\", 0777); chdir(\"d\"); } return 0; }";
+    Outcome::of(&Flake::built_by(deep)).assert_failed("BuildFailed", "more than 200 folders in each other");
+}
+
+/// The daemon keeps a line until it ends.
+#[test]
+#[ignore = "needs nix"]
+fn a_log_without_lines_has_an_end() {
+    let endless =
+        "#include <unistd.h>\nint main(void) { static char x[1 << 16]; while (write(2, x, sizeof x) > 0); return 0; }";
+    Outcome::of(&Flake::built_by(endless)).assert_failed("BuildFailed", "killed after writing more than");
+}
+
 /// Each would bring something of the machine, or of the moment, into the result.
 #[test]
 #[ignore = "needs nix"]

@@ -81,6 +81,16 @@ impl Tool {
         serde_json::from_str::<Value>(&built).unwrap()[0]["outputs"].take()
     }
 
+    /// Builds a flake's default package, with a cache.
+    pub fn build_with_cache(&self, flake: &Flake, url: &str, key: &str) {
+        flake.write(&self.path("flake"));
+        let options = [("substitute", "true"), ("substituters", url), ("trusted-public-keys", key)];
+        let options = options.iter().flat_map(|(name, value)| ["--option", name, value]);
+        self.run(
+            &["nix", "build", "--no-link"].into_iter().chain(options).chain(["path:/w/flake"]).collect::<Vec<_>>(),
+        );
+    }
+
     /// What nix says of all that its store holds.
     pub fn path_info(&self) -> Value {
         serde_json::from_str(&self.run(&["nix", "path-info", "--json", "--all"])).unwrap()

@@ -160,7 +160,7 @@ fn text(result: &AttestationResult, expectations: &Expectations) -> String {
         }
     }
     if result.claims().get("built_here") == Some(&Value::Bool(false)) {
-        text.push_str("nothing was built: every output was downloaded from a cache, whose key alone vouches for it\n");
+        text.push_str("nothing was built: every output was downloaded, from a cache or as its flake names it\n");
     }
     for (check, outcome) in result.outcomes() {
         match outcome {

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::sandbox::{CommandSpec, Exit, Served};
-use crate::toolchain::{Context, Log, Phase, ToolchainError};
+use crate::sandbox::{CommandSpec, Exit, Served, remove_folder};
+use crate::toolchain::{Context, Log, Phase, ToolchainError, blocking};
 
 use super::ledger::{self, PathInfo};
 use super::plan::{Folders, Plan};
@@ -29,8 +29,6 @@ const DAEMON_TIME: Duration = Duration::from_secs(30 * 60);
 
 /// What nix said while the daemon ran.
 pub(super) struct Answers {
-    /// Where the inputs are in the store.
-    pub inputs: Vec<StorePath>,
     /// Name to place, `out` among them as a rule.
     pub outputs: BTreeMap<String, StorePath>,
     /// All that the store holds.
@@ -72,16 +70,17 @@ async fn converse(
     context: &Context<'_>,
     log: &mut dyn Log,
 ) -> Result<Answers, ToolchainError> {
-    let mut placed = Vec::new();
     if !inputs.is_empty() {
-        let (answer, _) = ask(&plan.add(folders, inputs), Phase::Inspect, context, log).await?;
-        placed = read_paths(&answer)?;
+        ask(&plan.add(folders, inputs), Phase::Inspect, context, log).await?;
+        // They are in the daemon's store now, and the place for both may be memory.
+        let fetched = folders.fetch.clone();
+        blocking(move || Ok(remove_folder(&fetched)?)).await?;
     }
     let (answer, caches) = ask(build, Phase::Build, context, log).await?;
     let outputs = read_outputs(&answer)?;
     let (answer, _) = ask(&plan.list(folders), Phase::Inspect, context, log).await?;
     let paths = ledger::parse(&answer)?;
-    Ok(Answers { inputs: placed, outputs, paths, caches })
+    Ok(Answers { outputs, paths, caches })
 }
 
 /// Runs a client; gives its standard output, and which paths came from which cache.
@@ -110,13 +109,6 @@ pub(super) async fn ask(
         }
         Err(error) => Err(error),
     }
-}
-
-/// One store path a line.
-fn read_paths(answer: &[u8]) -> Result<Vec<StorePath>, ToolchainError> {
-    let unreadable = || ToolchainError::Answer { tool: "nix-store" };
-    let text = std::str::from_utf8(answer).map_err(|_| unreadable())?;
-    text.lines().map(|line| StorePath::parse(line).map_err(|_| unreadable())).collect()
 }
 
 #[derive(Deserialize)]
@@ -152,14 +144,6 @@ mod tests {
             r#"[{"outputs":{"out":null}}]"#,
         ] {
             assert!(matches!(read(wrong), Err(ToolchainError::Answer { .. })), "{wrong}");
-        }
-    }
-
-    #[test]
-    fn placed_inputs_are_store_paths_and_nothing_else() {
-        assert_eq!(read_paths(format!("{PATH}\n{PATH}\n").as_bytes()).unwrap().len(), 2);
-        for wrong in [format!("{PATH}\nwarning\n"), format!("{PATH}/..\n"), "\n".to_owned()] {
-            assert!(read_paths(wrong.as_bytes()).is_err(), "{wrong}");
         }
     }
 }

@@ -6,11 +6,12 @@
 //!
 //! | how it came | `ultimate` | `ca` | `signatures` |
 //! |---|---|---|---|
-//! | built here | true | only if its content was known before | none, unless the store signs |
+//! | built here | true | none | none, unless the store signs |
+//! | fetched here, by a fixed-output derivation | true | always | the same |
 //! | substituted | false | only if its content was known before | those of the cache |
 //! | added by a client: a flake's source, an input, a recipe, a file that an expression names | false | always | none |
 //!
-//! Nothing tells the last four apart but who asked for them, so whoever calls names the ones that it knows. An
+//! Nothing tells those of the last row apart but who asked for them, so whoever calls names the ones that it knows. An
 //! unprivileged client can set neither `ultimate` nor add a path without a content address.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,7 +20,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::digest::Sha256Digest;
-use crate::provenance::{BUILT, OutputRecord, ResourceDescriptor, SUBSTITUTED, sha256_set};
+use crate::provenance::{BUILT, FETCHED, OutputRecord, ResourceDescriptor, SUBSTITUTED, sha256_set};
 
 use super::base32;
 use super::json;
@@ -85,6 +86,17 @@ pub enum LedgerError {
         /// Which.
         path: String,
     },
+}
+
+impl LedgerError {
+    /// Whether it is nix's or ours, and not what somebody built or served.
+    pub(crate) fn is_fault(&self) -> bool {
+        match self {
+            Self::Unvouched { .. } => false,
+            Self::Unread { source, .. } => source.is_fault(),
+            _ => true,
+        }
+    }
 }
 
 /// What nix says of a path.
@@ -165,8 +177,10 @@ pub(crate) enum Added {
 /// How a path came to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Realised {
-    /// Here.
+    /// Here, without a network.
     Built,
+    /// Here, by a builder that may have downloaded it: its content was known before.
+    Fetched,
     /// Elsewhere.
     Substituted {
         /// Where nix says it took it from.
@@ -182,6 +196,7 @@ impl Realised {
     fn word(&self) -> &'static str {
         match self {
             Self::Built => BUILT,
+            Self::Fetched => FETCHED,
             Self::Substituted { .. } => SUBSTITUTED,
             Self::Added(_) => "added",
         }
@@ -250,17 +265,20 @@ impl Entry {
     fn descriptor(&self) -> ResourceDescriptor {
         let (realised, added, cache, key) = match &self.realised {
             Realised::Built => (Some(BUILT), None, None, None),
+            Realised::Fetched => (Some(FETCHED), None, None, None),
             Realised::Substituted { cache, key } => (Some(SUBSTITUTED), None, cache.clone(), Some(key.clone())),
             Realised::Added(Added::Input) => (None, Some("input"), None, None),
             Realised::Added(Added::Source) => (None, Some("source"), None, None),
             Realised::Added(Added::Evaluation) => (None, Some("evaluation"), None, None),
         };
+        // Of what came from elsewhere, this is a claim that nobody signs.
+        let deriver = self.info.deriver.as_ref().filter(|_| self.info.ultimate);
         let texts = [
             ("realised", realised.map(str::to_owned)),
             ("added", added.map(str::to_owned)),
             ("cache", cache),
             ("key", key),
-            ("deriver", self.info.deriver.as_ref().map(StorePath::to_string)),
+            ("deriver", deriver.map(StorePath::to_string)),
         ];
         let texts = texts.into_iter().filter_map(|(name, text)| Some((name.to_owned(), Value::from(text?))));
         ResourceDescriptor {
@@ -283,7 +301,7 @@ fn compare(info: &PathInfo, hash: impl Fn(&StorePath) -> Result<Nar, NarError>) 
 /// something that an expression added, although nix accepts it where its name is made from its content.
 fn realised(info: &PathInfo, keys: &TrustedKeys, cache: Option<&String>, added: Option<Added>) -> Option<Realised> {
     if info.ultimate {
-        return Some(Realised::Built);
+        return Some(if info.ca.is_some() { Realised::Fetched } else { Realised::Built });
     }
     if let Some(key) = keys.signer(info) {
         return Some(Realised::Substituted { cache: cache.cloned(), key: key.to_owned() });
@@ -369,7 +387,7 @@ mod tests {
             Realised::Substituted { cache: Some("http://127.0.0.1:8018".to_owned()), key: "test-cache-1".to_owned() };
         let added = Realised::Added;
         let expected = BTreeMap::from([
-            ("19fh7wyy68shhsscywmgxdxxfwsyf4jp-fixed", Realised::Built),
+            ("19fh7wyy68shhsscywmgxdxxfwsyf4jp-fixed", Realised::Fetched),
             ("1y6cacrjrj06f8hjy4kflkzr5gqans87-source", added(Added::Input)),
             ("63cdvqwycq731r4b0xldqblzrsxzgki3-hello-1.0.drv", added(Added::Evaluation)),
             ("7c6zs0pdvqwhb4m3yl06nrjm0ghgzram-source", added(Added::Source)),
@@ -399,13 +417,13 @@ mod tests {
                 "digest": {"sha256": "10551daed7fa467d0b58826e7eb9a0f2af7d693de319f2ef775fffcda244b9f6"},
                 "annotations": {
                     "realised": "substituted", "cache": "http://127.0.0.1:8018", "key": "test-cache-1", "narSize": 120,
-                    "deriver": "/nix/store/90nj2w3v85qqkf8i6q5c7vvkz4nqpah7-greeting-2.1.drv",
                 },
             })
         );
         let deriver = "/nix/store/63cdvqwycq731r4b0xldqblzrsxzgki3-hello-1.0.drv";
         let built = json!({"realised": "built", "narSize": 600, "deriver": deriver});
         assert_eq!(of("hello-1.0")["annotations"], built);
+        assert_eq!(of("-fixed")["annotations"]["realised"], "fetched");
         assert_eq!(of("note")["annotations"], json!({"added": "evaluation", "narSize": 120}));
         assert_eq!(of("87-source")["annotations"], json!({"added": "input", "narSize": 344}));
         assert_eq!(of("am-source")["annotations"], json!({"added": "source", "narSize": 1696}));

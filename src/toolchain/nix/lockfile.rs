@@ -77,6 +77,12 @@ pub enum FlakeLockError {
         /// The node.
         node: String,
     },
+    /// A name that would read as something else where provenance lists it: as a path of the store, say.
+    #[error("input {node:?} has a slash or a control character in its name")]
+    Name {
+        /// The node.
+        node: String,
+    },
     /// Its hash is not one that can be compared.
     #[error("input {node:?} has an unusable narHash")]
     Hash {
@@ -254,6 +260,9 @@ impl<'a> Graph<'a> {
 
     fn input(&self, name: &'a str) -> Result<LockedInput, FlakeLockError> {
         let node = || name.to_owned();
+        if name.contains(|character: char| character == '/' || character.is_control()) {
+            return Err(FlakeLockError::Name { node: node() });
+        }
         let locked = self.locked(name)?;
         let text = |key: &str| locked.get(key).and_then(Value::as_str);
         if locked.values().filter_map(Value::as_str).any(has_credentials) {
@@ -464,6 +473,20 @@ mod tests {
         assert!(matches!(locked(r#""type":"git","narHash":7"#), Err(FlakeLockError::Shape { .. })));
         assert!(matches!(locked(&format!(r#""narHash":"{HASH}""#)), Err(FlakeLockError::Shape { .. })));
         assert!(matches!(locked(r#""type":"git","x":{}"#), Err(FlakeLockError::Shape { .. })));
+    }
+
+    #[test]
+    fn a_name_that_reads_as_something_else_is_refused() {
+        for (name, fine) in
+            [("--help", true), ("nixpkgs_2", true), ("/nix/store/x", false), ("a/b", false), ("a\\n", false)]
+        {
+            let text = format!(
+                r#"{{"version":7,"root":"root","nodes":{{"root":{{"inputs":{{"a":"{name}"}}}},"{name}":{{"locked":{{{}}}}}}}}}"#,
+                tarball("https://h/a")
+            );
+            let node = name.replace("\\n", "\n");
+            assert_eq!(parse(&text).map(drop), if fine { Ok(()) } else { Err(FlakeLockError::Name { node }) });
+        }
     }
 
     #[test]

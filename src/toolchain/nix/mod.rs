@@ -35,13 +35,15 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use crate::digest::Sha256Digest;
-use crate::provenance::{DigestSet, ResourceDescriptor, SUBSTITUTED, git_set, sha256_set};
-use crate::sandbox::{CommandSpec, remove_folder};
-use crate::source::{SourceTree, tree as source_tree};
+use crate::provenance::{BUILT, OutputRecord, ResourceDescriptor, sha256_set};
+use crate::sandbox::CommandSpec;
+use crate::source::SourceTree;
 
 use super::untrusted::Untrusted;
-use super::{Built, Commands, Context, Detected, Kind, Lockfile, Log, Phase, ToolchainError, blocking};
+use super::{Artifact, Built, Commands, Context, Detected, Kind, Lockfile, Log, Phase, ToolchainError, blocking};
 use collect::Output;
+use daemon::Answers;
+use key::TrustedKeys;
 use ledger::{Added, Ledger, PathInfo};
 use lockfile::{FlakeLock, LockedInput};
 use plan::{Folders, INPUT_NAME as SOURCE_NAME, Plan};
@@ -67,11 +69,14 @@ const MIB: u64 = 1 << 20;
 pub struct Fetched {
     tree: SourceTree,
     lockfile: Lockfile,
-    lock: FlakeLock,
-    /// Where the inputs are that do not come with the source, in the order of the lockfile; each once.
-    inputs: Vec<PathBuf>,
+    inputs: Inputs,
+    /// The locked inputs, as provenance lists them.
+    dependencies: Vec<ResourceDescriptor>,
     command: Vec<String>,
 }
+
+/// Where the inputs are that do not come with the source, by the NAR hash that each has.
+type Inputs = BTreeMap<Sha256Digest, PathBuf>;
 
 /// Fetches and checks the inputs that the lockfile names.
 ///
@@ -82,19 +87,32 @@ pub async fn fetch(detected: Detected, context: &Context<'_>, log: &mut dyn Log)
     let nix = context.toolchain.nix().ok_or(ToolchainError::Unsupported(Kind::Nix))?;
     let lockfile = read_lockfile(tree.root())?;
     let lock = FlakeLock::parse(&lockfile.bytes)?;
-    let wanted = wanted(&lock);
+    let (inputs, command) = fetch_inputs(nix, &tree, wanted(&lock), context, log).await?;
+    let (root, places) = (tree.root().to_owned(), inputs.clone());
+    let dependencies = blocking(move || input_descriptors(&lock, &root, &places)).await?;
+    Ok(Fetched { tree, lockfile, inputs, dependencies, command })
+}
+
+/// Downloads what is wanted; where it is, and the command that did it. Nothing runs when nothing is wanted.
+async fn fetch_inputs(
+    nix: &Nix,
+    tree: &SourceTree,
+    wanted: Vec<(String, Sha256Digest)>,
+    context: &Context<'_>,
+    log: &mut dyn Log,
+) -> Result<(Inputs, Vec<String>), ToolchainError> {
     if wanted.is_empty() {
-        return Ok(Fetched { tree, lockfile, lock, inputs: Vec::new(), command: Vec::new() });
+        return Ok((Inputs::new(), Vec::new()));
     }
     let folders = Folders::of(context.folder);
     context.runner.make_writable_folder(&folders.fetch)?;
     let plan = Plan { nix, source: tree.root(), epoch: tree.epoch() };
     let spec = plan.fetch(&folders, context.limits.fetch);
     daemon::ask(&spec, Phase::Fetch, context, log).await?;
-    let store = folders.fetched();
+    let (store, count) = (folders.fetched(), wanted.len());
     let inputs = blocking(move || find_inputs(&store, &wanted)).await?;
-    log.note(&format!("{} inputs are what flake.lock says", inputs.len()))?;
-    Ok(Fetched { tree, lockfile, lock, inputs, command: spec.argv })
+    log.note(&format!("{count} inputs were fetched, and are what flake.lock says"))?;
+    Ok((inputs, spec.argv))
 }
 
 /// Builds, and copies what was made.
@@ -102,7 +120,7 @@ pub async fn fetch(detected: Detected, context: &Context<'_>, log: &mut dyn Log)
 /// # Errors
 /// What stopped the build; nothing to hand out; a store that does not add up.
 pub async fn build(fetched: Fetched, context: &Context<'_>, log: &mut dyn Log) -> Result<Built, ToolchainError> {
-    let Fetched { tree, lockfile, lock, inputs, command: fetch } = fetched;
+    let Fetched { tree, lockfile, inputs, mut dependencies, command: fetch } = fetched;
     let nix = context.toolchain.nix().ok_or(ToolchainError::Unsupported(Kind::Nix))?;
     let folders = Folders::of(context.folder);
     for folder in folders.of_daemon() {
@@ -110,35 +128,16 @@ pub async fn build(fetched: Fetched, context: &Context<'_>, log: &mut dyn Log) -
     }
     let plan = Plan { nix, source: tree.root(), epoch: tree.epoch() };
     let spec = plan.build(&folders, context.limits.build);
-    let answers = daemon::with_daemon(&plan, &folders, &spec, &inputs, context, log).await?;
-    report_size(&folders.daemon, answers.paths.len(), log)?;
+    let places: Vec<_> = inputs.values().cloned().collect();
+    let answers = daemon::with_daemon(&plan, &folders, &spec, &places, context, log).await?;
+    report_size(&folders.daemon, &answers.paths, log)?;
 
     let (root, keys, epoch) = (tree.root().to_owned(), nix.keys().clone(), tree.epoch());
-    let accounted = blocking(move || {
-        if folders.fetch.exists() {
-            remove_folder(&folders.fetch)?;
-        }
-        let mut added: BTreeMap<_, _> = answers.inputs.into_iter().map(|path| (path, Added::Input)).collect();
-        let source = nar::hash(&root)?.sha256;
-        let is_source = |info: &&PathInfo| info.nar_hash == source && info.path.name() == SOURCE_NAME;
-        added.extend(answers.paths.iter().find(is_source).map(|info| (info.path.clone(), Added::Source)));
-        let store = folders.store();
-        let hash = |path: &StorePath| nar::hash(&store.join(path.base()));
-        let ledger = Ledger::new(answers.paths, &keys, &answers.caches, &added, hash)?;
-        let outputs = ledger.outputs(&answers.outputs)?;
-        let trees = answers.outputs.into_iter().map(|(name, store_path)| Output {
-            name,
-            path: store.join(store_path.base()),
-            store: store_path,
-        });
-        let artifacts = collect::collect(&trees.collect::<Vec<_>>(), &folders.artifacts, epoch)?;
-        let mut dependencies = input_descriptors(&lock, &root)?;
-        dependencies.extend(ledger.descriptors());
-        Ok((artifacts, outputs, dependencies))
-    });
-    let (artifacts, outputs, dependencies) = accounted.await?;
-    if outputs.iter().all(|output| output.realised == SUBSTITUTED) {
-        log.note("nothing was built here: every output was downloaded from a cache, which alone vouches for it")?;
+    let accounted = blocking(move || account(&folders, answers, &keys, &inputs, &root, epoch)).await?;
+    let Accounted { artifacts, outputs, paths } = accounted;
+    dependencies.extend(paths);
+    if outputs.iter().all(|output| output.realised != BUILT) {
+        log.note("nothing was built here: every output was downloaded, from a cache or as the flake names it")?;
     }
     let fetched = (!fetch.is_empty()).then_some("fetch");
     let network = fetched.into_iter().chain(["daemon"]).collect();
@@ -147,35 +146,83 @@ pub async fn build(fetched: Fetched, context: &Context<'_>, log: &mut dyn Log) -
     Ok(Built { tree, kind: Kind::Nix, artifacts, outputs, lockfile, dependencies, commands, environment, network })
 }
 
+/// What is known when everybody is dead.
+struct Accounted {
+    artifacts: Vec<Artifact>,
+    outputs: Vec<OutputRecord>,
+    paths: Vec<ResourceDescriptor>,
+}
+
+/// Finds out how everything in the store came to be there, and copies what is handed out.
+fn account(
+    folders: &Folders,
+    answers: Answers,
+    keys: &TrustedKeys,
+    inputs: &Inputs,
+    source: &Path,
+    epoch: u64,
+) -> Result<Accounted, ToolchainError> {
+    let added = added(&answers.paths, &nar::hash(source)?.sha256, inputs);
+    let store = folders.store();
+    let hash = |path: &StorePath| nar::hash(&store.join(path.base()));
+    let ledger = Ledger::new(answers.paths, keys, &answers.caches, &added, hash)?;
+    let outputs = ledger.outputs(&answers.outputs)?;
+    let trees = answers.outputs.into_iter();
+    let trees = trees.map(|(name, path)| Output { name, path: store.join(path.base()), store: path });
+    let artifacts = collect::collect(&trees.collect::<Vec<_>>(), &folders.artifacts, epoch)?;
+    Ok(Accounted { artifacts, outputs, paths: ledger.descriptors() })
+}
+
 /// What has to be fetched: names with NAR hashes. A folder of another tree comes with that.
 fn wanted(lock: &FlakeLock) -> Vec<(String, Sha256Digest)> {
     let wanted = lock.inputs().iter().filter(|input| input.path.is_none());
     wanted.filter_map(|input| Some((input.name.clone(), input.nar_hash?))).collect()
 }
 
-/// The locked inputs as dependencies: the NAR hash that was computed, or the tree of a folder of the source, or nothing for
-/// a folder of another input but which that is.
-fn input_descriptors(lock: &FlakeLock, root: &Path) -> Result<Vec<ResourceDescriptor>, ToolchainError> {
-    lock.inputs().iter().map(|input| input_descriptor(input, root)).collect()
+/// The locked inputs as dependencies, each with the NAR hash that was computed.
+fn input_descriptors(
+    lock: &FlakeLock,
+    root: &Path,
+    fetched: &Inputs,
+) -> Result<Vec<ResourceDescriptor>, ToolchainError> {
+    // A folder of another tree has the hash of that tree's node.
+    let tree_of = |node: &str| lock.inputs().iter().find(|input| input.name == node)?.nar_hash;
+    let descriptor = |input: &LockedInput| {
+        let mut annotations = BTreeMap::from([("locked".to_owned(), Value::from_iter(input.locked.clone()))]);
+        let refused = || ToolchainError::InputPath { input: input.name.clone() };
+        let hash = match (&input.path, &input.tree) {
+            (Some(path), None) => part_of(root, path).ok_or_else(refused)?,
+            (Some(path), Some(tree)) => {
+                let place = tree_of(tree).and_then(|hash| fetched.get(&hash)).ok_or_else(refused)?;
+                annotations.insert("folder".to_owned(), path.clone().into());
+                annotations.insert("partOf".to_owned(), tree.clone().into());
+                part_of(place, path).ok_or_else(refused)?
+            }
+            (None, _) => input.nar_hash.ok_or_else(refused)?,
+        };
+        let (name, digest) = (Some(input.name.clone()), sha256_set(&hash));
+        Ok(ResourceDescriptor { name, digest, annotations, ..ResourceDescriptor::default() })
+    };
+    lock.inputs().iter().map(descriptor).collect()
 }
 
-fn input_descriptor(input: &LockedInput, root: &Path) -> Result<ResourceDescriptor, ToolchainError> {
-    let mut annotations = BTreeMap::from([("locked".to_owned(), Value::from_iter(input.locked.clone()))]);
-    let digest = match (&input.nar_hash, &input.path, &input.tree) {
-        (_, Some(folder), None) => git_set(source_tree::hash(&root.join(folder))?, None),
-        (_, Some(folder), Some(tree)) => {
-            annotations.insert("folder".to_owned(), folder.clone().into());
-            annotations.insert("partOf".to_owned(), tree.clone().into());
-            DigestSet::new()
-        }
-        (Some(nar_hash), None, _) => sha256_set(nar_hash),
-        (None, None, _) => return Err(ToolchainError::NotFetched { dependency: format!("input {}", input.name) }),
+/// The NAR hash of a file or folder of a tree; none where the path is, or passes, a link or nothing.
+fn part_of(tree: &Path, path: &str) -> Option<Sha256Digest> {
+    nar::hash_below(tree, Path::new(path)).ok().map(|nar| nar.sha256)
+}
+
+/// The paths of the store that are the source or an input, by what they hold and what nix calls them.
+fn added(paths: &[PathInfo], source: &Sha256Digest, inputs: &Inputs) -> BTreeMap<StorePath, Added> {
+    let how = |info: &PathInfo| match &info.nar_hash {
+        _ if info.path.name() != SOURCE_NAME => None,
+        hash if hash == source => Some(Added::Source),
+        hash => inputs.contains_key(hash).then_some(Added::Input),
     };
-    Ok(ResourceDescriptor { name: Some(input.name.clone()), digest, annotations, ..ResourceDescriptor::default() })
+    paths.iter().filter_map(|info| Some((info.path.clone(), how(info)?))).collect()
 }
 
 /// Finds each wanted NAR hash among what was fetched; each path once.
-fn find_inputs(store: &Path, wanted: &[(String, Sha256Digest)]) -> Result<Vec<PathBuf>, ToolchainError> {
+fn find_inputs(store: &Path, wanted: &[(String, Sha256Digest)]) -> Result<Inputs, ToolchainError> {
     let mut fetched = BTreeMap::new();
     for name in Untrusted::open(store)?.names()? {
         let Some(path) = name.to_str().and_then(|name| StorePath::of_base(name).ok()) else { continue };
@@ -184,25 +231,22 @@ fn find_inputs(store: &Path, wanted: &[(String, Sha256Digest)]) -> Result<Vec<Pa
             fetched.insert(nar::hash(&place)?.sha256, place);
         }
     }
-    let mut found = BTreeMap::new();
+    let mut found = Inputs::new();
     for (name, hash) in wanted {
         let place =
             fetched.get(hash).ok_or_else(|| ToolchainError::NotFetched { dependency: format!("input {name}") })?;
         found.insert(*hash, place.clone());
     }
-    Ok(found.into_values().collect())
+    Ok(found)
 }
 
-/// How much of what there is the store has taken.
-fn report_size(folder: &Path, paths: usize, log: &mut dyn Log) -> Result<(), ToolchainError> {
+/// How large the store is, and how much larger it could have become.
+fn report_size(folder: &Path, paths: &[PathInfo], log: &mut dyn Log) -> Result<(), ToolchainError> {
     let space = rustix::fs::statvfs(folder).map_err(io::Error::from)?;
-    let mib = |blocks: u64| blocks * space.f_frsize / MIB;
-    let used = mib(space.f_blocks - space.f_bfree);
-    let line = format!(
-        "the nix store has {paths} paths; the file system that it shares with the job has {used} of {} MiB in use",
-        mib(space.f_blocks)
-    );
-    Ok(log.note(&line)?)
+    let free = space.f_bavail.saturating_mul(space.f_frsize);
+    let used = paths.iter().fold(0_u64, |sum, info| sum.saturating_add(info.nar_size));
+    let (count, used, limit) = (paths.len(), used / MIB, used.saturating_add(free) / MIB);
+    Ok(log.note(&format!("the nix store has {count} paths, which take {used} MiB of {limit} MiB that it may have"))?)
 }
 
 fn read_lockfile(root: &Path) -> Result<Lockfile, ToolchainError> {

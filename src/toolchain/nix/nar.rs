@@ -82,6 +82,13 @@ pub enum NarError {
     },
 }
 
+impl NarError {
+    /// Whether the machine failed, and not the tree.
+    pub(crate) fn is_fault(&self) -> bool {
+        matches!(self, Self::Read { source, .. } if source.kind() != io::ErrorKind::InvalidData)
+    }
+}
+
 /// Why text is no hash that we compare.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum NarHashError {
@@ -114,15 +121,37 @@ pub(super) fn parse_hash(text: &str) -> Result<Sha256Digest, NarHashError> {
 
 /// The digest of `root`, whose own path no sandbox chooses.
 pub(super) fn hash(root: &Path) -> Result<Nar, NarError> {
-    let unread = |source| NarError::Read { path: PathBuf::new(), source };
     let (parent, name) = root.parent().zip(root.file_name()).ok_or_else(|| unread(io::ErrorKind::NotFound.into()))?;
-    let parent = Untrusted::open(parent).map_err(unread)?;
-    let kind = parent.kind(name).map_err(unread)?;
+    hash_in(&Untrusted::open(parent).map_err(unread)?, name)
+}
+
+/// The digest of a file or folder in `root` by a path that anybody may have chosen: it is no link, and passes none.
+pub(super) fn hash_below(root: &Path, path: &Path) -> Result<Nar, NarError> {
+    if path.as_os_str().is_empty() {
+        return hash(root);
+    }
+    let name = path.file_name().ok_or_else(|| unread(io::ErrorKind::NotFound.into()))?;
+    let mut folder = Untrusted::open(root).map_err(unread)?;
+    if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        folder = folder.folder(parent).map_err(unread)?;
+    }
+    if folder.kind(name).map_err(unread)?.is_symlink() {
+        return Err(NarError::Kind { path: path.to_owned() });
+    }
+    hash_in(&folder, name)
+}
+
+fn hash_in(folder: &Untrusted, name: &OsStr) -> Result<Nar, NarError> {
+    let kind = folder.kind(name).map_err(unread)?;
     let mut archive = Archive { out: Sha256Writer::new(io::sink()), path: PathBuf::new(), depth: 0, entries: 0 };
     archive.strings(&[b"nix-archive-1"])?;
-    archive.node(&parent, name, kind)?;
+    archive.node(folder, name, kind)?;
     let (_, sha256, size) = archive.out.finish();
     Ok(Nar { sha256, size })
+}
+
+fn unread(source: io::Error) -> NarError {
+    NarError::Read { path: PathBuf::new(), source }
 }
 
 struct Archive {
@@ -290,6 +319,22 @@ mod tests {
         assert!(matches!(hash(&folder.path().join("socket")), Err(NarError::Kind { .. })));
         assert!(matches!(hash(&folder.path().join("missing")), Err(NarError::Read { .. })));
         assert!(matches!(hash(&folder.path().join("onlylink/file")), Err(NarError::Read { .. })));
+    }
+
+    #[test]
+    fn a_path_in_a_tree_passes_no_link_and_stays_in_it() {
+        let folder = tree();
+        let root = folder.path().join("tree");
+        symlink("sub", root.join("short")).unwrap();
+        let below = |path: &str| hash_below(&root, Path::new(path));
+        for path in ["", "file", "sub/deep", "sub/deep/z"] {
+            assert_eq!(below(path).unwrap(), hash(&root.join(path)).unwrap(), "{path}");
+        }
+        for path in
+            ["short", "short/deep", "link", "missing", "file/x", "..", "../onlylink", "sub/../../tree/file", "/etc"]
+        {
+            assert!(below(path).is_err(), "{path}");
+        }
     }
 
     #[test]

@@ -49,10 +49,6 @@ const BUILD_SETTINGS: &str = "\
 substitute = true
 ";
 
-/// What is built: all outputs of the default package for this machine.
-const INSTALLABLE: &str = "path:/kettle/source^*";
-const FLAKE: &str = "path:/kettle/source";
-
 // `--no-write-lock-file` beside `--no-update-lock-file` would make nix go on with a lock that it completed by itself.
 
 /// What all commands of one job share.
@@ -103,7 +99,8 @@ impl Folders {
 impl Plan<'_> {
     /// Downloads what the lockfile names into a store of its own, without a daemon.
     pub fn fetch(&self, folders: &Folders, time_limit: Duration) -> CommandSpec {
-        let argv = ["flake", "archive", "--json", "--no-update-lock-file", "--log-format", "internal-json", FLAKE];
+        let flake = self.flake();
+        let argv = ["flake", "archive", "--json", "--no-update-lock-file", "--log-format", "internal-json", &flake];
         let mut spec = self.command(nix(&argv), vec![mount(&folders.fetch, STORE_ROOT, Access::ReadWrite)], time_limit);
         spec.network = Network::Host;
         // Unpacked archives go through nix's cache: some are larger than HOME.
@@ -132,7 +129,7 @@ impl Plan<'_> {
         }
     }
 
-    /// Puts checked inputs, folders or files of this machine, into the daemon's store; prints where they are, one a line.
+    /// Puts checked inputs, folders or files of this machine, into the daemon's store.
     pub fn add(&self, folders: &Folders, inputs: &[PathBuf]) -> CommandSpec {
         let place = |index: usize| format!("{INPUTS}/{index}/{INPUT_NAME}");
         let mut argv = ["/usr/bin/nix-store", "--add-fixed", "--recursive", "sha256"].map(str::to_owned).to_vec();
@@ -147,7 +144,8 @@ impl Plan<'_> {
     pub fn build(&self, folders: &Folders, time_limit: Duration) -> CommandSpec {
         let argv = ["build", "--no-link", "--json", "--no-update-lock-file", "--print-build-logs"];
         let mut argv = nix(&argv);
-        argv.extend(["--log-format", "internal-json", INSTALLABLE].map(str::to_owned));
+        // All outputs of the default package for this machine.
+        argv.extend(["--log-format".to_owned(), "internal-json".to_owned(), format!("{}^*", self.flake())]);
         self.client(argv, self.daemons(folders), time_limit)
     }
 
@@ -166,6 +164,11 @@ impl Plan<'_> {
             network: Network::None,
             time_limit: LIST_TIME,
         }
+    }
+
+    /// The source, with the time that it has for whoever asks: its files have none of their own.
+    fn flake(&self) -> String {
+        format!("path:{SOURCE}?lastModified={}", self.epoch)
     }
 
     fn daemons(&self, folders: &Folders) -> Vec<Mount> {

@@ -53,6 +53,8 @@ const INFO: u64 = 3;
 /// Activities (nix, `ActivityType`).
 const COPY_PATH: u64 = 100;
 const FILE_TRANSFER: u64 = 101;
+/// All that the daemon builds and substitutes for one request.
+const REALISE: u64 = 102;
 const BUILD: u64 = 105;
 const SUBSTITUTE: u64 = 108;
 const QUERY_PATH_INFO: u64 = 109;
@@ -210,7 +212,7 @@ impl<'a> Progress<'a> {
             _ => None,
         };
         let known = Activity { kind: start.kind, parent: start.parent, name };
-        self.realises |= matches!(start.kind, BUILD | SUBSTITUTE);
+        self.realises |= start.kind == REALISE;
         if start.kind == SUBSTITUTE {
             self.note_cache(&start);
         }
@@ -465,6 +467,20 @@ mod tests {
             shown,
             "downloading 'input'...\nfetching Git repository 'x'...\ncopying path 'p'...\nunpacking...\n"
         );
+    }
+
+    #[test]
+    fn realisation_begins_when_the_daemon_is_asked_for_it() {
+        let begun = |messages: &str| {
+            let mut log = Recorded::default();
+            let mut progress = Progress::new(&mut log);
+            progress.chunk(Stream::Stderr, messages.as_bytes()).unwrap();
+            progress.has_begun_to_realise()
+        };
+        let evaluating = r#"@nix {"action":"start","id":1,"level":4,"type":0,"text":"evaluating","parent":0}"#;
+        let realising = r#"@nix {"action":"start","id":2,"level":0,"type":102,"text":"","parent":0}"#;
+        assert!(!begun(&format!("{evaluating}\n")));
+        assert!(begun(&format!("{evaluating}\n{realising}\n")));
     }
 
     #[test]
