@@ -93,12 +93,16 @@ impl Hierarchy {
         Ok(group)
     }
 
-    /// Removes the empty groups of services that were killed. One that is not empty refuses.
+    /// Removes the groups of services that were killed, with whatever is in them: bubblewrap's child waits for ever for a
+    /// parent that died before it was told to die with it.
     fn remove_abandoned(&self) {
         let Ok(entries) = fs::read_dir(&self.base) else { return };
         for entry in entries.flatten() {
             if entry.file_name().to_str().and_then(maker).is_some_and(|maker| !is_alive(maker)) {
-                let _ = fs::remove_dir(entry.path());
+                // Dropping removes it.
+                if let Err(error) = (Group { path: entry.path() }).kill() {
+                    log::warn!("an abandoned control group could not be killed: {error}");
+                }
             }
         }
     }
