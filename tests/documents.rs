@@ -7,8 +7,14 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-const DOCUMENTS: [&str; 5] =
-    ["README.md", "SECURITY.md", "image/README.md", "src/toolchain/README.md", "src/verifier/README.md"];
+const DOCUMENTS: [&str; 6] = [
+    "README.md",
+    "SECURITY.md",
+    "image/README.md",
+    "src/toolchain/README.md",
+    "src/verifier/README.md",
+    "tests/faults/README.md",
+];
 
 #[test]
 fn every_link_leads_somewhere() {
@@ -42,6 +48,7 @@ fn every_script_runs_and_continuous_integration_runs_the_documented_one() {
         "scripts/bench",
         "scripts/bench-image",
         "scripts/bench-verify",
+        "scripts/faults",
         ".ci/run",
     ] {
         let mode = fs::metadata(root().join(script)).unwrap().permissions().mode();

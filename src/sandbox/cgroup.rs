@@ -246,6 +246,19 @@ mod tests {
     }
 
     #[test]
+    fn groups_of_dead_makers_are_killed_and_others_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        // Above the highest number that a process can have (proc(5), pid_max).
+        let (dead, own) = (format!("{PREFIX}4194305-0"), format!("{PREFIX}{}-0", std::process::id()));
+        for name in [&dead, &own] {
+            fs::create_dir(folder.path().join(name)).unwrap();
+        }
+        Hierarchy { base: folder.path().into(), controllers: Vec::new() }.remove_abandoned();
+        assert_eq!(fs::read_to_string(folder.path().join(dead).join("cgroup.kill")).unwrap(), "1");
+        assert_eq!(fs::read_dir(folder.path().join(own)).unwrap().count(), 0);
+    }
+
+    #[test]
     fn counts_processes_killed_for_memory() {
         assert_eq!(oom_kills("low 0\nhigh 0\nmax 7\noom 1\noom_kill 3\noom_group_kill 1\n"), 3);
         assert_eq!(oom_kills("max 7\noom 1\noom_kill 0\n"), 0);
