@@ -15,6 +15,13 @@ const DOCUMENTS: [&str; 7] = [
     "src/toolchain/README.md",
     "src/verifier/README.md",
     "tests/fuzz/README.md",
+const DOCUMENTS: [&str; 6] = [
+    "README.md",
+    "SECURITY.md",
+    "image/README.md",
+    "src/toolchain/README.md",
+    "src/verifier/README.md",
+    "tests/faults/README.md",
 ];
 
 #[test]
@@ -52,6 +59,7 @@ fn every_script_runs_and_continuous_integration_runs_the_documented_one() {
         "scripts/bench-verify",
         "scripts/fuzz",
         "scripts/soak",
+        "scripts/faults",
         ".ci/run",
     ] {
         let mode = fs::metadata(root().join(script)).unwrap().permissions().mode();

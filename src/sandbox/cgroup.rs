@@ -93,12 +93,16 @@ impl Hierarchy {
         Ok(group)
     }
 
-    /// Removes the empty groups of services that were killed. One that is not empty refuses.
+    /// Removes the groups of services that were killed, with whatever is in them: bubblewrap's child waits for ever for a
+    /// parent that died before it was told to die with it.
     fn remove_abandoned(&self) {
         let Ok(entries) = fs::read_dir(&self.base) else { return };
         for entry in entries.flatten() {
             if entry.file_name().to_str().and_then(maker).is_some_and(|maker| !is_alive(maker)) {
-                let _ = fs::remove_dir(entry.path());
+                // Dropping removes it.
+                if let Err(error) = (Group { path: entry.path() }).kill() {
+                    log::warn!("an abandoned control group could not be killed: {error}");
+                }
             }
         }
     }
@@ -239,6 +243,19 @@ mod tests {
         assert_eq!(maker("kettle-17-3"), Some(17));
         assert_eq!(maker("kettle-service"), None);
         assert_eq!(maker("system.slice"), None);
+    }
+
+    #[test]
+    fn groups_of_dead_makers_are_killed_and_others_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        // Above the highest number that a process can have (proc(5), pid_max).
+        let (dead, own) = (format!("{PREFIX}4194305-0"), format!("{PREFIX}{}-0", std::process::id()));
+        for name in [&dead, &own] {
+            fs::create_dir(folder.path().join(name)).unwrap();
+        }
+        Hierarchy { base: folder.path().into(), controllers: Vec::new() }.remove_abandoned();
+        assert_eq!(fs::read_to_string(folder.path().join(dead).join("cgroup.kill")).unwrap(), "1");
+        assert_eq!(fs::read_dir(folder.path().join(own)).unwrap().count(), 0);
     }
 
     #[test]

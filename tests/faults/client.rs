@@ -228,3 +228,19 @@ impl ServerCertVerifier for Anybody {
         ring::default_provider().signature_verification_algorithms.supported_schemes()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_that_is_cut_off_is_none() {
+        let whole = ["Content-Length: 3\r\n\r\nabc", "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"];
+        for text in whole.map(|rest| format!("HTTP/1.1 200 OK\r\n{rest}")) {
+            assert_eq!(read(text.as_bytes()).unwrap().body, b"abc");
+            for end in 0..text.len() {
+                assert!(matches!(read(&text.as_bytes()[..end]), Err(Lost::Gone(_))), "{:?}", &text[..end]);
+            }
+        }
+    }
+}

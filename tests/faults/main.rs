@@ -10,6 +10,8 @@ mod client;
 #[allow(dead_code, unused_imports)] // Shared with the tests that need more of it.
 #[path = "../e2e/harness/mod.rs"]
 mod harness;
+mod product;
+mod remains;
 mod scene;
 mod site;
 mod stack;
@@ -23,7 +25,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use scene::{Ending, Product, Stage, Story};
+use product::Product;
+use scene::{Ending, Stage, Story};
 use site::{Call, Fault, Key, Kind};
 use table::{Line, Places, table, tolerated};
 use tracer::Plan;
@@ -63,6 +66,9 @@ fn rehearse() -> Rehearsed {
         }
     }
     println!("{calls} system calls in {} jobs, from {} places", Story::ALL.len(), found.len());
+    // Who called has to be known: a place that is told by the call alone would be one of many.
+    let ours = found.keys().filter(|key| key.stack.iter().any(|address| stage.image.is_own(*address))).count();
+    assert!(ours * 10 >= found.len() * 8, "only {ours} of {} places lead to a function of ours", found.len());
     let places = Places::of(found.keys());
     let only = env::var("KETTLE_FAULTS_ONLY").unwrap_or_default();
     let mut runs = Vec::new();

@@ -9,7 +9,6 @@
 //!
 //! Whatever is left of a run after the service has ended is a fault, too.
 
-use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
@@ -19,11 +18,12 @@ use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::client::{Answer, Lost, PATIENCE, Request};
-use crate::harness::{Bundle, StaticServer, git, git_repository, package};
+use crate::harness::{StaticServer, git, git_repository, package};
+use crate::product::{Product, assert_events_end, take_apart};
+use crate::remains::{left_behind, take_orphans};
 use crate::site::Fault;
 use crate::stack::Image;
 use crate::tracer::{Plan, Trace, Traced};
@@ -80,18 +80,6 @@ impl Ending {
         [Self::Halt, Self::Problem, Self::FailedJob, Self::Cut, Self::Tolerated, Self::NotReached];
 }
 
-/// What a job gave, but for what is another in each run.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Product {
-    /// Every file of the bundle but its log and its statement.
-    files: BTreeMap<String, Vec<u8>>,
-    /// The log's lines, without how long something took.
-    log: Vec<String>,
-    /// The statement, without times, the job's id, the log's digest, and the sandbox.
-    statement: Value,
-    sandbox: Value,
-}
-
 /// What all runs share.
 pub struct Stage {
     pub image: Arc<Image>,
@@ -108,8 +96,7 @@ pub struct Stage {
 
 impl Stage {
     pub fn build() -> Self {
-        // What a run leaves behind becomes ours, and is found.
-        rustix::process::set_child_subreaper(Some(rustix::process::getpid())).unwrap();
+        take_orphans();
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("src")).unwrap();
         for (name, content) in [("Cargo.toml", MANIFEST), ("Cargo.lock", LOCKFILE), ("src/main.rs", MAIN)] {
@@ -188,6 +175,23 @@ impl Stage {
         (ending, remarks)
     }
 
+    /// A service that dies while bubblewrap makes a sandbox leaves bubblewrap's child, which waits for a parent that is gone,
+    /// and runs nothing. Nobody can do anything about that but the next service.
+    fn assert_the_next_one_tidies_up(&self, left: &[String]) {
+        let folder = tempfile::tempdir().unwrap();
+        let mut next = Command::new(&self.service)
+            .args(["serve", "--listen", "127.0.0.1:0", "--tls-listen", "127.0.0.1:0", "--work"])
+            .arg(folder.path().join("work"))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let listening = BufReader::new(next.stdout.take().unwrap()).lines().next();
+        next.kill().and_then(|()| next.wait()).unwrap();
+        assert!(listening.is_some(), "the next service does not start");
+        assert!(left_behind().is_empty(), "left behind, and by the next service, too: {left:?}");
+    }
+
     fn run(&self, story: Story, plan: Plan, fault: Option<Fault>) -> Run {
         let folder = tempfile::tempdir().unwrap();
         let work = folder.path().join("work");
@@ -227,7 +231,11 @@ impl Stage {
         let said = fs::read_to_string(&log).unwrap_or_default();
         let halted = !status.success();
         assert!(halted || told.asked_to_end, "it ended by itself, and calls that success: {said}");
-        assert_nothing_runs(service_id);
+        let left = left_behind();
+        if !left.is_empty() {
+            assert!(halted, "left behind by {service_id}: {left:?}");
+            self.assert_the_next_one_tidies_up(&left);
+        }
         if told.failure.is_some() && !halted {
             assert_nothing_to_take(&work);
         }
@@ -422,67 +430,10 @@ impl<'a> Scene<'a> {
     }
 }
 
-impl Product {
-    fn of(mut bundle: Bundle) -> Self {
-        bundle.files.remove("evidence.json");
-        let mut statement = bundle.statement();
-        bundle.files.remove("provenance.json");
-        let log = String::from_utf8(bundle.files.remove("build.log").unwrap()).unwrap();
-        let mut log: Vec<_> = log.lines().map(without_seconds).collect();
-        log.sort();
-        let run = statement["predicate"]["runDetails"].as_object_mut().unwrap();
-        run.remove("metadata");
-        run.remove("byproducts");
-        let sandbox = statement["predicate"]["buildDefinition"]["internalParameters"]["sandbox"].take();
-        Self { files: bundle.files, log, statement, sandbox }
-    }
-
-    /// A weaker sandbox is allowed, where it says so itself.
-    fn assert_same_as(&self, clean: &Self) {
-        assert!(self.files == clean.files, "other bytes than without the fault");
-        assert_eq!(self.statement, clean.statement, "another statement than without the fault");
-        assert_eq!(self.log, clean.log, "another log than without the fault");
-        let degradations = |of: &Self| of.sandbox["degradations"].as_array().cloned().unwrap_or_default();
-        let known = degradations(clean);
-        let says_so = degradations(self).iter().any(|degradation| !known.contains(degradation));
-        assert!(
-            self.sandbox == clean.sandbox || says_so,
-            "another sandbox, which does not say so: {} instead of {}",
-            self.sandbox,
-            clean.sandbox
-        );
-    }
-}
-
 fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
     packed.write_all(bytes).unwrap();
     packed.finish().unwrap()
-}
-
-/// The bundle, in which everything is as the statement says.
-fn take_apart(bytes: &[u8], epoch: u64) -> Bundle {
-    let mut bundle = Bundle::read(bytes, epoch);
-    let evidence = bundle.files.remove("evidence.json");
-    bundle.assert_described();
-    if let Some(evidence) = evidence {
-        #[cfg(feature = "simulator")]
-        assert_about(&evidence, &bundle.files["provenance.json"]);
-        bundle.files.insert("evidence.json".to_owned(), evidence);
-    }
-    bundle
-}
-
-/// The report is about the statement, and about nothing else.
-#[cfg(feature = "simulator")]
-fn assert_about(evidence: &[u8], statement: &[u8]) {
-    use base64::Engine as _;
-    let evidence: Value = serde_json::from_slice(evidence).unwrap();
-    let report = evidence["evidence"]["attestation_report"].as_str().unwrap();
-    let report = base64::engine::general_purpose::STANDARD.decode(report).unwrap();
-    let report = kettle::snp::report::Report::try_from(&report[..]).unwrap();
-    let nonce = kettle::provenance::Nonce::parse(crate::client::NONCE).unwrap();
-    assert_eq!(report.report_data(), kettle::provenance::report_data(statement, &nonce));
 }
 
 #[cfg(feature = "simulator")]
@@ -493,59 +444,6 @@ fn processor() -> TempDir {
     let identity = Identity::draw(kettle::snp::tcb::Product::Genoa, Key::Vcek).unwrap();
     Processor::generate(identity, SMALL_RSA_BITS).unwrap().save(folder.path()).unwrap();
     folder
-}
-
-/// Numbered without a gap, and ended once, as the job did.
-fn assert_events_end(events: &Answer, status: &str) {
-    assert_eq!((events.status, events.header("content-type")), (200, Some("text/event-stream")));
-    let text = events.text();
-    let field = |name: &'static str| text.lines().filter_map(move |line| line.strip_prefix(name));
-    assert!(field("id:").map(|id| id.trim().parse::<usize>().unwrap()).eq(0..field("id:").count()), "a gap: {text}");
-    let data: Vec<Value> = field("data:").map(|data| serde_json::from_str(data).unwrap()).collect();
-    let ends: Vec<_> = data.iter().filter(|event| event["type"] == "complete").collect();
-    assert!(ends.len() == 1 && data.last() == ends.last().copied(), "no end, or more than one: {text}");
-    assert_eq!(ends[0]["result"]["status"], status, "the events and the job say different things");
-}
-
-/// Cargo says how long it took.
-fn without_seconds(line: &str) -> String {
-    let is_time = |word: &&str| word.ends_with('s') && word.starts_with(|c: char| c.is_ascii_digit());
-    line.split(' ').filter(|word| !is_time(word)).collect::<Vec<_>>().join(" ")
-}
-
-/// Nothing that the service started outlives it: what it leaves becomes a child of this process.
-fn assert_nothing_runs(service: i32) {
-    let deadline = Instant::now() + MOMENT;
-    loop {
-        let left = orphans();
-        if left.is_empty() {
-            break;
-        }
-        assert!(Instant::now() < deadline, "left behind by {service}: {left:?}");
-        thread::sleep(PAUSE);
-    }
-}
-
-/// Children of this process that are alive, with their names; those that have ended are collected.
-fn orphans() -> Vec<String> {
-    let own = std::process::id();
-    let child = |entry: fs::DirEntry| {
-        let id: i32 = entry.file_name().to_str()?.parse().ok()?;
-        let stat = fs::read_to_string(entry.path().join("stat")).ok()?;
-        let (name, rest) = stat.rsplit_once(')')?;
-        let mut rest = rest.split_whitespace();
-        let (state, parent) = (rest.next()?, rest.next()?.parse::<u32>().ok()?);
-        if parent != own {
-            return None;
-        }
-        if state == "Z" {
-            let id = rustix::process::Pid::from_raw(id)?;
-            let _ = rustix::process::waitpid(Some(id), rustix::process::WaitOptions::NOHANG);
-            return None;
-        }
-        Some(name.to_owned())
-    };
-    fs::read_dir("/proc").unwrap().flatten().filter_map(child).collect()
 }
 
 /// A job that failed leaves no bundle and no artifact in its folder either.

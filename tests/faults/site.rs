@@ -42,12 +42,15 @@ impl Kind {
     }
 }
 
+/// Numbers of system calls, with their names.
+type Names = &'static [(i64, &'static str)];
+
 macro_rules! names {
     ($($name:ident)*) => { &[$((libc::$name, stringify!($name))),*] };
 }
 
 /// Every call that can fail, with its kind where its descriptor does not decide that.
-const CALLS: [(Option<Kind>, &[(i64, &str)]); 8] = [
+const CALLS: [(Option<Kind>, Names); 8] = [
     (Some(Kind::Memory), names! { SYS_brk SYS_mmap SYS_mremap SYS_mprotect }),
     (
         Some(Kind::Process),

@@ -82,16 +82,17 @@ impl Traced {
     }
 
     pub fn kill(&self) {
-        // SAFETY: kill takes numbers. The process is not waited for by anybody but the tracer, which runs until it ended.
-        if !self.ended() {
-            unsafe { libc::kill(self.id, libc::SIGKILL) };
-        }
+        self.signal(libc::SIGKILL);
     }
 
     pub fn terminate(&self) {
-        // SAFETY: as above.
+        self.signal(libc::SIGTERM);
+    }
+
+    fn signal(&self, signal: c_int) {
         if !self.ended() {
-            unsafe { libc::kill(self.id, libc::SIGTERM) };
+            // SAFETY: kill takes numbers. Nobody but the tracer waits for the process, and the tracer has not ended.
+            unsafe { libc::kill(self.id, signal) };
         }
     }
 

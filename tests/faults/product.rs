@@ -1,0 +1,153 @@
+//! What a client takes home. Comes in: answers. Goes out: what has to be the same in every run. Never: a bundle that is not
+//! what its own statement says.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use crate::client::Answer;
+use crate::harness::Bundle;
+
+/// What a job gave, but for what is another in each run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Product {
+    /// Every file of the bundle but its log and its statement.
+    files: BTreeMap<String, Vec<u8>>,
+    /// The log's lines, without how long something took.
+    log: Vec<String>,
+    /// The statement, without times, the job's id, the log's digest, and the sandbox.
+    statement: Value,
+    sandbox: Value,
+}
+
+impl Product {
+    pub fn of(mut bundle: Bundle) -> Self {
+        bundle.files.remove("evidence.json");
+        let mut statement = bundle.statement();
+        bundle.files.remove("provenance.json");
+        let log = String::from_utf8(bundle.files.remove("build.log").unwrap()).unwrap();
+        let mut log: Vec<_> = log.lines().map(without_seconds).collect();
+        log.sort();
+        let run = statement["predicate"]["runDetails"].as_object_mut().unwrap();
+        run.remove("metadata");
+        run.remove("byproducts");
+        let sandbox = statement["predicate"]["buildDefinition"]["internalParameters"]["sandbox"].take();
+        Self { files: bundle.files, log, statement, sandbox }
+    }
+
+    /// A weaker sandbox is allowed, where it says so itself.
+    pub fn assert_same_as(&self, clean: &Self) {
+        assert!(self.files == clean.files, "other bytes than without the fault");
+        assert_eq!(self.statement, clean.statement, "another statement than without the fault");
+        assert_eq!(self.log, clean.log, "another log than without the fault");
+        let degradations = |of: &Self| of.sandbox["degradations"].as_array().cloned().unwrap_or_default();
+        let known = degradations(clean);
+        let says_so = degradations(self).iter().any(|degradation| !known.contains(degradation));
+        assert!(
+            self.sandbox == clean.sandbox || says_so,
+            "another sandbox, which does not say so: {} instead of {}",
+            self.sandbox,
+            clean.sandbox
+        );
+    }
+}
+
+/// The bundle, in which everything is as the statement says.
+pub fn take_apart(bytes: &[u8], epoch: u64) -> Bundle {
+    let mut bundle = Bundle::read(bytes, epoch);
+    let evidence = bundle.files.remove("evidence.json");
+    bundle.assert_described();
+    if let Some(evidence) = evidence {
+        #[cfg(feature = "simulator")]
+        assert_about(&evidence, &bundle.files["provenance.json"]);
+        bundle.files.insert("evidence.json".to_owned(), evidence);
+    }
+    bundle
+}
+
+/// The report is about the statement, and about nothing else.
+#[cfg(feature = "simulator")]
+fn assert_about(evidence: &[u8], statement: &[u8]) {
+    use base64::Engine as _;
+    let evidence: Value = serde_json::from_slice(evidence).unwrap();
+    let report = evidence["evidence"]["attestation_report"].as_str().unwrap();
+    let report = base64::engine::general_purpose::STANDARD.decode(report).unwrap();
+    let report = kettle::snp::report::Report::try_from(&report[..]).unwrap();
+    let nonce = kettle::provenance::Nonce::parse(crate::client::NONCE).unwrap();
+    assert_eq!(report.report_data(), kettle::provenance::report_data(statement, &nonce));
+}
+
+/// Numbered without a gap, and ended once, as the job did.
+pub fn assert_events_end(events: &Answer, status: &str) {
+    assert_eq!((events.status, events.header("content-type")), (200, Some("text/event-stream")));
+    let text = events.text();
+    let field = |name: &'static str| text.lines().filter_map(move |line| line.strip_prefix(name));
+    assert!(field("id:").map(|id| id.trim().parse::<usize>().unwrap()).eq(0..field("id:").count()), "a gap: {text}");
+    let data: Vec<Value> = field("data:").map(|data| serde_json::from_str(data).unwrap()).collect();
+    let ends: Vec<_> = data.iter().filter(|event| event["type"] == "complete").collect();
+    assert!(ends.len() == 1 && data.last() == ends.last().copied(), "no end, or more than one: {text}");
+    assert_eq!(ends[0]["result"]["status"], status, "the events and the job say different things");
+}
+
+/// Cargo says how long it took.
+fn without_seconds(line: &str) -> String {
+    let is_time = |word: &&str| word.ends_with('s') && word.starts_with(|c: char| c.is_ascii_digit());
+    line.split(' ').filter(|word| !is_time(word)).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::catch_unwind;
+
+    use serde_json::json;
+
+    use super::*;
+
+    fn product() -> Product {
+        Product {
+            files: BTreeMap::from([("artifacts/package".to_owned(), vec![1])]),
+            log: vec!["Compiling package".to_owned()],
+            statement: json!({ "subject": [] }),
+            sandbox: json!({ "degradations": [{ "name": "shared-user" }], "uid": 0 }),
+        }
+    }
+
+    fn is_same(change: impl FnOnce(&mut Product)) -> bool {
+        let mut changed = product();
+        change(&mut changed);
+        catch_unwind(|| changed.assert_same_as(&product())).is_ok()
+    }
+
+    #[test]
+    fn another_product_is_noticed_and_a_weaker_sandbox_has_to_say_so() {
+        assert!(is_same(|_| ()));
+        assert!(!is_same(|it| it.files.values_mut().for_each(|bytes| bytes.push(2))));
+        assert!(!is_same(|it| it.log.clear()));
+        assert!(!is_same(|it| it.statement["subject"] = json!([1])));
+        assert!(!is_same(|it| it.sandbox["uid"] = json!(1)));
+        assert!(!is_same(|it| it.sandbox["degradations"] = json!([])));
+        assert!(is_same(|it| it.sandbox["degradations"] = json!([{ "name": "no-cgroup" }])));
+    }
+
+    #[test]
+    fn events_have_to_end_once_and_as_the_job_did() {
+        let answer = |body: &str| Answer {
+            status: 200,
+            headers: BTreeMap::from([("content-type".to_owned(), "text/event-stream".to_owned())]),
+            body: body.as_bytes().to_vec(),
+        };
+        let first = "id: 0\ndata: {\"type\":\"queued\"}\n\n";
+        let last = "id: 1\ndata: {\"type\":\"complete\",\"result\":{\"status\":\"ok\"}}\n\n";
+        let ends = |text: String| catch_unwind(|| assert_events_end(&answer(&text), "ok")).is_ok();
+        assert!(ends(format!("{first}{last}")));
+        assert!(!ends(first.to_owned()));
+        assert!(!ends(last.to_owned()), "a gap");
+        assert!(!ends(format!("{first}{last}{last}")));
+        assert!(!ends(format!("{first}{}", last.replace("ok", "failed"))));
+    }
+
+    #[test]
+    fn how_long_cargo_took_is_left_out() {
+        assert_eq!(without_seconds("Finished release in 0.23s"), "Finished release in");
+    }
+}
