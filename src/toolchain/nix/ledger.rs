@@ -264,8 +264,7 @@ impl Ledger {
 impl Entry {
     fn descriptor(&self) -> ResourceDescriptor {
         let (realised, added, cache, key) = match &self.realised {
-            Realised::Built => (Some(BUILT), None, None, None),
-            Realised::Fetched => (Some(FETCHED), None, None, None),
+            Realised::Built | Realised::Fetched => (Some(BUILT), None, None, None),
             Realised::Substituted { cache, key } => (Some(SUBSTITUTED), None, cache.clone(), Some(key.clone())),
             Realised::Added(Added::Input) => (None, Some("input"), None, None),
             Realised::Added(Added::Source) => (None, Some("source"), None, None),
@@ -281,11 +280,12 @@ impl Entry {
             ("deriver", deriver.map(StorePath::to_string)),
         ];
         let texts = texts.into_iter().filter_map(|(name, text)| Some((name.to_owned(), Value::from(text?))));
+        let fixed = (self.realised == Realised::Fetched).then(|| ("fixedOutput".to_owned(), Value::Bool(true)));
         ResourceDescriptor {
             name: Some(self.info.path.to_string()),
             uri: None,
             digest: sha256_set(&self.info.nar_hash),
-            annotations: texts.chain([("narSize".to_owned(), self.info.nar_size.into())]).collect(),
+            annotations: texts.chain(fixed).chain([("narSize".to_owned(), self.info.nar_size.into())]).collect(),
         }
     }
 }
@@ -423,7 +423,8 @@ mod tests {
         let deriver = "/nix/store/63cdvqwycq731r4b0xldqblzrsxzgki3-hello-1.0.drv";
         let built = json!({"realised": "built", "narSize": 600, "deriver": deriver});
         assert_eq!(of("hello-1.0")["annotations"], built);
-        assert_eq!(of("-fixed")["annotations"]["realised"], "fetched");
+        let fixed = &of("-fixed")["annotations"];
+        assert_eq!((&fixed["realised"], &fixed["fixedOutput"]), (&json!("built"), &json!(true)));
         assert_eq!(of("note")["annotations"], json!({"added": "evaluation", "narSize": 120}));
         assert_eq!(of("87-source")["annotations"], json!({"added": "input", "narSize": 344}));
         assert_eq!(of("am-source")["annotations"], json!({"added": "source", "narSize": 1696}));
