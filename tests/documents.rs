@@ -7,21 +7,16 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-const DOCUMENTS: [&str; 7] = [
+const DOCUMENTS: [&str; 9] = [
     "README.md",
     "SECURITY.md",
     "image/README.md",
+    "nix/README.md",
     "src/DEPENDENCIES.md",
     "src/toolchain/README.md",
     "src/verifier/README.md",
-    "tests/fuzz/README.md",
-const DOCUMENTS: [&str; 6] = [
-    "README.md",
-    "SECURITY.md",
-    "image/README.md",
-    "src/toolchain/README.md",
-    "src/verifier/README.md",
     "tests/faults/README.md",
+    "tests/fuzz/README.md",
 ];
 
 #[test]
