@@ -86,7 +86,7 @@ struct Serve {
 enum Command {
     Help,
     Version,
-    Serve(Serve),
+    Serve(Box<Serve>),
 }
 
 /// What statements say of the machine, and who vouches for it.
@@ -229,7 +229,7 @@ fn parse_serve(mut words: impl Iterator<Item = String>) -> Result<Command, Usage
         return Err(UsageError::ConfigurationAlone);
     }
     let defaults = Limits::default();
-    Ok(Command::Serve(Serve {
+    Ok(Command::Serve(Box::new(Serve {
         listen: address("--listen", listen)?,
         tls_listen: address("--tls-listen", tls_listen)?,
         work: work.ok_or(UsageError::Missing("--work"))?.into(),
@@ -242,7 +242,7 @@ fn parse_serve(mut words: impl Iterator<Item = String>) -> Result<Command, Usage
         },
         #[cfg(feature = "simulator")]
         simulator: simulator.map(PathBuf::from),
-    }))
+    })))
 }
 
 fn address(option: &'static str, value: Option<String>) -> Result<SocketAddr, UsageError> {
