@@ -222,7 +222,12 @@ impl Status {
 
     fn read_some(&mut self) -> io::Result<bool> {
         let mut buffer = [0; 512];
-        let read = self.pipe.read(&mut buffer)?;
+        let read = loop {
+            match self.pipe.read(&mut buffer) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                read => break read?,
+            }
+        };
         self.bytes.extend_from_slice(&buffer[..read]);
         if self.bytes.len() > MAX_STATUS_BYTES {
             return Err(io::ErrorKind::InvalidData.into());

@@ -3,9 +3,11 @@
 //! plan.
 
 use std::ffi::OsString;
+use std::io;
 use std::os::fd::RawFd;
 use std::path::{Path, PathBuf};
 
+use super::SetupError;
 use super::limits::Limits;
 use super::spec::{Access, CommandSpec, Mount, Network};
 
@@ -79,23 +81,38 @@ pub(super) struct Layout {
 
 impl Layout {
     /// Of this machine.
-    pub(super) fn of_this_machine() -> Self {
-        let exists = |path: &&str| Path::new(path).exists();
-        Self {
-            system: SYSTEM_FOLDERS.iter().filter_map(|path| place(Path::new(path))).collect(),
-            etc: ETC.iter().filter(|path| exists(path)).map(PathBuf::from).collect(),
-            masked: MASKED_FILES.into_iter().filter(exists).collect(),
-        }
+    ///
+    /// What cannot be looked at is not taken for missing: a file that is to be masked would be seen.
+    pub(super) fn of_this_machine() -> Result<Self, SetupError> {
+        Ok(Self {
+            system: SYSTEM_FOLDERS
+                .iter()
+                .filter_map(|path| place(Path::new(path)).transpose())
+                .collect::<Result<_, _>>()?,
+            etc: existing(ETC)?.into_iter().map(PathBuf::from).collect(),
+            masked: existing(MASKED_FILES)?,
+        })
     }
 }
 
-fn place(path: &Path) -> Option<Place> {
-    let found = path.symlink_metadata().ok()?;
+fn existing<const N: usize>(paths: [&'static str; N]) -> Result<Vec<&'static str>, SetupError> {
+    let look = |path: &'static str| match Path::new(path).try_exists() {
+        Ok(exists) => exists.then_some(Ok(path)),
+        Err(source) => Some(Err(SetupError::Path { path: path.into(), source })),
+    };
+    paths.into_iter().filter_map(look).collect()
+}
+
+fn place(path: &Path) -> Result<Option<Place>, SetupError> {
+    let failed = |source| SetupError::Path { path: path.to_owned(), source };
+    let found = match path.symlink_metadata() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        found => found.map_err(failed)?,
+    };
     if found.is_symlink() {
-        Some(Place::Link { target: path.read_link().ok()?, path: path.to_owned() })
-    } else {
-        found.is_dir().then(|| Place::Bound(path.to_owned()))
+        return Ok(Some(Place::Link { target: path.read_link().map_err(failed)?, path: path.to_owned() }));
     }
+    Ok(found.is_dir().then(|| Place::Bound(path.to_owned())))
 }
 
 /// Numbers of the descriptors that bubblewrap gets. It closes them all before the command runs.

@@ -91,7 +91,7 @@ impl Runner {
             controllers: hierarchy.as_ref().map(|found| found.controllers.clone()).unwrap_or_default(),
             degradations,
         };
-        let layout = Layout::of_this_machine();
+        let layout = Layout::of_this_machine()?;
         let runner = Self { program, layout, limits, without_network, with_network, service, hierarchy, description };
         runner.trial()?;
         Ok(runner)

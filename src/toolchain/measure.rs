@@ -20,7 +20,7 @@ use crate::digest::Sha256Digest;
 use crate::sandbox::{CommandSpec, OutputSink, Run, Stream};
 
 use super::cargo::probe;
-use super::{Phase, Tool, Toolchain, ToolchainError};
+use super::{Phase, Tool, Toolchain, ToolchainError, there};
 
 /// The target that everything is built for, which is also what the appliance runs on.
 const TARGET: &str = "x86_64-unknown-linux-gnu";
@@ -152,7 +152,10 @@ fn file(path: &Path) -> io::Result<Sha256Digest> {
 
 /// The driver library, and each LLVM library that lies beside it.
 fn compiler_libraries(folders: &[PathBuf]) -> io::Result<Vec<Part>> {
-    for folder in folders.iter().filter(|folder| folder.is_dir()) {
+    for folder in folders {
+        if !is_folder(folder)? {
+            continue;
+        }
         let drivers = named(folder, "librustc_driver-")?;
         if !drivers.is_empty() {
             let all = drivers.into_iter().chain(named(folder, "libLLVM")?);
@@ -164,17 +167,35 @@ fn compiler_libraries(folders: &[PathBuf]) -> io::Result<Vec<Part>> {
 
 /// The files in `folder` whose name starts with `start`, in order.
 pub(super) fn named(folder: &Path, start: &str) -> io::Result<Vec<(String, PathBuf)>> {
-    let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let files = sorted(folder)?.into_iter().filter(|path| path.is_file()).map(|path| (name(&path), path));
-    Ok(files.filter(|(name, _)| name.starts_with(start)).collect())
+    let mut found = Vec::new();
+    for path in sorted(folder)? {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if name.starts_with(start) && is_file(&path)? {
+            found.push((name, path));
+        }
+    }
+    Ok(found)
 }
 
 fn gcc_program(name: &str) -> io::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
-    for folder in GCC_FOLDERS.map(Path::new).into_iter().filter(|folder| folder.is_dir()) {
-        found.extend(sorted(folder)?.into_iter().map(|version| version.join(name)).filter(|path| path.is_file()));
+    for folder in GCC_FOLDERS.map(Path::new) {
+        let versions = if is_folder(folder)? { sorted(folder)? } else { Vec::new() };
+        for path in versions.into_iter().map(|version| version.join(name)) {
+            if is_file(&path)? {
+                found.push(path);
+            }
+        }
     }
     Ok(found)
+}
+
+fn is_folder(path: &Path) -> io::Result<bool> {
+    Ok(there(path.metadata())?.is_some_and(|found| found.is_dir()))
+}
+
+fn is_file(path: &Path) -> io::Result<bool> {
+    Ok(there(path.metadata())?.is_some_and(|found| found.is_file()))
 }
 
 /// The digest of a folder, as the module says.
@@ -191,7 +212,7 @@ fn list(root: &Path, below: &Path, lines: &mut Vec<(String, String)>) -> io::Res
         let relative = below.join(path.file_name().unwrap_or_default());
         if path.symlink_metadata()?.is_dir() {
             list(root, &relative, lines)?;
-        } else if path.is_file() {
+        } else if is_file(&path)? {
             lines.push((relative.to_string_lossy().into_owned(), file(&path)?.to_string()));
         } else {
             let target = format!("link:{}", fs::read_link(&path)?.display());

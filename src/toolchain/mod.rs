@@ -11,6 +11,7 @@ pub mod nix;
 mod untrusted;
 
 use std::collections::BTreeMap;
+use std::fs::Metadata;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use std::{fmt, io};
@@ -42,15 +43,30 @@ pub enum Kind {
 
 impl Kind {
     /// What would build the folder `root`: `flake.lock` comes before `Cargo.lock`; only regular files count.
-    pub fn of(root: &Path) -> Option<Self> {
-        let has = |name| root.join(name).symlink_metadata().is_ok_and(|found| found.is_file());
-        if has("flake.lock") {
+    ///
+    /// # Errors
+    /// It cannot be told whether a file is there.
+    pub fn of(root: &Path) -> io::Result<Option<Self>> {
+        let has = |name| Ok::<_, io::Error>(there(root.join(name).symlink_metadata())?.is_some_and(|it| it.is_file()));
+        Ok(if has("flake.lock")? {
             Some(Self::Nix)
-        } else if has("Cargo.lock") {
+        } else if has("Cargo.lock")? {
             Some(Self::Cargo)
         } else {
             None
-        }
+        })
+    }
+}
+
+/// What a look at a path found; none where nothing is. What could not be looked at may be there: taking it for nothing would
+/// build, or record, something else.
+fn there(looked: io::Result<Metadata>) -> io::Result<Option<Metadata>> {
+    match looked {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
+        // A link that leads to itself leads nowhere.
+        Err(error) if error.raw_os_error() == Some(libc::ELOOP) => Ok(None),
+        Err(error) => Err(error),
     }
 }
 
@@ -80,9 +96,9 @@ impl Detected {
 /// Finds out what builds `tree`.
 ///
 /// # Errors
-/// No lockfile that is known.
+/// No lockfile that is known, or the file system's own.
 pub fn detect(tree: SourceTree) -> Result<Detected, ToolchainError> {
-    let kind = Kind::of(tree.root()).ok_or(ToolchainError::NoLockfile)?;
+    let kind = Kind::of(tree.root())?.ok_or(ToolchainError::NoLockfile)?;
     Ok(Detected { tree, kind })
 }
 

@@ -14,7 +14,6 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -196,23 +195,18 @@ impl Stage {
         let folder = tempfile::tempdir().unwrap();
         let work = folder.path().join("work");
         let log = folder.path().join("service.log");
-        let (output, inside) = std::io::pipe().unwrap();
         let mut command = Command::new(&self.service);
         command
             .args(["serve", "--listen", "127.0.0.1:0", "--tls-listen", "127.0.0.1:0", "--work"])
             .arg(&work)
             .args(self.options(story))
             .stdin(Stdio::null())
-            .stdout(inside)
+            .stdout(File::create(folder.path().join("output")).unwrap())
             .stderr(File::create(&log).unwrap());
         let service = Traced::start(command, Arc::clone(&self.image), plan);
         let told = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            let (lines, listening) = mpsc::channel();
-            thread::spawn(move || {
-                BufReader::new(output).lines().map_while(Result::ok).try_for_each(|line| lines.send(line))
-            });
             let mut scene = Scene::new(&service, &work, fault);
-            if let Some(ports) = scene.ports(&listening) {
+            if let Some(ports) = scene.ports() {
                 scene.tell(ports, &self.request(story), self.epoch(story));
             }
             scene.told
@@ -286,21 +280,17 @@ impl<'a> Scene<'a> {
         Self { service, work, fault, told: Told::default() }
     }
 
-    fn ports(&mut self, lines: &Receiver<String>) -> Option<(u16, u16)> {
-        let port = |scheme: &str| {
-            let line = match lines.recv_timeout(PATIENCE) {
-                Ok(line) => line,
-                Err(mpsc::RecvTimeoutError::Disconnected) => return None,
-                Err(mpsc::RecvTimeoutError::Timeout) => panic!("it does not start"),
-            };
-            let port = line.strip_prefix(&format!("listening on {scheme}://127.0.0.1:"));
-            Some(port.and_then(|port| port.parse().ok()).unwrap_or_else(|| panic!("{line:?} is no port")))
-        };
-        let ports = port("http").and_then(|clear| Some((clear, port("https")?)));
-        if ports.is_none() {
-            assert!(self.ends(), "it says nothing and goes on");
+    /// Where it listens: in clear, and with TLS. What it prints about that is one of the things that can fail.
+    fn ports(&mut self) -> Option<(u16, u16)> {
+        let deadline = Instant::now() + PATIENCE;
+        while !self.service.ended() {
+            if let [clear, tls] = listening(self.service.id)[..] {
+                return Some((clear, tls));
+            }
+            assert!(Instant::now() < deadline, "it does not start");
+            thread::sleep(PAUSE);
         }
-        ports
+        None
     }
 
     /// The whole story.
@@ -465,4 +455,24 @@ fn stacks(service: i32) -> String {
         format!("  {} in {}: call {}\n", read("comm"), read("wchan"), read("syscall"))
     };
     threads.map(line).collect()
+}
+
+/// The ports on which a process listens, in the order in which it opened them.
+fn listening(process: i32) -> Vec<u16> {
+    const LISTEN: &str = "0A";
+    let table = fs::read_to_string("/proc/net/tcp").unwrap();
+    // proc(5): number, local and remote address, state, …; the inode is the tenth.
+    let sockets = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let sockets: Vec<_> = sockets.filter(|fields| fields.get(3) == Some(&LISTEN)).collect();
+    let descriptors = fs::read_dir(format!("/proc/{process}/fd")).into_iter().flatten().flatten();
+    let mut descriptors: Vec<_> =
+        descriptors.filter_map(|it| Some((it.file_name().to_str()?.parse::<u32>().ok()?, it.path()))).collect();
+    descriptors.sort();
+    let port = |(_, path): &(u32, PathBuf)| {
+        let link = fs::read_link(path).ok()?;
+        let inode = link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?;
+        let fields = sockets.iter().find(|fields| fields[9] == inode)?;
+        u16::from_str_radix(fields[1].rsplit_once(':')?.1, 16).ok()
+    };
+    descriptors.iter().filter_map(port).collect()
 }

@@ -34,7 +34,7 @@ impl Kind {
         let (kind, _) = CALLS.iter().find(|(_, calls)| calls.iter().any(|(known, _)| *known == number))?;
         kind.or(match target {
             Target::Socket => Some(Self::Socket),
-            Target::Pipe => Some(Self::Pipe),
+            Target::Pipe | Target::Pair => Some(Self::Pipe),
             Target::Event => Some(Self::Readiness),
             Target::File => Some(Self::Disk),
             Target::Nothing => None,
@@ -65,7 +65,7 @@ const CALLS: [(Option<Kind>, Names); 8] = [
         Some(Kind::Socket),
         names! {
             SYS_socket SYS_socketpair SYS_bind SYS_listen SYS_accept4 SYS_connect SYS_getsockname SYS_getsockopt
-            SYS_setsockopt SYS_shutdown SYS_recvfrom SYS_recvmsg SYS_sendto SYS_sendmsg
+            SYS_setsockopt SYS_shutdown
         },
     ),
     (
@@ -73,7 +73,7 @@ const CALLS: [(Option<Kind>, Names); 8] = [
         names! { SYS_epoll_create1 SYS_epoll_ctl SYS_epoll_wait SYS_epoll_pwait SYS_eventfd2 SYS_poll SYS_ppoll },
     ),
     (Some(Kind::Entropy), names! { SYS_getrandom }),
-    (None, names! { SYS_read SYS_write SYS_readv SYS_writev }),
+    (None, names! { SYS_read SYS_write SYS_readv SYS_writev SYS_recvfrom SYS_recvmsg SYS_sendto SYS_sendmsg }),
     (
         Some(Kind::Disk),
         names! {
@@ -94,25 +94,43 @@ pub enum Target {
     File,
     Pipe,
     Socket,
-    /// A counter or a watch of events.
+    /// A socket of this machine: both ends of such a pair are the service's, and nobody resets it.
+    Pair,
+    /// A counter or a watch of events, which is read and written without errors.
     Event,
 }
 
 impl Target {
-    pub fn of(number: i64, values: &user_regs_struct, link: impl Fn(i32) -> Option<PathBuf>) -> Self {
-        if ![libc::SYS_read, libc::SYS_write, libc::SYS_readv, libc::SYS_writev].contains(&number) {
+    /// Of a call's descriptor: what its link in `/proc` says, and the sockets of this machine, as in `/proc/net/unix`.
+    pub fn of(number: i64, link: impl Fn() -> Option<PathBuf>, pairs: impl Fn() -> String) -> Self {
+        if !ON_DESCRIPTOR.contains(&number) {
             return Self::Nothing;
         }
-        let Some(path) = link(values.rdi as i32) else { return Self::Nothing };
+        let Some(path) = link() else { return Self::Nothing };
         let path = path.to_string_lossy();
-        match path.split(':').next() {
-            Some("socket") => Self::Socket,
-            Some("pipe") => Self::Pipe,
-            Some("anon_inode") => Self::Event,
+        match path.split_once(':') {
+            Some(("socket", inode)) => {
+                let inode = inode.trim_matches(['[', ']']);
+                let is_pair = pairs().lines().any(|line| line.split_whitespace().nth(6) == Some(inode));
+                if is_pair { Self::Pair } else { Self::Socket }
+            }
+            Some(("pipe", _)) => Self::Pipe,
+            Some(("anon_inode", _)) => Self::Event,
             _ => Self::File,
         }
     }
 }
+
+const ON_DESCRIPTOR: [i64; 8] = [
+    libc::SYS_read,
+    libc::SYS_write,
+    libc::SYS_readv,
+    libc::SYS_writev,
+    libc::SYS_recvfrom,
+    libc::SYS_recvmsg,
+    libc::SYS_sendto,
+    libc::SYS_sendmsg,
+];
 
 /// A place from which the system is called.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -166,6 +184,7 @@ impl Key {
 
     fn errors(&self) -> &'static [c_int] {
         match self.number {
+            _ if [Target::Pair, Target::Event].contains(&self.target) => &[],
             libc::SYS_open | libc::SYS_openat | libc::SYS_openat2 => &[libc::EMFILE, libc::EIO],
             libc::SYS_mkdir | libc::SYS_mkdirat | libc::SYS_rename | libc::SYS_renameat | libc::SYS_renameat2 => {
                 &[libc::ENOSPC]
@@ -198,7 +217,6 @@ impl Key {
             libc::SYS_write | libc::SYS_writev => match self.kind {
                 Kind::Socket => &[libc::EPIPE, libc::ECONNRESET],
                 Kind::Pipe => &[libc::EPIPE],
-                Kind::Readiness => &[libc::EIO],
                 _ => &[libc::ENOSPC, libc::EIO],
             },
             _ => match self.kind {

@@ -234,7 +234,8 @@ impl Tracer {
         if number == libc::SYS_fcntl && !duplicates {
             return None;
         }
-        let target = Target::of(number, values, |descriptor| fs::read_link(format!("/proc/{id}/fd/{descriptor}")).ok());
+        let link = || fs::read_link(format!("/proc/{id}/fd/{}", values.rdi as i32)).ok();
+        let target = Target::of(number, link, || fs::read_to_string("/proc/net/unix").unwrap());
         let kind = Kind::of(number, target)?;
         let saved = [values.rbx, values.rbp, values.r12, values.r13, values.r14, values.r15];
         let mut piece = Vec::new();
@@ -254,6 +255,10 @@ impl Tracer {
 /// Whether a signal could interrupt this call: one on a descriptor only where that can make it wait.
 fn interruptible(id: pid_t, key: &Key, values: &user_regs_struct) -> bool {
     let Some(on_descriptor) = key.waits() else { return false };
+    let options = if key.number == libc::SYS_waitid { values.r10 } else { values.rdx };
+    if [libc::SYS_wait4, libc::SYS_waitid].contains(&key.number) && options as c_int & libc::WNOHANG != 0 {
+        return false;
+    }
     if !on_descriptor {
         return true;
     }

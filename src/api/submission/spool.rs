@@ -169,7 +169,7 @@ fn unpack(workspace: &Workspace, name: Option<&str>, sha256: Sha256Digest) -> Re
     if !matches!(tree.origin(), Origin::Archive { sha256: unpacked, .. } if *unpacked == sha256) {
         return Err(SubmissionError::ArchiveChanged);
     }
-    if Kind::of(tree.root()).is_none() {
+    if Kind::of(tree.root())?.is_none() {
         return Err(SubmissionError::LockfileMissing);
     }
     fs::remove_file(path)?;

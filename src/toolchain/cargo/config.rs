@@ -3,14 +3,14 @@
 //! line for each setting that is not. Never: a setting that displaces the recorded toolchain, a tool, or the place
 //! where a dependency comes from.
 
-use std::io::Read;
-use std::path::{Component, Path};
+use std::io::{self, Read};
+use std::path::{Component, Path, PathBuf};
 
 use toml::{Table, Value};
 
 use super::plan::SOURCE;
 use super::rustflags;
-use crate::toolchain::ToolchainError;
+use crate::toolchain::{ToolchainError, there};
 
 /// Largest configuration that is read, in bytes.
 const MAX_CONFIG_BYTES: u64 = 1 << 20;
@@ -84,12 +84,12 @@ pub enum Replaced {
 /// Reads the configuration of the tree at `root`.
 pub(super) fn read(root: &Path) -> Result<Settings, ToolchainError> {
     let mut settings = Settings::default();
-    for name in TOOLCHAIN_FILES.into_iter().filter(|name| root.join(name).symlink_metadata().is_ok()) {
-        settings.notes.push(format!("{name} is not used: the toolchain is the appliance's"));
+    for name in TOOLCHAIN_FILES {
+        if there(root.join(name).symlink_metadata())?.is_some() {
+            settings.notes.push(format!("{name} is not used: the toolchain is the appliance's"));
+        }
     }
-    let Some(path) = FILES.iter().map(|name| root.join(name)).find(|path| path.is_file()) else {
-        return Ok(settings);
-    };
+    let Some(path) = file(root)? else { return Ok(settings) };
     let mut text = String::new();
     let read = std::fs::File::open(path)?.take(MAX_CONFIG_BYTES + 1).read_to_string(&mut text);
     if read.is_err() || text.len() as u64 > MAX_CONFIG_BYTES {
@@ -97,6 +97,16 @@ pub(super) fn read(root: &Path) -> Result<Settings, ToolchainError> {
     }
     settings.add(&text, root)?;
     Ok(settings)
+}
+
+/// The first that is there: cargo's own order.
+fn file(root: &Path) -> io::Result<Option<PathBuf>> {
+    for path in FILES.map(|name| root.join(name)) {
+        if there(path.metadata())?.is_some_and(|found| found.is_file()) {
+            return Ok(Some(path));
+        }
+    }
+    Ok(None)
 }
 
 impl Settings {
