@@ -171,8 +171,8 @@ impl Job {
         let context = Context { runner: &runner, toolchain: &found, folder: folder.path(), limits: Limits::default() };
         let result = tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
             let detected = toolchain::detect(SourceTree::test_only_from_folder(root)?)?;
-            let fetched = toolchain::cargo::fetch(detected, &context, &mut log).await?;
-            toolchain::cargo::build(fetched, &context, &mut log).await
+            let fetched = toolchain::fetch(detected, &context, &mut log).await?;
+            toolchain::build(fetched, &context, &mut log).await
         });
         Self { folder, ran: runner.ran.into_inner().unwrap(), log: log.0, result }
     }
