@@ -1,14 +1,13 @@
 //! Control groups, version 2. Comes in: the hierarchy that the machine has mounted. Goes out: a group for one command,
 //! with the limits that the machine's controllers can hold. Never: a limit reported that was not accepted.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
-
-use rustix::process::Pid;
 
 use super::limits::Limits;
 
@@ -99,10 +98,7 @@ impl Hierarchy {
         let Ok(entries) = fs::read_dir(&self.base) else { return };
         for entry in entries.flatten() {
             if entry.file_name().to_str().and_then(maker).is_some_and(|maker| !is_alive(maker)) {
-                // Dropping removes it.
-                if let Err(error) = (Group { path: entry.path() }).kill() {
-                    log::warn!("an abandoned control group could not be killed: {error}");
-                }
+                drop(Group { path: entry.path() });
             }
         }
     }
@@ -121,16 +117,17 @@ impl Hierarchy {
     }
 }
 
-/// A group of processes; removed when dropped.
+/// A group of processes; killed and removed when dropped.
 #[derive(Debug)]
 pub(super) struct Group {
     path: PathBuf,
 }
 
 impl Group {
-    /// Moves a process in, and with it everything that it will start.
-    pub(super) fn add(&self, process: Pid) -> io::Result<()> {
-        self.write("cgroup.procs", &process.as_raw_nonzero().to_string())
+    /// Where a process that writes a zero moves itself in, and with it everything that it will start. Who opened it is whom
+    /// the kernel asks for the right to (cgroups(7)).
+    pub(super) fn entrance(&self) -> io::Result<OwnedFd> {
+        Ok(File::options().write(true).open(self.path.join("cgroup.procs"))?.into())
     }
 
     /// Sends SIGKILL to all of it at once, whatever it is forking at this moment.
@@ -155,13 +152,15 @@ impl Group {
 
 impl Drop for Group {
     fn drop(&mut self) {
+        // A group that cannot be killed, and is not empty, cannot be removed either.
+        let _ = self.kill();
         for _ in 0..REMOVE_ATTEMPTS {
             match fs::remove_dir(&self.path) {
                 Err(error) if error.kind() == io::ErrorKind::ResourceBusy => thread::sleep(REMOVE_PAUSE),
                 _ => return,
             }
         }
-        log::warn!("an empty control group could not be removed: {}", self.path.display());
+        log::warn!("a control group could not be removed: {}", self.path.display());
     }
 }
 

@@ -7,6 +7,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
+use rustix::io::{retry_on_intr, write};
 use rustix::process::{Resource, Rlimit, setrlimit};
 use rustix::thread::UnshareFlags;
 use tokio::io::Interest;
@@ -16,11 +17,19 @@ use tokio::io::unix::AsyncFd;
 const FIRST_PRIVATE_DESCRIPTOR: u32 = 3;
 
 /// Gives a child these limits, and exactly these descriptors, under the numbers that they have here, beside its standard
-/// three.
+/// three; first of all it goes through the entrance of its control group.
 ///
 /// Everything else closes at exec, also what was left open without close-on-exec by whoever started us.
-pub(super) fn prepare(command: &mut Command, descriptors: Vec<OwnedFd>, limits: Vec<(Resource, Rlimit)>) {
+pub(super) fn prepare(
+    command: &mut Command,
+    descriptors: Vec<OwnedFd>,
+    limits: Vec<(Resource, Rlimit)>,
+    entrance: Option<OwnedFd>,
+) {
     let prepare = move || {
+        if let Some(entrance) = &entrance {
+            retry_on_intr(|| write(entrance, b"0"))?;
+        }
         // SAFETY: close_range and fcntl are async-signal-safe system calls on numbers; a failure is returned.
         unsafe {
             let last = libc::c_uint::MAX;

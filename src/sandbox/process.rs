@@ -61,15 +61,18 @@ impl Handover {
         Ok(Self { numbers, given, status: status.into(), start: start.into() })
     }
 
-    /// Starts bubblewrap with its standard streams from `command`, and waits until its child exists.
+    /// Starts bubblewrap in `group`, with its standard streams from `command`, and waits until its child exists.
     ///
-    /// This does not yield: until the child is held, nobody can drop what would kill it.
+    /// This does not yield: until the child is held, nobody can drop what would kill it. A failure kills the group: neither
+    /// does tokio end a process that it could start and not watch, nor bubblewrap a child that still waits for it.
     pub(super) fn start(
         self,
         mut command: Command,
         limits: Vec<(Resource, Rlimit)>,
+        group: Option<Group>,
     ) -> Result<(tokio::process::Child, Waiting), StartFailure> {
-        kernel::prepare(&mut command, self.given, limits);
+        let entrance = group.as_ref().map(Group::entrance).transpose().map_err(StartFailure::Limits)?;
+        kernel::prepare(&mut command, self.given, limits, entrance);
         let mut command = tokio::process::Command::from(command);
         let child = command.kill_on_drop(true).spawn().map_err(StartFailure::Io)?;
         // The descriptors that bubblewrap got are closed here, so that a dead one ends the status pipe.
@@ -78,7 +81,7 @@ impl Handover {
         match status.announced() {
             Ok(Some(number)) => {
                 let pidfd = pidfd_open(number, PidfdFlags::empty()).map_err(|e| StartFailure::Io(e.into()))?;
-                Ok((child, Waiting { number, start: self.start, status, held: Held { pidfd, group: None } }))
+                Ok((child, Waiting { start: self.start, status, held: Held { pidfd, group } }))
             }
             Ok(None) => Err(StartFailure::Silent(Box::new(child))),
             Err(error) => Err(StartFailure::Io(error)),
@@ -113,23 +116,12 @@ pub(super) fn bubblewrap(program: &Path, arguments: Vec<OsString>, user: Option<
 
 /// A child of bubblewrap, number 1 of its namespace, that has not become the command.
 pub(super) struct Waiting {
-    number: Pid,
     start: File,
     status: Status,
     held: Held,
 }
 
 impl Waiting {
-    /// Puts it into its group. One that has died in the meantime is none the less held.
-    pub(super) fn enter(&mut self, group: Group) -> io::Result<()> {
-        match group.add(self.number) {
-            Err(error) if error.raw_os_error() == Some(libc::ESRCH) => {}
-            added => added?,
-        }
-        self.held.group = Some(group);
-        Ok(())
-    }
-
     /// Lets it become the command. One that could not be set up has died: its status will say so.
     pub(super) fn release(mut self) -> io::Result<(Held, Status)> {
         match self.start.write_all(&[1]) {
