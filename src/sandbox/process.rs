@@ -108,8 +108,9 @@ pub(super) fn bubblewrap(program: &Path, arguments: Vec<OsString>, user: Option<
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     if let Some(user) = user {
-        // Without groups given, this also drops all supplementary ones.
+        // Without groups given, this also drops all supplementary ones, where the kernel lets it.
         command.uid(user).gid(user);
+        kernel::require_no_groups(&mut command);
     }
     command
 }
