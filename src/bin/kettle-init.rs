@@ -363,15 +363,20 @@ fn find_nix(serve: &Serve) -> Result<Option<Nix>, Box<dyn Error>> {
 fn start(serve: &Serve, toolchain: Toolchain, work: &Path, standing: Standing) -> Result<(), Box<dyn Error>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let serving = LocalSet::new();
-    serving.block_on(&runtime, serve_until_told(serve, toolchain, work, standing))
+    let uploads = serving.block_on(&runtime, serve_until_told(serve, toolchain, work, standing))?;
+    // Waits for who may be removing the same files: the two would get into each other's way.
+    drop((serving, runtime));
+    let removed = fs::remove_dir_all(uploads);
+    Ok(removed.or_else(|error| if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) })?)
 }
 
+/// Gives the folder of uploads, which nobody needs any more.
 async fn serve_until_told(
     serve: &Serve,
     toolchain: Toolchain,
     work: &Path,
     standing: Standing,
-) -> Result<(), Box<dyn Error>> {
+) -> Result<PathBuf, Box<dyn Error>> {
     let runner = Runner::new()?;
     for degradation in &runner.description().degradations {
         if standing.platform.image.is_some() {
@@ -399,8 +404,7 @@ async fn serve_until_told(
     let serving = spawn_local(api::serve(listeners, service));
     told_to_end().await?;
     serving.abort();
-    let removed = fs::remove_dir_all(&uploads);
-    Ok(removed.or_else(|error| if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) })?)
+    Ok(uploads)
 }
 
 fn about(standing: &Standing) -> String {

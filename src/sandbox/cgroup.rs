@@ -1,20 +1,20 @@
 //! Control groups, version 2. Comes in: the hierarchy that the machine has mounted. Goes out: a group for one command,
 //! with the limits that the machine's controllers can hold. Never: a limit reported that was not accepted.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use rustix::process::Pid;
-
 use super::limits::Limits;
 
 /// Controllers that we use, as the kernel names them.
 const CONTROLLERS: [&str; 2] = ["memory", "pids"];
-/// Our groups are called by this, the number of the process that made them, and a count.
+/// Our groups are called by this, the PID namespace and the number of the process that made them, and a count.
 const PREFIX: &str = "kettle-";
 /// Where we go ourselves when our own group is the one that was delegated: a group with limits for its children may have
 /// no process of its own.
@@ -96,21 +96,20 @@ impl Hierarchy {
     /// Removes the groups of services that were killed, with whatever is in them: bubblewrap's child waits for ever for a
     /// parent that died before it was told to die with it.
     fn remove_abandoned(&self) {
-        let Ok(entries) = fs::read_dir(&self.base) else { return };
+        let (Ok(entries), Ok(namespace)) = (fs::read_dir(&self.base), pid_namespace()) else { return };
         for entry in entries.flatten() {
-            if entry.file_name().to_str().and_then(maker).is_some_and(|maker| !is_alive(maker)) {
-                // Dropping removes it.
-                if let Err(error) = (Group { path: entry.path() }).kill() {
-                    log::warn!("an abandoned control group could not be killed: {error}");
-                }
+            let maker = entry.file_name().to_str().and_then(|name| maker(name, namespace));
+            if maker.is_some_and(|maker| !may_be_alive(maker)) {
+                drop(Group { path: entry.path() });
             }
         }
     }
 
     fn create(&self) -> io::Result<Group> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
+        let namespace = pid_namespace()?;
         loop {
-            let name = format!("{PREFIX}{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+            let name = format!("{PREFIX}{namespace}-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
             let path = self.base.join(name);
             match fs::create_dir(&path) {
                 Ok(()) => return Ok(Group { path }),
@@ -121,16 +120,17 @@ impl Hierarchy {
     }
 }
 
-/// A group of processes; removed when dropped.
+/// A group of processes; killed and removed when dropped.
 #[derive(Debug)]
 pub(super) struct Group {
     path: PathBuf,
 }
 
 impl Group {
-    /// Moves a process in, and with it everything that it will start.
-    pub(super) fn add(&self, process: Pid) -> io::Result<()> {
-        self.write("cgroup.procs", &process.as_raw_nonzero().to_string())
+    /// Where a process that writes a zero moves itself in, and with it everything that it will start. Who opened it is whom
+    /// the kernel asks for the right to (cgroups(7)).
+    pub(super) fn entrance(&self) -> io::Result<OwnedFd> {
+        Ok(File::options().write(true).open(self.path.join("cgroup.procs"))?.into())
     }
 
     /// Sends SIGKILL to all of it at once, whatever it is forking at this moment.
@@ -155,23 +155,33 @@ impl Group {
 
 impl Drop for Group {
     fn drop(&mut self) {
+        // A group that cannot be killed, and is not empty, cannot be removed either.
+        let _ = self.kill();
         for _ in 0..REMOVE_ATTEMPTS {
             match fs::remove_dir(&self.path) {
                 Err(error) if error.kind() == io::ErrorKind::ResourceBusy => thread::sleep(REMOVE_PAUSE),
                 _ => return,
             }
         }
-        log::warn!("an empty control group could not be removed: {}", self.path.display());
+        log::warn!("a control group could not be removed: {}", self.path.display());
     }
 }
 
-/// The number of the process that made the group of this name.
-fn maker(group: &str) -> Option<u32> {
-    group.strip_prefix(PREFIX)?.split_once('-')?.0.parse().ok()
+/// Our PID namespace: numbers of processes mean nothing in another.
+fn pid_namespace() -> io::Result<u64> {
+    fs::metadata("/proc/self/ns/pid").map(|found| found.ino())
 }
 
-fn is_alive(process: u32) -> bool {
-    Path::new("/proc").join(process.to_string()).exists()
+/// The number of the process of our namespace that made the group of this name.
+fn maker(group: &str, namespace: u64) -> Option<u32> {
+    let (of, rest) = group.strip_prefix(PREFIX)?.split_once('-')?;
+    (of.parse() == Ok(namespace)).then_some(())?;
+    rest.split_once('-')?.0.parse().ok()
+}
+
+/// Who cannot be looked at is not taken for dead.
+fn may_be_alive(process: u32) -> bool {
+    Path::new("/proc").join(process.to_string()).try_exists().unwrap_or(true)
 }
 
 /// Lets the children of `base` have a controller. A base that has processes of its own refuses; if we are those, we move.
@@ -240,22 +250,28 @@ mod tests {
 
     #[test]
     fn maker_of_a_group_is_in_its_name() {
-        assert_eq!(maker("kettle-17-3"), Some(17));
-        assert_eq!(maker("kettle-service"), None);
-        assert_eq!(maker("system.slice"), None);
+        assert_eq!(maker("kettle-5-17-3", 5), Some(17));
+        for others in ["kettle-6-17-3", "kettle-5-17", "kettle-17-3", "kettle-service", "system.slice"] {
+            assert_eq!(maker(others, 5), None, "{others}");
+        }
     }
 
     #[test]
     fn groups_of_dead_makers_are_killed_and_others_left_alone() {
         let folder = tempfile::tempdir().unwrap();
         // Above the highest number that a process can have (proc(5), pid_max).
-        let (dead, own) = (format!("{PREFIX}4194305-0"), format!("{PREFIX}{}-0", std::process::id()));
-        for name in [&dead, &own] {
+        let namespace = pid_namespace().unwrap();
+        let (dead, own) =
+            (format!("{PREFIX}{namespace}-4194305-0"), format!("{PREFIX}{namespace}-{}-0", std::process::id()));
+        let elsewhere = format!("{PREFIX}{}-4194305-0", namespace + 1);
+        for name in [&dead, &own, &elsewhere] {
             fs::create_dir(folder.path().join(name)).unwrap();
         }
         Hierarchy { base: folder.path().into(), controllers: Vec::new() }.remove_abandoned();
         assert_eq!(fs::read_to_string(folder.path().join(dead).join("cgroup.kill")).unwrap(), "1");
-        assert_eq!(fs::read_dir(folder.path().join(own)).unwrap().count(), 0);
+        for left in [own, elsewhere] {
+            assert_eq!(fs::read_dir(folder.path().join(left)).unwrap().count(), 0);
+        }
     }
 
     #[test]

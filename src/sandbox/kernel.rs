@@ -7,6 +7,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
+use rustix::io::{retry_on_intr, write};
 use rustix::process::{Resource, Rlimit, setrlimit};
 use rustix::thread::UnshareFlags;
 use tokio::io::Interest;
@@ -16,11 +17,19 @@ use tokio::io::unix::AsyncFd;
 const FIRST_PRIVATE_DESCRIPTOR: u32 = 3;
 
 /// Gives a child these limits, and exactly these descriptors, under the numbers that they have here, beside its standard
-/// three.
+/// three; first of all it goes through the entrance of its control group.
 ///
 /// Everything else closes at exec, also what was left open without close-on-exec by whoever started us.
-pub(super) fn prepare(command: &mut Command, descriptors: Vec<OwnedFd>, limits: Vec<(Resource, Rlimit)>) {
+pub(super) fn prepare(
+    command: &mut Command,
+    descriptors: Vec<OwnedFd>,
+    limits: Vec<(Resource, Rlimit)>,
+    entrance: Option<OwnedFd>,
+) {
     let prepare = move || {
+        if let Some(entrance) = &entrance {
+            retry_on_intr(|| write(entrance, b"0"))?;
+        }
         // SAFETY: close_range and fcntl are async-signal-safe system calls on numbers; a failure is returned.
         unsafe {
             let last = libc::c_uint::MAX;
@@ -38,6 +47,22 @@ pub(super) fn prepare(command: &mut Command, descriptors: Vec<OwnedFd>, limits: 
     // SAFETY: the closure runs between fork and exec. It makes system calls only: no allocation, no lock.
     unsafe {
         command.pre_exec(prepare);
+    }
+}
+
+/// Lets a child fail that has another user's groups: the standard library does not mind when it may not drop them.
+pub(super) fn require_no_groups(command: &mut Command) {
+    let require = || {
+        // SAFETY: getgroups is an async-signal-safe system call; with room for none it only counts.
+        match unsafe { libc::getgroups(0, std::ptr::null_mut()) } {
+            0 => Ok(()),
+            -1 => Err(io::Error::last_os_error()),
+            _ => Err(io::Error::from_raw_os_error(libc::EPERM)),
+        }
+    };
+    // SAFETY: the closure runs between fork and exec. It makes a system call only: no allocation, no lock.
+    unsafe {
+        command.pre_exec(require);
     }
 }
 
@@ -77,4 +102,27 @@ pub(super) async fn readable(descriptor: OwnedFd) -> io::Result<()> {
     // SAFETY: the descriptor is owned, so it stays open, and the same, for as long as tokio watches it.
     let watched = unsafe { AsyncFd::register_with_interest(descriptor, Interest::READABLE) };
     watched.map_err(io::Error::from)?.readable().await.map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_child_with_groups_is_none() {
+        let mut command = Command::new("/usr/bin/true");
+        let is_root = rustix::process::geteuid().is_root();
+        if is_root {
+            // SAFETY: setgroups is an async-signal-safe system call; it reads one number of ours.
+            let join = || match unsafe { libc::setgroups(1, &libc::gid_t::MAX.wrapping_sub(2)) } {
+                0 => Ok(()),
+                _ => Err(io::Error::last_os_error()),
+            };
+            // SAFETY: the closure makes a system call only.
+            unsafe { command.pre_exec(join) };
+        }
+        require_no_groups(&mut command);
+        let has_groups = is_root || !rustix::process::getgroups().unwrap().is_empty();
+        assert_eq!(command.status().is_err(), has_groups);
+    }
 }

@@ -62,15 +62,18 @@ impl Handover {
         Ok(Self { numbers, given, status: status.into(), start: start.into() })
     }
 
-    /// Starts bubblewrap with its standard streams from `command`, and waits until its child exists.
+    /// Starts bubblewrap in `group`, with its standard streams from `command`, and waits until its child exists.
     ///
-    /// This does not yield: until the child is held, nobody can drop what would kill it.
+    /// This does not yield: until the child is held, nobody can drop what would kill it. A failure kills the group: neither
+    /// does tokio end a process that it could start and not watch, nor bubblewrap a child that still waits for it.
     pub(super) fn start(
         self,
         mut command: Command,
         limits: Vec<(Resource, Rlimit)>,
+        group: Option<Group>,
     ) -> Result<(tokio::process::Child, Waiting), StartFailure> {
-        kernel::prepare(&mut command, self.given, limits);
+        let entrance = group.as_ref().map(Group::entrance).transpose().map_err(StartFailure::Limits)?;
+        kernel::prepare(&mut command, self.given, limits, entrance);
         let mut command = tokio::process::Command::from(command);
         let child = command.kill_on_drop(true).spawn().map_err(StartFailure::Io)?;
         // The descriptors that bubblewrap got are closed here, so that a dead one ends the status pipe.
@@ -79,7 +82,7 @@ impl Handover {
         match status.announced() {
             Ok(Some(number)) => {
                 let pidfd = pidfd_open(number, PidfdFlags::empty()).map_err(|e| StartFailure::Io(e.into()))?;
-                Ok((child, Waiting { number, start: self.start, status, held: Held { pidfd, group: None } }))
+                Ok((child, Waiting { number, start: self.start, status, held: Held { pidfd, group } }))
             }
             Ok(None) => Err(StartFailure::Silent(Box::new(child))),
             Err(error) => Err(StartFailure::Io(error)),
@@ -106,8 +109,9 @@ pub(super) fn bubblewrap(program: &Path, arguments: Vec<OsString>, user: Option<
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     if let Some(user) = user {
-        // Without groups given, this also drops all supplementary ones.
+        // Without groups given, this also drops all supplementary ones, where the kernel lets it.
         command.uid(user).gid(user);
+        kernel::require_no_groups(&mut command);
     }
     command
 }
@@ -121,16 +125,6 @@ pub(super) struct Waiting {
 }
 
 impl Waiting {
-    /// Puts it into its group. One that has died in the meantime is none the less held.
-    pub(super) fn enter(&mut self, group: Group) -> io::Result<()> {
-        match group.add(self.number) {
-            Err(error) if error.raw_os_error() == Some(libc::ESRCH) => {}
-            added => added?,
-        }
-        self.held.group = Some(group);
-        Ok(())
-    }
-
     /// Has the kernel end it, or what it starts, before us when memory ends. One that has died in the meantime needs no
     /// such thing, and who is no more than its user may not be allowed to ask for it.
     pub(super) fn offer_to_be_ended(&self) -> io::Result<()> {

@@ -21,7 +21,7 @@ use super::cgroup::Hierarchy;
 use super::description::{Degradation, Description, RunnerVersion};
 use super::limits::Limits;
 use super::output::{End, Interruption, Watch};
-use super::process::{Handover, Held, StartFailure, Status, Waiting, bubblewrap};
+use super::process::{Handover, Held, StartFailure, Status, bubblewrap};
 use super::root::{self, Layout};
 use super::seccomp::{Filter, Subject};
 use super::spec::{CommandSpec, Exit, Network, OutputSink, Served, Stream, Work};
@@ -149,16 +149,12 @@ impl Runner {
         let arguments = root::arguments(spec, &self.layout, &self.limits, &handover.numbers);
         let count_tasks = !self.hierarchy.as_ref().is_some_and(|found| found.has("pids"));
         let command = bubblewrap(&self.program, arguments, user);
-        let (child, mut waiting) = handover.start(command, self.limits.of_process(count_tasks))?;
-        self.limit(&mut waiting).map_err(StartFailure::Limits)?;
+        let group = self.hierarchy.as_ref().map(|found| found.group(&self.limits));
+        let group = group.transpose().map_err(StartFailure::Limits)?;
+        let (child, waiting) = handover.start(command, self.limits.of_process(count_tasks), group)?;
+        waiting.offer_to_be_ended().map_err(StartFailure::Limits)?;
         let (held, status) = waiting.release().map_err(StartFailure::Io)?;
         Ok(Started { watch: Watch::new(child, spec.time_limit), held, status })
-    }
-
-    /// The hierarchy's limits; the process took its own on before.
-    fn limit(&self, waiting: &mut Waiting) -> io::Result<()> {
-        waiting.offer_to_be_ended()?;
-        self.hierarchy.as_ref().map_or(Ok(()), |hierarchy| waiting.enter(hierarchy.group(&self.limits)?))
     }
 
     async fn started(&self, spec: &CommandSpec, subject: Subject) -> Result<Started, RunError> {

@@ -155,8 +155,10 @@ impl Stage {
     /// It ended as none may.
     pub fn perform(&self, story: Story, plan: Plan, fault: Fault, clean: &Product) -> (Ending, String) {
         let run = self.run(story, plan, Some(fault));
-        let remarks =
-            [run.failure.iter().cloned().collect(), run.problems.clone(), run.cuts.clone()].concat().join("; ");
+        let mut remarks = [run.problems.clone(), run.cuts.clone()].concat();
+        remarks.extend(run.failure.clone());
+        remarks.extend(run.said.lines().last().filter(|_| run.halted).map(str::to_owned));
+        let remarks = remarks.join("; ");
         if let Some(product) = &run.product {
             product.assert_same_as(clean);
         }
