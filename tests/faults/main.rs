@@ -79,7 +79,7 @@ fn rehearse() -> Rehearsed {
             key.faults(&call)
                 .into_iter()
                 .map(of_place)
-                .filter(|run| format!("{} {}", run.place, run.fault).contains(&only)),
+                .filter(|run| format!("{:?}: {}, {}", run.story, run.place, run.fault).contains(&only)),
         );
     }
     Rehearsed { stage, clean, runs }
@@ -117,15 +117,11 @@ fn conclude(lines: &[Line]) {
         .iter()
         .filter_map(|line| Some(format!("{}, {}:\n{}", line.place, line.fault, line.ending.as_ref().err()?)))
         .collect();
-    assert!(
-        broken.is_empty(),
-        "{} of {} runs ended as none may:\n\n{}",
-        broken.len(),
-        lines.len(),
-        broken.join("\n\n")
-    );
-    let reached = lines.iter().filter(|line| line.ending != Ok(Ending::NotReached)).count();
-    assert!(reached * 10 >= lines.len() * 9, "only {reached} of {} places were reached", lines.len());
+    let (count, all) = (broken.len(), lines.len());
+    assert!(broken.is_empty(), "{count} of {all} runs ended as none may:\n\n{}", broken.join("\n\n"));
+    // Who happens to need more memory is another one in each run.
+    let missed = lines.iter().filter(|line| line.ending == Ok(Ending::NotReached) && line.kind != Kind::Memory).count();
+    assert!(missed * 10 <= all, "{missed} of {all} places were not reached");
 }
 
 #[test]
@@ -149,7 +145,7 @@ fn a_sample_of_faults_never_gives_a_wrong_result() {
 }
 
 #[test]
-#[ignore = "takes about an hour: scripts/faults runs it"]
+#[ignore = "takes about half an hour: scripts/faults runs it"]
 fn no_fault_gives_a_wrong_result() {
     let _stage = STAGE.lock().unwrap_or_else(PoisonError::into_inner);
     let rehearsed = rehearse();

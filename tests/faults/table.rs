@@ -83,11 +83,14 @@ pub fn table(lines: &[Line]) -> String {
     text
 }
 
-/// What went unnoticed: by error, call and place.
+/// What went unnoticed: how many interruptions, then all else by place.
 pub fn tolerated(lines: &[Line]) -> String {
+    let all = lines.iter().filter(|line| line.ending == Ok(Ending::Tolerated));
+    let (interruptions, others): (Vec<_>, Vec<_>) = all.partition(|line| line.fault.must_be_survived());
     let mut groups: BTreeMap<String, usize> = BTreeMap::new();
-    for line in lines.iter().filter(|line| line.ending == Ok(Ending::Tolerated)) {
+    for line in others {
         *groups.entry(format!("{:?}: {}, {}", line.kind, line.place, line.fault)).or_default() += 1;
     }
-    groups.iter().map(|(group, count)| format!("{count:>4}  {group}\n")).collect()
+    let groups = groups.iter().map(|(group, count)| format!("{count:>4}  {group}\n"));
+    std::iter::once(format!("{:>4}  interruptions\n", interruptions.len())).chain(groups).collect()
 }
