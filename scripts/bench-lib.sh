@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034,SC2154
 # Shared by the benchmarks: arithmetic, the table, pairs of builds.
 
 calculate() { awk "BEGIN { printf \"%.3f\", $1 }"; }
