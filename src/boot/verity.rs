@@ -79,13 +79,16 @@ fn is_top(block: &[u8], parameters: &Parameters) -> bool {
 /// `panic_on_corruption`: by default a block that does not verify is an error for whoever reads it, and the machine goes on
 /// serving without it; `restart_on_corruption` would do the same again and say nothing. A panic says so, and with `panic=-1`,
 /// which the command line must have, it is the end.
+///
+/// `panic_on_error`: the same for a block that cannot be read. A host that refuses some blocks takes files away from the
+/// toolchain; a tool that looks for one in several places goes on with another, or without, and nothing would record that.
 fn target(disk: &Path, parameters: &Parameters) -> Target {
     let blocks = parameters.root_blocks;
     Target {
         sectors: blocks * SECTORS_PER_BLOCK,
         kind: "verity",
         parameters: format!(
-            "1 {disk} {disk} {BLOCK_BYTES} {BLOCK_BYTES} {blocks} {tree} sha256 {hash} {salt} 1 panic_on_corruption",
+            "1 {disk} {disk} {BLOCK_BYTES} {BLOCK_BYTES} {blocks} {tree} sha256 {hash} {salt} 2 panic_on_corruption panic_on_error",
             disk = disk.display(),
             tree = blocks + GAP_BLOCKS,
             hash = hex::encode(parameters.root_hash),
@@ -131,11 +134,11 @@ mod tests {
     }
 
     #[test]
-    fn corruption_is_the_end_of_the_machine() {
+    fn a_block_that_is_altered_or_unreadable_is_the_end_of_the_machine() {
         let target = target(Path::new("/dev/vda"), &parameters(&[]));
         assert_eq!((target.sectors, target.kind), (16, "verity"));
         let words: Vec<_> = target.parameters.split(' ').collect();
         assert_eq!(words[..8], ["1", "/dev/vda", "/dev/vda", "4096", "4096", "2", "3", "sha256"]);
-        assert_eq!(words[9..], [&*"07".repeat(32), "1", "panic_on_corruption"]);
+        assert_eq!(words[9..], [&*"07".repeat(32), "2", "panic_on_corruption", "panic_on_error"]);
     }
 }
