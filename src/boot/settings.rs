@@ -16,13 +16,15 @@ use super::{BootError, Machine};
 
 const HOST_NAME: &[u8] = b"kettle";
 /// Each cannot be undone, or only by us.
-const SETTINGS: [(&str, &str); 6] = [
+const SETTINGS: [(&str, &str); 7] = [
     // Not even we.
     ("/proc/sys/kernel/modules_disabled", "1"),
     ("/proc/sys/kernel/kexec_load_disabled", "1"),
     // Programs that the kernel would start by itself, as root, outside of any sandbox.
     ("/proc/sys/kernel/modprobe", "\n"),
     ("/proc/sys/kernel/core_pattern", "\n"),
+    // Keys to the kernel itself, from a keyboard or a serial line that are the host's: more messages, read-only memory.
+    ("/proc/sys/kernel/sysrq", "0"),
     // Addresses and messages of the kernel are not for builds.
     ("/proc/sys/kernel/kptr_restrict", "2"),
     ("/proc/sys/kernel/dmesg_restrict", "1"),
