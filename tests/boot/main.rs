@@ -7,6 +7,7 @@
 #[cfg(feature = "simulator")]
 mod attestation;
 mod builds;
+mod changing_disks;
 mod client;
 mod crates;
 mod disks;
@@ -16,4 +17,5 @@ mod machine;
 mod network;
 #[cfg(feature = "simulator")]
 mod nix;
+mod served_disk;
 mod support;
