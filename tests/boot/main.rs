@@ -10,12 +10,17 @@ mod builds;
 mod changing_disks;
 mod client;
 mod crates;
+mod dhcp_answers;
 mod disks;
 mod hostile;
 mod image;
+mod lying_network;
+mod lying_servers;
 mod machine;
 mod network;
 #[cfg(feature = "simulator")]
 mod nix;
+mod packets;
 mod served_disk;
 mod support;
+mod wire;
