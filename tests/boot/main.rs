@@ -10,6 +10,7 @@ mod builds;
 mod changing_disks;
 mod client;
 mod crates;
+mod devices;
 mod dhcp_answers;
 mod disks;
 mod hostile;
