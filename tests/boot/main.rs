@@ -22,6 +22,7 @@ mod network;
 #[cfg(feature = "simulator")]
 mod nix;
 mod packets;
+mod power;
 mod served_disk;
 mod support;
 mod wire;
