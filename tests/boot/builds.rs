@@ -1,5 +1,6 @@
 //! What an honest host's machine does.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::sync::LazyLock;
 
@@ -137,6 +138,11 @@ fn a_machine_that_differs_in_everything_makes_the_same_artifact() {
     assert!(bundle.artifacts() == SEEN.bundle.artifacts(), "the artifacts differ");
     let recorded = |bundle: &Bundle| definition(bundle)["internalParameters"]["image"].clone();
     assert_eq!(recorded(&bundle), recorded(&SEEN.bundle), "the same image, whatever firmware started it");
+}
+
+/// What `tests/projects/hello` becomes: names and contents.
+pub fn artifacts_of_an_honest_host() -> BTreeMap<&'static str, &'static [u8]> {
+    SEEN.bundle.artifacts()
 }
 
 pub fn definition(bundle: &Bundle) -> Value {

@@ -19,7 +19,7 @@ const CRATE: (&str, &str) = ("indexmap", "2.11.4");
 const DEPENDENCIES: [(&str, &str); 2] = [("equivalent", "1.0.2"), ("hashbrown", "0.15.5")];
 const ARTIFACTS: [&&str; 2] = [&"indexmap-2.11.4.crate", &"libindexmap.rlib"];
 /// The host, as the machine sees it in QEMU's user network: the loopback of the machine that runs this.
-const HOST: &str = "10.0.2.2";
+pub const HOST: &str = "10.0.2.2";
 
 /// The crate with its dependencies in a folder, as cargo itself puts them there and asks to configure it.
 struct Vendored {

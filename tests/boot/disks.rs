@@ -8,9 +8,9 @@ use crate::support::project;
 /// A byte of the root file system's superblock, which every mount reads.
 const READ_AT_MOUNT: u64 = 1030;
 /// Only a linker reads it: no digest of the toolchain covers it, no program of the service's needs it.
-const READ_BY_BUILDS_ONLY: &str = "/usr/lib/x86_64-linux-gnu/libc_nonshared.a";
+pub const READ_BY_BUILDS_ONLY: &str = "/usr/lib/x86_64-linux-gnu/libc_nonshared.a";
 /// What the kernel says when a block is not what was measured.
-const CORRUPTED: &str = "Kernel panic - not syncing: dm-verity device corrupted";
+pub const CORRUPTED: &str = "Kernel panic - not syncing: dm-verity device corrupted";
 const NO_ROOT_DISK: &str = "block devices carries the root hash";
 
 /// The machine ends by itself, says why, and has never served.

@@ -7,6 +7,8 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
+use crate::served_disk::ServedDisk;
+
 /// Block of the root file system and of its tree.
 const BLOCK_BYTES: u64 = 4096;
 
@@ -80,6 +82,7 @@ pub enum Bus {
 
 /// A disk of the host's.
 pub struct Disk {
+    /// What QEMU opens.
     pub path: PathBuf,
     pub bus: Bus,
     pub writable: bool,
@@ -99,6 +102,11 @@ impl Disk {
         let path = folder.path().join("root.img");
         fs::copy(image.file("root.img"), &path).unwrap();
         Self { path, bus: Bus::VirtioBlk, writable: false, copy: Some(folder) }
+    }
+
+    /// One that answers as it likes.
+    pub fn served(disk: &ServedDisk) -> Self {
+        Self { path: disk.path(), bus: Bus::VirtioBlk, writable: false, copy: None }
     }
 
     pub fn on(self, bus: Bus) -> Self {
@@ -125,8 +133,13 @@ impl Disk {
 
     /// Leaves the first bytes only.
     pub fn cut(self, bytes: u64) -> Self {
-        self.file().set_len(bytes).unwrap();
+        self.cut_at(bytes);
         self
+    }
+
+    /// The same, while somebody reads it.
+    pub fn cut_at(&self, bytes: u64) {
+        self.file().set_len(bytes).unwrap();
     }
 
     fn file(&self) -> File {

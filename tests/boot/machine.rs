@@ -11,6 +11,7 @@ use tempfile::TempDir;
 
 use crate::client::Door;
 use crate::image::{Bus, Disk, Image};
+use crate::wire::{Side, Wire};
 
 /// From power to an answer, or to the end of a machine that has to end, on a busy processor.
 const BOOT_LIMIT: Duration = Duration::from_secs(120);
@@ -28,10 +29,11 @@ pub enum Firmware {
 }
 
 /// What the network card is connected to.
-#[derive(Clone, Copy)]
 pub enum Network {
     /// QEMU's DHCP server and gateway; the host is 10.0.2.2.
     User,
+    /// The same, with somebody in between.
+    Tapped(Wire),
     /// Nobody.
     Silent,
     /// There is no card.
@@ -47,6 +49,8 @@ pub struct Host {
     pub disks: Vec<Disk>,
     /// Appended to the initrd: the kernel unpacks it after, and over, the image's.
     pub segment: Option<PathBuf>,
+    /// What else it has: words for QEMU. Found before the network card and the disks.
+    pub devices: Vec<String>,
 }
 
 impl Host {
@@ -64,6 +68,7 @@ impl Host {
             network: Network::User,
             disks,
             segment: None,
+            devices: vec![],
         }
     }
 }
@@ -93,7 +98,8 @@ impl Machine {
             .arg(initrd(image, host, folder.path()))
             .args(["-append", &image.command_line])
             .args(firmware(host.firmware))
-            .args(network(host.network, ports))
+            .args(&host.devices)
+            .args(network(&host.network, ports))
             .args(disks(&host.disks));
         let errors = File::create(folder.path().join("qemu.log")).unwrap();
         let process = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(errors).spawn().unwrap();
@@ -177,15 +183,19 @@ fn firmware(firmware: Firmware) -> Vec<String> {
     }
 }
 
-fn network(network: Network, [clear, tls]: [u16; 2]) -> Vec<String> {
-    let backend = match network {
+fn network(network: &Network, [clear, tls]: [u16; 2]) -> Vec<String> {
+    let user = format!("user,id=u,hostfwd=tcp:127.0.0.1:{clear}-:80,hostfwd=tcp:127.0.0.1:{tls}-:443");
+    let backends = match network {
         Network::None => return vec![],
-        Network::User => {
-            format!("user,id=n,hostfwd=tcp:127.0.0.1:{clear}-:80,hostfwd=tcp:127.0.0.1:{tls}-:443")
+        Network::User => vec![user.replace("id=u", "id=n")],
+        Network::Silent => vec!["hubport,id=n,hubid=0".to_owned()],
+        Network::Tapped(wire) => {
+            let hub = ["hubport,id=h,hubid=1,netdev=w", "hubport,id=g,hubid=1,netdev=u"].map(str::to_owned);
+            [vec![wire.backend(Side::Machine, "n"), wire.backend(Side::Network, "w"), user], hub.to_vec()].concat()
         }
-        Network::Silent => "hubport,id=n,hubid=0".to_owned(),
     };
-    ["-netdev", &backend, "-device", "virtio-net-pci,netdev=n,romfile="].map(str::to_owned).to_vec()
+    let card = ["-device", "virtio-net-pci,netdev=n,romfile="].map(str::to_owned);
+    backends.into_iter().flat_map(|backend| ["-netdev".to_owned(), backend]).chain(card).collect()
 }
 
 fn disks(disks: &[Disk]) -> Vec<String> {

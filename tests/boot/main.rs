@@ -7,13 +7,22 @@
 #[cfg(feature = "simulator")]
 mod attestation;
 mod builds;
+mod changing_disks;
 mod client;
 mod crates;
+mod devices;
+mod dhcp_answers;
 mod disks;
 mod hostile;
 mod image;
+mod lying_network;
+mod lying_servers;
 mod machine;
 mod network;
 #[cfg(feature = "simulator")]
 mod nix;
+mod packets;
+mod power;
+mod served_disk;
 mod support;
+mod wire;

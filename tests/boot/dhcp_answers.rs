@@ -1,0 +1,164 @@
+//! Answers to a DHCP question (RFC 2131, 2132): good ones, and everything that looks like one.
+
+use std::net::Ipv4Addr;
+
+use crate::packets::{BROADCAST, MESSAGE, Mac, heard, udp};
+
+pub const OFFER: u8 = 2;
+pub const ACKNOWLEDGE: u8 = 5;
+pub const REFUSE: u8 = 6;
+pub const DISCOVER: u8 = 1;
+pub const REQUEST: u8 = 3;
+
+/// The gateway, which is also who answers.
+pub const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 2);
+/// What it gives to the machine.
+pub const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 15);
+/// Its name server.
+pub const NAME_SERVER: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 3);
+
+const FIXED_BYTES: usize = 240;
+const COOKIE: [u8; 4] = [99, 130, 83, 99];
+const END: u8 = 255;
+const MASK: &[u8] = &[1, 4, 255, 255, 255, 0];
+const ROUTER: &[u8] = &[3, 4, 10, 0, 2, 2];
+const NAME_SERVERS: &[u8] = &[6, 4, 10, 0, 2, 3];
+const SERVER: &[u8] = &[54, 4, 10, 0, 2, 2];
+
+/// What the machine asks.
+pub struct Question {
+    transaction: [u8; 4],
+    mac: Mac,
+    pub kind: u8,
+    /// The address that it asks for, if it does.
+    pub address: Option<Ipv4Addr>,
+}
+
+impl Question {
+    pub fn heard(frame: &[u8]) -> Option<Self> {
+        let heard = heard(frame).filter(|heard| heard.destination.1 == 67)?;
+        let message = heard.message;
+        let address = (message[243..245] == [50, 4]).then(|| <[u8; 4]>::try_from(&message[245..249]).unwrap().into());
+        Some(Self { transaction: message[4..8].try_into().unwrap(), mac: heard.mac, kind: message[242], address })
+    }
+
+    /// What an honest server says.
+    pub fn honest(&self, kind: u8) -> Vec<u8> {
+        self.answer(ADDRESS, &[&[53, 1, kind], MASK, ROUTER, NAME_SERVERS, SERVER, &[END]])
+    }
+
+    /// Options as they are, in a message to us.
+    fn answer(&self, address: Ipv4Addr, options: &[&[u8]]) -> Vec<u8> {
+        let mut message = vec![0; FIXED_BYTES];
+        message[..3].copy_from_slice(&[2, 1, 6]);
+        message[4..8].copy_from_slice(&self.transaction);
+        message[16..20].copy_from_slice(&address.octets());
+        message[28..34].copy_from_slice(&self.mac);
+        message[236..].copy_from_slice(&COOKIE);
+        message.extend(options.concat());
+        udp(BROADCAST, [(GATEWAY, 67), (Ipv4Addr::BROADCAST, 68)], &message)
+    }
+
+    /// Everything that looks like an answer of this kind and must not be taken. Whatever has a good address has one of
+    /// its own, which is not the honest one.
+    pub fn hostile(&self, kind: u8) -> Vec<Vec<u8>> {
+        let addresses = [[0, 0, 0, 0], [0, 1, 2, 3], [127, 0, 0, 1], [224, 0, 0, 1], [240, 0, 0, 1], [255; 4]];
+        let mut frames: Vec<_> = addresses
+            .map(|address| self.answer(address.into(), &[&[53, 1, kind], MASK, ROUTER, SERVER, &[END]]))
+            .to_vec();
+        let mut own = (1..=u8::MAX).map(|number| Ipv4Addr::new(10, 66, 0, number));
+        for (place, option) in bad_options() {
+            let mut options = [&[53, 1, kind], MASK, ROUTER, NAME_SERVERS, SERVER, &[END]];
+            options[place] = &option;
+            frames.push(self.answer(own.next().unwrap(), &options));
+        }
+        for change in changes() {
+            let options = [&[53, 1, kind], MASK, ROUTER, NAME_SERVERS, SERVER, &[END]];
+            let mut frame = self.answer(own.next().unwrap(), &options);
+            change(&mut frame);
+            frames.push(frame);
+        }
+        frames
+    }
+
+    /// An honest answer in which a good deal more is said, much of it twice, and which has no end.
+    pub fn talkative(&self, kind: u8) -> Vec<u8> {
+        let name = [&[12, 9][..], b"$(reboot)"].concat().repeat(40);
+        let unusable = [[127, 0, 0, 1], [0, 0, 0, 0], [224, 0, 0, 1]];
+        let many = (1..=58).map(|number| [10, 66, 1, number]);
+        let servers: Vec<_> = unusable.into_iter().chain([NAME_SERVER.octets()]).chain(many).flatten().collect();
+        let servers = [&[6, servers.len() as u8][..], &servers].concat();
+        let first = [&[53, 1, kind], &[0; 99][..], &name, MASK, ROUTER, &servers, SERVER];
+        let again = [&[1, 4, 255, 0, 0, 0], &[3, 4, 10, 66, 0, 1], &[6, 4, 10, 66, 2, 1], &[54, 4, 10, 66, 0, 1]];
+        // Tiny frames; routes to everywhere, in both spellings; a lease of a second; a proxy.
+        let more: [&[u8]; 5] = [
+            &[26, 2, 0, 68],
+            &[121, 5, 0, 10, 66, 0, 1],
+            &[249, 5, 0, 10, 66, 0, 1],
+            &[51, 4, 0, 0, 0, 1],
+            b"\xfc\x12http://10.66.0.1/p",
+        ];
+        self.answer(ADDRESS, &[&first[..], &again.map(|option| &option[..]), &more].concat())
+    }
+}
+
+/// In the place of an honest option: type, mask, router, name servers, server, end.
+fn bad_options() -> Vec<(usize, Vec<u8>)> {
+    let hundreds_and_one_that_is_cut = [&[12, 1, b'a'].repeat(300)[..], &[12, 99]].concat();
+    let kinds: [&[u8]; 7] = [
+        &[53, 1, 8],
+        &[53, 1, REFUSE],
+        &[53, 1, 0],
+        &[53, 2, OFFER, ACKNOWLEDGE],
+        &[53, 0],
+        &[],
+        // "The rest is in the fields for names."
+        &[52, 1, 3],
+    ];
+    let masks: [&[u8]; 6] = [
+        &[1, 4, 0, 0, 0, 0],
+        &[1, 4, 255, 0, 255, 0],
+        &[1, 4, 0, 0, 0, 255],
+        &[1, 3, 255, 255, 255],
+        &[1, 8, 255, 255, 255, 0, 255, 0, 0, 0],
+        &[],
+    ];
+    let routers: [&[u8]; 3] = [&[3, 0], &[3, 5, 10, 0, 2, 2, 10], b"\x03\x06router"];
+    let name_servers: [&[u8]; 3] = [&[6, 1, 10], b"\x06\x0bdns.example", b"\x06\x03dns"];
+    let servers: [&[u8]; 3] = [&[54, 3, 10, 0, 2], &[54, 0], &[]];
+    // Beyond the end of the message, by one byte and by many; a code without a length.
+    let ends: [&[u8]; 5] = [&[12, 1], &[12, 255, b'a'], &[6, 8, 10, 0, 2, 3], &[12], &hundreds_and_one_that_is_cut];
+    let all: [&[&[u8]]; 6] = [&kinds, &masks, &routers, &name_servers, &servers, &ends];
+    let numbered = all.iter().enumerate();
+    numbered.flat_map(|(place, bad)| bad.iter().map(move |option| (place, option.to_vec()))).collect()
+}
+
+type Change = Box<dyn Fn(&mut Vec<u8>)>;
+
+/// What makes a frame with a good message one that is not for us.
+fn changes() -> Vec<Change> {
+    let set = |at: usize, value: &'static [u8]| -> Change {
+        Box::new(move |frame| frame[at..at + value.len()].copy_from_slice(value))
+    };
+    let flip = |at: usize| -> Change { Box::new(move |frame| frame[MESSAGE + at] ^= 1) };
+    let cut = |length: usize| -> Change { Box::new(move |frame| frame.truncate(length)) };
+    // A question; other hardware; another transaction or client; another protocol.
+    let mut changes: Vec<_> = [0, 1, 2, 4, 7, 28, 33, 236, 239].map(flip).into();
+    // Cut, with lengths that say otherwise.
+    changes.extend([1, 14, 33, 34, 41, 42, 42 + 239, 42 + 245].map(cut));
+    // Another ethertype, version and protocol; headers that are too short and too long; a fragment, and not the first.
+    changes.extend([set(12, &[0x86, 0xdd]), set(14, &[0x65]), set(23, &[6]), set(14, &[0x44]), set(14, &[0x4f])]);
+    changes.extend([set(20, &[0x20, 0]), set(20, &[0, 1])]);
+    // Lengths of the datagram, then of what is in it: none, too small, too large. Other ports.
+    changes.extend([set(16, &[0, 0]), set(16, &[0, 27]), set(16, &[255, 255])]);
+    changes.extend([set(38, &[0, 0]), set(38, &[0, 7]), set(38, &[255, 255])]);
+    changes.extend([set(34, &[0, 68]), set(36, &[0, 67])]);
+    // More than fits into a frame: the lengths say so, and so does what is there.
+    changes.push(Box::new(|frame| {
+        frame.resize(9000, 0);
+        let (ip, udp) = ((9000 - 14) as u16, (9000 - 34) as u16);
+        frame[16..18].copy_from_slice(&ip.to_be_bytes());
+        frame[38..40].copy_from_slice(&udp.to_be_bytes());
+    }));
+    changes
+}

@@ -1,0 +1,176 @@
+//! Servers that serve something else than they should, or half of it, or nothing: what was altered is not taken, and the machine
+//! serves on.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+
+use crate::client::{Door, Source};
+use crate::crates::HOST;
+use crate::image::Image;
+use crate::machine::{Host, Machine};
+use crate::support::{git, git_repository, package, sha256};
+
+/// Where the package's archive is.
+const ARCHIVE: &str = "/dl/leaf/1.0.0/download";
+
+/// What becomes of a request.
+pub enum Reply {
+    Whole(Vec<u8>),
+    /// The length of all of it, and half of it.
+    Half(Vec<u8>),
+    /// The connection is cut without an answer.
+    Reset,
+    NotFound,
+}
+
+/// Serves on loopback, until the test process ends.
+pub struct LyingServer {
+    pub port: u16,
+    asked: Arc<Mutex<Vec<String>>>,
+}
+
+impl LyingServer {
+    /// `reply` is told the port and the path.
+    pub fn start(mut reply: impl FnMut(u16, &str) -> Reply + Send + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let record = asked.clone();
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let stream = stream.unwrap();
+                let Some(path) = path_of_request(&stream) else { continue };
+                record.lock().unwrap().push(path.clone());
+                let _ = answer(stream, reply(port, &path));
+            }
+        });
+        Self { port, asked }
+    }
+
+    /// A folder of git's, to whoever asks for files.
+    pub fn of_repository(folder: PathBuf) -> Self {
+        Self::start(move |_, path| match fs::read(folder.join(path.trim_start_matches('/'))) {
+            Ok(content) => Reply::Whole(content),
+            Err(_) => Reply::NotFound,
+        })
+    }
+
+    /// The paths, in order.
+    pub fn asked(&self) -> Vec<String> {
+        self.asked.lock().unwrap().clone()
+    }
+}
+
+fn path_of_request(stream: &TcpStream) -> Option<String> {
+    let mut lines = BufReader::new(stream.try_clone().unwrap()).lines().map_while(Result::ok);
+    let first = lines.next()?;
+    lines.take_while(|line| !line.is_empty()).for_each(drop);
+    Some(first.split(' ').nth(1)?.split('?').next()?.to_owned())
+}
+
+fn answer(mut stream: TcpStream, reply: Reply) -> std::io::Result<()> {
+    let (status, content, sent) = match &reply {
+        Reply::Whole(content) => ("200 OK", &content[..], content.len()),
+        Reply::Half(content) => ("200 OK", &content[..], content.len() / 2),
+        Reply::NotFound => ("404 Not Found", &[][..], 0),
+        // What is closed without lingering is reset.
+        Reply::Reset => return Ok(rustix::net::sockopt::set_socket_linger(&stream, Some(Duration::ZERO))?),
+    };
+    let head = format!("HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", content.len());
+    stream.write_all(head.as_bytes())?;
+    stream.write_all(&content[..sent])
+}
+
+/// A repository in which the content of `src/main.rs` is another one than its id says; where git keeps it.
+pub fn repository_of_other_bytes(folder: &Path) -> PathBuf {
+    let source = folder.join("package");
+    let archive = package(&[("src/main.rs", "fn main() {}\n")]);
+    tar::Archive::new(&archive[..]).unpack(folder).unwrap();
+    git_repository(&source);
+    fs::write(source.join("other"), "fn main() { println!(\"other\") }\n").unwrap();
+    let object = |id: String| source.join(".git/objects").join(&id[..2]).join(&id[2..]);
+    let honest = object(git(&source, &["rev-parse", "HEAD:src/main.rs"]));
+    let other = object(git(&source, &["hash-object", "-w", "other"]));
+    fs::remove_file(&honest).unwrap();
+    fs::copy(other, honest).unwrap();
+    source.join(".git")
+}
+
+/// A package of a registry, with this source.
+fn leaf(source: &str) -> Vec<u8> {
+    let mut archive = tar::Builder::new(GzEncoder::new(Vec::new(), Compression::default()));
+    let manifest = "[package]\nname = \"leaf\"\nversion = \"1.0.0\"\nedition = \"2021\"\n";
+    for (name, content) in [("Cargo.toml", manifest), ("src/lib.rs", source)] {
+        let mut header = tar::Header::new_ustar();
+        header.set_mode(0o644);
+        header.set_size(content.len() as u64);
+        archive.append_data(&mut header, format!("leaf-1.0.0/{name}"), content.as_bytes()).unwrap();
+    }
+    archive.into_inner().unwrap().finish().unwrap()
+}
+
+/// A package that depends on the leaf whose archive has this digest, from a registry of the host's.
+fn dependent(port: u16, checksum: &str) -> Vec<u8> {
+    let index = format!("sparse+http://{HOST}:{port}/");
+    let manifest = "[package]\nname = \"package\"\nversion = \"0.1.0\"\nedition = \"2021\"\n\
+                    [dependencies]\nleaf = { version = \"=1.0.0\", registry = \"own\" }\n";
+    let lockfile = format!(
+        "version = 4\n\n[[package]]\nname = \"leaf\"\nversion = \"1.0.0\"\nsource = \"{index}\"\nchecksum = \"{checksum}\"\n\n\
+         [[package]]\nname = \"package\"\nversion = \"0.1.0\"\ndependencies = [\n \"leaf\",\n]\n"
+    );
+    package(&[
+        ("Cargo.toml", manifest),
+        ("Cargo.lock", &lockfile),
+        (".cargo/config.toml", &format!("[registries.own]\nindex = \"{index}\"\n")),
+        ("src/main.rs", "fn main() {}\n"),
+    ])
+}
+
+/// Builds a package whose only dependency comes from a registry that does this when asked for it.
+fn assert_fetch_fails(lie: fn(Vec<u8>) -> Reply, error_type: &str) {
+    let honest = leaf("");
+    let checksum = sha256(&honest);
+    let line = format!(
+        "{{\"name\":\"leaf\",\"vers\":\"1.0.0\",\"deps\":[],\"cksum\":\"{checksum}\",\"features\":{{}},\"yanked\":false}}\n"
+    );
+    let server = LyingServer::start(move |port, path| match path {
+        "/config.json" => Reply::Whole(format!("{{\"dl\":\"http://{HOST}:{port}/dl\"}}").into_bytes()),
+        "/le/af/leaf" => Reply::Whole(line.clone().into_bytes()),
+        ARCHIVE => lie(honest.clone()),
+        _ => Reply::NotFound,
+    });
+    let image = Image::from_environment();
+    let machine = Machine::serving(&image, &Host::honest(&image));
+    let archive = dependent(server.port, &checksum);
+    let outcome = machine.build(Door::Clear, &Source::Archive { bytes: &archive, name: "package.tar" });
+    assert!(server.asked().contains(&ARCHIVE.to_owned()), "{:?} {:?}", server.asked(), outcome.lines);
+    outcome.assert_failed(error_type);
+    assert_eq!(machine.get(Door::Clear, &format!("/build/{}/result", outcome.job)).status, 404);
+    assert_eq!(machine.get(Door::Tls, "/health").body, b"ok", "{}", machine.console());
+}
+
+#[test]
+#[ignore = "needs QEMU and a built image"]
+fn a_registry_that_serves_other_bytes_than_were_locked_fails_the_build() {
+    assert_fetch_fails(|_| Reply::Whole(leaf("compile_error!(\"other\");")), "LockfileMismatch");
+}
+
+#[test]
+#[ignore = "needs QEMU and a built image"]
+fn a_registry_that_serves_half_of_a_package_fails_the_build() {
+    assert_fetch_fails(Reply::Half, "DependencyFetchFailed");
+}
+
+#[test]
+#[ignore = "needs QEMU and a built image"]
+fn a_registry_that_resets_its_connections_fails_the_build() {
+    assert_fetch_fails(|_| Reply::Reset, "DependencyFetchFailed");
+}

@@ -1,0 +1,84 @@
+//! A host that gives too little, or takes it away in the middle.
+
+use std::fs;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use crate::client::{Door, Source};
+use crate::image::{Disk, Image};
+use crate::machine::{Host, Machine};
+use crate::support::{Bundle, package, project, sha256};
+
+/// Memory with which the image comes up, and with which it does not, in MiB. What is between may change with a kernel.
+const ENOUGH_TO_SERVE_MIB: u32 = 96;
+const TOO_LITTLE_MIB: u32 = 72;
+/// From a submission to a running build script.
+const BUILD_BEGINS_LIMIT: Duration = Duration::from_secs(120);
+/// How long a build without memory is watched.
+const STARVED_SPAN: Duration = Duration::from_secs(10);
+const PAUSE: Duration = Duration::from_millis(100);
+
+#[test]
+#[ignore = "needs QEMU and a built image"]
+fn with_too_little_memory_to_come_up_the_machine_ends() {
+    let image = Image::from_environment();
+    let console =
+        Machine::start(&image, &Host { memory_mib: TOO_LITTLE_MIB, ..Host::honest(&image) }).wait_for_its_end();
+    assert!(console.contains("Kernel panic"), "{console}");
+    assert!(!console.contains("listening"), "{console}");
+}
+
+/// No build comes to an end with that little: it is given up after its time. Nothing else is.
+#[test]
+#[ignore = "needs QEMU and a built image"]
+fn with_hardly_any_memory_the_machine_serves_during_a_build_too() {
+    let image = Image::from_environment();
+    let machine = Machine::serving(&image, &Host { memory_mib: ENOUGH_TO_SERVE_MIB, ..Host::honest(&image) });
+    let answer = machine.submit(Door::Clear, &Source::Archive { bytes: &project("hello"), name: "hello.tar" });
+    assert_eq!(answer.status, 202, "{}", answer.text());
+    let job = answer.json()["job_id"].as_str().unwrap().to_owned();
+    let start = Instant::now();
+    while start.elapsed() < STARVED_SPAN {
+        assert_eq!(machine.get(Door::Tls, "/health").body, b"ok", "{}", machine.console());
+        sleep(PAUSE);
+    }
+    assert_eq!(machine.get(Door::Clear, &format!("/build/{job}/result")).status, 404);
+}
+
+#[test]
+#[ignore = "needs QEMU and a built image"]
+fn a_machine_whose_power_was_cut_in_a_build_leaves_nothing_for_the_next() {
+    let image = Image::from_environment();
+    let host = Host::with_disks(vec![Disk::copy_of(&image).writable()]);
+    let machine = Machine::serving(&image, &host);
+    let endless = "fn main() {\n    println!(\"cargo::warning=it runs\");\n    loop {}\n}\n";
+    let archive = package(&[("src/main.rs", "fn main() {}\n"), ("build.rs", endless)]);
+    let answer = machine.submit(Door::Clear, &Source::Archive { bytes: &archive, name: "package.tar" });
+    let job = answer.json()["job_id"].as_str().unwrap().to_owned();
+    wait_for_a_running_build(&machine, &job);
+    // Killed: nothing in it is told.
+    drop(machine);
+    assert_eq!(sha256(&fs::read(&host.disks[0].path).unwrap()), sha256(&fs::read(image.file("root.img")).unwrap()));
+
+    let next = Machine::serving(&image, &host);
+    for path in [format!("/build/{job}"), format!("/build/{job}/events"), format!("/build/{job}/result")] {
+        assert_eq!(next.get(Door::Clear, &path).status, 404, "{path}");
+    }
+    let outcome = next.build(Door::Clear, &Source::Archive { bytes: &project("hello"), name: "hello.tar" });
+    outcome.assert_succeeded();
+    Bundle::read(&next.bundle(Door::Clear, &outcome.job), 0).assert_described();
+}
+
+/// Its phase is that of its first line of output.
+fn wait_for_a_running_build(machine: &Machine, job: &str) {
+    let start = Instant::now();
+    loop {
+        let document = machine.get(Door::Clear, &format!("/build/{job}")).json();
+        assert_eq!(document["state"], "running", "{document}");
+        if document["phase"] == "build" {
+            return;
+        }
+        assert!(start.elapsed() < BUILD_BEGINS_LIMIT, "{document}");
+        sleep(PAUSE);
+    }
+}

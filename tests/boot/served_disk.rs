@@ -1,0 +1,140 @@
+//! A disk that a program of the host's serves, and may answer each read in another way: a network block device, as QEMU reads
+//! it (the NBD protocol: fixed newstyle handshake, simple replies).
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::unix::fs::FileExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use tempfile::TempDir;
+
+use crate::image::Image;
+
+const GREETING: &[u8; 16] = b"NBDMAGICIHAVEOPT";
+/// Options are negotiated, and the answer to the last has no padding.
+const HANDSHAKE_FLAGS: [u8; 2] = [0, 3];
+const OPTION_REPLY: u64 = 0x0003_e889_0455_65a9;
+const OPTION_GO: u32 = 7;
+const REPLY_ACKNOWLEDGE: u32 = 1;
+const REPLY_INFORMATION: u32 = 3;
+const REPLY_UNSUPPORTED: u32 = 0x8000_0001;
+/// These flags are there, and nobody can write.
+const EXPORT_FLAGS: [u8; 2] = [0, 3];
+const REQUEST_READ: [u8; 2] = [0, 0];
+const SIMPLE_REPLY: u32 = 0x6744_6698;
+const EIO: u32 = 5;
+
+/// What becomes of a read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    Honest,
+    /// With one bit of this byte of the disk changed.
+    Flipped(u64),
+    /// An input/output error.
+    Error,
+    /// The disk is no more.
+    Gone,
+}
+
+/// Decides about a read, by its place and length in bytes.
+pub type Decision = Box<dyn FnMut(u64, u64) -> Answer + Send>;
+
+/// The root disk, served until the test process ends.
+pub struct ServedDisk {
+    socket: PathBuf,
+    decision: Arc<Mutex<Decision>>,
+    _folder: TempDir,
+}
+
+impl ServedDisk {
+    pub fn start(image: &Image, decision: Decision) -> Self {
+        let folder = TempDir::new().unwrap();
+        let socket = folder.path().join("disk");
+        let listener = UnixListener::bind(&socket).unwrap();
+        let disk = Arc::new(File::open(image.file("root.img")).unwrap());
+        let decision = Arc::new(Mutex::new(decision));
+        let shared = decision.clone();
+        thread::spawn(move || {
+            for stream in listener.incoming().map_while(Result::ok) {
+                let (disk, decision) = (disk.clone(), shared.clone());
+                // Whether QEMU or we end it: the machine sees a disk that is no more.
+                thread::spawn(move || serve(stream, &disk, &decision));
+            }
+        });
+        Self { socket, decision, _folder: folder }
+    }
+
+    /// From now on.
+    pub fn decide(&self, decision: Decision) {
+        *self.decision.lock().unwrap() = decision;
+    }
+
+    /// What QEMU opens.
+    pub fn path(&self) -> PathBuf {
+        format!("nbd+unix:///?socket={}", self.socket.display()).into()
+    }
+}
+
+fn serve(mut stream: UnixStream, disk: &File, decision: &Mutex<Decision>) -> io::Result<()> {
+    handshake(&mut stream, disk.metadata()?.len())?;
+    loop {
+        let request: [u8; 28] = bytes(&mut stream)?;
+        let (kind, handle) = (&request[6..8], &request[8..16]);
+        let (at, length) = (number(&request[16..24]), number(&request[24..28]));
+        if kind != REQUEST_READ {
+            return Ok(());
+        }
+        let answer = decision.lock().unwrap()(at, length);
+        let mut data = vec![0; length as usize];
+        disk.read_exact_at(&mut data, at)?;
+        let error = match answer {
+            Answer::Honest => 0,
+            Answer::Flipped(place) => {
+                data[(place - at) as usize] ^= 1;
+                0
+            }
+            Answer::Error => EIO,
+            Answer::Gone => return Ok(()),
+        };
+        let header = [&SIMPLE_REPLY.to_be_bytes()[..], &error.to_be_bytes(), handle].concat();
+        stream.write_all(&header)?;
+        if error == 0 {
+            stream.write_all(&data)?;
+        }
+    }
+}
+
+fn handshake(stream: &mut UnixStream, size: u64) -> io::Result<()> {
+    stream.write_all(&[&GREETING[..], &HANDSHAKE_FLAGS].concat())?;
+    let _flags: [u8; 4] = bytes(stream)?;
+    loop {
+        let header: [u8; 16] = bytes(stream)?;
+        let (option, length) = (number(&header[8..12]) as u32, number(&header[12..16]));
+        io::copy(&mut (&*stream).take(length), &mut io::sink())?;
+        if option == OPTION_GO {
+            // Kind 0: the size of the disk, and its flags.
+            let information = [&[0, 0][..], &size.to_be_bytes(), &EXPORT_FLAGS].concat();
+            reply(stream, option, REPLY_INFORMATION, &information)?;
+            return reply(stream, option, REPLY_ACKNOWLEDGE, &[]);
+        }
+        reply(stream, option, REPLY_UNSUPPORTED, &[])?;
+    }
+}
+
+fn reply(stream: &mut UnixStream, option: u32, kind: u32, data: &[u8]) -> io::Result<()> {
+    let length = data.len() as u32;
+    let numbers = [option, kind, length].map(u32::to_be_bytes).concat();
+    stream.write_all(&[&OPTION_REPLY.to_be_bytes()[..], &numbers, data].concat())
+}
+
+fn bytes<const N: usize>(stream: &mut UnixStream) -> io::Result<[u8; N]> {
+    let mut bytes = [0; N];
+    stream.read_exact(&mut bytes).map(|()| bytes)
+}
+
+fn number(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0, |number, byte| number << 8 | u64::from(*byte))
+}
