@@ -145,7 +145,7 @@ fn a_sample_of_faults_never_gives_a_wrong_result() {
 }
 
 #[test]
-#[ignore = "takes about half an hour: scripts/faults runs it"]
+#[ignore = "takes ten minutes and more: scripts/faults runs it"]
 fn no_fault_gives_a_wrong_result() {
     let _stage = STAGE.lock().unwrap_or_else(PoisonError::into_inner);
     let rehearsed = rehearse();
