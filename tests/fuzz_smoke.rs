@@ -242,6 +242,21 @@ fn messages_of_cargo() {
 }
 
 #[test]
+fn flake_lockfiles() {
+    smoke("flake_lock", MEMORY_RUNS, &TEXT_CHANGES);
+}
+
+#[test]
+fn messages_of_nix() {
+    smoke("nix_messages", MEMORY_RUNS, &TEXT_CHANGES);
+}
+
+#[test]
+fn answers_of_nix() {
+    smoke("store", MEMORY_RUNS, &TEXT_CHANGES);
+}
+
+#[test]
 fn lines_of_output() {
     smoke("lines", MEMORY_RUNS, &TEXT_CHANGES);
 }

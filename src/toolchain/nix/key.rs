@@ -31,14 +31,14 @@ pub enum TrustedKeysError {
 
 /// The keys whose signatures count, by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct TrustedKeys(BTreeMap<String, [u8; ED25519_PUBLIC_KEY_LEN]>);
+pub struct TrustedKeys(BTreeMap<String, [u8; ED25519_PUBLIC_KEY_LEN]>);
 
 impl TrustedKeys {
     /// Reads keys with white space between them, as `trusted-public-keys` has them.
     ///
     /// # Errors
     /// One is no key, or its name is there twice.
-    pub(crate) fn parse(text: &str) -> Result<Self, TrustedKeysError> {
+    pub fn parse(text: &str) -> Result<Self, TrustedKeysError> {
         let mut keys = BTreeMap::new();
         for key in text.split_whitespace() {
             let (name, bytes) = named(key).ok_or_else(|| TrustedKeysError::Key { key: key.to_owned() })?;

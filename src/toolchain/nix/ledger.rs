@@ -101,12 +101,16 @@ impl LedgerError {
 
 /// What nix says of a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct PathInfo {
+pub struct PathInfo {
+    /// Which.
     pub path: StorePath,
+    /// Of its tree.
     pub nar_hash: Sha256Digest,
+    /// Of its tree's serialisation, in bytes.
     pub nar_size: u64,
     /// With itself, if it refers to itself.
     pub references: BTreeSet<StorePath>,
+    /// The recipe that it was built by, where nix knows one.
     pub deriver: Option<StorePath>,
     /// `NAME:BASE64` each.
     pub signatures: Vec<String>,
@@ -141,7 +145,7 @@ struct RawInfo {
 ///
 /// # Errors
 /// It cannot be read, or names a path that is not valid.
-pub(crate) fn parse(json: &[u8]) -> Result<Vec<PathInfo>, LedgerError> {
+pub fn parse(json: &[u8]) -> Result<Vec<PathInfo>, LedgerError> {
     let infos: BTreeMap<String, Value> = serde_json::from_value(json::read(json)?)?;
     infos.into_iter().map(|(path, info)| path_info(path, info)).collect()
 }
@@ -165,7 +169,7 @@ fn path_info(path: String, info: Value) -> Result<PathInfo, LedgerError> {
 
 /// What a path is that was put into the store as it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Added {
+pub enum Added {
     /// An input that `flake.lock` locks.
     Input,
     /// The source itself.
@@ -205,7 +209,7 @@ impl Realised {
 
 /// Every path, hashed, with how it came to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Ledger(Vec<Entry>);
+pub struct Ledger(Vec<Entry>);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Entry {
@@ -218,7 +222,7 @@ impl Ledger {
     ///
     /// # Errors
     /// A path that is not what nix says, that refers to one that is not listed, or for which nobody answers.
-    pub(crate) fn new(
+    pub fn new(
         infos: Vec<PathInfo>,
         keys: &TrustedKeys,
         caches: &BTreeMap<StorePath, String>,
@@ -242,7 +246,7 @@ impl Ledger {
     }
 
     /// One for each path, in order.
-    pub(crate) fn descriptors(&self) -> Vec<ResourceDescriptor> {
+    pub fn descriptors(&self) -> Vec<ResourceDescriptor> {
         self.0.iter().map(Entry::descriptor).collect()
     }
 
@@ -250,7 +254,7 @@ impl Ledger {
     ///
     /// # Errors
     /// One of which nothing is said.
-    pub(crate) fn outputs(&self, outputs: &BTreeMap<String, StorePath>) -> Result<Vec<OutputRecord>, LedgerError> {
+    pub fn outputs(&self, outputs: &BTreeMap<String, StorePath>) -> Result<Vec<OutputRecord>, LedgerError> {
         let record = |(name, path): (&String, &StorePath)| {
             let entry = self.0.binary_search_by(|entry| entry.info.path.cmp(path)).map(|index| &self.0[index]);
             let entry = entry.map_err(|_| LedgerError::Invalid { path: path.to_string() })?;

@@ -129,13 +129,13 @@ pub enum FlakeLockError {
 
 /// What a lockfile locks.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct FlakeLock {
+pub struct FlakeLock {
     inputs: Vec<LockedInput>,
 }
 
 /// One input.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct LockedInput {
+pub struct LockedInput {
     /// The node's name in the lock.
     pub name: String,
     /// Of its tree. Only a relative path may have none.

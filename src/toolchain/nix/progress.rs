@@ -42,7 +42,7 @@ const MAX_SUBSTITUTED_PATHS: usize = 100_000;
 const MAX_ERROR_BYTES: usize = 64 << 10;
 
 /// Most bytes of standard output: what nix says of ten thousand paths.
-pub(super) const MAX_ANSWER_BYTES: usize = 16 << 20;
+pub const MAX_ANSWER_BYTES: usize = 16 << 20;
 
 /// How every message begins.
 const MESSAGE_START: &[u8] = b"@nix ";
@@ -68,7 +68,7 @@ const SET_PHASE: u64 = 104;
 const POST_BUILD_LOG_LINE: u64 = 107;
 
 /// Takes the output of a command.
-pub(super) struct Progress<'a> {
+pub struct Progress<'a> {
     log: &'a mut dyn Log,
     line: Vec<u8>,
     passing: bool,

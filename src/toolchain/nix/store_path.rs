@@ -42,14 +42,14 @@ pub enum StorePathError {
 
 /// `/nix/store/HASH-NAME`, a whole store object. In the order of its hash, as nix sorts.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct StorePath(String);
+pub struct StorePath(String);
 
 impl StorePath {
     /// Reads a full path.
     ///
     /// # Errors
     /// It is not exactly one.
-    pub(crate) fn parse(path: &str) -> Result<Self, StorePathError> {
+    pub fn parse(path: &str) -> Result<Self, StorePathError> {
         let base = path.strip_prefix(STORE).ok_or_else(|| StorePathError::Outside { path: path.to_owned() })?;
         Self::of_base(base)
     }
@@ -58,7 +58,7 @@ impl StorePath {
     ///
     /// # Errors
     /// It is not that of a store object.
-    pub(crate) fn of_base(base: &str) -> Result<Self, StorePathError> {
+    pub fn of_base(base: &str) -> Result<Self, StorePathError> {
         let owned = || format!("{STORE}{base}");
         let split = base.split_at_checked(HASH_DIGITS).filter(|(hash, _)| hash.bytes().all(base32::is_digit));
         let name = split.and_then(|(_, rest)| rest.strip_prefix('-'));
@@ -70,12 +70,12 @@ impl StorePath {
     }
 
     /// `HASH-NAME`.
-    pub(crate) fn base(&self) -> &str {
+    pub fn base(&self) -> &str {
         &self.0
     }
 
     /// `NAME`.
-    pub(crate) fn name(&self) -> &str {
+    pub fn name(&self) -> &str {
         &self.0[HASH_DIGITS + 1..]
     }
 }

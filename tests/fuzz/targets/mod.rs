@@ -10,6 +10,7 @@ mod decoding;
 mod dhcp;
 mod evidence;
 mod firmware;
+mod flake_lock;
 mod form;
 mod json;
 mod kds;
@@ -18,11 +19,13 @@ mod lockfile;
 mod messages;
 mod metadata;
 mod modules;
+mod nix_messages;
 mod reference;
 mod report;
 mod repository;
 mod request;
 mod statement;
+mod store;
 mod table;
 mod tar;
 mod unpacking;
@@ -32,7 +35,7 @@ mod zip;
 pub type Target = fn(&[u8]);
 
 /// Name and function of each. The corpus of a target is in the folder of its name.
-pub const TARGETS: [(&str, Target); 25] = [
+pub const TARGETS: [(&str, Target); 28] = [
     ("bundle", bundle::target),
     ("certificate", certificate::target),
     ("command_line", command_line::target),
@@ -42,6 +45,7 @@ pub const TARGETS: [(&str, Target); 25] = [
     ("dhcp", dhcp::target),
     ("evidence", evidence::target),
     ("firmware", firmware::target),
+    ("flake_lock", flake_lock::target),
     ("form", form::target),
     ("json", json::target),
     ("kds", kds::target),
@@ -50,11 +54,13 @@ pub const TARGETS: [(&str, Target); 25] = [
     ("messages", messages::target),
     ("metadata", metadata::target),
     ("modules", modules::target),
+    ("nix_messages", nix_messages::target),
     ("reference", reference::target),
     ("report", report::target),
     ("repository", repository::target),
     ("request", request::target),
     ("statement", statement::target),
+    ("store", store::target),
     ("table", table::target),
     ("tar", tar::target),
     ("zip", zip::target),

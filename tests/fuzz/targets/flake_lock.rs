@@ -1,0 +1,32 @@
+//! Any bytes as `flake.lock`.
+
+use std::collections::BTreeSet;
+
+use kettle::toolchain::nix::lockfile::FlakeLock;
+use serde_json::Value;
+
+/// Every input is locked, or is a folder of the source or of one that is; no name and no folder leads elsewhere.
+pub fn target(data: &[u8]) {
+    let Ok(lock) = FlakeLock::parse(data) else { return };
+    assert!(lock.inputs().is_sorted_by(|one, next| one.name < next.name), "an input is there twice");
+    let locked: BTreeSet<_> =
+        lock.inputs().iter().filter(|input| input.nar_hash.is_some()).map(|input| input.name.as_str()).collect();
+    for input in lock.inputs() {
+        assert!(!input.name.contains(['/', '\0', '\n', '\u{1b}']), "{:?}", input.name);
+        match &input.path {
+            None => assert!(input.nar_hash.is_some() && input.tree.is_none(), "{:?} is not locked", input.name),
+            Some(path) => assert!(path.is_empty() || path.split('/').all(is_folder), "{path:?} leads elsewhere"),
+        }
+        if let Some(tree) = &input.tree {
+            assert!(locked.contains(tree.as_str()), "{tree:?} is not locked");
+        }
+        assert_ne!(input.locked.get("type").and_then(Value::as_str), Some("indirect"));
+        for text in input.locked.values().filter_map(Value::as_str) {
+            assert!(!text.starts_with("file:") && !text.contains("://secret@"), "{text:?}");
+        }
+    }
+}
+
+fn is_folder(name: &str) -> bool {
+    !matches!(name, "" | "." | "..")
+}

@@ -1,0 +1,51 @@
+//! Any bytes as what nix says of its store.
+
+use std::collections::BTreeMap;
+
+use kettle::toolchain::nix::key::TrustedKeys;
+use kettle::toolchain::nix::ledger::{self, Added, Ledger, PathInfo};
+use kettle::toolchain::nix::nar::Nar;
+use kettle::toolchain::nix::store_path::StorePath;
+
+const KEY: &str = include_str!("../../data/nix/cache.pub");
+
+/// The one thing that somebody with the key signed.
+const SIGNED: &str = "1;/nix/store/cd702inh1qxjkpdb45s2bk58ly9ckv4g-greeting-2.1;\
+    sha256:1xmr8jicvzszfzpz46g37mlpvbzjl2wpwvl2b05psipssyp1sm8h;120;";
+
+/// Each path is there once and has one origin; what passes for signed is what was signed, to its last reference.
+pub fn target(data: &[u8]) {
+    let Ok(infos) = ledger::parse(data) else { return };
+    assert!(infos.is_sorted_by(|one, next| one.path < next.path), "a path is there twice");
+    for info in &infos {
+        assert_eq!(StorePath::parse(&info.path.to_string()).as_ref(), Ok(&info.path));
+    }
+    let keys = TrustedKeys::parse(KEY).expect("a key");
+    let added: BTreeMap<_, _> = infos.iter().take(1).map(|info| (info.path.clone(), Added::Input)).collect();
+    let said = |path: &StorePath| Ok(nar(of(&infos, path)));
+    let Ok(ledger) = Ledger::new(infos.clone(), &keys, &BTreeMap::new(), &added, said) else { return };
+    let descriptors = ledger.descriptors();
+    assert_eq!(descriptors.len(), infos.len());
+    for (info, descriptor) in infos.iter().zip(descriptors) {
+        assert_eq!(descriptor.name, Some(info.path.to_string()));
+        let origins = ["realised", "added"].map(|origin| descriptor.annotations.get(origin));
+        match origins {
+            [Some(realised), None] if realised == "substituted" => {
+                assert!(!info.ultimate && info.fingerprint() == SIGNED, "{info:?}");
+            }
+            [Some(_), None] => assert!(info.ultimate, "{info:?}"),
+            [None, Some(_)] => assert!(!info.ultimate && info.ca.is_some(), "{info:?}"),
+            _ => panic!("{info:?} has no origin, or two"),
+        }
+        let outputs = ledger.outputs(&BTreeMap::from([("out".to_owned(), info.path.clone())]));
+        assert_eq!(outputs.map(|outputs| outputs.len()).ok(), Some(1));
+    }
+}
+
+fn of<'a>(infos: &'a [PathInfo], path: &StorePath) -> &'a PathInfo {
+    infos.iter().find(|info| info.path == *path).expect("one of them")
+}
+
+fn nar(info: &PathInfo) -> Nar {
+    Nar { sha256: info.nar_hash, size: info.nar_size }
+}
