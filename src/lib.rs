@@ -31,6 +31,7 @@
 
 #![warn(rustdoc::broken_intra_doc_links)]
 
+pub mod causes;
 pub mod digest;
 pub mod provenance;
 pub mod snp;

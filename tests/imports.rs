@@ -20,15 +20,16 @@ enum Rule {
 use Rule::{Never, Only};
 
 /// One rule a room; a room without a rule is a failure, so that a new one is thought about.
-const RULES: [(&str, Rule); 17] = [
+const RULES: [(&str, Rule); 18] = [
+    ("causes", Only(&[])),
     ("digest", Only(&[])),
     ("provenance", Only(&["digest"])),
     ("snp", Only(&[])),
-    ("verifier", Only(&["bundle", "provenance", "snp", "digest"])),
+    ("verifier", Only(&["bundle", "causes", "digest", "provenance", "snp"])),
     ("bundle", Never(&["api", "attester", "boot", "job", "sandbox", "verifier"])),
     ("kds", Only(&["snp"])),
     ("inspect", Only(&["bundle", "digest", "provenance", "snp"])),
-    ("sandbox", Only(&["digest", "provenance"])),
+    ("sandbox", Only(&["causes", "digest", "provenance"])),
     ("source", Only(&["digest", "provenance", "sandbox", "job::ErrorType"])),
     ("toolchain", Only(&["digest", "provenance", "sandbox", "source", "job::ErrorType"])),
     ("attester", Only(&["digest", "provenance", "snp"])),
@@ -37,8 +38,8 @@ const RULES: [(&str, Rule); 17] = [
     ("boot", Never(&["api", "bundle", "job", "source", "toolchain", "verifier"])),
     ("simulator", Never(&["api", "boot", "job", "sandbox", "source", "toolchain", "verifier"])),
     // The verifier's command knows nothing of the appliance.
-    (SIMULATOR, Only(&["attester", "simulator", "snp"])),
-    ("bin/kettle", Only(&["bundle", "digest", "inspect", "kds", "provenance", "snp", "verifier"])),
+    (SIMULATOR, Only(&["attester", "causes", "simulator", "snp"])),
+    ("bin/kettle", Only(&["bundle", "causes", "digest", "inspect", "kds", "provenance", "snp", "verifier"])),
 ];
 
 /// The simulator's own command, which is built with its feature only.

@@ -9,6 +9,7 @@ use hyper::{Response, StatusCode};
 use serde::Serialize;
 
 use super::respond::{self, Body};
+use crate::causes::Chain;
 use crate::job::{ErrorType, JobId};
 
 /// An answer that is an error.
@@ -83,21 +84,6 @@ impl Problem {
             respond::set(response.headers_mut(), name.clone(), value);
         }
         response
-    }
-}
-
-/// An error with all its causes, on one line.
-struct Chain<'a>(&'a (dyn Error + 'static));
-
-impl Display for Chain<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}", self.0)?;
-        let mut cause = self.0.source();
-        while let Some(error) = cause {
-            write!(f, ": {error}")?;
-            cause = error.source();
-        }
-        Ok(())
     }
 }
 

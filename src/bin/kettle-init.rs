@@ -17,6 +17,7 @@ use kettle::api::submission::Intake;
 use kettle::api::{self, Listeners, Service, Session, TlsIdentity};
 use kettle::attester::{AttestError, Attester, GuestDevice};
 use kettle::boot;
+use kettle::causes::Chain;
 use kettle::digest::Sha256Digest;
 use kettle::job::{Pipeline, Slot};
 use kettle::provenance::{ImageRecord, NamedDigest, Platform, REPORT_DATA_BYTES, sha256_set};
@@ -169,13 +170,7 @@ fn print(text: &str) -> ExitCode {
 }
 
 fn complain(error: &(dyn Error + 'static)) -> ExitCode {
-    eprint!("kettle-init: {error}");
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        eprint!(": {error}");
-        cause = error.source();
-    }
-    eprintln!();
+    eprintln!("kettle-init: {}", Chain(error));
     ExitCode::FAILURE
 }
 

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use kettle::attester::ReportData;
+use kettle::causes::Chain;
 use kettle::simulator::segment::{self, Entry};
 use kettle::simulator::{Faults, GuestDevice, HandedOver, Identity, Key, MARKER, Processor, RSA_BITS, cuse};
 use kettle::snp::measurement::LaunchMeasurement;
@@ -133,13 +134,7 @@ fn main() -> ExitCode {
     match run(Arguments::parse().command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            let mut text = error.to_string();
-            let mut cause = error.source();
-            while let Some(error) = cause {
-                text = format!("{text}: {error}");
-                cause = error.source();
-            }
-            eprintln!("kettle-simulator: {text}");
+            eprintln!("kettle-simulator: {}", Chain(&*error));
             ExitCode::FAILURE
         }
     }

@@ -13,6 +13,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use kettle::bundle::read::{self, ReadError};
+use kettle::causes::Chain;
 use kettle::inspect;
 use kettle::snp::report::{REPORT_BYTES, Report};
 
@@ -86,9 +87,9 @@ fn refused(error: &clap::Error) -> ExitCode {
     if error.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS }
 }
 
-fn faulty(error: &dyn std::error::Error, is_json: bool) -> ExitCode {
+fn faulty(error: &(dyn std::error::Error + 'static), is_json: bool) -> ExitCode {
     if is_json {
-        printed(&verify::error_document(&chain(error)), ExitCode::from(USAGE))
+        printed(&verify::error_document(&Chain(error).to_string()), ExitCode::from(USAGE))
     } else {
         complain("", error, USAGE)
     }
@@ -117,18 +118,7 @@ fn bare_report(path: &Path) -> Option<Report> {
     Report::try_from(&bytes[..]).ok().filter(|report| !report.as_bytes().starts_with(GZIP))
 }
 
-fn complain(prefix: &str, error: &dyn std::error::Error, code: u8) -> ExitCode {
-    eprintln!("kettle: {prefix}{}", chain(error));
+fn complain(prefix: &str, error: &(dyn std::error::Error + 'static), code: u8) -> ExitCode {
+    eprintln!("kettle: {prefix}{}", Chain(error));
     ExitCode::from(code)
-}
-
-/// The error with its causes.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(&format!(": {error}"));
-        cause = error.source();
-    }
-    text
 }

@@ -7,18 +7,14 @@ use std::thread;
 
 use rustix::system::{RebootCommand, reboot};
 
+use crate::causes::Chain;
+
 /// A console line is at most this long, in bytes, and has printable ASCII only: some of it comes from the host's devices.
 const MAX_LINE_BYTES: usize = 400;
 
 /// Says why, and turns the machine off.
 pub fn halt(reason: &(dyn Error + 'static)) -> ! {
-    let mut text = format!("halting: {reason}");
-    let mut cause = reason.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    say(&text);
+    say(&format!("halting: {}", Chain(reason)));
     power_off()
 }
 

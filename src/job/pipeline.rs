@@ -16,6 +16,7 @@ use super::pack::{self, PackError};
 use super::record::{self, RecordError};
 use super::{Builder, ErrorType, Event, Job, LogError, Outcome, Request, Running, SourceRequest};
 use crate::attester::{AttestError, Attester, Evidence};
+use crate::causes::{Chain, causes};
 use crate::provenance::{Nonce, Platform, Statement, report_data};
 use crate::sandbox::Runner;
 use crate::source::{Origin, SourceTree, repository};
@@ -81,7 +82,7 @@ impl Pipeline {
         let parts = Rc::clone(&self.0);
         spawn_local(async move {
             if let Err(error) = parts.tools(Kind::Cargo).await {
-                log::error!("the toolchain is of no use: {}", chain(&error));
+                log::error!("the toolchain is of no use: {}", Chain(&error));
             }
         });
     }
@@ -209,13 +210,13 @@ fn failure(error: &JobError) -> Outcome {
             ErrorType::Internal
         }
     };
-    log::warn!("the job failed ({error_type}): {}", chain(error));
+    log::warn!("the job failed ({error_type}): {}", Chain(error));
     match error_type {
         ErrorType::Internal if is_for_want_of_room(error) => {
             Outcome::Failed { error_type: ErrorType::BuildFailed, message: NO_ROOM.to_owned() }
         }
         ErrorType::Internal => Outcome::internal(),
-        _ => Outcome::Failed { error_type, message: chain(error) },
+        _ => Outcome::Failed { error_type, message: Chain(error).to_string() },
     }
 }
 
@@ -223,16 +224,6 @@ fn failure(error: &JobError) -> Outcome {
 fn is_for_want_of_room(error: &(dyn Error + 'static)) -> bool {
     let is = |error: &io::Error| matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
     causes(error).any(|cause| cause.downcast_ref().is_some_and(is))
-}
-
-/// An error with its causes, on one line.
-fn chain(error: &(dyn Error + 'static)) -> String {
-    causes(error).map(ToString::to_string).collect::<Vec<_>>().join(": ")
-}
-
-/// An error, its cause, and so on.
-fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
-    std::iter::successors(Some(error), |&error| error.source())
 }
 
 #[cfg(test)]

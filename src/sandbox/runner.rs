@@ -26,6 +26,7 @@ use super::root::{self, Layout};
 use super::seccomp::{Filter, Subject};
 use super::spec::{CommandSpec, Exit, Network, OutputSink, Served, Stream, Work};
 use super::{Run, RunError, SetupError, kernel, users};
+use crate::causes::Chain;
 
 /// Where bubblewrap is, absolute: no search path is believed.
 const BUBBLEWRAP: &[&str] = &["/usr/bin/bwrap", "/bin/bwrap", "/usr/local/bin/bwrap"];
@@ -119,7 +120,7 @@ impl Runner {
             Ok(Ok(exit)) if exit.success() => return Ok(()),
             Ok(Ok(exit)) => format!("it ended with {exit:?}"),
             Ok(Err(RunError::Setup { message })) => message,
-            Ok(Err(error)) => chain(&error),
+            Ok(Err(error)) => Chain(&error).to_string(),
             Err(_) => "it panicked".into(),
         };
         Err(refused_user_namespaces().unwrap_or(SetupError::Trial { message }))
@@ -403,11 +404,6 @@ fn refused_user_namespaces() -> Option<SetupError> {
         let value = fs::read_to_string(path).ok()?.trim().to_owned();
         (value == refusing).then_some(SetupError::NoUserNamespaces { sysctl, value })
     })
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 #[cfg(test)]

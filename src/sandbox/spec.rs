@@ -35,6 +35,13 @@ pub struct Mount {
     pub access: Access,
 }
 
+impl Mount {
+    /// `source` of the machine at `target`.
+    pub fn new(source: impl Into<PathBuf>, target: &str, access: Access) -> Self {
+        Self { source: source.into(), target: target.into(), access }
+    }
+}
+
 /// One command in one sandbox: the whole of what it will see.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CommandSpec {

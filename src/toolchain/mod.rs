@@ -11,10 +11,11 @@ pub mod nix;
 mod untrusted;
 
 use std::collections::BTreeMap;
-use std::fs::Metadata;
+use std::fmt;
+use std::fs::{File, Metadata};
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use std::{fmt, io};
 
 use crate::digest::Sha256Digest;
 pub use crate::provenance::Commands;
@@ -233,6 +234,15 @@ pub struct Lockfile {
     pub name: &'static str,
     /// Its bytes.
     pub bytes: Vec<u8>,
+}
+
+impl Lockfile {
+    /// Reads it from the top of a source tree; of one that is over the limit, one byte more than that.
+    fn read(root: &Path, name: &'static str, limit: u64) -> io::Result<Self> {
+        let mut bytes = Vec::new();
+        File::open(root.join(name))?.take(limit + 1).read_to_end(&mut bytes)?;
+        Ok(Self { name, bytes })
+    }
 }
 
 /// Runs file work on the pool for it.

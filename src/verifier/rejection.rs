@@ -2,6 +2,7 @@
 //! expected, what was there, and a sentence. Never: a reason without a code.
 
 use crate::bundle::read::ReadError;
+use crate::causes::Chain;
 use crate::digest::Sha256Digest;
 use crate::provenance::Nonce;
 use crate::snp::measurement::LaunchMeasurement;
@@ -39,7 +40,7 @@ impl std::fmt::Display for Role {
 #[allow(missing_docs)] // Each variant's sentence is its documentation; README.md of this room lists the codes.
 pub enum Rejection {
     // bundle
-    #[error("the bundle cannot be read: {}", chain(.0))]
+    #[error("the bundle cannot be read: {}", Chain(.0))]
     Bundle(ReadError),
     #[error("the bundle has no evidence: nobody signed it")]
     EvidenceMissing,
@@ -433,15 +434,4 @@ fn bundle_code(error: &ReadError) -> &'static str {
         ReadError::Duplicate { .. } => "bundle-duplicate",
         ReadError::NoProvenance => "provenance-missing",
     }
-}
-
-/// The error with its causes.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(&format!(": {error}"));
-        cause = error.source();
-    }
-    text
 }

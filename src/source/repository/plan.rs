@@ -150,7 +150,7 @@ impl Git {
     /// Prints the settings of a `.gitmodules`, `KEY\nVALUE\0`.
     pub(super) fn modules(&self, file: &Path, time_limit: Duration) -> CommandSpec {
         let mut spec = self.read(&["config", "--file", MODULES_FILE, "--no-includes", "--list", "-z"], time_limit);
-        spec.mounts.push(Mount { source: file.to_owned(), target: MODULES_FILE.into(), access: Access::ReadOnly });
+        spec.mounts.push(Mount::new(file, MODULES_FILE, Access::ReadOnly));
         spec
     }
 
@@ -164,7 +164,7 @@ impl Git {
         argv.extend(arguments.iter().map(|argument| (*argument).to_owned()));
         let environment: BTreeMap<String, String> =
             ENVIRONMENT.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        let mounts = vec![Mount { source: self.folder.clone(), target: GIT_FOLDER.into(), access }];
+        let mounts = vec![Mount::new(&self.folder, GIT_FOLDER, access)];
         CommandSpec { argv, environment, directory: GIT_FOLDER.into(), mounts, network, time_limit }
     }
 }

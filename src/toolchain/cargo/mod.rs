@@ -24,8 +24,7 @@ mod plan;
 mod rustflags;
 mod vendor;
 
-use std::fs::{self, File};
-use std::io::Read;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::job::ErrorType;
@@ -341,12 +340,11 @@ fn decoded(text: &str) -> String {
 }
 
 fn read_lockfile(root: &Path) -> Result<Lockfile, ToolchainError> {
-    let mut bytes = Vec::new();
-    File::open(root.join("Cargo.lock"))?.take(MAX_LOCKFILE_BYTES + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > MAX_LOCKFILE_BYTES {
+    let lockfile = Lockfile::read(root, "Cargo.lock", MAX_LOCKFILE_BYTES)?;
+    if lockfile.bytes.len() as u64 > MAX_LOCKFILE_BYTES {
         return Err(LockfileError::TooLong { limit: MAX_LOCKFILE_BYTES }.into());
     }
-    Ok(Lockfile { name: "Cargo.lock", bytes })
+    Ok(lockfile)
 }
 
 #[cfg(test)]

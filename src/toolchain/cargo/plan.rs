@@ -70,7 +70,7 @@ impl Folders {
 impl Plan<'_> {
     /// Downloads what the lockfile names, for all platforms: a directory source has to hold every package.
     pub fn fetch(&self, folders: &Folders, limit: Duration) -> CommandSpec {
-        let home = mount(&folders.fetch, CARGO_HOME, Access::ReadWrite);
+        let home = Mount::new(&folders.fetch, CARGO_HOME, Access::ReadWrite);
         let argv = self.cargo("fetch", &["--locked"]);
         CommandSpec { network: Network::Host, ..self.command(argv, vec![home], limit, Phase::Online) }
     }
@@ -79,7 +79,7 @@ impl Plan<'_> {
     pub fn commit(&self, folders: &Folders, repository: &str, commit: &str) -> CommandSpec {
         let repository = format!("--git-dir={CARGO_HOME}/git/db/{repository}");
         let argv = [&self.toolchain.git(), &repository, "cat-file", "commit", commit].map(str::to_owned);
-        let home = mount(&folders.fetch, CARGO_HOME, Access::ReadOnly);
+        let home = Mount::new(&folders.fetch, CARGO_HOME, Access::ReadOnly);
         self.command(argv.to_vec(), vec![home], INSPECT_TIME, Phase::Offline)
     }
 
@@ -109,12 +109,15 @@ impl Plan<'_> {
 
     fn writing(&self, argv: Vec<String>, folders: &Folders, target: &Path, limit: Duration) -> CommandSpec {
         let mut mounts = self.inputs(folders);
-        mounts.push(mount(target, TARGET, Access::ReadWrite));
+        mounts.push(Mount::new(target, TARGET, Access::ReadWrite));
         self.command(argv, mounts, limit, Phase::Offline)
     }
 
     fn inputs(&self, folders: &Folders) -> Vec<Mount> {
-        vec![mount(&folders.home, CARGO_HOME, Access::ReadOnly), mount(&folders.vendor, VENDOR, Access::ReadOnly)]
+        vec![
+            Mount::new(&folders.home, CARGO_HOME, Access::ReadOnly),
+            Mount::new(&folders.vendor, VENDOR, Access::ReadOnly),
+        ]
     }
 
     fn cargo(&self, subcommand: &str, fixed: &[&str]) -> Vec<String> {
@@ -127,7 +130,7 @@ impl Plan<'_> {
 
     /// The working directory is outside the source, because cargo reads configuration from it and its parents.
     fn command(&self, argv: Vec<String>, mounts: Vec<Mount>, time_limit: Duration, phase: Phase) -> CommandSpec {
-        let source = mount(self.source, SOURCE, Access::ReadOnly);
+        let source = Mount::new(self.source, SOURCE, Access::ReadOnly);
         CommandSpec {
             argv,
             environment: self.environment(phase),
@@ -195,10 +198,6 @@ pub(in crate::toolchain) fn probe(toolchain: &Toolchain, program: &str) -> Comma
         network: Network::None,
         time_limit: INSPECT_TIME,
     }
-}
-
-fn mount(source: &Path, target: &str, access: Access) -> Mount {
-    Mount { source: source.to_owned(), target: target.into(), access }
 }
 
 #[cfg(test)]

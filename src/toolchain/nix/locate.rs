@@ -108,7 +108,7 @@ impl Nix {
 
     /// What every sandbox with nix in it sees.
     pub(super) fn mounts(&self) -> Vec<Mount> {
-        let see = |source: PathBuf, target: &str| Mount { source, target: target.into(), access: Access::ReadOnly };
+        let see = |source: PathBuf, target: &str| Mount::new(source, target, Access::ReadOnly);
         let system = (!self.is_the_machines()).then(|| see(self.root.join("usr"), "/usr"));
         system.into_iter().chain([see(self.configuration.clone(), "/etc/nix")]).collect()
     }

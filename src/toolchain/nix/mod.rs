@@ -28,8 +28,7 @@ pub mod store_path;
 mod tree;
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -85,7 +84,7 @@ type Inputs = BTreeMap<Sha256Digest, PathBuf>;
 pub async fn fetch(detected: Detected, context: &Context<'_>, log: &mut dyn Log) -> Result<Fetched, ToolchainError> {
     let tree = detected.tree;
     let nix = context.toolchain.nix().ok_or(ToolchainError::Unsupported(Kind::Nix))?;
-    let lockfile = read_lockfile(tree.root())?;
+    let lockfile = Lockfile::read(tree.root(), LOCKFILE, MAX_FLAKE_LOCK_BYTES as u64)?;
     let lock = FlakeLock::parse(&lockfile.bytes)?;
     let (inputs, command) = fetch_inputs(nix, &tree, wanted(&lock), context, log).await?;
     let (root, places) = (tree.root().to_owned(), inputs.clone());
@@ -247,10 +246,4 @@ fn report_size(folder: &Path, paths: &[PathInfo], log: &mut dyn Log) -> Result<(
     let used = paths.iter().fold(0_u64, |sum, info| sum.saturating_add(info.nar_size));
     let (count, used, limit) = (paths.len(), used / MIB, used.saturating_add(free) / MIB);
     Ok(log.note(&format!("the nix store has {count} paths, which take {used} MiB of {limit} MiB that it may have"))?)
-}
-
-fn read_lockfile(root: &Path) -> Result<Lockfile, ToolchainError> {
-    let mut bytes = Vec::new();
-    File::open(root.join(LOCKFILE))?.take(MAX_FLAKE_LOCK_BYTES as u64 + 1).read_to_end(&mut bytes)?;
-    Ok(Lockfile { name: LOCKFILE, bytes })
 }

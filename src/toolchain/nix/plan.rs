@@ -101,7 +101,8 @@ impl Plan<'_> {
     pub fn fetch(&self, folders: &Folders, time_limit: Duration) -> CommandSpec {
         let flake = self.flake();
         let argv = ["flake", "archive", "--json", "--no-update-lock-file", "--log-format", "internal-json", &flake];
-        let mut spec = self.command(nix(&argv), vec![mount(&folders.fetch, STORE_ROOT, Access::ReadWrite)], time_limit);
+        let mut spec =
+            self.command(nix(&argv), vec![Mount::new(&folders.fetch, STORE_ROOT, Access::ReadWrite)], time_limit);
         spec.network = Network::Host;
         // Unpacked archives go through nix's cache: some are larger than HOME.
         let more = [("NIX_CACHE_HOME", "/nix/cache".to_owned()), ("NIX_CONFIG", format!("{SETTINGS}{FETCH_SETTINGS}"))];
@@ -115,9 +116,9 @@ impl Plan<'_> {
         let conf = |name: &str| self.nix.configuration().join(name);
         let mut mounts = self.nix.mounts();
         mounts.extend([
-            mount(&conf("passwd"), "/etc/passwd", Access::ReadOnly),
-            mount(&conf("group"), "/etc/group", Access::ReadOnly),
-            mount(&folders.daemon, STORE_ROOT, Access::ReadWrite),
+            Mount::new(conf("passwd"), "/etc/passwd", Access::ReadOnly),
+            Mount::new(conf("group"), "/etc/group", Access::ReadOnly),
+            Mount::new(&folders.daemon, STORE_ROOT, Access::ReadWrite),
         ]);
         CommandSpec {
             argv: vec!["/usr/bin/nix-daemon".to_owned()],
@@ -136,7 +137,7 @@ impl Plan<'_> {
         argv.extend((0..inputs.len()).map(place));
         let mut mounts = self.daemons(folders);
         let inputs = inputs.iter().enumerate();
-        mounts.extend(inputs.map(|(index, input)| mount(input, &place(index), Access::ReadOnly)));
+        mounts.extend(inputs.map(|(index, input)| Mount::new(input, &place(index), Access::ReadOnly)));
         self.client(argv, mounts, LIST_TIME)
     }
 
@@ -172,7 +173,7 @@ impl Plan<'_> {
     }
 
     fn daemons(&self, folders: &Folders) -> Vec<Mount> {
-        let see = |name: &str| mount(&folders.daemon.join(name), &format!("{STORE_ROOT}/{name}"), Access::ReadOnly);
+        let see = |name: &str| Mount::new(folders.daemon.join(name), &format!("{STORE_ROOT}/{name}"), Access::ReadOnly);
         vec![see(STORE), see(SOCKET_FOLDER)]
     }
 
@@ -187,7 +188,7 @@ impl Plan<'_> {
         let mut environment =
             variables(&[("HOME", HOME), ("LANG", "C.UTF-8"), ("PATH", "/usr/bin:/bin"), ("TZ", "UTC")]);
         environment.insert("SOURCE_DATE_EPOCH".to_owned(), self.epoch.to_string());
-        let source = mount(self.source, SOURCE, Access::ReadOnly);
+        let source = Mount::new(self.source, SOURCE, Access::ReadOnly);
         CommandSpec {
             argv,
             environment,
@@ -205,10 +206,6 @@ fn nix(arguments: &[&str]) -> Vec<String> {
 
 fn variables(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
     pairs.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect()
-}
-
-fn mount(source: &Path, target: &str, access: Access) -> Mount {
-    Mount { source: source.to_owned(), target: target.into(), access }
 }
 
 #[cfg(test)]
