@@ -131,6 +131,31 @@ fn openapi_knows_every_member_that_we_send() {
 }
 
 #[test]
+fn every_problem_about_a_job_says_which() {
+    let appliance = Appliance::start();
+    let id = appliance.finished(b"bundle");
+    let problem = |path: &str, headers: &str, status: u16, code: &str| {
+        let response = appliance.ask(&format!("GET {} HTTP/1.1{headers}", path.replace("ID", &id)));
+        response.is_problem(status, code);
+        assert_eq!(response.json()["build_id"], id, "{path}{headers}");
+    };
+    problem("/build/ID/evidence.json", "", 404, "evidence-unavailable");
+    problem("/builds/ID/artifacts/other", "", 404, "artifact-unknown");
+    problem("/builds/ID/build-config/other", "", 404, "build-config-unknown");
+    problem("/build/ID/events?from=x", "", 400, "event-number-invalid");
+    problem("/build/ID/events?from=1&from=1", "", 400, "query-invalid");
+    problem("/build/ID/events", "\r\nLast-Event-ID: x", 400, "event-number-invalid");
+    problem("/build/ID/result", "\r\nRange: bytes=99-", 416, "range-not-satisfiable");
+    problem("/builds/ID/artifacts/empty", "\r\nRange: bytes=0-", 416, "range-not-satisfiable");
+    std::fs::remove_file(appliance.work.path().join(format!("job-{id}/bundle"))).unwrap();
+    problem("/v1/build/ID/result", "", 500, "internal");
+    // Whoever does not know it learns nothing.
+    for path in ["/build/0/result", "/builds/0/artifacts/hello", "/build//events", "/build/result"] {
+        assert_eq!(appliance.get(path).json().get("build_id"), None, "{path}");
+    }
+}
+
+#[test]
 fn attestation_checks_the_nonce_before_it_regrets() {
     let appliance = Appliance::start();
     appliance.get("/attestation?nonce=00ff").is_problem(503, "attestation-unavailable");
