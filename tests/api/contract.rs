@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use kettle::api::route::ROUTES;
+use hyper::Method;
+use kettle::api::route::{self, ROUTES};
 
 use crate::support::{Appliance, fail};
 use kettle::job::ErrorType;
@@ -134,10 +135,15 @@ fn openapi_knows_every_member_that_we_send() {
 fn every_problem_about_a_job_says_which() {
     let appliance = Appliance::start();
     let id = appliance.finished(b"bundle");
+    let contract: serde_json::Value = serde_json::from_str(kettle::api::OPENAPI).unwrap();
     let problem = |path: &str, headers: &str, status: u16, code: &str| {
         let response = appliance.ask(&format!("GET {} HTTP/1.1{headers}", path.replace("ID", &id)));
         response.is_problem(status, code);
         assert_eq!(response.json()["build_id"], id, "{path}{headers}");
+        let (endpoint, _) = route::find(&Method::GET, path.split('?').next().unwrap()).unwrap();
+        let route = ROUTES.iter().find(|route| route.endpoint == endpoint).unwrap();
+        let documented = &contract["paths"][route.path]["get"]["responses"][status.to_string()];
+        assert!(documented.is_object(), "{status} of {}", route.path);
     };
     problem("/build/ID/evidence.json", "", 404, "evidence-unavailable");
     problem("/builds/ID/artifacts/other", "", 404, "artifact-unknown");
