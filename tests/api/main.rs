@@ -9,6 +9,7 @@ mod contract;
 mod downloads;
 mod events;
 mod fire;
+mod forms;
 mod patience;
 mod submission;
 mod support;
