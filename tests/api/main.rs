@@ -13,3 +13,4 @@ mod forms;
 mod patience;
 mod submission;
 mod support;
+mod tls;
