@@ -80,19 +80,15 @@ fn boundaries_are_those_of_the_standard() {
         "a/b",
         "x; boundary=x",
         "x; Boundary=y",
-        "\"\u{e9}\"",
         "a!b",
         too_long.as_str(),
         far_too_long.as_str(),
     ] {
         let refused = submit(&appliance, &form_type(boundary), &valid());
-        let malformed =
-            if boundary == "\"\u{e9}\"" { (415, "content-type-unsupported") } else { (400, "form-malformed") };
-        refused.is_problem(malformed.0, malformed.1);
-        assert!(malformed.0 == 415 || refused.text().contains(&format!("1 to {MAX_BOUNDARY_BYTES} ")), "{boundary:?}");
+        refused.is_problem(400, "form-malformed");
+        assert!(refused.text().contains(&format!("1 to {MAX_BOUNDARY_BYTES} ")), "{boundary:?}");
     }
-    let without = submit(&appliance, "Content-Type: multipart/form-data", &valid());
-    without.is_problem(400, "form-malformed");
+    submit(&appliance, "Content-Type: multipart/form-data", &valid()).is_problem(400, "form-malformed");
     nothing_happened(&appliance);
 }
 
@@ -106,7 +102,7 @@ fn a_boundary_in_the_data_ends_the_part_or_is_data() {
         ("the last boundary, with more behind it", part("name=nonce", "00\r\n--x--\r\n"), "source-missing"),
         ("a boundary behind a line feed alone", part("name=nonce", "00\n--x"), "nonce-invalid"),
         ("a boundary in the middle of a line", part("name=nonce", "00--x"), "nonce-invalid"),
-        ("a boundary in a header", part("name=nonce\r\n--x: y", "00"), "source-missing"),
+        ("a boundary that is a header", url.clone() + &part("name=nonce\r\n--x: y", "00"), "form-malformed"),
         ("a boundary in a name", part("name=\"nonce\r\n--x\"", "00"), "form-malformed"),
         (
             "a whole part in the data of another",

@@ -146,6 +146,9 @@ impl Reader {
             };
         };
         let (block, data) = rest.split_at(end + EMPTY_LINE.len());
+        if self.delimiter.begins_a_line_of(block) {
+            return Err(FormError::Header.into());
+        }
         parts.part(Part::parse(block)?)?;
         self.place = Place::Data;
         Ok(Step::Left(data))
@@ -198,6 +201,11 @@ impl Delimiter {
             skip[usize::from(byte)] = bytes.len() - 1 - at;
         }
         Some(Self { bytes, skip })
+    }
+
+    /// Whether a line of a header is a boundary for whoever looks for boundaries first.
+    fn begins_a_line_of(&self, block: &[u8]) -> bool {
+        block.split(|byte| *byte == b'\n').any(|line| line.starts_with(&self.bytes[b"\r\n".len()..]))
     }
 
     /// What is certainly before the delimiter, and what is behind it if it is there.
@@ -394,6 +402,8 @@ mod tests {
             (&format!("{good}\nX: y"), FormError::Header),
             (&format!("{good}\n\nX: y"), FormError::Header),
             (&format!("{good}\r\n folded"), FormError::Header),
+            (&format!("{good}\r\n--b: y"), FormError::Header),
+            (&format!("--b: y\r\n{good}"), FormError::Header),
             ("no colon", FormError::Header),
             (": no name", FormError::Header),
             (&format!("{good}\r\nX: \0"), FormError::Header),
