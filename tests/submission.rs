@@ -233,14 +233,17 @@ fn refuses_by_headers_before_reading() {
         let twice = parts(|request| {
             request.header("content-length", 1).header("content-type", JSON).header("content-type", FORM)
         });
-        let gzip = parts(|request| {
-            request.header("content-length", 1).header("content-type", JSON).header("content-encoding", "gzip")
-        });
+        let coded = |codings: &[&str]| {
+            let plain = HttpRequest::post("/build").header("content-length", 1).header("content-type", JSON);
+            parts(|_| codings.iter().fold(plain, |request, coding| request.header("content-encoding", *coding)))
+        };
         for (parts, expected) in [
             (parts(|request| request.header("content-type", JSON)), (411, "length-missing")),
             (parts(|request| request.header("content-length", 1)), (415, "content-type-missing")),
             (twice, (415, "content-type-missing")),
-            (gzip, (415, "content-encoding-unsupported")),
+            (coded(&["gzip"]), (415, "content-encoding-unsupported")),
+            (coded(&["identity", "gzip"]), (415, "content-encoding-unsupported")),
+            (coded(&["identity, gzip"]), (415, "content-encoding-unsupported")),
             (announce("text/plain", 1), (415, "content-type-unsupported")),
             (announce("multipart/form-data", 1), (400, "form-malformed")),
             (announce(JSON, MAX_JSON_BODY_BYTES + 1), (413, "body-too-large")),
@@ -251,6 +254,8 @@ fn refuses_by_headers_before_reading() {
         }
         let largest = place.refusal(&announce(JSON, MAX_JSON_BODY_BYTES), Script::whole("x")).await;
         assert_eq!(largest, (400, "json-malformed"));
+        let as_it_is = place.refusal(&coded(&["identity", "Identity"]), Script::whole("x")).await;
+        assert_eq!(as_it_is, (400, "json-malformed"));
     });
 }
 

@@ -80,10 +80,13 @@ impl Download {
     }
 
     /// The answer to a request for it.
-    pub fn answer(self, method: &Method, headers: &HeaderMap) -> Response<Body> {
+    ///
+    /// # Errors
+    /// 416: no byte of the range exists.
+    pub fn answer(self, method: &Method, headers: &HeaderMap) -> Result<Response<Body>, Problem> {
         let etag = format!("\"{}\"", self.sha256);
         let mut response = match Selection::of(method, headers, self.size, &etag) {
-            Selection::Unsatisfiable => return self.unsatisfiable(),
+            Selection::Unsatisfiable => return Err(self.unsatisfiable()),
             Selection::NotModified => not_modified(),
             Selection::Whole => self.part(StatusCode::OK, 0..self.size),
             Selection::Part(range) => {
@@ -101,7 +104,7 @@ impl Download {
         if let Some(name) = &self.file_name {
             respond::set(headers, header::CONTENT_DISPOSITION, &attachment(name));
         }
-        response
+        Ok(response)
     }
 
     fn part(&self, status: StatusCode, range: Range<u64>) -> Response<Body> {
@@ -112,11 +115,10 @@ impl Download {
         response
     }
 
-    fn unsatisfiable(&self) -> Response<Body> {
+    fn unsatisfiable(&self) -> Problem {
         let detail = format!("the range begins behind the end: there are {} bytes", self.size);
         Problem::new(416, "range-not-satisfiable", detail)
             .with(header::CONTENT_RANGE, &format!("bytes */{}", self.size))
-            .into_response()
     }
 }
 

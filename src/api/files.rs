@@ -54,7 +54,7 @@ pub fn provenance(job: &Arc<Job>) -> Result<Download, Problem> {
 /// 404: not finished, failed, or there is no platform.
 pub fn evidence(job: &Arc<Job>) -> Result<Download, Problem> {
     if finished(job)?.evidence.is_none() {
-        return Err(Problem::new(404, "evidence-unavailable", "this platform gives no evidence").about(job.id()));
+        return Err(Problem::new(404, "evidence-unavailable", "this platform gives no evidence"));
     }
     Ok(document(job, "application/json", |finished| finished.evidence.as_deref()))
 }
@@ -69,7 +69,7 @@ pub fn finished(job: &Job) -> Result<&Finished, Problem> {
         Some(Outcome::Failed { .. }) => "the build failed: there is no result",
         None => "the build is not finished",
     };
-    Err(Problem::new(404, "result-unavailable", detail).about(job.id()))
+    Err(Problem::new(404, "result-unavailable", detail))
 }
 
 type Pick = fn(&Finished) -> Option<&[u8]>;

@@ -68,7 +68,11 @@ impl Service {
             Ok(found) => found,
             Err(unroutable) => return unroutable_problem(&unroutable).into_response(),
         };
-        respond::either(self.dispatch(endpoint, &variables, &parts, body).await)
+        let answer = self.dispatch(endpoint, &variables, &parts, body).await;
+        respond::either(answer.map_err(|problem| match self.find(&variables.id) {
+            Ok(job) => problem.about(job.id()),
+            Err(_) => problem,
+        }))
     }
 
     async fn dispatch(
@@ -93,7 +97,7 @@ impl Service {
             Endpoint::Provenance => files::provenance(&job()?)?,
             Endpoint::Evidence => files::evidence(&job()?)?,
         };
-        Ok(download.answer(&parts.method, &parts.headers))
+        download.answer(&parts.method, &parts.headers)
     }
 
     fn find(&self, id: &str) -> Result<Arc<Job>, Problem> {

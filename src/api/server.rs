@@ -72,7 +72,7 @@ pub async fn serve(listeners: Listeners, service: Rc<Service>) -> Infallible {
         .await
     });
     let in_clear = accept(clear, permits, move |stream, permit| {
-        spawn_local(serve_connection(stream, Rc::clone(&service), permit));
+        spawn_local(serve_clear(stream, Rc::clone(&service), permit));
     });
     local.run_until(in_clear).await
 }
@@ -105,16 +105,22 @@ async fn accept(
     }
 }
 
-async fn serve_tls(acceptor: TlsAcceptor, stream: Stream, service: Rc<Service>, permit: OwnedSemaphorePermit) {
+/// Serves one connection in clear; the permit is given back at its end.
+async fn serve_clear(stream: Stream, service: Rc<Service>, _permit: OwnedSemaphorePermit) {
+    serve_connection(stream, service, |stream| stream).await;
+}
+
+/// The same with TLS.
+async fn serve_tls(acceptor: TlsAcceptor, stream: Stream, service: Rc<Service>, _permit: OwnedSemaphorePermit) {
     match timeout(limits::TLS_HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
-        Ok(Ok(stream)) => serve_connection(stream, service, permit).await,
+        Ok(Ok(stream)) => serve_connection(stream, service, |stream| stream.into_inner().0).await,
         Ok(Err(error)) => log::debug!("a TLS handshake failed: {error}"),
         Err(_) => log::debug!("a TLS handshake took too long"),
     }
 }
 
-/// Serves one connection; the permit is given back at its end.
-async fn serve_connection<S>(stream: S, service: Rc<Service>, _permit: OwnedSemaphorePermit)
+/// Serves requests until there are no more; `socket` gives what is below the stream.
+async fn serve_connection<S>(stream: S, service: Rc<Service>, socket: impl FnOnce(S) -> Stream)
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
@@ -139,13 +145,14 @@ where
     }
     let stream = connection.into_parts().io.into_inner();
     // An error here means that the client is gone, which is what we wait for.
-    let _ = timeout(limits::LINGER_TIMEOUT, linger(stream)).await;
+    let _ = timeout(limits::LINGER_TIMEOUT, linger(stream, socket)).await;
 }
 
 /// Ends our side, then reads on until the client has ended its own: a connection that is closed with unread bytes is
-/// reset, and the client loses the answer (RFC 9112, section 9.6).
-async fn linger(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> io::Result<()> {
+/// reset, and the client loses the answer (RFC 9112, section 9.6). What is thrown away is not deciphered: behind our end TLS
+/// has nothing more to say to a client, whatever that one sends.
+async fn linger<S: AsyncWrite + Unpin>(mut stream: S, socket: impl FnOnce(S) -> Stream) -> io::Result<()> {
     stream.shutdown().await?;
-    tokio::io::copy(&mut stream.take(limits::MAX_LINGER_BYTES), &mut tokio::io::sink()).await?;
+    tokio::io::copy(&mut socket(stream).take(limits::MAX_LINGER_BYTES), &mut tokio::io::sink()).await?;
     Ok(())
 }

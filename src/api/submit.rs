@@ -49,7 +49,7 @@ pub(super) async fn submit(
     wish: Wish,
 ) -> Result<Response<Body>, Problem> {
     match accept(service, parts, body).await {
-        Ok(job) => answer(job, wish).await,
+        Ok(job) => Ok(answer(&job, wish).await),
         Err(problem) => Err(problem.with(header::CONNECTION, "close")),
     }
 }
@@ -91,27 +91,30 @@ fn slot_taken() -> Problem {
     Problem::new(409, "slot-taken", "this machine builds once, and its build has been accepted already")
 }
 
-async fn answer(job: Arc<Job>, wish: Wish) -> Result<Response<Body>, Problem> {
-    let mut response = match wish {
-        Wish::Job { preferred } => {
-            let mut response = document::accepted(&job);
-            if preferred {
-                respond::set(response.headers_mut(), PREFERENCE_APPLIED, "respond-async");
-            }
-            response
-        }
-        Wish::Stream => events::stream(Arc::clone(&job), View::messages(), 0)?,
-        Wish::Bundle => respond::either(bundle(&job).await),
+async fn answer(job: &Arc<Job>, wish: Wish) -> Response<Body> {
+    let answer = match wish {
+        Wish::Job { preferred } => Ok(accepted(job, preferred)),
+        Wish::Stream => events::stream(Arc::clone(job), View::messages(), 0),
+        Wish::Bundle => bundle(job).await,
     };
-    identify(&job, response.headers_mut());
-    Ok(response)
+    let mut response = respond::either(answer.map_err(|problem| problem.about(job.id())));
+    identify(job, response.headers_mut());
+    response
+}
+
+fn accepted(job: &Job, preferred: bool) -> Response<Body> {
+    let mut response = document::accepted(job);
+    if preferred {
+        respond::set(response.headers_mut(), PREFERENCE_APPLIED, "respond-async");
+    }
+    response
 }
 
 /// The bundle, once it is there. HTTP has no status before that, so a waiting client learns the job's id at the end.
 async fn bundle(job: &Job) -> Result<Response<Body>, Problem> {
     match &job.wait_ended().await.outcome {
-        Outcome::Succeeded(finished) => Ok(files::bundle(finished).await?.answer(&Method::POST, &HeaderMap::new())),
-        Outcome::Failed { error_type, message } => Err(Problem::of_failure(*error_type, message).about(job.id())),
+        Outcome::Succeeded(finished) => files::bundle(finished).await?.answer(&Method::POST, &HeaderMap::new()),
+        Outcome::Failed { error_type, message } => Err(Problem::of_failure(*error_type, message)),
     }
 }
 

@@ -7,7 +7,10 @@ use std::sync::Arc;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme, StreamOwned};
+use rustls::{
+    ALL_VERSIONS, ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme, StreamOwned,
+    SupportedProtocolVersion,
+};
 
 use crate::support::{Appliance, Client, JSON, post_head};
 
@@ -55,14 +58,25 @@ impl ServerCertVerifier for Pinned {
 }
 
 pub fn connect_tls(appliance: &Appliance) -> Client<StreamOwned<ClientConnection, TcpStream>> {
-    let provider = ring::default_provider();
+    connect_with(appliance, client_config(appliance, ring::default_provider(), ALL_VERSIONS))
+}
+
+/// A client that knows the appliance's certificate.
+pub fn client_config(
+    appliance: &Appliance,
+    provider: CryptoProvider,
+    versions: &[&'static SupportedProtocolVersion],
+) -> ClientConfig {
     let verifier = Pinned { certificate: appliance.certificate.clone(), provider: provider.clone() };
-    let config = ClientConfig::builder_with_provider(Arc::new(provider))
-        .with_safe_default_protocol_versions()
+    ClientConfig::builder_with_provider(Arc::new(provider))
+        .with_protocol_versions(versions)
         .unwrap()
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(verifier))
-        .with_no_client_auth();
+        .with_no_client_auth()
+}
+
+pub fn connect_with(appliance: &Appliance, config: ClientConfig) -> Client<StreamOwned<ClientConnection, TcpStream>> {
     let connection = ClientConnection::new(Arc::new(config), "localhost".try_into().unwrap()).unwrap();
     let stream = TcpStream::connect(appliance.addresses.tls).unwrap();
     Client::new(StreamOwned::new(connection, stream))

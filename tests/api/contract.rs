@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use kettle::api::route::ROUTES;
+use hyper::Method;
+use kettle::api::route::{self, ROUTES};
 
 use crate::support::{Appliance, fail};
 use kettle::job::ErrorType;
@@ -128,6 +129,36 @@ fn openapi_knows_every_member_that_we_send() {
     assert_eq!(keys(&problem), members("Problem"));
     fail(running, ErrorType::BuildFailed);
     assert_eq!(keys(&failing.get(&format!("/build/{id}")).json()["result"]), members("Failure"));
+}
+
+#[test]
+fn every_problem_about_a_job_says_which() {
+    let appliance = Appliance::start();
+    let id = appliance.finished(b"bundle");
+    let contract: serde_json::Value = serde_json::from_str(kettle::api::OPENAPI).unwrap();
+    let problem = |path: &str, headers: &str, status: u16, code: &str| {
+        let response = appliance.ask(&format!("GET {} HTTP/1.1{headers}", path.replace("ID", &id)));
+        response.is_problem(status, code);
+        assert_eq!(response.json()["build_id"], id, "{path}{headers}");
+        let (endpoint, _) = route::find(&Method::GET, path.split('?').next().unwrap()).unwrap();
+        let route = ROUTES.iter().find(|route| route.endpoint == endpoint).unwrap();
+        let documented = &contract["paths"][route.path]["get"]["responses"][status.to_string()];
+        assert!(documented.is_object(), "{status} of {}", route.path);
+    };
+    problem("/build/ID/evidence.json", "", 404, "evidence-unavailable");
+    problem("/builds/ID/artifacts/other", "", 404, "artifact-unknown");
+    problem("/builds/ID/build-config/other", "", 404, "build-config-unknown");
+    problem("/build/ID/events?from=x", "", 400, "event-number-invalid");
+    problem("/build/ID/events?from=1&from=1", "", 400, "query-invalid");
+    problem("/build/ID/events", "\r\nLast-Event-ID: x", 400, "event-number-invalid");
+    problem("/build/ID/result", "\r\nRange: bytes=99-", 416, "range-not-satisfiable");
+    problem("/builds/ID/artifacts/empty", "\r\nRange: bytes=0-", 416, "range-not-satisfiable");
+    std::fs::remove_file(appliance.work.path().join(format!("job-{id}/bundle"))).unwrap();
+    problem("/v1/build/ID/result", "", 500, "internal");
+    // Whoever does not know it learns nothing.
+    for path in ["/build/0/result", "/builds/0/artifacts/hello", "/build//events", "/build/result"] {
+        assert_eq!(appliance.get(path).json().get("build_id"), None, "{path}");
+    }
 }
 
 #[test]

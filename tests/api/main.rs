@@ -9,6 +9,8 @@ mod contract;
 mod downloads;
 mod events;
 mod fire;
+mod forms;
 mod patience;
 mod submission;
 mod support;
+mod tls;

@@ -6,12 +6,13 @@ use std::net::{SocketAddr, TcpStream};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, mpsc};
+use std::sync::{Mutex, Once, mpsc};
 use std::time::Duration;
 
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper::http::request::Parts;
+use kettle::api::submission::Intake;
 use kettle::api::{self, Addresses, Listeners, LocalFuture, Problem, Receive, Service, TlsIdentity};
 use kettle::digest::Sha256Digest;
 use kettle::job::{
@@ -25,6 +26,9 @@ use rustls::pki_types::CertificateDer;
 
 /// Nothing in these tests takes longer, unless something hangs.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What the threads of the service are called.
+const SERVICE: &str = "service";
 
 /// Counts what the stand-in for the reader of submissions did.
 #[derive(Debug, Default)]
@@ -78,14 +82,27 @@ pub struct Appliance {
 
 impl Appliance {
     pub fn start() -> Self {
-        let work = tempfile::tempdir().unwrap();
-        let (builder, builds) = mpsc::channel();
         let counts = Arc::new(Counts::default());
+        let reader = Reader(Arc::clone(&counts));
+        Self::start_with(tempfile::tempdir().unwrap(), reader, counts)
+    }
+
+    /// With the reader of submissions that the appliance has; it keeps uploads in the folder `uploads`.
+    pub fn with_intake() -> Self {
+        let work = tempfile::tempdir().unwrap();
+        let intake = Intake::open(work.path().join("uploads")).unwrap();
+        Self::start_with(work, intake, Arc::default())
+    }
+
+    fn start_with(work: tempfile::TempDir, reader: impl Receive + Send + 'static, counts: Arc<Counts>) -> Self {
+        let (builder, builds) = mpsc::channel();
         let (started, start) = mpsc::channel();
         let slot = Arc::new(Slot::new(work.path().to_owned(), "kettle test".to_owned()));
-        let reader = Reader(Arc::clone(&counts));
-        std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        end_with_a_panic_of_the_service();
+        let service = std::thread::Builder::new().name(SERVICE.to_owned());
+        let serving = service.spawn(move || {
+            let mut runtime = tokio::runtime::Builder::new_current_thread();
+            let runtime = runtime.thread_name(SERVICE).enable_all().build().unwrap();
             runtime.block_on(async {
                 let identity = TlsIdentity::generate().unwrap();
                 let (certificate, public_key) = (identity.certificate().clone(), identity.public_key().to_vec());
@@ -95,6 +112,7 @@ impl Appliance {
                 api::serve(listeners, Rc::new(Service::new(slot, Box::new(reader), Box::new(Handover(builder))))).await
             })
         });
+        serving.unwrap();
         let (addresses, certificate, public_key) = start.recv().unwrap();
         Self { addresses, certificate, public_key, counts, builds: Mutex::new(builds), work }
     }
@@ -168,6 +186,20 @@ impl Appliance {
         });
         running.finish(outcome);
     }
+}
+
+/// The program that is shipped ends with its first panic, and so do these tests: tokio would swallow one of a connection.
+fn end_with_a_panic_of_the_service() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let report = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            report(panic);
+            if std::thread::current().name() == Some(SERVICE) {
+                std::process::abort();
+            }
+        }));
+    });
 }
 
 pub fn fail(running: Running, error_type: ErrorType) {

@@ -26,7 +26,8 @@ impl<'a> Announced<'a> {
     /// Reads the headers of a request.
     pub(super) fn read(headers: &'a HeaderMap) -> Result<Self, SubmissionError> {
         let length = length(headers)?;
-        if let Some(given) = headers.get(CONTENT_ENCODING).filter(|coding| *coding != "identity") {
+        let is_coded = |coding: &&HeaderValue| !coding.as_bytes().eq_ignore_ascii_case(b"identity");
+        if let Some(given) = headers.get_all(CONTENT_ENCODING).iter().find(is_coded) {
             return Err(SubmissionError::ContentEncodingUnsupported { given: lossy(given) });
         }
         let mut types = headers.get_all(CONTENT_TYPE).iter();

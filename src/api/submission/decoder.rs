@@ -6,7 +6,7 @@ use super::fields::Submitted;
 use super::form::FormDecoder;
 use super::json::JsonDecoder;
 use super::limits::{MAX_FORM_BODY_BYTES, MAX_JSON_BODY_BYTES};
-use super::parameters::Parameterised;
+use super::parameters::{Parameterised, essence};
 
 /// Reads the body of one submission.
 #[derive(Debug)]
@@ -25,11 +25,12 @@ impl Decoder {
     /// It is neither `application/json` nor `multipart/form-data` with a boundary.
     pub fn new(content_type: &str) -> Result<Self, SubmissionError> {
         let unsupported = || SubmissionError::ContentTypeUnsupported { given: content_type.to_owned() };
-        let parsed = Parameterised::parse(content_type).ok_or_else(unsupported)?;
-        match parsed.essence.as_str() {
-            "application/json" => Ok(Self(Representation::Json(JsonDecoder::default()))),
-            "multipart/form-data" => {
-                let boundary = parsed.one("boundary").ok().flatten().ok_or(FormError::Boundary)?;
+        let parsed = Parameterised::parse(content_type);
+        match (essence(content_type).as_str(), &parsed) {
+            ("application/json", Some(_)) => Ok(Self(Representation::Json(JsonDecoder::default()))),
+            ("multipart/form-data", _) => {
+                let boundary = parsed.as_ref().and_then(|parsed| parsed.one("boundary").ok().flatten());
+                let boundary = boundary.ok_or(FormError::Boundary)?;
                 Ok(Self(Representation::Form(FormDecoder::new(boundary)?)))
             }
             _ => Err(unsupported()),
@@ -145,6 +146,9 @@ mod tests {
             ("multipart/mixed; boundary=XX", "content-type-unsupported"),
             ("multipart/form-data", "form-malformed"),
             ("multipart/form-data; boundary=\"\"", "form-malformed"),
+            ("multipart/form-data; boundary=", "form-malformed"),
+            ("multipart/form-data; boundary=\"x", "form-malformed"),
+            ("Multipart/Form-Data; boundary=a/b", "form-malformed"),
             ("multipart/form-data; boundary=\"ends in space \"", "form-malformed"),
             ("multipart/form-data; boundary=\"a\\\"b\"", "form-malformed"),
             ("multipart/form-data; boundary=a; boundary=b", "form-malformed"),

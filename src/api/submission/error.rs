@@ -199,6 +199,12 @@ pub enum FormError {
         /// How many are accepted.
         limit: usize,
     },
+    /// A part's header has too many fields.
+    #[error("the header of a part has more than {limit} fields")]
+    Headers {
+        /// How many are accepted.
+        limit: usize,
+    },
     /// A part's header is too long.
     #[error("the header of a part is longer than {limit} bytes")]
     HeaderTooLarge {
@@ -213,6 +219,13 @@ pub enum FormError {
     },
 }
 
+impl FormError {
+    /// Whether the form is well-formed as far as it was read, and too large.
+    fn is_limit(&self) -> bool {
+        matches!(self, Self::Parts { .. } | Self::Headers { .. } | Self::HeaderTooLarge { .. } | Self::Outside { .. })
+    }
+}
+
 impl SubmissionError {
     /// The HTTP status.
     pub fn status(&self) -> u16 {
@@ -222,8 +235,8 @@ impl SubmissionError {
             Self::BodyTooLarge { .. }
             | Self::ArchiveTooLarge { .. }
             | Self::FieldsTooLarge { .. }
-            | Self::FieldTooLarge { .. }
-            | Self::Form(FormError::Parts { .. } | FormError::HeaderTooLarge { .. } | FormError::Outside { .. }) => 413,
+            | Self::FieldTooLarge { .. } => 413,
+            Self::Form(error) if error.is_limit() => 413,
             Self::ContentTypeMissing
             | Self::ContentTypeUnsupported { .. }
             | Self::ContentEncodingUnsupported { .. } => 415,
@@ -249,9 +262,7 @@ impl SubmissionError {
             Self::UploadTooSlow { .. } => "upload-too-slow",
             Self::BodyBroken { .. } => "body-broken",
             Self::Json { .. } => "json-malformed",
-            Self::Form(FormError::Parts { .. } | FormError::HeaderTooLarge { .. } | FormError::Outside { .. }) => {
-                "form-too-large"
-            }
+            Self::Form(error) if error.is_limit() => "form-too-large",
             Self::Form(_) => "form-malformed",
             Self::UnknownField { .. } => "unknown-field",
             Self::FieldRepeated { .. } => "field-repeated",

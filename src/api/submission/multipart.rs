@@ -146,6 +146,9 @@ impl Reader {
             };
         };
         let (block, data) = rest.split_at(end + EMPTY_LINE.len());
+        if self.delimiter.begins_a_line_of(block) {
+            return Err(FormError::Header.into());
+        }
         parts.part(Part::parse(block)?)?;
         self.place = Place::Data;
         Ok(Step::Left(data))
@@ -200,6 +203,11 @@ impl Delimiter {
         Some(Self { bytes, skip })
     }
 
+    /// Whether a line of a header is a boundary for whoever looks for boundaries first.
+    fn begins_a_line_of(&self, block: &[u8]) -> bool {
+        block.split(|byte| *byte == b'\n').any(|line| line.starts_with(&self.bytes[b"\r\n".len()..]))
+    }
+
     /// What is certainly before the delimiter, and what is behind it if it is there.
     fn split<'a>(&self, rest: &'a [u8]) -> (&'a [u8], Option<&'a [u8]>) {
         let length = self.bytes.len();
@@ -220,6 +228,7 @@ impl Part {
         let mut lines = [httparse::EMPTY_HEADER; MAX_PART_HEADERS];
         let headers = match httparse::parse_headers(block, &mut lines) {
             Ok(httparse::Status::Complete((used, headers))) if used == block.len() => headers,
+            Err(httparse::Error::TooManyHeaders) => return Err(FormError::Headers { limit: MAX_PART_HEADERS }),
             _ => return Err(FormError::Header),
         };
         let bare = |pair: &[u8]| pair[1] == b'\n' && pair[0] != b'\r';
@@ -393,10 +402,11 @@ mod tests {
             (&format!("{good}\nX: y"), FormError::Header),
             (&format!("{good}\n\nX: y"), FormError::Header),
             (&format!("{good}\r\n folded"), FormError::Header),
+            (&format!("{good}\r\n--b: y"), FormError::Header),
+            (&format!("--b: y\r\n{good}"), FormError::Header),
             ("no colon", FormError::Header),
             (": no name", FormError::Header),
             (&format!("{good}\r\nX: \0"), FormError::Header),
-            (&format!("{good}{}", "\r\nX: y".repeat(MAX_PART_HEADERS)), FormError::Header),
         ] {
             assert_eq!(with_header(header), Err(expected), "{header:?}");
         }
@@ -411,11 +421,14 @@ mod tests {
         let many = |parts: usize| format!("--b\r\n{head}\r\n\r\n\r\n").repeat(parts) + "--b--";
         let outside = |bytes: usize| format!("{}\r\n--b--{}", "x".repeat(bytes - 1000), "y".repeat(1000));
         let padded = |bytes: usize| format!("--b{}", " ".repeat(bytes));
+        let fields = |fields: usize| format!("--b\r\n{head}{}\r\n\r\n\r\n--b--", "\r\nX: ".repeat(fields - 2));
         let header = FormError::HeaderTooLarge { limit: MAX_PART_HEADER_BYTES };
         for read in [&whole as &dyn Fn(String) -> Result<usize, FormError>, &bytewise] {
             assert_eq!(read(long(MAX_PART_HEADER_BYTES)), Ok(1));
             assert_eq!(read(long(MAX_PART_HEADER_BYTES + 1)), Err(header));
             assert_eq!(read(padded(MAX_PART_HEADER_BYTES + 1)), Err(header));
+            assert_eq!(read(fields(MAX_PART_HEADERS)), Ok(1));
+            assert_eq!(read(fields(MAX_PART_HEADERS + 1)), Err(FormError::Headers { limit: MAX_PART_HEADERS }));
             assert_eq!(read(many(MAX_PARTS)), Ok(MAX_PARTS));
             assert_eq!(read(many(MAX_PARTS + 1)), Err(FormError::Parts { limit: MAX_PARTS }));
             assert_eq!(read(outside(MAX_OUTSIDE_PARTS_BYTES - 2)), Ok(0));

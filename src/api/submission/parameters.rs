@@ -12,7 +12,7 @@ pub(super) struct Parameterised {
 impl Parameterised {
     /// Reads a value; `None` when it is malformed.
     pub(super) fn parse(text: &str) -> Option<Self> {
-        let (essence, mut rest) = text.split_at(text.find(';').unwrap_or(text.len()));
+        let mut rest = text.find(';').map_or("", |end| &text[end..]);
         let mut parameters = Vec::new();
         while let Some(behind) = rest.strip_prefix(';') {
             let behind = trim_start(behind);
@@ -28,8 +28,7 @@ impl Parameterised {
             parameters.push((name.to_ascii_lowercase(), value));
             rest = trim_start(after);
         }
-        let essence = essence.trim_matches(is_space).to_ascii_lowercase();
-        rest.is_empty().then_some(Self { essence, parameters })
+        rest.is_empty().then_some(Self { essence: essence(text), parameters })
     }
 
     /// The value of the parameter `name`; `Err` when it is there twice.
@@ -38,6 +37,11 @@ impl Parameterised {
         let first = values.next();
         if values.next().is_some() { Err(Repeated) } else { Ok(first) }
     }
+}
+
+/// What stands before the first semicolon, in lower case, whatever follows.
+pub(super) fn essence(text: &str) -> String {
+    text.split(';').next().unwrap_or_default().trim_matches(is_space).to_ascii_lowercase()
 }
 
 /// A parameter is there twice.
