@@ -7,7 +7,7 @@ use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use flate2::bufread::GzDecoder;
-use tar::{Archive, EntryType, PaxExtensions};
+use tar::{Archive, EntryType, Header};
 
 use crate::digest::Sha256Digest;
 
@@ -55,6 +55,12 @@ pub enum ReadError {
     /// Neither a regular file, nor a folder, nor a PAX path.
     #[error("{path:?} is neither a regular file nor a folder")]
     Kind {
+        /// Its path.
+        path: String,
+    },
+    /// A header whose size or path other programs read differently: they would unpack other files than were read here.
+    #[error("the header of {path:?} can be read in two ways")]
+    Ambiguous {
         /// Its path.
         path: String,
     },
@@ -202,7 +208,15 @@ impl Contents {
             let mut entry = entry.map_err(ReadError::Damaged)?;
             self.count()?;
             let kind = entry.header().entry_type();
+            let header = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+            if !is_unambiguous(entry.header()) {
+                return Err(ReadError::Ambiguous { path: header });
+            }
             if kind == EntryType::XHeader {
+                // Of two in a row, some programs take the first and some the second.
+                if long_path.is_some() {
+                    return Err(ReadError::Ambiguous { path: header });
+                }
                 let size = entry.header().size().map_err(ReadError::Damaged)?;
                 within("a PAX header", size, MAX_PAX_BYTES, "MAX_PAX_BYTES")?;
                 let mut bytes = Vec::new();
@@ -210,7 +224,6 @@ impl Contents {
                 long_path = Some(pax_path(&bytes)?);
                 continue;
             }
-            let header = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
             let path = long_path.take().unwrap_or(header);
             match kind {
                 EntryType::Regular => {
@@ -281,17 +294,32 @@ impl Contents {
     }
 }
 
-/// The one record that a PAX header of a bundle may have.
+/// Whether everybody who unpacks finds the same size, the same path and the same next header.
+fn is_unambiguous(header: &Header) -> bool {
+    /// Where ustar has the front of a path, and other forms something else (POSIX.1, `pax`).
+    const PREFIX: std::ops::Range<usize> = 345..500;
+    let has_prefix = header.as_bytes()[PREFIX].iter().any(|byte| *byte != 0);
+    let has_bytes = header.entry_size().is_ok_and(|size| size != 0);
+    // Some skip what a folder says is its content, some read it as headers.
+    let is_full_folder = header.entry_type() == EntryType::Directory && has_bytes;
+    is_plain_number(&header.as_old().size) && (header.as_ustar().is_some() || !has_prefix) && !is_full_folder
+}
+
+/// Octal digits with nothing but an end behind them; or binary, with its upper half zero.
+fn is_plain_number(field: &[u8; 12]) -> bool {
+    const BINARY: &[u8] = &[0x80, 0, 0, 0];
+    let digits = field.iter().take_while(|byte| matches!(byte, b'0'..=b'7')).count();
+    let is_octal = digits > 0 && field[digits..].iter().all(|byte| matches!(byte, 0 | b' '));
+    is_octal || field.starts_with(BINARY)
+}
+
+/// The path of the one record that a PAX header of a bundle has: `LENGTH path=PATH` and a line end.
 fn pax_path(bytes: &[u8]) -> Result<String, ReadError> {
-    let mut path = None;
-    for record in PaxExtensions::new(bytes) {
-        let record = record.map_err(ReadError::Damaged)?;
-        match (record.key(), record.value()) {
-            (Ok("path"), Ok(value)) if path.is_none() => path = Some(value.to_owned()),
-            _ => return Err(ReadError::Path { path: "(PAX header)".to_owned() }),
-        }
+    let record = std::str::from_utf8(bytes).ok().and_then(|text| text.strip_suffix('\n')?.split_once(" path="));
+    match record {
+        Some((length, path)) if *length == bytes.len().to_string() => Ok(path.to_owned()),
+        _ => Err(ReadError::Path { path: "(PAX header)".to_owned() }),
     }
-    path.ok_or_else(|| ReadError::Path { path: "(PAX header)".to_owned() })
 }
 
 /// Relative, `/`-separated, no empty, `.` or `..` component, no backslash, no control character.
