@@ -208,6 +208,7 @@ fn a_trust_root_is_an_ark_and_then_its_ask() {
     let (ark, ask) = (pem("CERTIFICATE", &ark), pem("CERTIFICATE", &ask));
     for (text, expected) in [
         (format!("{ark}{ask}"), Some("")),
+        (format!("# the ARK\n{ark}\n\n# the ASK\n{ask}\n"), Some("")),
         (format!("{ask}{ark}"), Some("issuer-unknown")),
         (format!("{ask}{ask}"), Some("issuer-unknown")),
         (ark.clone(), None),
