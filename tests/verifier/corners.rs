@@ -265,6 +265,18 @@ fn digests_are_of_known_algorithms_in_lower_case() {
             assert_eq!(found.outcome(Check::Statement).rejection().unwrap().code(), "digest-syntax", "{name} {bad}");
         }
     }
+    for pointer in ["toolchain", "outputs"] {
+        for (value, expected) in
+            [("a".repeat(64), ""), ("A".repeat(64), "digest-syntax"), (String::new(), "digest-syntax")]
+        {
+            let found = changed(|scene| {
+                let internal = &mut scene.statement["predicate"]["buildDefinition"]["internalParameters"];
+                let good = json!({"name": "a", "digest": digest(b""), "realised": "built"});
+                internal[pointer] = json!([good, {"name": "b", "digest": {"sha256": value}, "realised": "built"}]);
+            });
+            assert_eq!(found, expected, "{pointer} {value}");
+        }
+    }
     for unknown in ["md5", "SHA256", "sha-256", "narHash", ""] {
         assert_eq!(with(unknown, "a".repeat(64)), "digest-syntax", "{unknown}");
     }
