@@ -58,7 +58,9 @@ fn main() -> ExitCode {
     let output = match arguments.command {
         Command::Verify(arguments) => verify::run(&arguments).map_err(|error| faulty(&error, arguments.json)),
         Command::Inspect { bundle, json } => inspected(&bundle, json).map(done),
-        Command::Measure(arguments) => measure::run(&arguments).map(done).map_err(|error| complain("", &error, USAGE)),
+        Command::Measure(arguments) => {
+            measure::run(&arguments).map(done).map_err(|error| complain(&chain(&error), USAGE))
+        }
     };
     match output {
         Err(code) => code,
@@ -90,7 +92,7 @@ fn faulty(error: &dyn std::error::Error, is_json: bool) -> ExitCode {
     if is_json {
         printed(&verify::error_document(&chain(error)), ExitCode::from(USAGE))
     } else {
-        complain("", error, USAGE)
+        complain(&chain(error), USAGE)
     }
 }
 
@@ -99,11 +101,11 @@ fn inspected(path: &Path, json: bool) -> Result<String, ExitCode> {
         return Ok(inspect::bare_report(&report, json));
     }
     match read::open(path) {
-        Ok(bundle) if json => Ok(format!("{}\n", inspect::json(&bundle))),
+        Ok(bundle) if json => Ok(inspect::escaped(&inspect::json(&bundle))),
         Ok(bundle) => Ok(inspect::text(&bundle)),
         Err(error) => {
             let code = if matches!(error, ReadError::Open(_)) { USAGE } else { REJECTED };
-            Err(complain(&format!("{}: ", path.display()), &error, code))
+            Err(complain(&inspect::shown(&format!("{}: {}", path.display(), chain(&error))), code))
         }
     }
 }
@@ -117,8 +119,9 @@ fn bare_report(path: &Path) -> Option<Report> {
     Report::try_from(&bytes[..]).ok().filter(|report| !report.as_bytes().starts_with(GZIP))
 }
 
-fn complain(prefix: &str, error: &dyn std::error::Error, code: u8) -> ExitCode {
-    eprintln!("kettle: {prefix}{}", chain(error));
+fn complain(text: &str, code: u8) -> ExitCode {
+    let lines: Vec<_> = text.lines().map(inspect::shown).collect();
+    eprintln!("kettle: {}", lines.join("\n"));
     ExitCode::from(code)
 }
 
