@@ -252,6 +252,16 @@ fn neither_json_nor_a_complaint_moves_a_terminal() {
 }
 
 #[test]
+fn a_moment_before_all_certificates_is_a_rejection() {
+    let files = Files::new(&Scene::good());
+    let output = files.run(&["p", "--json", "--trust-root", "root.pem", "--at", "1969-12-31T23:59:59Z"]);
+    assert_eq!(
+        (output.status.code(), &json(&output)["checks"][1]["code"]),
+        (Some(1), &"certificate-not-yet-valid".into())
+    );
+}
+
+#[test]
 fn a_policy_says_all_of_it_with_paths_of_its_own() {
     let files = Files::new(&Scene::good());
     fs::create_dir(files.path().join("policies")).unwrap();
