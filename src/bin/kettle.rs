@@ -31,7 +31,9 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     /// Says whether to believe a bundle, or an appliance's TLS key, and why. Opens no connection, unless --fetch has curl do it.
-    #[command(after_help = "Exit status: 0 accepted, 1 rejected, whatever is wrong with the bundle, 2 nothing was verified.")]
+    #[command(
+        after_help = "Exit status: 0 accepted, 1 rejected, whatever is wrong with the bundle, 2 nothing was verified."
+    )]
     Verify(Box<verify::Arguments>),
     /// Says what a bundle or an attestation report claims. Nothing is verified.
     Inspect {

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use flate2::bufread::GzDecoder;
@@ -195,6 +196,8 @@ struct Contents {
     provenance: bool,
     top: Option<String>,
     seen: BTreeSet<String>,
+    /// For each folder entry, a path inside of it.
+    inside_folders: Vec<String>,
     entries: usize,
     path_bytes: usize,
 }
@@ -230,7 +233,11 @@ impl Contents {
                     let name = self.below_top(&path)?;
                     self.file(name, entry)?;
                 }
-                EntryType::Directory => drop(self.below_top(&format!("{}/x", path.trim_end_matches('/')))?),
+                EntryType::Directory => {
+                    let inside = self.below_top(&format!("{}/x", path.trim_end_matches('/')))?;
+                    self.count_path(&inside)?;
+                    self.inside_folders.push(inside);
+                }
                 _ => return Err(ReadError::Kind { path }),
             }
         }
@@ -284,9 +291,19 @@ impl Contents {
         Ok(())
     }
 
+    /// A path that is a file, and a folder too: the later one would replace the other.
+    fn file_and_folder(&self) -> Option<&str> {
+        let paths = self.seen.iter().chain(&self.inside_folders);
+        let mut folders = paths.flat_map(|path| path.match_indices('/').map(|(end, _)| &path[..end]));
+        folders.find(|folder| self.seen.contains(*folder))
+    }
+
     fn finish(mut self) -> Result<Bundle, ReadError> {
         if !self.provenance {
             return Err(ReadError::NoProvenance);
+        }
+        if let Some(path) = self.file_and_folder() {
+            return Err(ReadError::Duplicate { path: path.to_owned() });
         }
         self.bundle.artifacts.sort_by(|a, b| a.name.cmp(&b.name));
         self.bundle.build_config.sort_by(|a, b| a.name.cmp(&b.name));
@@ -294,23 +311,27 @@ impl Contents {
     }
 }
 
-/// Whether everybody who unpacks finds the same size, the same path and the same next header.
+/// Whether everybody who unpacks finds the same size, the same path and the same next header (POSIX.1, `pax`, ustar).
 fn is_unambiguous(header: &Header) -> bool {
-    /// Where ustar has the front of a path, and other forms something else (POSIX.1, `pax`).
-    const PREFIX: std::ops::Range<usize> = 345..500;
-    let has_prefix = header.as_bytes()[PREFIX].iter().any(|byte| *byte != 0);
+    /// Mode, owner, group, size, time, device: some end an archive where they cannot read one of them.
+    const NUMBERS: [Range<usize>; 7] = [100..108, 108..116, 116..124, 124..136, 136..148, 329..337, 337..345];
+    /// Where ustar has the front of a path, and other forms something else.
+    const PREFIX: Range<usize> = 345..500;
+    let bytes = header.as_bytes();
+    let has_prefix = bytes[PREFIX].iter().any(|byte| *byte != 0);
     let has_bytes = header.entry_size().is_ok_and(|size| size != 0);
     // Some skip what a folder says is its content, some read it as headers.
     let is_full_folder = header.entry_type() == EntryType::Directory && has_bytes;
-    is_plain_number(&header.as_old().size) && (header.as_ustar().is_some() || !has_prefix) && !is_full_folder
+    NUMBERS.into_iter().all(|field| is_plain_number(&bytes[field]))
+        && (header.as_ustar().is_some() || !has_prefix)
+        && !is_full_folder
 }
 
-/// Octal digits with nothing but an end behind them; or binary, with its upper half zero.
-fn is_plain_number(field: &[u8; 12]) -> bool {
+/// Octal digits with nothing but an end behind them; or binary, with its upper bytes zero.
+fn is_plain_number(field: &[u8]) -> bool {
     const BINARY: &[u8] = &[0x80, 0, 0, 0];
     let digits = field.iter().take_while(|byte| matches!(byte, b'0'..=b'7')).count();
-    let is_octal = digits > 0 && field[digits..].iter().all(|byte| matches!(byte, 0 | b' '));
-    is_octal || field.starts_with(BINARY)
+    field[digits..].iter().all(|byte| matches!(byte, 0 | b' ')) || field.starts_with(BINARY)
 }
 
 /// The path of the one record that a PAX header of a bundle has: `LENGTH path=PATH` and a line end.

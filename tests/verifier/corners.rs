@@ -481,6 +481,21 @@ fn a_bundle_has_regular_files_folders_and_pax_paths_only() {
     }
 }
 
+#[test]
+fn no_path_is_a_file_and_a_folder() {
+    const FILE: (EntryType, &str, &[u8]) = (EntryType::Regular, "p/artifacts/x", b"");
+    for other in [
+        (EntryType::Directory, "p/artifacts/x", &b""[..]),
+        (EntryType::Directory, "p/artifacts/x/y/", b""),
+        (EntryType::Regular, "p/artifacts/x/y", b""),
+    ] {
+        for entries in [[FILE, other], [other, FILE]] {
+            assert!(matches!(beside(&entries), Err(ReadError::Duplicate { .. })), "{entries:?}");
+        }
+    }
+    assert!(beside(&[(EntryType::Directory, "p", b""), (EntryType::Directory, "p/artifacts/", b""), FILE]).is_ok());
+}
+
 /// What a reader says of an archive with a statement, and an entry of these bytes whose header was changed.
 fn with_header(kind: EntryType, content: &[u8], edit: impl Fn(&mut Header)) -> Result<Bundle, ReadError> {
     let mut header = Header::new_ustar();
@@ -520,6 +535,14 @@ fn what_programs_unpack_is_what_was_read() {
             with_header(EntryType::Regular, b"8 bytes.", |header| header.as_old_mut().size.copy_from_slice(size));
         assert_eq!(found.is_ok(), is_good, "{}: {found:?}", size.escape_ascii());
         assert!(is_good || matches!(found, Err(ReadError::Ambiguous { .. })), "{}: {found:?}", size.escape_ascii());
+    }
+    for field in [100, 108, 116, 136, 329, 337] {
+        for bad in [b"8\0", b"+1", b"-1", b"_1", b"\xff\xff"] {
+            let found = with_header(EntryType::Regular, b"", |header| {
+                header.as_mut_bytes()[field..field + 2].copy_from_slice(bad);
+            });
+            assert!(matches!(found, Err(ReadError::Ambiguous { .. })), "{field} {}: {found:?}", bad.escape_ascii());
+        }
     }
     for (magic, prefix, is_good) in [
         (b"ustar\x0000", "", true),
