@@ -84,18 +84,32 @@ pub fn text(bundle: &Bundle) -> String {
 
 /// What a stranger wrote, for a terminal: nothing moves its cursor, or turns, hides or joins what stands beside it.
 pub fn shown(text: &str) -> String {
-    let is_plain = |character: char| {
-        let is_invisible = matches!(character, '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}')
-            || matches!(character, '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{e0000}'..='\u{e007f}');
-        !character.is_control() && !is_invisible
-    };
     text.chars().map(|character| if is_plain(character) { character } else { char::REPLACEMENT_CHARACTER }).collect()
+}
+
+/// A JSON document in one line that may meet a terminal too: what is not plain is escaped, and means the same.
+pub fn escaped(document: &Value) -> String {
+    let mut line = String::new();
+    for character in document.to_string().chars() {
+        if is_plain(character) {
+            line.push(character);
+        } else {
+            line.extend(character.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}")));
+        }
+    }
+    line + "\n"
+}
+
+fn is_plain(character: char) -> bool {
+    let is_invisible = matches!(character, '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}')
+        || matches!(character, '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{e0000}'..='\u{e007f}');
+    !character.is_control() && !is_invisible
 }
 
 /// A report that stands alone, as JSON or as lines.
 pub fn bare_report(report: &Report, is_json: bool) -> String {
     if is_json {
-        return format!("{}\n", json!({"verified": false, "report": report_json(report)}));
+        return escaped(&json!({"verified": false, "report": report_json(report)}));
     }
     let mut lines = Lines(format!("what this report says ({NOTHING_VERIFIED})\n"));
     lines.report(report);
@@ -275,5 +289,14 @@ mod tests {
     fn terminal_controls_of_a_bundle_do_not_reach_the_terminal() {
         let text = text(&bundle(r#"{"predicate":{"runDetails":{"builder":{"id":"\u001b[2J"}}}}"#));
         assert!(!text.contains('\u{1b}'));
+    }
+
+    #[test]
+    fn json_means_the_same_without_characters_that_a_terminal_obeys() {
+        let document = json!({"\u{9b}31m": ["\u{1b}[2J", "\u{7f}\u{202e}", "\u{e0041}ä\n"]});
+        let line = escaped(&document);
+        assert_eq!(shown(line.trim_end()), line.trim_end());
+        assert!(line.ends_with("}\n"), "{line}");
+        assert_eq!(serde_json::from_str::<Value>(&line).unwrap(), document);
     }
 }

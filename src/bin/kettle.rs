@@ -32,6 +32,9 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     /// Says whether to believe a bundle, or an appliance's TLS key, and why. Opens no connection, unless --fetch has curl do it.
+    #[command(
+        after_help = "Exit status: 0 accepted, 1 rejected, whatever is wrong with the bundle, 2 nothing was verified."
+    )]
     Verify(Box<verify::Arguments>),
     /// Says what a bundle or an attestation report claims. Nothing is verified.
     Inspect {
@@ -59,7 +62,9 @@ fn main() -> ExitCode {
     let output = match arguments.command {
         Command::Verify(arguments) => verify::run(&arguments).map_err(|error| faulty(&error, arguments.json)),
         Command::Inspect { bundle, json } => inspected(&bundle, json).map(done),
-        Command::Measure(arguments) => measure::run(&arguments).map(done).map_err(|error| complain("", &error, USAGE)),
+        Command::Measure(arguments) => {
+            measure::run(&arguments).map(done).map_err(|error| complain(&Chain(&error).to_string(), USAGE))
+        }
     };
     match output {
         Err(code) => code,
@@ -91,7 +96,7 @@ fn faulty(error: &(dyn std::error::Error + 'static), is_json: bool) -> ExitCode 
     if is_json {
         printed(&verify::error_document(&Chain(error).to_string()), ExitCode::from(USAGE))
     } else {
-        complain("", error, USAGE)
+        complain(&Chain(error).to_string(), USAGE)
     }
 }
 
@@ -100,11 +105,11 @@ fn inspected(path: &Path, json: bool) -> Result<String, ExitCode> {
         return Ok(inspect::bare_report(&report, json));
     }
     match read::open(path) {
-        Ok(bundle) if json => Ok(format!("{}\n", inspect::json(&bundle))),
+        Ok(bundle) if json => Ok(inspect::escaped(&inspect::json(&bundle))),
         Ok(bundle) => Ok(inspect::text(&bundle)),
         Err(error) => {
             let code = if matches!(error, ReadError::Open(_)) { USAGE } else { REJECTED };
-            Err(complain(&format!("{}: ", path.display()), &error, code))
+            Err(complain(&inspect::shown(&format!("{}: {}", path.display(), Chain(&error))), code))
         }
     }
 }
@@ -118,7 +123,8 @@ fn bare_report(path: &Path) -> Option<Report> {
     Report::try_from(&bytes[..]).ok().filter(|report| !report.as_bytes().starts_with(GZIP))
 }
 
-fn complain(prefix: &str, error: &(dyn std::error::Error + 'static), code: u8) -> ExitCode {
-    eprintln!("kettle: {prefix}{}", Chain(error));
+fn complain(text: &str, code: u8) -> ExitCode {
+    let lines: Vec<_> = text.lines().map(inspect::shown).collect();
+    eprintln!("kettle: {}", lines.join("\n"));
     ExitCode::from(code)
 }

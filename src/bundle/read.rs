@@ -4,10 +4,11 @@
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use flate2::bufread::GzDecoder;
-use tar::{Archive, EntryType, PaxExtensions};
+use tar::{Archive, EntryType, Header};
 
 use crate::digest::Sha256Digest;
 
@@ -55,6 +56,12 @@ pub enum ReadError {
     /// Neither a regular file, nor a folder, nor a PAX path.
     #[error("{path:?} is neither a regular file nor a folder")]
     Kind {
+        /// Its path.
+        path: String,
+    },
+    /// A header whose size or path other programs read differently: they would unpack other files than were read here.
+    #[error("the header of {path:?} can be read in two ways")]
+    Ambiguous {
         /// Its path.
         path: String,
     },
@@ -189,6 +196,8 @@ struct Contents {
     provenance: bool,
     top: Option<String>,
     seen: BTreeSet<String>,
+    /// For each folder entry, a path inside of it.
+    inside_folders: Vec<String>,
     entries: usize,
     path_bytes: usize,
 }
@@ -202,7 +211,15 @@ impl Contents {
             let mut entry = entry.map_err(ReadError::Damaged)?;
             self.count()?;
             let kind = entry.header().entry_type();
+            let header = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+            if !is_unambiguous(entry.header()) {
+                return Err(ReadError::Ambiguous { path: header });
+            }
             if kind == EntryType::XHeader {
+                // Of two in a row, some programs take the first and some the second.
+                if long_path.is_some() {
+                    return Err(ReadError::Ambiguous { path: header });
+                }
                 let size = entry.header().size().map_err(ReadError::Damaged)?;
                 within("a PAX header", size, MAX_PAX_BYTES, "MAX_PAX_BYTES")?;
                 let mut bytes = Vec::new();
@@ -210,14 +227,17 @@ impl Contents {
                 long_path = Some(pax_path(&bytes)?);
                 continue;
             }
-            let header = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
             let path = long_path.take().unwrap_or(header);
             match kind {
                 EntryType::Regular => {
                     let name = self.below_top(&path)?;
                     self.file(name, entry)?;
                 }
-                EntryType::Directory => drop(self.below_top(&format!("{}/x", path.trim_end_matches('/')))?),
+                EntryType::Directory => {
+                    let inside = self.below_top(&format!("{}/x", path.trim_end_matches('/')))?;
+                    self.count_path(&inside)?;
+                    self.inside_folders.push(inside);
+                }
                 _ => return Err(ReadError::Kind { path }),
             }
         }
@@ -271,9 +291,19 @@ impl Contents {
         Ok(())
     }
 
+    /// A path that is a file, and a folder too: the later one would replace the other.
+    fn file_and_folder(&self) -> Option<&str> {
+        let paths = self.seen.iter().chain(&self.inside_folders);
+        let mut folders = paths.flat_map(|path| path.match_indices('/').map(|(end, _)| &path[..end]));
+        folders.find(|folder| self.seen.contains(*folder))
+    }
+
     fn finish(mut self) -> Result<Bundle, ReadError> {
         if !self.provenance {
             return Err(ReadError::NoProvenance);
+        }
+        if let Some(path) = self.file_and_folder() {
+            return Err(ReadError::Duplicate { path: path.to_owned() });
         }
         self.bundle.artifacts.sort_by(|a, b| a.name.cmp(&b.name));
         self.bundle.build_config.sort_by(|a, b| a.name.cmp(&b.name));
@@ -281,17 +311,36 @@ impl Contents {
     }
 }
 
-/// The one record that a PAX header of a bundle may have.
+/// Whether everybody who unpacks finds the same size, the same path and the same next header (POSIX.1, `pax`, ustar).
+fn is_unambiguous(header: &Header) -> bool {
+    /// Mode, owner, group, size, time, device: some end an archive where they cannot read one of them.
+    const NUMBERS: [Range<usize>; 7] = [100..108, 108..116, 116..124, 124..136, 136..148, 329..337, 337..345];
+    /// Where ustar has the front of a path, and other forms something else.
+    const PREFIX: Range<usize> = 345..500;
+    let bytes = header.as_bytes();
+    let has_prefix = bytes[PREFIX].iter().any(|byte| *byte != 0);
+    let has_bytes = header.entry_size().is_ok_and(|size| size != 0);
+    // Some skip what a folder says is its content, some read it as headers.
+    let is_full_folder = header.entry_type() == EntryType::Directory && has_bytes;
+    NUMBERS.into_iter().all(|field| is_plain_number(&bytes[field]))
+        && (header.as_ustar().is_some() || !has_prefix)
+        && !is_full_folder
+}
+
+/// Octal digits with nothing but an end behind them; or binary, with its upper bytes zero.
+fn is_plain_number(field: &[u8]) -> bool {
+    const BINARY: &[u8] = &[0x80, 0, 0, 0];
+    let digits = field.iter().take_while(|byte| matches!(byte, b'0'..=b'7')).count();
+    field[digits..].iter().all(|byte| matches!(byte, 0 | b' ')) || field.starts_with(BINARY)
+}
+
+/// The path of the one record that a PAX header of a bundle has: `LENGTH path=PATH` and a line end.
 fn pax_path(bytes: &[u8]) -> Result<String, ReadError> {
-    let mut path = None;
-    for record in PaxExtensions::new(bytes) {
-        let record = record.map_err(ReadError::Damaged)?;
-        match (record.key(), record.value()) {
-            (Ok("path"), Ok(value)) if path.is_none() => path = Some(value.to_owned()),
-            _ => return Err(ReadError::Path { path: "(PAX header)".to_owned() }),
-        }
+    let record = std::str::from_utf8(bytes).ok().and_then(|text| text.strip_suffix('\n')?.split_once(" path="));
+    match record {
+        Some((length, path)) if *length == bytes.len().to_string() => Ok(path.to_owned()),
+        _ => Err(ReadError::Path { path: "(PAX header)".to_owned() }),
     }
-    path.ok_or_else(|| ReadError::Path { path: "(PAX header)".to_owned() })
 }
 
 /// Relative, `/`-separated, no empty, `.` or `..` component, no backslash, no control character.

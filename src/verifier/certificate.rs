@@ -1,6 +1,8 @@
 //! One X.509 certificate. Comes in: DER or PEM. Goes out: what its signature is over, and the fields that the verifier asks
 //! for. Never: a signature believed because it parses, or an encoding other than DER.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use der::asn1::ObjectIdentifier;
 use der::{Decode, Encode, Reader, SliceReader, TagMode, TagNumber};
 use ring::signature::{RSA_PSS_2048_8192_SHA384, UnparsedPublicKey};
@@ -35,6 +37,11 @@ const AMD_ARC: &str = "1.3.6.1.4.1.3704.1.";
 const SALT_BYTES: u32 = 48;
 /// An uncompressed point of P-384 (SEC 1, section 2.3.3).
 const POINT_BYTES: usize = 97;
+
+/// How the first line of a PEM block starts (RFC 7468, section 2).
+const BEGIN: &str = "-----BEGIN ";
+/// How its last line starts.
+const END: &str = "-----END ";
 
 /// A certificate that was read. Nobody has vouched for it yet.
 #[derive(Clone, Debug)]
@@ -264,10 +271,10 @@ fn described(algorithm: &AlgorithmIdentifierOwned) -> String {
     format!("{} {}", algorithm.oid, hex::encode(parameters.unwrap_or_default())).trim_end().to_owned()
 }
 
-/// The DER in `bytes`, which may be PEM with this label.
+/// The DER in `bytes`, which may be one PEM block with this label, and words around it.
 ///
 /// # Errors
-/// Too large, or PEM that is damaged or of something else.
+/// Too large, or PEM that is damaged, of something else, or of several.
 pub fn der_of(bytes: &[u8], label: &str) -> Result<Vec<u8>, String> {
     if bytes.len() > MAX_CERTIFICATE_BYTES {
         return Err(format!(
@@ -275,14 +282,43 @@ pub fn der_of(bytes: &[u8], label: &str) -> Result<Vec<u8>, String> {
             bytes.len()
         ));
     }
-    if !bytes.trim_ascii_start().starts_with(b"-----BEGIN ") {
-        return Ok(bytes.to_vec());
+    match pem_blocks(bytes)[..] {
+        [] => Ok(bytes.to_vec()),
+        [block] => decoded(block, label),
+        ref blocks => Err(format!("there are {} PEM blocks in it", blocks.len())),
     }
-    let (found, der) = der::pem::decode_vec(bytes.trim_ascii_start()).map_err(|error| error.to_string())?;
+}
+
+/// Every PEM block, from the line that begins it to the line that ends it; there is none in DER. What is between them is for
+/// people (RFC 7468, sections 2 and 5.2).
+pub fn pem_blocks(bytes: &[u8]) -> Vec<&str> {
+    let mut blocks = Vec::new();
+    let mut rest = std::str::from_utf8(bytes).unwrap_or_default().trim_start();
+    while let Some(start) = line_start(rest, BEGIN) {
+        let block = &rest[start..];
+        let last = line_start(block, END).unwrap_or(block.len());
+        let (block, after) = block.split_at(block[last..].find('\n').map_or(block.len(), |end| last + end));
+        blocks.push(block);
+        rest = after;
+    }
+    blocks
+}
+
+/// Where the first line is that starts so.
+fn line_start(text: &str, start: &str) -> Option<usize> {
+    text.match_indices(start).map(|(at, _)| at).find(|at| *at == 0 || text[..*at].ends_with('\n'))
+}
+
+fn decoded(block: &str, label: &str) -> Result<Vec<u8>, String> {
+    let damaged = || "its PEM is damaged".to_owned();
+    let (first, rest) = block.split_once('\n').ok_or_else(damaged)?;
+    let found =
+        first.trim_end().strip_prefix(BEGIN).and_then(|label| label.strip_suffix("-----")).ok_or_else(damaged)?;
     if found != label {
         return Err(format!("it is a PEM {found}, not a {label}"));
     }
-    Ok(der)
+    let base64 = rest.trim_end().strip_suffix(&format!("{END}{label}-----")).ok_or_else(damaged)?;
+    STANDARD.decode(base64.split_ascii_whitespace().collect::<String>()).map_err(|_| damaged())
 }
 
 #[cfg(test)]
@@ -311,6 +347,30 @@ mod tests {
         assert_eq!(der_of(pem.as_bytes(), "CERTIFICATE").unwrap(), AMD[0].ask);
         assert!(der_of(pem.as_bytes(), "X509 CRL").is_err());
         assert!(der_of(&pem.as_bytes()[..100], "CERTIFICATE").is_err());
+    }
+
+    #[test]
+    fn pem_may_have_words_around_it_and_lines_of_any_length() {
+        let pem = der::pem::encode_string("CERTIFICATE", LineEnding::LF, AMD[0].ask).unwrap();
+        let long = format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----", STANDARD.encode(AMD[0].ask));
+        for text in [
+            format!("Certificate:\n    Data: -----BEGIN nothing\n{pem}"),
+            format!("\n  {pem}\n\nof a chip\n"),
+            pem.replace('\n', "\r\n"),
+            long,
+        ] {
+            assert_eq!(der_of(text.as_bytes(), "CERTIFICATE").as_deref(), Ok(AMD[0].ask), "{text}");
+        }
+        for text in [
+            format!("{pem}{pem}"),
+            format!("{pem}-----BEGIN PUBLIC KEY-----\n"),
+            pem.replace("END CERTIFICATE", "END PUBLIC KEY"),
+            pem.replacen("-----\n", "-----\nProc-Type: 4,ENCRYPTED\n", 1),
+            pem.replacen("-----\n", " -----\n", 1),
+            "-----BEGIN CERTIFICATE-----".to_owned(),
+        ] {
+            assert!(der_of(text.as_bytes(), "CERTIFICATE").is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use x509_cert::crl::CertificateList;
 use crate::snp::roots::AMD;
 use crate::snp::tcb::Product;
 
-use super::certificate::{Certificate, Signed, der_of};
+use super::certificate::{Certificate, Signed, der_of, pem_blocks};
 use super::rejection::{Rejection, Role};
 
 /// The roots and intermediates that are believed in one run.
@@ -60,10 +60,9 @@ impl TrustRoots {
     /// # Errors
     /// There are not two certificates.
     pub fn test_only(pem: &[u8]) -> Result<Self, TrustRootError> {
-        const BEGIN: &[u8] = b"-----BEGIN CERTIFICATE-----";
-        let starts: Vec<_> = (0..pem.len()).filter(|start| pem[*start..].starts_with(BEGIN)).collect();
-        let [ark, intermediate] = starts[..] else { return Err(TrustRootError::Count { actual: starts.len() }) };
-        let chain = Chain::read(&pem[ark..intermediate], &pem[intermediate..], None)?;
+        let blocks = pem_blocks(pem);
+        let [ark, intermediate] = blocks[..] else { return Err(TrustRootError::Count { actual: blocks.len() }) };
+        let chain = Chain::read(ark.as_bytes(), intermediate.as_bytes(), None)?;
         Ok(Self { chains: vec![chain], is_amd: false })
     }
 

@@ -22,7 +22,7 @@ pub enum JsonError {
     #[error("it begins with a byte order mark")]
     ByteOrderMark,
     /// It is no JSON, has a key twice, or lacks something.
-    #[error("{0}")]
+    #[error(transparent)]
     Syntax(#[from] serde_json::Error),
 }
 

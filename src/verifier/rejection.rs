@@ -429,6 +429,7 @@ fn bundle_code(error: &ReadError) -> &'static str {
         ReadError::Limit { .. } => "bundle-limit",
         ReadError::Trailing(_) => "bundle-trailing-bytes",
         ReadError::Kind { .. } => "bundle-entry-kind",
+        ReadError::Ambiguous { .. } => "bundle-ambiguous",
         ReadError::Path { .. } => "bundle-path",
         ReadError::Unexpected { .. } => "bundle-unexpected-file",
         ReadError::Duplicate { .. } => "bundle-duplicate",

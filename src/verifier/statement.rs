@@ -110,15 +110,11 @@ struct InternalParameters<'a> {
     #[serde(borrow)]
     lockfile: NamedFile<'a>,
     image: Option<Image<'a>>,
-    #[serde(default, borrow)]
-    outputs: Vec<Output<'a>>,
-}
-
-/// An output of a flake.
-#[derive(Debug, Deserialize)]
-struct Output<'a> {
-    #[serde(borrow)]
-    realised: Text<'a>,
+    #[serde(default)]
+    toolchain: Parts,
+    /// Of a flake.
+    #[serde(default)]
+    outputs: Parts,
 }
 
 #[derive(Debug, Deserialize)]
@@ -166,11 +162,20 @@ struct DigestSet<'a> {
     bad: Option<Cow<'static, str>>,
 }
 
-/// The first is the source; of the others only the first digest that is not in order is kept.
-#[derive(Debug, Default)]
+/// The first is the source.
+#[derive(Debug)]
 struct Dependencies<'a> {
     source: DigestSet<'a>,
+    others: Parts,
+}
+
+/// A list of what took part, of which this much is kept.
+#[derive(Debug, Default)]
+struct Parts {
+    /// The first digest that is not in order.
     bad: Option<Cow<'static, str>>,
+    /// Whether one of them was built; none for an empty list.
+    any_built: Option<bool>,
 }
 
 /// What the statement claims about the image that it ran in.
@@ -254,10 +259,12 @@ impl<'a> Statement<'a> {
         let byproducts = &self.predicate.run_details.byproducts;
         let files = self.subject.iter().chain([self.lockfile()]).chain(byproducts).chain(measured);
         let bad = files.filter_map(|file| file.digest.bad.as_ref().map(|bad| format!("{}: {bad}", file.name)));
-        let dependency = definition.resolved_dependencies.bad.as_ref().map(ToString::to_string);
+        let InternalParameters { toolchain, outputs, .. } = &definition.internal_parameters;
+        let parts = [&definition.resolved_dependencies.others, toolchain, outputs];
+        let parts = parts.into_iter().filter_map(|parts| parts.bad.as_ref().map(ToString::to_string));
         let root = image.and_then(|image| image.root_hash.as_ref()).filter(|hash| !is_hex(hash, 64));
         let root = root.map(|hash| format!("root hash: {}", &**hash));
-        match bad.chain(dependency).chain(root).next() {
+        match bad.chain(parts).chain(root).next() {
             Some(what) => Err(Rejection::DigestSyntax { what }),
             None => Ok(()),
         }
@@ -333,8 +340,7 @@ impl<'a> Statement<'a> {
 
     /// Whether anything that is handed out was made by this build, where a build can also be a download: with nix.
     pub fn built_here(&self) -> Option<bool> {
-        let outputs = &self.predicate.build_definition.internal_parameters.outputs;
-        (!outputs.is_empty()).then(|| outputs.iter().any(|output| *output.realised == *BUILT))
+        self.predicate.build_definition.internal_parameters.outputs.any_built
     }
 
     /// What it says of the image.
@@ -472,11 +478,13 @@ impl<'de> Visitor<'de> for Digests {
     }
 }
 
-/// One of the resolved dependencies.
+/// A dependency, a tool, an output of a flake.
 #[derive(Deserialize)]
-struct Dependency<'a> {
+struct Part<'a> {
     #[serde(default, borrow)]
     digest: AnyDigests<'a>,
+    #[serde(borrow)]
+    realised: Option<Text<'a>>,
 }
 
 /// A set of any algorithms, which may be empty.
@@ -486,6 +494,38 @@ struct AnyDigests<'a>(DigestSet<'a>);
 impl<'de: 'a, 'a> Deserialize<'de> for AnyDigests<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_map(Digests).map(Self)
+    }
+}
+
+impl Parts {
+    /// Reads the rest of a list.
+    fn read<'de, A: SeqAccess<'de>>(mut self, mut items: A) -> Result<Self, A::Error> {
+        while let Some(Part { digest, realised }) = items.next_element()? {
+            self.bad = self.bad.or(digest.0.bad);
+            let is_built = realised.is_some_and(|realised| *realised == *BUILT);
+            self.any_built = Some(is_built || self.any_built == Some(true));
+        }
+        Ok(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Parts {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct List;
+
+        impl<'de> Visitor<'de> for List {
+            type Value = Parts;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of what took part")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<Parts, A::Error> {
+                Parts::default().read(items)
+            }
+        }
+
+        deserializer.deserialize_seq(List)
     }
 }
 
@@ -501,12 +541,10 @@ impl<'de: 'a, 'a> Deserialize<'de> for Dependencies<'a> {
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
-                let first: Dependency<'de> = items.next_element()?.ok_or_else(|| A::Error::invalid_length(0, &self))?;
-                let mut bad = first.digest.0.bad.clone();
-                while let Some(Dependency { digest }) = items.next_element()? {
-                    bad = bad.or(digest.0.bad);
-                }
-                Ok(Dependencies { source: first.digest.0, bad })
+                let first: Part<'de> = items.next_element()?.ok_or_else(|| A::Error::invalid_length(0, &self))?;
+                let source = first.digest.0;
+                let others = Parts { bad: source.bad.clone(), any_built: None }.read(items)?;
+                Ok(Dependencies { source, others })
             }
         }
 

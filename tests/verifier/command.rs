@@ -1,6 +1,7 @@
 //! `kettle verify` as people run it.
 
 use std::fs;
+use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -213,6 +214,51 @@ fn a_terminal_shows_nothing_that_a_bundle_could_hide_behind() {
     let output = Files::new(&scene).verify("p", &[]);
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(text.contains("  ref: v1\u{fffd}[2J\u{fffd}\u{fffd}\u{fffd}\n"), "{text}");
+}
+
+#[test]
+fn neither_json_nor_a_complaint_moves_a_terminal() {
+    const NAME: &str = "v1\u{1b}[2J\u{9b}31m\u{202e}\u{7f}";
+    let mut scene = Scene::good();
+    scene.statement["predicate"]["buildDefinition"]["externalParameters"]["source"]["ref"] = NAME.into();
+    let files = Files::new(&scene);
+    let mut header = tar::Header::new_ustar();
+    header.as_old_mut().name[..NAME.len()].copy_from_slice(NAME.as_bytes());
+    header.as_old_mut().cksum.copy_from_slice(b"9\x1b[2J\xc2\x9b\0");
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    gzip.write_all(header.as_bytes()).unwrap();
+    fs::write(files.path().join("damaged"), gzip.finish().unwrap()).unwrap();
+    let inspect = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_kettle"));
+        command.arg("inspect").args(arguments).current_dir(files.path()).output().unwrap()
+    };
+    let outputs = [
+        files.verify("p", &["--json"]),
+        files.verify("damaged", &["--json"]),
+        files.verify("damaged", &[]),
+        files.run(&["p", "--json", "--at", NAME]),
+        files.run(&["p", "--at", NAME]),
+        inspect(&["p", "--json"]),
+        inspect(&["p"]),
+        inspect(&["damaged"]),
+    ];
+    for output in &outputs {
+        let text = String::from_utf8([&output.stdout[..], &output.stderr].concat()).unwrap();
+        assert!(text.lines().all(|line| kettle::inspect::shown(line) == line), "{text:?}");
+        assert!(text.contains("2J") && text.ends_with('\n'), "{text:?}");
+    }
+    assert_eq!(json(&outputs[0])["claims"]["ref"], NAME);
+    assert_eq!(outputs.map(|output| output.status.code().unwrap()), [0, 1, 1, 2, 2, 0, 0, 1]);
+}
+
+#[test]
+fn a_moment_before_all_certificates_is_a_rejection() {
+    let files = Files::new(&Scene::good());
+    let output = files.run(&["p", "--json", "--trust-root", "root.pem", "--at", "1969-12-31T23:59:59Z"]);
+    assert_eq!(
+        (output.status.code(), &json(&output)["checks"][1]["code"]),
+        (Some(1), &"certificate-not-yet-valid".into())
+    );
 }
 
 #[test]

@@ -208,6 +208,7 @@ fn a_trust_root_is_an_ark_and_then_its_ask() {
     let (ark, ask) = (pem("CERTIFICATE", &ark), pem("CERTIFICATE", &ask));
     for (text, expected) in [
         (format!("{ark}{ask}"), Some("")),
+        (format!("# the ARK\n{ark}\n\n# the ASK\n{ask}\n"), Some("")),
         (format!("{ask}{ark}"), Some("issuer-unknown")),
         (format!("{ask}{ask}"), Some("issuer-unknown")),
         (ark.clone(), None),
@@ -262,6 +263,18 @@ fn digests_are_of_known_algorithms_in_lower_case() {
             scene.statement["subject"][0]["digest"][name] = json!(bad);
             let found = scene.verify();
             assert_eq!(found.outcome(Check::Statement).rejection().unwrap().code(), "digest-syntax", "{name} {bad}");
+        }
+    }
+    for pointer in ["toolchain", "outputs"] {
+        for (value, expected) in
+            [("a".repeat(64), ""), ("A".repeat(64), "digest-syntax"), (String::new(), "digest-syntax")]
+        {
+            let found = changed(|scene| {
+                let internal = &mut scene.statement["predicate"]["buildDefinition"]["internalParameters"];
+                let good = json!({"name": "a", "digest": digest(b""), "realised": "built"});
+                internal[pointer] = json!([good, {"name": "b", "digest": {"sha256": value}, "realised": "built"}]);
+            });
+            assert_eq!(found, expected, "{pointer} {value}");
         }
     }
     for unknown in ["md5", "SHA256", "sha-256", "narHash", ""] {
@@ -389,6 +402,14 @@ fn every_record_of_a_file_says_the_same() {
 
 /// A gzip tar of raw entries, and of so many bytes less than they say.
 fn packed(entries: &[(EntryType, &str, &[u8])], tail: &[u8], missing: usize) -> Vec<u8> {
+    let mut tar = packed_tar(entries);
+    tar.truncate(tar.len() - missing);
+    tar.extend_from_slice(tail);
+    gzip(&tar)
+}
+
+/// The entries alone.
+fn packed_tar(entries: &[(EntryType, &str, &[u8])]) -> Vec<u8> {
     let mut tar = Vec::new();
     for (kind, path, content) in entries {
         let mut header = Header::new_ustar();
@@ -400,9 +421,7 @@ fn packed(entries: &[(EntryType, &str, &[u8])], tail: &[u8], missing: usize) -> 
         tar.extend_from_slice(content);
         tar.resize(tar.len().next_multiple_of(512), 0);
     }
-    tar.truncate(tar.len() - missing);
-    tar.extend_from_slice(tail);
-    gzip(&tar)
+    tar
 }
 
 fn gzip(bytes: &[u8]) -> Vec<u8> {
@@ -455,6 +474,91 @@ fn a_bundle_has_regular_files_folders_and_pax_paths_only() {
     }
     let header = pax(&[("path", "p/artifacts/x")]);
     assert!(matches!(beside(&[(EntryType::XHeader, "x", &header)]), Err(ReadError::Path { .. })), "no entry follows");
+    for tail in [&b"\n"[..], b"\0", b"\n21 path=p/artifacts/y\n"] {
+        let longer = [&header, tail].concat();
+        let found = beside(&[(EntryType::XHeader, "x", &longer), file]);
+        assert!(matches!(found, Err(ReadError::Path { .. })), "{}: {found:?}", tail.escape_ascii());
+    }
+}
+
+#[test]
+fn no_path_is_a_file_and_a_folder() {
+    const FILE: (EntryType, &str, &[u8]) = (EntryType::Regular, "p/artifacts/x", b"");
+    for other in [
+        (EntryType::Directory, "p/artifacts/x", &b""[..]),
+        (EntryType::Directory, "p/artifacts/x/y/", b""),
+        (EntryType::Regular, "p/artifacts/x/y", b""),
+    ] {
+        for entries in [[FILE, other], [other, FILE]] {
+            assert!(matches!(beside(&entries), Err(ReadError::Duplicate { .. })), "{entries:?}");
+        }
+    }
+    assert!(beside(&[(EntryType::Directory, "p", b""), (EntryType::Directory, "p/artifacts/", b""), FILE]).is_ok());
+}
+
+/// What a reader says of an archive with a statement, and an entry of these bytes whose header was changed.
+fn with_header(kind: EntryType, content: &[u8], edit: impl Fn(&mut Header)) -> Result<Bundle, ReadError> {
+    let mut header = Header::new_ustar();
+    header.set_path("p/artifacts/x").unwrap();
+    header.set_entry_type(kind);
+    header.set_size(content.len() as u64);
+    edit(&mut header);
+    header.set_cksum();
+    let mut tar = packed_tar(&[(EntryType::Regular, "p/provenance.json", b"{}")]);
+    tar.extend_from_slice(header.as_bytes());
+    tar.extend_from_slice(content);
+    tar.resize(tar.len().next_multiple_of(512) + 1024, 0);
+    stream(&gzip(&tar)[..])
+}
+
+#[test]
+fn what_programs_unpack_is_what_was_read() {
+    let hidden = packed_tar(&[(EntryType::Regular, "p/artifacts/program", b"another")]);
+    let found = with_header(EntryType::Directory, &hidden, |_| {});
+    assert!(matches!(found, Err(ReadError::Ambiguous { .. })), "files in a folder's content: {found:?}");
+    let (first, second) = (pax(&[("path", "p/artifacts/x")]), pax(&[("path", "p/artifacts/y")]));
+    let headers = [(EntryType::XHeader, "x", &first[..]), (EntryType::XHeader, "x", &second)];
+    let found = beside(&[headers[0], headers[1], (EntryType::Regular, "pax-path", b"")]);
+    assert!(matches!(found, Err(ReadError::Ambiguous { .. })), "two paths of one file: {found:?}");
+    for (size, is_good) in [
+        (&b"00000000010\0"[..], true),
+        (b"10\0\0\0\0\0\0\0\0\0\0", true),
+        (b"10          ", true),
+        (b"\x80\0\0\0\0\0\0\0\0\0\0\x08", true),
+        (b"+10\0\0\0\0\0\0\0\0\0", false),
+        (b"         10\0", false),
+        (b"10\0\0\0\0\0\0\x00007", false),
+        (b"\x80\x01\0\0\0\0\0\0\0\0\0\x08", false),
+        (b"\xff\0\0\0\0\0\0\0\0\0\0\x08", false),
+    ] {
+        let found =
+            with_header(EntryType::Regular, b"8 bytes.", |header| header.as_old_mut().size.copy_from_slice(size));
+        assert_eq!(found.is_ok(), is_good, "{}: {found:?}", size.escape_ascii());
+        assert!(is_good || matches!(found, Err(ReadError::Ambiguous { .. })), "{}: {found:?}", size.escape_ascii());
+    }
+    for field in [100, 108, 116, 136, 329, 337] {
+        for bad in [b"8\0", b"+1", b"-1", b"_1", b"\xff\xff"] {
+            let found = with_header(EntryType::Regular, b"", |header| {
+                header.as_mut_bytes()[field..field + 2].copy_from_slice(bad);
+            });
+            assert!(matches!(found, Err(ReadError::Ambiguous { .. })), "{field} {}: {found:?}", bad.escape_ascii());
+        }
+    }
+    for (magic, prefix, is_good) in [
+        (b"ustar\x0000", "", true),
+        (b"ustar  \0", "", true),
+        (b"\0\0\0\0\0\0\0\0", "", true),
+        (b"ustar  \0", "q", false),
+        (b"\0\0\0\0\0\0\0\0", "q", false),
+        (b"ustar\0\0\0", "q", false),
+    ] {
+        let found = with_header(EntryType::Regular, b"", |header| {
+            header.as_mut_bytes()[257..265].copy_from_slice(magic);
+            header.as_mut_bytes()[345..345 + prefix.len()].copy_from_slice(prefix.as_bytes());
+        });
+        assert_eq!(found.is_ok(), is_good, "{} {prefix}: {found:?}", magic.escape_ascii());
+        assert!(is_good || matches!(found, Err(ReadError::Ambiguous { .. })), "{}: {found:?}", magic.escape_ascii());
+    }
 }
 
 #[test]

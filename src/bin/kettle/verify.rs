@@ -13,7 +13,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use kettle::bundle::read::{self, ReadError};
-use kettle::inspect::shown;
+use kettle::inspect::{escaped, shown};
 use kettle::provenance::Nonce;
 use kettle::verifier::{
     AttestationResult, Check, Evidence, Expectations, Outcome, Rejection, SessionEvidence, Sides, public_key_of,
@@ -64,7 +64,7 @@ pub fn run(arguments: &Arguments) -> Result<(String, ExitCode), UsageError> {
         (None, Some(path)) => bundle(path, &mut expectations, fetching)?,
         (None, None) => return Err(UsageError::NothingToVerify),
     };
-    let text = if arguments.json { format!("{}\n", document(&result)) } else { text(&result, &expectations) };
+    let text = if arguments.json { escaped(&document(&result)) } else { text(&result, &expectations) };
     Ok((text, ExitCode::from(if result.is_accepted() { ACCEPTED } else { REJECTED })))
 }
 
@@ -116,7 +116,7 @@ fn session(
 
 /// The document of a run that verified nothing.
 pub fn error_document(error: &str) -> String {
-    format!("{}\n", json!({"verdict": "error", "error": error, "checks": []}))
+    escaped(&json!({"verdict": "error", "error": error, "checks": []}))
 }
 
 fn document(result: &AttestationResult) -> Value {

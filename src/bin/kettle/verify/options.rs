@@ -203,8 +203,9 @@ impl Options {
         let Some(value) = &self.at else {
             return Ok(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs()));
         };
-        let moment = OffsetDateTime::parse(value, &Rfc3339).ok().map(OffsetDateTime::unix_timestamp);
-        moment.and_then(|moment| moment.try_into().ok()).ok_or_else(|| UsageError::Moment { value: value.clone() })
+        let moment = OffsetDateTime::parse(value, &Rfc3339).map_err(|_| UsageError::Moment { value: value.clone() })?;
+        // Before 1970 nothing of this was valid, as at its first second.
+        Ok(u64::try_from(moment.unix_timestamp()).unwrap_or_default())
     }
 }
 
