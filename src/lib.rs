@@ -35,6 +35,7 @@ pub mod causes;
 pub mod digest;
 pub mod provenance;
 pub mod snp;
+pub mod tar_header;
 
 #[cfg(feature = "appliance")]
 pub mod api;

@@ -54,6 +54,12 @@ fn hostile_tars() -> Vec<(&'static str, Vec<u8>, Expect)> {
     let named = |name: &'static [u8]| tar(&|tar: &mut Tar| tar.raw_file(name, 0o644, b"x").done());
     let kind = |kind: u8| tar(&|tar: &mut Tar| tar.header(b"a/x", kind, 0o644, 0, b"a/Cargo.lock").done());
     let linked = |target: &'static str| tar(&|tar: &mut Tar| tar.link("a/x", target).done());
+    let patched = |patches: &[(usize, &[u8])]| {
+        tar(&|tar: &mut Tar| {
+            tar.header(b"a/x", b'0', 0o644, 0, b"");
+            patches.iter().for_each(|(at, bytes)| tar.patch(*at, bytes).done());
+        })
+    };
     let long = vec![b'x'; 1025];
     let mut unsigned = tar(&|_| {});
     unsigned[0] ^= 1;
@@ -162,6 +168,19 @@ fn hostile_tars() -> Vec<(&'static str, Vec<u8>, Expect)> {
             "folder with content",
             tar(&|tar| tar.header(b"a/b", b'5', 0o755, 3, b"").data(b"abc").done()),
             because!(Refusal::Content { size: 3 }),
+        ),
+        (
+            "front of a path, under another magic",
+            patched(&[(257, b"ustar\0\0\0"), (345, b"a/old")]),
+            because!(Refusal::Ambiguous),
+        ),
+        ("times of GNU's", patched(&[(257, b"ustar  \0"), (345, b"00000000001\0")]), because!(Refusal::Ambiguous)),
+        ("size in base 64", patched(&[(124, b"+")]), because!(Refusal::Ambiguous)),
+        ("time that is no number", patched(&[(136, b"8")]), because!(Refusal::Ambiguous)),
+        (
+            "extended header of a size in base 64",
+            tar(&|tar| tar.header(b"x", b'g', 0o644, 0, b"").patch(124, b"+").done()),
+            damaged!(Damage::ExtendedHeader),
         ),
         (
             "huge file",

@@ -4,13 +4,13 @@
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read};
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use flate2::bufread::GzDecoder;
-use tar::{Archive, EntryType, Header};
+use tar::{Archive, EntryType};
 
 use crate::digest::Sha256Digest;
+use crate::tar_header::is_unambiguous;
 
 /// Largest bundle, in bytes as downloaded.
 pub const MAX_BUNDLE_BYTES: u64 = 4 << 30;
@@ -309,29 +309,6 @@ impl Contents {
         self.bundle.build_config.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(self.bundle)
     }
-}
-
-/// Whether everybody who unpacks finds the same size, the same path and the same next header (POSIX.1, `pax`, ustar).
-fn is_unambiguous(header: &Header) -> bool {
-    /// Mode, owner, group, size, time, device: some end an archive where they cannot read one of them.
-    const NUMBERS: [Range<usize>; 7] = [100..108, 108..116, 116..124, 124..136, 136..148, 329..337, 337..345];
-    /// Where ustar has the front of a path, and other forms something else.
-    const PREFIX: Range<usize> = 345..500;
-    let bytes = header.as_bytes();
-    let has_prefix = bytes[PREFIX].iter().any(|byte| *byte != 0);
-    let has_bytes = header.entry_size().is_ok_and(|size| size != 0);
-    // Some skip what a folder says is its content, some read it as headers.
-    let is_full_folder = header.entry_type() == EntryType::Directory && has_bytes;
-    NUMBERS.into_iter().all(|field| is_plain_number(&bytes[field]))
-        && (header.as_ustar().is_some() || !has_prefix)
-        && !is_full_folder
-}
-
-/// Octal digits with nothing but an end behind them; or binary, with its upper bytes zero.
-fn is_plain_number(field: &[u8]) -> bool {
-    const BINARY: &[u8] = &[0x80, 0, 0, 0];
-    let digits = field.iter().take_while(|byte| matches!(byte, b'0'..=b'7')).count();
-    field[digits..].iter().all(|byte| matches!(byte, 0 | b' ')) || field.starts_with(BINARY)
 }
 
 /// The path of the one record that a PAX header of a bundle has: `LENGTH path=PATH` and a line end.

@@ -20,13 +20,20 @@ impl Tar {
         block[116..123].copy_from_slice(b"0000000");
         block[124..135].copy_from_slice(format!("{size:011o}").as_bytes());
         block[136..147].copy_from_slice(b"00000000000");
-        block[148..156].copy_from_slice(b"        ");
         block[156] = kind;
         block[157..157 + link.len().min(100)].copy_from_slice(&link[..link.len().min(100)]);
         block[257..265].copy_from_slice(b"ustar\x0000");
+        self.0.extend_from_slice(&block);
+        self.patch(148, b"        ")
+    }
+
+    /// Other bytes in the last block, which is a header: its checksum is of them.
+    pub fn patch(&mut self, at: usize, bytes: &[u8]) -> &mut Self {
+        let block = self.0.last_chunk_mut::<512>().unwrap();
+        block[at..at + bytes.len()].copy_from_slice(bytes);
+        block[148..156].copy_from_slice(b"        ");
         let sum: u32 = block.iter().map(|byte| u32::from(*byte)).sum();
         block[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
-        self.0.extend_from_slice(&block);
         self
     }
 

@@ -175,6 +175,9 @@ pub enum Refusal {
         /// Bytes that it claims.
         size: u64,
     },
+    /// A header that programs read differently.
+    #[error("the entry's header can be read in two ways")]
+    Ambiguous,
     /// The path was there before.
     #[error("the path occurs twice")]
     Duplicate,

@@ -7,6 +7,7 @@ use tar::{EntryType, Header};
 
 use super::builder::{Builder, OWNER_EXECUTES};
 use super::error::{ArchiveError, Damage, Refusal};
+use crate::tar_header::is_unambiguous;
 
 /// Longest PAX header or GNU long name, in bytes.
 pub const MAX_EXTENDED_HEADER_BYTES: u64 = 64 * 1024;
@@ -74,11 +75,14 @@ fn entry(
         return refuse(Refusal::Disagreement { field: "size" });
     }
     match header.entry_type() {
+        EntryType::Directory | EntryType::Symlink if size != 0 => refuse(Refusal::Content { size }),
+        EntryType::Regular | EntryType::Directory | EntryType::Symlink if !is_unambiguous(header) => {
+            refuse(Refusal::Ambiguous)
+        }
         EntryType::Regular => {
             builder.file(&name, executable, size, &mut *stream)?;
             padding(stream, builder, size)
         }
-        EntryType::Directory | EntryType::Symlink if size != 0 => refuse(Refusal::Content { size }),
         EntryType::Directory => builder.folder(&name),
         EntryType::Symlink => {
             let target = extension.target.or_else(|| header.link_name_bytes().map(|bytes| bytes.into_owned()));
@@ -148,6 +152,9 @@ fn gnu_name(mut bytes: Vec<u8>) -> Vec<u8> {
 }
 
 fn extended(stream: &mut dyn Read, builder: &mut Builder, header: &Header) -> Result<Vec<u8>, ArchiveError> {
+    if !is_unambiguous(header) {
+        return Err(ArchiveError::Damaged(Damage::ExtendedHeader));
+    }
     let size = number(header.entry_size())?;
     if size > MAX_EXTENDED_HEADER_BYTES {
         let limit = MAX_EXTENDED_HEADER_BYTES;

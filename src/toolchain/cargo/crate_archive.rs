@@ -12,6 +12,7 @@ use flate2::read::GzDecoder;
 use tar::EntryType;
 
 use crate::digest::{Sha256Digest, Sha256Reader};
+use crate::tar_header::is_unambiguous;
 
 /// Largest archive, in bytes. The public registry's ordinary limit is 10 MiB, its exceptions are below this.
 pub const MAX_CRATE_BYTES: u64 = 256 << 20;
@@ -55,6 +56,12 @@ pub enum CrateError {
     /// A name that is not below the top folder.
     #[error("it has an entry outside its folder: {name:?}")]
     Outside {
+        /// The entry's name.
+        name: String,
+    },
+    /// A header that programs read differently.
+    #[error("the header of an entry can be read in two ways: {name:?}")]
+    Ambiguous {
         /// The entry's name.
         name: String,
     },
@@ -116,6 +123,9 @@ fn unpack_entries(archive: impl Read, target: &Target<'_>) -> Result<(), CrateEr
             return Err(CrateError::UnpacksTooLarge { limit: MAX_CRATE_UNPACKED_BYTES });
         }
         let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+        if !is_unambiguous(entry.header()) {
+            return Err(CrateError::Ambiguous { name });
+        }
         match entry.header().entry_type() {
             EntryType::Regular | EntryType::Continuous => target.write(&name, &mut entry)?,
             EntryType::Directory | EntryType::XGlobalHeader => {}
@@ -233,6 +243,12 @@ mod tests {
             let (_folder, result) = unpack_bytes(&archive(|builder| entry(builder, "a-1.0.0/x", kind, b"")));
             assert!(matches!(result, Err(CrateError::Kind { .. })), "{kind:?}");
         }
+    }
+
+    #[test]
+    fn refuses_a_header_that_programs_read_in_two_ways() {
+        let hidden = archive(|builder| entry(builder, "a-1.0.0/b", EntryType::Directory, &[0; 512]));
+        assert!(matches!(unpack_bytes(&hidden).1, Err(CrateError::Ambiguous { .. })));
     }
 
     #[test]
