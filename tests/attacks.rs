@@ -126,7 +126,7 @@ impl Case {
     fn is_alone(&self) -> bool {
         match self {
             Self::Project(attack) => attack.alone || attack.needs.is_some(),
-            Self::Upload(_) => false,
+            Self::Upload(upload) => upload.needs.is_some(),
             Self::Hosted(hosted) => hosted.needs.is_some(),
         }
     }
@@ -135,10 +135,7 @@ impl Case {
     fn check(&self, references: &References) -> Result<(), NotTried> {
         match self {
             Self::Project(attack) => check(attack, references),
-            Self::Upload(upload) => {
-                check_upload(upload, &references[&Template::Plain]);
-                Ok(())
-            }
+            Self::Upload(upload) => check_upload(upload, &references[&Template::Plain]),
             Self::Hosted(hosted) => check_hosted(hosted, &references[&Template::Plain]),
         }
     }
@@ -209,6 +206,7 @@ fn run(server: &Server, canary: &Canary, submission: &Value) -> Outcome {
     assert_story(end, others, succeeded);
     assert!(!server.has_children(), "a process of the build is alive");
     assert!(!server.was_visited(), "a socket of the machine was reached");
+    assert!(!has_queue(), "memory, a queue or a semaphore is left on the machine");
     assert!(canary.is_untouched(), "a file of the machine was changed");
     server.wait_until_cleared(&job);
     assert_eq!(server.get("/health"), (200, b"ok".to_vec()), "the service is well");
@@ -220,6 +218,15 @@ fn run(server: &Server, canary: &Canary, submission: &Value) -> Outcome {
     assert_eq!(status, if succeeded { 200 } else { 404 });
     assert_eq!(server.get(&format!("/build/{job}/result")).1, body, "nothing changes it any more");
     Outcome { result: end["result"].clone(), lines, bundle: succeeded.then(|| unpack(&body)) }
+}
+
+/// Whether the machine has memory, a queue or a semaphore (`sysvipc(7)`) with the key that attacks use, 0x6b657474.
+fn has_queue() -> bool {
+    const KEY: &str = "1801811060";
+    ["shm", "msg", "sem"].iter().any(|kind| {
+        let table = std::fs::read_to_string(format!("/proc/sysvipc/{kind}")).unwrap();
+        table.lines().any(|line| line.split_whitespace().next() == Some(KEY))
+    })
 }
 
 /// The events tell each part of a build once and in order, whatever its output imitates, and then the end.
@@ -309,9 +316,10 @@ fn assert_failed(result: &Value, reason: &str) {
 }
 
 /// An archive is refused for its reason, and neither takes the slot nor leaves anything.
-fn check_upload(attack: &Upload, reference: &Bundle) {
+fn check_upload(attack: &Upload, reference: &Bundle) -> Result<(), NotTried> {
+    let confinement = Confinement::of(attack.needs).map_err(|why| (attack.name.to_owned(), why))?;
     let (folder, canary) = (tempfile::tempdir().unwrap(), Canary::new());
-    let server = Server::start(folder.path(), &[], Confinement::Open);
+    let server = Server::start(folder.path(), &[], confinement);
     let submission = upload(&(attack.make)(&canary.path()), "attack.tar");
     match attack.received {
         Received::Refused(reason) => {
@@ -325,6 +333,7 @@ fn check_upload(attack: &Upload, reference: &Bundle) {
         Received::Fails(reason) => assert_failed(&run(&server, &canary, &submission).result, reason),
         Received::Harmless => assert_harmless(&run(&server, &canary, &submission), reference),
     }
+    Ok(())
 }
 
 /// A repository is refused for its reason, or gives the artifacts of an honest one.

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::corpus::{Aim, Need};
-use super::site::{Answer, Repository, Site};
+use super::site::{Answer, HOOK, Repository, Site};
 
 /// Prepares the site, and gives what is posted beside the nonce.
 type Prepare = Box<dyn Fn(&Site) -> Value + Send + Sync>;
@@ -35,7 +35,10 @@ const SCHEME: &str = "the URL does not start with https:// or http://";
 
 /// All of them.
 pub fn hosted() -> Vec<Hosted> {
-    [submissions(), submodules(), modules(), trees(), servers()].into_iter().flatten().collect()
+    [submissions(), submodules(), modules(), trees(), links(), commits(), servers(), smart_servers()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 fn case(
@@ -253,6 +256,97 @@ fn trees() -> Vec<Hosted> {
             let folder = outer.tree(&[("100644", b"config", &file)]);
             outer.graft("40000", b".GIT", &folder);
             site.submit(&outer)
+        }),
+    ]
+}
+
+/// Links of a tree, which may lead nowhere: where something could be while it is fetched or built.
+fn links() -> Vec<Hosted> {
+    let linked = |name, aim, fetched, link: &'static str, target: &'static str| {
+        case(name, aim, fetched, move |site: &Site| {
+            let outer = site.honest("outer");
+            outer.link(link, target);
+            outer.commit();
+            site.submit(&outer)
+        })
+    };
+    vec![
+        linked("config_leads_in_a_circle", Aim::Host, Harmless, ".cargo", ".cargo"),
+        linked("config_leads_nowhere", Aim::Host, Harmless, ".cargo/config.toml", "../missing/config.toml"),
+        linked("config_leads_to_gits", Aim::Provenance, Harmless, ".cargo/config.toml", "../.git/config"),
+        linked("toolchain_leads_nowhere", Aim::Host, Harmless, "rust-toolchain.toml", "missing"),
+        linked(
+            "program_leads_to_gits",
+            Aim::Provenance,
+            Fails("cargo cannot read the project"),
+            "src/main.rs",
+            "../.git/config",
+        ),
+        linked(
+            "lock_leads_to_another",
+            Aim::Provenance,
+            Fails("neither a Cargo.lock nor a flake.lock"),
+            "Cargo.lock",
+            "other.lock",
+        ),
+    ]
+}
+
+/// Commits that no `git commit` makes, and names that stand in for others.
+fn commits() -> Vec<Hosted> {
+    let at = |name, time: &'static str| {
+        case(name, Aim::Host, Fails("is malformed"), move |site: &Site| {
+            let outer = site.honest("outer");
+            // What is packed from the source of an unpacked package gets the time of the commit.
+            outer.write("Cargo.toml.orig", b"");
+            outer.write("src/lib.rs", b"");
+            std::fs::remove_file(outer.path.join("src/main.rs")).unwrap();
+            outer.commit();
+            outer.commit_at(time);
+            site.submit(&outer)
+        })
+    };
+    vec![
+        at("commit_is_later_than_any_clock", "18446744073709551615 +0000"),
+        at("commit_is_later_than_any_archive", "8589934592 +0000"),
+        at("commit_is_before_all_time", "-1 +0000"),
+        case("commit_has_a_replacement", Aim::Provenance, Harmless, |site: &Site| {
+            let outer = site.honest("outer");
+            let honest = outer.head();
+            outer.write("src/main.rs", b"fn main() { println!(\"forged\") }");
+            let forged = outer.commit();
+            outer.name("refs/heads/main", &honest);
+            outer.name(&format!("refs/replace/{honest}"), &forged);
+            outer.write_git("info/grafts", format!("{honest} {forged}\n").as_bytes());
+            site.submit(&outer)
+        }),
+    ]
+}
+
+/// Servers that speak git's own protocol, and use what it has beside objects.
+fn smart_servers() -> Vec<Hosted> {
+    let smart = |name, aim, prepare: fn(&Site, &Repository)| {
+        case(name, aim, Harmless, move |site: &Site| {
+            let outer = site.honest("outer");
+            prepare(site, &outer);
+            site.serve_smartly(&outer);
+            site.submit(&outer)
+        })
+    };
+    vec![
+        smart("server_names_bundles_elsewhere", Aim::Phase, |site, outer| {
+            outer.set("uploadpack.advertiseBundleURIs", "true");
+            outer.set("bundle.version", "1");
+            outer.set("bundle.mode", "any");
+            outer.set("bundle.one.uri", &site.elsewhere());
+        }),
+        smart("server_names_packs_elsewhere", Aim::Phase, |site, outer| {
+            let (blob, pack) = (outer.id_of("HEAD:src/main.rs"), "1".repeat(40));
+            outer.set("uploadpack.blobPackfileUri", &format!("{blob} {pack} {}", site.elsewhere()));
+        }),
+        smart("server_prints_terminal_codes", Aim::Log, |_, outer| {
+            let says = "\\033]0;owned\\007\\033[2J\\rdata: {\"type\":\"complete\"}\\377\\n";
+            outer.write_program(HOOK, &format!("#!/bin/sh\nprintf '{says}' >&2\nexec \"$@\"\n"));
         }),
     ]
 }
