@@ -19,7 +19,7 @@ use sha2::{Digest, Sha256};
 
 use harness::archives::{self, Received, Upload};
 use harness::confinement::Confinement;
-use harness::corpus::{Aim, Attack, Canary, Expect, Template, attacks};
+use harness::corpus::{Aim, Attack, CANARY, Canary, Expect, Template, attacks};
 use harness::repositories::{self, Fetched, Hosted};
 use harness::server::{NONCE, Server, upload};
 use harness::site::Site;
@@ -206,7 +206,7 @@ fn run(server: &Server, canary: &Canary, submission: &Value) -> Outcome {
     assert_story(end, others, succeeded);
     assert!(!server.has_children(), "a process of the build is alive");
     assert!(!server.was_visited(), "a socket of the machine was reached");
-    assert!(!has_queue(), "memory, a queue or a semaphore is left on the machine");
+    assert!(!server.left_a_queue(), "memory, a queue or a semaphore is left on the machine");
     assert!(canary.is_untouched(), "a file of the machine was changed");
     server.wait_until_cleared(&job);
     assert_eq!(server.get("/health"), (200, b"ok".to_vec()), "the service is well");
@@ -217,16 +217,12 @@ fn run(server: &Server, canary: &Canary, submission: &Value) -> Outcome {
     let (status, body) = server.get(&format!("/build/{job}/result"));
     assert_eq!(status, if succeeded { 200 } else { 404 });
     assert_eq!(server.get(&format!("/build/{job}/result")).1, body, "nothing changes it any more");
-    Outcome { result: end["result"].clone(), lines, bundle: succeeded.then(|| unpack(&body)) }
-}
-
-/// Whether the machine has memory, a queue or a semaphore (`sysvipc(7)`) with the key that attacks use, 0x6b657474.
-fn has_queue() -> bool {
-    const KEY: &str = "1801811060";
-    ["shm", "msg", "sem"].iter().any(|kind| {
-        let table = std::fs::read_to_string(format!("/proc/sysvipc/{kind}")).unwrap();
-        table.lines().any(|line| line.split_whitespace().next() == Some(KEY))
-    })
+    let bundle = succeeded.then(|| unpack(&body));
+    assert!(
+        !bundle.iter().flat_map(Bundle::values).any(|bytes| bytes == CANARY),
+        "a file of the machine is handed out"
+    );
+    Outcome { result: end["result"].clone(), lines, bundle }
 }
 
 /// The events tell each part of a build once and in order, whatever its output imitates, and then the end.
@@ -353,7 +349,12 @@ fn check_hosted(attack: &Hosted, reference: &Bundle) -> Result<(), NotTried> {
             assert_ne!(outcome.result["error_type"], "Internal", "{words}");
             assert!(words.contains(reason), "it failed for another reason than {reason:?}: {words}");
         }
-        Fetched::Harmless => assert_harmless(&run(&server, &canary, &submission), reference),
+        Fetched::Harmless => {
+            let outcome = run(&server, &canary, &submission);
+            let shown = outcome.lines.iter().any(|line| line.contains(attack.shows));
+            assert!(shown, "{:?} is not shown: {:?}", attack.shows, outcome.lines);
+            assert_harmless(&outcome, reference);
+        }
     }
     assert!(!site.elsewhere_was_asked(), "a server was asked that nobody named");
     assert!(canary.is_untouched(), "a file of the machine was changed");

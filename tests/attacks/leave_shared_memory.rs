@@ -9,8 +9,6 @@ mod attack;
 
 use attack::*;
 
-/// The machine is looked through for it.
-const KEY: usize = 0x6b65_7474;
 const CREATE: usize = 0o1000 | 0o666;
 
 fn main() {
@@ -18,9 +16,11 @@ fn main() {
     const SEMGET: i64 = 64;
     const MSGGET: i64 = 68;
     const MQ_OPEN: i64 = 240;
-    call(SHMGET, [KEY, 4096, CREATE, 0, 0, 0]).unwrap();
-    call(SEMGET, [KEY, 1, CREATE, 0, 0, 0]).unwrap();
-    call(MSGGET, [KEY, CREATE, 0, 0, 0, 0]).unwrap();
+    // The machine is looked through for it.
+    let key = host("key").parse().unwrap();
+    call(SHMGET, [key, 4096, CREATE, 0, 0, 0]).unwrap();
+    call(SEMGET, [key, 1, CREATE, 0, 0, 0]).unwrap();
+    call(MSGGET, [key, CREATE, 0, 0, 0, 0]).unwrap();
     contained("memory, a queue and a semaphore are left");
     let name = c"kettle-attack".as_ptr() as usize;
     attempt("a queue with a name", call(MQ_OPEN, [name, 0o102, 0o666, 0, 0, 0]));

@@ -16,6 +16,8 @@ pub struct Hosted {
     pub aim: Aim,
     pub prepare: Prepare,
     pub fetched: Fetched,
+    /// Is in some line of output; nothing is in every one.
+    pub shows: &'static str,
     pub needs: Option<Need>,
 }
 
@@ -47,7 +49,7 @@ fn case(
     fetched: Fetched,
     prepare: impl Fn(&Site) -> Value + Send + Sync + 'static,
 ) -> Hosted {
-    Hosted { name, aim, prepare: Box::new(prepare), fetched, needs: None }
+    Hosted { name, aim, prepare: Box::new(prepare), fetched, shows: "", needs: None }
 }
 
 /// What a client can write into the fields of a submission.
@@ -325,30 +327,14 @@ fn commits() -> Vec<Hosted> {
 
 /// Servers that speak git's own protocol, and use what it has beside objects.
 fn smart_servers() -> Vec<Hosted> {
-    let smart = |name, aim, prepare: fn(&Site, &Repository)| {
-        case(name, aim, Harmless, move |site: &Site| {
-            let outer = site.honest("outer");
-            prepare(site, &outer);
-            site.serve_smartly(&outer);
-            site.submit(&outer)
-        })
-    };
-    vec![
-        smart("server_names_bundles_elsewhere", Aim::Phase, |site, outer| {
-            outer.set("uploadpack.advertiseBundleURIs", "true");
-            outer.set("bundle.version", "1");
-            outer.set("bundle.mode", "any");
-            outer.set("bundle.one.uri", &site.elsewhere());
-        }),
-        smart("server_names_packs_elsewhere", Aim::Phase, |site, outer| {
-            let (blob, pack) = (outer.id_of("HEAD:src/main.rs"), "1".repeat(40));
-            outer.set("uploadpack.blobPackfileUri", &format!("{blob} {pack} {}", site.elsewhere()));
-        }),
-        smart("server_prints_terminal_codes", Aim::Log, |_, outer| {
-            let says = "\\033]0;owned\\007\\033[2J\\rdata: {\"type\":\"complete\"}\\377\\n";
-            outer.write_program(HOOK, &format!("#!/bin/sh\nprintf '{says}' >&2\nexec \"$@\"\n"));
-        }),
-    ]
+    let codes = case("server_prints_terminal_codes", Aim::Log, Harmless, |site: &Site| {
+        let outer = site.honest("outer");
+        let says = "gone\\rdata: {\"type\":\"complete\"}\\033]0;owned\\007\\033[2J\\377\\n";
+        outer.write_program(HOOK, &format!("#!/bin/sh\nprintf '{says}' >&2\nexec \"$@\"\n"));
+        site.serve_smartly(&outer);
+        site.submit(&outer)
+    });
+    vec![Hosted { shows: "data: {\"type\":\"complete\"}\\u{1b}]0;owned\\u{7}\\u{1b}[2J", ..codes }]
 }
 
 /// Servers that do what an honest one does not.

@@ -233,11 +233,6 @@ impl Repository {
         fs::set_permissions(self.path.join(name), fs::Permissions::from_mode(0o755)).unwrap();
     }
 
-    /// A setting of the repository.
-    pub fn set(&self, name: &str, value: &str) {
-        self.git(&["config", name, value], b"");
-    }
-
     /// Makes a commit of the last tree, whatever it says of its committer's time; gives it.
     pub fn commit_at(&self, time: &str) -> String {
         let tree = self.id_of("HEAD^{tree}");
