@@ -19,7 +19,7 @@ use sha2::{Digest, Sha256};
 
 use harness::archives::{self, Received, Upload};
 use harness::confinement::Confinement;
-use harness::corpus::{Aim, Attack, Canary, Expect, Template, attacks};
+use harness::corpus::{Aim, Attack, CANARY, Canary, Expect, Template, attacks};
 use harness::repositories::{self, Fetched, Hosted};
 use harness::server::{NONCE, Server, upload};
 use harness::site::Site;
@@ -126,7 +126,7 @@ impl Case {
     fn is_alone(&self) -> bool {
         match self {
             Self::Project(attack) => attack.alone || attack.needs.is_some(),
-            Self::Upload(_) => false,
+            Self::Upload(upload) => upload.needs.is_some(),
             Self::Hosted(hosted) => hosted.needs.is_some(),
         }
     }
@@ -135,10 +135,7 @@ impl Case {
     fn check(&self, references: &References) -> Result<(), NotTried> {
         match self {
             Self::Project(attack) => check(attack, references),
-            Self::Upload(upload) => {
-                check_upload(upload, &references[&Template::Plain]);
-                Ok(())
-            }
+            Self::Upload(upload) => check_upload(upload, &references[&Template::Plain]),
             Self::Hosted(hosted) => check_hosted(hosted, &references[&Template::Plain]),
         }
     }
@@ -209,6 +206,7 @@ fn run(server: &Server, canary: &Canary, submission: &Value) -> Outcome {
     assert_story(end, others, succeeded);
     assert!(!server.has_children(), "a process of the build is alive");
     assert!(!server.was_visited(), "a socket of the machine was reached");
+    assert!(!server.left_a_queue(), "memory, a queue or a semaphore is left on the machine");
     assert!(canary.is_untouched(), "a file of the machine was changed");
     server.wait_until_cleared(&job);
     assert_eq!(server.get("/health"), (200, b"ok".to_vec()), "the service is well");
@@ -219,7 +217,12 @@ fn run(server: &Server, canary: &Canary, submission: &Value) -> Outcome {
     let (status, body) = server.get(&format!("/build/{job}/result"));
     assert_eq!(status, if succeeded { 200 } else { 404 });
     assert_eq!(server.get(&format!("/build/{job}/result")).1, body, "nothing changes it any more");
-    Outcome { result: end["result"].clone(), lines, bundle: succeeded.then(|| unpack(&body)) }
+    let bundle = succeeded.then(|| unpack(&body));
+    assert!(
+        !bundle.iter().flat_map(Bundle::values).any(|bytes| bytes == CANARY),
+        "a file of the machine is handed out"
+    );
+    Outcome { result: end["result"].clone(), lines, bundle }
 }
 
 /// The events tell each part of a build once and in order, whatever its output imitates, and then the end.
@@ -309,9 +312,10 @@ fn assert_failed(result: &Value, reason: &str) {
 }
 
 /// An archive is refused for its reason, and neither takes the slot nor leaves anything.
-fn check_upload(attack: &Upload, reference: &Bundle) {
+fn check_upload(attack: &Upload, reference: &Bundle) -> Result<(), NotTried> {
+    let confinement = Confinement::of(attack.needs).map_err(|why| (attack.name.to_owned(), why))?;
     let (folder, canary) = (tempfile::tempdir().unwrap(), Canary::new());
-    let server = Server::start(folder.path(), &[], Confinement::Open);
+    let server = Server::start(folder.path(), &[], confinement);
     let submission = upload(&(attack.make)(&canary.path()), "attack.tar");
     match attack.received {
         Received::Refused(reason) => {
@@ -325,6 +329,7 @@ fn check_upload(attack: &Upload, reference: &Bundle) {
         Received::Fails(reason) => assert_failed(&run(&server, &canary, &submission).result, reason),
         Received::Harmless => assert_harmless(&run(&server, &canary, &submission), reference),
     }
+    Ok(())
 }
 
 /// A repository is refused for its reason, or gives the artifacts of an honest one.
@@ -344,7 +349,12 @@ fn check_hosted(attack: &Hosted, reference: &Bundle) -> Result<(), NotTried> {
             assert_ne!(outcome.result["error_type"], "Internal", "{words}");
             assert!(words.contains(reason), "it failed for another reason than {reason:?}: {words}");
         }
-        Fetched::Harmless => assert_harmless(&run(&server, &canary, &submission), reference),
+        Fetched::Harmless => {
+            let outcome = run(&server, &canary, &submission);
+            let shown = outcome.lines.iter().any(|line| line.contains(attack.shows));
+            assert!(shown, "{:?} is not shown: {:?}", attack.shows, outcome.lines);
+            assert_harmless(&outcome, reference);
+        }
     }
     assert!(!site.elsewhere_was_asked(), "a server was asked that nobody named");
     assert!(canary.is_untouched(), "a file of the machine was changed");

@@ -146,3 +146,20 @@ async fn blocking<T: Send + 'static>(
 ) -> Result<T, PackError> {
     spawn_blocking(work).await.map_err(io::Error::other).flatten().map_err(failed)
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::bundle::read::{MAX_BUNDLE_BYTES, MAX_PROVENANCE_BYTES};
+    use crate::job::MAX_LOG_BYTES;
+    use crate::toolchain::{MAX_ARTIFACTS_BYTES, cargo};
+
+    /// For headers, and for what gzip adds to bytes that it cannot make less.
+    const OVERHEAD_BYTES: u64 = 64 << 20;
+
+    #[test]
+    fn the_largest_bundle_is_one_that_a_verifier_reads() {
+        let documents = cargo::MAX_LOCKFILE_BYTES + MAX_PROVENANCE_BYTES;
+        let largest = MAX_ARTIFACTS_BYTES + MAX_LOG_BYTES + documents + OVERHEAD_BYTES;
+        assert!(largest < MAX_BUNDLE_BYTES);
+    }
+}

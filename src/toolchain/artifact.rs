@@ -13,6 +13,10 @@ use crate::toolchain::{Artifact, ToolchainError};
 /// Largest artifact, in bytes.
 pub(super) const MAX_ARTIFACT_BYTES: u64 = 2 << 30;
 
+/// Of all artifacts of one build together, in bytes: with the log they fit into a bundle that a verifier reads, also when
+/// nothing of them can be compressed.
+pub const MAX_ARTIFACTS_BYTES: u64 = 3 << 30;
+
 /// Most artifacts of one build.
 const MAX_ARTIFACTS: usize = 1000;
 
@@ -23,21 +27,23 @@ const MAX_ARTIFACT_NAME_BYTES: usize = 900;
 pub(super) struct Artifacts {
     folder: PathBuf,
     made: Vec<Artifact>,
+    /// Of [`MAX_ARTIFACTS_BYTES`].
+    left: u64,
 }
 
 impl Artifacts {
     /// Makes the folder.
     pub fn create(folder: &Path) -> io::Result<Self> {
         fs::create_dir(folder)?;
-        Ok(Self { folder: folder.to_owned(), made: Vec::new() })
+        Ok(Self { folder: folder.to_owned(), made: Vec::new(), left: MAX_ARTIFACTS_BYTES })
     }
 
     /// Copies an open file; it is executable if its owner may execute it.
     pub fn copy(&mut self, name: &str, mut source: File) -> Result<(), ToolchainError> {
         let found = source.metadata()?;
         // A file of a few blocks can have any length: none of it is copied to find that out.
-        if found.len() > MAX_ARTIFACT_BYTES {
-            return Err(refused(name, "it is too large"));
+        if found.len() > self.room() {
+            return Err(self.too_large(name));
         }
         let executable = found.permissions().mode() & 0o100 != 0;
         self.write(name, executable, |out| io::copy(&mut source, out).map(drop))
@@ -59,15 +65,26 @@ impl Artifacts {
             io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => refused(name, "there are two of this name"),
             _ => error.into(),
         })?;
-        let mut out = Limited { out: Sha256Writer::new(file), left: MAX_ARTIFACT_BYTES, is_exceeded: false };
+        let mut out = Limited { out: Sha256Writer::new(file), left: self.room(), is_exceeded: false };
         let filled = fill(&mut out);
         if out.is_exceeded {
-            return Err(refused(name, "it is too large"));
+            return Err(self.too_large(name));
         }
         filled?;
         let (_, sha256, size) = out.out.finish();
+        self.left -= size;
         self.made.push(Artifact { name: name.to_owned(), path, sha256, size, executable });
         Ok(())
+    }
+
+    /// How many bytes the next one may have.
+    fn room(&self) -> u64 {
+        self.left.min(MAX_ARTIFACT_BYTES)
+    }
+
+    fn too_large(&self, name: &str) -> ToolchainError {
+        let alone = self.left >= MAX_ARTIFACT_BYTES;
+        refused(name, if alone { "it is too large" } else { "all of them together are too large" })
     }
 
     /// All of them, sorted by name.
@@ -183,5 +200,22 @@ mod tests {
             write(&mut artifacts, &number.to_string()).unwrap();
         }
         assert_eq!(write(&mut artifacts, "one more"), Err("there are too many"));
+    }
+
+    #[test]
+    fn all_of_them_together_have_a_limit() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut artifacts = Artifacts::create(&folder.path().join("a")).unwrap();
+        artifacts.left = 9;
+        write(&mut artifacts, "one").unwrap();
+        assert_eq!(write(&mut artifacts, "two"), Err("all of them together are too large"));
+        let long = File::create_new(folder.path().join("long")).unwrap();
+        long.set_len(5).unwrap();
+        let refusal = artifacts.copy("three", long).unwrap_err();
+        assert!(matches!(refusal, ToolchainError::Artifact { why: "all of them together are too large", .. }));
+        assert!(!folder.path().join("a/three").exists(), "something of it was copied");
+        artifacts.copy("four", File::open(folder.path().join("a/one")).unwrap()).unwrap_err();
+        artifacts.left = 5;
+        artifacts.copy("four", File::open(folder.path().join("a/one")).unwrap()).unwrap();
     }
 }

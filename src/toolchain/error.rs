@@ -154,6 +154,9 @@ pub enum ToolchainError {
     /// The project's cargo configuration is no TOML, or too long.
     #[error("the source's cargo configuration cannot be read")]
     Configuration,
+    /// Settings and sources that were carried over are more than the system takes as words of a command.
+    #[error("the source's cargo configuration, or what its lockfile names, has more than a command can take")]
+    CommandTooLong,
     /// A tool failed.
     #[error("{phase} failed ({})", describe(.exit))]
     Failed {
@@ -206,7 +209,7 @@ pub enum ToolchainError {
     Hash(#[from] TreeError),
     /// The sandbox failed.
     #[error("the sandbox failed")]
-    Run(#[from] RunError),
+    Run(#[source] RunError),
     /// A file operation of ours failed.
     #[error("a file operation of the appliance failed")]
     Io(#[from] io::Error),
@@ -235,6 +238,7 @@ impl ToolchainError {
             Self::Outside { .. }
             | Self::Manifest
             | Self::Configuration
+            | Self::CommandTooLong
             | Self::NoDefaultPackage
             | Self::Evaluation
             | Self::Failed { .. }
@@ -263,6 +267,15 @@ impl ToolchainError {
             Exit::Status(_) | Exit::Signal(_) => Err(Self::Failed { phase, exit }),
             Exit::TimedOut { limit } => Err(Self::TimedOut { phase, limit }),
             Exit::OutOfMemory => Err(Self::OutOfMemory { phase }),
+        }
+    }
+}
+
+impl From<RunError> for ToolchainError {
+    fn from(error: RunError) -> Self {
+        match error {
+            RunError::Start { source } if source.kind() == io::ErrorKind::ArgumentListTooLong => Self::CommandTooLong,
+            error => Self::Run(error),
         }
     }
 }

@@ -23,6 +23,7 @@ use crate::provenance::{OutputRecord, ResourceDescriptor};
 use crate::sandbox::{Run, Stream};
 use crate::source::SourceTree;
 
+pub use artifact::MAX_ARTIFACTS_BYTES;
 pub use error::{Phase, ToolchainError};
 pub use locate::{FindToolchainError, Toolchain};
 pub use measure::{Part, Versions};

@@ -13,7 +13,7 @@ use std::os::unix::process::ExitStatusExt;
 fn main() {
     let folder = out_folder();
     let crash =
-        std::process::Command::new("/bin/sh").args(["-c", "kill -ABRT $$"]).current_dir(&folder).status().unwrap();
+        std::process::Command::new("/bin/sh").args(["-c", "ulimit -c unlimited; kill -ABRT $$"]).current_dir(&folder).status().unwrap();
     let left = std::fs::read_dir(&folder).unwrap().count();
     if crash.core_dumped() || left > 0 { succeeded("a core dump") } else { contained(format_args!("{crash}")) }
 }

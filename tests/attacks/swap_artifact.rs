@@ -11,7 +11,7 @@ use attack::*;
 
 fn main() {
     let (artifact, link, cargo) = (release_folder().join("attack"), out_folder().join("link"), parent());
-    std::os::unix::fs::symlink("/etc/passwd", &link).unwrap();
+    std::os::unix::fs::symlink(host("canary"), &link).unwrap();
     in_daemon(|| {
         while send_signal(cargo, 0).is_ok() {
             std::thread::sleep(std::time::Duration::from_micros(100));

@@ -13,7 +13,7 @@ fn main() {
     let (release, cargo) = (release_folder(), parent());
     let other = release.with_file_name("other");
     std::fs::create_dir(&other).unwrap();
-    std::os::unix::fs::symlink("/etc/passwd", other.join("attack")).unwrap();
+    std::os::unix::fs::symlink(host("canary"), other.join("attack")).unwrap();
     in_daemon(|| {
         while send_signal(cargo, 0).is_ok() {
             std::thread::sleep(std::time::Duration::from_micros(100));

@@ -12,6 +12,7 @@ mod attempts;
 mod caches;
 mod compiler;
 mod contained;
+mod derivations;
 mod flake;
 mod inputs;
 mod outputs;

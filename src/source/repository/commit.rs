@@ -7,6 +7,10 @@ use crate::digest::GitOid;
 /// Largest commit object, in bytes: messages and signatures are text.
 pub const MAX_COMMIT_BYTES: usize = 1 << 20;
 
+/// Latest time of a commit, in seconds: the last that the header of a tar can say, in the year 2242. A later one could be
+/// beyond what the system has for the time of a file.
+const LATEST_TIME: u64 = 0o777_7777_7777;
+
 /// What a commit says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Commit {
@@ -14,7 +18,7 @@ pub struct Commit {
     pub id: GitOid,
     /// As it says.
     pub tree: GitOid,
-    /// The committer's time, in seconds.
+    /// The committer's time, in seconds, up to [`LATEST_TIME`].
     pub time: u64,
 }
 
@@ -43,7 +47,7 @@ impl Commit {
 fn time(committer: &[u8]) -> Option<u64> {
     let end = committer.iter().rposition(|byte| *byte == b'>')?;
     let (seconds, _zone) = std::str::from_utf8(&committer[end + 1..]).ok()?.strip_prefix(' ')?.split_once(' ')?;
-    seconds.parse().ok()
+    seconds.parse().ok().filter(|&seconds| seconds <= LATEST_TIME)
 }
 
 #[cfg(test)]
@@ -64,6 +68,18 @@ mod tests {
         let id = GitOid::from_bytes([7; 20]);
         let error = Commit::parse(id, OBJECT).unwrap_err();
         assert!(matches!(error, RepositoryError::CommitHash { expected, .. } if expected == id));
+    }
+
+    #[test]
+    fn rejects_a_time_that_no_file_can_have() {
+        let read = |time: &str| {
+            let object = format!("tree 4b825dc642cb6eb9a060e54bf8d69288fbee4904\ncommitter A <a@b> {time} +0000\n\n");
+            Commit::parse(GitOid::of_object("commit", object.as_bytes()), object.as_bytes()).map(|commit| commit.time)
+        };
+        assert_eq!(read("8589934591").unwrap(), LATEST_TIME);
+        for time in ["8589934592", "9223372036854775808", "18446744073709551615", "18446744073709551616", "-1", ""] {
+            assert!(matches!(read(time), Err(RepositoryError::CommitFormat { .. })), "{time}");
+        }
     }
 
     #[test]

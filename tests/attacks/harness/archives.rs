@@ -7,7 +7,7 @@ use std::path::Path;
 
 use builder::{Tar, ZipEntry, deflated, gzip, pax, stored, zip};
 
-use super::corpus::{Aim, Attack, Template, attacks};
+use super::corpus::{Aim, Attack, Need, Template, attacks};
 
 /// One of them.
 pub struct Upload {
@@ -16,6 +16,7 @@ pub struct Upload {
     /// Makes it, for a file of the machine that must not be touched.
     pub make: fn(&Path) -> Vec<u8>,
     pub received: Received,
+    pub needs: Option<Need>,
 }
 
 /// What the service does with it.
@@ -30,11 +31,12 @@ pub enum Received {
 
 use Received::{Fails, Harmless, Refused};
 
+const COMMAND: &str = "the source's cargo configuration, or what its lockfile names, has more than a command can take";
 const UNREADABLE: &str = "the source's cargo configuration cannot be read";
 
 /// All of them.
 pub fn uploads() -> Vec<Upload> {
-    let upload = |name, aim, make, received| Upload { name, aim, make, received };
+    let upload = |name, aim, make, received| Upload { name, aim, make, received, needs: None };
     vec![
         upload("archive_names_the_machine", Aim::Host, absolute_name, Refused("the name is absolute")),
         upload("archive_climbs_out", Aim::Host, climbing_name, Refused("the name has a `..` component")),
@@ -78,9 +80,26 @@ pub fn uploads() -> Vec<Upload> {
         upload("config_is_nested_without_end", Aim::Host, config_nested, Fails(UNREADABLE)),
         upload("config_is_too_long", Aim::Host, config_too_long, Fails(UNREADABLE)),
         upload("config_is_no_text", Aim::Log, config_no_text, Fails(UNREADABLE)),
+        upload("config_is_longer_than_a_command", Aim::Host, config_of_a_long_word, Fails(COMMAND)),
+        upload("config_has_more_words_than_a_command", Aim::Host, config_of_many_words, Fails(COMMAND)),
+        upload("config_hides_behind_a_folder", Aim::Provenance, config_behind_folder, Harmless),
+        upload("config_is_a_link", Aim::Provenance, config_link, Harmless),
+        upload("config_is_a_link_to_itself", Aim::Host, config_circle, Refused("leads in a circle")),
+        Upload {
+            needs: Some(Need::Memory),
+            ..upload("manifest_takes_all_memory", Aim::Host, manifest_of_arrays, Fails("BuildFailed"))
+        },
         upload("lock_has_a_key_of_millions_of_parts", Aim::Host, lock_of_parts, Fails("Cargo.lock cannot be used")),
         upload("lock_is_nested_without_end", Aim::Host, lock_nested, Fails("Cargo.lock cannot be used")),
         upload("lock_is_too_long", Aim::Host, lock_too_long, Fails("the lockfile has more than 8388608 bytes")),
+        upload(
+            "archive_has_a_folder_for_a_lockfile",
+            Aim::Host,
+            folder_for_lockfile,
+            Refused("neither a Cargo.lock nor a flake.lock"),
+        ),
+        upload("archive_has_names_that_others_take_for_one", Aim::Provenance, like_names, Harmless),
+        upload("archive_brings_a_git_file", Aim::Phase, git_file, Harmless),
         upload("archive_brings_a_git_folder", Aim::Phase, git_folder, Harmless),
         upload("archive_sets_user_ids", Aim::Host, set_user_id, Harmless),
         upload(
@@ -143,6 +162,57 @@ fn config_too_long(_: &Path) -> Vec<u8> {
 
 fn config_no_text(_: &Path) -> Vec<u8> {
     with_file(CONFIG, b"a = \"\xff\x1b[2J\"\n")
+}
+
+/// The kernel takes words of 128 KiB.
+fn config_of_a_long_word(_: &Path) -> Vec<u8> {
+    with_file(CONFIG, format!("[env]\nA = \"{}\"\n", "x".repeat(200_000)).as_bytes())
+}
+
+/// All words of a command together may have 2 MiB, with eight bytes more for each.
+fn config_of_many_words(_: &Path) -> Vec<u8> {
+    let lines: String = (0..100_000).map(|number| format!("A{number}=\"\"\n")).collect();
+    with_file(CONFIG, format!("[env]\n{lines}").as_bytes())
+}
+
+const WRAPPER: &[u8] = b"[build]\nrustc-wrapper = \"./program\"\n";
+
+/// Cargo would have taken the folder's name for the older one of its two.
+fn config_behind_folder(_: &Path) -> Vec<u8> {
+    harmless().file("attack/.cargo/config/x", b"").file("attack/.cargo/config.toml", WRAPPER).end()
+}
+
+fn config_link(_: &Path) -> Vec<u8> {
+    harmless().link("attack/.cargo/config.toml", "../more.toml").file("attack/more.toml", WRAPPER).end()
+}
+
+fn config_circle(_: &Path) -> Vec<u8> {
+    harmless().link("attack/.cargo/config.toml", "config.toml").end()
+}
+
+/// Cargo keeps more than a hundred bytes for each.
+fn manifest_of_arrays(_: &Path) -> Vec<u8> {
+    let manifest = String::from_utf8(project().files("").remove(Path::new("Cargo.toml")).unwrap()).unwrap();
+    with_file("Cargo.toml", format!("{manifest}[package.metadata]\na = [{}]\n", "[],".repeat(3_000_000)).as_bytes())
+}
+
+fn folder_for_lockfile(_: &Path) -> Vec<u8> {
+    let mut tar = Tar::new();
+    for (path, bytes) in project().files("").iter().filter(|(path, _)| *path != Path::new("Cargo.lock")) {
+        tar.file(&format!("attack/{}", path.display()), bytes);
+    }
+    tar.folder("attack/Cargo.lock").file("attack/flake.lock/x", b"").end()
+}
+
+/// Equal without regard to case, and in another form of the same characters.
+fn like_names(_: &Path) -> Vec<u8> {
+    let mut tar = harmless();
+    tar.file("attack/cargo.lock", b"version = 99\n").file("attack/CARGO.TOML", b"").file("attack/SRC/main.rs", b"");
+    tar.file("attack/\u{e9}", b"").file("attack/e\u{301}", b"").end()
+}
+
+fn git_file(canary: &Path) -> Vec<u8> {
+    harmless().file("attack/.git", format!("gitdir: {}\n", canary.parent().unwrap().display()).as_bytes()).end()
 }
 
 fn lock_of_parts(_: &Path) -> Vec<u8> {

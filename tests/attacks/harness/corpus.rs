@@ -275,7 +275,8 @@ pub struct Canary {
     folder: tempfile::TempDir,
 }
 
-const CANARY: &[u8] = b"alive";
+/// What is in it.
+pub const CANARY: &[u8] = b"alive";
 
 impl Canary {
     pub fn new() -> Self {

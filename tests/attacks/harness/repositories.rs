@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::corpus::{Aim, Need};
-use super::site::{Answer, Repository, Site};
+use super::site::{Answer, HOOK, Repository, Site};
 
 /// Prepares the site, and gives what is posted beside the nonce.
 type Prepare = Box<dyn Fn(&Site) -> Value + Send + Sync>;
@@ -16,6 +16,8 @@ pub struct Hosted {
     pub aim: Aim,
     pub prepare: Prepare,
     pub fetched: Fetched,
+    /// Is in some line of output; nothing is in every one.
+    pub shows: &'static str,
     pub needs: Option<Need>,
 }
 
@@ -35,7 +37,10 @@ const SCHEME: &str = "the URL does not start with https:// or http://";
 
 /// All of them.
 pub fn hosted() -> Vec<Hosted> {
-    [submissions(), submodules(), modules(), trees(), servers()].into_iter().flatten().collect()
+    [submissions(), submodules(), modules(), trees(), links(), commits(), servers(), smart_servers()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 fn case(
@@ -44,7 +49,7 @@ fn case(
     fetched: Fetched,
     prepare: impl Fn(&Site) -> Value + Send + Sync + 'static,
 ) -> Hosted {
-    Hosted { name, aim, prepare: Box::new(prepare), fetched, needs: None }
+    Hosted { name, aim, prepare: Box::new(prepare), fetched, shows: "", needs: None }
 }
 
 /// What a client can write into the fields of a submission.
@@ -255,6 +260,81 @@ fn trees() -> Vec<Hosted> {
             site.submit(&outer)
         }),
     ]
+}
+
+/// Links of a tree, which may lead nowhere: where something could be while it is fetched or built.
+fn links() -> Vec<Hosted> {
+    let linked = |name, aim, fetched, link: &'static str, target: &'static str| {
+        case(name, aim, fetched, move |site: &Site| {
+            let outer = site.honest("outer");
+            outer.link(link, target);
+            outer.commit();
+            site.submit(&outer)
+        })
+    };
+    vec![
+        linked("config_leads_in_a_circle", Aim::Host, Harmless, ".cargo", ".cargo"),
+        linked("config_leads_nowhere", Aim::Host, Harmless, ".cargo/config.toml", "../missing/config.toml"),
+        linked("config_leads_to_gits", Aim::Provenance, Harmless, ".cargo/config.toml", "../.git/config"),
+        linked("toolchain_leads_nowhere", Aim::Host, Harmless, "rust-toolchain.toml", "missing"),
+        linked(
+            "program_leads_to_gits",
+            Aim::Provenance,
+            Fails("cargo cannot read the project"),
+            "src/main.rs",
+            "../.git/config",
+        ),
+        linked(
+            "lock_leads_to_another",
+            Aim::Provenance,
+            Fails("neither a Cargo.lock nor a flake.lock"),
+            "Cargo.lock",
+            "other.lock",
+        ),
+    ]
+}
+
+/// Commits that no `git commit` makes, and names that stand in for others.
+fn commits() -> Vec<Hosted> {
+    let at = |name, time: &'static str| {
+        case(name, Aim::Host, Fails("is malformed"), move |site: &Site| {
+            let outer = site.honest("outer");
+            // What is packed from the source of an unpacked package gets the time of the commit.
+            outer.write("Cargo.toml.orig", b"");
+            outer.write("src/lib.rs", b"");
+            std::fs::remove_file(outer.path.join("src/main.rs")).unwrap();
+            outer.commit();
+            outer.commit_at(time);
+            site.submit(&outer)
+        })
+    };
+    vec![
+        at("commit_is_later_than_any_clock", "18446744073709551615 +0000"),
+        at("commit_is_later_than_any_archive", "8589934592 +0000"),
+        at("commit_is_before_all_time", "-1 +0000"),
+        case("commit_has_a_replacement", Aim::Provenance, Harmless, |site: &Site| {
+            let outer = site.honest("outer");
+            let honest = outer.head();
+            outer.write("src/main.rs", b"fn main() { println!(\"forged\") }");
+            let forged = outer.commit();
+            outer.name("refs/heads/main", &honest);
+            outer.name(&format!("refs/replace/{honest}"), &forged);
+            outer.write_git("info/grafts", format!("{honest} {forged}\n").as_bytes());
+            site.submit(&outer)
+        }),
+    ]
+}
+
+/// Servers that speak git's own protocol, and use what it has beside objects.
+fn smart_servers() -> Vec<Hosted> {
+    let codes = case("server_prints_terminal_codes", Aim::Log, Harmless, |site: &Site| {
+        let outer = site.honest("outer");
+        let says = "gone\\rdata: {\"type\":\"complete\"}\\033]0;owned\\007\\033[2J\\377\\n";
+        outer.write_program(HOOK, &format!("#!/bin/sh\nprintf '{says}' >&2\nexec \"$@\"\n"));
+        site.serve_smartly(&outer);
+        site.submit(&outer)
+    });
+    vec![Hosted { shows: "data: {\"type\":\"complete\"}\\u{1b}]0;owned\\u{7}\\u{1b}[2J", ..codes }]
 }
 
 /// Servers that do what an honest one does not.

@@ -68,7 +68,8 @@ impl Server {
     /// What an attack may know.
     pub fn facts(&self, canary: &Path) -> String {
         let (port, pid) = (self.port, self.process.id());
-        format!("port={port}\npid={pid}\nsocket=kettle-attack-{port}\ncanary={}\n", canary.display())
+        let key = self.key();
+        format!("port={port}\npid={pid}\nsocket=kettle-attack-{port}\nkey={key}\ncanary={}\n", canary.display())
     }
 
     /// Posts a submission, and gives the answer.
@@ -116,6 +117,20 @@ impl Server {
     /// Whether somebody connected to the machine's socket.
     pub fn was_visited(&self) -> bool {
         self.socket.accept().is_ok()
+    }
+
+    /// What an attack calls the memory, the queue and the semaphore that it leaves: nobody else's on this machine.
+    fn key(&self) -> u32 {
+        0x6b65_0000 | u32::from(self.port)
+    }
+
+    /// Whether the machine has one of them (`sysvipc(7)`).
+    pub fn left_a_queue(&self) -> bool {
+        let key = self.key().to_string();
+        ["shm", "msg", "sem"].iter().any(|kind| {
+            let table = std::fs::read_to_string(format!("/proc/sysvipc/{kind}")).unwrap();
+            table.lines().any(|line| line.split_whitespace().next() == Some(&key))
+        })
     }
 
     /// The work folder as the service sees it.

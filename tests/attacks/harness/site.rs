@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
@@ -20,6 +20,17 @@ pub enum Answer {
     Raw(Vec<u8>),
     /// Lines of refs for as long as somebody reads.
     Endless,
+    /// What `git upload-pack` of this repository says to whoever asks what there is.
+    Refs(PathBuf),
+    /// What it says to a request.
+    Pack(PathBuf),
+}
+
+/// What of a request a program that answers it has to know.
+struct Asked {
+    /// `Git-Protocol`, or nothing.
+    protocol: String,
+    body: Vec<u8>,
 }
 
 impl Answer {
@@ -38,9 +49,15 @@ impl Answer {
         Self::Raw(format!("{head}WWW-Authenticate: Basic realm=\"x\"\r\n\r\n").into_bytes())
     }
 
-    fn send(&self, stream: &mut TcpStream) -> std::io::Result<()> {
+    fn send(&self, stream: &mut TcpStream, asked: &Asked) -> std::io::Result<()> {
         match self {
             Self::Raw(bytes) => stream.write_all(bytes),
+            Self::Refs(repository) => {
+                let refs = upload_pack(repository, &["--http-backend-info-refs"], asked)?;
+                let body = [b"001e# service=git-upload-pack\n0000", &refs[..]].concat();
+                stream.write_all(&smart("advertisement", &body))
+            }
+            Self::Pack(repository) => stream.write_all(&smart("result", &upload_pack(repository, &[], asked)?)),
             Self::Endless => {
                 stream.write_all(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n")?;
                 let lines: String = (0..1000).map(|at| format!("{}\trefs/heads/{at:0100}\n", "1".repeat(40))).collect();
@@ -51,6 +68,35 @@ impl Answer {
         }
     }
 }
+
+fn smart(kind: &str, body: &[u8]) -> Vec<u8> {
+    let head = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Type: application/x-git-upload-pack";
+    [format!("{head}-{kind}\r\nContent-Length: {}\r\n\r\n", body.len()).as_bytes(), body].concat()
+}
+
+/// Git itself, with `hook` in the repository in the place of what makes packs, if that is there.
+fn upload_pack(repository: &Path, options: &[&str], asked: &Asked) -> std::io::Result<Vec<u8>> {
+    let hook = repository.join(HOOK);
+    let mut git = Command::new("git");
+    if hook.exists() {
+        git.arg("-c").arg(format!("uploadpack.packObjectsHook={}", hook.display()));
+    }
+    let mut git = git
+        .args(["upload-pack", "--stateless-rpc"])
+        .args(options)
+        .arg(repository)
+        .env("GIT_PROTOCOL", &asked.protocol)
+        .env("GIT_CONFIG_GLOBAL", "/dev/null")
+        .env("GIT_CONFIG_SYSTEM", "/dev/null")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()?;
+    git.stdin.take().unwrap().write_all(&asked.body)?;
+    Ok(git.wait_with_output()?.stdout)
+}
+
+/// Runs with the arguments and the input of what makes packs; what it says on its standard error goes to the client.
+pub const HOOK: &str = ".git/pack-hook";
 
 /// Serves a folder; `/NAME/attack.git` is the repository NAME, so that all of them give projects of one name.
 pub struct Site {
@@ -101,6 +147,13 @@ impl Site {
         self.answers.lock().unwrap().insert(path.to_owned(), answer);
     }
 
+    /// Has git itself answer for a repository, as servers of forges do.
+    pub fn serve_smartly(&self, repository: &Repository) {
+        let path = |end: &str| format!("/{}/.git/{end}", repository.path.file_name().unwrap().to_str().unwrap());
+        self.answer(&path("info/refs"), Answer::Refs(repository.path.clone()));
+        self.answer(&path("git-upload-pack"), Answer::Pack(repository.path.clone()));
+    }
+
     /// What is posted to have the repository built.
     pub fn submit(&self, repository: &Repository) -> Value {
         json!({ "repo_url": self.url(repository.path.file_name().unwrap().to_str().unwrap()) })
@@ -134,15 +187,22 @@ fn answer(stream: TcpStream, root: &Path, answers: &Mutex<BTreeMap<String, Answe
     let mut reader = BufReader::new(stream);
     let mut first = String::new();
     reader.read_line(&mut first)?;
+    let mut asked = Asked { protocol: String::new(), body: Vec::new() };
     let mut line = String::new();
     while reader.read_line(&mut line)? > 2 {
+        match line.trim_end().split_once(": ") {
+            Some(("Git-Protocol", protocol)) => asked.protocol = protocol.to_owned(),
+            Some(("Content-Length", length)) => asked.body.resize(length.parse().unwrap(), 0),
+            _ => {}
+        }
         line.clear();
     }
+    reader.read_exact(&mut asked.body)?;
     let path = first.split([' ', '?']).nth(1).unwrap_or_default().replace("/attack.git/", "/.git/");
     let known = answers.lock().unwrap().get(&path).cloned();
     let file = || fs::read(root.join(path.trim_start_matches('/'))).map(|bytes| Answer::ok(&bytes));
     let missing = || Answer::Raw(b"HTTP/1.1 404 No\r\nConnection: close\r\nContent-Length: 0\r\n\r\n".to_vec());
-    known.unwrap_or_else(|| file().unwrap_or_else(|_| missing())).send(&mut reader.into_inner())
+    known.unwrap_or_else(|| file().unwrap_or_else(|_| missing())).send(&mut reader.into_inner(), &asked)
 }
 
 /// A repository of the site, of loose objects.
@@ -155,6 +215,38 @@ impl Repository {
         let path = self.path.join(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, bytes).unwrap();
+    }
+
+    /// A link.
+    pub fn link(&self, name: &str, target: &str) {
+        let path = self.path.join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        if path.exists() {
+            fs::remove_file(&path).unwrap();
+        }
+        symlink(target, path).unwrap();
+    }
+
+    /// A program beside the objects.
+    pub fn write_program(&self, name: &str, text: &str) {
+        self.write(name, text.as_bytes());
+        fs::set_permissions(self.path.join(name), fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
+    /// Makes a commit of the last tree, whatever it says of its committer's time; gives it.
+    pub fn commit_at(&self, time: &str) -> String {
+        let tree = self.id_of("HEAD^{tree}");
+        let text = format!("tree {tree}\nauthor A <a@b> {time}\ncommitter A <a@b> {time}\n\nall\n");
+        let commit = self.object("commit", text.as_bytes());
+        self.git(&["update-ref", "refs/heads/main", &commit], b"");
+        self.git(&["update-server-info"], b"");
+        commit
+    }
+
+    /// Names a commit.
+    pub fn name(&self, reference: &str, commit: &str) {
+        self.git(&["update-ref", reference, commit], b"");
+        self.git(&["update-server-info"], b"");
     }
 
     /// A file below `.git`.

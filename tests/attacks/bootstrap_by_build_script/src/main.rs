@@ -1,0 +1,5 @@
+#![feature(rustc_private)]
+
+fn main() {
+    println!("honest");
+}

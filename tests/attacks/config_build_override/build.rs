@@ -1,0 +1,3 @@
+fn main() {
+    println!("cargo::warning=the build script runs");
+}
