@@ -255,7 +255,7 @@ impl Stage {
             self.assert_the_next_one_tidies_up(&left);
         }
         if said.contains(JOB_FAILED) && !halted {
-            assert_nothing_to_take(&work);
+            assert_nothing_to_take(&work, &said);
         }
         Run {
             halted,
@@ -341,14 +341,17 @@ impl Scene<'_> {
         self.follow_into_build((port, tls_port), &job);
         let events = self.get(port, &format!("/build/{job}/events"))?;
         let document = self.get(port, &format!("/build/{job}"))?;
-        let result = self.get(port, &format!("/build/{job}/result"))?;
-        let provenance = self.get(port, &format!("/build/{job}/provenance.json"))?;
-        let evidence = self.get(port, &format!("/build/{job}/evidence.json"))?;
-        let artifact = self.get(port, &format!("/builds/{job}/artifacts/package"))?;
         let document = document.json();
         assert_times(&document["accepted_at"], &document["finished_at"]);
         let succeeded = document["state"] == "succeeded";
         assert!(succeeded || document["state"] == "failed", "{document}");
+        if !succeeded {
+            assert_nothing_to_take(self.work, &document.to_string());
+        }
+        let result = self.get(port, &format!("/build/{job}/result"))?;
+        let provenance = self.get(port, &format!("/build/{job}/provenance.json"))?;
+        let evidence = self.get(port, &format!("/build/{job}/evidence.json"))?;
+        let artifact = self.get(port, &format!("/builds/{job}/artifacts/package"))?;
         assert_events_end(&events, if succeeded { "ok" } else { "failed" });
         if succeeded {
             let bundle = take_apart(&result.body, epoch);
@@ -513,12 +516,12 @@ fn processor() -> TempDir {
 }
 
 /// A job that failed leaves no bundle and no artifact in its folder either.
-fn assert_nothing_to_take(work: &Path) {
+fn assert_nothing_to_take(work: &Path, said: &str) {
     for job in
         fs::read_dir(work).unwrap().flatten().filter(|entry| entry.file_name().to_string_lossy().starts_with("job-"))
     {
         for name in ["bundle.tar.gz", "artifacts"] {
-            assert!(!job.path().join(name).exists(), "a job that failed left {name}");
+            assert!(!job.path().join(name).exists(), "a job that failed left {name}: {said}");
         }
     }
 }
