@@ -105,7 +105,7 @@ pub const FORWARD: [(&str, Lie); 2] =
 pub const HARDLY: [(&str, Lie); 2] =
     [("nowhere: it stands", Lie::Stands), ("a second, back and forward at each look", Lie::Swings(1))];
 
-/// The same, where it goes back: no kernel lets it.
+/// The same, where it goes back: a kernel should not let it.
 pub const BACK: (&str, Lie) = ("an hour back", Lie::By(-HOUR));
 pub const WILD: (&str, Lie) = ("an hour, back and forward at each look", Lie::Swings(HOUR));
 
