@@ -153,7 +153,7 @@ impl Liar {
         let (seconds, nanos) = match self.lie {
             Lie::By(change) => (now + change, nanos),
             Lie::To(moment) => (moment.saturating_add(now - first), nanos),
-            Lie::Swings(change) if told % 2 == 0 => (now + change, nanos),
+            Lie::Swings(change) if told.is_multiple_of(2) => (now + change, nanos),
             Lie::Swings(change) => (now - change, nanos),
             Lie::Stands => (first, 0),
         };
