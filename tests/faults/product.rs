@@ -146,6 +146,18 @@ mod tests {
     }
 
     #[test]
+    fn times_have_their_shape_and_their_order() {
+        let in_order = |start: &str, end: &str| catch_unwind(|| assert_times(&json!(start), &json!(end))).is_ok();
+        let (earlier, later) = ("2026-11-28T10:00:59Z", "2026-11-28T10:01:00Z");
+        assert!(in_order(earlier, later) && in_order(later, later));
+        for (start, end) in
+            [(later, earlier), ("", later), (earlier, "+10000-01-01T00:00:00Z"), (earlier, "2026-11-28")]
+        {
+            assert!(!in_order(start, end), "{start:?} and {end:?}");
+        }
+    }
+
+    #[test]
     fn events_have_to_end_once_and_as_the_job_did() {
         let answer = |body: &str| Answer {
             status: 200,
