@@ -44,6 +44,8 @@ pub mod attester;
 #[cfg(feature = "appliance")]
 pub mod boot;
 #[cfg(feature = "appliance")]
+pub mod clock;
+#[cfg(feature = "appliance")]
 pub mod job;
 #[cfg(feature = "appliance")]
 pub mod sandbox;

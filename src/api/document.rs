@@ -5,7 +5,7 @@ use hyper::{Response, StatusCode};
 use serde::Serialize;
 
 use super::respond::{self, Body};
-use crate::job::{Job, Outcome, links, rfc3339};
+use crate::job::{Job, Outcome, links};
 use crate::provenance::NonceSource;
 
 /// The answer to an accepted submission.
@@ -62,8 +62,8 @@ pub fn job(job: &Job) -> Response<Body> {
         },
         phase: job.phase().as_str(),
         nonce: job.nonce().to_string(),
-        accepted_at: rfc3339(job.accepted_at()),
-        finished_at: ended.map(|ended| rfc3339(ended.finished_at)),
+        accepted_at: job.accepted_at().to_string(),
+        finished_at: ended.map(|ended| ended.finished_at.to_string()),
         events: links::events(id),
         result_url: links::result(id),
     };

@@ -6,6 +6,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -21,6 +22,7 @@ use super::Service;
 use super::limits;
 use super::stall::Impatient;
 use super::tls::TlsIdentity;
+use crate::clock;
 
 /// Both ports, open.
 #[derive(Debug)]
@@ -137,11 +139,17 @@ where
         .max_header_size(limits::MAX_HEADER_BYTES)
         .max_headers(limits::MAX_HEADERS)
         .serve_connection(TokioIo::new(stream), service);
-    match std::future::poll_fn(|cx| connection.poll_without_shutdown(cx)).await {
-        Ok(()) => (),
+    let served = std::future::poll_fn(|cx| match clock::has_date() {
+        true => connection.poll_without_shutdown(cx).map(Some),
+        // hyper panics where it has no date for its answers.
+        false => Poll::Ready(None),
+    });
+    match served.await {
+        Some(Ok(())) => (),
         // hyper has answered what it could not parse.
-        Err(error) if error.is_parse() => log::debug!("a request could not be parsed: {error}"),
-        Err(error) => return log::debug!("a connection failed: {error}"),
+        Some(Err(error)) if error.is_parse() => log::debug!("a request could not be parsed: {error}"),
+        Some(Err(error)) => return log::debug!("a connection failed: {error}"),
+        None => return log::debug!("a connection was given up: the clock says no date"),
     }
     let stream = connection.into_parts().io.into_inner();
     // An error here means that the client is gone, which is what we wait for.

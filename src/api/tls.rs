@@ -2,14 +2,28 @@
 //! which it signed itself, but the evidence that binds the public key.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use rcgen::{CertificateParams, DnType, KeyPair, PKCS_ECDSA_P256_SHA256, PublicKeyData as _};
 use rustls::ServerConfig;
 use rustls::crypto::ring;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, UnixTime};
+use rustls::time_provider::TimeProvider;
+
+use crate::clock::Date;
 
 /// What the certificate calls the machine; nobody should believe it.
 const COMMON_NAME: &str = "kettle appliance";
+
+/// The time of session tickets. The library's own clock panics before 1970.
+#[derive(Debug)]
+struct WallClock;
+
+impl TimeProvider for WallClock {
+    fn current_time(&self) -> Option<UnixTime> {
+        Some(UnixTime::since_unix_epoch(Duration::from_secs(Date::now().seconds())))
+    }
+}
 
 /// Why there is no TLS key.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +59,7 @@ impl TlsIdentity {
             .with_safe_default_protocol_versions()?
             .with_no_client_auth()
             .with_single_cert(vec![certificate.clone()], private)?;
+        config.time_provider = Arc::new(WallClock);
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(Self { config: Arc::new(config), certificate, public_key: key.subject_public_key_info() })
     }

@@ -4,7 +4,7 @@
 use std::fs;
 use std::io;
 use std::thread;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, setrlimit};
@@ -13,6 +13,7 @@ use rustix::system::sethostname;
 
 use super::error::file;
 use super::{BootError, Machine};
+use crate::clock::Date;
 
 const HOST_NAME: &[u8] = b"kettle";
 /// Each cannot be undone, or only by us.
@@ -75,7 +76,7 @@ pub(super) fn entropy(_: &mut Machine) -> Result<(), BootError> {
 
 /// Phase: the clock belongs to the host; all we can say is whether it is absurd.
 pub(super) fn clock(_: &mut Machine) -> Result<(), BootError> {
-    plausible(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs()))
+    plausible(Date::now().seconds())
 }
 
 fn plausible(now: u64) -> Result<(), BootError> {

@@ -24,5 +24,5 @@ pub use log::{Chunk, Cursor, EventLog, LogError, MAX_LOG_BYTES};
 pub use outcome::{BundleFile, Finished, Outcome};
 pub use pipeline::Pipeline;
 pub use request::{Request, SourceRequest};
-pub use run::{Builder, Ended, Job, Phase, Running, SetupError, rfc3339};
+pub use run::{Builder, Ended, Job, Phase, Running, SetupError};
 pub use slot::{ClaimError, Slot, SlotState};

@@ -17,10 +17,10 @@ use crate::provenance::Statement;
 use crate::sandbox::remove_folder;
 use crate::toolchain::{Artifact, Built};
 
-/// Names in the job's folder that outlive every job.
-const KEPT: &[&str] = &["events"];
-/// The same after a success: what is handed out stays, too.
-const KEPT_OF_SUCCESS: &[&str] = &["events", LOG_NAME, "bundle.tar.gz", "artifacts"];
+/// The name in the job's folder that outlives every job.
+const KEPT: &str = "events";
+/// What a job that succeeded hands out.
+const HANDED_OUT: &[&str] = &[LOG_NAME, "bundle.tar.gz", "artifacts"];
 
 /// Why there is no bundle.
 #[derive(Debug, thiserror::Error)]
@@ -111,21 +111,28 @@ fn artifact(artifact: &Artifact) -> io::Result<Entry<'static>> {
     })
 }
 
-/// Frees what a finished job no longer needs: sources, dependencies, the build's own folders, and all uploads; of one that
-/// failed, also what there was of a bundle.
-pub(super) async fn clean(folder: PathBuf, succeeded: bool, intake: PathBuf) {
-    let kept = if succeeded { KEPT_OF_SUCCESS } else { KEPT };
-    let cleaned = spawn_blocking(move || {
+/// Removes what there is of a bundle, before anybody is told that the job failed: a service that ends then cleans no more.
+pub(super) async fn withdraw(folder: PathBuf) {
+    emptying(move || HANDED_OUT.iter().try_for_each(|name| remove(&folder.join(name)))).await;
+}
+
+/// Frees what a finished job no longer needs: sources, dependencies, the build's own folders, and all uploads.
+pub(super) async fn clean(folder: PathBuf, intake: PathBuf) {
+    emptying(move || {
         remove(&intake)?;
         for entry in fs::read_dir(&folder)? {
             let entry = entry?;
-            if !kept.iter().any(|name| entry.file_name() == *name) {
+            if !HANDED_OUT.iter().chain([&KEPT]).any(|name| entry.file_name() == *name) {
                 remove(&entry.path())?;
             }
         }
         Ok(())
-    });
-    if let Err(error) = cleaned.await.map_err(io::Error::other).flatten() {
+    })
+    .await;
+}
+
+async fn emptying(work: impl FnOnce() -> io::Result<()> + Send + 'static) {
+    if let Err(error) = spawn_blocking(work).await.map_err(io::Error::other).flatten() {
         log::warn!("a finished job's folder could not be emptied: {error}");
     }
 }

@@ -96,9 +96,12 @@ impl Builder for Pipeline {
                 Ok(outcome) => outcome,
                 Err(error) => failure(&error),
             };
-            let (folder, succeeded) = (job.folder().to_owned(), matches!(outcome, Outcome::Succeeded(_)));
+            let folder = job.folder().to_owned();
+            if !matches!(outcome, Outcome::Succeeded(_)) {
+                pack::withdraw(folder.clone()).await;
+            }
             job.finish(outcome);
-            pack::clean(folder, succeeded, parts.intake.clone()).await;
+            pack::clean(folder, parts.intake.clone()).await;
         });
     }
 }

@@ -3,8 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::run::now;
-use super::{Job, rfc3339};
+use super::Job;
 use crate::bundle::read::MAX_PROVENANCE_BYTES;
 use crate::digest::Sha256Digest;
 use crate::provenance::{
@@ -72,8 +71,8 @@ pub(super) fn statement(
         },
         metadata: BuildMetadata {
             invocation_id: job.id().to_string(),
-            started_on: rfc3339(job.accepted_at()),
-            finished_on: rfc3339(now()),
+            started_on: job.accepted_at().to_string(),
+            finished_on: job.end_now().to_string(),
         },
         byproducts: vec![named(LOG_NAME, log), lockfile],
     };

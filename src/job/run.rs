@@ -7,14 +7,13 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 use tokio::sync::Notify;
 
 use super::event::{Event, EventKind};
 use super::log::{EventLog, LogError};
 use super::outcome::{Outcome, SuccessWord};
 use super::{JobId, Request};
+use crate::clock::{Beginning, Date};
 use crate::provenance::{Nonce, NonceSource};
 
 /// Name of the event log in the job's folder.
@@ -96,7 +95,7 @@ pub struct Ended {
     /// What the pipeline said.
     pub outcome: Outcome,
     /// When.
-    pub finished_at: OffsetDateTime,
+    pub finished_at: Date,
     /// The full result document, JSON.
     pub result: String,
     /// The same for the typed events, which call success `ok`.
@@ -110,7 +109,7 @@ pub struct Job {
     nonce: Nonce,
     nonce_source: NonceSource,
     folder: PathBuf,
-    accepted_at: OffsetDateTime,
+    accepted: Beginning,
     log: Arc<EventLog>,
     phase: Mutex<Phase>,
     ended: OnceLock<Ended>,
@@ -133,7 +132,7 @@ impl Job {
             nonce: request.nonce.clone(),
             nonce_source: request.nonce_source,
             folder,
-            accepted_at: now(),
+            accepted: Beginning::now(),
             log: Arc::new(log),
             phase: Mutex::new(Phase::Queued),
             ended: OnceLock::new(),
@@ -161,9 +160,14 @@ impl Job {
         &self.folder
     }
 
-    /// When it took the slot, by the host's clock, in whole seconds.
-    pub fn accepted_at(&self) -> OffsetDateTime {
-        self.accepted_at
+    /// When it took the slot, by the host's clock.
+    pub fn accepted_at(&self) -> Date {
+        self.accepted.date()
+    }
+
+    /// What an end of it here and now is called.
+    pub(super) fn end_now(&self) -> Date {
+        self.accepted.end()
     }
 
     /// What happened so far.
@@ -220,7 +224,7 @@ impl Job {
                 (failed, documents)
             }
         };
-        if self.ended.set(Ended { outcome, finished_at: now(), result, typed_result }).is_err() {
+        if self.ended.set(Ended { outcome, finished_at: self.end_now(), result, typed_result }).is_err() {
             log::error!("the job ended twice");
         }
         self.log.close();
@@ -267,16 +271,4 @@ impl Drop for Running {
             self.0.end(Outcome::internal());
         }
     }
-}
-
-/// `time` as RFC 3339.
-pub fn rfc3339(time: OffsetDateTime) -> String {
-    // Only years beyond four digits cannot be formatted.
-    time.format(&Rfc3339).unwrap_or_default()
-}
-
-/// The machine's time, in whole seconds.
-pub(super) fn now() -> OffsetDateTime {
-    let now = OffsetDateTime::now_utc();
-    now.replace_nanosecond(0).unwrap_or(now)
 }

@@ -7,9 +7,11 @@
 #![allow(clippy::expect_used, clippy::unwrap_used)]
 
 mod client;
+mod clock;
 #[allow(dead_code, unused_imports)] // Shared with the tests that need more of it.
 #[path = "../e2e/harness/mod.rs"]
 mod harness;
+mod jumps;
 mod product;
 mod remains;
 mod scene;

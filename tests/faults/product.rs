@@ -57,12 +57,28 @@ pub fn take_apart(bytes: &[u8], epoch: u64) -> Bundle {
     let mut bundle = Bundle::read(bytes, epoch);
     let evidence = bundle.files.remove("evidence.json");
     bundle.assert_described();
+    let metadata = &bundle.statement()["predicate"]["runDetails"]["metadata"];
+    assert_times(&metadata["startedOn"], &metadata["finishedOn"]);
     if let Some(evidence) = evidence {
         #[cfg(feature = "simulator")]
         assert_about(&evidence, &bundle.files["provenance.json"]);
         bundle.files.insert("evidence.json".to_owned(), evidence);
     }
     bundle
+}
+
+/// RFC 3339, in UTC and whole seconds, and no end before its beginning.
+pub fn assert_times(started: &Value, finished: &Value) {
+    let is_time = |text: &str| {
+        let shape: String = text.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
+        shape == "0000-00-00T00:00:00Z"
+    };
+    let text = |time: &Value| time.as_str().filter(|text| is_time(text)).map(str::to_owned);
+    let (Some(start), Some(end)) = (text(started), text(finished)) else {
+        panic!("no times: {started} and {finished}")
+    };
+    // Times of this shape are in the order of their texts.
+    assert!(start <= end, "it ended at {end}, before it began at {start}");
 }
 
 /// The report is about the statement, and about nothing else.
@@ -127,6 +143,18 @@ mod tests {
         assert!(!is_same(|it| it.sandbox["uid"] = json!(1)));
         assert!(!is_same(|it| it.sandbox["degradations"] = json!([])));
         assert!(is_same(|it| it.sandbox["degradations"] = json!([{ "name": "no-cgroup" }])));
+    }
+
+    #[test]
+    fn times_have_their_shape_and_their_order() {
+        let in_order = |start: &str, end: &str| catch_unwind(|| assert_times(&json!(start), &json!(end))).is_ok();
+        let (earlier, later) = ("2026-11-28T10:00:59Z", "2026-11-28T10:01:00Z");
+        assert!(in_order(earlier, later) && in_order(later, later));
+        for (start, end) in
+            [(later, earlier), ("", later), (earlier, "+10000-01-01T00:00:00Z"), (earlier, "2026-11-28")]
+        {
+            assert!(!in_order(start, end), "{start:?} and {end:?}");
+        }
     }
 
     #[test]

@@ -20,14 +20,19 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 use crate::client::{Answer, Lost, PATIENCE, Request};
+use crate::clock::{Answers, Jump, Moment};
 use crate::harness::{StaticServer, git, git_repository, package};
-use crate::product::{Product, assert_events_end, take_apart};
+use crate::product::{Product, assert_events_end, assert_times, take_apart};
 use crate::remains::{left_behind, take_orphans};
 use crate::site::Fault;
 use crate::stack::Image;
 use crate::tracer::{Plan, Trace, Traced};
 
 const SERVICE: &str = env!("CARGO_BIN_EXE_kettle-init");
+/// What the service's log says about a job that failed.
+const JOB_FAILED: &str = "the job failed";
+/// What a build says when it begins.
+const COMPILING: &str = "Compiling package";
 /// One call fails: the next attempt should not, and the one after that has to succeed.
 const ATTEMPTS: usize = 3;
 /// For a process that is ending: it frees its memory.
@@ -144,7 +149,7 @@ impl Stage {
 
     /// A run in which nothing fails: its product, and every place from which a call was made.
     pub fn rehearse(&self, story: Story) -> (Product, Trace) {
-        let run = self.run(story, Plan::Record, None);
+        let run = self.run(story, Plan::Record, None, None);
         assert_eq!((run.problems, run.cuts), (Vec::new(), Vec::new()), "without a fault");
         (run.product.unwrap_or_else(|| panic!("no product without a fault: {}", run.said)), run.trace)
     }
@@ -154,7 +159,7 @@ impl Stage {
     /// # Panics
     /// It ended as none may.
     pub fn perform(&self, story: Story, plan: Plan, fault: Fault, clean: &Product) -> (Ending, String) {
-        let run = self.run(story, plan, Some(fault));
+        let run = self.run(story, plan, Some(fault), None);
         let mut remarks = [run.problems.clone(), run.cuts.clone()].concat();
         remarks.extend(run.failure.clone());
         remarks.extend(run.said.lines().last().filter(|_| run.halted).map(str::to_owned));
@@ -176,6 +181,22 @@ impl Stage {
         (ending, remarks)
     }
 
+    /// A run in which a clock jumps: why the job failed, if it did.
+    ///
+    /// # Panics
+    /// The service did not go on as ever, or gave another product.
+    pub fn jump(&self, story: Story, jump: &Jump, clean: &Product) -> Option<String> {
+        let run = self.run(story, Plan::Lie(Arc::clone(&jump.liar)), None, Some(jump));
+        assert!(!run.halted && !run.said.contains("panicked"), "{}", run.said);
+        assert_eq!(run.problems, Vec::<String>::new());
+        assert!(run.cuts.is_empty() || jump.answers == Answers::SomeFromNowOn, "{:?}", run.cuts);
+        assert!(jump.liar.told() > 0, "nobody looked at the clock");
+        if let Some(product) = &run.product {
+            product.assert_same_as(clean);
+        }
+        run.failure
+    }
+
     /// A service that dies while bubblewrap makes a sandbox leaves bubblewrap's child, which waits for a parent that is gone,
     /// and runs nothing. Nobody can do anything about that but the next service.
     fn assert_the_next_one_tidies_up(&self, left: &[String]) {
@@ -193,7 +214,7 @@ impl Stage {
         assert!(left_behind().is_empty(), "left behind, and by the next service, too: {left:?}");
     }
 
-    fn run(&self, story: Story, plan: Plan, fault: Option<Fault>) -> Run {
+    fn run(&self, story: Story, plan: Plan, fault: Option<Fault>, jump: Option<&Jump>) -> Run {
         let folder = tempfile::tempdir().unwrap();
         let work = folder.path().join("work");
         let log = folder.path().join("service.log");
@@ -207,7 +228,8 @@ impl Stage {
             .stderr(File::create(&log).unwrap());
         let service = Traced::start(command, Arc::clone(&self.image), plan);
         let told = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            let mut scene = Scene::new(&service, &work, fault);
+            let mut scene = Scene { service: &service, work: &work, log: &log, fault, jump, told: Told::default() };
+            scene.reach(Moment::Start);
             if let Some(ports) = scene.ports() {
                 scene.tell(ports, &self.request(story), self.epoch(story));
             }
@@ -232,8 +254,8 @@ impl Stage {
             assert!(halted, "left behind by {service_id}: {left:?}");
             self.assert_the_next_one_tidies_up(&left);
         }
-        if told.failure.is_some() && !halted {
-            assert_nothing_to_take(&work);
+        if said.contains(JOB_FAILED) && !halted {
+            assert_nothing_to_take(&work, &said);
         }
         Run {
             halted,
@@ -273,13 +295,17 @@ struct Told {
 struct Scene<'a> {
     service: &'a Traced,
     work: &'a Path,
+    log: &'a Path,
     fault: Option<Fault>,
+    jump: Option<&'a Jump>,
     told: Told,
 }
 
-impl<'a> Scene<'a> {
-    fn new(service: &'a Traced, work: &'a Path, fault: Option<Fault>) -> Self {
-        Self { service, work, fault, told: Told::default() }
+impl Scene<'_> {
+    fn reach(&self, moment: Moment) {
+        if let Some(jump) = self.jump.filter(|jump| jump.moment == moment) {
+            jump.liar.begin();
+        }
     }
 
     /// Where it listens: in clear, and with TLS. What it prints about that is one of the things that can fail.
@@ -299,16 +325,33 @@ impl<'a> Scene<'a> {
     fn tell(&mut self, (port, tls_port): (u16, u16), request: &Request, epoch: u64) -> Option<()> {
         let health = self.ask(|| Request::get("/health").run_with_tls(tls_port))?;
         assert_eq!((health.status, health.text().as_str()), (200, "ok"));
+        let passes = |jump: &&Jump| jump.moment == Moment::Served && jump.liar.passes_every_limit();
+        let begun = self.jump.filter(passes).map(|_| request.begin(port).expect("the beginning of an upload"));
+        if begun.is_some() {
+            // Whoever came before is waiting by now.
+            self.get(port, "/health")?;
+        }
+        self.reach(Moment::Served);
+        if let Some(begun) = begun {
+            self.get(port, "/health")?;
+            let answer = begun.answer().expect("an answer to an upload that has only begun");
+            assert!(answer.is_problem() && answer.status == 408, "{}: {}", answer.status, answer.text());
+        }
         let (job, given) = self.submit(port, request)?;
+        self.follow_into_build((port, tls_port), &job);
         let events = self.get(port, &format!("/build/{job}/events"))?;
         let document = self.get(port, &format!("/build/{job}"))?;
+        let document = document.json();
+        assert_times(&document["accepted_at"], &document["finished_at"]);
+        let succeeded = document["state"] == "succeeded";
+        assert!(succeeded || document["state"] == "failed", "{document}");
+        if !succeeded {
+            assert_nothing_to_take(self.work, &document.to_string());
+        }
         let result = self.get(port, &format!("/build/{job}/result"))?;
         let provenance = self.get(port, &format!("/build/{job}/provenance.json"))?;
         let evidence = self.get(port, &format!("/build/{job}/evidence.json"))?;
         let artifact = self.get(port, &format!("/builds/{job}/artifacts/package"))?;
-        let document = document.json();
-        let succeeded = document["state"] == "succeeded";
-        assert!(succeeded || document["state"] == "failed", "{document}");
         assert_events_end(&events, if succeeded { "ok" } else { "failed" });
         if succeeded {
             let bundle = take_apart(&result.body, epoch);
@@ -327,10 +370,35 @@ impl<'a> Scene<'a> {
             assert!(given.is_none_or(|answer| answer.status != 200), "a bundle, and a job that failed");
             self.told.failure = Some(document["result"]["error_type"].to_string());
         }
+        let health = self.ask(|| Request::get("/health").run_with_tls(tls_port))?;
+        assert_eq!((health.status, health.text().as_str()), (200, "ok"));
         self.told.asked_to_end = true;
         self.service.terminate();
         assert!(self.ends_within(PATIENCE), "it was told to end and goes on");
         Some(())
+    }
+
+    /// Where a clock jumps in the build: goes along until the build runs, or until its end where nobody is answered before.
+    fn follow_into_build(&self, ports: (u16, u16), job: &str) {
+        let Some(jump) = self.jump.filter(|jump| jump.moment == Moment::Build) else { return };
+        let folder = self.work.join(format!("job-{job}"));
+        let events = Request::get(&format!("/build/{job}/events"));
+        events.run_until(ports.0, COMPILING).expect("a build that begins");
+        self.reach(Moment::Build);
+        if jump.answers != Answers::Everybody {
+            wait_until("the job does not end", || {
+                let health = Request::get("/health");
+                for answer in [health.run(ports.0), health.run_with_tls(ports.1)] {
+                    match answer {
+                        Ok(_) => assert_ne!(jump.answers, Answers::NobodyForNow, "it answers"),
+                        Err(Lost::Gone(_)) => {}
+                        Err(Lost::Silent) => panic!("no answer, and no end of the connection"),
+                    }
+                }
+                folder.join("bundle.tar.gz").exists() || fs::read_to_string(self.log).unwrap().contains(JOB_FAILED)
+            });
+            jump.liar.end();
+        }
     }
 
     /// The job that was accepted, and the answer where there was one.
@@ -391,7 +459,8 @@ impl<'a> Scene<'a> {
 
     /// Nobody is answered any more: right only where a fault lasts.
     fn refuses<T>(&mut self) -> Option<T> {
-        let lasts = self.fault.is_some_and(Fault::lasts);
+        let of_clock = self.jump.is_some_and(|jump| jump.answers == Answers::SomeFromNowOn);
+        let lasts = of_clock || self.fault.is_some_and(Fault::lasts);
         assert!(lasts, "no answer in {ATTEMPTS} attempts: {:?} {:?}", self.told.problems, self.told.cuts);
         self.told.asked_to_end = true;
         self.service.terminate();
@@ -422,6 +491,14 @@ impl<'a> Scene<'a> {
     }
 }
 
+fn wait_until(otherwise: &str, mut happened: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !happened() {
+        assert!(Instant::now() < deadline, "{otherwise}");
+        thread::sleep(PAUSE);
+    }
+}
+
 fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
     packed.write_all(bytes).unwrap();
@@ -439,12 +516,12 @@ fn processor() -> TempDir {
 }
 
 /// A job that failed leaves no bundle and no artifact in its folder either.
-fn assert_nothing_to_take(work: &Path) {
+fn assert_nothing_to_take(work: &Path, said: &str) {
     for job in
         fs::read_dir(work).unwrap().flatten().filter(|entry| entry.file_name().to_string_lossy().starts_with("job-"))
     {
         for name in ["bundle.tar.gz", "artifacts"] {
-            assert!(!job.path().join(name).exists(), "a job that failed left {name}");
+            assert!(!job.path().join(name).exists(), "a job that failed left {name}: {said}");
         }
     }
 }

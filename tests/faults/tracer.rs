@@ -17,6 +17,7 @@ use std::thread::{self, JoinHandle};
 
 use libc::{c_int, c_long, c_void, pid_t, user_regs_struct};
 
+use crate::clock::Liar;
 use crate::site::{Call, Fault, Key, Kind, Target};
 use crate::stack::{Image, registers};
 
@@ -39,6 +40,8 @@ pub enum Plan {
     Record,
     /// The first of this site fails, or for memory that one and every later one.
     Inject(Key, Fault),
+    /// None fails; clocks say what somebody else wants them to.
+    Lie(Arc<Liar>),
 }
 
 /// What a service did until its end.
@@ -134,6 +137,9 @@ impl Tracer {
         assert!(libc::WIFSTOPPED(status), "the service does not stop at its exec: {status:#x}");
         request(libc::PTRACE_SETOPTIONS, main, 0, OPTIONS as *mut c_void).expect("options of ptrace");
         let base = entry(main) - image.entry;
+        if let Plan::Lie(_) = plan {
+            hide_vdso(main);
+        }
         let threads = HashMap::from([(main, Thread { seen: true, ..Thread::default() })]);
         Self { image, plan, main, base, threads, trace: Trace::default() }
     }
@@ -194,6 +200,7 @@ impl Tracer {
                 values.rax = result;
                 write_registers(id, &values);
             }
+            self.lie(id, &values);
             return;
         }
         self.trace.calls += 1;
@@ -225,6 +232,21 @@ impl Tracer {
                 }
                 None
             }
+            Plan::Lie(_) => None,
+        }
+    }
+
+    /// What a clock said is still where the call was told to put it.
+    fn lie(&self, id: pid_t, values: &user_regs_struct) {
+        let Plan::Lie(liar) = &self.plan else { return };
+        let number = values.orig_rax as i64;
+        assert!(![libc::SYS_time, libc::SYS_gettimeofday].contains(&number), "a clock about which nobody lies");
+        if number != libc::SYS_clock_gettime || values.rax != 0 {
+            return;
+        }
+        let Some(time) = read_words(id, values.rsi) else { return };
+        if let Some(lie) = liar.tell(values.rdi as libc::clockid_t, time) {
+            write_words(id, values.rsi, lie);
         }
     }
 
@@ -280,6 +302,23 @@ fn entry(id: pid_t) -> u64 {
     panic!("a program without an entry")
 }
 
+/// Takes the kernel's shared functions away from a program that has not run yet: only they read a clock without a system call.
+/// The program finds them by the auxiliary vector, which is on its stack behind its arguments and its environment.
+fn hide_vdso(id: pid_t) {
+    let mut at = read_registers(id).expect("registers at an exec").rsp;
+    let mut next = || {
+        at += 8;
+        read_words::<1>(id, at).expect("the stack of a program that has not run yet")[0]
+    };
+    for _arguments_then_environment in 0..2 {
+        while next() != 0 {}
+    }
+    while next() != libc::AT_SYSINFO_EHDR {
+        next();
+    }
+    write_words(id, at, [libc::AT_IGNORE]);
+}
+
 /// The next event of a process, or of any that this thread traces; none when there are no more.
 fn wait(id: pid_t) -> Option<(pid_t, c_int)> {
     let mut status = 0;
@@ -332,4 +371,22 @@ fn read_memory(id: pid_t, address: u64) -> Vec<u8> {
             _ => return Vec::new(),
         }
     }
+}
+
+fn read_words<const COUNT: usize>(id: pid_t, address: u64) -> Option<[u64; COUNT]> {
+    let bytes = read_memory(id, address);
+    let mut words = bytes.chunks_exact(8).map(|word| u64::from_le_bytes(word.try_into().unwrap()));
+    let mut found = [0; COUNT];
+    for place in &mut found {
+        *place = words.next()?;
+    }
+    Some(found)
+}
+
+fn write_words<const COUNT: usize>(id: pid_t, address: u64, mut words: [u64; COUNT]) {
+    let size = size_of_val(&words);
+    let local = libc::iovec { iov_base: words.as_mut_ptr().cast(), iov_len: size };
+    let remote = libc::iovec { iov_base: address as *mut c_void, iov_len: size };
+    // SAFETY: the kernel reads our array, and writes the other process's memory. Only one that was killed meanwhile refuses.
+    unsafe { libc::process_vm_writev(id, &local, 1, &remote, 1, 0) };
 }

@@ -1,0 +1,106 @@
+//! The wall clock, which is the host's. Comes in: what the kernel says, which can be anything and jump at any time. Goes out:
+//! dates that everybody can write. Never: a panic, a date out of order, or a limit; those are measured by another clock.
+//!
+//! Nothing else of the appliance reads it, but for hyper, which writes it into its answers.
+
+use std::fmt;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+/// 9999-12-31T23:59:59Z: the last second that RFC 3339 and HTTP can say. The first that HTTP and TLS can is that of 1970.
+const LAST: u64 = 253_402_300_799;
+
+/// A second of the years 1970 to 9999. `Display` is RFC 3339, in UTC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Date(u64);
+
+impl Date {
+    /// What the clock says, or the nearest that is a date.
+    pub fn now() -> Self {
+        Self::nearest(read())
+    }
+
+    /// Since 1970.
+    pub fn seconds(self) -> u64 {
+        self.0
+    }
+
+    fn nearest(seconds: Option<u64>) -> Self {
+        Self(seconds.unwrap_or(0).min(LAST))
+    }
+
+    fn after(self, elapsed: Duration) -> Self {
+        Self::nearest(self.0.checked_add(elapsed.as_secs()).or(Some(LAST)))
+    }
+}
+
+impl fmt::Display for Date {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let time = OffsetDateTime::from_unix_timestamp(self.0 as i64).map_err(|_| fmt::Error)?;
+        f.write_str(&time.format(&Rfc3339).map_err(|_| fmt::Error)?)
+    }
+}
+
+/// Whether the clock says a date at all.
+pub fn has_date() -> bool {
+    read().is_some_and(|seconds| seconds <= LAST)
+}
+
+/// None before 1970.
+fn read() -> Option<u64> {
+    SystemTime::now().duration_since(UNIX_EPOCH).ok().map(|since| since.as_secs())
+}
+
+/// When something began. Its end is so much later as it took by the clock of limits: a jump of the wall clock in between
+/// changes neither, and nothing ends before it began.
+#[derive(Clone, Copy, Debug)]
+pub struct Beginning {
+    date: Date,
+    instant: Instant,
+}
+
+impl Beginning {
+    /// Here.
+    pub fn now() -> Self {
+        Self { date: Date::now(), instant: Instant::now() }
+    }
+
+    /// When that was.
+    pub fn date(&self) -> Date {
+        self.date
+    }
+
+    /// What an end here and now is called.
+    pub fn end(&self) -> Date {
+        self.date.after(self.instant.elapsed())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_the_clock_says_is_a_date() {
+        let said = |seconds| Date::nearest(seconds).to_string();
+        assert_eq!(said(None), "1970-01-01T00:00:00Z");
+        assert_eq!(said(Some(0)), "1970-01-01T00:00:00Z");
+        assert_eq!(said(Some(1 << 32)), "2106-02-07T06:28:16Z");
+        for seconds in [LAST, LAST + 1, u64::MAX] {
+            assert_eq!(said(Some(seconds)), "9999-12-31T23:59:59Z");
+        }
+    }
+
+    #[test]
+    fn an_end_is_never_before_the_beginning() {
+        let date = Date(1_767_225_600);
+        for (seconds, end) in
+            [(0, "2026-01-01T00:00:00Z"), (61, "2026-01-01T00:01:01Z"), (u64::MAX, "9999-12-31T23:59:59Z")]
+        {
+            assert_eq!(date.after(Duration::from_secs(seconds)).to_string(), end);
+        }
+        assert_eq!(date.after(Duration::from_millis(999)), date);
+    }
+}
