@@ -24,5 +24,6 @@ mod nix;
 mod packets;
 mod power;
 mod served_disk;
+mod silent_disks;
 mod support;
 mod wire;
