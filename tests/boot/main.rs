@@ -18,9 +18,11 @@ mod image;
 mod lying_network;
 mod lying_servers;
 mod machine;
+mod monitor;
 mod network;
 #[cfg(feature = "simulator")]
 mod nix;
+mod orders;
 mod packets;
 mod power;
 mod served_disk;
