@@ -26,6 +26,7 @@ mod orders;
 mod packets;
 mod power;
 mod served_disk;
+mod shares;
 mod silent_disks;
 mod support;
 mod wire;
