@@ -5,6 +5,8 @@
 #![allow(clippy::expect_used, clippy::unwrap_used)] // A test of a machine: what cannot be read fails it.
 
 #[cfg(feature = "simulator")]
+mod acpi;
+#[cfg(feature = "simulator")]
 mod attestation;
 mod builds;
 mod changing_disks;
