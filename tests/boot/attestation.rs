@@ -26,7 +26,7 @@ const EPOCH: u64 = 0;
 /// A simulated secure processor, and what a test machine needs of it.
 pub struct Platform {
     pub image: Image,
-    host: Host,
+    pub host: Host,
     folder: TempDir,
 }
 

@@ -6,7 +6,7 @@ use crate::machine::{Host, Machine};
 use crate::support::project;
 
 /// A byte of the root file system's superblock, which every mount reads.
-const READ_AT_MOUNT: u64 = 1030;
+pub const READ_AT_MOUNT: u64 = 1030;
 /// Only a linker reads it: no digest of the toolchain covers it, no program of the service's needs it.
 pub const READ_BY_BUILDS_ONLY: &str = "/usr/lib/x86_64-linux-gnu/libc_nonshared.a";
 /// What the kernel says when a block is not what was measured.

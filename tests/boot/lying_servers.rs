@@ -26,6 +26,8 @@ pub enum Reply {
     Whole(Vec<u8>),
     /// The length of all of it, and half of it.
     Half(Vec<u8>),
+    /// What gzip made of it.
+    Packed(Vec<u8>),
     /// The connection is cut without an answer.
     Reset,
     NotFound,
@@ -79,6 +81,7 @@ fn path_of_request(stream: &TcpStream) -> Option<String> {
 fn answer(mut stream: TcpStream, reply: Reply) -> std::io::Result<()> {
     let (status, content, sent) = match &reply {
         Reply::Whole(content) => ("200 OK", &content[..], content.len()),
+        Reply::Packed(content) => ("200 OK\r\nContent-Encoding: gzip", &content[..], content.len()),
         Reply::Half(content) => ("200 OK", &content[..], content.len() / 2),
         Reply::NotFound => ("404 Not Found", &[][..], 0),
         // What is closed without lingering is reset.
@@ -153,6 +156,32 @@ fn assert_fetch_fails(lie: fn(Vec<u8>) -> Reply, error_type: &str) {
     let outcome = machine.build(Door::Clear, &Source::Archive { bytes: &archive, name: "package.tar" });
     assert!(server.asked().contains(&ARCHIVE.to_owned()), "{:?} {:?}", server.asked(), outcome.lines);
     outcome.assert_failed(error_type);
+    assert_eq!(machine.get(Door::Clear, &format!("/build/{}/result", outcome.job)).status, 404);
+    assert_eq!(machine.get(Door::Tls, "/health").body, b"ok", "{}", machine.console());
+}
+
+/// Zeros.
+fn packed(mebibytes: usize) -> Vec<u8> {
+    let mut packer = GzEncoder::new(Vec::new(), Compression::fast());
+    let mebibyte = vec![0; 1 << 20];
+    (0..mebibytes).for_each(|_| packer.write_all(&mebibyte).unwrap());
+    packer.finish().unwrap()
+}
+
+/// A machine has less memory than the answer, and a fetch less than the machine.
+#[test]
+#[ignore = "needs QEMU and a built image"]
+fn a_registry_whose_answer_takes_all_memory_ends_the_fetch_and_not_the_machine() {
+    let bomb = packed(1024);
+    let server = LyingServer::start(move |port, path| match path {
+        "/config.json" => Reply::Whole(format!("{{\"dl\":\"http://{HOST}:{port}/dl\"}}").into_bytes()),
+        _ => Reply::Packed(bomb.clone()),
+    });
+    let image = Image::from_environment();
+    let machine = Machine::serving(&image, &Host { memory_mib: 768, ..Host::honest(&image) });
+    let archive = dependent(server.port, &sha256(b""));
+    let outcome = machine.build(Door::Clear, &Source::Archive { bytes: &archive, name: "package.tar" });
+    outcome.assert_failed("OutOfMemory");
     assert_eq!(machine.get(Door::Clear, &format!("/build/{}/result", outcome.job)).status, 404);
     assert_eq!(machine.get(Door::Tls, "/health").body, b"ok", "{}", machine.console());
 }

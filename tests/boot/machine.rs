@@ -49,7 +49,7 @@ pub struct Host {
     pub disks: Vec<Disk>,
     /// Appended to the initrd: the kernel unpacks it after, and over, the image's.
     pub segment: Option<PathBuf>,
-    /// What else it has: words for QEMU. Found before the network card and the disks.
+    /// What else it has: words for QEMU. Found before the network card and the disks, the first of which is `disk0`.
     pub devices: Vec<String>,
 }
 
@@ -87,11 +87,14 @@ impl Machine {
         let free = [0; 2].map(|_| TcpListener::bind("127.0.0.1:0").unwrap());
         let ports = free.map(|listener| listener.local_addr().unwrap().port());
         let mut command = Command::new("qemu-system-x86_64");
+        let socket = |name: &str| format!("path={},server=on,wait=off", folder.path().join(name).display());
         command
             .args(["-accel", "tcg,thread=multi", "-cpu", "max", "-nodefaults", "-no-reboot", "-display", "none"])
             .args(["-smp", &host.processors.to_string(), "-m", &host.memory_mib.to_string()])
-            .arg("-serial")
-            .arg(format!("file:{}", folder.path().join("console").display()))
+            .arg("-chardev")
+            .arg(format!("socket,id=serial,{},logfile={}", socket("serial"), folder.path().join("console").display()))
+            .args(["-serial", "chardev:serial", "-qmp"])
+            .arg(format!("unix:{}", socket("monitor").trim_start_matches("path=")))
             .arg("-kernel")
             .arg(image.file("kernel"))
             .arg("-initrd")
@@ -210,7 +213,12 @@ fn disks(disks: &[Disk]) -> Vec<String> {
             Bus::VirtioScsi => "scsi-hd",
         };
         let drive = format!("file={},format=raw,if=none,id=d{number},readonly={access}", disk.path.display());
-        words.extend(["-drive".to_owned(), drive, "-device".to_owned(), format!("{device},drive=d{number}")]);
+        words.extend([
+            "-drive".to_owned(),
+            drive,
+            "-device".to_owned(),
+            format!("{device},drive=d{number},id=disk{number}"),
+        ]);
     }
     words
 }

@@ -5,6 +5,8 @@
 #![allow(clippy::expect_used, clippy::unwrap_used)] // A test of a machine: what cannot be read fails it.
 
 #[cfg(feature = "simulator")]
+mod acpi;
+#[cfg(feature = "simulator")]
 mod attestation;
 mod builds;
 mod changing_disks;
@@ -18,11 +20,15 @@ mod image;
 mod lying_network;
 mod lying_servers;
 mod machine;
+mod monitor;
 mod network;
 #[cfg(feature = "simulator")]
 mod nix;
+mod orders;
 mod packets;
 mod power;
 mod served_disk;
+mod shares;
+mod silent_disks;
 mod support;
 mod wire;

@@ -104,6 +104,23 @@ fn a_builder_that_takes_all_memory_ends_and_the_machine_does_not() {
     assert_eq!(machine.get(Door::Clear, "/health").body, b"ok", "{}", machine.console());
 }
 
+/// A list that has no end, each of whose members is a text of a mebibyte.
+#[test]
+#[ignore = "needs QEMU and a built image"]
+fn an_evaluation_that_takes_all_memory_ends_and_the_machine_does_not() {
+    let image = Image::from_environment();
+    let machine = Machine::serving(&image, &Host { memory_mib: 1024, ..Host::honest(&image) });
+    let hungry = "{ outputs = { self }: let\n\
+        double = n: text: if n == 0 then text else double (n - 1) (text + text);\n\
+        mebibyte = double 20 \"x\";\n\
+        next = item: let text = mebibyte + toString item.key; in builtins.seq text [ { key = item.key + 1; inherit text; } ];\n\
+        in { packages.x86_64-linux.default = builtins.genericClosure { startSet = [ { key = 0; } ]; operator = next; }; }; }";
+    let outcome = build(&machine, &Flake::of(hungry));
+    outcome.assert_failed("OutOfMemory");
+    assert_eq!(machine.get(Door::Clear, &format!("/build/{}/result", outcome.job)).status, 404);
+    assert_eq!(machine.get(Door::Clear, "/health").body, b"ok", "{}", machine.console());
+}
+
 #[test]
 #[ignore = "needs QEMU and a built image"]
 fn a_flake_that_cannot_be_evaluated_fails_in_the_machine_too() {

@@ -51,8 +51,7 @@ fn a_machine_whose_power_was_cut_in_a_build_leaves_nothing_for_the_next() {
     let image = Image::from_environment();
     let host = Host::with_disks(vec![Disk::copy_of(&image).writable()]);
     let machine = Machine::serving(&image, &host);
-    let endless = "fn main() {\n    println!(\"cargo::warning=it runs\");\n    loop {}\n}\n";
-    let archive = package(&[("src/main.rs", "fn main() {}\n"), ("build.rs", endless)]);
+    let archive = endless_build();
     let answer = machine.submit(Door::Clear, &Source::Archive { bytes: &archive, name: "package.tar" });
     let job = answer.json()["job_id"].as_str().unwrap().to_owned();
     wait_for_a_running_build(&machine, &job);
@@ -69,8 +68,14 @@ fn a_machine_whose_power_was_cut_in_a_build_leaves_nothing_for_the_next() {
     Bundle::read(&next.bundle(Door::Clear, &outcome.job), 0).assert_described();
 }
 
+/// A package whose build says so and does not end.
+pub fn endless_build() -> Vec<u8> {
+    let endless = "fn main() {\n    println!(\"cargo::warning=it runs\");\n    loop {}\n}\n";
+    package(&[("src/main.rs", "fn main() {}\n"), ("build.rs", endless)])
+}
+
 /// Its phase is that of its first line of output.
-fn wait_for_a_running_build(machine: &Machine, job: &str) {
+pub fn wait_for_a_running_build(machine: &Machine, job: &str) {
     let start = Instant::now();
     loop {
         let document = machine.get(Door::Clear, &format!("/build/{job}")).json();

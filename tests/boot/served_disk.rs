@@ -6,7 +6,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::FileExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 
 use tempfile::TempDir;
@@ -37,15 +37,35 @@ pub enum Answer {
     Error,
     /// The disk is no more.
     Gone,
+    /// None, to this read and to those after it, until somebody decides otherwise.
+    Silence,
 }
 
 /// Decides about a read, by its place and length in bytes.
 pub type Decision = Box<dyn FnMut(u64, u64) -> Answer + Send>;
 
+/// Who decides, and may be replaced.
+struct Decider {
+    decision: Mutex<Decision>,
+    replaced: Condvar,
+}
+
+impl Decider {
+    fn decide(&self, at: u64, length: u64) -> Answer {
+        let mut decision = self.decision.lock().unwrap();
+        loop {
+            match decision(at, length) {
+                Answer::Silence => decision = self.replaced.wait(decision).unwrap(),
+                answer => return answer,
+            }
+        }
+    }
+}
+
 /// The root disk, served until the test process ends.
 pub struct ServedDisk {
     socket: PathBuf,
-    decision: Arc<Mutex<Decision>>,
+    decider: Arc<Decider>,
     _folder: TempDir,
 }
 
@@ -55,21 +75,22 @@ impl ServedDisk {
         let socket = folder.path().join("disk");
         let listener = UnixListener::bind(&socket).unwrap();
         let disk = Arc::new(File::open(image.file("root.img")).unwrap());
-        let decision = Arc::new(Mutex::new(decision));
-        let shared = decision.clone();
+        let decider = Arc::new(Decider { decision: Mutex::new(decision), replaced: Condvar::new() });
+        let shared = decider.clone();
         thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
-                let (disk, decision) = (disk.clone(), shared.clone());
+                let (disk, decider) = (disk.clone(), shared.clone());
                 // Whether QEMU or we end it: the machine sees a disk that is no more.
-                thread::spawn(move || serve(stream, &disk, &decision));
+                thread::spawn(move || serve(stream, &disk, &decider));
             }
         });
-        Self { socket, decision, _folder: folder }
+        Self { socket, decider, _folder: folder }
     }
 
     /// From now on.
     pub fn decide(&self, decision: Decision) {
-        *self.decision.lock().unwrap() = decision;
+        *self.decider.decision.lock().unwrap() = decision;
+        self.decider.replaced.notify_all();
     }
 
     /// What QEMU opens.
@@ -78,7 +99,7 @@ impl ServedDisk {
     }
 }
 
-fn serve(mut stream: UnixStream, disk: &File, decision: &Mutex<Decision>) -> io::Result<()> {
+fn serve(mut stream: UnixStream, disk: &File, decider: &Decider) -> io::Result<()> {
     handshake(&mut stream, disk.metadata()?.len())?;
     loop {
         let request: [u8; 28] = bytes(&mut stream)?;
@@ -87,7 +108,7 @@ fn serve(mut stream: UnixStream, disk: &File, decision: &Mutex<Decision>) -> io:
         if kind != REQUEST_READ {
             return Ok(());
         }
-        let answer = decision.lock().unwrap()(at, length);
+        let answer = decider.decide(at, length);
         let mut data = vec![0; length as usize];
         disk.read_exact_at(&mut data, at)?;
         let error = match answer {
@@ -97,7 +118,7 @@ fn serve(mut stream: UnixStream, disk: &File, decision: &Mutex<Decision>) -> io:
                 0
             }
             Answer::Error => EIO,
-            Answer::Gone => return Ok(()),
+            Answer::Gone | Answer::Silence => return Ok(()),
         };
         let header = [&SIMPLE_REPLY.to_be_bytes()[..], &error.to_be_bytes(), handle].concat();
         stream.write_all(&header)?;

@@ -1,0 +1,190 @@
+//! What a host can do to a machine that runs, by its emulator: stop it for a while, plug in and pull out, press buttons, send
+//! breaks on its serial line. A build makes the same of it, or nothing.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::builds::artifacts_of_an_honest_host;
+use crate::changing_disks::{UNREADABLE, assert_a_build_ends_the_machine};
+use crate::client::{Door, Source};
+use crate::image::Image;
+use crate::machine::{Host, Machine};
+use crate::power::{endless_build, wait_for_a_running_build};
+use crate::support::{Bundle, NONCE, project};
+
+/// How long the machine is stopped.
+const STOPPED_SPAN: Duration = Duration::from_secs(3);
+/// From power to an answer.
+const LIMIT: Duration = Duration::from_secs(120);
+/// Longer than the kernel takes to see a break before the key that follows it.
+const KEY_PAUSE: Duration = Duration::from_millis(100);
+const PAUSE: Duration = Duration::from_millis(100);
+/// Keys that mean something to the kernel after a break.
+const ORDERS: [u8; 9] = *b"hmukeicob";
+/// The last word of a machine that serves.
+const SERVES: &str = "listening on https://[::]:443";
+
+impl Machine {
+    fn stop_for_a_while(&self) {
+        self.order("stop", &json!({}));
+        sleep(STOPPED_SPAN);
+        assert_eq!(self.order("query-status", &json!({}))["status"], "paused");
+        self.order("cont", &json!({}));
+    }
+
+    /// A break, and then this key: an order to the kernel, if it takes any.
+    fn break_and(&self, key: u8) {
+        self.order("chardev-send-break", &json!({ "id": "serial" }));
+        sleep(KEY_PAUSE);
+        self.serial_line().write_all(&[key]).unwrap();
+        sleep(KEY_PAUSE);
+    }
+
+    /// Sends half of an archive, is not heard of for a while, and sends the rest. The id of the job.
+    fn submit_with_a_stop_in_the_middle(&self, archive: &[u8]) -> String {
+        let part = |head: &str| format!("--kettle\r\nContent-Disposition: form-data; {head}\r\n\r\n");
+        let nonce = format!("{}{NONCE}\r\n", part("name=\"nonce\""));
+        let source = part("name=\"source\"; filename=\"hello.tar\"");
+        let body = [nonce.as_bytes(), source.as_bytes(), archive, b"\r\n--kettle--\r\n"].concat();
+        let head = format!(
+            "POST /build HTTP/1.1\r\nHost: kettle\r\nConnection: close\r\nPrefer: respond-async\r\nContent-Length: {}\r\n\
+             Content-Type: multipart/form-data; boundary=kettle\r\n\r\n",
+            body.len()
+        );
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port(Door::Clear))).unwrap();
+        let (first, second) = body.split_at(body.len() / 2);
+        stream.write_all(&[head.as_bytes(), first].concat()).unwrap();
+        self.stop_for_a_while();
+        stream.write_all(second).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 202 "), "{answer}");
+        let document: Value = serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap();
+        document["job_id"].as_str().unwrap().to_owned()
+    }
+}
+
+/// Processors and memory beyond what the machine starts with.
+fn with_room(host: Host) -> Host {
+    let words = "-smp 2,maxcpus=3 -m 2048,slots=1,maxmem=4G -netdev hubport,id=dead,hubid=7";
+    Host { devices: words.split(' ').map(str::to_owned).collect(), ..host }
+}
+
+/// A place for one, with what goes there.
+fn another_processor(machine: &Machine) -> Value {
+    let places = machine.order("query-hotpluggable-cpus", &json!({}));
+    let free = places.as_array().unwrap().iter().find(|place| place.get("qom-path").is_none()).unwrap();
+    let mut processor = free["props"].clone();
+    processor["driver"] = free["type"].clone();
+    processor["id"] = "third".into();
+    processor
+}
+
+/// Everything that can be plugged in.
+fn plug_in(machine: &Machine, disk: &Path) {
+    let file = json!({ "driver": "file", "filename": disk, "read-only": true });
+    machine.order("blockdev-add", &json!({ "node-name": "other", "driver": "raw", "read-only": true, "file": file }));
+    machine.order("object-add", &json!({ "qom-type": "memory-backend-ram", "id": "more", "size": 512 << 20 }));
+    for device in [
+        json!({ "driver": "virtio-blk-pci", "drive": "other", "id": "another-disk" }),
+        json!({ "driver": "virtio-net-pci", "netdev": "dead", "id": "another-card", "romfile": "" }),
+        another_processor(machine),
+        json!({ "driver": "pc-dimm", "id": "dimm", "memdev": "more" }),
+    ] {
+        machine.order("device_add", &device);
+    }
+}
+
+fn has(machine: &Machine, device: &str) -> bool {
+    machine.order("query-pci", &json!({})).to_string().contains(device)
+}
+
+/// It is stopped in the upload and in the build; and when it wakes in the build, all the rest has happened.
+#[test]
+#[ignore = "needs QEMU and a built image"]
+fn a_machine_that_is_stopped_and_woken_plugged_and_unplugged_makes_the_same_artifact() {
+    let image = Image::from_environment();
+    let machine = Machine::serving(&image, &with_room(Host::honest(&image)));
+    let job = machine.submit_with_a_stop_in_the_middle(&project("hello"));
+    wait_for_a_running_build(&machine, &job);
+    machine.order("stop", &json!({}));
+    plug_in(&machine, &image.file("root.img"));
+    machine.order("inject-nmi", &json!({}));
+    machine.order("system_powerdown", &json!({}));
+    sleep(STOPPED_SPAN);
+    machine.order("cont", &json!({}));
+    assert_eq!(machine.get(Door::Clear, &format!("/build/{job}")).json()["state"], "running");
+    for device in ["another-disk", "another-card"] {
+        machine.order("device_del", &json!({ "id": device }));
+    }
+    let events = machine.follow(Door::Clear, &job);
+    assert_eq!(events.last().unwrap()["result"]["status"], "ok", "{events:?} {}", machine.console());
+    let bundle = Bundle::read(&machine.bundle(Door::Clear, &job), 0);
+    assert!(bundle.artifacts() == artifacts_of_an_honest_host(), "the artifacts differ");
+    // It saw all that: the kernel says so, and lets go of what it is told to.
+    assert!(machine.console().contains("NMI received for unknown reason"), "{}", machine.console());
+    for device in ["another-disk", "another-card"] {
+        assert!(!has(&machine, device), "{device}");
+    }
+}
+
+#[test]
+#[ignore = "needs QEMU and a built image"]
+fn a_root_disk_that_is_pulled_out_of_a_running_machine_ends_it_when_a_build_reads_it() {
+    let image = Image::from_environment();
+    let machine = Machine::serving(&image, &Host::honest(&image));
+    machine.order("device_del", &json!({ "id": "disk0" }));
+    assert_a_build_ends_the_machine(machine, UNREADABLE);
+}
+
+/// A reset is all that a host has to begin anew; on the hardware of the image it cannot even do that.
+#[test]
+#[ignore = "needs QEMU and a built image"]
+fn a_machine_that_is_reset_in_a_build_begins_anew_and_knows_nothing_of_it() {
+    let image = Image::from_environment();
+    let machine = Machine::serving(&image, &Host::honest(&image));
+    let archive = endless_build();
+    let answer = machine.submit(Door::Clear, &Source::Archive { bytes: &archive, name: "package.tar" });
+    let job = answer.json()["job_id"].as_str().unwrap().to_owned();
+    wait_for_a_running_build(&machine, &job);
+    machine.order("set-action", &json!({ "reboot": "reset" }));
+    machine.order("system_reset", &json!({}));
+    let start = Instant::now();
+    while machine.console().matches(SERVES).count() < 2 {
+        assert!(start.elapsed() < LIMIT, "{}", machine.console());
+        sleep(PAUSE);
+    }
+    for path in [format!("/build/{job}"), format!("/build/{job}/events"), format!("/build/{job}/result")] {
+        assert_eq!(machine.get(Door::Clear, &path).status, 404, "{path}");
+    }
+    assert_eq!(machine.submit(Door::Clear, &Source::Archive { bytes: b"none", name: "none.tar" }).status, 400);
+}
+
+/// Before its settings are made, the kernel takes the orders that Debian leaves on: more messages, a reboot. None lasts.
+#[test]
+#[ignore = "needs QEMU and a built image"]
+fn breaks_on_the_serial_line_give_the_kernel_no_orders() {
+    let image = Image::from_environment();
+    let mut machine = Machine::start(&image, &Host::honest(&image));
+    let start = Instant::now();
+    while machine.get(Door::Clear, "/health").body != b"ok" {
+        assert!(machine.is_on() && start.elapsed() < LIMIT, "{}", machine.console());
+        // All messages.
+        machine.break_and(b'9');
+    }
+    // Help; memory; read-only file systems; kill what has the console; kill all; crash; off; reboot.
+    for key in ORDERS {
+        machine.break_and(key);
+    }
+    assert!(machine.is_on(), "{}", machine.console());
+    let outcome = machine.build(Door::Clear, &Source::Archive { bytes: &project("hello"), name: "hello.tar" });
+    outcome.assert_succeeded();
+    // A terminal shows what is typed. Nobody else says anything.
+    let console = machine.console();
+    assert_eq!(console.rsplit_once(SERVES).unwrap().1.trim(), std::str::from_utf8(&ORDERS).unwrap(), "{console}");
+}
