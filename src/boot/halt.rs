@@ -1,4 +1,4 @@
-//! The end of the machine, and its only voice. Comes in: why. Goes out: that, on the console; then no power. Never: a byte
+//! The end of the machine, and its only voice. Comes in: why. Goes out: that, on the console; then nothing. Never: a byte
 //! that a build, or anybody on the network, chose.
 
 use std::error::Error;
@@ -12,10 +12,10 @@ use crate::causes::Chain;
 /// A console line is at most this long, in bytes, and has printable ASCII only: some of it comes from the host's devices.
 const MAX_LINE_BYTES: usize = 400;
 
-/// Says why, and turns the machine off.
+/// Says why, and ends the machine.
 pub fn halt(reason: &(dyn Error + 'static)) -> ! {
     say(&format!("halting: {}", Chain(reason)));
-    power_off()
+    end()
 }
 
 /// Every panic ends the machine as well, by whatever thread.
@@ -24,7 +24,7 @@ pub fn halt_on_panic() {
         // The place, never the message: that can hold a client's bytes.
         let place = panic.location().map_or_else(|| "?".to_owned(), ToString::to_string);
         say(&format!("halting: panic at {place}"));
-        power_off()
+        end()
     }));
 }
 
@@ -34,9 +34,11 @@ pub(super) fn say(text: &str) {
     let _ = io::stdout().write_all(line(text).as_bytes());
 }
 
-fn power_off() -> ! {
-    // A kernel that cannot turn the power off halts; one that refuses that too loses its PID 1, and panics.
-    let _ = reboot(RebootCommand::PowerOff);
+fn end() -> ! {
+    // To turn the power off takes code of the host's ACPI tables, which no kernel of ours runs; a reset does not. A machine with
+    // encrypted state cannot be reset: it is over. Elsewhere the host decides whether it begins anew, with nothing of this one.
+    let _ = reboot(RebootCommand::Restart);
+    // A kernel that refuses loses its PID 1, and panics.
     if std::process::id() == 1 {
         std::process::abort()
     }

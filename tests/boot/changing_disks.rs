@@ -9,10 +9,10 @@ use crate::served_disk::{Answer, ServedDisk};
 use crate::support::project;
 
 /// What the kernel says when it cannot read a block.
-pub const UNREADABLE: &str = "Kernel panic - not syncing: dm-verity device has I/O error";
+const UNREADABLE: &str = "Kernel panic - not syncing: dm-verity device has I/O error";
 
 /// The build has no end but the machine's; which may come before anybody hears that the build was accepted.
-pub fn assert_a_build_ends_the_machine(machine: Machine, reason: &str) {
+fn assert_a_build_ends_the_machine(machine: Machine, reason: &str) {
     let answer = machine.submit(Door::Clear, &Source::Archive { bytes: &project("hello"), name: "hello.tar" });
     if answer.status != 0 {
         assert_eq!(answer.status, 202, "{}", answer.text());

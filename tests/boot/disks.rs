@@ -11,7 +11,8 @@ pub const READ_AT_MOUNT: u64 = 1030;
 pub const READ_BY_BUILDS_ONLY: &str = "/usr/lib/x86_64-linux-gnu/libc_nonshared.a";
 /// What the kernel says when a block is not what was measured.
 pub const CORRUPTED: &str = "Kernel panic - not syncing: dm-verity device corrupted";
-const NO_ROOT_DISK: &str = "block devices carries the root hash";
+/// What PID 1 says when no disk is the measured one.
+pub const NO_ROOT_DISK: &str = "block devices carries the root hash";
 
 /// The machine ends by itself, says why, and has never served.
 fn assert_never_serves(image: &Image, disks: Vec<Disk>, reason: &str) {

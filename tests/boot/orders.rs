@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::builds::artifacts_of_an_honest_host;
-use crate::changing_disks::{UNREADABLE, assert_a_build_ends_the_machine};
 use crate::client::{Door, Source};
 use crate::image::Image;
 use crate::machine::{Host, Machine};
@@ -126,20 +125,23 @@ fn a_machine_that_is_stopped_and_woken_plugged_and_unplugged_makes_the_same_arti
     assert_eq!(events.last().unwrap()["result"]["status"], "ok", "{events:?} {}", machine.console());
     let bundle = Bundle::read(&machine.bundle(Door::Clear, &job), 0);
     assert!(bundle.artifacts() == artifacts_of_an_honest_host(), "the artifacts differ");
-    // It saw all that: the kernel says so, and lets go of what it is told to.
+    // The NMI reached it, so the rest would have; what takes ACPI code to be noticed, it does not notice, and so gives nothing back.
     assert!(machine.console().contains("NMI received for unknown reason"), "{}", machine.console());
     for device in ["another-disk", "another-card"] {
-        assert!(!has(&machine, device), "{device}");
+        assert!(has(&machine, device), "{device}");
     }
 }
 
+/// To give up a disk takes ACPI code. One that goes without being asked for is among the disks that change.
 #[test]
 #[ignore = "needs QEMU and a built image"]
-fn a_root_disk_that_is_pulled_out_of_a_running_machine_ends_it_when_a_build_reads_it() {
+fn a_machine_that_is_asked_for_its_root_disk_keeps_it() {
     let image = Image::from_environment();
     let machine = Machine::serving(&image, &Host::honest(&image));
     machine.order("device_del", &json!({ "id": "disk0" }));
-    assert_a_build_ends_the_machine(machine, UNREADABLE);
+    let outcome = machine.build(Door::Clear, &Source::Archive { bytes: &project("hello"), name: "hello.tar" });
+    outcome.assert_succeeded();
+    assert!(has(&machine, "disk0"));
 }
 
 /// A reset is all that a host has to begin anew; on the hardware of the image it cannot even do that.
