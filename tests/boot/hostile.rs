@@ -82,6 +82,7 @@ fn a_build_that_takes_all_it_can_get_finds_the_limits_and_leaves_nothing_running
     assert!(number("orphans") > tasks, "{} orphans of {tasks} tasks", number("orphans"));
     assert_eq!(number("tmp"), tmp.next_multiple_of(PAGE_BYTES), "bytes in /tmp");
     assert_eq!(outcome.fact("daemons"), "2");
+    assert_eq!(number("processors"), 2, "all that the machine has");
 
     // In its control group from its first process on, it sees no group but its own.
     assert_eq!(outcome.fact("group"), "0::/");

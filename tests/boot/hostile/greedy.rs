@@ -18,6 +18,7 @@ fn main() {
     for mount in fs::read_to_string("/proc/self/mountinfo").unwrap().lines() {
         fact("mount", mount);
     }
+    fact("processors", std::thread::available_parallelism().unwrap());
     fact("tmp", fill("/tmp/full"));
     fact("orphans", orphans());
     fact("tasks", tasks());
