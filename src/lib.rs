@@ -29,8 +29,6 @@
 //! | job | the one build of this machine |
 //! | phase | a part of a job that ran under one set of permissions |
 
-#![warn(rustdoc::broken_intra_doc_links)]
-
 pub mod causes;
 pub mod digest;
 pub mod provenance;

@@ -1,4 +1,4 @@
-//! Builds a source tree with the toolchain that its lockfile names. Comes in: a [`SourceTree`](crate::source::SourceTree).
+//! Builds a source tree with the toolchain that its lockfile names. Comes in: a [`SourceTree`].
 //! Goes out: [`Built`], the artifacts and everything that provenance says about how they came to be. Never: a process
 //! that is not a plan given to the sandbox, or a dependency whose bytes were not compared with the lockfile.
 

@@ -18,7 +18,7 @@ pub struct Commit {
     pub id: GitOid,
     /// As it says.
     pub tree: GitOid,
-    /// The committer's time, in seconds, up to [`LATEST_TIME`].
+    /// The committer's time, in seconds, up to 8589934591.
     pub time: u64,
 }
 

@@ -8,7 +8,7 @@
 //! | what | strings |
 //! |---|---|
 //! | archive | `nix-archive-1`, then a node |
-//! | file | `(` `type` `regular` [`executable` ``] `contents` BYTES `)` |
+//! | file | `(` `type` `regular` \[`executable` ``\] `contents` BYTES `)` |
 //! | link | `(` `type` `symlink` `target` BYTES `)` |
 //! | folder | `(` `type` `directory` { `entry` `(` `name` NAME `node` NODE `)` } `)`, names sorted by their bytes |
 
