@@ -1,29 +1,16 @@
 //! Any bytes as what a build prints, among which cargo's own messages are.
 
 use std::collections::BTreeSet;
-use std::io;
 
 use kettle::sandbox::{OutputSink as _, Stream};
-use kettle::toolchain::Log;
 use kettle::toolchain::cargo::messages::Messages;
 use kettle::toolchain::cargo::metadata::Metadata;
+
+use super::kept::Kept;
 
 const METADATA: &[u8] = br#"{"packages":[{"id":"a","name":"a","version":"0.1.0","manifest_path":"/kettle/source/Cargo.toml",
     "targets":[{"name":"a","kind":["bin"],"crate_types":["bin"]},{"name":"c","kind":["cdylib"],"crate_types":["cdylib"]}]}],
     "workspace_default_members":["a"],"workspace_root":"/kettle/source"}"#;
-
-struct Kept(Vec<u8>);
-
-impl Log for Kept {
-    fn note(&mut self, _line: &str) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn output(&mut self, _stream: Stream, bytes: &[u8]) -> io::Result<()> {
-        self.0.extend_from_slice(bytes);
-        Ok(())
-    }
-}
 
 /// Names are those of targets that exist; every cut gives the same; nothing is logged that was not printed.
 pub fn target(data: &[u8]) {

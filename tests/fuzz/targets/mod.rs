@@ -14,6 +14,7 @@ mod flake_lock;
 mod form;
 mod json;
 mod kds;
+mod kept;
 mod lines;
 mod lockfile;
 mod messages;

@@ -1,27 +1,14 @@
 //! Any bytes as what nix prints, among which its messages are.
 
 use std::collections::BTreeMap;
-use std::io;
 
 use kettle::sandbox::{OutputSink as _, Stream};
-use kettle::toolchain::Log;
 use kettle::toolchain::nix::progress::Progress;
+
+use super::kept::Kept;
 
 /// Most bytes of its errors that are kept.
 const MAX_ERROR_BYTES: usize = 64 << 10;
-
-struct Kept(Vec<u8>);
-
-impl Log for Kept {
-    fn note(&mut self, _line: &str) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn output(&mut self, _stream: Stream, bytes: &[u8]) -> io::Result<()> {
-        self.0.extend_from_slice(bytes);
-        Ok(())
-    }
-}
 
 #[derive(Debug, PartialEq)]
 struct Seen {
