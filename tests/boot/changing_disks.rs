@@ -34,8 +34,7 @@ fn reads(at: u64, length: u64, place: u64) -> bool {
 #[ignore = "needs QEMU and a built image"]
 fn a_block_that_cannot_be_read_when_a_build_needs_it_ends_the_machine() {
     let image = Image::from_environment();
-    let disk = ServedDisk::start(&image, Box::new(|_, _| Answer::Honest));
-    let machine = Machine::serving(&image, &Host::with_disks(vec![Disk::served(&disk)]));
+    let (disk, machine) = ServedDisk::of_a_serving_machine(&image);
     let place = image.place_of(READ_BY_BUILDS_ONLY);
     disk.decide(Box::new(move |at, length| if reads(at, length, place) { Answer::Error } else { Answer::Honest }));
     assert_a_build_ends_the_machine(machine, UNREADABLE);
@@ -45,8 +44,7 @@ fn a_block_that_cannot_be_read_when_a_build_needs_it_ends_the_machine() {
 #[ignore = "needs QEMU and a built image"]
 fn a_disk_that_is_gone_when_a_build_begins_ends_the_machine() {
     let image = Image::from_environment();
-    let disk = ServedDisk::start(&image, Box::new(|_, _| Answer::Honest));
-    let machine = Machine::serving(&image, &Host::with_disks(vec![Disk::served(&disk)]));
+    let (disk, machine) = ServedDisk::of_a_serving_machine(&image);
     disk.decide(Box::new(|_, _| Answer::Gone));
     assert_a_build_ends_the_machine(machine, UNREADABLE);
 }

@@ -11,7 +11,8 @@ use std::thread;
 
 use tempfile::TempDir;
 
-use crate::image::Image;
+use crate::image::{Disk, Image};
+use crate::machine::{Host, Machine};
 
 const GREETING: &[u8; 16] = b"NBDMAGICIHAVEOPT";
 /// Options are negotiated, and the answer to the last has no padding.
@@ -70,6 +71,13 @@ pub struct ServedDisk {
 }
 
 impl ServedDisk {
+    /// An honest one so far, and the machine that serves from it.
+    pub fn of_a_serving_machine(image: &Image) -> (Self, Machine) {
+        let disk = Self::start(image, Box::new(|_, _| Answer::Honest));
+        let machine = Machine::serving(image, &Host::with_disks(vec![Disk::served(&disk)]));
+        (disk, machine)
+    }
+
     pub fn start(image: &Image, decision: Decision) -> Self {
         let folder = TempDir::new().unwrap();
         let socket = folder.path().join("disk");

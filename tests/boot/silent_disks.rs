@@ -91,8 +91,7 @@ fn a_disk_that_is_silent_when_it_is_looked_for_serves_nothing_until_it_has_answe
 #[ignore = "needs QEMU and a built image"]
 fn a_disk_that_is_silent_in_a_build_holds_up_nothing_but_the_build() {
     let image = Image::from_environment();
-    let disk = ServedDisk::start(&image, Box::new(|_, _| Answer::Honest));
-    let machine = Machine::serving(&image, &Host::with_disks(vec![Disk::served(&disk)]));
+    let (disk, machine) = ServedDisk::of_a_serving_machine(&image);
     let (asked, seen) = channel();
     disk.decide(Box::new(move |_, _| {
         let _ = asked.send(());
@@ -123,8 +122,7 @@ fn a_disk_that_is_silent_in_a_build_holds_up_nothing_but_the_build() {
 #[ignore = "needs QEMU and a built image"]
 fn a_disk_that_is_silent_for_a_while_in_a_build_changes_nothing_of_its_artifact() {
     let image = Image::from_environment();
-    let disk = ServedDisk::start(&image, Box::new(|_, _| Answer::Honest));
-    let machine = Machine::serving(&image, &Host::with_disks(vec![Disk::served(&disk)]));
+    let (disk, machine) = ServedDisk::of_a_serving_machine(&image);
     let asked = disk.fall_silent_at(image.place_of(READ_BY_BUILDS_ONLY));
     let answer = machine.submit(Door::Clear, &Source::Archive { bytes: &project("hello"), name: "hello.tar" });
     assert_eq!(answer.status, 202, "{}", answer.text());
