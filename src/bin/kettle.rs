@@ -2,6 +2,8 @@
 //! files to boot. Goes out: text or JSON, and an exit status. Never: a word outside of `verify` that could be taken for a
 //! verification.
 
+#[path = "kettle/kernel_hashes.rs"]
+mod kernel_hashes;
 #[path = "kettle/measure.rs"]
 mod measure;
 #[path = "kettle/verify.rs"]
@@ -46,6 +48,9 @@ enum Command {
     },
     /// Calculates the launch measurement of an SEV-SNP guest.
     Measure(measure::Arguments),
+    /// Writes the page of kernel hashes that a launch measures, and prints its guest address: what a machine without a secure
+    /// processor needs to start the same firmware.
+    KernelHashes(kernel_hashes::Arguments),
 }
 
 /// A damaged bundle.
@@ -59,12 +64,14 @@ fn main() -> ExitCode {
         Err(error) => return refused(&error),
     };
     let done = |text| (text, ExitCode::SUCCESS);
+    let measured = |output: Result<String, measure::MeasureError>| {
+        output.map(done).map_err(|error| complain(&Chain(&error).to_string(), USAGE))
+    };
     let output = match arguments.command {
         Command::Verify(arguments) => verify::run(&arguments).map_err(|error| faulty(&error, arguments.json)),
         Command::Inspect { bundle, json } => inspected(&bundle, json).map(done),
-        Command::Measure(arguments) => {
-            measure::run(&arguments).map(done).map_err(|error| complain(&Chain(&error).to_string(), USAGE))
-        }
+        Command::Measure(arguments) => measured(measure::run(&arguments)),
+        Command::KernelHashes(arguments) => measured(kernel_hashes::run(&arguments)),
     };
     match output {
         Err(code) => code,

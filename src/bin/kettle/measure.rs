@@ -24,12 +24,12 @@ const MAX_COMMAND_LINE_BYTES: usize = 64 << 10;
 /// Most vCPUs: what QEMU's q35 machine takes.
 const MAX_VCPUS: u32 = 4096;
 
-/// What to measure.
+/// A firmware, and what it boots.
 #[derive(Args)]
-pub struct Arguments {
-    /// The OVMF image.
+pub struct Booted {
+    /// The firmware: an OVMF image for SEV-SNP.
     #[arg(long, value_name = "FILE")]
-    firmware: PathBuf,
+    pub firmware: PathBuf,
     /// The kernel that the firmware boots; without it, it boots from a disk that is not measured.
     #[arg(long, value_name = "FILE")]
     kernel: Option<PathBuf>,
@@ -42,6 +42,13 @@ pub struct Arguments {
     /// The file with the kernel's command line: every byte of it, a newline at its end too.
     #[arg(long, value_name = "FILE", requires = "kernel", conflicts_with = "command_line")]
     command_line_file: Option<PathBuf>,
+}
+
+/// What to measure.
+#[derive(Args)]
+pub struct Arguments {
+    #[command(flatten)]
+    booted: Booted,
     /// Number of vCPUs, or a range such as 1-64. Repeatable.
     #[arg(long, value_name = "N", required = true, value_parser = vcpus)]
     vcpus: Vec<RangeInclusive<u32>>,
@@ -85,6 +92,12 @@ pub enum MeasureError {
     /// A file cannot be read.
     #[error("{path} cannot be read")]
     Read { path: PathBuf, source: io::Error },
+    /// A file cannot be written.
+    #[error("{path} cannot be written")]
+    Write { path: PathBuf, source: io::Error },
+    /// There is nothing to hash.
+    #[error("no kernel: give --kernel, and --initrd and --command-line-file where there are such")]
+    NoKernel,
     /// A file or the command line is over its limit.
     #[error("{what} is over the limit of {limit} bytes ({name})")]
     Limit { what: String, limit: u64, name: &'static str },
@@ -122,8 +135,10 @@ struct Measured {
     measurement: String,
 }
 
-/// What was read, as digests.
-struct Inputs {
+/// What was read: the firmware, the hashes that it is launched with, and digests for the record.
+pub struct Inputs {
+    pub parsed: Firmware,
+    pub boot: Option<BootHashes>,
     firmware: Sha256Digest,
     kernel: Option<Sha256Digest>,
     initrd: Option<Sha256Digest>,
@@ -142,12 +157,24 @@ pub fn run(arguments: &Arguments) -> Result<String, MeasureError> {
 }
 
 fn launch(arguments: &Arguments) -> Result<(Launch, Inputs), MeasureError> {
-    let path = &arguments.firmware;
+    let inputs = inputs(&arguments.booted)?;
+    let launch = Launch::new(&inputs.parsed, inputs.boot.as_ref(), arguments.vmm.into());
+    let path = &arguments.booted.firmware;
+    let launch = launch.map_err(|source| MeasureError::Launch { path: path.clone(), source })?;
+    Ok((launch, inputs))
+}
+
+/// Reads all files.
+///
+/// # Errors
+/// One cannot be read, is over its limit, or is not what it should be.
+pub fn inputs(booted: &Booted) -> Result<Inputs, MeasureError> {
+    let path = &booted.firmware;
     let image = read(path, MAX_FIRMWARE_BYTES as u64, "MAX_FIRMWARE_BYTES")?;
-    let firmware = Firmware::parse(&image).map_err(|source| MeasureError::Firmware { path: path.clone(), source })?;
-    let kernel = hash(arguments.kernel.as_deref(), MAX_KERNEL_BYTES, "MAX_KERNEL_BYTES")?;
-    let initrd = hash(arguments.initrd.as_deref(), MAX_INITRD_BYTES, "MAX_INITRD_BYTES")?;
-    let command_line = command_line(arguments)?;
+    let parsed = Firmware::parse(&image).map_err(|source| MeasureError::Firmware { path: path.clone(), source })?;
+    let kernel = hash(booted.kernel.as_deref(), MAX_KERNEL_BYTES, "MAX_KERNEL_BYTES")?;
+    let initrd = hash(booted.initrd.as_deref(), MAX_INITRD_BYTES, "MAX_INITRD_BYTES")?;
+    let command_line = command_line(booted)?;
     let boot = match kernel {
         Some(kernel) => Some(BootHashes::new(
             *kernel.as_bytes(),
@@ -156,16 +183,14 @@ fn launch(arguments: &Arguments) -> Result<(Launch, Inputs), MeasureError> {
         )?),
         None => None,
     };
-    let launch = Launch::new(&firmware, boot.as_ref(), arguments.vmm.into());
-    let launch = launch.map_err(|source| MeasureError::Launch { path: path.clone(), source })?;
     let command_line = command_line.as_deref().map(Sha256Digest::of);
-    Ok((launch, Inputs { firmware: Sha256Digest::of(&image), kernel, initrd, command_line }))
+    Ok(Inputs { parsed, boot, firmware: Sha256Digest::of(&image), kernel, initrd, command_line })
 }
 
-fn command_line(arguments: &Arguments) -> Result<Option<Vec<u8>>, MeasureError> {
+fn command_line(booted: &Booted) -> Result<Option<Vec<u8>>, MeasureError> {
     const LIMIT: u64 = MAX_COMMAND_LINE_BYTES as u64;
     const NAME: &str = "MAX_COMMAND_LINE_BYTES";
-    match (&arguments.command_line, &arguments.command_line_file) {
+    match (&booted.command_line, &booted.command_line_file) {
         (Some(text), _) if text.len() > MAX_COMMAND_LINE_BYTES => {
             Err(MeasureError::Limit { what: "the command line".to_owned(), limit: LIMIT, name: NAME })
         }

@@ -133,6 +133,32 @@ impl FromStr for LaunchMeasurement {
     }
 }
 
+/// The page of kernel hashes and where a launch puts it.
+///
+/// A launch with `kernel-hashes=on` adds this page itself. Where there is no secure processor, the page has to be loaded
+/// (QEMU: `-device loader,file=PAGE,addr=ADDRESS,force-raw=on`): without it, the firmware starts no kernel.
+#[derive(Clone, Debug)]
+pub struct KernelHashesPage {
+    /// Guest physical address of the page: a multiple of its size.
+    pub address: u64,
+    /// The page, 4096 bytes.
+    pub bytes: [u8; PAGE_BYTES],
+}
+
+impl KernelHashesPage {
+    /// Makes the page that this firmware looks at, for what it is to boot.
+    ///
+    /// # Errors
+    /// The firmware has no place for it.
+    pub fn new(firmware: &Firmware, boot: &BootHashes) -> Result<Self, LaunchError> {
+        let offset = firmware.hash_table_offset().ok_or(LaunchError::NoKernelHashes)?;
+        let mut sections = firmware.sections().iter();
+        let section = sections.find(|section| section.kind == SectionKind::KernelHashes);
+        let section = section.ok_or(LaunchError::NoKernelHashes)?;
+        Ok(Self { address: section.address, bytes: boot.page(offset) })
+    }
+}
+
 impl Launch {
     /// Measures the firmware, its sections and the hashes of what it boots; without `boot` it boots from a disk.
     ///
