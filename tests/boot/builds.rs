@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::client::{Answer, Door, Source};
 use crate::image::{Bus, Disk, Image};
-use crate::machine::{Firmware, Host, Machine};
+use crate::machine::{Host, Machine};
 use crate::support::{Bundle, project, sha256};
 
 /// What a client saw of one machine that built the hello project, over TLS alone.
@@ -128,7 +128,7 @@ fn a_machine_that_differs_in_everything_makes_the_same_artifact() {
     let image = Image::from_environment();
     let other_root = Disk::copy_of(&image).with_flipped_bit(image.top_of_tree());
     let disks = vec![other_root, Disk::of(&image).on(Bus::VirtioScsi), Disk::of(&image).on(Bus::VirtioScsi)];
-    let host = Host { firmware: Firmware::Ovmf, processors: 1, memory_mib: 1536, ..Host::with_disks(disks) };
+    let host = Host { processors: 1, memory_mib: 1536, ..Host::with_disks(disks) };
     let machine = Machine::serving(&image, &host);
     let archive = project("hello");
     let outcome = machine.build(Door::Clear, &Source::Archive { bytes: &archive, name: "hello.tar" });
@@ -137,7 +137,7 @@ fn a_machine_that_differs_in_everything_makes_the_same_artifact() {
     bundle.assert_described();
     assert!(bundle.artifacts() == SEEN.bundle.artifacts(), "the artifacts differ");
     let recorded = |bundle: &Bundle| definition(bundle)["internalParameters"]["image"].clone();
-    assert_eq!(recorded(&bundle), recorded(&SEEN.bundle), "the same image, whatever firmware started it");
+    assert_eq!(recorded(&bundle), recorded(&SEEN.bundle), "the same image, whatever machine it is");
 }
 
 /// What `tests/projects/hello` becomes: names and contents.

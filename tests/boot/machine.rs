@@ -1,5 +1,9 @@
 //! One virtual machine under software emulation, as its host starts it. Killed when dropped.
+//!
+//! It starts as a launch with SEV-SNP does: the shipped firmware, and in memory the page of kernel hashes that the launch would
+//! have measured. What that cannot show: that the secure processor measures the page, and the firmware's own code for SEV-SNP.
 
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -7,6 +11,8 @@ use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use kettle::snp::measurement::{self, BootHashes, KernelHashesPage};
+use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 
 use crate::client::Door;
@@ -22,10 +28,30 @@ const TICKS: f64 = 100.0;
 /// What the machine starts with, before the kernel.
 #[derive(Clone, Copy)]
 pub enum Firmware {
-    /// QEMU's own.
+    /// The image's.
+    Shipped,
+    /// QEMU's own, which passes the host's tables on and checks nothing: for what the kernel has to hold alone.
+    #[cfg_attr(not(feature = "simulator"), allow(dead_code))] // What uses it needs a secure processor.
     SeaBios,
-    /// Debian's package `ovmf`: what the image's own firmware is a variant of.
-    Ovmf,
+}
+
+/// The page of kernel hashes that is in memory when the firmware starts.
+pub enum Page {
+    /// Of the kernel, initrd and command line that QEMU is given.
+    OfWhatIsGiven,
+    /// These bytes, at the address where the firmware looks.
+    Bytes(Vec<u8>),
+    /// There is none.
+    Missing,
+}
+
+/// What QEMU is told to boot.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Offer {
+    /// The image's kernel, initrd and command line.
+    Image,
+    /// Nothing, but what is among the devices.
+    Nothing,
 }
 
 /// What the network card is connected to.
@@ -43,6 +69,8 @@ pub enum Network {
 /// The machine that a host presents.
 pub struct Host {
     pub firmware: Firmware,
+    pub page: Page,
+    pub offer: Offer,
     pub processors: u32,
     pub memory_mib: u32,
     pub network: Network,
@@ -62,7 +90,9 @@ impl Host {
     /// An ordinary one with these disks, in the order in which they are found.
     pub fn with_disks(disks: Vec<Disk>) -> Self {
         Self {
-            firmware: Firmware::SeaBios,
+            firmware: Firmware::Shipped,
+            page: Page::OfWhatIsGiven,
+            offer: Offer::Image,
             processors: 2,
             memory_mib: 2048,
             network: Network::User,
@@ -88,19 +118,17 @@ impl Machine {
         let ports = free.map(|listener| listener.local_addr().unwrap().port());
         let mut command = Command::new("qemu-system-x86_64");
         let socket = |name: &str| format!("path={},server=on,wait=off", folder.path().join(name).display());
+        let initrd = initrd(image, host, folder.path());
         command
+            .args(["-machine", "q35"])
             .args(["-accel", "tcg,thread=multi", "-cpu", "max", "-nodefaults", "-no-reboot", "-display", "none"])
             .args(["-smp", &host.processors.to_string(), "-m", &host.memory_mib.to_string()])
             .arg("-chardev")
             .arg(format!("socket,id=serial,{},logfile={}", socket("serial"), folder.path().join("console").display()))
             .args(["-serial", "chardev:serial", "-qmp"])
             .arg(format!("unix:{}", socket("monitor").trim_start_matches("path=")))
-            .arg("-kernel")
-            .arg(image.file("kernel"))
-            .arg("-initrd")
-            .arg(initrd(image, host, folder.path()))
-            .args(["-append", &image.command_line])
-            .args(firmware(host.firmware))
+            .args(offered(image, host.offer, &initrd))
+            .args(firmware(image, host, &initrd, folder.path()))
             .args(&host.devices)
             .args(network(&host.network, ports))
             .args(disks(&host.disks));
@@ -175,15 +203,45 @@ fn initrd(image: &Image, host: &Host, folder: &Path) -> PathBuf {
     path
 }
 
-fn firmware(firmware: Firmware) -> Vec<String> {
-    match firmware {
-        Firmware::SeaBios => vec![],
-        Firmware::Ovmf => {
-            let path = "/usr/share/ovmf/OVMF.fd";
-            assert!(Path::new(path).exists(), "{path} is missing: install the package ovmf");
-            vec!["-bios".to_owned(), path.to_owned()]
-        }
+fn offered(image: &Image, offer: Offer, initrd: &Path) -> Vec<OsString> {
+    match offer {
+        Offer::Nothing => vec![],
+        Offer::Image => vec![
+            "-kernel".into(),
+            image.kernel().into(),
+            "-initrd".into(),
+            initrd.into(),
+            "-append".into(),
+            image.command_line.clone().into(),
+        ],
     }
+}
+
+fn firmware(image: &Image, host: &Host, initrd: &Path, folder: &Path) -> Vec<OsString> {
+    match host.firmware {
+        Firmware::SeaBios => return vec![],
+        Firmware::Shipped => {}
+    }
+    let path = image.file("firmware.fd");
+    let mut words = vec!["-bios".into(), path.clone().into()];
+    let firmware = measurement::Firmware::parse(&fs::read(&path).unwrap()).unwrap();
+    let mut page = KernelHashesPage::new(&firmware, &hashes(image, initrd)).unwrap();
+    match &host.page {
+        Page::OfWhatIsGiven => {}
+        Page::Bytes(bytes) => page.bytes = bytes[..].try_into().unwrap(),
+        Page::Missing => return words,
+    }
+    let file = folder.join("page");
+    fs::write(&file, page.bytes).unwrap();
+    let loader = format!("loader,file={},addr={:#x},force-raw=on", file.display(), page.address);
+    words.extend(["-device".into(), loader.into()]);
+    words
+}
+
+/// Of what an image boots, with this initrd.
+pub fn hashes(image: &Image, initrd: &Path) -> BootHashes {
+    let hash = |path: &Path| Sha256::digest(fs::read(path).unwrap()).into();
+    BootHashes::new(hash(&image.kernel()), Some(hash(initrd)), image.command_line.as_bytes()).unwrap()
 }
 
 fn network(network: &Network, [clear, tls]: [u16; 2]) -> Vec<String> {

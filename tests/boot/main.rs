@@ -1,5 +1,5 @@
 //! Does the built image boot, build, and halt when it should? Under QEMU's software emulation, from the files of the folder
-//! in `KETTLE_IMAGE`: `kernel`, `initrd`, `cmdline`, `root.img`. `scripts/test` runs these when there are both, and says so
+//! in `KETTLE_IMAGE`: `firmware.fd`, `kernel`, `initrd`, `cmdline`, `root.img`. `scripts/test` runs these when there are both, and says so
 //! when not; by hand: `KETTLE_IMAGE=… cargo test --test boot -- --ignored --test-threads 1`.
 
 #![allow(clippy::expect_used, clippy::unwrap_used)] // A test of a machine: what cannot be read fails it.
