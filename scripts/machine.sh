@@ -24,9 +24,21 @@ machine_kind() {
     fi
 }
 
-# Sets MACHINE_ARGUMENTS: accelerator, processors, memory, firmware.
-machine_arguments() { # KIND IMAGE VCPUS MEMORY-MIB
-    MACHINE_ARGUMENTS=(-smp "$3" -m "$4M")
+# Sets MACHINE_ARGUMENTS: accelerator, processors, memory, firmware, and what it boots. A launch with SEV-SNP puts the page of kernel
+# hashes in place itself; elsewhere it is loaded as if one had.
+# KETTLE is the program that makes the page, where it is not the image's own.
+machine_arguments() { # KIND IMAGE KERNEL INITRD VCPUS MEMORY-MIB WORK
+    local booted=(-kernel "$3" -initrd "$4" -append "$(<"$2/cmdline")") page=$7/kernel-hashes address
+    MACHINE_ARGUMENTS=(-smp "$5" -m "$6M" -bios "$2/firmware.fd" "${booted[@]}")
+    if [[ $1 != sev-snp ]]; then
+        address=$("${KETTLE:-$2/kettle}" kernel-hashes \
+            --firmware "$2/firmware.fd" \
+            --kernel "$3" \
+            --initrd "$4" \
+            --command-line-file "$2/cmdline" \
+            --out "$page") || die "$EXIT_SETUP" "the page of kernel hashes could not be made"
+        MACHINE_ARGUMENTS+=(-machine q35 -device "loader,file=$page,addr=$address,force-raw=on")
+    fi
     case $1 in
     tcg) MACHINE_ARGUMENTS+=(-accel 'tcg,thread=multi' -cpu max) ;;
     kvm) MACHINE_ARGUMENTS+=(-accel kvm -cpu host) ;;
@@ -35,9 +47,8 @@ machine_arguments() { # KIND IMAGE VCPUS MEMORY-MIB
             -accel kvm
             -cpu "$SNP_CPU"
             -machine 'q35,vmport=off,confidential-guest-support=sev0,memory-backend=ram0'
-            -object "memory-backend-memfd,id=ram0,size=$4M,share=true,prealloc=false"
+            -object "memory-backend-memfd,id=ram0,size=$6M,share=true,prealloc=false"
             -object "sev-snp-guest,id=sev0,policy=$GUEST_POLICY,cbitpos=$SNP_CBITPOS,reduced-phys-bits=$SNP_REDUCED_PHYS_BITS,kernel-hashes=on"
-            -bios "$2/firmware.fd"
         )
         ;;
     esac
@@ -53,19 +64,18 @@ free_ports() {
     echo "${found[@]}"
 }
 
-# Boots an image and waits until it serves. Sets SERVER_PID, SERVER_URL and SERVER_TLS_URL; stop_server ends it.
-start_machine() { # KIND IMAGE INITRD VCPUS MEMORY-MIB WORK
-    local kind=$1 image=$2 initrd=$3 work=$6 clear tls options=''
+# Boots an image and waits until it serves. Sets SERVER_PID, SERVER_URL and SERVER_TLS_URL, and MACHINE_START, when power came on;
+# stop_server ends it.
+start_machine() { # KIND IMAGE KERNEL INITRD VCPUS MEMORY-MIB WORK
+    local kind=$1 image=$2 work=$7 clear tls options=''
     read -r clear tls < <(free_ports)
     [[ $kind != sev-snp ]] || options=,disable-legacy=on,iommu_platform=on
-    machine_arguments "$kind" "$image" "$4" "$5"
+    machine_arguments "$@"
+    MACHINE_START=$EPOCHREALTIME
     qemu-system-x86_64 \
         "${MACHINE_ARGUMENTS[@]}" \
         -nodefaults -no-reboot -display none \
         -serial "file:$work/console" \
-        -kernel "$image/kernel" \
-        -initrd "$initrd" \
-        -append "$(<"$image/cmdline")" \
         -drive "file=$image/root.img,format=raw,if=none,id=root,readonly=on" \
         -device "virtio-blk-pci,drive=root$options" \
         -netdev "user,id=net,hostfwd=tcp:127.0.0.1:$clear-:80,hostfwd=tcp:127.0.0.1:$tls-:443" \
@@ -80,7 +90,8 @@ wait_for_machine() { # WORK
     local start=$SECONDS limit=$ASK_SECONDS
     until [[ $(api --max-time "$limit" "$SERVER_URL/health" 2>/dev/null) == ok ]]; do
         if ! kill -0 "$SERVER_PID" 2>/dev/null || ((SECONDS - start > BOOT_SECONDS)); then
-            tail -n 20 "$1/qemu.log" "$1/console" >&2
+            tail -n 20 "$1/qemu.log" >&2
+            [[ ! -f $1/console ]] || tail -n 20 "$1/console" >&2
             stop_server
             return 1
         fi
@@ -97,18 +108,21 @@ with_segment() { # INITRD SEGMENT
 }
 
 # A simulated secure processor for a machine without one: keys in WORK/keys, and WORK/initrd, the image's initrd with a
-# segment behind it whose /init offers /dev/sev-guest and then becomes the image's own, unchanged.
-simulate_processor() { # SIMULATOR IMAGE PACKAGES MEASUREMENT WORK
-    local package
-    package=$3/$(entries "$LOCK" | awk '$1 == "kernel" { print $7 }').deb
-    dpkg-deb --fsys-tarfile "$package" | tar --extract --to-stdout --wildcards '*/fs/fuse/cuse.ko.xz' | xz -dc >"$5/cuse.ko"
-    "$1" keys --out "$5/keys" --measurement "$4"
-    "$1" segment --keys "$5/keys" --init "$2/kettle-init" --module "$5/cuse.ko" --out "$5/segment"
-    with_segment "$2/initrd" "$5/segment" >"$5/initrd"
+# segment behind it whose /init offers /dev/sev-guest and then becomes the image's own, unchanged. It needs the kernel that has
+# character devices of programs, IMAGE/kernel-test.
+simulate_processor() { # SIMULATOR IMAGE MEASUREMENT WORK
+    "$1" keys --out "$4/keys" --measurement "$3"
+    "$1" segment --keys "$4/keys" --init "$2/kettle-init" --out "$4/segment"
+    with_segment "$2/initrd" "$4/segment" >"$4/initrd"
 }
 
-# The published launch measurement of a shape.
-published_measurement() { # IMAGE VCPU-TYPE VCPUS
-    jq -er --arg type "$2" --argjson vcpus "$3" \
-        '.measurements[] | select(.vcpu_type == $type and .vcpus == $vcpus).measurement' "$1/measurements.json"
+# The launch measurement of a shape of the image.
+measurement_of() { # IMAGE VCPU-TYPE VCPUS
+    "$1/kettle" measure \
+        --firmware "$1/firmware.fd" \
+        --kernel "$1/kernel" \
+        --initrd "$1/initrd" \
+        --command-line-file "$1/cmdline" \
+        --vcpu-type "$2" \
+        --vcpus "$3"
 }

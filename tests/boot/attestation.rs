@@ -3,7 +3,7 @@
 //! were built; the initrd has a segment more, whose `/init` makes the device and then becomes the image's own.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use base64::Engine as _;
@@ -33,15 +33,13 @@ pub struct Platform {
 impl Platform {
     /// With options of `kettle-simulator keys`.
     pub fn new(options: &[&str]) -> Self {
-        let (image, folder) = (Image::from_environment(), TempDir::new().unwrap());
+        let (image, folder) = (Image::from_environment().with_test_kernel(), TempDir::new().unwrap());
         let mut host = Host::honest(&image);
         let measurement = measurement(&image, host.processors);
         simulator(folder.path(), &[&["keys", "--out", "keys", "--measurement", &measurement], options].concat());
         let init = image.file("kettle-init");
-        let module = cuse_module(&image, folder.path());
-        let segment = ["segment", "--keys", "keys", "--out", "segment"];
-        let files = ["--init", init.to_str().unwrap(), "--module", module.to_str().unwrap()];
-        simulator(folder.path(), &[&segment[..], &files].concat());
+        let segment = ["segment", "--keys", "keys", "--out", "segment", "--init", init.to_str().unwrap()];
+        simulator(folder.path(), &segment);
         host.segment = Some(folder.path().join("segment"));
         Self { image, host, folder }
     }
@@ -77,31 +75,22 @@ fn simulator(folder: &Path, arguments: &[&str]) {
     assert!(done.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&done.stderr));
 }
 
-/// The published one for this shape of machine.
+/// Of the image in this shape of machine: the shipped kernel's, which the simulated secure processor reports. The kernel that runs has a
+/// line more in its configuration.
 fn measurement(image: &Image, processors: u32) -> String {
-    let published: Value = serde_json::from_slice(&fs::read(image.file("measurements.json")).unwrap()).unwrap();
-    let shapes = published["measurements"].as_array().unwrap();
-    let wanted = |shape: &&Value| shape["vcpu_type"] == VCPU_TYPE && shape["vcpus"] == processors;
-    shapes.iter().find(wanted).unwrap()["measurement"].as_str().unwrap().to_owned()
-}
-
-/// The module of the locked kernel package, which the image does not have.
-fn cuse_module(image: &Image, folder: &Path) -> PathBuf {
-    let lock = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("image/packages.lock")).unwrap();
-    let digest = lock.lines().find(|line| line.starts_with("kernel ")).unwrap().rsplit(' ').next().unwrap().to_owned();
-    let cache = std::env::var_os("KETTLE_PACKAGES").map(PathBuf::from);
-    let cache = cache.unwrap_or_else(|| image.file("../image-cache/packages"));
-    let package = cache.join(format!("{digest}.deb"));
-    assert!(
-        package.exists(),
-        "{} is not there: KETTLE_PACKAGES names the folder of build-image's packages",
-        package.display()
-    );
-    let unpack = "dpkg-deb --fsys-tarfile \"$1\" | tar --extract --to-stdout --wildcards '*/fs/fuse/cuse.ko.xz' | xz --decompress >cuse.ko";
-    let done =
-        Command::new("bash").args(["-o", "pipefail", "-c", unpack, "-"]).arg(package).current_dir(folder).status();
-    assert!(done.unwrap().success());
-    folder.join("cuse.ko")
+    let output = Command::new(env!("CARGO_BIN_EXE_kettle"))
+        .args(["measure", "--vcpu-type", VCPU_TYPE, "--vcpus", &processors.to_string(), "--firmware"])
+        .arg(image.file("firmware.fd"))
+        .arg("--kernel")
+        .arg(image.file("kernel"))
+        .arg("--initrd")
+        .arg(image.file("initrd"))
+        .arg("--command-line-file")
+        .arg(image.file("cmdline"))
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
 /// The same program is in the initrd that is measured: the segment changes who starts it, not what it is.

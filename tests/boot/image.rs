@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use sha2::{Digest as _, Sha256};
@@ -19,7 +19,7 @@ const HASHES_PER_BLOCK: u64 = BLOCK_BYTES / HASH_BYTES;
 /// The files that are measured, and the root disk.
 pub struct Image {
     folder: PathBuf,
-    kernel: &'static str,
+    kernel: PathBuf,
     pub command_line: String,
 }
 
@@ -28,18 +28,24 @@ impl Image {
         let folder = std::env::var_os("KETTLE_IMAGE").map(PathBuf::from);
         let folder = folder.unwrap_or_else(|| panic!("KETTLE_IMAGE is not set: it names the folder of a built image"));
         let command_line = fs::read_to_string(folder.join("cmdline")).unwrap();
-        Self { folder, kernel: "kernel", command_line }
+        Self { kernel: folder.join("kernel"), folder, command_line }
     }
 
     /// The same with the kernel that differs by one line: it has character devices of programs, for a simulated secure processor.
     /// The command line still names the shipped one.
     #[cfg_attr(not(feature = "simulator"), allow(dead_code))] // What uses it needs a secure processor.
     pub fn with_test_kernel(self) -> Self {
-        Self { kernel: "kernel-test", ..self }
+        let kernel = self.file("kernel-test");
+        self.with_kernel(kernel)
     }
 
-    pub fn kernel(&self) -> PathBuf {
-        self.file(self.kernel)
+    /// The same with another kernel.
+    pub fn with_kernel(self, kernel: PathBuf) -> Self {
+        Self { kernel, ..self }
+    }
+
+    pub fn kernel(&self) -> &Path {
+        &self.kernel
     }
 
     pub fn file(&self, name: &str) -> PathBuf {

@@ -241,7 +241,7 @@ fn firmware(image: &Image, host: &Host, initrd: &Path, folder: &Path) -> Vec<OsS
 /// Of what an image boots, with this initrd.
 pub fn hashes(image: &Image, initrd: &Path) -> BootHashes {
     let hash = |path: &Path| Sha256::digest(fs::read(path).unwrap()).into();
-    BootHashes::new(hash(&image.kernel()), Some(hash(initrd)), image.command_line.as_bytes()).unwrap()
+    BootHashes::new(hash(image.kernel()), Some(hash(initrd)), image.command_line.as_bytes()).unwrap()
 }
 
 fn network(network: &Network, [clear, tls]: [u16; 2]) -> Vec<String> {

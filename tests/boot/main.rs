@@ -15,6 +15,7 @@ mod crates;
 mod devices;
 mod dhcp_answers;
 mod disks;
+mod host_inputs;
 mod hostile;
 mod image;
 mod lying_network;

@@ -29,10 +29,7 @@ const HOST: &str = "10.0.2.2";
 
 /// The root of the image, unpacked, as `scripts/build-image` leaves it: it has the same nix, and a compiler.
 fn root(image: &Image) -> PathBuf {
-    let roots =
-        std::fs::read_dir(image.file("../image-cache")).unwrap().map(|entry| entry.unwrap().path().join("root"));
-    let root = roots.into_iter().find(|path| path.join("usr/bin/nix").exists());
-    root.expect("the unpacked root of the image beside it").canonicalize().unwrap()
+    image.file("root").canonicalize().expect("the unpacked root of the image")
 }
 
 fn build(machine: &Machine, flake: &Flake) -> Outcome {

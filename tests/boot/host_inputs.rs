@@ -1,0 +1,87 @@
+//! What a host can give to the firmware: files of fw_cfg, the page of hashes, ROMs, tables, orders, devices, shapes of the machine. For
+//! each row of the tables here, the measured program runs, or nothing does and the firmware says why.
+//!
+//! A row takes some seconds. Without `KETTLE_ALL` in the environment, one row of each kind is run.
+
+mod knobs;
+mod machines;
+mod measured;
+mod payload;
+mod table;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use crate::image::Image;
+use crate::machine::{self, Host, Machine, Offer, Page};
+
+pub use table::{Row, check};
+
+/// From power to the first line of PID 1, or to the firmware's refusal, on a busy processor.
+const LIMIT: Duration = Duration::from_secs(120);
+/// How long a machine that has halted is watched.
+const SETTLED: Duration = Duration::from_millis(500);
+const PAUSE: Duration = Duration::from_millis(50);
+/// What PID 1 says first.
+const MEASURED_PROGRAM: &str = "kettle: kernel file systems: ";
+/// What the firmware's words begin with.
+const FIRMWARE: &str = "firmware: ";
+
+/// Files for QEMU, which live as long as this.
+pub struct Files(TempDir);
+
+impl Files {
+    pub fn new() -> Self {
+        Self(TempDir::new().unwrap())
+    }
+
+    /// The path of a new file with these bytes.
+    pub fn file(&self, name: &str, bytes: &[u8]) -> PathBuf {
+        let path = self.0.path().join(name);
+        fs::write(&path, bytes).unwrap();
+        path
+    }
+
+    /// The path of a new file of so many zeros.
+    pub fn zeros(&self, name: &str, bytes: u64) -> PathBuf {
+        let path = self.file(name, b"");
+        fs::File::options().write(true).open(&path).unwrap().set_len(bytes).unwrap();
+        path
+    }
+}
+
+/// `-fw_cfg`, with a file.
+pub fn item(name: &str, path: &Path) -> Vec<String> {
+    vec!["-fw_cfg".to_owned(), format!("name={name},file={}", path.display())]
+}
+
+/// Words for QEMU, of a line without quotes.
+pub fn words(line: &str) -> Vec<String> {
+    line.split_whitespace().map(str::to_owned).collect()
+}
+
+/// The page that a launch of the image measures.
+pub fn page_of(image: &Image) -> Vec<u8> {
+    let firmware = kettle::snp::measurement::Firmware::parse(&fs::read(image.file("firmware.fd")).unwrap()).unwrap();
+    let hashes = machine::hashes(image, &image.file("initrd"));
+    kettle::snp::measurement::KernelHashesPage::new(&firmware, &hashes).unwrap().bytes.to_vec()
+}
+
+/// The control: the payload works, where it is what was measured.
+#[test]
+#[ignore = "needs QEMU and a built image"]
+fn a_program_of_the_host_runs_where_it_is_what_was_measured() {
+    let (image, files) = (Image::from_environment(), Files::new());
+    let path = files.file("program.efi", &payload::application());
+    let image = image.with_kernel(path);
+    let machine = Machine::start(&image, &Host::honest(&image));
+    let start = Instant::now();
+    while !machine.console().contains(payload::LINE) {
+        assert!(start.elapsed() < LIMIT, "the payload does not work: {}", machine.console());
+        sleep(PAUSE);
+    }
+}
