@@ -116,6 +116,18 @@ simulate_processor() { # SIMULATOR IMAGE MEASUREMENT WORK
     with_segment "$2/initrd" "$4/segment" >"$4/initrd"
 }
 
+# Boots an image with a secure processor, a simulated one where there is none, and waits until it serves. SIMULATOR is the program for
+# the latter. Sets what start_machine sets, and TRUST_ROOT: the file with the simulated one's root, else empty.
+start_attested_machine() { # KIND IMAGE VCPUS MEMORY-MIB WORK
+    local kernel=$2/kernel initrd=$2/initrd
+    TRUST_ROOT=
+    if [[ $1 != sev-snp ]]; then
+        simulate_processor "$SIMULATOR" "$2" "$(measurement_of "$2" "$SNP_CPU" "$3")" "$5"
+        kernel=$2/kernel-test initrd=$5/initrd TRUST_ROOT=$5/keys/trust-root.pem
+    fi
+    start_machine "$1" "$2" "$kernel" "$initrd" "$3" "$4" "$5"
+}
+
 # The launch measurement of a shape of the image.
 measurement_of() { # IMAGE VCPU-TYPE VCPUS
     "$1/kettle" measure \
