@@ -257,7 +257,8 @@ fn seconds(option: &'static str, value: Option<String>, default: Duration) -> Re
 fn be_the_machine() -> ! {
     boot::halt_on_panic();
     let booted = boot::boot().unwrap_or_else(|error| boot::halt(&error));
-    let service = move || match serve_image(&booted.parameters) {
+    let boot::Booted { parameters, network } = booted;
+    let service = move || match serve_image(&parameters, network) {
         Ok(()) => boot::halt(&ImageError::Ended),
         Err(error) => boot::halt(&*error),
     };
@@ -268,7 +269,7 @@ fn be_the_machine() -> ! {
 }
 
 /// The service of the booted image. It logs nothing: the console belongs to the host, and what a log says is for clients.
-fn serve_image(parameters: &boot::Parameters) -> Result<(), Box<dyn Error>> {
+fn serve_image(parameters: &boot::Parameters, network: boot::PendingNetwork) -> Result<(), Box<dyn Error>> {
     let root = Path::new("/");
     let nix = Nix::find(root, &root.join(NIX_CONFIGURATION))?;
     let toolchain = Toolchain::find(Some(Path::new(IMAGE_TOOLCHAIN)))?.with_nix(nix);
@@ -291,7 +292,7 @@ fn serve_image(parameters: &boot::Parameters) -> Result<(), Box<dyn Error>> {
         initrd: named("initrd", Sha256Digest::from_bytes(parameters.initrd)),
         command_line: named("cmdline", Sha256Digest::of(parameters.command_line.as_bytes())),
     })?;
-    start(&serve, toolchain, Path::new(boot::WORK), standing)
+    start(&serve, toolchain, Path::new(boot::WORK), standing, || Ok(network.wait()?))
 }
 
 /// What the image may say of itself.
@@ -338,7 +339,7 @@ fn run(serve: &Serve) -> Result<(), Box<dyn Error>> {
         (Some(nix), Some(root), Some(configuration)) => toolchain.with_nix(nix.seen_at(root, configuration)),
         _ => toolchain,
     };
-    start(serve, toolchain, &entered.work, host_standing(serve)?)
+    start(serve, toolchain, &entered.work, host_standing(serve)?, || Ok(()))
 }
 
 /// The nix of this host, if it is to have one.
@@ -355,10 +356,17 @@ fn find_nix(serve: &Serve) -> Result<Option<Nix>, Box<dyn Error>> {
     Ok(Some(Nix::find(&root, &configuration)?))
 }
 
-fn start(serve: &Serve, toolchain: Toolchain, work: &Path, standing: Standing) -> Result<(), Box<dyn Error>> {
+/// Prepares and serves; `network` returns once there is one to listen on.
+fn start(
+    serve: &Serve,
+    toolchain: Toolchain,
+    work: &Path,
+    standing: Standing,
+    network: impl FnOnce() -> Result<(), Box<dyn Error>>,
+) -> Result<(), Box<dyn Error>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let serving = LocalSet::new();
-    let uploads = serving.block_on(&runtime, serve_until_told(serve, toolchain, work, standing))?;
+    let uploads = serving.block_on(&runtime, serve_until_told(serve, toolchain, work, standing, network))?;
     // Waits for who may be removing the same files: the two would get into each other's way.
     drop((serving, runtime));
     let removed = fs::remove_dir_all(uploads);
@@ -371,6 +379,7 @@ async fn serve_until_told(
     toolchain: Toolchain,
     work: &Path,
     standing: Standing,
+    network: impl FnOnce() -> Result<(), Box<dyn Error>>,
 ) -> Result<PathBuf, Box<dyn Error>> {
     let runner = Runner::new()?;
     for degradation in &runner.description().degradations {
@@ -387,6 +396,8 @@ async fn serve_until_told(
     pipeline.warm_up();
     let identity = TlsIdentity::generate()?;
     let session = attester.map(|attester| Session::new(attester, identity.public_key().to_vec()));
+    // Nothing else has anything to do until then.
+    network()?;
     let listeners = Listeners::bind(serve.listen, serve.tls_listen, identity).await?;
     let addresses = listeners.addresses()?;
     let slot = Arc::new(Slot::new(work.to_owned(), about));

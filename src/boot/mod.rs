@@ -30,6 +30,7 @@ mod settings;
 mod verity;
 
 use std::path::PathBuf;
+use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
 pub use command_line::{CommandLineError, Parameters};
@@ -55,7 +56,7 @@ impl Machine {
 type Phase = (&'static str, fn(&mut Machine) -> Result<(), BootError>);
 
 /// Everything between the kernel and the service, in order.
-const PHASES: [Phase; 15] = [
+const PHASES: [Phase; 14] = [
     ("kernel file systems", mounts::kernel_file_systems),
     ("command line", command_line::read),
     ("modules", module::load_all),
@@ -69,15 +70,38 @@ const PHASES: [Phase; 15] = [
     ("limits", settings::limits),
     ("entropy", settings::entropy),
     ("clock", settings::clock),
-    ("network", network::configure),
     ("quiet console", settings::quiet_console),
 ];
+/// The last one runs beside what the service prepares: servers of the host's decide how long it takes.
+const NETWORK: &str = "network";
 
-/// A machine that is up.
+/// A machine that is up, but for its network.
 #[derive(Debug)]
 pub struct Booted {
     /// What the measured command line said.
     pub parameters: Parameters,
+    /// The last phase.
+    pub network: PendingNetwork,
+}
+
+/// The network phase, on a thread of its own. Nobody listens before [`PendingNetwork::wait`] has returned.
+#[derive(Debug)]
+pub struct PendingNetwork(JoinHandle<Result<(), BootError>>);
+
+impl PendingNetwork {
+    fn start() -> Result<Self, BootError> {
+        let thread = thread::Builder::new().name(NETWORK.to_owned()).spawn(|| timed(NETWORK, network::configure));
+        thread.map(Self).map_err(|source| BootError::Kernel { what: "thread", source })
+    }
+
+    /// Waits for the end of the phase.
+    ///
+    /// # Errors
+    /// The phase failed: the machine is of no use then, see [`halt()`].
+    pub fn wait(self) -> Result<(), BootError> {
+        // A panic has ended the machine already.
+        self.0.join().unwrap_or(Err(BootError::OutOfOrder))
+    }
 }
 
 /// Brings the machine up; each phase says on the console how long it took, in milliseconds.
@@ -89,11 +113,18 @@ pub struct Booted {
 pub fn boot() -> Result<Booted, BootError> {
     let mut machine = Machine { parameters: None, root_disk: None, root_device: None };
     for (name, phase) in PHASES {
-        let start = Instant::now();
-        phase(&mut machine).map_err(|source| BootError::Phase { name, source: Box::new(source) })?;
-        halt::say(&format!("{name}: {} ms", start.elapsed().as_millis()));
+        timed(name, || phase(&mut machine))?;
     }
-    Ok(Booted { parameters: machine.parameters.ok_or(BootError::OutOfOrder)? })
+    let network = PendingNetwork::start()?;
+    Ok(Booted { parameters: machine.parameters.ok_or(BootError::OutOfOrder)?, network })
+}
+
+/// Runs a phase, and says how long it took.
+fn timed(name: &'static str, phase: impl FnOnce() -> Result<(), BootError>) -> Result<(), BootError> {
+    let start = Instant::now();
+    phase().map_err(|source| BootError::Phase { name, source: Box::new(source) })?;
+    halt::say(&format!("{name}: {} ms", start.elapsed().as_millis()));
+    Ok(())
 }
 
 #[cfg(test)]

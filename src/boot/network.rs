@@ -15,7 +15,7 @@ use super::dhcp::{Client, Kind, Lease, Refusal};
 use super::error::file;
 use super::frame::{self, Mac};
 use super::netlink::Netlink;
-use super::{BootError, Machine, kernel};
+use super::{BootError, kernel};
 
 const INTERFACES: &str = "/sys/class/net";
 const LOOPBACK: &str = "lo";
@@ -35,7 +35,7 @@ struct Interface {
 }
 
 /// Phase: loopback, one address, one route, name servers.
-pub(super) fn configure(_: &mut Machine) -> Result<(), BootError> {
+pub(super) fn configure() -> Result<(), BootError> {
     let netlink = Netlink::open().map_err(kernel_error("netlink"))?;
     let loopback = number(&Path::new(INTERFACES).join(LOOPBACK).join("ifindex")).map_err(kernel_error("loopback"))?;
     netlink.up(loopback).map_err(kernel_error("loopback"))?;
