@@ -78,11 +78,9 @@ built() { # NAME LINES
 
 # The root of the image as build-image unpacked it: it has nix, and a compiler.
 unpacked_root() {
-    local root
-    for root in "$ROOT"/target/image-cache/root-*/root; do
-        [[ -e $root/usr/bin/nix ]] && echo "$root" && return
-    done
-    die "$EXIT_SETUP" "the unpacked root of the image is not there: run scripts/build-image"
+    local root=$ROOT/target/image/root
+    [[ -e $root/usr/bin/nix ]] || die "$EXIT_SETUP" "the unpacked root of the image is missing: run scripts/build-image"
+    (cd "$root" && pwd -P)
 }
 
 # Starts an appliance in WORK. Sets SERVER_PID and SERVER_URL; stop_server ends it.

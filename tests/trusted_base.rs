@@ -92,7 +92,7 @@ fn locked_crates() -> BTreeSet<(String, String, String)> {
 fn locked_packages() -> BTreeSet<(String, String, String)> {
     let lock = fs::read_to_string(root().join("image/packages.lock")).unwrap();
     let rows = lock.lines().map(|line| line.split(' ').map(str::to_owned).collect::<Vec<_>>());
-    let of_image = rows.filter(|row| ["image", "kernel", "firmware"].contains(&row[0].as_str()));
+    let of_image = rows.filter(|row| ["image", "kernel", "source"].contains(&row[0].as_str()));
     of_image.map(|row| (row[2].clone(), row[3].clone(), row[6].clone())).collect()
 }
 

@@ -41,7 +41,7 @@ def crates:
 
 # {role, …} for each package of Debian that the image has something of.
 def packages:
-    lines($packages) / " " | select(.[0] | IN("image", "kernel", "firmware"))
+    lines($packages) / " " | select(.[0] | IN("image", "kernel", "source"))
     | . as [$role, $suite, $name, $version, $path, $size, $sum]
     | "pkg:deb/debian/\($name | escaped)@\($version | escaped)" as $purl
     | ($path | capture("_(?<arch>[^_]+)\\.deb$").arch) as $arch
@@ -54,6 +54,33 @@ def packages:
         hashes: sha256($sum)
     }};
 
+# The source of the firmware, as image/firmware/source.lock names it.
+def firmware_source:
+    [lines($firmware_lock) / " "] as $lock
+    | ($lock[] | select(.[0] == "archive")) as [$_, $name, $size, $sum]
+    | ($name | capture("^(?<name>[^_]+)_(?<version>.+?)\\.orig\\.")) as $source
+    | {
+        type: "library",
+        "bom-ref": "pkg:generic/\($source.name)@\($source.version)",
+        name: $source.name,
+        version: $source.version,
+        purl: "pkg:generic/\($source.name)@\($source.version)",
+        hashes: sha256($sum),
+        properties: [{name: "kettle:tree", value: first($lock[] | select(.[0] == "tree"))[1]}]
+    };
+
+# What a file was compiled from: a source as it was published, and patches, each a file of this repository with its digest.
+def pedigree($source; $folder):
+    {
+        ancestors: [$source | del(.scope)],
+        patches: [
+            lines($patches) | capture("^(?<sum>[0-9a-f]{64})  (?<path>.+)$") | select(.path | startswith($folder))
+            | {type: "unofficial", diff: {url: .path}, resolves: []} | del(.resolves)
+        ]
+    };
+
+def source_package: first(packages | select(.role == "source").component);
+
 # The files of the image, and the verifier's program no more than the description of it.
 def outputs:
     lines($outputs) | capture("^(?<sum>[0-9a-f]{64})  (?<name>.+)$") | select(.name != "kettle")
@@ -61,6 +88,10 @@ def outputs:
     | if .name == "kettle-init" then
         .type = "application" | .version = $version
         | .licenses = [{expression: first(crates_of($tree)).licence}]
+      elif .name == "firmware.fd" then
+        .type = "firmware" | .pedigree = pedigree(firmware_source; "image/firmware/patches/")
+      elif .name == "kernel" then
+        .pedigree = pedigree(source_package; "image/kernel/patches/")
       else . end;
 
 def of_role($role): [packages | select(.role == $role).component["bom-ref"]];
@@ -70,13 +101,14 @@ def of_role($role): [packages | select(.role == $role).component["bom-ref"]];
     specVersion: "1.6",
     version: 1,
     metadata: {component: {type: "operating-system", "bom-ref": "image", name: "kettle-image", version: $version}},
-    components: ([outputs] + [crates] + [packages.component]),
+    components: ([outputs] + [crates] + [packages.component] + [firmware_source]),
     dependencies: (
         {
-            image: [outputs | select(.name != "kettle-init")["bom-ref"]],
-            "firmware.fd": of_role("firmware"),
-            kernel: of_role("kernel"),
-            initrd: (["kettle-init"] + of_role("kernel")),
+            image: [outputs | select(.name | IN("kettle-init", "kernel-debian") | not)["bom-ref"]],
+            "firmware.fd": [firmware_source["bom-ref"]],
+            kernel: of_role("source"),
+            "kernel-debian": of_role("kernel"),
+            initrd: ["kettle-init"],
             "root.img": of_role("image")
         } + edges
         | to_entries | map({ref: .key, dependsOn: (.value | sort)})

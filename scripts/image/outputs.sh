@@ -1,18 +1,7 @@
 # shellcheck shell=bash disable=SC2034,SC2153,SC2154
 # What follows the root image: kettle-init, initrd, command line, manifest, reference values. Sourced by build-image.
 
-readonly TARGET=x86_64-unknown-linux-gnu
-# Static and position independent; the rest of the profile is in Cargo.toml.
-readonly RUST_FLAGS='-C target-feature=+crt-static'
-
 image_version() { sed -n '0,/^version = "\(.*\)"$/s//\1/p' "$ROOT/Cargo.toml"; }
-
-# Runs a step outside of any condition, and says how long it took.
-phase() { # FUNCTION ARGUMENT…
-    local start=$SECONDS
-    "$@"
-    ((SECONDS - start < 2)) || say "  $1: $((SECONDS - start)) s"
-}
 
 # Changes when anything that the root image is made of changes.
 root_key() {
@@ -20,63 +9,16 @@ root_key() {
         LC_ALL=C sort | xargs sha256sum | digest | cut -c 1-16)
 }
 
-# Copies what may influence the binaries, and nothing else, to SCRATCH; compiles there kettle-init, and a kettle without
-# reference values, which measures. Dependencies that were compiled before by the same toolchain are taken again, our own
-# code never.
-compile() { # BUILD-ROOT CRATES SCRATCH
-    say "compiling kettle-init and kettle"
-    rm -rf -- "$3/source"
-    mkdir -p -- "$3/source" "$3/cargo" "$3/target"
-    cp -r --no-preserve=all -- "$ROOT/src" "$ROOT/Cargo.toml" "$ROOT/Cargo.lock" "$3/source"
-    vendor_crates "$2" "$3/vendor"
-    cat >"$3/cargo/config.toml" <<END
-[source.crates-io]
-replace-with = "vendored"
-[source.vendored]
-directory = "/build/vendor"
-END
-    # Side by side: for most of its time, kettle-init is one process that optimises the whole program. kettle, which is
-    # compiled twice, is not optimised as a whole: a third of the time, half a megabyte more.
-    compile_one "$1" "$3" kettle cli off &
-    compile_one "$1" "$3" kettle-init appliance fat
-    wait $!
+# Debian's kernel as packaged: OUT/kernel, and its modules below OUT/package.
+unpack_debian_kernel() { # PACKAGES OUT
+    local kernel
+    mkdir -p -- "$2/package"
+    unpack "$2/package" "$(package_files "$1" kernel)"
+    kernel=("$2"/package/boot/vmlinuz-*)
+    install -m 0644 -- "${kernel[0]}" "$2/kernel"
 }
 
-# The kettle that is handed out: the same, knowing the reference values of its release, old ones too.
-compile_verifier() { # BUILD-ROOT SCRATCH MEASUREMENTS
-    cp -r --no-preserve=all -- "$ROOT/measurements" "$2/source"
-    cp -- "$3" "$2/source/measurements/$(image_version).json"
-    compile_one "$1" "$2" kettle cli off
-}
-
-run_cargo() { # BUILD-ROOT SCRATCH BINARY LTO COMMAND ARGUMENT…
-    local root=$1 scratch=$2 binary=$3 lto=$4 command=$5
-    shift 5
-    enter "$root" "$scratch" /usr/bin/env \
-        CARGO_HOME=/build/cargo \
-        CARGO_TARGET_DIR="/build/target/$binary" \
-        CARGO_PROFILE_RELEASE_LTO="$lto" \
-        CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS="$RUST_FLAGS" \
-        /usr/bin/cargo "$command" \
-        --manifest-path /build/source/Cargo.toml \
-        --quiet \
-        --offline \
-        --locked \
-        --target "$TARGET" \
-        "$@"
-}
-
-compile_one() { # BUILD-ROOT SCRATCH BINARY FEATURE LTO
-    # cargo compares times, and a copy may be as old as what it replaces.
-    run_cargo "$1" "$2" "$3" "$5" clean --release --package kettle
-    run_cargo "$1" "$2" "$3" "$5" build \
-        --release \
-        --jobs "$jobs" \
-        --bin "$3" \
-        --no-default-features \
-        --features "$4"
-    cp -- "$2/target/$3/$TARGET/release/$3" "$2/$3"
-}
+debian_kernel_key() { entries "$LOCK" | grep '^kernel ' | digest; }
 
 # The one kernel package's folder of modules.
 module_folder() { # UNPACKED
@@ -85,75 +27,84 @@ module_folder() { # UNPACKED
 }
 
 # Decompresses the modules, numbered in load order; refuses a list in which something comes before what it needs.
-add_modules() { # KERNEL INITRD
+add_modules() { # PACKAGE INITRD
     local name rest file needed number=0 loaded=' '
+    mkdir -p -- "$2/modules"
     while read -r name rest; do
         file=$(find "$(module_folder "$1")" -name "$name.ko.xz")
-        [[ -n $file ]] || die "$EXIT_SETUP" "image/modules: the kernel has no module $name"
+        [[ -n $file ]] || die "$EXIT_SETUP" "image/debian-kernel/modules: the kernel has no module $name"
         printf -v target '%s/modules/%02d-%s.ko' "$2" "$number" "$name"
         xz -dc -- "$file" >"$target"
         for needed in $(tr '\0' '\n' <"$target" | sed -n 's/^depends=//p' | tr ',' ' '); do
             [[ $loaded == *" ${needed//-/_} "* ]] ||
-                die "$EXIT_SETUP" "image/modules: $name needs $needed, which has to come before it"
+                die "$EXIT_SETUP" "image/debian-kernel/modules: $name needs $needed, which has to come before it"
         done
         loaded+="${name//-/_} "
         number=$((number + 1))
-    done < <(entries "$IMAGE/modules")
+    done < <(entries "$IMAGE/debian-kernel/modules")
     chmod 0444 "$2"/modules/*
 }
 
 # An archive in which order, times, owners and inode numbers are fixed.
-make_initrd() { # BUILD-ROOT KERNEL INIT SCRATCH
-    local kind path mode rest folder=$4/initrd
+make_initrd() { # BUILD-ROOT INIT SCRATCH OUT-FILE [MODULES-PACKAGE]
+    local kind path mode rest folder=$3/initrd
     rm -rf -- "$folder"
     mkdir -p -- "$folder"
     while read -r kind path mode rest; do
         case $kind in
         dir) install -d -m "$mode" "$folder/$path" ;;
-        init) install -m "$mode" "$3" "$folder/$path" ;;
+        init) install -m "$mode" "$2" "$folder/$path" ;;
         *) die "$EXIT_SETUP" "image/initrd: unknown kind $kind" ;;
         esac
     done < <(entries "$IMAGE/initrd")
-    add_modules "$2" "$folder"
+    [[ -z ${5-} ]] || add_modules "$5" "$folder"
     find "$folder" -exec touch -h -d "@$EPOCH" {} +
     # zstd: half the size, which the firmware copies and hashes, for some unpacking.
     # shellcheck disable=SC2016 # expanded in the root
-    enter "$1" "$4" /usr/bin/sh -euc '
+    enter "$1" "$3" /usr/bin/sh -euc '
         cd /build/initrd
         find . -mindepth 1 | sort >/build/initrd.list
         cpio --quiet --create --format newc --reproducible --owner 0:0 </build/initrd.list >/build/initrd.cpio
         zstd --quiet --force --single-thread -19 --no-progress /build/initrd.cpio -o /build/initrd.img'
+    install -m 0644 -- "$3/initrd.img" "$4"
 }
 
-command_line() { # KERNEL INITRD ROOT-HASH DATA SALT
-    entries "$IMAGE/cmdline" | paste -sd ' ' | tr -d '\n' | sed "s/@VERSION@/$(image_version)/
-        s/@KERNEL@/$(file_digest "$1")/; s/@INITRD@/$(file_digest "$2")/
-        s/@ROOT_HASH@/$3/; s/@ROOT_DATA@/$4/; s/@ROOT_SALT@/$5/"
+command_line() { # FOLDER ROOT-HASH DATA SALT WORDS-FILE…
+    local folder=$1 hash=$2 data=$3 salt=$4
+    shift 4
+    cat -- "$@" | entries /dev/stdin | paste -sd ' ' | tr -d '\n' | sed "s/@VERSION@/$(image_version)/
+        s/@KERNEL@/$(file_digest "$folder/kernel")/; s/@INITRD@/$(file_digest "$folder/initrd")/
+        s/@ROOT_HASH@/$hash/; s/@ROOT_DATA@/$data/; s/@ROOT_SALT@/$salt/"
 }
 
-# Puts the outputs together: what the host boots, and the two programs.
-assemble() { # ROOT-STAGE PACKAGES OUT
-    local verity file kernel
+# What a host boots, once for each kernel: STAGE/own and STAGE/debian with kernel, initrd, cmdline and kettle-init.
+assemble() { # ROOT-LAYER PROGRAMS KERNEL DEBIAN-KERNEL STAGE
+    local verity
     say "assembling"
-    if [[ ! -d $1/kernel ]]; then
-        mkdir -p -- "$1/kernel.new" "$1/firmware"
-        unpack "$1/kernel.new" "$(package_files "$2" kernel)"
-        unpack "$1/firmware" "$(package_files "$2" firmware)"
-        mv -- "$1/kernel.new" "$1/kernel"
-    fi
-    mkdir -p -- "$1/assemble"
-    make_initrd "$1/tools" "$1/kernel" "$1/compile/kettle-init" "$1/assemble"
     read -r -a verity <"$1/root.verity"
-    kernel=("$1"/kernel/boot/vmlinuz-*)
-    command_line "${kernel[0]}" "$1/assemble/initrd.img" "${verity[@]}" >"$1/assemble/cmdline"
-    install -m 0644 "${kernel[0]}" "$3/kernel"
-    install -m 0644 "$1/firmware/usr/share/ovmf/OVMF.amdsev.fd" "$3/firmware.fd"
-    for file in initrd.img cmdline; do install -m 0644 "$1/assemble/$file" "$3/${file%.img}"; done
-    install -m 0755 "$1/compile/kettle-init" "$3"
-    cp --reflink=auto --no-preserve=all -- "$1/root.img" "$3/root.img"
+    rm -rf -- "$5"
+    mkdir -p -- "$5"/{own,debian,scratch}
+    install -m 0755 -- "$2/kettle-init" "$5/own/kettle-init"
+    install -m 0644 -- "$3/kernel" "$5/own/kernel"
+    make_initrd "$1/tools" "$5/own/kettle-init" "$5/scratch" "$5/own/initrd"
+    command_line "$5/own" "${verity[@]}" "$IMAGE/cmdline" >"$5/own/cmdline"
+
+    install -m 0755 -- "$2/kettle-init-modules" "$5/debian/kettle-init"
+    install -m 0644 -- "$4/kernel" "$5/debian/kernel"
+    make_initrd "$1/tools" "$5/debian/kettle-init" "$5/scratch" "$5/debian/initrd" "$4/package"
+    command_line "$5/debian" "${verity[@]}" "$IMAGE/cmdline" "$IMAGE/debian-kernel/cmdline" >"$5/debian/cmdline"
 }
 
-# The sha256 of every output, as sha256sum checks it.
+# Puts the outputs together.
+deliver() { # ROOT-LAYER FIRMWARE KERNEL STAGE WHICH-KERNEL OUT
+    install -m 0644 -- "$4/$5"/{kernel,initrd,cmdline} "$6"
+    install -m 0755 -- "$4/$5/kettle-init" "$6"
+    install -m 0644 -- "$2/firmware.fd" "$2/firmware.modules" "$3/kernel.config" "$3/kernel-test" "$6"
+    cp --reflink=auto --no-preserve=all -- "$1/root.img" "$6/root.img"
+    echo "$5" >"$6/kernel-kind"
+}
+
+# The sha256 of every output, as sha256sum checks it: of the files beside them that tests use, none.
 manifest() { # OUT
     (cd "$1" && sha256sum -- cmdline firmware.fd initrd kernel kettle kettle-init root.img >manifest.sha256)
     cat "$1/manifest.sha256" >&2
@@ -165,24 +116,26 @@ tree_digest() { # FOLDER
 }
 
 # A digest for every step on the way to the outputs, innermost first: where two builds part is where to look.
-layers() { # ROOT-STAGE OUT
-    local root_hash root_data rest module
+layers() { # ROOT-LAYER FIRMWARE KERNEL STAGE OUT
+    local root_hash root_data rest
     read -r root_hash root_data rest <"$1/root.verity"
-    [[ -e $1/root.tree ]] || tree_digest "$1/root" >"$1/root.tree"
     {
         echo "1-packages $(file_digest "$LOCK")"
         echo "2-root-tree $(<"$1/root.tree")"
-        echo "3-erofs $(head -c "$root_data" "$2/root.img" | digest)"
+        echo "3-erofs $(head -c "$root_data" "$1/root.img" | digest)"
         echo "4-verity $root_hash"
-        echo "5-kettle-init $(file_digest "$2/kettle-init")"
-        for module in "$1"/assemble/initrd/modules/*; do
-            echo "6-module-${module##*/} $(file_digest "$module")"
-        done
-        echo "7-initrd $(file_digest "$2/initrd")"
-        echo "8-command-line $(file_digest "$2/cmdline")"
-        echo "8-kernel $(file_digest "$2/kernel")"
+        echo "5-kettle-init $(file_digest "$4/own/kettle-init")"
+        echo "6-kernel-config $(file_digest "$3/kernel.config")"
+        echo "6-firmware-modules $(file_digest "$2/firmware.modules")"
+        echo "7-initrd $(file_digest "$4/own/initrd")"
+        echo "8-command-line $(file_digest "$4/own/cmdline")"
+        echo "8-kernel $(file_digest "$4/own/kernel")"
         echo "8-firmware $(file_digest "$2/firmware.fd")"
-    } >"$2/layers"
+        echo "9-debian-kettle-init $(file_digest "$4/debian/kettle-init")"
+        echo "9-debian-initrd $(file_digest "$4/debian/initrd")"
+        echo "9-debian-command-line $(file_digest "$4/debian/cmdline")"
+        echo "9-debian-kernel $(file_digest "$4/debian/kernel")"
+    } >"$5/layers"
 }
 
 file_digest() { digest <"$1"; }

@@ -111,3 +111,10 @@ make_root_image() { # BUILD-ROOT SCRATCH
         /build/root.img /build/root.img)
     printf '%s %s %s\n' "$(awk '/^Root hash:/ { print $3 }' <<<"$log")" "$size" "$VERITY_SALT" >"$2/root.verity"
 }
+
+# The whole layer: LAYER/root and LAYER/tools, LAYER/root.img, and LAYER/root.tree with the digest of the unpacked root.
+make_root_layer() { # PACKAGES LAYER
+    phase make_roots "$1" "$2/root" "$2/tools"
+    tree_digest "$2/root" >"$2/root.tree"
+    phase make_root_image "$2/tools" "$2"
+}
