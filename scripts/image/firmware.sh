@@ -1,0 +1,119 @@
+# shellcheck shell=bash disable=SC2153,SC2154
+# The firmware: from the source that image/firmware/source.lock names, with the patches and the platform there, compiled in the root of
+# the locked packages. Sourced by build-image.
+
+readonly FIRMWARE_RECIPE=$IMAGE/firmware
+readonly FIRMWARE_LOCK=$FIRMWARE_RECIPE/source.lock
+# The bash of the build root, where it is not found by its usual name.
+readonly BUILD_SHELL=/usr/bin/bash-static
+
+# What the lock says about something, one line each.
+locked_source() { # WORD
+    entries "$FIRMWARE_LOCK" | awk -v word="$1" '$1 == word { print substr($0, length(word) + 2) }'
+}
+
+# Changes when anything changes that the firmware is made of: the recipe, how it is run, and the root that runs it.
+firmware_key() {
+    (cd "$ROOT" && { find image/firmware -type f ! -name '*.md' && ls image/packages.lock scripts/image/{firmware.sh,enter,tree-hash}; } |
+        LC_ALL=C sort | xargs sha256sum | digest | cut -c 1-16)
+}
+
+# Unpacks what the lock names of an archive, whatever its topmost directory is called.
+unpack_firmware_source() { # ARCHIVE DIRECTORY
+    local directories=() exceptions=()
+    mapfile -t directories < <(locked_source directory | sed 's,^,*/,')
+    mapfile -t exceptions < <(locked_source except | sed 's,^,--exclude=*/,')
+    rm -rf -- "$2"
+    mkdir -p -- "$2"
+    xz -dc -- "$1" | tar -x \
+        -C "$2" \
+        --strip-components 1 \
+        --no-same-owner \
+        --wildcards \
+        --no-wildcards-match-slash \
+        "${exceptions[@]}" \
+        "${directories[@]}"
+}
+
+# Whether an archive is the locked one, or has the locked source in it.
+is_firmware_source() { # ARCHIVE
+    local name size sum scratch tree
+    read -r name size sum < <(locked_source archive)
+    [[ $(digest <"$1") != "$sum" ]] || return 0
+    say "$name is not the archive of image/firmware/source.lock ($size bytes, sha256 $sum); comparing what is in it"
+    scratch=$(mktemp -d)
+    tree=
+    if unpack_firmware_source "$1" "$scratch/edk2"; then
+        tree=$("$ROOT/scripts/image/tree-hash" "$scratch/edk2" "$scratch/git")
+    fi
+    rm -rf -- "$scratch"
+    [[ $tree == "$(locked_source tree)" ]]
+}
+
+# Puts the archive into FOLDER: a copy beside the checkout, else what a mirror has.
+fetch_firmware_source() { # FOLDER
+    local name rest file part url
+    read -r name rest < <(locked_source archive)
+    file=$1/$name part=$1/$name.part
+    mkdir -p -- "$1"
+    [[ ! -e $file ]] || return 0
+    if [[ -e $FIRMWARE/$name ]]; then
+        cp -- "$FIRMWARE/$name" "$part"
+    else
+        url=$(mirror main)/$(locked_source pool)
+        say "fetching $name"
+        curl --silent --show-error --fail --location --retry 3 --output "$part" "$url" || {
+            rm -f -- "$part"
+            die "$EXIT_SETUP" "$name cannot be fetched. Put it into $FIRMWARE, or set DEBIAN_MIRROR to an archive that has it"
+        }
+    fi
+    is_firmware_source "$part" || {
+        rm -f -- "$part"
+        die "$EXIT_SETUP" "$name has neither the digest nor the tree that image/firmware/source.lock names"
+    }
+    mv -- "$part" "$file"
+}
+
+# Puts the tree together that is compiled: the source, checked, with the patches and the platform.
+prepare_firmware_tree() { # BUILD-ROOT ARCHIVE SCRATCH
+    local tree patch file directory
+    unpack_firmware_source "$2" "$3/edk2"
+    install -m 0755 "$ROOT/scripts/image/tree-hash" "$FIRMWARE_RECIPE/compile" "$3"
+    tree=$(enter "$1" "$3" "$BUILD_SHELL" /build/tree-hash /build/edk2 /build/git)
+    [[ $tree == "$(locked_source tree)" ]] ||
+        die "$EXIT_SETUP" "the firmware's source has the tree $tree, and image/firmware/source.lock names $(locked_source tree)"
+    while read -r directory; do
+        mkdir -p -- "$3/edk2/$directory"
+    done < <(locked_source empty)
+    # The source has line ends of two characters, patches have one.
+    for patch in "$FIRMWARE_RECIPE"/patches/*.patch; do
+        while read -r file; do
+            sed -i 's/\r$//' "$3/edk2/$file"
+        done < <(sed -n 's,^+++ b/,,p' "$patch")
+        patch --quiet --strip 1 --fuzz 0 --directory "$3/edk2" <"$patch"
+    done
+    cp -r --no-preserve=all -- "$FIRMWARE_RECIPE/KettlePkg" "$3/edk2"
+}
+
+# The modules of a build, from edk2's report: name and path, in one order.
+firmware_modules() { # REPORT
+    tr -d '\r' <"$1" | awk -F ': +' '
+        /^Module Name:/ { name = $2 }
+        /^Module INF Path:/ { print name, $2 }' | LC_ALL=C sort
+}
+
+# Compiles the firmware to OUT, and lists its modules in OUT.modules. More arguments go to edk2's `build`: none for what is published,
+# and `-D START_PROCESSORS=TRUE` for a firmware that starts the other processors itself.
+make_firmware() { # BUILD-ROOT SOURCE-FOLDER SCRATCH OUT [OPTION…]
+    local root=$1 source=$2 scratch=$3 out=$4 name rest
+    shift 4
+    read -r name rest < <(locked_source archive)
+    mkdir -p -- "$scratch"
+    prepare_firmware_tree "$root" "$source/$name" "$scratch"
+    enter "$root" "$scratch" "$BUILD_SHELL" /build/compile "$jobs" "$@" >"$scratch/log" 2>&1 || {
+        tail -n 40 "$scratch/log" >&2
+        die "$EXIT_FAILED" "the firmware does not compile: the whole output is in $scratch/log"
+    }
+    firmware_modules "$scratch/report.txt" >"$out.modules"
+    install -m 0644 "$scratch/KETTLE.fd" "$out"
+}
