@@ -4,7 +4,6 @@
 
 #![allow(clippy::expect_used, clippy::unwrap_used)] // A test of a machine: what cannot be read fails it.
 
-#[cfg(feature = "simulator")]
 mod acpi;
 #[cfg(feature = "simulator")]
 mod attestation;
@@ -17,6 +16,7 @@ mod dhcp_answers;
 mod disks;
 mod hostile;
 mod image;
+mod kernel;
 mod lying_network;
 mod lying_servers;
 mod machine;
