@@ -1,10 +1,11 @@
-//! PID 1 that does nothing: the machine powers off as soon as its kernel is up. What the image's boot is compared with.
+//! PID 1 that does nothing: the machine restarts as soon as its kernel is up, which ends QEMU with `-no-reboot`. What the image's
+//! boot is compared with. Power-off would need ACPI, which the image's kernel has disabled by then.
 //! `rustc -C target-feature=+crt-static`.
 
 use std::os::raw::c_int;
 
-/// `LINUX_REBOOT_CMD_POWER_OFF` of reboot(2).
-const POWER_OFF: c_int = 0x4321_fedc;
+/// `LINUX_REBOOT_CMD_RESTART` of reboot(2).
+const RESTART: c_int = 0x0123_4567;
 
 unsafe extern "C" {
     fn reboot(command: c_int) -> c_int;
@@ -12,5 +13,5 @@ unsafe extern "C" {
 
 fn main() {
     // SAFETY: takes no pointer; as PID 1 of a machine of its own it ends that machine.
-    unsafe { reboot(POWER_OFF) };
+    unsafe { reboot(RESTART) };
 }

@@ -88,8 +88,9 @@ struct Segment {
     /// The image's own `/init`, which stays PID 1.
     #[arg(long, value_name = "FILE")]
     init: PathBuf,
-    /// A kernel module, decompressed; given in the order in which they are loaded.
-    #[arg(long, value_name = "FILE", required = true)]
+    /// A kernel module that the machine needs for CUSE, decompressed; repeated in the order in which they are loaded. Not needed
+    /// where the kernel has CUSE built in.
+    #[arg(long, value_name = "FILE")]
     module: Vec<PathBuf>,
     /// File to write: an uncompressed cpio archive.
     #[arg(long, value_name = "FILE")]

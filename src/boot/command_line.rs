@@ -9,6 +9,7 @@
 //! | `kettle.kernel` | SHA-256 of the kernel's file, hex, lower case: what no guest can compute about itself |
 //! | `kettle.initrd` | SHA-256 of the initrd, hex, lower case |
 //! | `kettle.version` | version of the image; may be missing |
+//! | `kettle.acpi` | `on`, or missing: whether the kernel runs the programs of ACPI tables, which the kernel itself reads |
 //! | `panic` | `-1`: a disk that does not verify is a kernel panic, and a panic must end the machine |
 
 use std::fs;
@@ -87,6 +88,7 @@ impl Parameters {
                 "kettle.kernel" => &mut values.kernel,
                 "kettle.initrd" => &mut values.initrd,
                 "kettle.version" => &mut values.version,
+                "kettle.acpi" => &mut values.acpi,
                 "panic" => &mut values.panic,
                 _ if name.starts_with(PREFIX) => return Err(CommandLineError::Unknown(name.to_owned())),
                 _ => continue,
@@ -107,6 +109,7 @@ struct Values<'a> {
     kernel: Option<&'a str>,
     initrd: Option<&'a str>,
     version: Option<&'a str>,
+    acpi: Option<&'a str>,
     panic: Option<&'a str>,
 }
 
@@ -114,6 +117,9 @@ impl Values<'_> {
     fn check(&self, text: &str) -> Result<Parameters, CommandLineError> {
         if needed("panic", self.panic)? != "-1" {
             return Err(CommandLineError::Value { name: "panic", expected: "-1" });
+        }
+        if self.acpi.is_some_and(|value| value != "on") {
+            return Err(CommandLineError::Value { name: "kettle.acpi", expected: "on" });
         }
         Ok(Parameters {
             root_hash: digest("kettle.roothash", self.root_hash)?,
@@ -192,6 +198,7 @@ mod tests {
         assert_eq!(parameters.command_line, good().trim_end());
         let versioned = Parameters::parse(&format!("kettle.version=1.0-rc_1 {}", good())).unwrap();
         assert_eq!(versioned.version.as_deref(), Some("1.0-rc_1"));
+        assert!(Parameters::parse(&format!("kettle.acpi=on {}", good())).is_ok());
     }
 
     #[test]
@@ -240,6 +247,8 @@ mod tests {
             ("kettle.rootdata", "4611686018427387904"),
             ("kettle.version", ""),
             ("kettle.version", "a/b"),
+            ("kettle.acpi", "off"),
+            ("kettle.acpi", ""),
         ] {
             assert!(matches!(with(name, value), Err(CommandLineError::Value { .. })), "{name}={value}");
         }

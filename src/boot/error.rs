@@ -41,12 +41,14 @@ pub enum BootError {
         source: io::Error,
     },
     /// A file of the module folder has a name without a place in the order.
+    #[cfg(feature = "modules")]
     #[error("module {name:?} has no number")]
     ModuleName {
         /// Its name.
         name: String,
     },
     /// The kernel refused a module.
+    #[cfg(feature = "modules")]
     #[error("module {name}")]
     Module {
         /// Its file's name.

@@ -6,7 +6,7 @@
 //! |---|---|
 //! | what the measured command line says | `command_line` |
 //! | mounts of the initrd, moving to the root, what can be written | `mounts` |
-//! | modules, in order | `module` |
+//! | modules, in order, where the kernel has any: feature `modules` | `module` |
 //! | the disk that carries the root hash, and the kernel's check of everything read from it | `verity`, `device_mapper` |
 //! | an address, a route and name servers, from whoever answers | `network`, `dhcp`, `frame`, `netlink` |
 //! | kernel settings, limits, entropy, clock | `settings` |
@@ -21,6 +21,7 @@ mod error;
 pub mod frame;
 mod halt;
 mod kernel;
+#[cfg(feature = "modules")]
 mod module;
 mod mounts;
 mod netlink;
@@ -56,9 +57,10 @@ impl Machine {
 type Phase = (&'static str, fn(&mut Machine) -> Result<(), BootError>);
 
 /// Everything between the kernel and the service, in order.
-const PHASES: [Phase; 14] = [
+const PHASES: &[Phase] = &[
     ("kernel file systems", mounts::kernel_file_systems),
     ("command line", command_line::read),
+    #[cfg(feature = "modules")]
     ("modules", module::load_all),
     ("kernel settings", settings::apply),
     ("root disk", verity::find_disk),
@@ -112,8 +114,9 @@ impl PendingNetwork {
 /// The phase that failed, with its cause: the machine is of no use then, see [`halt()`].
 pub fn boot() -> Result<Booted, BootError> {
     let mut machine = Machine { parameters: None, root_disk: None, root_device: None };
-    for (name, phase) in PHASES {
+    for &(name, phase) in PHASES {
         timed(name, || phase(&mut machine))?;
+    }
     }
     let network = PendingNetwork::start()?;
     Ok(Booted { parameters: machine.parameters.ok_or(BootError::OutOfOrder)?, network })
@@ -132,12 +135,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_of_a_disk_is_mounted_before_it_is_verified_and_nothing_is_loaded_after() {
-        let place = |wanted: &str| PHASES.iter().position(|(name, _)| *name == wanted).unwrap();
+    fn nothing_of_a_disk_is_mounted_before_it_is_verified() {
         assert!(place("command line") < place("root disk"));
         assert!(place("dm-verity") < place("root file system"));
-        assert!(place("modules") < place("kernel settings"), "the settings end the loading of modules");
         assert!(place("kernel settings") < place("root disk"), "the host's bytes are read by a hardened kernel");
+    }
+
+    #[cfg(feature = "modules")]
+    #[test]
+    fn no_module_is_loaded_after_the_settings_end_that() {
+        assert!(place("modules") < place("kernel settings"));
+    }
+
+    #[cfg(not(feature = "modules"))]
+    #[test]
+    fn there_is_no_phase_for_modules() {
+        assert!(PHASES.iter().all(|(name, _)| *name != "modules"));
+    }
+
+    fn place(wanted: &str) -> usize {
+        PHASES.iter().position(|(name, _)| *name == wanted).unwrap()
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Kernel modules. Comes in: the folder of the initrd, measured with it. Goes out: a kernel with all of them, in the order
+//! Kernel modules, for an image with a distribution's kernel (feature `modules`). Comes in: the folder of the initrd, measured with it. Goes out: a kernel with all of them, in the order
 //! of their numbers. Never: a module from anywhere else; the settings phase ends loading for good.
 
 use std::ffi::OsString;

@@ -16,19 +16,56 @@ use super::{BootError, Machine};
 use crate::clock::Date;
 
 const HOST_NAME: &[u8] = b"kettle";
+/// A file below `/proc/sys`, and what is written to it.
+struct Setting {
+    path: &'static str,
+    value: &'static str,
+    /// The kernel has no such file because it was built without what the file is about.
+    may_be_missing: bool,
+}
+
+impl Setting {
+    /// A setting that every kernel has to know.
+    const fn always(path: &'static str, value: &'static str) -> Self {
+        Self { path, value, may_be_missing: false }
+    }
+
+    /// A setting of a feature that the kernel of `image/kernel/config` is built without. A distribution's kernel, which the
+    /// feature `modules` is for, is built with it and has to know the setting.
+    const fn of_left_out_feature(path: &'static str, value: &'static str) -> Self {
+        Self { path, value, may_be_missing: cfg!(not(feature = "modules")) }
+    }
+
+    fn apply(&self) -> Result<(), BootError> {
+        self.appraise(fs::write(self.path, self.value))
+    }
+
+    /// Whether the result of writing the setting is one to go on with.
+    fn appraise(&self, written: io::Result<()>) -> Result<(), BootError> {
+        match written {
+            Err(error) if error.kind() == io::ErrorKind::NotFound && self.may_be_missing => Ok(()),
+            written => written.map_err(file(self.path)),
+        }
+    }
+}
+
 /// Each cannot be undone, or only by us.
-const SETTINGS: [(&str, &str); 7] = [
-    // Not even we.
-    ("/proc/sys/kernel/modules_disabled", "1"),
-    ("/proc/sys/kernel/kexec_load_disabled", "1"),
-    // Programs that the kernel would start by itself, as root, outside of any sandbox.
-    ("/proc/sys/kernel/modprobe", "\n"),
-    ("/proc/sys/kernel/core_pattern", "\n"),
+const SETTINGS: [Setting; 8] = [
+    // Not even we load code into the kernel. CONFIG_MODULES; CONFIG_KEXEC, which distributions leave out as well.
+    Setting::of_left_out_feature("/proc/sys/kernel/modules_disabled", "1"),
+    Setting { path: "/proc/sys/kernel/kexec_load_disabled", value: "1", may_be_missing: true },
+    // Programs that the kernel would start by itself, as root, outside of any sandbox. CONFIG_MODULES, CONFIG_COREDUMP.
+    Setting::of_left_out_feature("/proc/sys/kernel/modprobe", "\n"),
+    Setting::of_left_out_feature("/proc/sys/kernel/core_pattern", "\n"),
     // Keys to the kernel itself, from a keyboard or a serial line that are the host's: more messages, read-only memory.
-    ("/proc/sys/kernel/sysrq", "0"),
+    // CONFIG_MAGIC_SYSRQ.
+    Setting::of_left_out_feature("/proc/sys/kernel/sysrq", "0"),
     // Addresses and messages of the kernel are not for builds.
-    ("/proc/sys/kernel/kptr_restrict", "2"),
-    ("/proc/sys/kernel/dmesg_restrict", "1"),
+    Setting::always("/proc/sys/kernel/kptr_restrict", "2"),
+    Setting::always("/proc/sys/kernel/dmesg_restrict", "1"),
+    // Filters of system calls and sockets are compiled. With this, what is compiled has none of the numbers in it that a program
+    // chose: machine code cannot be smuggled into the kernel as numbers of a filter.
+    Setting::always("/proc/sys/net/core/bpf_jit_harden", "2"),
 ];
 /// Only panics: other messages of the kernel can hold the name of a process, and so a few bytes that a build chose.
 const PANICS_ONLY: &str = "1";
@@ -45,12 +82,8 @@ const LATEST: u64 = 4_102_444_800;
 
 /// Phase: what the kernel may no longer do.
 pub(super) fn apply(_: &mut Machine) -> Result<(), BootError> {
-    for (path, value) in SETTINGS {
-        match fs::write(path, value) {
-            // A kernel without kexec has no such file.
-            Err(error) if error.kind() == io::ErrorKind::NotFound && path.contains("kexec") => {}
-            written => written.map_err(file(path))?,
-        }
+    for setting in &SETTINGS {
+        setting.apply()?;
     }
     sethostname(HOST_NAME).map_err(|source| BootError::Kernel { what: "hostname", source: source.into() })
 }
@@ -95,6 +128,31 @@ pub(super) fn quiet_console(_: &mut Machine) -> Result<(), BootError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn missing() -> io::Result<()> {
+        Err(io::ErrorKind::NotFound.into())
+    }
+
+    #[test]
+    fn a_missing_setting_is_accepted_only_of_a_feature_that_was_left_out() {
+        assert!(matches!(Setting::always("/x", "1").appraise(missing()), Err(BootError::File { .. })));
+        let accepted = Setting::of_left_out_feature("/x", "1").appraise(missing()).is_ok();
+        assert_eq!(accepted, cfg!(not(feature = "modules")));
+        let refused = SETTINGS.iter().filter(|setting| setting.appraise(missing()).is_err());
+        let paths: Vec<_> = refused.map(|setting| setting.path).collect();
+        for needed in ["kernel/kptr_restrict", "kernel/dmesg_restrict", "net/core/bpf_jit_harden"] {
+            assert!(paths.iter().any(|path| path.ends_with(needed)), "{needed}");
+        }
+    }
+
+    #[test]
+    fn a_setting_that_is_there_and_cannot_be_written_ends_the_boot() {
+        for setting in &SETTINGS {
+            let refused = setting.appraise(Err(io::ErrorKind::PermissionDenied.into()));
+            assert!(matches!(refused, Err(BootError::File { .. })), "{}", setting.path);
+            assert!(setting.appraise(Ok(())).is_ok(), "{}", setting.path);
+        }
+    }
 
     #[test]
     fn an_absurd_clock_is_refused() {

@@ -4,7 +4,6 @@
 
 #![allow(clippy::expect_used, clippy::unwrap_used)] // A test of a machine: what cannot be read fails it.
 
-#[cfg(feature = "simulator")]
 mod acpi;
 #[cfg(feature = "simulator")]
 mod attestation;
@@ -18,6 +17,7 @@ mod disks;
 mod host_inputs;
 mod hostile;
 mod image;
+mod kernel;
 mod lying_network;
 mod lying_servers;
 mod machine;

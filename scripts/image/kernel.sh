@@ -1,0 +1,155 @@
+# shellcheck shell=bash disable=SC2034,SC2153,SC2154
+# The kernel, from the locked source package, image/kernel/config and image/kernel/patches. What is compiled stays in a folder, so
+# that a changed line or patch compiles what depends on it; the bytes are those of a build from nothing. Sourced by build-image,
+# after lib.sh and root.sh.
+
+readonly KERNEL=$IMAGE/kernel
+# What is compiled into the kernel of who made it, when and how often: the same everywhere.
+readonly KERNEL_MAKE=(
+    KBUILD_BUILD_USER=kettle
+    KBUILD_BUILD_HOST=kettle
+    KBUILD_BUILD_VERSION=1
+    KBUILD_BUILD_TIMESTAMP='Thu Jan 1 00:00:00 UTC 1970'
+    ARCH=x86_64
+)
+# What x86 does not need of the source: three quarters of its bytes. Descriptions of drivers (Kconfig, Makefile) stay, since
+# all of them are read.
+readonly KERNEL_UNUSED=(
+    '*/Documentation/*/*'
+    '*/arch/[!x]*/*.[chS]'
+    '*/arch/*.dts*'
+    '*/drivers/gpu/*.[chS]'
+    '*/drivers/media/*.[ch]'
+    '*/drivers/staging/*.[ch]'
+    '*/drivers/net/ethernet/[!amg]*.[ch]'
+    '*/drivers/net/wireless/*.[ch]'
+    '*/drivers/infiniband/*.[ch]'
+    '*/sound/*.[ch]'
+    '*/tools/perf/*'
+    '*/tools/testing/*'
+)
+
+# The lock's line of the kernel's source.
+kernel_source() {
+    entries "$LOCK" | awk '$1 == "source" && $3 ~ /^linux-source-/'
+}
+
+# What compiles: the packages of the build root.
+kernel_toolchain() {
+    entries "$LOCK" | awk '$1 == "image" || $1 == "tool"'
+}
+
+# Changes when anything changes that the kernel is made of.
+kernel_key() {
+    {
+        kernel_source
+        kernel_toolchain
+        cat -- "$ROOT"/scripts/image/{kernel.sh,lib.sh,root.sh,enter} "$IMAGE"/{trim,links}
+        (cd "$KERNEL" && sha256sum -- config test.config patches/*)
+    } | digest | cut -c 1-16
+}
+
+# Makes OUT/kernel, OUT/kernel.config, and OUT/kernel-test, which differs by image/kernel/test.config and is for tests only.
+make_kernel() { # BUILD-ROOT PACKAGES SCRATCH OUT
+    say "making the kernel"
+    mkdir -p -- "$3" "$4"
+    unpack_kernel "$2" "$3"
+    patch_kernel "$1" "$3"
+    build_kernel "$1" "$3" objects "$KERNEL/config"
+    # Compiled once: what the second one has in common with the first is copied.
+    rm -rf -- "$3/objects-test"
+    cp -a --reflink=auto -- "$3/objects" "$3/objects-test"
+    build_kernel "$1" "$3" objects-test "$KERNEL/config" "$KERNEL/test.config"
+    install -m 0644 "$3/objects/arch/x86/boot/bzImage" "$4/kernel"
+    install -m 0644 "$3/objects/.config" "$4/kernel.config"
+    install -m 0644 "$3/objects-test/arch/x86/boot/bzImage" "$4/kernel-test"
+}
+
+# SCRATCH/source, of the locked package. Begins from nothing when that or the compiler is another.
+unpack_kernel() { # PACKAGES SCRATCH
+    local made_of package
+    made_of=$({ kernel_source && kernel_toolchain && printf '%s\n' "${KERNEL_UNUSED[@]}"; } | digest)
+    [[ ! -e $2/made-of || $(<"$2/made-of") != "$made_of" ]] || return 0
+    rm -rf -- "$2"/{made-of,source,original,objects,objects-test}
+    mkdir -- "$2/source"
+    package=$1/$(kernel_source | awk '{ print $7 }').deb
+    ar p "$package" data.tar.xz |
+        xz -dc |
+        tar -x --to-stdout --wildcards './usr/src/linux-source-*.tar.xz' |
+        xz -dc --threads "$jobs" |
+        tar -x -C "$2/source" --strip-components 1 --no-same-owner --wildcards-match-slash "${KERNEL_UNUSED[@]/#/--exclude=}"
+    echo "$made_of" >"$2/made-of"
+}
+
+# The files that patches change, one a line.
+patched_files() {
+    sed -n 's|^+++ b/\([^[:space:]]*\).*|\1|p' "$KERNEL"/patches/*.patch | LC_ALL=C sort -u
+}
+
+# SCRATCH/source with all patches, and no others: files that have to change do, with a new time, and no others. What they were
+# before any patch is in SCRATCH/original.
+patch_kernel() { # BUILD-ROOT SCRATCH
+    local file patch
+    rm -rf -- "$2"/patch{ed,es}
+    mkdir -p -- "$2/patched" "$2/original"
+    cp -r --no-preserve=all -- "$KERNEL/patches" "$2"
+    while read -r file; do
+        [[ -e $2/source/$file ]] || die "$EXIT_SETUP" "image/kernel/patches: the kernel has no file $file"
+        [[ -e $2/original/$file ]] || (cd "$2/source" && cp -p --parents -- "$file" ../original)
+    done < <(patched_files)
+    cp -r -- "$2/original/." "$2/patched"
+    for patch in "$2"/patches/*.patch; do
+        enter "$1" "$2" /usr/bin/patch \
+            --quiet \
+            --strip 1 \
+            --fuzz 0 \
+            --no-backup-if-mismatch \
+            --directory /build/patched \
+            --input "/build/patches/${patch##*/}" >&2 ||
+            die "$EXIT_SETUP" "image/kernel/patches/${patch##*/} does not apply to $(kernel_source | awk '{ print $3, $4 }')"
+    done
+    while read -r file; do
+        cmp --quiet -- "$2/patched/$file" "$2/source/$file" || cp -- "$2/patched/$file" "$2/source/$file"
+    done < <(cd "$2/original" && find . -type f)
+}
+
+# Configures and builds SCRATCH/OBJECTS.
+build_kernel() { # BUILD-ROOT SCRATCH OBJECTS CONFIG…
+    local root=$1 scratch=$2 objects=$3
+    shift 3
+    mkdir -p -- "$scratch/$objects"
+    cat -- "$@" >"$scratch/wanted.commented"
+    # A later file prevails.
+    entries "$scratch/wanted.commented" | tac | awk -F = '!seen[$1]++' | tac >"$scratch/wanted"
+    run_kernel_make "$root" "$scratch" "$objects" KCONFIG_ALLCONFIG=/build/wanted allnoconfig >"$scratch/$objects.log"
+    check_wanted "$scratch/wanted" "$scratch/$objects/.config" "$scratch/source"
+    run_kernel_make "$root" "$scratch" "$objects" --jobs "$jobs" bzImage >>"$scratch/$objects.log"
+}
+
+run_kernel_make() { # BUILD-ROOT SCRATCH OBJECTS ARGUMENT…
+    local objects=$3
+    enter "$1" "$2" /usr/bin/make -C /build/source O="/build/$objects" "${KERNEL_MAKE[@]}" "${@:4}"
+}
+
+# Fails when a wanted line is not what the configuration has, and names all that are not.
+check_wanted() { # WANTED RESOLVED SOURCE
+    local line symbol missed=()
+    # Off, and mistyped, look the same in a configuration.
+    find "$3" -name 'Kconfig*' -exec sed -n 's/^[[:space:]]*\(menu\)\?config[[:space:]]\+\([A-Z0-9_a-z]\+\).*/CONFIG_\2/p' {} + |
+        LC_ALL=C sort -u >"$1.symbols"
+    while read -r line; do
+        symbol=${line%%=*}
+        if ! grep -qxF -- "$symbol" "$1.symbols"; then
+            missed+=("$symbol, which this kernel does not know")
+        elif [[ ${line#*=} == n ]]; then
+            ! grep -q "^$symbol=" "$2" || missed+=("$line, and it is $(grep "^$symbol=" "$2")")
+        elif ! grep -qxF -- "$line" "$2"; then
+            missed+=("$line, and it is $(grep -E "^(# )?${symbol}[= ]" "$2" || echo missing)")
+        fi
+    done <"$1"
+    ((${#missed[@]} == 0)) || {
+        say "image/kernel: these lines did not take:"
+        printf '  %s\n' "${missed[@]}" >&2
+        exit "$EXIT_FAILED"
+    }
+}
