@@ -16,7 +16,7 @@ phase() { # FUNCTION ARGUMENT…
 
 # Changes when anything that the root image is made of changes.
 root_key() {
-    (cd "$ROOT" && { find image/files -type f && ls image/{packages.lock,trim,links,folders} nix/{nix.conf,passwd,group} scripts/image/{root.sh,lib.sh,enter}; } |
+    (cd "$ROOT" && { find image/files -type f && ls image/{packages.lock,symbols,trim,links,folders} nix/{nix.conf,passwd,group} scripts/image/{root.sh,symbols.sh,lib.sh,enter}; } |
         LC_ALL=C sort | xargs sha256sum | digest | cut -c 1-16)
 }
 

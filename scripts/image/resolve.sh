@@ -40,13 +40,19 @@ pin() { # SUITE NAME…
     (($# == 0)) || printf 'Package: %s\nPin: release n=%s\nPin-Priority: 990\n\n' "$*" "$suite"
 }
 
+# What apt takes for installed: the packages that others are taken instead of.
+installed() {
+    entries "$IMAGE/packages" | awk '$1 == "instead" {
+        print "Package: " $2 "\nStatus: install ok installed\nArchitecture: amd64\nVersion: 999\n" }'
+}
+
 # Writes the configuration of the private apt, and reads the indexes. Sets APT_CONFIG for all that follows.
 private_apt() {
     local backports next
     mapfile -t backports < <(names backports)
     mapfile -t next < <(names next)
     mkdir -p "$apt/etc/apt.conf.d" "$apt/etc/preferences.d" "$apt/state/lists/partial" "$apt/cache/archives/partial"
-    : >"$apt/status"
+    installed >"$apt/status"
     {
         source_entry main "$STABLE" "$STABLE-updates"
         source_entry security "$STABLE-security"
@@ -149,7 +155,7 @@ locked() { # ROLE
 
 resolve() {
     local image tool
-    mapfile -t image < <(names image)
+    mapfile -t image < <(names image && entries "$IMAGE/packages" | awk '$1 == "instead" { print $3 }')
     mapfile -t tool < <(names tool)
     closure "${image[@]}" | awk 'NR == FNR { drop[$1]; next } !($1 in drop)' <(names drop) - >"$apt/image"
     locked image <"$apt/image"
@@ -182,10 +188,12 @@ write_lock() { # FILE
     local suite
     known >"$apt/known"
     # Outside of any condition, so that `set -e` holds inside.
+    set -E
     trap 'say "image/packages could not be resolved"; exit "$EXIT_SETUP"' ERR
     resolve >"$apt/lock"
     check_origins "$apt/lock"
     trap - ERR
+    set +E
     {
         echo '# Written by scripts/refresh-lock. ROLE SUITE PACKAGE VERSION POOL-PATH SIZE SHA256'
         for suite in "${SUITES[@]}"; do

@@ -71,6 +71,7 @@ make_roots() { # CACHE IMAGE-ROOT BUILD-ROOT
     make_links "$2"
     certificate_bundle "$2"
     trim "$2"
+    rename_versions "$2"
     cp -r --no-preserve=all -- "$IMAGE/files/." "$2"
     mkdir -p -- "$2/etc/nix"
     cp --no-preserve=all -- "${NIX_FILES[@]}" "$2/etc/nix"
