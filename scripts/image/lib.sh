@@ -34,6 +34,12 @@ archive_of() { # SUITE
     if [[ $1 == *-security ]]; then echo security; else echo main; fi
 }
 
+# Stable, its updates and its security updates are one suite where versions are compared.
+family() { # SUITE
+    local suite=${1%-security}
+    printf '%s\n' "${suite%-updates}"
+}
+
 # The time that every file of the image bears, and that compilers are told: nothing that depends on today.
 readonly EPOCH=0
 

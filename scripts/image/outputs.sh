@@ -5,8 +5,15 @@ image_version() { sed -n '0,/^version = "\(.*\)"$/s//\1/p' "$ROOT/Cargo.toml"; }
 
 # Changes when anything that the root image is made of changes.
 root_key() {
-    (cd "$ROOT" && { find image/files -type f && ls image/{packages.lock,trim,links,folders} nix/{nix.conf,passwd,group} scripts/image/{root.sh,lib.sh,enter}; } |
+    (cd "$ROOT" && { find image/files -type f && ls image/{packages.lock,symbols,trim,links,folders} nix/{nix.conf,passwd,group} scripts/image/{root.sh,symbols.sh,lib.sh,enter}; } |
         LC_ALL=C sort | xargs sha256sum | digest | cut -c 1-16)
+}
+
+# LAYER/firmware.fd, and LAYER/firmware.modules with what is in it.
+make_firmware_layer() { # BUILD-ROOT SOURCES SCRATCH LAYER
+    say "making the firmware"
+    make_firmware "$1" "$2" "$3" "$4/firmware.fd"
+    mv -- "$4/firmware.fd.modules" "$4/firmware.modules"
 }
 
 # Debian's kernel as packaged: OUT/kernel, and its modules below OUT/package.

@@ -71,6 +71,7 @@ make_roots() { # CACHE IMAGE-ROOT BUILD-ROOT
     make_links "$2"
     certificate_bundle "$2"
     trim "$2"
+    rename_versions "$2"
     cp -r --no-preserve=all -- "$IMAGE/files/." "$2"
     mkdir -p -- "$2/etc/nix"
     cp --no-preserve=all -- "${NIX_FILES[@]}" "$2/etc/nix"
@@ -115,6 +116,7 @@ make_root_image() { # BUILD-ROOT SCRATCH
 # The whole layer: LAYER/root and LAYER/tools, LAYER/root.img, and LAYER/root.tree with the digest of the unpacked root.
 make_root_layer() { # PACKAGES LAYER
     phase make_roots "$1" "$2/root" "$2/tools"
+    phase check_libraries "$2/root"
     tree_digest "$2/root" >"$2/root.tree"
     phase make_root_image "$2/tools" "$2"
 }

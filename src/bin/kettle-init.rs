@@ -49,7 +49,7 @@ Options:
   --tls-listen ADDR:PORT  HTTPS, with a key made at start; port 0 takes a free port
   --work DIR              folder for uploads, the build and its results; made if it is missing
   --toolchain DIR         Rust sysroot to build with; without it, the one that rustc of PATH belongs to
-  --nix-root DIR          root of a system with nix 2.26 or newer, for flakes; without it there are none; needs root
+  --nix-root DIR          root of a system with nix 2.34.8 or newer, for flakes; without it there are none; needs root
   --nix-conf DIR          nix.conf, passwd and group for it (default: etc/nix of that system)
   --build-seconds N       limit of the build's wall-clock time
   --fetch-seconds N       limit of the wall-clock time for fetching dependencies

@@ -117,7 +117,6 @@ pub fn boot() -> Result<Booted, BootError> {
     for &(name, phase) in PHASES {
         timed(name, || phase(&mut machine))?;
     }
-    }
     let network = PendingNetwork::start()?;
     Ok(Booted { parameters: machine.parameters.ok_or(BootError::OutOfOrder)?, network })
 }

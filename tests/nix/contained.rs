@@ -135,6 +135,45 @@ fn a_fixed_output_is_fetched_and_compared() {
     Outcome::of(&flake(&sha256(b"other"))).assert_failed("BuildFailed", "hash mismatch in fixed-output derivation");
 }
 
+/// Before the daemon hashes a fixed output, it replaces it by a copy. The builder leaves a link where that copy could be made,
+/// and the daemon must not write through it: another path of the store would change after it was registered.
+#[test]
+#[ignore = "needs nix"]
+fn a_fixed_output_builder_cannot_have_the_daemon_write_to_another_path() {
+    const WRITTEN: &str = "written by the daemon\n";
+    let plant = format!(
+        "#include <stdio.h>\n#include <stdlib.h>\n#include <string.h>\n#include <unistd.h>\n\
+         int main(void) {{ const char *out = getenv(\"out\"); char copy[4096]; snprintf(copy, sizeof copy, \"%s.tmp\", out);\n\
+         if (symlink(getenv(\"neighbour\"), copy)) return 1;\n\
+         FILE *f = fopen(out, \"w\"); fputs({WRITTEN:?}, f); return fclose(f); }}"
+    );
+    let neighbour = derivation("neighbour", "", "echo honest > $out");
+    let flake = |mode: &str, hash: &str| {
+        let planting = format!(
+            "derivation {{ name = \"planting\"; system = \"x86_64-linux\"; builder = \"${{self}}/plant\"; \
+             outputHashMode = \"{mode}\"; outputHashAlgo = \"sha256\"; outputHash = \"{hash}\"; inherit neighbour; }}"
+        );
+        let package = derivation(
+            "package",
+            "inherit neighbour planting;",
+            "test -e $planting || test -L $planting; read -r line < $neighbour; echo \"$line\" > $out",
+        );
+        let outputs = format!(
+            "let neighbour = {neighbour}; planting = {planting}; in \
+             {{ packages.x86_64-linux = {{ inherit neighbour; default = {package}; }}; }}"
+        );
+        Flake::of(&format!("{{ outputs = {{ self }}: {outputs}; }}")).program("plant", &plant)
+    };
+    // The planted link would itself become the output, so its hash is what lets such a build succeed.
+    let tool = tool::Tool::new();
+    let built = tool.build(&flake("flat", &sha256(b"")), "neighbour");
+    std::os::unix::fs::symlink(built["out"].as_str().unwrap(), tool.path("link")).unwrap();
+    Outcome::of(&flake("recursive", &tool.nar_hash("link")))
+        .assert_failed("BuildFailed", "hash mismatch in fixed-output derivation");
+    let bundle = Outcome::of(&flake("flat", &sha256(WRITTEN.as_bytes()))).bundle();
+    assert_eq!(bundle.artifacts()["package"], b"honest\n");
+}
+
 /// A builder that may download is none that built something.
 #[test]
 #[ignore = "needs nix"]

@@ -93,7 +93,7 @@ impl Tool {
 
     /// What nix says of all that its store holds.
     pub fn path_info(&self) -> Value {
-        serde_json::from_str(&self.run(&["nix", "path-info", "--json", "--all"])).unwrap()
+        serde_json::from_str(&self.run(&["nix", "path-info", "--json", "--json-format", "1", "--all"])).unwrap()
     }
 
     /// Makes a key; the secret one is in the file of its name, the public one is returned.

@@ -141,7 +141,7 @@ struct RawInfo {
     ca: Option<String>,
 }
 
-/// Reads the answer of `nix path-info --json`; sorted by path.
+/// Reads the answer of `nix path-info --json --json-format 1`; sorted by path.
 ///
 /// # Errors
 /// It cannot be read, or names a path that is not valid.

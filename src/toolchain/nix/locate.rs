@@ -42,7 +42,7 @@ pub enum FindNixError {
     Keys(#[from] TrustedKeysError),
 }
 
-/// A nix that can be used: 2.26 or newer.
+/// A nix that can be used: 2.34.8 or newer. Older ones do not know the format that the ledger asks for, and have published faults.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Nix {
     root: PathBuf,

@@ -152,7 +152,7 @@ impl Plan<'_> {
 
     /// Prints all that the store holds, as JSON.
     pub fn list(&self, folders: &Folders) -> CommandSpec {
-        self.client(nix(&["path-info", "--json", "--all"]), self.daemons(folders), LIST_TIME)
+        self.client(nix(&["path-info", "--json", "--json-format", "1", "--all"]), self.daemons(folders), LIST_TIME)
     }
 
     /// `PROGRAM --version`.

@@ -1,0 +1,74 @@
+# shellcheck shell=bash
+# A check of an unpacked root: every library that a program or a library of it asks for is in it, with every version of symbols
+# that is asked for. Packages of several suites are in one root, and nothing runs their maintainers' checks. Sourced by
+# build-image.
+
+# Where the dynamic loader looks, ld.so(8), besides what a file itself names.
+readonly LIBRARY_DIRECTORIES=usr/lib/x86_64-linux-gnu:usr/lib
+
+# Prints one line for each library or version of symbols that is missing, and fails then.
+check_libraries() { # ROOT
+    local missing
+    missing=$({
+        # Names under which a library can be found: of files, and of links that lead to one.
+        find -L "$1/usr/lib" -type f -name '*.so*' -printf '= usr/lib/%P\n'
+        # readelf passes over what is no program or library, and says so. With two files or more it names each.
+        (cd "$1" && find usr -type f \( -perm /111 -o -name '*.so*' \) -print0) |
+            (cd "$1" && xargs -0 -n 500 readelf -dVW /dev/null 2>/dev/null) || true
+    } | awk -v directories="$LIBRARY_DIRECTORIES" '
+        # An absolute path without "." and "..".
+        function plain(path,    parts, count, kept, i, out) {
+            count = split(path, parts, "/"); kept = 0
+            for (i = 1; i <= count; i++) {
+                if (parts[i] == "" || parts[i] == ".") continue
+                if (parts[i] == "..") { if (kept) kept--; continue }
+                stack[++kept] = parts[i]
+            }
+            out = stack[1]
+            for (i = 2; i <= kept; i++) out = out "/" stack[i]
+            return out
+        }
+        function directory(path) { sub("/[^/]*$", "", path); return path }
+        function bracketed(line) { sub(/.*\[/, "", line); sub(/\].*/, "", line); return line }
+
+        $1 == "=" { there[$2]; next }
+        /^File: / { file = substr($0, 7); from = soname = ""; files++; next }
+        / \(NEEDED\) / { needed[file] = needed[file] bracketed($0) "\n"; next }
+        / \(SONAME\) / { soname = bracketed($0); next }
+        / \((RPATH|RUNPATH)\) / { search[file] = bracketed($0); next }
+        /^Version definition/ { defines = 1; next }
+        /^Version needs/ { defines = 0; next }
+        defines && / Name: / { provided[soname_of(file), $NF]; versioned[soname_of(file)]; next }
+        !defines && / File: / { from = $0; sub(/.* File: /, "", from); sub(/ .*/, "", from); next }
+        !defines && / Name: .*Flags: / && !/WEAK/ {
+            name = $0; sub(/.* Name: /, "", name); sub(/ .*/, "", name)
+            wanted[++wants] = file SUBSEP from SUBSEP name
+            next
+        }
+
+        function soname_of(file,    name) { name = file; sub(".*/", "", name); return soname != "" ? soname : name }
+
+        END {
+            if (files < 100) { print "only " files + 0 " programs and libraries: is this a root?"; exit }
+            for (file in needed) {
+                count = split(needed[file], names, "\n") - 1
+                for (i = 1; i <= count; i++) {
+                    places = search[file]
+                    gsub(/\$ORIGIN|\$\{ORIGIN\}/, "/" directory(file), places)
+                    total = split(places ":" directories, place, ":")
+                    found = 0
+                    for (j = 1; j <= total; j++) if (place[j] != "" && plain(place[j] "/" names[i]) in there) found = 1
+                    if (!found) print file " needs " names[i]
+                }
+            }
+            for (i = 1; i <= wants; i++) {
+                split(wanted[i], part, SUBSEP)
+                if ((part[2] in versioned) && !((part[2], part[3]) in provided)) print part[1] " needs " part[3] " of " part[2]
+            }
+        }' | LC_ALL=C sort)
+    [[ -z $missing ]] || {
+        say "libraries are missing in the root image:"
+        say "$missing"
+        return 1
+    }
+}
