@@ -2,6 +2,8 @@
 //! files to boot. Goes out: text or JSON, and an exit status. Never: a word outside of `verify` that could be taken for a
 //! verification.
 
+#[path = "kettle/launch.rs"]
+mod launch;
 #[path = "kettle/measure.rs"]
 mod measure;
 #[path = "kettle/verify.rs"]
@@ -45,7 +47,7 @@ enum Command {
         json: bool,
     },
     /// Calculates the launch measurement of an SEV-SNP guest.
-    Measure(measure::Arguments),
+    Measure(Box<measure::Arguments>),
 }
 
 /// A damaged bundle.
