@@ -109,6 +109,5 @@ simulate_processor() { # SIMULATOR IMAGE PACKAGES MEASUREMENT WORK
 
 # The published launch measurement of a shape.
 published_measurement() { # IMAGE VCPU-TYPE VCPUS
-    jq -er --arg type "$2" --argjson vcpus "$3" \
-        '.measurements[] | select(.vcpu_type == $type and .vcpus == $vcpus).measurement' "$1/measurements.json"
+    "$1/kettle" measure --published "$1/measurements.json" --vcpu-type "$2" --vcpus "$3"
 }

@@ -79,10 +79,15 @@ fn simulator(folder: &Path, arguments: &[&str]) {
 
 /// The published one for this shape of machine.
 fn measurement(image: &Image, processors: u32) -> String {
-    let published: Value = serde_json::from_slice(&fs::read(image.file("measurements.json")).unwrap()).unwrap();
-    let shapes = published["measurements"].as_array().unwrap();
-    let wanted = |shape: &&Value| shape["vcpu_type"] == VCPU_TYPE && shape["vcpus"] == processors;
-    shapes.iter().find(wanted).unwrap()["measurement"].as_str().unwrap().to_owned()
+    let shape = ["--vcpu-type", VCPU_TYPE, "--vcpus", &processors.to_string()];
+    let done = Command::new(env!("CARGO_BIN_EXE_kettle"))
+        .args(["measure", "--published"])
+        .arg(image.file("measurements.json"))
+        .args(shape)
+        .output()
+        .unwrap();
+    assert!(done.status.success(), "{done:?}");
+    String::from_utf8(done.stdout).unwrap().trim_end().to_owned()
 }
 
 /// The module of the locked kernel package, which the image does not have.
