@@ -2,6 +2,8 @@
 //! files to boot. Goes out: text or JSON, and an exit status. Never: a word outside of `verify` that could be taken for a
 //! verification.
 
+#[path = "kettle/igvm.rs"]
+mod igvm;
 #[path = "kettle/launch.rs"]
 mod launch;
 #[path = "kettle/measure.rs"]
@@ -48,6 +50,8 @@ enum Command {
     },
     /// Calculates the launch measurement of an SEV-SNP guest.
     Measure(Box<measure::Arguments>),
+    /// Writes the launch of an SEV-SNP guest as an IGVM file, and prints its measurement.
+    Igvm(Box<igvm::Arguments>),
 }
 
 /// A damaged bundle.
@@ -66,6 +70,9 @@ fn main() -> ExitCode {
         Command::Inspect { bundle, json } => inspected(&bundle, json).map(done),
         Command::Measure(arguments) => {
             measure::run(&arguments).map(done).map_err(|error| complain(&Chain(&error).to_string(), USAGE))
+        }
+        Command::Igvm(arguments) => {
+            igvm::run(&arguments).map(done).map_err(|error| complain(&Chain(&error).to_string(), USAGE))
         }
     };
     match output {

@@ -6,6 +6,7 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
+use kettle::snp::igvm::{self, IgvmError, MAX_IGVM_BYTES};
 use kettle::snp::measurement::{Chain, CpuSignature, Launch, LaunchError, Vmm};
 use kettle::verifier::{MAX_REFERENCE_BYTES, PublishedShape, ReferenceError, ReferenceValues, Revocations};
 use serde::Serialize;
@@ -31,8 +32,11 @@ pub struct Arguments {
     /// With --published: the variant of the image, by its name. Default: the image itself.
     #[arg(long, value_name = "NAME", requires = "published")]
     variant: Option<String>,
+    /// Calculates the measurement that an IGVM file leads to under QEMU and KVM; it says the number and type of vCPUs itself.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["firmware", "published", "chain", "json", "vcpus", "vcpu_type", "vcpu_signature", "guest_features", "vmm"])]
+    igvm: Option<PathBuf>,
     /// Number of vCPUs, or a range such as 1-64. Repeatable.
-    #[arg(long, value_name = "N", required_unless_present = "chain", value_parser = vcpus)]
+    #[arg(long, value_name = "N", required_unless_present_any = ["chain", "igvm"], value_parser = vcpus)]
     vcpus: Vec<RangeInclusive<u32>>,
     /// vCPU type as QEMU names it, such as EPYC-Milan. Repeatable.
     #[arg(long, value_name = "NAME", value_parser = named_cpu)]
@@ -72,6 +76,8 @@ pub enum MeasureError {
     NoCpu,
     #[error("{path}")]
     Published { path: PathBuf, source: ReferenceError },
+    #[error("{path} is no IGVM file that can be measured")]
+    Igvm { path: PathBuf, source: IgvmError },
     #[error("{path} has no measurement for {wanted}")]
     NotPublished { path: PathBuf, wanted: String },
 }
@@ -120,6 +126,11 @@ struct Chained {
 pub fn run(arguments: &Arguments) -> Result<String, MeasureError> {
     if let Some(path) = &arguments.published {
         return published(arguments, path);
+    }
+    if let Some(path) = &arguments.igvm {
+        let file = read(path, MAX_IGVM_BYTES as u64, "MAX_IGVM_BYTES")?;
+        let measured = igvm::measure(&file).map_err(|source| MeasureError::Igvm { path: path.clone(), source })?;
+        return Ok(format!("{}\n", measured.measurement));
     }
     let cpus = cpus(arguments)?;
     let Contents { firmware, boot, digests, .. } = arguments.inputs.read()?;

@@ -41,6 +41,9 @@ use firmware::{Section, SectionKind};
 
 /// Bytes of a page.
 pub(super) const PAGE_BYTES: usize = 4096;
+/// Address of every VMSA in the measurement.
+#[cfg(feature = "cli")]
+pub(super) const VMSA_ADDRESS: u64 = vmsa::ADDRESS;
 
 /// A launch measurement: 48 bytes, printed as lower-case hex (AMD 56860, ATTESTATION_REPORT, MEASUREMENT).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
