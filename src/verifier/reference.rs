@@ -217,7 +217,7 @@ impl Image {
     }
 
     /// Where a statement's claim is not of this image. An input that the file does not name cannot differ.
-    fn difference(&self, claim: &ImageClaim) -> impl Iterator<Item = Difference> + use<> {
+    fn difference(&self, claim: &ImageClaim) -> impl Iterator<Item = Difference> {
         let pairs = [
             ("kernel", self.inputs.kernel, claim.kernel),
             ("initrd", self.inputs.initrd, claim.initrd),

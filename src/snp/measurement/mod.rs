@@ -176,7 +176,7 @@ impl Launch {
     }
 
     /// Returns the launch measurements with one vCPU, with two, and so on without end; see [`Launch::chain`].
-    pub fn by_vcpus(&self, cpu: CpuSignature, features: u64) -> impl Iterator<Item = LaunchMeasurement> + use<> {
+    pub fn by_vcpus(&self, cpu: CpuSignature, features: u64) -> impl Iterator<Item = LaunchMeasurement> {
         self.chain(cpu, features).by_vcpus()
     }
 }
