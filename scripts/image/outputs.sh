@@ -147,31 +147,24 @@ layers() { # ROOT-LAYER FIRMWARE KERNEL STAGE OUT
 
 file_digest() { digest <"$1"; }
 
-# Makes the reference values of this image, by the `kettle` that was just built: OUT/measurements.json, and OUT/layers.
-measure() { # ROOT-STAGE OUT
-    local root_hash rest types=()
-    layers "$1" "$2"
+# Makes the reference values of this image and its variant, by the `kettle` that was just built: OUT/measurements.json.
+measure() { # ROOT-LAYER FIRMWARE PROGRAMS STAGE OUT
+    local root_hash rest kernel
     read -r root_hash rest <"$1/root.verity"
     say "measuring"
-    mapfile -t types < <(printf -- '--vcpu-type\n%s\n' "${VCPU_TYPES[@]}")
-    "$1/compile/kettle" measure \
-        --firmware "$2/firmware.fd" \
-        --kernel "$2/kernel" \
-        --initrd "$2/initrd" \
-        --command-line-file "$2/cmdline" \
-        --guest-features "$GUEST_FEATURES" \
-        --vcpus "1-$MAX_VCPUS" \
-        "${types[@]}" \
-        --json >"$1/measured.json"
-    # Fails unless every combination has its measurement.
-    jq -e \
+    for kernel in own debian; do install -m 0644 -- "$2/firmware.fd" "$4/$kernel"; done
+    measure_chains "$3/kettle" "$4/own" >"$4/measured.json"
+    # Fails unless every vCPU type has its chain.
+    jq -e --compact-output \
         --arg version "$(image_version)" \
-        --arg root_image "$(file_digest "$2/root.img")" \
+        --arg root_image "$(file_digest "$1/root.img")" \
         --arg root_hash "$root_hash" \
         --arg policy "$GUEST_POLICY" \
-        --argjson count "$((${#VCPU_TYPES[@]} * MAX_VCPUS))" '
-        if (.measurements | length) != $count then error("not every measurement was made") else . end |
+        --argjson max_vcpus "$MAX_VCPUS" \
+        --argjson types "${#VCPU_TYPES[@]}" '
+        if (.chains | length) != $types then error("not every vCPU type was measured") else . end |
         {
+            format: 2,
             version: $version,
             firmware_sha256,
             kernel_sha256,
@@ -182,8 +175,45 @@ measure() { # ROOT-STAGE OUT
             vmm,
             guest_policy: $policy,
             guest_features,
-            measurements
-        }' "$1/measured.json" >"$2/measurements.json"
+            max_vcpus: $max_vcpus,
+            chains: [.chains[] | {vcpu_type, vcpu_signature, launch_digest, bsp_vmsa, ap_vmsa}]
+        }' "$4/measured.json" | by_line >"$5/measurements.json"
+    measure_variant "$3/kettle" "$4/debian" debian-kernel "$5"
+}
+
+# Compact JSON with a line for each chain and each variant: small, and a difference is still readable.
+by_line() { sed 's/{"vcpu_type"/\n&/g; s/"variants"/\n&/; s/{"name"/\n&/g'; }
+
+# What a launch of FOLDER's firmware, kernel, initrd and command line measures, for every vCPU type.
+measure_chains() { # KETTLE FOLDER
+    local types=()
+    mapfile -t types < <(printf -- '--vcpu-type\n%s\n' "${VCPU_TYPES[@]}")
+    "$1" measure \
+        --firmware "$2/firmware.fd" \
+        --kernel "$2/kernel" \
+        --initrd "$2/initrd" \
+        --command-line-file "$2/cmdline" \
+        --guest-features "$GUEST_FEATURES" \
+        "${types[@]}" \
+        --chain \
+        --json
+}
+
+# Adds an image with another kernel to measurements.json of OUT. FOLDER has that variant's kernel, initrd and cmdline, and
+# the same firmware as OUT.
+measure_variant() { # KETTLE FOLDER NAME OUT
+    cmp -- "$2/firmware.fd" "$4/firmware.fd" >&2 || die "$EXIT_FAILED" "variant $3 has another firmware than the image"
+    measure_chains "$1" "$2" >"$4/measurements.variant"
+    jq -e --compact-output --arg name "$3" --slurpfile measured "$4/measurements.variant" '
+        .variants += [$measured[0] | {
+            name: $name,
+            kernel_sha256,
+            initrd_sha256,
+            command_line_sha256,
+            chains: [.chains[] | {vcpu_type, vcpu_signature, launch_digest, bsp_vmsa, ap_vmsa}]
+        }]' "$4/measurements.json" | by_line >"$4/measurements.new"
+    mv -- "$4/measurements.new" "$4/measurements.json"
+    rm -- "$4/measurements.variant"
 }
 
 # Publishes the reference values in measurements/, or says in what they differ from those that are there.

@@ -2,8 +2,12 @@
 //! files to boot. Goes out: text or JSON, and an exit status. Never: a word outside of `verify` that could be taken for a
 //! verification.
 
+#[path = "kettle/igvm.rs"]
+mod igvm;
 #[path = "kettle/kernel_hashes.rs"]
 mod kernel_hashes;
+#[path = "kettle/launch.rs"]
+mod launch;
 #[path = "kettle/measure.rs"]
 mod measure;
 #[path = "kettle/verify.rs"]
@@ -47,10 +51,12 @@ enum Command {
         json: bool,
     },
     /// Calculates the launch measurement of an SEV-SNP guest.
-    Measure(measure::Arguments),
+    Measure(Box<measure::Arguments>),
+    /// Writes the launch of an SEV-SNP guest as an IGVM file, and prints its measurement.
+    Igvm(Box<igvm::Arguments>),
     /// Writes the page of kernel hashes that a launch measures, and prints its guest address: what a machine without a secure
     /// processor needs to start the same firmware.
-    KernelHashes(kernel_hashes::Arguments),
+    KernelHashes(Box<kernel_hashes::Arguments>),
 }
 
 /// A damaged bundle.
@@ -64,14 +70,12 @@ fn main() -> ExitCode {
         Err(error) => return refused(&error),
     };
     let done = |text| (text, ExitCode::SUCCESS);
-    let measured = |output: Result<String, measure::MeasureError>| {
-        output.map(done).map_err(|error| complain(&Chain(&error).to_string(), USAGE))
-    };
     let output = match arguments.command {
         Command::Verify(arguments) => verify::run(&arguments).map_err(|error| faulty(&error, arguments.json)),
         Command::Inspect { bundle, json } => inspected(&bundle, json).map(done),
-        Command::Measure(arguments) => measured(measure::run(&arguments)),
-        Command::KernelHashes(arguments) => measured(kernel_hashes::run(&arguments)),
+        Command::Measure(arguments) => measure::run(&arguments).map(done).map_err(|error| unusable(&error)),
+        Command::Igvm(arguments) => igvm::run(&arguments).map(done).map_err(|error| unusable(&error)),
+        Command::KernelHashes(arguments) => kernel_hashes::run(&arguments).map(done).map_err(|error| unusable(&error)),
     };
     match output {
         Err(code) => code,
@@ -105,6 +109,11 @@ fn faulty(error: &(dyn std::error::Error + 'static), is_json: bool) -> ExitCode 
     } else {
         complain(&Chain(error).to_string(), USAGE)
     }
+}
+
+/// Inputs that nothing can be made of.
+fn unusable(error: &(dyn std::error::Error + 'static)) -> ExitCode {
+    complain(&Chain(error).to_string(), USAGE)
 }
 
 fn inspected(path: &Path, json: bool) -> Result<String, ExitCode> {

@@ -1,8 +1,15 @@
 //! The measured command line. Comes in: `/proc/cmdline`. Goes out: [`Parameters`]. Never: a parameter of ours that is
-//! unknown, given twice or malformed; what has another prefix is the kernel's.
+//! unknown, given twice or malformed (what has another prefix is the kernel's), or a word beside the measured line that no
+//! known loader adds.
+//!
+//! A boot loader may add words to the command line that was measured. The measured line therefore begins with
+//! [`BEGIN`] and ends with [`END`]. What lies between them, both included, is what was measured, byte by byte, and its
+//! digest is the one that a statement names. Our firmware adds nothing; [`LOADER_PREFIXES`] and [`LOADER_SUFFIXES`] list
+//! what other loaders add.
 //!
 //! | parameter | value |
 //! |---|---|
+//! | `kettle.begin`, `kettle.end` | no value: the first and the last word of the measured line |
 //! | `kettle.roothash` | root of the dm-verity tree: SHA-256, hex, lower case |
 //! | `kettle.rootsalt` | salt of the tree: 32 bytes, hex, lower case |
 //! | `kettle.rootdata` | bytes of the root file system, a multiple of [`BLOCK_BYTES`]; the tree begins one block after |
@@ -25,9 +32,15 @@ const PREFIX: &str = "kettle.";
 const MAX_ROOT_BYTES: u64 = 1 << 40;
 const MAX_VERSION_BYTES: usize = 64;
 const DIGEST_BYTES: usize = 32;
-/// EDK II, of which the image's firmware is made, appends this when it starts a kernel that has an initrd (OvmfPkg,
-/// GenericQemuLoadImageLib). The launch measurement covers the command line without it.
-const FROM_FIRMWARE: &str = " initrd=initrd";
+/// The first word of the measured line.
+const BEGIN: &str = "kettle.begin";
+/// The last word of the measured line.
+const END: &str = "kettle.end";
+/// What may stand in front of the measured line: nothing, or what EDK II's generic loader puts there for a kernel with an
+/// initrd (OvmfPkg, X86QemuLoadImageLib).
+const LOADER_PREFIXES: [&str; 2] = ["", "initrd=initrd "];
+/// What may follow the measured line: nothing, or what EDK II's other loader appends (OvmfPkg, GenericQemuLoadImageLib).
+const LOADER_SUFFIXES: [&str; 2] = ["", " initrd=initrd"];
 
 /// What is wrong with the command line.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -41,6 +54,14 @@ pub enum CommandLineError {
     /// It has one that we do not know.
     #[error("{0} on the kernel command line is not known")]
     Unknown(String),
+    /// There are words in front of the measured line or after it that no known loader adds.
+    #[error(
+        "the kernel command line has {words:?} outside of kettle.begin and kettle.end: no known boot loader adds that"
+    )]
+    Outside {
+        /// What stands there.
+        words: String,
+    },
     /// A value is malformed.
     #[error("{name} on the kernel command line is not {expected}")]
     Value {
@@ -66,7 +87,7 @@ pub struct Parameters {
     pub initrd: [u8; DIGEST_BYTES],
     /// Version of the image.
     pub version: Option<String>,
-    /// All of it, as it was measured: without what firmware appends, and without a final newline.
+    /// The command line as it was measured: without what a boot loader added, and without a final newline.
     pub command_line: String,
 }
 
@@ -76,10 +97,9 @@ impl Parameters {
     /// # Errors
     /// It lacks something, or has something of ours that it should not.
     pub fn parse(text: &str) -> Result<Self, CommandLineError> {
-        let text = text.strip_suffix('\n').unwrap_or(text);
-        let text = text.strip_suffix(FROM_FIRMWARE).unwrap_or(text);
+        let text = measured(text.strip_suffix('\n').unwrap_or(text))?;
         let mut values = Values::default();
-        for word in text.split(' ').filter(|word| !word.is_empty()) {
+        for word in text.split(' ').filter(|word| !word.is_empty() && ![BEGIN, END].contains(word)) {
             let (name, value) = word.split_once('=').unwrap_or((word, ""));
             let slot = match name {
                 "kettle.roothash" => &mut values.root_hash,
@@ -99,6 +119,32 @@ impl Parameters {
         }
         values.check(text)
     }
+}
+
+/// Returns the part of a command line that was measured: from [`BEGIN`] to [`END`], each of which stands there once.
+fn measured(text: &str) -> Result<&str, CommandLineError> {
+    let begin = only_place(text, BEGIN)?;
+    let end = only_place(text, END)? + END.len();
+    let (before, after) = (&text[..begin], &text[end..]);
+    for (words, known) in [(before, LOADER_PREFIXES), (after, LOADER_SUFFIXES)] {
+        if !known.contains(&words) {
+            return Err(CommandLineError::Outside { words: words.to_owned() });
+        }
+    }
+    text.get(begin..end).ok_or(CommandLineError::Missing(END))
+}
+
+/// Returns the offset of the only word of `text` that is `mark`.
+fn only_place(text: &str, mark: &'static str) -> Result<usize, CommandLineError> {
+    let mut offset = 0;
+    let mut found = None;
+    for word in text.split(' ') {
+        if word == mark && found.replace(offset).is_some() {
+            return Err(CommandLineError::Repeated(mark.to_owned()));
+        }
+        offset += word.len() + 1;
+    }
+    found.ok_or(CommandLineError::Missing(mark))
 }
 
 #[derive(Default)]
@@ -180,7 +226,7 @@ mod tests {
 
     fn good() -> String {
         format!(
-            "console=ttyS0 panic=-1 kettle.roothash={} kettle.rootsalt={} kettle.rootdata=8192 kettle.kernel={} kettle.initrd={}\n",
+            "kettle.begin console=ttyS0 panic=-1 kettle.roothash={} kettle.rootsalt={} kettle.rootdata=8192 kettle.kernel={} kettle.initrd={} kettle.end\n",
             "ab".repeat(32),
             "01".repeat(32),
             "02".repeat(32),
@@ -196,20 +242,89 @@ mod tests {
         assert_eq!((parameters.kernel, parameters.initrd), ([2; 32], [3; 32]));
         assert_eq!((parameters.root_blocks, parameters.version), (2, None));
         assert_eq!(parameters.command_line, good().trim_end());
-        let versioned = Parameters::parse(&format!("kettle.version=1.0-rc_1 {}", good())).unwrap();
+        let versioned = Parameters::parse(&within(&good(), "kettle.version=1.0-rc_1")).unwrap();
         assert_eq!(versioned.version.as_deref(), Some("1.0-rc_1"));
         assert!(Parameters::parse(&format!("kettle.acpi=on {}", good())).is_ok());
     }
 
+    /// The line with one more word at the end of what is measured.
+    fn within(line: &str, word: &str) -> String {
+        line.replace(" kettle.end", &format!(" {word} kettle.end"))
+    }
+
     #[test]
-    fn what_firmware_appends_is_no_part_of_what_was_measured() {
+    fn what_a_loader_adds_is_no_part_of_what_was_measured() {
         let good = good();
-        let measured = |text: &str| Parameters::parse(text).unwrap().command_line;
-        assert_eq!(measured(&format!("{} initrd=initrd\n", good.trim_end())), good.trim_end());
-        let own = format!("initrd=initrd {}", good.trim_end());
-        assert_eq!(measured(&own), own, "only at the end");
-        let twice = format!("{} initrd=initrd", good.trim_end());
-        assert_eq!(measured(&format!("{twice} initrd=initrd")), twice, "only once");
+        let good = good.trim_end();
+        let measured = |text: &str| Parameters::parse(text).map(|parameters| parameters.command_line);
+        for text in [
+            good.to_owned(),
+            format!("{good}\n"),
+            format!("{good} initrd=initrd\n"),
+            format!("initrd=initrd {good}"),
+            format!("initrd=initrd {good} initrd=initrd\n"),
+        ] {
+            assert_eq!(measured(&text).as_deref(), Ok(good), "{text:?}");
+        }
+        let own = within(good, "initrd=initrd");
+        assert_eq!(measured(&own), Ok(own.clone()), "a word of the measured line stays");
+        let spaced = good.replace(" panic", "  panic");
+        assert_eq!(measured(&spaced), Ok(spaced.clone()), "byte by byte");
+    }
+
+    #[test]
+    fn words_outside_of_the_measured_line_are_refused_unless_a_known_loader_adds_them() {
+        let good = good();
+        let good = good.trim_end();
+        for (before, after) in [
+            ("init=/bin/sh ", ""),
+            ("initrd=initrd init=/bin/sh ", ""),
+            ("initrd=initrd initrd=initrd ", ""),
+            ("initrd=initrd  ", ""),
+            (" ", ""),
+            ("initrd=other ", ""),
+            ("kettle.acpi=on ", ""),
+            ("", " kettle.acpi=on"),
+            ("", " initrd=initrd initrd=initrd"),
+            ("", " initrd=initrd quiet"),
+            ("", " initrd=initrd "),
+            ("", " "),
+            ("", "\n"),
+            ("", "\tinitrd=initrd"),
+            ("BOOT_IMAGE=/vmlinuz ", " initrd=initrd"),
+        ] {
+            let refusal = Parameters::parse(&format!("{before}{good}{after}\n"));
+            // A newline or a tab makes the last word another one.
+            let is_refused =
+                matches!(refusal, Err(CommandLineError::Outside { .. } | CommandLineError::Missing("kettle.end")));
+            assert!(is_refused, "{before:?} {after:?}: {refusal:?}");
+        }
+    }
+
+    #[test]
+    fn the_images_own_line_begins_and_ends_with_the_marks() {
+        let entries = include_str!("../../image/cmdline").lines();
+        let words = entries.map(|line| line.split('#').next().unwrap_or_default().trim_end());
+        let words: Vec<_> = words.filter(|word| !word.is_empty()).collect();
+        assert_eq!((words.first(), words.last()), (Some(&BEGIN), Some(&END)));
+    }
+
+    #[test]
+    fn the_marks_stand_once_and_in_order() {
+        let good = good();
+        let good = good.trim_end();
+        let inner = good.strip_prefix("kettle.begin ").unwrap().strip_suffix(" kettle.end").unwrap();
+        let refusal = |text: String| Parameters::parse(&text).unwrap_err();
+        for mark in ["kettle.begin", "kettle.end"] {
+            assert_eq!(refusal(good.replace(mark, "quiet")), CommandLineError::Missing(mark));
+            assert_eq!(refusal(within(good, mark)), CommandLineError::Repeated(mark.to_owned()));
+            assert_eq!(refusal(format!("{mark} {good}")), CommandLineError::Repeated(mark.to_owned()));
+            let valued = CommandLineError::Unknown(mark.to_owned());
+            assert_eq!(refusal(within(good, &format!("{mark}=1"))), valued);
+        }
+        for swapped in [format!("kettle.end {inner} kettle.begin"), format!("kettle.end kettle.begin {inner}")] {
+            assert!(matches!(refusal(swapped), CommandLineError::Outside { .. }));
+        }
     }
 
     #[test]
@@ -229,9 +344,9 @@ mod tests {
             ("kettle.", CommandLineError::Unknown("kettle.".to_owned())),
             ("panic=0", CommandLineError::Repeated("panic".to_owned())),
         ] {
-            assert_eq!(Parameters::parse(&format!("{bad} {good}")), Err(expected));
+            assert_eq!(Parameters::parse(&within(&good, bad)), Err(expected));
         }
-        let with = |name: &str, value: &str| Parameters::parse(&format!("{} {name}={value}", without(name)));
+        let with = |name: &str, value: &str| Parameters::parse(&within(&without(name), &format!("{name}={value}")));
         for (name, value) in [
             ("panic", "1"),
             ("kettle.roothash", &"AB".repeat(32)),

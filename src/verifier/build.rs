@@ -1,9 +1,12 @@
-//! Build script: compiles the published reference values into `kettle`. Comes in: `measurements/*.json`, or the folder that
-//! `KETTLE_MEASUREMENTS` names; there may be none. Goes out: `published.rs`. Never: anything for a binary without the feature
+//! Build script: compiles the published reference values into `kettle`. Comes in: `measurements/*.json` with the list of
+//! revoked images, or the folder that `KETTLE_MEASUREMENTS` names; there may be none. Goes out: `published.rs`. Never: anything for a binary without the feature
 //! `cli`: kettle-init is what is measured and cannot know its own measurement.
 
 use std::path::{Path, PathBuf};
 use std::{env, fs, io};
+
+/// The list of revoked images.
+const REVOKED: &str = "revoked.json";
 
 fn main() -> io::Result<()> {
     println!("cargo:rerun-if-changed=src/verifier/build.rs");
@@ -14,9 +17,14 @@ fn main() -> io::Result<()> {
     let folder = env::var_os("KETTLE_MEASUREMENTS")
         .map_or_else(|| variable("CARGO_MANIFEST_DIR").join("measurements"), PathBuf::from);
     println!("cargo:rerun-if-changed={}", folder.display());
-    let list: String = files(&folder)?.iter().map(|path| format!("    include_bytes!({path:?}),\n")).collect();
+    let (revoked, published): (Vec<_>, Vec<_>) = files(&folder)?.into_iter().partition(|path| path.ends_with(REVOKED));
+    let list: String = published.iter().map(|path| format!("    include_bytes!({path:?}),\n")).collect();
+    let revoked = revoked.first().map_or("None".to_owned(), |path| format!("Some(include_bytes!({path:?}))"));
     let text = format!(
-        "/// The files of reference values that were there at compilation.\nconst PUBLISHED: &[&[u8]] = &[\n{list}];\n"
+        "/// The files of reference values that were there at compilation.\n\
+         pub(super) const PUBLISHED: &[&[u8]] = &[\n{list}];\n\
+         /// The list of revoked images that was there at compilation.\n\
+         pub(super) const REVOKED: Option<&[u8]> = {revoked};\n"
     );
     fs::write(variable("OUT_DIR").join("published.rs"), text)
 }

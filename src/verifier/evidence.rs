@@ -8,6 +8,7 @@ use super::certificate::Certificate;
 use super::envelope::Evidence;
 use super::expectations::{Expectations, Waivable};
 use super::guest;
+use super::reference::Anchor;
 use super::rejection::{Rejection, Role};
 use super::result::{AttestationResult, Check, Outcome};
 use super::signature;
@@ -92,7 +93,8 @@ fn appraise(
 }
 
 fn waivable(check: Waivable, found: Result<(), Rejection>, expectations: &Expectations) -> Outcome {
-    if expectations.waived.contains(&check) { Outcome::Waived(found.err()) } else { outcome(found) }
+    let may_be_waived = found.as_ref().err().is_none_or(Rejection::is_waivable);
+    if may_be_waived && expectations.waived.contains(&check) { Outcome::Waived(found.err()) } else { outcome(found) }
 }
 
 const fn is_rejected(outcome: &Outcome) -> bool {
@@ -114,6 +116,7 @@ pub fn claims(evidence: &Evidence, expectations: &Expectations) -> Map<String, V
     Map::from_iter([
         ("root".to_owned(), json!(root)),
         ("measurement".to_owned(), json!(report.measurement().to_string())),
+        ("anchor".to_owned(), json!(expectations.references.anchor(report.measurement()).map(Anchor::name))),
         ("image".to_owned(), json!(expectations.references.shape(report.measurement()))),
         ("product".to_owned(), json!(product.map(|product| product.name()))),
         ("chip_id".to_owned(), json!(hex::encode(report.chip_id()))),

@@ -5,7 +5,7 @@ use crate::snp::report::{GuestPolicy, Report};
 use crate::snp::tcb::{Component, Product};
 
 use super::expectations::MinimumTcb;
-use super::reference::KeyDigests;
+use super::published::KeyDigests;
 use super::rejection::Rejection;
 
 /// Appraises the guest policy, the privilege level, and the keys that the reference value speaks of.

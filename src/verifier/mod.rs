@@ -8,7 +8,7 @@
 //! | certificate-binding | `binding` |
 //! | report-signature | `signature` |
 //! | guest-policy, tcb | `guest` |
-//! | launch-measurement | `reference` |
+//! | launch-measurement | `reference`, `published`, `revocation` |
 //! | report-data, nonce, expectations | `appraisal` |
 //! | statement | `statement` |
 //! | subjects | `subjects` |
@@ -26,9 +26,11 @@ mod expectations;
 mod fetched;
 mod guest;
 mod json;
+mod published;
 mod reference;
 mod rejection;
 mod result;
+mod revocation;
 mod session;
 mod signature;
 mod statement;
@@ -47,9 +49,11 @@ pub use expectations::{
     Expectations, ExpectedArtifact, MinimumTcb, MinimumTcbError, NotWaivable, RepositoryName, Waivable,
 };
 pub use json::JsonError;
-pub use reference::{KeyDigests, MAX_REFERENCE_BYTES, ReferenceError, ReferenceValues};
+pub use published::{KeyDigests, MAX_REFERENCE_BYTES, MAX_REFERENCE_MEASUREMENTS, ReferenceError};
+pub use reference::{Anchor, PublishedShape, ReferenceValues};
 pub use rejection::{Rejection, Role, Sides};
 pub use result::{AttestationResult, Check, Outcome};
+pub use revocation::{Revocation, Revocations};
 pub use session::{SessionError, pin, public_key_of, verify_session};
 pub use statement::{ImageClaim, NamedFile, Statement};
 
@@ -73,7 +77,8 @@ fn verify_opened(result: &mut AttestationResult, bundle: &Bundle, evidence: &Evi
     result.set(Check::Bundle, Outcome::Pass);
     let read = Statement::read(&bundle.provenance);
     let statement = read.as_ref().ok();
-    let image = statement.and_then(Statement::image);
+    // A statement without an image claims nothing, which is not what a published image says of itself.
+    let image = statement.map(|statement| statement.image().unwrap_or_default());
     if verify_evidence(result, evidence, expectations, image.as_ref()) {
         let nonce = statement.and_then(Statement::nonce);
         let data = appraisal::appraise_report_data(&evidence.report, &bundle.provenance, nonce.as_ref());

@@ -1,100 +1,61 @@
-//! Reference values. Comes in: published files, single measurements. Goes out: whether a launch measurement is one of them.
-//! Never: a measurement that nobody gave or published.
-
-use serde::Deserialize;
+//! Reference values. Comes in: published files, single measurements. Goes out: whether a launch measurement is one of them,
+//! and who said so. Never: a measurement that nobody gave or published, or one that is revoked.
 
 use crate::digest::Sha256Digest;
 use crate::snp::measurement::LaunchMeasurement;
 
-use super::json::{self, JsonError};
+use super::published::{self, Image, KeyDigests, ReferenceError};
 use super::rejection::Rejection;
+use super::revocation::{Revocation, Revocations};
 use super::statement::ImageClaim;
 
 include!(concat!(env!("OUT_DIR"), "/published.rs"));
 
-/// Largest file of reference values, in bytes: some hundred measurements.
-pub const MAX_REFERENCE_BYTES: usize = 1 << 20;
-
-/// Why a file has no reference values.
-#[derive(Debug, thiserror::Error)]
-pub enum ReferenceError {
-    /// Over the limit.
-    #[error("reference values: {size} bytes are over the limit {limit} (MAX_REFERENCE_BYTES)")]
-    Size {
-        /// Bytes that there are.
-        size: usize,
-        /// The limit.
-        limit: usize,
-    },
-    /// It is not in the published form.
-    #[error("these are no reference values in the published form")]
-    Json(#[from] JsonError),
-    /// It has none.
-    #[error("there is no measurement in it")]
-    Empty,
-    /// A field is not the hex that it should be.
-    #[error("{field} is no digest: {value:?}")]
-    Digest {
-        /// Its name.
-        field: &'static str,
-        /// As it is.
-        value: String,
-    },
+/// Who says that a launch measurement is to be believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Anchor {
+    /// The release of this verifier.
+    Published,
+    /// A file that the reader gave.
+    File,
+    /// A measurement that the reader gave.
+    Option,
+    /// A measurement or a file that the reader's policy names.
+    Policy,
 }
 
-/// The keys that a launch was prepared with, SHA-384 each; zeros for none (AMD 56860, ID_KEY_DIGEST, AUTHOR_KEY_DIGEST).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KeyDigests {
-    /// Of the key that signed the ID block.
-    pub id_key: [u8; 48],
-    /// Of the key that certified it.
-    pub author_key: [u8; 48],
+impl Anchor {
+    /// Returns its name in output.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Published => "published",
+            Self::File => "file",
+            Self::Option => "option",
+            Self::Policy => "policy",
+        }
+    }
 }
 
 /// All launch measurements that are believed in one run.
 #[derive(Clone, Debug, Default)]
 pub struct ReferenceValues {
-    single: Vec<LaunchMeasurement>,
-    images: Vec<Image>,
+    single: Vec<(LaunchMeasurement, Anchor)>,
+    images: Vec<(Image, Anchor)>,
 }
 
-/// One published file.
-#[derive(Clone, Debug)]
-struct Image {
-    version: String,
-    kernel: Option<Sha256Digest>,
-    initrd: Option<Sha256Digest>,
-    root_hash: Option<Sha256Digest>,
-    command_line: Option<Sha256Digest>,
-    keys: KeyDigests,
-    shapes: Vec<(LaunchMeasurement, Shape)>,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-struct Shape {
-    vcpu_type: Option<String>,
-    #[serde(default)]
-    vcpu_signature: String,
-    vcpus: u32,
-}
-
-#[derive(Deserialize)]
-struct Document {
-    version: String,
-    kernel_sha256: Option<String>,
-    initrd_sha256: Option<String>,
-    root_hash: Option<String>,
-    command_line_sha256: Option<String>,
-    id_key_digest: Option<String>,
-    author_key_digest: Option<String>,
-    measurements: Vec<Entry>,
-}
-
-#[derive(Deserialize)]
-struct Entry {
-    measurement: String,
-    #[serde(flatten)]
-    shape: Shape,
+/// A launch measurement of a published file, with what it was calculated for.
+#[derive(Clone, Copy, Debug)]
+pub struct PublishedShape<'a> {
+    /// Version of the image.
+    pub version: &'a str,
+    /// Name of the variant; none for the image itself.
+    pub variant: Option<&'a str>,
+    /// vCPU type as QEMU names it, or its signature.
+    pub vcpu_type: &'a str,
+    /// Number of vCPUs.
+    pub vcpus: u32,
+    /// What the secure processor reports for it.
+    pub measurement: LaunchMeasurement,
 }
 
 impl ReferenceValues {
@@ -104,28 +65,34 @@ impl ReferenceValues {
     /// A file in `measurements/` was damaged when this was compiled.
     pub fn published() -> Result<Self, ReferenceError> {
         let mut values = Self::default();
-        PUBLISHED.iter().try_for_each(|file| values.add_file(file))?;
+        PUBLISHED.iter().try_for_each(|file| values.add_file_from(Anchor::Published, file))?;
         Ok(values)
     }
 
-    /// Adds one measurement. It says nothing about keys.
+    /// Adds one measurement that the reader gave. It says nothing about keys.
     pub fn add(&mut self, measurement: LaunchMeasurement) {
-        self.single.push(measurement);
+        self.add_from(Anchor::Option, measurement);
     }
 
-    /// Adds a published file. A file that names no keys is of a launch without an ID block.
+    /// Adds one measurement, and where it comes from.
+    pub fn add_from(&mut self, anchor: Anchor, measurement: LaunchMeasurement) {
+        self.single.push((measurement, anchor));
+    }
+
+    /// Adds a published file that the reader gave. A file that names no keys is of a launch without an ID block.
     ///
     /// # Errors
     /// It is too large or not in the published form.
     pub fn add_file(&mut self, bytes: &[u8]) -> Result<(), ReferenceError> {
-        if bytes.len() > MAX_REFERENCE_BYTES {
-            return Err(ReferenceError::Size { size: bytes.len(), limit: MAX_REFERENCE_BYTES });
-        }
-        let document: Document = json::read(bytes)?;
-        if document.measurements.is_empty() {
-            return Err(ReferenceError::Empty);
-        }
-        self.images.push(Image::new(document)?);
+        self.add_file_from(Anchor::File, bytes)
+    }
+
+    /// Adds a published file, and where it comes from.
+    ///
+    /// # Errors
+    /// It is too large or not in the published form.
+    pub fn add_file_from(&mut self, anchor: Anchor, bytes: &[u8]) -> Result<(), ReferenceError> {
+        self.images.extend(published::read(bytes)?.into_iter().map(|image| (image, anchor)));
         Ok(())
     }
 
@@ -136,41 +103,93 @@ impl ReferenceValues {
 
     /// The keys that go with a measurement, where what was published says it.
     pub fn keys(&self, measurement: LaunchMeasurement) -> Option<&KeyDigests> {
-        if self.single.contains(&measurement) {
+        if self.given_alone(measurement).is_some() {
             return None;
         }
-        self.image_of(measurement).map(|image| &image.keys)
+        self.images_of(measurement).next().map(|(image, _)| &image.keys)
     }
 
-    /// Appraises a launch measurement; `claim` is what the statement says of its image, and only helps to say what differs.
+    /// Appraises a launch measurement; `claim` is what the statement says of its image, none where there is no statement.
     ///
     /// # Errors
-    /// It is none of these, or there are none.
+    /// The measurement is revoked, it is none of these, there are none, or the statement claims another image than the one
+    /// that the measurement was published for.
     pub fn appraise(&self, measurement: LaunchMeasurement, claim: Option<&ImageClaim>) -> Result<(), Rejection> {
+        if let Some(revocation) = self.revocation(measurement) {
+            return Err(Rejection::MeasurementRevoked { by: Box::new(revocation), actual: measurement });
+        }
         if self.is_empty() {
             return Err(Rejection::NoReferenceValues);
         }
-        if self.single.contains(&measurement) || self.image_of(measurement).is_some() {
-            return Ok(());
+        if self.anchor(measurement).is_none() {
+            let expected = self.believed().collect();
+            return Err(Rejection::MeasurementUnknown { tried: self.tried(claim), expected, actual: measurement });
         }
-        let shapes = self.images.iter().flat_map(|image| image.shapes.iter().map(|(measurement, _)| *measurement));
-        let expected = self.single.iter().copied().chain(shapes).collect();
-        Err(Rejection::MeasurementUnknown { tried: self.tried(claim), expected, actual: measurement })
+        let Some(claim) = claim else { return Ok(()) };
+        let mut mismatch = None;
+        for (image, _) in self.images_of(measurement) {
+            match image.difference(claim).next() {
+                None => return Ok(()),
+                Some(Difference { input, published, claimed }) => {
+                    let input = format!("{input} of image {}", image.name()).into();
+                    mismatch = Some(Rejection::ImageClaim { input, expected: published, actual: claimed });
+                }
+            }
+        }
+        mismatch.map_or(Ok(()), Err)
     }
 
-    /// The version, type and count of vCPUs that a measurement was published for.
+    /// Returns who says that a measurement is to be believed, if anybody does.
+    pub fn anchor(&self, measurement: LaunchMeasurement) -> Option<Anchor> {
+        let of_file = self.images_of(measurement).next().map(|(_, anchor)| *anchor);
+        of_file.or_else(|| self.given_alone(measurement))
+    }
+
+    /// Returns the version, type and count of vCPUs that a measurement was published for.
     pub fn shape(&self, measurement: LaunchMeasurement) -> Option<String> {
-        let image = self.image_of(measurement)?;
-        let (_, shape) = image.shapes.iter().find(|(published, _)| *published == measurement)?;
-        Some(format!("{}, {}, {} vCPUs", image.version, shape.name(), shape.vcpus))
+        let shape = self.shapes().find(|shape| shape.measurement == measurement)?;
+        let image = name(shape.version, shape.variant);
+        Some(format!("{image}, {}, {} vCPUs", shape.vcpu_type, shape.vcpus))
     }
 
-    fn image_of(&self, measurement: LaunchMeasurement) -> Option<&Image> {
-        self.images.iter().find(|image| image.shapes.iter().any(|(published, _)| *published == measurement))
+    /// Returns every measurement of the published files.
+    pub fn shapes(&self) -> impl Iterator<Item = PublishedShape<'_>> {
+        self.images.iter().flat_map(|(image, _)| {
+            image.series.iter().flat_map(|series| {
+                series.counts.iter().map(|(vcpus, measurement)| PublishedShape {
+                    version: &image.version,
+                    variant: image.variant.as_deref(),
+                    vcpu_type: &series.vcpu_type,
+                    vcpus: *vcpus,
+                    measurement: *measurement,
+                })
+            })
+        })
+    }
+
+    fn given_alone(&self, measurement: LaunchMeasurement) -> Option<Anchor> {
+        self.single.iter().find(|(single, _)| *single == measurement).map(|(_, anchor)| *anchor)
+    }
+
+    fn images_of(&self, measurement: LaunchMeasurement) -> impl Iterator<Item = &(Image, Anchor)> {
+        self.images.iter().filter(move |(image, _)| image.measurements().any(|published| published == measurement))
+    }
+
+    /// Why a measurement is not to be believed: the list that was compiled in says so, or a file that has it.
+    fn revocation(&self, measurement: LaunchMeasurement) -> Option<Revocation> {
+        let listed = Revocations::compiled_in().of_measurement(measurement).cloned();
+        listed.or_else(|| self.images_of(measurement).find_map(|(image, _)| image.revocation()))
+    }
+
+    /// What a report could have said.
+    fn believed(&self) -> impl Iterator<Item = LaunchMeasurement> {
+        let published = self.images.iter().filter(|(image, _)| image.revocation().is_none());
+        let single = self.single.iter().map(|(measurement, _)| *measurement);
+        single.chain(published.flat_map(|(image, _)| image.measurements()))
     }
 
     fn tried(&self, claim: Option<&ImageClaim>) -> String {
-        let mut tried: Vec<_> = self.images.iter().map(|image| image.tried(claim)).collect();
+        let mut tried: Vec<_> = self.images.iter().map(|(image, _)| image.tried(claim)).collect();
         if !self.single.is_empty() {
             tried.push(format!("{} given without a shape", self.single.len()));
         }
@@ -178,42 +197,47 @@ impl ReferenceValues {
     }
 }
 
+/// An input that the statement says is another one than the published.
+struct Difference {
+    input: &'static str,
+    published: Sha256Digest,
+    claimed: Option<Sha256Digest>,
+}
+
 impl Image {
-    fn new(document: Document) -> Result<Self, ReferenceError> {
-        let shapes = document.measurements.into_iter().map(|entry| {
-            let measurement = entry.measurement.parse();
-            let value = entry.measurement;
-            measurement
-                .map(|found| (found, entry.shape))
-                .map_err(|_| ReferenceError::Digest { field: "measurement", value })
-        });
-        Ok(Self {
-            version: document.version,
-            kernel: sha256("kernel_sha256", document.kernel_sha256)?,
-            initrd: sha256("initrd_sha256", document.initrd_sha256)?,
-            root_hash: sha256("root_hash", document.root_hash)?,
-            command_line: sha256("command_line_sha256", document.command_line_sha256)?,
-            keys: KeyDigests {
-                id_key: key("id_key_digest", document.id_key_digest)?,
-                author_key: key("author_key_digest", document.author_key_digest)?,
-            },
-            shapes: shapes.collect::<Result<_, _>>()?,
+    fn name(&self) -> String {
+        name(&self.version, self.variant.as_deref())
+    }
+
+    /// Why it is not to be believed: its own file says so, or its firmware is revoked.
+    fn revocation(&self) -> Option<Revocation> {
+        let own = |reason: &String| Revocation { version: self.version.clone(), reason: reason.clone() };
+        let of_firmware = || Revocations::compiled_in().of_firmware(self.firmware?).cloned();
+        self.withdrawn.as_ref().map(own).or_else(of_firmware)
+    }
+
+    /// Where a statement's claim is not of this image. An input that the file does not name cannot differ.
+    fn difference(&self, claim: &ImageClaim) -> impl Iterator<Item = Difference> {
+        let pairs = [
+            ("kernel", self.inputs.kernel, claim.kernel),
+            ("initrd", self.inputs.initrd, claim.initrd),
+            ("root hash", self.inputs.root_hash, claim.root_hash),
+            ("command line", self.inputs.command_line, claim.command_line),
+        ];
+        pairs.into_iter().filter_map(|(input, published, claimed)| {
+            let published = published.filter(|published| claimed != Some(*published))?;
+            Some(Difference { input, published, claimed })
         })
     }
 
     /// Which shapes of it were compared, and which input the statement says is another one.
     fn tried(&self, claim: Option<&ImageClaim>) -> String {
-        let mut text = format!("image {}: {}", self.version, self.ranges());
-        let Some(claim) = claim else { return text };
-        for (input, published, claimed) in [
-            ("kernel", self.kernel, claim.kernel),
-            ("initrd", self.initrd, claim.initrd),
-            ("root hash", self.root_hash, claim.root_hash),
-            ("command line", self.command_line, claim.command_line),
-        ] {
-            if let Some((published, claimed)) =
-                published.zip(claimed).filter(|(published, claimed)| published != claimed)
-            {
+        if self.revocation().is_some() {
+            return format!("image {}: none, it is withdrawn", self.name());
+        }
+        let mut text = format!("image {}: {}", self.name(), self.ranges());
+        for Difference { input, published, claimed } in claim.into_iter().flat_map(|claim| self.difference(claim)) {
+            if let Some(claimed) = claimed {
                 text.push_str(&format!("; its {input} is {published}, the statement claims {claimed}"));
             }
         }
@@ -222,37 +246,21 @@ impl Image {
 
     /// `EPYC-v4 with 1 to 64 vCPUs, …`.
     fn ranges(&self) -> String {
-        let mut names: Vec<&str> = self.shapes.iter().map(|(_, shape)| shape.name()).collect();
-        names.dedup();
-        let range = |name: &str| {
-            let counts = || self.shapes.iter().filter(|(_, shape)| shape.name() == name).map(|(_, shape)| shape.vcpus);
+        let ranges = self.series.iter().map(|series| {
+            let counts = || series.counts.iter().map(|(vcpus, _)| *vcpus);
             let (first, last) = (counts().min().unwrap_or(0), counts().max().unwrap_or(0));
             if first == last {
-                format!("{name} with {first} vCPUs")
+                format!("{} with {first} vCPUs", series.vcpu_type)
             } else {
-                format!("{name} with {first} to {last} vCPUs")
+                format!("{} with {first} to {last} vCPUs", series.vcpu_type)
             }
-        };
-        names.into_iter().map(range).collect::<Vec<_>>().join(", ")
+        });
+        ranges.collect::<Vec<_>>().join(", ")
     }
 }
 
-impl Shape {
-    fn name(&self) -> &str {
-        self.vcpu_type.as_deref().unwrap_or(&self.vcpu_signature)
-    }
-}
-
-fn sha256(field: &'static str, value: Option<String>) -> Result<Option<Sha256Digest>, ReferenceError> {
-    let Some(value) = value else { return Ok(None) };
-    value.parse().map(Some).map_err(|_| ReferenceError::Digest { field, value })
-}
-
-fn key(field: &'static str, value: Option<String>) -> Result<[u8; 48], ReferenceError> {
-    let mut bytes = [0; 48];
-    let Some(value) = value else { return Ok(bytes) };
-    hex::decode_to_slice(&value, &mut bytes).map_err(|_| ReferenceError::Digest { field, value })?;
-    Ok(bytes)
+fn name(version: &str, variant: Option<&str>) -> String {
+    variant.map_or_else(|| version.to_owned(), |variant| format!("{version} ({variant})"))
 }
 
 #[cfg(test)]
@@ -294,6 +302,75 @@ mod tests {
     }
 
     #[test]
+    fn the_statement_has_to_claim_the_image_that_was_published() {
+        let mut values = ReferenceValues::default();
+        let (hash, line) = (Sha256Digest::of(b"tree"), Sha256Digest::of(b"line"));
+        let members = format!(r#","root_hash":"{hash}","command_line_sha256":"{line}""#);
+        values.add_file(file(&members).as_bytes()).unwrap();
+        let claim = ImageClaim { root_hash: Some(hash), command_line: Some(line), ..ImageClaim::default() };
+        values.appraise(measurement(1), Some(&claim)).unwrap();
+        values.appraise(measurement(1), None).unwrap();
+        for (wrong, input) in [
+            (ImageClaim { root_hash: Some(line), ..claim }, "root hash of image 1.0.0"),
+            (ImageClaim { command_line: None, ..claim }, "command line of image 1.0.0"),
+            (ImageClaim::default(), "root hash of image 1.0.0"),
+        ] {
+            let refusal = values.appraise(measurement(1), Some(&wrong)).unwrap_err();
+            assert_eq!(refusal.code(), "image-claim-mismatch");
+            assert!(refusal.to_string().contains(input), "{refusal}");
+        }
+        // A measurement that was also given alone is still one of the file.
+        values.add(measurement(1));
+        assert!(values.appraise(measurement(1), Some(&ImageClaim::default())).is_err());
+    }
+
+    #[test]
+    fn the_anchor_is_who_gave_it() {
+        let mut values = ReferenceValues::default();
+        values.add_from(Anchor::Policy, measurement(7));
+        values.add(measurement(8));
+        values.add(measurement(1));
+        values.add_file(file("").as_bytes()).unwrap();
+        for (byte, anchor) in [(7, Anchor::Policy), (8, Anchor::Option), (1, Anchor::File), (2, Anchor::File)] {
+            assert_eq!(values.anchor(measurement(byte)), Some(anchor));
+        }
+        assert_eq!(values.anchor(measurement(9)), None);
+    }
+
+    #[test]
+    fn a_revoked_measurement_is_refused_however_it_is_given() {
+        const OLD: &[u8] = include_bytes!("../../measurements/0.1.0.json");
+        let published = published::read(OLD).unwrap();
+        let revoked = published[0].measurements().last().unwrap();
+        let mut alone = ReferenceValues::default();
+        alone.add(revoked);
+        let mut file = ReferenceValues::default();
+        file.add_file(OLD).unwrap();
+        let mut policy = ReferenceValues::default();
+        policy.add_from(Anchor::Policy, revoked);
+        for values in [ReferenceValues::default(), ReferenceValues::published().unwrap(), alone, file, policy] {
+            let refusal = values.appraise(revoked, None).unwrap_err();
+            assert_eq!(refusal.code(), "measurement-revoked");
+            assert!(refusal.to_string().contains("image 0.1.0") && !refusal.is_waivable(), "{refusal}");
+        }
+    }
+
+    #[test]
+    fn a_file_is_revoked_by_its_own_word_and_by_its_firmware() {
+        const FIRMWARE: &str = "3e4fd0b3fe3b2dbe481c3d9e99418a034174f26cbe1f55aa212b0f18c12d2d6f";
+        for member in [r#","withdrawn":"bad""#.to_owned(), format!(r#","firmware_sha256":"{FIRMWARE}""#)] {
+            let mut values = ReferenceValues::default();
+            values.add_file(file(&member).as_bytes()).unwrap();
+            values.add(measurement(1));
+            let refusal = values.appraise(measurement(1), None).unwrap_err();
+            assert_eq!(refusal.code(), "measurement-revoked");
+            let unknown = values.appraise(measurement(3), None).unwrap_err();
+            assert!(unknown.to_string().contains("image 1.0.0: none, it is withdrawn"), "{unknown}");
+            assert_eq!(unknown.sides().0, Some(measurement(1).to_string()));
+        }
+    }
+
+    #[test]
     fn a_file_that_names_no_keys_is_of_a_launch_without() {
         let mut values = ReferenceValues::default();
         values.add_file(file(&format!(r#","id_key_digest":"{}""#, "03".repeat(48))).as_bytes()).unwrap();
@@ -314,7 +391,7 @@ mod tests {
         ] {
             assert!(values.add_file(bad.as_bytes()).is_err(), "{bad}");
         }
-        assert!(values.add_file(&vec![b' '; MAX_REFERENCE_BYTES + 1]).is_err());
+        assert!(values.add_file(&vec![b' '; published::MAX_REFERENCE_BYTES + 1]).is_err());
         assert!(values.is_empty());
     }
 

@@ -10,6 +10,7 @@ use crate::snp::report::{ECDSA_P384_SHA384, GuestPolicy, MAX_VERSION, MIN_VERSIO
 use crate::snp::tcb::{Component, Product, TcbVersion};
 
 use super::json::JsonError;
+use super::revocation::Revocation;
 
 /// Which certificate a rejection speaks of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -144,6 +145,10 @@ pub enum Rejection {
     NoReferenceValues,
     #[error("the launch measurement is no reference value; {tried}")]
     MeasurementUnknown { tried: String, expected: Vec<LaunchMeasurement>, actual: LaunchMeasurement },
+    #[error("the launch measurement is of image {}, which is revoked: {}", .by.version, .by.reason)]
+    MeasurementRevoked { by: Box<Revocation>, actual: LaunchMeasurement },
+    #[error("the launch measurement was published for another {input} than the statement claims")]
+    ImageClaim { input: Box<str>, expected: Sha256Digest, actual: Option<Sha256Digest> },
 
     // report-data
     #[error("the report is about other bytes than this provenance.json")]
@@ -222,6 +227,12 @@ pub enum Rejection {
 pub type Sides = (Option<String>, Option<String>);
 
 impl Rejection {
+    /// Whether waiving its check covers it. A revoked measurement is known to prove nothing: whoever wants to believe it
+    /// needs a verifier that does not know of the revocation.
+    pub const fn is_waivable(&self) -> bool {
+        !matches!(self, Self::MeasurementRevoked { .. })
+    }
+
     /// Its stable name.
     pub fn code(&self) -> &'static str {
         match self {
@@ -275,6 +286,8 @@ impl Rejection {
             Self::BelowMinimum { .. } => "tcb-below-minimum",
             Self::NoReferenceValues => "no-reference-values",
             Self::MeasurementUnknown { .. } => "measurement-unknown",
+            Self::MeasurementRevoked { .. } => "measurement-revoked",
+            Self::ImageClaim { .. } => "image-claim-mismatch",
             Self::ProvenanceDigest { .. } => "provenance-digest",
             Self::ReportDataNonce { .. } => "report-data-nonce",
             Self::ReportDataTag { .. } => "report-data-tag",
@@ -351,6 +364,10 @@ impl Rejection {
                 (Some(format!("at least {minimum}")), reported.map(|reported| reported.to_string()))
             }
             Self::MeasurementUnknown { expected, actual, .. } => sides(joined(expected), actual),
+            Self::MeasurementRevoked { actual, .. } => (None, Some(actual.to_string())),
+            Self::ImageClaim { expected, actual, .. } => {
+                (Some(expected.to_string()), actual.map(|actual| actual.to_string()))
+            }
             Self::ProvenanceDigest { expected, actual } => sides(expected, actual),
             Self::ReportDataNonce { provenance, report } => (provenance.as_ref().map(padded), Some(report.clone())),
             Self::ReportDataTag { expected, actual } => sides(expected, actual),

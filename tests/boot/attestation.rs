@@ -78,19 +78,15 @@ fn simulator(folder: &Path, arguments: &[&str]) {
 /// Of the image in this shape of machine: the shipped kernel's, which the simulated secure processor reports. The kernel that runs has a
 /// line more in its configuration.
 fn measurement(image: &Image, processors: u32) -> String {
-    let output = Command::new(env!("CARGO_BIN_EXE_kettle"))
-        .args(["measure", "--vcpu-type", VCPU_TYPE, "--vcpus", &processors.to_string(), "--firmware"])
-        .arg(image.file("firmware.fd"))
-        .arg("--kernel")
-        .arg(image.file("kernel"))
-        .arg("--initrd")
-        .arg(image.file("initrd"))
-        .arg("--command-line-file")
-        .arg(image.file("cmdline"))
+    let shape = ["--vcpu-type", VCPU_TYPE, "--vcpus", &processors.to_string()];
+    let done = Command::new(env!("CARGO_BIN_EXE_kettle"))
+        .args(["measure", "--published"])
+        .arg(image.file("measurements.json"))
+        .args(shape)
         .output()
         .unwrap();
-    assert!(output.status.success(), "{output:?}");
-    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    assert!(done.status.success(), "{done:?}");
+    String::from_utf8(done.stdout).unwrap().trim_end().to_owned()
 }
 
 /// The same program is in the initrd that is measured: the segment changes who starts it, not what it is.

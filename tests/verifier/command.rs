@@ -11,6 +11,7 @@ use kettle::bundle::{Entry, write};
 use serde_json::Value;
 
 use super::hierarchy::{keys, pem};
+use super::rejections::revoked;
 use super::scene::{ARTIFACT, LOCKFILE, LOG, NONCE, Scene};
 
 /// A folder with the bundle, packed and unpacked, and the trust root.
@@ -287,4 +288,90 @@ fn a_policy_says_all_of_it_with_paths_of_its_own() {
     }
     let added = files.run(&[&with[..], &["--artifact", "root.pem"]].concat());
     assert_eq!(json(&added)["checks"][10]["code"], "artifact-not-a-subject");
+}
+
+/// A file of reference values whose only measurement is that of the scene; with further members.
+fn reference_file(members: &Value) -> Value {
+    let digest = "ab".repeat(32);
+    let mut file = serde_json::json!({
+        "version": "9.9.9",
+        "firmware_sha256": digest,
+        "root_hash": "aa".repeat(32),
+        "measurements": [{"measurement": "5a".repeat(48), "vcpu_type": "EPYC-v4", "vcpus": 1}],
+    });
+    file.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
+    file
+}
+
+#[test]
+fn the_result_names_who_said_that_the_measurement_is_to_be_believed() {
+    let mut scene = Scene::good();
+    let parameters = scene.statement.pointer_mut("/predicate/buildDefinition/internalParameters").unwrap();
+    parameters["image"] = serde_json::json!({"rootHash": "aa".repeat(32)});
+    let files = Files::new(&scene);
+    let value = "5a".repeat(48);
+    let write = |name: &str, text: String| fs::write(files.path().join(name), text).unwrap();
+    write("values.json", reference_file(&serde_json::json!({})).to_string());
+    write("other.json", reference_file(&serde_json::json!({"root_hash": "bb".repeat(32)})).to_string());
+    write("alone.toml", format!("measurement = \"{value}\""));
+    write("file.toml", "measurements = \"values.json\"".to_owned());
+    let run = |given: &[&str]| {
+        let fixed = ["p", "--json", "--trust-root", "root.pem", "--at", "2026-06-01T00:00:00Z"];
+        json(&files.run(&[&fixed[..], given].concat()))
+    };
+    for (given, anchor) in [
+        (["--measurement", &*value], "option"),
+        (["--measurements", "values.json"], "file"),
+        (["--policy", "alone.toml"], "policy"),
+        (["--policy", "file.toml"], "policy"),
+    ] {
+        let document = run(&given);
+        assert_eq!((&document["verdict"], &document["claims"]["anchor"]), (&"accepted".into(), &anchor.into()));
+    }
+    let other = run(&["--measurements", "other.json"]);
+    assert_eq!(other["checks"][6]["code"], "image-claim-mismatch", "{other:#}");
+    assert_eq!(other["checks"][6]["expected"], "bb".repeat(32));
+    assert_eq!(other["checks"][6]["actual"], "aa".repeat(32));
+}
+
+#[test]
+fn a_revoked_measurement_is_refused_however_it_is_given_and_waived() {
+    let mut scene = Scene::good();
+    scene.edit_report = Box::new(|report| report[0x90..0xc0].copy_from_slice(revoked().as_bytes()));
+    let files = Files::new(&scene);
+    let published = Path::new(env!("CARGO_MANIFEST_DIR")).join("measurements/0.1.0.json");
+    let value = revoked().to_string();
+    fs::write(files.path().join("alone.toml"), format!("measurement = \"{value}\"")).unwrap();
+    fs::write(files.path().join("file.toml"), format!("measurements = {published:?}")).unwrap();
+    // As it was published at first: without a word of its own.
+    let mut old: Value = serde_json::from_slice(&fs::read(&published).unwrap()).unwrap();
+    old.as_object_mut().unwrap().remove("withdrawn").unwrap();
+    fs::write(files.path().join("old.json"), old.to_string()).unwrap();
+    for given in [
+        &[][..],
+        &["--measurement", &value],
+        &["--measurements", published.to_str().unwrap()],
+        &["--measurements", "old.json"],
+        &["--policy", "alone.toml"],
+        &["--policy", "file.toml"],
+        &["--waive", "launch-measurement"],
+        &["--measurement", &value, "--waive", "launch-measurement"],
+    ] {
+        let fixed = ["p", "--json", "--trust-root", "root.pem", "--at", "2026-06-01T00:00:00Z"];
+        let output = files.run(&[&fixed[..], given].concat());
+        let check = &json(&output)["checks"][6];
+        let found = (output.status.code(), &check["outcome"], &check["code"]);
+        assert_eq!(found, (Some(1), &"reject".into(), &"measurement-revoked".into()), "{given:?}");
+        assert!(check["detail"].as_str().unwrap().contains("image 0.1.0, which is revoked: its firmware"), "{check}");
+    }
+}
+
+#[test]
+fn a_file_of_a_newer_appliance_says_so() {
+    let files = Files::new(&Scene::good());
+    fs::write(files.path().join("new.json"), reference_file(&serde_json::json!({"format": 3})).to_string()).unwrap();
+    let output = files.run(&["p", "--json", "--measurements", "new.json"]);
+    let error = json(&output)["error"].as_str().unwrap().to_owned();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(error.contains("made by appliance 9.9.9, newer than this verifier"), "{error}");
 }

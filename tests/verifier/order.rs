@@ -3,6 +3,7 @@
 use kettle::verifier::{Check, Outcome, Waivable};
 
 use super::hierarchy::{Crl, keys, pem};
+use super::rejections::revoked;
 use super::scene::Scene;
 
 fn names(scene: &Scene) -> Vec<&'static str> {
@@ -97,6 +98,19 @@ fn a_waived_check_says_what_it_would_have_said() {
     assert_eq!(said(Check::GuestPolicy), Some("vmpl"));
     assert_eq!(said(Check::CertificateBinding), Some("chip-id-mismatch"));
     assert!(matches!(result.outcome(Check::Tcb), Outcome::Waived(None)));
+}
+
+#[test]
+fn a_waiver_does_not_cover_a_revoked_measurement() {
+    let mut scene = Scene::good();
+    scene.edit_report = Box::new(|report| report[0x90] ^= 1);
+    scene.edit_expectations = Box::new(|expectations| expectations.waived.extend([Waivable::LaunchMeasurement]));
+    assert!(scene.verify().is_accepted(), "an unknown one is covered");
+    scene.edit_report = Box::new(|report| report[0x90..0xc0].copy_from_slice(revoked().as_bytes()));
+    let result = scene.verify();
+    let Outcome::Reject(rejection) = result.outcome(Check::LaunchMeasurement) else { panic!("{result:?}") };
+    assert_eq!(rejection.code(), "measurement-revoked");
+    assert!(!result.is_accepted() && result.claims().is_empty());
 }
 
 #[test]

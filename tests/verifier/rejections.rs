@@ -6,6 +6,7 @@ use std::io;
 use kettle::bundle::read::{MAX_EVIDENCE_BYTES, ReadError, stream};
 use kettle::bundle::{Entry, write};
 use kettle::digest::Sha256Digest;
+use kettle::snp::measurement::LaunchMeasurement;
 use kettle::verifier::{
     AttestationResult, Check, ExpectedArtifact, Outcome, ReferenceValues, Rejection, Role, TrustRoots,
 };
@@ -86,6 +87,8 @@ codes! {
     Rejection::BelowMinimum { .. } => "tcb-below-minimum",
     Rejection::NoReferenceValues => "no-reference-values",
     Rejection::MeasurementUnknown { .. } => "measurement-unknown",
+    Rejection::MeasurementRevoked { .. } => "measurement-revoked",
+    Rejection::ImageClaim { .. } => "image-claim-mismatch",
     Rejection::ProvenanceDigest { .. } => "provenance-digest",
     Rejection::ReportDataNonce { .. } => "report-data-nonce",
     Rejection::ReportDataTag { .. } => "report-data-tag",
@@ -159,6 +162,7 @@ fn every_rejection_has_its_case() {
         of_revocation(),
         of_binding(),
         of_reports(),
+        of_measurements(),
         of_statements(),
         of_files(),
         session::cases(),
@@ -292,20 +296,62 @@ fn of_binding() -> Vec<Case> {
     ]
 }
 
+/// A published file with the measurement of the scene and further members.
+fn published(members: &serde_json::Value) -> ReferenceValues {
+    let entry = json!({"measurement": "5a".repeat(48), "vcpu_type": "EPYC", "vcpus": 1});
+    let mut file = json!({"version": "1", "measurements": [entry]});
+    file.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
+    let mut references = ReferenceValues::default();
+    references.add_file(file.to_string().as_bytes()).unwrap();
+    references
+}
+
+/// The statement claims an image with `claimed` as its root hash; the measurement was published with `aa…`.
+fn claiming(claimed: Option<&'static str>) -> Case {
+    scene("image-claim-mismatch", Check::LaunchMeasurement, |scene| {
+        let parameters = scene.statement.pointer_mut("/predicate/buildDefinition/internalParameters").unwrap();
+        if let Some(claimed) = claimed {
+            parameters["image"] = json!({"version": "1", "rootHash": claimed.repeat(32)});
+        }
+        scene.edit_expectations = Box::new(|expectations| {
+            expectations.references = published(&json!({"root_hash": "aa".repeat(32)}));
+        });
+    })
+}
+
+fn of_measurements() -> Vec<Case> {
+    const CHECK: Check = Check::LaunchMeasurement;
+    vec![
+        expecting("no-reference-values", CHECK, |expectations| expectations.references = ReferenceValues::default()),
+        report("measurement-unknown", CHECK, 0x90, 0),
+        claiming(Some("bb")),
+        claiming(None),
+        expecting("measurement-revoked", CHECK, |expectations| {
+            expectations.references = published(&json!({"withdrawn": "bad"}));
+        }),
+        // Given alone, which says nothing of a file: the verifier knows the list itself.
+        scene("measurement-revoked", CHECK, |scene| {
+            scene.edit_report = Box::new(|report| report[0x90..0xc0].copy_from_slice(revoked().as_bytes()));
+            scene.edit_expectations = Box::new(|expectations| expectations.references.add(revoked()));
+        }),
+    ]
+}
+
+/// A measurement of an image that is revoked.
+pub fn revoked() -> LaunchMeasurement {
+    let file: serde_json::Value = serde_json::from_str(include_str!("../../measurements/0.1.0.json")).unwrap();
+    file["measurements"][3]["measurement"].as_str().unwrap().parse().unwrap()
+}
+
 fn of_reports() -> Vec<Case> {
-    use Check::{GuestPolicy, LaunchMeasurement, ReportData, ReportSignature, Tcb};
+    use Check::{GuestPolicy, ReportData, ReportSignature, Tcb};
     let after = |code, edit: fn(&mut [u8; 1184])| {
         scene(code, ReportSignature, |scene| scene.edit_signed_report = Box::new(edit))
     };
     let keys = |code, offset: usize| {
         scene(code, GuestPolicy, |scene| {
             scene.edit_report = Box::new(move |report| report[offset] = 1);
-            scene.edit_expectations = Box::new(|expectations| {
-                let entry = json!({"measurement": "5a".repeat(48), "vcpu_type": "EPYC", "vcpus": 1});
-                let mut references = ReferenceValues::default();
-                references.add_file(json!({"version": "1", "measurements": [entry]}).to_string().as_bytes()).unwrap();
-                expectations.references = references;
-            });
+            scene.edit_expectations = Box::new(|expectations| expectations.references = published(&json!({})));
         })
     };
     vec![
@@ -329,10 +375,6 @@ fn of_reports() -> Vec<Case> {
         report("tcb-launch-above-current", Tcb, 0x1f0 + 6, 25),
         expecting("tcb-below-minimum", Tcb, |expectations| expectations.minimum_tcb = "snp=25".parse().unwrap()),
         expecting("tcb-below-minimum", Tcb, |expectations| expectations.minimum_tcb = "fmc=0".parse().unwrap()),
-        expecting("no-reference-values", LaunchMeasurement, |expectations| {
-            expectations.references = ReferenceValues::default()
-        }),
-        report("measurement-unknown", LaunchMeasurement, 0x90, 0),
         bundled("provenance-digest", ReportData, |bundle| bundle.provenance.push(b'\n')),
         report("report-data-nonce", ReportData, 0x50 + 32, 1),
         report("report-data-tag", ReportData, 0x50 + 63, 1),

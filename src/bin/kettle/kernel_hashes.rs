@@ -2,34 +2,47 @@
 //! measured, and its address. Never: a page for a firmware that would not look at it.
 
 use std::fs;
+use std::io;
 use std::path::PathBuf;
 
 use clap::Args;
-use kettle::snp::measurement::KernelHashesPage;
+use kettle::snp::measurement::{KernelHashesPage, LaunchError};
 
-use crate::measure::{self, Booted, MeasureError};
+use super::launch::{Contents, InputError, Inputs};
 
 /// What to boot, and where the page goes.
 #[derive(Args)]
 pub struct Arguments {
     #[command(flatten)]
-    booted: Booted,
+    inputs: Inputs,
     /// The file that the page is written to, 4096 bytes.
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
+}
+
+/// Why no page was written. Each is a usage error.
+#[derive(Debug, thiserror::Error)]
+pub enum PageError {
+    #[error(transparent)]
+    Input(#[from] InputError),
+    #[error("no kernel: give --kernel, and --initrd and --command-line-file where there are such")]
+    NoKernel,
+    #[error("{path} cannot boot this kernel measured")]
+    Launch { path: PathBuf, source: LaunchError },
+    #[error("{path} cannot be written")]
+    Write { path: PathBuf, source: io::Error },
 }
 
 /// Writes the page; returns its guest address, as QEMU's `-device loader` takes it.
 ///
 /// # Errors
 /// A file cannot be read or written, or the firmware does not measure a kernel.
-pub fn run(arguments: &Arguments) -> Result<String, MeasureError> {
-    let inputs = measure::inputs(&arguments.booted)?;
-    let path = &arguments.booted.firmware;
-    let launch = |source| MeasureError::Launch { path: path.clone(), source };
-    let boot = inputs.boot.as_ref().ok_or(MeasureError::NoKernel)?;
-    let page = KernelHashesPage::new(&inputs.parsed, boot).map_err(launch)?;
+pub fn run(arguments: &Arguments) -> Result<String, PageError> {
+    let Contents { firmware, boot, .. } = arguments.inputs.read()?;
+    let boot = boot.ok_or(PageError::NoKernel)?;
+    let page = KernelHashesPage::new(&firmware, &boot);
+    let page = page.map_err(|source| PageError::Launch { path: arguments.inputs.path(), source })?;
     let out = &arguments.out;
-    fs::write(out, page.bytes).map_err(|source| MeasureError::Write { path: out.clone(), source })?;
+    fs::write(out, page.bytes).map_err(|source| PageError::Write { path: out.clone(), source })?;
     Ok(format!("{:#x}\n", page.address))
 }

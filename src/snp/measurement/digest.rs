@@ -3,10 +3,10 @@
 
 use sha2::{Digest as _, Sha384};
 
-use super::{LaunchMeasurement, PAGE_BYTES};
+use super::{AddedPage, LaunchMeasurement, PAGE_BYTES};
 
 /// `PAGE_TYPE` of AMD 56860, SNP_LAUNCH_UPDATE.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PageType {
     Normal = 1,
     Vmsa = 2,
@@ -49,9 +49,10 @@ impl RunningDigest {
         self.add(PageType::Normal, address, &sha384(page));
     }
 
-    /// Adds a page of a type whose content is not measured.
-    pub fn add_without_content(&mut self, kind: PageType, address: u64) {
-        self.add(kind, address, &[0; 48]);
+    /// Adds a page of any type; one without content counts as zeros.
+    pub fn add_added(&mut self, page: &AddedPage) {
+        let content = page.content.as_ref().map_or([0; 48], |content| sha384(content));
+        self.add(page.kind, page.address, &content);
     }
 
     /// What the secure processor would report now.

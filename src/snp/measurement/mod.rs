@@ -22,6 +22,7 @@
 //! raw CPU signature nor GCE, panics on malformed firmware, and comes with certificate libraries.
 
 mod boot;
+mod chain;
 mod cpu;
 mod digest;
 mod firmware;
@@ -31,14 +32,18 @@ use std::fmt;
 use std::str::FromStr;
 
 pub use boot::{BootError, BootHashes};
+pub use chain::{Chain, PageDigest};
 pub use cpu::{CpuSignature, UnknownCpu};
 pub use firmware::{Firmware, FirmwareError, MAX_FIRMWARE_BYTES, MAX_MEASURED_PAGES, MAX_SECTIONS};
 
-use digest::{PageType, RunningDigest};
+pub(super) use digest::{PageType, RunningDigest};
 use firmware::{Section, SectionKind};
 
 /// Bytes of a page.
-const PAGE_BYTES: usize = 4096;
+pub(super) const PAGE_BYTES: usize = 4096;
+/// Address of every VMSA in the measurement.
+#[cfg(feature = "cli")]
+pub(super) const VMSA_ADDRESS: u64 = vmsa::ADDRESS;
 
 /// A launch measurement: 48 bytes, printed as lower-case hex (AMD 56860, ATTESTATION_REPORT, MEASUREMENT).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -81,6 +86,15 @@ pub enum Vmm {
     Ec2ZeroRdx,
     /// Google Compute Engine: the firmware's working memory is added unmeasured.
     Gce,
+}
+
+/// A page that the host adds after the firmware's image.
+#[derive(Clone, Debug)]
+pub(super) struct AddedPage {
+    pub(super) kind: PageType,
+    pub(super) address: u64,
+    /// Its bytes, where they are measured.
+    pub(super) content: Option<[u8; PAGE_BYTES]>,
 }
 
 /// A guest up to its first vCPU: what all vCPU types and counts have in common.
@@ -165,47 +179,64 @@ impl Launch {
     /// # Errors
     /// `boot` is given and the firmware has no place for it.
     pub fn new(firmware: &Firmware, boot: Option<&BootHashes>, vmm: Vmm) -> Result<Self, LaunchError> {
-        let table = match boot {
-            Some(boot) => Some(boot.page(firmware.hash_table_offset().ok_or(LaunchError::NoKernelHashes)?)),
-            None => None,
-        };
         let mut digest = RunningDigest::from(firmware.image_measurement());
-        let is_ec2 = matches!(vmm, Vmm::Ec2 | Vmm::Ec2ZeroRdx);
-        let (last, first): (Vec<_>, Vec<_>) =
-            firmware.sections().iter().partition(|section| is_ec2 && section.kind == SectionKind::Cpuid);
-        for section in first.into_iter().chain(last) {
-            add_section(&mut digest, section, table.as_ref(), vmm);
+        for page in added_pages(firmware, boot, vmm)? {
+            digest.add_added(&page);
         }
         Ok(Self { digest, reset_address: firmware.reset_address(), vmm })
     }
 
-    /// The launch measurements with one vCPU, with two, and so on without end.
+    /// Returns what the measurements for every number of vCPUs of a type have in common.
     ///
     /// `features` is the VMSA's SEV_FEATURES (AMD APM volume 2, table B-4), 1 for SNP alone. Only QEMU tells the guest
     /// `cpu`; with the others it changes nothing.
+    pub fn chain(&self, cpu: CpuSignature, features: u64) -> Chain {
+        let (bsp, ap) = self.vmsa_pages(cpu, features);
+        Chain { launch_digest: self.digest.measurement(), bsp_vmsa: digest::sha384(&bsp), ap_vmsa: digest::sha384(&ap) }
+    }
+
+    /// Returns the page with which the first vCPU starts, and the one with which all others do.
+    pub(super) fn vmsa_pages(&self, cpu: CpuSignature, features: u64) -> ([u8; PAGE_BYTES], [u8; PAGE_BYTES]) {
+        let page = |address| vmsa::page(address, cpu, features, self.vmm);
+        (page(vmsa::BOOT_RESET_ADDRESS), page(self.reset_address))
+    }
+
+    /// Returns the launch measurements with one vCPU, with two, and so on without end; see [`Launch::chain`].
     pub fn by_vcpus(&self, cpu: CpuSignature, features: u64) -> impl Iterator<Item = LaunchMeasurement> {
-        let boot = vmsa::page(vmsa::BOOT_RESET_ADDRESS, cpu, features, self.vmm);
-        let other = vmsa::page(self.reset_address, cpu, features, self.vmm);
-        let (boot, other) = (digest::sha384(&boot), digest::sha384(&other));
-        let mut digest = self.digest.clone();
-        std::iter::once(boot).chain(std::iter::repeat(other)).map(move |vmsa| {
-            digest.add(PageType::Vmsa, vmsa::ADDRESS, &vmsa);
-            digest.measurement()
-        })
+        self.chain(cpu, features).by_vcpus()
     }
 }
 
-fn add_section(digest: &mut RunningDigest, section: &Section, table: Option<&[u8; PAGE_BYTES]>, vmm: Vmm) {
+/// Returns the pages of the firmware's sections, in the order in which the host adds them.
+///
+/// # Errors
+/// `boot` is given and the firmware has no place for it.
+pub(super) fn added_pages(
+    firmware: &Firmware,
+    boot: Option<&BootHashes>,
+    vmm: Vmm,
+) -> Result<impl Iterator<Item = AddedPage>, LaunchError> {
+    let table = match boot {
+        Some(boot) => Some(boot.page(firmware.hash_table_offset().ok_or(LaunchError::NoKernelHashes)?)),
+        None => None,
+    };
+    let is_ec2 = matches!(vmm, Vmm::Ec2 | Vmm::Ec2ZeroRdx);
+    let is_last = move |section: &&Section| is_ec2 && section.kind == SectionKind::Cpuid;
+    let (last, first): (Vec<_>, Vec<_>) = firmware.sections().iter().partition(is_last);
+    Ok(first.into_iter().chain(last).flat_map(move |section| section_pages(section, table, vmm)))
+}
+
+fn section_pages(section: &Section, table: Option<[u8; PAGE_BYTES]>, vmm: Vmm) -> impl Iterator<Item = AddedPage> {
     let kind = match (section.kind, table) {
-        (SectionKind::KernelHashes, Some(page)) => return digest.add_page(section.address, page),
+        (SectionKind::KernelHashes, Some(_)) => PageType::Normal,
         (SectionKind::SecureMemory, _) if vmm == Vmm::Gce => PageType::Unmeasured,
         (SectionKind::SecureMemory | SectionKind::SvsmCallingArea | SectionKind::KernelHashes, _) => PageType::Zero,
         (SectionKind::Secrets, _) => PageType::Secrets,
         (SectionKind::Cpuid, _) => PageType::Cpuid,
     };
-    for page in 0..section.pages {
-        digest.add_without_content(kind, section.address + page * PAGE_BYTES as u64);
-    }
+    let content = table.filter(|_| section.kind == SectionKind::KernelHashes);
+    let address = section.address;
+    (0..section.pages).map(move |page| AddedPage { kind, address: address + page * PAGE_BYTES as u64, content })
 }
 
 #[cfg(test)]

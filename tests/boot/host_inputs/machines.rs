@@ -14,7 +14,8 @@ fn of_processors(name: &'static str, processors: u32, line: &str) -> Row {
 #[ignore = "needs QEMU and a built image"]
 fn shapes_of_memory_and_processors_start_or_are_refused() {
     let image = Image::from_environment();
-    let refused = |name, mib| Row { memory_mib: mib, ..Row::halting("too little memory", name, "map of memory", vec![]) };
+    let refused =
+        |name, mib| Row { memory_mib: mib, ..Row::halting("too little memory", name, "map of memory", vec![]) };
     let rows = vec![
         of_memory("5 GiB, above and below 4 GiB", 5 << 10),
         of_memory("256 MiB", 256),

@@ -12,8 +12,8 @@ use kettle::kds::KdsError;
 use kettle::provenance::ParseNonceError;
 use kettle::snp::measurement::ParseMeasurementError;
 use kettle::verifier::{
-    Expectations, ExpectedArtifact, MinimumTcbError, NotWaivable, ReferenceError, ReferenceValues, SessionError,
-    TrustRootError, TrustRoots,
+    Anchor, Expectations, ExpectedArtifact, MinimumTcbError, NotWaivable, ReferenceError, ReferenceValues,
+    SessionError, TrustRootError, TrustRoots,
 };
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -36,6 +36,12 @@ pub struct Options {
     /// A published file of reference values to believe. Repeatable.
     #[arg(long, value_name = "FILE")]
     pub measurements: Vec<PathBuf>,
+    /// What the policy names of the same.
+    #[arg(skip)]
+    pub policy_measurement: Vec<String>,
+    /// What the policy names of the same.
+    #[arg(skip)]
+    pub policy_measurements: Vec<PathBuf>,
     /// The VCEK or VLEK, DER or PEM, instead of the bundle's.
     #[arg(long, value_name = "FILE")]
     pub vcek: Option<PathBuf>,
@@ -75,7 +81,8 @@ pub struct Options {
     /// The moment at which certificates must be valid, RFC 3339. Default: now.
     #[arg(long, value_name = "TIME")]
     pub at: Option<String>,
-    /// A check whose rejection does not count: certificate-binding, guest-policy, tcb or launch-measurement. Repeatable.
+    /// A check whose rejection does not count: certificate-binding, guest-policy, tcb or launch-measurement; a revoked
+    /// measurement is rejected all the same. Repeatable.
     #[arg(long, value_name = "CHECK")]
     pub waive: Vec<String>,
 }
@@ -182,18 +189,20 @@ impl Options {
 
     /// Those given, else those published with this release.
     fn references(&self) -> Result<ReferenceValues, UsageError> {
-        if self.measurement.is_empty() && self.measurements.is_empty() {
+        let measurements = [(Anchor::Policy, &self.policy_measurement), (Anchor::Option, &self.measurement)];
+        let files = [(Anchor::Policy, &self.policy_measurements), (Anchor::File, &self.measurements)];
+        if measurements.iter().all(|(_, given)| given.is_empty()) && files.iter().all(|(_, given)| given.is_empty()) {
             return ReferenceValues::published().map_err(UsageError::Published);
         }
         let mut references = ReferenceValues::default();
-        for value in &self.measurement {
+        for (anchor, value) in each(measurements) {
             let measurement = value.parse();
             let wrong = |source| UsageError::Measurement { value: value.clone(), source };
-            references.add(measurement.map_err(wrong)?);
+            references.add_from(anchor, measurement.map_err(wrong)?);
         }
-        for path in &self.measurements {
-            let bytes = read_file(path)?;
-            references.add_file(&bytes).map_err(|source| UsageError::References { path: path.clone(), source })?;
+        for (anchor, path) in each(files) {
+            let added = references.add_file_from(anchor, &read_file(path)?);
+            added.map_err(|source| UsageError::References { path: path.clone(), source })?;
         }
         Ok(references)
     }
@@ -207,6 +216,11 @@ impl Options {
         // Before 1970 nothing of this was valid, as at its first second.
         Ok(u64::try_from(moment.unix_timestamp()).unwrap_or_default())
     }
+}
+
+/// Each value with where it comes from.
+fn each<T>(given: [(Anchor, &Vec<T>); 2]) -> impl Iterator<Item = (Anchor, &T)> {
+    given.into_iter().flat_map(|(anchor, values)| values.iter().map(move |value| (anchor, value)))
 }
 
 fn parsed<T, U>(value: &Option<T>, parse: impl Fn(&T) -> Result<U, UsageError>) -> Result<Option<U>, UsageError> {

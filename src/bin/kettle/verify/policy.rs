@@ -116,8 +116,10 @@ impl Policy {
     pub fn overridden_by(self, flags: &Options) -> Options {
         Options {
             nonce: flags.nonce.clone().or(self.nonce),
-            measurement: self.measurement.and(&flags.measurement),
-            measurements: self.measurements.and(&flags.measurements),
+            measurement: flags.measurement.clone(),
+            measurements: flags.measurements.clone(),
+            policy_measurement: self.measurement.and(&[]),
+            policy_measurements: self.measurements.and(&[]),
             vcek: flags.vcek.clone().or(self.vcek),
             crl: flags.crl.clone().or(self.crl),
             fetch: flags.fetch || self.fetch,

@@ -1,0 +1,34 @@
+//! One launch for every number of vCPUs, in three digests. Comes in: the digest before the first VMSA, and the digests of
+//! the two pages with which vCPUs start. Goes out: the launch measurement for each count. Never: a count that was left out.
+//!
+//! The host adds one VMSA for each vCPU, the first of which starts elsewhere than all others. So the measurement with `n`
+//! vCPUs is the one with `n - 1`, extended by one page whose digest is known.
+
+use super::LaunchMeasurement;
+use super::digest::{PageType, RunningDigest};
+use super::vmsa;
+
+/// The SHA-384 of a page, 48 bytes.
+pub type PageDigest = [u8; LaunchMeasurement::BYTES];
+
+/// What the measurements of one launch with one vCPU type have in common.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Chain {
+    /// The launch digest before the first VMSA.
+    pub launch_digest: LaunchMeasurement,
+    /// The digest of the VMSA with which the first vCPU starts.
+    pub bsp_vmsa: PageDigest,
+    /// The digest of the VMSA with which every other vCPU starts.
+    pub ap_vmsa: PageDigest,
+}
+
+impl Chain {
+    /// Returns the launch measurements with one vCPU, with two, and so on without end.
+    pub fn by_vcpus(self) -> impl Iterator<Item = LaunchMeasurement> {
+        let mut digest = RunningDigest::from(self.launch_digest);
+        std::iter::once(self.bsp_vmsa).chain(std::iter::repeat(self.ap_vmsa)).map(move |page| {
+            digest.add(PageType::Vmsa, vmsa::ADDRESS, &page);
+            digest.measurement()
+        })
+    }
+}
