@@ -263,8 +263,9 @@ impl Started {
         let wait = |source| RunError::Wait { source };
         self.held.kill().map_err(wait)?;
         let survivors = |_| RunError::Survivors { limit: DEATH_LIMIT };
-        let death = self.held.death().map_err(wait)?;
-        timeout(DEATH_LIMIT, kernel::readable(death)).await.map_err(survivors)?.map_err(wait)?;
+        if let Some(death) = self.held.death().map_err(wait)? {
+            timeout(DEATH_LIMIT, kernel::readable(death)).await.map_err(survivors)?.map_err(wait)?;
+        }
         timeout(DEATH_LIMIT, self.watch.reap()).await.map_err(survivors)?.map_err(wait)
     }
 
