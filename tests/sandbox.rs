@@ -147,6 +147,11 @@ impl Folder {
     }
 }
 
+/// A word, or a number of seconds for `sleep`, that no other run of these tests on this machine uses.
+fn unique(number: u32) -> String {
+    format!("{number}.{}", std::process::id())
+}
+
 /// Whether any process of this machine has this word among its arguments.
 fn process_exists(word: &str) -> bool {
     let processes = fs::read_dir("/proc").unwrap().flatten();
@@ -357,7 +362,10 @@ const DAEMON: &str = r#"
     #include <fcntl.h>
     #include <unistd.h>
     int main(void) {
-        if (fork() != 0) { usleep(100000); return 0; }
+        if (fork() != 0) {
+            while (access("/kettle/target/alive", F_OK) != 0) usleep(1000);
+            return 0;
+        }
         setsid();
         if (fork() != 0) return 0;
         for (int fd = 0; fd < 64; fd++) close(fd);
@@ -378,43 +386,68 @@ fn daemons_are_dead_when_run_returns() {
     }
     allow_few_tasks();
     let folder = Folder::new();
-    let mut spec = spec(&["/program", "daemon-of-the-daemon-test"]);
+    let word = unique(7100);
+    let mut spec = spec(&["/program", &word]);
     spec.mounts = vec![folder.mount(), folder.program(DAEMON)];
     assert_eq!(run(&spec).0, Exit::Status(0));
     assert!(fs::metadata(folder.writable().join("alive")).unwrap().len() > 0, "the daemon lived");
-    assert!(!process_exists("daemon-of-the-daemon-test"));
+    assert!(!process_exists(&word));
 }
 
 #[test]
 fn process_that_holds_the_pipe_does_not_hold_us() {
-    let started = Instant::now();
-    assert_eq!(stdout_of(&shell("sleep 7101 & echo done")), "done\n");
+    let (started, word) = (Instant::now(), unique(7101));
+    assert_eq!(stdout_of(&shell(&format!("sleep {word} & echo done"))), "done\n");
     assert!(started.elapsed() < PLENTY / 2);
-    assert!(!process_exists("7101"));
+    assert!(!process_exists(&word));
+}
+
+/// Runs a command that ends only by its limit of time, with longer and longer limits until it has come to print something, and
+/// returns that. On a busy machine a limit can be over before the command has begun.
+fn printed_before_the_limit(script: &str) -> Vec<u8> {
+    let mut spec = shell(script);
+    for limit in [500, 5_000, 50_000].map(Duration::from_millis) {
+        spec.time_limit = limit;
+        let mut beginning = Beginning::default();
+        assert_eq!(try_run(&spec, &mut beginning).unwrap(), Exit::TimedOut { limit });
+        if !beginning.0.is_empty() {
+            return beginning.0;
+        }
+    }
+    panic!("it prints nothing: {script}");
+}
+
+/// Keeps what would be a line or two.
+#[derive(Default)]
+struct Beginning(Vec<u8>);
+
+impl OutputSink for Beginning {
+    fn chunk(&mut self, _: Stream, bytes: &[u8]) -> io::Result<()> {
+        let room = 100_usize.saturating_sub(self.0.len());
+        self.0.extend_from_slice(&bytes[..bytes.len().min(room)]);
+        Ok(())
+    }
 }
 
 #[test]
 fn time_limit_kills_everything() {
-    let mut spec = shell("echo begun; setsid sleep 7102 & sleep 7102");
-    spec.time_limit = Duration::from_millis(500);
-    let (exit, stdout, _) = run(&spec);
-    assert_eq!((exit, stdout.as_str()), (Exit::TimedOut { limit: spec.time_limit }, "begun\n"));
-    assert!(!process_exists("7102"));
+    let word = unique(7102);
+    let script = format!("setsid sleep {word} & echo begun; sleep {word}");
+    assert_eq!(printed_before_the_limit(&script), b"begun\n");
+    assert!(!process_exists(&word));
 }
 
 #[test]
 fn flood_of_output_does_not_postpone_the_time_limit() {
-    let mut spec = shell("yes");
-    spec.time_limit = Duration::from_millis(300);
-    assert!(matches!(try_run(&spec, &mut Counting::default()), Ok(Exit::TimedOut { .. })));
+    assert!(printed_before_the_limit("yes").starts_with(b"y\ny\n"));
 }
 
 #[test]
 fn stopped_processes_are_killed_too() {
-    let mut spec = shell("sleep 7103 & kill -STOP $!; kill -STOP $$; sleep 7103");
-    spec.time_limit = Duration::from_millis(500);
-    assert!(matches!(run(&spec).0, Exit::TimedOut { .. }));
-    assert!(!process_exists("7103"));
+    let word = unique(7103);
+    let script = format!("sleep {word} & kill -STOP $!; echo stopped; kill -STOP $$; sleep {word}");
+    assert_eq!(printed_before_the_limit(&script), b"stopped\n");
+    assert!(!process_exists(&word));
 }
 
 /// Refuses the first chunk.
@@ -428,11 +461,12 @@ impl OutputSink for Refusing {
 
 #[test]
 fn error_of_the_sink_ends_everything_and_is_returned() {
-    match try_run(&shell("sleep 7104 & echo x; sleep 7104"), &mut Refusing) {
+    let word = unique(7104);
+    match try_run(&shell(&format!("sleep {word} & echo x; sleep {word}")), &mut Refusing) {
         Err(RunError::Sink { source }) => assert_eq!(source.kind(), io::ErrorKind::StorageFull),
         other => panic!("{other:?}"),
     }
-    assert!(!process_exists("7104"));
+    assert!(!process_exists(&word));
 }
 
 #[test]
@@ -445,9 +479,11 @@ fn dropping_the_run_kills_everything() {
             Ok(())
         }
     }
+    let word = unique(7105);
     block_on(async {
         let begun = std::rc::Rc::new(tokio::sync::Notify::new());
-        let (spec, mut sink) = (shell("setsid sleep 7105 & echo; sleep 7105"), Begun(begun.clone()));
+        let spec = shell(&format!("setsid sleep {word} & echo; sleep {word}"));
+        let mut sink = Begun(begun.clone());
         let mut run = runner().run(&spec, &mut sink);
         let mut notified = Box::pin(begun.notified());
         std::future::poll_fn(|context| {
@@ -457,7 +493,7 @@ fn dropping_the_run_kills_everything() {
         .await;
         drop(run);
     });
-    assert!(!process_exists("7105"));
+    assert!(!process_exists(&word));
 }
 
 /// Keeps nothing but the count.
@@ -511,13 +547,14 @@ fn fork_bomb_ends_at_the_limit_of_tasks() {
     }
     allow_few_tasks();
     let folder = Folder::new();
-    let mut spec = spec(&["/program", "fork-bomb-of-the-test"]);
+    let word = unique(7106);
+    let mut spec = spec(&["/program", &word]);
     spec.mounts = vec![folder.program(FORK_BOMB)];
     let output = stdout_of(&spec);
     let (count, errno) = output.trim().split_once(' ').unwrap();
     assert!(count.parse::<u64>().unwrap() < runner().description().limits.tasks);
     assert_eq!(errno, "11", "EAGAIN");
-    assert!(!process_exists("fork-bomb-of-the-test"));
+    assert!(!process_exists(&word));
 }
 
 #[test]
@@ -669,7 +706,8 @@ fn serve(program: &str) -> (tempfile::TempDir, Result<Served, RunError>, String)
 
 #[test]
 fn a_service_is_root_of_users_who_are_nobody_here_and_dies_when_its_work_is_done() {
-    let (folder, served, facts) = serve(SERVICE);
+    let service = format!("{SERVICE}# {}\n", unique(7107));
+    let (folder, served, facts) = serve(&service);
     if !rustix::process::geteuid().is_root() {
         assert!(served.is_err(), "nobody but root can give a namespace users: {served:?}");
         return;
@@ -680,7 +718,7 @@ fn a_service_is_root_of_users_who_are_nobody_here_and_dies_when_its_work_is_done
     let of_another = fs::metadata(folder.path().join("service/of-another-user")).unwrap();
     assert_eq!((of_another.uid(), of_another.gid()), (2_000_030_001, 2_000_030_000));
     let commands = fs::read_dir("/proc").unwrap().flatten().flat_map(|entry| fs::read(entry.path().join("cmdline")));
-    let of_service = |command: &Vec<u8>| String::from_utf8_lossy(command).contains(SERVICE);
+    let of_service = |command: &Vec<u8>| String::from_utf8_lossy(command).contains(&service);
     assert_eq!(commands.filter(of_service).count(), 0, "somebody is left");
 }
 
