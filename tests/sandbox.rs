@@ -332,20 +332,26 @@ fn plan_that_cannot_be_mounted_is_an_error_and_not_an_exit() {
     }
 }
 
-/// How often something is tried that goes wrong only when processes are scheduled in a certain order.
-const OFTEN: usize = 200;
+/// How often something is tried that goes wrong only when processes are scheduled in a certain order, and by how many at once.
+const OFTEN: usize = 100;
+const AT_ONCE: usize = 4;
 
 #[test]
 fn sandboxes_that_end_at_once_say_how() {
-    let mut unmountable = spec(&["/usr/bin/true"]);
-    unmountable.mounts = vec![Mount { source: "/nonexistent".into(), target: "/x".into(), access: Access::ReadOnly }];
-    for round in 0..OFTEN {
-        assert_eq!(run(&spec(&["/usr/bin/true"])).0, Exit::Status(0), "round {round}");
-        match try_run(&unmountable, &mut Kept::default()) {
-            Err(RunError::Setup { message }) => assert!(message.contains("/nonexistent"), "round {round}: {message}"),
-            other => panic!("round {round}: {other:?}"),
+    let succeeds = spec(&["/usr/bin/true"]);
+    let mut cannot_be_mounted = succeeds.clone();
+    cannot_be_mounted.mounts =
+        vec![Mount { source: "/nonexistent".into(), target: "/x".into(), access: Access::ReadOnly }];
+    let try_both =
+        || match (try_run(&succeeds, &mut Kept::default()), try_run(&cannot_be_mounted, &mut Kept::default())) {
+            (Ok(Exit::Status(0)), Err(RunError::Setup { message })) if message.contains("/nonexistent") => {}
+            other => panic!("{other:?}"),
+        };
+    std::thread::scope(|scope| {
+        for _ in 0..AT_ONCE {
+            scope.spawn(|| (0..OFTEN / AT_ONCE).for_each(|_| try_both()));
         }
-    }
+    });
 }
 
 #[test]
@@ -736,7 +742,7 @@ fn a_service_that_ends_before_its_work_says_how() {
 }
 
 /// So many services end right after they said something: whether it is read before or after their end is chance.
-const SERVICES: usize = 20;
+const SERVICES: usize = 10;
 
 /// Tries each call and prints its name and errno. What is refused is refused whatever the arguments.
 const SYSCALLS: &str = r#"
