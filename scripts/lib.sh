@@ -15,8 +15,8 @@ export PATH
 # shellcheck disable=SC2034
 readonly EXIT_FAILED=1 EXIT_USAGE=2 EXIT_SETUP=3
 
-# How long an appliance may take to say where it listens.
-readonly START_SECONDS=15
+# How long an appliance may take to say where it listens, on a machine with much else to do. Nobody waits for one that has ended.
+readonly START_SECONDS=120
 
 say() { printf '%s\n' "$*" >&2; }
 
@@ -83,16 +83,41 @@ unpacked_root() {
     (cd "$root" && pwd -P)
 }
 
+# Whether a child of this shell still runs. The number of one that has ended may be that of another process by now.
+is_running() { # PID
+    local pid
+    for pid in $(jobs -rp); do
+        [[ $pid != "$1" ]] || return 0
+    done
+    return 1
+}
+
+# Prints where an appliance says that it listens; fails while it has not said so, or only the first half of it.
+listening_url() { # FILE
+    local line
+    # A last line without its end is not taken by `read`.
+    while read -r line; do
+        [[ $line == 'listening on http://'* ]] || continue
+        printf '%s\n' "${line#listening on }"
+        return
+    done <"$1"
+    return 1
+}
+
 # Starts an appliance in WORK. Sets SERVER_PID and SERVER_URL; stop_server ends it.
 start_server() { # BINARY WORK OPTION…
     local deadline=$((SECONDS + START_SECONDS))
     mkdir -p -- "$2"
-    "$1" serve --listen 127.0.0.1:0 --tls-listen 127.0.0.1:0 --work "$2" "${@:3}" >"$2.stdout" 2>"$2.stderr" </dev/null &
+    # Emptied before anybody reads it: an earlier appliance in the same place said there where it listened.
+    : >"$2.stdout"
+    "$1" serve --listen 127.0.0.1:0 --tls-listen 127.0.0.1:0 --work "$2" "${@:3}" >>"$2.stdout" 2>"$2.stderr" </dev/null &
     SERVER_PID=$!
-    while ! SERVER_URL=$(sed -n 's/^listening on \(http:.*\)$/\1/p' "$2.stdout") || [[ -z $SERVER_URL ]]; do
-        if ! kill -0 "$SERVER_PID" 2>/dev/null || ((SECONDS > deadline)); then
-            cat "$2.stderr" >&2
+    # shellcheck disable=SC2034
+    until SERVER_URL=$(listening_url "$2.stdout"); do
+        if ! is_running "$SERVER_PID" || ((SECONDS > deadline)); then
             stop_server
+            say "the appliance does not say where it listens:"
+            cat "$2.stderr" >&2
             return 1
         fi
         sleep 0.01
@@ -101,7 +126,7 @@ start_server() { # BINARY WORK OPTION…
 
 stop_server() {
     [[ -n ${SERVER_PID:-} ]] || return 0
-    kill "$SERVER_PID" 2>/dev/null || true
+    ! is_running "$SERVER_PID" || kill "$SERVER_PID" 2>/dev/null || true
     wait "$SERVER_PID" 2>/dev/null || true
     SERVER_PID=
 }

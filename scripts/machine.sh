@@ -89,7 +89,7 @@ start_machine() { # KIND IMAGE KERNEL INITRD VCPUS MEMORY-MIB WORK
 wait_for_machine() { # WORK
     local start=$SECONDS limit=$ASK_SECONDS
     until [[ $(api --max-time "$limit" "$SERVER_URL/health" 2>/dev/null) == ok ]]; do
-        if ! kill -0 "$SERVER_PID" 2>/dev/null || ((SECONDS - start > BOOT_SECONDS)); then
+        if ! is_running "$SERVER_PID" || ((SECONDS - start > BOOT_SECONDS)); then
             tail -n 20 "$1/qemu.log" >&2
             [[ ! -f $1/console ]] || tail -n 20 "$1/console" >&2
             stop_server

@@ -236,7 +236,10 @@ fn assert_story(end: &Value, others: &[Value], succeeded: bool) {
 }
 
 fn check(attack: &Attack, references: &References) -> Result<(), NotTried> {
-    let confinement = Confinement::of(attack.needs).map_err(|why| (attack.name.clone(), why))?;
+    let confinement = match attack.needs {
+        None if attack.alone => Confinement::of_tasks(),
+        needs => Confinement::of(needs).map_err(|why| (attack.name.clone(), why))?,
+    };
     let outcome = run_project(attack, confinement);
     let what = format!("{}: {}\n{}", attack.name, outcome.result, outcome.lines.join("\n"));
     let says = |word: &str| outcome.lines.iter().any(|line| line.contains(&format!("ATTACK: {word}")));

@@ -54,6 +54,7 @@ fn every_script_runs_and_continuous_integration_runs_the_documented_one() {
         "scripts/bench-verify",
         "scripts/fuzz",
         "scripts/soak",
+        "scripts/stress",
         "scripts/faults",
         ".ci/run",
     ] {

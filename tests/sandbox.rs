@@ -10,7 +10,8 @@ use std::io;
 use std::net::TcpListener;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{OnceLock, RwLock};
+use std::process::Command;
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use kettle::sandbox::{Access, CommandSpec, Exit, Mount, Network, OutputSink, Run, RunError, Runner, Served, Stream};
@@ -59,11 +60,46 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
 }
 
-/// Without the pids controller all sandboxes share one limit of tasks: the test that reaches it runs alone.
-static TASKS: RwLock<()> = RwLock::new(());
+/// In the environment of a process that [`alone`] started.
+const ALONE: &str = "KETTLE_TEST_ALONE";
+
+/// Whether this process runs only this test. If it does not, runs the test in a process that does; fails if it fails there.
+///
+/// For tests of what a whole process has: its peak of memory, or the limits that it passes on.
+fn alone(test: &str) -> bool {
+    if std::env::var_os(ALONE).is_some() {
+        return true;
+    }
+    let mut itself = Command::new(std::env::current_exe().unwrap());
+    let output = itself.args(["--exact", test, "--nocapture"]).env(ALONE, "1").output().unwrap();
+    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let passed = output.status.success() && stdout.contains("test result: ok. 1 passed");
+    assert!(passed, "{}\nstdout: {stdout}\nstderr: {stderr}", output.status);
+    false
+}
+
+/// More than enough for a sandbox to start, and soon reached.
+const FEW_TASKS: u64 = 400;
+
+/// Lets sandboxes of this process have few tasks, beside those that their user has already. Without the pids controller the kernel
+/// counts the tasks of a user: a test that takes all it can get must not take what others may have. For [`alone`] tests, before
+/// their first sandbox.
+fn allow_few_tasks() {
+    use rustix::process::{Resource, Rlimit, setrlimit};
+    let user = Runner::new().unwrap().description().uid;
+    let limit = Some(tasks_of(user) + FEW_TASKS);
+    setrlimit(Resource::Nproc, Rlimit { current: limit, maximum: limit }).unwrap();
+    assert_eq!(Some(runner().description().limits.tasks), limit);
+}
+
+/// How many tasks a user has on this machine, as far as they can be seen.
+fn tasks_of(user: u32) -> u64 {
+    let processes = fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.path());
+    let of_user = processes.filter(|process| fs::metadata(process).is_ok_and(|found| found.uid() == user));
+    of_user.map(|process| fs::read_dir(process.join("task")).map_or(0, |tasks| tasks.count() as u64)).sum()
+}
 
 fn try_run(spec: &CommandSpec, sink: &mut dyn OutputSink) -> Result<Exit, RunError> {
-    let _shared = TASKS.read();
     block_on(runner().run(spec, sink))
 }
 
@@ -105,10 +141,15 @@ impl Folder {
     fn program(&self, source: &str) -> Mount {
         let (code, program) = (self.root.path().join("program.c"), self.root.path().join("program"));
         fs::write(&code, source).unwrap();
-        let compiled = std::process::Command::new("/usr/bin/cc").arg("-o").arg(&program).arg(&code).status().unwrap();
+        let compiled = Command::new("/usr/bin/cc").arg("-o").arg(&program).arg(&code).status().unwrap();
         assert!(compiled.success());
         Mount { source: program, target: "/program".into(), access: Access::ReadOnly }
     }
+}
+
+/// A word, or a number of seconds for `sleep`, that no other run of these tests on this machine uses.
+fn unique(number: u32) -> String {
+    format!("{number}.{}", std::process::id())
 }
 
 /// Whether any process of this machine has this word among its arguments.
@@ -291,6 +332,28 @@ fn plan_that_cannot_be_mounted_is_an_error_and_not_an_exit() {
     }
 }
 
+/// How often something is tried that goes wrong only when processes are scheduled in a certain order, and by how many at once.
+const OFTEN: usize = 100;
+const AT_ONCE: usize = 4;
+
+#[test]
+fn sandboxes_that_end_at_once_say_how() {
+    let succeeds = spec(&["/usr/bin/true"]);
+    let mut cannot_be_mounted = succeeds.clone();
+    cannot_be_mounted.mounts =
+        vec![Mount { source: "/nonexistent".into(), target: "/x".into(), access: Access::ReadOnly }];
+    let try_both =
+        || match (try_run(&succeeds, &mut Kept::default()), try_run(&cannot_be_mounted, &mut Kept::default())) {
+            (Ok(Exit::Status(0)), Err(RunError::Setup { message })) if message.contains("/nonexistent") => {}
+            other => panic!("{other:?}"),
+        };
+    std::thread::scope(|scope| {
+        for _ in 0..AT_ONCE {
+            scope.spawn(|| (0..OFTEN / AT_ONCE).for_each(|_| try_both()));
+        }
+    });
+}
+
 #[test]
 fn plan_with_a_program_that_is_looked_for_is_refused() {
     for program in ["true", "/usr/bin/a=b"] {
@@ -300,12 +363,15 @@ fn plan_with_a_program_that_is_looked_for_is_refused() {
     assert!(matches!(try_run(&spec(&[]), &mut Kept::default()), Err(RunError::Program { .. })));
 }
 
-/// A daemon as one is made: two forks, a session of its own, no descriptor. It would write for ever.
+/// A daemon as one is made: two forks, a session of its own, no descriptor. It would write and multiply for ever.
 const DAEMON: &str = r#"
     #include <fcntl.h>
     #include <unistd.h>
     int main(void) {
-        if (fork() != 0) { usleep(100000); return 0; }
+        if (fork() != 0) {
+            while (access("/kettle/target/alive", F_OK) != 0) usleep(1000);
+            return 0;
+        }
         setsid();
         if (fork() != 0) return 0;
         for (int fd = 0; fd < 64; fd++) close(fd);
@@ -321,44 +387,73 @@ const DAEMON: &str = r#"
 
 #[test]
 fn daemons_are_dead_when_run_returns() {
+    if !alone("daemons_are_dead_when_run_returns") {
+        return;
+    }
+    allow_few_tasks();
     let folder = Folder::new();
-    let mut spec = spec(&["/program", "daemon-of-the-daemon-test"]);
+    let word = unique(7100);
+    let mut spec = spec(&["/program", &word]);
     spec.mounts = vec![folder.mount(), folder.program(DAEMON)];
     assert_eq!(run(&spec).0, Exit::Status(0));
     assert!(fs::metadata(folder.writable().join("alive")).unwrap().len() > 0, "the daemon lived");
-    assert!(!process_exists("daemon-of-the-daemon-test"));
+    assert!(!process_exists(&word));
 }
 
 #[test]
 fn process_that_holds_the_pipe_does_not_hold_us() {
-    let started = Instant::now();
-    assert_eq!(stdout_of(&shell("sleep 7101 & echo done")), "done\n");
+    let (started, word) = (Instant::now(), unique(7101));
+    assert_eq!(stdout_of(&shell(&format!("sleep {word} & echo done"))), "done\n");
     assert!(started.elapsed() < PLENTY / 2);
-    assert!(!process_exists("7101"));
+    assert!(!process_exists(&word));
+}
+
+/// Runs a command that ends only by its limit of time, with longer and longer limits until it has come to print something, and
+/// returns that. On a busy machine a limit can be over before the command has begun.
+fn printed_before_the_limit(script: &str) -> Vec<u8> {
+    let mut spec = shell(script);
+    for limit in [500, 5_000, 50_000].map(Duration::from_millis) {
+        spec.time_limit = limit;
+        let mut beginning = Beginning::default();
+        assert_eq!(try_run(&spec, &mut beginning).unwrap(), Exit::TimedOut { limit });
+        if !beginning.0.is_empty() {
+            return beginning.0;
+        }
+    }
+    panic!("it prints nothing: {script}");
+}
+
+/// Keeps what would be a line or two.
+#[derive(Default)]
+struct Beginning(Vec<u8>);
+
+impl OutputSink for Beginning {
+    fn chunk(&mut self, _: Stream, bytes: &[u8]) -> io::Result<()> {
+        let room = 100_usize.saturating_sub(self.0.len());
+        self.0.extend_from_slice(&bytes[..bytes.len().min(room)]);
+        Ok(())
+    }
 }
 
 #[test]
 fn time_limit_kills_everything() {
-    let mut spec = shell("echo begun; setsid sleep 7102 & sleep 7102");
-    spec.time_limit = Duration::from_millis(500);
-    let (exit, stdout, _) = run(&spec);
-    assert_eq!((exit, stdout.as_str()), (Exit::TimedOut { limit: spec.time_limit }, "begun\n"));
-    assert!(!process_exists("7102"));
+    let word = unique(7102);
+    let script = format!("setsid sleep {word} & echo begun; sleep {word}");
+    assert_eq!(printed_before_the_limit(&script), b"begun\n");
+    assert!(!process_exists(&word));
 }
 
 #[test]
 fn flood_of_output_does_not_postpone_the_time_limit() {
-    let mut spec = shell("yes");
-    spec.time_limit = Duration::from_millis(300);
-    assert!(matches!(try_run(&spec, &mut Counting::default()), Ok(Exit::TimedOut { .. })));
+    assert!(printed_before_the_limit("yes").starts_with(b"y\ny\n"));
 }
 
 #[test]
 fn stopped_processes_are_killed_too() {
-    let mut spec = shell("sleep 7103 & kill -STOP $!; kill -STOP $$; sleep 7103");
-    spec.time_limit = Duration::from_millis(500);
-    assert!(matches!(run(&spec).0, Exit::TimedOut { .. }));
-    assert!(!process_exists("7103"));
+    let word = unique(7103);
+    let script = format!("sleep {word} & kill -STOP $!; echo stopped; kill -STOP $$; sleep {word}");
+    assert_eq!(printed_before_the_limit(&script), b"stopped\n");
+    assert!(!process_exists(&word));
 }
 
 /// Refuses the first chunk.
@@ -372,11 +467,12 @@ impl OutputSink for Refusing {
 
 #[test]
 fn error_of_the_sink_ends_everything_and_is_returned() {
-    match try_run(&shell("sleep 7104 & echo x; sleep 7104"), &mut Refusing) {
+    let word = unique(7104);
+    match try_run(&shell(&format!("sleep {word} & echo x; sleep {word}")), &mut Refusing) {
         Err(RunError::Sink { source }) => assert_eq!(source.kind(), io::ErrorKind::StorageFull),
         other => panic!("{other:?}"),
     }
-    assert!(!process_exists("7104"));
+    assert!(!process_exists(&word));
 }
 
 #[test]
@@ -389,10 +485,11 @@ fn dropping_the_run_kills_everything() {
             Ok(())
         }
     }
-    let _shared = TASKS.read();
+    let word = unique(7105);
     block_on(async {
         let begun = std::rc::Rc::new(tokio::sync::Notify::new());
-        let (spec, mut sink) = (shell("setsid sleep 7105 & echo; sleep 7105"), Begun(begun.clone()));
+        let spec = shell(&format!("setsid sleep {word} & echo; sleep {word}"));
+        let mut sink = Begun(begun.clone());
         let mut run = runner().run(&spec, &mut sink);
         let mut notified = Box::pin(begun.notified());
         std::future::poll_fn(|context| {
@@ -402,7 +499,7 @@ fn dropping_the_run_kills_everything() {
         .await;
         drop(run);
     });
-    assert!(!process_exists("7105"));
+    assert!(!process_exists(&word));
 }
 
 /// Keeps nothing but the count.
@@ -422,6 +519,9 @@ impl OutputSink for Counting {
 
 #[test]
 fn long_output_without_a_line_end_flows_through_a_small_buffer() {
+    if !alone("long_output_without_a_line_end_flows_through_a_small_buffer") {
+        return;
+    }
     let mut counting = Counting::default();
     let exit = try_run(&spec(&["/usr/bin/head", "-c", "400000000", "/dev/zero"]), &mut counting).unwrap();
     assert_eq!((exit, counting.bytes), (Exit::Status(0), 400_000_000));
@@ -448,18 +548,19 @@ const FORK_BOMB: &str = r#"
 
 #[test]
 fn fork_bomb_ends_at_the_limit_of_tasks() {
+    if !alone("fork_bomb_ends_at_the_limit_of_tasks") {
+        return;
+    }
+    allow_few_tasks();
     let folder = Folder::new();
-    let mut spec = spec(&["/program", "fork-bomb-of-the-test"]);
+    let word = unique(7106);
+    let mut spec = spec(&["/program", &word]);
     spec.mounts = vec![folder.program(FORK_BOMB)];
-    let alone = TASKS.write();
-    let mut kept = Kept::default();
-    assert_eq!(block_on(runner().run(&spec, &mut kept)).unwrap(), Exit::Status(0));
-    drop(alone);
-    let output = String::from_utf8(kept.stdout).unwrap();
+    let output = stdout_of(&spec);
     let (count, errno) = output.trim().split_once(' ').unwrap();
     assert!(count.parse::<u64>().unwrap() < runner().description().limits.tasks);
     assert_eq!(errno, "11", "EAGAIN");
-    assert!(!process_exists("fork-bomb-of-the-test"));
+    assert!(!process_exists(&word));
 }
 
 #[test]
@@ -611,7 +712,8 @@ fn serve(program: &str) -> (tempfile::TempDir, Result<Served, RunError>, String)
 
 #[test]
 fn a_service_is_root_of_users_who_are_nobody_here_and_dies_when_its_work_is_done() {
-    let (folder, served, facts) = serve(SERVICE);
+    let service = format!("{SERVICE}# {}\n", unique(7107));
+    let (folder, served, facts) = serve(&service);
     if !rustix::process::geteuid().is_root() {
         assert!(served.is_err(), "nobody but root can give a namespace users: {served:?}");
         return;
@@ -622,20 +724,25 @@ fn a_service_is_root_of_users_who_are_nobody_here_and_dies_when_its_work_is_done
     let of_another = fs::metadata(folder.path().join("service/of-another-user")).unwrap();
     assert_eq!((of_another.uid(), of_another.gid()), (2_000_030_001, 2_000_030_000));
     let commands = fs::read_dir("/proc").unwrap().flatten().flat_map(|entry| fs::read(entry.path().join("cmdline")));
-    let of_service = |command: &Vec<u8>| String::from_utf8_lossy(command).contains(SERVICE);
+    let of_service = |command: &Vec<u8>| String::from_utf8_lossy(command).contains(&service);
     assert_eq!(commands.filter(of_service).count(), 0, "somebody is left");
 }
 
 #[test]
 fn a_service_that_ends_before_its_work_says_how() {
-    let (_folder, served, facts) = serve("import sys; sys.exit('this is why')");
-    if !rustix::process::geteuid().is_root() {
-        assert!(served.is_err());
-        return;
+    for _ in 0..SERVICES {
+        let (_folder, served, facts) = serve("import sys; sys.exit('this is why')");
+        if !rustix::process::geteuid().is_root() {
+            assert!(served.is_err());
+            return;
+        }
+        let served = served.unwrap();
+        assert_eq!((served.end, served.message.as_str(), facts.as_str()), (Some(Exit::Status(1)), "this is why", ""));
     }
-    let served = served.unwrap();
-    assert_eq!((served.end, served.message.as_str(), facts.as_str()), (Some(Exit::Status(1)), "this is why", ""));
 }
+
+/// So many services end right after they said something: whether it is read before or after their end is chance.
+const SERVICES: usize = 10;
 
 /// Tries each call and prints its name and errno. What is refused is refused whatever the arguments.
 const SYSCALLS: &str = r#"

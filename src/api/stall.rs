@@ -79,8 +79,11 @@ mod tests {
 
     use super::*;
 
+    /// The clock stands still while anything can be done, and then goes to the next deadline: how busy the machine is makes no
+    /// difference.
     fn run<T>(future: impl Future<Output = T>) -> T {
-        tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(future)
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        runtime.enable_time().start_paused(true).build().unwrap().block_on(future)
     }
 
     #[test]

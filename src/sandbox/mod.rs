@@ -8,7 +8,7 @@
 //! | what the command sees of the machine | `root` |
 //! | which system calls it has | `seccomp`, `syscalls` |
 //! | how much it may use | `limits`, `cgroup` |
-//! | starting, watching, killing | `runner`, `process`, `output` |
+//! | starting, watching, killing | `runner`, `process`, `child`, `output` |
 //! | the users of a service that makes sandboxes itself | `users` |
 //! | what held, for provenance | `description` |
 //! | folders that an unprivileged uid can reach | `private_mounts` |
@@ -21,9 +21,11 @@
 //! of the sandbox's PID namespace, bubblewrap's reaper, which waits for the command and for every orphan. The reaper
 //! is there, rather than the command itself as number 1, because the kernel drops signals that number 1 sends to
 //! itself and because neither cargo nor git collects orphans. A [`Runner`] holds a pidfd of number 1: its death
-//! completes only when the namespace is empty, and no [`Run::run`] returns before that.
+//! completes only when the namespace is empty, and no [`Run::run`] returns before that. A number 1 that has ended, and that
+//! bubblewrap has collected, before it could be held leaves an empty namespace too; its number may be anybody's by then.
 
 mod cgroup;
+mod child;
 mod description;
 mod kernel;
 mod limits;

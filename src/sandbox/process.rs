@@ -1,5 +1,6 @@
 //! One bubblewrap and everything below it. Comes in: its arguments. Goes out: a process that waits to become the command,
-//! held by a pidfd. Never: a moment in which dropping this leaves anything alive.
+//! held by a pidfd, or that has ended by itself. Never: a moment in which dropping this leaves anything alive, or a signal to
+//! a process that is not of the sandbox.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -13,18 +14,20 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::MemfdFlags;
 use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::{Pid, PidfdFlags, Resource, Rlimit, Signal, pidfd_open, pidfd_send_signal};
+use rustix::process::{Pid, Resource, Rlimit, Signal, pidfd_send_signal};
 
 use super::cgroup::Group;
+use super::child::{Announced, has_ended};
 use super::kernel;
 use super::limits::OOM_SCORE_ADJUSTMENT;
 use super::root::{Descriptors, GROUP, PASSWD};
 use super::seccomp::Filter;
 
-/// bubblewrap says its child's number right after it made it: a few milliseconds.
-const ANNOUNCE_LIMIT: Duration = Duration::from_secs(10);
-/// How long dropping waits for processes that were killed. Exits take microseconds, unless much memory is to be freed.
-const DROP_LIMIT: Duration = Duration::from_secs(2);
+/// bubblewrap says its child's number right after it made it: a few milliseconds, and more on a machine with much else to do.
+const ANNOUNCE_LIMIT: Duration = Duration::from_secs(30);
+/// How long dropping waits for processes that were killed. Exits take microseconds, unless much memory is to be freed or the
+/// machine has much else to do.
+const DROP_LIMIT: Duration = Duration::from_secs(10);
 /// One JSON object of numbers.
 const MAX_STATUS_BYTES: usize = 4096;
 
@@ -64,8 +67,12 @@ impl Handover {
 
     /// Starts bubblewrap in `group`, with its standard streams from `command`, and waits until its child exists.
     ///
-    /// This does not yield: until the child is held, nobody can drop what would kill it. A failure kills the group: neither
-    /// does tokio end a process that it could start and not watch, nor bubblewrap a child that still waits for it.
+    /// A child that has ended by then, because its sandbox could not be set up, is no failure to start: bubblewrap's status
+    /// and standard error say what happened, like those of every other child.
+    ///
+    /// This does not yield: until the child is held, nobody can drop what would kill it, and nobody waits for bubblewrap, so
+    /// that its number stays its own. A failure kills the group: neither does tokio end a process that it could start and not
+    /// watch, nor bubblewrap a child that still waits for it.
     pub(super) fn start(
         self,
         mut command: Command,
@@ -81,8 +88,10 @@ impl Handover {
         let mut status = Status { pipe: self.status, bytes: Vec::new() };
         match status.announced() {
             Ok(Some(number)) => {
-                let pidfd = pidfd_open(number, PidfdFlags::empty()).map_err(|e| StartFailure::Io(e.into()))?;
-                Ok((child, Waiting { number, start: self.start, status, held: Held { pidfd, group } }))
+                let parent = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
+                let announced = Announced { number, parent, start: &self.start, start_inside: self.numbers.start };
+                let init = announced.hold().map_err(StartFailure::Io)?;
+                Ok((child, Waiting { number, start: self.start, status, held: Held { init, group } }))
             }
             Ok(None) => Err(StartFailure::Silent(Box::new(child))),
             Err(error) => Err(StartFailure::Io(error)),
@@ -116,7 +125,7 @@ pub(super) fn bubblewrap(program: &Path, arguments: Vec<OsString>, user: Option<
     command
 }
 
-/// A child of bubblewrap, number 1 of its namespace, that has not become the command.
+/// A child of bubblewrap, number 1 of its namespace, that has not become the command, and may have ended.
 pub(super) struct Waiting {
     number: Pid,
     start: File,
@@ -128,8 +137,14 @@ impl Waiting {
     /// Has the kernel end it, or what it starts, before us when memory ends. One that has died in the meantime needs no
     /// such thing, and who is no more than its user may not be allowed to ask for it.
     pub(super) fn offer_to_be_ended(&self) -> io::Result<()> {
-        let path = format!("/proc/{}/oom_score_adj", self.number.as_raw_nonzero());
-        match std::fs::write(path, OOM_SCORE_ADJUSTMENT) {
+        let Some(init) = &self.held.init else { return Ok(()) };
+        let path = format!("/proc/{}/oom_score_adj", self.number);
+        let file = File::options().write(true).open(path);
+        if has_ended(init)? {
+            // The file may be that of another process, which has the number now.
+            return Ok(());
+        }
+        match file.and_then(|mut file| file.write_all(OOM_SCORE_ADJUSTMENT.as_bytes())) {
             Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied) => Ok(()),
             Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Ok(()),
             written => written,
@@ -147,21 +162,25 @@ impl Waiting {
 
 /// Everything in one sandbox. Dropping kills it.
 pub(super) struct Held {
-    pidfd: OwnedFd,
+    /// Number 1 of the PID namespace; none if it had ended before it could be held. The namespace was empty then.
+    init: Option<OwnedFd>,
     group: Option<Group>,
 }
 
 impl Held {
-    /// A descriptor that becomes readable when the namespace is empty: number 1 dies last.
-    pub(super) fn death(&self) -> io::Result<OwnedFd> {
-        self.pidfd.try_clone()
+    /// Returns a descriptor that becomes readable when the namespace is empty: number 1 dies last. Returns none if the
+    /// namespace is known to be empty.
+    pub(super) fn death(&self) -> io::Result<Option<OwnedFd>> {
+        self.init.as_ref().map(OwnedFd::try_clone).transpose()
     }
 
     /// Kills all of it: number 1, whose end is that of its namespace, and the whole group.
     pub(super) fn kill(&self) -> io::Result<()> {
-        match pidfd_send_signal(&self.pidfd, Signal::KILL) {
-            Ok(()) | Err(rustix::io::Errno::SRCH) => {}
-            Err(error) => return Err(error.into()),
+        if let Some(init) = &self.init {
+            match pidfd_send_signal(init, Signal::KILL) {
+                Ok(()) | Err(rustix::io::Errno::SRCH) => {}
+                Err(error) => return Err(error.into()),
+            }
         }
         self.group.as_ref().map_or(Ok(()), Group::kill)
     }
@@ -178,7 +197,8 @@ impl Drop for Held {
             log::error!("a sandbox could not be killed: {error}");
         }
         // The group can be removed only when it is empty, and our caller may count on nothing being alive.
-        if !readable_within(&self.pidfd, DROP_LIMIT).is_ok_and(|dead| dead) {
+        let is_empty = self.init.as_ref().is_none_or(|init| readable_within(init, DROP_LIMIT).is_ok_and(|dead| dead));
+        if !is_empty {
             log::error!("a sandbox is not empty {DROP_LIMIT:?} after it was killed");
         }
     }
@@ -242,7 +262,8 @@ fn memory_file(bytes: &[u8]) -> io::Result<OwnedFd> {
     Ok(file.into())
 }
 
-fn readable_within(descriptor: &impl AsFd, limit: Duration) -> io::Result<bool> {
+/// Waits until a descriptor is readable, on this thread, and says whether it is.
+pub(super) fn readable_within(descriptor: &impl AsFd, limit: Duration) -> io::Result<bool> {
     let deadline = Instant::now() + limit;
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
@@ -257,6 +278,8 @@ fn readable_within(descriptor: &impl AsFd, limit: Duration) -> io::Result<bool> 
 
 #[cfg(test)]
 mod tests {
+    use super::super::seccomp::Subject;
+    use super::super::spec::Network;
     use super::*;
 
     fn status(text: &str) -> Status {
@@ -276,6 +299,51 @@ mod tests {
     fn bubblewrap_that_ends_early_announces_nothing() {
         assert_eq!(status("").announced().unwrap(), None);
         assert_eq!(status("{ \"child-pid\": 12 }\n").exit_code().unwrap(), None);
+    }
+
+    /// Starts a shell in bubblewrap's place that announces `child`, says that its exit status is 7, and ends.
+    fn announce(child: &str) -> (tokio::process::Child, Waiting) {
+        let filter = Filter::compile(Subject::Command(Network::None)).unwrap();
+        let handover = Handover::open(&filter, None).unwrap();
+        let script = "printf '{ \"child-pid\": %s }\\n{ \"exit-code\": 7 }\\n' \"$1\" >/proc/self/fd/$2";
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", script, "sh", child, &handover.numbers.status.to_string()]);
+        let Ok(started) = handover.start(command, Vec::new(), None) else { panic!("it does not start") };
+        started
+    }
+
+    /// How a bubblewrap ends whose announced child cannot be held.
+    async fn exit_code_without(child: &str) -> Option<i32> {
+        let (mut bubblewrap, waiting) = announce(child);
+        waiting.offer_to_be_ended().unwrap();
+        let (held, mut status) = waiting.release().unwrap();
+        held.kill().unwrap();
+        assert!(held.death().unwrap().is_none(), "nothing is held");
+        drop(held);
+        bubblewrap.wait().await.unwrap();
+        status.exit_code().unwrap()
+    }
+
+    fn block_on<T>(future: impl Future<Output = T>) -> T {
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+    }
+
+    #[test]
+    fn a_child_that_ended_before_it_could_be_held_has_its_exit_status() {
+        // Above the highest number that a process can have (`proc_sys_kernel(5)`, `pid_max`).
+        assert_eq!(block_on(exit_code_without("4194305")), Some(7));
+    }
+
+    #[test]
+    fn a_stranger_who_has_the_number_of_an_ended_child_is_left_alone() {
+        let mut stranger = Command::new("/usr/bin/cat").stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        let score = || std::fs::read_to_string(format!("/proc/{}/oom_score_adj", stranger.id())).unwrap();
+        let before = score();
+        assert_eq!(block_on(exit_code_without(&stranger.id().to_string())), Some(7));
+        assert_eq!(score(), before);
+        // It ends with its input, and not by a signal.
+        drop(stranger.stdin.take());
+        assert!(stranger.wait().unwrap().success());
     }
 
     #[test]

@@ -198,12 +198,17 @@ impl Runner {
             .await
         };
         started.end().await?;
+        let worked = match worked {
+            Ok(worked) => Ok(worked),
+            Err(end) => Err(end?),
+        };
+        // What it said last may still be in the pipes, whichever way it ended.
+        started.watch.drain(&mut tail).await?;
         let end = match worked {
             Ok(Ok(())) => None,
             Ok(Err(source)) => return Err(RunError::Listen { source, message: tail.text() }),
-            Err(Ok(End::TimedOut)) => Some(Exit::TimedOut { limit: spec.time_limit }),
-            Err(Ok(End::Exited)) => Some(started.exit(&tail.message)?),
-            Err(Err(interruption)) => return Err(interruption.into()),
+            Err(End::TimedOut) => Some(Exit::TimedOut { limit: spec.time_limit }),
+            Err(End::Exited) => Some(started.exit(&tail.message)?),
         };
         Ok(Served { end, message: tail.text(), out_of_memory: started.held.ran_out_of_memory() })
     }
@@ -263,8 +268,9 @@ impl Started {
         let wait = |source| RunError::Wait { source };
         self.held.kill().map_err(wait)?;
         let survivors = |_| RunError::Survivors { limit: DEATH_LIMIT };
-        let death = self.held.death().map_err(wait)?;
-        timeout(DEATH_LIMIT, kernel::readable(death)).await.map_err(survivors)?.map_err(wait)?;
+        if let Some(death) = self.held.death().map_err(wait)? {
+            timeout(DEATH_LIMIT, kernel::readable(death)).await.map_err(survivors)?.map_err(wait)?;
+        }
         timeout(DEATH_LIMIT, self.watch.reap()).await.map_err(survivors)?.map_err(wait)
     }
 

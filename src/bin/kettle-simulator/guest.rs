@@ -16,7 +16,7 @@ use rustix::system::finit_module;
 /// Where the segment has everything.
 pub const FOLDER: &str = "/simulator";
 /// The kernel makes the device as soon as it is asked; a busy machine may take a while to get there.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(5);
 
 /// Makes the device, then becomes the image's PID 1. Anything that fails ends the machine: the kernel panics without a PID 1.

@@ -1,4 +1,4 @@
-//! What is put around the service for attacks that would take the test machine's memory or disk as well.
+//! What is put around the service for attacks that would take the test machine's memory, disk or tasks as well.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,6 +12,9 @@ use super::corpus::Need;
 const MEMORY_BYTES: u64 = 640 << 20;
 /// The same.
 const DISK: &str = "size=64m";
+/// Half of what a sandbox gets by itself. Without the pids controller the kernel counts the tasks of a user: the other half stays for
+/// other services on this machine, whose sandboxes have the same user.
+const TASKS: &str = "--nproc=2048:2048";
 /// A group whose processes are all dead can stay busy for a moment.
 const REMOVE_ATTEMPTS: u32 = 100;
 const REMOVE_PAUSE: Duration = Duration::from_millis(20);
@@ -24,6 +27,8 @@ pub enum Confinement {
     Memory(PathBuf),
     /// A small file system for its work folder.
     Disk,
+    /// A limit of tasks.
+    Tasks,
 }
 
 impl Confinement {
@@ -39,11 +44,26 @@ impl Confinement {
         }
     }
 
+    /// What an attack gets that has to be alone, because it takes all the tasks that it can have. Where the service is not root, its
+    /// commands have its own user, and what that has already is beyond a test.
+    pub fn of_tasks() -> Self {
+        if rustix::process::geteuid().is_root() { Self::Tasks } else { Self::Open }
+    }
+
     /// Runs `program`, whose work folder will be `work`.
     pub fn command(&self, program: &Path, work: &Path) -> Command {
-        if !matches!(self, Self::Disk) {
-            return Command::new(program);
+        match self {
+            Self::Open | Self::Memory(_) => Command::new(program),
+            Self::Disk => Self::on_a_small_disk(program, work),
+            Self::Tasks => {
+                let mut command = Command::new("prlimit");
+                command.arg(TASKS).arg(program);
+                command
+            }
         }
+    }
+
+    fn on_a_small_disk(program: &Path, work: &Path) -> Command {
         fs::create_dir(work).unwrap();
         let script = format!("mount -t tmpfs -o {DISK} none \"$1\" && shift && exec \"$@\"");
         let mut command = Command::new("unshare");

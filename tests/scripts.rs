@@ -1,0 +1,57 @@
+//! What the scripts share, `scripts/lib.sh`: do they wait for the appliance that they started, and end only what they started?
+//! The appliance is a shell script here, which says late, or never, where it listens.
+
+#![allow(clippy::unwrap_used)]
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Command, Output};
+
+/// Runs commands of bash after those of `scripts/lib.sh`, in a directory of their own, where the program `appliance` is.
+fn with_library(appliance: &str, commands: &str) -> Output {
+    let directory = tempfile::tempdir().unwrap();
+    let program = directory.path().join("appliance");
+    fs::write(&program, format!("#!/usr/bin/env bash\n{appliance}\n")).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    let library = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/lib.sh");
+    let script = format!("source \"$1\"\ntrap stop_server EXIT\n{commands}\n");
+    let mut bash = Command::new("bash");
+    bash.args(["-c", &script, "bash"]).arg(library).current_dir(directory.path());
+    bash.output().unwrap()
+}
+
+/// Standard output of commands that succeed.
+fn stdout_of(output: &Output) -> String {
+    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{}\nstdout: {stdout}\nstderr: {stderr}", output.status);
+    assert_eq!(stderr, "");
+    stdout.into_owned()
+}
+
+/// Says slowly where it listens, another port each time. The second line comes late too.
+const SLOW: &str = "echo >>starts\nsleep 0.2\nprintf 'listening on http://127.0'\nsleep 0.2\n\
+    printf '.0.1:%s\\nlistening on ' \"$(wc -l <starts)\"\nsleep 0.2\necho https://127.0.0.1:9\nexec sleep 600";
+
+#[test]
+fn an_appliance_is_asked_where_it_listens_and_not_where_the_one_before_it_did() {
+    let twice = "for _ in 1 2; do start_server ./appliance work; echo \"$SERVER_URL\"; stop_server; done";
+    assert_eq!(stdout_of(&with_library(SLOW, twice)), "http://127.0.0.1:1\nhttp://127.0.0.1:2\n");
+}
+
+#[test]
+fn an_appliance_that_ends_is_not_waited_for_and_what_it_said_is_shown() {
+    let dying = "echo 'this is why' >&2\nexit 1";
+    let output = with_library(dying, "start_server ./appliance work || { echo \"no server:$SERVER_PID\"; exit 7; }");
+    assert_eq!(output.status.code(), Some(7));
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "no server:\n");
+    assert!(String::from_utf8_lossy(&output.stderr).ends_with("this is why\n"));
+}
+
+#[test]
+fn only_a_process_of_the_script_is_ended() {
+    // The number of an appliance that has ended, given to somebody else: here, to the script's own parent.
+    let commands = "start_server ./appliance work\nkill \"$SERVER_PID\"; wait \"$SERVER_PID\" || true\n\
+        ! is_running \"$SERVER_PID\"\nSERVER_PID=$PPID\n! is_running \"$SERVER_PID\"\nstop_server\necho \"left:$SERVER_PID\"";
+    assert_eq!(stdout_of(&with_library(SLOW, commands)), "left:\n");
+}
