@@ -198,7 +198,15 @@ impl Job {
 
     fn output_of(&self, artifact: &str) -> String {
         let artifact = self.built().artifacts.iter().find(|found| found.name == artifact).unwrap();
-        String::from_utf8(Command::new(&artifact.path).output().unwrap().stdout).unwrap()
+        let output = loop {
+            match Command::new(&artifact.path).output() {
+                // A child that another test is starting has the file open for writing until it has become its program.
+                Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy => std::thread::yield_now(),
+                output => break output.unwrap(),
+            }
+        };
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
     }
 
     fn dependencies(&self) -> Vec<String> {

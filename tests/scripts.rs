@@ -3,21 +3,20 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Output};
 
 /// Runs commands of bash after those of `scripts/lib.sh`, in a directory of their own, where the program `appliance` is.
+///
+/// Bash writes the program. A child that another test is starting would have a file of ours open for writing until it has become
+/// its program, and such a file cannot be run.
 fn with_library(appliance: &str, commands: &str) -> Output {
     let directory = tempfile::tempdir().unwrap();
-    let program = directory.path().join("appliance");
-    fs::write(&program, format!("#!/usr/bin/env bash\n{appliance}\n")).unwrap();
-    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
     let library = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/lib.sh");
-    let script = format!("source \"$1\"\ntrap stop_server EXIT\n{commands}\n");
+    let program = "printf '#!/usr/bin/env bash\\n%s\\n' \"$2\" >appliance\nchmod 755 appliance";
+    let script = format!("source \"$1\"\ntrap stop_server EXIT\n{program}\n{commands}\n");
     let mut bash = Command::new("bash");
-    bash.args(["-c", &script, "bash"]).arg(library).current_dir(directory.path());
+    bash.args(["-c", &script, "bash"]).arg(library).arg(appliance).current_dir(directory.path());
     bash.output().unwrap()
 }
 

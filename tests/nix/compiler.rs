@@ -69,7 +69,14 @@ pub fn assert_says_hello(program: &[u8]) {
     let path = folder.path().join("hello");
     fs::write(&path, program).unwrap();
     fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-    assert_eq!(Command::new(path).output().unwrap().stdout, b"hello from a flake\n");
+    let output = loop {
+        match Command::new(&path).output() {
+            // A child that another test is starting has the file open for writing until it has become its program.
+            Err(error) if error.kind() == std::io::ErrorKind::ExecutableFileBusy => std::thread::yield_now(),
+            output => break output.unwrap(),
+        }
+    };
+    assert_eq!(output.stdout, b"hello from a flake\n");
 }
 
 /// Name in the folder to place on this machine.

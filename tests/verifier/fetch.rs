@@ -1,7 +1,6 @@
 //! `kettle verify --fetch` with a `curl` of ours first in `PATH`, on reports of real hardware.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -58,8 +57,11 @@ impl Desk {
             self.path("asked").display(),
             self.path("answer").display()
         );
-        fs::write(self.path("bin/curl"), text).unwrap();
-        fs::set_permissions(self.path("bin/curl"), fs::Permissions::from_mode(0o755)).unwrap();
+        // Written by another process: a child that another test is starting would have a file of ours open for writing until it
+        // has become its program, and such a file cannot be run.
+        let mut writer = Command::new("sh");
+        writer.args(["-c", "printf %s \"$1\" >\"$2\" && chmod 755 \"$2\"", "sh", &text]).arg(self.path("bin/curl"));
+        assert!(writer.status().unwrap().success());
     }
 
     fn answering(self, body: &[u8], status: u16) -> Self {
