@@ -10,6 +10,7 @@ use std::process::{Command, Output};
 use kettle::digest::Sha256Digest;
 use kettle::snp::measurement::{BootHashes, CpuSignature, Firmware, FirmwareError, Launch, LaunchError, Vmm};
 use serde_json::Value;
+use sha2::{Digest as _, Sha384};
 
 /// Firmware with and without a place for the hashes of kernel, initrd and command line.
 const WITH_HASHES: &str = "measurement/ovmf_AmdSev_suffix.bin";
@@ -61,6 +62,98 @@ fn ranges_and_types_give_what_single_runs_give() {
         })
         .collect();
     assert_eq!(printed(&many), expected);
+}
+
+#[test]
+fn a_chain_leads_to_every_single_measurement() {
+    let firmware = path(WITH_HASHES);
+    let common = ["measure", "--firmware", firmware.to_str().unwrap()];
+    let chain = printed(&kettle(&[&common[..], &["--chain"], &types()].concat()));
+    let digest = |cpu: &str, name: &str| {
+        let start = format!("{cpu} {name} ");
+        hex::decode(chain.lines().find_map(|line| line.strip_prefix(&start)).unwrap()).unwrap()
+    };
+    assert_eq!(chain.lines().count(), 6);
+    for cpu in ["EPYC-v4", "EPYC-Turin"] {
+        let [mut launch, bsp, ap] = ["launch-digest", "bsp-vmsa", "ap-vmsa"].map(|name| digest(cpu, name));
+        let single = kettle(&[&common[..], &["--vcpus", "1-255", "--vcpu-type", cpu]].concat());
+        for (vcpus, line) in (1..).zip(printed(&single).lines()) {
+            // As the firmware adds a VMSA (AMD 56860, SNP_LAUNCH_UPDATE).
+            let page = if vcpus == 1 { &bsp } else { &ap };
+            let info = [
+                &launch[..],
+                page,
+                &hex::decode("7000020000000000").unwrap(),
+                &[0, 0xf0, 0xff, 0xff, 0xff, 0xff, 0, 0],
+            ];
+            launch = Sha384::digest(info.concat()).to_vec();
+            assert_eq!(line, format!("{cpu} {vcpus} {}", hex::encode(&launch)));
+        }
+    }
+}
+
+#[test]
+fn a_published_file_gives_what_its_inputs_give() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("published.json");
+    let firmware = path(WITH_HASHES);
+    let common = ["measure", "--firmware", firmware.to_str().unwrap()];
+    let measured: Value =
+        serde_json::from_str(&printed(&kettle(&[&common[..], &["--chain", "--json"], &types()].concat()))).unwrap();
+    let digest = "ab".repeat(32);
+    let mut published = serde_json::json!({
+        "format": 2,
+        "version": "1.2.3",
+        "firmware_sha256": measured["firmware_sha256"],
+        "kernel_sha256": digest,
+        "initrd_sha256": digest,
+        "command_line_sha256": digest,
+        "root_image_sha256": digest,
+        "root_hash": digest,
+        "vmm": measured["vmm"],
+        "guest_policy": "0x30000",
+        "guest_features": measured["guest_features"],
+        "max_vcpus": 255,
+        "chains": measured["chains"],
+    });
+    let ask = |document: &Value, more: &[&str]| {
+        fs::write(&file, document.to_string()).unwrap();
+        kettle(&[&["measure", "--published", file.to_str().unwrap()], more].concat())
+    };
+    let wanted = [&["--vcpus", "1-255"][..], &types()].concat();
+    let expected = printed(&kettle(&[&common[..], &wanted].concat()));
+    assert_eq!(printed(&ask(&published, &wanted)), expected);
+    let one = ["--vcpus=1", "--vcpu-type=EPYC-v4"];
+    for (arguments, message) in [
+        (&["--vcpus=256", "--vcpu-type=EPYC-v4"][..], "no measurement for 256 vCPUs of type EPYC-v4"),
+        (&["--vcpus=1", "--vcpu-type=EPYC-Milan"], "no measurement for 1 vCPUs of type EPYC-Milan"),
+        (&["--vcpus=1"], "a --vcpu-type"),
+        (&[&["--variant=debian"], &one[..]].concat(), "of variant debian"),
+        (&[&["--firmware", "x"], &one[..]].concat(), "cannot be used with"),
+    ] {
+        assert_refused(&ask(&published, arguments), message);
+    }
+    published["variants"] = serde_json::json!([{
+        "name": "debian",
+        "kernel_sha256": digest,
+        "initrd_sha256": digest,
+        "command_line_sha256": digest,
+        "chains": [measured["chains"][1]],
+    }]);
+    let variant = printed(&ask(&published, &["--variant=debian", "--vcpus=1-255", "--vcpu-type=EPYC-Turin"]));
+    assert_eq!(variant, expected.lines().skip(255).map(|line| format!("{line}\n")).collect::<String>());
+    published["format"] = 3.into();
+    assert_refused(&ask(&published, &one), "made by appliance 1.2.3, newer than this verifier");
+    // The old form lists each of them.
+    let old = Path::new(env!("CARGO_MANIFEST_DIR")).join("measurements/0.1.0.json");
+    let listed: Value = serde_json::from_slice(&fs::read(&old).unwrap()).unwrap();
+    for entry in listed["measurements"].as_array().unwrap().iter().step_by(37) {
+        let cpu = entry["vcpu_type"].as_str().unwrap();
+        let vcpus = entry["vcpus"].to_string();
+        let shape = ["--vcpu-type", cpu, "--vcpus", &vcpus];
+        let found = kettle(&[&["measure", "--published", old.to_str().unwrap()], &shape[..]].concat());
+        assert_eq!(printed(&found).trim_end(), entry["measurement"]);
+    }
 }
 
 #[test]
@@ -133,6 +226,8 @@ fn refuses_wrong_usage_with_a_precise_message() {
         (&["--firmware", kernel, shape[0], shape[1]], "no OVMF table at its end"),
         (&["--firmware", huge.to_str().unwrap(), shape[0], shape[1]], "MAX_FIRMWARE_BYTES"),
         (&["--firmware", without, "--kernel", kernel, shape[0], shape[1]], "the firmware does not measure a kernel"),
+        (&["--firmware", firmware, "--chain", shape[0], shape[1]], "cannot be used with"),
+        (&shape, "no firmware: --firmware FILE names it"),
         (&["--firmware", firmware, "--initrd", kernel, shape[0], shape[1]], "--kernel"),
         (&["--firmware", firmware, "--command-line=a", shape[0], shape[1]], "--kernel"),
         (
