@@ -16,8 +16,8 @@ phase() { # FUNCTION ARGUMENT…
 
 # Changes when anything that the root image is made of changes.
 root_key() {
-    (cd "$ROOT" && { find image/files -type f && ls image/{packages.lock,symbols,trim,links,folders} nix/{nix.conf,passwd,group} scripts/image/{root.sh,symbols.sh,lib.sh,enter}; } |
-        LC_ALL=C sort | xargs sha256sum | digest | cut -c 1-16)
+    (cd "$ROOT" && { find image/files -type f && ls image/{symbols,trim,links,folders} nix/{nix.conf,passwd,group} scripts/image/{root.sh,symbols.sh,lib.sh,enter}; } |
+        LC_ALL=C sort | xargs sha256sum | cat - "$LOCK" | digest | cut -c 1-16)
 }
 
 # Copies what may influence the binaries, and nothing else, to SCRATCH; compiles there kettle-init, and a kettle without
@@ -229,6 +229,10 @@ measure() { # ROOT-STAGE OUT
 # Publishes the reference values in measurements/, or says in what they differ from those that are there.
 publish() { # OUT CHECK
     local published
+    if [[ -s $1/replaced ]]; then
+        say_replaced "$1"
+        return
+    fi
     published=$ROOT/measurements/$(image_version)
     if [[ -z $2 ]]; then
         cp -- "$1/measurements.json" "$published.json"
