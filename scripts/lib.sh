@@ -13,7 +13,7 @@ export PATH
 
 # Exit statuses of these scripts.
 # shellcheck disable=SC2034
-readonly EXIT_FAILED=1 EXIT_USAGE=2 EXIT_SETUP=3
+readonly EXIT_FAILED=1 EXIT_USAGE=2 EXIT_SETUP=3 EXIT_GONE=4
 
 # How long an appliance may take to say where it listens, on a machine with much else to do. Nobody waits for one that has ended.
 readonly START_SECONDS=120

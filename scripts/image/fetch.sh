@@ -9,48 +9,84 @@ locked_crates() {
         /^checksum = / { print name, version, $2 }' "$ROOT/Cargo.lock"
 }
 
-# One package of the lock into FOLDER/SHA256.deb, whatever was there of it before.
-fetch_package() { # FOLDER SUITE PATH SIZE SHA256
-    local file=$1/$5.deb part=$1/$5.part url
-    local local_copy=$FIRMWARE/${3##*/}
-    if [[ ! -e $local_copy ]]; then
-        url=$(mirror_of "$2")/$3
-        say "  ${3##*/} ($(($4 / 1024)) KiB)"
-        curl --silent --show-error --fail --location --retry 3 --continue-at - --output "$part" "$url" ||
-            { rm -f -- "$part" && curl --silent --show-error --fail --location --output "$part" "$url"; } || {
-            say "$3 cannot be fetched. If Debian replaced it, run scripts/refresh-lock, or set DEBIAN_MIRROR to an archive that has it"
-            return 1
-        }
-    else
-        cp -- "$local_copy" "$part"
-    fi
-    [[ $(digest <"$part") == "$5" ]] || {
-        rm -f -- "$part"
-        say "$3 is not the file of image/packages.lock: sha256 differs"
-        return 1
-    }
-    mv -- "$part" "$file"
+# Where an archive by date has the pool of a suite, as the lock saw it: $DEBIAN_ARCHIVE, in which @ARCHIVE@ (or @PATH@) stands for
+# debian or debian-security and @SNAPSHOTID@ for the time; without them it is the address below which it has both. Or nothing.
+archive_by_date() { # SUITE
+    local template=${DEBIAN_ARCHIVE:-} archive=debian date
+    [[ -n $template ]] || return 0
+    [[ $template == *@SNAPSHOTID@* ]] || template=${template%/}/@ARCHIVE@/@SNAPSHOTID@
+    [[ $(archive_of "$1") == main ]] || archive=debian-security
+    date=$(locked_date "$LOCK" "$1")
+    [[ -n $date ]] || die "$EXIT_SETUP" "${LOCK##*/} has no archive-date for $1"
+    template=${template//@ARCHIVE@/$archive}
+    template=${template//@PATH@/$archive}
+    template=${template//@SNAPSHOTID@/$date}
+    printf '%s\n' "${template%/}"
 }
 
 mirror_of() { # SUITE
     if [[ $1 == *-security ]]; then printf '%s\n' "$SECURITY_MIRROR"; else printf '%s\n' "$MAIN_MIRROR"; fi
 }
 
-# Fetches what is missing of the lock.
-fetch_packages() { # FOLDER
-    local folder=$1 _ suite path size sum missing=()
+# Fetches an address into a file, going on with what is there of it. Prints the status of the last response.
+download() { # URL FILE
+    local status
+    status=$(curl --silent --show-error --fail --location --retry 3 --continue-at - --output "$2" --write-out '%{http_code}' "$1") && return
+    case $status in
+    # 000 is no response, and 416 one to a request for the rest of what is whole.
+    404 | 410) printf '%s\n' "$status" && return 1 ;;
+    esac
+    rm -f -- "$2"
+    curl --silent --show-error --fail --location --output "$2" --write-out '%{http_code}\n' "$1"
+}
+
+# One package of the lock into FOLDER/SHA256.deb, whatever was there of it before. One that is at none of its places is written
+# to the list of what is gone, which is no failure of this function.
+fetch_package() { # FOLDER SUITE NAME VERSION PATH SIZE SHA256
+    local file=$1/$7.deb part=$1/$7.part place status
+    say "  ${5##*/} ($(($6 / 1024)) KiB)"
+    for place in "$(mirror_of "$2")" "$(archive_by_date "$2")"; do
+        [[ -n $place ]] || continue
+        if status=$(download "$place/$5" "$part"); then
+            [[ $(digest <"$part") == "$7" ]] || {
+                rm -f -- "$part"
+                say "$5 is not the file of ${LOCK##*/}: sha256 differs"
+                return 1
+            }
+            mv -- "$part" "$file"
+            return
+        elif [[ $status != 404 && $status != 410 ]]; then
+            say "$5 cannot be fetched from $place"
+            return 1
+        fi
+    done
+    printf '%s %s\n' "$3" "$4" >>"$1/gone"
+}
+
+# Fetches what is missing of the lock. What the mirror does not have any more is listed in FOLDER/gone, "NAME VERSION".
+fetch_missing() { # FOLDER
+    local folder=$1 _ suite name version path size sum missing=()
     mkdir -p -- "$folder"
-    while read -r _ suite _ _ path size sum; do
-        [[ -e $folder/$sum.deb ]] || missing+=("$folder" "$suite" "$path" "$size" "$sum")
+    : >"$folder/gone"
+    while read -r _ suite name version path size sum; do
+        [[ -e $folder/$sum.deb ]] || missing+=("$folder" "$suite" "$name" "$version" "$path" "$size" "$sum")
     done < <(entries "$LOCK")
     ((${#missing[@]})) || return 0
-    say "fetching $((${#missing[@]} / 5)) packages"
+    say "fetching $((${#missing[@]} / 7)) packages"
     MAIN_MIRROR=$(mirror main)
     SECURITY_MIRROR=$(mirror security)
-    export MAIN_MIRROR SECURITY_MIRROR FIRMWARE
-    export -f fetch_package mirror_of say digest
+    export MAIN_MIRROR SECURITY_MIRROR LOCK EXIT_SETUP
+    export -f fetch_package download archive_by_date archive_of locked_date mirror_of say die digest
     # shellcheck disable=SC2016 # expanded by the inner bash
-    printf '%s\0' "${missing[@]}" | xargs -0 -n 5 -P "$PARALLEL" bash -c 'fetch_package "$@"' fetch
+    printf '%s\0' "${missing[@]}" | xargs -0 -n 7 -P "$PARALLEL" bash -c 'fetch_package "$@"' fetch ||
+        die "$EXIT_SETUP" "not every package could be fetched"
+    LC_ALL=C sort -o "$folder/gone" "$folder/gone"
+}
+
+# The same, and everything has to be there.
+fetch_packages() { # FOLDER
+    fetch_missing "$1"
+    [[ ! -s $1/gone ]] || die "$EXIT_GONE" "gone from the mirror: $(paste -sd , "$1/gone")"
 }
 
 # Fetches the crates of Cargo.lock with this machine's cargo, which knows its registry, and checks each.

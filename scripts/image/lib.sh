@@ -3,7 +3,8 @@
 # Shared by the scripts that make the image: where its description lies, what the mirror is. Sourced after ../lib.sh.
 
 readonly IMAGE=$ROOT/image
-readonly LOCK=$IMAGE/packages.lock
+# What is built from. longevity.sh takes another one where the mirror has lost packages of this one.
+LOCK=$IMAGE/packages.lock
 # Where the firmware lies that mirrors no longer have.
 readonly FIRMWARE=$ROOT/../shared/firmware
 
@@ -29,6 +30,11 @@ mirror() { # main|security
     printf '%s\n' "${found%/}"
 }
 
+# The date that a lock has for a suite, or nothing.
+locked_date() { # LOCK SUITE
+    sed -n "s/^# archive-date $2 //p" "$1"
+}
+
 # Which of the two archives a suite is in.
 archive_of() { # SUITE
     if [[ $1 == *-security ]]; then echo security; else echo main; fi
@@ -47,7 +53,7 @@ readonly EPOCH=0
 image_key() {
     (cd "$ROOT" && find src image nix measurements scripts/image scripts/build-image Cargo.toml Cargo.lock -type f \
         ! -path "measurements/$(image_version).*" -print0 |
-        LC_ALL=C sort -z | xargs -0 sha256sum | digest)
+        LC_ALL=C sort -z | xargs -0 sha256sum | cat - "$LOCK" | digest)
 }
 
 # What the outputs and caches are kept in.

@@ -5,8 +5,8 @@ image_version() { sed -n '0,/^version = "\(.*\)"$/s//\1/p' "$ROOT/Cargo.toml"; }
 
 # Changes when anything that the root image is made of changes.
 root_key() {
-    (cd "$ROOT" && { find image/files -type f && ls image/{packages.lock,symbols,trim,links,folders} nix/{nix.conf,passwd,group} scripts/image/{root.sh,symbols.sh,lib.sh,enter}; } |
-        LC_ALL=C sort | xargs sha256sum | digest | cut -c 1-16)
+    (cd "$ROOT" && { find image/files -type f && ls image/{symbols,trim,links,folders} nix/{nix.conf,passwd,group} scripts/image/{root.sh,symbols.sh,lib.sh,enter}; } |
+        LC_ALL=C sort | xargs sha256sum | cat - "$LOCK" | digest | cut -c 1-16)
 }
 
 # LAYER/firmware.fd, and LAYER/firmware.modules with what is in it.
@@ -76,10 +76,11 @@ make_initrd() { # BUILD-ROOT INIT SCRATCH OUT-FILE [MODULES-PACKAGE]
     install -m 0644 -- "$3/initrd.img" "$4"
 }
 
-command_line() { # FOLDER ROOT-HASH DATA SALT WORDS-FILE…
-    local folder=$1 hash=$2 data=$3 salt=$4
-    shift 4
-    cat -- "$@" | entries /dev/stdin | paste -sd ' ' | tr -d '\n' | sed "s/@VERSION@/$(image_version)/
+# The words of image/cmdline, with those of the variant in their place, or none.
+command_line() { # FOLDER ROOT-HASH DATA SALT [VARIANT-FILE]
+    local folder=$1 hash=$2 data=$3 salt=$4 variant=
+    [[ -z ${5-} ]] || variant=$(entries "$5" | paste -sd ' ')
+    entries "$IMAGE/cmdline" | sed "s/^@VARIANT@$/$variant/" | sed '/^$/d' | paste -sd ' ' | tr -d '\n' | sed "s/@VERSION@/$(image_version)/
         s/@KERNEL@/$(file_digest "$folder/kernel")/; s/@INITRD@/$(file_digest "$folder/initrd")/
         s/@ROOT_HASH@/$hash/; s/@ROOT_DATA@/$data/; s/@ROOT_SALT@/$salt/"
 }
@@ -94,12 +95,12 @@ assemble() { # ROOT-LAYER PROGRAMS KERNEL DEBIAN-KERNEL STAGE
     install -m 0755 -- "$2/kettle-init" "$5/own/kettle-init"
     install -m 0644 -- "$3/kernel" "$5/own/kernel"
     make_initrd "$1/tools" "$5/own/kettle-init" "$5/scratch" "$5/own/initrd"
-    command_line "$5/own" "${verity[@]}" "$IMAGE/cmdline" >"$5/own/cmdline"
+    command_line "$5/own" "${verity[@]}" >"$5/own/cmdline"
 
     install -m 0755 -- "$2/kettle-init-modules" "$5/debian/kettle-init"
     install -m 0644 -- "$4/kernel" "$5/debian/kernel"
     make_initrd "$1/tools" "$5/debian/kettle-init" "$5/scratch" "$5/debian/initrd" "$4/package"
-    command_line "$5/debian" "${verity[@]}" "$IMAGE/cmdline" "$IMAGE/debian-kernel/cmdline" >"$5/debian/cmdline"
+    command_line "$5/debian" "${verity[@]}" "$IMAGE/debian-kernel/cmdline" >"$5/debian/cmdline"
 }
 
 # Puts the outputs together.
@@ -219,6 +220,10 @@ measure_variant() { # KETTLE FOLDER NAME OUT
 # Publishes the reference values in measurements/, or says in what they differ from those that are there.
 publish() { # OUT CHECK
     local published
+    if [[ -s $1/replaced ]]; then
+        say_replaced "$1"
+        return
+    fi
     published=$ROOT/measurements/$(image_version)
     if [[ -z $2 ]]; then
         cp -- "$1/measurements.json" "$published.json"

@@ -7,7 +7,7 @@ readonly STABLE=trixie
 readonly NEXT=forky
 # From newest to oldest trust: where two suites have the same version, the lock names the first.
 readonly SUITES=("$STABLE" "$STABLE-updates" "$STABLE-security" "$STABLE-backports" "$NEXT")
-readonly KEYRING=${DEBIAN_KEYRING:-/usr/share/keyrings/debian-archive-keyring.gpg}
+readonly KEYRING=/usr/share/keyrings/debian-archive-keyring.gpg
 # libc, and the libraries of the compiler: everything else is linked to them.
 readonly ONLY_STABLE='^pool/main/g/(glibc|gcc-[0-9.]+|gcc-defaults)/'
 # An archive by date has what an index names a few hours after that index was made.
@@ -98,11 +98,6 @@ archive_date() { # SUITE
     TZ=UTC date -d "$date + $ARCHIVE_DELAY" +%Y%m%dT%H%M%SZ
 }
 
-# The date that a lock has for a suite, or nothing.
-locked_date() { # LOCK SUITE
-    sed -n "s/^# archive-date $2 //p" "$1"
-}
-
 # A signature says who made an index, and not that it is the newest. So an index is refused that is older than the one that
 # the lock was made of, and one that its publisher calls outdated, unless it is only said: the next release's, because that
 # suite's mirrors lag, and all of them where anything is better than nothing.
@@ -157,7 +152,7 @@ resolve() {
     local image tool
     mapfile -t image < <(names image && entries "$IMAGE/packages" | awk '$1 == "instead" { print $3 }')
     mapfile -t tool < <(names tool)
-    closure "${image[@]}" | awk 'NR == FNR { drop[$1]; next } !($1 in drop)' <(names drop) - >"$apt/image"
+    closure "${image[@]}" | awk 'dropping { drop[$1]; next } !($1 in drop)' dropping=1 <(names drop) dropping=0 - >"$apt/image"
     locked image <"$apt/image"
     closure "${tool[@]}" | grep -vxFf "$apt/image" | locked tool
     named_by 'linux-image-[0-9].*' "$(names kernel)" | locked kernel
@@ -168,9 +163,10 @@ resolve() {
 check_origins() { # LINES
     local wrong unused
     wrong=$(awk -v only_stable="$ONLY_STABLE" -v stable="$STABLE" -v backports="$STABLE-backports" -v next_release="$NEXT" '
-        NR == FNR { named[$1 == "next" ? next_release : backports, $2]; next }
+        naming { named[$1 == "next" ? next_release : backports, $2]; next }
         $2 != backports && $2 != next_release { next }
-        $5 ~ only_stable || !(($2, $3) in named) { print $3 " of " $2 }' <(entries "$IMAGE/packages" | grep -E '^(backports|next) ') "$1")
+        $5 ~ only_stable || !(($2, $3) in named) { print $3 " of " $2 }' \
+        naming=1 <(entries "$IMAGE/packages" | grep -E '^(backports|next) ') naming=0 "$1")
     [[ -z $wrong ]] || {
         say "these would not come from $STABLE, or never may: ${wrong//$'\n'/, }; see image/packages on backports and next"
         return 1

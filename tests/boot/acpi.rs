@@ -122,9 +122,15 @@ impl Image {
     fn that_runs_the_hosts_programs(mut self) -> Self {
         let words = self.command_line.split(' ').filter(|word| !OFF_BY_WORDS.contains(word));
         let left = words.collect::<Vec<_>>().join(" ");
-        self.command_line = if left == self.command_line { format!("{left} {ON}") } else { left };
+        self.command_line = if left == self.command_line { with_word(&left, ON) } else { left };
         self
     }
+}
+
+/// The same, measured with a word more.
+fn with_word(command_line: &str, word: &str) -> String {
+    const END: &str = " kettle.end";
+    format!("{} {word}{END}", command_line.strip_suffix(END).unwrap())
 }
 
 #[test]

@@ -164,7 +164,8 @@ fn a_fixed_output_builder_cannot_have_the_daemon_write_to_another_path() {
         );
         Flake::of(&format!("{{ outputs = {{ self }}: {outputs}; }}")).program("plant", &plant)
     };
-    // The planted link would itself become the output, so its hash is what lets such a build succeed.
+    // With the hash of the link, which takes the place of the output where the daemon wrote through it, and with that of what
+    // the builder made.
     let tool = tool::Tool::new();
     let built = tool.build(&flake("flat", &sha256(b"")), "neighbour");
     std::os::unix::fs::symlink(built["out"].as_str().unwrap(), tool.path("link")).unwrap();
