@@ -11,6 +11,7 @@ mod builds;
 mod changing_disks;
 mod client;
 mod crates;
+mod debian_kernel;
 mod devices;
 mod dhcp_answers;
 mod disks;
