@@ -6,15 +6,22 @@
 # Where the dynamic loader looks, ld.so(8), besides what a file itself names.
 readonly LIBRARY_DIRECTORIES=usr/lib/x86_64-linux-gnu:usr/lib
 
+# "= NAME FILE" for each path under which a library can be found: of files, and of links that lead to one within the root.
+library_names() { # ROOT
+    local names
+    mapfile -t names < <(cd "$1" && find -L usr/lib -type f -name '*.so*')
+    ((${#names[@]})) || return 0
+    paste -d ' ' <(printf '= %s\n' "${names[@]}") <(cd "$1" && printf '%s\0' "${names[@]}" | xargs -0 realpath --relative-to=. --)
+}
+
 # Prints one line for each library or version of symbols that is missing, and fails then.
 check_libraries() { # ROOT
     local missing
     missing=$({
-        # Names under which a library can be found: of files, and of links that lead to one.
-        find -L "$1/usr/lib" -type f -name '*.so*' -printf '= usr/lib/%P\n'
+        library_names "$1"
         # readelf passes over what is no program or library, and says so. With two files or more it names each.
         (cd "$1" && find usr -type f \( -perm /111 -o -name '*.so*' \) -print0) |
-            (cd "$1" && xargs -0 -n 500 readelf -dVW /dev/null 2>/dev/null) || true
+            (cd "$1" && LC_ALL=C xargs -0 -n 500 readelf -dVW /dev/null 2>/dev/null) || true
     } | awk -v directories="$LIBRARY_DIRECTORIES" '
         # An absolute path without "." and "..".
         function plain(path,    parts, count, kept, i, out) {
@@ -31,14 +38,13 @@ check_libraries() { # ROOT
         function directory(path) { sub("/[^/]*$", "", path); return path }
         function bracketed(line) { sub(/.*\[/, "", line); sub(/\].*/, "", line); return line }
 
-        $1 == "=" { there[$2]; next }
-        /^File: / { file = substr($0, 7); from = soname = ""; files++; next }
+        $1 == "=" { if ($3 ~ /^usr\//) there[$2] = $3; next }
+        /^File: / { file = substr($0, 7); from = ""; files++; next }
         / \(NEEDED\) / { needed[file] = needed[file] bracketed($0) "\n"; next }
-        / \(SONAME\) / { soname = bracketed($0); next }
         / \((RPATH|RUNPATH)\) / { search[file] = bracketed($0); next }
         /^Version definition/ { defines = 1; next }
         /^Version needs/ { defines = 0; next }
-        defines && / Name: / { provided[soname_of(file), $NF]; versioned[soname_of(file)]; next }
+        defines && / Name: / { provided[file, $NF]; versioned[file]; next }
         !defines && / File: / { from = $0; sub(/.* File: /, "", from); sub(/ .*/, "", from); next }
         !defines && / Name: .*Flags: / && !/WEAK/ {
             name = $0; sub(/.* Name: /, "", name); sub(/ .*/, "", name)
@@ -46,24 +52,26 @@ check_libraries() { # ROOT
             next
         }
 
-        function soname_of(file,    name) { name = file; sub(".*/", "", name); return soname != "" ? soname : name }
+        # The file that the loader would take for a library that a file asks for, or nothing.
+        function loaded(file, name,    places, total, place, i) {
+            places = search[file]
+            gsub(/\$ORIGIN|\$\{ORIGIN\}/, "/" directory(file), places)
+            total = split(places ":" directories, place, ":")
+            for (i = 1; i <= total; i++) if (place[i] != "" && plain(place[i] "/" name) in there) return there[plain(place[i] "/" name)]
+            return ""
+        }
 
         END {
             if (files < 100) { print "only " files + 0 " programs and libraries: is this a root?"; exit }
             for (file in needed) {
                 count = split(needed[file], names, "\n") - 1
-                for (i = 1; i <= count; i++) {
-                    places = search[file]
-                    gsub(/\$ORIGIN|\$\{ORIGIN\}/, "/" directory(file), places)
-                    total = split(places ":" directories, place, ":")
-                    found = 0
-                    for (j = 1; j <= total; j++) if (place[j] != "" && plain(place[j] "/" names[i]) in there) found = 1
-                    if (!found) print file " needs " names[i]
-                }
+                for (i = 1; i <= count; i++) if (loaded(file, names[i]) == "") print file " needs " names[i]
             }
             for (i = 1; i <= wants; i++) {
                 split(wanted[i], part, SUBSEP)
-                if ((part[2] in versioned) && !((part[2], part[3]) in provided)) print part[1] " needs " part[3] " of " part[2]
+                library = loaded(part[1], part[2])
+                # The loader lets a library without versions stand for every one.
+                if ((library in versioned) && !((library, part[3]) in provided)) print part[1] " needs " part[3] " of " part[2]
             }
         }' | LC_ALL=C sort)
     [[ -z $missing ]] || {

@@ -29,7 +29,7 @@ overwrite() { # FILE PLACE; the bytes come from standard input
 
 # Prints the offset of the entry that asks for a version of a library, from the start of the table of needed versions.
 needed_version() { # FILE LIBRARY VERSION
-    readelf -VW "$1" | awk -v library="$2" -v version="$3" '
+    LC_ALL=C readelf -VW "$1" | awk -v library="$2" -v version="$3" '
         /^Version needs/ { table = 1 }
         table && / File: / { right = index($0, " File: " library " ") }
         table && right && !found && index($0, " Name: " version " ") { found = 1; sub(/:.*/, ""); print $1 }'
@@ -37,7 +37,7 @@ needed_version() { # FILE LIBRARY VERSION
 
 # The names of the symbols that a file has with a version, defined or not.
 symbols_of() { # FILE VERSION
-    readelf --dyn-syms -W "$1" | sed -n "s/.* \\([^ @]*\\)@@*$2\\( .*\\)*$/\\1/p" | LC_ALL=C sort -u
+    LC_ALL=C readelf --dyn-syms -W "$1" | sed -n "s/.* \\([^ @]*\\)@@*$2\\( .*\\)*$/\\1/p" | LC_ALL=C sort -u
 }
 
 rename_version() { # FILE LIBRARY OLD NEW
@@ -45,7 +45,7 @@ rename_version() { # FILE LIBRARY OLD NEW
     ((${#old} == ${#new})) || die "$EXIT_SETUP" "image/symbols: $old and $new are not of the same length"
     name=$(place_of "$file" "$old")
     entry=$(needed_version "$file" "$2" "$old")
-    table=$(readelf -SW "$file" | sed -n 's/.* \.gnu\.version_r  *VERNEED  *[0-9a-f]*  *\([0-9a-f]*\) .*/\1/p')
+    table=$(LC_ALL=C readelf -SW "$file" | sed -n 's/.* \.gnu\.version_r  *VERNEED  *[0-9a-f]*  *\([0-9a-f]*\) .*/\1/p')
     [[ -n $entry && -n $table ]] || die "$EXIT_SETUP" "image/symbols: $file does not ask for $old of $2"
     hash=$(printf '%08x' "$(symbol_hash "$new")")
     printf '%s' "$new" | overwrite "$file" "$name"
