@@ -297,6 +297,11 @@ fn firmware_images() {
 }
 
 #[test]
+fn igvm_files() {
+    smoke("igvm", FILE_RUNS, &ARCHIVE_CHANGES);
+}
+
+#[test]
 fn reference_values() {
     smoke("reference", MEMORY_RUNS, &TEXT_CHANGES);
 }

@@ -226,6 +226,10 @@ publish() { # OUT CHECK
     fi
     published=$ROOT/measurements/$(image_version)
     if [[ -z $2 ]]; then
+        # Its values stay as they were published: who looks for them has to find that they are withdrawn.
+        [[ ! -e $published.json ]] || ! jq -e 'has("withdrawn")' "$published.json" >/dev/null ||
+            die "$EXIT_FAILED" "measurements/${published##*/}.json is withdrawn: another image is another version," \
+                "so change 'version' in Cargo.toml"
         cp -- "$1/measurements.json" "$published.json"
         cp -- "$1/layers" "$published.layers"
         cp -- "$1/image.cdx.json" "$published.cdx.json"

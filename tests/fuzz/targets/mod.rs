@@ -12,6 +12,7 @@ mod evidence;
 mod firmware;
 mod flake_lock;
 mod form;
+mod igvm;
 mod json;
 mod kds;
 mod kept;
@@ -36,7 +37,7 @@ mod zip;
 pub type Target = fn(&[u8]);
 
 /// Name and function of each. The corpus of a target is in the folder of its name.
-pub const TARGETS: [(&str, Target); 28] = [
+pub const TARGETS: [(&str, Target); 29] = [
     ("bundle", bundle::target),
     ("certificate", certificate::target),
     ("command_line", command_line::target),
@@ -48,6 +49,7 @@ pub const TARGETS: [(&str, Target); 28] = [
     ("firmware", firmware::target),
     ("flake_lock", flake_lock::target),
     ("form", form::target),
+    ("igvm", igvm::target),
     ("json", json::target),
     ("kds", kds::target),
     ("lines", lines::target),

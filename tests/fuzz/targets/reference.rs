@@ -2,7 +2,7 @@
 
 use kettle::verifier::ReferenceValues;
 
-/// What is accepted is JSON, with a measurement.
+/// What is accepted is JSON of a known format with a measurement, and every measurement of it is believed or revoked.
 pub fn target(data: &[u8]) {
     let mut values = ReferenceValues::default();
     if values.add_file(data).is_err() {
@@ -10,10 +10,19 @@ pub fn target(data: &[u8]) {
         return;
     }
     let document: serde_json::Value = serde_json::from_slice(data).expect("accepted, and serde_json does not read it");
-    let measurements = document["measurements"].as_array().expect("a list");
-    for entry in measurements {
-        let measurement = entry["measurement"].as_str().expect("text").parse().expect("a measurement");
-        assert!(values.appraise(measurement, None).is_ok());
+    let format = document.get("format").and_then(serde_json::Value::as_u64);
+    assert!(matches!(format, None | Some(2)), "{format:?}");
+    let mut shapes = values.shapes();
+    let first = shapes.next().expect("a measurement");
+    let mut count = 1;
+    let last = shapes.inspect(|_| count += 1).last().unwrap_or(first);
+    for shape in [first, last] {
+        let appraised = values.appraise(shape.measurement, None);
+        assert!(appraised.is_ok() || appraised.is_err_and(|rejection| rejection.code() == "measurement-revoked"));
+        assert!(values.anchor(shape.measurement).is_some());
     }
-    assert!(!measurements.is_empty());
+    match document["measurements"].as_array() {
+        Some(measurements) => assert_eq!(measurements.len(), count),
+        None => assert_eq!(count as u64 % document["max_vcpus"].as_u64().expect("a number"), 0),
+    }
 }
