@@ -286,7 +286,7 @@ MakeDishonest (
 {
   UINTN  Index = Below (mHost.RangeCount);
 
-  switch (Below (9)) {
+  switch (Below (10)) {
     case 0:
       mHost.Signature[Below (4)] ^= (UINT8)(1 << Below (8));
       break;
@@ -312,6 +312,16 @@ MakeDishonest (
       mHost.Files = MAX_FILES;
       mHost.Count = MAX_FILES;
       mHost.MapAt = Below (MAX_FILES);
+      break;
+    case 8:
+      // One range twice, perhaps as another one that could be right.
+      mHost.Ranges[mHost.RangeCount] = mHost.Ranges[Index];
+      if (OneIn (2)) {
+        mHost.Ranges[mHost.RangeCount].Length = 0x20000000;
+      }
+
+      mHost.RangeCount++;
+      mHost.MapSize = (UINT32)(mHost.RangeCount * RANGE_SIZE);
       break;
     default:
       for (Index = mHost.RangeCount; Index < 30 + Below (5); Index++) {
