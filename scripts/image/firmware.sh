@@ -102,6 +102,12 @@ firmware_modules() { # REPORT
         /^Module INF Path:/ { print name, $2 }' | LC_ALL=C sort
 }
 
+# Fails unless the firmware is made of the modules that image/firmware/modules names.
+check_firmware_modules() { # MODULES
+    diff --unified --label image/firmware/modules --label built <(entries "$FIRMWARE_RECIPE/modules") "$1" >&2 ||
+        die "$EXIT_FAILED" "the firmware has other modules than image/firmware/modules names: where that is meant, change the list"
+}
+
 # Compiles the firmware to OUT, and lists its modules in OUT.modules. More arguments go to edk2's `build`: none for what is published,
 # and `-D START_PROCESSORS=TRUE` for a firmware that starts the other processors itself.
 make_firmware() { # BUILD-ROOT SOURCE-FOLDER SCRATCH OUT [OPTION…]
@@ -115,5 +121,6 @@ make_firmware() { # BUILD-ROOT SOURCE-FOLDER SCRATCH OUT [OPTION…]
         die "$EXIT_FAILED" "the firmware does not compile: the whole output is in $scratch/log"
     }
     firmware_modules "$scratch/report.txt" >"$out.modules"
+    check_firmware_modules "$out.modules"
     install -m 0644 "$scratch/KETTLE.fd" "$out"
 }

@@ -91,6 +91,7 @@ Boot (
 {
   STATIC BLOB  Blobs[BlobCount];
 
+  InstallExceptionHandlers ();
   if (!QemuFwCfgIsAvailable ()) {
     Halt ("there is no fw_cfg device", "");
   }

@@ -28,6 +28,14 @@ Halt (
   );
 
 /**
+  Lets the processor's exceptions write a line and halt, where nothing handles them.
+**/
+VOID
+InstallExceptionHandlers (
+  VOID
+  );
+
+/**
   Lets the kernel's own loader write to the serial port.
 **/
 VOID
