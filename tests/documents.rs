@@ -7,10 +7,13 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-const DOCUMENTS: [&str; 9] = [
+const DOCUMENTS: [&str; 12] = [
+    "CHANGELOG.md",
     "README.md",
     "SECURITY.md",
     "image/README.md",
+    "image/firmware/README.md",
+    "image/kernel/README.md",
     "nix/README.md",
     "src/DEPENDENCIES.md",
     "src/toolchain/README.md",
@@ -56,6 +59,7 @@ fn every_script_runs_and_continuous_integration_runs_the_documented_one() {
         "scripts/soak",
         "scripts/stress",
         "scripts/faults",
+        "scripts/hardware",
         ".ci/run",
     ] {
         let mode = fs::metadata(root().join(script)).unwrap().permissions().mode();
