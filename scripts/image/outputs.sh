@@ -220,10 +220,8 @@ measure_variant() { # KETTLE FOLDER NAME OUT
 # Publishes the reference values in measurements/, or says in what they differ from those that are there.
 publish() { # OUT CHECK
     local published
-    if [[ -s $1/replaced ]]; then
-        say_replaced "$1"
-        return
-    fi
+    # choose_packages has said what this is instead.
+    [[ ! -s $1/replaced ]] || return 0
     published=$ROOT/measurements/$(image_version)
     if [[ -z $2 ]]; then
         # Its values stay as they were published: who looks for them has to find that they are withdrawn.
