@@ -53,16 +53,27 @@ kernel_key() {
 make_kernel() { # BUILD-ROOT PACKAGES SCRATCH OUT
     say "making the kernel"
     mkdir -p -- "$3" "$4"
+    recover_objects "$3"
     unpack_kernel "$2" "$3"
     patch_kernel "$1" "$3"
-    build_kernel "$1" "$3" objects "$KERNEL/config"
-    # Compiled once: what the second one has in common with the first is copied.
-    rm -rf -- "$3/objects-test"
-    cp -a --reflink=auto -- "$3/objects" "$3/objects-test"
-    build_kernel "$1" "$3" objects-test "$KERNEL/config" "$KERNEL/test.config"
+    build_kernel "$1" "$3" "$KERNEL/config"
     install -m 0644 "$3/objects/arch/x86/boot/bzImage" "$4/kernel"
     install -m 0644 "$3/objects/.config" "$4/kernel.config"
-    install -m 0644 "$3/objects-test/arch/x86/boot/bzImage" "$4/kernel-test"
+    # What the second one has in common with the first is not compiled again. It is built in the same place, since objects depend
+    # on paths, and the first one's objects are put aside for that time.
+    cp -a --reflink=auto -- "$3/objects" "$3/objects.copy"
+    mv -- "$3/objects.copy" "$3/objects.aside"
+    build_kernel "$1" "$3" "$KERNEL/config" "$KERNEL/test.config"
+    install -m 0644 "$3/objects/arch/x86/boot/bzImage" "$4/kernel-test"
+    recover_objects "$3"
+}
+
+# Puts the first one's objects back, after the second one's, or after a build that was interrupted.
+recover_objects() { # SCRATCH
+    rm -rf -- "$1/objects.copy"
+    [[ -e $1/objects.aside ]] || return 0
+    rm -rf -- "$1/objects"
+    mv -- "$1/objects.aside" "$1/objects"
 }
 
 # SCRATCH/source, of the locked package. Begins from nothing when that or the compiler is another.
@@ -70,7 +81,7 @@ unpack_kernel() { # PACKAGES SCRATCH
     local made_of package
     made_of=$({ kernel_source && kernel_toolchain && printf '%s\n' "${KERNEL_UNUSED[@]}"; } | digest)
     [[ ! -e $2/made-of || $(<"$2/made-of") != "$made_of" ]] || return 0
-    rm -rf -- "$2"/{made-of,source,original,objects,objects-test}
+    rm -rf -- "$2"/{made-of,source,original,objects}
     mkdir -- "$2/source"
     package=$1/$(kernel_source | awk '{ print $7 }').deb
     ar p "$package" data.tar.xz |
@@ -113,22 +124,19 @@ patch_kernel() { # BUILD-ROOT SCRATCH
     done < <(cd "$2/original" && find . -type f)
 }
 
-# Configures and builds SCRATCH/OBJECTS.
-build_kernel() { # BUILD-ROOT SCRATCH OBJECTS CONFIG…
-    local root=$1 scratch=$2 objects=$3
-    shift 3
-    mkdir -p -- "$scratch/$objects"
-    cat -- "$@" >"$scratch/wanted.commented"
-    # A later file prevails.
-    entries "$scratch/wanted.commented" | tac | awk -F = '!seen[$1]++' | tac >"$scratch/wanted"
-    run_kernel_make "$root" "$scratch" "$objects" KCONFIG_ALLCONFIG=/build/wanted allnoconfig >"$scratch/$objects.log"
-    check_wanted "$scratch/wanted" "$scratch/$objects/.config" "$scratch/source"
-    run_kernel_make "$root" "$scratch" "$objects" --jobs "$jobs" bzImage >>"$scratch/$objects.log"
+# Configures and builds SCRATCH/objects. Where two files have a line for the same symbol, the later one's counts.
+build_kernel() { # BUILD-ROOT SCRATCH CONFIG…
+    local file log=$2/log
+    mkdir -p -- "$2/objects"
+    for file in "${@:3}"; do entries "$file"; done | tac | awk -F = '!seen[$1]++' | tac >"$2/wanted"
+    run_kernel_make "$1" "$2" KCONFIG_ALLCONFIG=/build/wanted allnoconfig >"$log" ||
+        die "$EXIT_FAILED" "the kernel's configuration cannot be made: $log"
+    check_wanted "$2/wanted" "$2/objects/.config" "$2/source"
+    run_kernel_make "$1" "$2" --jobs "$jobs" bzImage >>"$log" || die "$EXIT_FAILED" "the kernel does not compile: $log"
 }
 
-run_kernel_make() { # BUILD-ROOT SCRATCH OBJECTS ARGUMENT…
-    local objects=$3
-    enter "$1" "$2" /usr/bin/make -C /build/source O="/build/$objects" "${KERNEL_MAKE[@]}" "${@:4}"
+run_kernel_make() { # BUILD-ROOT SCRATCH ARGUMENT…
+    enter "$1" "$2" /usr/bin/make -C /build/source O=/build/objects "${KERNEL_MAKE[@]}" "${@:3}"
 }
 
 # Fails when a wanted line is not what the configuration has, and names all that are not.
