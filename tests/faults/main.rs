@@ -36,7 +36,7 @@ use tracer::Plan;
 /// For a sample: the runs in which nothing fails come on top.
 const SAMPLE_TIME: Duration = Duration::from_secs(40);
 /// So many runs even if they take longer, on a busy machine: of a few, one that reaches nothing would be too many.
-const LEAST_RUNS: usize = 40;
+const LEAST_RUNS: usize = 20;
 /// A place that is not reached gets so many chances in all.
 const CHANCES: usize = 2;
 
