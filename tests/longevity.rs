@@ -19,7 +19,7 @@ const GONE: i32 = 4;
 
 const PACKAGES: &str = "\
 image app
-tool helper
+tool hammer
 kernel linux-image-cloud-amd64
 source linux-source
 next fresh
@@ -29,7 +29,7 @@ next fresh
 const POOL: [(&str, &str, &str); 7] = [
     ("app", "1.2", "debian/pool/main/a/app/app_1.2_amd64.deb"),
     ("fresh", "3.1", "debian/pool/main/f/fresh/fresh_3.1_amd64.deb"),
-    ("helper", "1.0", "debian/pool/main/h/helper/helper_1.0_amd64.deb"),
+    ("hammer", "1.0", "debian/pool/main/h/hammer/hammer_1.0_amd64.deb"),
     ("libc6", "2.41", "debian/pool/main/g/glibc/libc6_2.41_amd64.deb"),
     ("linux-image-6.12.9", "6.12.9", "debian/pool/main/l/linux/linux-image-6.12.9_6.12.9_amd64.deb"),
     ("linux-source-6.12", "6.12.9", "debian/pool/main/l/linux/linux-source-6.12_6.12.9_all.deb"),
@@ -44,7 +44,7 @@ const LOCKED: [(&str, &str, &str, &str, &str); 7] = [
     ("image", "trixie", "shared", "1.0-1+deb13u1", "pool/main/s/shared/shared_1.0-1+deb13u1_amd64.deb"),
     ("kernel", "trixie", "linux-image-6.12.9", "6.12.9", "pool/main/l/linux/linux-image-6.12.9_6.12.9_amd64.deb"),
     ("source", "trixie", "linux-source-6.12", "6.12.9", "pool/main/l/linux/linux-source-6.12_6.12.9_all.deb"),
-    ("tool", "trixie", "helper", "1.0", "pool/main/h/helper/helper_1.0_amd64.deb"),
+    ("tool", "trixie", "hammer", "1.0", "pool/main/h/hammer/hammer_1.0_amd64.deb"),
 ];
 
 /// What a package's file has, instead of an archive.
@@ -237,7 +237,7 @@ fn what_there_is_is_taken_where_that_was_asked_for_and_named() {
         "shared 1.0-1+deb13u3",
         "linux-image-6.12.9 6.12.9",
         "linux-source-6.12 6.12.9",
-        "helper 1.0",
+        "hammer 1.0",
     ];
     assert_eq!(versions(&taken), all);
     assert!(taken.contains("image trixie-security shared "), "{taken}");
