@@ -14,7 +14,7 @@ locked_source() { # WORD
 
 # Changes when anything changes that the firmware is made of: the recipe, how it is run, and the root that runs it.
 firmware_key() {
-    (cd "$ROOT" && { find image/firmware -type f ! -name '*.md' && ls scripts/image/{firmware.sh,enter,tree-hash}; } |
+    (cd "$ROOT" && { find image/firmware -type f ! -name '*.md' ! -name host-inputs && ls scripts/image/{firmware.sh,enter,tree-hash}; } |
         LC_ALL=C sort | xargs sha256sum | cat - "$LOCK" | digest | cut -c 1-16)
 }
 

@@ -21,8 +21,8 @@ const CPUID: u32 = 3;
 const CALLING_AREA: u32 = 4;
 const KERNEL_HASHES: u32 = 16;
 
-/// What builds of the firmware must not say about the machine that made them.
-const TRACES_OF_A_BUILD: [&[u8]; 4] = [b"/build", b"edk2", b".c\0", b".dll"];
+/// Directories of a build, and the names that linkers give. Names of files without directories are there: assertions say them.
+const TRACES_OF_A_BUILD: [&[u8]; 4] = [b"/build", b"edk2", b"Pkg/", b".dll"];
 
 /// Drivers, and the core that loads them: what runs with page tables of the firmware's own.
 fn drivers() -> Vec<Program> {

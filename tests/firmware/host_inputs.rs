@@ -1,20 +1,20 @@
 //! Everything that the firmware takes from the host before it starts the kernel, as QEMU's trace has it, against the committed list.
 //!
-//! An entry of `image/firmware/host-inputs` is `read DEVICE ADDRESS` for a register that is read, `item NAME` for an item of fw_cfg with a
+//! An entry of `image/firmware/host-inputs` is `read DEVICE ADDRESS` for a register that is read, `item NUMBER` for an item of fw_cfg with a
 //! fixed number, and `file NAME` for a file of fw_cfg.
 
 use std::collections::BTreeSet;
 use std::fs;
 
-use crate::launch::Launch;
+use crate::launch::{BLOBS, Launch};
 use crate::payload::Probe;
 
 const LIST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/image/firmware/host-inputs");
 
 const EVENTS: [&str; 4] = ["memory_region_ops_read", "memory_region_ops_write", "fw_cfg_select", "fw_cfg_add_file"];
 
-/// The last line of the firmware.
-const BOOT_LINE: &str = "firmware: starts the measured kernel\r\n";
+/// The firmware says one line, that it starts the kernel or why not, and is at its end then.
+const END_OF_LINE: &str = "\r\n";
 const SERIAL_PORT: &str = "0x3f8";
 
 /// Files of fw_cfg have the items from this one on, sorted by name.
@@ -44,26 +44,30 @@ fn are_the_listed_ones() {
     let text = fs::read_to_string(LIST).unwrap();
     let entries = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
     let listed: BTreeSet<_> = entries.map(str::to_owned).collect();
-    let mut taken = inputs(&[]);
-    taken.extend(inputs(&MORE_DEVICES));
+    let mut taken = inputs(&BLOBS, &[]);
+    taken.extend(inputs(&BLOBS, &MORE_DEVICES));
+    // What is not there as a file is looked for among the items with fixed numbers.
+    for offered in 0..BLOBS.len() {
+        taken.extend(inputs(&BLOBS[..offered], &[]));
+    }
     let new: Vec<_> = taken.difference(&listed).collect();
     let gone: Vec<_> = listed.difference(&taken).collect();
     assert!(new.is_empty() && gone.is_empty(), "not in {LIST}: {new:#?}\nthere, and not taken: {gone:#?}");
 }
 
-fn inputs(words: &[&str]) -> BTreeSet<String> {
+fn inputs(blobs: &[&str], words: &[&str]) -> BTreeSet<String> {
     let mut all = words.to_vec();
     for event in EVENTS {
         all.extend(["-trace", event]);
     }
-    let mut launch = Launch::of(Probe::Nothing, &all);
-    launch.wait_for(&["payload: started"]);
+    let mut launch = Launch::offering(blobs, Probe::Nothing, &all);
+    launch.wait_for(&[END_OF_LINE]);
     let trace = launch.into_trace();
     assert!(trace.contains("memory_region_ops_write"), "QEMU does not write this kind of trace");
     inputs_of(&trace)
 }
 
-/// The inputs of a trace, up to the boot line.
+/// The inputs of a trace, up to the end of the firmware's line.
 fn inputs_of(trace: &str) -> BTreeSet<String> {
     let mut inputs = BTreeSet::new();
     let mut files: Vec<&str> = vec![];
@@ -75,7 +79,7 @@ fn inputs_of(trace: &str) -> BTreeSet<String> {
             Some(("memory_region_ops_read", rest)) => drop(inputs.insert(register_read(rest))),
             Some(("memory_region_ops_write", rest)) => {
                 written.extend(serial_byte(rest));
-                if written.ends_with(BOOT_LINE) {
+                if written.ends_with(END_OF_LINE) {
                     return inputs;
                 }
             }
@@ -114,9 +118,10 @@ fn add_file<'a>(files: &mut Vec<&'a str>, line: &'a str) {
 }
 
 fn selected(files: &[&str], line: &str) -> String {
-    let item = usize::from_str_radix(field(line, "key").trim_start_matches("0x"), 16).unwrap();
+    let key = field(line, "key");
+    let item = usize::from_str_radix(key.trim_start_matches("0x"), 16).unwrap();
     match item.checked_sub(FIRST_FILE) {
-        None => format!("item {}", quoted(line)),
+        None => format!("item {key}"),
         Some(index) => format!("file {}", files.get(index).unwrap_or(&"that is not there")),
     }
 }

@@ -25,6 +25,8 @@ const COMMAND_LINE_GUID: &str = "d82dd09720bd944caa78e7714d36ab2a";
 const ENTRY_BYTES: u16 = 50;
 const TABLE_BYTES: u16 = 18 + 3 * ENTRY_BYTES;
 
+/// What is measured, as fw_cfg has it below `etc/boot`.
+pub const BLOBS: [&str; 3] = ["kernel", "initrd", "cmdline"];
 const INITRD: &[u8] = b"not an archive";
 const COMMAND_LINE: &[u8] = b"one two\0";
 
@@ -58,6 +60,11 @@ pub struct Launch {
 impl Launch {
     /// Starts the payload, with these words for QEMU besides.
     pub fn of(probe: Probe, words: &[&str]) -> Self {
+        Self::offering(&BLOBS, probe, words)
+    }
+
+    /// The same, where the host offers only some of what was measured.
+    pub fn offering(blobs: &[&str], probe: Probe, words: &[&str]) -> Self {
         let folder = TempDir::new().unwrap();
         let file = |name: &str| folder.path().join(name);
         probe.assemble(&file("kernel"));
@@ -74,7 +81,7 @@ impl Launch {
             .arg(image().join("firmware.fd"))
             .arg("-device")
             .arg(format!("loader,file={},addr={address:#x},force-raw=on", file("table").display()));
-        for name in ["kernel", "initrd", "cmdline"] {
+        for name in blobs {
             command.arg("-fw_cfg").arg(format!("name=etc/boot/{name},file={}", file(name).display()));
         }
         command.arg("-D").arg(file("trace")).args(words);

@@ -142,10 +142,17 @@ impl Program {
     }
 }
 
+/// The volumes of a ROM, which lie one after the other.
 fn volumes_in(bytes: &[u8]) -> Vec<Vec<u8>> {
-    // A header has its signature at 40, and is aligned to 8 bytes at least.
-    let starts = (0..bytes.len().saturating_sub(44)).step_by(4).filter(|at| &bytes[at + 40..at + 44] == b"_FVH");
-    starts.map(|at| bytes[at..at + usize::try_from(u64_at(bytes, at + 32)).unwrap()].to_vec()).collect()
+    let mut volumes = vec![];
+    let mut at = 0;
+    while at < bytes.len() {
+        assert_eq!(&bytes[at + 40..at + 44], b"_FVH", "no volume at {at:#x}");
+        let length = usize::try_from(u64_at(bytes, at + 32)).unwrap();
+        volumes.push(bytes[at..at + length].to_vec());
+        at += length;
+    }
+    volumes
 }
 
 /// Where the files of a volume lie.

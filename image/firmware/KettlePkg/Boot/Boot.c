@@ -9,9 +9,23 @@
 #include "Boot.h"
 
 #include <Protocol/Bds.h>
+#include <Library/BaseLib.h>
 #include <Library/PcdLib.h>
 #include <Library/QemuFwCfgLib.h>
+#include <Library/SerialLineLib.h>
 #include <Library/UefiBootServicesTableLib.h>
+
+VOID
+Halt (
+  IN CONST CHAR8  *Text,
+  IN CONST CHAR8  *More
+  )
+{
+  SerialWriteLine (Text, More);
+  for ( ; ;) {
+    CpuDeadLoop ();
+  }
+}
 
 STATIC
 VOID

@@ -10,16 +10,7 @@
 #include "Blob.h"
 
 /**
-  Writes a line to the first serial port. Nothing is read from the port, so the host has no say in how long that takes.
-**/
-VOID
-Say (
-  IN CONST CHAR8  *Text,
-  IN CONST CHAR8  *More
-  );
-
-/**
-  Writes a line, and never returns.
+  Writes a line to the serial port, and never returns.
 **/
 VOID
 Halt (

@@ -1,52 +1,14 @@
 /** @file
-  The first serial port, written to and never read: for this driver's own lines, and as the console of the kernel's loader.
+  The first serial port, as the console of the kernel's loader.
 **/
 
 #include "Boot.h"
 
 #include <Protocol/SimpleTextOut.h>
-#include <Library/BaseLib.h>
-#include <Library/IoLib.h>
-
-#define SERIAL_PORT  0x3F8
+#include <Library/SerialLineLib.h>
 
 #define COLUMNS  80
 #define ROWS     25
-
-STATIC
-VOID
-Write (
-  IN CONST CHAR8  *Text
-  )
-{
-  for ( ; *Text != '\0'; Text++) {
-    IoWrite8 (SERIAL_PORT, (UINT8)*Text);
-  }
-}
-
-VOID
-Say (
-  IN CONST CHAR8  *Text,
-  IN CONST CHAR8  *More
-  )
-{
-  Write ("firmware: ");
-  Write (Text);
-  Write (More);
-  Write ("\r\n");
-}
-
-VOID
-Halt (
-  IN CONST CHAR8  *Text,
-  IN CONST CHAR8  *More
-  )
-{
-  Say (Text, More);
-  for ( ; ;) {
-    CpuDeadLoop ();
-  }
-}
 
 STATIC
 EFI_STATUS
@@ -68,7 +30,7 @@ OutputString (
   )
 {
   for ( ; *String != L'\0'; String++) {
-    IoWrite8 (SERIAL_PORT, *String < 0x7F ? (UINT8)*String : '?');
+    SerialWriteCharacter (*String < 0x7F ? (CHAR8)*String : '?');
   }
 
   return EFI_SUCCESS;

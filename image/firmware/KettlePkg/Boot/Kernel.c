@@ -10,6 +10,7 @@
 #include <Protocol/LoadedImage.h>
 #include <Protocol/LoadFile2.h>
 #include <Library/BaseMemoryLib.h>
+#include <Library/SerialLineLib.h>
 #include <Library/UefiBootServicesTableLib.h>
 
 #pragma pack(1)
@@ -171,7 +172,7 @@ StartKernel (
   }
 
   SetCommandLine (Image, CommandLine);
-  Say ("starts the measured kernel", "");
+  SerialWriteLine ("starts the measured kernel", "");
   gBS->StartImage (Handle, NULL, NULL);
   Halt ("the kernel returned", "");
 }

@@ -7,23 +7,10 @@
 #include <Base.h>
 #include <Library/BaseLib.h>
 #include <Library/DebugLib.h>
-#include <Library/IoLib.h>
-
-#define SERIAL_PORT  0x3F8
+#include <Library/SerialLineLib.h>
 
 /// Digits of the largest line number.
 #define MAX_DIGITS  20
-
-STATIC
-VOID
-Write (
-  IN CONST CHAR8  *Text
-  )
-{
-  for ( ; *Text != '\0'; Text++) {
-    IoWrite8 (SERIAL_PORT, (UINT8)*Text);
-  }
-}
 
 STATIC
 VOID
@@ -41,13 +28,13 @@ WriteNumber (
     Number      /= 10;
   } while (Number != 0);
 
-  Write (&Digits[At]);
+  SerialWrite (&Digits[At]);
 }
 
 /**
-  Names the module and the line of a failed assertion, and halts.
+  Names the file and the line of a failed assertion, and halts. FileName has no directories: it is __FILE_NAME__.
 
-  The name of the file and the text of the condition are left out: they would be a third of the ROM.
+  The text of the condition is not there, because Kettle.dsc leaves it out.
 **/
 VOID
 EFIAPI
@@ -57,11 +44,11 @@ DebugAssert (
   IN CONST CHAR8  *Description
   )
 {
-  Write ("firmware: assertion failed in ");
-  Write (gEfiCallerBaseName);
-  Write (", line ");
+  SerialWrite ("firmware: assertion failed in ");
+  SerialWrite (FileName);
+  SerialWrite (", line ");
   WriteNumber (LineNumber);
-  Write ("\r\n");
+  SerialWrite ("\r\n");
   CpuDeadLoop ();
 }
 

@@ -12,10 +12,9 @@
 #include <Library/IoLib.h>
 #include <Library/PlatformInitLib.h>
 #include <Library/QemuFwCfgLib.h>
+#include <Library/SerialLineLib.h>
 
 #include "MemoryMap.h"
-
-#define SERIAL_PORT  0x3F8
 
 /// Not a number of QEMU's: it selects the map that was accepted.
 #define ITEM_ACCEPTED_MAP  0xFFF0
@@ -43,17 +42,6 @@ FwCfgRead (
   IoReadFifo8 (FW_CFG_IO_DATA, Size, Buffer);
 }
 
-STATIC
-VOID
-Write (
-  IN CONST CHAR8  *Text
-  )
-{
-  for ( ; *Text != '\0'; Text++) {
-    IoWrite8 (SERIAL_PORT, (UINT8)*Text);
-  }
-}
-
 /**
   Reads the map once, or halts.
 **/
@@ -68,9 +56,7 @@ AcceptMap (
 
   Reason = ReadMemoryMap (&Map);
   if (Reason != NULL) {
-    Write ("firmware: ");
-    Write (Reason);
-    Write ("\r\n");
+    SerialWriteLine (Reason, "");
     CpuDeadLoop ();
   }
 
