@@ -63,9 +63,9 @@ const SETTINGS: [Setting; 8] = [
     // Addresses and messages of the kernel are not for builds.
     Setting::always("/proc/sys/kernel/kptr_restrict", "2"),
     Setting::always("/proc/sys/kernel/dmesg_restrict", "1"),
-    // Filters of system calls and sockets are compiled. With this, what is compiled has none of the numbers in it that a program
-    // chose: machine code cannot be smuggled into the kernel as numbers of a filter.
-    Setting::always("/proc/sys/net/core/bpf_jit_harden", "2"),
+    // Where filters of system calls and sockets are compiled (CONFIG_BPF_JIT), what is compiled has none of the numbers in it that a
+    // program chose: machine code cannot be smuggled into the kernel as numbers of a filter.
+    Setting::of_left_out_feature("/proc/sys/net/core/bpf_jit_harden", "2"),
 ];
 /// Only panics: other messages of the kernel can hold the name of a process, and so a few bytes that a build chose.
 const PANICS_ONLY: &str = "1";
@@ -140,7 +140,7 @@ mod tests {
         assert_eq!(accepted, cfg!(not(feature = "modules")));
         let refused = SETTINGS.iter().filter(|setting| setting.appraise(missing()).is_err());
         let paths: Vec<_> = refused.map(|setting| setting.path).collect();
-        for needed in ["kernel/kptr_restrict", "kernel/dmesg_restrict", "net/core/bpf_jit_harden"] {
+        for needed in ["kernel/kptr_restrict", "kernel/dmesg_restrict"] {
             assert!(paths.iter().any(|path| path.ends_with(needed)), "{needed}");
         }
     }

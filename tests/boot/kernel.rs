@@ -3,9 +3,12 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
+use serde_json::json;
 use tempfile::TempDir;
 
 use crate::client::{Door, Source};
@@ -23,6 +26,22 @@ const REFUSED: &str = "error 1";
 /// An interrupt that has no entry, and a page that is not mapped: SIGSEGV. A filter that refuses a call kills with SIGSYS.
 const NO_ENTRY: &str = "signal 11";
 
+/// The probe's last fact, outside the sandbox.
+const END: &str = "end";
+/// Calls and files that the probe asks for, at least.
+const LEAST_ASKED: usize = 50;
+
+/// A program that leaves a secret in so many pages, and how it makes the secret.
+const SECRET: &str = include_str!("guest/secret.rs");
+const SECRET_PAGES: usize = 32_768;
+const SECRET_FACTORS: [u64; 2] = [0x6b65_7474_6c65_2d31, 0x9e37_79b9_7f4a_7c15];
+const PAGE_BYTES: usize = 4096;
+/// Of a machine whose memory the host reads.
+const MEMORY_MIB: u32 = 512;
+/// From power to a secret that was given back.
+const SECRET_LIMIT: Duration = Duration::from_secs(120);
+const PAUSE: Duration = Duration::from_millis(100);
+
 type Facts<'a> = BTreeMap<&'a str, &'a str>;
 
 /// The facts in some output, and what the log said, a line each.
@@ -32,29 +51,27 @@ fn facts<'a>(lines: impl Iterator<Item = &'a str>) -> (Facts<'a>, Vec<&'a str>) 
     (facts.into_iter().collect(), log.into_iter().map(|(_, line)| line).collect())
 }
 
-/// Splits off what has to be there, and asserts the rest absent; `call` is how an absent call may answer.
-fn assert_absent(facts: &Facts, call: &[&str]) {
+/// Asserts the controls present, and everything else that was asked for absent; `absent_call` is how an absent call may answer.
+fn assert_absent(facts: &Facts, absent_call: &[&str]) {
     for (name, value) in PRESENT {
         assert_eq!(facts.get(name), Some(value), "{name}: {facts:?}");
     }
-    let asked = facts.iter().filter(|(name, _)| PRESENT.iter().all(|(present, _)| present != *name));
-    let mut count = 0;
-    for (name, value) in asked {
-        match *name {
-            "end" => continue,
-            "int 0x80" | "vsyscall" => assert_eq!(*value, NO_ENTRY, "{name}"),
-            file if file.starts_with('/') => assert_eq!(*value, "absent", "{name}"),
-            _ => assert!(call.contains(value), "{name} answers {value}"),
-        }
-        count += 1;
-    }
-    assert!(count > 50, "too little was asked: {facts:?}");
+    let is_control = |name: &str| name == END || PRESENT.iter().any(|(present, _)| *present == name);
+    let asked: Vec<_> = facts.iter().filter(|(name, _)| !is_control(name)).collect();
+    assert!(asked.len() >= LEAST_ASKED, "too little was asked: {facts:?}");
+    let is_absent = |name: &str, value: &str| match name {
+        "int 0x80" | "vsyscall" => value == NO_ENTRY,
+        file if file.starts_with('/') => value == "absent",
+        _ => absent_call.contains(&value),
+    };
+    let present: Vec<_> = asked.iter().filter(|(name, value)| !is_absent(name, value)).collect();
+    assert!(present.is_empty(), "the kernel has what it was built without: {present:?}");
 }
 
-/// What is appended to an initrd, so that the probe is the machine's first program.
-fn probe_as_first_program(folder: &Path) -> std::path::PathBuf {
-    fs::write(folder.join("probe.rs"), PROBE).unwrap();
-    let options = ["--edition", "2024", "-C", "target-feature=+crt-static", "-o", "init", "probe.rs"];
+/// What is appended to an initrd, so that a program of ours is the machine's first.
+fn first_program(folder: &Path, source: &str) -> PathBuf {
+    fs::write(folder.join("init.rs"), source).unwrap();
+    let options = ["--edition", "2024", "-C", "target-feature=+crt-static", "-O", "-o", "init", "init.rs"];
     let compiled = Command::new("rustc").args(options).current_dir(folder).output().unwrap();
     assert!(compiled.status.success(), "{}", String::from_utf8_lossy(&compiled.stderr));
     let pack = "echo init | cpio --quiet --create --format=newc >segment";
@@ -67,10 +84,10 @@ fn probe_as_first_program(folder: &Path) -> std::path::PathBuf {
 #[ignore = "needs QEMU and a built image"]
 fn what_was_left_out_of_the_kernel_is_absent_even_for_the_first_program() {
     let (image, folder) = (Image::from_environment(), TempDir::new().unwrap());
-    let segment = Some(probe_as_first_program(folder.path()));
+    let segment = Some(first_program(folder.path(), PROBE));
     let console = Machine::start(&image, &Host { segment, ..Host::with_disks(vec![]) }).wait_for_its_end();
     let (facts, log) = facts(console.lines());
-    assert!(facts.contains_key("end"), "{console}");
+    assert!(facts.contains_key(END), "{console}");
     assert_absent(&facts, &[NOT_THERE]);
 
     let said = |words: &str| assert!(log.iter().any(|line| line.contains(words)), "{words}: {log:?}");
@@ -89,4 +106,33 @@ fn what_was_left_out_of_the_kernel_is_absent_in_a_build() {
     outcome.assert_succeeded();
     let (facts, _) = facts(outcome.lines.iter().map(String::as_str));
     assert_absent(&facts, &[NOT_THERE, REFUSED]);
+}
+
+/// How many pages of the machine's memory have the secret, after the only program that had it has ended.
+fn pages_with_secret(image: &Image) -> usize {
+    let folder = TempDir::new().unwrap();
+    let segment = Some(first_program(folder.path(), SECRET));
+    let host = Host { segment, memory_mib: MEMORY_MIB, ..Host::with_disks(vec![]) };
+    let machine = Machine::start(image, &host);
+    let start = Instant::now();
+    while !machine.console().contains("FACT: secret: given back") {
+        assert!(start.elapsed() < SECRET_LIMIT, "{}", machine.console());
+        sleep(PAUSE);
+    }
+    let (path, size) = (folder.path().join("memory"), u64::from(MEMORY_MIB) << 20);
+    machine.order("pmemsave", &json!({ "val": 0, "size": size, "filename": path }));
+    let secret = SECRET_FACTORS[0].wrapping_mul(SECRET_FACTORS[1]).to_le_bytes();
+    let memory = fs::read(path).unwrap();
+    memory.chunks(PAGE_BYTES).filter(|page| page.starts_with(&secret)).count()
+}
+
+#[test]
+#[ignore = "needs QEMU and a built image"]
+fn what_a_program_had_in_memory_is_gone_when_the_program_is() {
+    let mut image = Image::from_environment();
+    assert_eq!(pages_with_secret(&image), 0);
+    // The same without the kernel's clearing, so that the secret would be found.
+    image.command_line.push_str(" init_on_free=0");
+    let left = pages_with_secret(&image);
+    assert!(left > SECRET_PAGES / 2, "of {SECRET_PAGES} pages {left} were found");
 }
