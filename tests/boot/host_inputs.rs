@@ -71,14 +71,26 @@ pub fn page_of(image: &Image) -> Vec<u8> {
     kettle::snp::measurement::KernelHashesPage::new(&firmware, &hashes).unwrap().bytes.to_vec()
 }
 
+/// The three files that a launch measures, as items of fw_cfg. The command line ends with a NUL there, as it is measured.
+pub fn items(files: &Files, [kernel, initrd, command_line]: [Option<&Path>; 3]) -> Vec<String> {
+    let command_line = command_line.map(|path| {
+        let text = fs::read(path).unwrap();
+        let name = path.file_name().unwrap().display();
+        files.file(&format!("{name}-with-its-end"), &[&text[..], &[0]].concat())
+    });
+    let given = [("kernel", kernel), ("initrd", initrd), ("cmdline", command_line.as_deref())];
+    given.iter().filter_map(|(name, path)| Some(item(&format!("etc/boot/{name}"), (*path)?))).flatten().collect()
+}
+
 /// The control: the payload works, where it is what was measured.
 #[test]
 #[ignore = "needs QEMU and a built image"]
 fn a_program_of_the_host_runs_where_it_is_what_was_measured() {
     let (image, files) = (Image::from_environment(), Files::new());
-    let path = files.file("program.efi", &payload::application());
-    let image = image.with_kernel(path);
-    let machine = Machine::start(&image, &Host::honest(&image));
+    let image = image.with_kernel(files.file("program.efi", &payload::application()));
+    let (initrd, command_line) = (image.file("initrd"), image.file("cmdline"));
+    let devices = items(&files, [Some(image.kernel()), Some(&initrd), Some(&command_line)]);
+    let machine = Machine::start(&image, &Host { offer: Offer::Nothing, devices, ..Host::honest(&image) });
     let start = Instant::now();
     while !machine.console().contains(payload::LINE) {
         assert!(start.elapsed() < LIMIT, "the payload does not work: {}", machine.console());

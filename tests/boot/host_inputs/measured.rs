@@ -11,13 +11,12 @@ const ENTRY_BYTES: usize = 50;
 const FILES: [&str; 3] = ["kernel", "initrd", "cmdline"];
 
 /// The image's three files as items of fw_cfg, some of them replaced; without a file where it is `None`.
-fn items(image: &Image, other: &[(&str, Option<&Path>)]) -> Vec<String> {
-    let file = |name: &str| match other.iter().find(|(replaced, _)| *replaced == name) {
+fn replaced(files: &Files, image: &Image, other: &[(&str, Option<&Path>)]) -> Vec<String> {
+    let paths = FILES.map(|name| match other.iter().find(|(replaced, _)| *replaced == name) {
         Some((_, path)) => path.map(Path::to_owned),
         None => Some(image.file(name)),
-    };
-    let given = FILES.iter().filter_map(|name| Some((name, file(name)?)));
-    given.flat_map(|(name, path)| item(&format!("etc/boot/{name}"), &path)).collect()
+    });
+    items(files, [paths[0].as_deref(), paths[1].as_deref(), paths[2].as_deref()])
 }
 
 fn with_flipped_bit(files: &Files, image: &Image, name: &str) -> PathBuf {
@@ -59,7 +58,7 @@ fn what_was_measured_is_started_whichever_way_it_comes_and_nothing_else_is() {
     let [kernel, initrd, cmdline] = FILES.map(|name| with_flipped_bit(&files, &image, name));
     let genuine = || Page::Bytes(page_of(&image));
     let shim = item("etc/boot/shim", &program);
-    let offered = |other: &[(&str, Option<&Path>)]| items(&image, other);
+    let offered = |other: &[(&str, Option<&Path>)]| replaced(&files, &image, other);
     let halting =
         |kind, name, says, words| Row::halting(kind, name, says, words).offering_nothing().with_page(genuine());
     let rows = vec![
