@@ -31,7 +31,6 @@ pub enum Firmware {
     /// The image's.
     Shipped,
     /// QEMU's own, which passes the host's tables on and checks nothing: for what the kernel has to hold alone.
-    #[cfg_attr(not(feature = "simulator"), allow(dead_code))] // What uses it needs a secure processor.
     SeaBios,
 }
 
