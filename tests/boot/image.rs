@@ -5,16 +5,12 @@ use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::process::Command;
 
-use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 
 use crate::served_disk::ServedDisk;
 
 /// Block of the root file system and of its tree.
 const BLOCK_BYTES: u64 = 4096;
-/// Of SHA-256, as the tree holds them.
-const HASH_BYTES: u64 = 32;
-const HASHES_PER_BLOCK: u64 = BLOCK_BYTES / HASH_BYTES;
 
 /// The files that are measured, and the root disk.
 pub struct Image {
@@ -133,34 +129,6 @@ impl Disk {
     pub fn with_flipped_bit(self, at: u64) -> Self {
         self.flip(at);
         self
-    }
-
-    /// The same, with one bit of a file changed, and everything of the tree that follows from it: what another image would be.
-    /// With its root hash.
-    #[cfg_attr(not(feature = "simulator"), allow(dead_code))] // What uses it needs a secure processor.
-    pub fn with_other_bit_and_its_tree(self, image: &Image, path: &str) -> (Self, String) {
-        let mut place = image.place_of(path);
-        self.flip(place);
-        // dm-verity's tree: the topmost level first, each with the hashes of the one below, the lowest with those of the data.
-        let mut levels = vec![image.data_bytes() / BLOCK_BYTES];
-        while levels.last() > Some(&1) {
-            levels.push(levels.last().unwrap().div_ceil(HASHES_PER_BLOCK));
-        }
-        let salt = hex::decode(image.word("kettle.rootsalt")).unwrap();
-        let (file, mut index) = (self.file(), place / BLOCK_BYTES);
-        for level in 1..=levels.len() {
-            let mut block = vec![0; BLOCK_BYTES as usize];
-            file.read_exact_at(&mut block, place - place % BLOCK_BYTES).unwrap();
-            let hash = Sha256::new().chain_update(&salt).chain_update(&block).finalize();
-            if level == levels.len() {
-                return (self, hex::encode(hash));
-            }
-            let above: u64 = levels[level + 1..].iter().sum();
-            place = image.top_of_tree() + above * BLOCK_BYTES + index * HASH_BYTES;
-            file.write_all_at(&hash, place).unwrap();
-            index /= HASHES_PER_BLOCK;
-        }
-        unreachable!("the topmost level is a block")
     }
 
     /// Leaves the first bytes only.
