@@ -43,9 +43,10 @@ download() { # URL FILE
 # One package of the lock into FOLDER/SHA256.deb, whatever was there of it before. One that is at none of its places is written
 # to the list of what is gone, which is no failure of this function.
 fetch_package() { # FOLDER SUITE NAME VERSION PATH SIZE SHA256
-    local file=$1/$7.deb part=$1/$7.part place status
+    local file=$1/$7.deb part=$1/$7.part place by_date status
     say "  ${5##*/} ($(($6 / 1024)) KiB)"
-    for place in "$(mirror_of "$2")" "$(archive_by_date "$2")"; do
+    by_date=$(archive_by_date "$2") || return
+    for place in "$(mirror_of "$2")" "$by_date"; do
         [[ -n $place ]] || continue
         if status=$(download "$place/$5" "$part"); then
             [[ $(digest <"$part") == "$7" ]] || {

@@ -14,8 +14,7 @@ locked_source() { # WORD
 
 # Changes when anything changes that the firmware is made of: the recipe, how it is run, and the root that runs it.
 firmware_key() {
-    (cd "$ROOT" && { find image/firmware -type f ! -name '*.md' ! -name host-inputs && ls scripts/image/{firmware.sh,enter,tree-hash}; } |
-        LC_ALL=C sort | xargs sha256sum | cat - "$LOCK" | digest | cut -c 1-16)
+    { root_key && files_key image/firmware scripts/image/{firmware.sh,tree-hash}; } | digest | cut -c 1-16
 }
 
 # Unpacks what the lock names of an archive, whatever its topmost directory is called.
@@ -74,9 +73,9 @@ fetch_firmware_source() { # FOLDER
     mv -- "$part" "$file"
 }
 
-# Puts the tree together that is compiled: the source, checked, with the patches and the platform.
+# Puts together what is compiled: the source, checked, with the platform; and beside it the patches, which `compile` applies.
 prepare_firmware_tree() { # BUILD-ROOT ARCHIVE SCRATCH
-    local tree patch file directory
+    local tree directory
     unpack_firmware_source "$2" "$3/edk2"
     install -m 0755 "$ROOT/scripts/image/tree-hash" "$FIRMWARE_RECIPE/compile" "$3"
     tree=$(enter "$1" "$3" "$BUILD_SHELL" /build/tree-hash /build/edk2 /build/git)
@@ -85,13 +84,8 @@ prepare_firmware_tree() { # BUILD-ROOT ARCHIVE SCRATCH
     while read -r directory; do
         mkdir -p -- "$3/edk2/$directory"
     done < <(locked_source empty)
-    # The source has line ends of two characters, patches have one.
-    for patch in "$FIRMWARE_RECIPE"/patches/*.patch; do
-        while read -r file; do
-            sed -i 's/\r$//' "$3/edk2/$file"
-        done < <(sed -n 's,^+++ b/,,p' "$patch")
-        patch --quiet --strip 1 --fuzz 0 --directory "$3/edk2" <"$patch"
-    done
+    rm -rf -- "$3/patches"
+    cp -r --no-preserve=all -- "$FIRMWARE_RECIPE/patches" "$3"
     cp -r --no-preserve=all -- "$FIRMWARE_RECIPE/KettlePkg" "$3/edk2"
 }
 

@@ -41,12 +41,7 @@ kernel_toolchain() {
 
 # Changes when anything changes that the kernel is made of.
 kernel_key() {
-    {
-        kernel_source
-        kernel_toolchain
-        cat -- "$ROOT"/scripts/image/{kernel.sh,lib.sh,root.sh,enter} "$IMAGE"/{trim,links}
-        (cd "$KERNEL" && sha256sum -- config test.config patches/*)
-    } | digest | cut -c 1-16
+    { root_key && files_key image/kernel scripts/image/kernel.sh; } | digest | cut -c 1-16
 }
 
 # Makes OUT/kernel, OUT/kernel.config, and OUT/kernel-test, which differs by image/kernel/test.config and is for tests only.

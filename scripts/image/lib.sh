@@ -5,7 +5,7 @@
 readonly IMAGE=$ROOT/image
 # What is built from. longevity.sh takes another one where the mirror has lost packages of this one.
 LOCK=$IMAGE/packages.lock
-# Where the firmware lies that mirrors no longer have.
+# Where the source of the firmware may lie beside the checkout: mirrors do not keep it for ever.
 readonly FIRMWARE=$ROOT/../shared/firmware
 
 # The lines of a description without comments and empty ones.

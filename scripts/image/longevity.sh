@@ -68,9 +68,11 @@ take_available() { # CACHE
 # OUT/replaced, which is empty for the published image.
 choose_packages() { # CACHE OUT AVAILABLE
     fetch_missing "$1"
+    [[ ! -s $1/gone || -n $3 ]] || explain_gone "$1/gone"
+    # An image that was made before is not what this says.
+    cmp --quiet -- "$1/gone" "$2/replaced" || rm -f -- "$2/key"
     cp -- "$1/gone" "$2/replaced"
     [[ -s $2/replaced ]] || return 0
-    [[ -n $3 ]] || explain_gone "$2/replaced"
     take_available "$1"
     say_replaced "$2"
 }

@@ -5,8 +5,11 @@ image_version() { sed -n '0,/^version = "\(.*\)"$/s//\1/p' "$ROOT/Cargo.toml"; }
 
 # Changes when anything that the root image is made of changes.
 root_key() {
-    (cd "$ROOT" && { find image/files -type f && ls image/{symbols,trim,links,folders} nix/{nix.conf,passwd,group} scripts/image/{root.sh,symbols.sh,lib.sh,enter}; } |
-        LC_ALL=C sort | xargs sha256sum | cat - "$LOCK" | digest | cut -c 1-16)
+    {
+        cat -- "$LOCK"
+        files_key image/{files,symbols,trim,links,folders} nix/{nix.conf,passwd,group} \
+            scripts/image/{root.sh,symbols.sh,libraries.sh,lib.sh,enter}
+    } | digest | cut -c 1-16
 }
 
 # LAYER/firmware.fd, and LAYER/firmware.modules with what is in it.
@@ -25,7 +28,7 @@ unpack_debian_kernel() { # PACKAGES OUT
     install -m 0644 -- "${kernel[0]}" "$2/kernel"
 }
 
-debian_kernel_key() { entries "$LOCK" | grep '^kernel ' | digest; }
+debian_kernel_key() { { entries "$LOCK" | grep '^kernel ' && files_key scripts/image/{root.sh,outputs.sh}; } | digest | cut -c 1-16; }
 
 # The one kernel package's folder of modules.
 module_folder() { # UNPACKED
@@ -116,11 +119,6 @@ deliver() { # ROOT-LAYER FIRMWARE KERNEL STAGE WHICH-KERNEL OUT
 manifest() { # OUT
     (cd "$1" && sha256sum -- cmdline firmware.fd initrd kernel kettle kettle-init root.img >manifest.sha256)
     cat "$1/manifest.sha256" >&2
-}
-
-# Names, modes, links and contents of a folder, as one digest.
-tree_digest() { # FOLDER
-    tar -C "$1" --create --sort name --mtime "@$EPOCH" --owner 0 --group 0 --numeric-owner . | digest
 }
 
 # A digest for every step on the way to the outputs, innermost first: where two builds part is where to look.

@@ -113,6 +113,11 @@ make_root_image() { # BUILD-ROOT SCRATCH
     printf '%s %s %s\n' "$(awk '/^Root hash:/ { print $3 }' <<<"$log")" "$size" "$VERITY_SALT" >"$2/root.verity"
 }
 
+# Names, modes, links and contents of a folder, as one digest.
+tree_digest() { # FOLDER
+    tar -C "$1" --create --sort name --mtime "@$EPOCH" --owner 0 --group 0 --numeric-owner . | digest
+}
+
 # The whole layer: LAYER/root and LAYER/tools, LAYER/root.img, and LAYER/root.tree with the digest of the unpacked root.
 make_root_layer() { # PACKAGES LAYER
     phase make_roots "$1" "$2/root" "$2/tools"

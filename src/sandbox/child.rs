@@ -45,7 +45,7 @@ impl Announced<'_> {
             Err(error) => return Err(error.into()),
         };
         let is_child = match parent_of(self.number) {
-            Ok(parent) => parent == self.parent || self.is_waiting_for_us(),
+            Ok(parent) => (parent.is_some() && parent == self.parent) || self.is_waiting_for_us(),
             Err(_) if has_ended(&pidfd)? => false,
             Err(error) => return Err(error),
         };

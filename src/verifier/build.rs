@@ -19,6 +19,10 @@ fn main() -> io::Result<()> {
     println!("cargo:rerun-if-changed={}", folder.display());
     let (revoked, published): (Vec<_>, Vec<_>) = files(&folder)?.into_iter().partition(|path| path.ends_with(REVOKED));
     let list: String = published.iter().map(|path| format!("    include_bytes!({path:?}),\n")).collect();
+    if revoked.is_empty() && !published.is_empty() {
+        let message = format!("{} has reference values and no {REVOKED}: none would be revoked", folder.display());
+        return Err(io::Error::new(io::ErrorKind::NotFound, message));
+    }
     let revoked = revoked.first().map_or("None".to_owned(), |path| format!("Some(include_bytes!({path:?}))"));
     let text = format!(
         "/// The files of reference values that were there at compilation.\n\

@@ -51,6 +51,8 @@ pub enum ReferenceError {
     Format { version: String, format: u64 },
     #[error("there is no measurement in it")]
     Empty,
+    #[error("the list of revoked images names another firmware than the published file of image {version}")]
+    OtherFirmware { version: String },
     #[error("max_vcpus and the chains make {count} measurements, the limit is {limit} (MAX_REFERENCE_MEASUREMENTS)")]
     Measurements { count: usize, limit: usize },
     #[error("{field} is no digest: {value:?}")]

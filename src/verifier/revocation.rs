@@ -6,9 +6,11 @@
 //!
 //! | member | revokes |
 //! |---|---|
-//! | `version` | each measurement of the published file of that version, where that names the entry's firmware |
+//! | `version` | each measurement of the published file of that version; if the entry names a firmware, that has to be the file's |
 //! | `firmware_sha256` | each measurement of a file that names this firmware |
 //! | `chains`, `max_vcpus` | the measurements that the chains are extended to, as in a file of format 2 |
+//!
+//! A published file that says of itself that it is withdrawn counts as an entry.
 
 use std::sync::LazyLock;
 
@@ -77,10 +79,14 @@ impl Entry {
     fn new(listed: Listed, published: &[Image]) -> Result<Self, ReferenceError> {
         let firmware = listed.firmware_sha256.as_deref();
         let firmware = firmware.map(|value| published::sha256("firmware_sha256", value)).transpose()?;
-        let is_revoked =
-            |image: &&Image| image.version == listed.version && (firmware.is_none() || image.firmware == firmware);
-        let mut measurements: Vec<_> =
-            published.iter().filter(is_revoked).flat_map(|image| image.measurements()).collect();
+        let of_version = published.iter().filter(|image| image.version == listed.version);
+        let mut measurements = Vec::new();
+        for image in of_version {
+            if firmware.is_some() && image.firmware != firmware {
+                return Err(ReferenceError::OtherFirmware { version: listed.version });
+            }
+            measurements.extend(image.measurements());
+        }
         if !listed.chains.is_empty() {
             let series = extended(&listed.chains, listed.max_vcpus)?;
             measurements.extend(series.iter().flat_map(Series::measurements));
@@ -89,6 +95,14 @@ impl Entry {
             return Err(ReferenceError::Empty);
         }
         Ok(Self { revocation: Revocation { version: listed.version, reason: listed.reason }, firmware, measurements })
+    }
+}
+
+impl Entry {
+    /// Of an image whose own file says that it is withdrawn.
+    fn of_withdrawn(image: &Image) -> Option<Self> {
+        let revocation = Revocation { version: image.version.clone(), reason: image.withdrawn.clone()? };
+        Some(Self { revocation, firmware: None, measurements: image.measurements().collect() })
     }
 }
 
@@ -112,8 +126,10 @@ impl Revocations {
         for file in published {
             images.extend(published::read(file)?);
         }
-        let entries = revoked.into_iter().map(|listed| Entry::new(listed, &images));
-        Ok(Self { entries: entries.collect::<Result<_, _>>()?, all: None })
+        let listed = revoked.into_iter().map(|listed| Entry::new(listed, &images));
+        let mut entries = listed.collect::<Result<Vec<_>, _>>()?;
+        entries.extend(images.iter().filter_map(Entry::of_withdrawn));
+        Ok(Self { entries, all: None })
     }
 
     /// A list that cannot be read could have revoked anything.

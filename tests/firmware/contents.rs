@@ -35,7 +35,7 @@ fn drivers() -> Vec<Program> {
 #[test]
 #[ignore = "needs a built image"]
 fn has_the_listed_modules() {
-    let built = fs::read_to_string(image().join("firmware.fd.modules")).unwrap();
+    let built = fs::read_to_string(image().join("firmware.modules")).unwrap();
     let listed = fs::read_to_string(MODULES).unwrap();
     let entries: Vec<_> = listed.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).collect();
     assert_eq!(built.lines().collect::<Vec<_>>(), entries);

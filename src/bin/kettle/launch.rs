@@ -1,4 +1,4 @@
-//! What a guest is launched with. Comes in: the files that the options of `kettle measure` and `kettle igvm` name. Goes out:
+//! What a guest is launched with. Comes in: the files that the options of `kettle measure`, `kettle igvm` and `kettle kernel-hashes` name. Goes out:
 //! the firmware, the hashes of what it boots, and the digest of each file. Never: a file over its limit.
 
 use std::fs::File;
@@ -10,6 +10,7 @@ use kettle::digest::Sha256Digest;
 use kettle::snp::measurement::{
     BootError, BootHashes, CpuSignature, Firmware, FirmwareError, MAX_FIRMWARE_BYTES, UnknownCpu,
 };
+use kettle::verifier::{Revocation, Revocations};
 
 /// Largest kernel, in bytes.
 const MAX_KERNEL_BYTES: u64 = 256 << 20;
@@ -94,6 +95,7 @@ impl Inputs {
         };
         let command_line = command_line.as_deref().map(Sha256Digest::of);
         let digests = Digests { firmware: Sha256Digest::of(&image), kernel, initrd, command_line };
+        warn_if_revoked(Revocations::compiled_in().of_firmware(digests.firmware));
         Ok(Contents { image, firmware, boot, digests })
     }
 
@@ -113,6 +115,13 @@ impl Inputs {
             (None, Some(path)) => read(path, LIMIT, NAME).map(Some),
             (None, None) => Ok(None),
         }
+    }
+}
+
+/// Says on standard error that a launch proves nothing, and `kettle verify` may not know it by its value.
+pub fn warn_if_revoked(revocation: Option<&Revocation>) {
+    if let Some(found) = revocation {
+        eprintln!("kettle: image {} is revoked, and this is of it: {}", found.version, found.reason);
     }
 }
 

@@ -11,7 +11,7 @@ use kettle::snp::measurement::{Chain, CpuSignature, Launch, LaunchError, Vmm};
 use kettle::verifier::{MAX_REFERENCE_BYTES, PublishedShape, ReferenceError, ReferenceValues, Revocations};
 use serde::Serialize;
 
-use super::launch::{Contents, Cpu, Digests, InputError, Inputs, hex_u64, named_cpu, read};
+use super::launch::{self, Contents, Cpu, Digests, InputError, Inputs, hex_u64, named_cpu, read};
 
 /// Most vCPUs: what QEMU's q35 machine takes.
 const MAX_VCPUS: u32 = 4096;
@@ -130,11 +130,11 @@ pub fn run(arguments: &Arguments) -> Result<String, MeasureError> {
     if let Some(path) = &arguments.igvm {
         let file = read(path, MAX_IGVM_BYTES as u64, "MAX_IGVM_BYTES")?;
         let measured = igvm::measure(&file).map_err(|source| MeasureError::Igvm { path: path.clone(), source })?;
+        launch::warn_if_revoked(Revocations::compiled_in().of_measurement(measured.measurement));
         return Ok(format!("{}\n", measured.measurement));
     }
     let cpus = cpus(arguments)?;
     let Contents { firmware, boot, digests, .. } = arguments.inputs.read()?;
-    warn_if_revoked(&digests);
     let launch = Launch::new(&firmware, boot.as_ref(), arguments.vmm.into());
     let launch = launch.map_err(|source| MeasureError::Launch { path: arguments.inputs.path(), source })?;
     let chains: Vec<_> =
@@ -145,13 +145,6 @@ pub fn run(arguments: &Arguments) -> Result<String, MeasureError> {
         Found::Measurements(chains.iter().flat_map(|(cpu, chain)| counted(&arguments.vcpus, cpu, chain)).collect())
     };
     Ok(if arguments.json { json(arguments, &digests, found) } else { found.text() })
-}
-
-/// A measurement of this firmware proves nothing, and `kettle verify` may not know it by its value.
-fn warn_if_revoked(digests: &Digests) {
-    if let Some(found) = Revocations::compiled_in().of_firmware(digests.firmware) {
-        eprintln!("kettle: this is the firmware of image {}, which is revoked: {}", found.version, found.reason);
-    }
 }
 
 /// The measurements that a published file has for what was asked for, in that order.

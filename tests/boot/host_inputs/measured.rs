@@ -38,7 +38,7 @@ fn changed(page: &[u8], change: impl FnOnce(&mut Vec<u8>)) -> Page {
     Page::Bytes(bytes)
 }
 
-fn set_length(table: &mut Vec<u8>) {
+fn set_length(table: &mut [u8]) {
     let length = u16::try_from(table.len()).unwrap().to_le_bytes();
     table[GUID_BYTES..HEADER_BYTES].copy_from_slice(&length);
 }
