@@ -42,7 +42,7 @@ const FILES: [&str; 24] = [
     "etc/screen-and-debug.host",
     "etc/smi/requested-features.host",
     "etc/tpm/config",
-    "etc/tpm/log",
+    "etc/tpm/log.host",
     "etc/vmcoreinfo",
     "etc/vmgenid_guid",
     "bootsplash.bmp",
@@ -86,7 +86,7 @@ fn no_rom_of_the_host_runs() {
         Row::harmless(
             "rom",
             "of a bridge's device",
-            words(&format!("-device pcie-root-port,id=port,chassis=1 {},bus=port", device(&rng))),
+            words(&format!("-device pcie-root-port,id=bridge,chassis=1 {},bus=bridge", device(&rng))),
         ),
         Row::harmless("legacy rom", "in memory", words(&format!("-option-rom {}", rng.display()))),
     ];

@@ -70,7 +70,7 @@ fn devices_that_firmware_starts_from_are_left_alone() {
             "network",
             "to start from",
             words(
-                "-device pcie-root-port,id=port,chassis=1 -netdev user,id=pxe,restrict=on,tftp=/,bootfile=x -device e1000e,bus=port,netdev=pxe,romfile=,bootindex=0",
+                "-device pcie-root-port,id=bridge,chassis=1 -netdev user,id=pxe,restrict=on,tftp=/,bootfile=x -device e1000e,bus=bridge,netdev=pxe,romfile=,bootindex=0",
             ),
         ),
         Row::harmless(
@@ -97,7 +97,11 @@ fn devices_that_firmware_starts_from_are_left_alone() {
         Row::harmless(
             "variables",
             "a store",
-            words(&format!("-drive if=pflash,unit=1,format=raw,file={}", store.display())),
+            words(&format!(
+                "-drive if=pflash,unit=0,format=raw,readonly=on,file={} -drive if=pflash,unit=1,format=raw,file={}",
+                image.file("firmware.fd").display(),
+                store.display()
+            )),
         ),
         Row::harmless("another machine", "pc", words("-machine pc")),
     ];
