@@ -17,6 +17,7 @@ use crate::machine::{Host, Machine, Network};
 use crate::served_disk::{Answer, ServedDisk};
 use crate::support::{Bundle, project};
 
+const SECTOR_BYTES: u64 = 512;
 /// Where the kernel itself looks for a table of partitions, from either end of a disk.
 const PARTITION_TABLES_BYTES: u64 = 64 << 10;
 /// What is read of a disk around the block that was asked for.
@@ -111,9 +112,9 @@ fn a_machine_full_of_unknown_devices_makes_the_same_artifact_and_leaves_them_alo
     let bundle = Bundle::read(&machine.bundle(Door::Clear, &outcome.job), 0);
     assert!(bundle.artifacts() == artifacts_of_an_honest_host(), "the artifacts differ");
 
-    // Neither the firmware nor the kernel has a driver for them.
+    // Neither the firmware nor the kernel has a driver for them. QEMU itself reads the first sector, for the shape of the disk.
     for disk in [&cd, &stick] {
-        assert_eq!(disk.reads(), []);
+        assert!(disk.reads().iter().all(|read| *read == (0, SECTOR_BYTES)), "{:?}", disk.reads());
     }
     let (size, top) = (fs::metadata(image.file("root.img")).unwrap().len(), image.top_of_tree());
     let expected = |(at, length): &(u64, u64)| {

@@ -12,7 +12,7 @@ use crate::support::{Bundle, package, project, sha256};
 /// Memory with which the image comes up, and with which it does not, in MiB, where firmware allows it: ours takes no machine with
 /// less than 256. What is between may change with a kernel.
 const ENOUGH_TO_SERVE_MIB: u32 = 96;
-const TOO_LITTLE_MIB: u32 = 72;
+const TOO_LITTLE_MIB: u32 = 44;
 /// From a submission to a running build script.
 const BUILD_BEGINS_LIMIT: Duration = Duration::from_secs(120);
 /// How long a build without memory is watched.

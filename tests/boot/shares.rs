@@ -100,8 +100,9 @@ fn a_machine_with_a_share_and_sockets_of_the_hosts_has_no_sockets_and_serves_wit
     let host = Host { devices: devices(&share, &sockets), ..Host::honest(&image) };
     let machine = Machine::serving(&image, &host);
     assert_eq!(machine.get(Door::Tls, "/health").body, b"ok");
-    // The kernel knows shares, and would mount one for who may: PID 1, which does not.
-    assert!(share.asked().contains(&QUEUE_ADDRESSES), "{:?}", share.asked());
-    assert!(sockets.asked().contains(&FEATURES), "QEMU did not ask: {:?}", sockets.asked());
-    assert!(!sockets.asked().contains(&QUEUE_ADDRESSES), "{:?}", sockets.asked());
+    // QEMU asks for both. The kernel has a driver for neither, which would give addresses.
+    for back_end in [&share, &sockets] {
+        assert!(back_end.asked().contains(&FEATURES), "QEMU did not ask: {:?}", back_end.asked());
+        assert!(!back_end.asked().contains(&QUEUE_ADDRESSES), "{:?}", back_end.asked());
+    }
 }

@@ -54,8 +54,8 @@ fn devices_that_firmware_starts_from_are_left_alone() {
             "disks",
             "of all kinds",
             words(&format!(
-                "{} -device nvme,serial=n,drive=n,bootindex=0 {} -device ich9-ahci,id=ahci -device ide-cd,bus=ahci.0,drive=c,bootindex=1 \
-             {} -device qemu-xhci -device usb-storage,drive=u,bootindex=2",
+                "{} -device nvme,serial=n,drive=n,bootindex=1 {} -device ich9-ahci,id=ahci -device ide-cd,bus=ahci.0,drive=c,bootindex=2 \
+             {} -device qemu-xhci -device usb-storage,drive=u,bootindex=3",
                 disk("n"),
                 disk("c"),
                 disk("u")
@@ -70,7 +70,7 @@ fn devices_that_firmware_starts_from_are_left_alone() {
             "network",
             "to start from",
             words(
-                "-device pcie-root-port,id=bridge,chassis=1 -netdev user,id=pxe,restrict=on,tftp=/,bootfile=x -device e1000e,bus=bridge,netdev=pxe,romfile=,bootindex=0",
+                "-device pcie-root-port,id=bridge,chassis=1 -netdev user,id=pxe,restrict=on,tftp=/,bootfile=x -device e1000e,bus=bridge,netdev=pxe,romfile=,bootindex=1",
             ),
         ),
         Row::harmless(
