@@ -70,9 +70,9 @@ impl Machine {
     }
 }
 
-/// Processors, memory and slots beyond what the machine starts with.
+/// Processors and slots beyond what the machine starts with.
 fn with_room(host: Host) -> Host {
-    let words = "-smp 2,maxcpus=3 -m 2048,slots=1,maxmem=4G -netdev hubport,id=dead,hubid=7 \
+    let words = "-smp 2,maxcpus=3 -netdev hubport,id=dead,hubid=7 \
          -device pcie-root-port,id=slot1,chassis=1 -device pcie-root-port,id=slot2,chassis=2";
     Host { devices: words.split_whitespace().map(str::to_owned).collect(), ..host }
 }
@@ -87,16 +87,14 @@ fn another_processor(machine: &Machine) -> Value {
     processor
 }
 
-/// Everything that can be plugged in.
+/// What can be plugged in, but memory: that lies where the kernel put the windows of devices, which the machine then does not reach.
 fn plug_in(machine: &Machine, disk: &Path) {
     let file = json!({ "driver": "file", "filename": disk, "read-only": true });
     machine.order("blockdev-add", &json!({ "node-name": "other", "driver": "raw", "read-only": true, "file": file }));
-    machine.order("object-add", &json!({ "qom-type": "memory-backend-ram", "id": "more", "size": 512 << 20 }));
     for device in [
         json!({ "driver": "virtio-blk-pci", "bus": "slot1", "drive": "other", "id": "another-disk" }),
         json!({ "driver": "virtio-net-pci", "bus": "slot2", "netdev": "dead", "id": "another-card", "romfile": "" }),
         another_processor(machine),
-        json!({ "driver": "pc-dimm", "id": "dimm", "memdev": "more" }),
     ] {
         machine.order("device_add", &device);
     }
@@ -105,8 +103,8 @@ fn plug_in(machine: &Machine, disk: &Path) {
 /// The root disk where it could be pulled out.
 fn with_the_disk_in_a_slot(image: &Image) -> Host {
     let words = format!(
-        "-device pcie-root-port,id=slot,chassis=1 -drive file={},format=raw,if=none,id=d,readonly=on \
-         -device virtio-blk-pci,bus=slot,drive=d,id=disk0",
+        "-device pcie-root-port,id=bay,chassis=1 -drive file={},format=raw,if=none,id=d,readonly=on \
+         -device virtio-blk-pci,bus=bay,drive=d,id=disk0",
         image.file("root.img").display()
     );
     Host { devices: words.split_whitespace().map(str::to_owned).collect(), ..Host::with_disks(vec![]) }
@@ -130,7 +128,9 @@ fn a_machine_that_is_stopped_and_woken_plugged_and_unplugged_makes_the_same_arti
     machine.order("system_powerdown", &json!({}));
     sleep(STOPPED_SPAN);
     machine.order("cont", &json!({}));
-    assert_eq!(machine.get(Door::Clear, &format!("/build/{job}")).json()["state"], "running");
+    let state = machine.get(Door::Clear, &format!("/build/{job}"));
+    assert_eq!(state.status, 200, "{}", machine.console());
+    assert_eq!(state.json()["state"], "running");
     for device in ["another-disk", "another-card"] {
         machine.order("device_del", &json!({ "id": device }));
     }
