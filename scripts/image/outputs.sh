@@ -175,7 +175,7 @@ measure() { # ROOT-LAYER FIRMWARE PROGRAMS STAGE OUT
             guest_policy: $policy,
             guest_features,
             max_vcpus: $max_vcpus,
-            chains: [.chains[] | {vcpu_type, vcpu_signature, launch_digest, bsp_vmsa, ap_vmsa}]
+            chains
         }' "$4/measured.json" | by_line >"$5/measurements.json"
     measure_variant "$3/kettle" "$4/debian" debian-kernel "$5"
 }
@@ -195,7 +195,8 @@ measure_chains() { # KETTLE FOLDER
         --guest-features "$GUEST_FEATURES" \
         "${types[@]}" \
         --chain \
-        --json
+        --json |
+        jq -e '.chains |= map({vcpu_type, vcpu_signature, launch_digest, bsp_vmsa, ap_vmsa})'
 }
 
 # Adds an image with another kernel to measurements.json of OUT. FOLDER has that variant's kernel, initrd and cmdline, and
@@ -209,7 +210,7 @@ measure_variant() { # KETTLE FOLDER NAME OUT
             kernel_sha256,
             initrd_sha256,
             command_line_sha256,
-            chains: [.chains[] | {vcpu_type, vcpu_signature, launch_digest, bsp_vmsa, ap_vmsa}]
+            chains
         }]' "$4/measurements.json" | by_line >"$4/measurements.new"
     mv -- "$4/measurements.new" "$4/measurements.json"
     rm -- "$4/measurements.variant"
