@@ -14,6 +14,7 @@ use kettle::digest::Sha256Digest;
 use tempfile::TempDir;
 
 /// Statuses of `scripts/build-image` and `scripts/refresh-lock`.
+const NOT_THE_LOCKED: i32 = 1;
 const SETUP_FAILED: i32 = 3;
 const GONE: i32 = 4;
 
@@ -120,6 +121,15 @@ impl Case {
             .envs(variables.iter().copied())
             .output()
             .unwrap()
+    }
+
+    /// Runs `fetch_firmware_source` of `scripts/image/firmware.sh`.
+    fn fetch_firmware(&self, variables: &[(&str, &str)]) -> Output {
+        let script = "cd scripts; source ./lib.sh; \
+                      for f in lib fetch resolve firmware; do source ./image/$f.sh; done; \
+                      fetch_firmware_source \"$1\"";
+        let cache = self.path("cache");
+        self.run("bash", &["-c", script, "-", cache.to_str().unwrap()], variables)
     }
 
     /// `choose_packages` of `scripts/image/longevity.sh`; prints the lock that it settled on.
@@ -267,8 +277,39 @@ fn another_file_under_the_same_name_is_no_package_that_is_gone() {
     let case = Case::new();
     case.serve_package("debian/pool/main/a/app/app_1.1_amd64.deb", "something", "else");
     let output = case.choose("1", &[]);
-    assert_eq!(output.status.code(), Some(SETUP_FAILED), "{}", said(&output));
+    assert_eq!(output.status.code(), Some(NOT_THE_LOCKED), "{}", said(&output));
     assert!(said(&output).contains("app_1.1_amd64.deb is not the file of packages.lock"), "{}", said(&output));
+}
+
+#[test]
+fn a_mirror_without_the_source_of_the_firmware_ends_the_build_with_the_remedy() {
+    let case = Case::new();
+    let source = b"source\n";
+    let locked = format!(
+        "archive edk2.tar.xz {} {}\npool pool/main/e/edk2/edk2.tar.xz\n",
+        source.len(),
+        Sha256Digest::of(source)
+    );
+    case.write("tree/image/firmware/source.lock", &locked);
+
+    let lost = case.fetch_firmware(&[]);
+    assert_eq!(lost.status.code(), Some(GONE), "{}", said(&lost));
+    for part in ["edk2.tar.xz", "release archive", "DEBIAN_ARCHIVE"] {
+        assert!(said(&lost).contains(part), "{part} is not in: {}", said(&lost));
+    }
+
+    let archive = format!("{}/archive", case.mirror);
+    let by_date = [("DEBIAN_ARCHIVE", archive.as_str())];
+    let path = "served/archive/debian/20250601T000000Z/pool/main/e/edk2/edk2.tar.xz";
+    case.write(path, "another\n");
+    let other = case.fetch_firmware(&by_date);
+    assert_eq!(other.status.code(), Some(NOT_THE_LOCKED), "{}", said(&other));
+    assert!(!case.path("cache/edk2.tar.xz").exists());
+
+    case.write(path, "source\n");
+    let fetched = case.fetch_firmware(&by_date);
+    assert!(fetched.status.success(), "{}", said(&fetched));
+    assert_eq!(case.read("cache/edk2.tar.xz"), "source\n");
 }
 
 #[test]

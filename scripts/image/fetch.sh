@@ -3,6 +3,9 @@
 
 readonly PARALLEL=6
 
+# What a fetch ends with when it got something else than what is locked: xargs stops at that, and ends with 124.
+readonly NOT_THE_LOCKED=255
+
 # The crates of Cargo.lock that come from a registry, as "NAME VERSION SHA256".
 locked_crates() {
     awk -F '"' '/^\[\[package\]\]/ { name = version = "" } /^name = / { name = $2 } /^version = / { version = $2 }
@@ -17,7 +20,7 @@ archive_by_date() { # SUITE
     [[ $template == *@SNAPSHOTID@* ]] || template=${template%/}/@ARCHIVE@/@SNAPSHOTID@
     [[ $(archive_of "$1") == main ]] || archive=debian-security
     date=$(locked_date "$LOCK" "$1")
-    [[ -n $date ]] || die "$EXIT_SETUP" "${LOCK##*/} has no archive-date for $1"
+    [[ -n $date ]] || die "$EXIT_FAILED" "${LOCK##*/} has no archive-date for $1"
     template=${template//@ARCHIVE@/$archive}
     template=${template//@PATH@/$archive}
     template=${template//@SNAPSHOTID@/$date}
@@ -52,7 +55,7 @@ fetch_package() { # FOLDER SUITE NAME VERSION PATH SIZE SHA256
             [[ $(digest <"$part") == "$7" ]] || {
                 rm -f -- "$part"
                 say "$5 is not the file of ${LOCK##*/}: sha256 differs"
-                return 1
+                return "$NOT_THE_LOCKED"
             }
             mv -- "$part" "$file"
             return
@@ -76,11 +79,13 @@ fetch_missing() { # FOLDER
     say "fetching $((${#missing[@]} / 7)) packages"
     MAIN_MIRROR=$(mirror main)
     SECURITY_MIRROR=$(mirror security)
-    export MAIN_MIRROR SECURITY_MIRROR LOCK EXIT_SETUP
+    export MAIN_MIRROR SECURITY_MIRROR LOCK EXIT_FAILED EXIT_SETUP NOT_THE_LOCKED
     export -f fetch_package download archive_by_date archive_of locked_date mirror_of say die digest
     # shellcheck disable=SC2016 # expanded by the inner bash
-    printf '%s\0' "${missing[@]}" | xargs -0 -n 7 -P "$PARALLEL" bash -c 'fetch_package "$@"' fetch ||
-        die "$EXIT_SETUP" "not every package could be fetched"
+    printf '%s\0' "${missing[@]}" | xargs -0 -n 7 -P "$PARALLEL" bash -c 'fetch_package "$@"' fetch || {
+        (($? == 124)) || die "$EXIT_SETUP" "not every package could be fetched"
+        die "$EXIT_FAILED" "the mirror has another file under the name of a locked one"
+    }
     LC_ALL=C sort -o "$folder/gone" "$folder/gone"
 }
 
@@ -104,7 +109,7 @@ fetch_crates() { # FOLDER
     fi
     while read -r name version sum; do
         [[ $(digest <"$folder/$name-$version.crate") == "$sum" ]] ||
-            die "$EXIT_SETUP" "$folder/$name-$version.crate is not what Cargo.lock says: remove it"
+            die "$EXIT_FAILED" "$folder/$name-$version.crate is not what Cargo.lock says: remove it"
     done < <(locked_crates)
 }
 

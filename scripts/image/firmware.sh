@@ -46,12 +46,12 @@ is_firmware_source() { # ARCHIVE
         tree=$("$ROOT/scripts/image/tree-hash" "$scratch/edk2" "$scratch/git")
     fi
     rm -rf -- "$scratch"
-    [[ $tree == "$(locked_source tree)" ]]
+    [[ -n $tree && $tree == "$(locked_source tree)" ]]
 }
 
-# Puts the archive into FOLDER: a copy beside the checkout, else what a mirror has.
+# Puts the archive into FOLDER: a copy beside the checkout, else what a mirror or an archive by date has.
 fetch_firmware_source() { # FOLDER
-    local name rest file part url
+    local name rest file part
     read -r name rest < <(locked_source archive)
     file=$1/$name part=$1/$name.part
     mkdir -p -- "$1"
@@ -59,18 +59,30 @@ fetch_firmware_source() { # FOLDER
     if [[ -e $FIRMWARE/$name ]]; then
         cp -- "$FIRMWARE/$name" "$part"
     else
-        url=$(mirror main)/$(locked_source pool)
         say "fetching $name"
-        curl --silent --show-error --fail --location --retry 3 --output "$part" "$url" || {
-            rm -f -- "$part"
-            die "$EXIT_SETUP" "$name cannot be fetched. Put it into $FIRMWARE, or set DEBIAN_MIRROR to an archive that has it"
-        }
+        download_firmware_source "$file"
     fi
     is_firmware_source "$part" || {
         rm -f -- "$part"
-        die "$EXIT_SETUP" "$name has neither the digest nor the tree that image/firmware/source.lock names"
+        die "$EXIT_FAILED" "$name has neither the digest nor the tree that image/firmware/source.lock names"
     }
     mv -- "$part" "$file"
+}
+
+# Fetches the archive into FILE.part. Ends the build where no place has it: with EXIT_GONE if every place says so.
+download_firmware_source() { # FILE
+    local place status pool
+    pool=$(locked_source pool)
+    for place in "$(mirror main)" "$(archive_by_date "$STABLE")"; do
+        [[ -n $place ]] || continue
+        status=$(download "$place/$pool" "$1.part") && return
+        rm -f -- "$1.part"
+        [[ $status == 404 || $status == 410 ]] || die "$EXIT_SETUP" "$pool cannot be fetched from $place"
+    done
+    say "the mirror does not have ${pool##*/} any more: the source of the firmware, edk2"
+    say "put the release archive of edk2's authors, or any other with the locked tree, at $1;"
+    say "or run again with DEBIAN_ARCHIVE set to an archive by date"
+    exit "$EXIT_GONE"
 }
 
 # Puts together what is compiled: the source, checked, with the platform; and beside it the patches, which `compile` applies.
@@ -80,7 +92,7 @@ prepare_firmware_tree() { # BUILD-ROOT ARCHIVE SCRATCH
     install -m 0755 "$ROOT/scripts/image/tree-hash" "$FIRMWARE_RECIPE/compile" "$3"
     tree=$(enter "$1" "$3" "$BUILD_SHELL" /build/tree-hash /build/edk2 /build/git)
     [[ $tree == "$(locked_source tree)" ]] ||
-        die "$EXIT_SETUP" "the firmware's source has the tree $tree, and image/firmware/source.lock names $(locked_source tree)"
+        die "$EXIT_FAILED" "the firmware's source has the tree $tree, and image/firmware/source.lock names $(locked_source tree)"
     while read -r directory; do
         mkdir -p -- "$3/edk2/$directory"
     done < <(locked_source empty)

@@ -100,7 +100,7 @@ patch_kernel() { # BUILD-ROOT SCRATCH
     mkdir -p -- "$2/patched" "$2/original"
     cp -r --no-preserve=all -- "$KERNEL/patches" "$2"
     while read -r file; do
-        [[ -e $2/source/$file ]] || die "$EXIT_SETUP" "image/kernel/patches: the kernel has no file $file"
+        [[ -e $2/source/$file ]] || die "$EXIT_FAILED" "image/kernel/patches: the kernel has no file $file"
         [[ -e $2/original/$file ]] || (cd "$2/source" && cp -p --parents -- "$file" ../original)
     done < <(patched_files)
     cp -r -- "$2/original/." "$2/patched"
@@ -112,7 +112,7 @@ patch_kernel() { # BUILD-ROOT SCRATCH
             --no-backup-if-mismatch \
             --directory /build/patched \
             --input "/build/patches/${patch##*/}" >&2 ||
-            die "$EXIT_SETUP" "image/kernel/patches/${patch##*/} does not apply to $(kernel_source | awk '{ print $3, $4 }')"
+            die "$EXIT_FAILED" "image/kernel/patches/${patch##*/} does not apply to $(kernel_source | awk '{ print $3, $4 }')"
     done
     while read -r file; do
         cmp --quiet -- "$2/patched/$file" "$2/source/$file" || cp -- "$2/patched/$file" "$2/source/$file"

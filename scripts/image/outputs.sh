@@ -42,12 +42,12 @@ add_modules() { # PACKAGE INITRD
     mkdir -p -- "$2/modules"
     while read -r name rest; do
         file=$(find "$(module_folder "$1")" -name "$name.ko.xz")
-        [[ -n $file ]] || die "$EXIT_SETUP" "image/debian-kernel/modules: the kernel has no module $name"
+        [[ -n $file ]] || die "$EXIT_FAILED" "image/debian-kernel/modules: the kernel has no module $name"
         printf -v target '%s/modules/%02d-%s.ko' "$2" "$number" "$name"
         xz -dc -- "$file" >"$target"
         for needed in $(tr '\0' '\n' <"$target" | sed -n 's/^depends=//p' | tr ',' ' '); do
             [[ $loaded == *" ${needed//-/_} "* ]] ||
-                die "$EXIT_SETUP" "image/debian-kernel/modules: $name needs $needed, which has to come before it"
+                die "$EXIT_FAILED" "image/debian-kernel/modules: $name needs $needed, which has to come before it"
         done
         loaded+="${name//-/_} "
         number=$((number + 1))
@@ -64,7 +64,7 @@ make_initrd() { # BUILD-ROOT INIT SCRATCH OUT-FILE [MODULES-PACKAGE]
         case $kind in
         dir) install -d -m "$mode" "$folder/$path" ;;
         init) install -m "$mode" "$2" "$folder/$path" ;;
-        *) die "$EXIT_SETUP" "image/initrd: unknown kind $kind" ;;
+        *) die "$EXIT_FAILED" "image/initrd: unknown kind $kind" ;;
         esac
     done < <(entries "$IMAGE/initrd")
     [[ -z ${5-} ]] || add_modules "$5" "$folder"

@@ -23,7 +23,7 @@ unpack() { # FOLDER DEB…
         member=$(ar t "$deb" | grep '^data\.tar')
         ar p "$deb" "$member" | case $member in
         *.xz) xz -dc ;;
-        *) die "$EXIT_SETUP" "$deb: $member is compressed in a way that this script does not know" ;;
+        *) die "$EXIT_FAILED" "$deb: $member is compressed in a way that this script does not know" ;;
         esac | tar -x -C "$folder" --keep-directory-symlink --no-same-owner --same-permissions
     done
 }
@@ -48,7 +48,7 @@ trim() { # FOLDER
     while read -r pattern rest; do
         # shellcheck disable=SC2206 # patterns are meant to be expanded
         matches=("$1"/$pattern)
-        ((${#matches[@]})) || die "$EXIT_SETUP" "image/trim: nothing matches $pattern"
+        ((${#matches[@]})) || die "$EXIT_FAILED" "image/trim: nothing matches $pattern"
         rm -rf -- "${matches[@]}"
     done < <(entries "$IMAGE/trim")
     shopt -u nullglob globstar dotglob
@@ -100,7 +100,7 @@ make_root_image() { # BUILD-ROOT SCRATCH
         --all-root \
         /build/root.img /build/root
     size=$(stat -c %s "$2/root.img")
-    ((size % BLOCK == 0)) || die "$EXIT_SETUP" "the erofs image has $size bytes, not whole blocks"
+    ((size % BLOCK == 0)) || die "$EXIT_FAILED" "the erofs image has $size bytes, not whole blocks"
     log=$(enter "$1" "$2" veritysetup format \
         --hash sha256 \
         --data-block-size "$BLOCK" \

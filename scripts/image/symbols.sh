@@ -19,7 +19,7 @@ symbol_hash() { # NAME
 place_of() { # FILE TEXT
     local places
     mapfile -t places < <(LC_ALL=C grep -abo -F -- "$2" "$1" | cut -d : -f 1)
-    ((${#places[@]} == 1)) || die "$EXIT_SETUP" "$1 has $2 ${#places[@]} times, not once"
+    ((${#places[@]} == 1)) || die "$EXIT_FAILED" "$1 has $2 ${#places[@]} times, not once"
     printf '%s\n' "${places[0]}"
 }
 
@@ -42,16 +42,16 @@ symbols_of() { # FILE VERSION
 
 rename_version() { # FILE LIBRARY OLD NEW
     local file=$1 old=$3 new=$4 name table entry hash
-    ((${#old} == ${#new})) || die "$EXIT_SETUP" "image/symbols: $old and $new are not of the same length"
+    ((${#old} == ${#new})) || die "$EXIT_FAILED" "image/symbols: $old and $new are not of the same length"
     name=$(place_of "$file" "$old")
     entry=$(needed_version "$file" "$2" "$old")
     table=$(LC_ALL=C readelf -SW "$file" | sed -n 's/.* \.gnu\.version_r  *VERNEED  *[0-9a-f]*  *\([0-9a-f]*\) .*/\1/p')
-    [[ -n $entry && -n $table ]] || die "$EXIT_SETUP" "image/symbols: $file does not ask for $old of $2"
+    [[ -n $entry && -n $table ]] || die "$EXIT_FAILED" "image/symbols: $file does not ask for $old of $2"
     hash=$(printf '%08x' "$(symbol_hash "$new")")
     printf '%s' "$new" | overwrite "$file" "$name"
     # Little-endian.
     printf '%b' "\\x${hash:6:2}\\x${hash:4:2}\\x${hash:2:2}\\x${hash:0:2}" | overwrite "$file" "$((16#$table + entry))"
-    [[ -n $(needed_version "$file" "$2" "$new") ]] || die "$EXIT_SETUP" "image/symbols: $file does not ask for $new afterwards"
+    [[ -n $(needed_version "$file" "$2" "$new") ]] || die "$EXIT_FAILED" "image/symbols: $file does not ask for $new afterwards"
 }
 
 rename_versions() { # ROOT
@@ -59,6 +59,6 @@ rename_versions() { # ROOT
     while read -r file library old new _; do
         rename_version "$1/$file" "$library" "$old" "$new"
         missing=$(comm -23 <(symbols_of "$1/$file" "$new") <(symbols_of "$1/usr/lib/x86_64-linux-gnu/$library" "$new"))
-        [[ -z $missing ]] || die "$EXIT_SETUP" "$file asks $library for what it lacks: ${missing//$'\n'/, }"
+        [[ -z $missing ]] || die "$EXIT_FAILED" "$file asks $library for what it lacks: ${missing//$'\n'/, }"
     done < <(entries "$IMAGE/symbols")
 }
