@@ -84,6 +84,13 @@ fn an_older_package_is_named_with_its_advisory() {
 }
 
 #[test]
+fn an_older_source_of_the_firmware_is_named_with_its_advisory() {
+    let gate = Gate::new();
+    gate.change("list", "edk2 release=2024.11 ", |line| line.replace("2024.11", "2099.01"));
+    gate.assert_names(&["CVE-2024-38796", "edk2 2026.05 is older than 2099.01"]);
+}
+
+#[test]
 fn a_package_of_another_suite_needs_a_fixed_version_for_it() {
     let gate = Gate::new();
     gate.change("lock", "image forky nix-bin ", |line| line.replace(" forky ", " trixie-backports "));
