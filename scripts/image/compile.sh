@@ -37,11 +37,12 @@ directory = "/build/vendor"
 END
 }
 
-# The kettle that is published: the same, knowing the reference values of its release, old ones too.
+# The kettle that is published: the same, knowing the reference values of its release, old ones too. An image of other packages
+# than the locked ones is not that release, and published nowhere: its kettle knows what is published, and not the image.
 compile_verifier() { # BUILD-ROOT CRATES SCRATCH MEASUREMENTS OUT
     copy_source "$2" "$3"
     cp -r --no-preserve=all -- "$ROOT/measurements" "$3/source"
-    cp -- "$4" "$3/source/measurements/$(image_version).json"
+    [[ -s $5/replaced ]] || cp -- "$4" "$3/source/measurements/$(image_version).json"
     compile_one "$1" "$3" kettle cli off "$5/kettle"
 }
 
