@@ -22,7 +22,7 @@ const MAX_COMMAND_LINE_BYTES: usize = 64 << 10;
 /// The files of a launch.
 #[derive(Args)]
 pub struct Inputs {
-    /// The OVMF image.
+    /// The firmware's image, as QEMU loads it.
     #[arg(long, value_name = "FILE")]
     pub firmware: Option<PathBuf>,
     /// The kernel that the firmware boots; without it, it boots from a disk that is not measured.
