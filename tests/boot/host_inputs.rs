@@ -28,6 +28,8 @@ const SETTLED: Duration = Duration::from_millis(500);
 const PAUSE: Duration = Duration::from_millis(50);
 /// What PID 1 says first.
 const MEASURED_PROGRAM: &str = "kettle: kernel file systems: ";
+/// What the firmware says last, before the kernel runs.
+const STARTS: &str = "firmware: starts the measured kernel";
 /// What the firmware's words begin with.
 const FIRMWARE: &str = "firmware: ";
 

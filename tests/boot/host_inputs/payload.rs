@@ -23,8 +23,18 @@ const CODE: [u8; 26] = [
     0xeb, 0xfd, // jmp end
 ];
 
-/// The EFI application, a PE32+ image of one section (Microsoft, PE Format).
+/// What firmware takes a program for (Microsoft, PE Format, "Windows Subsystem"): one that is started and returns, or a driver,
+/// which is what an option ROM has to be.
+const APPLICATION: u16 = 10;
+const BOOT_SERVICE_DRIVER: u16 = 11;
+
+/// The EFI application.
 pub fn application() -> Vec<u8> {
+    program(APPLICATION)
+}
+
+/// A PE32+ image of one section (Microsoft, PE Format).
+fn program(subsystem: u16) -> Vec<u8> {
     let text = padded([&CODE[..], format!("\r\n{LINE}\r\n\0").as_bytes()].concat());
     let size = text.len() as u32;
     let mut image = vec![0; 0x40];
@@ -40,7 +50,7 @@ pub fn application() -> Vec<u8> {
     put32(&mut image, &[SECTION_ADDRESS, FILE_ALIGNMENT as u32]);
     put16(&mut image, &[0; 6]); // versions
     put32(&mut image, &[0, SECTION_ADDRESS + 0x1000, FILE_ALIGNMENT as u32, 0]); // image, headers, checksum
-    put16(&mut image, &[10, 0]); // EFI application
+    put16(&mut image, &[subsystem, 0]);
     put64(&mut image, &[0; 4]); // stack and heap
     put32(&mut image, &[0, DATA_DIRECTORIES]);
     put64(&mut image, &[0; DATA_DIRECTORIES as usize]);
@@ -49,16 +59,16 @@ pub fn application() -> Vec<u8> {
     [padded(image), text].concat()
 }
 
-/// The application as the ROM of a PCI device.
+/// The program, as a driver, in the ROM of a PCI device.
 pub fn option_rom(vendor: u16, device: u16) -> Vec<u8> {
     const STRUCTURE: u16 = 0x1c;
     const IMAGE: u16 = FILE_ALIGNMENT as u16;
-    let application = application();
-    let blocks = ((usize::from(IMAGE) + application.len()) / FILE_ALIGNMENT) as u16;
+    let driver = program(BOOT_SERVICE_DRIVER);
+    let blocks = ((usize::from(IMAGE) + driver.len()) / FILE_ALIGNMENT) as u16;
     let mut rom = Vec::new();
     put16(&mut rom, &[0xaa55, blocks]);
     put32(&mut rom, &[0x0ef1]); // an EFI image follows
-    put16(&mut rom, &[11, 0x8664, 0]); // boot service driver, machine, not compressed
+    put16(&mut rom, &[BOOT_SERVICE_DRIVER, 0x8664, 0]); // machine, not compressed
     rom.resize(0x16, 0);
     put16(&mut rom, &[IMAGE, STRUCTURE]);
     rom.resize(usize::from(STRUCTURE), 0);
@@ -67,7 +77,7 @@ pub fn option_rom(vendor: u16, device: u16) -> Vec<u8> {
     rom.extend([3, 0, 0, 2]); // revision, class: network
     put16(&mut rom, &[blocks, 1]);
     rom.extend([3, 0x80, 0, 0]); // EFI, the last image
-    [padded(rom), application].concat()
+    [padded(rom), driver].concat()
 }
 
 fn padded(mut bytes: Vec<u8>) -> Vec<u8> {
