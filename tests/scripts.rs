@@ -1,4 +1,4 @@
-//! What the scripts share, `scripts/lib.sh`: do they wait for the appliance that they started, and end only what they started?
+//! Do the scripts mean what they name? And what they share, `scripts/lib.sh`: do they wait for the appliance that they started, and end only what they started?
 //! The appliance is a shell script here, which says late, or never, where it listens.
 
 #![allow(clippy::unwrap_used)]
@@ -53,4 +53,20 @@ fn only_a_process_of_the_script_is_ended() {
     let commands = "start_server ./appliance work\nkill \"$SERVER_PID\"; wait \"$SERVER_PID\" || true\n\
         ! is_running \"$SERVER_PID\"\nSERVER_PID=$PPID\n! is_running \"$SERVER_PID\"\nstop_server\necho \"left:$SERVER_PID\"";
     assert_eq!(stdout_of(&with_library(SLOW, commands)), "left:\n");
+}
+
+/// A filter of cargo's that matches no test passes without running one.
+#[test]
+fn each_test_that_the_variant_is_shown_by_exists() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let script = std::fs::read_to_string(root.join("scripts/test")).unwrap();
+    let (_, list) = script.split_once("readonly DEBIAN_KERNEL_TESTS=(\n").unwrap();
+    let (list, _) = list.split_once("\n)").unwrap();
+    for filter in list.lines().map(str::trim) {
+        let (module, test) = filter.split_once("::").unwrap();
+        let file = std::fs::read_to_string(root.join(format!("tests/boot/{module}.rs"))).unwrap();
+        let found = file.split("#[test]").skip(1).any(|part| part.contains(&format!("fn {test}")));
+        assert!(found, "{filter} names no test of tests/boot");
+    }
+    assert!(list.lines().count() > 3);
 }
