@@ -7,7 +7,7 @@
 //! | endorsements | `endorsements`, `certificate` |
 //! | certificate-binding | `binding` |
 //! | report-signature | `signature` |
-//! | guest-policy, tcb | `guest` |
+//! | guest-policy, tcb | `guest`, `floor` |
 //! | launch-measurement | `reference`, `published`, `revocation` |
 //! | report-data, nonce, expectations | `appraisal` |
 //! | statement | `statement` |
@@ -24,6 +24,7 @@ mod envelope;
 mod evidence;
 mod expectations;
 mod fetched;
+mod floor;
 mod guest;
 mod json;
 mod published;
@@ -44,10 +45,11 @@ use crate::digest::Sha256Digest;
 pub use certificate::MAX_CERTIFICATE_BYTES;
 pub use endorsements::{TrustRootError, TrustRoots};
 pub use envelope::{Evidence, SessionEvidence};
-pub use evidence::verify_evidence_alone;
+pub use evidence::{TCB_NOT_ESTABLISHED, verify_evidence_alone};
 pub use expectations::{
     Expectations, ExpectedArtifact, MinimumTcb, MinimumTcbError, NotWaivable, RepositoryName, Waivable,
 };
+pub use floor::{Advisory, Floor, FloorError, ProductFloor, TcbFloor};
 pub use json::JsonError;
 pub use published::{KeyDigests, MAX_REFERENCE_BYTES, MAX_REFERENCE_MEASUREMENTS, ReferenceError};
 pub use reference::{Anchor, PublishedShape, ReferenceValues};

@@ -57,7 +57,8 @@ pub struct Options {
     /// With --fetch: where what was fetched is kept. Default: kettle below $XDG_CACHE_HOME or ~/.cache.
     #[arg(long, value_name = "DIR")]
     pub cache: Option<PathBuf>,
-    /// The lowest reported TCB version: any of bootloader=N,tee=N,snp=N,microcode=N,fmc=N.
+    /// The lowest reported TCB version: any of bootloader=N,tee=N,snp=N,microcode=N,fmc=N; what is not named has to be at the
+    /// floor that is compiled in. `none` accepts any firmware, old as it may be, and the output says so.
     #[arg(long, value_name = "LIST")]
     pub min_tcb: Option<String>,
     /// The repository that it must have been built from.
