@@ -13,8 +13,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use kettle::snp::report::Report;
 use kettle::verifier::{
-    AttestationResult, Evidence, Expectations, MinimumTcb, ReferenceValues, TrustRoots, Waivable,
-    verify_evidence_alone,
+    AttestationResult, Evidence, Expectations, MinimumTcb, ReferenceValues, TrustRoots, Waivable, verify_evidence_alone,
 };
 use serde_json::Value;
 
@@ -249,8 +248,7 @@ fn old_firmware_is_refused_by_default_and_nothing_else_of_it() {
             let waived = if AT_ANOTHER_VMPL.contains(&id) { &[Waivable::GuestPolicy][..] } else { &[] };
             let roots = TrustRoots::amd().unwrap();
             let minimum = MinimumTcb::default();
-            let verdict =
-                appraise_firmware(&report, Some(certificate), roots, seconds(entry), waived, minimum);
+            let verdict = appraise_firmware(&report, Some(certificate), roots, seconds(entry), waived, minimum);
             let others = verdict.codes().into_iter().filter(|code| *code != "vmpl").collect::<Vec<_>>();
             if AT_THE_FLOOR.contains(&id) {
                 assert!(verdict.is_accepted(), "{id}: {:?}", verdict.codes());

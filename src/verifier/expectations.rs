@@ -127,7 +127,9 @@ pub struct MinimumTcb {
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum MinimumTcbError {
     /// It is not `component=number`.
-    #[error("{part:?} is not one of bootloader=N, tee=N, snp=N, microcode=N, fmc=N with N from 0 to 255, and not none alone")]
+    #[error(
+        "{part:?} is not one of bootloader=N, tee=N, snp=N, microcode=N, fmc=N with N from 0 to 255, and not none alone"
+    )]
     Part {
         /// Between commas.
         part: String,
@@ -217,7 +219,8 @@ mod tests {
         assert_eq!((minimum.of(Component::Snp), minimum.of(Component::Fmc)), (Some(22), Some(0)));
         assert_eq!(minimum.of(Component::Tee), None);
         assert!(!minimum.takes_any() && "none".parse::<MinimumTcb>().unwrap().takes_any());
-        for text in ["", "snp", "snp=", "snp=256", "snp=+1", "SNP=1", "spl=1", "snp=1,", "snp=1 ", "None", "none,snp=1"] {
+        for text in ["", "snp", "snp=", "snp=256", "snp=+1", "SNP=1", "spl=1", "snp=1,", "snp=1 ", "None", "none,snp=1"]
+        {
             assert!(matches!(text.parse::<MinimumTcb>(), Err(MinimumTcbError::Part { .. })), "{text}");
         }
         let twice = MinimumTcbError::Twice { component: Component::Snp };

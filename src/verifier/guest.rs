@@ -97,7 +97,8 @@ impl<'a> Tcb<'a> {
         let committed = self.report.committed_tcb(self.product);
         let (launch, current) = (self.report.launch_tcb(self.product), self.report.current_tcb(self.product));
         for component in Component::ALL {
-            if let Some((reported, committed)) = self.reported().component(component).zip(committed.component(component))
+            if let Some((reported, committed)) =
+                self.reported().component(component).zip(committed.component(component))
                 && reported > committed
             {
                 return Err(Rejection::ReportedAboveCommitted { component, committed, reported });
@@ -177,9 +178,10 @@ impl<'a> Tcb<'a> {
     fn open(&self) -> Vec<String> {
         let mut open = self.open_versions();
         let without_value = self.floor.into_iter().flat_map(|floor| &floor.without_value);
-        open.extend(without_value.map(|(advisory, reason)| {
-            format!("whether the firmware answers {advisory} is not known: {reason}")
-        }));
+        open.extend(
+            without_value
+                .map(|(advisory, reason)| format!("whether the firmware answers {advisory} is not known: {reason}")),
+        );
         match self.alias_check() {
             None => open.push(format!(
                 "since which firmware {} looks for memory with two addresses is not known",
@@ -196,7 +198,9 @@ impl<'a> Tcb<'a> {
 
     fn open_versions(&self) -> Vec<String> {
         if self.minimum.takes_any() {
-            return vec!["no version of the firmware was asked for (--min-tcb none): old firmware is accepted".to_owned()];
+            return vec![
+                "no version of the firmware was asked for (--min-tcb none): old firmware is accepted".to_owned(),
+            ];
         }
         let mut open = Vec::new();
         let mut unknown = Vec::new();
