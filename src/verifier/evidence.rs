@@ -15,8 +15,8 @@ use super::result::{AttestationResult, Check, Outcome};
 use super::signature;
 use super::statement::ImageClaim;
 
-/// The claim that lists what an accepted report leaves open about the firmware, a sentence each.
-pub const TCB_NOT_ESTABLISHED: &str = "tcb_not_established";
+/// The claim that lists what an accepted result leaves open beside the checks that were not made: the check, then a sentence.
+pub const NOT_ESTABLISHED: &str = "not_established";
 
 /// Verifies evidence that is about nothing in particular: what it signs (`report-data`) and everything beyond is not checked.
 pub fn verify_evidence_alone(evidence: &Evidence, expectations: &Expectations) -> AttestationResult {
@@ -120,6 +120,8 @@ pub fn claims(evidence: &Evidence, expectations: &Expectations) -> Map<String, V
     // Of a check that was waived nothing is established.
     let checked = product.filter(|_| !expectations.waived.contains(&Waivable::Tcb));
     let established = checked.map(|product| guest::established(report, product, &expectations.minimum_tcb));
+    let open = established.iter().flat_map(|established| &established.open);
+    let open: Vec<_> = open.map(|sentence| format!("{}: {sentence}", Check::Tcb.name())).collect();
     Map::from_iter([
         ("root".to_owned(), json!(root)),
         ("measurement".to_owned(), json!(report.measurement().to_string())),
@@ -130,7 +132,7 @@ pub fn claims(evidence: &Evidence, expectations: &Expectations) -> Map<String, V
         ("reported_tcb".to_owned(), json!(tcb)),
         ("minimum_tcb".to_owned(), json!(established.as_ref().map(|established| &established.minimum))),
         ("tcb_floor_dated".to_owned(), json!(TcbFloor::compiled_in().dated())),
-        (TCB_NOT_ESTABLISHED.to_owned(), json!(established.map(|established| established.open).unwrap_or_default())),
+        (NOT_ESTABLISHED.to_owned(), json!(open)),
         ("platform_info".to_owned(), json!(report.platform_info().to_string())),
         ("report_version".to_owned(), json!(report.version())),
     ])

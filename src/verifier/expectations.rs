@@ -9,6 +9,7 @@ use crate::digest::{GitOid, Sha256Digest};
 use crate::provenance::Nonce;
 use crate::snp::tcb::Component;
 
+use super::chosen::ExpectedOption;
 use super::endorsements::TrustRoots;
 use super::reference::ReferenceValues;
 use super::result::Check;
@@ -38,6 +39,10 @@ pub struct Expectations {
     pub commit: Option<GitOid>,
     /// Files that the reader has.
     pub artifacts: Vec<ExpectedArtifact>,
+    /// Options that the client must have chosen.
+    pub options: Vec<ExpectedOption>,
+    /// Whether any other option is refused.
+    pub no_other_options: bool,
     /// Checks whose rejection is shown and does not count.
     pub waived: BTreeSet<Waivable>,
 }
@@ -57,6 +62,8 @@ impl Expectations {
             reference: None,
             commit: None,
             artifacts: Vec::new(),
+            options: Vec::new(),
+            no_other_options: false,
             waived: BTreeSet::new(),
         }
     }

@@ -220,6 +220,10 @@ pub enum Rejection {
     Reference { expected: String, actual: Option<String> },
     #[error("it was built from another commit")]
     Commit { expected: String, actual: Option<String> },
+    #[error("it was built with another value of the option {name}")]
+    OptionMismatch { name: &'static str, expected: String, actual: Option<String> },
+    #[error("it was built with the option {name}, which nobody expected")]
+    OptionUnexpected { name: &'static str, actual: String },
     #[error("{file} is no subject of the statement")]
     Artifact { file: String, sha256: Sha256Digest },
 
@@ -332,6 +336,8 @@ impl Rejection {
             Self::Repository { .. } => "repository-mismatch",
             Self::Reference { .. } => "ref-mismatch",
             Self::Commit { .. } => "commit-mismatch",
+            Self::OptionMismatch { .. } => "option-mismatch",
+            Self::OptionUnexpected { .. } => "option-unexpected",
             Self::Artifact { .. } => "artifact-not-a-subject",
             Self::SubjectMissing { .. } => "subject-missing",
             Self::SubjectDigest { .. } => "subject-digest",
@@ -416,7 +422,9 @@ impl Rejection {
             }
             Self::Repository { expected, actual }
             | Self::Reference { expected, actual }
-            | Self::Commit { expected, actual } => (Some(expected.clone()), actual.clone()),
+            | Self::Commit { expected, actual }
+            | Self::OptionMismatch { expected, actual, .. } => (Some(expected.clone()), actual.clone()),
+            Self::OptionUnexpected { actual, .. } => (None, Some(actual.clone())),
             Self::Artifact { sha256, .. } => (None, Some(sha256.to_string())),
             Self::SubjectDigest { expected, actual, .. }
             | Self::RecordDigest { expected, actual, .. }

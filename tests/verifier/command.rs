@@ -156,6 +156,9 @@ fn wrong_usage_is_no_verdict() {
         &["--commit", "abc"],
         &["--min-tcb", "snp"],
         &["--min-tcb", "none,snp=1"],
+        &["--option", "features"],
+        &["--option", "profile=dev"],
+        &["--option", "path=a", "--option", "path=b"],
         &["--waive", "report-signature"],
         &["--at", "yesterday"],
         &["--vcek", "missing"],
@@ -206,9 +209,13 @@ fn what_a_bundle_is_wrong_in_is_a_rejection() {
 #[test]
 fn a_session_has_no_source_to_expect_anything_of() {
     let files = Files::new(&Scene::good());
-    for (option, value) in
-        [("--repository", "u"), ("--ref", "v1"), ("--commit", &*"ab".repeat(20)), ("--artifact", "root.pem")]
-    {
+    for (option, value) in [
+        ("--repository", "u"),
+        ("--ref", "v1"),
+        ("--commit", &*"ab".repeat(20)),
+        ("--artifact", "root.pem"),
+        ("--option", "path=p"),
+    ] {
         let output = files.run(&["--session", "p/evidence.json", "--nonce", NONCE, "--json", option, value]);
         assert_eq!(output.status.code(), Some(2), "{option}");
         assert!(json(&output)["error"].as_str().unwrap().contains("cannot be used with"), "{option}: {output:?}");
@@ -410,13 +417,42 @@ fn old_firmware_is_taken_only_where_the_reader_says_so_and_the_output_too() {
         let claims = &document["claims"];
         assert_eq!(document["verdict"], "accepted", "{given:?}: {document:#}");
         assert!(claims["minimum_tcb"].as_str().unwrap().starts_with(minimum), "{given:?}: {claims:#}");
-        let open = claims["tcb_not_established"].as_array().unwrap();
-        assert!(open.iter().any(|open| said.contains(&open.as_str().unwrap()[..20])), "{given:?}: {open:?}");
+        let open = claims["not_established"].as_array().unwrap();
+        assert!(open.iter().any(|open| said.contains(&open.as_str().unwrap()[..30])), "{given:?}: {open:?}");
         let text = String::from_utf8(files.verify("p", given).stdout).unwrap();
         assert!(text.contains(said), "{given:?}: {text}");
     }
     let raised = files.verify("p", &["--policy", "any.toml", "--min-tcb", "snp=10", "--json"]);
     assert_eq!(json(&raised)["checks"][5]["code"], "tcb-below-minimum");
+}
+
+#[test]
+fn options_are_expected_by_flag_and_policy_and_shown_inert() {
+    let mut scene = Scene::good();
+    scene.statement["predicate"]["buildDefinition"]["externalParameters"]["options"] =
+        serde_json::json!({"features": ["a", "b"], "path": "p\u{1b}[2J"});
+    let files = Files::new(&scene);
+    let text = String::from_utf8(files.verify("p", &[]).stdout).unwrap();
+    assert!(text.contains("\n  options: features=a,b\n") && text.contains("\n  options: path=p"), "{text}");
+    assert!(text.contains("\nexpectations: nobody asked for the option features=a,b\n"), "{text}");
+    assert!(!text.contains('\u{1b}'), "{text:?}");
+    let write = |name: &str, text: &str| fs::write(files.path().join(name), text).unwrap();
+    write("all.toml", "option = [\"features=a,b\", \"path=p\\u001b[2J\"]\nno-options = true");
+    write("one.toml", "option = \"features=a,b\"");
+    write("other.toml", "option = \"features=a\"");
+    for (given, code) in [
+        (&["--policy", "all.toml"][..], None),
+        (&["--policy", "one.toml"], None),
+        (&["--option", "features=a,b"], None),
+        (&["--policy", "one.toml", "--option", "path=q"], Some("option-mismatch")),
+        (&["--policy", "other.toml"], Some("option-mismatch")),
+        (&["--policy", "one.toml", "--no-options"], Some("option-unexpected")),
+        (&["--no-options"], Some("option-unexpected")),
+    ] {
+        let document = json(&files.verify("p", &[given, &["--json"]].concat()));
+        assert_eq!(document["checks"][10].get("code").and_then(Value::as_str), code, "{given:?}: {document:#}");
+        assert_eq!(document["verdict"] == "accepted", code.is_none(), "{given:?}");
+    }
 }
 
 #[test]

@@ -10,7 +10,7 @@ use kettle::bundle::read::{
 };
 use kettle::provenance::{BUILDER_HOST, BUILDER_SEV_SNP, BUILDER_SIMULATED};
 use kettle::verifier::{
-    AttestationResult, Check, MinimumTcb, ReferenceValues, Statement, TCB_NOT_ESTABLISHED, TrustRoots, Waivable,
+    AttestationResult, Check, MinimumTcb, NOT_ESTABLISHED, ReferenceValues, Statement, TrustRoots, Waivable,
 };
 use serde_json::{Value, json};
 use tar::{EntryType, Header};
@@ -178,7 +178,7 @@ fn the_verdict_says_which_firmware_it_took() {
         let result = versions([0x11, 1], snp, microcode, minimum);
         assert!(result.is_accepted(), "{result:?}");
         let claims = result.claims();
-        let open: Vec<_> = claims[TCB_NOT_ESTABLISHED].as_array().unwrap().iter().map(Value::to_string).collect();
+        let open: Vec<_> = claims[NOT_ESTABLISHED].as_array().unwrap().iter().map(Value::to_string).collect();
         (claims["minimum_tcb"].as_str().unwrap().to_owned(), open.join("\n"))
     };
     let (minimum, open) = said(SNP, MICROCODE, "");
@@ -193,7 +193,7 @@ fn the_verdict_says_which_firmware_it_took() {
     assert_eq!(minimum, "none");
     assert!(open.contains("--min-tcb none") && open.contains("firmware before snp=22 does not look"), "{open}");
     let waived = changed_expectations(|expected| expected.waived.extend([Waivable::Tcb]));
-    assert_eq!((&waived.claims()["minimum_tcb"], &waived.claims()[TCB_NOT_ESTABLISHED]), (&Value::Null, &json!([])));
+    assert_eq!((&waived.claims()["minimum_tcb"], &waived.claims()[NOT_ESTABLISHED]), (&Value::Null, &json!([])));
 }
 
 fn changed_expectations(edit: fn(&mut kettle::verifier::Expectations)) -> AttestationResult {

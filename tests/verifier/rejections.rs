@@ -116,6 +116,8 @@ codes! {
     Rejection::Repository { .. } => "repository-mismatch",
     Rejection::Reference { .. } => "ref-mismatch",
     Rejection::Commit { .. } => "commit-mismatch",
+    Rejection::OptionMismatch { .. } => "option-mismatch",
+    Rejection::OptionUnexpected { .. } => "option-unexpected",
     Rejection::Artifact { .. } => "artifact-not-a-subject",
     Rejection::SubjectMissing { .. } => "subject-missing",
     Rejection::SubjectDigest { .. } => "subject-digest",
@@ -428,6 +430,12 @@ fn of_statements() -> Vec<Case> {
         scene("external-parameter-unknown", Check::Statement, |scene| {
             scene.statement.pointer_mut(EXTERNAL).unwrap()["flags"] = json!([]);
         }),
+        scene("external-parameter-unknown", Check::Statement, |scene| {
+            scene.statement.pointer_mut(EXTERNAL).unwrap()["options"] = json!({"path": "p", "profile": "dev"});
+        }),
+        scene("statement-malformed", Check::Statement, |scene| {
+            scene.statement.pointer_mut(EXTERNAL).unwrap()["options"] = json!({"bins": ["a,b"]});
+        }),
         external("source-parameter", "source", json!({})),
         external("source-parameter", "source", json!({"repository": "u", "archive": {"sha256": "00"}})),
         external("source-parameter", "source", json!({"ref": "v1", "archive": {"sha256": "ab".repeat(32)}})),
@@ -443,6 +451,18 @@ fn of_statements() -> Vec<Case> {
         stated("subject-name", "/subject", subject(&["a\\b"])),
         stated("subject-duplicate", "/subject", subject(&["a", "b", "a"])),
     ]
+}
+
+/// The client chose `options`.
+fn optioned(
+    code: &'static str,
+    options: serde_json::Value,
+    edit: impl Fn(&mut kettle::verifier::Expectations) + 'static,
+) -> Case {
+    scene(code, Check::Expectations, |scene| {
+        scene.statement.pointer_mut("/predicate/buildDefinition/externalParameters").unwrap()["options"] = options;
+        scene.edit_expectations = Box::new(edit);
+    })
 }
 
 fn of_files() -> Vec<Case> {
@@ -474,6 +494,16 @@ fn of_files() -> Vec<Case> {
         from_an_archive("commit-mismatch", |expectations| expectations.commit = Some("ab".repeat(20).parse().unwrap())),
         expecting("artifact-not-a-subject", Expectations, move |expectations| {
             expectations.artifacts = vec![ExpectedArtifact { file: "mine".to_owned(), sha256 }];
+        }),
+        optioned("option-mismatch", json!({"features": ["a"]}), |expectations| {
+            expectations.options = vec!["features=b".parse().unwrap()];
+        }),
+        optioned("option-mismatch", json!({}), |expectations| {
+            expectations.options = vec!["noDefaultFeatures=false".parse().unwrap()];
+        }),
+        optioned("option-unexpected", json!({"features": ["a"], "path": "p"}), |expectations| {
+            expectations.options = vec!["features=a".parse().unwrap()];
+            expectations.no_other_options = true;
         }),
         bundled("subject-missing", Subjects, |bundle| bundle.artifacts.clear()),
         bundled("subject-digest", Subjects, move |bundle| bundle.artifacts[0].sha256 = sha256),
