@@ -14,9 +14,12 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::Deserialize;
-use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::json::Text;
+
+/// Longest value of an option as text, in bytes.
+pub const MAX_OPTION_BYTES: usize = 16 << 10;
 
 /// How the value of an option is written in a statement.
 #[derive(Clone, Copy)]
@@ -144,33 +147,65 @@ struct Cache<'a> {
 impl Form {
     fn read<'de, A: MapAccess<'de>>(self, members: &mut A) -> Result<String, A::Error> {
         match self {
-            Self::Text => members.next_value::<String>(),
+            Self::Text => within(members.next_value::<String>()?),
             Self::Flag => members.next_value::<bool>().map(|value| value.to_string()),
-            Self::List => {
-                let items = members.next_value::<Vec<Text<'de>>>()?;
-                items.iter().try_for_each(|item| item_of_a_list(item, &[','], "a comma"))?;
-                Ok(joined(items.iter().map(|item| item.to_string())))
-            }
-            Self::Caches => {
-                let caches = members.next_value::<Vec<Cache<'de>>>()?;
-                let mut parts = caches.iter().flat_map(|cache| [&cache.url, &cache.key]);
-                parts.try_for_each(|part| item_of_a_list(part, &[',', ' '], "a comma or a space"))?;
-                Ok(joined(caches.iter().map(|cache| format!("{} {}", cache.url, cache.key))))
-            }
+            Self::List => members.next_value_seed(Joined::<Text<'de>> { text: |item| one(&item, &[',']) }),
+            Self::Caches => members.next_value_seed(Joined::<Cache<'de>> { text: cache }),
         }
     }
 }
 
 /// An item that could be read as two, or as none, would make two lists of one text.
-fn item_of_a_list<E: serde::de::Error>(item: &str, separators: &[char], what: &str) -> Result<(), E> {
-    if item.is_empty() || item.contains(separators) {
-        return Err(E::custom(format!("an item in the list of an option is empty or has {what}")));
-    }
-    Ok(())
+fn one(item: &str, separators: &[char]) -> Option<String> {
+    let is_one = !item.is_empty() && !item.contains(separators);
+    is_one.then(|| item.to_owned())
 }
 
-fn joined(items: impl Iterator<Item = String>) -> String {
-    items.collect::<Vec<_>>().join(",")
+fn cache(Cache { url, key }: Cache<'_>) -> Option<String> {
+    let (url, key) = (one(&url, &[',', ' '])?, one(&key, &[',', ' '])?);
+    Some(format!("{url} {key}"))
+}
+
+fn within<E: serde::de::Error>(value: String) -> Result<String, E> {
+    if value.len() <= MAX_OPTION_BYTES {
+        return Ok(value);
+    }
+    Err(E::custom(format!("the value of an option has over {MAX_OPTION_BYTES} bytes (MAX_OPTION_BYTES)")))
+}
+
+/// A list as one text, each item as `text` writes it. Only the text is held.
+struct Joined<T> {
+    text: fn(T) -> Option<String>,
+}
+
+impl<'de, T: Deserialize<'de>> DeserializeSeed<'de> for Joined<T> {
+    type Value = String;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<String, D::Error> {
+        deserializer.deserialize_seq(self)
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for Joined<T> {
+    type Value = String;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<String, A::Error> {
+        let mut joined = String::new();
+        while let Some(item) = items.next_element()? {
+            let Some(item) = (self.text)(item) else {
+                return Err(A::Error::custom("an item in the list of an option is empty or has a separator in it"));
+            };
+            if !joined.is_empty() {
+                joined.push(',');
+            }
+            joined = within(joined + &item)?;
+        }
+        Ok(joined)
+    }
 }
 
 #[cfg(test)]
@@ -217,6 +252,16 @@ mod tests {
             assert!(read(bad).is_err(), "{bad}");
         }
         assert_eq!(read(r#"{"path":"a","profile":"dev","lto":1}"#).unwrap().unknown(), Some("profile"));
+    }
+
+    #[test]
+    fn the_value_of_an_option_has_a_limit() {
+        let text = |length| format!(r#"{{"path":"{}"}}"#, "a".repeat(length));
+        let list = |items| format!(r#"{{"bins":[{}]}}"#, vec!["\"a\""; items].join(","));
+        assert!(read(&text(MAX_OPTION_BYTES)).is_ok() && read(&list(MAX_OPTION_BYTES / 2)).is_ok());
+        for long in [text(MAX_OPTION_BYTES + 1), list(MAX_OPTION_BYTES)] {
+            assert!(read(&long).unwrap_err().to_string().contains("MAX_OPTION_BYTES"));
+        }
     }
 
     #[test]
