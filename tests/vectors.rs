@@ -13,7 +13,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use kettle::snp::report::Report;
 use kettle::verifier::{
-    AttestationResult, Evidence, Expectations, ReferenceValues, TrustRoots, Waivable, verify_evidence_alone,
+    AttestationResult, Evidence, Expectations, MinimumTcb, ReferenceValues, TrustRoots, Waivable, verify_evidence_alone,
 };
 use serde_json::Value;
 
@@ -27,6 +27,11 @@ const AT_ANOTHER_VMPL: [&str; 4] = [
     "report-milan-v2-vcek-b1ed960a",
     "report-milan-v3-vlek-decdab94",
 ];
+
+/// Good, and at the floor that is compiled in. Whatever else is good has older firmware: the set was collected while it was
+/// current, most of it from clouds, and is judged with any firmware taken, as `--min-tcb none` does.
+const AT_THE_FLOOR: [&str; 3] =
+    ["report-genoa-v5-vcek-7ea4daeb", "report-genoa-v5-vcek-8fd94192", "report-turin-v5-vcek-85da705e"];
 
 /// What is hostile is the chain that is offered. A bundle's is ignored, so it is made the trusted one.
 const HOSTILE_CHAIN: [&str; 3] = [
@@ -135,13 +140,25 @@ fn seconds(entry: &Value) -> u64 {
     moment.unix_timestamp().try_into().unwrap()
 }
 
-/// Appraises a report with its own measurement as the reference value: what is left is AMD's side of it.
+/// Appraises a report with its own measurement as the reference value, taking any firmware: what is left is AMD's side of it.
 fn appraise(report: &[u8], certificate: Option<Vec<u8>>, roots: TrustRoots, at: u64, waived: &[Waivable]) -> Verdict {
+    appraise_firmware(report, certificate, roots, at, waived, MinimumTcb::none())
+}
+
+fn appraise_firmware(
+    report: &[u8],
+    certificate: Option<Vec<u8>>,
+    roots: TrustRoots,
+    at: u64,
+    waived: &[Waivable],
+    minimum: MinimumTcb,
+) -> Verdict {
     let Ok(report) = Report::try_from(report) else { return Verdict::Refused("report-length") };
     let mut references = ReferenceValues::default();
     references.add(report.measurement());
     let mut expectations = Expectations::new(roots, at, references);
     expectations.waived.extend(waived);
+    expectations.minimum_tcb = minimum;
     Verdict::Result(Box::new(verify_evidence_alone(&Evidence { report, certificate }, &expectations)))
 }
 
@@ -217,6 +234,31 @@ fn what_another_vmpl_requested_is_otherwise_in_order() {
             let verdict = appraise(&report, Some(certificate), TrustRoots::amd().unwrap(), seconds(entry), &waived);
             assert!(verdict.is_accepted(), "{id}: {:?}", verdict.codes());
         }
+    }
+}
+
+#[test]
+fn old_firmware_is_refused_by_default_and_nothing_else_of_it() {
+    for set in sets() {
+        let mut old = 0;
+        let good = set.of_kind("snp-report").filter(|entry| entry["expected"]["verdict"] == "accept");
+        for entry in good {
+            let id = entry["id"].as_str().unwrap();
+            let (report, certificate) = (set.file(&entry["file"]), set.file(&entry["vek_file"]));
+            let waived = if AT_ANOTHER_VMPL.contains(&id) { &[Waivable::GuestPolicy][..] } else { &[] };
+            let roots = TrustRoots::amd().unwrap();
+            let minimum = MinimumTcb::default();
+            let verdict = appraise_firmware(&report, Some(certificate), roots, seconds(entry), waived, minimum);
+            let others = verdict.codes().into_iter().filter(|code| *code != "vmpl").collect::<Vec<_>>();
+            if AT_THE_FLOOR.contains(&id) {
+                assert!(verdict.is_accepted(), "{id}: {:?}", verdict.codes());
+            } else {
+                assert!(!verdict.is_accepted(), "{id} is at the floor");
+                assert_eq!(others, ["tcb-below-floor"], "{id}");
+                old += 1;
+            }
+        }
+        assert!(old > 30, "only {old} are old");
     }
 }
 
@@ -329,7 +371,7 @@ fn every_kind_of_entry_is_run() {
 #[test]
 fn every_exception_is_an_entry_of_the_set() {
     for set in sets() {
-        for id in AT_ANOTHER_VMPL.iter().chain(&HOSTILE_CHAIN) {
+        for id in AT_ANOTHER_VMPL.iter().chain(&HOSTILE_CHAIN).chain(&AT_THE_FLOOR) {
             assert!(set.entries.iter().any(|entry| entry["id"] == *id), "{id} is not in {}", set.folder.display());
         }
     }

@@ -16,7 +16,7 @@ use super::hierarchy::Hierarchy;
 use super::{SimulatorError, file, table};
 use crate::attester::{AttestError, Attester, Certificates, Evidence, ReportData};
 use crate::snp::measurement::LaunchMeasurement;
-use crate::snp::report::{ECDSA_P384_SHA384, REPORT_BYTES, Report, SIGNED_BYTES};
+use crate::snp::report::{ECDSA_P384_SHA384, PlatformInfo, REPORT_BYTES, Report, SIGNED_BYTES};
 use crate::snp::tcb::{Product, TcbVersion};
 
 const DESCRIPTION: &str = "processor.json";
@@ -74,11 +74,12 @@ impl Identity {
         Ok(Self { product, key, chip_id })
     }
 
-    /// Plausible versions: each component has another, microcode has the upper bit of its byte set where AMD's has.
+    /// Versions that are at the verifier's floor or above: each component has another, microcode has the upper bit of its byte
+    /// set where AMD's has.
     pub fn tcb(&self) -> TcbVersion {
         let bytes = match self.product {
-            Product::Milan => [4, 1, 0, 0, 0, 0, 24, 219],
-            Product::Genoa => [10, 1, 0, 0, 0, 0, 23, 84],
+            Product::Milan => [4, 1, 0, 0, 0, 0, 29, 222],
+            Product::Genoa => [10, 1, 0, 0, 0, 0, 27, 86],
             Product::Turin => [1, 2, 3, 4, 0, 0, 0, 81],
         };
         TcbVersion::new(bytes, self.product)
@@ -253,8 +254,8 @@ impl Processor {
         report.put(0x08, &self.guest_policy.to_le_bytes());
         report.put(0x30, &vmpl.to_le_bytes());
         report.put(0x34, &ECDSA_P384_SHA384.to_le_bytes());
-        // SMT is on.
-        report.put(0x40, &1_u64.to_le_bytes());
+        // SMT is on, and no memory has two addresses.
+        report.put(0x40, &(1 | PlatformInfo::ALIAS_CHECK_COMPLETE).to_le_bytes());
         report.put(0x48, &(vlek << 2).to_le_bytes());
         report.put(0x50, report_data);
         report.put(0x90, self.measurement.as_bytes());

@@ -133,6 +133,59 @@ impl fmt::Display for GuestPolicy {
     }
 }
 
+/// How the machine is configured (AMD 56860 revision 1.58, PLATFORM_INFO).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PlatformInfo(pub u64);
+
+impl PlatformInfo {
+    /// Since the last reset the firmware has looked for memory that two addresses reach, and found none.
+    pub const ALIAS_CHECK_COMPLETE: u64 = 1 << 5;
+
+    /// The bits with a name in that document, from the lowest.
+    const NAMES: [(u64, &str); 7] = [
+        (1 << 0, "smt"),
+        (1 << 1, "tsme"),
+        (1 << 2, "ecc"),
+        (1 << 3, "rapl-disabled"),
+        (1 << 4, "ciphertext-hiding"),
+        (Self::ALIAS_CHECK_COMPLETE, "alias-check-complete"),
+        (1 << 7, "tio"),
+    ];
+
+    /// Whether the firmware has made sure that no memory has two addresses.
+    pub const fn alias_check_complete(self) -> bool {
+        self.0 & Self::ALIAS_CHECK_COMPLETE != 0
+    }
+}
+
+impl fmt::Display for PlatformInfo {
+    /// The number, then the names of its bits that have one.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:#x}", self.0)?;
+        let named = Self::NAMES.iter().filter(|(bit, _)| self.0 & bit != 0);
+        let named: Vec<_> = named.map(|(_, name)| *name).collect();
+        if named.is_empty() { Ok(()) } else { write!(f, " ({})", named.join(", ")) }
+    }
+}
+
+/// Which silicon made a report. Two processors of one product can count their microcode differently.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Processor {
+    /// Combined family.
+    pub family: u8,
+    /// Combined model.
+    pub model: u8,
+    /// Stepping.
+    pub stepping: u8,
+}
+
+impl fmt::Display for Processor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { family, model, stepping } = self;
+        write!(f, "family {family:#x} model {model:#x} stepping {stepping}")
+    }
+}
+
 impl From<[u8; REPORT_BYTES]> for Report {
     fn from(bytes: [u8; REPORT_BYTES]) -> Self {
         Self(Box::new(bytes))
@@ -192,9 +245,9 @@ impl Report {
         self.u32(0x34)
     }
 
-    /// PLATFORM_INFO.
-    pub fn platform_info(&self) -> u64 {
-        u64::from_le_bytes(self.array(0x40))
+    /// PLATFORM_INFO: how the machine is configured, in the firmware's words. Neither guest nor host writes it.
+    pub fn platform_info(&self) -> PlatformInfo {
+        PlatformInfo(u64::from_le_bytes(self.array(0x40)))
     }
 
     /// Whether AUTHOR_KEY_DIGEST means something.
@@ -250,6 +303,12 @@ impl Report {
     /// CPUID family and model, combined; none before version 3.
     pub fn cpuid(&self) -> Option<(u8, u8)> {
         (self.version() >= FIRST_VERSION_WITH_CPUID).then(|| (self.0[0x188], self.0[0x189]))
+    }
+
+    /// CPUID family (combined), model (combined) and stepping; none before version 3.
+    pub fn processor(&self) -> Option<Processor> {
+        let (family, model) = self.cpuid()?;
+        Some(Processor { family, model, stepping: self.0[0x18a] })
     }
 
     /// CURRENT_TCB: what runs.
@@ -345,6 +404,15 @@ mod tests {
         let report = with(&[(0x2a0, 5), (0x2e8 + 48, 1)]);
         assert_eq!(report.signature_r().unwrap()[47], 5);
         assert_eq!(report.signature_s(), None);
+    }
+
+    #[test]
+    fn the_configuration_of_the_machine_is_named_by_its_bits() {
+        let report = with(&[(0x40, 0x65)]);
+        assert_eq!(report.platform_info().to_string(), "0x65 (smt, ecc, alias-check-complete)");
+        assert!(report.platform_info().alias_check_complete());
+        assert!(!with(&[(0x40, 0xdf)]).platform_info().alias_check_complete());
+        assert_eq!(PlatformInfo(0).to_string(), "0x0");
     }
 
     #[test]

@@ -6,6 +6,7 @@ use crate::digest::Sha256Digest;
 use crate::provenance::{Nonce, SESSION_TAG, report_data, session_report_data};
 use crate::snp::report::Report;
 
+use super::chosen::ExpectedOption;
 use super::expectations::{Expectations, RepositoryName};
 use super::rejection::Rejection;
 use super::statement::Statement;
@@ -87,15 +88,17 @@ pub fn appraise_stated_nonce(statement: Option<&Statement<'_>>, expected: &Nonce
     Err(Rejection::NonceNotInProvenance { expected: expected.clone(), actual })
 }
 
-/// Whether the reader asked for anything about the source or the artifacts.
+/// Whether the reader asked for anything about the source, the options or the artifacts.
 pub fn asks(expectations: &Expectations) -> bool {
     expectations.repository.is_some()
         || expectations.reference.is_some()
         || expectations.commit.is_some()
         || !expectations.artifacts.is_empty()
+        || !expectations.options.is_empty()
+        || expectations.no_other_options
 }
 
-/// Appraises source and artifacts.
+/// Appraises source, options and artifacts.
 ///
 /// # Errors
 /// The first that is not as the reader asked.
@@ -118,6 +121,7 @@ pub fn appraise_expectations(statement: &Statement<'_>, expectations: &Expectati
     {
         return Err(Rejection::Commit { expected, actual: actual.map(str::to_owned) });
     }
+    appraise_options(statement, expectations)?;
     let subjects = statement.sorted_subjects();
     let missing = expectations
         .artifacts
@@ -127,6 +131,31 @@ pub fn appraise_expectations(statement: &Statement<'_>, expectations: &Expectati
         Some(artifact) => Err(Rejection::Artifact { file: artifact.file.clone(), sha256: artifact.sha256 }),
         None => Ok(()),
     }
+}
+
+fn appraise_options(statement: &Statement<'_>, expectations: &Expectations) -> Result<(), Rejection> {
+    for ExpectedOption { name, value } in &expectations.options {
+        let actual = statement.options().value(name);
+        if actual != Some(value) {
+            let (expected, actual) = (value.clone(), actual.map(str::to_owned));
+            return Err(Rejection::OptionMismatch { name, expected, actual });
+        }
+    }
+    match unexpected_options(statement, expectations).next() {
+        Some((name, actual)) if expectations.no_other_options => {
+            Err(Rejection::OptionUnexpected { name, actual: actual.to_owned() })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Returns the options of the statement that the reader said nothing about.
+pub fn unexpected_options<'s>(
+    statement: &'s Statement<'_>,
+    expectations: &Expectations,
+) -> impl Iterator<Item = (&'static str, &'s str)> {
+    let is_expected = |name: &str| expectations.options.iter().any(|option| option.name == name);
+    statement.options().options().filter(move |(name, _)| !is_expected(name))
 }
 
 /// The evidence's bytes, of which there must be some.

@@ -43,7 +43,7 @@ const CLOUD: ObjectIdentifier = id("1.3.6.1.4.1.3704.1.5");
 const CHIP_ID_BYTES: usize = 64;
 const TURIN_CHIP_ID_BYTES: usize = 8;
 
-/// Verifies that `certificate` is for the key that the report says signed it: kind, product, chip, TCB version.
+/// Verifies that `certificate` is for the key that the report says signed it: kind, role, product, chip, TCB version.
 ///
 /// # Errors
 /// The first that differs.
@@ -55,6 +55,7 @@ pub fn verify(report: &Report, certificate: &Certificate, endorsed: Option<Endor
     if kind != Some(report.signing_key()) {
         return Err(Rejection::SigningKeyMismatch { certificate: kind, report: report.signing_key() });
     }
+    verify_role(report.signing_key(), certificate, endorsed)?;
     let expected = product(report, certificate)?;
     let others = [Some(named_product(certificate)?), endorsed.and_then(|endorsed| endorsed.product())];
     if let Some(actual) = others.into_iter().flatten().find(|actual| *actual != expected) {
@@ -62,6 +63,25 @@ pub fn verify(report: &Report, certificate: &Certificate, endorsed: Option<Endor
     }
     verify_tcb(report, certificate, expected)?;
     if kind == Some(SigningKey::Vcek) { verify_chip(report, certificate, expected) } else { Ok(()) }
+}
+
+/// A VCEK has a VCEK's subject and is issued by an ASK, a VLEK a VLEK's and by an ASVK (AMD 57230 revision 0.53, section 3).
+fn verify_role(kind: SigningKey, certificate: &Certificate, endorsed: Option<Endorsed>) -> Result<(), Rejection> {
+    let (subject, issuer) = match kind {
+        SigningKey::Vlek => ("SEV-VLEK", "an ASVK: SEV-VLEK- and the product"),
+        _ => ("SEV-VCEK", "an ASK: SEV- and the product"),
+    };
+    if certificate.subject_common_name().as_deref() != Some(subject) {
+        let actual = certificate.subject_text();
+        return Err(Rejection::CertificateSubject { kind, expected: subject, actual });
+    }
+    // Without a verified issuer there is nobody whose role could be wrong.
+    let Some(endorsed) = endorsed else { return Ok(()) };
+    if endorsed.signs() != Some(kind) {
+        let actual = certificate.issuer_text();
+        return Err(Rejection::CertificateIssuerRole { kind, expected: issuer, actual });
+    }
+    Ok(())
 }
 
 /// Whose layout the report has: the processor's own word since version 3, before that the certificate's.

@@ -1,5 +1,5 @@
 //! Build script: compiles the published reference values into `kettle`. Comes in: `measurements/*.json` with the list of
-//! revoked images, or the folder that `KETTLE_MEASUREMENTS` names; there may be none. Goes out: `published.rs`. Never: anything for a binary without the feature
+//! revoked images and the floor of firmware versions, or the folder that `KETTLE_MEASUREMENTS` names; there may be none. Goes out: `published.rs`. Never: anything for a binary without the feature
 //! `cli`: kettle-init is what is measured and cannot know its own measurement.
 
 use std::path::{Path, PathBuf};
@@ -7,6 +7,8 @@ use std::{env, fs, io};
 
 /// The list of revoked images.
 const REVOKED: &str = "revoked.json";
+/// The lowest firmware that is believed by default.
+const FLOOR: &str = "tcb-floor.json";
 
 fn main() -> io::Result<()> {
     println!("cargo:rerun-if-changed=src/verifier/build.rs");
@@ -17,20 +19,32 @@ fn main() -> io::Result<()> {
     let folder = env::var_os("KETTLE_MEASUREMENTS")
         .map_or_else(|| variable("CARGO_MANIFEST_DIR").join("measurements"), PathBuf::from);
     println!("cargo:rerun-if-changed={}", folder.display());
-    let (revoked, published): (Vec<_>, Vec<_>) = files(&folder)?.into_iter().partition(|path| path.ends_with(REVOKED));
+    let (revoked, others): (Vec<_>, Vec<_>) = files(&folder)?.into_iter().partition(|path| path.ends_with(REVOKED));
+    let (floor, published): (Vec<_>, Vec<_>) = others.into_iter().partition(|path| path.ends_with(FLOOR));
     let list: String = published.iter().map(|path| format!("    include_bytes!({path:?}),\n")).collect();
     if revoked.is_empty() && !published.is_empty() {
         let message = format!("{} has reference values and no {REVOKED}: none would be revoked", folder.display());
         return Err(io::Error::new(io::ErrorKind::NotFound, message));
     }
-    let revoked = revoked.first().map_or("None".to_owned(), |path| format!("Some(include_bytes!({path:?}))"));
+    if floor.is_empty() && !published.is_empty() {
+        let message = format!("{} has reference values and no {FLOOR}: any firmware would do", folder.display());
+        return Err(io::Error::new(io::ErrorKind::NotFound, message));
+    }
+    let (revoked, floor) = (included(&revoked), included(&floor));
     let text = format!(
         "/// The files of reference values that were there at compilation.\n\
          pub(super) const PUBLISHED: &[&[u8]] = &[\n{list}];\n\
          /// The list of revoked images that was there at compilation.\n\
-         pub(super) const REVOKED: Option<&[u8]> = {revoked};\n"
+         pub(super) const REVOKED: Option<&[u8]> = {revoked};\n\
+         /// The floor of firmware versions that was there at compilation.\n\
+         pub(super) const FLOOR: Option<&[u8]> = {floor};\n"
     );
     fs::write(variable("OUT_DIR").join("published.rs"), text)
+}
+
+/// The bytes of the one file, as an expression.
+fn included(files: &[PathBuf]) -> String {
+    files.first().map_or("None".to_owned(), |path| format!("Some(include_bytes!({path:?}))"))
 }
 
 fn variable(name: &str) -> PathBuf {

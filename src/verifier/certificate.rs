@@ -3,8 +3,8 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use der::asn1::ObjectIdentifier;
-use der::{Decode, Encode, Reader, SliceReader, TagMode, TagNumber};
+use der::asn1::{Any, ObjectIdentifier};
+use der::{Decode, Encode, Reader, SliceReader, Tag, TagMode, TagNumber, Tagged};
 use ring::signature::{RSA_PSS_2048_8192_SHA384, UnparsedPublicKey};
 use x509_cert::ext::Extension;
 use x509_cert::ext::pkix::BasicConstraints;
@@ -31,6 +31,8 @@ const P384: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.34");
 const BASIC_CONSTRAINTS: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.19");
 /// id-ce-keyUsage (RFC 5280, section 4.2.1.3).
 const KEY_USAGE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.15");
+/// id-at-commonName (RFC 5280, appendix A.1).
+const COMMON_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.3");
 /// AMD's arc for the extensions of VCEK and VLEK (AMD 57230, section 3).
 const AMD_ARC: &str = "1.3.6.1.4.1.3704.1.";
 /// Salt of the signatures, in bytes: the length of the digest.
@@ -105,6 +107,14 @@ impl Certificate {
     /// Whom it names, for people.
     pub fn subject_text(&self) -> String {
         self.parsed.tbs_certificate.subject.to_string()
+    }
+
+    /// The common name of whom it names; none where there is not exactly one.
+    pub fn subject_common_name(&self) -> Option<String> {
+        let names = self.parsed.tbs_certificate.subject.0.iter().flat_map(|names| names.0.iter());
+        let mut common = names.filter(|name| name.oid == COMMON_NAME);
+        let (name, None) = (common.next()?, common.next()) else { return None };
+        text(&name.value)
     }
 
     /// Its serial number, hex.
@@ -264,6 +274,14 @@ fn is_pss_with_sha384(algorithm: &AlgorithmIdentifierOwned) -> der::Result<bool>
         Ok((hash, mask_hash, salt, trailer.unwrap_or(1)) == (Some(SHA384), Some(SHA384), Some(SALT_BYTES), 1))
     })?;
     reader.finish(found)
+}
+
+/// A name's text, in one of the two forms that AMD's certificates and new ones use (RFC 5280, section 4.1.2.4).
+fn text(value: &Any) -> Option<String> {
+    match value.tag() {
+        Tag::PrintableString | Tag::Utf8String => Some(std::str::from_utf8(value.value()).ok()?.to_owned()),
+        _ => None,
+    }
 }
 
 fn described(algorithm: &AlgorithmIdentifierOwned) -> String {

@@ -4,6 +4,7 @@
 use der::Decode;
 use x509_cert::crl::CertificateList;
 
+use crate::snp::report::SigningKey;
 use crate::snp::roots::AMD;
 use crate::snp::tcb::Product;
 
@@ -24,6 +25,8 @@ pub(super) struct Chain {
     intermediate: Certificate,
     /// AMD's certificates are of one product; of a test hierarchy it is not known.
     pub(super) product: Option<Product>,
+    /// Whose certificates the intermediate signs, by its own name: an ASK those of VCEKs, an ASVK those of VLEKs.
+    signs: Option<SigningKey>,
 }
 
 /// Why a file is no test hierarchy.
@@ -89,7 +92,7 @@ impl TrustRoots {
         if let Some(crl) = crl {
             verify_not_revoked(chain, crl, at)?;
         }
-        Ok(Endorsed { product: chain.product })
+        Ok(Endorsed { product: chain.product, signs: chain.signs })
     }
 
     pub(super) fn chain_of(&self, leaf: &Certificate) -> Result<&Chain, Rejection> {
@@ -108,9 +111,15 @@ impl TrustRoots {
 #[derive(Clone, Copy, Debug)]
 pub struct Endorsed {
     product: Option<Product>,
+    signs: Option<SigningKey>,
 }
 
 impl Endorsed {
+    /// The kind of key that the issuer certifies, as its name says it; none for a name that says neither.
+    pub fn signs(&self) -> Option<SigningKey> {
+        self.signs
+    }
+
     /// The product that the issuer signs for, where that is known.
     pub fn product(&self) -> Option<Product> {
         self.product
@@ -121,7 +130,21 @@ impl Chain {
     fn read(ark: &[u8], intermediate: &[u8], product: Option<Product>) -> Result<Self, TrustRootError> {
         let ark = Certificate::read(ark, Role::Root).map_err(TrustRootError::Certificate)?;
         let intermediate = Certificate::read(intermediate, Role::Intermediate).map_err(TrustRootError::Certificate)?;
-        Ok(Self { ark, intermediate, product })
+        let signs = intermediate.subject_common_name().as_deref().and_then(certified_by);
+        Ok(Self { ark, intermediate, product, signs })
+    }
+}
+
+/// What an intermediate of this name signs (AMD 57230 revision 0.53, section 3: `SEV-Milan` signs VCEKs, `SEV-VLEK-Milan`
+/// VLEKs).
+fn certified_by(name: &str) -> Option<SigningKey> {
+    const ASVK: &str = "SEV-VLEK-";
+    const ASK: &str = "SEV-";
+    match name {
+        "SEV-VCEK" | "SEV-VLEK" => None,
+        name if name.starts_with(ASVK) => Some(SigningKey::Vlek),
+        name if name.starts_with(ASK) => Some(SigningKey::Vcek),
+        _ => None,
     }
 }
 
@@ -171,4 +194,19 @@ fn verify_crl_date(list: &CertificateList, at: u64) -> Result<(), Rejection> {
         return Err(Rejection::CrlOutOfDate { next_update, at });
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn amds_intermediates_say_what_they_sign() {
+        let roots = TrustRoots::amd().unwrap();
+        let signs: Vec<_> = roots.chains.iter().map(|chain| chain.signs).collect();
+        assert_eq!(signs, [Some(SigningKey::Vcek), Some(SigningKey::Vlek)].repeat(AMD.len()));
+        for name in ["", "SEV", "SEV-VCEK", "SEV-VLEK", "ARK-Milan", "sev-Milan", "xSEV-Milan"] {
+            assert_eq!(certified_by(name), None, "{name}");
+        }
+    }
 }

@@ -7,12 +7,16 @@ use super::binding;
 use super::certificate::Certificate;
 use super::envelope::Evidence;
 use super::expectations::{Expectations, Waivable};
+use super::floor::TcbFloor;
 use super::guest;
 use super::reference::Anchor;
 use super::rejection::{Rejection, Role};
 use super::result::{AttestationResult, Check, Outcome};
 use super::signature;
 use super::statement::ImageClaim;
+
+/// The claim that lists what an accepted result leaves open beside the checks that were not made: the check, then a sentence.
+pub const NOT_ESTABLISHED: &str = "not_established";
 
 /// Verifies evidence that is about nothing in particular: what it signs (`report-data`) and everything beyond is not checked.
 pub fn verify_evidence_alone(evidence: &Evidence, expectations: &Expectations) -> AttestationResult {
@@ -113,6 +117,11 @@ pub fn claims(evidence: &Evidence, expectations: &Expectations) -> Map<String, V
         certificate(evidence, expectations).ok().and_then(|certificate| binding::product(report, &certificate).ok());
     let root = if expectations.roots.is_amd() { "AMD" } else { "a test hierarchy (--trust-root), not AMD" };
     let tcb = product.map(|product| report.reported_tcb(product).to_string());
+    // Of a check that was waived nothing is established.
+    let checked = product.filter(|_| !expectations.waived.contains(&Waivable::Tcb));
+    let established = checked.map(|product| guest::established(report, product, &expectations.minimum_tcb));
+    let open = established.iter().flat_map(|established| &established.open);
+    let open: Vec<_> = open.map(|sentence| format!("{}: {sentence}", Check::Tcb.name())).collect();
     Map::from_iter([
         ("root".to_owned(), json!(root)),
         ("measurement".to_owned(), json!(report.measurement().to_string())),
@@ -121,6 +130,10 @@ pub fn claims(evidence: &Evidence, expectations: &Expectations) -> Map<String, V
         ("product".to_owned(), json!(product.map(|product| product.name()))),
         ("chip_id".to_owned(), json!(hex::encode(report.chip_id()))),
         ("reported_tcb".to_owned(), json!(tcb)),
+        ("minimum_tcb".to_owned(), json!(established.as_ref().map(|established| &established.minimum))),
+        ("tcb_floor_dated".to_owned(), json!(TcbFloor::compiled_in().dated())),
+        (NOT_ESTABLISHED.to_owned(), json!(open)),
+        ("platform_info".to_owned(), json!(report.platform_info().to_string())),
         ("report_version".to_owned(), json!(report.version())),
     ])
 }

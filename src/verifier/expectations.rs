@@ -9,6 +9,7 @@ use crate::digest::{GitOid, Sha256Digest};
 use crate::provenance::Nonce;
 use crate::snp::tcb::Component;
 
+use super::chosen::ExpectedOption;
 use super::endorsements::TrustRoots;
 use super::reference::ReferenceValues;
 use super::result::Check;
@@ -38,6 +39,10 @@ pub struct Expectations {
     pub commit: Option<GitOid>,
     /// Files that the reader has.
     pub artifacts: Vec<ExpectedArtifact>,
+    /// Options that the client must have chosen.
+    pub options: Vec<ExpectedOption>,
+    /// Whether any other option is refused.
+    pub no_other_options: bool,
     /// Checks whose rejection is shown and does not count.
     pub waived: BTreeSet<Waivable>,
 }
@@ -57,6 +62,8 @@ impl Expectations {
             reference: None,
             commit: None,
             artifacts: Vec::new(),
+            options: Vec::new(),
+            no_other_options: false,
             waived: BTreeSet::new(),
         }
     }
@@ -115,15 +122,21 @@ impl FromStr for Waivable {
     }
 }
 
-/// The lowest version of some components.
+/// The lowest version that the reader asks of some components. The others have to be at the floor that is compiled in, unless
+/// the reader takes any firmware.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct MinimumTcb([Option<u8>; Component::ALL.len()]);
+pub struct MinimumTcb {
+    given: [Option<u8>; Component::ALL.len()],
+    takes_any: bool,
+}
 
 /// Why text is no minimum TCB version.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum MinimumTcbError {
     /// It is not `component=number`.
-    #[error("{part:?} is not one of bootloader=N, tee=N, snp=N, microcode=N, fmc=N with N from 0 to 255")]
+    #[error(
+        "{part:?} is not one of bootloader=N, tee=N, snp=N, microcode=N, fmc=N with N from 0 to 255, and not none alone"
+    )]
     Part {
         /// Between commas.
         part: String,
@@ -137,9 +150,22 @@ pub enum MinimumTcbError {
 }
 
 impl MinimumTcb {
-    /// The minimum of one component, if there is one.
+    /// How the option says that any firmware is taken.
+    const NONE: &str = "none";
+
+    /// Takes any firmware, old as it may be.
+    pub const fn none() -> Self {
+        Self { given: [None; Component::ALL.len()], takes_any: true }
+    }
+
+    /// Whether the reader takes any firmware.
+    pub const fn takes_any(&self) -> bool {
+        self.takes_any
+    }
+
+    /// The minimum that the reader gave for a component, if there is one.
     pub fn of(&self, component: Component) -> Option<u8> {
-        self.0[component as usize]
+        self.given[component as usize]
     }
 }
 
@@ -147,11 +173,14 @@ impl FromStr for MinimumTcb {
     type Err = MinimumTcbError;
 
     fn from_str(text: &str) -> Result<Self, MinimumTcbError> {
+        if text == Self::NONE {
+            return Ok(Self::none());
+        }
         let mut minimum = Self::default();
         for part in text.split(',') {
             let (component, version) =
                 minimum_part(part).ok_or_else(|| MinimumTcbError::Part { part: part.to_owned() })?;
-            if minimum.0[component as usize].replace(version).is_some() {
+            if minimum.given[component as usize].replace(version).is_some() {
                 return Err(MinimumTcbError::Twice { component });
             }
         }
@@ -196,7 +225,9 @@ mod tests {
         let minimum: MinimumTcb = "snp=22,fmc=0".parse().unwrap();
         assert_eq!((minimum.of(Component::Snp), minimum.of(Component::Fmc)), (Some(22), Some(0)));
         assert_eq!(minimum.of(Component::Tee), None);
-        for text in ["", "snp", "snp=", "snp=256", "snp=+1", "SNP=1", "spl=1", "snp=1,", "snp=1 "] {
+        assert!(!minimum.takes_any() && "none".parse::<MinimumTcb>().unwrap().takes_any());
+        for text in ["", "snp", "snp=", "snp=256", "snp=+1", "SNP=1", "spl=1", "snp=1,", "snp=1 ", "None", "none,snp=1"]
+        {
             assert!(matches!(text.parse::<MinimumTcb>(), Err(MinimumTcbError::Part { .. })), "{text}");
         }
         let twice = MinimumTcbError::Twice { component: Component::Snp };

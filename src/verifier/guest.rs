@@ -2,9 +2,10 @@
 //! verified. Goes out: nothing, or why not. Never: a comparison of packed TCB versions.
 
 use crate::snp::report::{GuestPolicy, Report};
-use crate::snp::tcb::{Component, Product};
+use crate::snp::tcb::{Component, Product, TcbVersion};
 
 use super::expectations::MinimumTcb;
+use super::floor::{Floor, ProductFloor, TcbFloor, components};
 use super::published::KeyDigests;
 use super::rejection::Rejection;
 
@@ -45,30 +46,179 @@ fn appraise_keys(report: &Report, keys: &KeyDigests) -> Result<(), Rejection> {
     Ok(())
 }
 
-/// Appraises the TCB versions, each component for itself.
+/// Appraises the TCB versions, each component for itself, and the firmware's word that no memory has two addresses.
 ///
 /// # Errors
-/// The first component that is not in order.
+/// The first component that is not in order or too old; then an alias check that is not complete.
 pub fn appraise_tcb(report: &Report, product: Product, minimum: &MinimumTcb) -> Result<(), Rejection> {
-    let (reported, committed) = (report.reported_tcb(product), report.committed_tcb(product));
-    let (launch, current) = (report.launch_tcb(product), report.current_tcb(product));
-    for component in Component::ALL {
-        if let Some((reported, committed)) = reported.component(component).zip(committed.component(component))
-            && reported > committed
-        {
-            return Err(Rejection::ReportedAboveCommitted { component, committed, reported });
+    let tcb = Tcb { report, product, minimum, floor: TcbFloor::compiled_in().of(product) };
+    tcb.appraise_order()?;
+    tcb.appraise_minimum()?;
+    tcb.appraise_alias_check()
+}
+
+/// Says which versions an accepted report had at least, and what its firmware leaves open.
+pub fn established(report: &Report, product: Product, minimum: &MinimumTcb) -> Established {
+    let tcb = Tcb { report, product, minimum, floor: TcbFloor::compiled_in().of(product) };
+    Established { minimum: tcb.minimum(), open: tcb.open() }
+}
+
+/// What an accepted report establishes of the firmware.
+#[derive(Debug)]
+pub struct Established {
+    /// The lowest versions that were accepted, each with who says so.
+    pub minimum: String,
+    /// What is not established, one sentence each.
+    pub open: Vec<String>,
+}
+
+/// A report with what is asked of its firmware.
+struct Tcb<'a> {
+    report: &'a Report,
+    product: Product,
+    minimum: &'a MinimumTcb,
+    /// None for a product that nothing is known of.
+    floor: Option<&'a ProductFloor>,
+}
+
+/// The lowest version of a component that is accepted.
+enum Demand<'a> {
+    Given(u8),
+    Floor(&'a Floor),
+}
+
+impl<'a> Tcb<'a> {
+    fn reported(&self) -> TcbVersion {
+        self.report.reported_tcb(self.product)
+    }
+
+    /// Reported at most committed, launch at most current.
+    fn appraise_order(&self) -> Result<(), Rejection> {
+        let committed = self.report.committed_tcb(self.product);
+        let (launch, current) = (self.report.launch_tcb(self.product), self.report.current_tcb(self.product));
+        for component in Component::ALL {
+            if let Some((reported, committed)) =
+                self.reported().component(component).zip(committed.component(component))
+                && reported > committed
+            {
+                return Err(Rejection::ReportedAboveCommitted { component, committed, reported });
+            }
+            if let Some((launch, current)) = launch.component(component).zip(current.component(component))
+                && launch > current
+            {
+                return Err(Rejection::LaunchAboveCurrent { component, current, launch });
+            }
         }
-        if let Some((launch, current)) = launch.component(component).zip(current.component(component))
-            && launch > current
-        {
-            return Err(Rejection::LaunchAboveCurrent { component, current, launch });
+        Ok(())
+    }
+
+    fn appraise_minimum(&self) -> Result<(), Rejection> {
+        for component in Component::ALL {
+            let reported = self.reported().component(component);
+            let is_below = |minimum| reported.is_none_or(|reported| reported < minimum);
+            match self.demand(component) {
+                Some(Demand::Given(minimum)) if is_below(minimum) => {
+                    return Err(Rejection::BelowMinimum { component, minimum, reported });
+                }
+                Some(Demand::Floor(floor)) if is_below(floor.minimum) => {
+                    return Err(Rejection::BelowFloor { component, floor: Box::new(floor.clone()), reported });
+                }
+                _ => {}
+            }
         }
-        let reported = reported.component(component);
-        if let Some(minimum) = minimum.of(component)
-            && reported.is_none_or(|reported| reported < minimum)
-        {
-            return Err(Rejection::BelowMinimum { component, minimum, reported });
+        Ok(())
+    }
+
+    /// What the reader gave, else the floor, unless the reader takes any firmware.
+    fn demand(&self, component: Component) -> Option<Demand<'a>> {
+        if let Some(minimum) = self.minimum.of(component) {
+            return Some(Demand::Given(minimum));
+        }
+        if self.minimum.takes_any() { None } else { self.floor_of(component).map(Demand::Floor) }
+    }
+
+    fn floor_of(&self, component: Component) -> Option<&'a Floor> {
+        self.floor?.of(component, self.report.processor())
+    }
+
+    /// The firmware that writes PLATFORM_INFO is the one that runs. It looks for aliases since a version of its own; whoever
+    /// reports that version, or runs it, has to have looked.
+    fn appraise_alias_check(&self) -> Result<(), Rejection> {
+        let platform_info = self.report.platform_info();
+        match self.alias_check() {
+            Some(since) if self.looks_for_aliases(since) && !platform_info.alias_check_complete() => {
+                Err(Rejection::AliasCheck { since: Box::new(since.clone()), platform_info })
+            }
+            _ => Ok(()),
         }
     }
-    Ok(())
+
+    fn alias_check(&self) -> Option<&'a Floor> {
+        self.floor?.alias_check.as_ref()
+    }
+
+    fn looks_for_aliases(&self, since: &Floor) -> bool {
+        let current = self.report.current_tcb(self.product).component(Component::Snp);
+        current.max(self.reported().component(Component::Snp)) >= Some(since.minimum)
+    }
+
+    fn minimum(&self) -> String {
+        if self.minimum.takes_any() {
+            return "none".to_owned();
+        }
+        let demanded = components(self.product).filter_map(|component| {
+            Some(match self.demand(component)? {
+                Demand::Given(minimum) => format!("{component}={minimum} (given)"),
+                Demand::Floor(Floor { minimum, advisory }) => format!("{component}={minimum} ({advisory})"),
+            })
+        });
+        demanded.collect::<Vec<_>>().join(", ")
+    }
+
+    fn open(&self) -> Vec<String> {
+        let mut open = self.open_versions();
+        let without_value = self.floor.into_iter().flat_map(|floor| &floor.without_value);
+        open.extend(
+            without_value
+                .map(|(advisory, reason)| format!("whether the firmware answers {advisory} is not known: {reason}")),
+        );
+        match self.alias_check() {
+            None => open.push(format!(
+                "since which firmware {} looks for memory with two addresses is not known",
+                self.product
+            )),
+            Some(since) if !self.looks_for_aliases(since) => open.push(format!(
+                "whether memory has two addresses is not known: firmware before snp={} does not look ({})",
+                since.minimum, since.advisory
+            )),
+            Some(_) => {}
+        }
+        open
+    }
+
+    fn open_versions(&self) -> Vec<String> {
+        if self.minimum.takes_any() {
+            return vec![
+                "no version of the firmware was asked for (--min-tcb none): old firmware is accepted".to_owned(),
+            ];
+        }
+        let mut open = Vec::new();
+        let mut unknown = Vec::new();
+        for component in components(self.product) {
+            match (self.minimum.of(component), self.floor_of(component)) {
+                (None, None) => unknown.push(component.name()),
+                (Some(given), Some(floor)) if given < floor.minimum => open.push(format!(
+                    "{component} may be as old as {given} (--min-tcb), the floor is {} ({})",
+                    floor.minimum, floor.advisory
+                )),
+                _ => {}
+            }
+        }
+        if !unknown.is_empty() {
+            let processor = self.report.processor().map(|processor| format!(" ({processor})"));
+            let of = format!("{}{}", self.product, processor.unwrap_or_default());
+            open.push(format!("no floor is known for {} of {of}", unknown.join(", ")));
+        }
+        open
+    }
 }

@@ -7,10 +7,10 @@
 //! | endorsements | `endorsements`, `certificate` |
 //! | certificate-binding | `binding` |
 //! | report-signature | `signature` |
-//! | guest-policy, tcb | `guest` |
+//! | guest-policy, tcb | `guest`, `floor` |
 //! | launch-measurement | `reference`, `published`, `revocation` |
 //! | report-data, nonce, expectations | `appraisal` |
-//! | statement | `statement` |
+//! | statement | `statement`, `chosen` |
 //! | subjects | `subjects` |
 //!
 //! `evidence` is what the report goes through, the same for a bundle and for a session. `fetched` says which answers of a key
@@ -19,11 +19,13 @@
 mod appraisal;
 mod binding;
 mod certificate;
+mod chosen;
 mod endorsements;
 mod envelope;
 mod evidence;
 mod expectations;
 mod fetched;
+mod floor;
 mod guest;
 mod json;
 mod published;
@@ -36,18 +38,22 @@ mod signature;
 mod statement;
 mod subjects;
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value, json};
 
 use crate::bundle::read::{Bundle, ReadError};
 use crate::digest::Sha256Digest;
 
 pub use certificate::MAX_CERTIFICATE_BYTES;
+pub use chosen::{Chosen, ExpectedOption, ExpectedOptionError};
 pub use endorsements::{TrustRootError, TrustRoots};
 pub use envelope::{Evidence, SessionEvidence};
-pub use evidence::verify_evidence_alone;
+pub use evidence::{NOT_ESTABLISHED, verify_evidence_alone};
 pub use expectations::{
     Expectations, ExpectedArtifact, MinimumTcb, MinimumTcbError, NotWaivable, RepositoryName, Waivable,
 };
+pub use floor::{Advisory, Floor, FloorError, ProductFloor, TcbFloor};
 pub use json::JsonError;
 pub use published::{KeyDigests, MAX_REFERENCE_BYTES, MAX_REFERENCE_MEASUREMENTS, ReferenceError};
 pub use reference::{Anchor, PublishedShape, ReferenceValues};
@@ -123,6 +129,12 @@ fn claims(
     expectations: &Expectations,
 ) -> Map<String, Value> {
     let mut claims = evidence::claims(evidence, expectations);
+    let unexpected = appraisal::unexpected_options(statement, expectations);
+    let unexpected =
+        unexpected.map(|(name, value)| format!("expectations: nobody asked for the option {name}={value}"));
+    if let Some(Value::Array(open)) = claims.get_mut(NOT_ESTABLISHED) {
+        open.extend(unexpected.map(Value::String));
+    }
     claims.extend([
         ("build_type".to_owned(), json!(statement.build_type())),
         ("builder".to_owned(), json!(statement.builder())),
@@ -130,6 +142,7 @@ fn claims(
         ("ref".to_owned(), json!(statement.reference())),
         ("commit".to_owned(), json!(statement.commit())),
         ("archive_sha256".to_owned(), json!(statement.archive())),
+        ("options".to_owned(), json!(statement.options().options().collect::<BTreeMap<_, _>>())),
         ("nonce".to_owned(), json!(statement.nonce().map(|nonce| nonce.to_string()))),
         ("provenance_sha256".to_owned(), json!(Sha256Digest::of(&bundle.provenance).to_string())),
         ("artifacts".to_owned(), json!(bundle.artifacts.len())),

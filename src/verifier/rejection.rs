@@ -6,9 +6,12 @@ use crate::causes::Chain;
 use crate::digest::Sha256Digest;
 use crate::provenance::Nonce;
 use crate::snp::measurement::LaunchMeasurement;
-use crate::snp::report::{ECDSA_P384_SHA384, GuestPolicy, MAX_VERSION, MIN_VERSION, REPORT_BYTES, SigningKey};
+use crate::snp::report::{
+    ECDSA_P384_SHA384, GuestPolicy, MAX_VERSION, MIN_VERSION, PlatformInfo, REPORT_BYTES, SigningKey,
+};
 use crate::snp::tcb::{Component, Product, TcbVersion};
 
+use super::floor::Floor;
 use super::json::JsonError;
 use super::revocation::Revocation;
 
@@ -89,6 +92,10 @@ pub enum Rejection {
     ChipKeyMasked,
     #[error("the certificate is not of the kind of key that the report says signed it")]
     SigningKeyMismatch { certificate: Option<SigningKey>, report: SigningKey },
+    #[error("the certificate does not have the subject of a {kind}")]
+    CertificateSubject { kind: SigningKey, expected: &'static str, actual: String },
+    #[error("the certificate is of a {kind}, and its issuer does not sign these")]
+    CertificateIssuerRole { kind: SigningKey, expected: &'static str, actual: String },
     #[error("the product is not one that this verifier knows")]
     ProductUnknown { actual: String },
     #[error("report, certificate and its issuer are not of the same product")]
@@ -139,6 +146,16 @@ pub enum Rejection {
     LaunchAboveCurrent { component: Component, current: u8, launch: u8 },
     #[error("the reported {component} version is below the minimum")]
     BelowMinimum { component: Component, minimum: u8, reported: Option<u8> },
+    #[error(
+        "the reported {component} version is below the floor of {}; newer firmware answers it, --min-tcb takes another",
+        .floor.advisory
+    )]
+    BelowFloor { component: Component, floor: Box<Floor>, reported: Option<u8> },
+    #[error(
+        "the firmware has not made sure that no memory has two addresses, as it does since snp={} ({})",
+        .since.minimum, .since.advisory
+    )]
+    AliasCheck { since: Box<Floor>, platform_info: PlatformInfo },
 
     // launch-measurement
     #[error("there is no reference value: this verifier has none of its release and none was given")]
@@ -203,6 +220,10 @@ pub enum Rejection {
     Reference { expected: String, actual: Option<String> },
     #[error("it was built from another commit")]
     Commit { expected: String, actual: Option<String> },
+    #[error("it was built with another value of the option {name}")]
+    OptionMismatch { name: &'static str, expected: String, actual: Option<String> },
+    #[error("it was built with the option {name}, which nobody expected")]
+    OptionUnexpected { name: &'static str, actual: String },
     #[error("{file} is no subject of the statement")]
     Artifact { file: String, sha256: Sha256Digest },
 
@@ -262,6 +283,8 @@ impl Rejection {
             Self::Revoked { .. } => "certificate-revoked",
             Self::ChipKeyMasked => "chip-key-masked",
             Self::SigningKeyMismatch { .. } => "signing-key-mismatch",
+            Self::CertificateSubject { .. } => "certificate-subject",
+            Self::CertificateIssuerRole { .. } => "certificate-issuer-role",
             Self::ProductUnknown { .. } => "product-unknown",
             Self::ProductMismatch { .. } => "product-mismatch",
             Self::ExtensionMissing { .. } => "extension-missing",
@@ -284,6 +307,8 @@ impl Rejection {
             Self::ReportedAboveCommitted { .. } => "tcb-reported-above-committed",
             Self::LaunchAboveCurrent { .. } => "tcb-launch-above-current",
             Self::BelowMinimum { .. } => "tcb-below-minimum",
+            Self::BelowFloor { .. } => "tcb-below-floor",
+            Self::AliasCheck { .. } => "alias-check-incomplete",
             Self::NoReferenceValues => "no-reference-values",
             Self::MeasurementUnknown { .. } => "measurement-unknown",
             Self::MeasurementRevoked { .. } => "measurement-revoked",
@@ -311,6 +336,8 @@ impl Rejection {
             Self::Repository { .. } => "repository-mismatch",
             Self::Reference { .. } => "ref-mismatch",
             Self::Commit { .. } => "commit-mismatch",
+            Self::OptionMismatch { .. } => "option-mismatch",
+            Self::OptionUnexpected { .. } => "option-unexpected",
             Self::Artifact { .. } => "artifact-not-a-subject",
             Self::SubjectMissing { .. } => "subject-missing",
             Self::SubjectDigest { .. } => "subject-digest",
@@ -335,7 +362,9 @@ impl Rejection {
             Self::CertificateExpired { not_after, at, .. } => sides(not_after, at),
             Self::CriticalExtension { oid, .. } => (None, Some(oid.clone())),
             Self::CertificateAuthority { expected, .. } => sides(expected, !expected),
-            Self::CertificateKey { expected, actual, .. } => sides(expected, actual),
+            Self::CertificateKey { expected, actual, .. }
+            | Self::CertificateSubject { expected, actual, .. }
+            | Self::CertificateIssuerRole { expected, actual, .. } => sides(expected, actual),
             Self::CrlNotYetValid { this_update, at } => sides(this_update, at),
             Self::CrlOutOfDate { next_update, at } => {
                 (next_update.map(|moment| moment.to_string()), Some(at.to_string()))
@@ -363,6 +392,12 @@ impl Rejection {
             Self::BelowMinimum { minimum, reported, .. } => {
                 (Some(format!("at least {minimum}")), reported.map(|reported| reported.to_string()))
             }
+            Self::BelowFloor { floor, reported, .. } => {
+                (Some(format!("at least {}", floor.minimum)), reported.map(|reported| reported.to_string()))
+            }
+            Self::AliasCheck { platform_info, .. } => {
+                sides(format!("{:#x} set", PlatformInfo::ALIAS_CHECK_COMPLETE), platform_info)
+            }
             Self::MeasurementUnknown { expected, actual, .. } => sides(joined(expected), actual),
             Self::MeasurementRevoked { actual, .. } => (None, Some(actual.to_string())),
             Self::ImageClaim { expected, actual, .. } => {
@@ -387,7 +422,9 @@ impl Rejection {
             }
             Self::Repository { expected, actual }
             | Self::Reference { expected, actual }
-            | Self::Commit { expected, actual } => (Some(expected.clone()), actual.clone()),
+            | Self::Commit { expected, actual }
+            | Self::OptionMismatch { expected, actual, .. } => (Some(expected.clone()), actual.clone()),
+            Self::OptionUnexpected { actual, .. } => (None, Some(actual.clone())),
             Self::Artifact { sha256, .. } => (None, Some(sha256.to_string())),
             Self::SubjectDigest { expected, actual, .. }
             | Self::RecordDigest { expected, actual, .. }

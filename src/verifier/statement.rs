@@ -13,6 +13,7 @@ use crate::provenance::{
     BUILD_TYPE_CARGO, BUILD_TYPE_NIX, BUILDER_SEV_SNP, BUILDER_SIMULATED, BUILT, Nonce, PREDICATE_TYPE, STATEMENT_TYPE,
 };
 
+use super::chosen::Chosen;
 use super::json::{self, Text};
 use super::rejection::Rejection;
 
@@ -82,6 +83,7 @@ struct ExternalParameters<'a> {
     source: Source<'a>,
     nonce: Text<'a>,
     nonce_source: Text<'a>,
+    options: Chosen,
     unknown: Option<String>,
 }
 
@@ -236,6 +238,9 @@ impl<'a> Statement<'a> {
         if let Some(actual) = &parameters.unknown {
             return Err(Rejection::ExternalParameter { actual: actual.clone() });
         }
+        if let Some(name) = parameters.options.unknown() {
+            return Err(Rejection::ExternalParameter { actual: format!("options.{name}") });
+        }
         let source = &parameters.source;
         match (&source.repository, &source.reference, &source.archive) {
             (Some(_), _, None) => {}
@@ -317,6 +322,11 @@ impl<'a> Statement<'a> {
         self.predicate.build_definition.external_parameters.source.reference.as_deref()
     }
 
+    /// What the client chose beyond the source.
+    pub fn options(&self) -> &Chosen {
+        &self.predicate.build_definition.external_parameters.options
+    }
+
     /// SHA-256 of the archive that was sent, hex.
     pub fn archive(&self) -> Option<&str> {
         self.predicate.build_definition.external_parameters.source.archive.as_ref().map(|archive| &*archive.sha256)
@@ -385,11 +395,13 @@ impl<'de: 'a, 'a> Deserialize<'de> for ExternalParameters<'a> {
 
             fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self::Value, A::Error> {
                 let (mut source, mut nonce, mut nonce_source, mut unknown) = (None, None, None, None);
+                let mut options = Chosen::default();
                 while let Some(name) = members.next_key::<Text<'de>>()? {
                     match &*name {
                         "source" => source = Some(members.next_value()?),
                         "nonce" => nonce = Some(members.next_value()?),
                         "nonceSource" => nonce_source = Some(members.next_value()?),
+                        "options" => options = members.next_value()?,
                         _ => {
                             members.next_value::<IgnoredAny>()?;
                             unknown.get_or_insert(name.0.into_owned());
@@ -400,6 +412,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for ExternalParameters<'a> {
                     source: source.ok_or_else(|| A::Error::missing_field("source"))?,
                     nonce: nonce.ok_or_else(|| A::Error::missing_field("nonce"))?,
                     nonce_source: nonce_source.ok_or_else(|| A::Error::missing_field("nonceSource"))?,
+                    options,
                     unknown,
                 })
             }

@@ -187,6 +187,12 @@ fn memory_is_small_whatever_a_bundle_is() {
         *statement.pointer_mut(pointer).unwrap() = "\u{7f}".repeat(length).into();
         document("provenance.json", leak(statement.to_string().into_bytes()))
     };
+    let chosen = |items: usize| {
+        let mut statement = scene.statement.clone();
+        let external = statement.pointer_mut("/predicate/buildDefinition/externalParameters").unwrap();
+        external["options"] = serde_json::json!({"bins": vec!["a"; items], "features": vec!["a"; items]});
+        document("provenance.json", leak(statement.to_string().into_bytes()))
+    };
     let nested = keys(1 << 14).into_bytes();
     let shallow = keys(1 << 10).into_bytes();
     let nested = document("provenance.json", leak(nested));
@@ -200,6 +206,8 @@ fn memory_is_small_whatever_a_bundle_is() {
         ("wide", vec![document("evidence.json", leak(wide)), provenance.clone()], 0),
         ("paths", and_paths(&provenance), 0),
         ("lists", and_paths(&lists), 0),
+        ("options", and_paths(&chosen(rest / 9)), 0),
+        ("options at their limit", and_paths(&chosen(8 << 10)), 0),
         ("keys", and_paths(&nested), 0),
         ("less keys", and_paths(&shallow), 0),
         ("another type", and_paths(&long("/subject", rest)), 0),

@@ -8,6 +8,7 @@ use std::process::{Command, Output};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use kettle::bundle::{Entry, write};
+use kettle::verifier::ReferenceValues;
 use serde_json::Value;
 
 use super::hierarchy::{keys, pem};
@@ -63,6 +64,12 @@ impl Files {
             .args(["--at", "2026-06-01T00:00:00Z"])
             .current_dir(self.path());
         command
+    }
+
+    /// What people read of the unpacked bundle.
+    fn text(&self, given: &[&str]) -> String {
+        let fixed = ["p", "--trust-root", "root.pem", "--at", "2026-06-01T00:00:00Z"];
+        String::from_utf8(self.run(&[&fixed[..], given].concat()).stdout).unwrap()
     }
 
     /// With everything that a good bundle needs.
@@ -148,6 +155,10 @@ fn wrong_usage_is_no_verdict() {
         &["--measurements", "root.pem"],
         &["--commit", "abc"],
         &["--min-tcb", "snp"],
+        &["--min-tcb", "none,snp=1"],
+        &["--option", "features"],
+        &["--option", "profile=dev"],
+        &["--option", "path=a", "--option", "path=b"],
         &["--waive", "report-signature"],
         &["--at", "yesterday"],
         &["--vcek", "missing"],
@@ -198,9 +209,13 @@ fn what_a_bundle_is_wrong_in_is_a_rejection() {
 #[test]
 fn a_session_has_no_source_to_expect_anything_of() {
     let files = Files::new(&Scene::good());
-    for (option, value) in
-        [("--repository", "u"), ("--ref", "v1"), ("--commit", &*"ab".repeat(20)), ("--artifact", "root.pem")]
-    {
+    for (option, value) in [
+        ("--repository", "u"),
+        ("--ref", "v1"),
+        ("--commit", &*"ab".repeat(20)),
+        ("--artifact", "root.pem"),
+        ("--option", "path=p"),
+    ] {
         let output = files.run(&["--session", "p/evidence.json", "--nonce", NONCE, "--json", option, value]);
         assert_eq!(output.status.code(), Some(2), "{option}");
         assert!(json(&output)["error"].as_str().unwrap().contains("cannot be used with"), "{option}: {output:?}");
@@ -327,11 +342,117 @@ fn the_result_names_who_said_that_the_measurement_is_to_be_believed() {
     ] {
         let document = run(&given);
         assert_eq!((&document["verdict"], &document["claims"]["anchor"]), (&"accepted".into(), &anchor.into()));
+        let text = files.text(&given);
+        assert!(text.contains(&format!("\n  anchor: {anchor}\n")), "{text}");
     }
     let other = run(&["--measurements", "other.json"]);
     assert_eq!(other["checks"][6]["code"], "image-claim-mismatch", "{other:#}");
     assert_eq!(other["checks"][6]["expected"], "bb".repeat(32));
     assert_eq!(other["checks"][6]["actual"], "aa".repeat(32));
+}
+
+/// A scene with the measurement of the newest release, whose statement claims that image with `kernel` as its kernel.
+fn of_a_release(kernel: Option<&str>) -> Scene {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("measurements/0.2.0.json");
+    let file: Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
+    let published = ReferenceValues::published().unwrap();
+    let shape = published.shapes().find(|shape| shape.version == "0.2.0" && shape.variant.is_none()).unwrap();
+    let measurement = *shape.measurement.as_bytes();
+    let mut scene = Scene::good();
+    let named = |digest: &Value| serde_json::json!({"name": "a file", "digest": {"sha256": digest}});
+    let kernel = kernel.map_or_else(|| file["kernel_sha256"].clone(), Value::from);
+    let parameters = scene.statement.pointer_mut("/predicate/buildDefinition/internalParameters").unwrap();
+    parameters["image"] = serde_json::json!({
+        "rootHash": file["root_hash"],
+        "kernel": named(&kernel),
+        "initrd": named(&file["initrd_sha256"]),
+        "commandLine": named(&file["command_line_sha256"]),
+    });
+    scene.edit_report = Box::new(move |report| report[0x90..0xc0].copy_from_slice(&measurement));
+    scene
+}
+
+#[test]
+fn a_published_image_is_believed_where_the_statement_claims_it() {
+    let run = |files: &Files| serde_json::from_str::<Value>(&files.text(&["--json"])).unwrap();
+    let files = Files::new(&of_a_release(None));
+    let document = run(&files);
+    assert_eq!((&document["verdict"], &document["claims"]["anchor"]), (&"accepted".into(), &"published".into()));
+    let text = files.text(&[]);
+    assert!(text.contains("ACCEPTED\n") && text.contains("\n  anchor: published\n"), "{text}");
+    let other = "ab".repeat(32);
+    let files = Files::new(&of_a_release(Some(&other)));
+    let document = run(&files);
+    let check = &document["checks"][6];
+    assert_eq!((&check["code"], &check["actual"]), (&"image-claim-mismatch".into(), &other.into()));
+    assert!(check["detail"].as_str().unwrap().contains("kernel of image 0.2.0"), "{check}");
+}
+
+#[test]
+fn old_firmware_is_taken_only_where_the_reader_says_so_and_the_output_too() {
+    let mut scene = Scene::good();
+    scene.set_extension("1.3.6.1.4.1.3704.1.3.3", Some(vec![2, 1, 9]));
+    scene.edit_report = Box::new(|report| {
+        for offset in [0x38, 0x180, 0x1e0, 0x1f0] {
+            report[offset + 6] = 9;
+        }
+    });
+    let files = Files::new(&scene);
+    let refused = files.verify("p", &["--json"]);
+    let check = &json(&refused)["checks"][5];
+    assert_eq!((refused.status.code(), &check["code"]), (Some(1), &"tcb-below-floor".into()), "{check}");
+    assert_eq!((&check["expected"], &check["actual"]), (&"at least 27".into(), &"9".into()));
+    assert!(check["detail"].as_str().unwrap().contains("the floor of AMD-SB-"), "{check}");
+    let write = |name: &str, text: &str| fs::write(files.path().join(name), text).unwrap();
+    write("any.toml", "min-tcb = \"none\"");
+    write("some.toml", "min-tcb = \"snp=9\"");
+    for (given, minimum, said) in [
+        (&["--min-tcb", "none"][..], "none", "\ntcb: no version of the firmware was asked for (--min-tcb none)"),
+        (&["--policy", "any.toml"], "none", "\ntcb: no version of the firmware was asked for (--min-tcb none)"),
+        (&["--policy", "some.toml", "--min-tcb", "none"], "none", "\ntcb: no version of the firmware"),
+        (&["--min-tcb", "snp=9"], "snp=9 (given), microcode=", "\ntcb: snp may be as old as 9 (--min-tcb)"),
+        (&["--policy", "some.toml"], "snp=9 (given), microcode=", "\ntcb: snp may be as old as 9 (--min-tcb)"),
+    ] {
+        let document = json(&files.verify("p", &[given, &["--json"]].concat()));
+        let claims = &document["claims"];
+        assert_eq!(document["verdict"], "accepted", "{given:?}: {document:#}");
+        assert!(claims["minimum_tcb"].as_str().unwrap().starts_with(minimum), "{given:?}: {claims:#}");
+        let open = claims["not_established"].as_array().unwrap();
+        assert!(open.iter().any(|open| said.contains(&open.as_str().unwrap()[..30])), "{given:?}: {open:?}");
+        let text = String::from_utf8(files.verify("p", given).stdout).unwrap();
+        assert!(text.contains(said), "{given:?}: {text}");
+    }
+    let raised = files.verify("p", &["--policy", "any.toml", "--min-tcb", "snp=10", "--json"]);
+    assert_eq!(json(&raised)["checks"][5]["code"], "tcb-below-minimum");
+}
+
+#[test]
+fn options_are_expected_by_flag_and_policy_and_shown_inert() {
+    let mut scene = Scene::good();
+    scene.statement["predicate"]["buildDefinition"]["externalParameters"]["options"] =
+        serde_json::json!({"features": ["a", "b"], "path": "p\u{1b}[2J"});
+    let files = Files::new(&scene);
+    let text = String::from_utf8(files.verify("p", &[]).stdout).unwrap();
+    assert!(text.contains("\n  options: features=a,b\n") && text.contains("\n  options: path=p"), "{text}");
+    assert!(text.contains("\nexpectations: nobody asked for the option features=a,b\n"), "{text}");
+    assert!(!text.contains('\u{1b}'), "{text:?}");
+    let write = |name: &str, text: &str| fs::write(files.path().join(name), text).unwrap();
+    write("all.toml", "option = [\"features=a,b\", \"path=p\\u001b[2J\"]\nno-options = true");
+    write("one.toml", "option = \"features=a,b\"");
+    write("other.toml", "option = \"features=a\"");
+    for (given, code) in [
+        (&["--policy", "all.toml"][..], None),
+        (&["--policy", "one.toml"], None),
+        (&["--option", "features=a,b"], None),
+        (&["--policy", "one.toml", "--option", "path=q"], Some("option-mismatch")),
+        (&["--policy", "other.toml"], Some("option-mismatch")),
+        (&["--policy", "one.toml", "--no-options"], Some("option-unexpected")),
+        (&["--no-options"], Some("option-unexpected")),
+    ] {
+        let document = json(&files.verify("p", &[given, &["--json"]].concat()));
+        assert_eq!(document["checks"][10].get("code").and_then(Value::as_str), code, "{given:?}: {document:#}");
+        assert_eq!(document["verdict"] == "accepted", code.is_none(), "{given:?}");
+    }
 }
 
 #[test]

@@ -9,12 +9,14 @@ use kettle::bundle::read::{
     MAX_PROVENANCE_BYTES, ReadError, archive, stream,
 };
 use kettle::provenance::{BUILDER_HOST, BUILDER_SEV_SNP, BUILDER_SIMULATED};
-use kettle::verifier::{AttestationResult, Check, ReferenceValues, Statement, TrustRoots};
+use kettle::verifier::{
+    AttestationResult, Check, MinimumTcb, NOT_ESTABLISHED, ReferenceValues, Statement, TrustRoots, Waivable,
+};
 use serde_json::{Value, json};
 use tar::{EntryType, Header};
 
 use super::hierarchy::{keys, pem, tlv};
-use super::scene::{MEASUREMENT, Scene, digest, evidence};
+use super::scene::{ALIAS_CHECK_COMPLETE, MEASUREMENT, MICROCODE, SNP, Scene, digest, evidence};
 
 /// The code of the one check that rejects; nothing for an accepted bundle.
 fn code(result: &AttestationResult) -> &'static str {
@@ -94,7 +96,7 @@ fn every_byte_that_must_be_zero_is_looked_at() {
 #[test]
 fn tcb_versions_are_compared_by_component() {
     // Another component that is larger does not make up for it.
-    for (offset, value, other) in [(0, 4, 7), (6, 24, 7), (7, 84, 0)] {
+    for (offset, value, other) in [(0, 4, 7), (6, SNP, 7), (7, MICROCODE, 0)] {
         let lowered = move |field: usize| {
             move |report: &mut [u8; 1184]| {
                 report[field + offset] = value - 1;
@@ -105,9 +107,9 @@ fn tcb_versions_are_compared_by_component() {
         assert_eq!(reported(lowered(0x38)), "tcb-launch-above-current", "{offset}");
     }
     for (minimum, expected) in [
-        ("bootloader=4,tee=0,snp=24,microcode=84", ""),
-        ("snp=25", "tcb-below-minimum"),
-        ("microcode=85", "tcb-below-minimum"),
+        ("bootloader=4,tee=0,snp=27,microcode=86", ""),
+        ("snp=28", "tcb-below-minimum"),
+        ("microcode=87", "tcb-below-minimum"),
         ("bootloader=5", "tcb-below-minimum"),
         ("tee=1", "tcb-below-minimum"),
         ("fmc=0", "tcb-below-minimum"),
@@ -117,6 +119,168 @@ fn tcb_versions_are_compared_by_component() {
         });
         assert_eq!(found, expected, "{minimum}");
     }
+}
+
+/// A Genoa of this processor with these reported versions, and the minimum that the reader gave.
+fn versions(processor: [u8; 2], snp: u8, microcode: u8, minimum: &str) -> AttestationResult {
+    let minimum = if minimum.is_empty() { MinimumTcb::default() } else { minimum.parse().unwrap() };
+    let mut scene = Scene::good();
+    scene.set_extension("1.3.6.1.4.1.3704.1.3.3", Some(vec![2, 1, snp]));
+    // A number from 128 on has a byte more in DER.
+    let der = if microcode < 128 { vec![2, 1, microcode] } else { vec![2, 2, 0, microcode] };
+    scene.set_extension("1.3.6.1.4.1.3704.1.3.8", Some(der));
+    scene.edit_report = Box::new(move |report| {
+        report[0x189..0x18b].copy_from_slice(&processor);
+        for offset in [0x38, 0x180, 0x1e0, 0x1f0] {
+            report[offset + 6..offset + 8].copy_from_slice(&[snp, microcode]);
+        }
+    });
+    scene.edit_expectations = Box::new(move |expected| expected.minimum_tcb = minimum);
+    scene.verify()
+}
+
+#[test]
+fn old_firmware_is_refused_unless_the_reader_takes_it() {
+    const GENOA: [u8; 2] = [0x11, 1];
+    const GENOA_X: [u8; 2] = [0x11, 2];
+    const BERGAMO: [u8; 2] = [0xa0, 2];
+    const UNHEARD_OF: [u8; 2] = [0x1f, 7];
+    for (processor, snp, microcode, minimum, expected) in [
+        (GENOA, SNP, MICROCODE, "", ""),
+        (GENOA, SNP, 0xff, "", ""),
+        (GENOA, SNP - 1, MICROCODE, "", "tcb-below-floor"),
+        (GENOA, SNP - 1, 0xff, "", "tcb-below-floor"),
+        (GENOA, SNP, MICROCODE - 1, "", "tcb-below-floor"),
+        (GENOA, 0xff >> 1, MICROCODE - 1, "", "tcb-below-floor"),
+        // Each stepping counts its microcode for itself.
+        (GENOA_X, SNP, 81, "", ""),
+        (GENOA_X, SNP, 80, "", "tcb-below-floor"),
+        (BERGAMO, SNP, 27, "", ""),
+        (BERGAMO, SNP, 26, "", "tcb-below-floor"),
+        (UNHEARD_OF, SNP, 0, "", ""),
+        (UNHEARD_OF, SNP - 1, 0xff, "", "tcb-below-floor"),
+        // What is given stands in for the floor of its component, and of no other.
+        (GENOA, SNP - 1, MICROCODE, "snp=26", ""),
+        (GENOA, SNP - 2, MICROCODE, "snp=26", "tcb-below-minimum"),
+        (GENOA, SNP - 1, MICROCODE - 1, "snp=26", "tcb-below-floor"),
+        (GENOA, SNP, MICROCODE, "snp=28", "tcb-below-minimum"),
+        (GENOA, 1, 0, "snp=0,microcode=0", ""),
+        (GENOA, 0, 0, "none", ""),
+    ] {
+        let found = versions(processor, snp, microcode, minimum);
+        assert_eq!(code(&found), expected, "{processor:x?} snp={snp},microcode={microcode}, {minimum:?} given");
+    }
+}
+
+#[test]
+fn the_verdict_says_which_firmware_it_took() {
+    let said = |snp, microcode, minimum: &str| {
+        let result = versions([0x11, 1], snp, microcode, minimum);
+        assert!(result.is_accepted(), "{result:?}");
+        let claims = result.claims();
+        let open: Vec<_> = claims[NOT_ESTABLISHED].as_array().unwrap().iter().map(Value::to_string).collect();
+        (claims["minimum_tcb"].as_str().unwrap().to_owned(), open.join("\n"))
+    };
+    let (minimum, open) = said(SNP, MICROCODE, "");
+    assert!(minimum.starts_with("snp=27 (AMD-SB-") && minimum.contains(", microcode=86 (AMD-SB-"), "{minimum}");
+    assert!(open.contains("no floor is known for bootloader, tee of Genoa") && !open.contains("old"), "{open}");
+    assert!(open.contains("AMD-SB-3034"), "an advisory that no version tells of: {open}");
+    let (minimum, open) = said(SNP, MICROCODE, "snp=20,tee=0");
+    assert!(minimum.starts_with("tee=0 (given), snp=20 (given), microcode=86 (AMD-SB-"), "{minimum}");
+    assert!(open.contains("snp may be as old as 20 (--min-tcb), the floor is 27 (AMD-SB-"), "{open}");
+    assert!(open.contains("no floor is known for bootloader of Genoa"), "{open}");
+    let (minimum, open) = said(21, 1, "none");
+    assert_eq!(minimum, "none");
+    assert!(open.contains("--min-tcb none") && open.contains("firmware before snp=22 does not look"), "{open}");
+    let waived = changed_expectations(|expected| expected.waived.extend([Waivable::Tcb]));
+    assert_eq!((&waived.claims()["minimum_tcb"], &waived.claims()[NOT_ESTABLISHED]), (&Value::Null, &json!([])));
+}
+
+fn changed_expectations(edit: fn(&mut kettle::verifier::Expectations)) -> AttestationResult {
+    let mut scene = Scene::good();
+    scene.edit_expectations = Box::new(edit);
+    scene.verify()
+}
+
+#[test]
+fn firmware_that_looks_for_aliases_has_to_have_found_none() {
+    const SINCE: u8 = 22;
+    // The firmware that runs, the one it reports, the bit, and whether that is in order.
+    for (current, reported, info, expected) in [
+        (SNP, SNP, ALIAS_CHECK_COMPLETE, ""),
+        (SNP, SNP, 0xff, ""),
+        (SNP, SNP, 0, "alias-check-incomplete"),
+        (SNP, SNP, !ALIAS_CHECK_COMPLETE, "alias-check-incomplete"),
+        (SINCE, SINCE, 0, "alias-check-incomplete"),
+        // Reported as older than it is: what runs decides.
+        (SINCE, SINCE - 1, 0, "alias-check-incomplete"),
+        (SINCE - 1, SINCE - 1, 0, ""),
+    ] {
+        let mut scene = Scene::good();
+        scene.set_extension("1.3.6.1.4.1.3704.1.3.3", Some(vec![2, 1, reported]));
+        scene.edit_report = Box::new(move |report| {
+            report[0x40] = info;
+            report[0x180 + 6] = reported;
+            for offset in [0x38, 0x1e0, 0x1f0] {
+                report[offset + 6] = current;
+            }
+        });
+        // Old firmware is let through: the check is of its own.
+        scene.edit_expectations = Box::new(|expected| expected.minimum_tcb = MinimumTcb::none());
+        assert_eq!(code(&scene.verify()), expected, "runs {current}, reports {reported}, {info:#x}");
+        scene.edit_expectations = Box::new(|expected| {
+            expected.minimum_tcb = MinimumTcb::none();
+            expected.waived.extend([Waivable::Tcb]);
+        });
+        assert!(scene.verify().is_accepted(), "waived");
+    }
+}
+
+#[test]
+fn a_certificate_has_one_role_and_its_issuer_the_role_that_goes_with_it() {
+    let roles = |is_of_a_cloud: bool, ask: &'static str, leaf: &'static str| {
+        changed(|scene| {
+            if is_of_a_cloud {
+                scene.of_a_cloud();
+            }
+            (scene.ask.subject, scene.leaf.issuer, scene.leaf.subject) = (ask, ask, leaf);
+        })
+    };
+    for (is_of_a_cloud, ask, leaf, expected) in [
+        (false, "SEV-Test", "SEV-VCEK", ""),
+        (true, "SEV-VLEK-Test", "SEV-VLEK", ""),
+        (false, "SEV-VLEK-Test", "SEV-VCEK", "certificate-issuer-role"),
+        (true, "SEV-Test", "SEV-VLEK", "certificate-issuer-role"),
+        (false, "SEV-Test", "SEV-VLEK", "certificate-subject"),
+        (true, "SEV-VLEK-Test", "SEV-VCEK", "certificate-subject"),
+        (false, "SEV-VLEK-Test", "SEV-VLEK", "certificate-subject"),
+        (true, "SEV-Test", "SEV-VCEK", "certificate-subject"),
+        (false, "SEV-Test", "SEV-VCEK2", "certificate-subject"),
+        (false, "SEV-Test", "sev-vcek", "certificate-subject"),
+        (false, "SEV-Test", "", "certificate-subject"),
+        // An intermediate that does not say which it is.
+        (false, "Test", "SEV-VCEK", "certificate-issuer-role"),
+        (true, "VLEK-Test", "SEV-VLEK", "certificate-issuer-role"),
+        (false, "SEV-VCEK", "SEV-VCEK", "certificate-issuer-role"),
+    ] {
+        assert_eq!(roles(is_of_a_cloud, ask, leaf), expected, "{ask} signs {leaf}, a cloud's: {is_of_a_cloud}");
+    }
+}
+
+#[test]
+fn a_chip_without_an_id_binds_no_vcek_and_a_vlek_has_none() {
+    assert_eq!(reported(|report| report[0x1a0..0x1e0].fill(0)), "chip-id-zero");
+    let zeros = |scene: &mut Scene| {
+        scene.set_extension("1.3.6.1.4.1.3704.1.4", Some(vec![0; 64]));
+        scene.edit_report = Box::new(|report| report[0x1a0..0x1e0].fill(0));
+    };
+    assert_eq!(changed(zeros), "chip-id-zero", "a certificate for no chip");
+    assert_eq!(changed(Scene::of_a_cloud), "");
+    let with_a_chip = |scene: &mut Scene| {
+        scene.of_a_cloud();
+        scene.set_extension("1.3.6.1.4.1.3704.1.4", Some(vec![0; 64]));
+    };
+    assert_eq!(changed(with_a_chip), "signing-key-mismatch", "a VLEK for a chip");
 }
 
 #[test]
@@ -187,7 +351,7 @@ fn a_chip_id_is_compared_to_its_last_byte() {
         (Some(vec![0xc1; 64]), Some(tlv(0x16, b"c")), 1, "signing-key-mismatch"),
         (Some(vec![0xc1; 64]), None, 1, "signing-key-mismatch"),
         (None, Some(tlv(0x16, b"c")), 0, "signing-key-mismatch"),
-        (None, Some(tlv(0x16, b"c")), 1, ""),
+        (None, Some(tlv(0x16, b"c")), 1, "certificate-subject"),
         (None, None, 0, "signing-key-mismatch"),
         (Some(vec![0xc1; 64]), None, 7, "signing-key-mismatch"),
     ] {

@@ -1,10 +1,10 @@
 //! What runs after a rejection, what a waiver does, and what does not matter.
 
-use kettle::verifier::{Check, Outcome, Waivable};
+use kettle::verifier::{AttestationResult, Check, NOT_ESTABLISHED, Outcome, Waivable};
 
 use super::hierarchy::{Crl, keys, pem};
 use super::rejections::revoked;
-use super::scene::Scene;
+use super::scene::{MICROCODE, SNP, Scene};
 
 fn names(scene: &Scene) -> Vec<&'static str> {
     scene.verify().outcomes().map(|(_, outcome)| outcome.name()).collect()
@@ -25,6 +25,44 @@ fn without_a_nonce_it_is_not_checked_and_accepted() {
     scene.edit_expectations = Box::new(|expectations| expectations.nonce = None);
     let result = scene.verify();
     assert!(result.is_accepted() && matches!(result.outcome(Check::Nonce), Outcome::NotChecked));
+}
+
+#[test]
+fn an_option_that_nobody_expected_is_said_and_refused_where_the_reader_wants_none() {
+    const OPTIONS: &str = "/predicate/buildDefinition/externalParameters";
+    let mut scene = Scene::good();
+    scene.statement.pointer_mut(OPTIONS).unwrap()["options"] =
+        serde_json::json!({"features": ["a", "b"], "noDefaultFeatures": true});
+    let result = scene.verify();
+    assert!(result.is_accepted() && matches!(result.outcome(Check::Expectations), Outcome::NotChecked), "{result:?}");
+    let expected = serde_json::json!({"features": "a,b", "noDefaultFeatures": "true"});
+    assert_eq!(result.claims()["options"], expected);
+    let said = |result: &AttestationResult| {
+        let open = result.claims()[NOT_ESTABLISHED].as_array().unwrap().iter();
+        let open: Vec<_> = open.filter_map(|open| open.as_str()?.strip_prefix("expectations: ")).collect();
+        open.join("; ")
+    };
+    let both = "nobody asked for the option features=a,b; nobody asked for the option noDefaultFeatures=true";
+    assert_eq!(said(&result), both);
+    for (given, no_others, outcome, left) in [
+        (&["features=a,b"][..], false, "pass", "nobody asked for the option noDefaultFeatures=true"),
+        (&["features=a,b", "noDefaultFeatures=true"], true, "pass", ""),
+        (&["features=b,a", "noDefaultFeatures=true"], true, "reject", ""),
+        (&["features=a,b", "noDefaultFeatures=true", "path=p"], false, "reject", ""),
+        (&["features=a,b"], true, "reject", ""),
+        (&[], true, "reject", ""),
+    ] {
+        scene.edit_expectations = Box::new(move |expectations| {
+            expectations.options = given.iter().map(|option| option.parse().unwrap()).collect();
+            expectations.no_other_options = no_others;
+        });
+        let result = scene.verify();
+        assert_eq!(result.outcome(Check::Expectations).name(), outcome, "{given:?} {no_others}: {result:?}");
+        assert!(outcome == "reject" || said(&result) == left, "{given:?}: {}", said(&result));
+    }
+    let mut plain = Scene::good();
+    plain.edit_expectations = Box::new(|expectations| expectations.no_other_options = true);
+    assert!(matches!(plain.verify().outcome(Check::Expectations), Outcome::Pass));
 }
 
 #[test]
@@ -158,7 +196,7 @@ fn a_turin_report_has_its_own_layout() {
         report[0x188..0x18b].copy_from_slice(&[0x1a, 2, 1]);
         report[0x1a8..0x1e0].fill(0);
         for offset in [0x38, 0x180, 0x1e0, 0x1f0] {
-            report[offset..offset + 8].copy_from_slice(&[9, 4, 0, 24, 0, 0, 0, 84]);
+            report[offset..offset + 8].copy_from_slice(&[9, 4, 0, SNP, 0, 0, 0, MICROCODE]);
         }
     });
     for id in ["3.4", "3.5", "3.6", "3.7"] {
@@ -174,12 +212,7 @@ fn a_turin_report_has_its_own_layout() {
 #[test]
 fn a_vlek_signs_without_a_chip_id() {
     let mut scene = Scene::good();
-    scene.edit_report = Box::new(|report| {
-        report[0x48] = 1 << 2;
-        report[0x1a0..0x1e0].fill(0);
-    });
-    scene.set_extension("1.3.6.1.4.1.3704.1.4", None);
-    scene.set_extension("1.3.6.1.4.1.3704.1.5", Some(vec![0x16, 1, b'c']));
+    scene.of_a_cloud();
     let result = scene.verify();
     assert!(result.is_accepted(), "{result:?}");
 }

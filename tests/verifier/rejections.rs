@@ -13,7 +13,7 @@ use kettle::verifier::{
 use serde_json::json;
 
 use super::hierarchy::{Crl, Digest, extension, keys, point, tlv};
-use super::scene::Scene;
+use super::scene::{SNP, Scene};
 use super::session;
 
 /// Lists the codes, and matches all rejections: one that is new has to be put here, and needs a case then.
@@ -63,6 +63,8 @@ codes! {
     Rejection::Revoked { .. } => "certificate-revoked",
     Rejection::ChipKeyMasked => "chip-key-masked",
     Rejection::SigningKeyMismatch { .. } => "signing-key-mismatch",
+    Rejection::CertificateSubject { .. } => "certificate-subject",
+    Rejection::CertificateIssuerRole { .. } => "certificate-issuer-role",
     Rejection::ProductUnknown { .. } => "product-unknown",
     Rejection::ProductMismatch { .. } => "product-mismatch",
     Rejection::ExtensionMissing { .. } => "extension-missing",
@@ -85,6 +87,8 @@ codes! {
     Rejection::ReportedAboveCommitted { .. } => "tcb-reported-above-committed",
     Rejection::LaunchAboveCurrent { .. } => "tcb-launch-above-current",
     Rejection::BelowMinimum { .. } => "tcb-below-minimum",
+    Rejection::BelowFloor { .. } => "tcb-below-floor",
+    Rejection::AliasCheck { .. } => "alias-check-incomplete",
     Rejection::NoReferenceValues => "no-reference-values",
     Rejection::MeasurementUnknown { .. } => "measurement-unknown",
     Rejection::MeasurementRevoked { .. } => "measurement-revoked",
@@ -112,6 +116,8 @@ codes! {
     Rejection::Repository { .. } => "repository-mismatch",
     Rejection::Reference { .. } => "ref-mismatch",
     Rejection::Commit { .. } => "commit-mismatch",
+    Rejection::OptionMismatch { .. } => "option-mismatch",
+    Rejection::OptionUnexpected { .. } => "option-unexpected",
     Rejection::Artifact { .. } => "artifact-not-a-subject",
     Rejection::SubjectMissing { .. } => "subject-missing",
     Rejection::SubjectDigest { .. } => "subject-digest",
@@ -282,6 +288,10 @@ fn of_binding() -> Vec<Case> {
         report("signing-key-mismatch", CHECK, 0x48, 4),
         report("signing-key-mismatch", CHECK, 0x48, 7 << 2),
         set("signing-key-mismatch", "5", Some(tlv(0x16, b"cloud"))),
+        scene("certificate-subject", CHECK, |scene| scene.leaf.subject = "SEV-VLEK"),
+        scene("certificate-issuer-role", CHECK, |scene| {
+            (scene.ask.subject, scene.leaf.issuer) = ("SEV-VLEK-Test", "SEV-VLEK-Test");
+        }),
         report("product-unknown", CHECK, 0x188, 0x17),
         set("product-unknown", "2", Some(tlv(0x16, b"Naples"))),
         set("product-mismatch", "2", Some(tlv(0x16, b"Milan-B0"))),
@@ -372,9 +382,14 @@ fn of_reports() -> Vec<Case> {
         keys("id-key", 0xe0),
         keys("author-key", 0x110),
         report("tcb-reported-above-committed", Tcb, 0x1e0, 3),
-        report("tcb-launch-above-current", Tcb, 0x1f0 + 6, 25),
-        expecting("tcb-below-minimum", Tcb, |expectations| expectations.minimum_tcb = "snp=25".parse().unwrap()),
+        report("tcb-launch-above-current", Tcb, 0x1f0 + 6, SNP + 1),
+        expecting("tcb-below-minimum", Tcb, |expectations| expectations.minimum_tcb = "snp=28".parse().unwrap()),
         expecting("tcb-below-minimum", Tcb, |expectations| expectations.minimum_tcb = "fmc=0".parse().unwrap()),
+        scene("tcb-below-floor", Tcb, |scene| {
+            scene.set_extension("1.3.6.1.4.1.3704.1.3.3", Some(vec![2, 1, SNP - 1]));
+            scene.edit_report = Box::new(|report| report[0x180 + 6] = SNP - 1);
+        }),
+        report("alias-check-incomplete", Tcb, 0x40, 0),
         bundled("provenance-digest", ReportData, |bundle| bundle.provenance.push(b'\n')),
         report("report-data-nonce", ReportData, 0x50 + 32, 1),
         report("report-data-tag", ReportData, 0x50 + 63, 1),
@@ -415,6 +430,12 @@ fn of_statements() -> Vec<Case> {
         scene("external-parameter-unknown", Check::Statement, |scene| {
             scene.statement.pointer_mut(EXTERNAL).unwrap()["flags"] = json!([]);
         }),
+        scene("external-parameter-unknown", Check::Statement, |scene| {
+            scene.statement.pointer_mut(EXTERNAL).unwrap()["options"] = json!({"path": "p", "profile": "dev"});
+        }),
+        scene("statement-malformed", Check::Statement, |scene| {
+            scene.statement.pointer_mut(EXTERNAL).unwrap()["options"] = json!({"bins": ["a,b"]});
+        }),
         external("source-parameter", "source", json!({})),
         external("source-parameter", "source", json!({"repository": "u", "archive": {"sha256": "00"}})),
         external("source-parameter", "source", json!({"ref": "v1", "archive": {"sha256": "ab".repeat(32)}})),
@@ -430,6 +451,18 @@ fn of_statements() -> Vec<Case> {
         stated("subject-name", "/subject", subject(&["a\\b"])),
         stated("subject-duplicate", "/subject", subject(&["a", "b", "a"])),
     ]
+}
+
+/// The client chose `options`.
+fn optioned(
+    code: &'static str,
+    options: serde_json::Value,
+    edit: impl Fn(&mut kettle::verifier::Expectations) + 'static,
+) -> Case {
+    scene(code, Check::Expectations, |scene| {
+        scene.statement.pointer_mut("/predicate/buildDefinition/externalParameters").unwrap()["options"] = options;
+        scene.edit_expectations = Box::new(edit);
+    })
 }
 
 fn of_files() -> Vec<Case> {
@@ -461,6 +494,16 @@ fn of_files() -> Vec<Case> {
         from_an_archive("commit-mismatch", |expectations| expectations.commit = Some("ab".repeat(20).parse().unwrap())),
         expecting("artifact-not-a-subject", Expectations, move |expectations| {
             expectations.artifacts = vec![ExpectedArtifact { file: "mine".to_owned(), sha256 }];
+        }),
+        optioned("option-mismatch", json!({"features": ["a"]}), |expectations| {
+            expectations.options = vec!["features=b".parse().unwrap()];
+        }),
+        optioned("option-mismatch", json!({}), |expectations| {
+            expectations.options = vec!["noDefaultFeatures=false".parse().unwrap()];
+        }),
+        optioned("option-unexpected", json!({"features": ["a"], "path": "p"}), |expectations| {
+            expectations.options = vec!["features=a".parse().unwrap()];
+            expectations.no_other_options = true;
         }),
         bundled("subject-missing", Subjects, |bundle| bundle.artifacts.clear()),
         bundled("subject-digest", Subjects, move |bundle| bundle.artifacts[0].sha256 = sha256),

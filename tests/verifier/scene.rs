@@ -17,6 +17,11 @@ pub const LOCKFILE: &[u8] = b"# the lockfile\n";
 pub const LOG: &[u8] = b"Compiling\n";
 pub const MEASUREMENT: [u8; 48] = [0x5a; 48];
 pub const CHIP: [u8; 64] = [0xc1; 64];
+/// Versions at the floor of a Genoa.
+pub const SNP: u8 = 27;
+pub const MICROCODE: u8 = 86;
+/// Bit 5 of PLATFORM_INFO.
+pub const ALIAS_CHECK_COMPLETE: u8 = 1 << 5;
 const SPL: &str = "1.3.6.1.4.1.3704.1.3";
 
 /// Extensions of a VCEK in the layout before Turin, by id and value.
@@ -76,7 +81,7 @@ fn statement() -> Value {
 }
 
 fn extensions() -> Extensions {
-    let numbers = [(1, 4), (2, 0), (3, 24), (4, 0), (5, 0), (6, 0), (7, 0), (8, 84)];
+    let numbers = [(1, 4), (2, 0), (3, SNP), (4, 0), (5, 0), (6, 0), (7, 0), (8, MICROCODE)];
     let numbers = numbers.into_iter().map(|(id, value)| (format!("{SPL}.{id}"), vec![2, 1, value]));
     let product = ("1.3.6.1.4.1.3704.1.2".to_owned(), tlv(0x16, b"Genoa"));
     let chip = ("1.3.6.1.4.1.3704.1.4".to_owned(), CHIP.to_vec());
@@ -118,6 +123,18 @@ impl Scene {
         self.leaf_extensions.extend(value.map(|value| (id.to_owned(), value)));
     }
 
+    /// Signed by a cloud's key instead of the chip's, under an ASVK.
+    pub fn of_a_cloud(&mut self) {
+        self.ask.subject = "SEV-VLEK-Test";
+        (self.leaf.issuer, self.leaf.subject) = ("SEV-VLEK-Test", "SEV-VLEK");
+        self.set_extension("1.3.6.1.4.1.3704.1.4", None);
+        self.set_extension("1.3.6.1.4.1.3704.1.5", Some(tlv(0x16, b"cloud")));
+        self.edit_report = Box::new(|report| {
+            report[0x48] = 1 << 2;
+            report[0x1a0..0x1e0].fill(0);
+        });
+    }
+
     pub fn leaf_der(&self) -> Vec<u8> {
         let amd = self.leaf_extensions.iter().map(|(id, value)| extension(id, false, value));
         let extensions = amd.chain(self.leaf.extensions.iter().cloned()).collect();
@@ -135,11 +152,12 @@ impl Scene {
 
     /// A signed report about `data`.
     pub fn report(&self, data: [u8; 64]) -> [u8; 1184] {
-        const TCB: [u8; 8] = [4, 0, 0, 0, 0, 0, 24, 84];
+        const TCB: [u8; 8] = [4, 0, 0, 0, 0, 0, SNP, MICROCODE];
         let mut report = [0; 1184];
         report[0] = 5;
         report[0x0a] = 3;
         report[0x34] = 1;
+        report[0x40] = ALIAS_CHECK_COMPLETE;
         report[0x188..0x18b].copy_from_slice(&[0x19, 0x11, 1]);
         report[0x50..0x90].copy_from_slice(&data);
         report[0x90..0xc0].copy_from_slice(&MEASUREMENT);

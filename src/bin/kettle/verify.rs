@@ -16,8 +16,8 @@ use kettle::bundle::read::{self, ReadError};
 use kettle::inspect::{escaped, shown};
 use kettle::provenance::Nonce;
 use kettle::verifier::{
-    AttestationResult, Check, Evidence, Expectations, Outcome, Rejection, SessionEvidence, Sides, public_key_of,
-    verify, verify_session,
+    AttestationResult, Check, Evidence, Expectations, NOT_ESTABLISHED, Outcome, Rejection, SessionEvidence, Sides,
+    public_key_of, verify, verify_session,
 };
 use serde_json::{Map, Value, json};
 
@@ -154,6 +154,13 @@ fn text(result: &AttestationResult, expectations: &Expectations) -> String {
     text.push_str(if result.is_accepted() { "ACCEPTED\n" } else { "REJECTED\n" });
     for (name, value) in result.claims() {
         match value {
+            Value::Array(_) if name == NOT_ESTABLISHED => {}
+            Value::Object(members) => {
+                for (member, value) in members {
+                    let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+                    text.push_str(&format!("  {name}: {}\n", shown(&format!("{member}={value}"))));
+                }
+            }
             Value::Null => {}
             Value::String(value) => text.push_str(&format!("  {name}: {}\n", shown(value))),
             value => text.push_str(&format!("  {name}: {value}\n")),
@@ -168,6 +175,10 @@ fn text(result: &AttestationResult, expectations: &Expectations) -> String {
             Outcome::Waived(_) => text.push_str(&format!("{}: waived, not established\n", check.name())),
             _ => {}
         }
+    }
+    let open = result.claims().get(NOT_ESTABLISHED).and_then(Value::as_array);
+    for sentence in open.into_iter().flatten().filter_map(Value::as_str) {
+        text.push_str(&format!("{}\n", shown(sentence)));
     }
     text
 }

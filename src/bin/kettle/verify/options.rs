@@ -12,8 +12,8 @@ use kettle::kds::KdsError;
 use kettle::provenance::ParseNonceError;
 use kettle::snp::measurement::ParseMeasurementError;
 use kettle::verifier::{
-    Anchor, Expectations, ExpectedArtifact, MinimumTcbError, NotWaivable, ReferenceError, ReferenceValues,
-    SessionError, TrustRootError, TrustRoots,
+    Anchor, Expectations, ExpectedArtifact, ExpectedOption, ExpectedOptionError, MinimumTcbError, NotWaivable,
+    ReferenceError, ReferenceValues, SessionError, TrustRootError, TrustRoots,
 };
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -57,7 +57,8 @@ pub struct Options {
     /// With --fetch: where what was fetched is kept. Default: kettle below $XDG_CACHE_HOME or ~/.cache.
     #[arg(long, value_name = "DIR")]
     pub cache: Option<PathBuf>,
-    /// The lowest reported TCB version: any of bootloader=N,tee=N,snp=N,microcode=N,fmc=N.
+    /// The lowest reported TCB version: any of bootloader=N,tee=N,snp=N,microcode=N,fmc=N; what is not named has to be at the
+    /// floor that is compiled in. `none` accepts any firmware, old as it may be, and the output says so.
     #[arg(long, value_name = "LIST")]
     pub min_tcb: Option<String>,
     /// The repository that it must have been built from.
@@ -72,6 +73,12 @@ pub struct Options {
     /// A file that must be one of the artifacts. Repeatable.
     #[arg(long, value_name = "FILE", conflicts_with = "session")]
     pub artifact: Vec<PathBuf>,
+    /// An option that the client must have chosen, as in the statement: `features=a,b`. Repeatable.
+    #[arg(long, value_name = "NAME=VALUE", conflicts_with = "session")]
+    pub option: Vec<String>,
+    /// Refuses a build with an option that no --option expects.
+    #[arg(long, conflicts_with = "session")]
+    pub no_options: bool,
     /// A test hierarchy to believe instead of AMD: PEM, its ARK then its ASK.
     #[arg(long, value_name = "FILE")]
     pub trust_root: Option<PathBuf>,
@@ -119,6 +126,10 @@ pub enum UsageError {
     Published(#[source] ReferenceError),
     #[error("--min-tcb")]
     MinimumTcb(#[source] MinimumTcbError),
+    #[error("--option")]
+    Option(#[source] ExpectedOptionError),
+    #[error("--option {name}: twice")]
+    OptionTwice { name: &'static str },
     #[error("--commit")]
     Commit(#[source] ParseDigestError),
     #[error("{path}")]
@@ -148,6 +159,14 @@ impl Options {
         expectations.minimum_tcb = minimum.unwrap_or_default();
         expectations.commit = parsed(&self.commit, |text| text.parse().map_err(UsageError::Commit))?;
         expectations.artifacts = self.artifact.iter().map(|path| artifact(path)).collect::<Result<_, _>>()?;
+        for text in &self.option {
+            let option: ExpectedOption = text.parse().map_err(UsageError::Option)?;
+            if expectations.options.iter().any(|other| other.name == option.name) {
+                return Err(UsageError::OptionTwice { name: option.name });
+            }
+            expectations.options.push(option);
+        }
+        expectations.no_other_options = self.no_options;
         for name in &self.waive {
             expectations.waived.insert(name.parse().map_err(UsageError::Waive)?);
         }

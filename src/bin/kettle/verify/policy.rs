@@ -29,6 +29,10 @@ pub struct Policy {
     commit: Option<String>,
     #[serde(default)]
     artifact: List<PathBuf>,
+    #[serde(default)]
+    option: List<String>,
+    #[serde(default)]
+    no_options: bool,
     trust_root: Option<PathBuf>,
     at: Option<Moment>,
     #[serde(default)]
@@ -130,6 +134,8 @@ impl Policy {
             reference: flags.reference.clone().or(self.reference),
             commit: flags.commit.clone().or(self.commit),
             artifact: self.artifact.and(&flags.artifact),
+            option: self.option.and(&flags.option),
+            no_options: flags.no_options || self.no_options,
             trust_root: flags.trust_root.clone().or(self.trust_root),
             policy: None,
             at: flags.at.clone().or(self.at.map(Moment::text)),
