@@ -136,7 +136,21 @@ pub fn read(bytes: &[u8]) -> Result<Vec<Image>, ReferenceError> {
 ///
 /// # Errors
 /// There is none, or they make too many measurements.
-pub fn extended(chains: &[ChainEntry], max_vcpus: u32) -> Result<Vec<Series>, ReferenceError> {
+fn extended(chains: &[ChainEntry], max_vcpus: u32) -> Result<Vec<Series>, ReferenceError> {
+    limited(chains, max_vcpus)?;
+    chains.iter().map(|chain| chain.extended(max_vcpus)).collect()
+}
+
+/// Returns the chains as they are, which may be extended to `max_vcpus` each.
+///
+/// # Errors
+/// There is none, one is not in its form, or they make too many measurements.
+pub fn chains(chains: &[ChainEntry], max_vcpus: u32) -> Result<Vec<Chain>, ReferenceError> {
+    limited(chains, max_vcpus)?;
+    chains.iter().map(ChainEntry::chain).collect()
+}
+
+fn limited(chains: &[ChainEntry], max_vcpus: u32) -> Result<(), ReferenceError> {
     let count = chains.len().saturating_mul(max_vcpus as usize);
     if count == 0 {
         return Err(ReferenceError::Empty);
@@ -144,7 +158,7 @@ pub fn extended(chains: &[ChainEntry], max_vcpus: u32) -> Result<Vec<Series>, Re
     if count > MAX_REFERENCE_MEASUREMENTS {
         return Err(ReferenceError::Measurements { count, limit: MAX_REFERENCE_MEASUREMENTS });
     }
-    chains.iter().map(|chain| chain.extended(max_vcpus)).collect()
+    Ok(())
 }
 
 #[derive(Deserialize)]
@@ -323,14 +337,18 @@ impl Compact {
 }
 
 impl ChainEntry {
-    fn extended(&self, max_vcpus: u32) -> Result<Series, ReferenceError> {
+    fn chain(&self) -> Result<Chain, ReferenceError> {
         number("vcpu_signature", &self.vcpu_signature)?;
-        let chain = Chain {
+        Ok(Chain {
             launch_digest: hex48("launch_digest", &self.launch_digest).map(LaunchMeasurement::from_bytes)?,
             bsp_vmsa: hex48("bsp_vmsa", &self.bsp_vmsa)?,
             ap_vmsa: hex48("ap_vmsa", &self.ap_vmsa)?,
-        };
-        Ok(Series { vcpu_type: self.vcpu_type.clone(), counts: (1..=max_vcpus).zip(chain.by_vcpus()).collect() })
+        })
+    }
+
+    fn extended(&self, max_vcpus: u32) -> Result<Series, ReferenceError> {
+        let counts = (1..=max_vcpus).zip(self.chain()?.by_vcpus()).collect();
+        Ok(Series { vcpu_type: self.vcpu_type.clone(), counts })
     }
 }
 

@@ -174,8 +174,12 @@ impl ReferenceValues {
 
     /// Why a measurement is not to be believed: the list that was compiled in says so, or a file that has it.
     fn revocation(&self, measurement: LaunchMeasurement) -> Option<Revocation> {
-        let listed = Revocations::compiled_in().of_measurement(measurement).cloned();
-        listed.or_else(|| self.images_of(measurement).find_map(|(image, _)| image.revocation()))
+        let list = Revocations::compiled_in();
+        let listed = match self.anchor(measurement) {
+            Some(Anchor::Published) => list.of_published(measurement),
+            _ => list.of_measurement(measurement),
+        };
+        listed.cloned().or_else(|| self.images_of(measurement).find_map(|(image, _)| image.revocation()))
     }
 
     /// What a report could have said.

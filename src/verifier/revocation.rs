@@ -10,6 +10,8 @@
 //! | `firmware_sha256` | each measurement of a file that names this firmware |
 //! | `chains`, `max_vcpus` | the measurements that the chains are extended to, as in a file of format 2 |
 //!
+//! A version has an entry for each image that bore its name, builds before its release among them.
+//!
 //! A published file that says of itself that it is withdrawn counts as an entry.
 
 use std::sync::LazyLock;
@@ -17,10 +19,10 @@ use std::sync::LazyLock;
 use serde::Deserialize;
 
 use crate::digest::Sha256Digest;
-use crate::snp::measurement::LaunchMeasurement;
+use crate::snp::measurement::{Chain, LaunchMeasurement};
 
 use super::json;
-use super::published::{self, ChainEntry, Image, ReferenceError, Series, extended};
+use super::published::{self, ChainEntry, Image, ReferenceError};
 use super::reference::{PUBLISHED, REVOKED};
 
 /// The form of list that is known.
@@ -53,7 +55,10 @@ pub struct Revocations {
 struct Entry {
     revocation: Revocation,
     firmware: Option<Sha256Digest>,
+    /// Measurements of published files.
     measurements: Vec<LaunchMeasurement>,
+    /// With how many vCPUs each ends.
+    chains: Vec<(Chain, usize)>,
 }
 
 #[derive(Deserialize)]
@@ -87,14 +92,23 @@ impl Entry {
             }
             measurements.extend(image.measurements());
         }
-        if !listed.chains.is_empty() {
-            let series = extended(&listed.chains, listed.max_vcpus)?;
-            measurements.extend(series.iter().flat_map(Series::measurements));
-        }
-        if measurements.is_empty() {
+        let chains = match listed.chains.as_slice() {
+            [] => Vec::new(),
+            chains => published::chains(chains, listed.max_vcpus)?,
+        };
+        if measurements.is_empty() && chains.is_empty() {
             return Err(ReferenceError::Empty);
         }
-        Ok(Self { revocation: Revocation { version: listed.version, reason: listed.reason }, firmware, measurements })
+        let revocation = Revocation { version: listed.version, reason: listed.reason };
+        let count = listed.max_vcpus as usize;
+        let chains = chains.into_iter().map(|chain| (chain, count)).collect();
+        Ok(Self { revocation, firmware, measurements, chains })
+    }
+
+    /// Whether one of the chains is extended to a measurement: some thousand digests.
+    fn extends_to(&self, measurement: LaunchMeasurement) -> bool {
+        let mut chains = self.chains.iter();
+        chains.any(|(chain, count)| chain.by_vcpus().take(*count).any(|found| found == measurement))
     }
 }
 
@@ -102,7 +116,8 @@ impl Entry {
     /// Of an image whose own file says that it is withdrawn.
     fn of_withdrawn(image: &Image) -> Option<Self> {
         let revocation = Revocation { version: image.version.clone(), reason: image.withdrawn.clone()? };
-        Some(Self { revocation, firmware: None, measurements: image.measurements().collect() })
+        let measurements = image.measurements().collect();
+        Some(Self { revocation, firmware: None, measurements, chains: Vec::new() })
     }
 }
 
@@ -142,6 +157,13 @@ impl Revocations {
 
     /// Returns why a measurement is not to be believed, if it is on the list.
     pub fn of_measurement(&self, measurement: LaunchMeasurement) -> Option<&Revocation> {
+        let in_chain = || self.entries.iter().find(|entry| entry.extends_to(measurement));
+        self.of_published(measurement).or_else(|| Some(&in_chain()?.revocation))
+    }
+
+    /// The same for a measurement of a file that was compiled in, without a look at the chains: a file
+    /// of their image names their firmware, see [`Self::of_firmware`].
+    pub fn of_published(&self, measurement: LaunchMeasurement) -> Option<&Revocation> {
         let found = self.entries.iter().find(|entry| entry.measurements.contains(&measurement));
         self.all.as_ref().or_else(|| found.map(|entry| &entry.revocation))
     }
@@ -158,6 +180,10 @@ mod tests {
     use super::*;
 
     const LIST: &[u8] = include_bytes!("../../measurements/revoked.json");
+    const EARLIER: [&str; 2] = [
+        "b105b29aa62a78d85f6e4d656818dc98b71c39097a71d29dcc8e096bea44dab716c7ca707826e20e1b31f4feb3d62cb5",
+        "ba5b15d79b837564d21cf7bce7885eb25a6ad12db0fe04556d26405ec8b0af2432ef3e3d2995cb4d073f26ff63bfe523",
+    ];
     const OLD: &[u8] = include_bytes!("../../measurements/0.1.0.json");
 
     fn list(members: &str) -> String {
@@ -182,9 +208,24 @@ mod tests {
             assert_eq!(alone.of_measurement(measurement).unwrap().version, "0.1.0");
             count += 1;
         }
-        assert_eq!((count, alone.entries[0].measurements.len()), (4 * 64, 5 * 255));
+        assert_eq!(count, 4 * 64);
+        let [(chain, vcpus), ..] = alone.entries[0].chains[..] else { panic!("there is no chain") };
+        let beyond = chain.by_vcpus().nth(vcpus - 1).unwrap();
+        assert_eq!((alone.entries[0].chains.len(), vcpus), (5, 255));
+        assert_eq!(alone.of_measurement(beyond).unwrap().version, "0.1.0");
+        assert_eq!(alone.of_published(beyond), None, "no file lists it");
         assert_eq!(alone.of_firmware(images[0].firmware.unwrap()).unwrap().version, "0.1.0");
         assert_eq!(alone.of_measurement(LaunchMeasurement::from_bytes([7; 48])), None);
+    }
+
+    #[test]
+    fn builds_before_the_release_of_0_1_0_are_revoked_with_it() {
+        // The first and the last of the files that were published under this version (EPYC-v4 with 1 vCPU, EPYC-Turin with 16).
+        let list = Revocations::read(LIST, &[]).unwrap();
+        for measurement in EARLIER {
+            assert_eq!(list.of_measurement(measurement.parse().unwrap()).unwrap().version, "0.1.0");
+        }
+        assert_eq!(list.entries.len(), 11);
     }
 
     #[test]
