@@ -284,6 +284,76 @@ fn reaper_and_kernel_files_are_masked() {
     }
 }
 
+/// What of `/proc` a command sees beside processes. Links lead to what is theirs.
+const KERNEL_FILES: [&str; 11] = [
+    "cpuinfo",
+    "filesystems",
+    "loadavg",
+    "meminfo",
+    "mounts",
+    "net",
+    "self",
+    "stat",
+    "thread-self",
+    "uptime",
+    "version",
+];
+/// And of `/proc/sys`.
+const KERNEL_SETTINGS: [&str; 6] = [
+    "kernel/hostname",
+    "kernel/osrelease",
+    "kernel/pid_max",
+    "kernel/random/uuid",
+    "vm/max_map_count",
+    "vm/overcommit_memory",
+];
+
+/// Prints whatever of `/proc`, beside processes, can be read, listed with something in it, or
+/// followed.
+const READ_ALL_OF_PROC: &str = r#"
+import os
+def look(path):
+    name = os.path.relpath(path, "/proc")
+    if os.path.islink(path):
+        print(name)
+    elif os.path.isdir(path):
+        for entry in os.listdir(path):
+            look(path + "/" + entry)
+    else:
+        try:
+            os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK))
+            print(name)
+        except OSError:
+            pass
+for entry in sorted(os.listdir("/proc")):
+    if not entry.isdigit() or entry == "1":
+        look("/proc/" + entry)
+"#;
+
+#[test]
+fn of_the_kernels_files_a_command_sees_what_is_listed_and_nothing_else() {
+    let found = stdout_of(&spec(&["/usr/bin/python3", "-c", READ_ALL_OF_PROC]));
+    let settings = KERNEL_SETTINGS.map(|setting| format!("sys/{setting}"));
+    let mut expected: Vec<_> = KERNEL_FILES.iter().map(|&file| file.to_owned()).chain(settings).collect();
+    // Of what is listed, a kernel may lack something.
+    expected.retain(|name| Path::new("/proc").join(name).exists());
+    let mut found: Vec<_> = found.lines().collect();
+    found.sort();
+    expected.sort();
+    assert_eq!(found, expected);
+    // Whatever is covered is what the kernel has: the test is no better than what there is to see.
+    assert!(fs::read_dir("/proc").unwrap().count() > KERNEL_FILES.len());
+}
+
+#[test]
+fn programs_of_builds_find_what_they_ask_the_kernel_for() {
+    let script = "nproc; getconf _NPROCESSORS_CONF; getconf PAGESIZE; uname -r; cat /proc/sys/kernel/osrelease; \
+        free; ps -e; cat /proc/self/cgroup /proc/self/maps /proc/thread-self/status; cat /proc/net/dev /proc/mounts";
+    let (exit, stdout, stderr) = run(&shell(&format!("set -e -o pipefail; {script}")));
+    assert_eq!((exit, stderr.as_str()), (Exit::Status(0), ""), "{stdout}");
+    assert!(stdout.contains("MemTotal") || stdout.contains("Mem:"), "{stdout}");
+}
+
 #[test]
 fn command_is_an_ordinary_user_without_capabilities() {
     assert_eq!(stdout_of(&spec(&["/usr/bin/id"])).trim(), "uid=1000(build) gid=1000(build) groups=1000(build)");

@@ -5,7 +5,7 @@
 //! | part | file |
 //! |---|---|
 //! | what to run | `spec` |
-//! | what the command sees of the machine | `root` |
+//! | what the command sees of the machine | `root`, `kernel_files` |
 //! | which system calls it has | `seccomp`, `syscalls` |
 //! | how much it may use | `limits`, `cgroup` |
 //! | starting, watching, killing | `runner`, `process`, `child`, `output` |
@@ -28,6 +28,7 @@ mod cgroup;
 mod child;
 mod description;
 mod kernel;
+mod kernel_files;
 mod limits;
 mod output;
 mod private_mounts;

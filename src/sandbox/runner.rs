@@ -19,6 +19,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::cgroup::Hierarchy;
 use super::description::{Degradation, Description, RunnerVersion};
+use super::kernel_files::Covered;
 use super::limits::Limits;
 use super::output::{End, Interruption, Watch};
 use super::process::{Handover, Held, StartFailure, Status, bubblewrap};
@@ -164,7 +165,8 @@ impl Runner {
             }
         };
         let handover = Handover::open(self.filter(subject), users).map_err(StartFailure::Io)?;
-        let arguments = root::arguments(spec, &self.layout, &self.limits, &handover.numbers);
+        let covered = Covered::of_this_machine().map_err(StartFailure::Io)?;
+        let arguments = root::arguments(spec, &self.layout, &covered, &self.limits, &handover.numbers);
         let count_tasks = !self.hierarchy.as_ref().is_some_and(|found| found.has("pids"));
         let command = bubblewrap(&self.program, arguments, user);
         let group = self.hierarchy.as_ref().map(|found| found.group(&self.limits));
