@@ -211,6 +211,9 @@ fn run(server: &Server, canary: &Canary, submission: &Value) -> Outcome {
     server.wait_until_cleared(&job);
     assert_eq!(server.get("/health"), (200, b"ok".to_vec()), "the service is well");
 
+    let lines_of_output = others.iter().filter(|event| event["type"] == "build");
+    let mut texts = lines_of_output.map(|event| event["msg"].as_str().unwrap());
+    assert_eq!(texts.find(|text| text.starts_with("[kettle]")), None, "it looks like a note of ours");
     let has_lines = |event: &&Value| ["build", "init", "note"].iter().any(|kind| event["type"] == *kind);
     let lines = others.iter().filter(has_lines);
     let lines: Vec<_> = lines.map(|event| event["msg"].as_str().unwrap().to_owned()).collect();

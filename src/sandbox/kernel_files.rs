@@ -80,6 +80,7 @@ impl Covered {
 
     fn in_folder(proc: &Path) -> io::Result<Self> {
         let mut covered = Self::default();
+        let mut is_whole = false;
         for entry in fs::read_dir(proc)? {
             let entry = entry?;
             let Ok(name) = entry.file_name().into_string() else {
@@ -88,7 +89,11 @@ impl Covered {
                     "an entry of /proc has no name that can be covered",
                 ));
             };
-            if is_process(&name) || FILES.contains(&name.as_str()) {
+            if is_process(&name) {
+                continue;
+            }
+            if FILES.contains(&name.as_str()) {
+                is_whole = true;
                 continue;
             }
             let path = format!("{PROC}/{name}");
@@ -103,6 +108,11 @@ impl Covered {
                 return Err(io::Error::new(io::ErrorKind::InvalidData, format!("{path} cannot be covered")));
             }
             // A link shows nothing: where it leads to has a rule of its own, or is not there.
+        }
+        if !is_whole {
+            // Mounted with `subset=pid`: a command's own would show what is not seen here.
+            let why = "the /proc of this machine shows processes only: mount all of it";
+            return Err(io::Error::new(io::ErrorKind::InvalidData, why));
         }
         covered.folders.sort();
         covered.files.sort();
@@ -141,8 +151,16 @@ mod tests {
     }
 
     #[test]
+    fn what_is_not_seen_here_is_not_taken_for_missing() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("1")).unwrap();
+        assert!(Covered::in_folder(folder.path()).is_err());
+    }
+
+    #[test]
     fn what_cannot_be_covered_is_an_error() {
         let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("cpuinfo"), "").unwrap();
         let _socket = std::os::unix::net::UnixListener::bind(folder.path().join("socket")).unwrap();
         assert!(Covered::in_folder(folder.path()).is_err());
     }
