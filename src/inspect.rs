@@ -82,9 +82,19 @@ pub fn text(bundle: &Bundle) -> String {
     lines.0
 }
 
-/// What a stranger wrote, for a terminal: nothing moves its cursor, or turns, hides or joins what stands beside it.
+/// What a stranger wrote, for a terminal: printable ASCII stays, every other character is escaped
+/// as `\u{HEX}`. So nothing moves the cursor, nothing turns or hides what stands beside it, and no
+/// letter passes for another one.
 pub fn shown(text: &str) -> String {
-    text.chars().map(|character| if is_plain(character) { character } else { char::REPLACEMENT_CHARACTER }).collect()
+    let mut shown = String::with_capacity(text.len());
+    for character in text.chars() {
+        if is_plain(character) {
+            shown.push(character);
+        } else {
+            shown.extend(character.escape_unicode());
+        }
+    }
+    shown
 }
 
 /// A JSON document in one line that may meet a terminal too: what is not plain is escaped, and means the same.
@@ -101,9 +111,7 @@ pub fn escaped(document: &Value) -> String {
 }
 
 fn is_plain(character: char) -> bool {
-    let is_invisible = matches!(character, '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}')
-        || matches!(character, '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{e0000}'..='\u{e007f}');
-    !character.is_control() && !is_invisible
+    matches!(character, ' '..='~')
 }
 
 /// A report that stands alone, as JSON or as lines.
@@ -292,10 +300,22 @@ mod tests {
     }
 
     #[test]
+    fn every_character_but_printable_ascii_is_escaped() {
+        for character in (0..=0x10_ffff).filter_map(char::from_u32) {
+            let shown = shown(&format!("a{character}b"));
+            let expected = match character {
+                ' '..='~' => format!("a{character}b"),
+                _ => format!("a\\u{{{:x}}}b", u32::from(character)),
+            };
+            assert_eq!(shown, expected);
+        }
+    }
+
+    #[test]
     fn json_means_the_same_without_characters_that_a_terminal_obeys() {
         let document = json!({"\u{9b}31m": ["\u{1b}[2J", "\u{7f}\u{202e}", "\u{e0041}ä\n"]});
         let line = escaped(&document);
-        assert_eq!(shown(line.trim_end()), line.trim_end());
+        assert!(line.trim_end().bytes().all(|byte| matches!(byte, b' '..=b'~')), "{line}");
         assert!(line.ends_with("}\n"), "{line}");
         assert_eq!(serde_json::from_str::<Value>(&line).unwrap(), document);
     }

@@ -31,6 +31,7 @@
 
 pub mod causes;
 pub mod digest;
+pub mod name;
 pub mod provenance;
 pub mod snp;
 pub mod tar_header;

@@ -1,6 +1,8 @@
 //! Whether everybody reads a tar header alike. Comes in: a header. Goes out: yes or no. Never: an archive of which one program
 //! unpacks other files than another.
 
+pub mod extension;
+
 use std::ops::Range;
 
 use tar::{EntryType, Header};

@@ -60,6 +60,12 @@ fn hostile_tars() -> Vec<(&'static str, Vec<u8>, Expect)> {
             patches.iter().for_each(|(at, bytes)| tar.patch(*at, bytes).done());
         })
     };
+    // Whoever does not know the extended name finds what the header itself says.
+    let two_sources = |extension: u8, own: &'static [u8], kind: u8| {
+        let name: &[u8] = b"a/src/main.rs";
+        let name = if extension == b'x' { pax("path", name) } else { name.to_vec() };
+        tar(&|tar: &mut Tar| tar.extended(extension, &name).header(own, kind, 0o644, 0, b"").done())
+    };
     let long = vec![b'x'; 1025];
     let mut unsigned = tar(&|_| {});
     unsigned[0] ^= 1;
@@ -221,6 +227,39 @@ fn hostile_tars() -> Vec<(&'static str, Vec<u8>, Expect)> {
             "global name",
             tar(&|tar| tar.extended(b'g', &pax("path", b"x")).file("y", b"").done()),
             damaged!(Damage::GlobalHeader),
+        ),
+        (
+            "PAX name of a file that its own header calls a folder",
+            two_sources(b'x', b"a/src/", 0),
+            because!(Refusal::Ambiguous),
+        ),
+        ("the same as a regular file", two_sources(b'x', b"a/src/", b'0'), because!(Refusal::Ambiguous)),
+        (
+            "GNU name of a file that its own header calls a folder",
+            two_sources(b'L', b"a/src/", 0),
+            because!(Refusal::Ambiguous),
+        ),
+        ("PAX name of a file of an old type", two_sources(b'x', b"a/src/m.rs", 0), because!(Refusal::Ambiguous)),
+        ("PAX name of a contiguous file", two_sources(b'x', b"pax", b'7'), because!(Refusal::Type { .. })),
+        (
+            "PAX name of a link that its own header calls a folder",
+            two_sources(b'x', b"a/src/", b'2'),
+            because!(Refusal::Ambiguous),
+        ),
+        (
+            "holes as Solaris describes them",
+            tar(&|tar| tar.extended(b'x', &pax("SUN.holesdata", b"1")).file("y", b"").done()),
+            because!(Refusal::Sparse),
+        ),
+        (
+            "holes as star describes them",
+            tar(&|tar| tar.extended(b'x', &pax("SCHILY.realsize", b"1")).file("y", b"").done()),
+            because!(Refusal::Sparse),
+        ),
+        (
+            "a file of the old type that is called a folder",
+            tar(&|tar| tar.header(b"a/src/", 0, 0o644, 0, b"").done()),
+            |error| matches!(error, ArchiveError::Entry { .. }),
         ),
         ("wrong checksum at the start", unsigned, |error| matches!(error, ArchiveError::UnknownFormat)),
         ("wrong checksum later", second, damaged!(Damage::HeaderChecksum)),
@@ -623,6 +662,72 @@ fn archives(folder: &Path) -> Vec<(&'static str, PathBuf)> {
     made.push(("streamed zip", folder.join("streamed.zip")));
     made.push(("zip64", folder.join("zip64.zip")));
     made
+}
+
+/// Writes files of names with and without extended headers, in Python's three formats.
+const PYTHON: &str = "import sys, tarfile
+for name in ('USTAR', 'GNU', 'PAX'):
+    with tarfile.open('python-' + name, 'w', format=getattr(tarfile, name + '_FORMAT')) as archive:
+        archive.add(sys.argv[1])
+";
+const PERL: &str = "use Archive::Tar; use File::Find;
+my @files; find({ wanted => sub { push @files, $_ if -f $_ }, no_chdir => 1 }, $ARGV[0]);
+Archive::Tar->create_archive('perl', 0, @files) or die;
+";
+
+/// Paths of 80 to 140 bytes, whose folder ends at each of them: one of them ends where a maker cuts
+/// the name for the header. Each format that is tried can store them.
+fn tree_of_long_names(top: &Path) {
+    for length in 80..140 {
+        let (upper, lower) = ("u".repeat(40), "l".repeat(length - 41 - "top/".len()));
+        let folder = top.join(upper).join(lower);
+        fs::create_dir_all(&folder).unwrap();
+        for name in ["a".to_owned(), "b".repeat(50)] {
+            fs::write(folder.join(&name), format!("{length} {name}")).unwrap();
+        }
+    }
+}
+
+/// By the program and the format; each holds the folder `top`.
+fn archives_of_every_maker(folder: &Path) -> Vec<PathBuf> {
+    for format in ["gnu", "oldgnu", "pax", "ustar"] {
+        run(folder, "tar", &[&format!("--format={format}"), "-cf", &format!("gnu-{format}"), "top"]);
+    }
+    for format in ["gnutar", "pax", "ustar"] {
+        run(folder, "bsdtar", &["--format", format, "-cf", &format!("bsd-{format}"), "top"]);
+    }
+    run(folder, "busybox", &["tar", "-cf", "busybox-tar", "top"]);
+    run(folder, "sh", &["-c", "find top | cpio --quiet -o -H ustar > cpio-ustar"]);
+    run(folder, "python3", &["-c", PYTHON, "top"]);
+    run(folder, "perl", &["-e", PERL, "top"]);
+    let made = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let mut made: Vec<_> = made.filter(|path| path.is_file()).collect();
+    made.sort();
+    made
+}
+
+#[test]
+fn what_ordinary_makers_write_is_read_wherever_they_cut_names() {
+    let folder = tempfile::tempdir().unwrap();
+    let top = folder.path().join("top");
+    fs::create_dir(&top).unwrap();
+    tree_of_long_names(&top);
+    let expected = git_tree(&top);
+    let archives = archives_of_every_maker(folder.path());
+    assert_eq!(archives.len(), 4 + 3 + 1 + 1 + 3 + 1);
+    for archive in archives {
+        let into = archive.with_extension("unpacked");
+        let tree = unpack(&archive, None, &into).unwrap_or_else(|error| panic!("{archive:?}: {error}"));
+        assert_eq!(tree.tree().to_string(), expected, "{archive:?}");
+    }
+    // Old archives have names of up to 99 bytes, and no types but links.
+    let short = folder.path().join("short");
+    fs::create_dir_all(short.join("sub")).unwrap();
+    fs::write(short.join("sub/file"), "old").unwrap();
+    run(folder.path(), "tar", &["--format=v7", "-cf", "v7", "short/sub/file"]);
+    let expected = git_tree(&short);
+    let tree = unpack(&folder.path().join("v7"), None, &folder.path().join("old")).unwrap();
+    assert_eq!(tree.tree().to_string(), expected);
 }
 
 #[test]

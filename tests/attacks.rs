@@ -211,7 +211,11 @@ fn run(server: &Server, canary: &Canary, submission: &Value) -> Outcome {
     server.wait_until_cleared(&job);
     assert_eq!(server.get("/health"), (200, b"ok".to_vec()), "the service is well");
 
-    let lines = others.iter().filter(|event| event["type"] == "build" || event["type"] == "init");
+    let lines_of_output = others.iter().filter(|event| event["type"] == "build");
+    let mut texts = lines_of_output.map(|event| event["msg"].as_str().unwrap());
+    assert_eq!(texts.find(|text| text.starts_with("[kettle]")), None, "it looks like a note of ours");
+    let has_lines = |event: &&Value| ["build", "init", "note"].iter().any(|kind| event["type"] == *kind);
+    let lines = others.iter().filter(has_lines);
     let lines: Vec<_> = lines.map(|event| event["msg"].as_str().unwrap().to_owned()).collect();
     assert_printable(lines.iter().map(String::as_str));
     let (status, body) = server.get(&format!("/build/{job}/result"));
@@ -228,7 +232,8 @@ fn run(server: &Server, canary: &Canary, submission: &Value) -> Outcome {
 /// The events tell each part of a build once and in order, whatever its output imitates, and then the end.
 fn assert_story(end: &Value, others: &[Value], succeeded: bool) {
     assert_eq!(end["type"], "complete");
-    let mut types: Vec<_> = others.iter().map(|event| event["type"].as_str().unwrap()).collect();
+    let types = others.iter().map(|event| event["type"].as_str().unwrap());
+    let mut types: Vec<_> = types.filter(|kind| *kind != "note").collect();
     types.dedup();
     let whole = ["queued", "vm", "init", "detect", "build", "provenance"];
     assert!(whole.starts_with(&types) || types == ["queued", "vm", "init", "build"], "{types:?}");

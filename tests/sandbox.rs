@@ -4,7 +4,7 @@
 #![cfg(feature = "appliance")]
 #![allow(clippy::expect_used, clippy::unwrap_used)]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::net::TcpListener;
@@ -282,6 +282,76 @@ fn reaper_and_kernel_files_are_masked() {
     for path in ["/proc/1/mem", "/proc/1/environ", "/proc/keys", "/proc/kallsyms", "/proc/kcore", "/proc/modules"] {
         assert_eq!(run(&spec(&["/usr/bin/cat", path])).0, Exit::Status(1), "{path}");
     }
+}
+
+/// What of `/proc` a command sees beside processes. Links lead to what is theirs.
+const KERNEL_FILES: [&str; 11] = [
+    "cpuinfo",
+    "filesystems",
+    "loadavg",
+    "meminfo",
+    "mounts",
+    "net",
+    "self",
+    "stat",
+    "thread-self",
+    "uptime",
+    "version",
+];
+/// And of `/proc/sys`.
+const KERNEL_SETTINGS: [&str; 6] = [
+    "kernel/hostname",
+    "kernel/osrelease",
+    "kernel/pid_max",
+    "kernel/random/uuid",
+    "vm/max_map_count",
+    "vm/overcommit_memory",
+];
+
+/// Prints whatever of `/proc`, beside processes, can be read, listed with something in it, or
+/// followed.
+const READ_ALL_OF_PROC: &str = r#"
+import os
+def look(path):
+    name = os.path.relpath(path, "/proc")
+    if os.path.islink(path):
+        print(name)
+    elif os.path.isdir(path):
+        for entry in os.listdir(path):
+            look(path + "/" + entry)
+    else:
+        try:
+            os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK))
+            print(name)
+        except OSError:
+            pass
+for entry in sorted(os.listdir("/proc")):
+    if not entry.isdigit() or entry == "1":
+        look("/proc/" + entry)
+"#;
+
+#[test]
+fn of_the_kernels_files_a_command_sees_what_is_listed_and_nothing_else() {
+    let found = stdout_of(&spec(&["/usr/bin/python3", "-c", READ_ALL_OF_PROC]));
+    let settings = KERNEL_SETTINGS.map(|setting| format!("sys/{setting}"));
+    let mut expected: Vec<_> = KERNEL_FILES.iter().map(|&file| file.to_owned()).chain(settings).collect();
+    // Of what is listed, a kernel may lack something.
+    expected.retain(|name| Path::new("/proc").join(name).exists());
+    let mut found: Vec<_> = found.lines().collect();
+    found.sort();
+    expected.sort();
+    assert_eq!(found, expected);
+    // Whatever is covered is what the kernel has: the test is no better than what there is to see.
+    assert!(fs::read_dir("/proc").unwrap().count() > KERNEL_FILES.len());
+}
+
+#[test]
+fn programs_of_builds_find_what_they_ask_the_kernel_for() {
+    let script = "nproc; getconf _NPROCESSORS_CONF; getconf PAGESIZE; uname -r; cat /proc/sys/kernel/osrelease; \
+        free; ps -e; cat /proc/self/cgroup /proc/self/maps /proc/thread-self/status; cat /proc/net/dev /proc/mounts";
+    let (exit, stdout, stderr) = run(&shell(&format!("set -e -o pipefail; {script}")));
+    assert_eq!((exit, stderr.as_str()), (Exit::Status(0), ""), "{stdout}");
+    assert!(stdout.contains("MemTotal") || stdout.contains("Mem:"), "{stdout}");
 }
 
 #[test]
@@ -563,6 +633,62 @@ fn fork_bomb_ends_at_the_limit_of_tasks() {
     assert!(!process_exists(&word));
 }
 
+/// Forks until that is refused, says so, and stays until the file `/kettle/target/end` is there.
+const TASK_HOLDER: &str = r#"
+    #include <errno.h>
+    #include <stdio.h>
+    #include <sys/wait.h>
+    #include <unistd.h>
+    int main(void) {
+        int count = 0, child;
+        while ((child = fork()) > 0) count++;
+        if (child == 0) for (;;) pause();
+        FILE *full = fopen("/kettle/target/full", "w");
+        fprintf(full, "%d %d", count, errno);
+        fclose(full);
+        while (access("/kettle/target/end", F_OK) != 0) usleep(1000);
+        return 0;
+    }
+"#;
+
+#[test]
+fn tasks_of_one_job_are_not_taken_from_another() {
+    if !alone("tasks_of_one_job_are_not_taken_from_another") {
+        return;
+    }
+    allow_few_tasks();
+    let other = Runner::new().unwrap();
+    if !rustix::process::geteuid().is_root() {
+        // Whoever is not root has one user for everything: the statement says so.
+        let names: Vec<_> = other.description().degradations.iter().map(|it| it.name).collect();
+        assert!(names.contains(&"shared-user"), "{names:?}");
+        return;
+    }
+    assert_ne!(other.description().uid, runner().description().uid);
+    let folder = Folder::new();
+    let mut holder = spec(&["/program", &unique(7108)]);
+    holder.mounts = vec![folder.mount(), folder.program(TASK_HOLDER)];
+    // More at once than a job whose user has hardly a task left could start.
+    let many = shell("for i in {1..100}; do sleep 60 & done; kill $(jobs -p); wait; echo all");
+    std::thread::scope(|scope| {
+        let held = scope.spawn(|| try_run(&holder, &mut Kept::default()));
+        let full = folder.writable().join("full");
+        while fs::read_to_string(&full).unwrap_or_default().is_empty() {
+            assert!(!held.is_finished(), "{:?}", held.join());
+            std::thread::yield_now();
+        }
+        let (count, errno) = (fs::read_to_string(&full).unwrap(), "11");
+        assert!(count.ends_with(&format!(" {errno}")), "EAGAIN: {count}");
+        let mut kept = Kept::default();
+        let exit = block_on(other.run(&many, &mut kept)).unwrap();
+        fs::write(folder.writable().join("end"), "").unwrap();
+        let (stdout, stderr) = (String::from_utf8_lossy(&kept.stdout), String::from_utf8_lossy(&kept.stderr));
+        assert_eq!((exit, stderr.as_ref()), (Exit::Status(0), ""), "{stdout}");
+        assert!(stdout.ends_with("all\n"), "{stdout}");
+        assert_eq!(held.join().unwrap().unwrap(), Exit::Status(0));
+    });
+}
+
 #[test]
 fn limits_of_processes_are_in_force() {
     let limits = &runner().description().limits;
@@ -719,10 +845,12 @@ fn a_service_is_root_of_users_who_are_nobody_here_and_dies_when_its_work_is_done
         return;
     }
     assert_eq!(served.unwrap(), Served { end: None, message: String::new(), out_of_memory: false });
-    let expected = "0 ['0', '2000000000', '65536']\nmounts\nno users\nno devices\nno traces\n";
+    // The user of commands is the first one after those of the namespace.
+    let root = runner().description().uid - 65_536;
+    let expected = format!("0 ['0', '{root}', '65536']\nmounts\nno users\nno devices\nno traces\n");
     assert_eq!(facts, expected);
     let of_another = fs::metadata(folder.path().join("service/of-another-user")).unwrap();
-    assert_eq!((of_another.uid(), of_another.gid()), (2_000_030_001, 2_000_030_000));
+    assert_eq!((of_another.uid(), of_another.gid()), (root + 30_001, root + 30_000));
     let commands = fs::read_dir("/proc").unwrap().flatten().flat_map(|entry| fs::read(entry.path().join("cmdline")));
     let of_service = |command: &Vec<u8>| String::from_utf8_lossy(command).contains(&service);
     assert_eq!(commands.filter(of_service).count(), 0, "somebody is left");
@@ -828,4 +956,66 @@ fn abstract_sockets_of_the_machine_are_out_of_reach_with_a_network_too() {
     assert_eq!(run(&spec).0, Exit::Status(0));
     spec.network = Network::Host;
     assert_eq!(run(&spec).0, Exit::Status(42));
+}
+
+/// Opens a socket of every family, type and protocol, by numbers of 32 and of 64 bits, and prints
+/// those that open, and those that are refused in another way than by the filter. An argument says
+/// which call is to be used.
+const SOCKETS: &str = r#"
+    #include <errno.h>
+    #include <stdio.h>
+    #include <stdlib.h>
+    #include <sys/socket.h>
+    #include <sys/syscall.h>
+    #include <unistd.h>
+    static const long PROTOCOLS[] = {0, 1, 2, 3, 4, 6, 8, 15, 16, 17, 33, 41, 58, 115, 132, 136, 143, 255, 256, 262, 263, 768, -1};
+    static const long FLAGS[] = {0, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_CLOEXEC | SOCK_NONBLOCK};
+    static const long HIGH[] = {0, 0x100000000, 0x7fffffff00000000};
+    int main(int count, char **words) {
+        int is_pair = count > 1, tried = 0;
+        for (long family = -1; family <= 64; family++)
+            for (long type = 0; type < 16; type++)
+                for (unsigned p = 0; p < sizeof PROTOCOLS / sizeof *PROTOCOLS; p++)
+                    for (unsigned f = 0; f < 4; f++)
+                        for (unsigned h = 0; h < 3; h++) {
+                            int pair[2] = {-1, -1};
+                            long a = family + HIGH[h], b = (type | FLAGS[f]) + HIGH[h], c = PROTOCOLS[p] + HIGH[h];
+                            long r = is_pair ? syscall(SYS_socketpair, a, b, c, pair) : syscall(SYS_socket, a, b, c);
+                            tried++;
+                            if (r < 0 && errno != EPERM)
+                                printf("%ld %ld %ld: errno %d\n", family, type, PROTOCOLS[p], errno);
+                            if (r >= 0 && f == 0 && h == 0) printf("%ld %ld %ld\n", family, type, PROTOCOLS[p]);
+                            if (r >= 0 && (f != 0 || h != 0)) fprintf(stderr, "%ld %ld %ld\n", family, type, PROTOCOLS[p]);
+                            if (r >= 0) { close(is_pair ? pair[0] : r); if (is_pair) close(pair[1]); }
+                        }
+        printf("%d\n", tried);
+        return 0;
+    }
+"#;
+
+const UNIX_TRIPLES: &str = "1 1 0\n1 2 0\n1 5 0\n";
+const INTERNET_TRIPLES: &str = "2 1 0\n2 1 6\n2 2 0\n2 2 17\n10 1 0\n10 1 6\n10 2 0\n10 2 17\n";
+/// Families, types, protocols, flags, and upper halves of numbers.
+const SOCKETS_TRIED: usize = 66 * 16 * 23 * 4 * 3;
+
+#[test]
+fn sockets_open_by_family_type_and_protocol_and_every_other_is_refused() {
+    let folder = Folder::new();
+    let program = folder.program(SOCKETS);
+    let check = |arguments: &[&str], network, triples: &str| {
+        let mut spec = spec(&[&["/program"], arguments].concat());
+        spec.mounts = vec![program.clone()];
+        spec.network = network;
+        let (exit, stdout, stderr) = run(&spec);
+        assert_eq!((exit, stdout), (Exit::Status(0), format!("{triples}{SOCKETS_TRIED}\n")));
+        // With flags, and with upper halves that the kernel drops, the same ones open: eleven other
+        // times each.
+        let distinct: BTreeSet<_> = stderr.lines().collect();
+        assert_eq!(distinct, triples.lines().collect());
+        assert_eq!(stderr.lines().count(), 11 * triples.lines().count());
+    };
+    check(&[], Network::None, &format!("{UNIX_TRIPLES}{INTERNET_TRIPLES}"));
+    check(&[], Network::Host, INTERNET_TRIPLES);
+    check(&["pair"], Network::None, UNIX_TRIPLES);
+    check(&["pair"], Network::Host, UNIX_TRIPLES);
 }

@@ -6,7 +6,7 @@ use std::io::Write;
 
 use serde::Serialize;
 
-use crate::job::{Ended, EventKind, Job, Record};
+use crate::job::{Ended, EventKind, Job, NOTE_MARK, Record};
 
 /// Which of the two.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +28,7 @@ enum Typed<'a> {
     Init { msg: &'a str },
     Detect { msg: &'a str },
     Build { msg: &'a str },
+    Note { msg: &'a str },
     Provenance { msg: &'a str },
     Attest { msg: &'a str },
 }
@@ -73,7 +74,8 @@ impl View {
                     build_id: job.id().to_string(),
                     nonce: job.nonce().to_string(),
                 });
-                let message = milestone.as_deref().unwrap_or(record.text);
+                let note = (record.kind == EventKind::Note).then(|| format!("{NOTE_MARK} {}", record.text));
+                let message = milestone.as_deref().or(note.as_deref()).unwrap_or(record.text);
                 event(number, &Message { r#type: "info", message, accepted }, out);
             }
         }
@@ -99,6 +101,7 @@ fn typed(record: Record<'_>) -> Option<Typed<'_>> {
         EventKind::Detect => Some(Typed::Detect { msg }),
         EventKind::Start => None,
         EventKind::Line => Some(Typed::Build { msg }),
+        EventKind::Note => Some(Typed::Note { msg }),
         EventKind::Provenance => Some(Typed::Provenance { msg }),
         EventKind::Attest => Some(Typed::Attest { msg }),
     }
@@ -113,7 +116,7 @@ fn milestone(record: Record<'_>) -> Option<String> {
         EventKind::Start => Some(format!("Running {}", record.text)),
         EventKind::Provenance => Some("Generating provenance".to_owned()),
         EventKind::Attest => Some("Creating attestation".to_owned()),
-        EventKind::Vm | EventKind::Line => None,
+        EventKind::Vm | EventKind::Line | EventKind::Note => None,
     }
 }
 

@@ -10,6 +10,7 @@ use flate2::bufread::GzDecoder;
 use tar::{Archive, EntryType};
 
 use crate::digest::Sha256Digest;
+use crate::name;
 use crate::tar_header::is_unambiguous;
 
 /// Largest bundle, in bytes as downloaded.
@@ -320,15 +321,13 @@ fn pax_path(bytes: &[u8]) -> Result<String, ReadError> {
     }
 }
 
-/// Relative, `/`-separated, no empty, `.` or `..` component, no backslash, no control character.
+/// What [`crate::name`] says that files of a bundle may be called.
 fn plain(path: &str) -> Result<String, ReadError> {
     within("a path", path.len() as u64, MAX_BUNDLE_PATH_BYTES as u64, "MAX_BUNDLE_PATH_BYTES")?;
-    let bad = |component: &str| matches!(component, "" | "." | "..");
-    if path.split('/').any(bad) || path.chars().any(|c| c == '\\' || c.is_control() || c == char::REPLACEMENT_CHARACTER)
-    {
-        return Err(ReadError::Path { path: path.to_owned() });
+    match name::check(path) {
+        Ok(()) => Ok(path.to_owned()),
+        Err(_) => Err(ReadError::Path { path: path.to_owned() }),
     }
-    Ok(path.to_owned())
 }
 
 fn within(what: &'static str, size: u64, limit: u64, name: &'static str) -> Result<(), ReadError> {
@@ -411,7 +410,18 @@ mod tests {
 
     #[test]
     fn path_tricks_and_links_are_refused() {
-        for path in ["/p/x", "p/../x", "p/artifacts/./x", "p//x", "p\\x", "p/a\nb", "x"] {
+        for path in [
+            "/p/x",
+            "p/../x",
+            "p/artifacts/./x",
+            "p//x",
+            "p\\x",
+            "p/a\nb",
+            "x",
+            "-p/x",
+            "p/artifacts/-x",
+            "p/artifacts/\u{e4}",
+        ] {
             let refusal = stream(&with_entry(path, EntryType::Regular)[..]).unwrap_err();
             assert!(matches!(refusal, ReadError::Path { .. }), "{path}: {refusal}");
         }

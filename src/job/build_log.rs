@@ -72,7 +72,7 @@ impl JobLog {
 impl Log for JobLog {
     fn note(&mut self, line: &str) -> io::Result<()> {
         let mut splitter = LineSplitter::new();
-        let mut emit = |line: Line<'_>| self.job.emit(Event::Line(line));
+        let mut emit = |line: Line<'_>| self.job.emit(Event::Note(line.as_str()));
         let written = splitter.push(line.as_bytes(), &mut emit).and_then(|()| splitter.finish(&mut emit));
         self.keep(written)
     }

@@ -18,6 +18,8 @@ pub enum Event<'a> {
     Start(&'a str),
     /// One line of build output.
     Line(Line<'a>),
+    /// A remark of our own about the build, in one line.
+    Note(&'a str),
     /// Provenance is being written.
     Provenance(&'a str),
     /// Evidence is being requested.
@@ -39,6 +41,8 @@ pub enum EventKind {
     Start,
     /// [`Event::Line`].
     Line,
+    /// [`Event::Note`].
+    Note,
     /// [`Event::Provenance`].
     Provenance,
     /// [`Event::Attest`].
@@ -46,13 +50,14 @@ pub enum EventKind {
 }
 
 /// Every kind with the character that stands for it in the log.
-const CODES: [(EventKind, u8); 8] = [
+const CODES: [(EventKind, u8); 9] = [
     (EventKind::Queued, b'q'),
     (EventKind::Vm, b'v'),
     (EventKind::Init, b'i'),
     (EventKind::Detect, b'd'),
     (EventKind::Start, b's'),
     (EventKind::Line, b'l'),
+    (EventKind::Note, b'n'),
     (EventKind::Provenance, b'p'),
     (EventKind::Attest, b'a'),
 ];
@@ -83,6 +88,7 @@ impl Event<'_> {
             Self::Detect(_) => EventKind::Detect,
             Self::Start(_) => EventKind::Start,
             Self::Line(_) => EventKind::Line,
+            Self::Note(_) => EventKind::Note,
             Self::Provenance(_) => EventKind::Provenance,
             Self::Attest(_) => EventKind::Attest,
         }
@@ -98,6 +104,7 @@ impl Event<'_> {
             | Self::Init(text)
             | Self::Detect(text)
             | Self::Start(text)
+            | Self::Note(text)
             | Self::Provenance(text)
             | Self::Attest(text) => log.extend_from_slice(sanitise(text).as_bytes()),
         }
@@ -134,6 +141,7 @@ mod tests {
             Event::Init("i"),
             Event::Detect("cargo"),
             Event::Start("cargo build"),
+            Event::Note("n"),
             Event::Provenance("p"),
             Event::Attest("a"),
         ];

@@ -1,5 +1,6 @@
 //! Build output as lines. Comes in: bytes in chunks cut anywhere. Goes out: [`Line`]s that are valid UTF-8, bounded and
-//! free of control characters. Never: more memory than one line's limit, whatever a build prints.
+//! free of characters that cannot be seen. Never: more memory than one line's limit, whatever a
+//! build prints, or a line that looks like a note of ours.
 
 use std::convert::Infallible;
 use std::fmt::Write as _;
@@ -7,7 +8,11 @@ use std::fmt::Write as _;
 /// Longest line, in bytes, after escaping; longer ones are split.
 pub const MAX_LINE_BYTES: usize = 16 * 1024;
 
-/// Text that holds no control character but tab, at most [`MAX_LINE_BYTES`].
+/// What stands before each note of ours, with a blank, where notes and lines of output are in one
+/// text. No line starts with it: of one that would, the first character is escaped.
+pub const NOTE_MARK: &str = "[kettle]";
+
+/// Text that holds no control character but tab, nothing invisible, and at most [`MAX_LINE_BYTES`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Line<'a>(&'a str);
 
@@ -94,6 +99,10 @@ impl LineSplitter {
             self.cut(emit)?;
         }
         self.line.push_str(piece);
+        // Pieces are single characters, so every line that starts like a note is met here.
+        if self.line == NOTE_MARK {
+            self.line = NOTE_MARK.replacen('[', &escape('['), 1);
+        }
         Ok(())
     }
 
@@ -123,7 +132,28 @@ pub(super) fn sanitise(text: &str) -> String {
 }
 
 fn must_escape(character: char) -> bool {
-    character.is_control() && character != '\t'
+    (character.is_control() && character != '\t') || is_invisible(character)
+}
+
+/// Characters that turn the direction of a line, join or hide what stands beside them, or are blank
+/// (Unicode: bidirectional and other format characters, fillers, tags).
+fn is_invisible(character: char) -> bool {
+    matches!(
+        character,
+        '\u{ad}'
+            | '\u{61c}'
+            | '\u{115f}'
+            | '\u{1160}'
+            | '\u{180e}'
+            | '\u{200b}'..='\u{200f}'
+            | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}'
+            | '\u{3164}'
+            | '\u{feff}'
+            | '\u{ffa0}'
+            | '\u{fff9}'..='\u{fffb}'
+            | '\u{e0000}'..='\u{e007f}'
+    )
 }
 
 fn escape(character: char) -> String {
@@ -178,6 +208,30 @@ mod tests {
             let expected = if character == '\t' { "a\tb".to_owned() } else { format!("a\\u{{{code:x}}}b") };
             assert_eq!(lines(&[format!("a{character}b").as_bytes()]), [expected]);
         }
+    }
+
+    #[test]
+    fn no_line_looks_like_a_note_of_ours() {
+        let cut_anywhere = |text: &[u8]| {
+            let whole = lines(&[text]);
+            for at in 0..text.len() {
+                assert_eq!(lines(&[&text[..at], &text[at..]]), whole, "cut at {at}");
+            }
+            whole
+        };
+        assert_eq!(cut_anywhere(b"[kettle] x\n"), ["\\u{5b}kettle] x"]);
+        assert_eq!(cut_anywhere(b"[kettle] \n[kettle]\n"), ["\\u{5b}kettle] ", "\\u{5b}kettle]"]);
+        assert_eq!(
+            cut_anywhere("[kettle]\u{a0}x\n[kettle]\tx".as_bytes()),
+            ["\\u{5b}kettle]\u{a0}x", "\\u{5b}kettle]\tx"]
+        );
+        assert_eq!(cut_anywhere(b"a [kettle] b"), ["a [kettle] b"]);
+        let hidden = "\u{200b}[kettle] x\n\u{202e}[kettle] x\n\u{ad}[kettle] x\n[ket\u{2060}tle] x\n";
+        let shown = ["\\u{200b}[kettle] x", "\\u{202e}[kettle] x", "\\u{ad}[kettle] x", "[ket\\u{2060}tle] x"];
+        assert_eq!(cut_anywhere(hidden.as_bytes()), shown);
+        // What follows the place where a long line is cut is a line too.
+        let long = format!("{}{NOTE_MARK} x", "y".repeat(MAX_LINE_BYTES));
+        assert_eq!(lines(&[long.as_bytes()])[1], "\\u{5b}kettle] x");
     }
 
     #[test]

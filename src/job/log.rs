@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
 use super::event::{Event, EventKind, Record};
-use super::line::MAX_LINE_BYTES;
+use super::line::{MAX_LINE_BYTES, NOTE_MARK};
 
 /// Largest log of a job, in bytes.
 pub const MAX_LOG_BYTES: u64 = 512 * 1024 * 1024;
@@ -195,7 +195,8 @@ impl EventLog {
         }
     }
 
-    /// Writes `build.log`: every line of build output, as the events show it, each with a newline.
+    /// Writes `build.log`: every line of build output, as the events show it, and every note after
+    /// [`NOTE_MARK`], each with a newline.
     ///
     /// # Errors
     /// The log cannot be read or `out` not be written.
@@ -204,10 +205,13 @@ impl EventLog {
         let mut chunk = Chunk::default();
         while self.read(cursor, &mut chunk)? {
             while let Some((_, record)) = chunk.next(&mut cursor)? {
-                if record.kind == EventKind::Line {
-                    out.write_all(record.text.as_bytes())?;
-                    out.write_all(b"\n")?;
+                match record.kind {
+                    EventKind::Line => {}
+                    EventKind::Note => write!(out, "{NOTE_MARK} ")?,
+                    _ => continue,
                 }
+                out.write_all(record.text.as_bytes())?;
+                out.write_all(b"\n")?;
             }
         }
         Ok(())
@@ -315,6 +319,19 @@ mod tests {
         }
         assert_eq!(texts_from(&log, 5000), []);
         assert_eq!(texts_from(&log, u64::MAX), []);
+    }
+
+    #[test]
+    fn notes_and_lines_are_told_apart_in_the_build_log() {
+        let (_folder, log) = log(MAX_LOG_BYTES);
+        log.append(Event::Init("fetching")).unwrap();
+        log.append(Event::Note("a note\n[kettle] x")).unwrap();
+        line(&log, "[kettle] a note").unwrap();
+        line(&log, "a line").unwrap();
+        let mut text = Vec::new();
+        log.write_build_log(&mut text).unwrap();
+        let expected = "[kettle] a note\\u{a}[kettle] x\n\\u{5b}kettle] a note\na line\n";
+        assert_eq!(String::from_utf8(text).unwrap(), expected);
     }
 
     #[test]

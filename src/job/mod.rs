@@ -19,7 +19,7 @@ mod slot;
 pub use error_type::ErrorType;
 pub use event::{Event, EventKind, Record};
 pub use id::JobId;
-pub use line::{Line, LineSplitter, MAX_LINE_BYTES};
+pub use line::{Line, LineSplitter, MAX_LINE_BYTES, NOTE_MARK};
 pub use log::{Chunk, Cursor, EventLog, LogError, MAX_LOG_BYTES};
 pub use outcome::{BundleFile, Finished, Outcome};
 pub use pipeline::Pipeline;

@@ -79,7 +79,7 @@ impl Phase {
     fn of(kind: EventKind) -> Option<Self> {
         match kind {
             EventKind::Queued => Some(Self::Queued),
-            EventKind::Vm => None,
+            EventKind::Vm | EventKind::Note => None,
             EventKind::Init => Some(Self::Init),
             EventKind::Detect => Some(Self::Detect),
             EventKind::Start | EventKind::Line => Some(Self::Build),

@@ -13,7 +13,9 @@ pub struct Description {
     pub runner: RunnerVersion,
     /// The namespaces that are the command's own. The network's is its own outside the phases that record a network.
     pub namespaces: &'static [&'static str],
-    /// The machine's user id of commands.
+    /// The machine's user id of commands. Which one it is depends on what else runs here, and says
+    /// nothing about the build.
+    #[serde(skip)]
     pub uid: u32,
     /// SHA-256 of the system call filter of commands without network, as the kernel loads it; hex, lower case.
     pub seccomp: String,

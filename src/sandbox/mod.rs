@@ -5,11 +5,11 @@
 //! | part | file |
 //! |---|---|
 //! | what to run | `spec` |
-//! | what the command sees of the machine | `root` |
+//! | what the command sees of the machine | `root`, `kernel_files` |
 //! | which system calls it has | `seccomp`, `syscalls` |
 //! | how much it may use | `limits`, `cgroup` |
 //! | starting, watching, killing | `runner`, `process`, `child`, `output` |
-//! | the users of a service that makes sandboxes itself | `users` |
+//! | the users of commands, and of services that make sandboxes themselves | `users` |
 //! | what held, for provenance | `description` |
 //! | folders that an unprivileged uid can reach | `private_mounts` |
 //! | removing what commands wrote | `remove` |
@@ -28,6 +28,7 @@ mod cgroup;
 mod child;
 mod description;
 mod kernel;
+mod kernel_files;
 mod limits;
 mod output;
 mod private_mounts;
@@ -133,6 +134,12 @@ pub enum SetupError {
         path: PathBuf,
         /// Why.
         source: io::Error,
+    },
+    /// Other services have all the users that there are for commands.
+    #[error("{limit} services run already, each with users of its own: end one of them first")]
+    NoUsers {
+        /// How many services can run at once.
+        limit: u32,
     },
     /// A mount could not be made.
     #[error("cannot mount {}", path.display())]

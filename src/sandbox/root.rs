@@ -8,6 +8,7 @@ use std::os::fd::RawFd;
 use std::path::{Path, PathBuf};
 
 use super::SetupError;
+use super::kernel_files::Covered;
 use super::limits::Limits;
 use super::spec::{Access, CommandSpec, Mount, Network};
 
@@ -36,10 +37,8 @@ const DEVICE_LINKS: [(&str, &str); 4] = [
     ("/proc/self/fd/1", "/dev/stdout"),
     ("/proc/self/fd/2", "/dev/stderr"),
 ];
-/// Files of `/proc` about the whole machine that everybody may read. What only the machine's root may read needs no mask.
-/// A device on a mount without devices cannot be opened by anybody.
-const MASKED_FILES: [&str; 6] =
-    ["/proc/iomem", "/proc/ioports", "/proc/kallsyms", "/proc/key-users", "/proc/keys", "/proc/modules"];
+/// Covers a file: on a mount without devices nobody can open it.
+const COVER: &str = "/dev/null";
 /// bubblewrap's reaper, which runs as the same user without a system call filter: its memory would be a way around the
 /// filter. An empty folder covers it.
 const REAPER: &str = "/proc/1";
@@ -76,13 +75,10 @@ enum Place {
 pub(super) struct Layout {
     system: Vec<Place>,
     etc: Vec<PathBuf>,
-    masked: Vec<&'static str>,
 }
 
 impl Layout {
     /// Of this machine.
-    ///
-    /// What cannot be looked at is not taken for missing: a file that is to be masked would be seen.
     pub(super) fn of_this_machine() -> Result<Self, SetupError> {
         Ok(Self {
             system: SYSTEM_FOLDERS
@@ -90,7 +86,6 @@ impl Layout {
                 .filter_map(|path| place(Path::new(path)).transpose())
                 .collect::<Result<_, _>>()?,
             etc: existing(ETC)?.into_iter().map(PathBuf::from).collect(),
-            masked: existing(MASKED_FILES)?,
         })
     }
 }
@@ -131,7 +126,13 @@ pub(super) struct Descriptors {
 }
 
 /// All of bubblewrap's arguments.
-pub(super) fn arguments(spec: &CommandSpec, layout: &Layout, limits: &Limits, fds: &Descriptors) -> Vec<OsString> {
+pub(super) fn arguments(
+    spec: &CommandSpec,
+    layout: &Layout,
+    covered: &Covered,
+    limits: &Limits,
+    fds: &Descriptors,
+) -> Vec<OsString> {
     let mut arguments = Arguments(Vec::new());
     match fds.users {
         None => arguments.identity(),
@@ -142,7 +143,7 @@ pub(super) fn arguments(spec: &CommandSpec, layout: &Layout, limits: &Limits, fd
     arguments.system(layout);
     arguments.etc(layout, spec.network, fds);
     match fds.users {
-        None => arguments.kernel_files(layout),
+        None => arguments.kernel_files(covered),
         Some(_) => arguments.service_kernel_files(),
     }
     arguments.temporary(limits);
@@ -217,12 +218,21 @@ impl Arguments {
         self.add(["--perms", "0444", "--file", &fds.group.to_string(), "/etc/group"]);
     }
 
-    fn kernel_files(&mut self, layout: &Layout) {
+    fn kernel_files(&mut self, covered: &Covered) {
         self.add(["--proc", "/proc"]);
-        for path in &layout.masked {
-            self.add(["--ro-bind", "/dev/null", path]);
+        for path in &covered.files {
+            self.add(["--ro-bind", COVER, path]);
         }
-        self.add(["--tmpfs", REAPER, "--remount-ro", REAPER]);
+        let folders = || covered.folders.iter().map(String::as_str).chain([REAPER]);
+        for path in folders() {
+            self.add(["--tmpfs", path]);
+        }
+        for path in &covered.settings {
+            self.add(["--ro-bind", path, path]);
+        }
+        for path in folders() {
+            self.add(["--remount-ro", path]);
+        }
         self.add(["--tmpfs", "/dev"]);
         for device in DEVICES {
             let path = Path::new("/dev").join(device);
@@ -296,9 +306,13 @@ mod tests {
         let layout = Layout {
             system: vec![Place::Link { target: "usr/bin".into(), path: "/bin".into() }, Place::Bound("/lib64".into())],
             etc: vec!["/etc/ssl/certs".into()],
-            masked: vec!["/proc/keys"],
         };
-        let arguments = arguments(&spec, &layout, &Limits::for_memory(1 << 30), fds);
+        let covered = Covered {
+            folders: vec!["/proc/sys".into()],
+            files: vec!["/proc/keys".into()],
+            settings: vec!["/proc/sys/kernel/osrelease".into()],
+        };
+        let arguments = arguments(&spec, &layout, &covered, &Limits::for_memory(1 << 30), fds);
         arguments.into_iter().map(|word| word.into_string().unwrap()).collect()
     }
 
@@ -350,6 +364,16 @@ mod tests {
 
     #[test]
     fn reaper_is_masked_whatever_the_machine_has() {
-        assert!(has(&plan(Network::None), &["--tmpfs", "/proc/1", "--remount-ro", "/proc/1"]));
+        let plan = plan(Network::None);
+        assert!(has(&plan, &["--tmpfs", "/proc/1"]) && has(&plan, &["--remount-ro", "/proc/1"]));
+    }
+
+    #[test]
+    fn covers_are_read_only_once_what_is_seen_below_them_is_there() {
+        let plan = plan(Network::None);
+        let setting = ["--ro-bind", "/proc/sys/kernel/osrelease", "/proc/sys/kernel/osrelease"];
+        let expected = ["--ro-bind", COVER, "/proc/keys", "--tmpfs", "/proc/sys", "--tmpfs", "/proc/1"];
+        let after = ["--remount-ro", "/proc/sys", "--remount-ro", "/proc/1"];
+        assert!(has(&plan, &[&expected[..], &setting, &after].concat()), "{plan:?}");
     }
 }

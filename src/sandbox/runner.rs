@@ -19,21 +19,21 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::cgroup::Hierarchy;
 use super::description::{Degradation, Description, RunnerVersion};
+use super::kernel_files::Covered;
 use super::limits::Limits;
 use super::output::{End, Interruption, Watch};
 use super::process::{Handover, Held, StartFailure, Status, bubblewrap};
 use super::root::{self, Layout};
 use super::seccomp::{Filter, Subject};
 use super::spec::{CommandSpec, Exit, Network, OutputSink, Served, Stream, Work};
-use super::{Run, RunError, SetupError, kernel, users};
+use super::users::Users;
+use super::{Run, RunError, SetupError, kernel};
 use crate::causes::Chain;
 
 /// Where bubblewrap is, absolute: no search path is believed.
 const BUBBLEWRAP: &[&str] = &["/usr/bin/bwrap", "/bin/bwrap", "/usr/local/bin/bwrap"];
 /// 0.8 brought `--disable-userns`.
 const OLDEST_BUBBLEWRAP: (u32, u32) = (0, 8);
-/// The uid and gid of commands when we are root: nobody else's on a machine, below the 65534 that means "not mapped".
-const BUILD_ID: u32 = 65532;
 /// For a namespace to empty after it was killed. Only freeing much memory takes time.
 const DEATH_LIMIT: Duration = Duration::from_secs(30);
 /// For a service to listen: its programs may have to be read from a disk first.
@@ -63,6 +63,8 @@ pub struct Runner {
     with_network: Filter,
     service: Filter,
     hierarchy: Option<Hierarchy>,
+    /// None if we are not root: then commands run as we do.
+    users: Option<Users>,
     description: Description,
 }
 
@@ -82,18 +84,21 @@ impl Runner {
         let mut limits = Limits::of_this_machine();
         limits.memory_bytes =
             limits.memory_bytes.filter(|_| hierarchy.as_ref().is_some_and(|found| found.has("memory")));
-        degradations.extend(shared_user());
+        let is_root = rustix::process::geteuid().is_root();
+        let users = is_root.then(Users::claim).transpose()?;
+        degradations.extend(users.is_none().then(shared_user));
         let description = Description {
             runner: RunnerVersion { name: "bubblewrap", version },
             namespaces: NAMESPACES,
-            uid: build_user().unwrap_or_else(|| rustix::process::geteuid().as_raw()),
+            uid: users.as_ref().map_or_else(|| rustix::process::geteuid().as_raw(), Users::of_commands),
             seccomp: hex::encode(Sha256::digest(without_network.0.concat())),
             limits: limits.clone(),
             controllers: hierarchy.as_ref().map(|found| found.controllers.clone()).unwrap_or_default(),
             degradations,
         };
         let layout = Layout::of_this_machine()?;
-        let runner = Self { program, layout, limits, without_network, with_network, service, hierarchy, description };
+        let runner =
+            Self { program, layout, limits, without_network, with_network, service, hierarchy, users, description };
         runner.trial()?;
         Ok(runner)
     }
@@ -109,6 +114,16 @@ impl Runner {
             Subject::Command(Network::Host) => &self.with_network,
             Subject::Service => &self.service,
         }
+    }
+
+    /// Whom commands run as, if not as us.
+    fn build_user(&self) -> Option<u32> {
+        self.users.as_ref().map(Users::of_commands)
+    }
+
+    /// The users of services.
+    fn service_users(&self) -> io::Result<&Users> {
+        self.users.as_ref().ok_or_else(|| io::ErrorKind::PermissionDenied.into())
     }
 
     /// Everything short of a command of somebody's: the same arguments, with a program that does nothing.
@@ -143,11 +158,15 @@ impl Runner {
     /// Up to the moment at which the command runs. Does not yield.
     fn start(&self, spec: &CommandSpec, subject: Subject) -> Result<Started, StartFailure> {
         let (user, users) = match subject {
-            Subject::Command(_) => (build_user(), None),
-            Subject::Service => (Some(users::FIRST_ID), Some(users::make().map_err(StartFailure::Io)?)),
+            Subject::Command(_) => (self.build_user(), None),
+            Subject::Service => {
+                let users = self.service_users().map_err(StartFailure::Io)?;
+                (Some(users.of_service()), Some(users.make_namespace().map_err(StartFailure::Io)?))
+            }
         };
         let handover = Handover::open(self.filter(subject), users).map_err(StartFailure::Io)?;
-        let arguments = root::arguments(spec, &self.layout, &self.limits, &handover.numbers);
+        let covered = Covered::of_this_machine().map_err(StartFailure::Io)?;
+        let arguments = root::arguments(spec, &self.layout, &covered, &self.limits, &handover.numbers);
         let count_tasks = !self.hierarchy.as_ref().is_some_and(|found| found.has("pids"));
         let command = bubblewrap(&self.program, arguments, user);
         let group = self.hierarchy.as_ref().map(|found| found.group(&self.limits));
@@ -246,12 +265,13 @@ impl Run for Runner {
 
     fn make_writable_folder(&self, path: &Path) -> io::Result<()> {
         fs::DirBuilder::new().mode(0o700).create(path)?;
-        build_user().map_or(Ok(()), |user| chown(path, Some(user), Some(user)))
+        self.build_user().map_or(Ok(()), |user| chown(path, Some(user), Some(user)))
     }
 
     fn make_service_folder(&self, path: &Path) -> io::Result<()> {
+        let owner = self.service_users()?.of_service();
         fs::DirBuilder::new().mode(0o755).create(path)?;
-        chown(path, Some(users::FIRST_ID), Some(users::FIRST_ID))
+        chown(path, Some(owner), Some(owner))
     }
 }
 
@@ -355,11 +375,6 @@ impl From<Interruption> for RunError {
     }
 }
 
-/// Whom commands run as on this machine, if not as us.
-fn build_user() -> Option<u32> {
-    rustix::process::geteuid().is_root().then_some(BUILD_ID)
-}
-
 fn find_bubblewrap() -> Result<PathBuf, SetupError> {
     let found = BUBBLEWRAP.iter().map(Path::new).find(|path| path.is_file());
     found.map(Path::to_owned).ok_or(SetupError::NoBubblewrap { looked_for: BUBBLEWRAP })
@@ -400,9 +415,9 @@ fn control_groups() -> (Option<Hierarchy>, Vec<Degradation>) {
     }
 }
 
-fn shared_user() -> Option<Degradation> {
+fn shared_user() -> Degradation {
     let reason = "the service is not root: commands run as its own user";
-    build_user().is_none().then(|| Degradation { name: "shared-user", reason: reason.into() })
+    Degradation { name: "shared-user", reason: reason.into() }
 }
 
 fn refused_user_namespaces() -> Option<SetupError> {

@@ -6,7 +6,7 @@
 //! number has. Another architecture (32-bit calls) kills the process. The second program is loaded later, so its
 //! `EPERM` prevails: calls refused by name, and arguments of allowed calls.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use seccompiler::{
     BackendError, BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
@@ -28,11 +28,39 @@ const NAMESPACE_FLAGS: [libc::c_int; 7] = [
     libc::CLONE_NEWUSER,
     libc::CLONE_NEWUTS,
 ];
-/// Without a network: the families of programs that talk to themselves. Netlink, vsock (to the host), packet, alg, key and
-/// the rest are kernel code that no build needs.
-const FAMILIES_WITHOUT_NETWORK: &[libc::c_int] = &[libc::AF_UNIX, libc::AF_INET, libc::AF_INET6];
-/// With the machine's network: not UNIX, whose abstract names belong to the network's namespace and so to the machine.
-const FAMILIES_WITH_NETWORK: &[libc::c_int] = &[libc::AF_INET, libc::AF_INET6];
+/// Kinds of sockets of one family and type: with which protocols they open.
+struct SocketKind {
+    family: libc::c_int,
+    /// Without `SOCK_CLOEXEC` and `SOCK_NONBLOCK`.
+    socket_type: libc::c_int,
+    protocols: &'static [libc::c_int],
+}
+
+impl SocketKind {
+    const fn new(family: libc::c_int, socket_type: libc::c_int, protocols: &'static [libc::c_int]) -> Self {
+        Self { family, socket_type, protocols }
+    }
+}
+
+/// The type of a socket without its flags: the kernel's `SOCK_TYPE_MASK` (`include/linux/net.h`).
+const SOCKET_TYPE_MASK: u64 = 0xf;
+/// Zero is the family's own choice of a protocol: TCP for a stream, UDP for datagrams, and all
+/// there is for UNIX.
+const OWN_CHOICE: libc::c_int = 0;
+const UNIX_SOCKETS: [SocketKind; 3] = [
+    SocketKind::new(libc::AF_UNIX, libc::SOCK_STREAM, &[OWN_CHOICE]),
+    SocketKind::new(libc::AF_UNIX, libc::SOCK_DGRAM, &[OWN_CHOICE]),
+    SocketKind::new(libc::AF_UNIX, libc::SOCK_SEQPACKET, &[OWN_CHOICE]),
+];
+/// Every further protocol of these families is kernel code that no build needs, and that the kernel
+/// would load modules for: MPTCP, SCTP, DCCP, UDP-Lite, L2TP, SMC, ICMP, raw. So is every further
+/// family: netlink, vsock (to the host), packet, alg, key and the rest.
+const INTERNET_SOCKETS: [SocketKind; 4] = [
+    SocketKind::new(libc::AF_INET, libc::SOCK_STREAM, &[OWN_CHOICE, libc::IPPROTO_TCP]),
+    SocketKind::new(libc::AF_INET, libc::SOCK_DGRAM, &[OWN_CHOICE, libc::IPPROTO_UDP]),
+    SocketKind::new(libc::AF_INET6, libc::SOCK_STREAM, &[OWN_CHOICE, libc::IPPROTO_TCP]),
+    SocketKind::new(libc::AF_INET6, libc::SOCK_DGRAM, &[OWN_CHOICE, libc::IPPROTO_UDP]),
+];
 /// Linux, Linux as 32-bit machines see it, each with and without a fixed release, and the question for the present one.
 const PERSONALITIES: [u32; 5] = [0x0, 0x8, 0x2_0000, 0x2_0008, 0xffff_ffff];
 /// With each of them, addresses that are the same in every run: nix has its builders run so.
@@ -50,11 +78,13 @@ pub(super) enum Subject {
 }
 
 impl Subject {
-    /// A service has UNIX sockets too: clients come by one, and they have no other way to it.
-    fn families(self) -> &'static [libc::c_int] {
+    /// With the machine's network a command has no UNIX sockets: their abstract names belong to the
+    /// network's namespace and so to the machine. A service has them: clients come by one, and they
+    /// have no other way to it.
+    fn sockets(self) -> Vec<&'static SocketKind> {
         match self {
-            Self::Command(Network::Host) => FAMILIES_WITH_NETWORK,
-            Self::Command(Network::None) | Self::Service => FAMILIES_WITHOUT_NETWORK,
+            Self::Command(Network::Host) => INTERNET_SOCKETS.iter().collect(),
+            Self::Command(Network::None) | Self::Service => UNIX_SOCKETS.iter().chain(&INTERNET_SOCKETS).collect(),
         }
     }
 
@@ -91,8 +121,8 @@ fn refusals(subject: Subject) -> Result<BpfProgram, BackendError> {
     let mut refuse = |number: Syscall, any_of: Vec<SeccompRule>| rules.insert(number, any_of);
     let namespaces = NAMESPACE_FLAGS.iter().map(|&flag| has_flag(0, flag as u64)).collect::<Result<_, _>>()?;
     refuse(libc::SYS_clone, namespaces);
-    refuse(libc::SYS_socket, vec![none_of(0, subject.families().iter().map(|&family| family as u64))?]);
-    refuse(libc::SYS_socketpair, vec![none_of(0, [libc::AF_UNIX as u64])?]);
+    refuse(libc::SYS_socket, every_socket_but(&subject.sockets())?);
+    refuse(libc::SYS_socketpair, every_socket_but(&UNIX_SOCKETS.iter().collect::<Vec<_>>())?);
     refuse(libc::SYS_personality, vec![none_of(0, subject.personalities().into_iter().map(u64::from))?]);
     let ioctls = REFUSED_IOCTLS.iter().map(|&request| is(1, request)).collect::<Result<_, _>>()?;
     refuse(libc::SYS_ioctl, ioctls);
@@ -101,6 +131,27 @@ fn refusals(subject: Subject) -> Result<BpfProgram, BackendError> {
     }
     let refused = SeccompAction::Errno(libc::EPERM as u32);
     SeccompFilter::new(rules, SeccompAction::Allow, refused, TargetArch::x86_64)?.try_into()
+}
+
+/// Rules that one of matches for each triple of family, type and protocol that is not listed. A
+/// rule can only say what all of its conditions have to be, so the complement of the list is taken
+/// level by level.
+fn every_socket_but(allowed: &[&SocketKind]) -> Result<Vec<SeccompRule>, BackendError> {
+    let families: BTreeSet<_> = allowed.iter().map(|kind| kind.family).collect();
+    let mut rules = vec![none_of(0, families.iter().map(|&family| family as u64))?];
+    for &family in &families {
+        let is_family = || argument(0, SeccompCmpOp::Eq, family as u64);
+        for socket_type in 0..=SOCKET_TYPE_MASK {
+            let of_type = argument(1, SeccompCmpOp::MaskedEq(SOCKET_TYPE_MASK), socket_type)?;
+            let mut conditions = vec![is_family()?, of_type];
+            let is_listed = |kind: &&&SocketKind| kind.family == family && kind.socket_type as u64 == socket_type;
+            for protocol in allowed.iter().find(is_listed).map_or(&[][..], |kind| kind.protocols) {
+                conditions.push(argument(2, SeccompCmpOp::Ne, *protocol as u64)?);
+            }
+            rules.push(SeccompRule::new(conditions)?);
+        }
+    }
+    Ok(rules)
 }
 
 /// All arguments here are 32 bits wide for the kernel, which drops the upper half: a filter must drop it too.

@@ -11,7 +11,8 @@ const FALLBACK: &str = "source";
 /// Endings that are cut from the file name of an archive.
 const ARCHIVE_ENDINGS: [&str; 5] = [".tar.gz", ".tgz", ".tar", ".zip", ".crate"];
 
-/// `[A-Za-z0-9._-]`, 1 to 64 bytes, not starting with a dot.
+/// `[A-Za-z0-9._-]`, 1 to 64 bytes, not starting with a dot, nor with a dash, which programs would
+/// take for an option.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProjectName(String);
 
@@ -50,8 +51,8 @@ impl ProjectName {
     fn reduce(name: &str) -> Self {
         let replaced: String =
             name.chars().map(|c| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '-' }).collect();
-        let visible = replaced.trim_start_matches('.');
-        let cut = &visible[..visible.len().min(MAX_PROJECT_NAME_BYTES)];
+        let plain = replaced.trim_start_matches(['.', '-']);
+        let cut = &plain[..plain.len().min(MAX_PROJECT_NAME_BYTES)];
         Self(if cut.is_empty() { FALLBACK } else { cut }.to_owned())
     }
 }
@@ -90,10 +91,19 @@ mod tests {
 
     #[test]
     fn never_gives_an_unsafe_component() {
-        for hostile in ["", "..", ".", "...", "/", "é", ".tar.gz", &"x".repeat(300)] {
-            let name = ProjectName::of_archive(Some(hostile), None);
-            let text = name.as_str();
-            assert!(!text.is_empty() && text.len() <= MAX_PROJECT_NAME_BYTES && !text.starts_with('.'), "{hostile:?}");
+        let long = "x".repeat(300);
+        for hostile in ["", "..", ".", "...", "/", "é", ".tar.gz", "-rf", "--", ".-.-x", "éx", " x", &long] {
+            let names = [
+                ProjectName::of_archive(Some(hostile), None),
+                ProjectName::of_archive(None, Some(hostile)),
+                ProjectName::of_repository(&format!("https://example.org/{hostile}.git")),
+            ];
+            for name in names {
+                let text = name.as_str();
+                assert!(!text.is_empty() && text.len() <= MAX_PROJECT_NAME_BYTES, "{hostile:?}");
+                assert!(!text.starts_with(['.', '-']), "{hostile:?}: {text}");
+            }
         }
+        assert_eq!(ProjectName::of_archive(Some("--config=x"), None).as_str(), "config-x");
     }
 }

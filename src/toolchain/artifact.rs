@@ -1,6 +1,6 @@
 //! Copies of what a build made. Comes in: files that were opened without following a link. Goes out: [`Artifact`]s in a
-//! folder that no sandbox sees, hashed while they were written. Never: a name that provenance may not have, two of one
-//! name, or more than the limits.
+//! folder that no sandbox sees, hashed while they were written. Never: a name that a bundle may not
+//! have, two of one name in upper and lower case, or more than the limits.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -8,6 +8,7 @@ use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::digest::Sha256Writer;
+use crate::name::{self, DistinctNames};
 use crate::toolchain::{Artifact, ToolchainError};
 
 /// Largest artifact, in bytes.
@@ -23,10 +24,14 @@ const MAX_ARTIFACTS: usize = 1000;
 /// Longest name, in bytes: a bundle's paths may have 1024, with the names of its own folders.
 const MAX_ARTIFACT_NAME_BYTES: usize = 900;
 
+/// Of two artifacts that are one on some system, or that a folder and a file cannot both be.
+const NOT_DISTINCT: &str = "there are two of this name, or two that differ in upper and lower case only";
+
 /// The folder that a build's artifacts are copied to.
 pub(super) struct Artifacts {
     folder: PathBuf,
     made: Vec<Artifact>,
+    names: DistinctNames,
     /// Of [`MAX_ARTIFACTS_BYTES`].
     left: u64,
 }
@@ -35,7 +40,12 @@ impl Artifacts {
     /// Makes the folder.
     pub fn create(folder: &Path) -> io::Result<Self> {
         fs::create_dir(folder)?;
-        Ok(Self { folder: folder.to_owned(), made: Vec::new(), left: MAX_ARTIFACTS_BYTES })
+        Ok(Self {
+            folder: folder.to_owned(),
+            made: Vec::new(),
+            names: DistinctNames::default(),
+            left: MAX_ARTIFACTS_BYTES,
+        })
     }
 
     /// Copies an open file; it is executable if its owner may execute it.
@@ -60,11 +70,11 @@ impl Artifacts {
         if self.made.len() == MAX_ARTIFACTS {
             return Err(refused("artifacts", "there are too many"));
         }
+        if !self.names.insert(name) {
+            return Err(refused(name, NOT_DISTINCT));
+        }
         let path = self.folder.join(name);
-        let file = create(&path, executable).map_err(|error| match error.kind() {
-            io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => refused(name, "there are two of this name"),
-            _ => error.into(),
-        })?;
+        let file = create(&path, executable)?;
         let mut out = Limited { out: Sha256Writer::new(file), left: self.room(), is_exceeded: false };
         let filled = fill(&mut out);
         if out.is_exceeded {
@@ -117,18 +127,15 @@ impl Write for Limited {
     }
 }
 
-/// An artifact that is not handed out, with the reason.
+/// An artifact that is not delivered, with the reason. Of its name, what could be taken for another
+/// character is escaped.
 pub(super) fn refused(name: &str, why: &'static str) -> ToolchainError {
-    ToolchainError::Artifact { name: name.to_owned(), why }
+    ToolchainError::Artifact { name: name.escape_default().to_string(), why }
 }
 
-/// Relative, `/`-separated, no empty, `.` or `..` component, no backslash, no control character, and nothing that stands
-/// for bytes that are no UTF-8: what a bundle's reader takes.
+/// What a bundle's reader takes.
 fn check_name(name: &str) -> Result<(), ToolchainError> {
-    let bad = |character: char| character == '\\' || character.is_control() || character == char::REPLACEMENT_CHARACTER;
-    if name.split('/').any(|component| matches!(component, "" | "." | "..")) || name.chars().any(bad) {
-        return Err(refused(name, "its name is no plain path"));
-    }
+    name::check(name).map_err(|error| refused(name, error.why()))?;
     if name.len() > MAX_ARTIFACT_NAME_BYTES {
         return Err(refused(name, "its name is too long"));
     }
@@ -158,11 +165,11 @@ mod tests {
     fn artifacts_are_sorted_hashed_and_in_their_folders() {
         let folder = tempfile::tempdir().unwrap();
         let mut artifacts = Artifacts::create(&folder.path().join("a")).unwrap();
-        for name in ["lib/z/x y.so", "lib-a", "bin/ü"] {
+        for name in ["lib/z/x y.so", "lib-a", "bin/u"] {
             write(&mut artifacts, name).unwrap();
         }
         let made = artifacts.finish();
-        assert_eq!(made.iter().map(|made| made.name.as_str()).collect::<Vec<_>>(), ["bin/ü", "lib-a", "lib/z/x y.so"]);
+        assert_eq!(made.iter().map(|made| made.name.as_str()).collect::<Vec<_>>(), ["bin/u", "lib-a", "lib/z/x y.so"]);
         assert_eq!((made[0].sha256, made[0].size, made[0].executable), (Sha256Digest::of(b"bytes"), 5, false));
         assert_eq!(fs::read(folder.path().join("a/lib/z/x y.so")).unwrap(), b"bytes");
     }
@@ -171,21 +178,33 @@ mod tests {
     fn names_that_a_bundle_cannot_have_are_refused() {
         let folder = tempfile::tempdir().unwrap();
         let mut artifacts = Artifacts::create(&folder.path().join("a")).unwrap();
-        for name in ["", ".", "..", "/x", "x/", "a//b", "a/../b", "./a", "a\\b", "a\nb", "a\u{85}", "a\u{fffd}"] {
+        for name in ["", ".", "..", "/x", "x/", "a//b", "a/../b", "./a", "a\\b"] {
             assert_eq!(write(&mut artifacts, name), Err("its name is no plain path"), "{name:?}");
         }
+        // The third is a Cyrillic letter, the last what stands for bytes that are no UTF-8.
+        for name in ["a\nb", "a\u{85}", "t\u{43e}ol", "gr\u{f6}\u{df}e", "a\u{200b}", "\u{202e}a", "a\u{fffd}"] {
+            let why = "its name has a character that is not printable ASCII";
+            assert_eq!(write(&mut artifacts, name), Err(why), "{name:?}");
+        }
+        for name in ["-rf", "bin/-x", "--help"] {
+            let why = "a part of its name starts with a dash, like an option";
+            assert_eq!(write(&mut artifacts, name), Err(why), "{name:?}");
+        }
+        let refusal = artifacts.write("t\u{43e}ol", false, |_| Ok(())).unwrap_err().to_string();
+        assert!(refusal.contains("artifact t\\u{43e}ol is refused"), "{refusal}");
         assert_eq!(write(&mut artifacts, "n/".repeat(500).trim_end_matches('/')), Err("its name is too long"));
         write(&mut artifacts, "n/".repeat(450).trim_end_matches('/')).unwrap();
     }
 
     #[test]
-    fn two_of_one_name_are_refused_whatever_they_are() {
+    fn two_of_one_name_are_refused_whatever_they_are_and_in_every_case() {
         let folder = tempfile::tempdir().unwrap();
         let mut artifacts = Artifacts::create(&folder.path().join("a")).unwrap();
         write(&mut artifacts, "x/y").unwrap();
-        for name in ["x/y", "x", "x/y/z", "x/y/z/w"] {
-            assert_eq!(write(&mut artifacts, name), Err("there are two of this name"), "{name}");
+        for name in ["x/y", "x", "x/y/z", "x/y/z/w", "X/y", "x/Y", "X", "X/Y/z"] {
+            assert_eq!(write(&mut artifacts, name), Err(NOT_DISTINCT), "{name}");
         }
+        write(&mut artifacts, "X/z").unwrap();
     }
 
     #[test]

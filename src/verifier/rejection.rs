@@ -208,10 +208,12 @@ pub enum Rejection {
     DigestSyntax { what: String },
     #[error("the statement has no subject")]
     NoSubject,
-    #[error("a subject's name is no plain relative path")]
+    #[error("a subject's name is no plain relative path of printable ASCII, or looks like an option")]
     SubjectName { actual: String },
     #[error("a subject is there twice")]
     SubjectDuplicate { name: String },
+    #[error("two subjects are one file where upper and lower case are alike, or one is a folder of the other")]
+    SubjectAlike { name: String },
 
     // expectations
     #[error("it was built from another repository")]
@@ -333,6 +335,7 @@ impl Rejection {
             Self::NoSubject => "subject-none",
             Self::SubjectName { .. } => "subject-name",
             Self::SubjectDuplicate { .. } => "subject-duplicate",
+            Self::SubjectAlike { .. } => "subject-alike",
             Self::Repository { .. } => "repository-mismatch",
             Self::Reference { .. } => "ref-mismatch",
             Self::Commit { .. } => "commit-mismatch",
@@ -417,9 +420,10 @@ impl Rejection {
             Self::PredicateType { actual } => sides(crate::provenance::PREDICATE_TYPE, actual),
             Self::BuildType { actual } => sides(super::statement::BUILD_TYPES.join(" | "), actual),
             Self::Builder { expected, actual } => sides(expected.join(" | "), actual),
-            Self::ExternalParameter { actual } | Self::NonceSyntax { actual } | Self::SubjectName { actual } => {
-                (None, Some(actual.clone()))
-            }
+            Self::ExternalParameter { actual }
+            | Self::NonceSyntax { actual }
+            | Self::SubjectName { actual }
+            | Self::SubjectAlike { name: actual } => (None, Some(actual.clone())),
             Self::Repository { expected, actual }
             | Self::Reference { expected, actual }
             | Self::Commit { expected, actual }

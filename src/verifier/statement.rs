@@ -9,6 +9,7 @@ use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visi
 
 use crate::bundle::read::MAX_BUNDLE_ENTRIES;
 use crate::digest::Sha256Digest;
+use crate::name::{self, DistinctNames};
 use crate::provenance::{
     BUILD_TYPE_CARGO, BUILD_TYPE_NIX, BUILDER_SEV_SNP, BUILDER_SIMULATED, BUILT, Nonce, PREDICATE_TYPE, STATEMENT_TYPE,
 };
@@ -279,12 +280,21 @@ impl<'a> Statement<'a> {
         if self.subject.is_empty() {
             return Err(Rejection::NoSubject);
         }
-        if let Some(subject) = self.subject.iter().find(|subject| !is_plain_path(&subject.name)) {
+        if let Some(subject) = self.subject.iter().find(|subject| name::check(&subject.name).is_err()) {
             return Err(Rejection::SubjectName { actual: subject.name.to_string() });
         }
         let names = self.sorted_subjects();
         match names.windows(2).find(|pair| pair[0].name == pair[1].name) {
             Some(pair) => Err(Rejection::SubjectDuplicate { name: pair[0].name.to_string() }),
+            None => self.appraise_likeness(),
+        }
+    }
+
+    /// Two files that are one on some system: whoever unpacks them there has one of the two.
+    fn appraise_likeness(&self) -> Result<(), Rejection> {
+        let mut names = DistinctNames::default();
+        match self.subject.iter().find(|subject| !names.insert(&subject.name)) {
+            Some(subject) => Err(Rejection::SubjectAlike { name: subject.name.to_string() }),
             None => Ok(()),
         }
     }
@@ -374,12 +384,6 @@ impl NamedFile<'_> {
 
 fn is_hex(text: &str, digits: usize) -> bool {
     text.len() == digits && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
-}
-
-/// Relative, `/`-separated, no empty, `.` or `..` component, no backslash, no control character.
-fn is_plain_path(name: &str) -> bool {
-    !name.split('/').any(|component| matches!(component, "" | "." | ".."))
-        && !name.chars().any(|character| character == '\\' || character.is_control())
 }
 
 impl<'de: 'a, 'a> Deserialize<'de> for ExternalParameters<'a> {

@@ -21,6 +21,8 @@ fn whole_build(job: &Job) {
     job.emit(Event::Start("cargo build --release")).unwrap();
     line(job, "   Compiling \"hello\" \u{1b}[32m").unwrap();
     line(job, "zwölf\t🦀").unwrap();
+    line(job, "[kettle] a note\u{202e}").unwrap();
+    job.emit(Event::Note("a note")).unwrap();
     job.emit(Event::Provenance("writing")).unwrap();
     job.emit(Event::Attest("requesting")).unwrap();
 }
@@ -42,6 +44,8 @@ fn typed_events_are_replayed_followed_and_ended() {
         json!({"type":"detect","msg":"cargo"}),
         json!({"type":"build","msg":"   Compiling \"hello\" \\u{1b}[32m"}),
         json!({"type":"build","msg":"zwölf\t🦀"}),
+        json!({"type":"build","msg":"\\u{5b}kettle] a note\\u{202e}"}),
+        json!({"type":"note","msg":"a note"}),
         json!({"type":"provenance","msg":"writing"}),
         json!({"type":"attest","msg":"requesting"}),
     ];
@@ -50,7 +54,7 @@ fn typed_events_are_replayed_followed_and_ended() {
     }
     appliance.succeed(running, b"bundle");
     let complete = next();
-    assert_eq!(complete.id, Some(10));
+    assert_eq!(complete.id, Some(12));
     let mut result = complete.data["result"].clone();
     assert_eq!((&complete.data["type"], &result["status"]), (&"complete".into(), &"ok".into()));
     assert!(events.next().is_none());
@@ -96,6 +100,8 @@ fn the_stream_says_the_milestones_with_the_output_between_them() {
                 "Running cargo build --release",
                 "   Compiling \"hello\" \\u{1b}[32m",
                 "zwölf\t🦀",
+                "\\u{5b}kettle] a note\\u{202e}",
+                "[kettle] a note",
                 "Generating provenance",
                 "Creating attestation",
             ]

@@ -105,7 +105,7 @@ impl Machine {
         assert_eq!(answer.status, 202, "{}", answer.text());
         let job = answer.json()["job_id"].as_str().unwrap().to_owned();
         let mut events = self.follow(door, &job);
-        let lines = events.iter().filter(|event| event["type"] == "build");
+        let lines = events.iter().filter(|event| event["type"] == "build" || event["type"] == "note");
         let lines = lines.map(|event| event["msg"].as_str().unwrap().to_owned()).collect();
         let result = events.pop().unwrap_or_default()["result"].take();
         Outcome { job, result, lines }

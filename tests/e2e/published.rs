@@ -38,8 +38,12 @@ fn assert_locked(statement: &Value, lockfile: &[u8]) {
 
 /// The log, the provenance and the archive are the same by every path.
 fn assert_downloads(server: &Server, job: &str, result: &Answer, bundle: &Bundle) {
-    let lines = server.events(job).into_iter().filter(|event| event["type"] == "build");
-    let log: String = lines.map(|event| event["msg"].as_str().unwrap().to_owned() + "\n").collect();
+    let line = |event: &Value| match event["type"].as_str() {
+        Some("build") => format!("{}\n", event["msg"].as_str().unwrap()),
+        Some("note") => format!("[kettle] {}\n", event["msg"].as_str().unwrap()),
+        _ => String::new(),
+    };
+    let log: String = server.events(job).iter().map(line).collect();
     assert!(log.as_bytes() == bundle.files["build.log"], "the events are not the log");
     assert!(server.get(&format!("/build/{job}/provenance.json")).body == bundle.files["provenance.json"]);
     let lockfile = server.get(&format!("/builds/{job}/build-config/Cargo.lock"));

@@ -56,7 +56,7 @@ impl Outcome {
         let job = server.run(&Request::json(&flake.archive(), "flake.tar")).job();
         let mut events = server.events(&job);
         let result = events.pop().unwrap()["result"].take();
-        let lines = events.iter().filter(|event| event["type"] == "build");
+        let lines = events.iter().filter(|event| event["type"] == "build" || event["type"] == "note");
         let log = lines.map(|event| format!("{}\n", event["msg"].as_str().unwrap())).collect();
         let answer = server.get(&format!("/build/{job}/result"));
         // The toolchain may still be asked for its version; that ends by itself, nothing of the build would.

@@ -16,8 +16,11 @@ use crate::flake::{Flake, derivation};
 use crate::harness::{Request, Server, StaticServer, sha256};
 use crate::tool;
 
-/// Below the users of builders on this machine, above that of the daemon.
-const FIRST_BUILDER: u32 = 2_000_030_000;
+/// The first user of the first service on this machine, and how far apart those of two services begin.
+const FIRST_USER: u32 = 2_000_000_000;
+const USERS_OF_A_SERVICE: u32 = 131_072;
+/// Where the users of builders are among those: above the daemon's, and below that of commands.
+const BUILDERS: std::ops::Range<u32> = 30_001..65_536;
 
 /// Builds with a builder that tries all of it; none may have worked.
 fn assert_contained(all: &[(&str, String)]) {
@@ -205,7 +208,8 @@ fn a_service_that_is_told_to_end_takes_the_builders_along() {
         Server::with_options(&["--nix-root", root.to_str().unwrap(), "--nix-conf", conf.to_str().unwrap()]);
     let endless = Flake::script("while :; do read -r -t 60 < /dev/zero || :; done");
     server.run(&Request::json(&endless.archive(), "flake.tar")).job();
-    let is_builder = |id: &u32| fs::metadata(format!("/proc/{id}")).is_ok_and(|found| found.uid() > FIRST_BUILDER);
+    let user_of = |id: &u32| fs::metadata(format!("/proc/{id}")).ok()?.uid().checked_sub(FIRST_USER);
+    let is_builder = |id: &u32| user_of(id).is_some_and(|user| BUILDERS.contains(&(user % USERS_OF_A_SERVICE)));
     let patience = Instant::now() + PATIENCE;
     let running = loop {
         let running = server.descendants();

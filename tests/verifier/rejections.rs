@@ -113,6 +113,7 @@ codes! {
     Rejection::NoSubject => "subject-none",
     Rejection::SubjectName { .. } => "subject-name",
     Rejection::SubjectDuplicate { .. } => "subject-duplicate",
+    Rejection::SubjectAlike { .. } => "subject-alike",
     Rejection::Repository { .. } => "repository-mismatch",
     Rejection::Reference { .. } => "ref-mismatch",
     Rejection::Commit { .. } => "commit-mismatch",
@@ -450,6 +451,11 @@ fn of_statements() -> Vec<Case> {
         stated("subject-name", "/subject", subject(&["../x"])),
         stated("subject-name", "/subject", subject(&["a\\b"])),
         stated("subject-duplicate", "/subject", subject(&["a", "b", "a"])),
+        stated("subject-alike", "/subject", subject(&["tool", "b", "Tool"])),
+        stated("subject-alike", "/subject", subject(&["lib/A.so", "LIB/a.so"])),
+        stated("subject-alike", "/subject", subject(&["a", "A/b"])),
+        stated("subject-name", "/subject", subject(&["-rf"])),
+        stated("subject-name", "/subject", subject(&["t\u{43e}ol"])),
     ]
 }
 

@@ -163,7 +163,7 @@ fn text(result: &AttestationResult, expectations: &Expectations) -> String {
             }
             Value::Null => {}
             Value::String(value) => text.push_str(&format!("  {name}: {}\n", shown(value))),
-            value => text.push_str(&format!("  {name}: {value}\n")),
+            value => text.push_str(&format!("  {name}: {}\n", escaped(value).trim_end())),
         }
     }
     if result.claims().get("built_here") == Some(&Value::Bool(false)) {

@@ -7,6 +7,7 @@ use tar::{EntryType, Header};
 
 use super::builder::{Builder, OWNER_EXECUTES};
 use super::error::{ArchiveError, Damage, Refusal};
+use crate::tar_header::extension::{Extension, GlobalError, Malformed};
 use crate::tar_header::is_unambiguous;
 
 /// Longest PAX header or GNU long name, in bytes.
@@ -15,16 +16,6 @@ pub const MAX_EXTENDED_HEADER_BYTES: u64 = 64 * 1024;
 const BLOCK_BYTES: usize = 512;
 
 type Block = [u8; BLOCK_BYTES];
-
-/// What headers say about the entry that follows them.
-#[derive(Default)]
-struct Extension {
-    path: Option<Vec<u8>>,
-    target: Option<Vec<u8>>,
-    size: Option<u64>,
-    sparse: bool,
-    seen: bool,
-}
 
 /// Whether these are the first bytes of a tar: a header that matches its checksum.
 pub(super) fn starts(bytes: &[u8]) -> bool {
@@ -43,16 +34,10 @@ pub(super) fn unpack(stream: &mut dyn Read, builder: &mut Builder) -> Result<(),
         }
         let header = Header::from_byte_slice(&block);
         match header.entry_type() {
-            EntryType::XHeader => extension.read_pax(&extended(stream, builder, header)?, true)?,
-            EntryType::XGlobalHeader => {
-                let mut global = Extension::default();
-                global.read_pax(&extended(stream, builder, header)?, false)?;
-                if global.path.is_some() || global.target.is_some() || global.size.is_some() || global.sparse {
-                    return Err(ArchiveError::Damaged(Damage::GlobalHeader));
-                }
-            }
-            EntryType::GNULongName => set_once(&mut extension.path, gnu_name(extended(stream, builder, header)?))?,
-            EntryType::GNULongLink => set_once(&mut extension.target, gnu_name(extended(stream, builder, header)?))?,
+            EntryType::XHeader => extension.read_pax(&extended(stream, builder, header)?)?,
+            EntryType::XGlobalHeader => Extension::check_global_pax(&extended(stream, builder, header)?)?,
+            EntryType::GNULongName => extension.set_gnu_path(extended(stream, builder, header)?)?,
+            EntryType::GNULongLink => extension.set_gnu_target(extended(stream, builder, header)?)?,
             _ => entry(stream, builder, header, std::mem::take(&mut extension))?,
         }
     }
@@ -62,21 +47,22 @@ fn entry(
     stream: &mut dyn Read,
     builder: &mut Builder,
     header: &Header,
-    extension: Extension,
+    mut extension: Extension,
 ) -> Result<(), ArchiveError> {
-    let name = extension.path.unwrap_or_else(|| header.path_bytes().into_owned());
+    let fits = extension.fits(header);
+    let name = extension.path(header);
     let size = number(header.entry_size())?;
     let executable = number(header.mode())? & OWNER_EXECUTES != 0;
     let refuse = |reason| Err(ArchiveError::entry(&name, reason));
-    if extension.sparse {
+    if extension.is_sparse() {
         return refuse(Refusal::Sparse);
     }
-    if extension.size.is_some_and(|pax| pax != size) {
+    if extension.size().is_some_and(|pax| pax != size) {
         return refuse(Refusal::Disagreement { field: "size" });
     }
     match header.entry_type() {
         EntryType::Directory | EntryType::Symlink if size != 0 => refuse(Refusal::Content { size }),
-        EntryType::Regular | EntryType::Directory | EntryType::Symlink if !is_unambiguous(header) => {
+        EntryType::Regular | EntryType::Directory | EntryType::Symlink if !fits || !is_unambiguous(header) => {
             refuse(Refusal::Ambiguous)
         }
         EntryType::Regular => {
@@ -84,10 +70,7 @@ fn entry(
             padding(stream, builder, size)
         }
         EntryType::Directory => builder.folder(&name),
-        EntryType::Symlink => {
-            let target = extension.target.or_else(|| header.link_name_bytes().map(|bytes| bytes.into_owned()));
-            builder.link(&name, &target.unwrap_or_default())
-        }
+        EntryType::Symlink => builder.link(&name, &extension.target(header)),
         EntryType::Link => refuse(Refusal::HardLink),
         EntryType::Char | EntryType::Block => refuse(Refusal::Device),
         EntryType::Fifo => refuse(Refusal::Fifo),
@@ -96,59 +79,19 @@ fn entry(
     }
 }
 
-impl Extension {
-    /// Records are `LENGTH KEY=VALUE\n`; the length is decimal and counts itself.
-    fn read_pax(&mut self, mut bytes: &[u8], once: bool) -> Result<(), ArchiveError> {
-        const MALFORMED: ArchiveError = ArchiveError::Damaged(Damage::ExtendedHeader);
-        if once && std::mem::replace(&mut self.seen, true) {
-            return Err(MALFORMED);
-        }
-        while !bytes.is_empty() {
-            let (record, rest) = pax_record(bytes).ok_or(MALFORMED)?;
-            let equals = record.iter().position(|byte| *byte == b'=').ok_or(MALFORMED)?;
-            let value = &record[equals + 1..];
-            match &record[..equals] {
-                b"path" => set_once(&mut self.path, value.to_vec())?,
-                b"linkpath" => set_once(&mut self.target, value.to_vec())?,
-                b"size" => set_once(&mut self.size, decimal(value).ok_or(MALFORMED)?)?,
-                key if key.starts_with(b"GNU.sparse.") => self.sparse = true,
-                _ => {}
-            }
-            bytes = rest;
-        }
-        Ok(())
-    }
-
-    fn is_empty(&self) -> bool {
-        !self.seen && self.path.is_none() && self.target.is_none()
+impl From<Malformed> for ArchiveError {
+    fn from(Malformed: Malformed) -> Self {
+        Self::Damaged(Damage::ExtendedHeader)
     }
 }
 
-fn pax_record(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
-    let space = bytes.iter().take(8).position(|byte| *byte == b' ')?;
-    let length = usize::try_from(decimal(&bytes[..space])?).ok()?;
-    let (record, rest) = bytes.split_at_checked(length)?;
-    Some((record.get(space + 1..)?.strip_suffix(b"\n")?, rest))
-}
-
-fn decimal(digits: &[u8]) -> Option<u64> {
-    let text = std::str::from_utf8(digits).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()))?;
-    text.parse().ok()
-}
-
-fn set_once<T>(place: &mut Option<T>, value: T) -> Result<(), ArchiveError> {
-    match place.replace(value) {
-        None => Ok(()),
-        Some(_) => Err(ArchiveError::Damaged(Damage::ExtendedHeader)),
+impl From<GlobalError> for ArchiveError {
+    fn from(error: GlobalError) -> Self {
+        Self::Damaged(match error {
+            GlobalError::Malformed => Damage::ExtendedHeader,
+            GlobalError::Names => Damage::GlobalHeader,
+        })
     }
-}
-
-/// GNU tar ends the name with one NUL.
-fn gnu_name(mut bytes: Vec<u8>) -> Vec<u8> {
-    if bytes.last() == Some(&0) {
-        bytes.pop();
-    }
-    bytes
 }
 
 fn extended(stream: &mut dyn Read, builder: &mut Builder, header: &Header) -> Result<Vec<u8>, ArchiveError> {

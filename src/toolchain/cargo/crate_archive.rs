@@ -9,9 +9,10 @@ use std::path::{Component, Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use flate2::read::GzDecoder;
-use tar::EntryType;
+use tar::{EntryType, Header};
 
 use crate::digest::{Sha256Digest, Sha256Reader};
+use crate::tar_header::extension::Extension;
 use crate::tar_header::is_unambiguous;
 
 /// Largest archive, in bytes. The public registry's ordinary limit is 10 MiB, its exceptions are below this.
@@ -22,6 +23,9 @@ pub const MAX_CRATE_UNPACKED_BYTES: u64 = 1 << 30;
 
 /// Most files in one archive.
 pub const MAX_CRATE_FILES: usize = 100_000;
+
+/// Most bytes of one extended header: a name and its framing.
+const MAX_CRATE_EXTENSION_BYTES: u64 = 64 << 10;
 
 /// The file that makes a folder a package of a directory source.
 pub(super) const CHECKSUM_FILE: &str = ".cargo-checksum.json";
@@ -112,7 +116,10 @@ fn unpack_entries(archive: impl Read, target: &Target<'_>) -> Result<(), CrateEr
     let plain = GzDecoder::new(archive).take(MAX_CRATE_UNPACKED_BYTES + 1);
     let mut tar = tar::Archive::new(plain);
     let (mut files, mut bytes) = (0, 0);
-    for entry in tar.entries().map_err(CrateError::Read)? {
+    let mut extension = Extension::default();
+    // Raw: what extended headers say is read by the rules for every archive that comes from
+    // outside.
+    for entry in tar.entries().map_err(CrateError::Read)?.raw(true) {
         let mut entry = entry.map_err(CrateError::Read)?;
         files += 1;
         bytes += entry.size();
@@ -122,17 +129,60 @@ fn unpack_entries(archive: impl Read, target: &Target<'_>) -> Result<(), CrateEr
         if bytes > MAX_CRATE_UNPACKED_BYTES {
             return Err(CrateError::UnpacksTooLarge { limit: MAX_CRATE_UNPACKED_BYTES });
         }
-        let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
-        if !is_unambiguous(entry.header()) {
-            return Err(CrateError::Ambiguous { name });
+        let is_unambiguous = is_unambiguous(entry.header());
+        let ambiguous = |name: &[u8]| CrateError::Ambiguous { name: shown(name) };
+        if is_unambiguous && read_extension(&mut entry, &mut extension)? {
+            continue;
         }
-        match entry.header().entry_type() {
-            EntryType::Regular | EntryType::Continuous => target.write(&name, &mut entry)?,
-            EntryType::Directory | EntryType::XGlobalHeader => {}
-            _ => return Err(CrateError::Kind { name }),
+        let header = entry.header().clone();
+        let mut extension = std::mem::take(&mut extension);
+        let is_alike = is_unambiguous && is_alike(&extension, &header);
+        let name = extension.path(&header);
+        match header.entry_type() {
+            EntryType::Regular | EntryType::Directory if !is_alike => return Err(ambiguous(&name)),
+            EntryType::Regular if name.ends_with(b"/") => return Err(ambiguous(&name)),
+            EntryType::Regular => target.write(&shown(&name), &mut entry)?,
+            EntryType::Directory => {}
+            _ => return Err(CrateError::Kind { name: shown(&name) }),
         }
     }
-    Ok(())
+    if extension.is_empty() { Ok(()) } else { Err(CrateError::Ambiguous { name: "(no entry)".to_owned() }) }
+}
+
+/// Whether all programs find the same entry.
+fn is_alike(extension: &Extension, header: &Header) -> bool {
+    let size = header.entry_size().ok();
+    let is_size = extension.size().is_none_or(|said| Some(said) == size);
+    extension.fits(header) && is_size && !extension.is_sparse()
+}
+
+/// Reads an extended header into `extension`. Returns false for an entry that is none.
+fn read_extension(entry: &mut tar::Entry<'_, impl Read>, extension: &mut Extension) -> Result<bool, CrateError> {
+    let kind = entry.header().entry_type();
+    let is_extension = kind.is_pax_local_extensions()
+        || kind.is_pax_global_extensions()
+        || kind.is_gnu_longname()
+        || kind.is_gnu_longlink();
+    if !is_extension {
+        return Ok(false);
+    }
+    let ambiguous = CrateError::Ambiguous { name: shown(&entry.path_bytes()) };
+    if entry.size() > MAX_CRATE_EXTENSION_BYTES {
+        return Err(ambiguous);
+    }
+    let mut bytes = Vec::new();
+    entry.read_to_end(&mut bytes).map_err(CrateError::Read)?;
+    let is_read = match kind {
+        EntryType::XHeader => extension.read_pax(&bytes).is_ok(),
+        EntryType::XGlobalHeader => Extension::check_global_pax(&bytes).is_ok(),
+        EntryType::GNULongName => extension.set_gnu_path(bytes).is_ok(),
+        _ => extension.set_gnu_target(bytes).is_ok(),
+    };
+    if is_read { Ok(true) } else { Err(ambiguous) }
+}
+
+fn shown(name: &[u8]) -> String {
+    String::from_utf8_lossy(name).into_owned()
 }
 
 impl Target<'_> {
@@ -185,7 +235,7 @@ mod tests {
     use std::io::{Seek, Write};
 
     use flate2::{Compression, write::GzEncoder};
-    use tar::{Builder, Header};
+    use tar::Builder;
 
     use super::*;
 
@@ -249,6 +299,89 @@ mod tests {
     fn refuses_a_header_that_programs_read_in_two_ways() {
         let hidden = archive(|builder| entry(builder, "a-1.0.0/b", EntryType::Directory, &[0; 512]));
         assert!(matches!(unpack_bytes(&hidden).1, Err(CrateError::Ambiguous { .. })));
+    }
+
+    #[test]
+    fn a_file_says_in_its_own_header_that_it_is_one() {
+        // The source archive that two programs read as two sources: its extended name is a file's,
+        // its own a folder's.
+        let with = |own: &[u8], kind: u8, extended: EntryType, name: &[u8]| {
+            archive(|builder| {
+                let content = match extended {
+                    EntryType::XHeader => {
+                        let length = name.len() + " path=\n".len() + 2;
+                        [format!("{length} path=").as_bytes(), name, b"\n"].concat()
+                    }
+                    _ => [name, b"\0"].concat(),
+                };
+                entry(builder, "extension", extended, &content);
+                let mut header = Header::new_ustar();
+                header.as_old_mut().name[..own.len()].copy_from_slice(own);
+                header.set_mode(0o644);
+                header.set_size(1);
+                header.as_mut_bytes()[156] = kind;
+                header.set_cksum();
+                builder.append(&header, &b"x"[..]).unwrap();
+            })
+        };
+        let name = b"a-1.0.0/src/lib.rs";
+        for extended in [EntryType::XHeader, EntryType::GNULongName] {
+            for (own, kind) in [(&b"a-1.0.0/src/"[..], 0), (b"a-1.0.0/src/", b'0'), (b"a-1.0.0/src/lib.rs", 0)] {
+                let result = unpack_bytes(&with(own, kind, extended, name)).1;
+                assert!(matches!(result, Err(CrateError::Ambiguous { .. })), "{result:?}");
+            }
+            let (folder, result) = unpack_bytes(&with(b"pax-path", b'0', extended, name));
+            result.unwrap();
+            assert_eq!(fs::read(folder.path().join("a-1.0.0/src/lib.rs")).unwrap(), b"x");
+        }
+    }
+
+    #[test]
+    fn refuses_what_extended_headers_say_twice_or_about_everything() {
+        let pax = b"27 path=a-1.0.0/src/lib.rs\n";
+        let refused = |extensions: &[(EntryType, &[u8])], kind: EntryType| {
+            let bytes = archive(|builder| {
+                for (extended, content) in extensions {
+                    entry(builder, "extension", *extended, content);
+                }
+                entry(builder, "a-1.0.0/x", kind, b"x");
+            });
+            unpack_bytes(&bytes).1.unwrap_err()
+        };
+        let (x, g, l) = (EntryType::XHeader, EntryType::XGlobalHeader, EntryType::GNULongName);
+        let name = &b"a-1.0.0/y\0"[..];
+        for extensions in [&[(x, &pax[..]), (x, pax)][..], &[(x, pax), (l, name)], &[(l, name), (l, name)], &[(g, pax)]]
+        {
+            let error = refused(extensions, EntryType::Regular);
+            assert!(matches!(error, CrateError::Ambiguous { .. }), "{extensions:?}: {error}");
+        }
+        for record in [&b"10 size=2\n"[..], b"18 SUN.holesdata=\n", b"no record"] {
+            let error = refused(&[(x, record)], EntryType::Regular);
+            assert!(matches!(error, CrateError::Ambiguous { .. }), "{error}");
+        }
+        let error = refused(&[], EntryType::Continuous);
+        assert!(matches!(error, CrateError::Kind { .. }), "{error}");
+        let dangling = archive(|builder| entry(builder, "extension", x, pax));
+        assert!(matches!(unpack_bytes(&dangling).1, Err(CrateError::Ambiguous { .. })));
+        let folder = archive(|builder| entry(builder, "a-1.0.0/x/", EntryType::Regular, b"x"));
+        assert!(matches!(unpack_bytes(&folder).1, Err(CrateError::Ambiguous { .. })));
+    }
+
+    #[test]
+    fn long_names_are_unpacked_wherever_they_are_cut() {
+        for length in 80..130 {
+            let name = format!("a-1.0.0/{}/{}", "d".repeat(length), "é".repeat(60));
+            let bytes = archive(|builder| {
+                let mut header = Header::new_gnu();
+                header.set_mode(0o644);
+                header.set_size(1);
+                header.set_entry_type(EntryType::Regular);
+                builder.append_data(&mut header, &name, &b"x"[..]).unwrap();
+            });
+            let (folder, result) = unpack_bytes(&bytes);
+            result.unwrap();
+            assert_eq!(fs::read(folder.path().join(&name)).unwrap(), b"x", "{length}");
+        }
     }
 
     #[test]

@@ -51,6 +51,12 @@ pub fn uploads() -> Vec<Upload> {
             renamed_globally,
             Refused("a global header changes names or sizes"),
         ),
+        upload(
+            "archive_is_two_sources",
+            Aim::Provenance,
+            two_sources,
+            Refused("the entry's header can be read in two ways"),
+        ),
         upload("archive_has_two_lockfiles", Aim::Provenance, two_lockfiles, Refused("the path occurs twice")),
         upload(
             "archive_goes_on_after_its_end",
@@ -261,6 +267,15 @@ fn renamed_by_pax(canary: &Path) -> Vec<u8> {
 fn renamed_globally(canary: &Path) -> Vec<u8> {
     let name = canary.to_str().unwrap();
     harmless().extended(b'g', &pax("path", name.as_bytes())).file("attack/harmless", b"dead").end()
+}
+
+/// Who takes the type of old archives with a name that ends in `/` for a folder, as Python does, goes on with what stands
+/// in the file: another source.
+fn two_sources(_: &Path) -> Vec<u8> {
+    let other = Tar::new().file("attack/src/main.rs", b"fn main() { println!(\"other\"); }\n").end();
+    let mut tar = harmless();
+    tar.extended(b'x', &pax("path", b"attack/src/other.rs"));
+    tar.header(b"attack/src/", 0, 0o644, other.len() as u64, b"").data(&other).end()
 }
 
 fn two_lockfiles(_: &Path) -> Vec<u8> {
