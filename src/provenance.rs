@@ -147,6 +147,11 @@ pub fn git_set(tree: GitOid, commit: Option<GitOid>) -> DigestSet {
     commit.into_iter().chain([("gitTree".to_owned(), tree.to_string())]).collect()
 }
 
+/// The annotation that names where something was fetched from, where that is not what it is called by.
+pub fn fetched_from(url: Option<&str>) -> BTreeMap<String, Value> {
+    url.into_iter().map(|url| ("fetchedFrom".to_owned(), Value::from(url))).collect()
+}
+
 /// One file with its digest: a subject, the lockfile, a byproduct.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct NamedDigest {
