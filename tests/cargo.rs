@@ -7,12 +7,14 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::future::Future;
-use std::io::{self, Read};
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use kettle::digest::{GitOid, Sha256Digest};
 use kettle::job::ErrorType;
@@ -461,13 +463,17 @@ fn repository() -> (tempfile::TempDir, String, String) {
 }
 
 fn with_git(commit: &str) -> tempfile::TempDir {
+    with_git_at(&format!("file://{SERVED}"), commit)
+}
+
+fn with_git_at(url: &str, commit: &str) -> tempfile::TempDir {
     let lock = lockfile(
         "dependencies = [\n \"inherits\",\n]\n",
         &format!(
-            "[[package]]\nname = \"inherits\"\nversion = \"0.3.0\"\nsource = \"git+file://{SERVED}?branch=main#{commit}\"\n"
+            "[[package]]\nname = \"inherits\"\nversion = \"0.3.0\"\nsource = \"git+{url}?branch=main#{commit}\"\n"
         ),
     );
-    let dependency = format!("[dependencies]\ninherits = {{ git = \"file://{SERVED}\", branch = \"main\" }}\n");
+    let dependency = format!("[dependencies]\ninherits = {{ git = \"{url}\", branch = \"main\" }}\n");
     let main = "fn main() { println!(\"{}\", inherits::answer()); }";
     written(&[("Cargo.toml", &manifest(&dependency)), ("Cargo.lock", &lock), ("src/main.rs", main)])
 }
@@ -480,6 +486,89 @@ fn a_git_dependency_is_recorded_with_commit_and_tree() {
     let uri = format!("git+file://{SERVED}#{commit}");
     let digest = BTreeMap::from([("gitCommit".to_owned(), commit), ("gitTree".to_owned(), tree)]);
     assert_eq!(job.dependency(&uri).digest, digest);
+}
+
+/// Serves plain files below `root`, or sends who asks for a target to where `moved` says, for as long as the test process
+/// lives; returns the address, and how often it was asked.
+fn serve(
+    root: &Path,
+    moved: impl Fn(&str) -> Option<String> + Send + Sync + 'static,
+) -> (String, &'static AtomicUsize) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    let (root, requests) = (root.to_owned(), &*Box::leak(Box::new(AtomicUsize::new(0))));
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            requests.fetch_add(1, Ordering::SeqCst);
+            answer(stream.unwrap(), &root, &moved).ok();
+        }
+    });
+    (address, requests)
+}
+
+fn answer(stream: TcpStream, root: &Path, moved: &dyn Fn(&str) -> Option<String>) -> io::Result<()> {
+    let mut reader = BufReader::new(stream);
+    let mut lines = Vec::new();
+    while lines.last().is_none_or(|line: &String| !line.trim_end().is_empty()) {
+        let mut line = String::new();
+        reader.read_line(&mut line)?;
+        lines.push(line);
+    }
+    let target = lines[0].split(' ').nth(1).unwrap_or_default();
+    let path = root.join(target.split('?').next().unwrap_or_default().trim_start_matches('/'));
+    let (status, location, body) = match (moved(target), fs::read(path)) {
+        (Some(to), _) => ("302 Found", format!("Location: {to}\r\n"), Vec::new()),
+        (None, Ok(body)) => ("200 OK", String::new(), body),
+        (None, Err(_)) => ("404 Not Found", String::new(), Vec::new()),
+    };
+    let mut stream = reader.into_inner();
+    let length = body.len();
+    write!(stream, "HTTP/1.1 {status}\r\nConnection: close\r\n{location}Content-Length: {length}\r\n\r\n")?;
+    stream.write_all(&body)
+}
+
+/// Lets a repository be served as plain files.
+fn publish(repository: &Path) {
+    let status = Command::new("git").arg("update-server-info").current_dir(repository).status().unwrap();
+    assert!(status.success());
+}
+
+#[test]
+fn a_git_dependency_that_its_server_sends_on_is_fetched_there_and_recorded() {
+    let (repository, commit, tree) = repository();
+    publish(repository.path());
+    let moved = |target: &str| Some(format!("/.git{}", target.strip_prefix("/old")?));
+    let (address, _) = serve(repository.path(), moved);
+    let url = format!("{address}/old");
+    let job = Job::of(with_git_at(&url, &commit).path());
+    assert_eq!(job.output_of("app"), "42\n", "{}", job.log);
+    let found = job.dependency(&format!("git+{url}#{commit}"));
+    assert_eq!(found.digest["gitTree"], tree);
+    assert_eq!(found.annotations["fetchedFrom"], format!("{address}/.git"));
+}
+
+#[test]
+fn a_git_dependency_is_not_fetched_from_another_host_port_or_scheme() {
+    let (repository, commit, _) = repository();
+    publish(repository.path());
+    let (other, requests) = serve(repository.path(), |_| None);
+    let to = other.clone();
+    let (address, _) = serve(repository.path(), move |target| Some(format!("{to}{target}")));
+    let url = format!("{address}/.git");
+    let job = Job::of(with_git_at(&url, &commit).path());
+    assert_eq!(job.error(), ErrorType::DependencyFetchFailed, "{}", job.log);
+    let message = job.result.as_ref().unwrap_err().to_string();
+    assert!(message.contains(&format!("{url} to {other}/.git, ")), "{message}");
+    // Neither does git itself follow, should the server answer whoever asks first otherwise.
+    let asked = AtomicUsize::new(0);
+    let to = other.clone();
+    let (address, _) = serve(repository.path(), move |target| {
+        (asked.fetch_add(1, Ordering::SeqCst) > 1).then(|| format!("{to}{target}"))
+    });
+    let job = Job::of(with_git_at(&format!("{address}/.git"), &commit).path());
+    assert_eq!(job.error(), ErrorType::DependencyFetchFailed, "{}", job.log);
+    assert!(job.ran.iter().any(|spec| spec.argv[1] == "fetch"), "{}", job.log);
+    assert_eq!(requests.load(Ordering::SeqCst), 0, "{}", job.log);
 }
 
 #[test]

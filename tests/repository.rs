@@ -11,8 +11,8 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::process::{Command, Stdio};
-use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use kettle::sandbox::{CommandSpec, Exit, OutputSink, Run, RunError, Served, Stream, Work};
 use kettle::source::archive::{ArchiveError, Refusal};
