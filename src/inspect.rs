@@ -64,9 +64,13 @@ pub fn text(bundle: &Bundle) -> String {
     for output in outputs {
         let (name, path, realised) = (word(&output["name"]), word(&output["path"]), word(&output["realised"]));
         lines.line("output", &format!("{name}: {path} sha256:{} ({realised})", sha256(output)));
+        for download in items(&output["copiedFrom"]) {
+            lines.line("copied from", &word(download));
+        }
     }
-    if !outputs.is_empty() && outputs.iter().all(|output| output["realised"] != BUILT) {
-        lines.line("built here", "nothing: every output was downloaded");
+    let is_built_here = |output: &Value| output["realised"] == BUILT && items(&output["copiedFrom"]).is_empty();
+    if !outputs.is_empty() && !outputs.iter().any(is_built_here) {
+        lines.line("built here", "nothing: every output was downloaded, or is a copy of a download");
     }
     lines.subjects(&provenance["subject"], &bundle.artifacts);
     lines.value("started", &details["metadata"]["startedOn"]);

@@ -236,6 +236,7 @@ pub const SUBSTITUTED: &str = "substituted";
 
 /// One output of a flake's default package.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct OutputRecord {
     /// For instance `out`.
     pub name: String,
@@ -245,6 +246,16 @@ pub struct OutputRecord {
     pub digest: DigestSet,
     /// [`BUILT`]; or [`FETCHED`] or [`SUBSTITUTED`]: not made from the source here.
     pub realised: &'static str,
+    /// Downloads of which its builder only made copies; left out where it made something of its own.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub copied_from: Vec<String>,
+}
+
+impl OutputRecord {
+    /// Whether it holds anything that was made here.
+    pub fn is_built_here(&self) -> bool {
+        self.realised == BUILT && self.copied_from.is_empty()
+    }
 }
 
 /// What the appliance chose.

@@ -485,6 +485,9 @@ struct Part<'a> {
     digest: AnyDigests<'a>,
     #[serde(borrow)]
     realised: Option<Text<'a>>,
+    /// Of an output that is built: the downloads that it is copied from.
+    #[serde(default, rename = "copiedFrom", borrow)]
+    copied_from: Vec<Text<'a>>,
 }
 
 /// A set of any algorithms, which may be empty.
@@ -500,9 +503,9 @@ impl<'de: 'a, 'a> Deserialize<'de> for AnyDigests<'a> {
 impl Parts {
     /// Reads the rest of a list.
     fn read<'de, A: SeqAccess<'de>>(mut self, mut items: A) -> Result<Self, A::Error> {
-        while let Some(Part { digest, realised }) = items.next_element()? {
+        while let Some(Part { digest, realised, copied_from }) = items.next_element()? {
             self.bad = self.bad.or(digest.0.bad);
-            let is_built = realised.is_some_and(|realised| *realised == *BUILT);
+            let is_built = realised.is_some_and(|realised| *realised == *BUILT) && copied_from.is_empty();
             self.any_built = Some(is_built || self.any_built == Some(true));
         }
         Ok(self)

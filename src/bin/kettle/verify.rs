@@ -160,7 +160,10 @@ fn text(result: &AttestationResult, expectations: &Expectations) -> String {
         }
     }
     if result.claims().get("built_here") == Some(&Value::Bool(false)) {
-        text.push_str("nothing was built: every output was downloaded, from a cache or as its flake names it\n");
+        text.push_str(
+            "nothing was built: every output was downloaded, from a cache or as its flake names it, or is a copy of such a \
+             download\n",
+        );
     }
     for (check, outcome) in result.outcomes() {
         match outcome {

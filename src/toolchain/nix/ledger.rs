@@ -301,7 +301,8 @@ impl Ledger {
             let entry = self.0.binary_search_by(|entry| entry.info.path.cmp(path)).map(|index| &self.0[index]);
             let entry = entry.map_err(|_| LedgerError::Invalid { path: path.to_string() })?;
             let digest = sha256_set(&entry.info.nar_hash);
-            Ok(OutputRecord { name: name.clone(), path: path.to_string(), digest, realised: entry.realised.word() })
+            let (name, path, realised) = (name.clone(), path.to_string(), entry.realised.word());
+            Ok(OutputRecord { name, path, digest, realised, copied_from: Vec::new() })
         };
         outputs.iter().map(record).collect()
     }

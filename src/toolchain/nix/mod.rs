@@ -14,6 +14,7 @@
 
 mod base32;
 mod collect;
+mod copied;
 mod daemon;
 mod json;
 pub mod key;
@@ -135,8 +136,11 @@ pub async fn build(fetched: Fetched, context: &Context<'_>, log: &mut dyn Log) -
     let accounted = blocking(move || account(&folders, answers, &keys, &inputs, &root, epoch)).await?;
     let Accounted { artifacts, outputs, paths } = accounted;
     dependencies.extend(paths);
-    if outputs.iter().all(|output| output.realised != BUILT) {
-        log.note("nothing was built here: every output was downloaded, from a cache or as the flake names it")?;
+    if !outputs.iter().any(OutputRecord::is_built_here) {
+        log.note(
+            "nothing was built here: every output was downloaded, from a cache or as the flake names it, or is a copy of \
+             such a download",
+        )?;
     }
     let fetched = (!fetch.is_empty()).then_some("fetch");
     let network = fetched.into_iter().chain(["daemon"]).collect();
@@ -165,7 +169,13 @@ fn account(
     let store = folders.store();
     let hash = |path: &StorePath| nar::hash(&store.join(path.base()));
     let ledger = Ledger::new(answers.paths, keys, &answers.caches, &added, hash)?;
-    let outputs = ledger.outputs(&answers.outputs)?;
+    let mut outputs = ledger.outputs(&answers.outputs)?;
+    let downloads = ledger.downloads();
+    for output in outputs.iter_mut().filter(|output| output.realised == BUILT) {
+        let path = answers.outputs.get(&output.name).ok_or(ToolchainError::Answer { tool: "nix build" })?;
+        let from = copied::copied_from(path, &downloads, &store)?;
+        output.copied_from = from.iter().map(StorePath::to_string).collect();
+    }
     let trees = answers.outputs.into_iter();
     let trees = trees.map(|(name, path)| Output { name, path: store.join(path.base()), store: path });
     let artifacts = collect::collect(&trees.collect::<Vec<_>>(), &folders.artifacts, epoch)?;
