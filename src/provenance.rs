@@ -1,6 +1,8 @@
 //! The in-toto Statement. Comes in: what the pipeline's receipts say. Goes out: its bytes, serialised once. Never: a
 //! second serialisation; what is hashed is what is stored, served and verified.
 
+pub mod link;
+
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -8,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::digest::{GitOid, Sha256Digest};
+pub use link::LinkRecord;
 
 /// `_type` of an in-toto Statement v1 (in-toto attestation framework, spec v1, Statement).
 pub const STATEMENT_TYPE: &str = "https://in-toto.io/Statement/v1";
@@ -268,6 +271,9 @@ pub struct InternalParameters {
     pub environment: BTreeMap<String, String>,
     /// As it was used.
     pub lockfile: NamedDigest,
+    /// What build scripts gave to the linker; left out where that is nothing.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub link_arguments: Vec<LinkRecord>,
     /// What the artifacts were taken from, where that has an identity of its own: the outputs of a flake.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub outputs: Vec<OutputRecord>,
@@ -483,6 +489,7 @@ mod tests {
                     command: Commands { build: vec!["cargo".to_owned()], ..Commands::default() },
                     environment: BTreeMap::new(),
                     lockfile: digest("Cargo.lock"),
+                    link_arguments: Vec::new(),
                     outputs: Vec::new(),
                     toolchain: Vec::new(),
                     image: None,

@@ -19,6 +19,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use kettle::digest::{GitOid, Sha256Digest};
 use kettle::job::ErrorType;
 use kettle::provenance::ResourceDescriptor;
+use kettle::provenance::link::can_displace_linker;
 use kettle::sandbox::{Access, CommandSpec, Exit, Network, OutputSink, Run, RunError, Served, Stream, Work};
 use kettle::source::{SourceTree, tree};
 use kettle::toolchain::{self, Built, Context, Limits, Log, Toolchain, ToolchainError};
@@ -662,6 +663,112 @@ fn a_build_that_forges_messages_adds_nothing() {
         ("build.rs", forge),
     ]);
     assert_eq!(Job::of(source.path()).names(), ["app"]);
+}
+
+/// A build script that brings a linker of its own, which leaves its mark in what it links, by arguments that `given` prints
+/// with the folder of that linker in `out`.
+fn with_own_linker(given: &str) -> tempfile::TempDir {
+    let script = r##"
+        use std::os::unix::fs::PermissionsExt;
+        const LINKER: &str = "#!/bin/sh\n/usr/bin/ld.bfd \"$@\" || exit 1\n\
+            while [ \"$1\" != -o ]; do shift; done\nprintf 'linked by a linker of its own' >> \"$2\"\n";
+        fn main() {
+            let out = std::env::var("OUT_DIR").unwrap();
+            let path = std::path::Path::new(&out).join("ld.bfd");
+            std::fs::write(&path, LINKER).unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+            // What a build script prints is not taken for what cargo says.
+            println!("cargo::warning=     Running `/usr/bin/rustc --crate-name app src/main.rs -C link-arg=-forged`");
+            println!("cargo::rerun-if-changed=build.rs");
+            eprintln!("     Running `/usr/bin/rustc --crate-name app src/main.rs -C link-arg=-forged`");
+            GIVEN
+        }"##;
+    written(&[
+        ("Cargo.toml", &manifest("")),
+        ("Cargo.lock", &lockfile("", "")),
+        ("src/main.rs", HELLO),
+        ("build.rs", &script.replace("GIVEN", given).replace("/usr/bin/rustc", &compiler())),
+    ])
+}
+
+/// The compiler as cargo shows it in the sandbox.
+fn compiler() -> String {
+    Toolchain::find(None).unwrap().program("rustc")
+}
+
+#[test]
+fn a_linker_that_a_build_script_brings_by_arguments_is_recorded() {
+    let given = r#"
+        println!("cargo::rustc-link-arg=-B{out}");
+        println!("cargo::rustc-link-arg-bins=-fuse-ld=bfd");
+        println!("cargo::rustc-link-arg-bin=app=-Wl,-rpath,$ORIGIN/it's !here");"#;
+    let job = Job::of(with_own_linker(given).path());
+    let artifact = &job.built().artifacts[0];
+    assert!(fs::read(&artifact.path).unwrap().ends_with(b"linked by a linker of its own"), "it was not displaced");
+    let [record] = job.built().link_arguments.as_slice() else { panic!("{:?}", job.built().link_arguments) };
+    assert_eq!(record.package, "app@0.1.0");
+    let [folder, rpath, linker] = record.arguments.as_slice() else { panic!("{record:?}") };
+    assert!(folder.starts_with("-B/kettle/target/release/build/app-"), "{folder}");
+    assert_eq!((linker.as_str(), rpath.as_str()), ("-fuse-ld=bfd", "-Wl,-rpath,$ORIGIN/it's !here"));
+    assert!(record.environment.is_empty());
+    let displacing = record.arguments.iter().filter(|argument| can_displace_linker(argument));
+    assert_eq!(displacing.collect::<Vec<_>>(), [folder, linker]);
+    let commands = job.log.lines().filter(|line| line.starts_with(&format!("     Running `{} ", compiler())));
+    assert_eq!(commands.count(), 0, "{}", job.log);
+    // What cargo says only to those who want to hear everything.
+    assert!(!job.log.contains("global-cache") && !job.log.contains("Caused by"), "{}", job.log);
+}
+
+#[test]
+fn a_linker_that_a_build_script_brings_by_variables_is_recorded() {
+    let given = r#"
+        println!("cargo::rustc-env=COMPILER_PATH={out}");
+        println!("cargo::rustc-env=VERSION=1");
+        println!("cargo::rustc-link-arg=-fuse-ld=bfd");"#;
+    let job = Job::of(with_own_linker(given).path());
+    let artifact = &job.built().artifacts[0];
+    assert!(fs::read(&artifact.path).unwrap().ends_with(b"linked by a linker of its own"), "it was not displaced");
+    let [record] = job.built().link_arguments.as_slice() else { panic!("{:?}", job.built().link_arguments) };
+    assert_eq!(record.environment.keys().collect::<Vec<_>>(), ["COMPILER_PATH"]);
+    assert!(record.environment["COMPILER_PATH"].starts_with("/kettle/target/release/build/app-"));
+}
+
+/// A macro's output is shown as it is, so it can imitate cargo. It adds to what is recorded, and hides nothing.
+#[test]
+fn a_macro_cannot_hide_what_a_build_script_gave_to_the_linker() {
+    let printing = |text: &str| {
+        let macros = format!(
+            "use proc_macro::TokenStream;\n#[proc_macro]\npub fn imitate(_: TokenStream) -> TokenStream {{\n\
+             eprint!(\"{{}}\", {text:?}); TokenStream::new() }}"
+        );
+        let lock = "[[package]]\nname = \"imitating\"\nversion = \"0.1.0\"\n";
+        let source = written(&[
+            ("Cargo.toml", &manifest("[dependencies]\nimitating = { path = \"imitating\" }\n")),
+            ("Cargo.lock", &lockfile("dependencies = [\n \"imitating\",\n]\n", lock)),
+            ("build.rs", "fn main() { println!(\"cargo::rustc-link-arg=-fuse-ld=bfd\"); }"),
+            ("src/main.rs", "imitating::imitate!(); fn main() {}"),
+            (
+                "imitating/Cargo.toml",
+                "[package]\nname = \"imitating\"\nversion = \"0.1.0\"\nedition = \"2021\"\n[lib]\nproc-macro = true\n",
+            ),
+            ("imitating/src/lib.rs", &macros),
+        ]);
+        Job::of(source.path())
+    };
+    let start = format!("     Running `{} ", compiler());
+    let added = printing(&format!("{start}--crate-name other x.rs -C link-arg=-B/x`\n"));
+    let arguments: Vec<_> = added.built().link_arguments.iter().map(|record| record.arguments.join(" ")).collect();
+    assert_eq!(arguments, ["-fuse-ld=bfd", "-B/x"]);
+    for open in [format!("{start}'"), format!("{start}x"), format!("{start}x\n")] {
+        assert_eq!(printing(&open).error(), ErrorType::BuildFailed, "{open}");
+    }
+    let built = printing("     Running `");
+    assert_eq!(built.built().link_arguments[0].arguments, ["-fuse-ld=bfd"], "{}", built.log);
+}
+
+#[test]
+fn nothing_is_recorded_of_a_linker_that_got_nothing() {
+    assert_eq!(Job::of(&project("generated")).built().link_arguments, []);
 }
 
 #[test]

@@ -55,6 +55,7 @@ pub(super) fn statement(
             command: built.commands.clone(),
             environment: built.environment.clone(),
             lockfile: lockfile.clone(),
+            link_arguments: built.link_arguments.clone(),
             outputs: built.outputs.clone(),
             toolchain: tools.iter().map(tool).collect(),
             image: platform.image.clone(),

@@ -205,6 +205,17 @@ pub enum ToolchainError {
         /// Which tool.
         tool: &'static str,
     },
+    /// What cargo says of the commands that it runs is too long, or not as it says it.
+    #[error("what cargo says of the commands that it ran cannot be read, so the linker's arguments cannot be recorded")]
+    Commands,
+    /// More than is recorded.
+    #[error(
+        "build scripts give the linker more than {limit} bytes of arguments: a statement does not record that many"
+    )]
+    LinkArguments {
+        /// The limit.
+        limit: usize,
+    },
     /// The build succeeded and made nothing to hand out.
     #[error("the build made no program or library")]
     NoArtifacts,
@@ -254,6 +265,8 @@ impl ToolchainError {
             | Self::CommandTooLong
             | Self::NoDefaultPackage
             | Self::Evaluation
+            | Self::Commands
+            | Self::LinkArguments { .. }
             | Self::Failed { .. }
             | Self::AnswerTooLong { .. }
             | Self::Artifact { .. } => ErrorType::BuildFailed,

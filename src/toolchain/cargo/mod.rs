@@ -18,6 +18,7 @@ mod copy;
 pub mod crate_archive;
 mod dependencies;
 mod git;
+mod links;
 pub mod lockfile;
 pub mod messages;
 pub mod metadata;
@@ -41,7 +42,7 @@ use collect::Wanted;
 use config::{Replaced, Settings};
 use dependencies::{Checked, Place};
 use lockfile::{CRATES_IO, GitSource, Lock, Locked, LockfileError, Origin};
-use messages::Messages;
+use messages::{Announced, Messages};
 use metadata::Metadata;
 use plan::{Folders, Moved, Plan};
 use vendor::Vendor;
@@ -140,10 +141,11 @@ pub async fn build(fetched: Fetched, context: &Context<'_>, log: &mut dyn Log) -
 
     context.runner.make_writable_folder(&folders.target)?;
     let spec = plan.build(&folders, context.limits.build);
-    let mut messages = Messages::new(&metadata, log);
+    let mut messages = Messages::new(&metadata, &context.toolchain.program("rustc"), log);
     let exit = context.runner.run(&spec, &mut messages).await?;
-    let names = messages.finish()?;
+    let Announced { names, links } = messages.finish()?;
     ToolchainError::of_exit(Phase::Build, exit)?;
+    let link_arguments = links.records()?;
 
     let mut wanted: Vec<Wanted> = names.into_iter().map(|name| Wanted::new(&folders.target, "release", name)).collect();
     let mut package = Vec::new();
@@ -166,7 +168,18 @@ pub async fn build(fetched: Fetched, context: &Context<'_>, log: &mut dyn Log) -
     let CommandSpec { argv, environment, .. } = spec;
     let commands = Commands { fetch, build: argv, package };
     let outputs = Vec::new();
-    Ok(Built { tree, kind: Kind::Cargo, artifacts, outputs, lockfile, dependencies, commands, environment, network })
+    Ok(Built {
+        tree,
+        kind: Kind::Cargo,
+        artifacts,
+        link_arguments,
+        outputs,
+        lockfile,
+        dependencies,
+        commands,
+        environment,
+        network,
+    })
 }
 
 /// Asks the server of each repository where it has it: only on the same host, port and scheme is it fetched.

@@ -140,9 +140,9 @@ impl Plan<'_> {
         self.command(self.cargo("tree", &fixed), self.inputs(folders), INSPECT_TIME, Phase::Offline)
     }
 
-    /// Builds the default members.
+    /// Builds the default members, and prints each command that it runs.
     pub fn build(&self, folders: &Folders, limit: Duration) -> CommandSpec {
-        let fixed = ["--release", "--locked", "--offline", "--message-format=json-render-diagnostics"];
+        let fixed = ["--release", "--locked", "--offline", "--verbose", "--message-format=json-render-diagnostics"];
         self.writing(self.cargo("build", &fixed), folders, &folders.target, limit)
     }
 
@@ -310,6 +310,7 @@ mod tests {
                 "--release",
                 "--locked",
                 "--offline",
+                "--verbose",
                 "--message-format=json-render-diagnostics",
                 "--manifest-path=/kettle/source/Cargo.toml",
                 "--config=profile.release.lto=true",

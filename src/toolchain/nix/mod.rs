@@ -146,7 +146,18 @@ pub async fn build(fetched: Fetched, context: &Context<'_>, log: &mut dyn Log) -
     let network = fetched.into_iter().chain(["daemon"]).collect();
     let CommandSpec { argv, environment, .. } = spec;
     let commands = Commands { fetch, build: argv, package: Vec::new() };
-    Ok(Built { tree, kind: Kind::Nix, artifacts, outputs, lockfile, dependencies, commands, environment, network })
+    Ok(Built {
+        tree,
+        kind: Kind::Nix,
+        artifacts,
+        link_arguments: Vec::new(),
+        outputs,
+        lockfile,
+        dependencies,
+        commands,
+        environment,
+        network,
+    })
 }
 
 /// What is known when everybody is dead.

@@ -24,9 +24,10 @@ pub fn target(data: &[u8]) {
 
 fn run(metadata: &Metadata, data: &[u8], size: usize) -> (BTreeSet<String>, Vec<u8>) {
     let mut log = Kept(Vec::new());
-    let mut messages = Messages::new(metadata, &mut log);
+    let mut messages = Messages::new(metadata, "rustc", &mut log);
     for chunk in data.chunks(size) {
         messages.chunk(Stream::Stdout, chunk).expect("memory takes it");
+        messages.chunk(Stream::Stderr, b"").expect("memory takes it");
     }
-    (messages.finish().expect("memory takes it"), log.0)
+    (messages.finish().expect("memory takes it").names, log.0)
 }
