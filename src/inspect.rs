@@ -45,7 +45,11 @@ pub fn text(bundle: &Bundle) -> String {
     lines.value("version", &details["builder"]["version"]["kettle-init"]);
     lines.value("build type", &definition["buildType"]);
     let external = &definition["externalParameters"];
-    lines.source(&external["source"], &definition["resolvedDependencies"][0]["digest"]);
+    let source = &definition["resolvedDependencies"][0];
+    lines.source(&external["source"], &source["digest"]);
+    if let Some(url) = source["annotations"]["fetchedFrom"].as_str() {
+        lines.line("fetched from", url);
+    }
     lines.line("nonce", &format!("{} (chosen by the {})", word(&external["nonce"]), word(&external["nonceSource"])));
     let internal = &definition["internalParameters"];
     lines.list("command", &internal["command"]["build"], word, " ");

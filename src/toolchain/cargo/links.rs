@@ -28,7 +28,7 @@ const MAX_LINK_BYTES: usize = 64 << 10;
 const OPTIONS: [&str; 2] = ["link-arg=", "link-args="];
 
 /// What was found so far.
-pub(super) struct Links<'a> {
+pub struct Links<'a> {
     metadata: &'a Metadata,
     found: BTreeMap<String, Found>,
     bytes: usize,
@@ -42,17 +42,17 @@ struct Found {
 }
 
 impl<'a> Links<'a> {
-    pub fn new(metadata: &'a Metadata) -> Self {
+    pub(super) fn new(metadata: &'a Metadata) -> Self {
         Self { metadata, found: BTreeMap::new(), bytes: 0, is_unreadable: false }
     }
 
     /// Notes that cargo said something that could not be read.
-    pub fn note_unreadable(&mut self) {
+    pub(super) fn note_unreadable(&mut self) {
         self.is_unreadable = true;
     }
 
     /// Takes the arguments of a compiler, as cargo shows them.
-    pub fn take_command(&mut self, shown: &[u8]) {
+    pub(super) fn take_command(&mut self, shown: &[u8]) {
         let Some(words) = std::str::from_utf8(shown).ok().and_then(words) else {
             self.is_unreadable = true;
             return;
@@ -70,7 +70,7 @@ impl<'a> Links<'a> {
     }
 
     /// Takes what a build script set for the compiler of its package.
-    pub fn take_variables(&mut self, package: &str, variables: Vec<(String, String)>) {
+    pub(super) fn take_variables(&mut self, package: &str, variables: Vec<(String, String)>) {
         let known = self.metadata.packages.iter().find(|known| known.id == package);
         let package = known.map_or_else(|| package.to_owned(), |package| package.spec());
         for (name, value) in variables.into_iter().filter(|(name, _)| is_linker_variable(name)) {

@@ -56,7 +56,8 @@ pub struct Messages<'a> {
 pub struct Announced<'a> {
     /// The names of files in `release`.
     pub names: BTreeSet<String>,
-    pub(super) links: Links<'a>,
+    /// What the linker was given.
+    pub links: Links<'a>,
 }
 
 /// A line that is held back while it can still be one that begins with `start`, or is `exact`.
