@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use crate::bundle::read::{Bundle, HashedFile};
 use crate::digest::Sha256Digest;
 use crate::provenance::BUILT;
+use crate::provenance::link::{can_displace_linker, is_linker_variable};
 use crate::snp::report::Report;
 use crate::snp::tcb::{Product, TcbVersion};
 
@@ -44,7 +45,11 @@ pub fn text(bundle: &Bundle) -> String {
     lines.value("version", &details["builder"]["version"]["kettle-init"]);
     lines.value("build type", &definition["buildType"]);
     let external = &definition["externalParameters"];
-    lines.source(&external["source"], &definition["resolvedDependencies"][0]["digest"]);
+    let source = &definition["resolvedDependencies"][0];
+    lines.source(&external["source"], &source["digest"]);
+    if let Some(url) = source["annotations"]["fetchedFrom"].as_str() {
+        lines.line("fetched from", url);
+    }
     lines.line("nonce", &format!("{} (chosen by the {})", word(&external["nonce"]), word(&external["nonceSource"])));
     let internal = &definition["internalParameters"];
     lines.list("command", &internal["command"]["build"], word, " ");
@@ -55,6 +60,9 @@ pub fn text(bundle: &Bundle) -> String {
     for weakness in items(&internal["sandbox"]["degradations"]) {
         lines.line("sandbox is weaker", &format!("{}: {}", word(&weakness["name"]), word(&weakness["reason"])));
     }
+    for given in items(&internal["linkArguments"]) {
+        lines.link_arguments(given);
+    }
     let dependencies = items(&definition["resolvedDependencies"]);
     lines.line("dependencies", &dependencies.len().saturating_sub(1).to_string());
     for dependency in dependencies.iter().skip(1) {
@@ -64,9 +72,13 @@ pub fn text(bundle: &Bundle) -> String {
     for output in outputs {
         let (name, path, realised) = (word(&output["name"]), word(&output["path"]), word(&output["realised"]));
         lines.line("output", &format!("{name}: {path} sha256:{} ({realised})", sha256(output)));
+        for download in items(&output["copiedFrom"]) {
+            lines.line("copied from", &word(download));
+        }
     }
-    if !outputs.is_empty() && outputs.iter().all(|output| output["realised"] != BUILT) {
-        lines.line("built here", "nothing: every output was downloaded");
+    let is_built_here = |output: &Value| output["realised"] == BUILT && items(&output["copiedFrom"]).is_empty();
+    if !outputs.is_empty() && !outputs.iter().any(is_built_here) {
+        lines.line("built here", "nothing: every output was downloaded, or is a copy of a download");
     }
     lines.subjects(&provenance["subject"], &bundle.artifacts);
     lines.value("started", &details["metadata"]["startedOn"]);
@@ -198,7 +210,25 @@ impl Lines {
         let annotations = &dependency["annotations"];
         let how = ["realised", "added", "cache", "key"].map(|member| annotations[member].as_str());
         let how: String = how.into_iter().flatten().map(|word| format!(" {word}")).collect();
-        self.line("", &format!("{name} {}{how}", digests(&dependency["digest"])));
+        let count = annotations["count"].as_u64().map(|count| format!(" ({count} paths)")).unwrap_or_default();
+        let from = annotations["fetchedFrom"].as_str().map(|url| format!(" fetched from {url}")).unwrap_or_default();
+        self.line("", &format!("{name} {}{how}{count}{from}", digests(&dependency["digest"])));
+    }
+
+    /// What the build script of one package gave to the linker, each with whether it can be another linker.
+    fn link_arguments(&mut self, given: &Value) {
+        let package = word(&given["package"]);
+        let mut line = |text: &str, can_displace: bool| {
+            let remark = if can_displace { " (may put another program in the place of the linker)" } else { "" };
+            self.line("link argument", &format!("{package}: {text}{remark}"));
+        };
+        for argument in items(&given["arguments"]) {
+            let argument = word(argument);
+            line(&argument, can_displace_linker(&argument));
+        }
+        for (name, value) in given["environment"].as_object().into_iter().flatten() {
+            line(&format!("{name}={}", word(value)), is_linker_variable(name));
+        }
     }
 
     /// What provenance says of the artifacts, beside what is there.
@@ -291,6 +321,19 @@ mod tests {
         assert!(with("substituted").contains("nothing: every output was downloaded"));
         assert!(with("fetched").contains("nothing: every output was downloaded"));
         assert!(!with("built").contains("nothing: every output was downloaded"));
+        let output = json!({"name": "out", "realised": "built", "copiedFrom": ["/nix/store/download"]});
+        let definition = json!({"internalParameters": {"outputs": [output]}});
+        let copied = text(&bundle(&json!({"predicate": {"buildDefinition": definition}}).to_string()));
+        assert!(copied.contains("is a copy of a download") && copied.contains("/nix/store/download"), "{copied}");
+    }
+
+    #[test]
+    fn a_linker_that_may_have_been_displaced_is_shown_as_that() {
+        let given = json!({"package": "app@0.1.0", "arguments": ["-fuse-ld=x", "-lm"], "environment": {"PATH": "/x"}});
+        let definition = json!({"internalParameters": {"linkArguments": [given]}});
+        let text = text(&bundle(&json!({"predicate": {"buildDefinition": definition}}).to_string()));
+        assert_eq!(text.matches("may put another program in the place of the linker").count(), 2, "{text}");
+        assert!(text.contains("app@0.1.0: -lm\n") && text.contains("app@0.1.0: PATH=/x (may"), "{text}");
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! The in-toto Statement. Comes in: what the pipeline's receipts say. Goes out: its bytes, serialised once. Never: a
 //! second serialisation; what is hashed is what is stored, served and verified.
 
+pub mod link;
+
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -8,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::digest::{GitOid, Sha256Digest};
+pub use link::LinkRecord;
 
 /// `_type` of an in-toto Statement v1 (in-toto attestation framework, spec v1, Statement).
 pub const STATEMENT_TYPE: &str = "https://in-toto.io/Statement/v1";
@@ -147,6 +150,11 @@ pub fn git_set(tree: GitOid, commit: Option<GitOid>) -> DigestSet {
     commit.into_iter().chain([("gitTree".to_owned(), tree.to_string())]).collect()
 }
 
+/// The annotation that names where something was fetched from, where that is not what it is called by.
+pub fn fetched_from(url: Option<&str>) -> BTreeMap<String, Value> {
+    url.into_iter().map(|url| ("fetchedFrom".to_owned(), Value::from(url))).collect()
+}
+
 /// One file with its digest: a subject, the lockfile, a byproduct.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct NamedDigest {
@@ -231,6 +239,7 @@ pub const SUBSTITUTED: &str = "substituted";
 
 /// One output of a flake's default package.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct OutputRecord {
     /// For instance `out`.
     pub name: String,
@@ -240,6 +249,16 @@ pub struct OutputRecord {
     pub digest: DigestSet,
     /// [`BUILT`]; or [`FETCHED`] or [`SUBSTITUTED`]: not made from the source here.
     pub realised: &'static str,
+    /// Downloads of which its builder only made copies; left out where it made something of its own.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub copied_from: Vec<String>,
+}
+
+impl OutputRecord {
+    /// Whether it holds anything that was made here.
+    pub fn is_built_here(&self) -> bool {
+        self.realised == BUILT && self.copied_from.is_empty()
+    }
 }
 
 /// What the appliance chose.
@@ -252,6 +271,9 @@ pub struct InternalParameters {
     pub environment: BTreeMap<String, String>,
     /// As it was used.
     pub lockfile: NamedDigest,
+    /// What build scripts gave to the linker; left out where that is nothing.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub link_arguments: Vec<LinkRecord>,
     /// What the artifacts were taken from, where that has an identity of its own: the outputs of a flake.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub outputs: Vec<OutputRecord>,
@@ -467,6 +489,7 @@ mod tests {
                     command: Commands { build: vec!["cargo".to_owned()], ..Commands::default() },
                     environment: BTreeMap::new(),
                     lockfile: digest("Cargo.lock"),
+                    link_arguments: Vec::new(),
                     outputs: Vec::new(),
                     toolchain: Vec::new(),
                     image: None,

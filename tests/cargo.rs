@@ -7,16 +7,19 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::future::Future;
-use std::io::{self, Read};
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use kettle::digest::{GitOid, Sha256Digest};
 use kettle::job::ErrorType;
 use kettle::provenance::ResourceDescriptor;
+use kettle::provenance::link::can_displace_linker;
 use kettle::sandbox::{Access, CommandSpec, Exit, Network, OutputSink, Run, RunError, Served, Stream, Work};
 use kettle::source::{SourceTree, tree};
 use kettle::toolchain::{self, Built, Context, Limits, Log, Toolchain, ToolchainError};
@@ -461,13 +464,17 @@ fn repository() -> (tempfile::TempDir, String, String) {
 }
 
 fn with_git(commit: &str) -> tempfile::TempDir {
+    with_git_at(&format!("file://{SERVED}"), commit)
+}
+
+fn with_git_at(url: &str, commit: &str) -> tempfile::TempDir {
     let lock = lockfile(
         "dependencies = [\n \"inherits\",\n]\n",
         &format!(
-            "[[package]]\nname = \"inherits\"\nversion = \"0.3.0\"\nsource = \"git+file://{SERVED}?branch=main#{commit}\"\n"
+            "[[package]]\nname = \"inherits\"\nversion = \"0.3.0\"\nsource = \"git+{url}?branch=main#{commit}\"\n"
         ),
     );
-    let dependency = format!("[dependencies]\ninherits = {{ git = \"file://{SERVED}\", branch = \"main\" }}\n");
+    let dependency = format!("[dependencies]\ninherits = {{ git = \"{url}\", branch = \"main\" }}\n");
     let main = "fn main() { println!(\"{}\", inherits::answer()); }";
     written(&[("Cargo.toml", &manifest(&dependency)), ("Cargo.lock", &lock), ("src/main.rs", main)])
 }
@@ -480,6 +487,89 @@ fn a_git_dependency_is_recorded_with_commit_and_tree() {
     let uri = format!("git+file://{SERVED}#{commit}");
     let digest = BTreeMap::from([("gitCommit".to_owned(), commit), ("gitTree".to_owned(), tree)]);
     assert_eq!(job.dependency(&uri).digest, digest);
+}
+
+/// Serves plain files below `root`, or sends who asks for a target to where `moved` says, for as long as the test process
+/// lives; returns the address, and how often it was asked.
+fn serve(
+    root: &Path,
+    moved: impl Fn(&str) -> Option<String> + Send + Sync + 'static,
+) -> (String, &'static AtomicUsize) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    let (root, requests) = (root.to_owned(), &*Box::leak(Box::new(AtomicUsize::new(0))));
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            requests.fetch_add(1, Ordering::SeqCst);
+            answer(stream.unwrap(), &root, &moved).ok();
+        }
+    });
+    (address, requests)
+}
+
+fn answer(stream: TcpStream, root: &Path, moved: &dyn Fn(&str) -> Option<String>) -> io::Result<()> {
+    let mut reader = BufReader::new(stream);
+    let mut lines = Vec::new();
+    while lines.last().is_none_or(|line: &String| !line.trim_end().is_empty()) {
+        let mut line = String::new();
+        reader.read_line(&mut line)?;
+        lines.push(line);
+    }
+    let target = lines[0].split(' ').nth(1).unwrap_or_default();
+    let path = root.join(target.split('?').next().unwrap_or_default().trim_start_matches('/'));
+    let (status, location, body) = match (moved(target), fs::read(path)) {
+        (Some(to), _) => ("302 Found", format!("Location: {to}\r\n"), Vec::new()),
+        (None, Ok(body)) => ("200 OK", String::new(), body),
+        (None, Err(_)) => ("404 Not Found", String::new(), Vec::new()),
+    };
+    let mut stream = reader.into_inner();
+    let length = body.len();
+    write!(stream, "HTTP/1.1 {status}\r\nConnection: close\r\n{location}Content-Length: {length}\r\n\r\n")?;
+    stream.write_all(&body)
+}
+
+/// Lets a repository be served as plain files.
+fn publish(repository: &Path) {
+    let status = Command::new("git").arg("update-server-info").current_dir(repository).status().unwrap();
+    assert!(status.success());
+}
+
+#[test]
+fn a_git_dependency_that_its_server_sends_on_is_fetched_there_and_recorded() {
+    let (repository, commit, tree) = repository();
+    publish(repository.path());
+    let moved = |target: &str| Some(format!("/.git{}", target.strip_prefix("/old")?));
+    let (address, _) = serve(repository.path(), moved);
+    let url = format!("{address}/old");
+    let job = Job::of(with_git_at(&url, &commit).path());
+    assert_eq!(job.output_of("app"), "42\n", "{}", job.log);
+    let found = job.dependency(&format!("git+{url}#{commit}"));
+    assert_eq!(found.digest["gitTree"], tree);
+    assert_eq!(found.annotations["fetchedFrom"], format!("{address}/.git"));
+}
+
+#[test]
+fn a_git_dependency_is_not_fetched_from_another_host_port_or_scheme() {
+    let (repository, commit, _) = repository();
+    publish(repository.path());
+    let (other, requests) = serve(repository.path(), |_| None);
+    let to = other.clone();
+    let (address, _) = serve(repository.path(), move |target| Some(format!("{to}{target}")));
+    let url = format!("{address}/.git");
+    let job = Job::of(with_git_at(&url, &commit).path());
+    assert_eq!(job.error(), ErrorType::DependencyFetchFailed, "{}", job.log);
+    let message = job.result.as_ref().unwrap_err().to_string();
+    assert!(message.contains(&format!("{url} to {other}/.git, ")), "{message}");
+    // Neither does git itself follow, should the server answer whoever asks first otherwise.
+    let asked = AtomicUsize::new(0);
+    let to = other.clone();
+    let (address, _) = serve(repository.path(), move |target| {
+        (asked.fetch_add(1, Ordering::SeqCst) > 1).then(|| format!("{to}{target}"))
+    });
+    let job = Job::of(with_git_at(&format!("{address}/.git"), &commit).path());
+    assert_eq!(job.error(), ErrorType::DependencyFetchFailed, "{}", job.log);
+    assert!(job.ran.iter().any(|spec| spec.argv[1] == "fetch"), "{}", job.log);
+    assert_eq!(requests.load(Ordering::SeqCst), 0, "{}", job.log);
 }
 
 #[test]
@@ -573,6 +663,112 @@ fn a_build_that_forges_messages_adds_nothing() {
         ("build.rs", forge),
     ]);
     assert_eq!(Job::of(source.path()).names(), ["app"]);
+}
+
+/// A build script that brings a linker of its own, which leaves its mark in what it links, by arguments that `given` prints
+/// with the folder of that linker in `out`.
+fn with_own_linker(given: &str) -> tempfile::TempDir {
+    let script = r##"
+        use std::os::unix::fs::PermissionsExt;
+        const LINKER: &str = "#!/bin/sh\n/usr/bin/ld.bfd \"$@\" || exit 1\n\
+            while [ \"$1\" != -o ]; do shift; done\nprintf 'linked by a linker of its own' >> \"$2\"\n";
+        fn main() {
+            let out = std::env::var("OUT_DIR").unwrap();
+            let path = std::path::Path::new(&out).join("ld.bfd");
+            std::fs::write(&path, LINKER).unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+            // What a build script prints is not taken for what cargo says.
+            println!("cargo::warning=     Running `/usr/bin/rustc --crate-name app src/main.rs -C link-arg=-forged`");
+            println!("cargo::rerun-if-changed=build.rs");
+            eprintln!("     Running `/usr/bin/rustc --crate-name app src/main.rs -C link-arg=-forged`");
+            GIVEN
+        }"##;
+    written(&[
+        ("Cargo.toml", &manifest("")),
+        ("Cargo.lock", &lockfile("", "")),
+        ("src/main.rs", HELLO),
+        ("build.rs", &script.replace("GIVEN", given).replace("/usr/bin/rustc", &compiler())),
+    ])
+}
+
+/// The compiler as cargo shows it in the sandbox.
+fn compiler() -> String {
+    Toolchain::find(None).unwrap().program("rustc")
+}
+
+#[test]
+fn a_linker_that_a_build_script_brings_by_arguments_is_recorded() {
+    let given = r#"
+        println!("cargo::rustc-link-arg=-B{out}");
+        println!("cargo::rustc-link-arg-bins=-fuse-ld=bfd");
+        println!("cargo::rustc-link-arg-bin=app=-Wl,-rpath,$ORIGIN/it's !here");"#;
+    let job = Job::of(with_own_linker(given).path());
+    let artifact = &job.built().artifacts[0];
+    assert!(fs::read(&artifact.path).unwrap().ends_with(b"linked by a linker of its own"), "it was not displaced");
+    let [record] = job.built().link_arguments.as_slice() else { panic!("{:?}", job.built().link_arguments) };
+    assert_eq!(record.package, "app@0.1.0");
+    let [folder, rpath, linker] = record.arguments.as_slice() else { panic!("{record:?}") };
+    assert!(folder.starts_with("-B/kettle/target/release/build/app-"), "{folder}");
+    assert_eq!((linker.as_str(), rpath.as_str()), ("-fuse-ld=bfd", "-Wl,-rpath,$ORIGIN/it's !here"));
+    assert!(record.environment.is_empty());
+    let displacing = record.arguments.iter().filter(|argument| can_displace_linker(argument));
+    assert_eq!(displacing.collect::<Vec<_>>(), [folder, linker]);
+    let commands = job.log.lines().filter(|line| line.starts_with(&format!("     Running `{} ", compiler())));
+    assert_eq!(commands.count(), 0, "{}", job.log);
+    // What cargo says only to those who want to hear everything.
+    assert!(!job.log.contains("global-cache") && !job.log.contains("Caused by"), "{}", job.log);
+}
+
+#[test]
+fn a_linker_that_a_build_script_brings_by_variables_is_recorded() {
+    let given = r#"
+        println!("cargo::rustc-env=COMPILER_PATH={out}");
+        println!("cargo::rustc-env=VERSION=1");
+        println!("cargo::rustc-link-arg=-fuse-ld=bfd");"#;
+    let job = Job::of(with_own_linker(given).path());
+    let artifact = &job.built().artifacts[0];
+    assert!(fs::read(&artifact.path).unwrap().ends_with(b"linked by a linker of its own"), "it was not displaced");
+    let [record] = job.built().link_arguments.as_slice() else { panic!("{:?}", job.built().link_arguments) };
+    assert_eq!(record.environment.keys().collect::<Vec<_>>(), ["COMPILER_PATH"]);
+    assert!(record.environment["COMPILER_PATH"].starts_with("/kettle/target/release/build/app-"));
+}
+
+/// A macro's output is shown as it is, so it can imitate cargo. It adds to what is recorded, and hides nothing.
+#[test]
+fn a_macro_cannot_hide_what_a_build_script_gave_to_the_linker() {
+    let printing = |text: &str| {
+        let macros = format!(
+            "use proc_macro::TokenStream;\n#[proc_macro]\npub fn imitate(_: TokenStream) -> TokenStream {{\n\
+             eprint!(\"{{}}\", {text:?}); TokenStream::new() }}"
+        );
+        let lock = "[[package]]\nname = \"imitating\"\nversion = \"0.1.0\"\n";
+        let source = written(&[
+            ("Cargo.toml", &manifest("[dependencies]\nimitating = { path = \"imitating\" }\n")),
+            ("Cargo.lock", &lockfile("dependencies = [\n \"imitating\",\n]\n", lock)),
+            ("build.rs", "fn main() { println!(\"cargo::rustc-link-arg=-fuse-ld=bfd\"); }"),
+            ("src/main.rs", "imitating::imitate!(); fn main() {}"),
+            (
+                "imitating/Cargo.toml",
+                "[package]\nname = \"imitating\"\nversion = \"0.1.0\"\nedition = \"2021\"\n[lib]\nproc-macro = true\n",
+            ),
+            ("imitating/src/lib.rs", &macros),
+        ]);
+        Job::of(source.path())
+    };
+    let start = format!("     Running `{} ", compiler());
+    let added = printing(&format!("{start}--crate-name other x.rs -C link-arg=-B/x`\n"));
+    let arguments: Vec<_> = added.built().link_arguments.iter().map(|record| record.arguments.join(" ")).collect();
+    assert_eq!(arguments, ["-fuse-ld=bfd", "-B/x"]);
+    for open in [format!("{start}'"), format!("{start}x"), format!("{start}x\n")] {
+        assert_eq!(printing(&open).error(), ErrorType::BuildFailed, "{open}");
+    }
+    let built = printing("     Running `");
+    assert_eq!(built.built().link_arguments[0].arguments, ["-fuse-ld=bfd"], "{}", built.log);
+}
+
+#[test]
+fn nothing_is_recorded_of_a_linker_that_got_nothing() {
+    assert_eq!(Job::of(&project("generated")).built().link_arguments, []);
 }
 
 #[test]

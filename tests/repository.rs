@@ -11,10 +11,12 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::process::{Command, Stdio};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use kettle::sandbox::{CommandSpec, Exit, OutputSink, Run, RunError, Served, Stream, Work};
 use kettle::source::archive::{ArchiveError, Refusal};
+use kettle::source::repository::redirect::RedirectError;
 use kettle::source::repository::{ModulesError, RepositoryError, fetch};
 use kettle::source::{GitRef, LinkError, Origin, RepositoryUrl, SourceTree, tree};
 
@@ -90,21 +92,47 @@ enum Kind {
     Smart,
 }
 
-/// Serves the folder for as long as the test process lives; returns the address.
-fn serve(root: &Path, kind: Kind) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = format!("http://{}", listener.local_addr().unwrap());
-    let root: Arc<Path> = root.into();
-    std::thread::spawn(move || {
-        for stream in listener.incoming() {
-            let root = Arc::clone(&root);
-            std::thread::spawn(move || answer(stream.unwrap(), &root, kind).ok());
-        }
-    });
-    address
+/// Where a server sends whoever asks for a target: a status and a `Location`.
+type Moved = Box<dyn Fn(&str, &str) -> Option<(u16, String)> + Send + Sync>;
+
+/// A folder that is served for as long as the test process lives.
+struct Service {
+    root: PathBuf,
+    kind: Kind,
+    /// Method and target to where it is.
+    moved: Moved,
+    requests: AtomicUsize,
 }
 
-fn answer(stream: TcpStream, root: &Path, kind: Kind) -> io::Result<()> {
+impl Service {
+    /// Returns its address, and the service to ask how often it was asked.
+    fn start(root: &Path, kind: Kind, moved: Moved) -> (String, Arc<Self>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        let service = Arc::new(Self { root: root.to_owned(), kind, moved, requests: AtomicUsize::new(0) });
+        let served = Arc::clone(&service);
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let service = Arc::clone(&served);
+                std::thread::spawn(move || answer(stream.unwrap(), &service).ok());
+            }
+        });
+        (address, service)
+    }
+
+    fn requests(&self) -> usize {
+        self.requests.load(Ordering::SeqCst)
+    }
+}
+
+/// Serves the folder; returns the address.
+fn serve(root: &Path, kind: Kind) -> String {
+    Service::start(root, kind, Box::new(|_, _| None)).0
+}
+
+fn answer(stream: TcpStream, service: &Service) -> io::Result<()> {
+    let Service { root, kind, moved, requests } = service;
+    requests.fetch_add(1, Ordering::SeqCst);
     let mut reader = BufReader::new(stream);
     let mut lines = Vec::new();
     loop {
@@ -126,7 +154,11 @@ fn answer(stream: TcpStream, root: &Path, kind: Kind) -> io::Result<()> {
     let (method, target) = (request.next().unwrap(), request.next().unwrap());
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
     let mut stream = reader.into_inner();
-    if kind == Kind::Dumb {
+    if let Some((status, location)) = moved(method, target) {
+        let head = format!("HTTP/1.1 {status} Moved\r\nConnection: close\r\nContent-Length: 0\r\n");
+        return write!(stream, "{head}Location: {location}\r\n\r\n");
+    }
+    if *kind == Kind::Dumb {
         return match fs::read(root.join(path.trim_start_matches('/'))) {
             Ok(bytes) => {
                 write!(stream, "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", bytes.len())?;
@@ -434,5 +466,134 @@ fn lie(argv: &mut [String], command: &str) {
     if argv.iter().any(|argument| argument == command) {
         let last = argv.last_mut().unwrap();
         *last = format!("{}~1", last.trim_end_matches("^{commit}"));
+    }
+}
+
+// --- redirects ---
+
+/// Two servers of the same repositories: `good`, which is asked and sends on, and `other`, which counts who comes.
+struct Redirecting {
+    site: Site,
+    good: String,
+    other: Arc<Service>,
+    other_address: String,
+}
+
+impl Redirecting {
+    /// `to` gets the address of the good server, that of the other, the method and the target.
+    fn new(kind: Kind, to: impl Fn(&str, &str, &str, &str) -> Option<(u16, String)> + Send + Sync + 'static) -> Self {
+        let site = Site::new();
+        site.repository("hello", &[("Cargo.lock", "1")]);
+        let root = site.folder.path().join("site");
+        let (address, other) = Service::start(&root, kind, Box::new(|_, _| None));
+        let own = Arc::new(OnceLock::<String>::new());
+        let (known, other_address) = (Arc::clone(&own), address.clone());
+        let moved: Moved = Box::new(move |method, target| to(known.get().unwrap(), &address, method, target));
+        let (good, _) = Service::start(&root, kind, moved);
+        own.set(good.clone()).unwrap();
+        Self { site, good, other, other_address }
+    }
+
+    fn fetch(&self, path: &str) -> Result<SourceTree, RepositoryError> {
+        self.site.fetch(&RepositoryUrl::parse(&format!("{}{path}", self.good)).unwrap(), None)
+    }
+}
+
+fn redirect_of(result: Result<SourceTree, RepositoryError>) -> RedirectError {
+    match result {
+        Err(RepositoryError::Redirect(error)) => error,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_redirect_to_another_host_port_or_scheme_is_refused_before_anybody_there_is_asked() {
+    type Elsewhere = fn(&str, &str) -> String;
+    let cases: [(u16, Elsewhere); 5] = [
+        (301, |_, other| other.to_owned()),
+        (302, |_, other| other.replace("127.0.0.1", "localhost")),
+        (303, |good, _| good.replace("127.0.0.1", "localhost")),
+        (307, |good, _| good.replace("http://", "https://")),
+        (308, |_, other| other.trim_start_matches("http:").to_owned()),
+    ];
+    for (status, elsewhere) in cases {
+        for kind in [Kind::Smart, Kind::Dumb] {
+            let to = move |good: &str, other: &str, _: &str, target: &str| {
+                Some((status, format!("{}{target}", elsewhere(good, other))))
+            };
+            let servers = Redirecting::new(kind, to);
+            let error = redirect_of(servers.fetch("/hello/.git"));
+            let message = error.to_string();
+            assert!(matches!(error, RedirectError::Elsewhere { .. }) && !error.is_fault(), "{message}");
+            assert!(message.contains(&format!("redirects {}/hello/.git to ", servers.good)), "{message}");
+            assert!(message.matches("/hello/.git").count() == 2, "{message}");
+            assert_eq!(servers.other.requests(), 0, "{message}");
+        }
+    }
+}
+
+#[test]
+fn a_redirect_on_the_same_host_is_followed_and_recorded() {
+    for kind in [Kind::Smart, Kind::Dumb] {
+        let servers = Redirecting::new(kind, |good, _, _, target| {
+            let rest = target.strip_prefix("/old")?;
+            Some((301, format!("{good}/hello/.git{rest}")))
+        });
+        let tree = servers.fetch("/old").unwrap_or_else(|error| panic!("{kind:?}: {error}"));
+        let Origin::Repository { url, fetched_from, .. } = tree.origin() else { panic!("{tree:?}") };
+        assert_eq!(url.as_str(), format!("{}/old", servers.good));
+        assert_eq!(fetched_from.as_ref().unwrap().as_str(), format!("{}/hello/.git", servers.good));
+        let tree = servers.fetch("/hello/.git").unwrap();
+        assert!(matches!(tree.origin(), Origin::Repository { fetched_from: None, .. }), "{tree:?}");
+    }
+}
+
+#[test]
+fn a_submodule_is_not_fetched_from_where_its_server_redirects_to() {
+    let servers = Redirecting::new(Kind::Smart, |_, other, _, target| {
+        target.starts_with("/inner").then(|| (302, format!("{other}{target}")))
+    });
+    servers.site.repository("inner", &[("lib.rs", "")]);
+    let outer = servers.site.repository("outer", &[("Cargo.lock", "")]);
+    let modules = "[submodule \"x\"]\n\tpath = sub\n\turl = ../../inner/.git\n";
+    fs::write(outer.join(".gitmodules"), modules).unwrap();
+    git(&outer, &["clone", "-q", "../inner", "sub"]);
+    git(&outer, &["-c", "advice.addEmbeddedRepo=false", "add", "--all"]);
+    commit(&outer);
+    let message = redirect_of(servers.fetch("/outer/.git")).to_string();
+    assert!(message.contains(&format!("redirects {}/inner/.git to ", servers.good)), "{message}");
+    assert_eq!(servers.other.requests(), 0, "{message}");
+}
+
+#[test]
+fn redirects_without_end_are_refused() {
+    let servers = Redirecting::new(Kind::Smart, |good, _, _, target| {
+        let (path, rest) = target.split_once("/info/")?;
+        Some((302, format!("{good}{path}x/info/{rest}")))
+    });
+    let error = redirect_of(servers.fetch("/hello"));
+    assert!(matches!(error, RedirectError::TooMany { .. }), "{error}");
+}
+
+/// What comes after the first request is not sent on either, and neither is git to another store of objects.
+#[test]
+fn later_requests_stay_with_the_server_that_was_asked() {
+    let posted = Redirecting::new(Kind::Smart, |_, other, method, target| {
+        (method == "POST").then(|| (307, format!("{other}{target}")))
+    });
+    let objects = Redirecting::new(Kind::Dumb, |_, other, _, target| {
+        target.contains("/objects/").then(|| (302, format!("{other}{target}")))
+    });
+    let alternates = Redirecting::new(Kind::Dumb, |_, _, _, target| {
+        let is_object = target.contains("/objects/") && !target.ends_with("/http-alternates");
+        is_object.then(|| (404, String::new()))
+    });
+    let info = alternates.site.folder.path().join("site/hello/.git/objects/info");
+    fs::write(info.join("http-alternates"), format!("{}/hello/.git/objects\n", alternates.other_address)).unwrap();
+    for servers in [posted, objects, alternates] {
+        let error = servers.fetch("/hello/.git").unwrap_err();
+        let is_expected = matches!(error, RepositoryError::Git { .. } | RepositoryError::Redirect(_));
+        assert!(is_expected && !error.is_fault(), "{error:?}");
+        assert_eq!(servers.other.requests(), 0, "{error}");
     }
 }

@@ -12,7 +12,7 @@ use crate::provenance::{
     StatementError, git_set, sha256_set,
 };
 use crate::sandbox::Description;
-use crate::source::{Origin, SourceTree};
+use crate::source::{Origin, RepositoryUrl, SourceTree};
 use crate::toolchain::{Built, Kind, Tool};
 
 /// What the log is called in the bundle.
@@ -55,6 +55,7 @@ pub(super) fn statement(
             command: built.commands.clone(),
             environment: built.environment.clone(),
             lockfile: lockfile.clone(),
+            link_arguments: built.link_arguments.clone(),
             outputs: built.outputs.clone(),
             toolchain: tools.iter().map(tool).collect(),
             image: platform.image.clone(),
@@ -125,9 +126,10 @@ fn networked(built: &Built) -> Vec<&'static str> {
 /// The source itself, the first of the resolved dependencies.
 fn source(tree: &SourceTree) -> ResourceDescriptor {
     match tree.origin() {
-        Origin::Repository { url, commit, .. } => ResourceDescriptor {
+        Origin::Repository { url, commit, fetched_from, .. } => ResourceDescriptor {
             uri: Some(format!("git+{}#{commit}", url.as_str())),
             digest: git_set(tree.tree(), Some(*commit)),
+            annotations: provenance::fetched_from(fetched_from.as_ref().map(RepositoryUrl::as_str)),
             ..ResourceDescriptor::default()
         },
         Origin::Archive { name, sha256 } => {

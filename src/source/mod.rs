@@ -4,6 +4,7 @@
 pub mod archive;
 mod links;
 pub mod project;
+pub mod redirect;
 pub mod repository;
 pub mod tree;
 
@@ -25,6 +26,8 @@ pub enum Origin {
         reference: Option<GitRef>,
         /// What the ref resolved to; the object's hash was checked.
         commit: GitOid,
+        /// Where the server had it, on the same host, port and scheme; none where that is `url` itself.
+        fetched_from: Option<RepositoryUrl>,
     },
     /// Uploaded by the client.
     Archive {

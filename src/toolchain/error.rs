@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::digest::{GitOid, Sha256Digest};
 use crate::job::ErrorType;
 use crate::sandbox::{Exit, RunError};
+use crate::source::repository::redirect::RedirectError;
 use crate::source::tree::TreeError;
 
 use super::Kind;
@@ -112,6 +113,17 @@ pub enum ToolchainError {
         /// `NAME@VERSION`, or a commit.
         dependency: String,
     },
+    /// The server of a git dependency sends us elsewhere.
+    #[error(transparent)]
+    Redirect(#[from] RedirectError),
+    /// A download was redirected from https to another scheme.
+    #[error("the download of {from} was redirected to {to}, which is not https")]
+    Plaintext {
+        /// The URL before it, escaped and cut.
+        from: String,
+        /// Where it was sent, escaped and cut.
+        to: String,
+    },
     /// A commit object is not the one that was locked.
     #[error("the commit object of a git dependency has id {actual}, Cargo.lock says {expected}")]
     Commit {
@@ -193,6 +205,17 @@ pub enum ToolchainError {
         /// Which tool.
         tool: &'static str,
     },
+    /// What cargo says of the commands that it runs is too long, or not as it says it.
+    #[error("what cargo says of the commands that it ran cannot be read, so the linker's arguments cannot be recorded")]
+    Commands,
+    /// More than is recorded.
+    #[error(
+        "build scripts give the linker more than {limit} bytes of arguments: a statement does not record that many"
+    )]
+    LinkArguments {
+        /// The limit.
+        limit: usize,
+    },
     /// The build succeeded and made nothing to hand out.
     #[error("the build made no program or library")]
     NoArtifacts,
@@ -232,18 +255,22 @@ impl ToolchainError {
             | Self::CommitWithoutTree { .. }
             | Self::Tree { .. }
             | Self::WorkspaceRoot => ErrorType::LockfileMismatch,
-            Self::Crate { .. } | Self::NotFetched { .. } | Self::Failed { phase: Phase::Fetch, .. } => {
-                ErrorType::DependencyFetchFailed
-            }
+            Self::Crate { .. }
+            | Self::NotFetched { .. }
+            | Self::Plaintext { .. }
+            | Self::Failed { phase: Phase::Fetch, .. } => ErrorType::DependencyFetchFailed,
             Self::Outside { .. }
             | Self::Manifest
             | Self::Configuration
             | Self::CommandTooLong
             | Self::NoDefaultPackage
             | Self::Evaluation
+            | Self::Commands
+            | Self::LinkArguments { .. }
             | Self::Failed { .. }
             | Self::AnswerTooLong { .. }
             | Self::Artifact { .. } => ErrorType::BuildFailed,
+            Self::Redirect(error) if !error.is_fault() => ErrorType::DependencyFetchFailed,
             Self::Ledger(error) if !error.is_fault() => ErrorType::BuildFailed,
             Self::Nar(error) if !error.is_fault() => ErrorType::BuildFailed,
             Self::TimedOut { phase: Phase::Fetch, .. } => ErrorType::DependencyFetchFailed,
@@ -252,6 +279,7 @@ impl ToolchainError {
             Self::NoArtifacts => ErrorType::NoArtifacts,
             Self::Answer { .. }
             | Self::Hash(_)
+            | Self::Redirect(_)
             | Self::Ledger(_)
             | Self::Nar(_)
             | Self::Service { .. }

@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use crate::digest::Sha256Digest;
 pub use crate::provenance::Commands;
-use crate::provenance::{OutputRecord, ResourceDescriptor};
+use crate::provenance::{LinkRecord, OutputRecord, ResourceDescriptor};
 use crate::sandbox::{Run, Stream};
 use crate::source::SourceTree;
 
@@ -214,6 +214,8 @@ pub struct Built {
     pub kind: Kind,
     /// Sorted by name, never empty.
     pub artifacts: Vec<Artifact>,
+    /// What build scripts gave to the linker.
+    pub link_arguments: Vec<LinkRecord>,
     /// What the artifacts were taken from, where that has an identity of its own: the outputs of a flake.
     pub outputs: Vec<OutputRecord>,
     /// The lockfile as it was used.

@@ -147,6 +147,7 @@ fn claims(
         ("provenance_sha256".to_owned(), json!(Sha256Digest::of(&bundle.provenance).to_string())),
         ("artifacts".to_owned(), json!(bundle.artifacts.len())),
         ("built_here".to_owned(), json!(statement.built_here())),
+        ("displacing_link_arguments".to_owned(), json!(statement.displacing_link_arguments())),
     ]);
     claims
 }

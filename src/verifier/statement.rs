@@ -2,6 +2,7 @@
 //! dropped before it was hashed; what is hashed are the bytes.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::Deserialize;
@@ -10,6 +11,7 @@ use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visi
 use crate::bundle::read::MAX_BUNDLE_ENTRIES;
 use crate::digest::Sha256Digest;
 use crate::name::{self, DistinctNames};
+use crate::provenance::link::{can_displace_linker, is_linker_variable};
 use crate::provenance::{
     BUILD_TYPE_CARGO, BUILD_TYPE_NIX, BUILDER_SEV_SNP, BUILDER_SIMULATED, BUILT, Nonce, PREDICATE_TYPE, STATEMENT_TYPE,
 };
@@ -113,11 +115,25 @@ struct InternalParameters<'a> {
     #[serde(borrow)]
     lockfile: NamedFile<'a>,
     image: Option<Image<'a>>,
+    /// What build scripts gave to the linker.
+    #[serde(default, rename = "linkArguments", borrow)]
+    link_arguments: Vec<LinkArguments<'a>>,
     #[serde(default)]
     toolchain: Parts,
     /// Of a flake.
     #[serde(default)]
     outputs: Parts,
+}
+
+/// Of one package.
+#[derive(Debug, Deserialize)]
+struct LinkArguments<'a> {
+    #[serde(borrow)]
+    package: Text<'a>,
+    #[serde(borrow)]
+    arguments: Vec<Text<'a>>,
+    #[serde(default, borrow)]
+    environment: BTreeMap<Text<'a>, Text<'a>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -363,6 +379,21 @@ impl<'a> Statement<'a> {
         self.predicate.build_definition.internal_parameters.outputs.any_built
     }
 
+    /// What build scripts gave to the linker by which they can have put another program in its place, `PACKAGE: ARGUMENT`
+    /// or `PACKAGE: NAME=VALUE` each; `None` where there is no such thing.
+    pub fn displacing_link_arguments(&self) -> Option<Vec<String>> {
+        let mut found = Vec::new();
+        for LinkArguments { package, arguments, environment } in
+            &self.predicate.build_definition.internal_parameters.link_arguments
+        {
+            let arguments = arguments.iter().filter(|argument| can_displace_linker(argument));
+            found.extend(arguments.map(|argument| format!("{}: {}", &**package, &**argument)));
+            let variables = environment.iter().filter(|(name, _)| is_linker_variable(name));
+            found.extend(variables.map(|(name, value)| format!("{}: {}={}", &**package, &**name, &**value)));
+        }
+        (!found.is_empty()).then_some(found)
+    }
+
     /// What it says of the image.
     pub fn image(&self) -> Option<ImageClaim> {
         let image = self.predicate.build_definition.internal_parameters.image.as_ref()?;
@@ -502,6 +533,9 @@ struct Part<'a> {
     digest: AnyDigests<'a>,
     #[serde(borrow)]
     realised: Option<Text<'a>>,
+    /// Of an output that is built: the downloads that it is copied from.
+    #[serde(default, rename = "copiedFrom", borrow)]
+    copied_from: Vec<Text<'a>>,
 }
 
 /// A set of any algorithms, which may be empty.
@@ -517,9 +551,9 @@ impl<'de: 'a, 'a> Deserialize<'de> for AnyDigests<'a> {
 impl Parts {
     /// Reads the rest of a list.
     fn read<'de, A: SeqAccess<'de>>(mut self, mut items: A) -> Result<Self, A::Error> {
-        while let Some(Part { digest, realised }) = items.next_element()? {
+        while let Some(Part { digest, realised, copied_from }) = items.next_element()? {
             self.bad = self.bad.or(digest.0.bad);
-            let is_built = realised.is_some_and(|realised| *realised == *BUILT);
+            let is_built = realised.is_some_and(|realised| *realised == *BUILT) && copied_from.is_empty();
             self.any_built = Some(is_built || self.any_built == Some(true));
         }
         Ok(self)

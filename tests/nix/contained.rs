@@ -134,7 +134,7 @@ fn a_fixed_output_is_fetched_and_compared() {
         let (_, path) = store_paths(&statement).into_iter().find(|(name, _)| name.ends_with(end)).unwrap();
         path["annotations"]["realised"].clone()
     };
-    assert_eq!((how("-file"), how("-package")), (json!("built"), json!("built")));
+    assert_eq!((how("-file"), how("-package")), (json!("fetched"), json!("built")));
     Outcome::of(&flake(&sha256(b"other"))).assert_failed("BuildFailed", "hash mismatch in fixed-output derivation");
 }
 
@@ -189,6 +189,31 @@ fn a_flake_whose_package_is_a_fixed_output_says_that_nothing_was_built() {
     assert!(outcome.log.contains("nothing was built here"), "{}", outcome.log);
     let outputs = &statement["predicate"]["buildDefinition"]["internalParameters"]["outputs"];
     assert_eq!(outputs[0]["realised"], "fetched");
+}
+
+/// The package is built, and is what was downloaded, byte for byte.
+#[test]
+#[ignore = "needs nix"]
+fn a_builder_that_only_copies_a_download_built_nothing() {
+    let hash = sha256(b"fixed\n");
+    let fixed = format!("outputHashMode = \"flat\"; outputHashAlgo = \"sha256\"; outputHash = \"{hash}\";");
+    let download = derivation("download", &fixed, "echo fixed > $out");
+    let of = |script: &str| {
+        let package = derivation("package", &format!("download = {download};"), script);
+        let outputs = format!("{{ outputs = {{ self }}: {{ packages.x86_64-linux.default = {package}; }}; }}");
+        Outcome::of(&Flake::of(&outputs))
+    };
+    for (script, is_copy) in [
+        ("read -r line < $download; echo \"$line\" > $out", true),
+        ("read -r line < $download; echo \"$line made here\" > $out", false),
+    ] {
+        let outcome = of(script);
+        let statement = outcome.bundle().statement();
+        let output = &statement["predicate"]["buildDefinition"]["internalParameters"]["outputs"][0];
+        assert_eq!(output["realised"], "built");
+        let from = output["copiedFrom"].as_array().map_or(0, Vec::len);
+        assert_eq!((from == 1, outcome.log.contains("nothing was built here")), (is_copy, is_copy), "{output}");
+    }
 }
 
 /// Addresses are the same in every run, as nix has it for the sake of results that are the same.

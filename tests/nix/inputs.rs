@@ -1,6 +1,8 @@
 //! Inputs: what the lockfile names has to come, and to be that.
 
 use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
 
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
@@ -78,6 +80,44 @@ fn a_tarball_input_is_fetched_checked_and_recorded() {
     let internal = &statement["predicate"]["buildDefinition"]["internalParameters"];
     assert_eq!(internal["network"], json!(["fetch", "daemon"]));
     assert_eq!(internal["command"]["fetch"][1], "flake");
+}
+
+/// Sends whoever asks to the same path at `to`, for as long as the test process lives; its address.
+fn redirecting(to: String) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut reader = BufReader::new(stream.unwrap());
+            let mut lines = Vec::new();
+            while lines.last().is_none_or(|line: &String| !line.trim_end().is_empty()) {
+                let mut line = String::new();
+                reader.read_line(&mut line).unwrap();
+                lines.push(line);
+            }
+            let path = lines[0].split(' ').nth(1).unwrap();
+            let head = format!("HTTP/1.1 302 Found\r\nConnection: close\r\nLocation: {to}{path}\r\n");
+            write!(reader.into_inner(), "{head}Content-Length: 0\r\n\r\n").unwrap();
+        }
+    });
+    address
+}
+
+#[test]
+#[ignore = "needs nix"]
+fn an_input_that_is_redirected_is_recorded_with_its_last_url() {
+    let tarball = Tarball::of(&[("text", "from elsewhere\n")]);
+    let host = tarball.url.trim_end_matches("/input.tar").to_owned();
+    let first = Tarball { url: format!("{}/input.tar", redirecting(redirecting(host))), ..tarball };
+    let bundle = Outcome::of(&with_input(&first.url, &first.lock(&first.hash))).bundle();
+    assert_eq!(bundle.artifacts()["package"], b"from elsewhere\n");
+    let input = dependency(&bundle.statement(), "input");
+    assert_eq!(input["annotations"]["locked"]["url"], *first.url);
+    let last = input["annotations"]["fetchedFrom"].as_str().unwrap();
+    assert!(last.ends_with("/input.tar") && last != first.url, "{last}");
+    let direct = Tarball { url: last.to_owned(), ..first };
+    let bundle = Outcome::of(&with_input(&direct.url, &direct.lock(&direct.hash))).bundle();
+    assert_eq!(dependency(&bundle.statement(), "input")["annotations"]["fetchedFrom"], Value::Null);
 }
 
 #[test]

@@ -776,3 +776,34 @@ fn every_limit_is_named_by_its_refusal() {
         assert!(matches!(refusal, ReadError::Limit { .. }) && refusal.to_string().contains(limit), "{refusal}");
     }
 }
+
+/// What is recorded of linkers and downloads is a claim, and rejects nothing.
+#[test]
+fn a_linker_that_may_have_been_displaced_and_copies_of_downloads_are_claims() {
+    let claims = |change: &dyn Fn(&mut Value)| {
+        let mut scene = Scene::good();
+        change(&mut scene.statement["predicate"]["buildDefinition"]["internalParameters"]);
+        let result = scene.verify();
+        assert!(result.is_accepted(), "{:?}", result.outcomes().collect::<Vec<_>>());
+        let claim = |name: &str| result.claims()[name].clone();
+        (claim("displacing_link_arguments"), claim("built_here"))
+    };
+    assert_eq!(claims(&|_| {}), (Value::Null, Value::Null));
+    let given = |arguments: Value| json!([{"package": "app@0.1.0", "arguments": arguments}]);
+    let harmless = claims(&|internal| internal["linkArguments"] = given(json!(["-lm", "-Wl,-rpath,/x"])));
+    assert_eq!(harmless.0, Value::Null);
+    let displacing = claims(&|internal| {
+        internal["linkArguments"] = given(json!(["-B/x", "-fuse-ld=y", "-lm"]));
+        internal["linkArguments"][0]["environment"] = json!({"COMPILER_PATH": "/z"});
+    });
+    let expected = json!(["app@0.1.0: -B/x", "app@0.1.0: -fuse-ld=y", "app@0.1.0: COMPILER_PATH=/z"]);
+    assert_eq!(displacing.0, expected);
+    let output = |from: Value| json!({"name": "out", "digest": {}, "realised": "built", "copiedFrom": from});
+    for (outputs, built_here) in [
+        (json!([output(json!([]))]), true),
+        (json!([output(json!(["/nix/store/x"]))]), false),
+        (json!([output(json!(["/nix/store/x"])), output(json!([]))]), true),
+    ] {
+        assert_eq!(claims(&|internal| internal["outputs"] = outputs.clone()).1, built_here, "{outputs}");
+    }
+}

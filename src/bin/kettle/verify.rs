@@ -24,6 +24,9 @@ use serde_json::{Map, Value, json};
 use fetch::Fetching;
 pub use options::{UsageError, read_file};
 
+/// The claim whose lines have a sentence of their own.
+const DISPLACING: &str = "displacing_link_arguments";
+
 /// What to verify, and what to compare it with.
 #[derive(Args)]
 pub struct Arguments {
@@ -163,11 +166,19 @@ fn text(result: &AttestationResult, expectations: &Expectations) -> String {
             }
             Value::Null => {}
             Value::String(value) => text.push_str(&format!("  {name}: {}\n", shown(value))),
+            _ if name == DISPLACING => {}
             value => text.push_str(&format!("  {name}: {}\n", escaped(value).trim_end())),
         }
     }
+    for given in result.claims().get(DISPLACING).and_then(Value::as_array).into_iter().flatten() {
+        let given = shown(given.as_str().unwrap_or_default());
+        text.push_str(&format!("a build script may have put another program in the place of the linker: {given}\n"));
+    }
     if result.claims().get("built_here") == Some(&Value::Bool(false)) {
-        text.push_str("nothing was built: every output was downloaded, from a cache or as its flake names it\n");
+        text.push_str(
+            "nothing was built: every output was downloaded, from a cache or as its flake names it, or is a copy of such a \
+             download\n",
+        );
     }
     for (check, outcome) in result.outcomes() {
         match outcome {

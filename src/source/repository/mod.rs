@@ -2,6 +2,8 @@
 //! Never: git's word for an id, a file that a sandbox can still write to, or a link that leaves the tree.
 //!
 //! 1. `git fetch` in a sandbox with network, into a folder of git's own: first one commit, then what the server can do.
+//!    It follows no redirect; `git ls-remote` finds out where one leads, and only one on the same host, port and scheme is
+//!    asked instead.
 //! 2. Everything else without network and with that folder read-only. The commit object must hash to its id.
 //! 3. `git archive` prints the files; they go through the same checks as an upload and are written by the service, not
 //!    by git. Their tree must be the one that the commit names: whatever git did wrong on the way shows here.
@@ -12,6 +14,7 @@
 pub mod commit;
 pub mod modules;
 mod plan;
+pub mod redirect;
 mod reference;
 mod sinks;
 mod url;
@@ -29,13 +32,15 @@ pub use url::{MAX_URL_BYTES, ParseUrlError, RepositoryUrl};
 use self::commit::Commit;
 use self::modules::Modules;
 use self::plan::{Amount, Git};
+use self::redirect::RedirectError;
 use self::sinks::{Capture, Progress, Spool, Submodules};
 use super::archive::{self, ArchiveError, Builder, Label, MAX_UNPACKED_BYTES};
 use super::links::Policy;
+use super::redirect::MAX_REDIRECTS;
 use super::tree::{Node, Tree};
 use super::{Origin, ProjectName, SourceTree};
 use crate::digest::GitOid;
-use crate::sandbox::{CommandSpec, Exit, OutputSink, Run, RunError, remove_folder};
+use crate::sandbox::{CommandSpec, Exit, OutputSink, Run, RunError, Stream, remove_folder};
 
 /// Wall-clock time for everything that belongs to one repository.
 pub const FETCH_TIME_LIMIT: Duration = Duration::from_secs(15 * 60);
@@ -66,6 +71,9 @@ pub enum RepositoryError {
         /// How it ended.
         exit: Exit,
     },
+    /// The server sends us elsewhere.
+    #[error(transparent)]
+    Redirect(#[from] RedirectError),
     /// Too slow.
     #[error("the repository took longer than {} s", limit.as_secs())]
     TimedOut {
@@ -149,6 +157,7 @@ impl RepositoryError {
         match self {
             Self::NoGit | Self::Run(_) | Self::Io(_) => true,
             Self::Files(error) => error.is_fault(),
+            Self::Redirect(error) => error.is_fault(),
             _ => false,
         }
     }
@@ -178,18 +187,21 @@ pub async fn fetch(
     let builder = Builder::new(&root, 0)?;
     let fetched = match std::fs::create_dir(&scratch) {
         Ok(()) => {
-            Intake { runner, sink, scratch: &scratch, started: Instant::now() }.take(url, reference, builder).await
+            let intake = Intake { runner, sink, scratch: &scratch, started: Instant::now(), fetched_from: None };
+            intake.take(url, reference, builder).await
         }
         Err(error) => Err(error.into()),
     };
     let cleaned = remove_folder(&scratch);
-    let result = fetched.and_then(|commit| cleaned.map(|()| commit).map_err(RepositoryError::from));
+    let result = fetched.and_then(|taken| cleaned.map(|()| taken).map_err(RepositoryError::from));
     if result.is_err() {
         std::fs::remove_dir_all(&root)?;
     }
-    let commit = result?;
-    let origin = Origin::Repository { url: url.clone(), reference: reference.cloned(), commit: commit.id };
-    Ok(SourceTree::new(root, origin, commit.tree, ProjectName::of_repository(url.as_str()), commit.time))
+    let (commit, fetched_from) = result?;
+    let project = ProjectName::of_repository(url.as_str());
+    let (url, reference) = (url.clone(), reference.cloned());
+    let origin = Origin::Repository { url, reference, commit: commit.id, fetched_from };
+    Ok(SourceTree::new(root, origin, commit.tree, project, commit.time))
 }
 
 /// A repository that is still to be fetched.
@@ -201,11 +213,20 @@ struct Pending {
     depth: usize,
 }
 
+/// What came of asking one URL.
+enum Step {
+    Fetched(GitOid),
+    /// To ask instead.
+    Redirected(RepositoryUrl),
+}
+
 struct Intake<'a> {
     runner: &'a dyn Run,
     sink: &'a mut dyn OutputSink,
     scratch: &'a Path,
     started: Instant,
+    /// Where the superproject was, if the server sent us there.
+    fetched_from: Option<RepositoryUrl>,
 }
 
 impl Intake<'_> {
@@ -214,7 +235,7 @@ impl Intake<'_> {
         url: &RepositoryUrl,
         reference: Option<&GitRef>,
         mut builder: Builder,
-    ) -> Result<Commit, RepositoryError> {
+    ) -> Result<(Commit, Option<RepositoryUrl>), RepositoryError> {
         let first = Pending { url: url.clone(), reference: reference.cloned(), path: Vec::new(), depth: 0 };
         let (top, mut queue);
         (builder, top, queue) = self.take_one(&first, builder).await?;
@@ -229,7 +250,7 @@ impl Intake<'_> {
             queue.extend(below);
         }
         blocking(move || builder.finish(Policy::StayInside)).await?;
-        Ok(top)
+        Ok((top, self.fetched_from))
     }
 
     /// Fetches one repository; returns its commit and its submodules.
@@ -260,9 +281,32 @@ impl Intake<'_> {
         Ok(())
     }
 
+    /// Fetches the commit from where the server, and nobody else, has it.
     async fn fetch_commit(&mut self, git: &Git, folder: &Path, pending: &Pending) -> Result<GitOid, RepositoryError> {
-        let wanted = pending.reference.as_ref().and_then(GitRef::commit);
-        let name = match (&wanted, &pending.reference) {
+        let mut url = pending.url.clone();
+        for _ in 0..=MAX_REDIRECTS {
+            match self.fetch_from(git, folder, &url, pending.reference.as_ref()).await? {
+                Step::Fetched(id) => {
+                    if pending.depth == 0 && url != pending.url {
+                        self.fetched_from = Some(url);
+                    }
+                    return Ok(id);
+                }
+                Step::Redirected(next) => url = next,
+            }
+        }
+        Err(RedirectError::TooMany { from: pending.url.clone(), to: url, limit: MAX_REDIRECTS }.into())
+    }
+
+    async fn fetch_from(
+        &mut self,
+        git: &Git,
+        folder: &Path,
+        url: &RepositoryUrl,
+        reference: Option<&GitRef>,
+    ) -> Result<Step, RepositoryError> {
+        let wanted = reference.and_then(GitRef::commit);
+        let name = match (&wanted, reference) {
             (Some(id), _) => id.to_string(),
             (None, Some(reference)) => reference.as_str().to_owned(),
             (None, None) => "HEAD".to_owned(),
@@ -271,17 +315,35 @@ impl Intake<'_> {
         let amounts = if wanted.is_some() { &amounts[..] } else { &amounts[..2] };
         let mut exit = Exit::Status(0);
         for amount in amounts {
-            exit = self.try_fetch(&git.fetch(&pending.url, &name, *amount, self.left()?), folder).await?;
+            exit = self.try_fetch(&git.fetch(url, &name, *amount, self.left()?), folder).await?;
             if exit.success() {
-                let spec = git.resolve(pending.reference.as_ref(), *amount, self.left()?);
-                let actual = parse_id(&self.capture(&spec, 64, "resolve the ref").await?)?;
-                return match wanted {
-                    Some(expected) if expected != actual => Err(RepositoryError::OtherCommit { expected, actual }),
-                    _ => Ok(actual),
-                };
+                return self.resolve(git, reference, *amount, wanted).await.map(Step::Fetched);
+            }
+            if *amount == Amount::Commit
+                && let Some(next) = redirect::one_step(self.runner, url, self.left()?).await?
+            {
+                let note = format!("the server has this repository at {next}\n");
+                self.sink.chunk(Stream::Stderr, note.as_bytes())?;
+                return Ok(Step::Redirected(next));
             }
         }
         Err(RepositoryError::Git { action: "fetch the ref", exit })
+    }
+
+    /// The commit that was fetched, which has to be the wanted one.
+    async fn resolve(
+        &mut self,
+        git: &Git,
+        reference: Option<&GitRef>,
+        amount: Amount,
+        wanted: Option<GitOid>,
+    ) -> Result<GitOid, RepositoryError> {
+        let spec = git.resolve(reference, amount, self.left()?);
+        let actual = parse_id(&self.capture(&spec, 64, "resolve the ref").await?)?;
+        match wanted {
+            Some(expected) if expected != actual => Err(RepositoryError::OtherCommit { expected, actual }),
+            _ => Ok(actual),
+        }
     }
 
     async fn try_fetch(&mut self, spec: &CommandSpec, folder: &Path) -> Result<Exit, RepositoryError> {

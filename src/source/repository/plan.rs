@@ -36,7 +36,8 @@ const CONFIGURATION: [&str; 26] = [
     "credential.helper=",
     "fetch.writeCommitGraph=false",
     "gc.auto=0",
-    "http.followRedirects=initial",
+    // Where a server sends us, `redirect` finds out and decides.
+    "http.followRedirects=false",
     "http.lowSpeedLimit=100",
     "http.lowSpeedTime=60",
     "init.defaultBranch=main",
@@ -70,6 +71,9 @@ const ENVIRONMENT: [(&str, &str); 13] = [
     ("TZ", "UTC"),
 ];
 
+/// What makes git print the headers of its requests, without what they carry.
+const TRACE: [(&str, &str); 2] = [("GIT_TRACE_CURL", "1"), ("GIT_TRACE_CURL_NO_DATA", "1")];
+
 /// How much a fetch asks for, from the least to what works with any server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Amount {
@@ -91,8 +95,7 @@ pub(super) struct Git {
 impl Git {
     /// `None` when the machine has no git where sandboxes could see it.
     pub(super) fn new(folder: &Path) -> Option<Self> {
-        let binary = GIT_BINARIES.into_iter().find(|path| Path::new(path).is_file())?;
-        Some(Self { binary, folder: folder.to_owned() })
+        Some(Self { binary: binary()?, folder: folder.to_owned() })
     }
 
     pub(super) fn init(&self, time_limit: Duration) -> CommandSpec {
@@ -159,14 +162,41 @@ impl Git {
     }
 
     fn command(&self, arguments: &[&str], access: Access, network: Network, time_limit: Duration) -> CommandSpec {
-        let mut argv = vec![self.binary.to_owned(), format!("--git-dir={GIT_FOLDER}")];
-        argv.extend(CONFIGURATION.iter().flat_map(|setting| ["-c".to_owned(), (*setting).to_owned()]));
-        argv.extend(arguments.iter().map(|argument| (*argument).to_owned()));
-        let environment: BTreeMap<String, String> =
-            ENVIRONMENT.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let folder = format!("--git-dir={GIT_FOLDER}");
         let mounts = vec![Mount::new(&self.folder, GIT_FOLDER, access)];
-        CommandSpec { argv, environment, directory: GIT_FOLDER.into(), mounts, network, time_limit }
+        let argv = configured(self.binary, &[&[folder.as_str()], arguments].concat());
+        CommandSpec { argv, environment: environment(), directory: GIT_FOLDER.into(), mounts, network, time_limit }
     }
+}
+
+/// Where git is; `None` when the machine has none where sandboxes could see it.
+pub(super) fn binary() -> Option<&'static str> {
+    GIT_BINARIES.into_iter().find(|path| Path::new(path).is_file())
+}
+
+/// Asks a server for one ref, and prints the headers of each request and response as git traces them.
+pub(super) fn ask(binary: &str, url: &RepositoryUrl, time_limit: Duration) -> CommandSpec {
+    let mut environment = environment();
+    environment.extend(TRACE.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    CommandSpec {
+        argv: configured(binary, &["ls-remote", "--", url.as_str(), "HEAD"]),
+        environment,
+        directory: "/".into(),
+        mounts: Vec::new(),
+        network: Network::Host,
+        time_limit,
+    }
+}
+
+/// A command line of git with our configuration.
+fn configured(binary: &str, arguments: &[&str]) -> Vec<String> {
+    let settings = CONFIGURATION.iter().flat_map(|setting| ["-c", setting]);
+    let words = [binary].into_iter().chain(settings).chain(arguments.iter().copied());
+    words.map(str::to_owned).collect()
+}
+
+fn environment() -> BTreeMap<String, String> {
+    ENVIRONMENT.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }
 
 #[cfg(test)]

@@ -6,13 +6,13 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
-use crate::provenance::ResourceDescriptor;
+use crate::provenance::{ResourceDescriptor, fetched_from};
 use crate::source::tree;
 use crate::toolchain::ToolchainError;
 
 use super::lockfile::{CRATES_IO, GitSource};
 use super::metadata::Package;
-use super::plan::SOURCE;
+use super::plan::{Moved, SOURCE};
 use super::{git, vendor};
 
 /// Everything that was checked in this job.
@@ -20,6 +20,8 @@ use super::{git, vendor};
 pub(super) struct Checked {
     pub registries: Vec<vendor::Checked>,
     pub git: Vec<(GitSource, git::Checked)>,
+    /// Repositories that were fetched from where their servers have them.
+    pub moved: Vec<Moved>,
 }
 
 /// Where a package is, with what was checked about it.
@@ -45,11 +47,14 @@ impl Checked {
 
     /// The descriptor of a package that the build uses; `root` is the source tree on this machine.
     pub fn descriptor(&self, package: &Package, root: &Path) -> Result<ResourceDescriptor, ToolchainError> {
+        let mut annotations = BTreeMap::new();
         let (uri, digest) = match self.place(package)? {
             Place::Registry(checked) => {
                 (purl(package, &checked.index), BTreeMap::from([("sha256".to_owned(), checked.sha256.to_string())]))
             }
             Place::Git(source, checked) => {
+                let moved = self.moved.iter().find(|moved| moved.from == source.url);
+                annotations = fetched_from(moved.map(|moved| moved.to.as_str()));
                 let commit = ("gitCommit".to_owned(), checked.commit.to_string());
                 let tree = ("gitTree".to_owned(), checked.tree.to_string());
                 (format!("git+{}#{}", source.url, checked.commit), BTreeMap::from([commit, tree]))
@@ -60,7 +65,7 @@ impl Checked {
                 (format!("path:{}", relative.display()), BTreeMap::from([("gitTree".to_owned(), tree)]))
             }
         };
-        Ok(ResourceDescriptor { name: Some(package.spec()), uri: Some(uri), digest, ..Default::default() })
+        Ok(ResourceDescriptor { name: Some(package.spec()), uri: Some(uri), digest, annotations })
     }
 }
 
@@ -110,7 +115,7 @@ mod tests {
         let git = git::Checked { folder: "/kettle/cargo/git/checkouts/r-1/0101010".into(), commit, tree: commit };
         let folder = "/kettle/vendor/crates-io/a-1.0.0".into();
         let registry = vendor::Checked { folder, index: index.into(), sha256: Sha256Digest::of(b"a") };
-        Checked { registries: vec![registry], git: vec![(source, git)] }
+        Checked { registries: vec![registry], git: vec![(source, git)], moved: Vec::new() }
     }
 
     fn uri(checked: &Checked, folder: &str) -> Result<String, ToolchainError> {

@@ -1,6 +1,6 @@
-//! Tells cargo's messages from a build's other output. Comes in: the chunks of a build. Goes out: the names of files
-//! that may be handed out, and everything else to the log. Never: memory that grows with a line, or a message that is
-//! believed for more than which file to look at.
+//! Tells what cargo says from a build's other output. Comes in: the chunks of a build. Goes out: the names of files
+//! that may be handed out, what the linker was given, and everything else to the log. Never: memory that grows with a
+//! line, or a message that is believed for more than which file to look at and what to record of the linker.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -10,21 +10,63 @@ use serde::Deserialize;
 use crate::sandbox::{OutputSink, Stream};
 use crate::toolchain::Log;
 
+use super::links::Links;
 use super::metadata::{CompilerArtifact, Metadata};
 
 /// Longest line that can be a message of cargo's, in bytes. Longer ones are ordinary output.
 const MAX_MESSAGE_BYTES: usize = 256 << 10;
 
+/// Longest command of cargo's that is read, in bytes: what Linux takes as arguments.
+const MAX_COMMAND_BYTES: usize = 2 << 20;
+
 /// How every message of cargo's begins.
 const MESSAGE_START: &[u8] = b"{\"reason\":";
+
+/// How the message about a build script begins.
+const BUILD_SCRIPT_START: &[u8] = b"{\"reason\":\"build-script-executed\"";
+
+/// How cargo says that it runs a command, `--verbose`; the command and a backtick follow.
+const COMMAND_START: &str = "     Running `";
+
+/// What cargo says with `--verbose` because its home is read-only, line by line: of no use to anybody.
+const COMPLAINT: [&[u8]; 7] = [
+    b"warning: failed to save last-use data\n",
+    b"This may prevent cargo from accurately tracking what is being used in its global cache. This information is used for \
+      automatically removing unused data in the cache.\n",
+    b"\n",
+    b"unable to open database file: /kettle/cargo/.global-cache\n",
+    b"\n",
+    b"Caused by:\n",
+    b"  Error code 14: unable to open database file\n",
+];
 
 /// Takes a build's output.
 pub struct Messages<'a> {
     metadata: &'a Metadata,
     log: &'a mut dyn Log,
-    line: Vec<u8>,
-    passing: bool,
+    messages: HeldLine,
+    commands: HeldLine,
+    /// How many lines of [`COMPLAINT`] are held back.
+    complaint: usize,
     names: BTreeSet<String>,
+    links: Links<'a>,
+}
+
+/// What cargo said.
+pub struct Announced<'a> {
+    /// The names of files in `release`.
+    pub names: BTreeSet<String>,
+    /// What the linker was given.
+    pub links: Links<'a>,
+}
+
+/// A line that is held back while it can still be one that begins with `start`, or is `exact`.
+struct HeldLine {
+    start: Vec<u8>,
+    exact: &'static [u8],
+    limit: usize,
+    line: Vec<u8>,
+    is_passing: bool,
 }
 
 #[derive(Deserialize)]
@@ -32,48 +74,127 @@ pub struct Messages<'a> {
 enum Message {
     CompilerArtifact(CompilerArtifact),
     BuildFinished,
-    BuildScriptExecuted,
+    BuildScriptExecuted {
+        package_id: String,
+        env: Vec<(String, String)>,
+    },
     #[serde(rename = "compiler-message")]
     Diagnostic,
 }
 
-impl<'a> Messages<'a> {
-    /// Hands on to `log` what is no message.
-    pub fn new(metadata: &'a Metadata, log: &'a mut dyn Log) -> Self {
-        Self { metadata, log, line: Vec::new(), passing: false, names: BTreeSet::new() }
+impl HeldLine {
+    fn new(start: Vec<u8>, limit: usize) -> Self {
+        Self { start, exact: b"", limit, line: Vec::new(), is_passing: false }
     }
 
-    /// The names of files in `release` that were announced, after the last chunk.
+    /// Takes a part of a line, and returns what is not held back.
+    fn take(&mut self, part: &[u8]) -> Vec<u8> {
+        if self.is_passing {
+            return part.to_vec();
+        }
+        self.line.extend_from_slice(part);
+        let common = self.line.len().min(self.start.len());
+        let can_start = self.line[..common] == self.start[..common] && self.line.len() <= self.limit;
+        if can_start || self.exact.starts_with(&self.line) {
+            return Vec::new();
+        }
+        self.is_passing = true;
+        std::mem::take(&mut self.line)
+    }
+
+    /// Returns the line, empty when it was passed on, and begins the next.
+    fn end(&mut self) -> Vec<u8> {
+        self.is_passing = false;
+        std::mem::take(&mut self.line)
+    }
+}
+
+impl<'a> Messages<'a> {
+    /// Hands on to `log` what cargo does not say; `compiler` is the rustc that cargo runs.
+    pub fn new(metadata: &'a Metadata, compiler: &str, log: &'a mut dyn Log) -> Self {
+        let command_start = format!("{COMMAND_START}{compiler} ").into_bytes();
+        Self {
+            metadata,
+            log,
+            messages: HeldLine::new(MESSAGE_START.to_vec(), MAX_MESSAGE_BYTES),
+            commands: HeldLine { exact: COMPLAINT[0], ..HeldLine::new(command_start, MAX_COMMAND_BYTES) },
+            complaint: 0,
+            names: BTreeSet::new(),
+            links: Links::new(metadata),
+        }
+    }
+
+    /// What cargo said, after the last chunk.
     ///
     /// # Errors
     /// The log takes nothing more.
-    pub fn finish(mut self) -> io::Result<BTreeSet<String>> {
-        self.end_line()?;
-        Ok(self.names)
+    pub fn finish(mut self) -> io::Result<Announced<'a>> {
+        self.end_message()?;
+        self.end_command()?;
+        self.release_complaint()?;
+        Ok(Announced { names: self.names, links: self.links })
     }
 
-    /// Takes a part of one line of standard output: held back while it can still be a message.
-    fn part(&mut self, bytes: &[u8]) -> io::Result<()> {
-        if self.passing {
-            return self.log.output(Stream::Stdout, bytes);
+    fn part(&mut self, stream: Stream, part: &[u8]) -> io::Result<()> {
+        let held = if stream == Stream::Stdout { &mut self.messages } else { &mut self.commands };
+        let was_held = !held.is_passing;
+        let passed = held.take(part);
+        let read = if stream == Stream::Stdout { BUILD_SCRIPT_START } else { &held.start };
+        // What would have been read, were it not longer than the limit.
+        if was_held && passed.starts_with(read) {
+            self.links.note_unreadable();
         }
-        self.line.extend_from_slice(bytes);
-        let common = self.line.len().min(MESSAGE_START.len());
-        if self.line[..common] != MESSAGE_START[..common] || self.line.len() > MAX_MESSAGE_BYTES {
-            self.passing = true;
-            self.log.output(Stream::Stdout, &std::mem::take(&mut self.line))?;
+        if passed.is_empty() {
+            return Ok(());
+        }
+        if stream == Stream::Stderr {
+            self.release_complaint()?;
+        }
+        self.log.output(stream, &passed)
+    }
+
+    /// Takes a whole line that is the next one of the complaint, which is dropped with its last one.
+    fn hold_complaint(&mut self) {
+        self.complaint = (self.complaint + 1) % COMPLAINT.len();
+        self.commands.exact = COMPLAINT[self.complaint];
+    }
+
+    /// Hands on what began like the complaint and is something else.
+    fn release_complaint(&mut self) -> io::Result<()> {
+        for line in &COMPLAINT[..std::mem::take(&mut self.complaint)] {
+            self.log.output(Stream::Stderr, line)?;
+        }
+        self.commands.exact = COMPLAINT[0];
+        Ok(())
+    }
+
+    fn end_message(&mut self) -> io::Result<()> {
+        let line = self.messages.end();
+        match serde_json::from_slice(&line) {
+            Ok(Message::CompilerArtifact(artifact)) => self.names.extend(self.metadata.announced(&artifact)),
+            Ok(Message::BuildScriptExecuted { package_id, env }) => self.links.take_variables(&package_id, env),
+            Ok(Message::BuildFinished | Message::Diagnostic) => {}
+            Err(_) if line.is_empty() => {}
+            Err(_) => self.log.output(Stream::Stdout, &line)?,
         }
         Ok(())
     }
 
-    fn end_line(&mut self) -> io::Result<()> {
-        self.passing = false;
-        let line = std::mem::take(&mut self.line);
-        match serde_json::from_slice(&line) {
-            Ok(Message::CompilerArtifact(artifact)) => self.names.extend(self.metadata.announced(&artifact)),
-            Ok(Message::BuildFinished | Message::BuildScriptExecuted | Message::Diagnostic) => {}
-            Err(_) if line.is_empty() => {}
-            Err(_) => self.log.output(Stream::Stdout, &line)?,
+    fn end_command(&mut self) -> io::Result<()> {
+        let line = self.commands.end();
+        if line == self.commands.exact {
+            self.hold_complaint();
+            return Ok(());
+        }
+        if !line.is_empty() {
+            self.release_complaint()?;
+        }
+        let Some(rest) = line.strip_prefix(self.commands.start.as_slice()) else {
+            return if line.is_empty() { Ok(()) } else { self.log.output(Stream::Stderr, &line) };
+        };
+        match rest.strip_suffix(b"\n").unwrap_or(rest).strip_suffix(b"`") {
+            Some(arguments) => self.links.take_command(arguments),
+            None => self.links.note_unreadable(),
         }
         Ok(())
     }
@@ -81,13 +202,12 @@ impl<'a> Messages<'a> {
 
 impl OutputSink for Messages<'_> {
     fn chunk(&mut self, stream: Stream, bytes: &[u8]) -> io::Result<()> {
-        if stream == Stream::Stderr {
-            return self.log.output(stream, bytes);
-        }
         for part in bytes.split_inclusive(|&byte| byte == b'\n') {
-            self.part(part)?;
-            if part.ends_with(b"\n") {
-                self.end_line()?;
+            self.part(stream, part)?;
+            match stream {
+                _ if !part.ends_with(b"\n") => {}
+                Stream::Stdout => self.end_message()?,
+                Stream::Stderr => self.end_command()?,
             }
         }
         Ok(())
@@ -97,6 +217,8 @@ impl OutputSink for Messages<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::provenance::LinkRecord;
+    use crate::toolchain::ToolchainError;
     use crate::toolchain::test_only::Recorded;
 
     const METADATA: &str = r#"{"packages":[{"id":"app","name":"app","version":"0.1.0","manifest_path":"/x/Cargo.toml",
@@ -106,11 +228,67 @@ mod tests {
     fn run(output: &[u8], size: usize) -> (BTreeSet<String>, String) {
         let metadata = Metadata::parse(METADATA.as_bytes()).unwrap();
         let mut log = Recorded::default();
-        let mut messages = Messages::new(&metadata, &mut log);
+        let mut messages = Messages::new(&metadata, "/x/rustc", &mut log);
         for chunk in output.chunks(size) {
             messages.chunk(Stream::Stdout, chunk).unwrap();
         }
-        (messages.finish().unwrap(), String::from_utf8(log.output).unwrap())
+        (messages.finish().unwrap().names, String::from_utf8(log.output).unwrap())
+    }
+
+    /// What is recorded of the linker, and what the log has.
+    fn run_commands(output: &[u8], size: usize) -> (Result<Vec<LinkRecord>, ToolchainError>, String) {
+        let metadata = Metadata::parse(METADATA.as_bytes()).unwrap();
+        let mut log = Recorded::default();
+        let mut messages = Messages::new(&metadata, "/x/rustc", &mut log);
+        for chunk in output.chunks(size) {
+            messages.chunk(Stream::Stderr, chunk).unwrap();
+        }
+        (messages.finish().unwrap().links.records(), String::from_utf8(log.output).unwrap())
+    }
+
+    #[test]
+    fn commands_of_the_compiler_are_read_and_kept_from_the_log_however_they_are_cut() {
+        let output = "   Compiling app\n     Running `/x/rustc --crate-name app src/main.rs -C link-arg=-B.`\n     Running `/x/build-script`\n\
+                      \n    Finished\nend";
+        for size in [1, 7, 1000] {
+            let (records, log) = run_commands(output.as_bytes(), size);
+            let records = records.unwrap();
+            assert_eq!((records.len(), records[0].arguments.as_slice()), (1, &["-B.".to_owned()][..]));
+            assert_eq!(log, "   Compiling app\n     Running `/x/build-script`\n\n    Finished\nend");
+        }
+    }
+
+    #[test]
+    fn the_complaint_about_a_read_only_home_is_dropped_and_nothing_like_it() {
+        let complaint = String::from_utf8(COMPLAINT.concat()).unwrap();
+        let cut = String::from_utf8(COMPLAINT[..4].concat()).unwrap();
+        let begun = "warning: failed to save la";
+        for size in [1, 7, 1000] {
+            let kept = |output: &str| run_commands(output.as_bytes(), size).1;
+            assert_eq!(kept(&format!("a\n{complaint}b\n{complaint}")), "a\nb\n");
+            for other in [format!("{cut}{begun}x\n"), cut.clone(), begun.to_owned(), format!("{cut}{cut}y")] {
+                assert_eq!(kept(&other), other);
+            }
+        }
+    }
+
+    #[test]
+    fn a_command_that_cannot_be_read_fails_the_build() {
+        let endless = format!("     Running `/x/rustc {}`\n", "x".repeat(MAX_COMMAND_BYTES));
+        for output in
+            ["     Running `/x/rustc x\n", "     Running `/x/rustc 'x`\ny'`\n", "     Running `/x/rustc x", &endless]
+        {
+            let (records, _) = run_commands(output.as_bytes(), 4096);
+            assert!(matches!(records, Err(ToolchainError::Commands)), "{records:?}");
+        }
+        let metadata = Metadata::parse(METADATA.as_bytes()).unwrap();
+        let mut log = Recorded::default();
+        let mut messages = Messages::new(&metadata, "/x/rustc", &mut log);
+        let variable = format!("[\"X\",\"{}\"]", "x".repeat(MAX_MESSAGE_BYTES));
+        let message = format!("{{\"reason\":\"build-script-executed\",\"package_id\":\"app\",\"env\":[{variable}]}}\n");
+        messages.chunk(Stream::Stdout, message.as_bytes()).unwrap();
+        let records = messages.finish().unwrap().links.records();
+        assert!(matches!(records, Err(ToolchainError::Commands)), "{records:?}");
     }
 
     #[test]

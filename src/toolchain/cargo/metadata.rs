@@ -49,6 +49,9 @@ struct Target {
     name: String,
     kind: BTreeSet<String>,
     crate_types: BTreeSet<String>,
+    /// In the sandbox.
+    #[serde(default)]
+    src_path: PathBuf,
 }
 
 impl Metadata {
@@ -74,6 +77,13 @@ impl Metadata {
     /// The packages that the build is asked for.
     pub fn default_members(&self) -> impl Iterator<Item = &Package> {
         self.packages.iter().filter(|package| self.is_default_member(package))
+    }
+
+    /// The package that has a target of this crate's name, which starts at `source`.
+    pub(super) fn package_of(&self, crate_name: &str, source: &Path) -> Option<&Package> {
+        let is_target =
+            |target: &Target| target.name.replace('-', "_") == crate_name && target.src_path.as_path() == source;
+        self.packages.iter().find(|package| package.targets.iter().any(is_target))
     }
 
     /// Whether the build makes libraries for Rust and nothing else.

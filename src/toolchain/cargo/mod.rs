@@ -4,6 +4,7 @@
 //!
 //! | step | command | network | sees of dependencies |
 //! |---|---|---|---|
+//! | ask | `git ls-remote` for each repository | yes | nothing: it finds out where a server redirects to |
 //! | fetch | `cargo fetch` | yes | downloads them; skipped when the lockfile names none |
 //! | check | `git cat-file` for each git dependency | no | nothing that it says is believed unhashed |
 //! | inspect | `cargo metadata`, `cargo tree` | no | what was checked, read-only |
@@ -17,6 +18,7 @@ mod copy;
 pub mod crate_archive;
 mod dependencies;
 mod git;
+mod links;
 pub mod lockfile;
 pub mod messages;
 pub mod metadata;
@@ -24,12 +26,14 @@ mod plan;
 mod rustflags;
 mod vendor;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::job::ErrorType;
 use crate::sandbox::{CommandSpec, remove_folder};
-use crate::source::SourceTree;
+use crate::source::repository::redirect;
+use crate::source::{RepositoryUrl, SourceTree};
 
 use super::untrusted::Untrusted;
 use super::{Built, Commands, Context, Detected, Kind, Lockfile, Log, Phase, ToolchainError, blocking};
@@ -38,9 +42,9 @@ use collect::Wanted;
 use config::{Replaced, Settings};
 use dependencies::{Checked, Place};
 use lockfile::{CRATES_IO, GitSource, Lock, Locked, LockfileError, Origin};
-use messages::Messages;
+use messages::{Announced, Messages};
 use metadata::Metadata;
-use plan::{Folders, Plan};
+use plan::{Folders, Moved, Plan};
 use vendor::Vendor;
 
 pub(super) use plan::probe;
@@ -103,11 +107,13 @@ pub async fn fetch(detected: Detected, context: &Context<'_>, log: &mut dyn Log)
     let needs = Needs::of(lock, &vendored);
     let folders = Folders::of(context.folder);
     let plan = Plan { toolchain: context.toolchain, source: tree.root(), epoch: tree.epoch(), settings: &arguments };
+    let mut moved = Vec::new();
     let command = if needs.is_empty() {
         Vec::new()
     } else {
         context.runner.make_writable_folder(&folders.fetch)?;
-        download(plan.fetch(&folders, context.limits.fetch), context, log).await?
+        moved = find_moved(&needs, context, log).await?;
+        download(plan.fetch(&folders, &moved, context.limits.fetch), context, log).await?
     };
     fs::create_dir(&folders.home)?;
     let git = place_git(&needs, &plan, &folders, context, log).await?;
@@ -119,7 +125,7 @@ pub async fn fetch(detected: Detected, context: &Context<'_>, log: &mut dyn Log)
         remove_folder(&folders.fetch)?;
         Ok(checked)
     });
-    let checked = Checked { registries: registries.await?, git };
+    let checked = Checked { registries: registries.await?, git, moved };
     Ok(Fetched { tree, lockfile, settings: arguments, checked, command })
 }
 
@@ -135,10 +141,11 @@ pub async fn build(fetched: Fetched, context: &Context<'_>, log: &mut dyn Log) -
 
     context.runner.make_writable_folder(&folders.target)?;
     let spec = plan.build(&folders, context.limits.build);
-    let mut messages = Messages::new(&metadata, log);
+    let mut messages = Messages::new(&metadata, &context.toolchain.program("rustc"), log);
     let exit = context.runner.run(&spec, &mut messages).await?;
-    let names = messages.finish()?;
+    let Announced { names, links } = messages.finish()?;
     ToolchainError::of_exit(Phase::Build, exit)?;
+    let link_arguments = links.records()?;
 
     let mut wanted: Vec<Wanted> = names.into_iter().map(|name| Wanted::new(&folders.target, "release", name)).collect();
     let mut package = Vec::new();
@@ -161,7 +168,33 @@ pub async fn build(fetched: Fetched, context: &Context<'_>, log: &mut dyn Log) -
     let CommandSpec { argv, environment, .. } = spec;
     let commands = Commands { fetch, build: argv, package };
     let outputs = Vec::new();
-    Ok(Built { tree, kind: Kind::Cargo, artifacts, outputs, lockfile, dependencies, commands, environment, network })
+    Ok(Built {
+        tree,
+        kind: Kind::Cargo,
+        artifacts,
+        link_arguments,
+        outputs,
+        lockfile,
+        dependencies,
+        commands,
+        environment,
+        network,
+    })
+}
+
+/// Asks the server of each repository where it has it: only on the same host, port and scheme is it fetched.
+async fn find_moved(needs: &Needs, context: &Context<'_>, log: &mut dyn Log) -> Result<Vec<Moved>, ToolchainError> {
+    let mut moved = Vec::new();
+    for from in needs.repositories() {
+        // What is no such URL has no server that could redirect git, or is not fetched.
+        let Ok(url) = RepositoryUrl::parse(from) else { continue };
+        let to = redirect::settle(context.runner, &url, plan::ASK_TIME).await?;
+        if to != url {
+            log.note(&format!("the server has {from} at {to}"))?;
+            moved.push(Moved { from: from.to_owned(), to: to.as_str().to_owned() });
+        }
+    }
+    Ok(moved)
 }
 
 /// Runs the fetch phase. Only cargo itself runs in it, so that what it complains about can be told apart by its text.
@@ -306,6 +339,14 @@ impl Needs {
         }
         let unused = lock.unused.into_iter().filter(|source| !git.contains(source)).collect();
         Self { registries, git, unused }
+    }
+
+    /// The URLs of everything that git fetches, once each: dependencies, and the indexes of registries that have one in a
+    /// repository.
+    fn repositories(&self) -> BTreeSet<&str> {
+        let indexes = self.registries.iter().filter_map(|package| package.origin.index());
+        let indexes = indexes.filter(|index| *index != CRATES_IO).filter_map(|index| index.strip_prefix("registry+"));
+        self.git.iter().chain(&self.unused).map(|source| source.url.as_str()).chain(indexes).collect()
     }
 
     fn is_empty(&self) -> bool {

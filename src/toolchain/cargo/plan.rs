@@ -23,6 +23,44 @@ const HOME: &str = "/kettle/home";
 /// Wall-clock limit of a command that only reads the project.
 const INSPECT_TIME: Duration = Duration::from_secs(120);
 
+/// Wall-clock limit of one question to the server of a repository.
+pub(super) const ASK_TIME: Duration = Duration::from_secs(120);
+
+/// What git is told by its environment while cargo runs it: nothing of the machine, and nobody to ask.
+const GIT_ENVIRONMENT: [(&str, &str); 6] = [
+    ("CARGO_NET_GIT_FETCH_WITH_CLI", "true"),
+    ("GIT_ASKPASS", "/bin/false"),
+    ("GIT_CONFIG_GLOBAL", "/dev/null"),
+    ("GIT_CONFIG_NOSYSTEM", "1"),
+    ("GIT_SSL_CAINFO", "/etc/ssl/certs/ca-certificates.crt"),
+    ("GIT_TERMINAL_PROMPT", "0"),
+];
+
+/// Settings of that git. Only the protocols that cargo's own library knows and that need no other program are left.
+const GIT_SETTINGS: [(&str, &str); 12] = [
+    ("core.hooksPath", "/dev/null"),
+    ("credential.helper", ""),
+    ("gc.auto", "0"),
+    ("http.followRedirects", "false"),
+    ("http.lowSpeedLimit", "100"),
+    ("http.lowSpeedTime", "60"),
+    ("maintenance.auto", "false"),
+    ("protocol.allow", "never"),
+    ("protocol.file.allow", "always"),
+    ("protocol.git.allow", "always"),
+    ("protocol.http.allow", "always"),
+    ("protocol.https.allow", "always"),
+];
+
+/// A repository that its server has at another URL, on the same host, port and scheme.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Moved {
+    /// As the lockfile names it.
+    pub from: String,
+    /// Where it is.
+    pub to: String,
+}
+
 /// What all commands of one job share.
 pub(super) struct Plan<'a> {
     pub toolchain: &'a Toolchain,
@@ -69,10 +107,17 @@ impl Folders {
 
 impl Plan<'_> {
     /// Downloads what the lockfile names, for all platforms: a directory source has to hold every package.
-    pub fn fetch(&self, folders: &Folders, limit: Duration) -> CommandSpec {
+    ///
+    /// Repositories are fetched by git itself and not by cargo's library: it can be told to follow no redirect. Those
+    /// that their servers have `moved` are asked for where they are.
+    pub fn fetch(&self, folders: &Folders, moved: &[Moved], limit: Duration) -> CommandSpec {
         let home = Mount::new(&folders.fetch, CARGO_HOME, Access::ReadWrite);
         let argv = self.cargo("fetch", &["--locked"]);
-        CommandSpec { network: Network::Host, ..self.command(argv, vec![home], limit, Phase::Online) }
+        let mut spec = self.command(argv, vec![home], limit, Phase::Online);
+        spec.network = Network::Host;
+        spec.environment.extend(GIT_ENVIRONMENT.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        spec.environment.extend(git_settings(moved));
+        spec
     }
 
     /// Prints the raw commit object `commit` of a repository that the fetch phase left.
@@ -95,9 +140,9 @@ impl Plan<'_> {
         self.command(self.cargo("tree", &fixed), self.inputs(folders), INSPECT_TIME, Phase::Offline)
     }
 
-    /// Builds the default members.
+    /// Builds the default members, and prints each command that it runs.
     pub fn build(&self, folders: &Folders, limit: Duration) -> CommandSpec {
-        let fixed = ["--release", "--locked", "--offline", "--message-format=json-render-diagnostics"];
+        let fixed = ["--release", "--locked", "--offline", "--verbose", "--message-format=json-render-diagnostics"];
         self.writing(self.cargo("build", &fixed), folders, &folders.target, limit)
     }
 
@@ -178,6 +223,22 @@ impl Plan<'_> {
     }
 }
 
+/// Our settings of git as variables of its environment (`git-config(1)`, `GIT_CONFIG_COUNT`).
+///
+/// Git replaces the longest beginning of a URL that it knows. The new URLs stand for themselves, so that one that goes on
+/// from an old one is not changed.
+fn git_settings(moved: &[Moved]) -> Vec<(String, String)> {
+    let fixed = GIT_SETTINGS.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let instead = |to: &str, of: &str| (format!("url.{to}.insteadOf"), of.to_owned());
+    let moved = moved.iter().flat_map(|Moved { from, to }| [instead(to, from), instead(to, to)]);
+    let settings: Vec<_> = fixed.into_iter().chain(moved).collect();
+    let count = ("GIT_CONFIG_COUNT".to_owned(), settings.len().to_string());
+    let variables = settings.into_iter().enumerate().flat_map(|(index, (key, value))| {
+        [(format!("GIT_CONFIG_KEY_{index}"), key), (format!("GIT_CONFIG_VALUE_{index}"), value)]
+    });
+    [count].into_iter().chain(variables).collect()
+}
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Phase {
     Online,
@@ -219,6 +280,26 @@ mod tests {
     }
 
     #[test]
+    fn git_follows_no_redirect_and_asks_for_what_moved_where_it_is() {
+        let moved = [Moved { from: "https://h/a".to_owned(), to: "https://h/a.git".to_owned() }];
+        let spec = with_plan(|plan, folders| plan.fetch(folders, &moved, LIMIT));
+        let settings: Vec<(&str, &str)> = (0..)
+            .map_while(|index| spec.environment.get(&format!("GIT_CONFIG_KEY_{index}")).zip(Some(index)))
+            .map(|(key, index)| (key.as_str(), spec.environment[&format!("GIT_CONFIG_VALUE_{index}")].as_str()))
+            .collect();
+        assert_eq!(spec.environment["GIT_CONFIG_COUNT"], settings.len().to_string());
+        for expected in [
+            ("http.followRedirects", "false"),
+            ("protocol.allow", "never"),
+            ("url.https://h/a.git.insteadOf", "https://h/a"),
+            ("url.https://h/a.git.insteadOf", "https://h/a.git"),
+        ] {
+            assert!(settings.contains(&expected), "{expected:?} is not in {settings:?}");
+        }
+        assert_eq!(spec.environment["CARGO_NET_GIT_FETCH_WITH_CLI"], "true");
+    }
+
+    #[test]
     fn the_build_is_this_and_nothing_else() {
         let spec = with_plan(|plan, folders| plan.build(folders, LIMIT));
         assert_eq!(
@@ -229,6 +310,7 @@ mod tests {
                 "--release",
                 "--locked",
                 "--offline",
+                "--verbose",
                 "--message-format=json-render-diagnostics",
                 "--manifest-path=/kettle/source/Cargo.toml",
                 "--config=profile.release.lto=true",
@@ -253,7 +335,7 @@ mod tests {
     #[test]
     fn only_the_fetch_phase_has_a_network_and_it_writes_its_own_folder_only() {
         with_plan(|plan, folders| {
-            let fetch = plan.fetch(folders, LIMIT);
+            let fetch = plan.fetch(folders, &[], LIMIT);
             assert_eq!((fetch.network, writable(&fetch)), (Network::Host, vec![CARGO_HOME]));
             assert!(!fetch.environment.contains_key("CARGO_NET_OFFLINE"));
             for spec in [plan.metadata(folders), plan.tree(folders), plan.commit(folders, "r-1", "abc")] {

@@ -76,20 +76,30 @@ async fn converse(
         let fetched = folders.fetch.clone();
         blocking(move || Ok(remove_folder(&fetched)?)).await?;
     }
-    let (answer, caches) = ask(build, Phase::Build, context, log).await?;
+    let Said { answer, caches, .. } = ask(build, Phase::Build, context, log).await?;
     let outputs = read_outputs(&answer)?;
-    let (answer, _) = ask(&plan.list(folders), Phase::Inspect, context, log).await?;
+    let Said { answer, .. } = ask(&plan.list(folders), Phase::Inspect, context, log).await?;
     let paths = ledger::parse(&answer)?;
     Ok(Answers { outputs, paths, caches })
 }
 
-/// Runs a client; gives its standard output, and which paths came from which cache.
+/// What a client of nix said.
+pub(super) struct Said {
+    /// Standard output.
+    pub answer: Vec<u8>,
+    /// Paths that came from a cache, and from which.
+    pub caches: BTreeMap<StorePath, String>,
+    /// URLs that were redirected, and where to.
+    pub redirects: BTreeMap<String, Vec<String>>,
+}
+
+/// Runs a client.
 pub(super) async fn ask(
     spec: &CommandSpec,
     phase: Phase,
     context: &Context<'_>,
     log: &mut dyn Log,
-) -> Result<(Vec<u8>, BTreeMap<StorePath, String>), ToolchainError> {
+) -> Result<Said, ToolchainError> {
     let mut progress = Progress::new(log);
     let exit = context.runner.run(spec, &mut progress).await;
     if progress.answer_is_too_long() {
@@ -98,7 +108,11 @@ pub(super) async fn ask(
     progress.finish()?;
     let complains = |text| progress.error_text().contains(text);
     match ToolchainError::of_exit(phase, exit?) {
-        Ok(()) => Ok((progress.answer().to_vec(), progress.caches().clone())),
+        Ok(()) => Ok(Said {
+            answer: progress.answer().to_vec(),
+            caches: progress.caches().clone(),
+            redirects: progress.redirects(),
+        }),
         Err(ToolchainError::Failed { .. }) if complains(OUTDATED) => Err(ToolchainError::FlakeLockOutdated),
         Err(ToolchainError::Failed { .. }) if INPUT_HASH.into_iter().any(complains) => {
             Err(ToolchainError::InputHashByNix)

@@ -1,6 +1,6 @@
 //! How every path of the store came to be there. Comes in: what nix's database says, the trees themselves, and what we
-//! put there. Goes out: one descriptor a path. Never: a hash that was not computed here, or a path for which nobody
-//! answers.
+//! put there. Goes out: one descriptor for each path that took part, and one for the rest. Never: a hash that was not
+//! computed here, or a path for which nobody answers.
 //!
 //! What the database of nix 2.26 says of a path, as seen and as in its source:
 //!
@@ -13,6 +13,10 @@
 //!
 //! Nothing tells those of the last row apart but who asked for them, so whoever calls names the ones that it knows. An
 //! unprivileged client can set neither `ultimate` nor add a path without a content address.
+//!
+//! Evaluation adds a recipe for everything that could have to be built, thousands for a package of nixpkgs, of which a few
+//! are run. The others, with the files that only they name, are one descriptor: how many they are, and the digest of their
+//! list, so that whoever evaluates the flake can compare it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -27,6 +31,12 @@ use super::json;
 use super::key::TrustedKeys;
 use super::nar::{Nar, NarError, NarHashError, parse_hash};
 use super::store_path::{StorePath, StorePathError};
+
+/// How the names of recipes end.
+const RECIPE_SUFFIX: &str = ".drv";
+
+/// What a statement calls the recipes that were not run, and the files that only they name.
+const EVALUATED: &str = "recipes that were only evaluated";
 
 /// Why there is no ledger.
 #[derive(Debug, thiserror::Error)]
@@ -245,9 +255,41 @@ impl Ledger {
         infos.into_iter().map(entry).collect::<Result<_, _>>().map(Self)
     }
 
-    /// One for each path, in order.
+    /// One for each path that took part, in order, and one for all that was only evaluated.
     pub fn descriptors(&self) -> Vec<ResourceDescriptor> {
-        self.0.iter().map(Entry::descriptor).collect()
+        let used = self.used();
+        let (took_part, evaluated): (Vec<_>, Vec<_>) =
+            self.0.iter().partition(|entry| !entry.is_of_evaluation() || used.contains(&entry.info.path));
+        let took_part = took_part.into_iter().map(Entry::descriptor);
+        took_part.chain(evaluated_descriptor(&evaluated)).collect()
+    }
+
+    /// The paths that were downloaded, by whoever and from wherever.
+    pub fn downloads(&self) -> BTreeSet<&StorePath> {
+        let is_download = |entry: &&Entry| match entry.realised {
+            Realised::Fetched | Realised::Substituted { .. } | Realised::Added(Added::Input) => true,
+            Realised::Built | Realised::Added(Added::Source | Added::Evaluation) => false,
+        };
+        self.0.iter().filter(is_download).map(|entry| &entry.info.path).collect()
+    }
+
+    /// What evaluation added and a build used: the recipes that were run, and the files that they, or paths of the store
+    /// that took part, refer to.
+    fn used(&self) -> BTreeSet<&StorePath> {
+        let entries: BTreeMap<_, _> = self.0.iter().map(|entry| (&entry.info.path, entry)).collect();
+        let realised = self.0.iter().filter(|entry| !entry.is_of_evaluation());
+        let mut pending: Vec<&Entry> = realised.clone().collect();
+        let run = realised.filter(|entry| entry.info.ultimate).filter_map(|entry| entry.info.deriver.as_ref());
+        let mut used: BTreeSet<&StorePath> = run.collect();
+        pending.extend(used.iter().filter_map(|path| entries.get(path)));
+        while let Some(entry) = pending.pop() {
+            for path in entry.info.references.iter().filter(|path| !is_recipe(path)) {
+                if used.insert(path) {
+                    pending.extend(entries.get(path));
+                }
+            }
+        }
+        used
     }
 
     /// The outputs, by name, as provenance lists them.
@@ -259,16 +301,44 @@ impl Ledger {
             let entry = self.0.binary_search_by(|entry| entry.info.path.cmp(path)).map(|index| &self.0[index]);
             let entry = entry.map_err(|_| LedgerError::Invalid { path: path.to_string() })?;
             let digest = sha256_set(&entry.info.nar_hash);
-            Ok(OutputRecord { name: name.clone(), path: path.to_string(), digest, realised: entry.realised.word() })
+            let (name, path, realised) = (name.clone(), path.to_string(), entry.realised.word());
+            Ok(OutputRecord { name, path, digest, realised, copied_from: Vec::new() })
         };
         outputs.iter().map(record).collect()
     }
 }
 
+/// The one descriptor of what was only evaluated, if there is such a thing. Its digest is of the list that `sha256sum`
+/// would print: a line `SHA256  PATH` for each, in order, where the digest is that of the path's NAR.
+fn evaluated_descriptor(entries: &[&Entry]) -> Option<ResourceDescriptor> {
+    if entries.is_empty() {
+        return None;
+    }
+    let lines: String = entries.iter().map(|entry| format!("{}  {}\n", entry.info.nar_hash, entry.info.path)).collect();
+    Some(ResourceDescriptor {
+        name: Some(EVALUATED.to_owned()),
+        uri: None,
+        digest: sha256_set(&Sha256Digest::of(lines.as_bytes())),
+        annotations: BTreeMap::from([
+            ("added".to_owned(), "evaluation".into()),
+            ("count".to_owned(), entries.len().into()),
+        ]),
+    })
+}
+
+fn is_recipe(path: &StorePath) -> bool {
+    path.name().ends_with(RECIPE_SUFFIX)
+}
+
 impl Entry {
+    fn is_of_evaluation(&self) -> bool {
+        self.realised == Realised::Added(Added::Evaluation)
+    }
+
     fn descriptor(&self) -> ResourceDescriptor {
         let (realised, added, cache, key) = match &self.realised {
-            Realised::Built | Realised::Fetched => (Some(BUILT), None, None, None),
+            Realised::Built => (Some(BUILT), None, None, None),
+            Realised::Fetched => (Some(FETCHED), None, None, None),
             Realised::Substituted { cache, key } => (Some(SUBSTITUTED), None, cache.clone(), Some(key.clone())),
             Realised::Added(Added::Input) => (None, Some("input"), None, None),
             Realised::Added(Added::Source) => (None, Some("source"), None, None),
@@ -284,12 +354,11 @@ impl Entry {
             ("deriver", deriver.map(StorePath::to_string)),
         ];
         let texts = texts.into_iter().filter_map(|(name, text)| Some((name.to_owned(), Value::from(text?))));
-        let fixed = (self.realised == Realised::Fetched).then(|| ("fixedOutput".to_owned(), Value::Bool(true)));
         ResourceDescriptor {
             name: Some(self.info.path.to_string()),
             uri: None,
             digest: sha256_set(&self.info.nar_hash),
-            annotations: texts.chain(fixed).chain([("narSize".to_owned(), self.info.nar_size.into())]).collect(),
+            annotations: texts.chain([("narSize".to_owned(), self.info.nar_size.into())]).collect(),
         }
     }
 }
@@ -428,10 +497,65 @@ mod tests {
         let built = json!({"realised": "built", "narSize": 600, "deriver": deriver});
         assert_eq!(of("hello-1.0")["annotations"], built);
         let fixed = &of("-fixed")["annotations"];
-        assert_eq!((&fixed["realised"], &fixed["fixedOutput"]), (&json!("built"), &json!(true)));
+        assert_eq!((&fixed["realised"], fixed.get("fixedOutput")), (&json!("fetched"), None));
         assert_eq!(of("note")["annotations"], json!({"added": "evaluation", "narSize": 120}));
         assert_eq!(of("87-source")["annotations"], json!({"added": "input", "narSize": 344}));
         assert_eq!(of("am-source")["annotations"], json!({"added": "source", "narSize": 1696}));
+    }
+
+    #[test]
+    fn recipes_that_were_not_run_are_one_descriptor() {
+        let ledger = ledger(|_| ()).unwrap();
+        let descriptors = ledger.descriptors();
+        let listed = |name: &str| {
+            let name = path(name).to_string();
+            descriptors.iter().any(|descriptor| descriptor.name.as_deref() == Some(&name))
+        };
+        assert!(listed("hello-1.0.drv") && listed("fixed.drv") && listed("note") && !listed("greeting-2.1.drv"));
+        let infos = parse(INFOS).unwrap();
+        let recipe = find(&infos, "greeting-2.1.drv");
+        let lines = format!("{}  {}\n", recipe.nar_hash, recipe.path);
+        let expected = json!({
+            "name": "recipes that were only evaluated",
+            "digest": {"sha256": Sha256Digest::of(lines.as_bytes()).to_string()},
+            "annotations": {"added": "evaluation", "count": 1},
+        });
+        assert_eq!(serde_json::to_value(descriptors.last().unwrap()).unwrap(), expected);
+    }
+
+    /// A statement of a flake that evaluates a hundred thousand recipes is as long as that of one that evaluates one.
+    #[test]
+    fn what_was_only_evaluated_does_not_make_a_statement_longer() {
+        let infos = parse(INFOS).unwrap();
+        let recipe = find(&infos, "greeting-2.1.drv").clone();
+        let with = |count: usize| {
+            let more = (0..count).map(|number| PathInfo {
+                path: StorePath::parse(&recipe.path.to_string().replace("greeting", &format!("more-{number}")))
+                    .unwrap(),
+                ..recipe.clone()
+            });
+            let mut infos: Vec<_> = infos.iter().cloned().chain(more).collect();
+            infos.sort_by(|a, b| a.path.cmp(&b.path));
+            let nars: BTreeMap<_, _> = infos
+                .iter()
+                .map(|info| (info.path.clone(), Nar { sha256: info.nar_hash, size: info.nar_size }))
+                .collect();
+            let keys = TrustedKeys::parse(KEY).unwrap();
+            let ledger = Ledger::new(infos, &keys, &BTreeMap::new(), &BTreeMap::new(), |path| Ok(nars[path])).unwrap();
+            ledger.descriptors()
+        };
+        let (few, many) = (with(1), with(100_000));
+        assert_eq!(few.len(), many.len());
+        let count = |descriptors: &[ResourceDescriptor]| descriptors.last()?.annotations["count"].as_u64();
+        assert_eq!(count(&many).zip(count(&few)).map(|(many, few)| many - few), Some(99_999));
+        assert_ne!(few.last().unwrap().digest, many.last().unwrap().digest);
+    }
+
+    #[test]
+    fn downloads_are_what_was_fetched_substituted_or_locked() {
+        let ledger = ledger(|_| ()).unwrap();
+        let expected = ["-fixed", "1y6cacrjrj06f8hjy4kflkzr5gqans87-source", "greeting-2.1"].map(path);
+        assert_eq!(ledger.downloads(), expected.iter().collect());
     }
 
     #[test]

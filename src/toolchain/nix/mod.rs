@@ -14,6 +14,7 @@
 
 mod base32;
 mod collect;
+mod copied;
 mod daemon;
 mod json;
 pub mod key;
@@ -34,9 +35,10 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use crate::digest::Sha256Digest;
-use crate::provenance::{BUILT, OutputRecord, ResourceDescriptor, sha256_set};
+use crate::provenance::{BUILT, OutputRecord, ResourceDescriptor, fetched_from, sha256_set};
 use crate::sandbox::CommandSpec;
 use crate::source::SourceTree;
+use crate::source::redirect::{Endpoint, quoted};
 
 use super::untrusted::Untrusted;
 use super::{Artifact, Built, Commands, Context, Detected, Kind, Lockfile, Log, Phase, ToolchainError, blocking};
@@ -63,6 +65,9 @@ const LOCK_SUFFIX: &str = ".lock";
 
 const MIB: u64 = 1 << 20;
 
+/// Digits of a commit that cannot stand in a URL by chance.
+const MIN_COMMIT_DIGITS: usize = 40;
+
 /// A source tree with every input that it locks, checked.
 #[derive(Debug)]
 pub struct Fetched {
@@ -77,6 +82,18 @@ pub struct Fetched {
 /// Where the inputs are that do not come with the source, by the NAR hash that each has.
 type Inputs = BTreeMap<Sha256Digest, PathBuf>;
 
+/// What came of the fetch phase.
+#[derive(Default)]
+struct Downloaded {
+    inputs: Inputs,
+    /// The command that did it; empty when nothing was wanted.
+    command: Vec<String>,
+    redirects: Redirects,
+}
+
+/// URLs that were redirected, each with every URL after it.
+type Redirects = BTreeMap<String, Vec<String>>;
+
 /// Fetches and checks the inputs that the lockfile names.
 ///
 /// # Errors
@@ -86,32 +103,45 @@ pub async fn fetch(detected: Detected, context: &Context<'_>, log: &mut dyn Log)
     let nix = context.toolchain.nix().ok_or(ToolchainError::Unsupported(Kind::Nix))?;
     let lockfile = Lockfile::read(tree.root(), LOCKFILE, MAX_FLAKE_LOCK_BYTES as u64)?;
     let lock = FlakeLock::parse(&lockfile.bytes)?;
-    let (inputs, command) = fetch_inputs(nix, &tree, wanted(&lock), context, log).await?;
+    let Downloaded { inputs, command, redirects } = fetch_inputs(nix, &tree, wanted(&lock), context, log).await?;
     let (root, places) = (tree.root().to_owned(), inputs.clone());
-    let dependencies = blocking(move || input_descriptors(&lock, &root, &places)).await?;
+    let dependencies = blocking(move || input_descriptors(&lock, &root, &places, &redirects)).await?;
     Ok(Fetched { tree, lockfile, inputs, dependencies, command })
 }
 
-/// Downloads what is wanted; where it is, and the command that did it. Nothing runs when nothing is wanted.
+/// Downloads what is wanted. Nothing runs when nothing is wanted.
 async fn fetch_inputs(
     nix: &Nix,
     tree: &SourceTree,
     wanted: Vec<(String, Sha256Digest)>,
     context: &Context<'_>,
     log: &mut dyn Log,
-) -> Result<(Inputs, Vec<String>), ToolchainError> {
+) -> Result<Downloaded, ToolchainError> {
     if wanted.is_empty() {
-        return Ok((Inputs::new(), Vec::new()));
+        return Ok(Downloaded::default());
     }
     let folders = Folders::of(context.folder);
     context.runner.make_writable_folder(&folders.fetch)?;
     let plan = Plan { nix, source: tree.root(), epoch: tree.epoch() };
     let spec = plan.fetch(&folders, context.limits.fetch);
-    daemon::ask(&spec, Phase::Fetch, context, log).await?;
+    let redirects = daemon::ask(&spec, Phase::Fetch, context, log).await?.redirects;
+    refuse_plaintext(&redirects)?;
     let (store, count) = (folders.fetched(), wanted.len());
     let inputs = blocking(move || find_inputs(&store, &wanted)).await?;
     log.note(&format!("{count} inputs were fetched, and are what flake.lock says"))?;
-    Ok((inputs, spec.argv))
+    Ok(Downloaded { inputs, command: spec.argv, redirects })
+}
+
+/// What is locked by a hash may come from anywhere, but what was asked for over https comes over https all the way.
+fn refuse_plaintext(redirects: &Redirects) -> Result<(), ToolchainError> {
+    for (first, urls) in redirects {
+        let is_https = |url: &str| Endpoint::of(url).is_some_and(|endpoint| endpoint.is_https());
+        let mut steps = [first].into_iter().chain(urls).zip(urls);
+        if let Some((from, to)) = steps.find(|(from, to)| is_https(from) && !is_https(to)) {
+            return Err(ToolchainError::Plaintext { from: quoted(from), to: quoted(to) });
+        }
+    }
+    Ok(())
 }
 
 /// Builds, and copies what was made.
@@ -135,14 +165,28 @@ pub async fn build(fetched: Fetched, context: &Context<'_>, log: &mut dyn Log) -
     let accounted = blocking(move || account(&folders, answers, &keys, &inputs, &root, epoch)).await?;
     let Accounted { artifacts, outputs, paths } = accounted;
     dependencies.extend(paths);
-    if outputs.iter().all(|output| output.realised != BUILT) {
-        log.note("nothing was built here: every output was downloaded, from a cache or as the flake names it")?;
+    if !outputs.iter().any(OutputRecord::is_built_here) {
+        log.note(
+            "nothing was built here: every output was downloaded, from a cache or as the flake names it, or is a copy of \
+             such a download",
+        )?;
     }
     let fetched = (!fetch.is_empty()).then_some("fetch");
     let network = fetched.into_iter().chain(["daemon"]).collect();
     let CommandSpec { argv, environment, .. } = spec;
     let commands = Commands { fetch, build: argv, package: Vec::new() };
-    Ok(Built { tree, kind: Kind::Nix, artifacts, outputs, lockfile, dependencies, commands, environment, network })
+    Ok(Built {
+        tree,
+        kind: Kind::Nix,
+        artifacts,
+        link_arguments: Vec::new(),
+        outputs,
+        lockfile,
+        dependencies,
+        commands,
+        environment,
+        network,
+    })
 }
 
 /// What is known when everybody is dead.
@@ -165,7 +209,13 @@ fn account(
     let store = folders.store();
     let hash = |path: &StorePath| nar::hash(&store.join(path.base()));
     let ledger = Ledger::new(answers.paths, keys, &answers.caches, &added, hash)?;
-    let outputs = ledger.outputs(&answers.outputs)?;
+    let mut outputs = ledger.outputs(&answers.outputs)?;
+    let downloads = ledger.downloads();
+    for output in outputs.iter_mut().filter(|output| output.realised == BUILT) {
+        let path = answers.outputs.get(&output.name).ok_or(ToolchainError::Answer { tool: "nix build" })?;
+        let from = copied::copied_from(path, &downloads, &store)?;
+        output.copied_from = from.iter().map(StorePath::to_string).collect();
+    }
     let trees = answers.outputs.into_iter();
     let trees = trees.map(|(name, path)| Output { name, path: store.join(path.base()), store: path });
     let artifacts = collect::collect(&trees.collect::<Vec<_>>(), &folders.artifacts, epoch)?;
@@ -183,11 +233,13 @@ fn input_descriptors(
     lock: &FlakeLock,
     root: &Path,
     fetched: &Inputs,
+    redirects: &Redirects,
 ) -> Result<Vec<ResourceDescriptor>, ToolchainError> {
     // A folder of another tree has the hash of that tree's node.
     let tree_of = |node: &str| lock.inputs().iter().find(|input| input.name == node)?.nar_hash;
     let descriptor = |input: &LockedInput| {
         let mut annotations = BTreeMap::from([("locked".to_owned(), Value::from_iter(input.locked.clone()))]);
+        annotations.extend(fetched_from(last_url(input, redirects).map(quoted).as_deref()));
         let refused = || ToolchainError::InputPath { input: input.name.clone() };
         let hash = match (&input.path, &input.tree) {
             (Some(path), None) => part_of(root, path).ok_or_else(refused)?,
@@ -203,6 +255,18 @@ fn input_descriptors(
         Ok(ResourceDescriptor { name, digest, annotations, ..ResourceDescriptor::default() })
     };
     lock.inputs().iter().map(descriptor).collect()
+}
+
+/// Where the download of an input ended, if it was redirected. Nix asks for the URL that is locked, or for one that it
+/// makes of what is locked and that has the commit in it.
+fn last_url<'a>(input: &LockedInput, redirects: &'a Redirects) -> Option<&'a str> {
+    let locked = |name: &str| input.locked.get(name).and_then(Value::as_str);
+    let is_asked = |url: &&String| {
+        locked("url").is_some_and(|locked| locked == *url)
+            || locked("rev").is_some_and(|rev| rev.len() >= MIN_COMMIT_DIGITS && url.contains(rev))
+    };
+    let asked = redirects.keys().find(is_asked)?;
+    redirects.get(asked)?.last().map(String::as_str)
 }
 
 /// The NAR hash of a file or folder of a tree; none where the path is, or passes, a link or nothing.
@@ -246,4 +310,50 @@ fn report_size(folder: &Path, paths: &[PathInfo], log: &mut dyn Log) -> Result<(
     let used = paths.iter().fold(0_u64, |sum, info| sum.saturating_add(info.nar_size));
     let (count, used, limit) = (paths.len(), used / MIB, used.saturating_add(free) / MIB);
     Ok(log.note(&format!("the nix store has {count} paths, which take {used} MiB of {limit} MiB that it may have"))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn redirects(pairs: &[(&str, &[&str])]) -> Redirects {
+        let owned = |urls: &[&str]| urls.iter().map(|&url| url.to_owned()).collect();
+        pairs.iter().map(|&(url, urls)| (url.to_owned(), owned(urls))).collect()
+    }
+
+    fn input(locked: Value) -> LockedInput {
+        let locked = serde_json::from_value(locked).unwrap();
+        LockedInput { name: "input".to_owned(), nar_hash: None, locked, path: None, tree: None }
+    }
+
+    #[test]
+    fn an_input_is_fetched_from_where_its_download_ended() {
+        let rev = "0123456789".repeat(4);
+        let archive = format!("https://forge/o/r/archive/{rev}.tar.gz");
+        let found = redirects(&[(&archive, &["https://code/x", "https://code/y"]), ("https://h/a", &["https://h/b"])]);
+        let of = |locked| last_url(&input(locked), &found);
+        assert_eq!(of(json!({"type": "forge", "owner": "o", "repo": "r", "rev": rev})), Some("https://code/y"));
+        assert_eq!(of(json!({"type": "tarball", "url": "https://h/a"})), Some("https://h/b"));
+        assert_eq!(of(json!({"type": "tarball", "url": "https://h/"})), None);
+        assert_eq!(of(json!({"type": "git", "rev": "a"})), None);
+    }
+
+    #[test]
+    fn a_download_does_not_leave_https() {
+        for (first, urls) in [
+            ("https://a/x", &["https://b/x", "http://c/x"][..]),
+            ("https://a/x", &["http://a/x"]),
+            ("https://a/x", &["ftp://a/x"]),
+            ("http://a/x", &["https://a/x", "http://a/x"]),
+        ] {
+            let refusal = refuse_plaintext(&redirects(&[(first, urls)])).unwrap_err();
+            assert!(
+                matches!(&refusal, ToolchainError::Plaintext { to, .. } if to == urls.last().unwrap()),
+                "{refusal}"
+            );
+        }
+        refuse_plaintext(&redirects(&[("https://a/x", &["https://b/x"]), ("http://a/x", &["http://b/x"])])).unwrap();
+    }
 }

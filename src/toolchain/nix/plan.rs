@@ -27,6 +27,9 @@ const SOCKET_FOLDER: &str = "var/nix/daemon-socket";
 /// Wall-clock limit of a command that evaluates nothing.
 const LIST_TIME: Duration = Duration::from_secs(10 * 60);
 
+/// As talkative as nix can be: it says where downloads are redirected to at no lower level.
+const ALL_IT_SAYS: &str = "-vvvvv";
+
 /// Settings of every command; in its environment, so that provenance has them. What the daemon does is set in its own
 /// configuration.
 const SETTINGS: &str = "\
@@ -97,12 +100,12 @@ impl Folders {
 }
 
 impl Plan<'_> {
-    /// Downloads what the lockfile names into a store of its own, without a daemon.
+    /// Downloads what the lockfile names into a store of its own, without a daemon; says every header that comes.
     pub fn fetch(&self, folders: &Folders, time_limit: Duration) -> CommandSpec {
         let flake = self.flake();
-        let argv = ["flake", "archive", "--json", "--no-update-lock-file", "--log-format", "internal-json", &flake];
-        let mut spec =
-            self.command(nix(&argv), vec![Mount::new(&folders.fetch, STORE_ROOT, Access::ReadWrite)], time_limit);
+        let mut argv = nix(&["flake", "archive", "--json", "--no-update-lock-file", "--log-format", "internal-json"]);
+        argv.extend([ALL_IT_SAYS.to_owned(), flake]);
+        let mut spec = self.command(argv, vec![Mount::new(&folders.fetch, STORE_ROOT, Access::ReadWrite)], time_limit);
         spec.network = Network::Host;
         // Unpacked archives go through nix's cache: some are larger than HOME.
         let more = [("NIX_CACHE_HOME", "/nix/cache".to_owned()), ("NIX_CONFIG", format!("{SETTINGS}{FETCH_SETTINGS}"))];

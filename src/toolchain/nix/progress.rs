@@ -22,6 +22,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::sandbox::{OutputSink, Stream};
+use crate::source::redirect::{MAX_REDIRECTS, resolve};
 use crate::toolchain::Log;
 
 use super::store_path::StorePath;
@@ -38,6 +39,9 @@ const MAX_NESTING: usize = 16;
 /// Most paths of which the cache is kept.
 const MAX_SUBSTITUTED_PATHS: usize = 100_000;
 
+/// Most URLs of which it is kept where they led.
+const MAX_REDIRECTED: usize = 10_000;
+
 /// Most bytes of the last errors.
 const MAX_ERROR_BYTES: usize = 64 << 10;
 
@@ -49,6 +53,24 @@ const MESSAGE_START: &[u8] = b"@nix ";
 
 /// The most talkative level that nix prints when nobody asks for more (nix, `Verbosity`).
 const INFO: u64 = 3;
+
+/// The same as a digit.
+const LAST_SHOWN_DIGIT: u8 = b'3';
+
+/// The level of a header that came with a download (nix, `lvlVomit`).
+const VOMIT: u64 = 7;
+
+/// How nix says that a header came; the URL that it asked for, [`HEADER_MIDDLE`] and the header follow.
+const HEADER_START: &str = "got header for '";
+
+/// What stands between the URL and the header.
+const HEADER_MIDDLE: &str = "': ";
+
+/// How a message of any level begins.
+const MSG_START: &[u8] = b"@nix {\"action\":\"msg\",\"level\":";
+
+/// Statuses with a `Location` that curl follows (RFC 9110, section 15.4).
+const REDIRECTS: [&str; 5] = ["301", "302", "303", "307", "308"];
 
 /// Activities (nix, `ActivityType`).
 const COPY_PATH: u64 = 100;
@@ -72,12 +94,23 @@ pub struct Progress<'a> {
     log: &'a mut dyn Log,
     line: Vec<u8>,
     passing: bool,
+    /// Whether the rest of the line that is passing is not shown.
+    is_dropping: bool,
     activities: BTreeMap<u64, Activity>,
     caches: BTreeMap<StorePath, String>,
     errors: VecDeque<String>,
     answer: Vec<u8>,
     answer_is_too_long: bool,
     realises: bool,
+    downloads: BTreeMap<String, Download>,
+}
+
+/// What nix said of the download of one URL.
+#[derive(Default)]
+struct Download {
+    is_redirect: bool,
+    /// Every URL after the first, in order.
+    urls: Vec<String>,
 }
 
 struct Activity {
@@ -133,12 +166,14 @@ impl<'a> Progress<'a> {
             log,
             line: Vec::new(),
             passing: false,
+            is_dropping: false,
             activities: BTreeMap::new(),
             caches: BTreeMap::new(),
             errors: VecDeque::new(),
             answer: Vec::new(),
             answer_is_too_long: false,
             realises: false,
+            downloads: BTreeMap::new(),
         }
     }
 
@@ -153,6 +188,13 @@ impl<'a> Progress<'a> {
     /// Where nix says that it took paths from, by the cache's URL. Of a path that it tried to take from several, the last.
     pub fn caches(&self) -> &BTreeMap<StorePath, String> {
         &self.caches
+    }
+
+    /// Where downloads were redirected to, by the URL that was asked for first: every URL after that, in order. Known only
+    /// of a nix that was told to be as talkative as it can, and nix's own word only while no builder runs.
+    pub fn redirects(&self) -> BTreeMap<String, Vec<String>> {
+        let redirected = self.downloads.iter().filter(|(_, download)| !download.urls.is_empty());
+        redirected.map(|(url, download)| (url.clone(), download.urls.clone())).collect()
     }
 
     /// The last errors of nix, without what builders printed, one after the other.
@@ -178,19 +220,26 @@ impl<'a> Progress<'a> {
     /// Takes a part of one line of standard error: held back while it can still be a message.
     fn part(&mut self, bytes: &[u8]) -> io::Result<()> {
         if self.passing {
-            return self.log.output(Stream::Stderr, bytes);
+            return self.pass(bytes);
         }
         self.line.extend_from_slice(bytes);
         let common = self.line.len().min(MESSAGE_START.len());
         if self.line[..common] != MESSAGE_START[..common] || self.line.len() > MAX_MESSAGE_BYTES {
             self.passing = true;
-            self.log.output(Stream::Stderr, &std::mem::take(&mut self.line))?;
+            let line = std::mem::take(&mut self.line);
+            // What nix says beyond what people read, lockfiles for instance, is not shown for being long.
+            self.is_dropping = line.strip_prefix(MSG_START).is_some_and(|rest| rest.first() > Some(&LAST_SHOWN_DIGIT));
+            return self.pass(&line);
         }
         Ok(())
     }
 
+    fn pass(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if self.is_dropping { Ok(()) } else { self.log.output(Stream::Stderr, bytes) }
+    }
+
     fn end_line(&mut self) -> io::Result<()> {
-        self.passing = false;
+        (self.passing, self.is_dropping) = (false, false);
         let line = std::mem::take(&mut self.line);
         let message = line.strip_prefix(MESSAGE_START).and_then(|json| serde_json::from_slice(json).ok());
         match message {
@@ -252,7 +301,29 @@ impl<'a> Progress<'a> {
         if let Some(error) = error.filter(|_| level == 0) {
             self.keep_error(error);
         }
+        if level == VOMIT {
+            self.note_header(text);
+        }
         if level <= INFO { self.print("", text) } else { Ok(()) }
+    }
+
+    /// Keeps where a header says that a download goes on.
+    fn note_header(&mut self, text: &str) {
+        let parts = text.strip_prefix(HEADER_START).and_then(|rest| rest.split_once(HEADER_MIDDLE));
+        let Some((url, header)) = parts else { return };
+        if self.downloads.len() == MAX_REDIRECTED && !self.downloads.contains_key(url) {
+            return;
+        }
+        let download = self.downloads.entry(url.to_owned()).or_default();
+        if header.starts_with("HTTP/") {
+            download.is_redirect = header.split(' ').nth(1).is_some_and(|status| REDIRECTS.contains(&status));
+        }
+        let Some((name, location)) = header.split_once(':') else { return };
+        if download.is_redirect && name.eq_ignore_ascii_case("location") && download.urls.len() < MAX_REDIRECTS {
+            let asked = download.urls.last().map_or(url, String::as_str);
+            let next = resolve(asked, location);
+            download.urls.push(next);
+        }
     }
 
     /// The error of a build quotes the end of its log, each line after `> `.
@@ -497,6 +568,46 @@ mod tests {
                 assert_eq!(run(text.as_bytes(), size).log, text);
             }
         }
+    }
+
+    fn redirects(messages: &[(&str, &str)]) -> BTreeMap<String, Vec<String>> {
+        let mut log = Recorded::default();
+        let mut progress = Progress::new(&mut log);
+        for (url, header) in messages {
+            let text = serde_json::json!(format!("got header for '{url}': {header}"));
+            let line = format!("@nix {{\"action\":\"msg\",\"level\":7,\"msg\":{text}}}\n");
+            progress.chunk(Stream::Stderr, line.as_bytes()).unwrap();
+        }
+        let redirects = progress.redirects();
+        assert_eq!(log.output, b"");
+        redirects
+    }
+
+    #[test]
+    fn it_is_known_where_a_download_was_redirected_to() {
+        let found = redirects(&[
+            ("https://a/x", "HTTP/2 302"),
+            ("https://b/y", "HTTP/1.1 200 OK"),
+            ("https://a/x", "location: https://c/x"),
+            ("https://b/y", "Location: https://not.followed/"),
+            ("https://a/x", "HTTP/1.1 308 Moved"),
+            ("https://a/x", "Location: /z"),
+            ("https://a/x", "HTTP/1.1 200 OK"),
+            ("https://a/x", "Location: https://not.followed/"),
+        ]);
+        let expected = vec!["https://c/x".to_owned(), "https://c/z".to_owned()];
+        assert_eq!(found, BTreeMap::from([("https://a/x".to_owned(), expected)]));
+    }
+
+    #[test]
+    fn a_long_message_that_nobody_reads_is_not_shown() {
+        let message = |level: u64| {
+            let text = "x".repeat(2 * MAX_MESSAGE_BYTES);
+            format!("@nix {{\"action\":\"msg\",\"level\":{level},\"msg\":\"{text}\"}}\n")
+        };
+        let seen = run(format!("{}{}next\n", message(6), message(7)).as_bytes(), 4096);
+        assert_eq!(seen.log, "next\n");
+        assert_eq!(run(message(3).as_bytes(), 4096).log, message(3));
     }
 
     #[test]

@@ -339,8 +339,8 @@ fn smart_servers() -> Vec<Hosted> {
 
 /// Servers that do what an honest one does not.
 fn servers() -> Vec<Hosted> {
-    let redirected = |name, aim, location: &'static str, reason| {
-        case(name, aim, Fails(reason), move |site: &Site| {
+    let redirected = |name, aim, location: &'static str| {
+        case(name, aim, Fails("which is another host, port or scheme"), move |site: &Site| {
             site.honest("outer");
             site.answer("/outer/.git/info/refs", Answer::redirect(location));
             json!({ "repo_url": site.url("outer") })
@@ -353,18 +353,18 @@ fn servers() -> Vec<Hosted> {
             json!({ "repo_url": site.url("outer") })
         });
     vec![
-        redirected(
-            "server_redirects_to_a_file",
-            Aim::Host,
-            "file:///etc/passwd",
-            "Protocol \"file\" not supported or disabled",
-        ),
-        redirected("server_redirects_to_a_program", Aim::Phase, "ext::sh -c id", "Unsupported URL scheme"),
-        redirected(
-            "server_redirects_to_another_protocol",
-            Aim::Host,
-            "gopher://127.0.0.1:1/x",
-            "Protocol \"gopher\" not supported",
+        redirected("server_redirects_to_a_file", Aim::Host, "file:///etc/passwd"),
+        redirected("server_redirects_to_a_program", Aim::Phase, "ext::sh -c id"),
+        redirected("server_redirects_to_another_protocol", Aim::Host, "gopher://127.0.0.1:1/x"),
+        case(
+            "server_redirects_elsewhere",
+            Aim::Provenance,
+            Fails("which is another host, port or scheme"),
+            |site: &Site| {
+                site.honest("outer");
+                site.answer("/outer/.git/info/refs", Answer::redirect(&site.elsewhere()));
+                json!({ "repo_url": site.url("outer") })
+            },
         ),
         case("server_redirects_objects", Aim::Phase, Fails("The requested URL returned error: 302"), |site: &Site| {
             let outer = site.honest("outer");

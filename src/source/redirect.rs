@@ -1,0 +1,161 @@
+//! Where a server sends whoever asks for a URL, as tools report it.
+//!
+//! - Comes in: URLs of http and https, and what a server says in `Location`.
+//! - Goes out: the URL that is meant, and whether it is of the same host, port and scheme.
+//! - Never: a connection; nothing here follows anything.
+
+/// Most redirects one after the other; curl and browsers stop at 20 to 50.
+pub const MAX_REDIRECTS: usize = 10;
+
+/// Longest URL that a message quotes, in bytes.
+const MAX_QUOTED_BYTES: usize = 2048;
+
+/// Scheme, host and port of a URL: who answers for what it names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    is_https: bool,
+    /// In lower case.
+    host: String,
+    port: u16,
+}
+
+impl Endpoint {
+    /// Reads the endpoint of an http or https URL; `None` for any other text.
+    pub fn of(url: &str) -> Option<Self> {
+        let (scheme, rest) = url.split_once("://")?;
+        let is_https = scheme.eq_ignore_ascii_case("https");
+        if !is_https && !scheme.eq_ignore_ascii_case("http") {
+            return None;
+        }
+        let authority = rest.split(['/', '?', '#', '\\']).next()?;
+        let place = authority.rsplit_once('@').map_or(authority, |(_, place)| place);
+        let (host, port) = split_port(place)?;
+        let default = if is_https { 443 } else { 80 };
+        let port = if port.is_empty() { default } else { port.parse().ok()? };
+        (!host.is_empty()).then(|| Self { is_https, host: host.to_ascii_lowercase(), port })
+    }
+
+    /// Whether the URL's scheme is https.
+    pub fn is_https(&self) -> bool {
+        self.is_https
+    }
+}
+
+/// Divides `HOST:PORT`, where the host can be an address in brackets.
+fn split_port(place: &str) -> Option<(&str, &str)> {
+    let after_address = place.rfind(']').map_or(0, |at| at + 1);
+    match place[after_address..].split_once(':') {
+        Some((rest, port)) => Some((&place[..after_address + rest.len()], port)),
+        None => Some((place, "")),
+    }
+}
+
+/// Resolves what a server says in `Location` against the URL that it was asked for (RFC 3986, section 5.2, without the
+/// removal of `.` and `..`, which nobody here believes).
+pub fn resolve(asked: &str, location: &str) -> String {
+    let location = location.split('#').next().unwrap_or_default().trim();
+    if has_scheme(location) {
+        return location.to_owned();
+    }
+    let start = asked.find("://").map_or(0, |at| at + 3);
+    let (scheme, rest) = asked.split_at(start);
+    let rest = rest.split('#').next().unwrap_or_default();
+    let path_start = rest.find(['/', '?']).unwrap_or(rest.len());
+    let (authority, path) = rest.split_at(path_start);
+    let path = path.split('?').next().unwrap_or_default();
+    if location.is_empty() {
+        return format!("{scheme}{rest}");
+    }
+    if let Some(elsewhere) = location.strip_prefix("//") {
+        return format!("{scheme}{elsewhere}");
+    }
+    if location.starts_with('/') {
+        return format!("{scheme}{authority}{location}");
+    }
+    if location.starts_with('?') {
+        return format!("{scheme}{authority}{path}{location}");
+    }
+    let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
+    format!("{scheme}{authority}{folder}/{location}")
+}
+
+/// Whether text starts as an absolute URL does.
+fn has_scheme(text: &str) -> bool {
+    let Some((scheme, _)) = text.split_once(':') else { return false };
+    let is_known = |character: char| character.is_ascii_alphanumeric() || "+-.".contains(character);
+    scheme.starts_with(|character: char| character.is_ascii_alphabetic()) && scheme.chars().all(is_known)
+}
+
+/// A URL that a server chose, as a message shows it: escaped, and cut.
+pub fn quoted(url: &str) -> String {
+    let plain = |character: char| match character {
+        ' '..='~' => character,
+        _ => char::REPLACEMENT_CHARACTER,
+    };
+    let mut shown: String = url.chars().take(MAX_QUOTED_BYTES).map(plain).collect();
+    if url.chars().count() > MAX_QUOTED_BYTES {
+        shown.push('…');
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn same(one: &str, other: &str) -> bool {
+        let (one, other) = (Endpoint::of(one), Endpoint::of(other));
+        one.is_some() && one == other
+    }
+
+    #[test]
+    fn an_endpoint_is_scheme_host_and_port() {
+        for other in ["https://h/x", "https://H:443/", "HTTPS://h", "https://h?q", "https://u:p@h/"] {
+            assert!(same("https://h/a", other), "{other}");
+        }
+        assert!(same("http://[::1]:80/", "http://[::1]/x"));
+        for other in [
+            "http://h/a",
+            "https://h:444/a",
+            "https://h.evil/a",
+            "https://h@evil/a",
+            "https://evil\\@h/a",
+            "https://evil#@h/a",
+            "https://evil?@h/a",
+            "ftp://h/a",
+            "https:h",
+            "https:///a",
+            "https://h:x/a",
+            "//h/a",
+        ] {
+            assert!(!same("https://h/a", other), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_location_is_resolved_against_what_was_asked() {
+        let asked = "https://h:8/a/b?service=x";
+        for (location, expected) in [
+            ("https://other/x", "https://other/x"),
+            ("HTTP://other/x", "HTTP://other/x"),
+            ("ftp:x", "ftp:x"),
+            ("//other/x", "https://other/x"),
+            ("/x?y", "https://h:8/x?y"),
+            ("c", "https://h:8/a/c"),
+            ("?y", "https://h:8/a/b?y"),
+            (" /x#fragment ", "https://h:8/x"),
+            ("", "https://h:8/a/b?service=x"),
+            ("c/x:y", "https://h:8/a/c/x:y"),
+        ] {
+            assert_eq!(resolve(asked, location), expected, "{location}");
+        }
+        assert_eq!(resolve("https://h", "x"), "https://h/x");
+        assert_eq!(resolve("https://h?q", "/x"), "https://h/x");
+    }
+
+    #[test]
+    fn a_quoted_url_is_inert_and_short() {
+        assert_eq!(quoted("https://h/\u{1b}[2J\u{202e}"), "https://h/\u{fffd}[2J\u{fffd}");
+        assert!(quoted(&"x".repeat(1 << 20)).len() < MAX_QUOTED_BYTES + 4);
+    }
+}

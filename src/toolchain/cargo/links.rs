@@ -1,0 +1,207 @@
+//! What build scripts give to the linker: `rustc-link-arg` and its like, and the variables of `rustc-env` by which the
+//! linker is found.
+//!
+//! - Comes in: what cargo itself says while it builds: the commands that it runs (`cargo build --verbose`, standard
+//!   error), and its message about each build script.
+//! - Goes out: a record for each package.
+//! - Never: the files in which cargo keeps what build scripts printed; any process of the build can change those.
+//!
+//! A build script cannot forge or hide a command: cargo keeps what it prints to itself. A macro can print a line like
+//! cargo's, and so add a record of arguments that were not given; it cannot take one away, and a line that cannot be read
+//! fails the build. A process that attacks cargo can hide them. It has the artifact's object files too, and needs no
+//! linker.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use crate::provenance::LinkRecord;
+use crate::provenance::link::is_linker_variable;
+use crate::toolchain::ToolchainError;
+
+use super::metadata::Metadata;
+use super::plan::SOURCE;
+
+/// Most bytes of arguments and variables that are recorded, of all packages together.
+const MAX_LINK_BYTES: usize = 64 << 10;
+
+/// How rustc's options for arguments of the linker begin, after `-C`.
+const OPTIONS: [&str; 2] = ["link-arg=", "link-args="];
+
+/// What was found so far.
+pub struct Links<'a> {
+    metadata: &'a Metadata,
+    found: BTreeMap<String, Found>,
+    bytes: usize,
+    is_unreadable: bool,
+}
+
+#[derive(Default)]
+struct Found {
+    arguments: BTreeSet<String>,
+    environment: BTreeMap<String, String>,
+}
+
+impl<'a> Links<'a> {
+    pub(super) fn new(metadata: &'a Metadata) -> Self {
+        Self { metadata, found: BTreeMap::new(), bytes: 0, is_unreadable: false }
+    }
+
+    /// Notes that cargo said something that could not be read.
+    pub(super) fn note_unreadable(&mut self) {
+        self.is_unreadable = true;
+    }
+
+    /// Takes the arguments of a compiler, as cargo shows them.
+    pub(super) fn take_command(&mut self, shown: &[u8]) {
+        let Some(words) = std::str::from_utf8(shown).ok().and_then(words) else {
+            self.is_unreadable = true;
+            return;
+        };
+        let given: Vec<_> = words.iter().zip(words.iter().skip(1)).filter_map(link_argument).collect();
+        if given.is_empty() {
+            return;
+        }
+        let package = self.package_of(&words);
+        for argument in given {
+            self.take(&package, argument.len(), |found| {
+                found.arguments.insert(argument.to_owned());
+            });
+        }
+    }
+
+    /// Takes what a build script set for the compiler of its package.
+    pub(super) fn take_variables(&mut self, package: &str, variables: Vec<(String, String)>) {
+        let known = self.metadata.packages.iter().find(|known| known.id == package);
+        let package = known.map_or_else(|| package.to_owned(), |package| package.spec());
+        for (name, value) in variables.into_iter().filter(|(name, _)| is_linker_variable(name)) {
+            self.take(&package, name.len() + value.len(), |found| {
+                found.environment.insert(name, value);
+            });
+        }
+    }
+
+    /// The records, by package.
+    ///
+    /// # Errors
+    /// There is more than is recorded, or something that could not be read.
+    pub fn records(self) -> Result<Vec<LinkRecord>, ToolchainError> {
+        if self.is_unreadable {
+            return Err(ToolchainError::Commands);
+        }
+        if self.bytes > MAX_LINK_BYTES {
+            return Err(ToolchainError::LinkArguments { limit: MAX_LINK_BYTES });
+        }
+        let record = |(package, Found { arguments, environment }): (String, Found)| LinkRecord {
+            package,
+            arguments: arguments.into_iter().collect(),
+            environment,
+        };
+        Ok(self.found.into_iter().map(record).collect())
+    }
+
+    /// Keeps nothing more once it is too much.
+    fn take(&mut self, package: &str, bytes: usize, keep: impl FnOnce(&mut Found)) {
+        self.bytes = self.bytes.saturating_add(bytes);
+        if self.bytes <= MAX_LINK_BYTES {
+            keep(self.found.entry(package.to_owned()).or_default());
+        }
+    }
+
+    /// The package of the crate that a command compiles; the crate's name where there is no such package.
+    fn package_of(&self, words: &[String]) -> String {
+        let after = |flag: &str| words.iter().position(|word| word == flag).and_then(|at| words.get(at + 1));
+        let name = after("--crate-name").map_or("", String::as_str);
+        let source = words.iter().find(|word| word.ends_with(".rs") && !word.starts_with('-'));
+        let source = source.map(|source| Path::new(SOURCE).join(source));
+        let package = source.and_then(|source| self.metadata.package_of(name, &source));
+        package.map_or_else(|| name.to_owned(), |package| package.spec())
+    }
+}
+
+/// The argument of the linker that stands in two words of a command, the first of which can also hold it alone.
+fn link_argument<'a>((flag, value): (&'a String, &'a String)) -> Option<&'a str> {
+    let option = if flag == "-C" { value } else { flag.strip_prefix("-C")? };
+    OPTIONS.iter().find_map(|start| option.strip_prefix(start))
+}
+
+/// The words of a command as cargo shows it: what is not plain stands in single quotes, a single quote and an exclamation
+/// mark outside of them behind a backslash (`shell_escape`). `None` when a quote has no end.
+fn words(shown: &str) -> Option<Vec<String>> {
+    let (mut words, mut word, mut is_quoted) = (Vec::new(), String::new(), false);
+    let mut characters = shown.chars();
+    while let Some(character) = characters.next() {
+        match character {
+            '\'' => is_quoted = !is_quoted,
+            '\\' if !is_quoted => word.push(characters.next()?),
+            ' ' if !is_quoted => words.push(std::mem::take(&mut word)),
+            character => word.push(character),
+        }
+    }
+    words.push(word);
+    (!is_quoted).then_some(words)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const METADATA: &str = r#"{"packages":[{"id":"id","name":"my-app","version":"0.1.0","manifest_path":"/kettle/source/Cargo.toml",
+        "targets":[{"name":"my-tool","kind":["bin"],"crate_types":["bin"],"src_path":"/kettle/source/src/main.rs"}]}],
+        "workspace_default_members":["id"],"workspace_root":"/kettle/source"}"#;
+
+    fn records(take: impl FnOnce(&mut Links<'_>)) -> Result<Vec<LinkRecord>, ToolchainError> {
+        let metadata = Metadata::parse(METADATA.as_bytes()).unwrap();
+        let mut links = Links::new(&metadata);
+        take(&mut links);
+        links.records()
+    }
+
+    #[test]
+    fn arguments_are_read_as_cargo_shows_them() {
+        let shown = br"--crate-name my_tool --edition=2021 src/main.rs -C opt-level=3 -C link-arg=-fuse-ld=x -C link-arg=-lm --cfg a -C 'link-arg=-Wl,-rpath,$ORIGIN/it'\''s x'\!'' -Clink-args=-lz -L x -C link-arg=-lm";
+        let found = records(|links| links.take_command(shown)).unwrap();
+        let arguments = ["-Wl,-rpath,$ORIGIN/it's x!", "-fuse-ld=x", "-lm", "-lz"].map(str::to_owned).to_vec();
+        assert_eq!(found, [LinkRecord { package: "my-app@0.1.0".to_owned(), arguments, ..LinkRecord::default() }]);
+    }
+
+    #[test]
+    fn a_crate_that_nobody_knows_is_recorded_by_its_name() {
+        for source in ["src/other.rs", "/elsewhere/src/main.rs"] {
+            let shown = format!("--crate-name my_tool {source} -C link-arg=-B.");
+            let found = records(|links| links.take_command(shown.as_bytes())).unwrap();
+            assert_eq!(found[0].package, "my_tool");
+        }
+    }
+
+    #[test]
+    fn nothing_is_recorded_of_a_command_without_arguments_for_the_linker() {
+        let shown =
+            b"--crate-name my_tool src/main.rs -C linker=/usr/bin/cc -C metadata=x --cfg 'feature=\"-C link-arg=x\"'";
+        assert_eq!(records(|links| links.take_command(shown)).unwrap(), []);
+    }
+
+    #[test]
+    fn variables_that_lead_to_another_linker_are_recorded_and_no_others() {
+        let variables = |name: &str| vec![(name.to_owned(), "/x".to_owned()), ("VERSION".to_owned(), "1".to_owned())];
+        let found = records(|links| {
+            links.take_variables("id", variables("COMPILER_PATH"));
+            links.take_variables("other", variables("GIT_HASH"));
+        });
+        let found = found.unwrap();
+        assert_eq!((found.len(), found[0].package.as_str()), (1, "my-app@0.1.0"));
+        assert_eq!(found[0].environment, BTreeMap::from([("COMPILER_PATH".to_owned(), "/x".to_owned())]));
+    }
+
+    #[test]
+    fn what_cannot_be_read_or_is_too_much_fails() {
+        for shown in [&b"--crate-name 'x"[..], b"--crate-name \xff", b"x \\"] {
+            assert!(matches!(records(|links| links.take_command(shown)), Err(ToolchainError::Commands)));
+        }
+        let much = format!("--crate-name x y.rs -C link-arg={}", "x".repeat(MAX_LINK_BYTES));
+        let twice = |links: &mut Links<'_>| {
+            links.take_command(much.as_bytes());
+            links.take_command(b"--crate-name x y.rs -C link-arg=y");
+        };
+        assert!(matches!(records(twice), Err(ToolchainError::LinkArguments { .. })));
+    }
+}

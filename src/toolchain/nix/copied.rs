@@ -1,0 +1,167 @@
+//! Tells an output that holds only copies of downloads from one in which something was made.
+//!
+//! - Comes in: an output, the store, and the paths of it that were downloaded, after everything that could write is dead.
+//! - Goes out: which downloads the output is copied from, none when it holds anything else.
+//! - Never: more work than the output's own files, and those of downloads that have one of their sizes.
+//!
+//! An output is a copy when each of its files that has bytes is, byte for byte, a file of a download, and each of its
+//! absolute links leads into one. Names, modes and folders may differ. A builder that adds a byte of its own is not found
+//! out: what is looked for is the flake whose package is a download in other clothes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::digest::Sha256Digest;
+
+use super::store_path::StorePath;
+
+/// The folder of the store as links of the store name it.
+const STORE: &str = "/nix/store";
+
+/// A file with bytes, or where an absolute link leads.
+enum Item {
+    File { path: PathBuf, size: u64 },
+    Link { target: PathBuf },
+}
+
+/// Returns the downloads that the output `path` is copied from; empty when it is no copy. `store` is the folder of the
+/// store on this machine.
+///
+/// # Errors
+/// The file system's own.
+pub(super) fn copied_from(
+    path: &StorePath,
+    downloads: &BTreeSet<&StorePath>,
+    store: &Path,
+) -> io::Result<BTreeSet<StorePath>> {
+    let mut from = BTreeSet::new();
+    let mut wanted = BTreeMap::new();
+    for item in items(&store.join(path.base()))? {
+        match item {
+            Item::File { path, size } => {
+                let (digest, _) = Sha256Digest::of_reader(File::open(path)?)?;
+                wanted.insert(digest, size);
+            }
+            // A link into the output itself says nothing.
+            Item::Link { target } if target.starts_with(Path::new(STORE).join(path.base())) => {}
+            Item::Link { target } => {
+                let Some(download) = download_of(&target, downloads) else { return Ok(BTreeSet::new()) };
+                from.insert(download.clone());
+            }
+        }
+    }
+    for download in downloads {
+        if find(&store.join(download.base()), &mut wanted)? {
+            from.insert((*download).clone());
+        }
+    }
+    Ok(if wanted.is_empty() { from } else { BTreeSet::new() })
+}
+
+/// Takes out of `wanted` what the download at `path` has, and returns whether it had any.
+fn find(path: &Path, wanted: &mut BTreeMap<Sha256Digest, u64>) -> io::Result<bool> {
+    let mut has_any = false;
+    if wanted.is_empty() {
+        return Ok(false);
+    }
+    for item in items(path)? {
+        let Item::File { path, size } = item else { continue };
+        if wanted.values().any(|other| *other == size) {
+            let (digest, _) = Sha256Digest::of_reader(File::open(path)?)?;
+            has_any |= wanted.remove(&digest).is_some();
+        }
+    }
+    Ok(has_any)
+}
+
+/// The download that an absolute path leads into.
+fn download_of<'a>(target: &Path, downloads: &BTreeSet<&'a StorePath>) -> Option<&'a StorePath> {
+    let base = target.strip_prefix(STORE).ok()?.components().next()?.as_os_str().to_str()?;
+    downloads.get(&StorePath::of_base(base).ok()?).copied()
+}
+
+/// Everything at and below `path` that counts. No link is followed.
+fn items(path: &Path) -> io::Result<Vec<Item>> {
+    let (mut items, mut pending) = (Vec::new(), vec![path.to_owned()]);
+    while let Some(path) = pending.pop() {
+        let metadata = path.symlink_metadata()?;
+        if metadata.is_dir() {
+            for entry in fs::read_dir(&path)? {
+                pending.push(entry?.path());
+            }
+        } else if metadata.is_symlink() {
+            let target = fs::read_link(&path)?;
+            items.extend(target.is_absolute().then_some(Item::Link { target }));
+        } else if metadata.is_file() && metadata.len() > 0 {
+            items.push(Item::File { path, size: metadata.len() });
+        }
+    }
+    Ok(items)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    fn path(name: &str) -> StorePath {
+        StorePath::parse(&format!("/nix/store/2s1hqd8frgg7xfhr9pi3hclcnx4kij24-{name}")).unwrap()
+    }
+
+    /// Names of the downloads that an output is copied from; the downloads are a file and a folder.
+    fn copied(fill: impl FnOnce(&Path)) -> Vec<String> {
+        let store = tempfile::tempdir().unwrap();
+        let place = |name: &str| store.path().join(path(name).base());
+        fs::create_dir_all(place("tree").join("bin")).unwrap();
+        fs::write(place("tree").join("bin/tool"), "program").unwrap();
+        fs::write(place("tree").join("README"), "text").unwrap();
+        fs::write(place("file"), "archive").unwrap();
+        fs::write(place("made"), "made here").unwrap();
+        fill(&place("out"));
+        let (file, tree) = (path("file"), path("tree"));
+        let from = copied_from(&path("out"), &BTreeSet::from([&file, &tree]), store.path()).unwrap();
+        from.iter().map(|path| path.name().to_owned()).collect()
+    }
+
+    fn folder(files: &[(&str, &str)]) -> impl FnOnce(&Path) {
+        move |out| {
+            for (name, content) in files {
+                fs::create_dir_all(out.join(name).parent().unwrap()).unwrap();
+                fs::write(out.join(name), content).unwrap();
+            }
+        }
+    }
+
+    #[test]
+    fn copies_are_found_under_other_names_and_out_of_several_downloads() {
+        assert_eq!(copied(|out| fs::write(out, "archive").unwrap()), ["file"]);
+        assert_eq!(copied(folder(&[("bin/other", "program"), ("again", "program")])), ["tree"]);
+        assert_eq!(copied(folder(&[("a", "program"), ("b", "archive"), ("empty", "")])), ["file", "tree"]);
+    }
+
+    #[test]
+    fn a_file_of_its_own_makes_it_no_copy() {
+        assert_eq!(copied(folder(&[("a", "program"), ("b", "own")])), [""; 0]);
+        // Of the same size.
+        assert_eq!(copied(folder(&[("a", "PROGRAM")])), [""; 0]);
+        assert_eq!(copied(folder(&[("empty", "")])), [""; 0]);
+    }
+
+    #[test]
+    fn links_into_downloads_are_copies_too() {
+        let link = |target: &'static str| move |out: &Path| symlink(target, out).unwrap();
+        let hash = "/nix/store/2s1hqd8frgg7xfhr9pi3hclcnx4kij24-";
+        assert_eq!(copied(link("/nix/store/2s1hqd8frgg7xfhr9pi3hclcnx4kij24-tree/bin/tool")), ["tree"]);
+        assert_eq!(copied(link("/nix/store/2s1hqd8frgg7xfhr9pi3hclcnx4kij24-made")), [""; 0]);
+        assert_eq!(copied(link("/etc/passwd")), [""; 0]);
+        let with_links = |out: &Path| {
+            folder(&[("bin/tool", "program")])(out);
+            symlink(format!("{hash}out/bin/tool"), out.join("tool")).unwrap();
+            symlink("bin", out.join("sbin")).unwrap();
+        };
+        assert_eq!(copied(with_links), ["tree"]);
+    }
+}
