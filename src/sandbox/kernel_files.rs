@@ -7,8 +7,8 @@
 //!
 //! The kernel has an option for this, `subset=pid`, but with it `/proc/meminfo` and its like are
 //! gone too, and nothing can be bound where no entry is. So each entry that is not listed is
-//! covered by an empty directory or a device that cannot be opened. Beside what is listed stands who
-//! reads it.
+//! covered by an empty directory or a device that cannot be opened. Beside what is listed stands
+//! who reads it.
 
 use std::fs;
 use std::io;

@@ -16,7 +16,8 @@ use crate::flake::{Flake, derivation};
 use crate::harness::{Request, Server, StaticServer, sha256};
 use crate::tool;
 
-/// The first user of the first service on this machine, and how far apart those of two services begin.
+/// The first user of the first service on this machine, and how far apart those of two services
+/// begin.
 const FIRST_USER: u32 = 2_000_000_000;
 const USERS_OF_A_SERVICE: u32 = 131_072;
 /// Where the users of builders are among those: above the daemon's, and below that of commands.

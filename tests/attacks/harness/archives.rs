@@ -269,8 +269,8 @@ fn renamed_globally(canary: &Path) -> Vec<u8> {
     harmless().extended(b'g', &pax("path", name.as_bytes())).file("attack/harmless", b"dead").end()
 }
 
-/// Who takes the type of old archives with a name that ends in `/` for a folder, as Python does, goes on with what stands
-/// in the file: another source.
+/// Who takes the type of old archives with a name that ends in `/` for a folder, as Python does,
+/// goes on with what stands in the file: another source.
 fn two_sources(_: &Path) -> Vec<u8> {
     let other = Tar::new().file("attack/src/main.rs", b"fn main() { println!(\"other\"); }\n").end();
     let mut tar = harmless();
