@@ -1,6 +1,7 @@
-//! The bundle, a gzip tar. Comes in: files and the name of their folder. Goes out: the one encoding of them: the same files
-//! always give the same archive, and a reader accepts no other. Never: a link, a folder entry, an owner, a time of this
-//! machine, or bytes that changed since they were recorded.
+//! The bundle, a gzip tar. Comes in: files and the name of their folder. Goes out: the one encoding
+//! of them: the same files always give the same archive, and a reader accepts no other. Never: a
+//! link, a folder entry, an owner, a time of this machine, or bytes that changed since they were
+//! recorded.
 
 mod directory;
 mod header;
@@ -15,12 +16,13 @@ use crate::digest::{Sha256Digest, Sha256Reader};
 
 use header::{BLOCK_BYTES, Member, Number};
 
-/// The header of the one gzip member (RFC 1952, section 2.3): deflate, no flags, no time, no extra flags, and an unknown
-/// system, so that it says nothing about the machine that the bundle was made on.
+/// The header of the one gzip member (RFC 1952, section 2.3): deflate, no flags, no time, no extra
+/// flags, and an unknown system, so that it says nothing about the machine that the bundle was made
+/// on.
 const GZIP_HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, GZIP_OS_UNKNOWN];
 
-/// How hard to compress: a third of the time of the usual 6 for a few percent of size, with the engine we use. One of the
-/// levels that leave the extra flags of the header zero.
+/// How hard to compress: a third of the time of the usual 6 for a few percent of size, with the
+/// engine we use. One of the levels that leave the extra flags of the header zero.
 const LEVEL: Compression = Compression::new(3);
 
 /// "Unknown" (RFC 1952, section 2.3.1).
@@ -34,7 +36,8 @@ pub struct Entry<'a> {
     pub executable: bool,
     /// In bytes.
     pub size: u64,
-    /// The digest that was recorded of the content, where it is not in memory and could have changed since.
+    /// The digest that was recorded of the content, where it is not in memory and could have
+    /// changed since.
     pub recorded: Option<Sha256Digest>,
     /// Gives exactly `size` bytes.
     pub content: Box<dyn Read + 'a>,
@@ -94,7 +97,8 @@ fn is_artifact(path: &str) -> bool {
     path.starts_with("artifacts/")
 }
 
-/// Writes a bundle to `out`, in the one encoding that there is of these files: sorted by path, every time `epoch` (seconds).
+/// Writes a bundle to `out`, in the one encoding that there is of these files: sorted by path,
+/// every time `epoch` (seconds).
 ///
 /// # Errors
 /// A content of another size than announced, an [`EntryError`], or what reading and writing report.
@@ -218,7 +222,7 @@ mod tests {
         let repeated = EntryError::Repeated { path: "b".to_owned() };
         assert_eq!(refusal(vec![entry("b"), entry("a"), entry("b")], 0), repeated);
         assert_eq!(refusal(vec![entry("a\0")], 0), EntryError::Path { path: "a\0".to_owned() });
-        let value = 0o1_000_0000_0000;
+        let value = 1 << 33;
         let too_large = EntryError::Number { path: "a".to_owned(), value };
         assert_eq!(refusal(vec![Entry { size: value, ..entry("a") }], 0), too_large);
         assert_eq!(refusal(vec![entry("a")], value), too_large);

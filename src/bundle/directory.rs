@@ -2,8 +2,8 @@
 //!
 //! - Comes in: a folder that anybody may have made.
 //! - Goes out: the files below it, one after the other, to [`Contents`].
-//! - Never: a link followed, a file that another name could change, rights that a bundle's file does not have, or a folder
-//!   without a file.
+//! - Never: a link followed, a file that another name could change, rights that a bundle's file
+//!   does not have, or a folder without a file.
 
 use std::fs::{self, File, FileType};
 use std::os::unix::fs::MetadataExt as _;

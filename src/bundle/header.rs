@@ -1,16 +1,19 @@
-//! What stands before the bytes of a file in a bundle. The writer and the reader use the same function, so that there is one
-//! encoding of each file.
+//! What stands before the bytes of a file in a bundle. The writer and the reader use the same
+//! function, so that there is one encoding of each file.
 //!
 //! - Comes in: path, executable bit, size and time of a file.
-//! - Goes out: the only header blocks that a bundle has for it, and where other blocks differ from them.
+//! - Goes out: the only header blocks that a bundle has for it, and where other blocks differ from
+//!   them.
 //! - Never: a second encoding of the same file.
 
 use std::ops::Range;
 
-/// Number of bytes of a block: headers and contents are padded to it (POSIX.1, `pax`, ustar Interchange Format).
+/// Number of bytes of a block: headers and contents are padded to it (POSIX.1, `pax`, ustar
+/// Interchange Format).
 pub(super) const BLOCK_BYTES: usize = 512;
 
-/// Number of bytes of the longest path that a header holds by itself; a longer one gets a PAX header before it.
+/// Number of bytes of the longest path that a header holds by itself; a longer one gets a PAX
+/// header before it.
 pub(super) const MAX_NAME_BYTES: usize = 100;
 
 /// Largest number that eleven octal digits hold: sizes up to 8 GiB, and times up to the year 2242.
@@ -45,8 +48,9 @@ pub(super) const TYPE: usize = 156;
 const MAGIC: Range<usize> = 257..263;
 const VERSION: Range<usize> = 263..265;
 
-/// The fields of a header block with their offsets (POSIX.1, `pax`, ustar Interchange Format). The checksum depends on all of
-/// the others, so it is looked at last: what is named is the field that was changed.
+/// The fields of a header block with their offsets (POSIX.1, `pax`, ustar Interchange Format). The
+/// checksum depends on all of the others, so it is looked at last: what is named is the field that
+/// was changed.
 const FIELDS: [(&str, Range<usize>); 17] = [
     ("name", NAME),
     ("mode", MODE),
@@ -86,7 +90,8 @@ impl Number {
         (value <= MAX_NUMBER).then_some(Self(value))
     }
 
-    /// Reads a field as [`Member::headers`] writes it; nothing for any other form of the same number.
+    /// Reads a field as [`Member::headers`] writes it; nothing for any other form of the same
+    /// number.
     pub(super) fn read(field: &[u8]) -> Option<Self> {
         let (end, digits) = field.split_last()?;
         let is_octal = digits.iter().all(|digit| matches!(digit, b'0'..=b'7'));
@@ -117,7 +122,8 @@ pub(super) struct Member<'a> {
 }
 
 impl Member<'_> {
-    /// Returns the blocks that stand before the content: one, or, for a long path, a PAX header, its record and one more.
+    /// Returns the blocks that stand before the content: one, or, for a long path, a PAX header,
+    /// its record and one more.
     pub(super) fn headers(&self) -> Vec<u8> {
         let mode = if self.executable { EXECUTABLE_MODE } else { PLAIN_MODE };
         if self.path.len() <= MAX_NAME_BYTES {
@@ -161,7 +167,8 @@ fn put_octal(field: &mut [u8], value: u64) {
     }
 }
 
-/// The one record of a PAX header: `LENGTH path=PATH` and a line end. The length counts its own digits.
+/// The one record of a PAX header: `LENGTH path=PATH` and a line end. The length counts its own
+/// digits.
 fn path_record(path: &str) -> String {
     let rest = format!(" path={path}\n");
     let mut length = rest.len();
@@ -174,7 +181,8 @@ fn path_record(path: &str) -> String {
     }
 }
 
-/// Reads the path of such a record, leniently: whether the record is the one encoding of it, [`difference`] tells.
+/// Reads the path of such a record, leniently: whether the record is the one encoding of it,
+/// [`difference`] tells.
 pub(super) fn path_of_record(record: &[u8]) -> Option<&str> {
     let text = std::str::from_utf8(record).ok()?;
     let (_length, path) = text.strip_suffix('\n')?.split_once(" path=")?;
@@ -194,7 +202,8 @@ pub(super) struct Difference {
     pub actual: String,
 }
 
-/// Compares the headers of a file with those that were found; nothing when they are the same, byte for byte.
+/// Compares the headers of a file with those that were found; nothing when they are the same, byte
+/// for byte.
 pub(super) fn difference(expected: &[u8], actual: &[u8]) -> Option<Difference> {
     if expected == actual {
         return None;

@@ -1,6 +1,7 @@
-//! Reading a bundle. Comes in: bytes or a folder that anybody may have made. Goes out: the two documents, and the digest
-//! of every other file. Never: a file written, a link followed, more memory than the limits say, a file passed over, or an
-//! archive in another encoding than the writer's.
+//! Reading a bundle. Comes in: bytes or a folder that anybody may have made. Goes out: the two
+//! documents, and the digest of every other file. Never: a file written, a link followed, more
+//! memory than the limits say, a file passed over, or an archive in another encoding than the
+//! writer's.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -52,7 +53,8 @@ pub enum ReadError {
     /// Something follows the archive.
     #[error("bytes follow the end of the gzip member")]
     Trailing,
-    /// The archive is not the one encoding of its files: other programs could unpack other files than were read here.
+    /// The archive is not the one encoding of its files: other programs could unpack other files
+    /// than were read here.
     #[error("{place}: {field} is {actual}, and a bundle has {expected} there")]
     NotCanonical {
         /// Which entry, or which part of the archive.
@@ -131,8 +133,9 @@ pub struct Bundle {
     pub log: Option<HashedFile>,
     /// The time of every entry of the archive, in seconds; a folder says none.
     pub time: Option<u64>,
-    /// SHA-256 of the tar stream, by which bundles are compared: how it is compressed does not matter. Of an archive only,
-    /// and only from [`open_with_digest`], because computing it takes as long as everything else.
+    /// SHA-256 of the tar stream, by which bundles are compared: how it is compressed does not
+    /// matter. Of an archive only, and only from [`open_with_digest`], because computing it takes
+    /// as long as everything else.
     pub tar_sha256: Option<Sha256Digest>,
 }
 

@@ -2,10 +2,11 @@
 //!
 //! - Comes in: bytes that anybody may have made.
 //! - Goes out: the files in it, one after the other, to [`Contents`].
-//! - Never: an archive that is not, byte for byte, what the writer makes of these files. The blocks of the compression alone
-//!   are free: they say nothing about a file.
+//! - Never: an archive that is not, byte for byte, what the writer makes of these files. The blocks
+//!   of the compression alone are free: they say nothing about a file.
 
 use std::io::{self, BufRead, Cursor, Read};
+use std::ops::Range;
 
 use flate2::bufread::GzDecoder;
 
@@ -58,7 +59,8 @@ impl<R: BufRead> Read for Packed<R> {
     }
 }
 
-/// Gives every file of a tar stream to `contents`, and expects the end of the stream after the end blocks.
+/// Gives every file of a tar stream to `contents`, and expects the end of the stream after the end
+/// blocks.
 pub(super) fn read(unpacked: impl Read, contents: &mut Contents) -> Result<(), ReadError> {
     let mut stream = Stream { unpacked, left: MAX_UNPACKED_BYTES, time: None, last_path: String::new() };
     while let Some(found) = stream.headers(contents)? {
@@ -111,7 +113,7 @@ impl<R: Read> Stream<R> {
     /// Reads the record of a PAX header, and finds the path in it.
     fn record(&mut self, pax_header: &Block, blocks: &mut Vec<u8>) -> Result<String, ReadError> {
         let place = || "a PAX header".to_owned();
-        let size = number(pax_header, SIZE).ok_or_else(|| not_a_number(place(), "size", &pax_header[SIZE]))?.value();
+        let size = number(pax_header, SIZE, "size", place)?.value();
         within("a PAX header", size, MAX_PAX_BYTES, "MAX_PAX_BYTES")?;
         let mut record = Vec::new();
         while (record.len() as u64) < size {
@@ -132,13 +134,13 @@ impl<R: Read> Stream<R> {
     fn file(&mut self, found: Found, contents: &mut Contents) -> Result<(), ReadError> {
         let Found { path, blocks, header } = found;
         let place = || format!("the entry {path:?}");
-        let size = number(&header, SIZE).ok_or_else(|| not_a_number(place(), "size", &header[SIZE]))?;
+        let size = number(&header, SIZE, "size", place)?;
         let time = match self.time {
             Some(time) => time,
-            None => number(&header, TIME).ok_or_else(|| not_a_number(place(), "time", &header[TIME]))?,
+            None => number(&header, TIME, "time", place)?,
         };
         self.time = Some(time);
-        let executable = number(&header, MODE).map(Number::value) == Some(EXECUTABLE_MODE);
+        let executable = Number::read(&header[MODE]).map(Number::value) == Some(EXECUTABLE_MODE);
         let member = Member { path: &path, executable, size, time };
         if let Some(Difference { in_pax_header, field, expected, actual }) = difference(&member.headers(), &blocks) {
             let place = if in_pax_header { format!("the PAX header of {path:?}") } else { place() };
@@ -238,10 +240,16 @@ fn name_in(header: &Block) -> Result<String, ReadError> {
     Ok(name.to_owned())
 }
 
-fn number(header: &Block, field: std::ops::Range<usize>) -> Option<Number> {
-    Number::read(&header[field])
-}
-
-fn not_a_number(place: String, field: &'static str, actual: &[u8]) -> ReadError {
-    ReadError::NotCanonical { place, field, expected: "11 octal digits and NUL".to_owned(), actual: printable(actual) }
+fn number(
+    header: &Block,
+    range: Range<usize>,
+    field: &'static str,
+    place: impl Fn() -> String,
+) -> Result<Number, ReadError> {
+    Number::read(&header[range.clone()]).ok_or_else(|| ReadError::NotCanonical {
+        place: place(),
+        field,
+        expected: "11 octal digits and NUL".to_owned(),
+        actual: printable(&header[range]),
+    })
 }

@@ -1,5 +1,6 @@
-//! The job's files. Comes in: what was built and stated. Goes out: the build log, the bundle on disk, and a folder without
-//! what is not handed out. Never: a path that a sandbox could have written to, or a bundle with other bytes than were stated.
+//! The job's files. Comes in: what was built and stated. Goes out: the build log, the bundle on
+//! disk, and a folder without what is not handed out. Never: a path that a sandbox could have
+//! written to, or a bundle with other bytes than were stated.
 
 use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Write as _};
@@ -97,7 +98,8 @@ fn write(
     Ok(BundleFile { path: path.to_owned(), size, sha256 })
 }
 
-/// The log, which is hashed again: the bundle has the bytes that the statement names, or there is none.
+/// The log, which is hashed again: the bundle has the bytes that the statement names, or there is
+/// none.
 fn log_entry(log: &LogFile) -> io::Result<Entry<'static>> {
     Ok(Entry {
         path: LOG_NAME.to_owned(),

@@ -21,7 +21,8 @@ pub fn appraise(bundle: &Bundle, statement: &Statement<'_>) -> Result<(), Reject
     appraise_record(LOG.to_owned(), log, bundle.log.as_ref())
 }
 
-/// Compares the time that every entry of an archive has with that of the statement. An unpacked bundle has none.
+/// Compares the time that every entry of an archive has with that of the statement. An unpacked
+/// bundle has none.
 ///
 /// # Errors
 /// The archive is not the one that the appliance makes of these files.

@@ -1,4 +1,5 @@
-//! A tar stream from its blocks, and a gzip member around it: everything can be set, nothing is checked.
+//! A tar stream from its blocks, and a gzip member around it: everything can be set, nothing is
+//! checked.
 
 use std::io::Write as _;
 use std::ops::Range;

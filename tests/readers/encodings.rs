@@ -1,5 +1,5 @@
-//! Archives that differ from an accepted bundle in one thing, most of them in nothing that anybody would unpack: each is
-//! rejected, for the reason that is asserted.
+//! Archives that differ from an accepted bundle in one thing, most of them in nothing that anybody
+//! would unpack: each is rejected, for the reason that is asserted.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -36,7 +36,8 @@ impl Sample {
     }
 }
 
-/// The entries of the base that are altered: a PAX header, what follows it, a program, and a document.
+/// The entries of the base that are altered: a PAX header, what follows it, a program, and a
+/// document.
 const ALTERED: [&str; 4] = ["pax-header", "pax-path", "project/artifacts/a-program", "project/provenance.json"];
 
 fn position(archive: &Archive, name: &str) -> usize {
@@ -78,7 +79,8 @@ fn file(path: &str) -> File {
     File { path: path.to_owned(), executable: false, content: b"more\n".to_vec() }
 }
 
-/// Every way to write a number of a field that is not the one of a bundle, and means the same to some.
+/// Every way to write a number of a field that is not the one of a bundle, and means the same to
+/// some.
 fn other_forms(field: &Range<usize>, digits: &str) -> Vec<(&'static str, Vec<u8>)> {
     let width = field.len();
     let value = digits.trim_start_matches('0');
@@ -310,7 +312,7 @@ fn of_pax_headers() -> Vec<Sample> {
         b"project/artifacts/a-program",
         b"../x",
         b"project/artifacts/",
-        path[..100].as_bytes(),
+        &path.as_bytes()[..100],
     ] {
         let what = format!("the entry after it is called \"{}\"", name.escape_ascii());
         add(&what, renamed(name), NOT_CANONICAL);
@@ -469,7 +471,8 @@ fn of_order() -> Vec<Sample> {
     samples
 }
 
-/// The whole file of a changed content has the size and the digest that it has: these are canonical, and other bundles.
+/// The whole file of a changed content has the size and the digest that it has: these are
+/// canonical, and other bundles.
 fn of_other_bundles() -> Vec<Sample> {
     let program = "project/artifacts/a-program";
     let plain = with(program, |entry| entry.set(MODE, b"0000644"));

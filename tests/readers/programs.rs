@@ -16,7 +16,8 @@ use super::signed::{Signed, all};
 /// Chosen so that a program shows the mode that it gives a file, and nothing is taken away from it.
 const UMASK: &str = "umask 0; exec \"$@\"";
 
-/// Set-user-id, set-group-id, sticky: no folder has them. The other bits of a folder are each program's own choice.
+/// Set-user-id, set-group-id, sticky: no folder has them. The other bits of a folder are each
+/// program's own choice.
 const SPECIAL_BITS: u32 = 0o7000;
 
 /// Unpacks each archive to a folder of its own.
@@ -43,7 +44,8 @@ const PROGRAMS: [(&str, &str, Unpack); 7] = [
     ("go", "go version", |jobs| together(jobs, &[&compiled()])),
 ];
 
-/// Programs that do not know PAX headers: of a path over 100 bytes they unpack `pax-path`, in the current directory.
+/// Programs that do not know PAX headers: of a path over 100 bytes they unpack `pax-path`, in the
+/// current directory.
 const WITHOUT_PAX: [&str; 1] = ["perl"];
 
 /// What such a program calls every file with a long path.

@@ -1,4 +1,5 @@
-//! The same bundles as folders: whoever packs them otherwise still has these files, these modes, and nothing more.
+//! The same bundles as folders: whoever packs them otherwise still has these files, these modes,
+//! and nothing more.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
@@ -36,6 +37,9 @@ fn code(folder: &Path, expectations: &Expectations) -> &'static str {
     found.map_or("", |rejection| rejection.code())
 }
 
+/// What is done to the top folder, and the code that it is rejected with; none where it still passes.
+type Change<'a> = (&'static str, &'a dyn Fn(&Path), &'static str);
+
 #[test]
 fn what_is_accepted_packed_is_accepted_unpacked() {
     let expectations = Scene::good().expectations();
@@ -53,7 +57,7 @@ fn a_changed_folder_is_rejected() {
     let bundle = base();
     let mode = |name: &'static str, mode: u32| move |folder: &Path| set_mode(&folder.join(name), mode);
     let (program, note) = ("artifacts/a-program", "artifacts/note");
-    let changes: [(&str, &dyn Fn(&Path), &str); 21] = [
+    let changes: [Change<'_>; 21] = [
         ("nothing", &|_| {}, ""),
         ("a program without its bits", &mode(program, 0o644), "subject-mode"),
         ("a note with them", &mode(note, 0o755), "subject-mode"),

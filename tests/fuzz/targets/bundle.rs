@@ -10,14 +10,15 @@ use kettle::bundle::read::{MAX_BUNDLE_ENTRIES, stream};
 use kettle::bundle::{Entry, write};
 use kettle::inspect;
 
-/// Where a gzip header says how hard was compressed (RFC 1952, section 2.3.1): a bundle's says nothing.
+/// Where a gzip header says how hard was compressed (RFC 1952, section 2.3.1): a bundle's says
+/// nothing.
 const EXTRA_FLAGS: usize = 8;
 
 /// Contents of the made bundles: a byte of the input says which.
 const CONTENTS: [&[u8]; 4] = [b"", b"{}\n", &[0; 1024], b"a content"];
 
-/// What is read is within its limits, its names are plain, what a person is shown of it is inert, and it is, byte for byte,
-/// what the writer makes of the same files.
+/// What is read is within its limits, its names are plain, what a person is shown of it is inert,
+/// and it is, byte for byte, what the writer makes of the same files.
 pub fn target(data: &[u8]) {
     check(data);
     check(&gzip(data));
@@ -68,7 +69,8 @@ fn check_encoding(data: &[u8], time: u64) {
     assert!(again == tar, "another encoding of the same files was accepted");
 }
 
-/// Lines of the input are names: what the writer makes of them is read as that, or refused for its names.
+/// Lines of the input are names: what the writer makes of them is read as that, or refused for its
+/// names.
 fn check_made(data: &[u8]) {
     let names = data.split(|byte| *byte == b'\n').filter_map(|line| std::str::from_utf8(line).ok());
     let mut files = BTreeMap::from([("provenance.json".to_owned(), (false, CONTENTS[1]))]);
