@@ -1,33 +1,44 @@
-//! The bundle, a gzip tar. Comes in: files and the name of their folder. Goes out: bytes that depend on these alone: the
-//! same files always give the same archive. Never: a link, a folder entry, an owner, or a time of this machine.
+//! The bundle, a gzip tar. Comes in: files and the name of their folder. Goes out: the one encoding
+//! of them: the same files always give the same archive, and a reader accepts no other. Never: a
+//! link, a folder entry, an owner, a time of this machine, or bytes that changed since they were
+//! recorded.
 
+mod directory;
+mod header;
 pub mod read;
+mod stream;
 
 use std::io::{self, Read, Write};
 
 use flate2::{Compression, GzBuilder, write::GzEncoder};
-use tar::{Builder, EntryType, Header};
 
-/// How hard to compress: a third of the time of the usual 6 for a few percent of size, with the engine we use.
+use crate::digest::{Sha256Digest, Sha256Reader};
+
+use header::{BLOCK_BYTES, Member, Number};
+
+/// The header of the one gzip member (RFC 1952, section 2.3): deflate, no flags, no time, no extra
+/// flags, and an unknown system, so that it says nothing about the machine that the bundle was made
+/// on.
+const GZIP_HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, GZIP_OS_UNKNOWN];
+
+/// How hard to compress: a third of the time of the usual 6 for a few percent of size, with the
+/// engine we use. One of the levels that leave the extra flags of the header zero.
 const LEVEL: Compression = Compression::new(3);
 
-/// "Unknown": the archive says nothing about the machine it was made on (RFC 1952, section 2.3.1).
+/// "Unknown" (RFC 1952, section 2.3.1).
 const GZIP_OS_UNKNOWN: u8 = 255;
-
-/// Longest path that a ustar header holds without a prefix; longer ones get a PAX header (POSIX.1, `pax`).
-const MAX_USTAR_NAME_BYTES: usize = 100;
-
-/// What a name in the header says where the PAX header has the real one.
-const PAX_PLACEHOLDER: &str = "pax-path";
 
 /// One file of the bundle.
 pub struct Entry<'a> {
     /// Below the top folder, `/`-separated, a safe relative path.
     pub path: String,
-    /// Mode 0755, else 0644.
+    /// Mode 0755, else 0644. Artifacts alone are executable.
     pub executable: bool,
     /// In bytes.
     pub size: u64,
+    /// The digest that was recorded of the content, where it is not in memory and could have
+    /// changed since.
+    pub recorded: Option<Sha256Digest>,
     /// Gives exactly `size` bytes.
     pub content: Box<dyn Read + 'a>,
 }
@@ -35,43 +46,93 @@ pub struct Entry<'a> {
 impl<'a> Entry<'a> {
     /// A file that is in memory.
     pub fn of_bytes(path: impl Into<String>, bytes: &'a [u8]) -> Self {
-        Self { path: path.into(), executable: false, size: bytes.len() as u64, content: Box::new(bytes) }
+        let size = bytes.len() as u64;
+        Self { path: path.into(), executable: false, size, recorded: None, content: Box::new(bytes) }
     }
 }
 
-/// Writes a bundle to `out`: sorted names, owner 0, every time `epoch` (seconds), fixed gzip header.
+/// Why a file cannot be in a bundle.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum EntryError {
+    /// Its bytes are not those that the statement speaks of.
+    #[error("{path} has the digest {actual}, and {recorded} was recorded")]
+    Changed {
+        /// Below the top folder.
+        path: String,
+        /// What the statement says.
+        recorded: Sha256Digest,
+        /// Of the bytes that were packed.
+        actual: Sha256Digest,
+    },
+    /// Its size or time is more than a header holds.
+    #[error("{path}: {value} is more than eleven octal digits hold")]
+    Number {
+        /// Below the top folder.
+        path: String,
+        /// Its size in bytes, or its time in seconds.
+        value: u64,
+    },
+    /// Its path has a NUL, at which a header ends.
+    #[error("{path:?} has a NUL")]
+    Path {
+        /// Below the top folder.
+        path: String,
+    },
+    /// Another file has the same path.
+    #[error("{path} is repeated")]
+    Repeated {
+        /// Below the top folder.
+        path: String,
+    },
+}
+
+impl From<EntryError> for io::Error {
+    fn from(error: EntryError) -> Self {
+        Self::new(io::ErrorKind::InvalidData, error)
+    }
+}
+
+/// Whether a file below the top folder is one that a build made.
+fn is_artifact(path: &str) -> bool {
+    path.starts_with("artifacts/")
+}
+
+/// Writes a bundle to `out`, in the one encoding that there is of these files: sorted by path,
+/// every time `epoch` (seconds).
 ///
 /// # Errors
-/// A content of another size than announced, or what reading and writing report.
+/// A content of another size than announced, an [`EntryError`], or what reading and writing report.
 pub fn write<W: Write>(out: W, top: &str, mut entries: Vec<Entry<'_>>, epoch: u64) -> io::Result<W> {
     entries.sort_by(|a, b| a.path.cmp(&b.path));
-    let gzip: GzEncoder<W> = GzBuilder::new().operating_system(GZIP_OS_UNKNOWN).write(out, LEVEL);
-    let mut archive = Builder::new(gzip);
-    for entry in entries {
-        append(&mut archive, top, entry, epoch)?;
+    if let Some(pair) = entries.windows(2).find(|pair| pair[0].path == pair[1].path) {
+        return Err(EntryError::Repeated { path: pair[0].path.clone() }.into());
     }
-    archive.into_inner()?.finish()
+    let mut gzip: GzEncoder<W> = GzBuilder::new().operating_system(GZIP_OS_UNKNOWN).write(out, LEVEL);
+    for entry in entries {
+        append(&mut gzip, top, entry, epoch)?;
+    }
+    gzip.write_all(&[0; 2 * BLOCK_BYTES])?;
+    gzip.finish()
 }
 
-fn append<W: Write>(archive: &mut Builder<W>, top: &str, entry: Entry<'_>, epoch: u64) -> io::Result<()> {
+fn append<W: Write>(out: &mut W, top: &str, entry: Entry<'_>, epoch: u64) -> io::Result<()> {
+    let number = |value| Number::new(value).ok_or_else(|| EntryError::Number { path: entry.path.clone(), value });
     let path = format!("{top}/{}", entry.path);
-    let mut header = Header::new_ustar();
-    header.set_entry_type(EntryType::Regular);
-    header.set_mode(if entry.executable { 0o755 } else { 0o644 });
-    header.set_uid(0);
-    header.set_gid(0);
-    header.set_mtime(epoch);
-    header.set_size(entry.size);
-    if path.len() > MAX_USTAR_NAME_BYTES {
-        archive.append_pax_extensions([("path", path.as_bytes())])?;
-        header.set_path(PAX_PLACEHOLDER)?;
-    } else {
-        header.set_path(&path)?;
+    if path.contains('\0') {
+        return Err(EntryError::Path { path: entry.path }.into());
     }
-    header.set_cksum();
+    let member = Member { path: &path, executable: entry.executable, size: number(entry.size)?, time: number(epoch)? };
+    out.write_all(&member.headers())?;
     let mut content = Exactly { inner: entry.content, left: entry.size };
-    archive.append(&header, &mut content)?;
-    content.end()
+    let mut hashed = Sha256Reader::new(&mut content);
+    io::copy(&mut hashed, out)?;
+    let (actual, size) = hashed.finish();
+    content.end()?;
+    if let Some(recorded) = entry.recorded.filter(|recorded| *recorded != actual) {
+        return Err(EntryError::Changed { path: entry.path, recorded, actual }.into());
+    }
+    let padding = size.next_multiple_of(BLOCK_BYTES as u64) - size;
+    io::copy(&mut io::repeat(0).take(padding), out).map(drop)
 }
 
 /// Fails for a content that is shorter or longer than announced: the archive would be damaged.
@@ -122,7 +183,7 @@ mod tests {
         let mut program = Entry::of_bytes("artifacts/hello", b"program");
         program.executable = true;
         let bytes = bundle(vec![Entry::of_bytes(long.clone(), b"long"), program]).unwrap();
-        assert_eq!(bytes[..10], [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, GZIP_OS_UNKNOWN]);
+        assert_eq!(bytes[..10], GZIP_HEADER);
         let mut archive = tar::Archive::new(flate2::read::GzDecoder::new(&bytes[..]));
         let mut seen = Vec::new();
         for entry in archive.entries().unwrap() {
@@ -138,6 +199,34 @@ mod tests {
             (format!("hello/{long}"), 0o644, "long".to_owned()),
         ];
         assert_eq!(seen, expected);
+    }
+
+    #[test]
+    fn what_changed_since_it_was_recorded_is_not_packed() {
+        let recorded = Sha256Digest::of(b"abc");
+        for (content, expected) in [(&b"abc"[..], None), (b"abd", Some(Sha256Digest::of(b"abd")))] {
+            let entry = Entry { recorded: Some(recorded), ..Entry::of_bytes("artifacts/a", content) };
+            let found = bundle(vec![entry]).err().and_then(|error| error.downcast::<EntryError>().ok());
+            let changed = |actual| EntryError::Changed { path: "artifacts/a".to_owned(), recorded, actual };
+            assert_eq!(found, expected.map(changed));
+        }
+    }
+
+    #[test]
+    fn what_has_no_canonical_form_is_not_packed() {
+        let refusal = |entries, epoch| {
+            let error = write(Vec::new(), "hello", entries, epoch).unwrap_err();
+            error.downcast::<EntryError>().unwrap()
+        };
+        let entry = |path| Entry::of_bytes(path, b"x");
+        let repeated = EntryError::Repeated { path: "b".to_owned() };
+        assert_eq!(refusal(vec![entry("b"), entry("a"), entry("b")], 0), repeated);
+        assert_eq!(refusal(vec![entry("a\0")], 0), EntryError::Path { path: "a\0".to_owned() });
+        let value = 1 << 33;
+        let too_large = EntryError::Number { path: "a".to_owned(), value };
+        assert_eq!(refusal(vec![Entry { size: value, ..entry("a") }], 0), too_large);
+        assert_eq!(refusal(vec![entry("a")], value), too_large);
+        assert!(write(Vec::new(), "hello", vec![entry("a")], value - 1).is_ok());
     }
 
     #[test]

@@ -20,12 +20,16 @@ pub fn json(bundle: &Bundle) -> Value {
     let files = |files: &[HashedFile]| -> Vec<Value> {
         files
             .iter()
-            .map(|file| json!({"name": file.name, "sha256": file.sha256.to_string(), "size": file.size}))
+            .map(|file| {
+                let sha256 = file.sha256.to_string();
+                json!({"name": file.name, "sha256": sha256, "size": file.size, "executable": file.executable})
+            })
             .collect()
     };
     json!({
         "verified": false,
         "provenance_sha256": Sha256Digest::of(&bundle.provenance).to_string(),
+        "tar_sha256": bundle.tar_sha256.map(|sha256| sha256.to_string()),
         "artifacts": files(&bundle.artifacts),
         "build_config": files(&bundle.build_config),
         "build_log": bundle.log.as_ref().map(|log| log.sha256.to_string()),
@@ -89,6 +93,9 @@ pub fn text(bundle: &Bundle) -> String {
         lines.report(&report);
     }
     lines.line("provenance", &format!("sha256:{}", Sha256Digest::of(&bundle.provenance)));
+    if let Some(sha256) = bundle.tar_sha256 {
+        lines.line("tar stream", &format!("sha256:{sha256} (bundles are compared by this)"));
+    }
     lines.0.push_str(NOTHING_VERIFIED);
     lines.0.push('\n');
     lines.0
@@ -236,17 +243,29 @@ impl Lines {
         for subject in items(subjects) {
             let name = word(&subject["name"]);
             let found = artifacts.iter().find(|artifact| artifact.name == name);
+            let is_executable = subject["annotations"]["executable"] == true;
             let found = match found {
                 None => "the bundle has no such file".to_owned(),
-                Some(found) if found.sha256.to_string() == sha256(subject) => "the file hashes to this".to_owned(),
-                Some(found) => format!("the file hashes to {}", found.sha256),
+                Some(found) if found.sha256.to_string() != sha256(subject) => {
+                    format!("the file hashes to {}", found.sha256)
+                }
+                Some(found) if found.executable != is_executable => {
+                    format!("the file hashes to this, and is{}", executable(found.executable))
+                }
+                Some(_) => "the file hashes to this".to_owned(),
             };
-            self.line("artifact", &format!("{name} sha256:{} ({found})", sha256(subject)));
+            let says = if is_executable { executable(true) } else { "" };
+            self.line("artifact", &format!("{name} sha256:{}{says} ({found})", sha256(subject)));
         }
         for extra in artifacts.iter().filter(|artifact| !items(subjects).iter().any(|s| s["name"] == *artifact.name)) {
-            self.line("artifact", &format!("{} sha256:{} (not in the provenance)", extra.name, extra.sha256));
+            let says = executable(extra.executable);
+            self.line("artifact", &format!("{} sha256:{}{says} (not in the provenance)", extra.name, extra.sha256));
         }
     }
+}
+
+fn executable(is_executable: bool) -> &'static str {
+    if is_executable { " executable" } else { " not executable" }
 }
 
 fn items(value: &Value) -> &[Value] {
@@ -302,13 +321,33 @@ mod tests {
         let mut bundle = bundle(r#"{"subject":[{"name":"a","digest":{"sha256":"00"}}]}"#);
         assert!(text(&bundle).contains("the bundle has no such file"));
         let sha256 = Sha256Digest::of(b"x");
-        bundle.artifacts.push(HashedFile { name: "a".to_owned(), sha256, size: 1 });
-        bundle.artifacts.push(HashedFile { name: "b".to_owned(), sha256, size: 1 });
+        bundle.artifacts.push(HashedFile { name: "a".to_owned(), sha256, size: 1, executable: false });
+        bundle.artifacts.push(HashedFile { name: "b".to_owned(), sha256, size: 1, executable: true });
         let text = text(&bundle);
         assert!(
-            text.contains(&format!("the file hashes to {sha256}")) && text.contains("not in the provenance"),
+            text.contains(&format!("the file hashes to {sha256}"))
+                && text.contains(" executable (not in the provenance)"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn a_program_is_shown_as_one_and_a_disagreement_too() {
+        let sha256 = Sha256Digest::of(b"x");
+        for (annotated, executable, expected) in [
+            (json!({"executable": true}), true, " executable (the file hashes to this)"),
+            (json!({"executable": true}), false, " executable (the file hashes to this, and is not executable)"),
+            (json!({}), true, " (the file hashes to this, and is executable)"),
+            (json!({}), false, " (the file hashes to this)"),
+        ] {
+            let digest = json!({"sha256": sha256.to_string()});
+            let subject = json!([{"name": "a", "digest": digest, "annotations": annotated}]);
+            let mut bundle = bundle(&json!({"subject": subject}).to_string());
+            bundle.artifacts.push(HashedFile { name: "a".to_owned(), sha256, size: 1, executable });
+            let text = text(&bundle);
+            assert!(text.contains(&format!("a sha256:{sha256}{expected}\n")), "{text}");
+            assert_eq!(super::json(&bundle)["artifacts"][0]["executable"], executable);
+        }
     }
 
     #[test]

@@ -155,13 +155,38 @@ pub fn fetched_from(url: Option<&str>) -> BTreeMap<String, Value> {
     url.into_iter().map(|url| ("fetchedFrom".to_owned(), Value::from(url))).collect()
 }
 
-/// One file with its digest: a subject, the lockfile, a byproduct.
+/// One file with its digest: the lockfile, a byproduct, part of a subject.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct NamedDigest {
     /// A subject's is relative to `artifacts/`.
     pub name: String,
     /// Of the file.
     pub digest: DigestSet,
+}
+
+/// An artifact, as a subject of the statement.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Subject {
+    /// Relative to `artifacts/`, with the digest of the file.
+    #[serde(flatten)]
+    pub file: NamedDigest,
+    /// What else a verifier holds the file to; left out where there is nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub annotations: Option<SubjectAnnotations>,
+}
+
+/// What a subject says beside its digest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct SubjectAnnotations {
+    /// The file in the bundle has the mode 0755 instead of 0644.
+    pub executable: bool,
+}
+
+impl Subject {
+    /// Describes a file that anybody may execute, or nobody.
+    pub fn new(file: NamedDigest, executable: bool) -> Self {
+        Self { file, annotations: executable.then_some(SubjectAnnotations { executable }) }
+    }
 }
 
 /// What the client asked to be built.
@@ -395,7 +420,7 @@ pub struct Predicate {
 struct Document<'a> {
     #[serde(rename = "_type")]
     statement_type: &'static str,
-    subject: &'a [NamedDigest],
+    subject: &'a [Subject],
     predicate_type: &'static str,
     predicate: &'a Predicate,
 }
@@ -420,11 +445,11 @@ impl Statement {
     ///
     /// # Errors
     /// There is no subject.
-    pub fn new(mut subject: Vec<NamedDigest>, predicate: &Predicate) -> Result<Self, StatementError> {
+    pub fn new(mut subject: Vec<Subject>, predicate: &Predicate) -> Result<Self, StatementError> {
         if subject.is_empty() {
             return Err(StatementError::NoSubject);
         }
-        subject.sort_by(|a, b| a.name.cmp(&b.name));
+        subject.sort_by(|a, b| a.file.name.cmp(&b.file.name));
         let document =
             Document { statement_type: STATEMENT_TYPE, subject: &subject, predicate_type: PREDICATE_TYPE, predicate };
         let mut bytes = serde_json::to_vec(&document)?;
@@ -528,11 +553,14 @@ mod tests {
 
     #[test]
     fn a_statement_is_compact_json_with_sorted_subjects_and_a_newline() {
-        let statement = Statement::new(vec![digest("b"), digest("a")], &predicate()).unwrap();
+        let subject = vec![Subject::new(digest("b"), true), Subject::new(digest("a"), false)];
+        let statement = Statement::new(subject, &predicate()).unwrap();
         let text = std::str::from_utf8(statement.as_bytes()).unwrap();
         assert!(text.starts_with(r#"{"_type":"https://in-toto.io/Statement/v1","subject":[{"name":"a","digest":"#));
         assert!(text.ends_with("}\n") && text.matches('\n').count() == 1);
         let read: Value = serde_json::from_str(text).unwrap();
+        assert!(read["subject"][0].get("annotations").is_none(), "{text}");
+        assert_eq!(read["subject"][1]["annotations"], serde_json::json!({"executable": true}));
         let external = &read["predicate"]["buildDefinition"]["externalParameters"];
         let expected = serde_json::json!({
             "source": {"repository": "https://h/r"}, "nonce": "0a0b", "nonceSource": "client"

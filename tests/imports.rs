@@ -41,7 +41,7 @@ const RULES: [(&str, Rule); 21] = [
     ("boot", Never(&["api", "bundle", "job", "source", "toolchain", "verifier"])),
     ("simulator", Never(&["api", "boot", "job", "sandbox", "source", "toolchain", "verifier"])),
     // The verifier's command knows nothing of the appliance.
-    (SIMULATOR, Only(&["attester", "causes", "simulator", "snp"])),
+    (SIMULATOR, Only(&["attester", "bundle", "causes", "simulator", "snp"])),
     ("bin/kettle", Only(&["bundle", "causes", "digest", "inspect", "kds", "provenance", "snp", "verifier"])),
 ];
 

@@ -13,6 +13,8 @@ use kettle::simulator::{Faults, GuestDevice, HandedOver, Identity, Key, MARKER, 
 use kettle::snp::measurement::LaunchMeasurement;
 use kettle::snp::tcb::Product;
 
+#[path = "kettle-simulator/bundle.rs"]
+mod bundle;
 #[path = "kettle-simulator/guest.rs"]
 mod guest;
 
@@ -30,6 +32,8 @@ enum Command {
     Keys(Keys),
     /// Prints a signed report, 1184 bytes, to a file.
     Report(ReportArguments),
+    /// Packs a folder as the appliance packs a bundle.
+    Bundle(BundleArguments),
     /// Makes what a test machine's initrd gets appended, so that its `/dev/sev-guest` is the processor.
     Segment(Segment),
     /// Offers a processor as `sev-guest` through the kernel's `cuse` device.
@@ -75,6 +79,19 @@ struct ReportArguments {
     /// Launch measurement, instead of the processor's.
     #[arg(long, value_name = "HEX")]
     measurement: Option<LaunchMeasurement>,
+    /// File to write.
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+}
+
+#[derive(Args)]
+struct BundleArguments {
+    /// Folder with the files of the bundle; its name is that of the top folder.
+    #[arg(long, value_name = "DIR")]
+    folder: PathBuf,
+    /// Time of every file, in seconds: the statement's `sourceDateEpoch`.
+    #[arg(long, value_name = "SECONDS", default_value = "0")]
+    time: u64,
     /// File to write.
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
@@ -145,6 +162,7 @@ fn run(command: Command) -> Result<(), Box<dyn Error>> {
     match command {
         Command::Keys(arguments) => keys(&arguments),
         Command::Report(arguments) => report(&arguments),
+        Command::Bundle(BundleArguments { folder, time, out }) => Ok(bundle::pack(&folder, time, &out)?),
         Command::Segment(arguments) => append(&arguments),
         Command::Cuse(Cuse { keys, device }) => Ok(cuse::serve(&device, &GuestDevice::new(Processor::open(&keys)?))?),
     }

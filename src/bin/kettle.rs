@@ -120,7 +120,7 @@ fn inspected(path: &Path, json: bool) -> Result<String, ExitCode> {
     if let Some(report) = bare_report(path) {
         return Ok(inspect::bare_report(&report, json));
     }
-    match read::open(path) {
+    match read::open_with_digest(path) {
         Ok(bundle) if json => Ok(inspect::escaped(&inspect::json(&bundle))),
         Ok(bundle) => Ok(inspect::text(&bundle)),
         Err(error) => {

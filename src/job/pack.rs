@@ -1,5 +1,6 @@
-//! The job's files. Comes in: what was built and stated. Goes out: the build log, the bundle on disk, and a folder without
-//! what is not handed out. Never: a path that a sandbox could have written to.
+//! The job's files. Comes in: what was built and stated. Goes out: the build log, the bundle on
+//! disk, and a folder without what is not handed out. Never: a path that a sandbox could have
+//! written to, or a bundle with other bytes than were stated.
 
 use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Write as _};
@@ -87,12 +88,7 @@ fn write(
 ) -> io::Result<BundleFile> {
     let mut entries: Vec<Entry<'_>> = built.artifacts.iter().map(artifact).collect::<io::Result<_>>()?;
     entries.push(Entry::of_bytes(format!("build-config/{}", built.lockfile.name), &built.lockfile.bytes));
-    entries.push(Entry {
-        path: LOG_NAME.to_owned(),
-        executable: false,
-        size: log.size,
-        content: Box::new(BufReader::new(File::open(&log.path)?)),
-    });
+    entries.push(log_entry(log)?);
     entries.push(Entry::of_bytes("provenance.json", statement.as_bytes()));
     entries.extend(evidence.map(|bytes| Entry::of_bytes("evidence.json", bytes)));
     let out = Sha256Writer::new(BufWriter::new(File::create_new(path)?));
@@ -102,11 +98,25 @@ fn write(
     Ok(BundleFile { path: path.to_owned(), size, sha256 })
 }
 
+/// The log, which is hashed again: the bundle has the bytes that the statement names, or there is
+/// none.
+fn log_entry(log: &LogFile) -> io::Result<Entry<'static>> {
+    Ok(Entry {
+        path: LOG_NAME.to_owned(),
+        executable: false,
+        size: log.size,
+        recorded: Some(log.sha256),
+        content: Box::new(BufReader::new(File::open(&log.path)?)),
+    })
+}
+
+/// An artifact, likewise.
 fn artifact(artifact: &Artifact) -> io::Result<Entry<'static>> {
     Ok(Entry {
         path: format!("artifacts/{}", artifact.name),
         executable: artifact.executable,
         size: artifact.size,
+        recorded: Some(artifact.sha256),
         content: Box::new(File::open(&artifact.path)?),
     })
 }
@@ -156,6 +166,8 @@ async fn blocking<T: Send + 'static>(
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+    use crate::bundle::EntryError;
     use crate::bundle::read::{MAX_BUNDLE_BYTES, MAX_PROVENANCE_BYTES};
     use crate::job::MAX_LOG_BYTES;
     use crate::toolchain::{MAX_ARTIFACTS_BYTES, cargo};
@@ -168,5 +180,30 @@ mod tests {
         let documents = cargo::MAX_LOCKFILE_BYTES + MAX_PROVENANCE_BYTES;
         let largest = MAX_ARTIFACTS_BYTES + MAX_LOG_BYTES + documents + OVERHEAD_BYTES;
         assert!(largest < MAX_BUNDLE_BYTES);
+    }
+
+    #[test]
+    fn a_file_that_changed_after_it_was_recorded_ends_the_job() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        let (sha256, size) = (Sha256Digest::of(b"recorded"), 8);
+        let packed = |content: &str| {
+            fs::write(&path, content).unwrap();
+            let log = LogFile { path: path.clone(), sha256, size };
+            let made = Artifact { name: "a".to_owned(), path: path.clone(), sha256, size, executable: true };
+            [log_entry(&log), artifact(&made)].map(|entry| {
+                let packed = bundle::write(Vec::new(), "p", vec![entry.unwrap()], 0);
+                packed.map(drop).map_err(|error| (error.kind(), error.downcast::<EntryError>().ok()))
+            })
+        };
+        assert_eq!(packed("recorded"), [Ok(()), Ok(())]);
+        let actual = Sha256Digest::of(b"Recorded");
+        for (found, path) in packed("Recorded").into_iter().zip(["build.log", "artifacts/a"]) {
+            let changed = EntryError::Changed { path: path.to_owned(), recorded: sha256, actual };
+            assert_eq!(found, Err((io::ErrorKind::InvalidData, Some(changed))));
+        }
+        for (content, kind) in [("record", io::ErrorKind::UnexpectedEof), ("recorded.", io::ErrorKind::InvalidData)] {
+            assert!(packed(content).iter().all(|found| *found == Err((kind, None))), "{content}");
+        }
     }
 }

@@ -9,11 +9,11 @@ use crate::digest::Sha256Digest;
 use crate::provenance::{
     self, ArchiveParameter, BuildDefinition, BuildMetadata, BuilderRecord, ExternalParameters, InternalParameters,
     NamedDigest, Nonce, NonceSource, Platform, Predicate, ResourceDescriptor, RunDetails, SourceParameter, Statement,
-    StatementError, git_set, sha256_set,
+    StatementError, Subject, git_set, sha256_set,
 };
 use crate::sandbox::Description;
 use crate::source::{Origin, RepositoryUrl, SourceTree};
-use crate::toolchain::{Built, Kind, Tool};
+use crate::toolchain::{Artifact, Built, Kind, Tool};
 
 /// What the log is called in the bundle.
 pub(super) const LOG_NAME: &str = "build.log";
@@ -43,7 +43,7 @@ pub(super) fn statement(
     log: &Sha256Digest,
 ) -> Result<Statement, RecordError> {
     let lockfile = named(built.lockfile.name, &Sha256Digest::of(&built.lockfile.bytes));
-    let subject = built.artifacts.iter().map(|artifact| named(&artifact.name, &artifact.sha256)).collect();
+    let subject = built.artifacts.iter().map(subject).collect();
     let definition = BuildDefinition {
         build_type: build_type(built.kind),
         external_parameters: ExternalParameters {
@@ -92,6 +92,10 @@ fn within_limit(statement: Statement) -> Result<Statement, RecordError> {
 
 fn named(name: &str, digest: &Sha256Digest) -> NamedDigest {
     NamedDigest { name: name.to_owned(), digest: sha256_set(digest) }
+}
+
+fn subject(artifact: &Artifact) -> Subject {
+    Subject::new(named(&artifact.name, &artifact.sha256), artifact.executable)
 }
 
 fn tool(tool: &Tool) -> provenance::ToolRecord {

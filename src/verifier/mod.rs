@@ -3,7 +3,7 @@
 //!
 //! | check | file |
 //! |---|---|
-//! | bundle | `envelope` |
+//! | bundle | `envelope`, and the time of the entries in `subjects` |
 //! | endorsements | `endorsements`, `certificate` |
 //! | certificate-binding | `binding` |
 //! | report-signature | `signature` |
@@ -80,9 +80,14 @@ pub fn verify(bundle: Result<Bundle, ReadError>, expectations: &Expectations) ->
 }
 
 fn verify_opened(result: &mut AttestationResult, bundle: &Bundle, evidence: &Evidence, expectations: &Expectations) {
-    result.set(Check::Bundle, Outcome::Pass);
     let read = Statement::read(&bundle.provenance);
     let statement = read.as_ref().ok();
+    // A statement that cannot be read says no time, and is rejected by its own check.
+    let in_time = statement.map_or(Ok(()), |statement| subjects::appraise_time(bundle, statement));
+    if let Err(rejection) = in_time {
+        return result.set(Check::Bundle, Outcome::Reject(rejection));
+    }
+    result.set(Check::Bundle, Outcome::Pass);
     // A statement without an image claims nothing, which is not what a published image says of itself.
     let image = statement.map(|statement| statement.image().unwrap_or_default());
     if verify_evidence(result, evidence, expectations, image.as_ref()) {

@@ -234,6 +234,8 @@ pub enum Rejection {
     SubjectMissing { name: String },
     #[error("{name} has other bytes than its subject")]
     SubjectDigest { name: String, expected: Sha256Digest, actual: Sha256Digest },
+    #[error("{name} is executable in one of bundle and statement, and not in the other")]
+    SubjectMode { name: String, expected: bool, actual: bool },
     #[error("{name} is in the bundle and no subject")]
     ArtifactUnlisted { name: String },
     #[error("{name} is recorded and not in the bundle")]
@@ -344,6 +346,7 @@ impl Rejection {
             Self::Artifact { .. } => "artifact-not-a-subject",
             Self::SubjectMissing { .. } => "subject-missing",
             Self::SubjectDigest { .. } => "subject-digest",
+            Self::SubjectMode { .. } => "subject-mode",
             Self::ArtifactUnlisted { .. } => "artifact-unlisted",
             Self::RecordMissing { .. } => "record-missing",
             Self::RecordDigest { .. } => "record-digest",
@@ -430,10 +433,12 @@ impl Rejection {
             | Self::OptionMismatch { expected, actual, .. } => (Some(expected.clone()), actual.clone()),
             Self::OptionUnexpected { actual, .. } => (None, Some(actual.clone())),
             Self::Artifact { sha256, .. } => (None, Some(sha256.to_string())),
+            Self::SubjectMode { expected, actual, .. } => sides(executable(*expected), executable(*actual)),
             Self::SubjectDigest { expected, actual, .. }
             | Self::RecordDigest { expected, actual, .. }
             | Self::RecordContradiction { expected, actual } => sides(expected, actual),
             Self::Bundle(ReadError::Limit { size, limit, .. }) => sides(format!("at most {limit}"), size),
+            Self::Bundle(ReadError::NotCanonical { expected, actual, .. }) => sides(expected, actual),
             Self::Bundle(_)
             | Self::EvidenceMissing
             | Self::EvidenceMalformed(_)
@@ -465,6 +470,10 @@ fn sides(expected: impl ToString, actual: impl ToString) -> Sides {
     (Some(expected.to_string()), Some(actual.to_string()))
 }
 
+fn executable(is_executable: bool) -> &'static str {
+    if is_executable { "executable" } else { "not executable" }
+}
+
 /// The nonce as its field of the report data has it.
 fn padded(nonce: &Nonce) -> String {
     hex::encode(nonce.padded())
@@ -485,9 +494,10 @@ fn bundle_code(error: &ReadError) -> &'static str {
         ReadError::Open(_) => "bundle-not-readable",
         ReadError::Damaged(_) => "bundle-damaged",
         ReadError::Limit { .. } => "bundle-limit",
-        ReadError::Trailing(_) => "bundle-trailing-bytes",
+        ReadError::NotCanonical { .. } => "bundle-not-canonical",
+        ReadError::Trailing => "bundle-trailing-bytes",
         ReadError::Kind { .. } => "bundle-entry-kind",
-        ReadError::Ambiguous { .. } => "bundle-ambiguous",
+        ReadError::Mode { .. } => "bundle-file-mode",
         ReadError::Path { .. } => "bundle-path",
         ReadError::Unexpected { .. } => "bundle-unexpected-file",
         ReadError::Duplicate { .. } => "bundle-duplicate",

@@ -114,6 +114,8 @@ struct Archive<'a> {
 struct InternalParameters<'a> {
     #[serde(borrow)]
     lockfile: NamedFile<'a>,
+    #[serde(rename = "sourceDateEpoch")]
+    source_date_epoch: Option<u64>,
     image: Option<Image<'a>>,
     /// What build scripts gave to the linker.
     #[serde(default, rename = "linkArguments", borrow)]
@@ -171,6 +173,15 @@ pub struct NamedFile<'a> {
     pub name: Text<'a>,
     #[serde(borrow)]
     digest: DigestSet<'a>,
+    #[serde(default)]
+    annotations: Annotations,
+}
+
+/// What a statement says of a file beside its digest, as far as it is compared with something.
+#[derive(Debug, Default, Deserialize)]
+struct Annotations {
+    #[serde(default)]
+    executable: bool,
 }
 
 /// A DigestSet: what is compared, and the first entry that is not in order.
@@ -374,6 +385,11 @@ impl<'a> Statement<'a> {
         self.predicate.run_details.byproducts.iter().filter(move |file| *file.name == *name)
     }
 
+    /// The time of every file of the bundle, in seconds.
+    pub fn source_date_epoch(&self) -> Option<u64> {
+        self.predicate.build_definition.internal_parameters.source_date_epoch
+    }
+
     /// Whether anything that is handed out was made by this build, where a build can also be a download: with nix.
     pub fn built_here(&self) -> Option<bool> {
         self.predicate.build_definition.internal_parameters.outputs.any_built
@@ -410,6 +426,11 @@ impl NamedFile<'_> {
     /// Its digest; always there in a statement whose form was appraised.
     pub fn sha256(&self) -> Option<Sha256Digest> {
         self.digest.sha256
+    }
+
+    /// Whether the file is a program that anybody may execute: the bundle's has to agree.
+    pub fn is_executable(&self) -> bool {
+        self.annotations.executable
     }
 }
 

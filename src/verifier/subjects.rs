@@ -1,7 +1,7 @@
 //! Whether the files of a bundle are those that its statement speaks of. Comes in: both. Goes out: nothing, or the first
 //! file that is missing, different or too much. Never: a file that nobody spoke of.
 
-use crate::bundle::read::{Bundle, HashedFile};
+use crate::bundle::read::{Bundle, HashedFile, ReadError};
 
 use super::rejection::Rejection;
 use super::statement::{NamedFile, Statement};
@@ -21,6 +21,25 @@ pub fn appraise(bundle: &Bundle, statement: &Statement<'_>) -> Result<(), Reject
     appraise_record(LOG.to_owned(), log, bundle.log.as_ref())
 }
 
+/// Compares the time that every entry of an archive has with that of the statement. An unpacked
+/// bundle has none.
+///
+/// # Errors
+/// The archive is not the one that the appliance makes of these files.
+pub fn appraise_time(bundle: &Bundle, statement: &Statement<'_>) -> Result<(), Rejection> {
+    let Some(actual) = bundle.time else { return Ok(()) };
+    let expected = statement.source_date_epoch();
+    if expected == Some(actual) {
+        return Ok(());
+    }
+    Err(Rejection::Bundle(ReadError::NotCanonical {
+        place: "every entry".to_owned(),
+        field: "time",
+        expected: expected.map_or("no time (the statement has no sourceDateEpoch)".to_owned(), |time| time.to_string()),
+        actual: actual.to_string(),
+    }))
+}
+
 /// Both are sorted by name.
 fn appraise_artifacts(artifacts: &[HashedFile], subjects: &[&NamedFile<'_>]) -> Result<(), Rejection> {
     for subject in subjects {
@@ -28,11 +47,15 @@ fn appraise_artifacts(artifacts: &[HashedFile], subjects: &[&NamedFile<'_>]) -> 
         let Ok(at) = artifacts.binary_search_by(|file| file.name.as_str().cmp(&subject.name)) else {
             return Err(Rejection::SubjectMissing { name });
         };
-        let actual = artifacts[at].sha256;
+        let file = &artifacts[at];
         match subject.sha256() {
-            Some(expected) if expected == actual => {}
-            Some(expected) => return Err(Rejection::SubjectDigest { name, expected, actual }),
+            Some(expected) if expected == file.sha256 => {}
+            Some(expected) => return Err(Rejection::SubjectDigest { name, expected, actual: file.sha256 }),
             None => return Err(Rejection::DigestSyntax { what: name }),
+        }
+        if subject.is_executable() != file.executable {
+            let (expected, actual) = (subject.is_executable(), file.executable);
+            return Err(Rejection::SubjectMode { name, expected, actual });
         }
     }
     let listed = |file: &&HashedFile| subjects.binary_search_by(|subject| (*subject.name).cmp(&file.name)).is_err();

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::process::{Command, ExitStatus};
 
 use kettle::bundle::read::{MAX_BUNDLE_ENTRIES, MAX_BUNDLE_PATHS_BYTES, MAX_EVIDENCE_BYTES, MAX_PROVENANCE_BYTES};
+use kettle::bundle::{Entry, write};
 use rustix::io::FdFlags;
 use rustix::pipe::fcntl_setpipe_size;
 
@@ -102,23 +103,12 @@ fn read(reader: &mut PipeReader) -> String {
 
 /// A gzip tar of these files, and after them one of so many zeros.
 fn archive(path: &Path, files: &[(String, &[u8])], zeros: u64) {
-    let gzip = flate2::write::GzEncoder::new(File::create(path).unwrap(), flate2::Compression::fast());
-    let mut archive = tar::Builder::new(gzip);
-    let mut append = |name: &str, size: u64, content: &mut dyn std::io::Read| {
-        let mut header = tar::Header::new_ustar();
-        header.set_size(size);
-        header.set_mode(0o644);
-        header.set_path(name).unwrap();
-        header.set_cksum();
-        archive.append(&header, content).unwrap();
-    };
-    for (name, bytes) in files {
-        append(&format!("p/{name}"), bytes.len() as u64, &mut &bytes[..]);
-    }
+    let mut entries: Vec<_> = files.iter().map(|(path, bytes)| Entry::of_bytes(path, bytes)).collect();
     if zeros > 0 {
-        append("p/artifacts/zeros", zeros, &mut std::io::repeat(0).take(zeros));
+        let content = Box::new(std::io::repeat(0).take(zeros));
+        entries.push(Entry { size: zeros, content, ..Entry::of_bytes("artifacts/zeros", b"") });
     }
-    archive.into_inner().unwrap().finish().unwrap();
+    write(File::create(path).unwrap(), "p", entries, 0).unwrap();
 }
 
 /// As many paths as are allowed.

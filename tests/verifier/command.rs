@@ -241,7 +241,7 @@ fn neither_json_nor_a_complaint_moves_a_terminal() {
     let mut header = tar::Header::new_ustar();
     header.as_old_mut().name[..NAME.len()].copy_from_slice(NAME.as_bytes());
     header.as_old_mut().cksum.copy_from_slice(b"9\x1b[2J\xc2\x9b\0");
-    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
     gzip.write_all(header.as_bytes()).unwrap();
     fs::write(files.path().join("damaged"), gzip.finish().unwrap()).unwrap();
     let inspect = |arguments: &[&str]| {

@@ -5,15 +5,15 @@ use std::io;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use kettle::bundle::read::{
-    Bundle, MAX_BUNDLE_BYTES, MAX_BUNDLE_ENTRIES, MAX_BUNDLE_PATH_BYTES, MAX_EVIDENCE_BYTES, MAX_PAX_BYTES,
+    MAX_BUNDLE_BYTES, MAX_BUNDLE_ENTRIES, MAX_BUNDLE_PATH_BYTES, MAX_EVIDENCE_BYTES, MAX_PAX_BYTES,
     MAX_PROVENANCE_BYTES, ReadError, archive, stream,
 };
+use kettle::bundle::{Entry, write};
 use kettle::provenance::{BUILDER_HOST, BUILDER_SEV_SNP, BUILDER_SIMULATED};
 use kettle::verifier::{
     AttestationResult, Check, MinimumTcb, NOT_ESTABLISHED, ReferenceValues, Statement, TrustRoots, Waivable,
 };
 use serde_json::{Value, json};
-use tar::{EntryType, Header};
 
 use super::hierarchy::{keys, pem, tlv};
 use super::scene::{ALIAS_CHECK_COMPLETE, MEASUREMENT, MICROCODE, SNP, Scene, digest, evidence};
@@ -568,208 +568,99 @@ fn every_record_of_a_file_says_the_same() {
     }
 }
 
-/// A gzip tar of raw entries, and of so many bytes less than they say.
-fn packed(entries: &[(EntryType, &str, &[u8])], tail: &[u8], missing: usize) -> Vec<u8> {
-    let mut tar = packed_tar(entries);
-    tar.truncate(tar.len() - missing);
-    tar.extend_from_slice(tail);
-    gzip(&tar)
-}
-
-/// The entries alone.
-fn packed_tar(entries: &[(EntryType, &str, &[u8])]) -> Vec<u8> {
-    let mut tar = Vec::new();
-    for (kind, path, content) in entries {
-        let mut header = Header::new_ustar();
-        header.as_old_mut().name[..path.len()].copy_from_slice(path.as_bytes());
-        header.set_entry_type(*kind);
-        header.set_size(content.len() as u64);
-        header.set_cksum();
-        tar.extend_from_slice(header.as_bytes());
-        tar.extend_from_slice(content);
-        tar.resize(tar.len().next_multiple_of(512), 0);
-    }
-    tar
-}
-
-fn gzip(bytes: &[u8]) -> Vec<u8> {
-    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    io::Write::write_all(&mut gzip, bytes).unwrap();
-    gzip.finish().unwrap()
-}
-
-/// What a reader says of an archive with a statement and this beside it.
-fn beside(entries: &[(EntryType, &str, &[u8])]) -> Result<Bundle, ReadError> {
-    let statement = (EntryType::Regular, "p/provenance.json", &b"{}"[..]);
-    stream(&packed(&[&[statement], entries].concat(), &[0; 1024], 0)[..])
-}
-
-fn pax(records: &[(&str, &str)]) -> Vec<u8> {
-    let record = |(key, value): &(&str, &str)| {
-        let rest = format!(" {key}={value}\n");
-        let length = (1..).find(|length| length.to_string().len() + rest.len() == *length).unwrap();
-        format!("{length}{rest}")
-    };
-    records.iter().map(record).collect::<String>().into_bytes()
-}
-
 #[test]
-fn a_bundle_has_regular_files_folders_and_pax_paths_only() {
-    for kind in (0..=255).map(EntryType::new) {
-        let found = beside(&[(kind, "p/artifacts/x", b"")]);
-        match kind {
-            EntryType::Regular | EntryType::Directory => assert!(found.is_ok(), "{kind:?}"),
-            EntryType::XHeader => assert!(matches!(found, Err(ReadError::Path { .. })), "{kind:?}"),
-            _ => assert!(matches!(found, Err(ReadError::Kind { .. })), "{kind:?}: {found:?}"),
-        }
-    }
-    let file = (EntryType::Regular, "pax-path", &b""[..]);
-    for (records, is_good) in [
-        (&[("path", "p/artifacts/x")][..], true),
-        (&[("path", "p/../x")], false),
-        (&[("path", "/p/artifacts/x")], false),
-        (&[("path", "q/artifacts/x")], false),
-        (&[("path", "p/artifacts/x"), ("path", "p/artifacts/y")], false),
-        (&[("path", "p/artifacts/x"), ("size", "9")], false),
-        (&[("linkpath", "x")], false),
-        (&[("GNU.sparse.major", "1")], false),
-        (&[], false),
+fn modes_of_bundle_and_statement_agree() {
+    for (annotations, executable, expected) in [
+        (json!({"executable": true}), true, ""),
+        (json!({"executable": true}), false, "subject-mode"),
+        (json!({"executable": false}), false, ""),
+        (json!({"executable": false}), true, "subject-mode"),
+        (json!({"of": "another tool"}), false, ""),
+        (json!({}), true, "subject-mode"),
     ] {
-        let header = pax(records);
-        let found = beside(&[(EntryType::XHeader, "x", &header), file]);
-        assert_eq!(found.is_ok(), is_good, "{records:?}: {found:?}");
-        assert!(is_good || matches!(found, Err(ReadError::Path { .. })), "{records:?}: {found:?}");
-    }
-    let header = pax(&[("path", "p/artifacts/x")]);
-    assert!(matches!(beside(&[(EntryType::XHeader, "x", &header)]), Err(ReadError::Path { .. })), "no entry follows");
-    for tail in [&b"\n"[..], b"\0", b"\n21 path=p/artifacts/y\n"] {
-        let longer = [&header, tail].concat();
-        let found = beside(&[(EntryType::XHeader, "x", &longer), file]);
-        assert!(matches!(found, Err(ReadError::Path { .. })), "{}: {found:?}", tail.escape_ascii());
-    }
-}
-
-#[test]
-fn no_path_is_a_file_and_a_folder() {
-    const FILE: (EntryType, &str, &[u8]) = (EntryType::Regular, "p/artifacts/x", b"");
-    for other in [
-        (EntryType::Directory, "p/artifacts/x", &b""[..]),
-        (EntryType::Directory, "p/artifacts/x/y/", b""),
-        (EntryType::Regular, "p/artifacts/x/y", b""),
-    ] {
-        for entries in [[FILE, other], [other, FILE]] {
-            assert!(matches!(beside(&entries), Err(ReadError::Duplicate { .. })), "{entries:?}");
-        }
-    }
-    assert!(beside(&[(EntryType::Directory, "p", b""), (EntryType::Directory, "p/artifacts/", b""), FILE]).is_ok());
-}
-
-/// What a reader says of an archive with a statement, and an entry of these bytes whose header was changed.
-fn with_header(kind: EntryType, content: &[u8], edit: impl Fn(&mut Header)) -> Result<Bundle, ReadError> {
-    let mut header = Header::new_ustar();
-    header.set_path("p/artifacts/x").unwrap();
-    header.set_entry_type(kind);
-    header.set_size(content.len() as u64);
-    edit(&mut header);
-    header.set_cksum();
-    let mut tar = packed_tar(&[(EntryType::Regular, "p/provenance.json", b"{}")]);
-    tar.extend_from_slice(header.as_bytes());
-    tar.extend_from_slice(content);
-    tar.resize(tar.len().next_multiple_of(512) + 1024, 0);
-    stream(&gzip(&tar)[..])
-}
-
-#[test]
-fn what_programs_unpack_is_what_was_read() {
-    let hidden = packed_tar(&[(EntryType::Regular, "p/artifacts/program", b"another")]);
-    let found = with_header(EntryType::Directory, &hidden, |_| {});
-    assert!(matches!(found, Err(ReadError::Ambiguous { .. })), "files in a folder's content: {found:?}");
-    let (first, second) = (pax(&[("path", "p/artifacts/x")]), pax(&[("path", "p/artifacts/y")]));
-    let headers = [(EntryType::XHeader, "x", &first[..]), (EntryType::XHeader, "x", &second)];
-    let found = beside(&[headers[0], headers[1], (EntryType::Regular, "pax-path", b"")]);
-    assert!(matches!(found, Err(ReadError::Ambiguous { .. })), "two paths of one file: {found:?}");
-    for (size, is_good) in [
-        (&b"00000000010\0"[..], true),
-        (b"10\0\0\0\0\0\0\0\0\0\0", true),
-        (b"10          ", true),
-        (b"\x80\0\0\0\0\0\0\0\0\0\0\x08", true),
-        (b"+10\0\0\0\0\0\0\0\0\0", false),
-        (b"          10", true),
-        (b"\t10\0\0\0\0\0\0\0\0\0", false),
-        (b"10\0\0\0\0\0\0\x00007", false),
-        (b"\x80\x01\0\0\0\0\0\0\0\0\0\x08", false),
-        (b"\xff\0\0\0\0\0\0\0\0\0\0\x08", false),
-    ] {
-        let found =
-            with_header(EntryType::Regular, b"8 bytes.", |header| header.as_old_mut().size.copy_from_slice(size));
-        assert_eq!(found.is_ok(), is_good, "{}: {found:?}", size.escape_ascii());
-        assert!(is_good || matches!(found, Err(ReadError::Ambiguous { .. })), "{}: {found:?}", size.escape_ascii());
-    }
-    for field in [100, 108, 116, 136, 329, 337] {
-        for bad in [b"8\0", b"+1", b"-1", b"_1", b"\xff\xff"] {
-            let found = with_header(EntryType::Regular, b"", |header| {
-                header.as_mut_bytes()[field..field + 2].copy_from_slice(bad);
-            });
-            assert!(matches!(found, Err(ReadError::Ambiguous { .. })), "{field} {}: {found:?}", bad.escape_ascii());
-        }
-    }
-    for (magic, prefix, is_good) in [
-        (b"ustar\x0000", "", true),
-        (b"ustar  \0", "", true),
-        (b"\0\0\0\0\0\0\0\0", "", true),
-        (b"ustar  \0", "q", false),
-        (b"\0\0\0\0\0\0\0\0", "q", false),
-        (b"ustar\0\0\0", "q", false),
-    ] {
-        let found = with_header(EntryType::Regular, b"", |header| {
-            header.as_mut_bytes()[257..265].copy_from_slice(magic);
-            header.as_mut_bytes()[345..345 + prefix.len()].copy_from_slice(prefix.as_bytes());
+        let found = changed(|scene| {
+            scene.statement["subject"][0]["annotations"] = annotations.clone();
+            scene.edit_bundle = Box::new(move |bundle| bundle.artifacts[0].executable = executable);
         });
-        assert_eq!(found.is_ok(), is_good, "{} {prefix}: {found:?}", magic.escape_ascii());
-        assert!(is_good || matches!(found, Err(ReadError::Ambiguous { .. })), "{}: {found:?}", magic.escape_ascii());
+        assert_eq!(found, expected, "{annotations} {executable}");
     }
 }
 
 #[test]
-fn an_archive_that_is_cut_or_continued_is_refused() {
-    let entries = [(EntryType::Regular, "p/provenance.json", &[b'x'; 700][..])];
-    let whole = packed(&entries, &[0; 1024], 0);
-    assert!(stream(&whole[..]).is_ok());
-    for missing in [1, 300, 511, 512, 700, 1024, 1025] {
-        assert!(stream(&packed(&entries, &[], missing)[..]).is_err(), "{missing} bytes are missing");
-    }
-    let second = [&[0; 512][..], &[1]].concat();
-    for bytes in [
-        [&whole[..], &whole].concat(),
-        [&whole[..], &gzip(b"")].concat(),
-        [&whole[..], b"\0"].concat(),
-        packed(&entries, &second, 0),
-        whole[..whole.len() - 8].to_vec(),
+fn the_time_of_an_archive_is_that_of_the_statement() {
+    for (time, stated, expected) in [
+        (Some(7), json!(7), ""),
+        (Some(7), json!(8), "bundle-not-canonical"),
+        (Some(0), json!(null), "bundle-not-canonical"),
+        (None, json!(8), ""),
+        (None, json!(null), ""),
     ] {
-        assert!(matches!(stream(&bytes[..]), Err(ReadError::Trailing(_) | ReadError::Damaged(_))));
+        let found = changed(|scene| {
+            let internal = &mut scene.statement["predicate"]["buildDefinition"]["internalParameters"];
+            internal["sourceDateEpoch"] = stated.clone();
+            scene.edit_bundle = Box::new(move |bundle| bundle.time = time);
+        });
+        assert_eq!(found, expected, "{time:?} {stated}");
     }
-    let mut crc = whole.clone();
-    let at = crc.len() - 8;
-    crc[at] ^= 1;
-    assert!(matches!(stream(&crc[..]), Err(ReadError::Damaged(_))));
+}
+
+#[test]
+fn what_a_statement_says_of_its_files_has_a_type() {
+    let internal = "/predicate/buildDefinition/internalParameters";
+    for (pointer, name, value) in [
+        ("/subject/0", "annotations", json!({"executable": "true"})),
+        ("/subject/0", "annotations", json!({"executable": 1})),
+        ("/subject/0", "annotations", json!({"executable": null})),
+        ("/subject/0", "annotations", json!(true)),
+        (internal, "sourceDateEpoch", json!("0")),
+        (internal, "sourceDateEpoch", json!(0.0)),
+        (internal, "sourceDateEpoch", json!(-1)),
+    ] {
+        let mut scene = Scene::good();
+        scene.statement.pointer_mut(pointer).unwrap()[name] = value.clone();
+        let result = scene.verify();
+        let found = result.outcome(Check::Statement).rejection().map(|rejection| rejection.code());
+        assert_eq!(found, Some("statement-malformed"), "{name}: {value}");
+    }
+}
+
+/// A bundle of a statement and this.
+fn beside(path: &str, content: &[u8]) -> Vec<u8> {
+    let entries = [("provenance.json", &b"{}"[..]), (path, content)];
+    write(Vec::new(), "p", entries.map(|(path, content)| Entry::of_bytes(path, content)).into(), 0).unwrap()
+}
+
+/// The first header of an archive, and nothing else.
+fn pax_header_of(size: u64) -> Vec<u8> {
+    let mut header = tar::Header::new_ustar();
+    header.set_path("pax-header").unwrap();
+    header.set_entry_type(tar::EntryType::XHeader);
+    header.set_size(size);
+    header.set_cksum();
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    io::Write::write_all(&mut gzip, header.as_bytes()).unwrap();
+    gzip.finish().unwrap()
 }
 
 #[test]
 fn every_limit_is_named_by_its_refusal() {
-    let long = format!("p/artifacts/{}", "n".repeat(MAX_BUNDLE_PATH_BYTES));
-    let (long, large) = (pax(&[("path", &long)]), pax(&[("path", &"n".repeat(MAX_PAX_BYTES as usize))]));
+    let long = format!("artifacts/{}", "n".repeat(MAX_BUNDLE_PATH_BYTES));
     let evidence = vec![b' '; MAX_EVIDENCE_BYTES as usize + 1];
     let statement = vec![b' '; MAX_PROVENANCE_BYTES as usize + 1];
-    let folders = vec![(EntryType::Directory, "p/artifacts", &b""[..]); MAX_BUNDLE_ENTRIES];
-    let file = (EntryType::Regular, "x", &b""[..]);
+    let many: Vec<_> = (0..=MAX_BUNDLE_ENTRIES).map(|number| format!("artifacts/{number}")).collect();
+    let many = many.iter().map(|path| Entry::of_bytes(path, b"")).collect();
     let sparse = tempfile::tempfile().unwrap();
     sparse.set_len(MAX_BUNDLE_BYTES + 1).unwrap();
+    let read = |packed: Vec<u8>| stream(&packed[..]);
     for (found, limit) in [
-        (beside(&[(EntryType::XHeader, "x", &long), file]), "MAX_BUNDLE_PATH_BYTES"),
-        (beside(&[(EntryType::XHeader, "x", &large), file]), "MAX_PAX_BYTES"),
-        (beside(&[(EntryType::Regular, "p/evidence.json", &evidence)]), "MAX_EVIDENCE_BYTES"),
-        (beside(&folders), "MAX_BUNDLE_ENTRIES"),
-        (stream(&packed(&[(EntryType::Regular, "p/provenance.json", &statement)], &[], 0)[..]), "MAX_PROVENANCE_BYTES"),
+        (read(beside(&long, b"")), "MAX_BUNDLE_PATH_BYTES"),
+        (read(pax_header_of(MAX_PAX_BYTES + 1)), "MAX_PAX_BYTES"),
+        (read(beside("evidence.json", &evidence)), "MAX_EVIDENCE_BYTES"),
+        (read(write(Vec::new(), "p", many, 0).unwrap()), "MAX_BUNDLE_ENTRIES"),
+        (
+            read(write(Vec::new(), "p", vec![Entry::of_bytes("provenance.json", &statement)], 0).unwrap()),
+            "MAX_PROVENANCE_BYTES",
+        ),
         (archive(sparse), "MAX_BUNDLE_BYTES"),
     ] {
         let refusal = found.unwrap_err();

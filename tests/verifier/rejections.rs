@@ -1,9 +1,11 @@
 //! One mutation for every rejection.
 
 use std::collections::BTreeSet;
-use std::io;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::path::Path;
+use std::{fs, io};
 
-use kettle::bundle::read::{MAX_EVIDENCE_BYTES, ReadError, stream};
+use kettle::bundle::read::{MAX_EVIDENCE_BYTES, ReadError, folder as folder_of, stream};
 use kettle::bundle::{Entry, write};
 use kettle::digest::Sha256Digest;
 use kettle::snp::measurement::LaunchMeasurement;
@@ -31,9 +33,10 @@ codes! {
     Rejection::Bundle(ReadError::Open(_)) => "bundle-not-readable",
     Rejection::Bundle(ReadError::Damaged(_)) => "bundle-damaged",
     Rejection::Bundle(ReadError::Limit { .. }) => "bundle-limit",
-    Rejection::Bundle(ReadError::Trailing(_)) => "bundle-trailing-bytes",
+    Rejection::Bundle(ReadError::Trailing) => "bundle-trailing-bytes",
+    Rejection::Bundle(ReadError::NotCanonical { .. }) => "bundle-not-canonical",
     Rejection::Bundle(ReadError::Kind { .. }) => "bundle-entry-kind",
-    Rejection::Bundle(ReadError::Ambiguous { .. }) => "bundle-ambiguous",
+    Rejection::Bundle(ReadError::Mode { .. }) => "bundle-file-mode",
     Rejection::Bundle(ReadError::Path { .. }) => "bundle-path",
     Rejection::Bundle(ReadError::Unexpected { .. }) => "bundle-unexpected-file",
     Rejection::Bundle(ReadError::Duplicate { .. }) => "bundle-duplicate",
@@ -122,6 +125,7 @@ codes! {
     Rejection::Artifact { .. } => "artifact-not-a-subject",
     Rejection::SubjectMissing { .. } => "subject-missing",
     Rejection::SubjectDigest { .. } => "subject-digest",
+    Rejection::SubjectMode { .. } => "subject-mode",
     Rejection::ArtifactUnlisted { .. } => "artifact-unlisted",
     Rejection::RecordMissing { .. } => "record-missing",
     Rejection::RecordDigest { .. } => "record-digest",
@@ -191,16 +195,24 @@ fn of_bundles() -> Vec<Case> {
     let named = |names: &[&str]| packed(names.iter().map(|name| Entry::of_bytes(*name, b"{}")).collect());
     let good = named(&["provenance.json"]);
     let large = vec![b' '; MAX_EVIDENCE_BYTES as usize + 1];
-    let tar = |edit: &dyn Fn(&mut tar::Header)| {
-        let gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-        let mut archive = tar::Builder::new(gzip);
-        let mut header = tar::Header::new_ustar();
-        header.set_path("p/artifacts/x").unwrap();
-        header.set_size(0);
-        edit(&mut header);
-        header.set_cksum();
-        archive.append(&header, io::empty()).unwrap();
-        archive.into_inner().unwrap().finish().unwrap()
+    let elsewhere = write(Vec::new(), "..", vec![Entry::of_bytes("artifacts/x", b"")], 0).unwrap();
+    let mut named_by_gzip = good.clone();
+    named_by_gzip[3] |= 8;
+    let unpacked = |change: &dyn Fn(&Path)| {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("provenance.json"), "{}").unwrap();
+        change(folder.path());
+        folder_of(folder.path())
+    };
+    let link = unpacked(&|folder| symlink("provenance.json", folder.join("evidence.json")).unwrap());
+    let set_user_id = unpacked(&|folder| {
+        fs::set_permissions(folder.join("provenance.json"), fs::Permissions::from_mode(0o4644)).unwrap();
+    });
+    let dated = |time: u64, statement: fn(&mut serde_json::Value)| {
+        scene("bundle-not-canonical", Check::Bundle, |scene| {
+            statement(&mut scene.statement["predicate"]["buildDefinition"]["internalParameters"]["sourceDateEpoch"]);
+            scene.edit_bundle = Box::new(move |bundle| bundle.time = Some(time));
+        })
     };
     let read = |code, bytes: &[u8]| Case(code, Check::Bundle, Scene::good().verify_read(stream(bytes)));
     let gone = Err(ReadError::Open(io::ErrorKind::NotFound.into()));
@@ -209,11 +221,15 @@ fn of_bundles() -> Vec<Case> {
         read("bundle-damaged", &good[..good.len() - 1]),
         read("bundle-trailing-bytes", &[&good[..], &[0]].concat()),
         read("bundle-limit", &packed(vec![Entry::of_bytes("evidence.json", &large)])),
-        read("bundle-entry-kind", &tar(&|header| header.set_entry_type(tar::EntryType::Symlink))),
-        read("bundle-ambiguous", &tar(&|header| header.as_old_mut().size[0] = b'+')),
-        read("bundle-path", &tar(&|header| header.as_old_mut().name[..4].copy_from_slice(b"../x"))),
+        read("bundle-not-canonical", &named_by_gzip),
+        dated(1, |_| {}),
+        dated(0, |time| *time = json!(1)),
+        dated(0, |time| *time = json!(null)),
+        Case("bundle-entry-kind", Check::Bundle, Scene::good().verify_read(link)),
+        Case("bundle-file-mode", Check::Bundle, Scene::good().verify_read(set_user_id)),
+        read("bundle-path", &elsewhere),
         read("bundle-unexpected-file", &named(&["provenance.json", "README"])),
-        read("bundle-duplicate", &named(&["provenance.json", "provenance.json"])),
+        read("bundle-duplicate", &named(&["provenance.json", "artifacts/x", "artifacts/x/y"])),
         read("provenance-missing", &named(&["build.log"])),
         bundled("evidence-missing", Check::Bundle, |bundle| bundle.evidence = None),
         bundled("evidence-malformed", Check::Bundle, |bundle| bundle.evidence = Some(b"{}".to_vec())),
@@ -474,7 +490,12 @@ fn optioned(
 fn of_files() -> Vec<Case> {
     use Check::{Expectations, Subjects};
     let sha256 = Sha256Digest::of(b"other");
-    let other = move |name: &str| kettle::bundle::read::HashedFile { name: name.to_owned(), sha256, size: 5 };
+    let other = move |name: &str| kettle::bundle::read::HashedFile {
+        name: name.to_owned(),
+        sha256,
+        size: 5,
+        executable: false,
+    };
     let from_an_archive = |code, edit: fn(&mut kettle::verifier::Expectations)| {
         scene(code, Expectations, |scene| {
             let source = scene.statement.pointer_mut("/predicate/buildDefinition/externalParameters/source").unwrap();
@@ -513,6 +534,10 @@ fn of_files() -> Vec<Case> {
         }),
         bundled("subject-missing", Subjects, |bundle| bundle.artifacts.clear()),
         bundled("subject-digest", Subjects, move |bundle| bundle.artifacts[0].sha256 = sha256),
+        bundled("subject-mode", Subjects, |bundle| bundle.artifacts[0].executable = true),
+        scene("subject-mode", Subjects, |scene| {
+            scene.statement["subject"][0]["annotations"] = json!({"executable": true});
+        }),
         bundled("artifact-unlisted", Subjects, move |bundle| bundle.artifacts.push(other("zzz"))),
         bundled("record-missing", Subjects, |bundle| bundle.log = None),
         bundled("record-missing", Subjects, |bundle| bundle.build_config.clear()),

@@ -62,7 +62,10 @@ fn statement() -> Value {
                     "nonce": NONCE,
                     "nonceSource": "client",
                 },
-                "internalParameters": {"lockfile": {"name": "Cargo.lock", "digest": digest(LOCKFILE)}},
+                "internalParameters": {
+                    "lockfile": {"name": "Cargo.lock", "digest": digest(LOCKFILE)},
+                    "sourceDateEpoch": 0,
+                },
                 "resolvedDependencies": [
                     {"uri": "git+https://example.org/project.git", "digest": {"gitCommit": "ab".repeat(20), "gitTree": "cd".repeat(20)}},
                     {"uri": "pkg:cargo/a@1.0.0", "digest": digest(b"a")},
@@ -183,6 +186,7 @@ impl Scene {
             name: name.to_owned(),
             sha256: Sha256Digest::of(bytes),
             size: bytes.len() as u64,
+            executable: false,
         };
         let mut bundle = Bundle {
             provenance,
@@ -190,6 +194,7 @@ impl Scene {
             artifacts: vec![file("program", ARTIFACT)],
             build_config: vec![file("Cargo.lock", LOCKFILE)],
             log: Some(file("build.log", LOG)),
+            ..Bundle::default()
         };
         (self.edit_bundle)(&mut bundle);
         bundle

@@ -1,6 +1,6 @@
 //! A bundle, taken apart.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 
 use flate2::read::GzDecoder;
@@ -14,12 +14,17 @@ const GZIP_HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
 pub struct Bundle {
     pub top: String,
     pub files: BTreeMap<String, Vec<u8>>,
+    /// The names of the artifacts that anybody may execute.
+    pub executables: BTreeSet<String>,
 }
 
 impl Bundle {
     /// Takes one apart whose times are `epoch`; every attribute that could vary is checked.
     pub fn read(bytes: &[u8], epoch: u64) -> Self {
         assert_eq!(bytes[..10], GZIP_HEADER);
+        // In the one encoding that a verifier accepts.
+        let read = kettle::bundle::read::stream(bytes).unwrap();
+        assert_eq!(read.time, Some(epoch));
         let (mut names, mut files, mut tops) = (Vec::new(), BTreeMap::new(), Vec::new());
         for entry in tar::Archive::new(GzDecoder::new(bytes)).entries().unwrap() {
             let mut entry = entry.unwrap();
@@ -40,7 +45,8 @@ impl Bundle {
         assert!(names.is_sorted(), "{names:?}");
         tops.dedup();
         assert_eq!(tops.len(), 1, "{tops:?}");
-        Self { top: tops.remove(0), files }
+        let executables = read.artifacts.into_iter().filter(|file| file.executable).map(|file| file.name).collect();
+        Self { top: tops.remove(0), files, executables }
     }
 
     pub fn statement(&self) -> Value {
@@ -60,6 +66,12 @@ impl Bundle {
         let subjects: Vec<_> = statement["subject"].as_array().unwrap().iter().map(described).collect();
         let files: Vec<_> = self.artifacts().iter().map(|(name, bytes)| ((*name).to_owned(), sha256(bytes))).collect();
         assert_eq!(subjects, files);
+        let annotated = statement["subject"].as_array().unwrap().iter().filter_map(|subject| {
+            let annotations = subject.get("annotations")?;
+            assert_eq!(*annotations, serde_json::json!({"executable": true}));
+            Some(described(subject).0)
+        });
+        assert_eq!(annotated.collect::<BTreeSet<_>>(), self.executables);
         let log = ("build.log".to_owned(), sha256(&self.files["build.log"]));
         let definition = &statement["predicate"]["buildDefinition"];
         let lockfile = described(&definition["internalParameters"]["lockfile"]);

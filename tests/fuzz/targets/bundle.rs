@@ -1,16 +1,36 @@
-//! Any bytes as a bundle, and as the tar inside of one.
+//! Any bytes as a bundle, as the tar inside of one, and as what a bundle is made of.
 
-use std::io::Write as _;
+use std::collections::BTreeMap;
+use std::io::{Read as _, Write as _};
 
+use flate2::Compression;
+use flate2::read::GzDecoder;
+use flate2::write::GzEncoder;
 use kettle::bundle::read::{MAX_BUNDLE_ENTRIES, stream};
+use kettle::bundle::{Entry, write};
 use kettle::inspect;
 
-/// What is read is within its limits, its names are plain, and what a person is shown of it is inert.
+/// Where a gzip header says how hard was compressed (RFC 1952, section 2.3.1): a bundle's says
+/// nothing.
+const EXTRA_FLAGS: usize = 8;
+
+/// Contents of the made bundles: a byte of the input says which.
+const CONTENTS: [&[u8]; 4] = [b"", b"{}\n", &[0; 1024], b"a content"];
+
+/// What is read is within its limits, its names are plain, what a person is shown of it is inert,
+/// and it is, byte for byte, what the writer makes of the same files.
 pub fn target(data: &[u8]) {
     check(data);
-    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::none());
+    check(&gzip(data));
+    check_made(data);
+}
+
+fn gzip(data: &[u8]) -> Vec<u8> {
+    let mut gzip = GzEncoder::new(Vec::new(), Compression::none());
     gzip.write_all(data).expect("memory takes it");
-    check(&gzip.finish().expect("memory takes it"));
+    let mut packed = gzip.finish().expect("memory takes it");
+    packed[EXTRA_FLAGS] = 0;
+    packed
 }
 
 fn check(data: &[u8]) {
@@ -22,4 +42,51 @@ fn check(data: &[u8]) {
     for name in names {
         assert!(!name.split('/').any(|part| ["", ".", ".."].contains(&part)), "{name:?}");
     }
+    check_encoding(data, bundle.time.expect("an archive has a time"));
+}
+
+/// Another reader finds files of which the writer makes the same tar stream.
+fn check_encoding(data: &[u8], time: u64) {
+    let mut tar = Vec::new();
+    GzDecoder::new(data).read_to_end(&mut tar).expect("it was read before");
+    let mut files = Vec::new();
+    for entry in tar::Archive::new(&tar[..]).entries().expect("it was read before") {
+        let mut entry = entry.expect("it was read before");
+        let path = entry.path().expect("a plain path").to_str().expect("text").to_owned();
+        let executable = entry.header().mode().expect("a number") == 0o755;
+        let mut content = Vec::new();
+        entry.read_to_end(&mut content).expect("it was read before");
+        files.push((path, executable, content));
+    }
+    let top = files[0].0.split('/').next().expect("a top directory").to_owned();
+    let entries = files.iter().map(|(path, executable, content)| {
+        let path = path.strip_prefix(&*top).and_then(|rest| rest.strip_prefix('/')).expect("one top directory");
+        Entry { executable: *executable, ..Entry::of_bytes(path, content) }
+    });
+    let made = write(Vec::new(), &top, entries.collect(), time).expect("memory takes it");
+    let mut again = Vec::new();
+    GzDecoder::new(&made[..]).read_to_end(&mut again).expect("it was made here");
+    assert!(again == tar, "another encoding of the same files was accepted");
+}
+
+/// Lines of the input are names: what the writer makes of them is read as that, or refused for its
+/// names.
+fn check_made(data: &[u8]) {
+    let names = data.split(|byte| *byte == b'\n').filter_map(|line| std::str::from_utf8(line).ok());
+    let mut files = BTreeMap::from([("provenance.json".to_owned(), (false, CONTENTS[1]))]);
+    for name in names.filter(|name| !name.is_empty()) {
+        let choice = name.len();
+        files.insert(format!("artifacts/{name}"), (choice % 2 == 0, CONTENTS[choice / 2 % CONTENTS.len()]));
+    }
+    let entries = files
+        .iter()
+        .map(|(path, (executable, content))| Entry { executable: *executable, ..Entry::of_bytes(path, content) });
+    let Ok(made) = write(Vec::new(), "project", entries.collect(), 7) else { return };
+    let Ok(bundle) = stream(&made[..]) else { return };
+    assert_eq!(bundle.artifacts.len() + 1, files.len());
+    for file in &bundle.artifacts {
+        let (executable, content) = files[&format!("artifacts/{}", file.name)];
+        assert_eq!((file.executable, file.size), (executable, content.len() as u64), "{:?}", file.name);
+    }
+    check(&made);
 }

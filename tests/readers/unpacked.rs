@@ -1,0 +1,111 @@
+//! The same bundles as folders: whoever packs them otherwise still has these files, these modes,
+//! and nothing more.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::path::Path;
+
+use kettle::bundle::read::open;
+use kettle::verifier::{Expectations, verify};
+
+use super::archive::File;
+use super::scene::Scene;
+use super::signed::{Signed, all, base};
+
+fn set_mode(path: &Path, mode: u32) {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+/// Writes the files of a bundle as they are under an umask.
+fn unpack(bundle: &Signed, umask: u32) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for File { path, executable, content } in &bundle.files {
+        let path = folder.path().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, content).unwrap();
+        let mode = if *executable { 0o755 } else { 0o644 };
+        set_mode(&path, mode & !umask);
+    }
+    folder
+}
+
+/// The code of the first rejection; nothing for an accepted folder.
+fn code(folder: &Path, expectations: &Expectations) -> &'static str {
+    let result = verify(open(folder), expectations);
+    let found = result.outcomes().find_map(|(_, outcome)| outcome.rejection());
+    assert_eq!(found.is_none(), result.is_accepted());
+    found.map_or("", |rejection| rejection.code())
+}
+
+/// What is done to the top folder, and the code that it is rejected with; none where it still passes.
+type Change<'a> = (&'static str, &'a dyn Fn(&Path), &'static str);
+
+#[test]
+fn what_is_accepted_packed_is_accepted_unpacked() {
+    let expectations = Scene::good().expectations();
+    for bundle in all() {
+        for umask in [0o022, 0o077, 0] {
+            let folder = unpack(&bundle, umask);
+            assert_eq!(code(folder.path(), &expectations), "", "{}, umask {umask:03o}", bundle.what);
+        }
+    }
+}
+
+#[test]
+fn a_changed_folder_is_rejected() {
+    let expectations = Scene::good().expectations();
+    let bundle = base();
+    let mode = |name: &'static str, mode: u32| move |folder: &Path| set_mode(&folder.join(name), mode);
+    let (program, note) = ("artifacts/a-program", "artifacts/note");
+    let changes: [Change<'_>; 21] = [
+        ("nothing", &|_| {}, ""),
+        ("a program without its bits", &mode(program, 0o644), "subject-mode"),
+        ("a note with them", &mode(note, 0o755), "subject-mode"),
+        ("a note that others may execute", &mode(note, 0o645), "subject-mode"),
+        ("a program that its owner alone may execute", &mode(program, 0o700), ""),
+        ("a program with set-user-id", &mode(program, 0o4755), "bundle-file-mode"),
+        ("a program with set-group-id", &mode(program, 0o2755), "bundle-file-mode"),
+        ("a program with the sticky bit", &mode(program, 0o1755), "bundle-file-mode"),
+        ("a note with set-user-id", &mode(note, 0o4644), "bundle-file-mode"),
+        ("an executable log", &mode("build.log", 0o755), "bundle-file-mode"),
+        ("an executable lockfile", &mode("build-config/Cargo.lock", 0o755), "bundle-file-mode"),
+        ("an executable statement", &mode("provenance.json", 0o755), "bundle-file-mode"),
+        ("a folder with the sticky bit", &mode("artifacts", 0o1777), ""),
+        (
+            "a link to a file",
+            &|folder| {
+                fs::rename(folder.join(note), folder.join("../note")).unwrap();
+                symlink("../../note", folder.join(note)).unwrap();
+            },
+            "bundle-entry-kind",
+        ),
+        (
+            "a link beside the files",
+            &|folder| symlink("note", folder.join("artifacts/more")).unwrap(),
+            "bundle-entry-kind",
+        ),
+        (
+            "a file with a second name outside",
+            &|folder| {
+                fs::hard_link(folder.join(note), folder.parent().unwrap().with_extension("second")).unwrap();
+            },
+            "bundle-entry-kind",
+        ),
+        ("one more artifact", &|folder| fs::write(folder.join("artifacts/more"), "x").unwrap(), "artifact-unlisted"),
+        ("one more file", &|folder| fs::write(folder.join("more"), "x").unwrap(), "bundle-unexpected-file"),
+        (
+            "an empty folder",
+            &|folder| fs::create_dir(folder.join("artifacts/empty")).unwrap(),
+            "bundle-unexpected-file",
+        ),
+        ("empty folders", &|folder| fs::create_dir_all(folder.join("a/b/c")).unwrap(), "bundle-unexpected-file"),
+        ("a missing note", &|folder| fs::remove_file(folder.join(note)).unwrap(), "subject-missing"),
+    ];
+    for (what, change, expected) in changes {
+        let folder = unpack(&bundle, 0o022);
+        change(&folder.path().join(&bundle.top));
+        // The top folder by itself: a change may have put something beside it.
+        assert_eq!(code(&folder.path().join(&bundle.top), &expectations), expected, "{what}");
+        let _ = fs::remove_file(folder.path().with_extension("second"));
+    }
+}
