@@ -37,7 +37,6 @@ use route::{Endpoint, Unroutable, Variables};
 pub use server::{Addresses, Listeners, serve};
 pub use submit::{LocalFuture, Receive};
 pub use tls::{TlsError, TlsIdentity};
-use view::View;
 
 /// The contract as served: OpenAPI 3.1.
 pub const OPENAPI: &str = include_str!("openapi.json");
@@ -90,7 +89,7 @@ impl Service {
             Endpoint::OpenApi => return Ok(respond::whole(StatusCode::OK, "application/json", OPENAPI)),
             Endpoint::Attestation => return attestation::answer(self, parts).await,
             Endpoint::Job => return Ok(document::job(&*job()?)),
-            Endpoint::Events => return events::stream(job()?, View::Typed, events::first_wanted(parts)?),
+            Endpoint::Events => return events::answer(job()?, parts),
             Endpoint::Result => files::bundle(files::finished(&*job()?)?).await?,
             Endpoint::Artifact => files::artifact(files::finished(&*job()?)?, &variables.name).await?,
             Endpoint::BuildConfig => files::build_config(&job()?, &variables.name)?,
