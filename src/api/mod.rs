@@ -86,6 +86,7 @@ impl Service {
             Endpoint::Submit => return submit::submit(self, parts, body, Wish::of(&parts.headers)).await,
             Endpoint::SubmitAndStream => return submit::submit(self, parts, body, Wish::Stream).await,
             Endpoint::Health => return Ok(respond::whole(StatusCode::OK, "text/plain", "ok")),
+            Endpoint::Ready => return self.ready(),
             Endpoint::OpenApi => return Ok(respond::whole(StatusCode::OK, "application/json", OPENAPI)),
             Endpoint::Attestation => return attestation::answer(self, parts).await,
             Endpoint::Job => return Ok(document::job(&*job()?)),
@@ -97,6 +98,22 @@ impl Service {
             Endpoint::Evidence => files::evidence(&job()?)?,
         };
         download.answer(&parts.method, &parts.headers)
+    }
+
+    /// Says whether a submission would be taken; a load balancer stops sending clients here once it would not.
+    fn ready(&self) -> Result<Response<Body>, Problem> {
+        if self.slot.taken() {
+            return Err(Problem::new(
+                404,
+                "machine-taken",
+                "this machine builds once, and its build has been accepted already",
+            ));
+        }
+        if !self.builder.is_ready() {
+            let problem = Problem::new(503, "not-ready", "the toolchain is not ready yet; ask again in a few seconds");
+            return Err(problem.with(header::RETRY_AFTER, &limits::READY_RETRY.as_secs().to_string()));
+        }
+        Ok(respond::whole(StatusCode::OK, "text/plain", "ready"))
     }
 
     fn find(&self, id: &str) -> Result<Arc<Job>, Problem> {

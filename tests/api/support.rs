@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, Once, mpsc};
 use std::time::Duration;
 
@@ -62,12 +62,19 @@ impl Receive for Reader {
     }
 }
 
-struct Handover(mpsc::Sender<Running>);
+struct Handover {
+    builds: mpsc::Sender<Running>,
+    ready: Arc<AtomicBool>,
+}
 
 impl Builder for Handover {
     fn start(&self, job: Running, _request: Request) {
         // Without a receiver the job is lost, which is a test of its own.
-        let _ = self.0.send(job);
+        let _ = self.builds.send(job);
+    }
+
+    fn is_ready(&self) -> bool {
+        self.ready.load(Ordering::SeqCst)
     }
 }
 
@@ -76,6 +83,8 @@ pub struct Appliance {
     pub certificate: CertificateDer<'static>,
     pub public_key: Vec<u8>,
     pub counts: Arc<Counts>,
+    /// Whether the stand-in for the pipeline is ready.
+    pub ready: Arc<AtomicBool>,
     builds: Mutex<mpsc::Receiver<Running>>,
     pub work: tempfile::TempDir,
 }
@@ -97,6 +106,8 @@ impl Appliance {
     fn start_with(work: tempfile::TempDir, reader: impl Receive + Send + 'static, counts: Arc<Counts>) -> Self {
         let (builder, builds) = mpsc::channel();
         let (started, start) = mpsc::channel();
+        let ready = Arc::new(AtomicBool::new(true));
+        let builder = Handover { builds: builder, ready: Arc::clone(&ready) };
         let slot = Arc::new(Slot::new(work.path().to_owned(), "kettle test".to_owned()));
         end_with_a_panic_of_the_service();
         let service = std::thread::Builder::new().name(SERVICE.to_owned());
@@ -109,12 +120,12 @@ impl Appliance {
                 let any = SocketAddr::from(([127, 0, 0, 1], 0));
                 let listeners = Listeners::bind(any, any, identity).await.unwrap();
                 started.send((listeners.addresses().unwrap(), certificate, public_key)).unwrap();
-                api::serve(listeners, Rc::new(Service::new(slot, Box::new(reader), Box::new(Handover(builder))))).await
+                api::serve(listeners, Rc::new(Service::new(slot, Box::new(reader), Box::new(builder)))).await
             })
         });
         serving.unwrap();
         let (addresses, certificate, public_key) = start.recv().unwrap();
-        Self { addresses, certificate, public_key, counts, builds: Mutex::new(builds), work }
+        Self { addresses, certificate, public_key, counts, ready, builds: Mutex::new(builds), work }
     }
 
     pub fn connect(&self) -> Client<TcpStream> {
