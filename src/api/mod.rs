@@ -2,13 +2,17 @@
 //! unbounded wait or buffer, a path of this machine or a cause of ours in an answer.
 
 mod attestation;
+mod caller;
+mod checked_stream;
 mod document;
 mod download;
 mod events;
 mod files;
+pub mod header_block;
 mod intake;
 pub mod limits;
 pub mod negotiate;
+mod plaintext;
 mod problem;
 pub mod query;
 pub mod range;
@@ -30,6 +34,8 @@ use hyper::{Method, Request, Response, StatusCode};
 
 use crate::job::{Builder, Job, JobId, Slot};
 pub use attestation::Session;
+use caller::HostNames;
+pub use caller::{HostName, Scheme};
 use negotiate::Wish;
 pub use problem::Problem;
 use respond::Body;
@@ -47,12 +53,42 @@ pub struct Service {
     receiver: Box<dyn Receive>,
     builder: Box<dyn Builder>,
     session: Option<Session>,
+    premises: Premises,
+}
+
+/// Where the service runs, which decides what its plaintext port serves and which names it answers to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Premises {
+    /// The image: everything that is said in plaintext is said to the host and the network. Any name may be its own.
+    Image,
+    /// A process of an ordinary host, where a web page could reach it by a name that changes to an address of the host.
+    Host {
+        /// The names in `Host` that are answered, beside addresses and `localhost`.
+        names: Vec<HostName>,
+    },
+}
+
+impl Premises {
+    fn names(&self) -> HostNames {
+        match self {
+            Self::Image => HostNames::Any,
+            Self::Host { names } => HostNames::Listed(names.clone()),
+        }
+    }
+
+    /// Returns whether a port serves what is not for everybody to read.
+    fn trusts(&self, scheme: Scheme) -> bool {
+        match (self, scheme) {
+            (Self::Image, Scheme::Http) => false,
+            (Self::Image, Scheme::Https) | (Self::Host { .. }, _) => true,
+        }
+    }
 }
 
 impl Service {
     /// A service over a free slot, with what reads submissions and what builds them.
-    pub fn new(slot: Arc<Slot>, receiver: Box<dyn Receive>, builder: Box<dyn Builder>) -> Self {
-        Self { slot, receiver, builder, session: None }
+    pub fn new(slot: Arc<Slot>, receiver: Box<dyn Receive>, builder: Box<dyn Builder>, premises: Premises) -> Self {
+        Self { slot, receiver, builder, session: None, premises }
     }
 
     /// The same, with evidence about the TLS key for whoever asks.
@@ -60,10 +96,19 @@ impl Service {
         Self { session: Some(session), ..self }
     }
 
-    /// Answers one request.
-    async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
+    /// Answers one request that came in by the port of `scheme`.
+    async fn answer(&self, request: Request<Incoming>, scheme: Scheme) -> Response<Body> {
         let (parts, body) = request.into_parts();
-        let (endpoint, variables) = match route::find(&parts.method, parts.uri.path()) {
+        let authority = match caller::check(&parts, scheme, &self.premises.names()) {
+            Ok(authority) => authority,
+            Err(problem) => return problem.with(header::CONNECTION, "close").into_response(),
+        };
+        let found = route::find(&parts.method, parts.uri.path());
+        let public = found.as_ref().is_ok_and(|(endpoint, _)| plaintext::is_public(*endpoint));
+        if !public && !self.premises.trusts(scheme) {
+            return plaintext::refusal(&authority).into_response();
+        }
+        let (endpoint, variables) = match found {
             Ok(found) => found,
             Err(unroutable) => return unroutable_problem(&unroutable).into_response(),
         };

@@ -105,6 +105,19 @@ fn openapi_and_routes_agree_in_both_directions() {
 }
 
 #[test]
+fn openapi_says_what_every_request_can_be_refused_with() {
+    let document: serde_json::Value = serde_json::from_str(kettle::api::OPENAPI).unwrap();
+    let public = ["/health", "/ready", "/attestation", "/openapi.json"];
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap().iter().filter(|(method, _)| *method != "head") {
+            let responses = &operation["responses"];
+            assert!(responses["400"].is_object() && responses["403"].is_object(), "{method} {path}");
+            assert_eq!(responses["426"].is_object(), !public.contains(&path.as_str()), "{method} {path}");
+        }
+    }
+}
+
+#[test]
 fn openapi_refers_to_nothing_that_is_missing_and_keeps_nothing_unused() {
     fn references<'a>(value: &'a serde_json::Value, found: &mut BTreeSet<&'a str>) {
         match value {

@@ -13,7 +13,9 @@ use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper::http::request::Parts;
 use kettle::api::submission::Intake;
-use kettle::api::{self, Addresses, Listeners, LocalFuture, Problem, Receive, Service, TlsIdentity};
+use kettle::api::{
+    self, Addresses, HostName, Listeners, LocalFuture, Premises, Problem, Receive, Service, TlsIdentity,
+};
 use kettle::digest::Sha256Digest;
 use kettle::job::{
     Builder, BundleFile, ErrorType, Event, Finished, LineSplitter, LogError, Outcome, Request, Running, Slot,
@@ -91,19 +93,33 @@ pub struct Appliance {
 
 impl Appliance {
     pub fn start() -> Self {
+        Self::start_at(host())
+    }
+
+    /// The service as the image has it.
+    pub fn in_the_image() -> Self {
+        Self::start_at(Premises::Image)
+    }
+
+    fn start_at(premises: Premises) -> Self {
         let counts = Arc::new(Counts::default());
         let reader = Reader(Arc::clone(&counts));
-        Self::start_with(tempfile::tempdir().unwrap(), reader, counts)
+        Self::start_with(tempfile::tempdir().unwrap(), reader, counts, premises)
     }
 
     /// With the reader of submissions that the appliance has; it keeps uploads in the folder `uploads`.
     pub fn with_intake() -> Self {
         let work = tempfile::tempdir().unwrap();
         let intake = Intake::open(work.path().join("uploads")).unwrap();
-        Self::start_with(work, intake, Arc::default())
+        Self::start_with(work, intake, Arc::default(), host())
     }
 
-    fn start_with(work: tempfile::TempDir, reader: impl Receive + Send + 'static, counts: Arc<Counts>) -> Self {
+    fn start_with(
+        work: tempfile::TempDir,
+        reader: impl Receive + Send + 'static,
+        counts: Arc<Counts>,
+        premises: Premises,
+    ) -> Self {
         let (builder, builds) = mpsc::channel();
         let (started, start) = mpsc::channel();
         let ready = Arc::new(AtomicBool::new(true));
@@ -120,7 +136,8 @@ impl Appliance {
                 let any = SocketAddr::from(([127, 0, 0, 1], 0));
                 let listeners = Listeners::bind(any, any, identity).await.unwrap();
                 started.send((listeners.addresses().unwrap(), certificate, public_key)).unwrap();
-                api::serve(listeners, Rc::new(Service::new(slot, Box::new(reader), Box::new(builder)))).await
+                let service = Service::new(slot, Box::new(reader), Box::new(builder), premises);
+                api::serve(listeners, Rc::new(service)).await
             })
         });
         serving.unwrap();
@@ -197,6 +214,11 @@ impl Appliance {
         });
         running.finish(outcome);
     }
+}
+
+/// An ordinary host that is called as these tests call it.
+fn host() -> Premises {
+    Premises::Host { names: vec![HostName::parse("kettle").unwrap()] }
 }
 
 /// The program that is shipped ends with its first panic, and so do these tests: tokio would swallow one of a connection.
