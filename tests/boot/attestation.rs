@@ -147,7 +147,7 @@ fn a_build_cannot_reach_the_secure_processor() {
     let platform = Platform::new(&[]);
     for attack in ["find_signer", "ask_signer"] {
         let machine = platform.boot();
-        let outcome = machine.build(Door::Clear, &Source::Archive { bytes: &hostile(attack), name: "attack.tar" });
+        let outcome = machine.build(Door::Tls, &Source::Archive { bytes: &hostile(attack), name: "attack.tar" });
         outcome.assert_succeeded();
         assert!(outcome.result["evidence"].is_object(), "there was nothing to reach");
         let said = |word: &str| outcome.lines.iter().any(|line| line.contains(&format!("ATTACK: {word}")));
@@ -187,7 +187,7 @@ fn a_secure_processor_that_does_not_work_ends_the_machine() {
 fn a_build_without_evidence_fails() {
     let machine = Platform::new(&["--reports", "1", "--certificates", "nothing"]).boot();
     let archive = project("hello");
-    let outcome = machine.build(Door::Clear, &Source::Archive { bytes: &archive, name: "hello.tar" });
+    let outcome = machine.build(Door::Tls, &Source::Archive { bytes: &archive, name: "hello.tar" });
     outcome.assert_failed("AttestationFailed");
-    assert_eq!(machine.get(Door::Clear, &format!("/build/{}/result", outcome.job)).status, 404);
+    assert_eq!(machine.get(Door::Tls, &format!("/build/{}/result", outcome.job)).status, 404);
 }
