@@ -1,12 +1,14 @@
-//! Decides who may ask: a program that was given this appliance's name or address, and no web page of somebody else.
+//! Decides who may ask: a program that was given this appliance's name or address, and no web page
+//! of somebody else.
 //!
-//! A browser sends requests to any address for any page: forms without asking, and with a DNS name that changes its
-//! address it takes the answers for the page's own. What it cannot be made to leave out is `Origin`, `Sec-Fetch-Site` and
-//! the name in `Host`.
+//! A browser sends requests to any address for any page: forms without asking, and with a DNS name
+//! that changes its address it takes the answers for the page's own. What it cannot be made to
+//! leave out is `Origin`, `Sec-Fetch-Site` and the name in `Host`.
 //!
-//! - Comes in: a request's target and header fields, the scheme of its port, and the names of this appliance.
+//! - Comes in: a request's target and header fields, the scheme of its port, and the names of this
+//!   appliance.
 //! - Goes out: host and port as the client has them, or a refusal.
-//! - Never: a request that is believed because a header field is missing, except by clients that are no browsers.
+//! - Never: a permission for another origin, by any header field of a response.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -47,7 +49,8 @@ impl Scheme {
 pub struct HostName(String);
 
 impl HostName {
-    /// Takes letters, digits, `-`, `.`, `_` and `~`; an address is no name. Returns `None` for anything else.
+    /// Takes letters, digits, `-`, `.`, `_` and `~`; an address is no name. Returns `None` for
+    /// anything else.
     pub fn parse(text: &str) -> Option<Self> {
         match Host::parse(text)? {
             Host::Name(name) => Some(Self(name)),
@@ -133,8 +136,8 @@ impl Authority {
 /// Checks who asks, and returns what the client calls this appliance.
 ///
 /// # Errors
-/// 400: `Host` is missing, repeated, malformed, or not the host of the target. 403: a web page of another origin asks, or
-/// `Host` has a name that is not one of `names`.
+/// 400: `Host` is missing, repeated, malformed, or not the host of the target. 403: a web page of
+/// another origin asks, or `Host` has a name that is not one of `names`.
 pub fn check(parts: &Parts, scheme: Scheme, names: &HostNames) -> Result<Authority, Problem> {
     let authority = asked_host(parts, scheme)?;
     if !names.include(&authority.host) {
@@ -169,8 +172,8 @@ fn asked_host(parts: &Parts, scheme: Scheme) -> Result<Authority, Problem> {
     Err(Problem::new(400, "host-invalid", "the target of the request is not at the host that Host names"))
 }
 
-/// Checks what a browser says about the page that asks (Fetch Metadata, section 2.4): `same-origin`, or `none` for what
-/// a person typed.
+/// Checks what a browser says about the page that asks (Fetch Metadata, section 2.4):
+/// `same-origin`, or `none` for what a person typed.
 fn check_site(parts: &Parts) -> Result<(), Problem> {
     let own = |value: &header::HeaderValue| matches!(value.as_bytes(), b"same-origin" | b"none");
     if parts.headers.get_all(SEC_FETCH_SITE).iter().all(own) {
@@ -179,7 +182,8 @@ fn check_site(parts: &Parts) -> Result<(), Problem> {
     Err(cross_origin("a web page of another site asks (Sec-Fetch-Site); it must not ask for its reader".to_owned()))
 }
 
-/// Checks the origin of the page that asks (RFC 6454, section 7): it has to be this appliance's own. `null` never is.
+/// Checks the origin of the page that asks (RFC 6454, section 7): it has to be this appliance's
+/// own. `null` never is.
 fn check_origin(parts: &Parts, scheme: Scheme, authority: &Authority) -> Result<(), Problem> {
     let own = |value: &header::HeaderValue| {
         let text = value.to_str().ok()?;

@@ -1,8 +1,9 @@
-//! Stands between a connection and the HTTP library, and lets only requests through that can be read in one way.
+//! Stands between a connection and the HTTP library, and lets only requests through that can be
+//! read in one way.
 //!
 //! - Comes in: the bytes of a connection, decrypted where it is one with TLS.
-//! - Goes out: to the HTTP library, one request at a time, the header block and exactly the body that it announces; to the
-//!   service, beside each request, what was found in its header block.
+//! - Goes out: to the HTTP library, one request at a time, the header block and exactly the body
+//!   that it announces; to the service, beside each request, what was found in its header block.
 //! - Never: a byte of a header block that was refused, or of anything after it.
 
 use std::cell::RefCell;
@@ -19,7 +20,8 @@ use super::header_block::{BodyFraming, HeaderBlock, HeaderError, Scanner};
 /// Bytes that are read at a time while a header block is not complete.
 const READ_BYTES: usize = 4 * 1024;
 
-/// What the HTTP library gets in place of a request that is refused, so that it asks for a response and for nothing else.
+/// What the HTTP library gets in place of a request that is refused, so that it asks for a response
+/// and for nothing else.
 const STAND_IN: &[u8] = b"GET / HTTP/1.1\r\nHost: refused\r\nConnection: close\r\n\r\n";
 
 /// The same where no body may follow the response.
@@ -28,7 +30,8 @@ const STAND_IN_FOR_HEAD: &[u8] = b"HEAD / HTTP/1.1\r\nHost: refused\r\nConnectio
 /// What was found in one header block.
 pub type Finding = Result<BodyFraming, HeaderError>;
 
-/// What was found in each header block, in the order of the requests. The service takes one entry for each request.
+/// What was found in each header block, in the order of the requests. The service takes one entry
+/// for each request.
 #[derive(Clone, Debug, Default)]
 pub struct Findings(Rc<RefCell<VecDeque<Finding>>>);
 
@@ -86,7 +89,8 @@ impl<S> CheckedStream<S> {
         self.passing = match block.body {
             BodyFraming::Absent => block_bytes,
             BodyFraming::Length(length) => block_bytes.saturating_add(length),
-            // Where chunks end is for the HTTP library to find: such a request is the last of its connection.
+            // Where chunks end is for the HTTP library to find: such a request is the last of its
+            // connection.
             BodyFraming::Chunked => u64::MAX,
         };
         self.findings.add(Ok(block.body));
@@ -216,7 +220,8 @@ mod tests {
         }
     }
 
-    /// Everything that passes, by reads of `room` bytes, and the findings; and that no read goes beyond one request.
+    /// Everything that passes, by reads of `room` bytes, and the findings; and that no read goes
+    /// beyond one request.
     fn passed(pieces: &[&[u8]], room: usize) -> (Vec<u8>, Vec<Finding>) {
         let pieces = pieces.iter().map(|piece| piece.to_vec()).filter(|piece| !piece.is_empty()).collect();
         let mut stream = CheckedStream::new(Pieces(pieces));

@@ -2,8 +2,9 @@
 //!
 //! - Comes in: the bytes of a connection from the start of a request on.
 //! - Goes out: where the header block ends and which body follows it, or why it is refused.
-//! - Never: a block that two readers could end in different places or read different fields from. What RFC 9112 lets a
-//!   recipient forgive (bare line feeds, folded lines, a repeated length) is refused here.
+//! - Never: a block that two readers could end in different places or read different fields from.
+//!   What RFC 9112 lets a recipient forgive (bare line feeds, folded lines, a repeated length) is
+//!   refused here.
 
 use super::limits::{MAX_HEADER_BYTES, MAX_HEADERS};
 
@@ -127,8 +128,8 @@ struct Fields {
 }
 
 impl Scanner {
-    /// Looks at the bytes that were added since the last call. `bytes` always begins at the start of the request. Returns
-    /// `None` while the block is not complete.
+    /// Looks at the bytes that were added since the last call. `bytes` always begins at the start
+    /// of the request. Returns `None` while the block is not complete.
     ///
     /// # Errors
     /// The block is refused, as soon as the bytes that came show it.
@@ -163,8 +164,8 @@ impl Scanner {
     }
 }
 
-/// Checks one byte of a header block. A tab and bytes from 0x80 on may be in values; where else they are, the line's own
-/// check refuses them.
+/// Checks one byte of a header block. A tab and bytes from 0x80 on may be in values; where else
+/// they are, the line's own check refuses them.
 fn check_byte(byte: u8, after_carriage_return: bool) -> Result<(), HeaderError> {
     match (byte, after_carriage_return) {
         (b'\n', true) | (b'\r' | b'\t', false) => Ok(()),

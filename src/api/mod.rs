@@ -1,5 +1,12 @@
 //! The HTTP API. Comes in: connections. Goes out: answers, and at most one job for the pipeline. Never: a framework, an
 //! unbounded wait or buffer, a path of this machine or a cause of ours in an answer.
+//!
+//! # How a request gets in
+//!
+//! `checked_stream` stands between each connection and the HTTP library: it has `header_block` read the header block byte by
+//! byte, and lets one request at a time through. `server` hands the library's request on, beside what was found in its
+//! header block. Then `caller` decides who may ask, `plaintext` what the image answers in plaintext, and `route` who
+//! answers. Only after that is a body read.
 
 mod attestation;
 mod caller;

@@ -1,7 +1,8 @@
-//! What the plaintext port of the image serves: what is no secret, and nothing that takes a source or a job.
+//! What the plaintext port of the image serves: what is no secret, and nothing that takes a source
+//! or a job.
 //!
-//! The host and the network read and change everything on that port. A source that was posted there would be theirs, and
-//! the slot would be taken before the client learned it.
+//! The host and the network read and change everything on that port. A source that was posted there
+//! would be theirs, and the slot would be taken before the client learned it.
 //!
 //! - Comes in: the endpoint of a request, or that there is none.
 //! - Goes out: whether the plaintext port answers it, and the refusal that says how to ask by TLS.
@@ -29,13 +30,14 @@ pub fn is_public(endpoint: Endpoint) -> bool {
     }
 }
 
-/// Returns the refusal: 426 (RFC 9110, section 15.5.22), with the commands that ask for evidence, verify it and pin the
-/// key. `authority` is how the client reached the appliance; the port with TLS may be another one outside.
+/// Returns the refusal: 426 (RFC 9110, section 15.5.22), with the commands that ask for evidence,
+/// verify it and pin the key. `authority` is how the client reached the appliance; the port with
+/// TLS may be another one outside.
 pub fn refusal(authority: &Authority) -> Problem {
     let host = authority.host();
     let detail = format!(
-        "this port is read by the host and the network, and takes no source; ask for evidence of the TLS key, verify it, and \
-         send the source to that key alone:\n\
+        "this port is read by the host and the network, and takes no source; ask for evidence of \
+         the TLS key, verify it, and send the source to that key alone:\n\
          NONCE=$(openssl rand -hex 16); curl -k \"https://{host}/attestation?nonce=$NONCE\" -o session.json\n\
          PIN=$(kettle verify --session session.json --nonce $NONCE --json | \
          jq -er 'select(.verdict == \"accepted\").claims.pinned_public_key')\n\

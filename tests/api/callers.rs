@@ -1,5 +1,5 @@
-//! Who may ask, and in which words? Requests that two readers could read in two ways are refused before any of them is
-//! routed, and so is what a web page asks for its reader; over both ports.
+//! Who may ask, and in which words? Requests that two readers could read in two ways are refused
+//! before any of them is routed, and so is what a web page asks for its reader; over both ports.
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpStream};
@@ -21,7 +21,8 @@ enum Port {
 
 const PORTS: [Port; 2] = [Port::Plaintext, Port::Tls];
 
-/// Sends bytes, ends this side, and returns everything that comes until the server has ended its own.
+/// Sends bytes, ends this side, and returns everything that comes until the server has ended its
+/// own.
 fn exchange(appliance: &Appliance, port: Port, bytes: &[u8]) -> String {
     let mut answer = Vec::new();
     // Whoever is refused early may find the connection closed.

@@ -1,5 +1,5 @@
-//! What does the plaintext port of the image answer? What is no secret; for everything else it says how to ask by TLS,
-//! before it reads anything of a body.
+//! What does the plaintext port of the image answer? What is no secret; for everything else it says
+//! how to ask by TLS, before it reads anything of a body.
 
 use std::sync::atomic::Ordering;
 

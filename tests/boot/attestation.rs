@@ -127,8 +127,11 @@ fn session(platform: &Platform, machine: &Machine) {
     assert_eq!(result["verdict"], "accepted", "{result:#}");
     let pin = result["claims"]["pinned_public_key"].as_str().unwrap();
     let url = format!("https://127.0.0.1:{}/health", machine.port(Door::Tls));
-    let curl = Command::new("curl").args(["-sk", "--pinnedpubkey", pin, &url]).output().unwrap();
-    assert_eq!(curl.stdout, b"ok", "{curl:?}");
+    let other = format!("sha256//{}=", "A".repeat(43));
+    let curl = Command::new("curl").args(["-sk", "--pinnedpubkey", &other, &url]).output().unwrap();
+    assert!(!curl.status.success() && curl.stdout.is_empty(), "another key is not taken: {curl:?}");
+    machine.pin.set(pin.to_owned()).unwrap();
+    assert_eq!(machine.get(Door::Tls, "/health").body, b"ok");
 }
 
 fn assert_bound(bundle: &Bundle) {

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::sync::LazyLock;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -10,6 +12,10 @@ use crate::client::{Answer, Door, Source};
 use crate::image::{Bus, Disk, Image};
 use crate::machine::{Host, Machine};
 use crate::support::{Bundle, project, sha256};
+
+/// From serving to being ready, on a busy processor.
+const READY_LIMIT: Duration = Duration::from_secs(120);
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// What a client saw of one machine that built the hello project, over TLS alone.
 struct Seen {
@@ -39,7 +45,7 @@ static SEEN: LazyLock<Seen> = LazyLock::new(|| {
     let hello = Source::Archive { bytes: &archive, name: "hello.tar" };
     // Were this one accepted, there would be no build over TLS.
     let before = ("a source", machine.submit(Door::Clear, &hello));
-    let ready_before = machine.get(Door::Clear, "/ready");
+    let ready_before = readiness(&machine);
     let outcome = machine.build(Door::Tls, &hello);
     outcome.assert_succeeded();
     let job = &outcome.job;
@@ -69,6 +75,19 @@ static SEEN: LazyLock<Seen> = LazyLock::new(|| {
         image,
     }
 });
+
+/// What `/ready` says once the machine has looked at its toolchain, which it begins when it boots.
+fn readiness(machine: &Machine) -> Answer {
+    let start = Instant::now();
+    loop {
+        let answer = machine.get(Door::Clear, "/ready");
+        if answer.status != 503 {
+            return answer;
+        }
+        assert!(start.elapsed() < READY_LIMIT, "{}", answer.text());
+        sleep(PAUSE);
+    }
+}
 
 #[test]
 #[ignore = "needs QEMU and a built image"]

@@ -1,5 +1,6 @@
-//! A connection with TLS that a test writes itself, piece by piece. The certificate is not checked: these machines have no
-//! secure processor, so nobody could vouch for it, and nobody but the test is on the way.
+//! A connection with TLS that a test writes itself, piece by piece. The certificate is not checked:
+//! these machines have no secure processor, so nobody could vouch for it, and nobody but the test
+//! is on the way.
 
 use std::net::TcpStream;
 use std::sync::Arc;

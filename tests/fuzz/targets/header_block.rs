@@ -14,8 +14,8 @@ fn in_pieces(data: &[u8], piece: usize) -> Result<Option<HeaderBlock>, HeaderErr
     scanner.scan(data)
 }
 
-/// The pieces make no difference, and a block that is accepted has one end, one host and one way to end its body, for
-/// whoever splits it at line ends.
+/// The pieces make no difference, and a block that is accepted has one end, one host and one way to
+/// end its body, for whoever splits it at line ends.
 pub fn target(data: &[u8]) {
     let verdict = in_pieces(data, data.len().max(1));
     assert_eq!(in_pieces(data, 1), verdict);
