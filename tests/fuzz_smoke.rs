@@ -187,6 +187,11 @@ fn forms() {
 }
 
 #[test]
+fn header_blocks() {
+    smoke("header_block", MEMORY_RUNS, &TEXT_CHANGES);
+}
+
+#[test]
 fn heads_of_requests() {
     smoke("request", MEMORY_RUNS, &TEXT_CHANGES);
 }

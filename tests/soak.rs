@@ -80,7 +80,7 @@ impl Server {
     fn ask(&self, head: &str, body: &[u8]) -> io::Result<(u16, Vec<u8>)> {
         let mut stream = self.connect()?;
         let length = body.len();
-        let head = format!("{head}\r\nHost: kettle\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n");
+        let head = format!("{head}\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n");
         stream.write_all(head.as_bytes())?;
         // Who is refused early need not send it all.
         let _ = stream.write_all(body);
@@ -162,7 +162,7 @@ fn one(server: &Server, round: usize, job: Option<&str>, waste: &[u8]) -> Result
         // Connections that are left: in the header, in the body, at once.
         9 => server.connect().and_then(|mut it| it.write_all(b"GET /hea")).map_err(|error| error.kind().to_string()),
         10 => {
-            let begin = format!("{FORM}\r\nHost: kettle\r\nContent-Length: 100000\r\n\r\n--x\r\n");
+            let begin = format!("{FORM}\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\n--x\r\n");
             server.connect().and_then(|mut it| it.write_all(begin.as_bytes())).map_err(|error| error.kind().to_string())
         }
         11 => expect("GET /health HTTP/9.9".to_owned(), b"", 400),
@@ -301,7 +301,7 @@ fn latencies(server: &Server, time: Duration) -> Vec<Duration> {
     while Instant::now() < end {
         let begun = Instant::now();
         let mut stream = server.connect().unwrap();
-        stream.write_all(b"GET /health HTTP/1.1\r\nHost: kettle\r\nConnection: close\r\n\r\n").unwrap();
+        stream.write_all(b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).unwrap();
         times.push(begun.elapsed());

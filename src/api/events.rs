@@ -26,19 +26,44 @@ const PIECE_BYTES: usize = 16 * 1024;
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
-/// The number of the first event that a reader wants: the one after `Last-Event-ID`, else `from`, else 0.
+/// Answers a request for a job's events, in the typed view: the stream, or 204 for a reader that has the last event
+/// already. A browser's `EventSource` asks again after every stream that ends, until it gets a 204 (HTML, section 9.2.3).
 ///
 /// # Errors
-/// 400: one of them is no number.
-pub fn first_wanted(parts: &Parts) -> Result<u64, Problem> {
-    let number = |what: &str, text: Option<&str>| {
-        text.and_then(query::number)
-            .ok_or_else(|| Problem::new(400, "event-number-invalid", format!("{what} is not a decimal number")))
-    };
-    let from = query::parameter(parts.uri.query(), "from")?.map(|text| number("from", Some(&text))).transpose()?;
-    let last =
-        parts.headers.get(LAST_EVENT_ID).map(|value| number("Last-Event-ID", value.to_str().ok())).transpose()?;
-    Ok(last.map(|last| last.saturating_add(1)).or(from).unwrap_or(0))
+/// 400: a number is malformed. 500: the log cannot be read.
+pub fn answer(job: Arc<Job>, parts: &Parts) -> Result<Response<Body>, Problem> {
+    let wanted = Wanted::read(parts)?;
+    let log = job.log();
+    if log.closed() && wanted.last_seen == Some(log.events()) {
+        return Ok(respond::no_content());
+    }
+    stream(job, View::Typed, wanted.first())
+}
+
+/// The place in a job's events that a reader asks for.
+struct Wanted {
+    from: Option<u64>,
+    last_seen: Option<u64>,
+}
+
+impl Wanted {
+    /// Returns the number of the first event: the one after `Last-Event-ID`, else `from`, else 0.
+    fn first(&self) -> u64 {
+        self.last_seen.map(|last| last.saturating_add(1)).or(self.from).unwrap_or(0)
+    }
+
+    /// # Errors
+    /// 400: one of the two is no number.
+    fn read(parts: &Parts) -> Result<Self, Problem> {
+        let number = |what: &str, text: Option<&str>| {
+            text.and_then(query::number)
+                .ok_or_else(|| Problem::new(400, "event-number-invalid", format!("{what} is not a decimal number")))
+        };
+        let from = query::parameter(parts.uri.query(), "from")?.map(|text| number("from", Some(&text))).transpose()?;
+        let last_seen =
+            parts.headers.get(LAST_EVENT_ID).map(|value| number("Last-Event-ID", value.to_str().ok())).transpose()?;
+        Ok(Self { from, last_seen })
+    }
 }
 
 /// The stream of a job's events from the one with the number `first` on.

@@ -38,6 +38,9 @@ pub const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 /// A comment goes to an event reader so often when nothing happens.
 pub const EVENT_HEARTBEAT: Duration = Duration::from_secs(15);
 
+/// Time after which a client may ask again whether the machine is ready.
+pub const READY_RETRY: Duration = Duration::from_secs(2);
+
 /// Most requests for evidence about the TLS key that are in the secure processor at once; further ones wait.
 pub const MAX_SESSION_REQUESTS: usize = 1;
 
@@ -70,6 +73,7 @@ fn connections() -> Vec<Limit> {
         time("LINGER_TIMEOUT", LINGER_TIMEOUT, "for reading and throwing away"),
         time("ACCEPT_PAUSE", ACCEPT_PAUSE, "pause after a failed accept"),
         time("EVENT_HEARTBEAT", EVENT_HEARTBEAT, "between comments to a reader of events"),
+        time("READY_RETRY", READY_RETRY, "until a client may ask again whether the machine is ready"),
         count("MAX_SESSION_REQUESTS", MAX_SESSION_REQUESTS, "requests of clients in the secure processor at once"),
     ]
 }

@@ -70,6 +70,13 @@ pub fn whole(status: StatusCode, content_type: &'static str, body: impl Into<Byt
     response(status, content_type, Body::Whole(Full::new(body.into())))
 }
 
+/// Returns a response that says there is nothing more (204).
+pub fn no_content() -> Response<Body> {
+    let mut response = Response::new(Body::Whole(Full::default()));
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    response
+}
+
 /// A JSON document.
 pub fn json(status: StatusCode, content_type: &'static str, document: &impl Serialize) -> Response<Body> {
     match serde_json::to_vec(document) {

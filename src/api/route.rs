@@ -11,6 +11,8 @@ pub const PREFIXES: [&str; 2] = ["/v1", "/api"];
 pub enum Endpoint {
     /// Liveness.
     Health,
+    /// Whether a submission would be taken.
+    Ready,
     /// Takes the slot.
     Submit,
     /// Takes the slot and streams.
@@ -54,8 +56,9 @@ const fn route(path: &'static str, methods: &'static [Method], endpoint: Endpoin
 }
 
 /// Every path; the first that fits wins.
-pub static ROUTES: [Route; 12] = [
+pub static ROUTES: [Route; 13] = [
     route("/health", READ, Endpoint::Health),
+    route("/ready", READ, Endpoint::Ready),
     route("/build", SUBMIT, Endpoint::Submit),
     route("/build/stream", SUBMIT, Endpoint::SubmitAndStream),
     route("/build/{id}", READ, Endpoint::Job),

@@ -1,5 +1,6 @@
 //! The listener. Comes in: connections on two ports, one in clear, one with TLS. Goes out: requests to the service,
-//! answers to the clients. Never: a wait without a deadline, or an answer that is lost because its request went on.
+//! answers to the clients. Never: a wait without a deadline, an answer that is lost because its request went on, or a
+//! request that the HTTP library reads before its header block was checked.
 
 use std::convert::Infallible;
 use std::io;
@@ -8,8 +9,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
 
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
+use hyper::{Method, Request, Response, header};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -18,10 +21,15 @@ use tokio::task::{LocalSet, spawn_local};
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
-use super::Service;
+use super::caller::Scheme;
+use super::checked_stream::{CheckedStream, Finding};
+use super::header_block::BodyFraming;
 use super::limits;
+use super::problem::Problem;
+use super::respond::Body;
 use super::stall::Impatient;
 use super::tls::TlsIdentity;
+use super::{Service, respond};
 use crate::clock;
 
 /// Both ports, open.
@@ -109,26 +117,28 @@ async fn accept(
 
 /// Serves one connection in clear; the permit is given back at its end.
 async fn serve_clear(stream: Stream, service: Rc<Service>, _permit: OwnedSemaphorePermit) {
-    serve_connection(stream, service, |stream| stream).await;
+    serve_connection(stream, service, Scheme::Http, |stream| stream).await;
 }
 
 /// The same with TLS.
 async fn serve_tls(acceptor: TlsAcceptor, stream: Stream, service: Rc<Service>, _permit: OwnedSemaphorePermit) {
     match timeout(limits::TLS_HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
-        Ok(Ok(stream)) => serve_connection(stream, service, |stream| stream.into_inner().0).await,
+        Ok(Ok(stream)) => serve_connection(stream, service, Scheme::Https, |stream| stream.into_inner().0).await,
         Ok(Err(error)) => log::debug!("a TLS handshake failed: {error}"),
         Err(_) => log::debug!("a TLS handshake took too long"),
     }
 }
 
 /// Serves requests until there are no more; `socket` gives what is below the stream.
-async fn serve_connection<S>(stream: S, service: Rc<Service>, socket: impl FnOnce(S) -> Stream)
+async fn serve_connection<S>(stream: S, service: Rc<Service>, scheme: Scheme, socket: impl FnOnce(S) -> Stream)
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
+    let stream = CheckedStream::new(stream);
+    let findings = stream.findings();
     let service = service_fn(move |request| {
-        let service = Rc::clone(&service);
-        Box::pin(async move { Ok::<_, Infallible>(service.answer(request).await) })
+        let (service, finding) = (Rc::clone(&service), findings.take());
+        Box::pin(async move { Ok::<_, Infallible>(answer(&service, request, scheme, finding).await) })
     });
     let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -151,9 +161,39 @@ where
         Some(Err(error)) => return log::debug!("a connection failed: {error}"),
         None => return log::debug!("a connection was given up: the clock says no date"),
     }
-    let stream = connection.into_parts().io.into_inner();
+    let stream = connection.into_parts().io.into_inner().into_inner();
     // An error here means that the client is gone, which is what we wait for.
     let _ = timeout(limits::LINGER_TIMEOUT, linger(stream, socket)).await;
+}
+
+/// Answers a request, unless its header block was refused. A connection ends with a request whose end the HTTP library
+/// alone knows, and with one whose body nobody reads.
+async fn answer(
+    service: &Service,
+    request: Request<Incoming>,
+    scheme: Scheme,
+    finding: Option<Finding>,
+) -> Response<Body> {
+    let body = match finding {
+        Some(Ok(body)) => body,
+        Some(Err(error)) => return refused(Problem::new(error.status(), error.code(), error)),
+        None => return refused(Problem::new(400, "header-malformed", "the request could not be checked")),
+    };
+    let posted = request.method() == Method::POST;
+    let mut response = service.answer(request, scheme).await;
+    let last = match body {
+        BodyFraming::Absent => false,
+        BodyFraming::Length(_) => !posted,
+        BodyFraming::Chunked => true,
+    };
+    if last && !response.headers().contains_key(header::CONNECTION) {
+        respond::set(response.headers_mut(), header::CONNECTION, "close");
+    }
+    response
+}
+
+fn refused(problem: Problem) -> Response<Body> {
+    problem.with(header::CONNECTION, "close").into_response()
 }
 
 /// Ends our side, then reads on until the client has ended its own: a connection that is closed with unread bytes is

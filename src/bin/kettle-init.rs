@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use kettle::api::limits::Limit;
 use kettle::api::submission::Intake;
-use kettle::api::{self, Listeners, Service, Session, TlsIdentity};
+use kettle::api::{self, HostName, Listeners, Premises, Service, Session, TlsIdentity};
 use kettle::attester::{AttestError, Attester, GuestDevice};
 use kettle::boot;
 use kettle::causes::Chain;
@@ -45,8 +45,11 @@ Serves the HTTP API on this host: one build, then downloads. On an ordinary host
 provenance says so in its builder id. Prints `listening on http://ADDR:PORT` and the same for https once it serves.
 
 Options:
-  --listen ADDR:PORT      HTTP in clear; port 0 takes a free port
+  --listen ADDR:PORT      HTTP in plaintext, on a loopback address; port 0 takes a free port
+  --expose-plaintext      lets --listen have an address that other machines reach: whoever is on the way reads sources
+                          and results, and changes them
   --tls-listen ADDR:PORT  HTTPS, with a key made at start; port 0 takes a free port
+  --host NAME             a DNS name that clients reach it by, beside addresses and localhost; can be repeated
   --work DIR              folder for uploads, the build and its results; made if it is missing
   --toolchain DIR         Rust sysroot to build with; without it, the one that rustc of PATH belongs to
   --nix-root DIR          root of a system with nix 2.34.8 or newer, for flakes; without it there are none; needs root
@@ -74,6 +77,7 @@ With a simulated secure processor, trusted by nobody:
 struct Serve {
     listen: SocketAddr,
     tls_listen: SocketAddr,
+    premises: Premises,
     work: PathBuf,
     toolchain: Option<PathBuf>,
     nix_root: Option<PathBuf>,
@@ -118,6 +122,10 @@ enum UsageError {
     Unknown(String),
     #[error("{0} is needed")]
     Missing(&'static str),
+    #[error(
+        "--listen {0} is reached by other machines, in plaintext: take a loopback address, or say --expose-plaintext too"
+    )]
+    ExposedPlaintext(SocketAddr),
     #[error("--nix-conf is of no use without --nix-root")]
     ConfigurationAlone,
     #[error("{0} is given twice")]
@@ -192,6 +200,7 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Command, UsageError>
 fn parse_serve(mut words: impl Iterator<Item = String>) -> Result<Command, UsageError> {
     let (mut listen, mut tls_listen, mut work, mut toolchain) = (None, None, None, None);
     let (mut build, mut fetch, mut nix_root, mut nix_conf) = (None, None, None, None);
+    let (mut names, mut exposed) = (Vec::new(), false);
     #[cfg(feature = "simulator")]
     let mut simulator = None;
     while let Some(word) = words.next() {
@@ -202,6 +211,14 @@ fn parse_serve(mut words: impl Iterator<Item = String>) -> Result<Command, Usage
             Some((option, value)) => (option.to_owned(), Some(value.to_owned())),
             None => (word, None),
         };
+        if option == "--expose-plaintext" && inline.is_none() {
+            exposed = true;
+            continue;
+        }
+        if option == "--host" {
+            names.push(host_name(option, inline.or_else(|| words.next()))?);
+            continue;
+        }
         let target = match option.as_str() {
             "--listen" => &mut listen,
             "--tls-listen" => &mut tls_listen,
@@ -224,8 +241,13 @@ fn parse_serve(mut words: impl Iterator<Item = String>) -> Result<Command, Usage
         return Err(UsageError::ConfigurationAlone);
     }
     let defaults = Limits::default();
+    let listen = address("--listen", listen)?;
+    if !listen.ip().is_loopback() && !exposed {
+        return Err(UsageError::ExposedPlaintext(listen));
+    }
     Ok(Command::Serve(Box::new(Serve {
-        listen: address("--listen", listen)?,
+        listen,
+        premises: Premises::Host { names },
         tls_listen: address("--tls-listen", tls_listen)?,
         work: work.ok_or(UsageError::Missing("--work"))?.into(),
         toolchain: toolchain.map(PathBuf::from),
@@ -243,6 +265,11 @@ fn parse_serve(mut words: impl Iterator<Item = String>) -> Result<Command, Usage
 fn address(option: &'static str, value: Option<String>) -> Result<SocketAddr, UsageError> {
     let value = value.ok_or(UsageError::Missing(option))?;
     value.parse().map_err(|_| UsageError::Value { option: option.to_owned(), value, expected: "an ADDR:PORT" })
+}
+
+fn host_name(option: String, value: Option<String>) -> Result<HostName, UsageError> {
+    let Some(value) = value else { return Err(UsageError::NoValue(option)) };
+    HostName::parse(&value).ok_or(UsageError::Value { option, value, expected: "a DNS name without a port" })
 }
 
 fn seconds(option: &'static str, value: Option<String>, default: Duration) -> Result<Duration, UsageError> {
@@ -276,6 +303,7 @@ fn serve_image(parameters: &boot::Parameters, network: boot::PendingNetwork) -> 
     let serve = Serve {
         listen: IMAGE_LISTEN,
         tls_listen: IMAGE_TLS_LISTEN,
+        premises: Premises::Image,
         work: boot::WORK.into(),
         toolchain: None,
         nix_root: None,
@@ -401,7 +429,7 @@ async fn serve_until_told(
     let listeners = Listeners::bind(serve.listen, serve.tls_listen, identity).await?;
     let addresses = listeners.addresses()?;
     let slot = Arc::new(Slot::new(work.to_owned(), about));
-    let service = Service::new(slot, Box::new(intake), Box::new(pipeline));
+    let service = Service::new(slot, Box::new(intake), Box::new(pipeline), serve.premises.clone());
     let service = Rc::new(match session {
         Some(session) => service.with_session(session),
         None => service,
@@ -447,6 +475,27 @@ mod tests {
         let Ok(Command::Serve(serve)) = parse_words(words) else { panic!("{words}") };
         assert_eq!((serve.listen.port(), serve.tls_listen.port()), (0, 443));
         assert_eq!(serve.limits, Limits { build: Duration::from_secs(5), ..Limits::default() });
+    }
+
+    #[test]
+    fn plaintext_for_other_machines_has_to_be_asked_for() {
+        for address in ["0.0.0.0:80", "[::]:80", "192.0.2.1:80", "[::ffff:127.0.0.1]:80"] {
+            let words = format!("serve --listen {address} --tls-listen 0.0.0.0:443 --work w");
+            assert!(matches!(parse_words(&words), Err(UsageError::ExposedPlaintext(_))), "{words}");
+            let told = format!("{words} --expose-plaintext");
+            assert!(matches!(parse_words(&told), Ok(Command::Serve(_))), "{told}");
+        }
+    }
+
+    #[test]
+    fn names_of_the_host_are_dns_names_and_can_be_several() {
+        let all = "serve --listen 127.0.0.1:0 --tls-listen 127.0.0.1:0 --work w";
+        let Ok(Command::Serve(serve)) = parse_words(&format!("{all} --host A.example --host=b")) else { panic!() };
+        let names = ["a.example", "b"].map(|name| HostName::parse(name).unwrap()).to_vec();
+        assert_eq!(serve.premises, Premises::Host { names });
+        for value in ["", " a:80", " 127.0.0.1", "=", " http://a"] {
+            assert!(parse_words(&format!("{all} --host{value}")).is_err(), "{value}");
+        }
     }
 
     #[test]

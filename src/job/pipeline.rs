@@ -89,6 +89,10 @@ impl Pipeline {
 }
 
 impl Builder for Pipeline {
+    fn is_ready(&self) -> bool {
+        self.0.cargo_tools.initialized()
+    }
+
     fn start(&self, job: Running, request: Request) {
         let parts = Rc::clone(&self.0);
         spawn_local(async move {

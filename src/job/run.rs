@@ -25,6 +25,9 @@ const FOLDER_MODE: u32 = 0o711;
 pub trait Builder {
     /// Starts the build and returns; called once, on the runtime of the service, inside its `LocalSet`.
     fn start(&self, job: Running, request: Request);
+
+    /// Returns whether a build would start without waiting for anything of the machine.
+    fn is_ready(&self) -> bool;
 }
 
 /// Why a job could not be set up.

@@ -1,6 +1,7 @@
 //! Routes, methods, problem documents, and the OpenAPI document.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
 
 use hyper::Method;
 use kettle::api::route::{self, ROUTES};
@@ -18,6 +19,27 @@ fn health_is_exactly_ok_under_every_prefix() {
     }
     let head = appliance.ask("HEAD /health HTTP/1.1");
     assert_eq!((head.status, head.header("content-length")), (200, Some("2")));
+}
+
+#[test]
+fn ready_says_whether_a_submission_would_be_taken() {
+    let appliance = Appliance::start();
+    appliance.ready.store(false, Ordering::SeqCst);
+    let unready = appliance.get("/ready");
+    unready.is_problem(503, "not-ready");
+    assert_eq!(unready.header("retry-after"), Some("2"));
+    appliance.ready.store(true, Ordering::SeqCst);
+    for path in ["/ready", "/v1/ready", "/api/ready"] {
+        let ready = appliance.get(path);
+        assert_eq!((ready.status, ready.text(), ready.header("content-type")), (200, "ready", Some("text/plain")));
+        assert_eq!(appliance.ask(&format!("HEAD {path} HTTP/1.1")).status, 200);
+    }
+    let (running, _) = appliance.accepted();
+    appliance.get("/ready").is_problem(404, "machine-taken");
+    fail(running, ErrorType::BuildFailed);
+    appliance.get("/ready").is_problem(404, "machine-taken");
+    appliance.ready.store(false, Ordering::SeqCst);
+    appliance.get("/ready").is_problem(404, "machine-taken");
 }
 
 #[test]
@@ -80,6 +102,19 @@ fn openapi_and_routes_agree_in_both_directions() {
     assert_eq!(documented, routed);
     let servers: Vec<_> = document["servers"].as_array().unwrap().iter().map(|server| &server["url"]).collect();
     assert_eq!(servers, ["/", "/v1", "/api"]);
+}
+
+#[test]
+fn openapi_says_what_every_request_can_be_refused_with() {
+    let document: serde_json::Value = serde_json::from_str(kettle::api::OPENAPI).unwrap();
+    let public = ["/health", "/ready", "/attestation", "/openapi.json"];
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap().iter().filter(|(method, _)| *method != "head") {
+            let responses = &operation["responses"];
+            assert!(responses["400"].is_object() && responses["403"].is_object(), "{method} {path}");
+            assert_eq!(responses["426"].is_object(), !public.contains(&path.as_str()), "{method} {path}");
+        }
+    }
 }
 
 #[test]

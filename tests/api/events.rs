@@ -140,7 +140,6 @@ fn readers_resume_where_they_want() {
         ("", "\r\nLast-Event-ID: 0", 1),
         ("", "\r\nLast-Event-ID: 1023", 1024),
         ("", "\r\nLast-Event-ID: 1999", 2000),
-        ("", "\r\nLast-Event-ID: 2000", 2001),
         ("", "\r\nLast-Event-ID: 18446744073709551615", 2001),
         ("?from=3", "\r\nLast-Event-ID: 1700", 1701),
     ] {
@@ -160,6 +159,34 @@ fn readers_resume_where_they_want() {
             .ask(&format!("GET /build/{id}/events{query} HTTP/1.1{headers}"))
             .is_problem(400, "event-number-invalid");
     }
+}
+
+/// A browser asks again after every end, until there is nothing to ask for.
+#[test]
+fn a_reader_that_has_the_last_event_is_told_that_there_is_no_more() {
+    let appliance = Appliance::start();
+    let (running, id) = appliance.accepted();
+    let asks = |method: &str, last: u64| {
+        let mut client = appliance.connect();
+        client.send_head(&format!("{method} /build/{id}/events HTTP/1.1\r\nLast-Event-ID: {last}"));
+        client.head()
+    };
+    // Nobody knows yet which event will be the last one.
+    assert_eq!(asks("GET", 2).status, 200);
+    line(&running, "one line").unwrap();
+    fail(running, ErrorType::BuildFailed);
+    for (last, status) in [(2, 200), (3, 204), (4, 200)] {
+        for method in ["GET", "HEAD"] {
+            assert_eq!(asks(method, last).status, status, "{method} {last}");
+        }
+    }
+    let none = asks("GET", 3);
+    assert_eq!((none.header("content-length"), none.header("transfer-encoding")), (None, None));
+    let mut again = appliance.connect();
+    let head = format!("GET /build/{id}/events?from=1 HTTP/1.1\r\nLast-Event-ID: 3");
+    again.send_head(&head);
+    assert_eq!(again.head().status, 204);
+    assert_eq!(again.ask("GET /health HTTP/1.1", "").text(), "ok", "the connection is of further use");
 }
 
 #[test]

@@ -4,6 +4,7 @@
 // The lint knows tests by their attribute; these are also the tests' own helpers.
 #![allow(clippy::expect_used, clippy::unwrap_used)]
 
+mod callers;
 mod connections;
 mod contract;
 mod downloads;
@@ -11,6 +12,7 @@ mod events;
 mod fire;
 mod forms;
 mod patience;
+mod plaintext;
 mod submission;
 mod support;
 mod tls;

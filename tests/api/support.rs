@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, Once, mpsc};
 use std::time::Duration;
 
@@ -13,7 +13,9 @@ use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper::http::request::Parts;
 use kettle::api::submission::Intake;
-use kettle::api::{self, Addresses, Listeners, LocalFuture, Problem, Receive, Service, TlsIdentity};
+use kettle::api::{
+    self, Addresses, HostName, Listeners, LocalFuture, Premises, Problem, Receive, Service, TlsIdentity,
+};
 use kettle::digest::Sha256Digest;
 use kettle::job::{
     Builder, BundleFile, ErrorType, Event, Finished, LineSplitter, LogError, Outcome, Request, Running, Slot,
@@ -62,12 +64,19 @@ impl Receive for Reader {
     }
 }
 
-struct Handover(mpsc::Sender<Running>);
+struct Handover {
+    builds: mpsc::Sender<Running>,
+    ready: Arc<AtomicBool>,
+}
 
 impl Builder for Handover {
     fn start(&self, job: Running, _request: Request) {
         // Without a receiver the job is lost, which is a test of its own.
-        let _ = self.0.send(job);
+        let _ = self.builds.send(job);
+    }
+
+    fn is_ready(&self) -> bool {
+        self.ready.load(Ordering::SeqCst)
     }
 }
 
@@ -76,27 +85,45 @@ pub struct Appliance {
     pub certificate: CertificateDer<'static>,
     pub public_key: Vec<u8>,
     pub counts: Arc<Counts>,
+    /// Whether the stand-in for the pipeline is ready.
+    pub ready: Arc<AtomicBool>,
     builds: Mutex<mpsc::Receiver<Running>>,
     pub work: tempfile::TempDir,
 }
 
 impl Appliance {
     pub fn start() -> Self {
+        Self::start_at(host())
+    }
+
+    /// The service as the image has it.
+    pub fn in_the_image() -> Self {
+        Self::start_at(Premises::Image)
+    }
+
+    fn start_at(premises: Premises) -> Self {
         let counts = Arc::new(Counts::default());
         let reader = Reader(Arc::clone(&counts));
-        Self::start_with(tempfile::tempdir().unwrap(), reader, counts)
+        Self::start_with(tempfile::tempdir().unwrap(), reader, counts, premises)
     }
 
     /// With the reader of submissions that the appliance has; it keeps uploads in the folder `uploads`.
     pub fn with_intake() -> Self {
         let work = tempfile::tempdir().unwrap();
         let intake = Intake::open(work.path().join("uploads")).unwrap();
-        Self::start_with(work, intake, Arc::default())
+        Self::start_with(work, intake, Arc::default(), host())
     }
 
-    fn start_with(work: tempfile::TempDir, reader: impl Receive + Send + 'static, counts: Arc<Counts>) -> Self {
+    fn start_with(
+        work: tempfile::TempDir,
+        reader: impl Receive + Send + 'static,
+        counts: Arc<Counts>,
+        premises: Premises,
+    ) -> Self {
         let (builder, builds) = mpsc::channel();
         let (started, start) = mpsc::channel();
+        let ready = Arc::new(AtomicBool::new(true));
+        let builder = Handover { builds: builder, ready: Arc::clone(&ready) };
         let slot = Arc::new(Slot::new(work.path().to_owned(), "kettle test".to_owned()));
         end_with_a_panic_of_the_service();
         let service = std::thread::Builder::new().name(SERVICE.to_owned());
@@ -109,12 +136,13 @@ impl Appliance {
                 let any = SocketAddr::from(([127, 0, 0, 1], 0));
                 let listeners = Listeners::bind(any, any, identity).await.unwrap();
                 started.send((listeners.addresses().unwrap(), certificate, public_key)).unwrap();
-                api::serve(listeners, Rc::new(Service::new(slot, Box::new(reader), Box::new(Handover(builder))))).await
+                let service = Service::new(slot, Box::new(reader), Box::new(builder), premises);
+                api::serve(listeners, Rc::new(service)).await
             })
         });
         serving.unwrap();
         let (addresses, certificate, public_key) = start.recv().unwrap();
-        Self { addresses, certificate, public_key, counts, builds: Mutex::new(builds), work }
+        Self { addresses, certificate, public_key, counts, ready, builds: Mutex::new(builds), work }
     }
 
     pub fn connect(&self) -> Client<TcpStream> {
@@ -186,6 +214,11 @@ impl Appliance {
         });
         running.finish(outcome);
     }
+}
+
+/// An ordinary host that is called as these tests call it.
+fn host() -> Premises {
+    Premises::Host { names: vec![HostName::parse("kettle").unwrap()] }
 }
 
 /// The program that is shipped ends with its first panic, and so do these tests: tokio would swallow one of a connection.

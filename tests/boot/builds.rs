@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::sync::LazyLock;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -10,6 +12,10 @@ use crate::client::{Answer, Door, Source};
 use crate::image::{Bus, Disk, Image};
 use crate::machine::{Host, Machine};
 use crate::support::{Bundle, project, sha256};
+
+/// From serving to being ready, on a busy processor.
+const READY_LIMIT: Duration = Duration::from_secs(120);
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// What a client saw of one machine that built the hello project, over TLS alone.
 struct Seen {
@@ -22,7 +28,9 @@ struct Seen {
     artifact: Vec<u8>,
     evidence: Answer,
     attestation: Answer,
-    second: [Answer; 2],
+    second: Answer,
+    in_plaintext: Vec<(&'static str, Answer)>,
+    ready: [Answer; 2],
     console: String,
     disk: String,
 }
@@ -35,10 +43,24 @@ static SEEN: LazyLock<Seen> = LazyLock::new(|| {
     let get = |path: &str| machine.get(Door::Tls, path);
     let archive = project("hello");
     let hello = Source::Archive { bytes: &archive, name: "hello.tar" };
+    // Were this one accepted, there would be no build over TLS.
+    let before = ("a source", machine.submit(Door::Clear, &hello));
+    let ready_before = readiness(&machine);
     let outcome = machine.build(Door::Tls, &hello);
     outcome.assert_succeeded();
     let job = &outcome.job;
+    let in_plaintext = |path: &str| machine.get(Door::Clear, path);
     Seen {
+        ready: [ready_before, in_plaintext("/ready")],
+        in_plaintext: vec![
+            before,
+            ("a second source", machine.submit(Door::Clear, &hello)),
+            ("the job", in_plaintext(&format!("/build/{job}"))),
+            ("its events", in_plaintext(&format!("/v1/build/{job}/events"))),
+            ("its result", in_plaintext(&format!("/api/build/{job}/result"))),
+            ("an artifact", in_plaintext(&format!("/builds/{job}/artifacts/hello"))),
+            ("an unknown path", in_plaintext("/")),
+        ],
         job: get(&format!("/build/{job}")).json(),
         log: outcome.lines.iter().map(|line| format!("{line}\n")).collect(),
         bundle: Bundle::read(&machine.bundle(Door::Tls, job), 0),
@@ -47,12 +69,25 @@ static SEEN: LazyLock<Seen> = LazyLock::new(|| {
         artifact: get(&format!("/builds/{job}/artifacts/hello")).body,
         evidence: get(&format!("/build/{job}/evidence.json")),
         attestation: get("/attestation?nonce=00"),
-        second: [Door::Tls, Door::Clear].map(|door| machine.submit(door, &hello)),
+        second: machine.submit(Door::Tls, &hello),
         console: machine.console(),
         disk: sha256(&fs::read(&host.disks[0].path).unwrap()),
         image,
     }
 });
+
+/// What `/ready` says once the machine has looked at its toolchain, which it begins when it boots.
+fn readiness(machine: &Machine) -> Answer {
+    let start = Instant::now();
+    loop {
+        let answer = machine.get(Door::Clear, "/ready");
+        if answer.status != 503 {
+            return answer;
+        }
+        assert!(start.elapsed() < READY_LIMIT, "{}", answer.text());
+        sleep(PAUSE);
+    }
+}
 
 #[test]
 #[ignore = "needs QEMU and a built image"]
@@ -69,10 +104,24 @@ fn everything_that_a_client_sees_comes_over_tls() {
 #[test]
 #[ignore = "needs QEMU and a built image"]
 fn a_second_build_is_refused_at_both_doors() {
-    for answer in &SEEN.second {
-        assert_eq!(answer.status, 409, "{}", answer.text());
+    let (_, in_plaintext) = SEEN.in_plaintext.iter().find(|(name, _)| *name == "a second source").unwrap();
+    for (answer, status) in [(&SEEN.second, 409), (in_plaintext, 426)] {
+        assert_eq!(answer.status, status, "{}", answer.text());
         assert!(!answer.text().contains(SEEN.job["job_id"].as_str().unwrap()), "{}", answer.text());
     }
+}
+
+#[test]
+#[ignore = "needs QEMU and a built image"]
+fn the_plaintext_port_of_the_image_takes_no_source_and_shows_no_job() {
+    for (name, answer) in &SEEN.in_plaintext {
+        assert_eq!(answer.status, 426, "{name}: {}", answer.text());
+        let problem = answer.json();
+        assert_eq!((&problem["error_type"], &problem["build_id"]), (&json!("TlsRequired"), &Value::Null), "{name}");
+        assert!(problem["detail"].as_str().unwrap().contains("--pinnedpubkey"), "{name}: {problem}");
+    }
+    let [before, after] = &SEEN.ready;
+    assert_eq!((before.text().as_str(), after.status), ("ready", 404), "{} {}", before.status, after.text());
 }
 
 #[test]
@@ -131,9 +180,9 @@ fn a_machine_that_differs_in_everything_makes_the_same_artifact() {
     let host = Host { processors: 1, memory_mib: 1536, ..Host::with_disks(disks) };
     let machine = Machine::serving(&image, &host);
     let archive = project("hello");
-    let outcome = machine.build(Door::Clear, &Source::Archive { bytes: &archive, name: "hello.tar" });
+    let outcome = machine.build(Door::Tls, &Source::Archive { bytes: &archive, name: "hello.tar" });
     outcome.assert_succeeded();
-    let bundle = Bundle::read(&machine.bundle(Door::Clear, &outcome.job), 0);
+    let bundle = Bundle::read(&machine.bundle(Door::Tls, &outcome.job), 0);
     bundle.assert_described();
     assert!(bundle.artifacts() == SEEN.bundle.artifacts(), "the artifacts differ");
     let recorded = |bundle: &Bundle| definition(bundle)["internalParameters"]["image"].clone();

@@ -13,13 +13,13 @@ const UNREADABLE: &str = "Kernel panic - not syncing: dm-verity device has I/O e
 
 /// The build has no end but the machine's; which may come before anybody hears that the build was accepted.
 fn assert_a_build_ends_the_machine(machine: Machine, reason: &str) {
-    let answer = machine.submit(Door::Clear, &Source::Archive { bytes: &project("hello"), name: "hello.tar" });
+    let answer = machine.submit(Door::Tls, &Source::Archive { bytes: &project("hello"), name: "hello.tar" });
     if answer.status != 0 {
         assert_eq!(answer.status, 202, "{}", answer.text());
         let job = answer.json()["job_id"].as_str().unwrap().to_owned();
-        let events = machine.follow(Door::Clear, &job);
+        let events = machine.follow(Door::Tls, &job);
         assert!(!events.iter().any(|event| event["type"] == "complete"), "{events:?}");
-        let answer = machine.get(Door::Clear, &format!("/build/{job}/result"));
+        let answer = machine.get(Door::Tls, &format!("/build/{job}/result"));
         assert_eq!(answer.status, 0, "{}", answer.text());
     }
     let console = machine.wait_for_its_end();

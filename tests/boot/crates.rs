@@ -53,9 +53,9 @@ impl Vendored {
 fn build(source: &Source, epoch: u64) -> Bundle {
     let image = Image::from_environment();
     let machine = Machine::serving(&image, &Host::honest(&image));
-    let outcome = machine.build(Door::Clear, source);
+    let outcome = machine.build(Door::Tls, source);
     outcome.assert_succeeded();
-    let bundle = Bundle::read(&machine.bundle(Door::Clear, &outcome.job), epoch);
+    let bundle = Bundle::read(&machine.bundle(Door::Tls, &outcome.job), epoch);
     bundle.assert_described();
     bundle
 }

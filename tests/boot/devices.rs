@@ -107,9 +107,9 @@ fn a_machine_full_of_unknown_devices_makes_the_same_artifact_and_leaves_them_alo
     };
     let machine = Machine::serving(&image, &host);
     let archive = project("hello");
-    let outcome = machine.build(Door::Clear, &Source::Archive { bytes: &archive, name: "hello.tar" });
+    let outcome = machine.build(Door::Tls, &Source::Archive { bytes: &archive, name: "hello.tar" });
     outcome.assert_succeeded();
-    let bundle = Bundle::read(&machine.bundle(Door::Clear, &outcome.job), 0);
+    let bundle = Bundle::read(&machine.bundle(Door::Tls, &outcome.job), 0);
     assert!(bundle.artifacts() == artifacts_of_an_honest_host(), "the artifacts differ");
 
     // Neither the firmware nor the kernel has a driver for them. QEMU itself reads the first sector, for the shape of the disk.
@@ -155,7 +155,7 @@ fn a_keyboard_of_the_hosts_gives_the_kernel_no_orders() {
         while monitor.read(&mut [0; 256]).is_ok_and(|length| length > 0) {}
     }
     assert!(machine.is_on(), "{}", machine.console());
-    let outcome = machine.build(Door::Clear, &Source::Archive { bytes: &project("hello"), name: "hello.tar" });
+    let outcome = machine.build(Door::Tls, &Source::Archive { bytes: &project("hello"), name: "hello.tar" });
     outcome.assert_succeeded();
     assert!(machine.console().trim_end().ends_with("listening on https://[::]:443"), "{}", machine.console());
 }

@@ -71,10 +71,10 @@ fn a_bit_that_the_host_flips_while_the_machine_runs_ends_it_when_a_build_reads_i
     let host = Host::with_disks(vec![Disk::copy_of(&image)]);
     let machine = Machine::serving(&image, &host);
     host.disks[0].flip(image.place_of(READ_BY_BUILDS_ONLY));
-    let outcome = machine.build(Door::Clear, &Source::Archive { bytes: &project("hello"), name: "hello.tar" });
+    let outcome = machine.build(Door::Tls, &Source::Archive { bytes: &project("hello"), name: "hello.tar" });
     assert!(outcome.lines.iter().any(|line| line.contains("Compiling")), "the build began: {:?}", outcome.lines);
     assert!(outcome.result.is_null(), "{}", outcome.result);
-    let answer = machine.get(Door::Clear, &format!("/build/{}/result", outcome.job));
+    let answer = machine.get(Door::Tls, &format!("/build/{}/result", outcome.job));
     assert_eq!(answer.status, 0, "{}", answer.text());
     let console = machine.wait_for_its_end();
     assert!(console.contains(CORRUPTED), "{console}");

@@ -29,13 +29,13 @@ fn run(script: &str) -> (Machine, Outcome) {
         ("host.txt", ""),
     ]);
     let hostile = Source::Archive { bytes: &archive, name: "package.tar" };
-    let outcome = machine.build(Door::Clear, &hostile);
+    let outcome = machine.build(Door::Tls, &hostile);
     assert_eq!(machine.get(Door::Clear, "/health").body, b"ok", "{}", machine.console());
     let job = machine.get(Door::Tls, &format!("/build/{}", outcome.job));
     let state = if outcome.result["status"] == "ok" { "succeeded" } else { "failed" };
     assert_eq!((job.status, &job.json()["state"]), (200, &state.into()), "{}", job.text());
     assert_eq!(job.json()["result"]["error_type"], outcome.result["error_type"]);
-    assert_eq!(machine.submit(Door::Clear, &hostile).status, 409);
+    assert_eq!(machine.submit(Door::Tls, &hostile).status, 409);
     wait_until_idle(&machine);
     (machine, outcome)
 }
@@ -72,7 +72,7 @@ fn a_build_that_fills_its_own_folder_ends_and_the_machine_does_not() {
 fn a_build_that_takes_all_it_can_get_finds_the_limits_and_leaves_nothing_running() {
     let (machine, outcome) = run(include_str!("hostile/greedy.rs"));
     outcome.assert_succeeded();
-    let bundle = Bundle::read(&machine.bundle(Door::Clear, &outcome.job), 0);
+    let bundle = Bundle::read(&machine.bundle(Door::Tls, &outcome.job), 0);
     let limits = &definition(&bundle)["internalParameters"]["sandbox"]["limits"];
     let (tasks, tmp) = (limits["tasks"].as_u64().unwrap(), limits["tmpBytes"].as_u64().unwrap());
     let number = |key: &str| outcome.fact(key).parse::<u64>().unwrap();

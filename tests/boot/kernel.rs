@@ -105,7 +105,7 @@ fn what_was_left_out_of_the_kernel_is_absent_in_a_build() {
     let image = Image::from_environment();
     let machine = Machine::serving(&image, &Host::honest(&image));
     let archive = package(&[("src/main.rs", "fn main() {}\n"), ("build.rs", PROBE)]);
-    let outcome = machine.build(Door::Clear, &Source::Archive { bytes: &archive, name: "package.tar" });
+    let outcome = machine.build(Door::Tls, &Source::Archive { bytes: &archive, name: "package.tar" });
     outcome.assert_succeeded();
     let (facts, _) = facts(outcome.lines.iter().map(String::as_str));
     assert_absent(&facts, &[NOT_THERE, REFUSED]);

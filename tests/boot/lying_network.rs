@@ -158,9 +158,9 @@ static SEEN: LazyLock<Seen> = LazyLock::new(|| {
     let machine = Machine::serving(&image, &Host { network: Network::Tapped(wire), ..Host::honest(&image) });
     liar.lock().unwrap().about_everything(&ends);
     let before = machine.get(Door::Tls, "/health");
-    let outcome = machine.build(Door::Clear, &Source::Repository { url: &format!("http://{NAME}:{}/", server.port) });
+    let outcome = machine.build(Door::Tls, &Source::Repository { url: &format!("http://{NAME}:{}/", server.port) });
     Seen {
-        result: machine.get(Door::Clear, &format!("/build/{}/result", outcome.job)),
+        result: machine.get(Door::Tls, &format!("/build/{}/result", outcome.job)),
         health: [before, machine.get(Door::Tls, "/health")],
         console: machine.console(),
         asked: server.asked(),
@@ -254,7 +254,7 @@ fn a_name_server_that_is_silent_ends_the_fetch_and_not_the_machine() {
     let image = Image::from_environment();
     let network = Network::Tapped(Wire::tapped(Arc::new(Mutex::new(WithoutNames))));
     let machine = Machine::serving(&image, &Host { network, ..Host::honest(&image) });
-    let outcome = machine.build(Door::Clear, &Source::Repository { url: &format!("http://{NAME}/") });
+    let outcome = machine.build(Door::Tls, &Source::Repository { url: &format!("http://{NAME}/") });
     outcome.assert_failed("SourceFetchFailed");
     assert_eq!(machine.get(Door::Tls, "/health").body, b"ok", "{}", machine.console());
 }

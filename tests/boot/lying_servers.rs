@@ -153,10 +153,10 @@ fn assert_fetch_fails(lie: fn(Vec<u8>) -> Reply, error_type: &str) {
     let image = Image::from_environment();
     let machine = Machine::serving(&image, &Host::honest(&image));
     let archive = dependent(server.port, &checksum);
-    let outcome = machine.build(Door::Clear, &Source::Archive { bytes: &archive, name: "package.tar" });
+    let outcome = machine.build(Door::Tls, &Source::Archive { bytes: &archive, name: "package.tar" });
     assert!(server.asked().contains(&ARCHIVE.to_owned()), "{:?} {:?}", server.asked(), outcome.lines);
     outcome.assert_failed(error_type);
-    assert_eq!(machine.get(Door::Clear, &format!("/build/{}/result", outcome.job)).status, 404);
+    assert_eq!(machine.get(Door::Tls, &format!("/build/{}/result", outcome.job)).status, 404);
     assert_eq!(machine.get(Door::Tls, "/health").body, b"ok", "{}", machine.console());
 }
 
@@ -180,9 +180,9 @@ fn a_registry_whose_answer_takes_all_memory_ends_the_fetch_and_not_the_machine()
     let image = Image::from_environment();
     let machine = Machine::serving(&image, &Host { memory_mib: 768, ..Host::honest(&image) });
     let archive = dependent(server.port, &sha256(b""));
-    let outcome = machine.build(Door::Clear, &Source::Archive { bytes: &archive, name: "package.tar" });
+    let outcome = machine.build(Door::Tls, &Source::Archive { bytes: &archive, name: "package.tar" });
     outcome.assert_failed("OutOfMemory");
-    assert_eq!(machine.get(Door::Clear, &format!("/build/{}/result", outcome.job)).status, 404);
+    assert_eq!(machine.get(Door::Tls, &format!("/build/{}/result", outcome.job)).status, 404);
     assert_eq!(machine.get(Door::Tls, "/health").body, b"ok", "{}", machine.console());
 }
 

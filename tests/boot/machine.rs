@@ -8,6 +8,7 @@ use std::fs::{self, File};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -107,6 +108,8 @@ pub struct Machine {
     process: Child,
     ports: [u16; 2],
     pub(crate) folder: TempDir,
+    /// The key that is pinned by everything over TLS, as curl takes it, once evidence for it was verified.
+    pub(crate) pin: OnceLock<String>,
 }
 
 impl Machine {
@@ -133,7 +136,7 @@ impl Machine {
             .args(disks(&host.disks));
         let errors = File::create(folder.path().join("qemu.log")).unwrap();
         let process = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(errors).spawn().unwrap();
-        Self { process, ports, folder }
+        Self { process, ports, folder, pin: OnceLock::new() }
     }
 
     /// Started, and serving.

@@ -2,6 +2,8 @@
 //! in `KETTLE_IMAGE`: `firmware.fd`, `kernel`, `initrd`, `cmdline`, `root.img`. `scripts/test` runs these when there are both, and says so
 //! when not; by hand: `KETTLE_IMAGE=… cargo test --test boot -- --ignored --test-threads 1`.
 
+// `tls` speaks it with the library that the appliance has.
+#![cfg(feature = "appliance")]
 #![allow(clippy::expect_used, clippy::unwrap_used)] // A test of a machine: what cannot be read fails it.
 
 mod acpi;
@@ -33,4 +35,5 @@ mod served_disk;
 mod shares;
 mod silent_disks;
 mod support;
+mod tls;
 mod wire;

@@ -114,7 +114,7 @@ fn an_evaluation_that_takes_all_memory_ends_and_the_machine_does_not() {
         in { packages.x86_64-linux.default = builtins.genericClosure { startSet = [ { key = 0; } ]; operator = next; }; }; }";
     let outcome = build(&machine, &Flake::of(hungry));
     outcome.assert_failed("OutOfMemory");
-    assert_eq!(machine.get(Door::Clear, &format!("/build/{}/result", outcome.job)).status, 404);
+    assert_eq!(machine.get(Door::Tls, &format!("/build/{}/result", outcome.job)).status, 404);
     assert_eq!(machine.get(Door::Clear, "/health").body, b"ok", "{}", machine.console());
 }
 

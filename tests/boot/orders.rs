@@ -2,7 +2,6 @@
 //! breaks on its serial line. A build makes the same of it, or nothing.
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -57,11 +56,13 @@ impl Machine {
              Content-Type: multipart/form-data; boundary=kettle\r\n\r\n",
             body.len()
         );
-        let mut stream = TcpStream::connect(("127.0.0.1", self.port(Door::Clear))).unwrap();
+        let mut stream = self.connect_tls();
         let (first, second) = body.split_at(body.len() / 2);
         stream.write_all(&[head.as_bytes(), first].concat()).unwrap();
+        stream.flush().unwrap();
         self.stop_for_a_while();
         stream.write_all(second).unwrap();
+        stream.flush().unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
         assert!(answer.starts_with("HTTP/1.1 202 "), "{answer}");
@@ -128,15 +129,15 @@ fn a_machine_that_is_stopped_and_woken_plugged_and_unplugged_makes_the_same_arti
     machine.order("system_powerdown", &json!({}));
     sleep(STOPPED_SPAN);
     machine.order("cont", &json!({}));
-    let state = machine.get(Door::Clear, &format!("/build/{job}"));
+    let state = machine.get(Door::Tls, &format!("/build/{job}"));
     assert_eq!(state.status, 200, "{}", machine.console());
     assert_eq!(state.json()["state"], "running");
     for device in ["another-disk", "another-card"] {
         machine.order("device_del", &json!({ "id": device }));
     }
-    let events = machine.follow(Door::Clear, &job);
+    let events = machine.follow(Door::Tls, &job);
     assert_eq!(events.last().unwrap()["result"]["status"], "ok", "{events:?} {}", machine.console());
-    let bundle = Bundle::read(&machine.bundle(Door::Clear, &job), 0);
+    let bundle = Bundle::read(&machine.bundle(Door::Tls, &job), 0);
     assert!(bundle.artifacts() == artifacts_of_an_honest_host(), "the artifacts differ");
     // The NMI reached it, so the rest would have; what takes ACPI code to be noticed, it does not notice, and so gives nothing back.
     assert!(machine.console().contains("NMI received for unknown reason"), "{}", machine.console());
@@ -152,7 +153,7 @@ fn a_machine_that_is_asked_for_its_root_disk_keeps_it() {
     let image = Image::from_environment();
     let machine = Machine::serving(&image, &with_the_disk_in_a_slot(&image));
     machine.order("device_del", &json!({ "id": "disk0" }));
-    let outcome = machine.build(Door::Clear, &Source::Archive { bytes: &project("hello"), name: "hello.tar" });
+    let outcome = machine.build(Door::Tls, &Source::Archive { bytes: &project("hello"), name: "hello.tar" });
     outcome.assert_succeeded();
     assert!(has(&machine, "disk0"));
 }
@@ -164,7 +165,7 @@ fn a_machine_that_is_reset_in_a_build_begins_anew_and_knows_nothing_of_it() {
     let image = Image::from_environment();
     let machine = Machine::serving(&image, &Host::honest(&image));
     let archive = endless_build();
-    let answer = machine.submit(Door::Clear, &Source::Archive { bytes: &archive, name: "package.tar" });
+    let answer = machine.submit(Door::Tls, &Source::Archive { bytes: &archive, name: "package.tar" });
     let job = answer.json()["job_id"].as_str().unwrap().to_owned();
     wait_for_a_running_build(&machine, &job);
     machine.order("set-action", &json!({ "reboot": "reset" }));
@@ -175,9 +176,9 @@ fn a_machine_that_is_reset_in_a_build_begins_anew_and_knows_nothing_of_it() {
         sleep(PAUSE);
     }
     for path in [format!("/build/{job}"), format!("/build/{job}/events"), format!("/build/{job}/result")] {
-        assert_eq!(machine.get(Door::Clear, &path).status, 404, "{path}");
+        assert_eq!(machine.get(Door::Tls, &path).status, 404, "{path}");
     }
-    assert_eq!(machine.submit(Door::Clear, &Source::Archive { bytes: b"none", name: "none.tar" }).status, 400);
+    assert_eq!(machine.submit(Door::Tls, &Source::Archive { bytes: b"none", name: "none.tar" }).status, 400);
 }
 
 /// The image's kernel knows no orders. Debian's takes those that it leaves on until PID 1 has made its settings: more messages, a
@@ -198,7 +199,7 @@ fn breaks_on_the_serial_line_give_the_kernel_no_orders() {
         machine.break_and(key);
     }
     assert!(machine.is_on(), "{}", machine.console());
-    let outcome = machine.build(Door::Clear, &Source::Archive { bytes: &project("hello"), name: "hello.tar" });
+    let outcome = machine.build(Door::Tls, &Source::Archive { bytes: &project("hello"), name: "hello.tar" });
     outcome.assert_succeeded();
     // A terminal shows what is typed. Nobody else says anything.
     let console = machine.console();

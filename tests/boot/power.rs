@@ -38,7 +38,7 @@ fn with_too_little_memory_to_come_up_the_machine_ends() {
 fn with_hardly_any_memory_the_machine_serves_during_a_build_too() {
     let image = Image::from_environment();
     let machine = Machine::serving(&image, &with_memory(&image, ENOUGH_TO_SERVE_MIB));
-    let answer = machine.submit(Door::Clear, &Source::Archive { bytes: &project("hello"), name: "hello.tar" });
+    let answer = machine.submit(Door::Tls, &Source::Archive { bytes: &project("hello"), name: "hello.tar" });
     assert_eq!(answer.status, 202, "{}", answer.text());
     let job = answer.json()["job_id"].as_str().unwrap().to_owned();
     let start = Instant::now();
@@ -46,7 +46,7 @@ fn with_hardly_any_memory_the_machine_serves_during_a_build_too() {
         assert_eq!(machine.get(Door::Tls, "/health").body, b"ok", "{}", machine.console());
         sleep(PAUSE);
     }
-    assert_eq!(machine.get(Door::Clear, &format!("/build/{job}/result")).status, 404);
+    assert_eq!(machine.get(Door::Tls, &format!("/build/{job}/result")).status, 404);
 }
 
 #[test]
@@ -56,7 +56,7 @@ fn a_machine_whose_power_was_cut_in_a_build_leaves_nothing_for_the_next() {
     let host = Host::with_disks(vec![Disk::copy_of(&image).writable()]);
     let machine = Machine::serving(&image, &host);
     let archive = endless_build();
-    let answer = machine.submit(Door::Clear, &Source::Archive { bytes: &archive, name: "package.tar" });
+    let answer = machine.submit(Door::Tls, &Source::Archive { bytes: &archive, name: "package.tar" });
     let job = answer.json()["job_id"].as_str().unwrap().to_owned();
     wait_for_a_running_build(&machine, &job);
     // Killed: nothing in it is told.
@@ -65,11 +65,11 @@ fn a_machine_whose_power_was_cut_in_a_build_leaves_nothing_for_the_next() {
 
     let next = Machine::serving(&image, &host);
     for path in [format!("/build/{job}"), format!("/build/{job}/events"), format!("/build/{job}/result")] {
-        assert_eq!(next.get(Door::Clear, &path).status, 404, "{path}");
+        assert_eq!(next.get(Door::Tls, &path).status, 404, "{path}");
     }
-    let outcome = next.build(Door::Clear, &Source::Archive { bytes: &project("hello"), name: "hello.tar" });
+    let outcome = next.build(Door::Tls, &Source::Archive { bytes: &project("hello"), name: "hello.tar" });
     outcome.assert_succeeded();
-    Bundle::read(&next.bundle(Door::Clear, &outcome.job), 0).assert_described();
+    Bundle::read(&next.bundle(Door::Tls, &outcome.job), 0).assert_described();
 }
 
 /// A package whose build says so and does not end.
@@ -82,7 +82,7 @@ pub fn endless_build() -> Vec<u8> {
 pub fn wait_for_a_running_build(machine: &Machine, job: &str) {
     let start = Instant::now();
     loop {
-        let document = machine.get(Door::Clear, &format!("/build/{job}")).json();
+        let document = machine.get(Door::Tls, &format!("/build/{job}")).json();
         assert_eq!(document["state"], "running", "{document}");
         if document["phase"] == "build" {
             return;

@@ -12,6 +12,7 @@ mod evidence;
 mod firmware;
 mod flake_lock;
 mod form;
+mod header_block;
 mod igvm;
 mod json;
 mod kds;
@@ -37,7 +38,7 @@ mod zip;
 pub type Target = fn(&[u8]);
 
 /// Name and function of each. The corpus of a target is in the folder of its name.
-pub const TARGETS: [(&str, Target); 29] = [
+pub const TARGETS: [(&str, Target); 30] = [
     ("bundle", bundle::target),
     ("certificate", certificate::target),
     ("command_line", command_line::target),
@@ -49,6 +50,7 @@ pub const TARGETS: [(&str, Target); 29] = [
     ("firmware", firmware::target),
     ("flake_lock", flake_lock::target),
     ("form", form::target),
+    ("header_block", header_block::target),
     ("igvm", igvm::target),
     ("json", json::target),
     ("kds", kds::target),

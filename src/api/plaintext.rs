@@ -1,0 +1,49 @@
+//! What the plaintext port of the image serves: what is no secret, and nothing that takes a source
+//! or a job.
+//!
+//! The host and the network read and change everything on that port. A source that was posted there
+//! would be theirs, and the slot would be taken before the client learned it.
+//!
+//! - Comes in: the endpoint of a request, or that there is none.
+//! - Goes out: whether the plaintext port answers it, and the refusal that says how to ask by TLS.
+//! - Never: an answer that depends on the body of a request, or on whether a job exists.
+
+use hyper::header;
+
+use super::caller::Authority;
+use super::problem::Problem;
+use super::route::Endpoint;
+
+/// Returns whether an endpoint is served in plaintext too.
+pub fn is_public(endpoint: Endpoint) -> bool {
+    match endpoint {
+        Endpoint::Health | Endpoint::Ready | Endpoint::Attestation | Endpoint::OpenApi => true,
+        Endpoint::Submit
+        | Endpoint::SubmitAndStream
+        | Endpoint::Job
+        | Endpoint::Events
+        | Endpoint::Result
+        | Endpoint::Provenance
+        | Endpoint::Evidence
+        | Endpoint::Artifact
+        | Endpoint::BuildConfig => false,
+    }
+}
+
+/// Returns the refusal: 426 (RFC 9110, section 15.5.22), with the commands that ask for evidence,
+/// verify it and pin the key. `authority` is how the client reached the appliance; the port with
+/// TLS may be another one outside.
+pub fn refusal(authority: &Authority) -> Problem {
+    let host = authority.host();
+    let detail = format!(
+        "this port is read by the host and the network, and takes no source; ask for evidence of \
+         the TLS key, verify it, and send the source to that key alone:\n\
+         NONCE=$(openssl rand -hex 16); curl -k \"https://{host}/attestation?nonce=$NONCE\" -o session.json\n\
+         PIN=$(kettle verify --session session.json --nonce $NONCE --json | \
+         jq -er 'select(.verdict == \"accepted\").claims.pinned_public_key')\n\
+         curl -k --pinnedpubkey \"$PIN\" -F nonce=$NONCE -F source=@SOURCE -o bundle.tar.gz https://{host}/build"
+    );
+    Problem::new(426, "tls-required", detail)
+        .with(header::UPGRADE, "TLS/1.2, HTTP/1.1")
+        .with(header::CONNECTION, "Upgrade, close")
+}
