@@ -1,6 +1,7 @@
 //! `kettle-init serve` beside a simulated secure processor.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
 
@@ -185,4 +186,26 @@ fn the_command_makes_processors_and_signs_reports() {
     simulator(&["report", "--keys", "keys", "--report-data", &data, "--measurement", &measurement, "--out", "report"]);
     let report = Report::try_from(&fs::read(folder.path().join("report")).unwrap()[..]).unwrap();
     assert_eq!((report.version(), report.report_data(), report.measurement()), (5, [7; 64], MEASUREMENT));
+}
+
+#[test]
+fn the_command_packs_a_folder_as_the_appliance_packs_a_bundle() {
+    let folder = tempfile::tempdir().unwrap();
+    let (unpacked, packed) = (folder.path().join("p"), folder.path().join("p.tar.gz"));
+    fs::create_dir_all(unpacked.join("artifacts/deep")).unwrap();
+    let program = unpacked.join("artifacts/deep").join("n".repeat(150));
+    for (path, content) in [(&unpacked.join("provenance.json"), "{}\n"), (&program, "a program")] {
+        fs::write(path, content).unwrap();
+    }
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    let made = Command::new(env!("CARGO_BIN_EXE_kettle-simulator"))
+        .args(["bundle", "--folder", "p", "--time", "7", "--out", "p.tar.gz"])
+        .current_dir(folder.path())
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let read = kettle::bundle::read::open(&packed).unwrap();
+    assert_eq!((read.time, read.artifacts.len(), read.artifacts[0].executable), (Some(7), 1, true));
+    let folder = kettle::bundle::read::open(&unpacked).unwrap();
+    assert_eq!(kettle::bundle::read::Bundle { time: None, ..read }, folder);
 }

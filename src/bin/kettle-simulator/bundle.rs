@@ -54,14 +54,10 @@ struct Unopened {
 
 impl Read for Unopened {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let mut file = match self.file.take() {
-            Some(file) => file,
-            None => File::open(&self.path)?,
-        };
-        let count = file.read(buffer)?;
-        if count > 0 {
-            self.file = Some(file);
+        if self.file.is_none() {
+            self.file = Some(File::open(&self.path)?);
         }
-        Ok(count)
+        let Some(file) = &mut self.file else { return Ok(0) };
+        file.read(buffer)
     }
 }
