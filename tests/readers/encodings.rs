@@ -9,7 +9,7 @@ use super::archive::{
     OWNER, PADDING, PREFIX, SIZE, TIME, TYPE, UID, entries_of, gzip, member, pax, pax_of, record,
 };
 use super::scene::Scene;
-use super::signed::{TOP, base, verdict};
+use super::signed::{TOP, base, refused_names, verdict};
 
 const NOT_CANONICAL: &str = "bundle-not-canonical";
 const DAMAGED: &str = "bundle-damaged";
@@ -629,6 +629,12 @@ fn of_gzip_members() -> Vec<Sample> {
     samples
 }
 
+/// Bundles in the one encoding, and signed, with names that no bundle has.
+fn of_names() -> Vec<Sample> {
+    let bundles = refused_names().into_iter();
+    bundles.map(|bundle| Sample { what: bundle.what, packed: bundle.packed, code: PATH }).collect()
+}
+
 #[test]
 fn every_archive_in_another_encoding_is_rejected() {
     let expectations = Scene::good().expectations();
@@ -639,6 +645,7 @@ fn every_archive_in_another_encoding_is_rejected() {
         ("types", of_types()),
         ("PAX headers", of_pax_headers()),
         ("paths", of_paths()),
+        ("names", of_names()),
         ("order", of_order()),
         ("other bundles", of_other_bundles()),
         ("blocks", of_blocks()),

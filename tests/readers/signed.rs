@@ -78,6 +78,14 @@ pub fn verdict(packed: &[u8], expectations: &Expectations) -> AttestationResult 
     verify(stream(packed), expectations)
 }
 
+/// Names of artifacts that no bundle has: not everybody reads them alike, or takes them for names.
+pub fn refused_names() -> Vec<Signed> {
+    let names = ["-rf", "--to-command=sh", "-", "a/-b", "\u{e4}", "e\u{301}", "\u{65e5}\u{672c}", "a\u{202e}b"];
+    let long = ["\u{e4}".repeat(90), format!("{}/-C", "n".repeat(120))];
+    let all = names.into_iter().map(str::to_owned).chain(long);
+    all.map(|name| Signed::new(&format!("the name {name:?}"), &[plain(name)])).collect()
+}
+
 /// A path of exactly so many bytes with the top directory, in components of at most 200.
 fn name_of_length(length: usize) -> String {
     let rest = length - TOP.len() - "/artifacts/".len();
@@ -116,13 +124,13 @@ fn of_lengths() -> Vec<Signed> {
 fn of_characters() -> Vec<Signed> {
     let punctuation: Vec<_> =
         "!\"#$%&'()*+,-.:;<=>?@[]^_`{|}~".chars().map(|sign| plain(format!("a{sign}b"))).collect();
-    let leading: Vec<_> = "!\"#$%&'()*+,-:;<=>?@[]^_`{|}~".chars().map(|sign| plain(format!("{sign}a"))).collect();
+    let leading: Vec<_> = "!\"#$%&'()*+,:;<=>?@[]^_`{|}~".chars().map(|sign| plain(format!("{sign}a"))).collect();
     vec![
         Signed::new("punctuation inside of names", &punctuation),
         Signed::new("punctuation before names", &leading),
         Signed::new("dots", &["...", ".a", "a.", "..a", "a..", "a...b", ".hidden/..x"].map(plain)),
         Signed::new("blanks", &[" ", " a", "a ", "a b", "a/ /b"].map(plain)),
-        Signed::new("options", &["-rf", "--checkpoint=1", "--to-command=sh", "-C/b", "@file", "-"].map(plain)),
+        Signed::new("options of other programs", &["@file", "+x", "a-", "a=-C"].map(plain)),
         Signed::new("names of ours", &["pax-header", "pax-path", "provenance.json", "build.log"].map(plain)),
         Signed::new("upper and lower case", &["A", "Program", "README", "Z/z"].map(plain)),
         Signed::new("patterns", &["*", "?", "[a]", "{a,b}", "**/x", "a*"].map(plain)),
@@ -130,8 +138,6 @@ fn of_characters() -> Vec<Signed> {
             "what other systems use",
             &["c:x", "CON", "NUL.txt", "a.", "a~1", "x:stream", "%41", "&amp;"].map(plain),
         ),
-        Signed::new("letters beyond ASCII", &["ä", "日本語", "e\u{301}", "Ω/ß", "😀"].map(plain)),
-        Signed::new("letters beyond ASCII in long paths", &[plain("ä".repeat(90)), plain("日".repeat(60))]),
         Signed::new("numbers", &["0", "00", "0000644", "17777777777"].map(plain)),
         Signed::new("words of PAX", &["path=x", "11 path=x", "GNU.sparse.name=x", "size=1"].map(plain)),
         Signed::new(
