@@ -18,6 +18,7 @@ mod url;
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Seek};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -65,6 +66,12 @@ pub enum RepositoryError {
         action: &'static str,
         /// How it ended.
         exit: Exit,
+    },
+    /// It is at an address that fetch phases do not reach.
+    #[error("the repository is at {address}, which is not a public address: only public ones are reached")]
+    RefusedAddress {
+        /// The address.
+        address: IpAddr,
     },
     /// Too slow.
     #[error("the repository took longer than {} s", limit.as_secs())]
@@ -292,6 +299,7 @@ impl Intake<'_> {
         }
         match result.map_err(RepositoryError::Run)? {
             Exit::TimedOut { .. } => Err(RepositoryError::TimedOut { limit: FETCH_TIME_LIMIT }),
+            Exit::RefusedAddress { address } => Err(RepositoryError::RefusedAddress { address }),
             exit => Ok(exit),
         }
     }
