@@ -22,7 +22,13 @@ impl Server {
         Self::with_options(&[])
     }
 
+    /// With the servers of a test, which are on the loopback, among what phases that fetch reach.
     pub fn with_options(options: &[&str]) -> Self {
+        Self::of_public_addresses(&[&["--allow-network", "127.0.0.0/8"], options].concat())
+    }
+
+    /// With no more than its own options: phases that fetch reach public addresses only.
+    pub fn of_public_addresses(options: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut process = Command::new(env!("CARGO_BIN_EXE_kettle-init"))
             .args(["serve", "--listen", "127.0.0.1:0", "--tls-listen", "127.0.0.1:0", "--work"])
