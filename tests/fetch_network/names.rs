@@ -14,6 +14,7 @@ const ASK_THRICE: &str = "for i in 1 2 3; do (exec 3<>/dev/tcp/registry.example/
     sed -n '/^secret/p' <&3) 2>/dev/null | grep . || echo -; done; exit 1";
 
 #[test]
+#[ignore = "needs root"]
 fn a_name_that_means_another_address_the_next_time_gains_nothing() {
     assert_eq!(PORT, 8000, "as in the script");
     with_machine(&["1.1.1.1", "169.254.169.254"], |world| {
@@ -31,6 +32,7 @@ fn a_name_that_means_another_address_the_next_time_gains_nothing() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_phase_asks_the_name_servers_that_the_machine_has_at_that_moment() {
     with_machine(&["10.8.8.8"], |world| {
         world.names.lock().unwrap().insert("a.example".to_owned(), vec![PUBLIC]);
@@ -46,6 +48,7 @@ fn a_phase_asks_the_name_servers_that_the_machine_has_at_that_moment() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn name_servers_on_the_machines_loopback_alone_are_a_named_degradation() {
     with_machine(&[], |world| {
         world.set_name_servers(&["127.0.0.1", "::1"]);

@@ -68,6 +68,7 @@ impl<F: FnMut()> kettle::sandbox::OutputSink for Watching<F> {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn the_machine_forwards_for_nobody_else_meanwhile() {
     let target = [("1.1.1.1", PORT)];
     with_machine(&["1.1.1.1"], |world| {
@@ -84,6 +85,7 @@ fn the_machine_forwards_for_nobody_else_meanwhile() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn the_end_of_one_phase_is_not_that_of_another() {
     with_machine(&["1.1.1.1"], |_| {
         let target = [("1.1.1.1", PORT)];

@@ -70,6 +70,7 @@ fn targets<'a>(addresses: &[&'a str]) -> Vec<(&'a str, u16)> {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_phase_reaches_public_addresses_and_no_others() {
     let assignable: Vec<_> = NOT_PUBLIC.into_iter().filter(|address| !UNREACHABLE.contains(address)).collect();
     let world: Vec<_> = PUBLIC.into_iter().chain(assignable.iter().copied()).collect();
@@ -83,6 +84,7 @@ fn a_phase_reaches_public_addresses_and_no_others() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_phase_reaches_nothing_of_the_machine_itself() {
     let own = [MACHINE[0], MACHINE[1], "127.0.0.1", "127.1.2.3", "::1", "::ffff:127.0.0.1", "::ffff:1.0.0.2"];
     with_machine(&["1.1.1.1"], |_| {
@@ -104,6 +106,7 @@ fn a_phase_reaches_nothing_of_the_machine_itself() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn of_a_name_server_a_phase_reaches_port_53_and_nobody_elses() {
     let table = [
         (NAME_SERVER, 53),
@@ -122,6 +125,7 @@ fn of_a_name_server_a_phase_reaches_port_53_and_nobody_elses() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_refused_address_ends_the_command_at_once_and_is_named() {
     with_machine(&["10.0.0.1", "1.1.1.1"], |_| {
         let runner = runner(&[]);
@@ -140,6 +144,7 @@ fn a_refused_address_ends_the_command_at_once_and_is_named() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn what_an_operator_allows_is_reached_and_recorded_and_nothing_beside_it() {
     let table = [("10.1.0.1", PORT), ("10.2.0.1", PORT), ("127.0.0.1", PORT), ("127.9.9.9", PORT), (MACHINE[0], PORT)];
     with_machine(&["10.1.0.1", "10.2.0.1"], |_| {
@@ -179,6 +184,7 @@ for name, call in (
 
 /// A process of the phase is root of nothing there: it cannot add an address, a route or a rule, or send what it likes.
 #[test]
+#[ignore = "needs root"]
 fn a_phase_cannot_change_its_network() {
     with_machine(&["10.0.0.1"], |_| {
         let (exit, printed) = run(&runner(&[]), &format!("python3 -c \"{CHANGES}\""));
@@ -206,6 +212,7 @@ fn left_in_run() -> Vec<String> {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn nothing_of_a_network_is_left_after_its_phase() {
     with_machine(&["1.1.1.1"], |_| {
         let (before, settings) = (interfaces(), forwarding());

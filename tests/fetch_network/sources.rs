@@ -21,6 +21,7 @@ fn fetched(runner: &Runner, host: &str) -> (RepositoryError, String) {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_repository_at_an_address_that_is_not_public_is_refused_by_name_and_says_nothing() {
     with_machine(&["10.0.0.1", "1.1.1.1"], |world| {
         serve_in_the_machine();
@@ -61,6 +62,7 @@ while True:
 ";
 
 #[test]
+#[ignore = "needs root"]
 fn a_service_reaches_no_port_and_no_abstract_socket_of_the_machine() {
     with_machine(&["1.1.1.1"], |_| {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();

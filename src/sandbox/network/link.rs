@@ -24,7 +24,7 @@ const IS_LOOPBACK: u32 = 8;
 const NO_DUPLICATE_CHECK: u8 = 2;
 
 /// Kinds of attributes of links (linux/if_link.h).
-mod link {
+mod attribute_kind {
     pub(super) const NAME: u16 = 3;
     pub(super) const MTU: u16 = 4;
     pub(super) const INFORMATION: u16 = 18;
@@ -53,12 +53,12 @@ pub(super) fn list(socket: &Socket) -> io::Result<Vec<Link>> {
 fn parse(answer: &[u8]) -> Option<Link> {
     let number = |at: usize| Some(u32::from_ne_bytes(answer.get(at..at + 4)?.try_into().ok()?));
     let attributes = answer.get(LINK_BYTES..)?;
-    let name = attribute(attributes, link::NAME)?;
+    let name = attribute(attributes, attribute_kind::NAME)?;
     let flags = number(8)?;
     Some(Link {
         index: number(4)?.cast_signed(),
         name: String::from_utf8(name.strip_suffix(&[0])?.to_vec()).ok()?,
-        mtu: attribute(attributes, link::MTU)?.try_into().ok().map(u32::from_ne_bytes)?,
+        mtu: attribute(attributes, attribute_kind::MTU)?.try_into().ok().map(u32::from_ne_bytes)?,
         is_up: flags & IS_UP != 0,
         is_loopback: flags & IS_LOOPBACK != 0,
     })
@@ -79,11 +79,12 @@ pub(super) fn make_pair(
     mtu: u32,
 ) -> io::Result<()> {
     let namespace = inner_namespace.as_raw_fd().to_ne_bytes();
-    let named = |name| Attributes::default().text(link::NAME, name).with(link::MTU, &mtu.to_ne_bytes());
-    let peer = Message::new(0, 0, &information(0, 0), named(inner).with(link::NAMESPACE, &namespace));
-    let data = Attributes::default().with(link::PEER, peer.body());
-    let kind = Attributes::default().with(link::KIND, b"veth").nested(link::DATA, data);
-    let attributes = named(outer).nested(link::INFORMATION, kind);
+    let named =
+        |name| Attributes::default().text(attribute_kind::NAME, name).with(attribute_kind::MTU, &mtu.to_ne_bytes());
+    let peer = Message::new(0, 0, &information(0, 0), named(inner).with(attribute_kind::NAMESPACE, &namespace));
+    let data = Attributes::default().with(attribute_kind::PEER, peer.body());
+    let kind = Attributes::default().with(attribute_kind::KIND, b"veth").nested(attribute_kind::DATA, data);
+    let attributes = named(outer).nested(attribute_kind::INFORMATION, kind);
     socket.ask_one(Message::new(NEW_LINK, flag::CREATE | flag::EXCLUSIVE, &information(0, 0), attributes))
 }
 
