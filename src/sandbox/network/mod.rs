@@ -18,7 +18,7 @@
 //!
 //! One interface with an address of a /30 that nothing else on the machine uses (and of a /126 of IPv6 where the machine has a
 //! way out by IPv6), and a default route to the machine's end of the pair, which gives what is let through the machine's own address.
-//! Names are asked of the machine's name servers themselves, at port 53. A name that suddenly means another address gains nothing:
+//! Public addresses are reached by TCP. Names are asked of the machine's name servers themselves, at port 53. A name that suddenly means another address gains nothing:
 //! the address is what the rules look at. The loopback is switched off; where an operator allows a range of the machine's
 //! loopback, packets to that range leave by the one interface like all others, and arrive at the machine's loopback.
 //!
@@ -141,13 +141,15 @@ impl PhaseNetwork {
         allowed: &[Cidr],
         has_loopback: bool,
     ) -> Result<(), NetworkError> {
-        let setting = |name: &str| {
+        let setting = |name: &str, value: &str| {
             let path = format!("ipv4/conf/{}/{name}", self.interface);
-            Setting::new(path, "1").apply()
+            Setting::new(path, value).apply()
         };
-        setting("forwarding").map_err(step("forwarding packets"))?;
+        setting("forwarding", "1").map_err(step("forwarding packets"))?;
+        // A packet says where it goes by its destination, and not by an option.
+        setting("accept_source_route", "0").map_err(step("refusing routes of packets"))?;
         if has_loopback {
-            setting("route_localnet").map_err(step("leading packets to the loopback"))?;
+            setting("route_localnet", "1").map_err(step("leading packets to the loopback"))?;
         }
         link::switch_on(&self.routes, self.index).map_err(step("switching an interface on"))?;
         let mut ends = Vec::new();
