@@ -5,6 +5,9 @@
 #![cfg(feature = "appliance")]
 #![allow(clippy::expect_used, clippy::unwrap_used)] // A test of a machine: what cannot be set up fails it.
 
+#[path = "../e2e/harness/mod.rs"]
+#[allow(dead_code, unused_imports)] // Not all of it is needed here.
+mod harness;
 mod names;
 mod others;
 mod reach;

@@ -9,7 +9,8 @@ use std::os::unix::net::{SocketAddr, UnixListener};
 use kettle::sandbox::{Access, Mount, Run, Runner};
 use kettle::source::repository::{RepositoryError, RepositoryUrl, fetch};
 
-use crate::scene::{Kept, PORT, SECRET, block_on, phase, runner, serve_in_the_machine, with_machine};
+use crate::harness::{Request, Server, package};
+use crate::scene::{Kept, PORT, SECRET, block_on, phase, runner, serve, serve_in_the_machine, with_machine};
 
 /// The error of a fetch, and what its log says.
 fn fetched(runner: &Runner, host: &str) -> (RepositoryError, String) {
@@ -89,4 +90,48 @@ fn a_service_reaches_no_port_and_no_abstract_socket_of_the_machine() {
             assert!(nobody.unwrap(), "somebody came");
         }
     });
+}
+
+/// The whole appliance on this host: a source, then a dependency, that an internal service is named for.
+#[test]
+#[ignore = "needs root"]
+fn what_an_internal_service_says_is_in_no_event_and_no_error() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://127.0.0.1:{}/meta", listener.local_addr().unwrap().port());
+    serve(listener);
+    let manifest = format!(
+        "[package]\nname = \"package\"\nversion = \"0.1.0\"\nedition = \"2021\"\n\
+         [dependencies]\nleaf = {{ git = \"{url}\" }}\n"
+    );
+    let locked = format!(
+        "version = 4\n\n[[package]]\nname = \"leaf\"\nversion = \"0.1.0\"\nsource = \"git+{url}#{commit}\"\n\n\
+         [[package]]\nname = \"package\"\nversion = \"0.1.0\"\ndependencies = [\n \"leaf\",\n]\n",
+        commit = "1".repeat(40)
+    );
+    let files = [("src/main.rs", "fn main() {}\n"), ("Cargo.toml", &manifest), ("Cargo.lock", &locked)];
+    let requests = || {
+        let archive = package(&files);
+        [
+            ("SourceFetchFailed", Request::repository(&url, None)),
+            ("DependencyFetchFailed", Request::json(&archive, "package.tar")),
+        ]
+    };
+    for (error_type, request) in requests() {
+        let server = Server::of_public_addresses(&[]);
+        let events = server.events(&server.run(&request).job());
+        let result = &events[events.len() - 1]["result"];
+        assert_eq!(result["error_type"], error_type, "{result}");
+        assert!(
+            result["error"].as_str().unwrap().contains("127.0.0.1 is not a public address")
+                || result["error"].as_str().unwrap().contains("127.0.0.1, which is not a public address"),
+            "{result}"
+        );
+        let all = format!("{events:?}");
+        assert!(!all.contains(SECRET) && !all.contains("403"), "{all}");
+    }
+    for (_, request) in requests() {
+        let server = Server::with_options(&[]);
+        let all = format!("{:?}", server.events(&server.run(&request).job()));
+        assert!(all.contains("403"), "the control: where the operator allows it, the service is heard: {all}");
+    }
 }
