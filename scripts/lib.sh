@@ -104,13 +104,16 @@ listening_url() { # FILE
     return 1
 }
 
-# Starts an appliance in WORK. Sets SERVER_PID and SERVER_URL; stop_server ends it.
+# Starts an appliance in WORK. Sets SERVER_PID and SERVER_URL; stop_server ends it. What KETTLE_ALLOW_NETWORK has, ranges with spaces
+# between them, phases that fetch reach although it is not public: a registry in a network of one's own, for instance.
 start_server() { # BINARY WORK OPTION…
-    local deadline=$((SECONDS + START_SECONDS))
+    local deadline=$((SECONDS + START_SECONDS)) range ranges options=()
+    read -ra ranges <<<"${KETTLE_ALLOW_NETWORK:-}"
+    for range in "${ranges[@]}"; do options+=(--allow-network "$range"); done
     mkdir -p -- "$2"
     # Emptied before anybody reads it: an earlier appliance in the same place said there where it listened.
     : >"$2.stdout"
-    "$1" serve --listen 127.0.0.1:0 --tls-listen 127.0.0.1:0 --work "$2" "${@:3}" >>"$2.stdout" 2>"$2.stderr" </dev/null &
+    "$1" serve --listen 127.0.0.1:0 --tls-listen 127.0.0.1:0 --work "$2" "${options[@]}" "${@:3}" >>"$2.stdout" 2>"$2.stderr" </dev/null &
     SERVER_PID=$!
     # shellcheck disable=SC2034
     until SERVER_URL=$(listening_url "$2.stdout"); do

@@ -12,6 +12,10 @@ readonly ASK_SECONDS=0.3 ASK_PATIENTLY_SECONDS=5 QUICK_SECONDS=30
 # Turin have them (QEMU, docs/system/i386/amd-memory-encryption.rst).
 readonly SNP_CPU=EPYC-v4 SNP_CBITPOS=51 SNP_REDUCED_PHYS_BITS=1
 
+# QEMU's user network, with a range that is public by its numbers, because phases that fetch reach no other: a server on the loopback
+# of this host is at 25.0.2.2.
+readonly USER_NETWORK=net=25.0.2.0/24,host=25.0.2.2,dns=25.0.2.3,dhcpstart=25.0.2.15
+
 # Which of the three this machine can do: sev-snp, kvm or tcg. A /dev/kvm without virtualisation below it hangs kernels.
 machine_kind() {
     if ! grep -qwE 'svm|vmx' /proc/cpuinfo || [[ ! -w /dev/kvm ]]; then
@@ -78,7 +82,7 @@ start_machine() { # KIND IMAGE KERNEL INITRD VCPUS MEMORY-MIB WORK
         -serial "file:$work/console" \
         -drive "file=$image/root.img,format=raw,if=none,id=root,readonly=on" \
         -device "virtio-blk-pci,drive=root$options" \
-        -netdev "user,id=net,hostfwd=tcp:127.0.0.1:$clear-:80,hostfwd=tcp:127.0.0.1:$tls-:443" \
+        -netdev "user,id=net,$USER_NETWORK,hostfwd=tcp:127.0.0.1:$clear-:80,hostfwd=tcp:127.0.0.1:$tls-:443" \
         -device "virtio-net-pci,netdev=net,romfile=$options" \
         >"$work/qemu.log" 2>&1 </dev/null &
     SERVER_PID=$! SERVER_URL=http://127.0.0.1:$clear SERVER_TLS_URL=https://127.0.0.1:$tls

@@ -61,6 +61,11 @@ pub fn text(bundle: &Bundle) -> String {
     for tool in items(&internal["toolchain"]) {
         lines.line("tool", &format!("{}: {} sha256:{}", word(&tool["name"]), word(&tool["version"]), sha256(tool)));
     }
+    let fetching = &internal["sandbox"]["fetchNetwork"];
+    if fetching.is_object() {
+        lines.line("network reaches", &word(&fetching["reaches"]));
+        lines.list("and, allowed", &fetching["allowed"], word, ", ");
+    }
     for weakness in items(&internal["sandbox"]["degradations"]) {
         lines.line("sandbox is weaker", &format!("{}: {}", word(&weakness["name"]), word(&weakness["reason"])));
     }

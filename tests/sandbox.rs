@@ -21,7 +21,8 @@ const PLENTY: Duration = Duration::from_secs(60);
 
 fn runner() -> &'static Runner {
     static RUNNER: OnceLock<Runner> = OnceLock::new();
-    RUNNER.get_or_init(|| Runner::new().expect("this machine can run sandboxes"))
+    let loopback = || ["127.0.0.0/8".parse().expect("it is a range")];
+    RUNNER.get_or_init(|| Runner::allowing(&loopback()).expect("this machine can run sandboxes"))
 }
 
 /// Keeps everything.
@@ -213,7 +214,7 @@ fn no_network_reaches_no_listener_of_the_machine() {
     assert_eq!(run(&shell(&script)).0, Exit::Status(1));
     let mut with_network = shell(&script);
     with_network.network = Network::Host;
-    assert_eq!(run(&with_network).0, Exit::Status(0), "the same command reaches it with a network");
+    assert_eq!(run(&with_network).0, Exit::Status(0), "the same command reaches it with a network that has it");
 }
 
 #[test]
@@ -739,7 +740,10 @@ fn description_names_what_is_missing() {
         let missing = names.contains(&name) || names.contains(&"no-cgroup");
         assert_eq!(missing, !description.controllers.contains(&controller), "{names:?}");
     }
-    assert_eq!(names.contains(&"shared-user"), !rustix::process::geteuid().is_root());
+    for name in ["shared-user", "fetch-network-shared"] {
+        assert_eq!(names.contains(&name), !rustix::process::geteuid().is_root(), "{name}");
+    }
+    assert_eq!(description.fetch_network.reaches == "machine", names.contains(&"fetch-network-shared"));
     let limited = description.controllers.contains(&"memory");
     assert_eq!(description.limits.memory_bytes.is_some(), limited, "no limit is named that nothing holds");
     let json = serde_json::to_value(description).unwrap();
@@ -844,7 +848,8 @@ fn a_service_is_root_of_users_who_are_nobody_here_and_dies_when_its_work_is_done
         assert!(served.is_err(), "nobody but root can give a namespace users: {served:?}");
         return;
     }
-    assert_eq!(served.unwrap(), Served { end: None, message: String::new(), out_of_memory: false });
+    let expected = Served { end: None, message: String::new(), out_of_memory: false, refused_address: None };
+    assert_eq!(served.unwrap(), expected);
     // The user of commands is the first one after those of the namespace.
     let root = runner().description().uid - 65_536;
     let expected = format!("0 ['0', '{root}', '65536']\nmounts\nno users\nno devices\nno traces\n");

@@ -21,7 +21,7 @@ use kettle::causes::Chain;
 use kettle::digest::Sha256Digest;
 use kettle::job::{Pipeline, Slot};
 use kettle::provenance::{ImageRecord, NamedDigest, Platform, REPORT_DATA_BYTES, sha256_set};
-use kettle::sandbox::{self, Runner};
+use kettle::sandbox::{self, Cidr, ParseCidrError, Runner};
 #[cfg(feature = "simulator")]
 use kettle::simulator::Processor;
 use kettle::snp::measurement::LaunchMeasurement;
@@ -54,6 +54,8 @@ Options:
   --toolchain DIR         Rust sysroot to build with; without it, the one that rustc of PATH belongs to
   --nix-root DIR          root of a system with nix 2.34.8 or newer, for flakes; without it there are none; needs root
   --nix-conf DIR          nix.conf, passwd and group for it (default: etc/nix of that system)
+  --allow-network CIDR    a range of addresses that phases which fetch may reach although it is not public, a loopback
+                          registry's for instance (127.0.0.0/8); can be repeated; every statement names it
   --build-seconds N       limit of the build's wall-clock time
   --fetch-seconds N       limit of the wall-clock time for fetching dependencies
   -h, --help              this text, with every limit
@@ -83,6 +85,8 @@ struct Serve {
     nix_root: Option<PathBuf>,
     nix_conf: Option<PathBuf>,
     limits: Limits,
+    /// What phases that fetch reach beside public addresses.
+    allowed: Vec<Cidr>,
     /// Folder of a simulated secure processor.
     #[cfg(feature = "simulator")]
     simulator: Option<PathBuf>,
@@ -132,6 +136,8 @@ enum UsageError {
     Repeated(String),
     #[error("{option} {value:?} is not {expected}")]
     Value { option: String, value: String, expected: &'static str },
+    #[error("--allow-network {value:?}")]
+    Network { value: String, source: ParseCidrError },
     #[error("{0} needs a value")]
     NoValue(String),
 }
@@ -165,7 +171,7 @@ fn main() -> ExitCode {
             run(&serve).map_or_else(|error| complain(&*error), |()| ExitCode::SUCCESS)
         }
         Err(error) => {
-            eprintln!("kettle-init: {error}; see kettle-init --help");
+            eprintln!("kettle-init: {}; see kettle-init --help", Chain(&error));
             ExitCode::from(USAGE)
         }
     }
@@ -201,6 +207,7 @@ fn parse_serve(mut words: impl Iterator<Item = String>) -> Result<Command, Usage
     let (mut listen, mut tls_listen, mut work, mut toolchain) = (None, None, None, None);
     let (mut build, mut fetch, mut nix_root, mut nix_conf) = (None, None, None, None);
     let (mut names, mut exposed) = (Vec::new(), false);
+    let (mut allowed, mut range) = (Vec::new(), None);
     #[cfg(feature = "simulator")]
     let mut simulator = None;
     while let Some(word) = words.next() {
@@ -226,6 +233,7 @@ fn parse_serve(mut words: impl Iterator<Item = String>) -> Result<Command, Usage
             "--toolchain" => &mut toolchain,
             "--nix-root" => &mut nix_root,
             "--nix-conf" => &mut nix_conf,
+            "--allow-network" => &mut range,
             "--build-seconds" => &mut build,
             "--fetch-seconds" => &mut fetch,
             #[cfg(feature = "simulator")]
@@ -236,6 +244,7 @@ fn parse_serve(mut words: impl Iterator<Item = String>) -> Result<Command, Usage
         if target.replace(value).is_some() {
             return Err(UsageError::Repeated(option));
         }
+        allowed.extend(range.take().map(network).transpose()?);
     }
     if nix_conf.is_some() && nix_root.is_none() {
         return Err(UsageError::ConfigurationAlone);
@@ -257,6 +266,7 @@ fn parse_serve(mut words: impl Iterator<Item = String>) -> Result<Command, Usage
             build: seconds("--build-seconds", build, defaults.build)?,
             fetch: seconds("--fetch-seconds", fetch, defaults.fetch)?,
         },
+        allowed,
         #[cfg(feature = "simulator")]
         simulator: simulator.map(PathBuf::from),
     })))
@@ -270,6 +280,10 @@ fn address(option: &'static str, value: Option<String>) -> Result<SocketAddr, Us
 fn host_name(option: String, value: Option<String>) -> Result<HostName, UsageError> {
     let Some(value) = value else { return Err(UsageError::NoValue(option)) };
     HostName::parse(&value).ok_or(UsageError::Value { option, value, expected: "a DNS name without a port" })
+}
+
+fn network(value: String) -> Result<Cidr, UsageError> {
+    value.parse().map_err(|source| UsageError::Network { value, source })
 }
 
 fn seconds(option: &'static str, value: Option<String>, default: Duration) -> Result<Duration, UsageError> {
@@ -309,6 +323,7 @@ fn serve_image(parameters: &boot::Parameters, network: boot::PendingNetwork) -> 
         nix_root: None,
         nix_conf: None,
         limits: Limits::default(),
+        allowed: Vec::new(),
         #[cfg(feature = "simulator")]
         simulator: None,
     };
@@ -409,7 +424,7 @@ async fn serve_until_told(
     standing: Standing,
     network: impl FnOnce() -> Result<(), Box<dyn Error>>,
 ) -> Result<PathBuf, Box<dyn Error>> {
-    let runner = Runner::new()?;
+    let runner = Runner::allowing(&serve.allowed)?;
     for degradation in &runner.description().degradations {
         if standing.platform.image.is_some() {
             return Err(ImageError::Degraded { name: degradation.name, reason: degradation.reason.to_string() }.into());
@@ -474,6 +489,7 @@ mod tests {
         let words = "serve --listen=127.0.0.1:0 --tls-listen [::1]:443 --work w --build-seconds 5";
         let Ok(Command::Serve(serve)) = parse_words(words) else { panic!("{words}") };
         assert_eq!((serve.listen.port(), serve.tls_listen.port()), (0, 443));
+        assert!(serve.allowed.is_empty(), "public addresses only");
         assert_eq!(serve.limits, Limits { build: Duration::from_secs(5), ..Limits::default() });
     }
 
@@ -499,6 +515,15 @@ mod tests {
     }
 
     #[test]
+    fn networks_are_allowed_one_by_one() {
+        let words = "serve --listen=127.0.0.1:0 --tls-listen [::1]:443 --work w --allow-network 127.0.0.0/8 \
+            --allow-network=10.1.0.0/16";
+        let Ok(Command::Serve(serve)) = parse_words(words) else { panic!("{words}") };
+        let allowed: Vec<_> = serve.allowed.iter().map(ToString::to_string).collect();
+        assert_eq!(allowed, ["127.0.0.0/8", "10.1.0.0/16"]);
+    }
+
+    #[test]
     fn what_is_not_understood_is_refused() {
         let all = "--listen 127.0.0.1:0 --tls-listen 127.0.0.1:0 --work w";
         for words in [
@@ -512,6 +537,9 @@ mod tests {
             format!("serve {all} --build-seconds 0"),
             format!("serve {all} --build-seconds"),
             format!("serve {all} --nix-conf c"),
+            format!("serve {all} --allow-network 10.0.0.0"),
+            format!("serve {all} --allow-network 10.0.0.1/8"),
+            format!("serve {all} --allow-network"),
         ] {
             assert!(parse_words(&words).is_err(), "{words}");
         }

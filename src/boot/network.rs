@@ -29,7 +29,11 @@ const MAX_INTERFACES: usize = 16;
 /// An Ethernet frame without jumbo.
 const MAX_FRAME_BYTES: usize = 1514;
 
+/// Router advertisements go on to count while packets of phases that fetch are forwarded (`accept_ra`, ip-sysctl of the kernel).
+const ADVERTISEMENTS_ALTHOUGH_FORWARDING: &str = "2";
+
 struct Interface {
+    name: String,
     index: i32,
     mac: Mac,
 }
@@ -41,6 +45,7 @@ pub(super) fn configure() -> Result<(), BootError> {
     netlink.up(loopback).map_err(kernel_error("loopback"))?;
     let interfaces = ethernet_interfaces().map_err(file(INTERFACES))?;
     for interface in &interfaces {
+        listen_to_routers(interface)?;
         netlink.up(interface.index).map_err(kernel_error("switching an interface on"))?;
     }
     let (interface, lease) = first_lease(&interfaces)?;
@@ -49,6 +54,15 @@ pub(super) fn configure() -> Result<(), BootError> {
         netlink.default_route(interface.index, router).map_err(kernel_error("default route"))?;
     }
     fs::write(RESOLV_CONF, resolv_conf(&lease)).map_err(file(RESOLV_CONF))
+}
+
+/// Without IPv6 there is no such file, and nothing to listen to.
+fn listen_to_routers(interface: &Interface) -> Result<(), BootError> {
+    let path = format!("/proc/sys/net/ipv6/conf/{}/accept_ra", interface.name);
+    match fs::write(&path, ADVERTISEMENTS_ALTHOUGH_FORWARDING) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        written => written.map_err(file(path)),
+    }
 }
 
 fn kernel_error(what: &'static str) -> impl FnOnce(io::Error) -> BootError {
@@ -72,7 +86,8 @@ fn interface(path: &Path) -> Option<Interface> {
     // ARPHRD_ETHER of linux/if_arp.h.
     let ethernet = number(&path.join("type")).is_ok_and(|kind| kind == 1);
     let mac = fs::read_to_string(path.join("address")).ok().and_then(|text| mac(text.trim_end()));
-    Some(Interface { index: number(&path.join("ifindex")).ok()?, mac: mac.filter(|_| ethernet)? })
+    let name = path.file_name()?.to_str()?.to_owned();
+    Some(Interface { name, index: number(&path.join("ifindex")).ok()?, mac: mac.filter(|_| ethernet)? })
 }
 
 fn number(path: &Path) -> io::Result<i32> {

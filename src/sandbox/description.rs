@@ -4,6 +4,7 @@
 use serde::Serialize;
 
 use super::limits::Limits;
+use super::network::Cidr;
 
 /// What held every command, and what this machine could not give.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -23,8 +24,19 @@ pub struct Description {
     pub limits: Limits,
     /// The cgroup controllers that enforce limits.
     pub controllers: Vec<&'static str>,
+    /// What the phases that record a network reach.
+    pub fetch_network: FetchNetwork,
     /// What does not hold on this machine. Empty in the image.
     pub degradations: Vec<Degradation>,
+}
+
+/// What the phases that fetch reach.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct FetchNetwork {
+    /// `public-unicast`, by a filter that looks at every packet; `machine`, whatever the machine reaches, where there is none.
+    pub reaches: &'static str,
+    /// Ranges that the operator of the service allows beside that.
+    pub allowed: Vec<Cidr>,
 }
 
 /// A program and its version.

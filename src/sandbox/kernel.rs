@@ -97,6 +97,12 @@ pub(super) fn unshare_mounts() -> io::Result<()> {
     unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNS) }.map_err(Into::into)
 }
 
+/// Leaves the network namespace for an empty one of this thread's own.
+pub(super) fn unshare_network() -> io::Result<()> {
+    // SAFETY: a new network namespace shares no descriptor table and no memory mapping with anybody.
+    unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNET) }.map_err(Into::into)
+}
+
 /// Waits until a descriptor is readable.
 pub(super) async fn readable(descriptor: OwnedFd) -> io::Result<()> {
     // SAFETY: the descriptor is owned, so it stays open, and the same, for as long as tokio watches it.

@@ -11,6 +11,7 @@
 //! | starting, watching, killing | `runner`, `process`, `child`, `output` |
 //! | the users of commands, and of services that make sandboxes themselves | `users` |
 //! | what held, for provenance | `description` |
+//! | the network of phases that fetch | `network` |
 //! | folders that an unprivileged uid can reach | `private_mounts` |
 //! | removing what commands wrote | `remove` |
 //! | the calls that need `unsafe` | `kernel` |
@@ -30,6 +31,7 @@ mod description;
 mod kernel;
 mod kernel_files;
 mod limits;
+mod network;
 mod output;
 mod private_mounts;
 mod process;
@@ -47,8 +49,9 @@ use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::time::Duration;
 
-pub use description::{Degradation, Description, RunnerVersion};
+pub use description::{Degradation, Description, FetchNetwork, RunnerVersion};
 pub use limits::Limits;
+pub use network::{Cidr, NetworkError, ParseCidrError, ResolverError};
 pub use private_mounts::{Entered, enter_private_mounts};
 pub use remove::remove_folder;
 pub use runner::Runner;
@@ -177,6 +180,12 @@ pub enum RunError {
     Start {
         /// Why.
         source: io::Error,
+    },
+    /// A phase that fetches could not be given its network.
+    #[error("the network of a phase could not be set up")]
+    Network {
+        /// Why.
+        source: NetworkError,
     },
     /// bubblewrap gave up before the command ran.
     #[error("the sandbox could not be set up: {message}")]

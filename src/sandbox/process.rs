@@ -5,7 +5,7 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -20,6 +20,7 @@ use super::cgroup::Group;
 use super::child::{Announced, has_ended};
 use super::kernel;
 use super::limits::OOM_SCORE_ADJUSTMENT;
+use super::network::NetworkError;
 use super::root::{Descriptors, GROUP, PASSWD};
 use super::seccomp::Filter;
 
@@ -40,8 +41,9 @@ pub(super) struct Handover {
 }
 
 impl Handover {
-    /// Opens them all, with close-on-exec. `users` is the user namespace of a service.
-    pub(super) fn open(filter: &Filter, users: Option<OwnedFd>) -> io::Result<Self> {
+    /// Opens them all, with close-on-exec. `users` is the user namespace of a service, `resolv_conf` what a network of its own
+    /// has for names.
+    pub(super) fn open(filter: &Filter, users: Option<OwnedFd>, resolv_conf: Option<&str>) -> io::Result<Self> {
         let (status, status_inside) = pipe_with(PipeFlags::CLOEXEC)?;
         let (start_inside, start) = pipe_with(PipeFlags::CLOEXEC)?;
         let mut given = vec![
@@ -52,7 +54,9 @@ impl Handover {
             status_inside,
             start_inside,
         ];
-        given.extend(users);
+        let users = users.map(|descriptor| give(&mut given, descriptor));
+        let resolv_conf = resolv_conf.map(|text| memory_file(text.as_bytes())).transpose()?;
+        let resolv_conf = resolv_conf.map(|descriptor| give(&mut given, descriptor));
         let number = |index: usize| given[index].as_raw_fd();
         let numbers = Descriptors {
             filter: [number(0), number(1)],
@@ -60,7 +64,8 @@ impl Handover {
             group: number(3),
             status: number(4),
             start: number(5),
-            users: given.get(6).map(AsRawFd::as_raw_fd),
+            users,
+            resolv_conf,
         };
         Ok(Self { numbers, given, status: status.into(), start: start.into() })
     }
@@ -99,10 +104,18 @@ impl Handover {
     }
 }
 
+/// Adds a descriptor to those that bubblewrap gets; returns its number.
+fn give(given: &mut Vec<OwnedFd>, descriptor: OwnedFd) -> RawFd {
+    let number = descriptor.as_raw_fd();
+    given.push(descriptor);
+    number
+}
+
 /// Why there is no child.
 pub(super) enum StartFailure {
     Io(io::Error),
     Limits(io::Error),
+    Network(NetworkError),
     /// bubblewrap ended without making one: its error is on its standard error.
     Silent(Box<tokio::process::Child>),
 }
@@ -304,7 +317,7 @@ mod tests {
     /// Starts a shell in bubblewrap's place that announces `child`, says that its exit status is 7, and ends.
     fn announce(child: &str) -> (tokio::process::Child, Waiting) {
         let filter = Filter::compile(Subject::Command(Network::None)).unwrap();
-        let handover = Handover::open(&filter, None).unwrap();
+        let handover = Handover::open(&filter, None, None).unwrap();
         let script = "printf '{ \"child-pid\": %s }\\n{ \"exit-code\": 7 }\\n' \"$1\" >/proc/self/fd/$2";
         let mut command = Command::new("/bin/sh");
         command.args(["-c", script, "sh", child, &handover.numbers.status.to_string()]);

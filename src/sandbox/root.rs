@@ -28,7 +28,9 @@ const ETC: [&str; 7] = [
     "/etc/ssl/openssl.cnf",
 ];
 /// Of `/etc`, how names are resolved, for commands with a network.
-const ETC_WITH_NETWORK: [&str; 4] = ["/etc/hosts", "/etc/nsswitch.conf", "/etc/resolv.conf", "/etc/services"];
+const ETC_WITH_NETWORK: [&str; 3] = ["/etc/hosts", "/etc/nsswitch.conf", "/etc/services"];
+/// The name servers: those that a network of its own leads to, or else the machine's file.
+const RESOLV_CONF: &str = "/etc/resolv.conf";
 /// Devices that hold nothing.
 const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
 const DEVICE_LINKS: [(&str, &str); 4] = [
@@ -123,6 +125,8 @@ pub(super) struct Descriptors {
     pub(super) start: RawFd,
     /// The user namespace of a service, which is root there and makes sandboxes itself.
     pub(super) users: Option<RawFd>,
+    /// The name servers of a network of its own.
+    pub(super) resolv_conf: Option<RawFd>,
 }
 
 /// All of bubblewrap's arguments.
@@ -213,9 +217,17 @@ impl Arguments {
             for path in ETC_WITH_NETWORK {
                 self.bind("--ro-bind-try", Path::new(path), Path::new(path));
             }
+            match fds.resolv_conf {
+                Some(file) => self.file(file, RESOLV_CONF),
+                None => self.bind("--ro-bind-try", Path::new(RESOLV_CONF), Path::new(RESOLV_CONF)),
+            }
         }
-        self.add(["--perms", "0444", "--file", &fds.passwd.to_string(), "/etc/passwd"]);
-        self.add(["--perms", "0444", "--file", &fds.group.to_string(), "/etc/group"]);
+        self.file(fds.passwd, "/etc/passwd");
+        self.file(fds.group, "/etc/group");
+    }
+
+    fn file(&mut self, descriptor: RawFd, path: &str) {
+        self.add(["--perms", "0444", "--file", &descriptor.to_string(), path]);
     }
 
     fn kernel_files(&mut self, covered: &Covered) {
@@ -288,7 +300,8 @@ mod tests {
     use std::collections::BTreeMap;
     use std::time::Duration;
 
-    const FDS: Descriptors = Descriptors { filter: [3, 4], passwd: 5, group: 6, status: 7, start: 8, users: None };
+    const FDS: Descriptors =
+        Descriptors { filter: [3, 4], passwd: 5, group: 6, status: 7, start: 8, users: None, resolv_conf: None };
 
     fn plan(network: Network) -> Vec<String> {
         plan_with(network, &FDS)
@@ -336,6 +349,9 @@ mod tests {
     fn name_resolution_is_there_only_with_a_network() {
         assert!(!has(&plan(Network::None), &["/etc/resolv.conf"]));
         assert!(has(&plan(Network::Host), &["--ro-bind-try", "/etc/resolv.conf", "/etc/resolv.conf"]));
+        let own = plan_with(Network::Host, &Descriptors { resolv_conf: Some(9), ..FDS });
+        assert!(has(&own, &["--perms", "0444", "--file", "9", "/etc/resolv.conf"]));
+        assert!(!has(&own, &["--ro-bind-try", "/etc/resolv.conf"]));
     }
 
     #[test]

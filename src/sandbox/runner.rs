@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::future::{Future, poll_fn};
 use std::io;
+use std::net::IpAddr;
 use std::os::unix::fs::{DirBuilderExt, chown};
 use std::path::{Path, PathBuf};
 use std::pin::{Pin, pin};
@@ -18,16 +19,17 @@ use tokio::net::UnixStream;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::cgroup::Hierarchy;
-use super::description::{Degradation, Description, RunnerVersion};
+use super::description::{Degradation, Description, FetchNetwork, RunnerVersion};
 use super::kernel_files::Covered;
 use super::limits::Limits;
+use super::network::{self, Cidr, PhaseNetwork};
 use super::output::{End, Interruption, Watch};
 use super::process::{Handover, Held, StartFailure, Status, bubblewrap};
 use super::root::{self, Layout};
 use super::seccomp::{Filter, Subject};
 use super::spec::{CommandSpec, Exit, Network, OutputSink, Served, Stream, Work};
 use super::users::Users;
-use super::{Run, RunError, SetupError, kernel};
+use super::{NetworkError, Run, RunError, SetupError, kernel};
 use crate::causes::Chain;
 
 /// Where bubblewrap is, absolute: no search path is believed.
@@ -65,6 +67,8 @@ pub struct Runner {
     hierarchy: Option<Hierarchy>,
     /// None if we are not root: then commands run as we do.
     users: Option<Users>,
+    /// What phases with a network reach beside public addresses; none where they have the machine's network.
+    allowed: Option<Vec<Cidr>>,
     description: Description,
 }
 
@@ -74,6 +78,14 @@ impl Runner {
     /// # Errors
     /// bubblewrap is missing, too old, or cannot make its namespaces here.
     pub fn new() -> Result<Self, SetupError> {
+        Self::allowing(&[])
+    }
+
+    /// As [`Runner::new`], with ranges that phases with a network reach although they are not public.
+    ///
+    /// # Errors
+    /// As for [`Runner::new`].
+    pub fn allowing(ranges: &[Cidr]) -> Result<Self, SetupError> {
         let program = find_bubblewrap()?;
         let version = bubblewrap_version(&program)?;
         let compile = |subject| Filter::compile(subject).map_err(|source| SetupError::Filter { source });
@@ -87,6 +99,9 @@ impl Runner {
         let is_root = rustix::process::geteuid().is_root();
         let users = is_root.then(Users::claim).transpose()?;
         degradations.extend(users.is_none().then(shared_user));
+        let shared_network = shared_network(is_root, ranges);
+        let has_own_network = shared_network.is_none();
+        degradations.extend(shared_network);
         let description = Description {
             runner: RunnerVersion { name: "bubblewrap", version },
             namespaces: NAMESPACES,
@@ -94,11 +109,26 @@ impl Runner {
             seccomp: hex::encode(Sha256::digest(without_network.0.concat())),
             limits: limits.clone(),
             controllers: hierarchy.as_ref().map(|found| found.controllers.clone()).unwrap_or_default(),
+            fetch_network: FetchNetwork {
+                reaches: if has_own_network { "public-unicast" } else { "machine" },
+                allowed: ranges.to_vec(),
+            },
             degradations,
         };
+        let allowed = has_own_network.then(|| ranges.to_vec());
         let layout = Layout::of_this_machine()?;
-        let runner =
-            Self { program, layout, limits, without_network, with_network, service, hierarchy, users, description };
+        let runner = Self {
+            program,
+            layout,
+            limits,
+            without_network,
+            with_network,
+            service,
+            hierarchy,
+            users,
+            allowed,
+            description,
+        };
         runner.trial()?;
         Ok(runner)
     }
@@ -164,17 +194,31 @@ impl Runner {
                 (Some(users.of_service()), Some(users.make_namespace().map_err(StartFailure::Io)?))
             }
         };
-        let handover = Handover::open(self.filter(subject), users).map_err(StartFailure::Io)?;
+        let network = self.network(spec).map_err(StartFailure::Network)?;
+        let resolv_conf = network.as_ref().map(PhaseNetwork::resolv_conf);
+        let handover = Handover::open(self.filter(subject), users, resolv_conf.as_deref()).map_err(StartFailure::Io)?;
         let covered = Covered::of_this_machine().map_err(StartFailure::Io)?;
         let arguments = root::arguments(spec, &self.layout, &covered, &self.limits, &handover.numbers);
         let count_tasks = !self.hierarchy.as_ref().is_some_and(|found| found.has("pids"));
         let command = bubblewrap(&self.program, arguments, user);
         let group = self.hierarchy.as_ref().map(|found| found.group(&self.limits));
         let group = group.transpose().map_err(StartFailure::Limits)?;
-        let (child, waiting) = handover.start(command, self.limits.of_process(count_tasks), group)?;
+        let limits = self.limits.of_process(count_tasks);
+        let start = || handover.start(command, limits, group);
+        let (child, waiting) = match &network {
+            None => start(),
+            Some(network) => network.during(start).map_err(StartFailure::Io)?,
+        }?;
         waiting.offer_to_be_ended().map_err(StartFailure::Limits)?;
         let (held, status) = waiting.release().map_err(StartFailure::Io)?;
-        Ok(Started { watch: Watch::new(child, spec.time_limit), held, status })
+        Ok(Started { watch: Watch::new(child, spec.time_limit), held, status, network })
+    }
+
+    fn network(&self, spec: &CommandSpec) -> Result<Option<PhaseNetwork>, NetworkError> {
+        match (spec.network, &self.allowed) {
+            (Network::Host, Some(allowed)) => PhaseNetwork::set_up(allowed).map(Some),
+            _ => Ok(None),
+        }
     }
 
     async fn started(&self, spec: &CommandSpec, subject: Subject) -> Result<Started, RunError> {
@@ -183,6 +227,7 @@ impl Runner {
             Ok(started) => Ok(started),
             Err(StartFailure::Silent(child)) => Err(explain(*child).await),
             Err(StartFailure::Limits(source)) => Err(RunError::Limits { source }),
+            Err(StartFailure::Network(source)) => Err(RunError::Network { source }),
             Err(StartFailure::Io(source)) => Err(RunError::Start { source }),
         }
     }
@@ -196,7 +241,11 @@ impl Runner {
         started.watch.drain(&mut tail).await?;
         match end {
             End::TimedOut => Ok(Exit::TimedOut { limit: spec.time_limit }),
-            End::Exited => started.exit(&tail.message),
+            End::Exited => {
+                let exit = started.exit(&tail.message)?;
+                let refused = started.refused_address().filter(|_| exit.is_its_own_failure());
+                Ok(refused.map_or(exit, |address| Exit::RefusedAddress { address }))
+            }
         }
     }
 
@@ -229,7 +278,8 @@ impl Runner {
             Err(End::TimedOut) => Some(Exit::TimedOut { limit: spec.time_limit }),
             Err(End::Exited) => Some(started.exit(&tail.message)?),
         };
-        Ok(Served { end, message: tail.text(), out_of_memory: started.held.ran_out_of_memory() })
+        let out_of_memory = started.held.ran_out_of_memory();
+        Ok(Served { end, message: tail.text(), out_of_memory, refused_address: started.refused_address() })
     }
 }
 
@@ -280,6 +330,7 @@ struct Started {
     watch: Watch,
     held: Held,
     status: Status,
+    network: Option<PhaseNetwork>,
 }
 
 impl Started {
@@ -292,6 +343,15 @@ impl Started {
             timeout(DEATH_LIMIT, kernel::readable(death)).await.map_err(survivors)?.map_err(wait)?;
         }
         timeout(DEATH_LIMIT, self.watch.reap()).await.map_err(survivors)?.map_err(wait)
+    }
+
+    /// Which address that is not public it tried to reach. That this cannot be learned changes no result.
+    fn refused_address(&self) -> Option<IpAddr> {
+        let refused = self.network.as_ref()?.refused_address();
+        refused.unwrap_or_else(|error| {
+            log::warn!("which addresses were refused cannot be read: {error}");
+            None
+        })
     }
 
     /// How the command ended, when it ended by itself.
@@ -418,6 +478,20 @@ fn control_groups() -> (Option<Hierarchy>, Vec<Degradation>) {
 fn shared_user() -> Degradation {
     let reason = "the service is not root: commands run as its own user";
     Degradation { name: "shared-user", reason: reason.into() }
+}
+
+/// Why phases that fetch have the machine's network here, if they do.
+fn shared_network(is_root: bool, allowed: &[Cidr]) -> Option<Degradation> {
+    let reason = if is_root {
+        match network::trial(allowed) {
+            Ok(()) => return None,
+            Err(error) => Chain(&error).to_string(),
+        }
+    } else {
+        "the service is not root".to_owned()
+    };
+    let reason = format!("phases that fetch have the machine's network: {reason}");
+    Some(Degradation { name: "fetch-network-shared", reason })
 }
 
 fn refused_user_namespaces() -> Option<SetupError> {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::time::Duration;
@@ -11,7 +12,8 @@ use std::time::Duration;
 pub enum Network {
     /// An empty network namespace: not even a loopback that is up.
     None,
-    /// The machine's network. Fetch phases only.
+    /// A way to public addresses, through the machine's network; to what else, the description of the sandbox says. Fetch
+    /// phases only.
     Host,
 }
 
@@ -89,6 +91,8 @@ pub struct Served {
     pub message: String,
     /// Whether the kernel ended it, or a process of it, for want of memory.
     pub out_of_memory: bool,
+    /// An address that is not public and that it tried to reach in vain, if it did.
+    pub refused_address: Option<IpAddr>,
 }
 
 /// How a command ended. Everything that it had started is dead by then.
@@ -105,11 +109,21 @@ pub enum Exit {
     },
     /// The kernel ended it, or a process of it, for want of memory.
     OutOfMemory,
+    /// It did not succeed, and had tried to reach an address that is not public.
+    RefusedAddress {
+        /// The address.
+        address: IpAddr,
+    },
 }
 
 impl Exit {
     /// Whether it exited with status 0.
     pub fn success(self) -> bool {
         self == Self::Status(0)
+    }
+
+    /// Whether it ended by itself, or by a signal, without success.
+    pub(super) fn is_its_own_failure(self) -> bool {
+        !self.success() && matches!(self, Self::Status(_) | Self::Signal(_))
     }
 }

@@ -155,6 +155,7 @@ fn the_sandbox_of_the_image_has_no_degradation() {
     let sandbox = &definition(&SEEN.bundle)["internalParameters"]["sandbox"];
     assert_eq!(sandbox["degradations"], json!([]));
     assert_eq!(sandbox["controllers"], json!(["memory", "pids"]));
+    assert_eq!(sandbox["fetchNetwork"], json!({ "reaches": "public-unicast", "allowed": [] }));
 }
 
 #[test]

@@ -11,6 +11,7 @@ use tempfile::TempDir;
 use crate::builds::definition;
 use crate::client::{Door, Source};
 use crate::image::Image;
+use crate::machine::user_network::HOST;
 use crate::machine::{Host, Machine};
 use crate::support::{Bundle, StaticServer, crate_file, git, git_repository, sha256, tar_of};
 
@@ -18,8 +19,6 @@ use crate::support::{Bundle, StaticServer, crate_file, git, git_repository, sha2
 const CRATE: (&str, &str) = ("indexmap", "2.11.4");
 const DEPENDENCIES: [(&str, &str); 2] = [("equivalent", "1.0.2"), ("hashbrown", "0.15.5")];
 const ARTIFACTS: [&&str; 2] = [&"indexmap-2.11.4.crate", &"libindexmap.rlib"];
-/// The host, as the machine sees it in QEMU's user network: the loopback of the machine that runs this.
-pub const HOST: &str = "10.0.2.2";
 
 /// The crate with its dependencies in a folder, as cargo itself puts them there and asks to configure it.
 struct Vendored {

@@ -2,6 +2,7 @@
 
 use std::net::Ipv4Addr;
 
+use crate::machine::user_network;
 use crate::packets::{BROADCAST, MESSAGE, Mac, heard, udp};
 
 pub const OFFER: u8 = 2;
@@ -11,19 +12,24 @@ pub const DISCOVER: u8 = 1;
 pub const REQUEST: u8 = 3;
 
 /// The gateway, which is also who answers.
-pub const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 2);
+pub const GATEWAY: Ipv4Addr = user_network::HOST;
 /// What it gives to the machine.
-pub const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 15);
+pub const ADDRESS: Ipv4Addr = user_network::MACHINE;
 /// Its name server.
-pub const NAME_SERVER: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 3);
+pub const NAME_SERVER: Ipv4Addr = user_network::NAME_SERVER;
 
 const FIXED_BYTES: usize = 240;
 const COOKIE: [u8; 4] = [99, 130, 83, 99];
 const END: u8 = 255;
 const MASK: &[u8] = &[1, 4, 255, 255, 255, 0];
-const ROUTER: &[u8] = &[3, 4, 10, 0, 2, 2];
-const NAME_SERVERS: &[u8] = &[6, 4, 10, 0, 2, 3];
-const SERVER: &[u8] = &[54, 4, 10, 0, 2, 2];
+const ROUTER: &[u8] = &option(3, GATEWAY);
+const NAME_SERVERS: &[u8] = &option(6, NAME_SERVER);
+const SERVER: &[u8] = &option(54, GATEWAY);
+
+const fn option(code: u8, address: Ipv4Addr) -> [u8; 6] {
+    let [a, b, c, d] = address.octets();
+    [code, 4, a, b, c, d]
+}
 
 /// What the machine asks.
 pub struct Question {

@@ -13,8 +13,8 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 
 use crate::client::{Door, Source};
-use crate::crates::HOST;
 use crate::image::Image;
+use crate::machine::user_network::HOST;
 use crate::machine::{Host, Machine};
 use crate::support::{git, git_repository, package, sha256};
 

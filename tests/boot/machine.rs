@@ -45,6 +45,28 @@ pub enum Page {
     Missing,
 }
 
+/// QEMU's user network, as the machine sees it. QEMU's own range is private, and phases that fetch reach public addresses only: this one
+/// is public by its numbers.
+pub mod user_network {
+    use std::net::Ipv4Addr;
+
+    /// The gateway: the loopback of the machine that runs this.
+    pub const HOST: Ipv4Addr = address(2);
+    /// The name server.
+    pub const NAME_SERVER: Ipv4Addr = address(3);
+    /// The first that QEMU's DHCP server gives.
+    pub const MACHINE: Ipv4Addr = address(15);
+
+    const fn address(last: u8) -> Ipv4Addr {
+        Ipv4Addr::new(25, 0, 2, last)
+    }
+
+    /// As QEMU is told.
+    pub fn options() -> String {
+        format!("net={}/24,host={HOST},dns={NAME_SERVER},dhcpstart={MACHINE}", address(0))
+    }
+}
+
 /// What QEMU is told to boot.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Offer {
@@ -56,7 +78,7 @@ pub enum Offer {
 
 /// What the network card is connected to.
 pub enum Network {
-    /// QEMU's DHCP server and gateway; the host is 10.0.2.2.
+    /// QEMU's DHCP server and gateway, in [`user_network`].
     User,
     /// The same, with somebody in between.
     Tapped(Wire),
@@ -247,7 +269,8 @@ pub fn hashes(image: &Image, initrd: &Path) -> BootHashes {
 }
 
 fn network(network: &Network, [clear, tls]: [u16; 2]) -> Vec<String> {
-    let user = format!("user,id=u,hostfwd=tcp:127.0.0.1:{clear}-:80,hostfwd=tcp:127.0.0.1:{tls}-:443");
+    let forwarded = format!("hostfwd=tcp:127.0.0.1:{clear}-:80,hostfwd=tcp:127.0.0.1:{tls}-:443");
+    let user = format!("user,id=u,{},{forwarded}", user_network::options());
     let backends = match network {
         Network::None => return vec![],
         Network::User => vec![user.replace("id=u", "id=n")],

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use crate::attestation::{Platform, TRUSTING};
 use crate::client::{Door, Outcome, Source};
 use crate::image::Image;
+use crate::machine::user_network::{HOST, MACHINE, NAME_SERVER};
 use crate::machine::{Host, Machine};
-use crate::support::Bundle;
+use crate::support::{Bundle, StaticServer, sha256};
 
 use attempts::{all_contained, attempts};
 use compiler::{Compiling, assert_says_hello};
@@ -24,9 +25,6 @@ use crate::support as harness;
 #[allow(dead_code)] // Not all of it is needed here.
 mod tool;
 
-/// Where a guest of QEMU's user network finds the loopback of its host.
-const HOST: &str = "10.0.2.2";
-
 /// The root of the image, unpacked, as `scripts/build-image` leaves it: it has the same nix, and a compiler.
 fn root(image: &Image) -> PathBuf {
     image.file("root").canonicalize().expect("the unpacked root of the image")
@@ -40,7 +38,7 @@ fn build(machine: &Machine, flake: &Flake) -> Outcome {
 #[ignore = "needs QEMU and a built image"]
 fn a_flake_that_compiles_c_is_attested_accepted_and_reproduced() {
     let platform = Platform::new(&[]);
-    let compiling = Compiling::new(&root(&platform.image), HOST);
+    let compiling = Compiling::new(&root(&platform.image), &HOST.to_string());
     let [first, second] = [(); 2].map(|()| {
         let machine = platform.boot();
         let outcome = build(&machine, &compiling.flake);
@@ -86,6 +84,31 @@ fn a_builder_in_the_machine_reaches_nothing_of_it() {
     let bundle = Bundle::read(&machine.bundle(Door::Tls, &outcome.job), 0);
     assert_eq!(String::from_utf8_lossy(bundle.artifacts()["package"]), all_contained(&all));
     assert_eq!(machine.get(Door::Clear, "/health").body, b"ok");
+}
+
+/// A builder with a fixed output, which has the network of a phase that fetches: one attempt that works, and all that may not.
+#[test]
+#[ignore = "needs QEMU and a built image"]
+fn a_builder_with_a_fixed_output_reaches_public_addresses_and_nothing_of_the_machine() {
+    let folder = tempfile::tempdir().unwrap();
+    let port = StaticServer::start(folder.path().to_owned()).port;
+    let reaches = |address: &dyn std::fmt::Display, port: u16| format!("reaches(\"{address}\", {port})");
+    let contained: Vec<(&str, String)> = vec![
+        ("the service by loopback", reaches(&"127.0.0.1", 80)),
+        ("the service by its address", reaches(&MACHINE, 443)),
+        ("another port of the name server", reaches(&NAME_SERVER, port)),
+        ("a private network", reaches(&"10.0.2.2", port)),
+        ("a metadata service", reaches(&"169.254.169.254", 80)),
+        ("another name server", reaches(&HOST, 53)),
+    ];
+    let all = [vec![("a public address", reaches(&HOST, port))], contained.clone()].concat();
+    let expected = format!("a public address: SUCCEEDED\n{}", all_contained(&contained));
+    let flake = Flake::fixed_by(&attempts(&all), &sha256(expected.as_bytes()));
+    let machine = Platform::new(&[]).boot();
+    let outcome = build(&machine, &flake);
+    outcome.assert_succeeded();
+    let bundle = Bundle::read(&machine.bundle(Door::Tls, &outcome.job), 0);
+    assert_eq!(String::from_utf8_lossy(bundle.artifacts()["package"]), expected);
 }
 
 #[test]

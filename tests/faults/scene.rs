@@ -222,6 +222,8 @@ impl Stage {
         command
             .args(["serve", "--listen", "127.0.0.1:0", "--tls-listen", "127.0.0.1:0", "--work"])
             .arg(&work)
+            // The repository is on this machine's loopback.
+            .args(["--allow-network", "127.0.0.0/8"])
             .args(self.options(story))
             .stdin(Stdio::null())
             .stdout(File::create(folder.path().join("output")).unwrap())

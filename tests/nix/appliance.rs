@@ -50,9 +50,19 @@ impl Outcome {
         Self::at(flake, &["--nix-conf", folder.path().to_str().unwrap()])
     }
 
+    /// Builds in an appliance whose phases that fetch reach public addresses only.
+    pub fn of_public_addresses(flake: &Flake) -> Self {
+        let (root, conf) = (tool::root(), tool::configuration());
+        let options = ["--nix-root", root.to_str().unwrap(), "--nix-conf", conf.to_str().unwrap()];
+        Self::on(&Server::of_public_addresses(&options), flake)
+    }
+
     fn at(flake: &Flake, options: &[&str]) -> Self {
         let root = tool::root();
-        let server = Server::with_options(&[&["--nix-root", root.to_str().unwrap()], options].concat());
+        Self::on(&Server::with_options(&[&["--nix-root", root.to_str().unwrap()], options].concat()), flake)
+    }
+
+    fn on(server: &Server, flake: &Flake) -> Self {
         let job = server.run(&Request::json(&flake.archive(), "flake.tar")).job();
         let mut events = server.events(&job);
         let result = events.pop().unwrap()["result"].take();

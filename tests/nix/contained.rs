@@ -55,6 +55,47 @@ fn an_ordinary_builder_has_no_network() {
     }
 }
 
+/// It has the network of a phase that fetches, and so nothing of the machine's.
+#[test]
+#[ignore = "needs nix"]
+fn a_builder_with_a_fixed_output_reaches_no_port_and_no_abstract_socket_of_the_machine() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let abstract_name = format!("kettle-test-fixed-{}", std::process::id());
+    let named = UnixListener::bind_addr(&SocketAddr::from_abstract_name(&abstract_name).unwrap()).unwrap();
+    let all = [
+        ("loopback of the machine", format!("connects({})", listener.local_addr().unwrap().port())),
+        ("abstract socket of the machine", format!("connects_to(\"{abstract_name}\", 1)")),
+        ("a metadata service", "reaches(\"169.254.169.254\", 80)".to_owned()),
+        ("a packet socket", "socket(AF_PACKET, SOCK_RAW, 0) >= 0".to_owned()),
+    ];
+    let expected = all_contained(&all);
+    let flake = Flake::fixed_by(&attempts(&all), &sha256(expected.as_bytes()));
+    let bundle = Outcome::of_public_addresses(&flake).bundle();
+    assert_eq!(String::from_utf8_lossy(bundle.artifacts()["package"]), expected);
+    for nobody in [
+        listener.set_nonblocking(true).map(|()| listener.accept().is_err()),
+        named.set_nonblocking(true).map(|()| named.accept().is_err()),
+    ] {
+        assert!(nobody.unwrap(), "somebody came");
+    }
+}
+
+#[test]
+#[ignore = "needs nix"]
+fn a_fixed_output_that_is_fetched_from_the_machine_itself_says_why_it_cannot_be() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("file"), "fetched\n").unwrap();
+    let url = format!("http://127.0.0.1:{}/file", StaticServer::start(folder.path().to_owned()).port);
+    let hash = sha256(b"fetched\n");
+    let fetch = format!(
+        "derivation {{ name = \"file\"; system = \"builtin\"; builder = \"builtin:fetchurl\"; url = \"{url}\"; \
+         outputHashMode = \"flat\"; outputHashAlgo = \"sha256\"; outputHash = \"{hash}\"; unpack = false; \
+         executable = false; preferLocalBuild = true; }}"
+    );
+    let flake = Flake::of(&format!("{{ outputs = {{ self }}: {{ packages.x86_64-linux.default = {fetch}; }}; }}"));
+    Outcome::of_public_addresses(&flake).assert_failed("DependencyFetchFailed", "127.0.0.1 is not a public address");
+}
+
 #[test]
 #[ignore = "needs nix"]
 fn a_builder_reaches_no_memory_no_device_and_no_other_process() {

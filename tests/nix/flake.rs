@@ -77,6 +77,16 @@ impl Flake {
             .program("builder", text)
     }
 
+    /// The same with a fixed output, a file with this SHA-256: its builder may fetch.
+    pub fn fixed_by(text: &str, hash: &str) -> Self {
+        let package = format!(
+            "derivation {{ name = \"package\"; system = \"x86_64-linux\"; builder = \"${{self}}/builder\"; \
+             outputHashMode = \"flat\"; outputHashAlgo = \"sha256\"; outputHash = \"{hash}\"; }}"
+        );
+        Self::of(&format!("{{ outputs = {{ self }}: {{ packages.x86_64-linux.default = {package}; }}; }}"))
+            .program("builder", text)
+    }
+
     pub fn without(mut self, name: &str) -> Self {
         self.files.retain(|file| file.name != name);
         self

@@ -21,6 +21,7 @@ mod url;
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Seek};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -74,6 +75,12 @@ pub enum RepositoryError {
     /// The server sends us elsewhere.
     #[error(transparent)]
     Redirect(#[from] RedirectError),
+    /// It is at an address that fetch phases do not reach.
+    #[error("the repository is at {address}, which is not a public address: only public ones are reached")]
+    RefusedAddress {
+        /// The address.
+        address: IpAddr,
+    },
     /// Too slow.
     #[error("the repository took longer than {} s", limit.as_secs())]
     TimedOut {
@@ -354,6 +361,7 @@ impl Intake<'_> {
         }
         match result.map_err(RepositoryError::Run)? {
             Exit::TimedOut { .. } => Err(RepositoryError::TimedOut { limit: FETCH_TIME_LIMIT }),
+            Exit::RefusedAddress { address } => Err(RepositoryError::RefusedAddress { address }),
             exit => Ok(exit),
         }
     }

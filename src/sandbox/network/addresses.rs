@@ -1,0 +1,268 @@
+//! Which addresses fetch phases may reach.
+//!
+//! - Comes in: nothing but the text of a range that an operator allows.
+//! - Goes out: the ranges that are not public, as data for the rules of the kernel.
+//! - Never: a range left out because nobody is expected to use it.
+//!
+//! The ranges are those of IANA's special-purpose registries that are not globally reachable (RFC 6890 and its updates), and what
+//! a cloud serves to its machines under a number that looks public.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::str::FromStr;
+
+use serde::{Serialize, Serializer};
+
+/// A range of addresses: `ADDRESS/LENGTH`, without bits after the prefix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cidr {
+    address: IpAddr,
+    length: u8,
+}
+
+/// Why a text is no range that fetch phases can be allowed to reach.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ParseCidrError {
+    /// It is not written as an address and a length.
+    #[error("a range is written ADDRESS/LENGTH")]
+    Format,
+    /// The length is longer than the address.
+    #[error("the prefix has {length} bits, the address has {limit}")]
+    Length {
+        /// As written.
+        length: u8,
+        /// Of the address.
+        limit: u8,
+    },
+    /// The address has bits after the prefix.
+    #[error("the address has bits after its prefix of {length} bits: the range is {range}")]
+    Bits {
+        /// Of the prefix.
+        length: u8,
+        /// The range without those bits.
+        range: Cidr,
+    },
+    /// IPv6 has no way from a namespace to the loopback of the machine.
+    #[error("the loopback of IPv6 cannot be reached from another namespace: allow 127.0.0.0/8")]
+    Loopback6,
+}
+
+impl Cidr {
+    const fn v4(bytes: [u8; 4], length: u8) -> Self {
+        let [a, b, c, d] = bytes;
+        Self { address: IpAddr::V4(Ipv4Addr::new(a, b, c, d)), length }
+    }
+
+    const fn v6(words: [u16; 3], length: u8) -> Self {
+        let [a, b, c] = words;
+        Self { address: IpAddr::V6(Ipv6Addr::new(a, b, c, 0, 0, 0, 0, 0)), length }
+    }
+
+    /// The first address.
+    pub(super) fn address(self) -> IpAddr {
+        self.address
+    }
+
+    /// Returns a mask of the address's size with the bits of the prefix set.
+    pub(super) fn mask(self) -> Vec<u8> {
+        let full = match self.address {
+            IpAddr::V4(_) => 4,
+            IpAddr::V6(_) => 16,
+        };
+        let bits = |byte: u8| self.length.saturating_sub(byte * 8).min(8);
+        (0..full).map(|byte| !(0xff_u8.checked_shr(bits(byte).into()).unwrap_or(0))).collect()
+    }
+
+    /// Returns whether an address is in the range.
+    pub fn contains(self, address: IpAddr) -> bool {
+        let (ours, theirs) = (octets(self.address), octets(address));
+        let masked =
+            |bytes: &[u8]| -> Vec<u8> { bytes.iter().zip(self.mask()).map(|(byte, mask)| byte & mask).collect() };
+        ours.len() == theirs.len() && masked(&ours) == masked(&theirs)
+    }
+
+    /// Returns whether the range has an address of the machine's own loopback.
+    pub(super) fn has_loopback(self) -> bool {
+        self.address.is_ipv4() && (LOOPBACK.contains(self.address) || self.contains(LOOPBACK.address))
+    }
+
+    /// Returns whether two ranges have an address in common.
+    pub(super) fn overlaps(self, other: Self) -> bool {
+        self.contains(other.address) || other.contains(self.address)
+    }
+
+    pub(super) fn from_parts(address: Ipv4Addr, length: u8) -> Self {
+        Self { address: address.into(), length }
+    }
+
+    fn without_later_bits(self) -> Self {
+        let bytes: Vec<u8> = octets(self.address).iter().zip(self.mask()).map(|(byte, mask)| byte & mask).collect();
+        let address = match (<[u8; 4]>::try_from(&bytes[..]), <[u8; 16]>::try_from(&bytes[..])) {
+            (Ok(bytes), _) => IpAddr::from(bytes),
+            (_, Ok(bytes)) => IpAddr::from(bytes),
+            _ => self.address,
+        };
+        Self { address, ..self }
+    }
+}
+
+/// The bytes of an address, in the order of the network.
+pub(super) fn octets(address: IpAddr) -> Vec<u8> {
+    match address {
+        IpAddr::V4(address) => address.octets().to_vec(),
+        IpAddr::V6(address) => address.octets().to_vec(),
+    }
+}
+
+impl fmt::Display for Cidr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.address, self.length)
+    }
+}
+
+impl Serialize for Cidr {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl FromStr for Cidr {
+    type Err = ParseCidrError;
+
+    fn from_str(text: &str) -> Result<Self, ParseCidrError> {
+        let (address, length) = text.split_once('/').ok_or(ParseCidrError::Format)?;
+        let address: IpAddr = address.parse().map_err(|_| ParseCidrError::Format)?;
+        let is_number = length.bytes().all(|byte| byte.is_ascii_digit());
+        let length = length.parse().ok().filter(|_| is_number).ok_or(ParseCidrError::Format)?;
+        let limit = if address.is_ipv4() { 32 } else { 128 };
+        if length > limit {
+            return Err(ParseCidrError::Length { length, limit });
+        }
+        let range = Self { address, length };
+        if range.without_later_bits() != range {
+            return Err(ParseCidrError::Bits { length, range: range.without_later_bits() });
+        }
+        if range.contains(Ipv6Addr::LOCALHOST.into()) {
+            return Err(ParseCidrError::Loopback6);
+        }
+        Ok(range)
+    }
+}
+
+/// The machine's own loopback, as far as another namespace can be led to it.
+pub(super) const LOOPBACK: Cidr = Cidr::v4([127, 0, 0, 0], 8);
+
+/// Ranges of IPv4 that are not public. Everything else is.
+pub(super) const NOT_PUBLIC_4: [Cidr; 17] = [
+    // "This network".
+    Cidr::v4([0, 0, 0, 0], 8),
+    // Private networks.
+    Cidr::v4([10, 0, 0, 0], 8),
+    Cidr::v4([172, 16, 0, 0], 12),
+    Cidr::v4([192, 168, 0, 0], 16),
+    // Between a provider and its customers; some clouds have services for their machines there.
+    Cidr::v4([100, 64, 0, 0], 10),
+    LOOPBACK,
+    // Link-local; 169.254.169.254 and its neighbours are where clouds tell machines their secrets.
+    Cidr::v4([169, 254, 0, 0], 16),
+    // Azure's service for its own machines, under a number of Microsoft's.
+    Cidr::v4([168, 63, 129, 16], 32),
+    // Assignments of the IETF, among them Oracle's metadata service and the discovery of NAT64.
+    Cidr::v4([192, 0, 0, 0], 24),
+    // Documentation.
+    Cidr::v4([192, 0, 2, 0], 24),
+    Cidr::v4([198, 51, 100, 0], 24),
+    Cidr::v4([203, 0, 113, 0], 24),
+    // Relays of 6to4.
+    Cidr::v4([192, 88, 99, 0], 24),
+    // Relays of AMT.
+    Cidr::v4([192, 52, 193, 0], 24),
+    // Benchmarks.
+    Cidr::v4([198, 18, 0, 0], 15),
+    // Multicast.
+    Cidr::v4([224, 0, 0, 0], 4),
+    // Reserved, and broadcast.
+    Cidr::v4([240, 0, 0, 0], 4),
+];
+
+/// Global unicast of IPv6. Nothing outside of it is public: loopback, IPv4 in IPv6, NAT64, link-local, unique local (with
+/// fd00:ec2::254, a metadata service), multicast.
+pub(super) const GLOBAL_6: Cidr = Cidr::v6([0x2000, 0, 0], 3);
+
+/// Ranges in [`GLOBAL_6`] that are not public.
+pub(super) const NOT_PUBLIC_6: [Cidr; 5] = [
+    // Assignments of the IETF: Teredo with an address of IPv4 in it, benchmarks, ORCHID.
+    Cidr::v6([0x2001, 0, 0], 23),
+    // Documentation.
+    Cidr::v6([0x2001, 0xdb8, 0], 32),
+    Cidr::v6([0x3fff, 0, 0], 20),
+    // 6to4, with an address of IPv4 in it.
+    Cidr::v6([0x2002, 0, 0], 16),
+    // Given back.
+    Cidr::v6([0x3ffe, 0, 0], 16),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn is_public(address: &str) -> bool {
+        let address: IpAddr = address.parse().unwrap();
+        match address {
+            IpAddr::V4(_) => !NOT_PUBLIC_4.iter().any(|range| range.contains(address)),
+            IpAddr::V6(_) => GLOBAL_6.contains(address) && !NOT_PUBLIC_6.iter().any(|range| range.contains(address)),
+        }
+    }
+
+    #[test]
+    fn ranges_end_where_the_registries_say() {
+        for (last, first_after) in [
+            ("0.255.255.255", "1.0.0.0"),
+            ("10.255.255.255", "11.0.0.0"),
+            ("100.127.255.255", "100.128.0.0"),
+            ("127.255.255.255", "128.0.0.0"),
+            ("168.63.129.16", "168.63.129.17"),
+            ("169.254.255.255", "169.255.0.0"),
+            ("172.31.255.255", "172.32.0.0"),
+            ("192.0.0.255", "192.0.1.0"),
+            ("192.168.255.255", "192.169.0.0"),
+            ("198.19.255.255", "198.20.0.0"),
+            ("2001:1ff:ffff::", "2001:200::"),
+            ("2001:db8:ffff::", "2001:db9::"),
+            ("3fff:fff::", "3fff:1000::"),
+        ] {
+            assert!(!is_public(last), "{last}");
+            assert!(is_public(first_after), "{first_after}");
+        }
+        for before in ["9.255.255.255", "100.63.255.255", "126.255.255.255", "172.15.255.255", "223.255.255.255"] {
+            assert!(is_public(before), "{before}");
+        }
+        for never in ["::1", "::ffff:8.8.8.8", "64:ff9b::808:808", "fd00:ec2::254", "fe80::1", "ff02::1", "4000::"] {
+            assert!(!is_public(never), "{never}");
+        }
+    }
+
+    #[test]
+    fn a_range_is_read_as_it_is_written_or_refused() {
+        let parse = |text: &str| text.parse::<Cidr>();
+        for text in ["127.0.0.0/8", "10.1.2.3/32", "0.0.0.0/0", "fd00::/8", "2001:db8::1/128"] {
+            assert_eq!(parse(text).unwrap().to_string(), text);
+        }
+        for text in ["", "10.0.0.0", "10.0.0.0/", "10.0.0.0/+8", "10.0.0/8", "x/8", "10.0.0.0/8/8", "10.0.0.0/-1"] {
+            assert_eq!(parse(text), Err(ParseCidrError::Format), "{text:?}");
+        }
+        assert_eq!(parse("10.0.0.0/33"), Err(ParseCidrError::Length { length: 33, limit: 32 }));
+        assert_eq!(parse("10.0.0.1/8").unwrap_err().to_string().split(": ").nth(1), Some("the range is 10.0.0.0/8"));
+        for text in ["::1/128", "::/0"] {
+            assert_eq!(parse(text), Err(ParseCidrError::Loopback6), "{text}");
+        }
+    }
+
+    #[test]
+    fn masks_have_the_bits_of_the_prefix() {
+        assert_eq!(Cidr::v4([100, 64, 0, 0], 10).mask(), [0xff, 0xc0, 0, 0]);
+        assert_eq!(Cidr::v4([0; 4], 0).mask(), [0; 4]);
+        assert_eq!(Cidr::v4([1; 4], 32).mask(), [0xff; 4]);
+        assert_eq!(GLOBAL_6.mask()[..2], [0xe0, 0]);
+    }
+}

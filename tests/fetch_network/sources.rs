@@ -1,0 +1,137 @@
+//! The tools themselves, and services as nix's daemon is one: what a server on an address that is not public says reaches nobody, and the error says why.
+
+use std::fs;
+use std::net::TcpListener;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{SocketAddr, UnixListener};
+
+use kettle::sandbox::{Access, Mount, Run, Runner};
+use kettle::source::repository::{RepositoryError, RepositoryUrl, fetch};
+
+use crate::harness::{Request, Server, package};
+use crate::scene::{Kept, PORT, SECRET, block_on, phase, runner, serve, serve_in_the_machine, with_machine};
+
+/// The error of a fetch, and what its log says.
+fn fetched(runner: &Runner, host: &str) -> (RepositoryError, String) {
+    let url = RepositoryUrl::parse(&format!("http://{host}:{PORT}/meta")).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let mut log = Kept::default();
+    let fetched = block_on(fetch(runner, &url, None, folder.path(), &mut log));
+    (fetched.unwrap_err(), log.text())
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_repository_at_an_address_that_is_not_public_is_refused_by_name_and_says_nothing() {
+    with_machine(&["10.0.0.1", "1.1.1.1"], |world| {
+        serve_in_the_machine();
+        world.names.lock().unwrap().insert("git.example".to_owned(), vec![[10, 0, 0, 1].into()]);
+        let runner = runner(&[]);
+        let (error, log) = fetched(&runner, "1.1.1.1");
+        assert!(matches!(error, RepositoryError::Git { .. }), "{error}");
+        assert!(log.contains("403"), "the control: a public server is heard: {log}");
+        for (host, address) in [("127.0.0.1", "127.0.0.1"), ("10.0.0.1", "10.0.0.1"), ("git.example", "10.0.0.1")] {
+            let (error, log) = fetched(&runner, host);
+            let RepositoryError::RefusedAddress { address: refused } = error else { panic!("{host}: {error}: {log}") };
+            assert_eq!(refused.to_string(), address);
+            assert!(error.to_string().contains("is not a public address"), "{error}");
+            assert!(!log.contains(SECRET) && !log.contains("403"), "{log}");
+        }
+    });
+}
+
+/// Says what it reaches, then takes connections until it is ended.
+const SERVICE: &str = "
+import socket, sys
+def attempt(family, address):
+    try:
+        socket.create_connection(address, 4) if family == socket.AF_INET else socket.socket(family).connect(address)
+        return 'reached'
+    except OSError:
+        return 'refused'
+port, name = int(sys.argv[1]), sys.argv[2]
+with open('/service/facts', 'w') as facts:
+    print(attempt(socket.AF_INET, ('127.0.0.1', port)), file=facts)
+    print(attempt(socket.AF_UNIX, chr(0) + name), file=facts)
+    print(attempt(socket.AF_INET, ('1.1.1.1', 8000)), file=facts)
+listener = socket.socket(socket.AF_UNIX)
+listener.bind('/service/socket')
+listener.listen()
+while True:
+    listener.accept()
+";
+
+#[test]
+#[ignore = "needs root"]
+fn a_service_reaches_no_port_and_no_abstract_socket_of_the_machine() {
+    with_machine(&["1.1.1.1"], |_| {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let name = format!("kettle-test-{}", std::process::id());
+        let named = UnixListener::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
+        let port = listener.local_addr().unwrap().port().to_string();
+        let runner = runner(&[]);
+        let outer = tempfile::tempdir().unwrap();
+        fs::set_permissions(outer.path(), fs::Permissions::from_mode(0o711)).unwrap();
+        let folder = outer.path().join("service");
+        runner.make_service_folder(&folder).unwrap();
+        let mut spec = phase("");
+        spec.argv = ["/usr/bin/python3", "-c", SERVICE, &port, &name].map(str::to_owned).into();
+        spec.mounts = vec![Mount::new(&folder, "/service", Access::ReadWrite)];
+        let mut facts = String::new();
+        let work = Box::pin(async { facts = fs::read_to_string(folder.join("facts")).unwrap() });
+        let served = block_on(runner.serve(&spec, &folder.join("socket"), work)).unwrap();
+        assert_eq!(facts, "refused\nrefused\nreached\n", "{served:?}");
+        assert_eq!(served.refused_address, Some("127.0.0.1".parse().unwrap()));
+        for nobody in [
+            listener.set_nonblocking(true).map(|()| listener.accept().is_err()),
+            named.set_nonblocking(true).map(|()| named.accept().is_err()),
+        ] {
+            assert!(nobody.unwrap(), "somebody came");
+        }
+    });
+}
+
+/// The whole appliance on this host: a source, then a dependency, that an internal service is named for.
+#[test]
+#[ignore = "needs root"]
+fn what_an_internal_service_says_is_in_no_event_and_no_error() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://127.0.0.1:{}/meta", listener.local_addr().unwrap().port());
+    serve(listener);
+    let manifest = format!(
+        "[package]\nname = \"package\"\nversion = \"0.1.0\"\nedition = \"2021\"\n\
+         [dependencies]\nleaf = {{ git = \"{url}\" }}\n"
+    );
+    let locked = format!(
+        "version = 4\n\n[[package]]\nname = \"leaf\"\nversion = \"0.1.0\"\nsource = \"git+{url}#{commit}\"\n\n\
+         [[package]]\nname = \"package\"\nversion = \"0.1.0\"\ndependencies = [\n \"leaf\",\n]\n",
+        commit = "1".repeat(40)
+    );
+    let files = [("src/main.rs", "fn main() {}\n"), ("Cargo.toml", &manifest), ("Cargo.lock", &locked)];
+    let requests = || {
+        let archive = package(&files);
+        [
+            ("SourceFetchFailed", Request::repository(&url, None)),
+            ("DependencyFetchFailed", Request::json(&archive, "package.tar")),
+        ]
+    };
+    for (error_type, request) in requests() {
+        let server = Server::of_public_addresses(&[]);
+        let events = server.events(&server.run(&request).job());
+        let result = &events[events.len() - 1]["result"];
+        assert_eq!(result["error_type"], error_type, "{result}");
+        assert!(
+            result["error"].as_str().unwrap().contains("127.0.0.1 is not a public address")
+                || result["error"].as_str().unwrap().contains("127.0.0.1, which is not a public address"),
+            "{result}"
+        );
+        let all = format!("{events:?}");
+        assert!(!all.contains(SECRET) && !all.contains("403"), "{all}");
+    }
+    for (_, request) in requests() {
+        let server = Server::with_options(&[]);
+        let all = format!("{:?}", server.events(&server.run(&request).job()));
+        assert!(all.contains("403"), "the control: where the operator allows it, the service is heard: {all}");
+    }
+}
