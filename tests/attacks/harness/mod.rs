@@ -3,6 +3,8 @@
 pub mod archives;
 pub mod confinement;
 pub mod corpus;
+#[path = "../../e2e/harness/networks.rs"]
+mod networks;
 pub mod repositories;
 pub mod server;
 pub mod site;

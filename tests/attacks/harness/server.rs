@@ -13,6 +13,7 @@ use base64::Engine;
 use serde_json::Value;
 
 use super::confinement::Confinement;
+use super::networks;
 
 /// Longer than any of these builds takes on a busy machine. Who waits longer is held.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -43,6 +44,7 @@ impl Server {
             .command(Path::new(env!("CARGO_BIN_EXE_kettle-init")), &work)
             .args(["serve", "--listen", "127.0.0.1:0", "--tls-listen", "127.0.0.1:0", "--work"])
             .arg(&work)
+            .args(networks::allowed())
             .args(options)
             .env(SECRET.0, SECRET.1)
             .stdin(Stdio::null())

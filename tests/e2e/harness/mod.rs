@@ -2,6 +2,7 @@
 
 mod bundle;
 mod http;
+mod networks;
 mod server;
 mod sources;
 

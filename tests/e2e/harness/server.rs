@@ -2,25 +2,13 @@
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
-use std::net::{SocketAddr, ToSocketAddrs};
 use std::process::{Child, Command, ExitStatus, Stdio};
 
 use serde_json::Value;
 use tempfile::TempDir;
 
 use super::http::{Answer, Events, Request};
-
-/// Where the servers of tests are.
-const LOOPBACK: &str = "127.0.0.0/8";
-/// Cargo's registry: its index, and its archives.
-const REGISTRY: [&str; 2] = ["index.crates.io", "static.crates.io"];
-
-/// The registry's addresses, as ranges of one. Some machines have a mirror of it in a network of their own.
-fn registry() -> Vec<String> {
-    let addresses = REGISTRY.into_iter().filter_map(|name| (name, 443).to_socket_addrs().ok()).flatten();
-    let range = |address: SocketAddr| format!("{}/{}", address.ip(), if address.is_ipv4() { 32 } else { 128 });
-    addresses.map(range).collect()
-}
+use super::networks;
 
 /// A running service; killed when dropped.
 pub struct Server {
@@ -38,10 +26,8 @@ impl Server {
     /// With the servers of a test, which are on the loopback, and the registry, wherever this machine has it, among what phases that
     /// fetch reach.
     pub fn with_options(options: &[&str]) -> Self {
-        let registry = registry();
-        let allowed = [LOOPBACK].into_iter().chain(registry.iter().map(String::as_str));
-        let mut all: Vec<_> = allowed.flat_map(|range| ["--allow-network", range]).collect();
-        all.extend(options);
+        let allowed = networks::allowed();
+        let all: Vec<_> = allowed.iter().map(String::as_str).chain(options.iter().copied()).collect();
         Self::of_public_addresses(&all)
     }
 
