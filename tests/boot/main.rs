@@ -36,4 +36,6 @@ mod shares;
 mod silent_disks;
 mod support;
 mod tls;
+#[path = "../e2e/harness/unchecked.rs"]
+mod unchecked;
 mod wire;

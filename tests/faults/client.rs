@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::ring;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme, StreamOwned};
+use rustls::pki_types::CertificateDer;
+use rustls::{ClientConnection, StreamOwned};
 use serde_json::{Value, json};
+
+use crate::unchecked;
 
 /// Longer than a whole job takes on a busy machine, and than every deadline of the service that can matter here. Who says
 /// nothing for so long, or talks on for so long, hangs.
@@ -118,12 +118,7 @@ impl Request {
 
     /// The same with TLS, whatever the key.
     pub fn run_with_tls(&self, port: u16) -> Result<Answer, Lost> {
-        let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(Anybody))
-            .with_no_client_auth();
+        let config = unchecked::client_config(check_validity);
         let session = ClientConnection::new(Arc::new(config), "localhost".try_into().unwrap()).unwrap();
         self.exchange(StreamOwned::new(session, connect(port)?))
     }
@@ -232,44 +227,9 @@ fn cut(what: &str) -> Lost {
     Lost::Gone(io::Error::new(io::ErrorKind::UnexpectedEof, what))
 }
 
-/// Takes every certificate that is for all times: who answers is known.
-#[derive(Debug)]
-struct Anybody;
-
-impl ServerCertVerifier for Anybody {
-    fn verify_server_cert(
-        &self,
-        certificate: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _name: &ServerName<'_>,
-        _ocsp: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        assert!(certificate.windows(VALIDITY.len()).any(|window| window == VALIDITY), "a certificate of another time");
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _message: &[u8],
-        _certificate: &CertificateDer<'_>,
-        _signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        _message: &[u8],
-        _certificate: &CertificateDer<'_>,
-        _signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        ring::default_provider().signature_verification_algorithms.supported_schemes()
-    }
+/// The certificate has to be one for all times.
+fn check_validity(certificate: &CertificateDer<'_>) {
+    assert!(certificate.windows(VALIDITY.len()).any(|window| window == VALIDITY), "a certificate of another time");
 }
 
 #[cfg(test)]

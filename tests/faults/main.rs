@@ -19,6 +19,8 @@ mod site;
 mod stack;
 mod table;
 mod tracer;
+#[path = "../e2e/harness/unchecked.rs"]
+mod unchecked;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::env;
