@@ -57,7 +57,7 @@ pub enum EntryError {
     /// Its bytes are not those that the statement speaks of.
     #[error("{path} has the digest {actual}, and {recorded} was recorded")]
     Changed {
-        /// Below the top folder.
+        /// Path of the file below the top folder.
         path: String,
         /// What the statement says.
         recorded: Sha256Digest,
@@ -67,7 +67,7 @@ pub enum EntryError {
     /// Its size or time is more than a header holds.
     #[error("{path}: {value} is more than eleven octal digits hold")]
     Number {
-        /// Below the top folder.
+        /// Path of the file below the top folder.
         path: String,
         /// Its size in bytes, or its time in seconds.
         value: u64,
@@ -75,13 +75,13 @@ pub enum EntryError {
     /// Its path has a NUL, at which a header ends.
     #[error("{path:?} has a NUL")]
     Path {
-        /// Below the top folder.
+        /// Path of the file below the top folder.
         path: String,
     },
     /// Another file has the same path.
     #[error("{path} is repeated")]
     Repeated {
-        /// Below the top folder.
+        /// Path of the file below the top folder.
         path: String,
     },
 }

@@ -111,7 +111,7 @@ pub enum Exit {
     OutOfMemory,
     /// It did not succeed, and had tried to reach an address that is not public.
     RefusedAddress {
-        /// The address.
+        /// The address that it tried to reach.
         address: IpAddr,
     },
 }

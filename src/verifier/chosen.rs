@@ -81,13 +81,13 @@ pub enum ExpectedOptionError {
     /// It has no equals sign.
     #[error("{text:?} is not NAME=VALUE")]
     Form {
-        /// As it was given.
+        /// The text as it was given.
         text: String,
     },
     /// Nobody can choose such an option.
     #[error("no option has the name {name:?}; there are {}", OPTIONS.map(|(name, _)| name).join(", "))]
     Name {
-        /// As it was given.
+        /// The text as it was given.
         name: String,
     },
 }

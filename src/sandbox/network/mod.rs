@@ -63,7 +63,7 @@ const RANGES: [(Ipv4Addr, u8); 3] =
 const ATTEMPTS: u32 = 32;
 const PREFIX_4: u8 = 30;
 const PREFIX_6: u8 = 126;
-/// Of Ethernet; and the least that IPv6 allows.
+/// Sizes of packets in bytes that are accepted: the least that IPv6 allows, and Ethernet's.
 const MTU: (u32, u32) = (1280, 1500);
 
 /// Why a phase has no network of its own.
@@ -72,9 +72,9 @@ pub enum NetworkError {
     /// The kernel refused a step.
     #[error("{step}")]
     Kernel {
-        /// Which.
+        /// What was asked of the kernel.
         step: &'static str,
-        /// Why.
+        /// The kernel's reason.
         source: io::Error,
     },
     /// The machine's networks overlap with all that were tried.

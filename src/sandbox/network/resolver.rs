@@ -26,7 +26,7 @@ pub enum ResolverError {
     Read {
         /// Which file.
         path: &'static str,
-        /// Why.
+        /// The reason that the system gave.
         source: io::Error,
     },
     /// All of them are on the machine's loopback.

@@ -20,7 +20,7 @@ use std::net::IpAddr;
 use super::addresses::{Cidr, GLOBAL_6, NOT_PUBLIC_4, NOT_PUBLIC_6, octets};
 use super::netlink::{Attributes, Message, Socket, attribute, attributes, flag};
 
-/// All interfaces of the room begin with this.
+/// What the name of every interface begins with that is made here.
 pub(super) const INTERFACE_PREFIX: &str = "kettle";
 /// What the name of an interface has room for, with its NUL.
 const NAME_BYTES: usize = 16;
@@ -169,7 +169,7 @@ fn address(bytes: &[u8]) -> Option<IpAddr> {
     four.or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from)).ok()
 }
 
-/// What the machine forwards only because of the room.
+/// What the machine forwards only because of phases that fetch.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Forwarded {
     /// Interfaces that packets of IPv4 may come in by since then.

@@ -78,7 +78,7 @@ pub enum RepositoryError {
     /// It is at an address that fetch phases do not reach.
     #[error("the repository is at {address}, which is not a public address: only public ones are reached")]
     RefusedAddress {
-        /// The address.
+        /// The address that git tried to reach.
         address: IpAddr,
     },
     /// Too slow.

@@ -43,7 +43,7 @@ pub enum RedirectError {
          is meant"
     )]
     Elsewhere {
-        /// What was asked for.
+        /// The URL that was asked for.
         from: RepositoryUrl,
         /// Where the server sends us, escaped and cut.
         to: String,
@@ -51,7 +51,7 @@ pub enum RedirectError {
     /// To something that is no URL of a repository.
     #[error("the server redirects {from} to {to}, which is no URL of a repository")]
     Unusable {
-        /// What was asked for.
+        /// The URL that was asked for.
         from: RepositoryUrl,
         /// Where the server sends us, escaped and cut.
         to: String,
@@ -61,7 +61,7 @@ pub enum RedirectError {
     /// Again and again.
     #[error("the server redirects {from} more than {limit} times, the last time to {to}")]
     TooMany {
-        /// What was asked for first.
+        /// The URL that was asked for first.
         from: RepositoryUrl,
         /// Where the server sends us last.
         to: RepositoryUrl,
