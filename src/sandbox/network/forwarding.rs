@@ -88,7 +88,7 @@ impl Forwarding {
     /// Has the machine forward between its interfaces and those of the room.
     pub(super) fn enable(links: &[Link], ipv6: bool) -> io::Result<Self> {
         let names = Names::of_this_namespace()?;
-        let _turn = names.turn()?;
+        let turn = names.turn()?;
         let mut users = open(&names.users)?;
         if is_alone(&users)? {
             // Of a service that was killed.
@@ -96,8 +96,10 @@ impl Forwarding {
         }
         flock(&users, FlockOperation::LockShared)?;
         let mut forwarding = Self { names, users };
-        forwarding.change(links, ipv6)?;
-        Ok(forwarding)
+        let changed = forwarding.change(links, ipv6);
+        // Whoever drops what failed takes a turn of its own.
+        drop(turn);
+        changed.map(|()| forwarding)
     }
 
     fn change(&mut self, links: &[Link], ipv6: bool) -> io::Result<()> {
@@ -215,6 +217,13 @@ impl Setting {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_change_that_fails_ends_and_waits_for_nobody() {
+        let name = "missing".to_owned();
+        let missing = Link { index: 0, name, mtu: 1500, is_up: true, is_loopback: false };
+        assert!(Forwarding::enable(&[missing], false).is_err());
+    }
 
     #[test]
     fn the_table_drops_what_was_changed_and_no_more() {
