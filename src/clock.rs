@@ -1,7 +1,8 @@
 //! The wall clock, which is the host's. Comes in: what the kernel says, which can be anything and jump at any time. Goes out:
 //! dates that everybody can write. Never: a panic, a date out of order, or a limit; those are measured by another clock.
 //!
-//! Nothing else of the appliance reads it, but for hyper, which writes it into its answers.
+//! Nothing else of the appliance reads it, but for hyper, which writes it into its answers. The other clock is the host's as
+//! well, and may go back although it should not: [`Limit`] is for waits that block a thread.
 
 use std::fmt;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -78,6 +79,25 @@ impl Beginning {
     }
 }
 
+/// How long something that blocks its thread may take. A clock that goes back lengthens no single wait beyond the whole.
+#[derive(Clone, Copy, Debug)]
+pub struct Limit {
+    whole: Duration,
+    end: Instant,
+}
+
+impl Limit {
+    /// Begins here and now.
+    pub fn of(whole: Duration) -> Self {
+        Self { whole, end: Instant::now() + whole }
+    }
+
+    /// What is left of it: zero once it is over, and never more than the whole.
+    pub fn left(&self) -> Duration {
+        self.end.saturating_duration_since(Instant::now()).min(self.whole)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -102,5 +122,16 @@ mod tests {
             assert_eq!(date.after(Duration::from_secs(seconds)).to_string(), end);
         }
         assert_eq!(date.after(Duration::from_millis(999)), date);
+    }
+
+    #[test]
+    fn a_clock_that_goes_back_makes_no_wait_longer_than_its_limit() {
+        let hour = Duration::from_secs(60 * 60);
+        let second = Duration::from_secs(1);
+        // As after a jump of an hour back.
+        assert_eq!(Limit { whole: second, end: Instant::now() + hour }.left(), second);
+        assert_eq!(Limit { whole: Duration::ZERO, end: Instant::now() + hour }.left(), Duration::ZERO);
+        let left = Limit::of(hour).left();
+        assert!(left <= hour && left > hour - second, "{left:?}");
     }
 }

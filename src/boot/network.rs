@@ -7,9 +7,11 @@
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use crate::clock::Limit;
 
 use super::dhcp::{Client, Kind, Lease, Refusal};
 use super::error::file;
@@ -137,14 +139,14 @@ fn ask(
     wanted: Kind,
     wait: Duration,
 ) -> io::Result<Option<Result<Lease, Refusal>>> {
-    let deadline = Instant::now() + wait;
+    let limit = Limit::of(wait);
     let mut last = None;
     match socket.write_all(&frame::broadcast(client.mac, question)) {
         // No carrier yet.
         Err(error) if error.kind() == io::ErrorKind::NetworkDown => {}
         sent => sent?,
     }
-    while let Some(frame) = receive(socket, deadline)? {
+    while let Some(frame) = receive(socket, limit)? {
         match frame::message(&frame).and_then(|message| client.appraise(message, wanted)) {
             Some(Ok(lease)) => return Ok(Some(Ok(lease))),
             Some(Err(refusal)) => last = Some(Err(refusal)),
@@ -154,8 +156,8 @@ fn ask(
     Ok(last)
 }
 
-fn receive(socket: &mut File, deadline: Instant) -> io::Result<Option<Vec<u8>>> {
-    let left = deadline.saturating_duration_since(Instant::now());
+fn receive(socket: &mut File, limit: Limit) -> io::Result<Option<Vec<u8>>> {
+    let left = limit.left();
     let timeout = Timespec::try_from(left).map_err(|_| io::ErrorKind::InvalidInput)?;
     if left.is_zero() || poll(&mut [PollFd::new(socket, PollFlags::IN)], Some(&timeout))? == 0 {
         return Ok(None);

@@ -8,7 +8,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::limits::Limits;
 
@@ -20,7 +20,8 @@ const PREFIX: &str = "kettle-";
 /// no process of its own.
 const SERVICE_GROUP: &str = "kettle-service";
 /// A group whose processes were killed stays busy until they have ended: a moment, and more on a machine with much else to do.
-const REMOVE_LIMIT: Duration = Duration::from_secs(10);
+const REMOVE_ATTEMPTS: u32 = 10_000;
+/// Between two attempts, which are counted because a clock can go back.
 const REMOVE_PAUSE: Duration = Duration::from_millis(1);
 
 /// Why there is no usable hierarchy.
@@ -157,8 +158,7 @@ impl Drop for Group {
     fn drop(&mut self) {
         // A group that cannot be killed, and is not empty, cannot be removed either.
         let _ = self.kill();
-        let deadline = Instant::now() + REMOVE_LIMIT;
-        while Instant::now() < deadline {
+        for _ in 0..REMOVE_ATTEMPTS {
             match fs::remove_dir(&self.path) {
                 Err(error) if error.kind() == io::ErrorKind::ResourceBusy => thread::sleep(REMOVE_PAUSE),
                 _ => return,

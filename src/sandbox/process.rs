@@ -9,12 +9,14 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::MemfdFlags;
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, Resource, Rlimit, Signal, pidfd_send_signal};
+
+use crate::clock::Limit;
 
 use super::cgroup::Group;
 use super::child::{Announced, has_ended};
@@ -226,12 +228,12 @@ pub(super) struct Status {
 impl Status {
     /// The child's number; none if bubblewrap ended without making a child.
     fn announced(&mut self) -> io::Result<Option<Pid>> {
-        let deadline = Instant::now() + ANNOUNCE_LIMIT;
+        let limit = Limit::of(ANNOUNCE_LIMIT);
         loop {
             if let Some(number) = self.member("child-pid") {
                 return Ok(i32::try_from(number).ok().and_then(Pid::from_raw));
             }
-            if !readable_within(&self.pipe, deadline.saturating_duration_since(Instant::now()))? {
+            if !readable_within(&self.pipe, limit.left())? {
                 return Err(io::ErrorKind::TimedOut.into());
             }
             if !self.read_some()? {
@@ -277,10 +279,9 @@ fn memory_file(bytes: &[u8]) -> io::Result<OwnedFd> {
 
 /// Waits until a descriptor is readable, on this thread, and says whether it is.
 pub(super) fn readable_within(descriptor: &impl AsFd, limit: Duration) -> io::Result<bool> {
-    let deadline = Instant::now() + limit;
+    let limit = Limit::of(limit);
     loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let timeout = Timespec::try_from(left).map_err(|_| io::ErrorKind::InvalidInput)?;
+        let timeout = Timespec::try_from(limit.left()).map_err(|_| io::ErrorKind::InvalidInput)?;
         match poll(&mut [PollFd::new(descriptor, PollFlags::IN)], Some(&timeout)) {
             Ok(ready) => return Ok(ready > 0),
             Err(rustix::io::Errno::INTR) => {}
