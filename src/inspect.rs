@@ -11,6 +11,7 @@ use crate::provenance::BUILT;
 use crate::provenance::link::{can_displace_linker, is_linker_variable};
 use crate::snp::report::Report;
 use crate::snp::tcb::{Product, TcbVersion};
+use crate::text;
 
 /// The first and last word of the text.
 const NOTHING_VERIFIED: &str = "nothing of this was verified";
@@ -110,32 +111,20 @@ pub fn text(bundle: &Bundle) -> String {
 /// as `\u{HEX}`. So nothing moves the cursor, nothing turns or hides what stands beside it, and no
 /// letter passes for another one.
 pub fn shown(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
-    for character in text.chars() {
-        if is_plain(character) {
-            shown.push(character);
-        } else {
-            shown.extend(character.escape_unicode());
-        }
-    }
-    shown
+    text::ascii(text)
 }
 
 /// A JSON document in one line that may meet a terminal too: what is not plain is escaped, and means the same.
 pub fn escaped(document: &Value) -> String {
     let mut line = String::new();
     for character in document.to_string().chars() {
-        if is_plain(character) {
+        if text::is_printable_ascii(character) {
             line.push(character);
         } else {
             line.extend(character.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}")));
         }
     }
     line + "\n"
-}
-
-fn is_plain(character: char) -> bool {
-    matches!(character, ' '..='~')
 }
 
 /// A report that stands alone, as JSON or as lines.

@@ -35,6 +35,7 @@ pub mod name;
 pub mod provenance;
 pub mod snp;
 pub mod tar_header;
+pub mod text;
 
 #[cfg(feature = "appliance")]
 pub mod api;

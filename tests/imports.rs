@@ -20,7 +20,7 @@ enum Rule {
 use Rule::{Never, Only};
 
 /// One rule a room; a room without a rule is a failure, so that a new one is thought about.
-const RULES: [(&str, Rule); 21] = [
+const RULES: [(&str, Rule); 22] = [
     ("causes", Only(&[])),
     ("clock", Only(&[])),
     ("digest", Only(&[])),
@@ -28,12 +28,13 @@ const RULES: [(&str, Rule); 21] = [
     ("provenance", Only(&["digest"])),
     ("snp", Only(&[])),
     ("tar_header", Only(&[])),
+    ("text", Only(&[])),
     ("verifier", Only(&["bundle", "causes", "digest", "name", "provenance", "snp"])),
     ("bundle", Never(&["api", "attester", "boot", "job", "sandbox", "verifier"])),
-    ("kds", Only(&["snp"])),
-    ("inspect", Only(&["bundle", "digest", "provenance", "snp"])),
+    ("kds", Only(&["snp", "text"])),
+    ("inspect", Only(&["bundle", "digest", "provenance", "snp", "text"])),
     ("sandbox", Only(&["causes", "digest", "provenance"])),
-    ("source", Only(&["digest", "provenance", "sandbox", "tar_header", "job::ErrorType"])),
+    ("source", Only(&["digest", "provenance", "sandbox", "tar_header", "text", "job::ErrorType"])),
     ("toolchain", Only(&["digest", "name", "provenance", "sandbox", "source", "tar_header", "job::ErrorType"])),
     ("attester", Only(&["digest", "provenance", "snp"])),
     ("job", Never(&["api", "boot", "verifier"])),

@@ -17,7 +17,7 @@ use std::sync::{Arc, OnceLock};
 use kettle::sandbox::{CommandSpec, Exit, OutputSink, Run, RunError, Served, Stream, Work};
 use kettle::source::archive::{ArchiveError, Refusal};
 use kettle::source::repository::redirect::RedirectError;
-use kettle::source::repository::{ModulesError, RepositoryError, fetch};
+use kettle::source::repository::{FetchLog, ModulesError, RepositoryError, fetch};
 use kettle::source::{GitRef, LinkError, Origin, RepositoryUrl, SourceTree, tree};
 
 // --- commands, without a sandbox ---
@@ -79,6 +79,12 @@ impl OutputSink for Log {
     fn chunk(&mut self, _: Stream, bytes: &[u8]) -> io::Result<()> {
         self.0.extend_from_slice(bytes);
         Ok(())
+    }
+}
+
+impl FetchLog for Log {
+    fn note(&mut self, line: &str) -> io::Result<()> {
+        writeln!(self.0, "{line}")
     }
 }
 

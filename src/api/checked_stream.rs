@@ -24,7 +24,7 @@ const READ_BYTES: usize = 4 * 1024;
 /// and for nothing else.
 const STAND_IN: &[u8] = b"GET / HTTP/1.1\r\nHost: refused\r\nConnection: close\r\n\r\n";
 
-/// The same where no body may follow the response.
+/// What the HTTP library gets in its place where no body may follow the response.
 const STAND_IN_FOR_HEAD: &[u8] = b"HEAD / HTTP/1.1\r\nHost: refused\r\nConnection: close\r\n\r\n";
 
 /// What was found in one header block.
@@ -105,7 +105,7 @@ impl<S> CheckedStream<S> {
         self.findings.add(Err(error));
     }
 
-    /// Passes bytes on that came already.
+    /// Passes on bytes that came already.
     fn pass_incoming(&mut self, buffer: &mut ReadBuf<'_>) {
         let passing = usize::try_from(self.passing).unwrap_or(usize::MAX);
         let count = self.incoming.len().min(passing).min(buffer.remaining());

@@ -30,7 +30,8 @@ pub struct HeaderBlock {
     pub body: BodyFraming,
 }
 
-/// Why a header block is refused. The texts are for the client, and document the variants.
+/// The reason why a header block is refused. The texts are for the client, and document the
+/// variants.
 #[allow(missing_docs)]
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HeaderError {

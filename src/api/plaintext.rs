@@ -43,7 +43,7 @@ pub fn refusal(authority: &Authority) -> Problem {
          jq -er 'select(.verdict == \"accepted\").claims.pinned_public_key')\n\
          curl -k --pinnedpubkey \"$PIN\" -F nonce=$NONCE -F source=@SOURCE -o bundle.tar.gz https://{host}/build"
     );
-    Problem::new(426, "tls-required", detail)
+    Problem::in_lines(426, "tls-required", &detail)
         .with(header::UPGRADE, "TLS/1.2, HTTP/1.1")
         .with(header::CONNECTION, "Upgrade, close")
 }

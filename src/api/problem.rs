@@ -11,6 +11,7 @@ use serde::Serialize;
 use super::respond::{self, Body};
 use crate::causes::Chain;
 use crate::job::{ErrorType, JobId};
+use crate::text;
 
 /// An answer that is an error.
 #[derive(Debug)]
@@ -35,15 +36,23 @@ struct Document<'a> {
 }
 
 impl Problem {
-    /// A problem with the stable `code`, in kebab-case; `detail` is for the caller.
+    /// Returns a problem with the stable `code`, in kebab-case; `detail` is for the caller, in one line in which
+    /// nothing is hidden, whatever it quotes.
     pub fn new(status: u16, code: &str, detail: impl Display) -> Self {
         Self {
             status: StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
             code: code.to_owned(),
-            detail: detail.to_string(),
+            detail: text::inert(&detail.to_string()),
             job: None,
             headers: Vec::new(),
         }
+    }
+
+    /// Returns a problem whose detail has several lines. To be used only where no line ending can come from what the
+    /// detail quotes.
+    pub fn in_lines(status: u16, code: &str, detail: &str) -> Self {
+        let lines: Vec<String> = detail.split('\n').map(text::inert).collect();
+        Self { detail: lines.join("\n"), ..Self::new(status, code, "") }
     }
 
     /// A fault of ours while doing `what`: the cause, and its causes, go to the log.
@@ -123,6 +132,18 @@ mod tests {
         for error_type in [ErrorType::OutOfMemory, ErrorType::SourceFetchFailed, ErrorType::Internal] {
             assert_eq!(camel_case(&kebab_case(error_type.as_str())), error_type.as_str());
         }
+    }
+
+    #[test]
+    fn a_detail_shows_whatever_it_quotes() {
+        let problem = Problem::new(400, "x", "entry `\u{1b}[2J\n\u{202e}\u{2800}ö`");
+        assert_eq!(problem.detail, "entry `\\u{1b}[2J\\u{a}\\u{202e}\\u{2800}ö`");
+    }
+
+    #[test]
+    fn the_lines_of_a_detail_are_those_that_we_write() {
+        let problem = Problem::in_lines(400, "x", "one\ntwo\r\u{2028}");
+        assert_eq!(problem.detail, "one\ntwo\\u{d}\\u{2028}");
     }
 
     #[test]

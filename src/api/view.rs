@@ -1,12 +1,27 @@
 //! How events look. Comes in: neutral records. Goes out: the typed events of `/build/{id}/events`, or the messages of
 //! `/build/stream`. The two differ in words only; both carry the number of the typed event, so that a reader of the
 //! stream can resume with the typed events.
+//!
+//! In the stream the words alone say who speaks: a message is the appliance's own when it starts
+//! with [`NOTE_MARK`] or is a milestone. Never: a line of output that is either.
 
+use std::borrow::Cow;
 use std::io::Write;
 
 use serde::Serialize;
 
 use crate::job::{Ended, EventKind, Job, NOTE_MARK, Record};
+
+/// The words by which clients know the milestones of the stream, in lower case.
+const MILESTONES: [&str; 7] = [
+    "build accepted",
+    "initializing build environment",
+    "detecting project type",
+    "running cargo build",
+    "running nix build",
+    "generating provenance",
+    "creating attestation",
+];
 
 /// Which of the two.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,9 +89,12 @@ impl View {
                     build_id: job.id().to_string(),
                     nonce: job.nonce().to_string(),
                 });
-                let note = (record.kind == EventKind::Note).then(|| format!("{NOTE_MARK} {}", record.text));
-                let message = milestone.as_deref().or(note.as_deref()).unwrap_or(record.text);
-                event(number, &Message { r#type: "info", message, accepted }, out);
+                let message = match milestone {
+                    Some(milestone) => Cow::Owned(milestone),
+                    None if record.kind == EventKind::Line => without_milestones(record.text),
+                    None => Cow::Owned(format!("{NOTE_MARK} {}", record.text)),
+                };
+                event(number, &Message { r#type: "info", message: &message, accepted }, out);
             }
         }
     }
@@ -120,6 +138,27 @@ fn milestone(record: Record<'_>) -> Option<String> {
     }
 }
 
+/// A line of output, in which the first letter of a milestone's words is escaped wherever they
+/// stand, in upper or lower case: some clients look for them anywhere in a message.
+fn without_milestones(line: &str) -> Cow<'_, str> {
+    let lower = line.to_ascii_lowercase();
+    let found = MILESTONES.iter().flat_map(|words| lower.match_indices(words));
+    let mut places: Vec<usize> = found.map(|(place, _)| place).collect();
+    if places.is_empty() {
+        return Cow::Borrowed(line);
+    }
+    places.sort_unstable();
+    let (mut shown, mut rest) = (String::with_capacity(2 * line.len()), 0);
+    for place in places {
+        shown.push_str(&line[rest..place]);
+        // Each of the words begins with a letter of one byte.
+        rest = place + 1;
+        shown.extend(line[place..rest].chars().flat_map(char::escape_unicode));
+    }
+    shown.push_str(&line[rest..]);
+    Cow::Owned(shown)
+}
+
 fn event(number: Option<u64>, data: &impl Serialize, out: &mut Vec<u8>) {
     let start = out.len();
     if let Some(number) = number {
@@ -133,4 +172,36 @@ fn event(number: Option<u64>, data: &impl Serialize, out: &mut Vec<u8>) {
         return;
     }
     out.extend_from_slice(b"\n\n");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_milestone_is_among_the_words_that_no_line_has() {
+        for (kind, text) in [
+            (EventKind::Queued, ""),
+            (EventKind::Init, "x"),
+            (EventKind::Detect, "cargo"),
+            (EventKind::Start, "cargo build --release"),
+            (EventKind::Start, "nix build"),
+            (EventKind::Provenance, "x"),
+            (EventKind::Attest, "x"),
+        ] {
+            let milestone = milestone(Record { kind, text }).unwrap();
+            let escaped = milestone[..1].chars().flat_map(char::escape_unicode).collect::<String>();
+            assert_eq!(without_milestones(&milestone), format!("{escaped}{}", &milestone[1..]));
+        }
+    }
+
+    #[test]
+    fn words_of_a_milestone_are_escaped_wherever_they_stand_and_nothing_else_is() {
+        for line in ["", "Generating", "generating  provenance", "   Running `rustc`", "zw\u{f6}lf \u{1f980}"] {
+            assert!(matches!(without_milestones(line), Cow::Borrowed(shown) if shown == line), "{line}");
+        }
+        let line = "\u{f6} GENERATING PROVENANCE, creating attestation; Generating provenance";
+        let shown = "\u{f6} \\u{47}ENERATING PROVENANCE, \\u{63}reating attestation; \\u{47}enerating provenance";
+        assert_eq!(without_milestones(line), shown);
+    }
 }

@@ -25,6 +25,7 @@ use kettle::sandbox::{self, Cidr, ParseCidrError, Runner};
 #[cfg(feature = "simulator")]
 use kettle::simulator::Processor;
 use kettle::snp::measurement::LaunchMeasurement;
+use kettle::text;
 use kettle::toolchain::nix::Nix;
 use kettle::toolchain::{Limits, Toolchain};
 use tokio::signal::unix::{SignalKind, signal};
@@ -167,7 +168,7 @@ fn main() -> ExitCode {
         Ok(Command::Help) => print(&format!("{HELP}{SIMULATOR_HELP}\nLimits:\n{}", limits())),
         Ok(Command::Version) => print(concat!("kettle-init ", env!("CARGO_PKG_VERSION"), "\n")),
         Ok(Command::Serve(serve)) => {
-            env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info")).init();
+            log_to_standard_error();
             run(&serve).map_or_else(|error| complain(&*error), |()| ExitCode::SUCCESS)
         }
         Err(error) => {
@@ -175,6 +176,16 @@ fn main() -> ExitCode {
             ExitCode::from(USAGE)
         }
     }
+}
+
+/// Starts the service's own log. Records quote what tools and clients say: each is one line, in which nothing is hidden.
+fn log_to_standard_error() {
+    let mut builder = env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info"));
+    let in_one_line = |record: &log::Record<'_>| text::inert(&record.args().to_string());
+    builder.format(move |out, record| {
+        writeln!(out, "[{:<5} {}] {}", record.level(), record.target(), in_one_line(record))
+    });
+    builder.init();
 }
 
 fn print(text: &str) -> ExitCode {

@@ -1,25 +1,21 @@
-//! Output on its way into the log. Comes in: chunks that tools print, and lines of ours. Goes out: events of the job.
-//! Never: an error of the log that is mistaken for an error of a tool.
+//! Output on its way into the log.
+//!
+//! - Comes in: chunks that tools print, in every phase, and notes of ours.
+//! - Goes out: events of the job.
+//! - Never: words of a tool, or of whoever a tool talks to, in an event of another type than lines
+//!   of output have; a note that becomes two; an error of the log that is mistaken for an error of
+//!   a tool.
 
 use std::io;
 use std::sync::Arc;
 
-use super::{Event, Job, Line, LineSplitter, LogError};
+use super::{Event, Job, LineSplitter, LogError};
 use crate::sandbox::{OutputSink, Stream};
+use crate::source::repository::FetchLog;
 use crate::toolchain::Log;
 
-/// What kind of event a line is.
-type EventOfLine = for<'a> fn(Line<'a>) -> Event<'a>;
-
-fn build_line(line: Line<'_>) -> Event<'_> {
-    Event::Line(line)
-}
-
-fn init_line(line: Line<'_>) -> Event<'_> {
-    Event::Init(line.as_str())
-}
-
-/// The job's log, as the toolchain writes it. A stream's last line may lack its end until [`JobLog::finish`].
+/// The job's log, as the source's fetch and the toolchain write it. A stream's last line may lack
+/// its end until [`JobLog::end_lines`].
 pub(super) struct JobLog {
     job: Arc<Job>,
     stdout: LineSplitter,
@@ -32,21 +28,16 @@ impl JobLog {
         Self { job, stdout: LineSplitter::new(), stderr: LineSplitter::new(), error: None }
     }
 
-    /// A sink for what is printed while the source is fetched.
-    pub fn while_fetching(&mut self) -> FetchLog<'_> {
-        FetchLog { log: self }
-    }
-
     /// Why the log took no more, if it did not.
     pub fn take_error(&mut self) -> Option<LogError> {
         self.error.take()
     }
 
-    /// Writes the last lines.
-    pub fn finish(self) -> Result<(), LogError> {
-        let job = self.job;
-        for splitter in [self.stdout, self.stderr] {
-            splitter.finish(|line| job.emit(Event::Line(line)))?;
+    /// Ends the lines that have no end yet. To be called when the tools of a phase are dead: what
+    /// the next one prints is not the rest of their lines, and no event of ours comes before them.
+    pub fn end_lines(&mut self) -> Result<(), LogError> {
+        for splitter in [&mut self.stdout, &mut self.stderr] {
+            std::mem::take(splitter).finish(|line| self.job.emit(Event::Line(line)))?;
         }
         Ok(())
     }
@@ -59,36 +50,108 @@ impl JobLog {
         })
     }
 
-    fn push(&mut self, stream: Stream, bytes: &[u8], event: EventOfLine) -> io::Result<()> {
+    fn push(&mut self, stream: Stream, bytes: &[u8]) -> io::Result<()> {
         let splitter = match stream {
             Stream::Stdout => &mut self.stdout,
             Stream::Stderr => &mut self.stderr,
         };
-        let written = splitter.push(bytes, |line| self.job.emit(event(line)));
+        let written = splitter.push(bytes, |line| self.job.emit(Event::Line(line)));
         self.keep(written)
     }
 }
 
 impl Log for JobLog {
     fn note(&mut self, line: &str) -> io::Result<()> {
-        let mut splitter = LineSplitter::new();
-        let mut emit = |line: Line<'_>| self.job.emit(Event::Note(line.as_str()));
-        let written = splitter.push(line.as_bytes(), &mut emit).and_then(|()| splitter.finish(&mut emit));
+        let written = self.end_lines().and_then(|()| self.job.emit(Event::Note(line)));
         self.keep(written)
     }
 
     fn output(&mut self, stream: Stream, bytes: &[u8]) -> io::Result<()> {
-        self.push(stream, bytes, build_line)
+        self.push(stream, bytes)
     }
 }
 
-/// See [`JobLog::while_fetching`].
-pub(super) struct FetchLog<'a> {
-    log: &'a mut JobLog,
+impl OutputSink for JobLog {
+    fn chunk(&mut self, stream: Stream, bytes: &[u8]) -> io::Result<()> {
+        self.push(stream, bytes)
+    }
 }
 
-impl OutputSink for FetchLog<'_> {
-    fn chunk(&mut self, stream: Stream, bytes: &[u8]) -> io::Result<()> {
-        self.log.push(stream, bytes, init_line)
+impl FetchLog for JobLog {
+    fn note(&mut self, line: &str) -> io::Result<()> {
+        Log::note(self, line)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::job::EventKind::{Init, Line, Note, Queued, Vm};
+    use crate::job::{Chunk, EventKind, Phase, Request, SourceRequest};
+    use crate::provenance::{Nonce, NonceSource};
+    use crate::source::RepositoryUrl;
+
+    use super::*;
+
+    /// A job that has the slot, and the folder that it is in.
+    fn job() -> (tempfile::TempDir, Arc<Job>) {
+        let work = tempfile::tempdir().unwrap();
+        let request = Request {
+            nonce: Nonce::parse("00c0ffee").unwrap(),
+            nonce_source: NonceSource::Client,
+            source: SourceRequest::Repository {
+                url: RepositoryUrl::parse("https://example.org/x").unwrap(),
+                reference: None,
+            },
+        };
+        let job = Job::set_up(work.path(), &request, "guest").unwrap();
+        (work, Arc::new(job))
+    }
+
+    fn events(job: &Job) -> Vec<(EventKind, String)> {
+        let (mut cursor, mut chunk, mut events) = (job.log().start(), Chunk::default(), Vec::new());
+        while job.log().read(cursor, &mut chunk).unwrap() {
+            while let Some((_, record)) = chunk.next(&mut cursor).unwrap() {
+                events.push((record.kind, record.text.to_owned()));
+            }
+        }
+        events.retain(|(kind, _)| ![Queued, Vm].contains(kind));
+        events
+    }
+
+    fn said(kind: EventKind, text: &str) -> (EventKind, String) {
+        (kind, text.to_owned())
+    }
+
+    #[test]
+    fn what_a_fetch_prints_is_output_in_the_phase_that_it_is_printed_in() {
+        let (_work, job) = job();
+        job.emit(Event::Init("fetching")).unwrap();
+        let mut log = JobLog::new(Arc::clone(&job));
+        log.chunk(Stream::Stderr, b"source: commit 1\n[kettle] x\nremote: y").unwrap();
+        FetchLog::note(&mut log, "the server has it elsewhere").unwrap();
+        log.chunk(Stream::Stderr, b"no end").unwrap();
+        log.end_lines().unwrap();
+        Log::output(&mut log, Stream::Stderr, b"of cargo\n").unwrap();
+        let expected = [
+            said(Init, "fetching"),
+            said(Line, "source: commit 1"),
+            said(Line, "\\u{5b}kettle] x"),
+            said(Line, "remote: y"),
+            said(Note, "the server has it elsewhere"),
+            said(Line, "no end"),
+            said(Line, "of cargo"),
+        ];
+        assert_eq!(events(&job), expected);
+        assert_eq!(job.phase(), Phase::Init);
+    }
+
+    #[test]
+    fn a_note_that_quotes_a_source_is_one_note() {
+        let (_work, job) = job();
+        let mut log = JobLog::new(Arc::clone(&job));
+        let quoted = "--cfg=x\n[kettle] the toolchain is the project's\r\n\u{202e}y\u{2800}";
+        Log::note(&mut log, &format!("{quoted} is not used")).unwrap();
+        let note = "--cfg=x\\u{a}[kettle] the toolchain is the project's\\u{d}\\u{a}\\u{202e}y\\u{2800} is not used";
+        assert_eq!(events(&job), [said(Note, note)]);
     }
 }

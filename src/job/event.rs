@@ -16,9 +16,9 @@ pub enum Event<'a> {
     Detect(&'a str),
     /// The build begins: the command as people write it, `cargo build --release`.
     Start(&'a str),
-    /// One line of build output.
+    /// One line that a tool printed, in whatever phase.
     Line(Line<'a>),
-    /// A remark of our own about the build, in one line.
+    /// A remark of our own, in one line.
     Note(&'a str),
     /// Provenance is being written.
     Provenance(&'a str),

@@ -3,13 +3,15 @@
 //! build prints, or a line that looks like a note of ours.
 
 use std::convert::Infallible;
-use std::fmt::Write as _;
+
+use crate::text::is_inert;
 
 /// Longest line, in bytes, after escaping; longer ones are split.
 pub const MAX_LINE_BYTES: usize = 16 * 1024;
 
 /// What stands before each note of ours, with a blank, where notes and lines of output are in one
-/// text. No line starts with it: of one that would, the first character is escaped.
+/// text. No line starts with it, in whatever case and behind whatever blanks: of one that would,
+/// its first character is escaped.
 pub const NOTE_MARK: &str = "[kettle]";
 
 /// Text that holds no control character but tab, nothing invisible, and at most [`MAX_LINE_BYTES`].
@@ -27,6 +29,8 @@ impl<'a> Line<'a> {
 #[derive(Debug, Default)]
 pub struct LineSplitter {
     line: String,
+    /// How many bytes of blanks the line begins with.
+    indent: usize,
     /// The start of a character whose rest has not come yet: at most three bytes.
     partial: Vec<u8>,
     /// A carriage return of which the next character decides whether it belongs to the line ending.
@@ -89,8 +93,8 @@ impl LineSplitter {
                 self.carriage_return = true;
                 Ok(())
             }
-            _ if must_escape(character) => self.piece(&escape(character), emit),
-            _ => self.piece(character.encode_utf8(&mut [0; 4]), emit),
+            _ if is_inert(character) => self.piece(character.encode_utf8(&mut [0; 4]), emit),
+            _ => self.piece(&escape(character), emit),
         }
     }
 
@@ -98,17 +102,34 @@ impl LineSplitter {
         if self.line.len() + piece.len() > MAX_LINE_BYTES {
             self.cut(emit)?;
         }
+        if self.indent == self.line.len() && piece.chars().all(char::is_whitespace) {
+            self.indent += piece.len();
+        }
         self.line.push_str(piece);
         // Pieces are single characters, so every line that starts like a note is met here.
-        if self.line == NOTE_MARK {
-            self.line = NOTE_MARK.replacen('[', &escape('['), 1);
+        if self.line[self.indent..].eq_ignore_ascii_case(NOTE_MARK) {
+            self.escape_mark(emit)?;
         }
+        Ok(())
+    }
+
+    /// Escapes the mark that the line has after its blanks. Where there is no room for that, the
+    /// blanks become a line of their own.
+    fn escape_mark<E>(&mut self, emit: &mut impl FnMut(Line<'_>) -> Result<(), E>) -> Result<(), E> {
+        let bracket = escape('[');
+        if self.line.len() + bracket.len() > MAX_LINE_BYTES {
+            let mark = self.line.split_off(self.indent);
+            self.cut(emit)?;
+            self.line = mark;
+        }
+        self.line.replace_range(self.indent..=self.indent, &bracket);
         Ok(())
     }
 
     fn cut<E>(&mut self, emit: &mut impl FnMut(Line<'_>) -> Result<(), E>) -> Result<(), E> {
         let outcome = emit(Line(&self.line));
         self.line.clear();
+        self.indent = 0;
         outcome
     }
 }
@@ -118,7 +139,7 @@ pub(super) fn sanitise(text: &str) -> String {
     let mut first = None;
     let mut splitter = LineSplitter::new();
     for character in text.chars() {
-        let piece = if must_escape(character) { escape(character) } else { character.to_string() };
+        let piece = if is_inert(character) { character.to_string() } else { escape(character) };
         let kept: Result<(), Infallible> = splitter.piece(&piece, &mut |line| {
             first.get_or_insert_with(|| line.as_str().to_owned());
             Ok(())
@@ -131,36 +152,8 @@ pub(super) fn sanitise(text: &str) -> String {
     first.unwrap_or(splitter.line)
 }
 
-fn must_escape(character: char) -> bool {
-    (character.is_control() && character != '\t') || is_invisible(character)
-}
-
-/// Characters that turn the direction of a line, join or hide what stands beside them, or are blank
-/// (Unicode: bidirectional and other format characters, fillers, tags).
-fn is_invisible(character: char) -> bool {
-    matches!(
-        character,
-        '\u{ad}'
-            | '\u{61c}'
-            | '\u{115f}'
-            | '\u{1160}'
-            | '\u{180e}'
-            | '\u{200b}'..='\u{200f}'
-            | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}'
-            | '\u{3164}'
-            | '\u{feff}'
-            | '\u{ffa0}'
-            | '\u{fff9}'..='\u{fffb}'
-            | '\u{e0000}'..='\u{e007f}'
-    )
-}
-
 fn escape(character: char) -> String {
-    let mut text = String::new();
-    // Writing to a string does not fail.
-    let _ = write!(text, "\\u{{{:x}}}", u32::from(character));
-    text
+    character.escape_unicode().to_string()
 }
 
 /// Whether `bytes` are the start of a character that the next chunk may complete.
@@ -211,6 +204,19 @@ mod tests {
     }
 
     #[test]
+    fn no_line_has_a_character_that_cannot_be_seen() {
+        for code in ['\0'..='\u{9}', '\u{b}'..='\u{c}', '\u{e}'..=char::MAX].into_iter().flatten() {
+            let shown = if is_inert(code) { format!("a{code}b") } else { format!("a{}b", code.escape_unicode()) };
+            assert_eq!(lines(&[format!("a{code}b").as_bytes()]), [shown]);
+        }
+        let hidden = ["\u{34f}", "\u{fe0f}", "\u{e0100}", "\u{17b4}", "\u{180b}", "\u{2800}", "\u{115f}", "\u{3164}"];
+        for hidden in hidden {
+            let line = lines(&[format!("{hidden}[kettle] x").as_bytes()]).concat();
+            assert_eq!(line, format!("{}[kettle] x", hidden.escape_unicode()));
+        }
+    }
+
+    #[test]
     fn no_line_looks_like_a_note_of_ours() {
         let cut_anywhere = |text: &[u8]| {
             let whole = lines(&[text]);
@@ -226,9 +232,27 @@ mod tests {
             ["\\u{5b}kettle]\u{a0}x", "\\u{5b}kettle]\tx"]
         );
         assert_eq!(cut_anywhere(b"a [kettle] b"), ["a [kettle] b"]);
+        let blanks = " \t\u{a0}\u{3000}";
+        let behind_blanks = format!("{blanks}[kettle] x\n [KETTLE] x\n\u{2800}[Kettle] x\n {blanks} [kettle");
+        let shown = [
+            format!("{blanks}\\u{{5b}}kettle] x"),
+            " \\u{5b}KETTLE] x".to_owned(),
+            "\\u{2800}[Kettle] x".to_owned(),
+            format!(" {blanks} [kettle"),
+        ];
+        assert_eq!(cut_anywhere(behind_blanks.as_bytes()), shown);
         let hidden = "\u{200b}[kettle] x\n\u{202e}[kettle] x\n\u{ad}[kettle] x\n[ket\u{2060}tle] x\n";
         let shown = ["\\u{200b}[kettle] x", "\\u{202e}[kettle] x", "\\u{ad}[kettle] x", "[ket\\u{2060}tle] x"];
         assert_eq!(cut_anywhere(hidden.as_bytes()), shown);
+        // Blanks before it leave no room for the escape.
+        for room in 0..12 {
+            let indented = lines(&[format!("{}[kettle]x", " ".repeat(MAX_LINE_BYTES - room)).as_bytes()]);
+            assert!(indented.iter().all(|line| line.len() <= MAX_LINE_BYTES), "{room}");
+            assert_eq!(
+                indented.concat().trim_start(),
+                if room < 8 && room > 0 { "[kettle]x" } else { "\\u{5b}kettle]x" }
+            );
+        }
         // What follows the place where a long line is cut is a line too.
         let long = format!("{}{NOTE_MARK} x", "y".repeat(MAX_LINE_BYTES));
         assert_eq!(lines(&[long.as_bytes()])[1], "\\u{5b}kettle] x");

@@ -12,6 +12,7 @@ use tokio::sync::OnceCell;
 use tokio::task::{spawn_blocking, spawn_local};
 
 use super::build_log::JobLog;
+use super::line::sanitise;
 use super::pack::{self, PackError};
 use super::record::{self, RecordError};
 use super::{Builder, ErrorType, Event, Job, LogError, Outcome, Request, Running, SourceRequest};
@@ -114,13 +115,12 @@ impl Parts {
     async fn build(&self, job: &Arc<Job>, request: Request) -> Result<Outcome, JobError> {
         let mut log = JobLog::new(Arc::clone(job));
         let (nonce, nonce_source) = (request.nonce, request.nonce_source);
-        let tree = self.take_in(job, request.source, &mut log).await?;
-        let built = match self.run_toolchain(job, tree, &mut log).await {
-            Ok(built) => built,
-            // A full log ends the command that filled it: that is the cause, not the command's end.
-            Err(error) => return Err(log.take_error().map_or(error, JobError::Log)),
-        };
-        log.finish()?;
+        let built = self.run_tools(job, request.source, &mut log).await;
+        // What a tool said last is kept however it ended.
+        let ended = log.end_lines();
+        // A full log ends the command that filled it: that is the cause, not the command's end.
+        let built = built.map_err(|error| log.take_error().map_or(error, JobError::Log))?;
+        ended?;
         job.emit(Event::Provenance("writing provenance"))?;
         let tools = self.tools(built.kind).await?;
         let log_file = pack::write_build_log(job).await?;
@@ -140,19 +140,25 @@ impl Parts {
         Ok(Some(evidence.map_err(|error| JobError::Waiting(io::Error::other(error)))??))
     }
 
+    /// Everything that tools do for a job.
+    async fn run_tools(&self, job: &Arc<Job>, source: SourceRequest, log: &mut JobLog) -> Result<Built, JobError> {
+        let tree = self.take_in(job, source, log).await?;
+        log.end_lines()?;
+        job.emit(Event::Init(&identity(&tree)))?;
+        self.run_toolchain(job, tree, log).await
+    }
+
     /// The source, on this machine.
     async fn take_in(&self, job: &Arc<Job>, source: SourceRequest, log: &mut JobLog) -> Result<SourceTree, JobError> {
-        let tree = match source {
-            SourceRequest::Archive(tree) => tree,
+        match source {
+            SourceRequest::Archive(tree) => Ok(tree),
             SourceRequest::Repository { url, reference } => {
                 let wanted = reference.as_ref().map_or("the default branch", |reference| reference.as_str());
                 job.emit(Event::Init(&format!("fetching {} ({wanted})", url.as_str())))?;
                 let folder = job.folder().join("repository");
-                repository::fetch(&self.runner, &url, reference.as_ref(), &folder, &mut log.while_fetching()).await?
+                Ok(repository::fetch(&self.runner, &url, reference.as_ref(), &folder, log).await?)
             }
-        };
-        job.emit(Event::Init(&identity(&tree)))?;
-        Ok(tree)
+        }
     }
 
     async fn run_toolchain(&self, job: &Arc<Job>, tree: SourceTree, log: &mut JobLog) -> Result<Built, JobError> {
@@ -217,13 +223,15 @@ fn failure(error: &JobError) -> Outcome {
             ErrorType::Internal
         }
     };
-    log::warn!("the job failed ({error_type}): {}", Chain(error));
+    // Messages quote names and settings of the source, which somebody else chose.
+    let message = sanitise(&Chain(error).to_string());
+    log::warn!("the job failed ({error_type}): {message}");
     match error_type {
         ErrorType::Internal if is_for_want_of_room(error) => {
             Outcome::Failed { error_type: ErrorType::BuildFailed, message: NO_ROOM.to_owned() }
         }
         ErrorType::Internal => Outcome::internal(),
-        _ => Outcome::Failed { error_type, message: Chain(error).to_string() },
+        _ => Outcome::Failed { error_type, message },
     }
 }
 

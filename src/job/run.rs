@@ -82,10 +82,11 @@ impl Phase {
     fn of(kind: EventKind) -> Option<Self> {
         match kind {
             EventKind::Queued => Some(Self::Queued),
-            EventKind::Vm | EventKind::Note => None,
+            // Tools print in every phase.
+            EventKind::Vm | EventKind::Line | EventKind::Note => None,
             EventKind::Init => Some(Self::Init),
             EventKind::Detect => Some(Self::Detect),
-            EventKind::Start | EventKind::Line => Some(Self::Build),
+            EventKind::Start => Some(Self::Build),
             EventKind::Provenance => Some(Self::Provenance),
             EventKind::Attest => Some(Self::Attest),
         }

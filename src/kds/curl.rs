@@ -8,6 +8,7 @@ use std::io::{self, Read};
 use std::process::{Child, Command, Stdio};
 
 use super::{Answer, Transport, TransportError};
+use crate::text;
 
 /// Longest wait for a connection, and for all of an answer, in seconds.
 const MAX_CONNECT_SECONDS: u32 = 15;
@@ -83,7 +84,7 @@ fn failure(message: &[u8], ended: &str) -> TransportError {
     let message = String::from_utf8_lossy(message);
     let line = message.lines().next().unwrap_or_default().trim();
     let text = if line.is_empty() { format!("curl: {ended}") } else { line.to_owned() };
-    TransportError::Failed { message: text.chars().filter(|character| !character.is_control()).collect() }
+    TransportError::Failed { message: text::ascii(&text) }
 }
 
 #[cfg(test)]
@@ -102,7 +103,7 @@ mod tests {
     #[test]
     fn a_complaint_is_one_line_for_a_terminal() {
         let TransportError::Failed { message } = failure(b"curl: (6)\x1b[2J no\nmore\n", "") else { panic!() };
-        assert_eq!(message, "curl: (6)[2J no");
+        assert_eq!(message, "curl: (6)\\u{1b}[2J no");
         assert_eq!(failure(b"", "exit status: 7").to_string(), "curl: exit status: 7");
     }
 

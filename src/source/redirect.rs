@@ -4,10 +4,12 @@
 //! - Goes out: the URL that is meant, and whether it is of the same host, port and scheme.
 //! - Never: a connection; nothing here follows anything.
 
+use crate::text;
+
 /// Most redirects one after the other; curl and browsers stop at 20 to 50.
 pub const MAX_REDIRECTS: usize = 10;
 
-/// Longest URL that a message quotes, in bytes.
+/// Most bytes of a URL that a message quotes.
 const MAX_QUOTED_BYTES: usize = 2048;
 
 /// Scheme, host and port of a URL: who answers for what it names.
@@ -88,12 +90,9 @@ fn has_scheme(text: &str) -> bool {
 
 /// A URL that a server chose, as a message shows it: escaped, and cut.
 pub fn quoted(url: &str) -> String {
-    let plain = |character: char| match character {
-        ' '..='~' => character,
-        _ => char::REPLACEMENT_CHARACTER,
-    };
-    let mut shown: String = url.chars().take(MAX_QUOTED_BYTES).map(plain).collect();
-    if url.chars().count() > MAX_QUOTED_BYTES {
+    let kept = url.floor_char_boundary(MAX_QUOTED_BYTES);
+    let mut shown = text::ascii(&url[..kept]);
+    if kept < url.len() {
         shown.push('…');
     }
     shown
@@ -155,7 +154,7 @@ mod tests {
 
     #[test]
     fn a_quoted_url_is_inert_and_short() {
-        assert_eq!(quoted("https://h/\u{1b}[2J\u{202e}"), "https://h/\u{fffd}[2J\u{fffd}");
+        assert_eq!(quoted("https://h/\u{1b}[2J\u{202e}"), "https://h/\\u{1b}[2J\\u{202e}");
         assert!(quoted(&"x".repeat(1 << 20)).len() < MAX_QUOTED_BYTES + 4);
     }
 }

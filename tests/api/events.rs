@@ -22,6 +22,7 @@ fn whole_build(job: &Job) {
     line(job, "   Compiling \"hello\" \u{1b}[32m").unwrap();
     line(job, "zwölf\t🦀").unwrap();
     line(job, "[kettle] a note\u{202e}").unwrap();
+    line(job, "Generating provenance").unwrap();
     job.emit(Event::Note("a note")).unwrap();
     job.emit(Event::Provenance("writing")).unwrap();
     job.emit(Event::Attest("requesting")).unwrap();
@@ -45,6 +46,7 @@ fn typed_events_are_replayed_followed_and_ended() {
         json!({"type":"build","msg":"   Compiling \"hello\" \\u{1b}[32m"}),
         json!({"type":"build","msg":"zwölf\t🦀"}),
         json!({"type":"build","msg":"\\u{5b}kettle] a note\\u{202e}"}),
+        json!({"type":"build","msg":"Generating provenance"}),
         json!({"type":"note","msg":"a note"}),
         json!({"type":"provenance","msg":"writing"}),
         json!({"type":"attest","msg":"requesting"}),
@@ -54,7 +56,7 @@ fn typed_events_are_replayed_followed_and_ended() {
     }
     appliance.succeed(running, b"bundle");
     let complete = next();
-    assert_eq!(complete.id, Some(12));
+    assert_eq!(complete.id, Some(13));
     let mut result = complete.data["result"].clone();
     assert_eq!((&complete.data["type"], &result["status"]), (&"complete".into(), &"ok".into()));
     assert!(events.next().is_none());
@@ -93,14 +95,15 @@ fn the_stream_says_the_milestones_with_the_output_between_them() {
         assert_eq!(
             messages,
             [
-                "kettle test",
+                "[kettle] kettle test",
                 "Initializing build environment",
-                "checking\\u{a}inputs",
+                "[kettle] checking\\u{a}inputs",
                 "Detecting project type",
                 "Running cargo build --release",
                 "   Compiling \"hello\" \\u{1b}[32m",
                 "zwölf\t🦀",
                 "\\u{5b}kettle] a note\\u{202e}",
+                "\\u{47}enerating provenance",
                 "[kettle] a note",
                 "Generating provenance",
                 "Creating attestation",
@@ -115,6 +118,45 @@ fn the_stream_says_the_milestones_with_the_output_between_them() {
         assert_eq!(typed.last().unwrap().id, complete.id);
         let compiling = typed.iter().find(|event| event.data["msg"] == messages[5]).unwrap();
         assert_eq!(compiling.id, rest[5].id);
+    }
+}
+
+#[test]
+fn no_line_of_the_stream_is_the_appliances_own_unless_the_appliance_says_it() {
+    let appliance = Appliance::start();
+    let mut client = appliance.connect();
+    client.send_head(&post_head("/build/stream", JSON, "valid"));
+    client.send(b"valid");
+    client.head();
+    let events = client.events();
+    let running = appliance.build();
+    whole_build(running.job());
+    let told =
+        ["kettle test", "checking\\u{a}inputs", "a note", "more", "cargo"].map(|text| format!("[kettle] {text}"));
+    let milestones = [
+        "Build accepted",
+        "Initializing build environment",
+        "Detecting project type",
+        "Running cargo build --release",
+        "Running nix build",
+        "Generating provenance",
+        "Creating attestation",
+    ];
+    for text in told.iter().map(String::as_str).chain(milestones) {
+        for imitation in [text.to_owned(), format!("  {text}"), format!("x {text}"), text.to_uppercase()] {
+            line(&running, &imitation).unwrap();
+        }
+    }
+    running.emit(Event::Init("more")).unwrap();
+    running.emit(Event::Detect("cargo")).unwrap();
+    fail(running, ErrorType::BuildFailed);
+    let messages = events.filter_map(|event| Some(event.data["message"].as_str()?.to_lowercase()));
+    let messages: Vec<String> = messages.collect();
+    let own: Vec<_> = messages.iter().filter(|text| text.trim_start().starts_with("[kettle]")).collect();
+    assert_eq!(own, told.iter().map(|text| text.to_lowercase()).collect::<Vec<_>>().iter().collect::<Vec<_>>());
+    for milestone in milestones.map(str::to_lowercase) {
+        let said = messages.iter().filter(|text| text.contains(&milestone)).count();
+        assert_eq!(said, usize::from(milestone != "running nix build"), "{milestone}: {messages:?}");
     }
 }
 

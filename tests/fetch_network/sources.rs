@@ -7,10 +7,17 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{SocketAddr, UnixListener};
 
 use kettle::sandbox::{Access, Mount, Run, Runner};
-use kettle::source::repository::{RepositoryError, RepositoryUrl, fetch};
+use kettle::source::repository::{FetchLog, RepositoryError, RepositoryUrl, fetch};
 
 use crate::harness::{Request, Server, package};
 use crate::scene::{Kept, PORT, SECRET, block_on, phase, runner, serve, serve_in_the_machine, with_machine};
+
+impl FetchLog for Kept {
+    fn note(&mut self, line: &str) -> std::io::Result<()> {
+        self.0.extend_from_slice(line.as_bytes());
+        Ok(())
+    }
+}
 
 /// The error of a fetch, and what its log says.
 fn fetched(runner: &Runner, host: &str) -> (RepositoryError, String) {

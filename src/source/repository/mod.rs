@@ -41,7 +41,7 @@ use super::redirect::MAX_REDIRECTS;
 use super::tree::{Node, Tree};
 use super::{Origin, ProjectName, SourceTree};
 use crate::digest::GitOid;
-use crate::sandbox::{CommandSpec, Exit, OutputSink, Run, RunError, Stream, remove_folder};
+use crate::sandbox::{CommandSpec, Exit, OutputSink, Run, RunError, remove_folder};
 
 /// Wall-clock time for everything that belongs to one repository.
 pub const FETCH_TIME_LIMIT: Duration = Duration::from_secs(15 * 60);
@@ -176,6 +176,16 @@ impl From<ArchiveError> for RepositoryError {
     }
 }
 
+/// Takes what a client sees of a fetch while it runs: git's output, which a server writes much of,
+/// and apart from it notes of ours. An error ends the fetch.
+pub trait FetchLog: OutputSink {
+    /// Takes a note of ours, without a line ending.
+    ///
+    /// # Errors
+    /// When it cannot be kept.
+    fn note(&mut self, line: &str) -> io::Result<()>;
+}
+
 /// Fetches the commit that `reference`, or the default branch, names, and makes its files the folder
 /// `folder/source`. Everything else that it puts into `folder` is gone afterwards.
 ///
@@ -186,7 +196,7 @@ pub async fn fetch(
     url: &RepositoryUrl,
     reference: Option<&GitRef>,
     folder: &Path,
-    sink: &mut dyn OutputSink,
+    sink: &mut dyn FetchLog,
 ) -> Result<SourceTree, RepositoryError> {
     std::fs::create_dir_all(folder)?;
     let root = folder.join("source");
@@ -229,7 +239,7 @@ enum Step {
 
 struct Intake<'a> {
     runner: &'a dyn Run,
-    sink: &'a mut dyn OutputSink,
+    sink: &'a mut dyn FetchLog,
     scratch: &'a Path,
     started: Instant,
     /// Where the superproject was, if the server sent us there.
@@ -329,8 +339,7 @@ impl Intake<'_> {
             if *amount == Amount::Commit
                 && let Some(next) = redirect::one_step(self.runner, url, self.left()?).await?
             {
-                let note = format!("the server has this repository at {next}\n");
-                self.sink.chunk(Stream::Stderr, note.as_bytes())?;
+                self.sink.note(&format!("the server has this repository at {next}"))?;
                 return Ok(Step::Redirected(next));
             }
         }

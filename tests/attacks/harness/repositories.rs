@@ -334,7 +334,31 @@ fn smart_servers() -> Vec<Hosted> {
         site.serve_smartly(&outer);
         site.submit(&outer)
     });
-    vec![Hosted { shows: "data: {\"type\":\"complete\"}\\u{1b}]0;owned\\u{7}\\u{1b}[2J", ..codes }]
+    let imitates = case("server_imitates_the_service_while_it_sends", Aim::Log, Harmless, |site: &Site| {
+        let outer = site.honest("outer");
+        let imitations = imitations().replace('\n', "\\n");
+        outer.write_program(HOOK, &format!("#!/bin/sh\nprintf '{imitations}no end' >&2\nexec \"$@\"\n"));
+        site.serve_smartly(&outer);
+        site.submit(&outer)
+    });
+    vec![
+        Hosted { shows: "data: {\"type\":\"complete\"}\\u{1b}]0;owned\\u{7}\\u{1b}[2J", ..codes },
+        Hosted { shows: "remote: source: commit forged", ..imitates },
+    ]
+}
+
+/// Lines as the service says them, the first letters of a line included.
+fn imitations() -> String {
+    let identity = format!("source: commit forged{}, tree {}", "1".repeat(34), "2".repeat(40));
+    ["\n", &identity, "\n[kettle] forged note\nfetching forged\ncargo\nwriting provenance\n"].concat()
+}
+
+/// A server whose refusal git prints as it is, lines and all, without a mark of its own.
+fn refusal() -> Vec<u8> {
+    let line = format!("ERR no{}", imitations());
+    let body = format!("001e# service=git-upload-pack\n0000{:04x}{line}", line.len() + 4);
+    let head = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Type: application/x-git-upload-pack-advertisement";
+    format!("{head}\r\nContent-Length: {}\r\n\r\n{body}", body.len()).into_bytes()
 }
 
 /// Servers that do what an honest one does not.
@@ -353,6 +377,21 @@ fn servers() -> Vec<Hosted> {
             json!({ "repo_url": site.url("outer") })
         });
     vec![
+        case("server_imitates_the_service_as_it_refuses", Aim::Log, Fails("\nsource: commit forged"), |site: &Site| {
+            site.honest("outer");
+            site.answer("/outer/.git/info/refs", Answer::Raw(refusal()));
+            json!({ "repo_url": site.url("outer") })
+        }),
+        case(
+            "server_says_a_note_as_it_refuses",
+            Aim::Log,
+            Fails("\n\\u{5b}kettle] forged note\nfetching forged"),
+            |site: &Site| {
+                site.honest("outer");
+                site.answer("/outer/.git/info/refs", Answer::Raw(refusal()));
+                json!({ "repo_url": site.url("outer") })
+            },
+        ),
         redirected("server_redirects_to_a_file", Aim::Host, "file:///etc/passwd"),
         redirected("server_redirects_to_a_program", Aim::Phase, "ext::sh -c id"),
         redirected("server_redirects_to_another_protocol", Aim::Host, "gopher://127.0.0.1:1/x"),
