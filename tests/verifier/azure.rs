@@ -1,5 +1,5 @@
-//! Evidence of Azure's confidential machines: a good bundle under this run's hierarchy, and everything that can be
-//! wrong with it.
+//! Evidence of Azure's confidential machines: a good bundle under this run's hierarchy, and
+//! everything that can be wrong with it.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -95,7 +95,8 @@ fn published() -> Value {
     })
 }
 
-/// What the appliance says of its image; the command line is the one of the boot, not the published one.
+/// What the appliance says of its image; the command line is the one of the boot, not the
+/// published one.
 fn image() -> Value {
     let file = |name: &str, sha256: &str| json!({"name": name, "digest": {"sha256": sha256}});
     json!({
@@ -523,7 +524,8 @@ fn a_bundle_of_one_platform_is_not_accepted_by_the_checks_of_the_other() {
     assert_eq!(codes(&ordinary.verify()), ["builder-unknown"]);
     let claiming = changed(|scene| *scene.scene.statement.pointer_mut(BUILDER).unwrap() = json!(BUILDER_SEV_SNP));
     assert_eq!(codes(&claiming), ["builder-unknown"]);
-    // The report of a paravisor as if a guest of ours had asked for it, with the paravisor's measurement believed.
+    // The report of a paravisor as if a guest of ours had asked for it, with the paravisor's
+    // measurement believed.
     let hcl = URL_SAFE_NO_PAD.decode(azure.document(&[0; 48])["evidence"]["hcl_report"].as_str().unwrap()).unwrap();
     let mut bundle = azure.bundle();
     let evidence = super::scene::evidence(&hcl[0x20..0x4c0], &azure.scene.leaf_der());

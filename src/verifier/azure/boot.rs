@@ -32,11 +32,13 @@ struct Match<'r> {
     anchor: Anchor,
 }
 
-/// Appraises the registers; `claim` is what the statement says of its image, none where there is no statement.
+/// Appraises the registers; `claim` is what the statement says of its image, none where there is
+/// no statement.
 ///
 /// # Errors
-/// The registers are of no published boot or of a revoked image, another one was extended, or the statement claims
-/// another image. Its command line is register 9's to say: what is published is that of a launch without a TPM.
+/// The registers are of no published boot or of a revoked image, another one was extended, or the
+/// statement claims another image. Its command line is register 9's to say: what is published is
+/// that of a launch without a TPM.
 pub fn appraise(
     references: &ReferenceValues,
     registers: &Registers,

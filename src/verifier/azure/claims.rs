@@ -1,4 +1,5 @@
-//! What Azure's paravisor says of itself and of the machine, which the attestation report has the hash of.
+//! What Azure's paravisor says of itself and of the machine, which the attestation report has the
+//! hash of.
 //!
 //! - Comes in: JSON whose bytes were compared with the report.
 //! - Goes out: the one key that signs quotes, and what the machine is configured to.
@@ -52,7 +53,8 @@ impl AttestationKey {
 pub struct RuntimeClaims {
     /// The key that signs quotes.
     pub attestation_key: AttestationKey,
-    /// Whether the machine's firmware checks signatures of what it starts; none where the claims do not say it.
+    /// Whether the machine's firmware checks signatures of what it starts; none where the claims
+    /// do not say it.
     pub secure_boot: Option<bool>,
     /// Whether the state of the TPM outlives the machine; none where the claims do not say it.
     pub tpm_persisted: Option<bool>,

@@ -1,12 +1,14 @@
 //! No single bit of real evidence can change.
 //!
-//! A full verification of each change would take minutes, most of it for what did not change. So each change goes to
-//! the one layer that it can concern, and all other layers are known to see what they saw before, because their inputs
-//! are compared first:
+//! A full verification of each change would take minutes, most of it for what did not change. So
+//! each change goes to the one layer that it can concern, and all other layers are known to see
+//! what they saw before, because their inputs are compared first:
 //!
-//! 1. the document: refused, or its parts are another report, another certificate, or another HCL report or quote;
+//! 1. the document: refused, or its parts are another report, another certificate, or another HCL
+//!    report or quote;
 //! 2. another report: AMD's signature is verified, in full;
-//! 3. another certificate: the chain to AMD's root is verified, then the binding, then the report by its key;
+//! 3. another certificate: the chain to AMD's root is verified, then the binding, then the report
+//!    by its key;
 //! 4. the same report and certificate: the claims, the quote and the registers are verified.
 //!
 //! A change that gives the same parts as before would be accepted, and so fails the test.

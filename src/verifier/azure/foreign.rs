@@ -1,10 +1,10 @@
 //! Evidence about such machines in the form in which other programs write it.
 //!
-//! - Comes in: a JSON document whose values are lists of bytes (`quote` with `signature`, `message` and `pcrs`,
-//!   `report`, `vcek` as PEM), as an earlier generation of servers wrote it.
+//! - Comes in: a JSON document whose values are lists of bytes (`quote` with `signature`,
+//!   `message` and `pcrs`, `report`, `vcek` as PEM), as an earlier generation of servers wrote it.
 //! - Goes out: the same parts as from our own form.
-//! - Never: to `kettle verify`: no appliance of ours writes it. It is for `kettle inspect`, and for tests with real
-//!   evidence.
+//! - Never: to `kettle verify`: no appliance of ours writes it. It is for `kettle inspect`, and
+//!   for tests with real evidence.
 
 use serde::Deserialize;
 
@@ -34,8 +34,8 @@ struct ForeignQuote {
     pcrs: Vec<[u8; REGISTER_BYTES]>,
 }
 
-/// Reads evidence with lists of bytes. What it says can be verified like any other; that it is about a build of ours
-/// cannot.
+/// Reads evidence with lists of bytes. What it says can be verified like any other; that it is
+/// about a build of ours cannot.
 ///
 /// # Errors
 /// It has another form.

@@ -164,7 +164,8 @@ impl View<'_> {
         }
     }
 
-    /// Where the claims are: each size follows from the others, and all of it lies within the bytes.
+    /// Where the claims are: each size follows from the others, and all of it lies within the
+    /// bytes.
     fn claims(&self, request_version: u32) -> Result<Range<usize>, HclError> {
         let (data_size, claims_size) = (self.size(0x4c0), self.size(0x4d0));
         let known = REQUEST_BYTES.iter().find(|(version, _)| *version == request_version);

@@ -1,10 +1,11 @@
-//! The platform `az-snp`: confidential machines of Azure, where a paravisor of Microsoft's runs at VMPL 0 and holds the
-//! machine's TPM.
+//! The platform `az-snp`: confidential machines of Azure, where a paravisor of Microsoft's runs at
+//! VMPL 0 and holds the machine's TPM.
 //!
 //! - Comes in: evidence whose attestation report was verified like that of any other machine.
-//! - Goes out: the outcomes of `runtime-data`, `paravisor`, `quote` and `boot-measurement`, and the bytes that the quote
-//!   is about.
-//! - Never: a word of a TPM whose key the report does not vouch for, or of a paravisor that Microsoft did not sign.
+//! - Goes out: the outcomes of `runtime-data`, `paravisor`, `quote` and `boot-measurement`, and
+//!   the bytes that the quote is about.
+//! - Never: a word of a TPM whose key the report does not vouch for, or of a paravisor that
+//!   Microsoft did not sign.
 //!
 //! | check | file |
 //! |---|---|
@@ -61,9 +62,11 @@ pub struct TpmEvidence {
     pub quote: SignedQuote,
 }
 
-/// Checks what is the platform's own, and returns what the quote is about, if that may be looked at.
+/// Checks what is the platform's own, and returns what the quote is about, if that may be looked
+/// at.
 ///
-/// `runtime-data` and `paravisor` are both looked at; the quote needs both, and what follows needs the quote.
+/// `runtime-data` and `paravisor` are both looked at; the quote needs both, and what follows needs
+/// the quote.
 pub(super) fn verify(
     result: &mut AttestationResult,
     report: &Report,
@@ -112,8 +115,8 @@ fn bound_claims(report: &Report, hcl: &HclReport) -> Result<RuntimeClaims, Azure
     RuntimeClaims::read(hcl.claims()).map_err(AzureRejection::Claims)
 }
 
-/// Returns the digest by which another attested builder signs: SHA-256 of the JSON written again, with sorted keys and
-/// without white space. None for what is no JSON.
+/// Returns the digest by which another attested builder signs: SHA-256 of the JSON written again,
+/// with sorted keys and without white space. None for what is no JSON.
 pub(super) fn rewritten_digest(provenance: &[u8]) -> Option<Sha256Digest> {
     let document: Value = serde_json::from_slice(provenance).ok()?;
     Some(Sha256Digest::of(document.to_string().as_bytes()))

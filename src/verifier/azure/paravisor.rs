@@ -1,12 +1,14 @@
 //! Who made the program at VMPL 0 that speaks for the machine's TPM.
 //!
 //! - Comes in: a report that AMD's silicon signed.
-//! - Goes out: that the paravisor is one that Microsoft signed for confidential machines, and new enough.
-//! - Never: a key of Microsoft's that signs for containers: there the tenant chooses the report data, and so anybody
-//!   with an account could name a key of their own as a TPM's.
+//! - Goes out: that the paravisor is one that Microsoft signed for confidential machines, and new
+//!   enough.
+//! - Never: a key of Microsoft's that signs for containers: there the tenant chooses the report
+//!   data, and so anybody with an account could name a key of their own as a TPM's.
 //!
-//! An ID block signs the launch measurement of a guest; the report has the digest of the key that signed it. Without
-//! this check anybody with an EPYC server could start a guest of their own and forge all that follows.
+//! An ID block signs the launch measurement of a guest; the report has the digest of the key that
+//! signed it. Without this check anybody with an EPYC server could start a guest of their own and
+//! forge all that follows.
 
 use crate::snp::report::Report;
 
@@ -21,9 +23,9 @@ pub struct ParavisorKey {
     pub minimum_svn: u32,
 }
 
-/// The keys that are believed. The digests, and the lowest version with each, are those of the real evidence in
-/// `tests/data/snp/azure`. No list of these keys by Microsoft was found to compare them with, and no advisory that
-/// speaks of a GUEST_SVN (looked for on 2026-11-30).
+/// The keys that are believed. The digests, and the lowest version with each, are those of the
+/// real evidence in `tests/data/snp/azure`. No list of these keys by Microsoft was found to
+/// compare them with, and no advisory that speaks of a GUEST_SVN (looked for on 2026-11-30).
 pub const PARAVISOR_KEYS: [ParavisorKey; 2] = [
     ParavisorKey {
         digest: "0356215882a825279a85b300b0b742931d113bf7e32dde2e50ffde7ec743ca49\
@@ -37,8 +39,8 @@ pub const PARAVISOR_KEYS: [ParavisorKey; 2] = [
     },
 ];
 
-/// How the digests of Microsoft's keys for container instances begin. They are named in the refusal; refused is every
-/// key that is not in [`PARAVISOR_KEYS`].
+/// How the digests of Microsoft's keys for container instances begin. They are named in the
+/// refusal; refused is every key that is not in [`PARAVISOR_KEYS`].
 const CONTAINER_KEYS: [&str; 3] = ["0ad79ceb", "4068e9ae", "57486a44"];
 
 /// Appraises who signed the launch, and the version that they gave it.

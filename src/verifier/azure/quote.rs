@@ -1,6 +1,8 @@
-//! What a TPM says of its registers: TPMS_ATTEST of the type quote (TPM 2.0 Library, part 2, section 10.12).
+//! What a TPM says of its registers: TPMS_ATTEST of the type quote (TPM 2.0 Library, part 2,
+//! section 10.12).
 //!
-//! - Comes in: the signed bytes, the signature, the registers beside them, and the key from the claims.
+//! - Comes in: the signed bytes, the signature, the registers beside them, and the key from the
+//!   claims.
 //! - Goes out: the caller's data in the quote, and the registers, which are those that were signed.
 //! - Never: a selection of other registers than all 24 of SHA-256, or a byte after the end.
 //!

@@ -1,4 +1,5 @@
-//! Why evidence of the platform `az-snp` is refused: one variant for each reason, with both sides of the comparison.
+//! Why evidence of the platform `az-snp` is refused: one variant for each reason, with both sides
+//! of the comparison.
 
 use crate::digest::Sha256Digest;
 
