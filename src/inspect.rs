@@ -12,6 +12,8 @@ use crate::provenance::link::{can_displace_linker, is_linker_variable};
 use crate::snp::report::Report;
 use crate::snp::tcb::{Product, TcbVersion};
 use crate::text;
+use crate::verifier::Evidence;
+use crate::verifier::azure::{HclReport, Quote, Registers, RuntimeClaims, TpmEvidence, read_foreign};
 
 /// The first and last word of the text.
 const NOTHING_VERIFIED: &str = "nothing of this was verified";
@@ -35,6 +37,7 @@ pub fn json(bundle: &Bundle) -> Value {
         "build_config": files(&bundle.build_config),
         "build_log": bundle.log.as_ref().map(|log| log.sha256.to_string()),
         "report": bundle.evidence.as_deref().and_then(report_in).map(|report| report_json(&report)),
+        "tpm": bundle.evidence.as_deref().and_then(tpm_in).map(|tpm| tpm_json(&tpm)),
         "evidence": bundle.evidence.as_ref().map(|bytes| serde_json::from_slice::<Value>(bytes).unwrap_or_default()),
         "provenance": serde_json::from_slice::<Value>(&bundle.provenance).unwrap_or_default(),
     })
@@ -98,6 +101,10 @@ pub fn text(bundle: &Bundle) -> String {
     if let Some(report) = bundle.evidence.as_deref().and_then(report_in) {
         lines.report(&report);
     }
+    if let Some(tpm) = bundle.evidence.as_deref().and_then(tpm_in) {
+        lines.tpm(&tpm);
+        lines.foreign_profile(&tpm, &bundle.provenance);
+    }
     lines.line("provenance", &format!("sha256:{}", Sha256Digest::of(&bundle.provenance)));
     if let Some(sha256) = bundle.tar_sha256 {
         lines.line("tar stream", &format!("sha256:{sha256} (bundles are compared by this)"));
@@ -137,8 +144,90 @@ pub fn bare_report(report: &Report, is_json: bool) -> String {
     lines.0 + NOTHING_VERIFIED + "\n"
 }
 
+/// Evidence that stands alone, in our form or in another attested builder's, as JSON or as lines. None for what is no
+/// evidence.
+pub fn bare_evidence(bytes: &[u8], is_json: bool) -> Option<String> {
+    let report = report_in(bytes)?;
+    let tpm = tpm_in(bytes);
+    if is_json {
+        let tpm = tpm.as_ref().map(tpm_json);
+        return Some(escaped(&json!({"verified": false, "report": report_json(&report), "tpm": tpm})));
+    }
+    let mut lines = Lines(format!("what this evidence says ({NOTHING_VERIFIED})\n"));
+    lines.report(&report);
+    if let Some(tpm) = &tpm {
+        lines.tpm(tpm);
+    }
+    Some(lines.0 + NOTHING_VERIFIED + "\n")
+}
+
+/// The report that a paravisor keeps in its TPM, as JSON or as lines. None for what is none.
+pub fn bare_hcl_report(bytes: &[u8], is_json: bool) -> Option<String> {
+    let hcl = HclReport::read(bytes).ok()?;
+    if is_json {
+        let fields: Value = named(hcl_fields(&hcl));
+        return Some(escaped(&json!({"verified": false, "report": report_json(hcl.report()), "tpm": fields})));
+    }
+    let mut lines = Lines(format!("what this HCL report says ({NOTHING_VERIFIED})\n"));
+    lines.report(hcl.report());
+    lines.fields(hcl_fields(&hcl));
+    Some(lines.0 + NOTHING_VERIFIED + "\n")
+}
+
+/// Evidence of a machine with a paravisor, in our form or in another builder's.
+fn tpm_in(evidence: &[u8]) -> Option<TpmEvidence> {
+    let read = Evidence::read(evidence).or_else(|_| read_foreign(evidence)).ok()?;
+    read.tpm.map(|tpm| *tpm)
+}
+
+fn hcl_fields(hcl: &HclReport) -> Vec<(&'static str, String)> {
+    let (version, request) = hcl.versions();
+    let said = |value: Option<bool>| value.map_or("(not said)".to_owned(), |value| value.to_string());
+    let mut fields = vec![
+        ("hcl version", format!("{version}, request {request}")),
+        ("paravisor svn", hcl.report().guest_svn().to_string()),
+    ];
+    match RuntimeClaims::read(hcl.claims()) {
+        Ok(claims) => fields.extend([
+            ("attestation key", format!("RSA-2048 {}", hex::encode(claims.attestation_key.modulus()))),
+            ("secure boot", said(claims.secure_boot)),
+            ("tpm persisted", said(claims.tpm_persisted)),
+        ]),
+        Err(error) => fields.push(("runtime claims", error.to_string())),
+    }
+    fields
+}
+
+/// The fields of the paravisor and of the quote, by name. The registers are those beside the quote.
+fn tpm_fields(tpm: &TpmEvidence) -> Vec<(&'static str, String)> {
+    let mut fields = hcl_fields(&tpm.hcl);
+    match Quote::read(&tpm.quote.message) {
+        Ok(quote) => fields.push(("quote is about", hex::encode(quote.extra_data()))),
+        Err(error) => fields.push(("quote", error.to_string())),
+    }
+    match Registers::of(&tpm.quote.registers) {
+        Some(registers) => {
+            let numbered = [("pcr 4", 4), ("pcr 9", 9)].map(|(name, number)| (name, registers.value(number)));
+            fields.extend(numbered.map(|(name, value)| (name, value.to_string())));
+        }
+        None => fields.push(("pcrs", format!("{} of 24", tpm.quote.registers.len()))),
+    }
+    fields
+}
+
+fn tpm_json(tpm: &TpmEvidence) -> Value {
+    named(tpm_fields(tpm))
+}
+
+fn named(fields: Vec<(&'static str, String)>) -> Value {
+    fields.into_iter().map(|(name, value)| (name.replace(' ', "_"), Value::from(value))).collect()
+}
+
 /// The report in an evidence document, if there is one.
 fn report_in(evidence: &[u8]) -> Option<Report> {
+    if let Some(tpm) = tpm_in(evidence) {
+        return Some(tpm.hcl.report().clone());
+    }
     let evidence: Value = serde_json::from_slice(evidence).ok()?;
     let bytes = STANDARD.decode(evidence["evidence"]["attestation_report"].as_str()?).ok()?;
     Report::try_from(&bytes[..]).ok()
@@ -182,6 +271,28 @@ impl Lines {
     fn report(&mut self, report: &Report) {
         for (name, value) in report_fields(report) {
             self.line(name, &value);
+        }
+    }
+
+    fn fields(&mut self, fields: Vec<(&'static str, String)>) {
+        for (name, value) in fields {
+            self.line(name, &value);
+        }
+    }
+
+    fn tpm(&mut self, tpm: &TpmEvidence) {
+        self.fields(tpm_fields(tpm));
+    }
+
+    /// Whose way of signing it is, where it is not ours: SHA-256 of the provenance written again by another program.
+    fn foreign_profile(&mut self, tpm: &TpmEvidence, provenance: &[u8]) {
+        let quoted = Quote::read(&tpm.quote.message).ok();
+        let rewritten = serde_json::from_slice::<Value>(provenance).ok();
+        let rewritten = rewritten.map(|document| Sha256Digest::of(document.to_string().as_bytes()));
+        if quoted.zip(rewritten).is_some_and(|(quote, digest)| quote.extra_data() == digest.as_bytes()) {
+            let profile =
+                "another attested builder on a stock machine: the quote is about the provenance written again";
+            self.line("profile", profile);
         }
     }
 

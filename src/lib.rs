@@ -22,6 +22,8 @@
 //! |---|---|
 //! | attester | the role that makes evidence: the guest, through the AMD secure processor |
 //! | evidence | the attestation report with the certificates that the host handed over |
+//! | paravisor | Microsoft's program at the guest's highest privilege on Azure, which holds the machine's TPM |
+//! | quote | what that TPM signs: its registers, and up to 50 bytes of the caller's |
 //! | nonce | 1 to 16 bytes chosen by the client, for freshness |
 //! | statement | the in-toto Statement in `provenance.json`; its bytes are what is signed |
 //! | subject | one artifact with its digest |

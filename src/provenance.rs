@@ -27,6 +27,9 @@ pub const BUILD_TYPE_NIX: &str = "https://kettle.build/nix/v1";
 /// `builder.id` of the shipped image on a secure processor.
 pub const BUILDER_SEV_SNP: &str = "https://kettle.build/appliance/sev-snp/v1";
 
+/// `builder.id` of the shipped image on a confidential machine of Azure, whose paravisor speaks for the secure processor.
+pub const BUILDER_AZ_SNP: &str = "https://kettle.build/appliance/az-snp/v1";
+
 /// `builder.id` of the service beside a simulated secure processor: never accepted under AMD's roots.
 pub const BUILDER_SIMULATED: &str = "https://kettle.build/appliance/simulated/v1";
 

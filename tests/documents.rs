@@ -7,7 +7,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-const DOCUMENTS: [&str; 12] = [
+const DOCUMENTS: [&str; 13] = [
     "CHANGELOG.md",
     "README.md",
     "SECURITY.md",
@@ -18,6 +18,7 @@ const DOCUMENTS: [&str; 12] = [
     "src/DEPENDENCIES.md",
     "src/toolchain/README.md",
     "src/verifier/README.md",
+    "src/verifier/azure/README.md",
     "tests/faults/README.md",
     "tests/fuzz/README.md",
 ];

@@ -317,6 +317,21 @@ fn evidence_documents() {
 }
 
 #[test]
+fn hcl_reports() {
+    smoke("hcl", MEMORY_RUNS, &ARCHIVE_CHANGES);
+}
+
+#[test]
+fn claims_of_a_paravisor() {
+    smoke("runtime_claims", MEMORY_RUNS, &TEXT_CHANGES);
+}
+
+#[test]
+fn quotes_of_a_tpm() {
+    smoke("quote", MEMORY_RUNS, &ARCHIVE_CHANGES);
+}
+
+#[test]
 fn statements() {
     smoke("statement", MEMORY_RUNS, &TEXT_CHANGES);
 }

@@ -32,7 +32,8 @@ const RULES: [(&str, Rule); 22] = [
     ("verifier", Only(&["bundle", "causes", "digest", "name", "provenance", "snp"])),
     ("bundle", Never(&["api", "attester", "boot", "job", "sandbox", "verifier"])),
     ("kds", Only(&["snp", "text"])),
-    ("inspect", Only(&["bundle", "digest", "provenance", "snp", "text"])),
+    // It shows what the verifier's parsers read, and never what its checks say.
+    ("inspect", Only(&["bundle", "digest", "provenance", "snp", "text", "verifier"])),
     ("sandbox", Only(&["causes", "digest", "provenance"])),
     ("source", Only(&["digest", "provenance", "sandbox", "tar_header", "text", "job::ErrorType"])),
     ("toolchain", Only(&["digest", "name", "provenance", "sandbox", "source", "tar_header", "job::ErrorType"])),

@@ -13,12 +13,13 @@ mod measure;
 #[path = "kettle/verify.rs"]
 mod verify;
 
+use std::fs;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use kettle::bundle::read::{self, ReadError};
+use kettle::bundle::read::{self, MAX_EVIDENCE_BYTES, ReadError};
 use kettle::causes::Chain;
 use kettle::inspect;
 use kettle::snp::report::{REPORT_BYTES, Report};
@@ -42,9 +43,10 @@ enum Command {
         after_help = "Exit status: 0 accepted, 1 rejected, whatever is wrong with the bundle, 2 nothing was verified."
     )]
     Verify(Box<verify::Arguments>),
-    /// Says what a bundle or an attestation report claims. Nothing is verified.
+    /// Says what a bundle, evidence or an attestation report claims. Nothing is verified.
     Inspect {
-        /// The bundle as downloaded (`.tar.gz`), the folder it was unpacked to, or the bytes of a report.
+        /// The bundle as downloaded (`.tar.gz`), the folder it was unpacked to, an `evidence.json`, also in the form of other
+        /// attested builders, or the bytes of a report or of an HCL report.
         bundle: PathBuf,
         /// Prints one JSON document: the provenance, and what the files really hash to.
         #[arg(long)]
@@ -120,6 +122,9 @@ fn inspected(path: &Path, json: bool) -> Result<String, ExitCode> {
     if let Some(report) = bare_report(path) {
         return Ok(inspect::bare_report(&report, json));
     }
+    if let Some(text) = bare_evidence(path, json) {
+        return Ok(text);
+    }
     match read::open_with_digest(path) {
         Ok(bundle) if json => Ok(inspect::escaped(&inspect::json(&bundle))),
         Ok(bundle) => Ok(inspect::text(&bundle)),
@@ -133,10 +138,16 @@ fn inspected(path: &Path, json: bool) -> Result<String, ExitCode> {
 /// A file of exactly a report's length is one: a bundle of that length would begin like gzip.
 fn bare_report(path: &Path) -> Option<Report> {
     const GZIP: &[u8] = &[0x1f, 0x8b];
-    let is_of_its_length =
-        std::fs::metadata(path).is_ok_and(|found| found.is_file() && found.len() == REPORT_BYTES as u64);
-    let bytes = is_of_its_length.then(|| std::fs::read(path).ok()).flatten()?;
+    let is_of_its_length = fs::metadata(path).is_ok_and(|found| found.is_file() && found.len() == REPORT_BYTES as u64);
+    let bytes = is_of_its_length.then(|| fs::read(path).ok()).flatten()?;
     Report::try_from(&bytes[..]).ok().filter(|report| !report.as_bytes().starts_with(GZIP))
+}
+
+/// A small file that is evidence by itself: a JSON document, or what a paravisor keeps in its TPM.
+fn bare_evidence(path: &Path, json: bool) -> Option<String> {
+    let is_small = |found: fs::Metadata| found.is_file() && found.len() <= MAX_EVIDENCE_BYTES;
+    let bytes = fs::metadata(path).is_ok_and(is_small).then(|| fs::read(path).ok()).flatten()?;
+    inspect::bare_hcl_report(&bytes, json).or_else(|| inspect::bare_evidence(&bytes, json))
 }
 
 fn complain(text: &str, code: u8) -> ExitCode {

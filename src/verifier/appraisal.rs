@@ -4,12 +4,16 @@
 use crate::bundle::read::Bundle;
 use crate::digest::Sha256Digest;
 use crate::provenance::{Nonce, SESSION_TAG, report_data, session_report_data};
-use crate::snp::report::Report;
 
+use super::azure::{self, AzureRejection, ExtraDataError, MAX_EXTRA_DATA_BYTES};
 use super::chosen::ExpectedOption;
 use super::expectations::{Expectations, RepositoryName};
 use super::rejection::Rejection;
 use super::statement::Statement;
+
+/// Bytes of the report data that a quote about a build is about. The others are zero, and do not fit into a quote.
+const QUOTED_BYTES: usize = 48;
+const _: () = assert!(QUOTED_BYTES <= MAX_EXTRA_DATA_BYTES);
 
 /// The parts of the report data (64 bytes).
 struct Parts {
@@ -34,33 +38,65 @@ impl Parts {
 ///
 /// # Errors
 /// The first part that differs.
-pub fn appraise_report_data(report: &Report, provenance: &[u8], nonce: Option<&Nonce>) -> Result<(), Rejection> {
-    let actual = Parts::of(report.report_data());
+pub fn appraise_report_data(data: [u8; 64], provenance: &[u8], nonce: Option<&Nonce>) -> Result<(), Rejection> {
+    let actual = Parts::of(data);
     let subject = Sha256Digest::of(provenance);
     if actual.subject != subject {
         return Err(Rejection::ProvenanceDigest { expected: subject, actual: actual.subject });
     }
     match nonce {
-        Some(nonce) if report_data(provenance, nonce) == report.report_data() => Ok(()),
+        Some(nonce) if report_data(provenance, nonce) == data => Ok(()),
         _ if actual.tag != [0; 16] => Err(actual.tag_error([0; 16])),
         _ => Err(Rejection::ReportDataNonce { provenance: nonce.cloned(), report: hex::encode(actual.nonce) }),
     }
+}
+
+/// Returns the report data that a quote about a build stands for: its first bytes are the quote's, and the others are zero.
+///
+/// # Errors
+/// The quote is about another number of bytes; with the reason, where it is known whose evidence has that number.
+pub fn quoted_build(extra_data: &[u8], provenance: &[u8]) -> Result<[u8; 64], Rejection> {
+    let rewritten = azure::rewritten_digest(provenance);
+    if let Some(digest) = rewritten.filter(|digest| extra_data == digest.as_bytes()) {
+        let (expected, actual) = (Sha256Digest::of(provenance).to_string(), digest.to_string());
+        return Err(AzureRejection::OtherBuilder { expected, actual }.into());
+    }
+    if extra_data.len() != QUOTED_BYTES {
+        let (expected, actual) = (QUOTED_BYTES, extra_data.len());
+        return Err(AzureRejection::ExtraDataLength { expected, actual }.into());
+    }
+    let mut data = [0; 64];
+    data[..QUOTED_BYTES].copy_from_slice(extra_data);
+    Ok(data)
+}
+
+/// Appraises a quote about a session: SHA-256 of the report data that such a session has elsewhere.
+///
+/// # Errors
+/// It is about another number of bytes, or about another key or nonce: of both there is one digest.
+pub fn appraise_quoted_session(extra_data: &[u8], public_key: &[u8], nonce: &Nonce) -> Result<(), Rejection> {
+    let expected = Sha256Digest::of(&session_report_data(public_key, nonce));
+    let found = azure::appraise_extra_data(extra_data, expected.as_bytes());
+    found.map_err(|error| match error {
+        ExtraDataError::Length { expected, actual } => AzureRejection::ExtraDataLength { expected, actual }.into(),
+        ExtraDataError::Bytes { actual, .. } => AzureRejection::SessionDigest { expected, actual }.into(),
+    })
 }
 
 /// Appraises the report data of a session: this TLS key, the tag. The nonce is [`appraise_nonce`]'s.
 ///
 /// # Errors
 /// The first part that differs.
-pub fn appraise_session_data(report: &Report, public_key: &[u8], nonce: &Nonce) -> Result<(), Rejection> {
-    let actual = Parts::of(report.report_data());
+pub fn appraise_session_data(data: [u8; 64], public_key: &[u8], nonce: &Nonce) -> Result<(), Rejection> {
+    let actual = Parts::of(data);
     let expected = Sha256Digest::of(public_key);
     if actual.subject != expected {
         return Err(Rejection::SessionKey { expected, actual: actual.subject });
     }
-    match session_report_data(public_key, nonce) == report.report_data() {
+    match session_report_data(public_key, nonce) == data {
         true => Ok(()),
         false if actual.tag != *SESSION_TAG => Err(actual.tag_error(*SESSION_TAG)),
-        false => appraise_nonce(report, nonce),
+        false => appraise_nonce(data, nonce),
     }
 }
 
@@ -68,8 +104,8 @@ pub fn appraise_session_data(report: &Report, public_key: &[u8], nonce: &Nonce) 
 ///
 /// # Errors
 /// The report has another one.
-pub fn appraise_nonce(report: &Report, expected: &Nonce) -> Result<(), Rejection> {
-    let actual = Parts::of(report.report_data()).nonce;
+pub fn appraise_nonce(data: [u8; 64], expected: &Nonce) -> Result<(), Rejection> {
+    let actual = Parts::of(data).nonce;
     if actual == expected.padded() {
         return Ok(());
     }

@@ -7,19 +7,21 @@ use serde::Deserialize;
 
 use crate::snp::report::Report;
 
+use super::azure::envelope::Body as AzureBody;
+use super::azure::{AzureRejection, TpmEvidence, read_foreign};
 use super::json::{self, JsonError, Text};
 use super::rejection::Rejection;
-
-/// The platform whose evidence this is.
-const PLATFORM: &str = "snp";
+use super::result::Platform;
 
 /// What the attester sent.
 #[derive(Clone, Debug)]
 pub struct Evidence {
     /// The attestation report.
     pub report: Report,
-    /// The VCEK or VLEK, DER, if the host handed it over.
+    /// The VCEK or VLEK, DER or PEM, if somebody handed it over.
     pub certificate: Option<Vec<u8>>,
+    /// What the platform `az-snp` has beside it; none on the platform `snp`.
+    pub tpm: Option<Box<TpmEvidence>>,
 }
 
 /// Evidence about a TLS key, with what the appliance says beside it.
@@ -33,27 +35,25 @@ pub struct SessionEvidence {
 
 /// Only enough to know whose document it is.
 #[derive(Deserialize)]
-struct Platform<'a> {
+struct Head<'a> {
     #[serde(borrow)]
     platform: Text<'a>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Document<'a> {
-    #[serde(rename = "platform")]
+struct Document<'a, B> {
+    #[serde(rename = "platform", borrow)]
     _platform: Text<'a>,
-    #[serde(borrow)]
-    evidence: Body<'a>,
+    evidence: B,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct SessionDocument<'a> {
-    #[serde(rename = "platform")]
+struct SessionDocument<'a, B> {
+    #[serde(rename = "platform", borrow)]
     _platform: Text<'a>,
-    #[serde(borrow)]
-    evidence: Body<'a>,
+    evidence: B,
     #[serde(borrow)]
     tls_public_key: Option<Text<'a>>,
     #[serde(rename = "state")]
@@ -80,14 +80,42 @@ struct Chain<'a> {
     _ark: Option<Text<'a>>,
 }
 
+/// The platform that a document names, if it is known.
+pub(super) fn platform_of(bytes: &[u8]) -> Option<Platform> {
+    let Head { platform } = json::read(bytes).ok()?;
+    Platform::ALL.into_iter().find(|known| *platform == *known.name())
+}
+
+/// What evidence is decoded from.
+trait Decode {
+    fn decode(&self) -> Result<Evidence, Rejection>;
+}
+
 impl Evidence {
+    /// Evidence of the platform `snp`.
+    pub fn new(report: Report, certificate: Option<Vec<u8>>) -> Self {
+        Self { report, certificate, tpm: None }
+    }
+
+    /// Evidence of the platform `az-snp`: the report is the one in the HCL report.
+    pub fn of_tpm(tpm: TpmEvidence, certificate: Option<Vec<u8>>) -> Self {
+        Self { report: tpm.hcl.report().clone(), certificate, tpm: Some(Box::new(tpm)) }
+    }
+
     /// Reads `evidence.json`.
     ///
     /// # Errors
-    /// It is no evidence of this platform.
+    /// It is no evidence of a platform that is known.
     pub fn read(bytes: &[u8]) -> Result<Self, Rejection> {
-        let document: Document<'_> = of_this_platform(bytes)?;
-        document.evidence.decode()
+        match platform(bytes)? {
+            Platform::Snp => json::read::<Document<'_, Body<'_>>>(bytes).map_err(malformed)?.evidence.decode(),
+            Platform::AzSnp => json::read::<Document<'_, AzureBody<'_>>>(bytes).map_err(malformed)?.evidence.decode(),
+        }
+    }
+
+    /// Returns the kind of machine that it is of.
+    pub fn platform(&self) -> Platform {
+        if self.tpm.is_some() { Platform::AzSnp } else { Platform::Snp }
     }
 }
 
@@ -95,34 +123,55 @@ impl SessionEvidence {
     /// Reads the answer to `GET /attestation`.
     ///
     /// # Errors
-    /// It is no evidence of this platform.
+    /// It is no evidence of a platform that is known.
     pub fn read(bytes: &[u8]) -> Result<Self, Rejection> {
-        let document: SessionDocument<'_> = of_this_platform(bytes)?;
-        let public_key = document.tls_public_key.as_ref().map(|text| decode("tls_public_key", text)).transpose()?;
-        Ok(Self { evidence: document.evidence.decode()?, public_key })
+        match platform(bytes)? {
+            Platform::Snp => json::read::<SessionDocument<'_, Body<'_>>>(bytes).map_err(malformed)?.read(),
+            Platform::AzSnp => json::read::<SessionDocument<'_, AzureBody<'_>>>(bytes).map_err(malformed)?.read(),
+        }
     }
 }
 
-fn of_this_platform<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Rejection> {
-    let malformed = |error: JsonError| Rejection::EvidenceMalformed(error);
-    let Platform { platform } = json::read(bytes).map_err(malformed)?;
-    if *platform != *PLATFORM {
-        return Err(Rejection::PlatformUnknown { actual: platform.0.into_owned() });
+impl<B: Decode> SessionDocument<'_, B> {
+    fn read(&self) -> Result<SessionEvidence, Rejection> {
+        let public_key = self.tls_public_key.as_ref().map(|text| decode("tls_public_key", text)).transpose()?;
+        Ok(SessionEvidence { evidence: self.evidence.decode()?, public_key })
     }
-    json::read(bytes).map_err(malformed)
 }
 
-impl Body<'_> {
+fn malformed(error: JsonError) -> Rejection {
+    Rejection::EvidenceMalformed(error)
+}
+
+fn platform(bytes: &[u8]) -> Result<Platform, Rejection> {
+    let head = json::read::<Head<'_>>(bytes);
+    let platform = match head {
+        Ok(Head { platform }) => platform,
+        Err(_) if read_foreign(bytes).is_ok() => return Err(AzureRejection::OtherForm.into()),
+        Err(error) => return Err(malformed(error)),
+    };
+    let known = Platform::ALL.into_iter().find(|known| *platform == *known.name());
+    known.ok_or_else(|| Rejection::PlatformUnknown { actual: platform.0.into_owned() })
+}
+
+impl Decode for Body<'_> {
     fn decode(&self) -> Result<Evidence, Rejection> {
         let report = decode("attestation_report", &self.attestation_report)?;
         let report = Report::try_from(&report[..]).map_err(|error| Rejection::ReportLength { actual: error.actual })?;
         let vcek = self.cert_chain.as_ref().and_then(|chain| chain.vcek.as_ref());
-        Ok(Evidence { report, certificate: vcek.map(|text| decode("vcek", text)).transpose()? })
+        Ok(Evidence::new(report, vcek.map(|text| decode("vcek", text)).transpose()?))
+    }
+}
+
+impl Decode for AzureBody<'_> {
+    fn decode(&self) -> Result<Evidence, Rejection> {
+        let (tpm, certificate) = self.parts()?;
+        Ok(Evidence::of_tpm(tpm, certificate))
     }
 }
 
 fn decode(field: &'static str, text: &str) -> Result<Vec<u8>, Rejection> {
-    STANDARD.decode(text).map_err(|_| Rejection::EvidenceEncoding { field })
+    STANDARD.decode(text).map_err(|_| Rejection::EvidenceEncoding { field, encoding: "standard base64" })
 }
 
 #[cfg(test)]
@@ -149,13 +198,14 @@ mod tests {
     #[test]
     fn names_what_is_wrong() {
         let good = document("snp", &[7; 1184], "null");
-        assert_eq!(code(&document("az-snp", &[7; 1184], "null")), "platform-unknown");
+        assert_eq!(code(&document("az-snp", &[7; 1184], "null")), "evidence-malformed");
+        assert_eq!(code(&document("az-tdx", &[7; 1184], "null")), "platform-unknown");
         assert_eq!(code(&document("snp", &[7; 1183], "null")), "report-length");
         assert_eq!(code(&document("snp", &[7; 1184], r#"{"vcek":"AAF="}"#)), "evidence-encoding");
         assert_eq!(code(&document("snp", &[7; 1184], r#"{"crl":"AAE="}"#)), "evidence-malformed");
         assert_eq!(code(&good.replace("{\"platform", "{\"platform\":\"snp\",\"platform")), "evidence-malformed");
         assert_eq!(code(&good[1..]), "evidence-malformed");
-        assert_eq!(code(r#"{"platform":"az-snp","anything":[]}"#), "platform-unknown");
+        assert_eq!(code(r#"{"platform":"tdx","anything":[]}"#), "platform-unknown");
     }
 
     #[test]

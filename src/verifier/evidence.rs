@@ -1,8 +1,11 @@
 //! The way of a report through the checks that are about it alone. Comes in: evidence and expectations. Goes out: outcomes
-//! from `endorsements` to `launch-measurement`. Never: an appraisal of a report that nobody is known to have signed.
+//! from `endorsements` to `launch-measurement` or `boot-measurement`. Never: an appraisal of a report that nobody is known to have signed.
 
 use serde_json::{Map, Value, json};
 
+use crate::snp::report::Report;
+
+use super::azure;
 use super::binding;
 use super::certificate::Certificate;
 use super::envelope::Evidence;
@@ -11,7 +14,7 @@ use super::floor::TcbFloor;
 use super::guest;
 use super::reference::Anchor;
 use super::rejection::{Rejection, Role};
-use super::result::{AttestationResult, Check, Outcome};
+use super::result::{AttestationResult, Check, Outcome, Platform};
 use super::signature;
 use super::statement::ImageClaim;
 
@@ -20,7 +23,7 @@ pub const NOT_ESTABLISHED: &str = "not_established";
 
 /// Verifies evidence that is about nothing in particular: what it signs (`report-data`) and everything beyond is not checked.
 pub fn verify_evidence_alone(evidence: &Evidence, expectations: &Expectations) -> AttestationResult {
-    let mut result = AttestationResult::new();
+    let mut result = AttestationResult::new(evidence.platform());
     for check in
         [Check::Bundle, Check::ReportData, Check::Nonce, Check::Statement, Check::Expectations, Check::Subjects]
     {
@@ -31,25 +34,43 @@ pub fn verify_evidence_alone(evidence: &Evidence, expectations: &Expectations) -
     result
 }
 
-/// Checks the evidence; whether what the report says may be looked at further.
+/// What verified evidence is about.
+#[derive(Debug)]
+pub enum Subject {
+    /// Of a report that the guest asked for: its report data.
+    ReportData([u8; 64]),
+    /// Of a quote: the caller's data in it.
+    ExtraData(Vec<u8>),
+}
+
+/// Checks the evidence; gives what it is about, if that may be looked at.
 pub fn verify_evidence(
     result: &mut AttestationResult,
     evidence: &Evidence,
     expectations: &Expectations,
     image: Option<&ImageClaim>,
-) -> bool {
+) -> Option<Subject> {
     let certificate = match certificate(evidence, expectations) {
         Ok(certificate) => certificate,
         Err(rejection) => {
             result.set(Check::Endorsements, Outcome::Reject(rejection));
-            return false;
+            return None;
         }
     };
-    let is_signed = verify(result, evidence, &certificate, expectations);
-    if is_signed {
-        appraise(result, evidence, &certificate, expectations, image);
+    if !verify(result, evidence, &certificate, expectations) {
+        return None;
     }
-    is_signed
+    let report = &evidence.report;
+    appraise_firmware(result, report, &certificate, expectations, evidence.platform());
+    match &evidence.tpm {
+        Some(tpm) => azure::verify(result, report, tpm, expectations, image).map(Subject::ExtraData),
+        None => {
+            let measurement = expectations.references.appraise(report.measurement(), image);
+            let outcome = waivable(Waivable::LaunchMeasurement, measurement, expectations);
+            result.set(Check::LaunchMeasurement, outcome);
+            Some(Subject::ReportData(report.report_data()))
+        }
+    }
 }
 
 fn certificate(evidence: &Evidence, expectations: &Expectations) -> Result<Certificate, Rejection> {
@@ -76,27 +97,28 @@ fn verify(
     is_signed
 }
 
-fn appraise(
+/// Guest policy and TCB versions. The keys of a paravisor are not a reference value's to say: they have a check of their own.
+fn appraise_firmware(
     result: &mut AttestationResult,
-    evidence: &Evidence,
+    report: &Report,
     certificate: &Certificate,
     expectations: &Expectations,
-    image: Option<&ImageClaim>,
+    platform: Platform,
 ) {
-    let report = &evidence.report;
-    let references = &expectations.references;
-    let policy = guest::appraise_policy(report, references.keys(report.measurement()));
+    let keys = match platform {
+        Platform::Snp => expectations.references.keys(report.measurement()),
+        Platform::AzSnp => None,
+    };
+    let policy = guest::appraise_policy(report, keys);
     let tcb = binding::product(report, certificate)
         .and_then(|product| guest::appraise_tcb(report, product, &expectations.minimum_tcb));
-    let measurement = references.appraise(report.measurement(), image);
-    for (waivable_check, found) in
-        [(Waivable::GuestPolicy, policy), (Waivable::Tcb, tcb), (Waivable::LaunchMeasurement, measurement)]
-    {
+    for (waivable_check, found) in [(Waivable::GuestPolicy, policy), (Waivable::Tcb, tcb)] {
         result.set(waivable_check.check(), waivable(waivable_check, found, expectations));
     }
 }
 
-fn waivable(check: Waivable, found: Result<(), Rejection>, expectations: &Expectations) -> Outcome {
+/// Pass, rejection, or a waived one.
+pub fn waivable(check: Waivable, found: Result<(), Rejection>, expectations: &Expectations) -> Outcome {
     let may_be_waived = found.as_ref().err().is_none_or(Rejection::is_waivable);
     if may_be_waived && expectations.waived.contains(&check) { Outcome::Waived(found.err()) } else { outcome(found) }
 }
@@ -121,12 +143,17 @@ pub fn claims(evidence: &Evidence, expectations: &Expectations) -> Map<String, V
     let checked = product.filter(|_| !expectations.waived.contains(&Waivable::Tcb));
     let established = checked.map(|product| guest::established(report, product, &expectations.minimum_tcb));
     let open = established.iter().flat_map(|established| &established.open);
-    let open: Vec<_> = open.map(|sentence| format!("{}: {sentence}", Check::Tcb.name())).collect();
-    Map::from_iter([
+    let mut open: Vec<_> = open.map(|sentence| format!("{}: {sentence}", Check::Tcb.name())).collect();
+    let mut claims = match &evidence.tpm {
+        Some(tpm) => {
+            open.extend(azure::open());
+            azure::claims(report, tpm, expectations)
+        }
+        None => launch_claims(report, expectations),
+    };
+    claims.extend([
+        ("platform".to_owned(), json!(evidence.platform().name())),
         ("root".to_owned(), json!(root)),
-        ("measurement".to_owned(), json!(report.measurement().to_string())),
-        ("anchor".to_owned(), json!(expectations.references.anchor(report.measurement()).map(Anchor::name))),
-        ("image".to_owned(), json!(expectations.references.shape(report.measurement()))),
         ("product".to_owned(), json!(product.map(|product| product.name()))),
         ("chip_id".to_owned(), json!(hex::encode(report.chip_id()))),
         ("reported_tcb".to_owned(), json!(tcb)),
@@ -135,5 +162,15 @@ pub fn claims(evidence: &Evidence, expectations: &Expectations) -> Map<String, V
         (NOT_ESTABLISHED.to_owned(), json!(open)),
         ("platform_info".to_owned(), json!(report.platform_info().to_string())),
         ("report_version".to_owned(), json!(report.version())),
+    ]);
+    claims
+}
+
+fn launch_claims(report: &Report, expectations: &Expectations) -> Map<String, Value> {
+    let (references, measurement) = (&expectations.references, report.measurement());
+    Map::from_iter([
+        ("measurement".to_owned(), json!(measurement.to_string())),
+        ("anchor".to_owned(), json!(references.anchor(measurement).map(Anchor::name))),
+        ("image".to_owned(), json!(references.shape(measurement))),
     ])
 }

@@ -89,10 +89,13 @@ pub enum Waivable {
     Tcb,
     /// `launch-measurement`.
     LaunchMeasurement,
+    /// `boot-measurement`.
+    BootMeasurement,
 }
 
 impl Waivable {
-    const ALL: [Self; 4] = [Self::CertificateBinding, Self::GuestPolicy, Self::Tcb, Self::LaunchMeasurement];
+    const ALL: [Self; 5] =
+        [Self::CertificateBinding, Self::GuestPolicy, Self::Tcb, Self::LaunchMeasurement, Self::BootMeasurement];
 
     /// The check.
     pub const fn check(self) -> Check {
@@ -101,13 +104,16 @@ impl Waivable {
             Self::GuestPolicy => Check::GuestPolicy,
             Self::Tcb => Check::Tcb,
             Self::LaunchMeasurement => Check::LaunchMeasurement,
+            Self::BootMeasurement => Check::BootMeasurement,
         }
     }
 }
 
 /// The name is of no check that may be waived.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("{name:?} cannot be waived; certificate-binding, guest-policy, tcb and launch-measurement can")]
+#[error(
+    "{name:?} cannot be waived; certificate-binding, guest-policy, tcb, launch-measurement and boot-measurement can"
+)]
 pub struct NotWaivable {
     /// As it was given.
     pub name: String,
@@ -253,9 +259,10 @@ mod tests {
     }
 
     #[test]
-    fn four_checks_can_be_waived_and_no_other() {
+    fn five_checks_can_be_waived_and_no_other() {
         assert_eq!("tcb".parse(), Ok(Waivable::Tcb));
-        for name in ["", "report-signature", "endorsements", "nonce", "TCB"] {
+        assert_eq!("boot-measurement".parse(), Ok(Waivable::BootMeasurement));
+        for name in ["", "report-signature", "endorsements", "nonce", "TCB", "runtime-data", "paravisor", "quote"] {
             assert!(name.parse::<Waivable>().is_err(), "{name}");
         }
     }

@@ -9,6 +9,7 @@
 //! | report-signature | `signature` |
 //! | guest-policy, tcb | `guest`, `floor` |
 //! | launch-measurement | `reference`, `published`, `revocation` |
+//! | runtime-data, paravisor, quote, boot-measurement | `azure` |
 //! | report-data, nonce, expectations | `appraisal` |
 //! | statement | `statement`, `chosen` |
 //! | subjects | `subjects` |
@@ -17,6 +18,7 @@
 //! service are worth keeping.
 
 mod appraisal;
+pub mod azure;
 mod binding;
 mod certificate;
 mod chosen;
@@ -58,16 +60,17 @@ pub use json::JsonError;
 pub use published::{KeyDigests, MAX_REFERENCE_BYTES, MAX_REFERENCE_MEASUREMENTS, ReferenceError};
 pub use reference::{Anchor, PublishedShape, ReferenceValues};
 pub use rejection::{Rejection, Role, Sides};
-pub use result::{AttestationResult, Check, Outcome};
+pub use result::{AttestationResult, Check, Outcome, Platform};
 pub use revocation::{Revocation, Revocations};
 pub use session::{SessionError, pin, public_key_of, verify_session};
 pub use statement::{ImageClaim, NamedFile, Statement};
 
-use evidence::{outcome, verify_evidence};
+use evidence::{Subject, outcome, verify_evidence};
 
 /// Verifies a bundle that was read, or says why it could not be.
 pub fn verify(bundle: Result<Bundle, ReadError>, expectations: &Expectations) -> AttestationResult {
-    let mut result = AttestationResult::new();
+    let named = bundle.as_ref().ok().and_then(|bundle| envelope::platform_of(bundle.evidence.as_deref()?));
+    let mut result = AttestationResult::new(named.unwrap_or_default());
     let opened = bundle.map_err(Rejection::Bundle).and_then(|bundle| {
         let evidence = Evidence::read(appraisal::evidence(&bundle)?)?;
         Ok((bundle, evidence))
@@ -90,11 +93,8 @@ fn verify_opened(result: &mut AttestationResult, bundle: &Bundle, evidence: &Evi
     result.set(Check::Bundle, Outcome::Pass);
     // A statement without an image claims nothing, which is not what a published image says of itself.
     let image = statement.map(|statement| statement.image().unwrap_or_default());
-    if verify_evidence(result, evidence, expectations, image.as_ref()) {
-        let nonce = statement.and_then(Statement::nonce);
-        let data = appraisal::appraise_report_data(&evidence.report, &bundle.provenance, nonce.as_ref());
-        result.set(Check::ReportData, outcome(data));
-        result.set(Check::Nonce, nonce_outcome(evidence, statement, expectations));
+    if let Some(subject) = verify_evidence(result, evidence, expectations, image.as_ref()) {
+        appraise_subject(result, &subject, &bundle.provenance, statement, expectations);
     }
     match read {
         Ok(statement) => {
@@ -105,9 +105,37 @@ fn verify_opened(result: &mut AttestationResult, bundle: &Bundle, evidence: &Evi
     }
 }
 
-fn nonce_outcome(evidence: &Evidence, statement: Option<&Statement<'_>>, expectations: &Expectations) -> Outcome {
+/// What the evidence is about, against statement and nonce. A quote about another number of bytes has no nonce to look at.
+fn appraise_subject(
+    result: &mut AttestationResult,
+    subject: &Subject,
+    provenance: &[u8],
+    statement: Option<&Statement<'_>>,
+    expectations: &Expectations,
+) {
+    let data = match subject {
+        Subject::ReportData(data) => Ok(*data),
+        Subject::ExtraData(data) => appraisal::quoted_build(data, provenance),
+    };
+    match data {
+        Ok(data) => {
+            let nonce = statement.and_then(Statement::nonce);
+            let found = appraisal::appraise_report_data(data, provenance, nonce.as_ref());
+            result.set(Check::ReportData, outcome(found));
+            result.set(Check::Nonce, nonce_outcome(data, statement, expectations));
+        }
+        Err(rejection) => {
+            result.set(Check::ReportData, Outcome::Reject(rejection));
+            if expectations.nonce.is_none() {
+                result.set(Check::Nonce, Outcome::NotChecked);
+            }
+        }
+    }
+}
+
+fn nonce_outcome(data: [u8; 64], statement: Option<&Statement<'_>>, expectations: &Expectations) -> Outcome {
     let Some(nonce) = &expectations.nonce else { return Outcome::NotChecked };
-    let in_report = appraisal::appraise_nonce(&evidence.report, nonce);
+    let in_report = appraisal::appraise_nonce(data, nonce);
     outcome(in_report.and_then(|()| appraisal::appraise_stated_nonce(statement, nonce)))
 }
 
@@ -117,7 +145,8 @@ fn verify_statement(
     statement: &Statement<'_>,
     expectations: &Expectations,
 ) {
-    result.set(Check::Statement, outcome(statement.appraise(expectations.roots.is_amd())));
+    let found = statement.appraise(result.platform(), expectations.roots.is_amd());
+    result.set(Check::Statement, outcome(found));
     let expected = if appraisal::asks(expectations) {
         outcome(appraisal::appraise_expectations(statement, expectations))
     } else {

@@ -14,7 +14,8 @@
 //! | `max_vcpus` | the highest count of vCPUs that is published |
 //! | `chains` | list of `vcpu_type`, `vcpu_signature`, `launch_digest`, `bsp_vmsa`, `ap_vmsa` |
 //! | `variants` | list of further kernels: `name`, `kernel_sha256`, `initrd_sha256`, `command_line_sha256`, `chains` |
-//! | `disk_sha256`, `uki_sha256`, `boot` | of a disk image; their form is checked, nothing is compared with them yet |
+//! | `disk_sha256`, `uki_sha256` | of a disk image; their form is checked, nothing is compared with them |
+//! | `boot` | list of `name` and `pcrs`: what a TPM has measured after the disk was started, by register; 4 and 9 are there |
 //! | `withdrawn` | the reason why nobody should believe the file any more; missing where there is none |
 //!
 //! A file without `format` is of image 0.1.0: it lists every measurement, and members that are not known are ignored.
@@ -36,6 +37,8 @@ pub const MAX_REFERENCE_MEASUREMENTS: usize = 64 << 10;
 const FORMAT: u64 = 2;
 /// Platform configuration registers of a TPM.
 const PCRS: u8 = 24;
+/// Those that tell one boot from another: what was started, and with which command line and initrd.
+const BOOT_PCRS: [u8; 2] = [4, 9];
 
 /// Why a file has no reference values.
 #[derive(Debug, thiserror::Error)]
@@ -61,6 +64,8 @@ pub enum ReferenceError {
     Number { field: &'static str, value: String },
     #[error("a register of `boot` has no number below {PCRS}: {name:?}")]
     Register { name: String },
+    #[error("the boot {name:?} does not say register {register}, which is what it is known by")]
+    BootRegister { name: String, register: u8 },
 }
 
 /// The keys that a launch was prepared with, SHA-384 each; zeros for none (AMD 56860, ID_KEY_DIGEST, AUTHOR_KEY_DIGEST).
@@ -83,6 +88,16 @@ pub struct Image {
     /// The reason why its measurements are not to be believed, where the file says so.
     pub withdrawn: Option<String>,
     pub series: Vec<Series>,
+    /// What a TPM has measured after the disk was started, one entry for each way to start it.
+    pub boot: Vec<Boot>,
+}
+
+/// One way to start the disk image.
+#[derive(Clone, Debug)]
+pub struct Boot {
+    pub name: String,
+    /// SHA-256 registers by number; 4 and 9 are among them.
+    pub registers: BTreeMap<u8, Sha256Digest>,
 }
 
 /// What a statement of the image has to name as its own.
@@ -217,7 +232,7 @@ struct Compact {
     disk_sha256: Option<String>,
     uki_sha256: Option<String>,
     #[serde(default)]
-    boot: Vec<Boot>,
+    boot: Vec<BootEntry>,
     withdrawn: Option<String>,
 }
 
@@ -245,10 +260,26 @@ struct Variant {
 /// What a TPM measures when the image starts from a disk.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Boot {
-    #[serde(rename = "name")]
-    _name: String,
+struct BootEntry {
+    name: String,
     pcrs: BTreeMap<String, String>,
+}
+
+impl BootEntry {
+    fn boot(self) -> Result<Boot, ReferenceError> {
+        let mut registers = BTreeMap::new();
+        for (name, value) in self.pcrs {
+            let number = name.parse::<u8>().ok();
+            let Some(number) = number.filter(|number| *number < PCRS && number.to_string() == name) else {
+                return Err(ReferenceError::Register { name });
+            };
+            registers.insert(number, sha256("pcrs", &value)?);
+        }
+        match BOOT_PCRS.into_iter().find(|register| !registers.contains_key(register)) {
+            Some(register) => Err(ReferenceError::BootRegister { name: self.name, register }),
+            None => Ok(Boot { name: self.name, registers }),
+        }
+    }
 }
 
 impl Listed {
@@ -280,6 +311,7 @@ impl Listed {
             keys: keys(self.id_key_digest.as_deref(), self.author_key_digest.as_deref())?,
             withdrawn: self.withdrawn,
             series,
+            boot: Vec::new(),
         })
     }
 }
@@ -305,6 +337,7 @@ impl Compact {
             keys: keys(self.id_key_digest.as_deref(), self.author_key_digest.as_deref())?,
             withdrawn: self.withdrawn,
             series: extended(&self.chains, self.max_vcpus)?,
+            boot: self.boot.into_iter().map(BootEntry::boot).collect::<Result<_, _>>()?,
         };
         let mut images = vec![main.clone()];
         for variant in self.variants {
@@ -313,6 +346,8 @@ impl Compact {
                 variant: Some(variant.name),
                 inputs: Inputs { root_hash, ..inputs },
                 series: extended(&variant.chains, self.max_vcpus)?,
+                // A disk starts the image's own kernel.
+                boot: Vec::new(),
                 ..main.clone()
             });
         }
@@ -325,12 +360,6 @@ impl Compact {
         number("guest_features", &self.guest_features)?;
         for (field, value) in [("disk_sha256", &self.disk_sha256), ("uki_sha256", &self.uki_sha256)] {
             value.as_deref().map(|value| sha256(field, value)).transpose()?;
-        }
-        for (name, value) in self.boot.iter().flat_map(|boot| &boot.pcrs) {
-            if !name.parse::<u8>().is_ok_and(|number| number < PCRS && number.to_string() == *name) {
-                return Err(ReferenceError::Register { name: name.clone() });
-            }
-            sha256("pcrs", value)?;
         }
         Ok(())
     }
@@ -472,15 +501,29 @@ mod tests {
 
     #[test]
     fn members_of_a_disk_are_read_and_have_their_form() {
-        let boot = |number: &str, value: &str| json!([{"name": "disk", "pcrs": {number: value}}]);
         let digest = "ab".repeat(32);
+        let boot = |number: &str, value: &str| {
+            let mut pcrs = json!({"4": digest, "9": digest});
+            pcrs[number] = json!(value);
+            json!([{"name": "disk", "pcrs": pcrs}])
+        };
+        let only = |number: &str| json!([{"name": "disk", "pcrs": {number: digest}}]);
         for (name, good, bad) in [
             ("disk_sha256", json!(digest), vec![json!("x"), json!(1)]),
             ("uki_sha256", json!(digest), vec![json!(digest[2..])]),
             (
                 "boot",
                 boot("4", &digest),
-                vec![json!({}), boot("24", &digest), boot("04", &digest), boot("-1", &digest), boot("4", "00")],
+                vec![
+                    json!({}),
+                    json!([{"name": "disk", "pcrs": {}}]),
+                    only("4"),
+                    only("9"),
+                    boot("24", &digest),
+                    boot("04", &digest),
+                    boot("-1", &digest),
+                    boot("4", "00"),
+                ],
             ),
         ] {
             with(&[(name, good)]).unwrap();

@@ -9,6 +9,9 @@ use super::rejection::Rejection;
 use super::revocation::{Revocation, Revocations};
 use super::statement::ImageClaim;
 
+/// The input that a boot from a disk has another digest of than a launch without a TPM.
+pub(super) const COMMAND_LINE: &str = "command line";
+
 include!(concat!(env!("OUT_DIR"), "/published.rs"));
 
 /// Who says that a launch measurement is to be believed.
@@ -101,6 +104,11 @@ impl ReferenceValues {
         self.single.is_empty() && self.images.is_empty()
     }
 
+    /// Returns the images of the published files, each with who says that it is to be believed.
+    pub(super) fn images(&self) -> impl Iterator<Item = &(Image, Anchor)> {
+        self.images.iter()
+    }
+
     /// The keys that go with a measurement, where what was published says it.
     pub fn keys(&self, measurement: LaunchMeasurement) -> Option<&KeyDigests> {
         self.images_of(measurement).next().map(|(image, _)| &image.keys)
@@ -127,10 +135,7 @@ impl ReferenceValues {
         for (image, _) in self.images_of(measurement) {
             match image.difference(claim).next() {
                 None => return Ok(()),
-                Some(Difference { input, published, claimed }) => {
-                    let input = format!("{input} of image {}", image.name()).into();
-                    mismatch = Some(Rejection::ImageClaim { input, expected: published, actual: claimed });
-                }
+                Some(difference) => mismatch = Some(difference.rejection(image)),
             }
         }
         mismatch.map_or(Ok(()), Err)
@@ -199,31 +204,38 @@ impl ReferenceValues {
 }
 
 /// An input that the statement says is another one than the published.
-struct Difference {
-    input: &'static str,
+pub(super) struct Difference {
+    pub(super) input: &'static str,
     published: Sha256Digest,
     claimed: Option<Sha256Digest>,
 }
 
+impl Difference {
+    pub(super) fn rejection(self, image: &Image) -> Rejection {
+        let input = format!("{} of image {}", self.input, image.name()).into();
+        Rejection::ImageClaim { input, expected: self.published, actual: self.claimed }
+    }
+}
+
 impl Image {
-    fn name(&self) -> String {
+    pub(super) fn name(&self) -> String {
         name(&self.version, self.variant.as_deref())
     }
 
     /// Why it is not to be believed: its own file says so, or its firmware is revoked.
-    fn revocation(&self) -> Option<Revocation> {
+    pub(super) fn revocation(&self) -> Option<Revocation> {
         let own = |reason: &String| Revocation { version: self.version.clone(), reason: reason.clone() };
         let of_firmware = || Revocations::compiled_in().of_firmware(self.firmware?).cloned();
         self.withdrawn.as_ref().map(own).or_else(of_firmware)
     }
 
     /// Where a statement's claim is not of this image. An input that the file does not name cannot differ.
-    fn difference(&self, claim: &ImageClaim) -> impl Iterator<Item = Difference> {
+    pub(super) fn difference(&self, claim: &ImageClaim) -> impl Iterator<Item = Difference> {
         let pairs = [
             ("kernel", self.inputs.kernel, claim.kernel),
             ("initrd", self.inputs.initrd, claim.initrd),
             ("root hash", self.inputs.root_hash, claim.root_hash),
-            ("command line", self.inputs.command_line, claim.command_line),
+            (COMMAND_LINE, self.inputs.command_line, claim.command_line),
         ];
         pairs.into_iter().filter_map(|(input, published, claimed)| {
             let published = published.filter(|published| claimed != Some(*published))?;

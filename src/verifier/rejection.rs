@@ -11,6 +11,7 @@ use crate::snp::report::{
 };
 use crate::snp::tcb::{Component, Product, TcbVersion};
 
+use super::azure::AzureRejection;
 use super::floor::Floor;
 use super::json::JsonError;
 use super::revocation::Revocation;
@@ -50,8 +51,8 @@ pub enum Rejection {
     EvidenceMissing,
     #[error("evidence.json cannot be read: {0}")]
     EvidenceMalformed(JsonError),
-    #[error("{field} in the evidence is not standard base64")]
-    EvidenceEncoding { field: &'static str },
+    #[error("{field} in the evidence is not {encoding}")]
+    EvidenceEncoding { field: &'static str, encoding: &'static str },
     #[error("the evidence is of a platform that this verifier does not know")]
     PlatformUnknown { actual: String },
     #[error("the attestation report has another length")]
@@ -167,6 +168,10 @@ pub enum Rejection {
     #[error("the launch measurement was published for another {input} than the statement claims")]
     ImageClaim { input: Box<str>, expected: Sha256Digest, actual: Option<Sha256Digest> },
 
+    // runtime-data, paravisor, quote, boot-measurement, and what else is of the platform az-snp
+    #[error(transparent)]
+    Azure(#[from] AzureRejection),
+
     // report-data
     #[error("the report is about other bytes than this provenance.json")]
     ProvenanceDigest { expected: Sha256Digest, actual: Sha256Digest },
@@ -255,7 +260,7 @@ impl Rejection {
     /// Whether waiving its check covers it. A revoked measurement is known to prove nothing: whoever wants to believe it
     /// needs a verifier that does not know of the revocation.
     pub const fn is_waivable(&self) -> bool {
-        !matches!(self, Self::MeasurementRevoked { .. })
+        !matches!(self, Self::MeasurementRevoked { .. } | Self::Azure(AzureRejection::BootRevoked { .. }))
     }
 
     /// Its stable name.
@@ -317,6 +322,7 @@ impl Rejection {
             Self::MeasurementUnknown { .. } => "measurement-unknown",
             Self::MeasurementRevoked { .. } => "measurement-revoked",
             Self::ImageClaim { .. } => "image-claim-mismatch",
+            Self::Azure(rejection) => rejection.code(),
             Self::ProvenanceDigest { .. } => "provenance-digest",
             Self::ReportDataNonce { .. } => "report-data-nonce",
             Self::ReportDataTag { .. } => "report-data-tag",
@@ -409,6 +415,7 @@ impl Rejection {
             Self::ImageClaim { expected, actual, .. } => {
                 (Some(expected.to_string()), actual.map(|actual| actual.to_string()))
             }
+            Self::Azure(rejection) => rejection.sides(),
             Self::ProvenanceDigest { expected, actual } => sides(expected, actual),
             Self::ReportDataNonce { provenance, report } => (provenance.as_ref().map(padded), Some(report.clone())),
             Self::ReportDataTag { expected, actual } => sides(expected, actual),

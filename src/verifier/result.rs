@@ -5,6 +5,30 @@ use serde_json::{Map, Value};
 
 use super::rejection::Rejection;
 
+/// What kind of machine evidence is of. Each kind has its own checks between `tcb` and `report-data`, and a bundle of one
+/// is never accepted by those of another.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Platform {
+    /// The launch measurement covers firmware, kernel, initrd and command line.
+    #[default]
+    Snp,
+    /// The launch measurement covers Microsoft's paravisor, whose TPM speaks for the rest.
+    AzSnp,
+}
+
+impl Platform {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Snp, Self::AzSnp];
+
+    /// Returns its name in evidence.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Snp => "snp",
+            Self::AzSnp => "az-snp",
+        }
+    }
+}
+
 /// What is checked, in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Check {
@@ -22,6 +46,14 @@ pub enum Check {
     Tcb,
     /// The guest is a published image.
     LaunchMeasurement,
+    /// The report is about the claims that name the TPM's key.
+    RuntimeData,
+    /// Microsoft signed the paravisor, and it is new enough.
+    Paravisor,
+    /// The TPM signed its registers.
+    Quote,
+    /// The machine started a published image.
+    BootMeasurement,
     /// The report is about this statement.
     ReportData,
     /// It is about the reader's nonce.
@@ -36,7 +68,7 @@ pub enum Check {
 
 impl Check {
     /// All of them, in order.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 16] = [
         Self::Bundle,
         Self::Endorsements,
         Self::CertificateBinding,
@@ -44,12 +76,27 @@ impl Check {
         Self::GuestPolicy,
         Self::Tcb,
         Self::LaunchMeasurement,
+        Self::RuntimeData,
+        Self::Paravisor,
+        Self::Quote,
+        Self::BootMeasurement,
         Self::ReportData,
         Self::Nonce,
         Self::Statement,
         Self::Expectations,
         Self::Subjects,
     ];
+
+    /// Returns whether evidence of a platform goes through it.
+    pub const fn is_of(self, platform: Platform) -> bool {
+        match self {
+            Self::LaunchMeasurement => matches!(platform, Platform::Snp),
+            Self::RuntimeData | Self::Paravisor | Self::Quote | Self::BootMeasurement => {
+                matches!(platform, Platform::AzSnp)
+            }
+            _ => true,
+        }
+    }
 
     /// Its name in output.
     pub const fn name(self) -> &'static str {
@@ -61,6 +108,10 @@ impl Check {
             Self::GuestPolicy => "guest-policy",
             Self::Tcb => "tcb",
             Self::LaunchMeasurement => "launch-measurement",
+            Self::RuntimeData => "runtime-data",
+            Self::Paravisor => "paravisor",
+            Self::Quote => "quote",
+            Self::BootMeasurement => "boot-measurement",
             Self::ReportData => "report-data",
             Self::Nonce => "nonce",
             Self::Statement => "statement",
@@ -114,14 +165,20 @@ impl Outcome {
 /// What a verifier found.
 #[derive(Debug)]
 pub struct AttestationResult {
+    platform: Platform,
     outcomes: [Outcome; Check::ALL.len()],
     claims: Map<String, Value>,
 }
 
 impl AttestationResult {
     /// Nothing was reached.
-    pub(super) fn new() -> Self {
-        Self { outcomes: Check::ALL.map(|_| Outcome::NotReached), claims: Map::new() }
+    pub(super) fn new(platform: Platform) -> Self {
+        Self { platform, outcomes: Check::ALL.map(|_| Outcome::NotReached), claims: Map::new() }
+    }
+
+    /// Returns the platform whose checks these are. Of evidence that names none that is known, that is `snp`.
+    pub fn platform(&self) -> Platform {
+        self.platform
     }
 
     pub(super) fn set(&mut self, check: Check, outcome: Outcome) {
@@ -140,14 +197,14 @@ impl AttestationResult {
         &self.outcomes[check as usize]
     }
 
-    /// Every check with its outcome, in order.
+    /// Every check of the platform with its outcome, in order.
     pub fn outcomes(&self) -> impl Iterator<Item = (Check, &Outcome)> {
-        Check::ALL.into_iter().zip(&self.outcomes)
+        Check::ALL.into_iter().zip(&self.outcomes).filter(|(check, _)| check.is_of(self.platform))
     }
 
     /// The verdict.
     pub fn is_accepted(&self) -> bool {
-        self.outcomes.iter().all(Outcome::is_acceptable)
+        self.outcomes().all(|(_, outcome)| outcome.is_acceptable())
     }
 
     /// What is established by an accepted bundle; empty for a rejected one.

@@ -155,6 +155,16 @@ impl Revocations {
         Self { entries: Vec::new(), all }
     }
 
+    /// Returns why an image is not to be believed, if the list has its version: with the firmware that the entry names, where
+    /// it names one.
+    pub fn of_image(&self, image: &Image) -> Option<&Revocation> {
+        let is_of = |entry: &&Entry| {
+            let is_firmware = entry.firmware.is_none() || entry.firmware == image.firmware;
+            entry.revocation.version == image.version && is_firmware
+        };
+        self.all.as_ref().or_else(|| self.entries.iter().find(is_of).map(|entry| &entry.revocation))
+    }
+
     /// Returns why a measurement is not to be believed, if it is on the list.
     pub fn of_measurement(&self, measurement: LaunchMeasurement) -> Option<&Revocation> {
         let in_chain = || self.entries.iter().find(|entry| entry.extends_to(measurement));

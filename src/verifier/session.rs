@@ -13,8 +13,8 @@ use crate::provenance::Nonce;
 
 use super::appraisal;
 use super::certificate::{Certificate, der_of};
-use super::envelope::SessionEvidence;
-use super::evidence::{self, outcome, verify_evidence};
+use super::envelope::{self, SessionEvidence};
+use super::evidence::{self, Subject, outcome, verify_evidence};
 use super::expectations::Expectations;
 use super::rejection::{Rejection, Role};
 use super::result::{AttestationResult, Check, Outcome};
@@ -57,7 +57,8 @@ pub fn verify_session(
     public_key: Option<&[u8]>,
     expectations: &Expectations,
 ) -> AttestationResult {
-    let mut result = AttestationResult::new();
+    let named = envelope::platform_of(document);
+    let mut result = AttestationResult::new(named.unwrap_or_default());
     let opened = SessionEvidence::read(document).and_then(|session| {
         let key = session_key(&session, public_key)?;
         Ok((session, key))
@@ -80,10 +81,18 @@ fn verify_opened(
     for check in [Check::Statement, Check::Expectations, Check::Subjects] {
         result.set(check, Outcome::NotChecked);
     }
-    let report = &session.evidence.report;
-    if verify_evidence(result, &session.evidence, expectations, None) {
-        result.set(Check::ReportData, outcome(appraisal::appraise_session_data(report, key, nonce)));
-        result.set(Check::Nonce, outcome(appraisal::appraise_nonce(report, nonce)));
+    match verify_evidence(result, &session.evidence, expectations, None) {
+        Some(Subject::ReportData(data)) => {
+            result.set(Check::ReportData, outcome(appraisal::appraise_session_data(data, key, nonce)));
+            result.set(Check::Nonce, outcome(appraisal::appraise_nonce(data, nonce)));
+        }
+        // One digest of both: what is wrong about one is wrong about the other.
+        Some(Subject::ExtraData(data)) => {
+            for check in [Check::ReportData, Check::Nonce] {
+                result.set(check, outcome(appraisal::appraise_quoted_session(&data, key, nonce)));
+            }
+        }
+        None => {}
     }
     let mut claims = evidence::claims(&session.evidence, expectations);
     claims.insert("nonce".to_owned(), json!(nonce.to_string()));

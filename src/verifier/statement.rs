@@ -13,12 +13,14 @@ use crate::digest::Sha256Digest;
 use crate::name::{self, DistinctNames};
 use crate::provenance::link::{can_displace_linker, is_linker_variable};
 use crate::provenance::{
-    BUILD_TYPE_CARGO, BUILD_TYPE_NIX, BUILDER_SEV_SNP, BUILDER_SIMULATED, BUILT, Nonce, PREDICATE_TYPE, STATEMENT_TYPE,
+    BUILD_TYPE_CARGO, BUILD_TYPE_NIX, BUILDER_AZ_SNP, BUILDER_SEV_SNP, BUILDER_SIMULATED, BUILT, Nonce, PREDICATE_TYPE,
+    STATEMENT_TYPE,
 };
 
 use super::chosen::Chosen;
 use super::json::{self, Text};
 use super::rejection::Rejection;
+use super::result::Platform;
 
 /// Most byproducts: there are the log and the lockfile.
 const MAX_BYPRODUCTS: usize = 256;
@@ -26,11 +28,14 @@ const MAX_BYPRODUCTS: usize = 256;
 /// The build types whose parameters are known here.
 pub const BUILD_TYPES: [&str; 2] = [BUILD_TYPE_CARGO, BUILD_TYPE_NIX];
 
-/// The builders whose evidence is accepted under AMD's roots.
-const AMD_BUILDERS: &[&str] = &[BUILDER_SEV_SNP];
-
-/// The builders whose evidence is accepted under a test hierarchy: the shipped image cannot know that its device is simulated.
-const TEST_BUILDERS: &[&str] = &[BUILDER_SEV_SNP, BUILDER_SIMULATED];
+/// The builders whose evidence of a platform is accepted: the first under AMD's roots, all of them under a test hierarchy. The
+/// shipped image cannot know that its device is simulated.
+const fn builders(platform: Platform) -> &'static [&'static str] {
+    match platform {
+        Platform::Snp => &[BUILDER_SEV_SNP, BUILDER_SIMULATED],
+        Platform::AzSnp => &[BUILDER_AZ_SNP, BUILDER_SIMULATED],
+    }
+}
 
 /// Algorithms of the in-toto DigestSet (in-toto attestation framework, spec v1, DigestSet) with their hexadecimal digits.
 const ALGORITHMS: [(&str, usize); 9] = [
@@ -230,13 +235,14 @@ impl<'a> Statement<'a> {
         json::read(bytes).map_err(Rejection::StatementMalformed)
     }
 
-    /// Appraises its form: types, builder, parameters, digests, subjects.
+    /// Appraises its form: types, builder, parameters, digests, subjects. The builder has to be one of the platform that the
+    /// evidence is of.
     ///
     /// # Errors
     /// The first that is not in order.
-    pub fn appraise(&self, is_amd: bool) -> Result<(), Rejection> {
+    pub fn appraise(&self, platform: Platform, is_amd: bool) -> Result<(), Rejection> {
         self.appraise_types()?;
-        self.appraise_builder(is_amd)?;
+        self.appraise_builder(platform, is_amd)?;
         self.appraise_parameters()?;
         self.appraise_digests()?;
         self.appraise_subjects()
@@ -253,8 +259,9 @@ impl<'a> Statement<'a> {
         if BUILD_TYPES.contains(&actual) { Ok(()) } else { Err(Rejection::BuildType { actual: actual.to_owned() }) }
     }
 
-    fn appraise_builder(&self, is_amd: bool) -> Result<(), Rejection> {
-        let expected = if is_amd { AMD_BUILDERS } else { TEST_BUILDERS };
+    fn appraise_builder(&self, platform: Platform, is_amd: bool) -> Result<(), Rejection> {
+        let of_platform = builders(platform);
+        let expected = if is_amd { &of_platform[..1] } else { of_platform };
         if expected.contains(&self.builder()) {
             return Ok(());
         }

@@ -43,7 +43,7 @@ fn ours(processor: &Processor, report: &Report) -> Vec<String> {
     let roots = TrustRoots::test_only(hierarchy.trust_root().unwrap().as_bytes()).unwrap();
     let mut references = ReferenceValues::default();
     references.add(MEASUREMENT);
-    let evidence = Evidence { report: report.clone(), certificate: Some(hierarchy.vek.clone()) };
+    let evidence = Evidence::new(report.clone(), Some(hierarchy.vek.clone()));
     let result = verify_evidence_alone(&evidence, &Expectations::new(roots, NOW, references));
     let is_fine = |outcome: &Outcome| matches!(outcome, Outcome::Pass | Outcome::NotChecked);
     let not_fine = result.outcomes().filter(|(_, outcome)| !is_fine(outcome));

@@ -11,7 +11,7 @@ use kettle::bundle::read::{
 use kettle::bundle::{Entry, write};
 use kettle::provenance::{BUILDER_HOST, BUILDER_SEV_SNP, BUILDER_SIMULATED};
 use kettle::verifier::{
-    AttestationResult, Check, MinimumTcb, NOT_ESTABLISHED, ReferenceValues, Statement, TrustRoots, Waivable,
+    AttestationResult, Check, MinimumTcb, NOT_ESTABLISHED, Platform, ReferenceValues, Statement, TrustRoots, Waivable,
 };
 use serde_json::{Value, json};
 
@@ -398,8 +398,8 @@ fn builders_depend_on_the_roots_and_a_host_is_never_one() {
         scene.statement["predicate"]["runDetails"]["builder"]["id"] = json!(builder);
         let text = scene.statement.to_string();
         let statement = Statement::read(text.as_bytes()).unwrap();
-        assert_eq!(statement.appraise(true).is_ok(), under_amd, "{builder}");
-        assert_eq!(statement.appraise(false).is_ok(), under_test, "{builder}");
+        assert_eq!(statement.appraise(Platform::Snp, true).is_ok(), under_amd, "{builder}");
+        assert_eq!(statement.appraise(Platform::Snp, false).is_ok(), under_test, "{builder}");
     }
 }
 

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod alone;
+mod azure;
 mod command;
 mod corners;
 mod fetch;

@@ -9,11 +9,13 @@ use kettle::bundle::read::{MAX_EVIDENCE_BYTES, ReadError, folder as folder_of, s
 use kettle::bundle::{Entry, write};
 use kettle::digest::Sha256Digest;
 use kettle::snp::measurement::LaunchMeasurement;
+use kettle::verifier::azure::{AzureRejection, ClaimsError, QuoteError};
 use kettle::verifier::{
     AttestationResult, Check, ExpectedArtifact, Outcome, ReferenceValues, Rejection, Role, TrustRoots,
 };
 use serde_json::json;
 
+use super::azure;
 use super::hierarchy::{Crl, Digest, extension, keys, point, tlv};
 use super::scene::{SNP, Scene};
 use super::session;
@@ -96,6 +98,30 @@ codes! {
     Rejection::MeasurementUnknown { .. } => "measurement-unknown",
     Rejection::MeasurementRevoked { .. } => "measurement-revoked",
     Rejection::ImageClaim { .. } => "image-claim-mismatch",
+    Rejection::Azure(AzureRejection::EvidenceVersion { .. }) => "evidence-version",
+    Rejection::Azure(AzureRejection::Hcl(_)) => "hcl-malformed",
+    Rejection::Azure(AzureRejection::OtherForm) => "evidence-of-another-builder",
+    Rejection::Azure(AzureRejection::RuntimeData { .. }) => "runtime-data-binding",
+    Rejection::Azure(AzureRejection::Claims(ClaimsError::Json(_))) => "runtime-claims-malformed",
+    Rejection::Azure(AzureRejection::Claims(_)) => "attestation-key",
+    Rejection::Azure(AzureRejection::ParavisorKey { .. }) => "paravisor-id-key",
+    Rejection::Azure(AzureRejection::ContainerKey { .. }) => "paravisor-container-key",
+    Rejection::Azure(AzureRejection::ParavisorAuthorKey { .. }) => "paravisor-author-key",
+    Rejection::Azure(AzureRejection::ParavisorVersion { .. }) => "paravisor-svn",
+    Rejection::Azure(AzureRejection::Quote(QuoteError::Magic { .. })) => "quote-magic",
+    Rejection::Azure(AzureRejection::Quote(QuoteError::Type { .. })) => "quote-type",
+    Rejection::Azure(AzureRejection::Quote(_)) => "quote-malformed",
+    Rejection::Azure(AzureRejection::QuoteSignatureLength { .. }) => "quote-signature-length",
+    Rejection::Azure(AzureRejection::QuoteSignature) => "quote-signature",
+    Rejection::Azure(AzureRejection::RegisterCount { .. }) => "pcr-count",
+    Rejection::Azure(AzureRejection::RegisterDigest { .. }) => "pcr-digest",
+    Rejection::Azure(AzureRejection::NoBootReference) => "no-boot-reference",
+    Rejection::Azure(AzureRejection::BootUnknown { .. }) => "boot-measurement-unknown",
+    Rejection::Azure(AzureRejection::BootRevoked { .. }) => "boot-measurement-revoked",
+    Rejection::Azure(AzureRejection::RegisterNotZero { .. }) => "pcr-not-zero",
+    Rejection::Azure(AzureRejection::ExtraDataLength { .. }) => "extra-data-length",
+    Rejection::Azure(AzureRejection::OtherBuilder { .. }) => "signed-by-another-builder",
+    Rejection::Azure(AzureRejection::SessionDigest { .. }) => "session-digest",
     Rejection::ProvenanceDigest { .. } => "provenance-digest",
     Rejection::ReportDataNonce { .. } => "report-data-nonce",
     Rejection::ReportDataTag { .. } => "report-data-tag",
@@ -177,6 +203,7 @@ fn every_rejection_has_its_case() {
         of_statements(),
         of_files(),
         session::cases(),
+        azure::cases(),
     ];
     let mut seen = BTreeSet::new();
     for Case(code, check, result) in cases.into_iter().flatten() {
@@ -234,7 +261,7 @@ fn of_bundles() -> Vec<Case> {
         bundled("evidence-missing", Check::Bundle, |bundle| bundle.evidence = None),
         bundled("evidence-malformed", Check::Bundle, |bundle| bundle.evidence = Some(b"{}".to_vec())),
         evidence("evidence-encoding", |text| text.replace("\"attestation_report\":\"", "\"attestation_report\":\"!")),
-        evidence("platform-unknown", |text| text.replace("\"snp\"", "\"az-snp\"")),
+        evidence("platform-unknown", |text| text.replace("\"snp\"", "\"az-tdx\"")),
         evidence("report-length", |text| text.replace("\"attestation_report\":\"", "\"attestation_report\":\"AAAA")),
         Case(
             "certificate-missing",

@@ -16,8 +16,8 @@ use kettle::bundle::read::{self, ReadError};
 use kettle::inspect::{escaped, shown};
 use kettle::provenance::Nonce;
 use kettle::verifier::{
-    AttestationResult, Check, Evidence, Expectations, NOT_ESTABLISHED, Outcome, Rejection, SessionEvidence, Sides,
-    public_key_of, verify, verify_session,
+    AttestationResult, Check, Evidence, Expectations, NOT_ESTABLISHED, Outcome, Platform, Rejection, SessionEvidence,
+    Sides, azure::TRUSTED, public_key_of, verify, verify_session,
 };
 use serde_json::{Map, Value, json};
 
@@ -147,6 +147,9 @@ fn text(result: &AttestationResult, expectations: &Expectations) -> String {
     let mut text = String::new();
     if !expectations.roots.is_amd() {
         text.push_str("trusting a test hierarchy (--trust-root) instead of AMD\n");
+    }
+    if result.platform() == Platform::AzSnp {
+        text.push_str(&format!("trusting {TRUSTED}\n"));
     }
     for (check, outcome) in result.outcomes() {
         text.push_str(&line(

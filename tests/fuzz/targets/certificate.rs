@@ -14,7 +14,7 @@ pub fn target(data: &[u8]) {
     let mut references = ReferenceValues::default();
     references.add(report.measurement());
     let mut expectations = Expectations::new(TrustRoots::amd().expect("AMD's roots"), MOMENT, references);
-    let mut evidence = Evidence { report, certificate: Some(data.to_vec()) };
+    let mut evidence = Evidence::new(report, Some(data.to_vec()));
     if verify_evidence_alone(&evidence, &expectations).is_accepted() {
         assert_eq!(data, VCEK);
     }

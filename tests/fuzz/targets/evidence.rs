@@ -1,12 +1,20 @@
 //! Any bytes as `evidence.json`, and as the evidence about a TLS key.
 
+use kettle::inspect;
+use kettle::verifier::azure::read_foreign;
 use kettle::verifier::{Evidence, SessionEvidence};
 
-/// What is accepted is JSON of the right platform, and a session's evidence differs by its two members only.
+/// What is accepted is JSON of a known platform, and a session's evidence differs by its two members only. What another program
+/// wrote is never taken for ours, and what a person is shown is inert.
 pub fn target(data: &[u8]) {
     let session = SessionEvidence::read(data);
+    let foreign = read_foreign(data);
+    if let Some(text) = inspect::bare_evidence(data, false) {
+        assert!(!text.contains(|character: char| character.is_control() && character != '\n'), "{text:?}");
+    }
     let Ok(evidence) = Evidence::read(data) else { return };
+    assert!(foreign.is_err());
     let document: serde_json::Value = serde_json::from_slice(data).expect("accepted, and serde_json does not read it");
-    assert_eq!(document["platform"], "snp");
+    assert_eq!(document["platform"], evidence.platform().name());
     assert_eq!(session.expect("evidence of a bundle is evidence").evidence.report, evidence.report);
 }

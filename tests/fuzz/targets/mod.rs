@@ -12,6 +12,7 @@ mod evidence;
 mod firmware;
 mod flake_lock;
 mod form;
+mod hcl;
 mod header_block;
 mod igvm;
 mod json;
@@ -23,10 +24,12 @@ mod messages;
 mod metadata;
 mod modules;
 mod nix_messages;
+mod quote;
 mod reference;
 mod report;
 mod repository;
 mod request;
+mod runtime_claims;
 mod statement;
 mod store;
 mod table;
@@ -38,7 +41,7 @@ mod zip;
 pub type Target = fn(&[u8]);
 
 /// Name and function of each. The corpus of a target is in the folder of its name.
-pub const TARGETS: [(&str, Target); 30] = [
+pub const TARGETS: [(&str, Target); 33] = [
     ("bundle", bundle::target),
     ("certificate", certificate::target),
     ("command_line", command_line::target),
@@ -50,6 +53,7 @@ pub const TARGETS: [(&str, Target); 30] = [
     ("firmware", firmware::target),
     ("flake_lock", flake_lock::target),
     ("form", form::target),
+    ("hcl", hcl::target),
     ("header_block", header_block::target),
     ("igvm", igvm::target),
     ("json", json::target),
@@ -60,10 +64,12 @@ pub const TARGETS: [(&str, Target); 30] = [
     ("metadata", metadata::target),
     ("modules", modules::target),
     ("nix_messages", nix_messages::target),
+    ("quote", quote::target),
     ("reference", reference::target),
     ("report", report::target),
     ("repository", repository::target),
     ("request", request::target),
+    ("runtime_claims", runtime_claims::target),
     ("statement", statement::target),
     ("store", store::target),
     ("table", table::target),

@@ -15,7 +15,7 @@ pub fn target(data: &[u8]) {
     references.add(report.measurement());
     let expectations = Expectations::new(TrustRoots::amd().expect("AMD's roots"), MOMENT, references);
     let signed = report.signed_bytes().to_vec();
-    let evidence = Evidence { report, certificate: Some(VCEK.to_vec()) };
+    let evidence = Evidence::new(report, Some(VCEK.to_vec()));
     if verify_evidence_alone(&evidence, &expectations).is_accepted() {
         assert_eq!(signed, REPORT[..signed.len()]);
     }

@@ -88,8 +88,8 @@ pub struct Options {
     /// The moment at which certificates must be valid, RFC 3339. Default: now.
     #[arg(long, value_name = "TIME")]
     pub at: Option<String>,
-    /// A check whose rejection does not count: certificate-binding, guest-policy, tcb or launch-measurement; a revoked
-    /// measurement is rejected all the same. Repeatable.
+    /// A check whose rejection does not count: certificate-binding, guest-policy, tcb, launch-measurement or
+    /// boot-measurement; a revoked measurement is rejected all the same. Repeatable.
     #[arg(long, value_name = "CHECK")]
     pub waive: Vec<String>,
 }

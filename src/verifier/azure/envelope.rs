@@ -1,0 +1,147 @@
+//! Evidence of the platform `az-snp` in `evidence.json`.
+//!
+//! - Comes in: the member `evidence` of a document whose platform is `az-snp`.
+//! - Goes out: the HCL report, the quote, and the certificate that somebody handed over.
+//! - Never: two spellings of one value; hex is lower case, base64url has no bits left over.
+
+use base64::alphabet::URL_SAFE;
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
+use base64::engine::{DecodePaddingMode, Engine as _};
+use serde::Deserialize;
+
+use super::super::json::Text;
+use super::super::rejection::Rejection;
+use super::hcl::HclReport;
+use super::quote::SignedQuote;
+use super::registers::REGISTER_BYTES;
+use super::rejection::AzureRejection;
+use super::{TpmEvidence, VERSION};
+
+/// Base64url, which is read with and without padding (RFC 4648, section 5).
+pub const BASE64URL: GeneralPurpose = GeneralPurpose::new(
+    &URL_SAFE,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+/// The member `evidence`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Body<'a> {
+    version: u64,
+    #[serde(borrow)]
+    tpm_quote: TpmQuote<'a>,
+    #[serde(borrow)]
+    hcl_report: Text<'a>,
+    #[serde(borrow)]
+    vcek: Option<Text<'a>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TpmQuote<'a> {
+    #[serde(borrow)]
+    signature: Text<'a>,
+    #[serde(borrow)]
+    message: Text<'a>,
+    #[serde(borrow)]
+    pcrs: Vec<Text<'a>>,
+}
+
+impl Body<'_> {
+    /// Decodes its parts.
+    ///
+    /// # Errors
+    /// It is of another version, a member is not in its encoding, or the HCL report is none.
+    pub fn parts(&self) -> Result<(TpmEvidence, Option<Vec<u8>>), Rejection> {
+        if self.version != VERSION {
+            return Err(AzureRejection::EvidenceVersion { expected: VERSION, actual: self.version }.into());
+        }
+        let hcl = base64url("hcl_report", &self.hcl_report)?;
+        let hcl = HclReport::read(&hcl).map_err(AzureRejection::Hcl)?;
+        let quote = SignedQuote {
+            message: lower_hex("message", &self.tpm_quote.message)?,
+            signature: lower_hex("signature", &self.tpm_quote.signature)?,
+            registers: self.tpm_quote.pcrs.iter().map(|text| register(text)).collect::<Result<_, _>>()?,
+        };
+        let certificate = self.vcek.as_ref().map(|text| base64url("vcek", text)).transpose()?;
+        Ok((TpmEvidence { hcl, quote }, certificate))
+    }
+}
+
+fn base64url(field: &'static str, text: &str) -> Result<Vec<u8>, Rejection> {
+    let wrong = |_| Rejection::EvidenceEncoding { field, encoding: "base64url" };
+    BASE64URL.decode(text).map_err(wrong)
+}
+
+fn lower_hex(field: &'static str, text: &str) -> Result<Vec<u8>, Rejection> {
+    let is_upper = text.bytes().any(|byte| byte.is_ascii_uppercase());
+    let decoded = hex::decode(text).ok().filter(|_| !is_upper);
+    decoded.ok_or(Rejection::EvidenceEncoding { field, encoding: "lower-case hex" })
+}
+
+fn register(text: &str) -> Result<[u8; REGISTER_BYTES], Rejection> {
+    let wrong = |_| Rejection::EvidenceEncoding { field: "pcrs", encoding: "lower-case hex of 32 bytes" };
+    lower_hex("pcrs", text)?.try_into().map_err(wrong)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::envelope::Evidence;
+    use super::*;
+
+    const REAL: &str = include_str!("../../../tests/data/snp/azure/live-milan-v3/evidence.json");
+    const HCL: &[u8] = include_bytes!("../../../tests/data/snp/azure/live-milan-v3/hcl_report.bin");
+    const VCEK: &[u8] = include_bytes!("../../../tests/data/snp/azure/live-milan-v3/vcek.der");
+
+    fn code(from: &str, to: &str) -> &'static str {
+        assert!(REAL.contains(from), "{from}");
+        match Evidence::read(REAL.replacen(from, to, 1).as_bytes()) {
+            Err(refusal) => refusal.code(),
+            Ok(_) => "",
+        }
+    }
+
+    fn base64(bytes: &[u8]) -> String {
+        BASE64URL.encode(bytes).trim_end_matches('=').to_owned()
+    }
+
+    #[test]
+    fn padding_may_be_there_or_not() {
+        let (padded, plain) = (BASE64URL.encode(HCL), base64(HCL));
+        assert_ne!(padded, plain);
+        for text in [&padded, &plain] {
+            let document = REAL.replacen(plain.as_str(), "HCL", 1).replacen("HCL=", "HCL", 1);
+            let read = Evidence::read(document.replacen("HCL", text, 1).as_bytes()).unwrap();
+            assert_eq!((&read.report.as_bytes()[..], read.certificate.as_deref()), (&HCL[0x20..0x4c0], Some(VCEK)));
+        }
+    }
+
+    #[test]
+    fn the_certificate_may_be_missing() {
+        let vcek = REAL.split("\"vcek\"").nth(1).unwrap().split('"').nth(1).unwrap();
+        let document = REAL.replacen(&format!("\"{vcek}\""), "null", 1);
+        assert_eq!(Evidence::read(document.as_bytes()).unwrap().certificate, None);
+    }
+
+    #[test]
+    fn names_what_is_wrong() {
+        for (from, to, expected) in [
+            ("\"version\": 1", "\"version\": 2", "evidence-version"),
+            ("\"version\": 1", "\"version\": \"1\"", "evidence-malformed"),
+            ("\"version\": 1,", "", "evidence-malformed"),
+            ("\"version\": 1", "\"version\": 1, \"more\": 1", "evidence-malformed"),
+            ("\"pcrs\"", "\"more\": [], \"pcrs\"", "evidence-malformed"),
+            ("\"pcrs\"", "\"pcrs\": [], \"pcrs\"", "evidence-malformed"),
+            ("\"ff5443", "\"FF5443", "evidence-encoding"),
+            ("\"ff5443", "\"f5443", "evidence-encoding"),
+            ("\"e15c44", "\"5c44", "evidence-encoding"),
+            ("\"e15c44", "\"00e15c44", "evidence-encoding"),
+            ("\"SENM", "\"+/NM", "evidence-encoding"),
+            ("\"SENM", "\"SENN", "hcl-malformed"),
+            ("\"az-snp\"", "\"az-tdx\"", "platform-unknown"),
+            ("\"az-snp\"", "\"snp\"", "evidence-malformed"),
+        ] {
+            assert_eq!(code(from, to), expected, "{from} as {to}");
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! Evidence about such machines in the form in which other programs write it.
+//!
+//! - Comes in: a JSON document whose values are lists of bytes (`quote` with `signature`,
+//!   `message` and `pcrs`, `report`, `vcek` as PEM), as an earlier generation of servers wrote it.
+//! - Goes out: the same parts as from our own form.
+//! - Never: to `kettle verify`: no appliance of ours writes it. It is for `kettle inspect`, and
+//!   for tests with real evidence.
+
+use serde::Deserialize;
+
+use super::super::envelope::Evidence;
+use super::super::json::{self, Text};
+use super::super::rejection::Rejection;
+use super::TpmEvidence;
+use super::hcl::HclReport;
+use super::quote::SignedQuote;
+use super::registers::REGISTER_BYTES;
+use super::rejection::AzureRejection;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Document<'a> {
+    quote: ForeignQuote,
+    report: Vec<u8>,
+    #[serde(borrow)]
+    vcek: Option<Text<'a>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ForeignQuote {
+    signature: Vec<u8>,
+    message: Vec<u8>,
+    pcrs: Vec<[u8; REGISTER_BYTES]>,
+}
+
+/// Reads evidence with lists of bytes. What it says can be verified like any other; that it is
+/// about a build of ours cannot.
+///
+/// # Errors
+/// It has another form.
+pub fn read_foreign(bytes: &[u8]) -> Result<Evidence, Rejection> {
+    let document: Document<'_> = json::read(bytes).map_err(Rejection::EvidenceMalformed)?;
+    let hcl = HclReport::read(&document.report).map_err(AzureRejection::Hcl)?;
+    let ForeignQuote { signature, message, pcrs: registers } = document.quote;
+    let quote = SignedQuote { message, signature, registers };
+    let certificate = document.vcek.map(|pem| pem.0.into_owned().into_bytes());
+    Ok(Evidence::of_tpm(TpmEvidence { hcl, quote }, certificate))
+}

@@ -1,0 +1,34 @@
+//! The platform configuration registers of a TPM.
+//!
+//! - Comes in: 24 values of SHA-256.
+//! - Goes out: each by its number, and the digest over all, as a quote has it.
+//! - Never: fewer or more of them.
+
+use crate::digest::Sha256Digest;
+
+/// How many there are.
+pub const REGISTERS: usize = 24;
+/// Bytes of one.
+pub const REGISTER_BYTES: usize = 32;
+
+/// All registers of the SHA-256 bank.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Registers([[u8; REGISTER_BYTES]; REGISTERS]);
+
+impl Registers {
+    /// Takes the values from 0 on; none where there is another number than 24.
+    pub fn of(values: &[[u8; REGISTER_BYTES]]) -> Option<Self> {
+        values.try_into().ok().map(Self)
+    }
+
+    /// Returns the value of one register; zeros for a number that there is not.
+    pub fn value(&self, number: u8) -> Sha256Digest {
+        let found = self.0.get(usize::from(number));
+        Sha256Digest::from_bytes(found.copied().unwrap_or_default())
+    }
+
+    /// Returns SHA-256 over all of them, in order.
+    pub fn digest(&self) -> Sha256Digest {
+        Sha256Digest::of(self.0.as_flattened())
+    }
+}
