@@ -50,6 +50,8 @@ pub mod clock;
 #[cfg(feature = "appliance")]
 pub mod job;
 #[cfg(feature = "appliance")]
+mod netlink;
+#[cfg(feature = "appliance")]
 pub mod sandbox;
 #[cfg(feature = "appliance")]
 pub mod source;

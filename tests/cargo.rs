@@ -68,7 +68,7 @@ impl Bubblewrap {
             let option = if mount.access == Access::ReadOnly { "--ro-bind" } else { "--bind" };
             command.arg(option).arg(&mount.source).arg(&mount.target);
         }
-        if let Some(served) = self.served.as_ref().filter(|_| spec.network == Network::Host) {
+        if let Some(served) = self.served.as_ref().filter(|_| spec.network == Network::Fetch) {
             command.arg("--ro-bind").arg(served).arg(SERVED);
         }
         for (name, value) in &spec.environment {
@@ -326,7 +326,7 @@ fn a_registry_package_is_recorded_with_the_digest_of_its_bytes() {
     assert_eq!(job.dependency("pkg:cargo/itoa@1.0.19").digest["sha256"], ITOA);
     assert_eq!(job.built().network, ["fetch"]);
     assert_eq!(job.built().commands.fetch[1], "fetch");
-    let online = job.ran.iter().filter(|spec| spec.network == Network::Host);
+    let online = job.ran.iter().filter(|spec| spec.network == Network::Fetch);
     assert_eq!(online.map(|spec| spec.argv[1].as_str()).collect::<Vec<_>>(), ["fetch"]);
 }
 
@@ -385,7 +385,7 @@ fn nothing_that_was_fetched_is_left_for_the_build() {
     assert_eq!(job.names(), ["app"]);
     for spec in &job.ran {
         let writable = spec.mounts.iter().filter(|mount| mount.access == Access::ReadWrite);
-        let allowed = if spec.network == Network::Host { "/kettle/cargo" } else { "/kettle/target" };
+        let allowed = if spec.network == Network::Fetch { "/kettle/cargo" } else { "/kettle/target" };
         assert!(writable.map(|mount| mount.target.as_path()).all(|target| target == Path::new(allowed)));
     }
 }

@@ -25,6 +25,7 @@ const RULES: [(&str, Rule); 22] = [
     ("clock", Only(&[])),
     ("digest", Only(&[])),
     ("name", Only(&[])),
+    ("netlink", Only(&[])),
     ("provenance", Only(&["digest"])),
     ("snp", Only(&[])),
     ("tar_header", Only(&[])),
@@ -34,7 +35,7 @@ const RULES: [(&str, Rule); 22] = [
     ("kds", Only(&["snp", "text"])),
     // It shows what the verifier's parsers read, and never what its checks say.
     ("inspect", Only(&["bundle", "digest", "provenance", "snp", "text", "verifier"])),
-    ("sandbox", Only(&["causes", "digest", "provenance"])),
+    ("sandbox", Only(&["causes", "digest", "netlink", "provenance"])),
     ("source", Only(&["digest", "provenance", "sandbox", "tar_header", "text", "job::ErrorType"])),
     ("toolchain", Only(&["digest", "name", "provenance", "sandbox", "source", "tar_header", "job::ErrorType"])),
     ("attester", Only(&["digest", "provenance", "snp"])),

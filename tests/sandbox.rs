@@ -213,7 +213,7 @@ fn no_network_reaches_no_listener_of_the_machine() {
     let script = format!("exec 3<>/dev/tcp/127.0.0.1/{}", listener.local_addr().unwrap().port());
     assert_eq!(run(&shell(&script)).0, Exit::Status(1));
     let mut with_network = shell(&script);
-    with_network.network = Network::Host;
+    with_network.network = Network::Fetch;
     assert_eq!(run(&with_network).0, Exit::Status(0), "the same command reaches it with a network that has it");
 }
 
@@ -227,7 +227,7 @@ fn no_network_has_only_a_loopback_that_is_down() {
 fn resolver_configuration_is_there_only_with_a_network() {
     assert_eq!(run(&spec(&["/usr/bin/cat", "/etc/resolv.conf"])).0, Exit::Status(1));
     let mut with_network = spec(&["/usr/bin/getent", "ahosts", "localhost"]);
-    with_network.network = Network::Host;
+    with_network.network = Network::Fetch;
     assert!(stdout_of(&with_network).contains("127.0.0.1"));
 }
 
@@ -848,7 +848,7 @@ fn a_service_is_root_of_users_who_are_nobody_here_and_dies_when_its_work_is_done
         assert!(served.is_err(), "nobody but root can give a namespace users: {served:?}");
         return;
     }
-    let expected = Served { end: None, message: String::new(), out_of_memory: false, refused_address: None };
+    let expected = Served { end: None, message: String::new(), out_of_memory: false, was_refused_an_address: false };
     assert_eq!(served.unwrap(), expected);
     // The user of commands is the first one after those of the namespace.
     let root = runner().description().uid - 65_536;
@@ -959,7 +959,7 @@ fn abstract_sockets_of_the_machine_are_out_of_reach_with_a_network_too() {
     let mut spec = spec(&["/program"]);
     spec.mounts = vec![program];
     assert_eq!(run(&spec).0, Exit::Status(0));
-    spec.network = Network::Host;
+    spec.network = Network::Fetch;
     assert_eq!(run(&spec).0, Exit::Status(42));
 }
 
@@ -1020,7 +1020,7 @@ fn sockets_open_by_family_type_and_protocol_and_every_other_is_refused() {
         assert_eq!(stderr.lines().count(), 11 * triples.lines().count());
     };
     check(&[], Network::None, &format!("{UNIX_TRIPLES}{INTERNET_TRIPLES}"));
-    check(&[], Network::Host, INTERNET_TRIPLES);
+    check(&[], Network::Fetch, INTERNET_TRIPLES);
     check(&["pair"], Network::None, UNIX_TRIPLES);
-    check(&["pair"], Network::Host, UNIX_TRIPLES);
+    check(&["pair"], Network::Fetch, UNIX_TRIPLES);
 }

@@ -21,7 +21,7 @@ use kettle::causes::Chain;
 use kettle::digest::Sha256Digest;
 use kettle::job::{Pipeline, Slot};
 use kettle::provenance::{ImageRecord, NamedDigest, Platform, REPORT_DATA_BYTES, sha256_set};
-use kettle::sandbox::{self, Cidr, ParseCidrError, Runner};
+use kettle::sandbox::{self, Cidr, NetworkTrial, ParseCidrError, Runner};
 #[cfg(feature = "simulator")]
 use kettle::simulator::Processor;
 use kettle::snp::measurement::LaunchMeasurement;
@@ -322,6 +322,7 @@ fn be_the_machine() -> ! {
 
 /// The service of the booted image. It logs nothing: the console belongs to the host, and what a log says is for clients.
 fn serve_image(parameters: &boot::Parameters, network: boot::PendingNetwork) -> Result<(), Box<dyn Error>> {
+    let trial = NetworkTrial::start(&[]);
     let root = Path::new("/");
     let nix = Nix::find(root, &root.join(NIX_CONFIGURATION))?;
     let toolchain = Toolchain::find(Some(Path::new(IMAGE_TOOLCHAIN)))?.with_nix(nix);
@@ -346,7 +347,7 @@ fn serve_image(parameters: &boot::Parameters, network: boot::PendingNetwork) -> 
         initrd: named("initrd", Sha256Digest::from_bytes(parameters.initrd)),
         command_line: named("cmdline", Sha256Digest::of(parameters.command_line.as_bytes())),
     })?;
-    start(&serve, toolchain, Path::new(boot::WORK), standing, || Ok(network.wait()?))
+    start(&serve, trial, toolchain, Path::new(boot::WORK), standing, || Ok(network.wait()?))
 }
 
 /// What the image may say of itself.
@@ -393,7 +394,9 @@ fn run(serve: &Serve) -> Result<(), Box<dyn Error>> {
         (Some(nix), Some(root), Some(configuration)) => toolchain.with_nix(nix.seen_at(root, configuration)),
         _ => toolchain,
     };
-    start(serve, toolchain, &entered.work, host_standing(serve)?, || Ok(()))
+    // A thread keeps the mounts that there were when it began.
+    let trial = NetworkTrial::start(&serve.allowed);
+    start(serve, trial, toolchain, &entered.work, host_standing(serve)?, || Ok(()))
 }
 
 /// The nix of this host, if it is to have one.
@@ -413,6 +416,7 @@ fn find_nix(serve: &Serve) -> Result<Option<Nix>, Box<dyn Error>> {
 /// Prepares and serves; `network` returns once there is one to listen on.
 fn start(
     serve: &Serve,
+    trial: NetworkTrial,
     toolchain: Toolchain,
     work: &Path,
     standing: Standing,
@@ -420,7 +424,7 @@ fn start(
 ) -> Result<(), Box<dyn Error>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let serving = LocalSet::new();
-    let uploads = serving.block_on(&runtime, serve_until_told(serve, toolchain, work, standing, network))?;
+    let uploads = serving.block_on(&runtime, serve_until_told(serve, trial, toolchain, work, standing, network))?;
     // Waits for who may be removing the same files: the two would get into each other's way.
     drop((serving, runtime));
     let removed = fs::remove_dir_all(uploads);
@@ -430,12 +434,13 @@ fn start(
 /// Gives the folder of uploads, which nobody needs any more.
 async fn serve_until_told(
     serve: &Serve,
+    trial: NetworkTrial,
     toolchain: Toolchain,
     work: &Path,
     standing: Standing,
     network: impl FnOnce() -> Result<(), Box<dyn Error>>,
 ) -> Result<PathBuf, Box<dyn Error>> {
-    let runner = Runner::allowing(&serve.allowed)?;
+    let runner = Runner::after(trial)?;
     for degradation in &runner.description().degradations {
         if standing.platform.image.is_some() {
             return Err(ImageError::Degraded { name: degradation.name, reason: degradation.reason.to_string() }.into());

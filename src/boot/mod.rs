@@ -8,7 +8,7 @@
 //! | mounts of the initrd, moving to the root, what can be written | `mounts` |
 //! | modules, in order, where the kernel has any: feature `modules` | `module` |
 //! | the disk that carries the root hash, and the kernel's check of everything read from it | `verity`, `device_mapper` |
-//! | an address, a route and name servers, from whoever answers | `network`, `dhcp`, `frame`, `netlink` |
+//! | an address, a route and name servers, from whoever answers | `network`, `dhcp`, `frame` |
 //! | kernel settings, limits, entropy, clock | `settings` |
 //! | orphans | `reaper` |
 //! | the end of the machine | `halt` |
@@ -24,7 +24,6 @@ mod kernel;
 #[cfg(feature = "modules")]
 mod module;
 mod mounts;
-mod netlink;
 mod network;
 mod reaper;
 mod settings;

@@ -16,8 +16,9 @@ use crate::clock::Limit;
 use super::dhcp::{Client, Kind, Lease, Refusal};
 use super::error::file;
 use super::frame::{self, Mac};
-use super::netlink::Netlink;
 use super::{BootError, kernel};
+use crate::netlink::Socket;
+use crate::netlink::link::{self, Origin};
 
 const INTERFACES: &str = "/sys/class/net";
 const LOOPBACK: &str = "lo";
@@ -42,18 +43,21 @@ struct Interface {
 
 /// Phase: loopback, one address, one route, name servers.
 pub(super) fn configure() -> Result<(), BootError> {
-    let netlink = Netlink::open().map_err(kernel_error("netlink"))?;
+    let netlink = Socket::of_routes().map_err(kernel_error("netlink"))?;
     let loopback = number(&Path::new(INTERFACES).join(LOOPBACK).join("ifindex")).map_err(kernel_error("loopback"))?;
-    netlink.up(loopback).map_err(kernel_error("loopback"))?;
+    link::switch_on(&netlink, loopback).map_err(kernel_error("loopback"))?;
     let interfaces = ethernet_interfaces().map_err(file(INTERFACES))?;
     for interface in &interfaces {
         listen_to_routers(interface)?;
-        netlink.up(interface.index).map_err(kernel_error("switching an interface on"))?;
+        let switched = link::switch_on(&netlink, interface.index);
+        switched.map_err(kernel_error("switching an interface on"))?;
     }
     let (interface, lease) = first_lease(&interfaces)?;
-    netlink.address(interface.index, lease.address, lease.prefix).map_err(kernel_error("address"))?;
+    link::add_address(&netlink, interface.index, lease.address.into(), lease.prefix)
+        .map_err(kernel_error("address"))?;
     if let Some(router) = lease.router {
-        netlink.default_route(interface.index, router).map_err(kernel_error("default route"))?;
+        link::add_default_route(&netlink, interface.index, router.into(), Origin::Dhcp)
+            .map_err(kernel_error("default route"))?;
     }
     fs::write(RESOLV_CONF, resolv_conf(&lease)).map_err(file(RESOLV_CONF))
 }

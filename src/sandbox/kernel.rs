@@ -66,6 +66,30 @@ pub(super) fn require_no_groups(command: &mut Command) {
     }
 }
 
+/// Lets a child become a user, and fail with EAGAIN if that user has more processes than `others` then.
+///
+/// The kernel counts processes by user and user namespace, whichever other namespaces they are in. It
+/// compares when the user changes, and again when the program starts (setrlimit(2), execve(2)).
+pub(super) fn become_if_alone(command: &mut Command, user: u32, others: u64) {
+    let limit = Rlimit { current: Some(others), maximum: Some(others) };
+    let become_user = move || {
+        setrlimit(Resource::Nproc, limit)?;
+        // SAFETY: these are async-signal-safe system calls on numbers; setgroups reads nothing where there are none.
+        unsafe {
+            // Some containers allow nobody to drop groups. What is counted is the user.
+            libc::setgroups(0, std::ptr::null());
+            if libc::setresgid(user, user, user) != 0 || libc::setresuid(user, user, user) != 0 {
+                return Err(io::Error::last_os_error());
+            }
+        }
+        Ok(())
+    };
+    // SAFETY: the closure runs between fork and exec. It makes system calls only: no allocation, no lock.
+    unsafe {
+        command.pre_exec(become_user);
+    }
+}
+
 /// Gives a child a user namespace of its own, in which no further one can be made.
 ///
 /// Nobody is mapped in it yet. `user.max_user_namespaces` belongs to each namespace (namespaces(7), user_namespaces(7)).

@@ -51,7 +51,7 @@ use std::time::Duration;
 
 pub use description::{Degradation, Description, FetchNetwork, RunnerVersion};
 pub use limits::Limits;
-pub use network::{Cidr, NetworkError, ParseCidrError, ResolverError};
+pub use network::{Cidr, NetworkError, NetworkTrial, ParseCidrError, ResolverError};
 pub use private_mounts::{Entered, enter_private_mounts};
 pub use remove::remove_folder;
 pub use runner::Runner;

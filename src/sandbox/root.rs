@@ -213,7 +213,7 @@ impl Arguments {
         for path in &layout.etc {
             self.bind("--ro-bind", path, path);
         }
-        if network == Network::Host {
+        if network == Network::Fetch {
             for path in ETC_WITH_NETWORK {
                 self.bind("--ro-bind-try", Path::new(path), Path::new(path));
             }
@@ -342,14 +342,14 @@ mod tests {
     #[test]
     fn network_is_unshared_unless_asked_for() {
         assert!(has(&plan(Network::None), &["--unshare-net"]));
-        assert!(!has(&plan(Network::Host), &["--unshare-net"]));
+        assert!(!has(&plan(Network::Fetch), &["--unshare-net"]));
     }
 
     #[test]
     fn name_resolution_is_there_only_with_a_network() {
         assert!(!has(&plan(Network::None), &["/etc/resolv.conf"]));
-        assert!(has(&plan(Network::Host), &["--ro-bind-try", "/etc/resolv.conf", "/etc/resolv.conf"]));
-        let own = plan_with(Network::Host, &Descriptors { resolv_conf: Some(9), ..FDS });
+        assert!(has(&plan(Network::Fetch), &["--ro-bind-try", "/etc/resolv.conf", "/etc/resolv.conf"]));
+        let own = plan_with(Network::Fetch, &Descriptors { resolv_conf: Some(9), ..FDS });
         assert!(has(&own, &["--perms", "0444", "--file", "9", "/etc/resolv.conf"]));
         assert!(!has(&own, &["--ro-bind-try", "/etc/resolv.conf"]));
     }
@@ -370,10 +370,10 @@ mod tests {
 
     #[test]
     fn a_service_has_users_and_capabilities_of_its_own_and_a_command_none() {
-        let service = plan_with(Network::Host, &Descriptors { users: Some(9), ..FDS });
+        let service = plan_with(Network::Fetch, &Descriptors { users: Some(9), ..FDS });
         assert!(has(&service, &["--userns", "9", "--cap-drop", "ALL", "--cap-add"]));
         assert!(!has(&service, &["--unshare-user"]) && !has(&service, &["--cap-add", "ALL"]));
-        let command = plan(Network::Host);
+        let command = plan(Network::Fetch);
         assert!(has(&command, &["--unshare-user", "--disable-userns", "--cap-drop", "ALL", "--uid"]));
         assert!(!has(&command, &["--cap-add"]) && !has(&command, &["--userns"]));
     }

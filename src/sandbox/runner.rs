@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::future::{Future, poll_fn};
 use std::io;
-use std::net::IpAddr;
 use std::os::unix::fs::{DirBuilderExt, chown};
 use std::path::{Path, PathBuf};
 use std::pin::{Pin, pin};
@@ -22,7 +21,7 @@ use super::cgroup::Hierarchy;
 use super::description::{Degradation, Description, FetchNetwork, RunnerVersion};
 use super::kernel_files::Covered;
 use super::limits::Limits;
-use super::network::{self, Cidr, PhaseNetwork};
+use super::network::{Cidr, NetworkTrial, PhaseNetwork};
 use super::output::{End, Interruption, Watch};
 use super::process::{Handover, Held, StartFailure, Status, bubblewrap};
 use super::root::{self, Layout};
@@ -67,9 +66,30 @@ pub struct Runner {
     hierarchy: Option<Hierarchy>,
     /// None if we are not root: then commands run as we do.
     users: Option<Users>,
-    /// What phases with a network reach beside public addresses; none where they have the machine's network.
-    allowed: Option<Vec<Cidr>>,
+    reach: Reach,
     description: Description,
+}
+
+/// What phases that fetch reach on this machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Reach {
+    /// Whatever the machine reaches, by its own network.
+    Machine,
+    /// Public addresses, and these ranges beside them.
+    Public {
+        /// By an operator's leave.
+        allowed: Vec<Cidr>,
+    },
+}
+
+impl Reach {
+    /// As it is recorded.
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Machine => "machine",
+            Self::Public { .. } => "public-unicast",
+        }
+    }
 }
 
 impl Runner {
@@ -86,11 +106,20 @@ impl Runner {
     /// # Errors
     /// As for [`Runner::new`].
     pub fn allowing(ranges: &[Cidr]) -> Result<Self, SetupError> {
+        Self::after(NetworkTrial::start(ranges))
+    }
+
+    /// As [`Runner::allowing`], with a trial of the network that the caller has begun while it had other
+    /// things to do. Everything else is found out before it is waited for.
+    ///
+    /// # Errors
+    /// As for [`Runner::new`].
+    pub fn after(trial: NetworkTrial) -> Result<Self, SetupError> {
         let program = find_bubblewrap()?;
         let version = bubblewrap_version(&program)?;
         let compile = |subject| Filter::compile(subject).map_err(|source| SetupError::Filter { source });
         let without_network = compile(Subject::Command(Network::None))?;
-        let with_network = compile(Subject::Command(Network::Host))?;
+        let with_network = compile(Subject::Command(Network::Fetch))?;
         let service = compile(Subject::Service)?;
         let (hierarchy, mut degradations) = control_groups();
         let mut limits = Limits::of_this_machine();
@@ -99,9 +128,6 @@ impl Runner {
         let is_root = rustix::process::geteuid().is_root();
         let users = is_root.then(Users::claim).transpose()?;
         degradations.extend(users.is_none().then(shared_user));
-        let shared_network = shared_network(is_root, ranges);
-        let has_own_network = shared_network.is_none();
-        degradations.extend(shared_network);
         let description = Description {
             runner: RunnerVersion { name: "bubblewrap", version },
             namespaces: NAMESPACES,
@@ -109,15 +135,11 @@ impl Runner {
             seccomp: hex::encode(Sha256::digest(without_network.0.concat())),
             limits: limits.clone(),
             controllers: hierarchy.as_ref().map(|found| found.controllers.clone()).unwrap_or_default(),
-            fetch_network: FetchNetwork {
-                reaches: if has_own_network { "public-unicast" } else { "machine" },
-                allowed: ranges.to_vec(),
-            },
+            fetch_network: FetchNetwork { reaches: Reach::Machine.name(), allowed: Vec::new() },
             degradations,
         };
-        let allowed = has_own_network.then(|| ranges.to_vec());
         let layout = Layout::of_this_machine()?;
-        let runner = Self {
+        let mut runner = Self {
             program,
             layout,
             limits,
@@ -126,11 +148,21 @@ impl Runner {
             service,
             hierarchy,
             users,
-            allowed,
+            reach: Reach::Machine,
             description,
         };
         runner.trial()?;
+        runner.learn_reach(trial);
         Ok(runner)
+    }
+
+    fn learn_reach(&mut self, trial: NetworkTrial) {
+        let (allowed, result) = trial.result();
+        match result {
+            Ok(()) => self.reach = Reach::Public { allowed: allowed.clone() },
+            Err(error) => self.description.degradations.push(shared_network(&error)),
+        }
+        self.description.fetch_network = FetchNetwork { reaches: self.reach.name(), allowed };
     }
 
     /// What holds for every command, and what does not.
@@ -141,7 +173,7 @@ impl Runner {
     fn filter(&self, subject: Subject) -> &Filter {
         match subject {
             Subject::Command(Network::None) => &self.without_network,
-            Subject::Command(Network::Host) => &self.with_network,
+            Subject::Command(Network::Fetch) => &self.with_network,
             Subject::Service => &self.service,
         }
     }
@@ -215,9 +247,9 @@ impl Runner {
     }
 
     fn network(&self, spec: &CommandSpec) -> Result<Option<PhaseNetwork>, NetworkError> {
-        match (spec.network, &self.allowed) {
-            (Network::Host, Some(allowed)) => PhaseNetwork::set_up(allowed).map(Some),
-            _ => Ok(None),
+        match (spec.network, &self.reach) {
+            (Network::Fetch, Reach::Public { allowed }) => PhaseNetwork::set_up(allowed).map(Some),
+            (Network::Fetch, Reach::Machine) | (Network::None, _) => Ok(None),
         }
     }
 
@@ -243,8 +275,8 @@ impl Runner {
             End::TimedOut => Ok(Exit::TimedOut { limit: spec.time_limit }),
             End::Exited => {
                 let exit = started.exit(&tail.message)?;
-                let refused = started.refused_address().filter(|_| exit.is_its_own_failure());
-                Ok(refused.map_or(exit, |address| Exit::RefusedAddress { address }))
+                let is_refusal = exit.is_its_own_failure() && started.was_refused_an_address();
+                Ok(if is_refusal { Exit::RefusedAddress } else { exit })
             }
         }
     }
@@ -279,7 +311,8 @@ impl Runner {
             Err(End::Exited) => Some(started.exit(&tail.message)?),
         };
         let out_of_memory = started.held.ran_out_of_memory();
-        Ok(Served { end, message: tail.text(), out_of_memory, refused_address: started.refused_address() })
+        let was_refused_an_address = started.was_refused_an_address();
+        Ok(Served { end, message: tail.text(), out_of_memory, was_refused_an_address })
     }
 }
 
@@ -345,13 +378,19 @@ impl Started {
         timeout(DEATH_LIMIT, self.watch.reap()).await.map_err(survivors)?.map_err(wait)
     }
 
-    /// Which address that is not public it tried to reach. That this cannot be learned changes no result.
-    fn refused_address(&self) -> Option<IpAddr> {
-        let refused = self.network.as_ref()?.refused_address();
-        refused.unwrap_or_else(|error| {
+    /// Whether it tried to reach addresses that are not public. Which, is for the log of the machine. That
+    /// this cannot be learned changes no result.
+    fn was_refused_an_address(&self) -> bool {
+        let refused = self.network.as_ref().map(PhaseNetwork::refused_addresses).transpose();
+        let refused = refused.unwrap_or_else(|error| {
             log::warn!("which addresses were refused cannot be read: {error}");
             None
-        })
+        });
+        let refused = refused.unwrap_or_default();
+        for address in &refused {
+            log::warn!("a phase was refused {address}, which is not a public address");
+        }
+        !refused.is_empty()
     }
 
     /// How the command ended, when it ended by itself.
@@ -480,18 +519,9 @@ fn shared_user() -> Degradation {
     Degradation { name: "shared-user", reason: reason.into() }
 }
 
-/// Why phases that fetch have the machine's network here, if they do.
-fn shared_network(is_root: bool, allowed: &[Cidr]) -> Option<Degradation> {
-    let reason = if is_root {
-        match network::trial(allowed) {
-            Ok(()) => return None,
-            Err(error) => Chain(&error).to_string(),
-        }
-    } else {
-        "the service is not root".to_owned()
-    };
-    let reason = format!("phases that fetch have the machine's network: {reason}");
-    Some(Degradation { name: "fetch-network-shared", reason })
+fn shared_network(error: &(dyn std::error::Error + 'static)) -> Degradation {
+    let reason = format!("phases that fetch have the machine's network: {}", Chain(error));
+    Degradation { name: "fetch-network-shared", reason }
 }
 
 fn refused_user_namespaces() -> Option<SetupError> {

@@ -83,7 +83,7 @@ impl Subject {
     /// have no other way to it.
     fn sockets(self) -> Vec<&'static SocketKind> {
         match self {
-            Self::Command(Network::Host) => INTERNET_SOCKETS.iter().collect(),
+            Self::Command(Network::Fetch) => INTERNET_SOCKETS.iter().collect(),
             Self::Command(Network::None) | Self::Service => UNIX_SOCKETS.iter().chain(&INTERNET_SOCKETS).collect(),
         }
     }
@@ -191,7 +191,7 @@ mod tests {
 
     #[test]
     fn compiles_to_whole_instructions_within_the_limit_of_the_kernel() {
-        for subject in [Subject::Command(Network::None), Subject::Command(Network::Host), Subject::Service] {
+        for subject in [Subject::Command(Network::None), Subject::Command(Network::Fetch), Subject::Service] {
             for program in Filter::compile(subject).unwrap().0 {
                 assert_eq!(program.len() % 8, 0);
                 assert!((8..=4096 * 8).contains(&program.len()));
@@ -202,7 +202,7 @@ mod tests {
     #[test]
     fn filter_depends_on_network_only_in_what_is_refused() {
         let compile = |network| Filter::compile(Subject::Command(network)).unwrap();
-        let (none, host) = (compile(Network::None), compile(Network::Host));
+        let (none, host) = (compile(Network::None), compile(Network::Fetch));
         assert_eq!(none.0[0], host.0[0]);
         assert_ne!(none.0[1], host.0[1]);
     }

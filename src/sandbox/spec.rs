@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::time::Duration;
@@ -14,7 +13,7 @@ pub enum Network {
     None,
     /// A way to public addresses, through the machine's network; to what else, the description of the sandbox says. Fetch
     /// phases only.
-    Host,
+    Fetch,
 }
 
 /// What a command may do with a mounted folder.
@@ -91,8 +90,8 @@ pub struct Served {
     pub message: String,
     /// Whether the kernel ended it, or a process of it, for want of memory.
     pub out_of_memory: bool,
-    /// An address that is not public and that it tried to reach in vain, if it did.
-    pub refused_address: Option<IpAddr>,
+    /// Whether it tried in vain to reach an address that is not public.
+    pub was_refused_an_address: bool,
 }
 
 /// How a command ended. Everything that it had started is dead by then.
@@ -109,11 +108,9 @@ pub enum Exit {
     },
     /// The kernel ended it, or a process of it, for want of memory.
     OutOfMemory,
-    /// It did not succeed, and had tried to reach an address that is not public.
-    RefusedAddress {
-        /// The address that it tried to reach.
-        address: IpAddr,
-    },
+    /// It did not succeed, and had tried to reach an address that is not public. Which one is in the log
+    /// of the machine and nowhere else: a name server of the machine's own network may have said it.
+    RefusedAddress,
 }
 
 impl Exit {

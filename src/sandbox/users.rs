@@ -1,11 +1,15 @@
 //! The users that belong to one service for as long as it lives, and to no other service of this
 //! machine: what the kernel counts by user, such as processes, one job cannot use up for another.
 //!
-//! - Comes in: the locks of other services.
+//! - Comes in: the locks of other services, and what the kernel says of users.
 //! - Goes out: one user for commands, and a user namespace in which there is a root and 65,535
 //!   others for services that make sandboxes themselves. All of them are nobody on the machine.
 //! - Never: a user of the machine among them, a user that another service has, or a further user
 //!   namespace below that one.
+//!
+//! A lock is a file, which two containers with a `/run` of their own do not share, though they may share
+//! the users. So each service also has a process that does nothing, under a user of its own: the kernel
+//! refuses a second one to whoever asks for it, wherever that is.
 
 use std::fs::{self, File};
 use std::io;
@@ -34,6 +38,8 @@ const MAX_SERVICES: u32 = 1024;
 /// Where those ids do not exist, which is in a container with users of its own: the highest id of
 /// commands, below the 65534 that means "not mapped". The next service has the next lower one.
 const HIGHEST_ID_IN_CONTAINERS: u32 = 65_532;
+/// How far below it is the user of the process that does nothing.
+const PRESENCE_IN_CONTAINERS: u32 = MAX_SERVICES;
 /// Has a file for each service, which it holds locked. The kernel unlocks it when the service ends,
 /// however it ends.
 const LOCKS: &str = "/run/kettle-users";
@@ -41,49 +47,115 @@ const LOCKS_MODE: u32 = 0o700;
 const LOCK_MODE: u32 = 0o600;
 /// Permissions of others than its owner that make a folder unfit for locks.
 const WRITABLE_BY_OTHERS: u32 = 0o022;
-/// Waits for the end of its input, while the namespace has no other process.
+/// Waits for the end of its input: while a namespace has no other process, and for as long as a service
+/// lives.
 const WAITER: &str = "/usr/bin/cat";
 
 /// The users of this service. Dropping gives them back.
 #[derive(Debug)]
 pub(super) struct Users {
+    ids: Ids,
+    _presence: Presence,
+    _lock: File,
+}
+
+/// The users of one service, by their numbers on the machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Ids {
+    /// The first of the namespace.
     first: u32,
     of_commands: u32,
-    _lock: File,
+    /// Of the process that does nothing.
+    of_presence: u32,
+}
+
+impl Ids {
+    fn of(service: u32) -> io::Result<Self> {
+        let first = FIRST_ID + service * IDS_OF_A_SERVICE;
+        let exist = is_mapped("/proc/self/uid_map", first)? && is_mapped("/proc/self/gid_map", first)?;
+        let (of_commands, of_presence) = if exist {
+            (first + NAMESPACE_IDS, first + NAMESPACE_IDS + 1)
+        } else {
+            let highest = HIGHEST_ID_IN_CONTAINERS - service;
+            (highest, highest - PRESENCE_IN_CONTAINERS)
+        };
+        Ok(Self { first, of_commands, of_presence })
+    }
+}
+
+/// A process that does nothing, and keeps its user from being taken. The kernel ends it by the end of its
+/// input when the service ends, however that ends.
+#[derive(Debug)]
+struct Presence(Child);
+
+impl Presence {
+    /// Returns none if the user has a process already.
+    fn take(user: u32) -> io::Result<Option<Self>> {
+        let Some(presence) = Self::among(user, 0)? else { return Ok(None) };
+        // Somebody else may have done the same in the same moment: then neither has it.
+        let is_alone = Self::among(user, 1)?.is_some();
+        Ok(Some(presence).filter(|_| is_alone))
+    }
+
+    fn among(user: u32, others: u64) -> io::Result<Option<Self>> {
+        let mut command = Command::new(WAITER);
+        command.env_clear().current_dir("/");
+        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+        kernel::become_if_alone(&mut command, user, others);
+        match command.spawn() {
+            Ok(child) => Ok(Some(Self(child))),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl Drop for Presence {
+    fn drop(&mut self) {
+        // It may have been killed already; that it is collected gives the user back.
+        let ended = self.0.kill().and_then(|()| self.0.wait());
+        if let Err(error) = ended {
+            log::warn!("the process that keeps a user could not be ended: {error}");
+        }
+    }
+}
+
+/// Gives `take` the locks that no other service has, one after the other, until it takes one.
+fn first_free<T>(locks: &Path, mut take: impl FnMut(u32, File) -> io::Result<Option<T>>) -> Result<T, SetupError> {
+    let failed = |source| SetupError::Path { path: locks.to_owned(), source };
+    make_folder_of_locks(locks).map_err(failed)?;
+    for service in 0..MAX_SERVICES {
+        if let Some(lock) = try_lock(&locks.join(service.to_string())).map_err(failed)?
+            && let Some(taken) = take(service, lock).map_err(failed)?
+        {
+            return Ok(taken);
+        }
+    }
+    Err(SetupError::NoUsers { limit: MAX_SERVICES })
 }
 
 impl Users {
     /// Takes the first users that no other service has; only for root.
     pub(super) fn claim() -> Result<Self, SetupError> {
-        Self::claim_in(Path::new(LOCKS))
+        first_free(Path::new(LOCKS), |service, lock| Self::of(Ids::of(service)?, lock))
     }
 
-    fn claim_in(locks: &Path) -> Result<Self, SetupError> {
-        let failed = |source| SetupError::Path { path: locks.to_owned(), source };
-        make_folder_of_locks(locks).map_err(failed)?;
-        for service in 0..MAX_SERVICES {
-            if let Some(lock) = try_lock(&locks.join(service.to_string())).map_err(failed)? {
-                return Self::of(service, lock).map_err(failed);
-            }
-        }
-        Err(SetupError::NoUsers { limit: MAX_SERVICES })
-    }
-
-    fn of(service: u32, lock: File) -> io::Result<Self> {
-        let first = FIRST_ID + service * IDS_OF_A_SERVICE;
-        let exists = is_mapped("/proc/self/uid_map", first)? && is_mapped("/proc/self/gid_map", first)?;
-        let of_commands = if exists { first + NAMESPACE_IDS } else { HIGHEST_ID_IN_CONTAINERS - service };
-        Ok(Self { first, of_commands, _lock: lock })
+    /// Returns none if somebody else has these users.
+    fn of(ids: Ids, lock: File) -> io::Result<Option<Self>> {
+        let Some(presence) = Presence::take(ids.of_presence)? else { return Ok(None) };
+        // Somebody who is no service of ours may have a process of this user.
+        let is_free = Presence::take(ids.of_commands)?.is_some();
+        Ok(is_free.then_some(Self { ids, _presence: presence, _lock: lock }))
     }
 
     /// The uid and gid of commands.
     pub(super) fn of_commands(&self) -> u32 {
-        self.of_commands
+        self.ids.of_commands
     }
 
     /// The uid and gid of the namespace's root, on the machine.
     pub(super) fn of_service(&self) -> u32 {
-        self.first
+        self.ids.first
     }
 
     /// Makes a namespace, which lives as long as the descriptor or a process in it.
@@ -92,7 +164,7 @@ impl Users {
     /// capabilities there.
     pub(super) fn make_namespace(&self) -> io::Result<OwnedFd> {
         let mut command = Command::new(WAITER);
-        command.env_clear().current_dir("/").uid(self.first).gid(self.first);
+        command.env_clear().current_dir("/").uid(self.ids.first).gid(self.ids.first);
         command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
         kernel::unshare_users(&mut command);
         let mut waiter = command.spawn()?;
@@ -103,7 +175,7 @@ impl Users {
 
     fn map(&self, waiter: &Child) -> io::Result<OwnedFd> {
         let file = |name| format!("/proc/{}/{name}", waiter.id());
-        let ids = format!("0 {} {NAMESPACE_IDS}\n", self.first);
+        let ids = format!("0 {} {NAMESPACE_IDS}\n", self.ids.first);
         fs::write(file("uid_map"), &ids)?;
         fs::write(file("gid_map"), &ids)?;
         Ok(File::open(file("ns/user"))?.into())
@@ -151,16 +223,35 @@ mod tests {
 
     use super::*;
 
+    /// As [`Users::claim`], but that nobody is asked whether the users are free: that takes root.
+    fn claim_in(locks: &Path) -> Result<(Ids, File), SetupError> {
+        first_free(locks, |service, lock| Ok(Some((Ids::of(service)?, lock))))
+    }
+
     #[test]
     fn no_two_services_have_a_user_in_common() {
         let folder = tempfile::tempdir().unwrap();
-        let claim = || Users::claim_in(&folder.path().join("locks")).unwrap();
-        let (first, second) = (claim(), claim());
-        assert!(first.of_service() + NAMESPACE_IDS <= first.of_commands());
-        assert!(first.of_commands() < second.of_service());
-        let given_back = first.of_commands();
-        drop(first);
-        assert_eq!(claim().of_commands(), given_back);
+        let claim = || claim_in(&folder.path().join("locks")).unwrap();
+        let ((first, lock), (second, _)) = (claim(), claim());
+        assert!(first.first + NAMESPACE_IDS <= first.of_commands);
+        assert!(first.of_commands < first.of_presence && first.of_presence < second.first);
+        drop(lock);
+        assert_eq!(claim().0, first);
+    }
+
+    #[test]
+    fn users_that_somebody_else_has_are_passed_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let take = |service, _| Ok((service == 2).then_some(service));
+        assert_eq!(first_free(folder.path(), take).unwrap(), 2);
+        let refused = first_free(folder.path(), |_, _| Ok(None::<()>));
+        assert!(matches!(refused, Err(SetupError::NoUsers { .. })));
+    }
+
+    #[test]
+    fn ids_of_one_service_in_a_container_are_not_those_of_another() {
+        let lowest_of_commands = HIGHEST_ID_IN_CONTAINERS - (MAX_SERVICES - 1);
+        assert!(HIGHEST_ID_IN_CONTAINERS - PRESENCE_IN_CONTAINERS < lowest_of_commands);
     }
 
     #[test]
@@ -175,20 +266,20 @@ mod tests {
         let locks = folder.path().join("locks");
         fs::create_dir(&locks).unwrap();
         fs::set_permissions(&locks, fs::Permissions::from_mode(0o777)).unwrap();
-        assert!(matches!(Users::claim_in(&locks), Err(SetupError::Path { .. })));
+        assert!(matches!(claim_in(&locks), Err(SetupError::Path { .. })));
         let link = folder.path().join("link");
         std::os::unix::fs::symlink("/tmp", &link).unwrap();
-        assert!(matches!(Users::claim_in(&link), Err(SetupError::Path { .. })));
+        assert!(matches!(claim_in(&link), Err(SetupError::Path { .. })));
     }
 
     #[test]
     fn a_service_beyond_the_last_is_refused() {
         let folder = tempfile::tempdir().unwrap();
-        let held: Vec<_> = (0..MAX_SERVICES).map(|_| Users::claim_in(folder.path())).collect();
+        let held: Vec<_> = (0..MAX_SERVICES).map(|_| claim_in(folder.path())).collect();
         // A process may not have so many open files; then it is that which is said, and no user is
         // given twice.
-        let ids: std::collections::BTreeSet<_> = held.iter().flatten().map(Users::of_commands).collect();
+        let ids: std::collections::BTreeSet<_> = held.iter().flatten().map(|(ids, _)| ids.of_commands).collect();
         assert_eq!(ids.len(), held.iter().flatten().count());
-        assert!(Users::claim_in(folder.path()).is_err());
+        assert!(claim_in(folder.path()).is_err());
     }
 }

@@ -13,7 +13,7 @@
 //! | `without_value` | list of `advisory`, `reason`: what no version in a report tells |
 //!
 //! `read_in` says where a value was read. AMD numbers the microcode of each stepping for itself, so a product has several
-//! values; a report that does not name its processor has to meet the highest of them.
+//! values; a report that names no processor, or one that is not listed, has to meet the highest of them.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -140,11 +140,27 @@ impl TcbFloor {
 }
 
 impl ProductFloor {
-    /// Returns the floor of a component for this processor; for an unknown one the highest that any of the product has.
+    /// Returns the floor of a component for this processor. For one that is unknown, and for one that the
+    /// floor has no value of, it is the highest that any of the product has: what nobody has looked up
+    /// is not taken for mended.
     pub fn of(&self, component: Component, processor: Option<Processor>) -> Option<&Floor> {
-        let applies = |only: &Option<Processor>| processor.is_none() || only.is_none() || *only == processor;
+        let is_listed = self.lists(component, processor);
+        let applies = |only: &Option<Processor>| !is_listed || only.is_none() || *only == processor;
         let floors = self.floors.iter().filter(|(of, only, _)| *of == component && applies(only));
         floors.map(|(_, _, floor)| floor).max_by_key(|floor| floor.minimum)
+    }
+
+    /// Returns whether the floor of a component says something of this very processor, or makes no
+    /// difference between processors.
+    pub fn lists(&self, component: Component, processor: Option<Processor>) -> bool {
+        let mut of_component = self.floors.iter().filter(|(of, ..)| *of == component);
+        let mut single = of_component.clone().filter_map(|(_, only, _)| *only).peekable();
+        let is_single = single.peek().is_some();
+        match processor {
+            Some(processor) if is_single => single.any(|only| only == processor),
+            Some(_) => of_component.next().is_some(),
+            None => !is_single,
+        }
     }
 }
 
@@ -314,7 +330,16 @@ mod tests {
         let named = [(0x11, 1), (0x11, 2), (0xa0, 2)].map(|(model, stepping)| microcode(processor(model, stepping)));
         assert!(named.iter().all(Option::is_some), "{named:?}");
         assert_eq!(microcode(None), named.into_iter().max().unwrap());
-        assert_eq!(microcode(processor(0x11, 9)), None, "a stepping that nobody knows");
+        let highest = microcode(None);
+        for (model, stepping) in [(0x11, 9), (0xa0, 1), (0, 0), (0xff, 15)] {
+            let unlisted = processor(model, stepping);
+            assert_eq!(microcode(unlisted), highest, "a processor that nobody knows");
+            let genoa = floor.of(Product::Genoa).unwrap();
+            assert!(!genoa.lists(Component::Microcode, unlisted));
+            assert!(genoa.lists(Component::Snp, unlisted), "one for all processors");
+        }
+        let other_family = Some(Processor { family: 0x1a, model: 0x11, stepping: 1 });
+        assert_eq!(microcode(other_family), highest);
         let snp = |processor| minimum(floor, Product::Genoa, Component::Snp, processor);
         assert!(snp(None).is_some() && snp(None) == snp(processor(0x11, 9)));
     }

@@ -1,7 +1,7 @@
 //! Whether a guest is one that nobody can look into, on firmware that is new enough. Comes in: a report whose signature was
 //! verified. Goes out: nothing, or why not. Never: a comparison of packed TCB versions.
 
-use crate::snp::report::{GuestPolicy, Report};
+use crate::snp::report::{GuestPolicy, Processor, Report};
 use crate::snp::tcb::{Component, Product, TcbVersion};
 
 use super::expectations::MinimumTcb;
@@ -121,7 +121,8 @@ impl<'a> Tcb<'a> {
                     return Err(Rejection::BelowMinimum { component, minimum, reported });
                 }
                 Some(Demand::Floor(floor)) if is_below(floor.minimum) => {
-                    return Err(Rejection::BelowFloor { component, floor: Box::new(floor.clone()), reported });
+                    let (floor, unlisted) = (Box::new(floor.clone()), self.unlisted(component));
+                    return Err(Rejection::BelowFloor { component, floor, unlisted, reported });
                 }
                 _ => {}
             }
@@ -139,6 +140,12 @@ impl<'a> Tcb<'a> {
 
     fn floor_of(&self, component: Component) -> Option<&'a Floor> {
         self.floor?.of(component, self.report.processor())
+    }
+
+    /// The processor, if the report names one and the floor of the component has no value of it.
+    fn unlisted(&self, component: Component) -> Option<Processor> {
+        let processor = self.report.processor();
+        processor.filter(|_| self.floor.is_some_and(|floor| !floor.lists(component, processor)))
     }
 
     /// The firmware that writes PLATFORM_INFO is the one that runs. It looks for aliases since a version of its own; whoever
@@ -211,6 +218,12 @@ impl<'a> Tcb<'a> {
                     "{component} may be as old as {given} (--min-tcb), the floor is {} ({})",
                     floor.minimum, floor.advisory
                 )),
+                (None, Some(floor)) => open.extend(self.unlisted(component).map(|processor| {
+                    format!(
+                        "which {component} {processor} needs is not known: {} was asked for, the most of any {}",
+                        floor.minimum, self.product
+                    )
+                })),
                 _ => {}
             }
         }

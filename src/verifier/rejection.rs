@@ -7,7 +7,7 @@ use crate::digest::Sha256Digest;
 use crate::provenance::Nonce;
 use crate::snp::measurement::LaunchMeasurement;
 use crate::snp::report::{
-    ECDSA_P384_SHA384, GuestPolicy, MAX_VERSION, MIN_VERSION, PlatformInfo, REPORT_BYTES, SigningKey,
+    ECDSA_P384_SHA384, GuestPolicy, MAX_VERSION, MIN_VERSION, PlatformInfo, Processor, REPORT_BYTES, SigningKey,
 };
 use crate::snp::tcb::{Component, Product, TcbVersion};
 
@@ -148,10 +148,11 @@ pub enum Rejection {
     #[error("the reported {component} version is below the minimum")]
     BelowMinimum { component: Component, minimum: u8, reported: Option<u8> },
     #[error(
-        "the reported {component} version is below the floor of {}; newer firmware answers it, --min-tcb takes another",
-        .floor.advisory
+        "the reported {component} version is below the floor of {}{}; newer firmware answers it, --min-tcb takes another",
+        .floor.advisory,
+        highest_for(.unlisted)
     )]
-    BelowFloor { component: Component, floor: Box<Floor>, reported: Option<u8> },
+    BelowFloor { component: Component, floor: Box<Floor>, unlisted: Option<Processor>, reported: Option<u8> },
     #[error(
         "the firmware has not made sure that no memory has two addresses, as it does since snp={} ({})",
         .since.minimum, .since.advisory
@@ -255,6 +256,14 @@ pub enum Rejection {
 
 /// What was expected, and what was there.
 pub type Sides = (Option<String>, Option<String>);
+
+/// Why the floor is the one of another processor.
+fn highest_for(unlisted: &Option<Processor>) -> String {
+    match unlisted {
+        None => String::new(),
+        Some(processor) => format!(", the highest of the product, because none is known for {processor}"),
+    }
+}
 
 impl Rejection {
     /// Whether waiving its check covers it. A revoked measurement is known to prove nothing: whoever wants to believe it

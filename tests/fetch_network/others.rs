@@ -21,7 +21,14 @@ impl Neighbour {
         ip(&format!("link add lan0 type veth peer name eth0 netns {}", neighbour.namespace()));
         ip("link set lan0 up");
         ip("addr add 192.168.7.1/24 dev lan0");
-        for words in ["link set eth0 up", "addr add 192.168.7.2/24 dev eth0", "route add default via 192.168.7.1"] {
+        ip("addr add 2a00:7::1/64 nodad dev lan0");
+        for words in [
+            "link set eth0 up",
+            "addr add 192.168.7.2/24 dev eth0",
+            "addr add 2a00:7::2/64 nodad dev eth0",
+            "route add default via 192.168.7.1",
+            "route add default via 2a00:7::1",
+        ] {
             neighbour.run(&[&["ip"], &words.split(' ').collect::<Vec<_>>()[..]].concat());
         }
         neighbour
@@ -70,18 +77,23 @@ impl<F: FnMut()> kettle::sandbox::OutputSink for Watching<F> {
 #[test]
 #[ignore = "needs root"]
 fn the_machine_forwards_for_nobody_else_meanwhile() {
-    let target = [("1.1.1.1", PORT)];
-    with_machine(&["1.1.1.1"], |world| {
-        world.knows_the_way_to("192.168.7.0/24");
-        let neighbour = Neighbour::new();
-        let reaches = || !reached(&neighbour.run(&["bash", "-c", &reaching(&target)]), &target).is_empty();
-        assert!(!reaches(), "without a phase");
-        while_a_phase_runs(|| assert!(!reaches(), "with a phase"));
-        fs::write("/proc/sys/net/ipv4/ip_forward", "1").unwrap();
-        assert!(reaches(), "the control: the machine forwards");
-        while_a_phase_runs(|| assert!(reaches(), "a machine that forwards goes on forwarding"));
-        assert_eq!(fs::read_to_string("/proc/sys/net/ipv4/ip_forward").unwrap(), "1\n");
-    });
+    for (target, network, setting) in [
+        ("1.1.1.1", "192.168.7.0/24", "/proc/sys/net/ipv4/ip_forward"),
+        ("2606:4700::1111", "2a00:7::/64", "/proc/sys/net/ipv6/conf/all/forwarding"),
+    ] {
+        with_machine(&[target], |world| {
+            world.knows_the_way_to(network);
+            let neighbour = Neighbour::new();
+            let targets = [(target, PORT)];
+            let reaches = || !reached(&neighbour.run(&["bash", "-c", &reaching(&targets)]), &targets).is_empty();
+            assert!(!reaches(), "without a phase");
+            while_a_phase_runs(|| assert!(!reaches(), "with a phase"));
+            fs::write(setting, "1").unwrap();
+            assert!(reaches(), "the control: the machine forwards");
+            while_a_phase_runs(|| assert!(reaches(), "a machine that forwards goes on forwarding"));
+            assert_eq!(fs::read_to_string(setting).unwrap(), "1\n");
+        });
+    }
 }
 
 #[test]
@@ -103,4 +115,24 @@ fn the_end_of_one_phase_is_not_that_of_another() {
 /// A phase inside of a phase's own output needs another runtime, and so another thread of the same machine.
 fn in_another_thread(runner: &kettle::sandbox::Runner, script: &str) -> String {
     std::thread::scope(|scope| scope.spawn(|| run(runner, script).1).join().unwrap())
+}
+
+/// Two containers with users in common, each with a `/run` of its own.
+#[test]
+#[ignore = "needs root"]
+fn services_that_do_not_see_each_others_locks_have_no_user_in_common() {
+    let user = |runner: &kettle::sandbox::Runner| runner.description().uid;
+    let with_a_run_of_its_own = |work: &(dyn Fn(&kettle::sandbox::Runner) + Sync)| {
+        with_machine(&[], |_| {
+            run_program("mount", &["-t", "tmpfs", "tmpfs", "/run"]);
+            work(&runner(&[]));
+        });
+    };
+    with_a_run_of_its_own(&|first| {
+        let mut of_second = None;
+        let found = std::sync::Mutex::new(&mut of_second);
+        with_a_run_of_its_own(&|second| **found.lock().unwrap() = Some(user(second)));
+        assert_ne!(of_second, Some(user(first)));
+        assert!(of_second.is_some());
+    });
 }

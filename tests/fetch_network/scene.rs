@@ -34,6 +34,9 @@ pub type Names = Arc<Mutex<BTreeMap<String, Vec<Ipv4Addr>>>>;
 
 /// Runs a test in a machine of its own, whose world answers at `addresses`.
 pub fn with_machine(addresses: &[&str], test: impl FnOnce(&World) + Send) {
+    // Another test of this process may have been the first.
+    let _ = log::set_logger(&MACHINE_LOG);
+    log::set_max_level(log::LevelFilter::Warn);
     let done = thread::scope(|scope| {
         scope
             .spawn(|| {
@@ -97,7 +100,8 @@ impl World {
 
     /// Has the world send what is for a network to the machine.
     pub fn knows_the_way_to(&self, network: &str) {
-        in_namespace(&self.namespace, &format!("route add {network} via {}", MACHINE[0]));
+        let machine = MACHINE[usize::from(network.contains(':'))];
+        in_namespace(&self.namespace, &format!("route add {network} via {machine}"));
     }
 
     /// Writes the machine's `/etc/resolv.conf`.
@@ -219,6 +223,28 @@ pub fn runner(allowed: &[&str]) -> Runner {
     runner
 }
 
+/// The machine's log, of all tests.
+struct MachineLog(Mutex<Vec<String>>);
+
+static MACHINE_LOG: MachineLog = MachineLog(Mutex::new(Vec::new()));
+
+impl log::Log for MachineLog {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        self.0.lock().unwrap().push(record.args().to_string());
+    }
+
+    fn flush(&self) {}
+}
+
+/// Whether the machine's log has such a line. It is kept from the first machine on.
+pub fn logged(text: &str) -> bool {
+    MACHINE_LOG.0.lock().unwrap().iter().any(|line| line.contains(text))
+}
+
 /// Keeps what a command prints.
 #[derive(Default)]
 pub struct Kept(pub Vec<u8>);
@@ -247,7 +273,7 @@ pub fn phase(script: &str) -> CommandSpec {
         environment: BTreeMap::from([("PATH".to_owned(), "/usr/bin:/bin".to_owned())]),
         directory: "/".into(),
         mounts: Vec::new(),
-        network: Network::Host,
+        network: Network::Fetch,
         time_limit: PLENTY,
     }
 }

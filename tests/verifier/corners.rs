@@ -157,7 +157,12 @@ fn old_firmware_is_refused_unless_the_reader_takes_it() {
         (GENOA_X, SNP, 80, "", "tcb-below-floor"),
         (BERGAMO, SNP, 27, "", ""),
         (BERGAMO, SNP, 26, "", "tcb-below-floor"),
-        (UNHEARD_OF, SNP, 0, "", ""),
+        // Nobody knows what this one needs, so it needs the most of its product.
+        (UNHEARD_OF, SNP, MICROCODE, "", ""),
+        (UNHEARD_OF, SNP, MICROCODE - 1, "", "tcb-below-floor"),
+        (UNHEARD_OF, SNP, 81, "", "tcb-below-floor"),
+        (UNHEARD_OF, SNP, 0, "", "tcb-below-floor"),
+        (UNHEARD_OF, SNP, 0, "microcode=0", ""),
         (UNHEARD_OF, SNP - 1, 0xff, "", "tcb-below-floor"),
         // What is given stands in for the floor of its component, and of no other.
         (GENOA, SNP - 1, MICROCODE, "snp=26", ""),
@@ -174,14 +179,21 @@ fn old_firmware_is_refused_unless_the_reader_takes_it() {
 
 #[test]
 fn the_verdict_says_which_firmware_it_took() {
-    let said = |snp, microcode, minimum: &str| {
-        let result = versions([0x11, 1], snp, microcode, minimum);
+    let said_of = |processor, snp, microcode, minimum: &str| {
+        let result = versions(processor, snp, microcode, minimum);
         assert!(result.is_accepted(), "{result:?}");
         let claims = result.claims();
         let open: Vec<_> = claims[NOT_ESTABLISHED].as_array().unwrap().iter().map(Value::to_string).collect();
         (claims["minimum_tcb"].as_str().unwrap().to_owned(), open.join("\n"))
     };
+    let said = |snp, microcode, minimum: &str| said_of([0x11, 1], snp, microcode, minimum);
+    let (minimum, open) = said_of([0x1f, 7], SNP, MICROCODE, "");
+    assert!(minimum.contains(", microcode=86 (AMD-SB-"), "{minimum}");
+    assert!(open.contains("model 0x1f stepping 7 needs is not known: 86 was asked for"), "{open}");
+    let refused = versions([0x1f, 7], SNP, 81, "");
+    assert!(format!("{refused:?}").contains("unlisted: Some(Processor { family: 25, model: 31"), "{refused:?}");
     let (minimum, open) = said(SNP, MICROCODE, "");
+    assert!(!open.contains("needs is not known"), "{open}");
     assert!(minimum.starts_with("snp=27 (AMD-SB-") && minimum.contains(", microcode=86 (AMD-SB-"), "{minimum}");
     assert!(open.contains("no floor is known for bootloader, tee of Genoa") && !open.contains("old"), "{open}");
     assert!(open.contains("AMD-SB-3034"), "an advisory that no version tells of: {open}");

@@ -4,14 +4,19 @@
 //! - Goes out: the ranges that are not public, as data for the rules of the kernel.
 //! - Never: a range left out because nobody is expected to use it.
 //!
-//! The ranges are those of IANA's special-purpose registries that are not globally reachable (RFC 6890 and its updates), and what
-//! a cloud serves to its machines under a number that looks public.
+//! The ranges are all those of IANA's special-purpose registries (RFC 6890 and its updates; the one of
+//! IPv4 as of 2020-09-04 and the one of IPv6 as of 2025-10-09, `tests/data/special-purpose.txt`).
+//! Some of them are globally reachable by the registry: whoever is nearest answers there, which may be
+//! a machine of the network that we are in. Beside them are what clouds serve to their machines under
+//! a number that looks public, and forms of IPv6 addresses that hide one of IPv4.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
 use serde::{Serialize, Serializer};
+
+use crate::netlink::octets;
 
 /// A range of addresses: `ADDRESS/LENGTH`, without bits after the prefix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,14 +111,6 @@ impl Cidr {
     }
 }
 
-/// The bytes of an address, in the order of the network.
-pub(super) fn octets(address: IpAddr) -> Vec<u8> {
-    match address {
-        IpAddr::V4(address) => address.octets().to_vec(),
-        IpAddr::V6(address) => address.octets().to_vec(),
-    }
-}
-
 impl fmt::Display for Cidr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.address, self.length)
@@ -153,7 +150,7 @@ impl FromStr for Cidr {
 pub(super) const LOOPBACK: Cidr = Cidr::v4([127, 0, 0, 0], 8);
 
 /// Ranges of IPv4 that are not public. Everything else is.
-pub(super) const NOT_PUBLIC_4: [Cidr; 17] = [
+pub(super) const NOT_PUBLIC_4: [Cidr; 21] = [
     // "This network".
     Cidr::v4([0, 0, 0, 0], 8),
     // Private networks.
@@ -167,12 +164,20 @@ pub(super) const NOT_PUBLIC_4: [Cidr; 17] = [
     Cidr::v4([169, 254, 0, 0], 16),
     // Azure's service for its own machines, under a number of Microsoft's.
     Cidr::v4([168, 63, 129, 16], 32),
+    // IBM Cloud's services for its own machines (name servers, package mirrors) and its endpoints of
+    // services, under numbers that are not routed outside: "IBM services" and "Cloud Service
+    // Endpoints" in the reserved ranges of its documentation of VPC.
+    Cidr::v4([161, 26, 0, 0], 16),
+    Cidr::v4([166, 8, 0, 0], 14),
     // Assignments of the IETF, among them Oracle's metadata service and the discovery of NAT64.
     Cidr::v4([192, 0, 0, 0], 24),
     // Documentation.
     Cidr::v4([192, 0, 2, 0], 24),
     Cidr::v4([198, 51, 100, 0], 24),
     Cidr::v4([203, 0, 113, 0], 24),
+    // Answers for private networks' names, by whoever is nearest (AS112).
+    Cidr::v4([192, 31, 196, 0], 24),
+    Cidr::v4([192, 175, 48, 0], 24),
     // Relays of 6to4.
     Cidr::v4([192, 88, 99, 0], 24),
     // Relays of AMT.
@@ -185,12 +190,13 @@ pub(super) const NOT_PUBLIC_4: [Cidr; 17] = [
     Cidr::v4([240, 0, 0, 0], 4),
 ];
 
-/// Global unicast of IPv6. Nothing outside of it is public: loopback, IPv4 in IPv6, NAT64, link-local, unique local (with
-/// fd00:ec2::254, a metadata service), multicast.
+/// Global unicast of IPv6. Nothing outside of it is public: loopback, IPv4 in IPv6, NAT64 (both
+/// prefixes, of RFC 6052 and RFC 8215), link-local, unique local (with fd00:ec2::254, a metadata
+/// service), multicast, segments of routes.
 pub(super) const GLOBAL_6: Cidr = Cidr::v6([0x2000, 0, 0], 3);
 
 /// Ranges in [`GLOBAL_6`] that are not public.
-pub(super) const NOT_PUBLIC_6: [Cidr; 5] = [
+pub(super) const NOT_PUBLIC_6: [Cidr; 6] = [
     // Assignments of the IETF: Teredo with an address of IPv4 in it, benchmarks, ORCHID.
     Cidr::v6([0x2001, 0, 0], 23),
     // Documentation.
@@ -198,19 +204,100 @@ pub(super) const NOT_PUBLIC_6: [Cidr; 5] = [
     Cidr::v6([0x3fff, 0, 0], 20),
     // 6to4, with an address of IPv4 in it.
     Cidr::v6([0x2002, 0, 0], 16),
+    // AS112, as in IPv4.
+    Cidr::v6([0x2620, 0x4f, 0x8000], 48),
     // Given back.
     Cidr::v6([0x3ffe, 0, 0], 16),
 ];
+
+/// The third quarter of an address of ISATAP (RFC 5214, section 6.1), whatever its prefix is: the last
+/// quarter is an address of IPv4, which may be private or, by the second bit, global. A router of the
+/// network sends on to it.
+pub(super) mod isatap {
+    /// Bytes before it.
+    pub(in super::super) const OFFSET: u8 = 8;
+    /// The bits that make it one.
+    pub(in super::super) const MASK: [u8; 4] = [0xfd, 0xff, 0xff, 0xff];
+    /// What these are.
+    pub(in super::super) const VALUE: [u8; 4] = [0, 0, 0x5e, 0xfe];
+}
+
+/// Returns whether an address is one that fetch phases reach.
+pub(super) fn is_public(address: IpAddr) -> bool {
+    let IpAddr::V6(sixteen) = address else {
+        return !NOT_PUBLIC_4.iter().any(|range| range.contains(address));
+    };
+    let is_listed = NOT_PUBLIC_6.iter().any(|range| range.contains(address));
+    GLOBAL_6.contains(address) && !is_listed && !is_isatap(sixteen)
+}
+
+fn is_isatap(address: Ipv6Addr) -> bool {
+    let bytes = address.octets();
+    let quarter = bytes.iter().skip(isatap::OFFSET.into()).zip(isatap::MASK);
+    quarter.map(|(byte, mask)| byte & mask).eq(isatap::VALUE)
+}
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn is_public(address: &str) -> bool {
-        let address: IpAddr = address.parse().unwrap();
-        match address {
-            IpAddr::V4(_) => !NOT_PUBLIC_4.iter().any(|range| range.contains(address)),
-            IpAddr::V6(_) => GLOBAL_6.contains(address) && !NOT_PUBLIC_6.iter().any(|range| range.contains(address)),
+        super::is_public(address.parse().unwrap())
+    }
+
+    /// The first and the last address of a range.
+    fn ends(range: Cidr) -> [IpAddr; 2] {
+        let last = octets(range.address).into_iter().zip(range.mask());
+        let last: Vec<u8> = last.map(|(byte, mask)| byte | !mask).collect();
+        let last = match (<[u8; 4]>::try_from(&last[..]), <[u8; 16]>::try_from(&last[..])) {
+            (Ok(bytes), _) => IpAddr::from(bytes),
+            (_, bytes) => IpAddr::from(bytes.unwrap()),
+        };
+        [range.address, last]
+    }
+
+    #[test]
+    fn all_of_both_registries_of_special_addresses_is_refused() {
+        let registries = include_str!("../../../tests/data/special-purpose.txt");
+        let rows = registries.lines().filter(|line| !line.starts_with('#'));
+        let ranges: Vec<Cidr> = rows
+            .map(|row| {
+                let (address, length) = row.split('\t').next().unwrap().split_once('/').unwrap();
+                Cidr { address: address.parse().unwrap(), length: length.parse().unwrap() }
+            })
+            .collect();
+        assert_eq!(ranges.iter().filter(|range| range.address.is_ipv4()).count(), 25);
+        assert_eq!(ranges.iter().filter(|range| range.address.is_ipv6()).count(), 26);
+        for range in ranges {
+            for address in ends(range) {
+                assert!(!super::is_public(address), "{address} of {range}");
+            }
+            let is_in_one = |one: &Cidr| one.length <= range.length && one.contains(range.address);
+            let outside = range.address.is_ipv6() && !GLOBAL_6.overlaps(range);
+            let listed = NOT_PUBLIC_4.iter().chain(&NOT_PUBLIC_6).any(is_in_one);
+            assert!(outside || listed, "{range} is refused at its ends, and not in between");
+        }
+    }
+
+    #[test]
+    fn what_hides_an_address_of_ipv4_is_refused() {
+        for hiding in [
+            "64:ff9b::a00:1",
+            "64:ff9b:1::a00:1",
+            "64:ff9b:1:fffe:ffff::",
+            "::a00:1",
+            "::ffff:10.0.0.1",
+            "::ffff:0:a00:1",
+            "2001:0:102:304:0:ffff:f5ff:fffe",
+            "2002:a00:1::1",
+            "2a00:1::5efe:a00:1",
+            "2a00:1::200:5efe:808:808",
+            "2a00:1:2:3:0:5efe:127.0.0.1",
+        ] {
+            assert!(!is_public(hiding), "{hiding}");
+        }
+        for beside in ["2a00:1::100:5efe:a00:1", "2a00:1::5eff:a00:1", "2a00:0:5efe:a00:1::"] {
+            assert!(is_public(beside), "{beside}");
         }
     }
 
@@ -221,6 +308,8 @@ mod tests {
             ("10.255.255.255", "11.0.0.0"),
             ("100.127.255.255", "100.128.0.0"),
             ("127.255.255.255", "128.0.0.0"),
+            ("161.26.255.255", "161.27.0.0"),
+            ("166.11.255.255", "166.12.0.0"),
             ("168.63.129.16", "168.63.129.17"),
             ("169.254.255.255", "169.255.0.0"),
             ("172.31.255.255", "172.32.0.0"),
@@ -234,7 +323,15 @@ mod tests {
             assert!(!is_public(last), "{last}");
             assert!(is_public(first_after), "{first_after}");
         }
-        for before in ["9.255.255.255", "100.63.255.255", "126.255.255.255", "172.15.255.255", "223.255.255.255"] {
+        for before in [
+            "9.255.255.255",
+            "161.25.255.255",
+            "166.7.255.255",
+            "100.63.255.255",
+            "126.255.255.255",
+            "172.15.255.255",
+            "223.255.255.255",
+        ] {
             assert!(is_public(before), "{before}");
         }
         for never in ["::1", "::ffff:8.8.8.8", "64:ff9b::808:808", "fd00:ec2::254", "fe80::1", "ff02::1", "4000::"] {

@@ -17,13 +17,15 @@ use std::path::PathBuf;
 use rustix::fs::{FlockOperation, flock};
 
 use super::NAMESPACE;
-use super::link::Link;
-use super::netlink::Socket;
 use super::rules::{self, Forwarded};
+use crate::netlink::Socket;
+use crate::netlink::link::Link;
 
 const STATE_FOLDER: &str = "/run";
 const SETTINGS: &str = "/proc/sys/net";
 const ON: &str = "1";
+/// Whether packets of IPv6 are forwarded, whichever interface they come in by.
+const ALL_6: &str = "ipv6/conf/all/forwarding";
 /// Router advertisements count although the interface forwards (`accept_ra` of the kernel's ip-sysctl).
 const ALTHOUGH_FORWARDING: &str = "2";
 
@@ -103,20 +105,12 @@ impl Forwarding {
     }
 
     fn change(&mut self, links: &[Link], ipv6: bool) -> io::Result<()> {
-        let others = || links.iter().filter(|link| !link.is_loopback && !is_ours(&link.name));
-        let mut wanted: Vec<Setting> =
-            others().map(|link| Setting::new(format!("ipv4/conf/{}/forwarding", link.name), ON)).collect();
-        if ipv6 {
-            let advertised = |link: &Link| {
-                let path = format!("ipv6/conf/{}/accept_ra", link.name);
-                Setting::new(path, ALTHOUGH_FORWARDING)
-            };
-            wanted.extend(others().map(advertised).filter(|setting| setting.is(ON)));
-            wanted.push(Setting::new("ipv6/conf/all/forwarding".to_owned(), ON));
-        }
-        wanted.retain(|setting| !setting.is_as_wanted());
+        let wanted = wanted(links, ipv6);
         let mut recorded = read(&mut self.users)?;
-        for setting in &wanted {
+        // Undone from the end: the setting that overwrites others first, then what it has overwritten.
+        let (all, single) = wanted.iter().partition::<Vec<_>, _>(|setting| setting.path == ALL_6);
+        let overwritten = if all.is_empty() { Vec::new() } else { overwritten_by_all_6(links) };
+        for setting in single.into_iter().chain(&overwritten).chain(all) {
             let line = format!("{} {}\n", setting.path, setting.value()?);
             recorded.push_str(&line);
             self.users.write_all(line.as_bytes())?;
@@ -124,6 +118,34 @@ impl Forwarding {
         rules::guard(&Socket::of_netfilter()?, &forwarded(&recorded))?;
         wanted.iter().try_for_each(Setting::apply)
     }
+}
+
+/// The settings that have to change, in the order in which they have to.
+fn wanted(links: &[Link], ipv6: bool) -> Vec<Setting> {
+    let others = || links.iter().filter(|link| !link.is_loopback && !is_ours(&link.name));
+    let by_it = |link: &Link| Setting::new(format!("ipv4/conf/{}/forwarding", link.name), ON);
+    let mut wanted: Vec<Setting> = others().map(by_it).collect();
+    if ipv6 {
+        let advertised = |link: &Link| {
+            let path = format!("ipv6/conf/{}/accept_ra", link.name);
+            Setting::new(path, ALTHOUGH_FORWARDING)
+        };
+        wanted.extend(others().map(advertised).filter(|setting| setting.is(ON)));
+        wanted.push(Setting::new(ALL_6.to_owned(), ON));
+    }
+    wanted.retain(|setting| !setting.is_as_wanted());
+    wanted
+}
+
+/// Settings that are on and that [`ALL_6`] switches off when it is put back: those of single
+/// interfaces, and the one that new interfaces begin with (ip-sysctl of the kernel).
+fn overwritten_by_all_6(links: &[Link]) -> Vec<Setting> {
+    let names = links.iter().map(|link| link.name.as_str()).filter(|name| !is_ours(name));
+    let settings = names.chain(["default"]).map(|name| {
+        let path = format!("ipv6/conf/{name}/forwarding");
+        Setting::new(path, ON)
+    });
+    settings.filter(Setting::is_as_wanted).collect()
 }
 
 impl Drop for Forwarding {
@@ -178,10 +200,7 @@ fn forwarded(recorded: &str) -> Forwarded {
         let name = path.strip_prefix("ipv4/conf/")?.strip_suffix("/forwarding")?;
         Some(name.to_owned())
     };
-    Forwarded {
-        interfaces: paths().filter_map(interface).collect(),
-        ipv6: paths().any(|path| path == "ipv6/conf/all/forwarding"),
-    }
+    Forwarded { interfaces: paths().filter_map(interface).collect(), ipv6: paths().any(|path| path == ALL_6) }
 }
 
 /// A file below [`SETTINGS`], of this thread's network namespace.
@@ -230,7 +249,7 @@ mod tests {
         let recorded = "ipv4/conf/eth0/forwarding 0\nipv6/conf/eth0/accept_ra 1\nipv4/conf/a.1/forwarding 0\n";
         let interfaces = vec!["eth0".to_owned(), "a.1".to_owned()];
         assert_eq!(forwarded(recorded), Forwarded { interfaces: interfaces.clone(), ipv6: false });
-        let more = format!("{recorded}ipv6/conf/all/forwarding 0\n");
+        let more = format!("{recorded}ipv6/conf/eth0/forwarding 1\n{ALL_6} 0\n");
         assert_eq!(forwarded(&more), Forwarded { interfaces, ipv6: true });
         assert_eq!(forwarded(""), Forwarded::default());
     }

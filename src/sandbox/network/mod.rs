@@ -8,9 +8,7 @@
 //! | part | file |
 //! |---|---|
 //! | which addresses are public | `addresses` |
-//! | messages to the kernel | `netlink` |
-//! | the pair of interfaces | `link` |
-//! | the rules | `rules` |
+//! | the rules | `rules`, `nf_tables` |
 //! | that the machine forwards, and nothing else than this | `forwarding` |
 //! | name servers | `resolver` |
 //!
@@ -22,14 +20,16 @@
 //! the address is what the rules look at. The loopback is switched off; where an operator allows a range of the machine's
 //! loopback, packets to that range leave by the one interface like all others, and arrive at the machine's loopback.
 //!
-//! A connection to an address that is refused ends at once, refused, and the address is noted, so that an error can name it.
+//! A connection to an address that is refused ends at once, refused, and the address is noted for the
+//! log of the machine. Errors say that there was one and never which: it may be what a name server of
+//! the machine's own network answers.
 
 mod addresses;
 mod forwarding;
-mod link;
-mod netlink;
+mod nf_tables;
 mod resolver;
 mod rules;
+mod trial;
 
 use std::fs::{self, File};
 use std::io;
@@ -42,11 +42,12 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 pub use addresses::{Cidr, ParseCidrError};
 pub use resolver::ResolverError;
+pub use trial::NetworkTrial;
 
 use super::kernel;
+use crate::netlink::Socket;
+use crate::netlink::link::{self, Link, Origin};
 use forwarding::{Forwarding, Setting};
-use link::Link;
-use netlink::Socket;
 use rules::{Ends, Policy};
 
 /// The network namespace of the thread that opens it.
@@ -160,7 +161,13 @@ impl PhaseNetwork {
             self._refusing.push(socket);
             ends.push(Ends { phase: pair.phase, machine: pair.machine, refusing_port });
         }
-        let policy = Policy { interface: &self.interface, ends: &ends, name_servers: &self.name_servers, allowed };
+        let policy = Policy {
+            interface: &self.interface,
+            ends: &ends,
+            name_servers: &self.name_servers,
+            allowed,
+            own: &own_addresses(&self.routes).map_err(step("listing addresses"))?,
+        };
         rules::set_up(&self.rules, &policy).map_err(step("making the rules of the packet filter"))?;
         self.configure_inside(inside, addresses).map_err(step("giving the phase an address and a route"))
     }
@@ -170,7 +177,7 @@ impl PhaseNetwork {
         link::switch_on(inside, index)?;
         for pair in addresses {
             link::add_address(inside, index, pair.phase, pair.prefix)?;
-            link::add_default_route(inside, index, pair.machine)?;
+            link::add_default_route(inside, index, pair.machine, Origin::Static)?;
             if pair.machine.is_ipv6() {
                 link::refuse_loopback_6(inside)?;
             }
@@ -200,9 +207,9 @@ impl PhaseNetwork {
         resolver::resolv_conf(&self.name_servers)
     }
 
-    /// Which address the phase tried to reach in vain, if it did; the lowest of several.
-    pub(super) fn refused_address(&self) -> io::Result<Option<IpAddr>> {
-        Ok(rules::refused_addresses(&self.rules, &self.interface)?.into_iter().min())
+    /// Returns the addresses that the phase tried to reach in vain.
+    pub(super) fn refused_addresses(&self) -> io::Result<Vec<IpAddr>> {
+        rules::refused_addresses(&self.rules, &self.interface)
     }
 }
 
@@ -212,19 +219,6 @@ impl Drop for PhaseNetwork {
             log::error!("the interface {} could not be removed: {error}", self.interface);
         }
     }
-}
-
-/// Whether this machine can give phases a network of their own: tried in a namespace that nobody else is in.
-///
-/// The name servers are those of the machine.
-pub(super) fn trial(allowed: &[Cidr]) -> Result<(), NetworkError> {
-    thread::scope(|scope| {
-        let trial = scope.spawn(|| {
-            kernel::unshare_network().map_err(step("making a network namespace"))?;
-            PhaseNetwork::set_up(allowed).map(drop)
-        });
-        trial.join().unwrap_or_else(|_| Err(step("trying it")(io::Error::other("a thread panicked"))))
-    })
 }
 
 /// A namespace, and a socket to configure it with.
@@ -240,6 +234,13 @@ fn new_namespace() -> io::Result<(OwnedFd, Socket)> {
         });
         made.join().unwrap_or_else(|_| Err(io::Error::other("a thread panicked")))
     })
+}
+
+/// The machine's own addresses that are public by their numbers. The others are refused as such.
+fn own_addresses(routes: &Socket) -> io::Result<Vec<IpAddr>> {
+    let mut own = link::addresses(routes)?;
+    own.retain(|address| addresses::is_public(*address));
+    Ok(own)
 }
 
 /// Both ends of the pair in one family.

@@ -21,7 +21,6 @@ mod url;
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Seek};
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -76,10 +75,10 @@ pub enum RepositoryError {
     #[error(transparent)]
     Redirect(#[from] RedirectError),
     /// It is at an address that fetch phases do not reach.
-    #[error("the repository is at {address}, which is not a public address: only public ones are reached")]
+    #[error("{url} is at no public address: only public addresses are reached")]
     RefusedAddress {
-        /// The address that git tried to reach.
-        address: IpAddr,
+        /// What was asked for. The address is in the log of the machine.
+        url: RepositoryUrl,
     },
     /// Too slow.
     #[error("the repository took longer than {} s", limit.as_secs())]
@@ -333,6 +332,9 @@ impl Intake<'_> {
         let mut exit = Exit::Status(0);
         for amount in amounts {
             exit = self.try_fetch(&git.fetch(url, &name, *amount, self.left()?), folder).await?;
+            if exit == Exit::RefusedAddress {
+                return Err(RepositoryError::RefusedAddress { url: url.clone() });
+            }
             if exit.success() {
                 return self.resolve(git, reference, *amount, wanted).await.map(Step::Fetched);
             }
@@ -370,7 +372,6 @@ impl Intake<'_> {
         }
         match result.map_err(RepositoryError::Run)? {
             Exit::TimedOut { .. } => Err(RepositoryError::TimedOut { limit: FETCH_TIME_LIMIT }),
-            Exit::RefusedAddress { address } => Err(RepositoryError::RefusedAddress { address }),
             exit => Ok(exit),
         }
     }

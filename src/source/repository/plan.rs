@@ -123,7 +123,7 @@ impl Git {
                 arguments.extend(["+refs/heads/*:refs/kettle/heads/*", "+refs/tags/*:refs/kettle/tags/*"]);
             }
         }
-        self.command(&arguments, Access::ReadWrite, Network::Host, time_limit)
+        self.command(&arguments, Access::ReadWrite, Network::Fetch, time_limit)
     }
 
     /// Prints the commit that was fetched, tags peeled.
@@ -183,7 +183,7 @@ pub(super) fn ask(binary: &str, url: &RepositoryUrl, time_limit: Duration) -> Co
         environment,
         directory: "/".into(),
         mounts: Vec::new(),
-        network: Network::Host,
+        network: Network::Fetch,
         time_limit,
     }
 }
@@ -214,7 +214,7 @@ mod tests {
         let url = RepositoryUrl::parse("https://example.org/x").unwrap();
         let id = GitOid::from_bytes([1; 20]);
         let fetch = git().fetch(&url, "main", Amount::Commit, LIMIT);
-        assert_eq!((fetch.network, fetch.mounts[0].access), (Network::Host, Access::ReadWrite));
+        assert_eq!((fetch.network, fetch.mounts[0].access), (Network::Fetch, Access::ReadWrite));
         for spec in [
             git().resolve(None, Amount::Commit, LIMIT),
             git().commit(id, LIMIT),

@@ -114,7 +114,7 @@ impl Plan<'_> {
         let home = Mount::new(&folders.fetch, CARGO_HOME, Access::ReadWrite);
         let argv = self.cargo("fetch", &["--locked"]);
         let mut spec = self.command(argv, vec![home], limit, Phase::Online);
-        spec.network = Network::Host;
+        spec.network = Network::Fetch;
         spec.environment.extend(GIT_ENVIRONMENT.map(|(name, value)| (name.to_owned(), value.to_owned())));
         spec.environment.extend(git_settings(moved));
         spec
@@ -336,7 +336,7 @@ mod tests {
     fn only_the_fetch_phase_has_a_network_and_it_writes_its_own_folder_only() {
         with_plan(|plan, folders| {
             let fetch = plan.fetch(folders, &[], LIMIT);
-            assert_eq!((fetch.network, writable(&fetch)), (Network::Host, vec![CARGO_HOME]));
+            assert_eq!((fetch.network, writable(&fetch)), (Network::Fetch, vec![CARGO_HOME]));
             assert!(!fetch.environment.contains_key("CARGO_NET_OFFLINE"));
             for spec in [plan.metadata(folders), plan.tree(folders), plan.commit(folders, "r-1", "abc")] {
                 assert_eq!((spec.network, writable(&spec)), (Network::None, vec![]));

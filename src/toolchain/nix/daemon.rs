@@ -49,16 +49,15 @@ pub(super) async fn with_daemon(
     let mut answers = None;
     let work = Box::pin(async { answers = Some(converse(plan, folders, build, inputs, context, log).await) });
     let daemon = plan.daemon(folders, DAEMON_TIME.saturating_add(context.limits.build));
-    let Served { end, out_of_memory, message, refused_address } =
+    let Served { end, out_of_memory, message, was_refused_an_address } =
         context.runner.serve(&daemon, &folders.socket(), work).await?;
     match answers {
         Some(Ok(answers)) => Ok(answers),
         Some(Err(ToolchainError::Failed { phase, .. })) if out_of_memory => Err(ToolchainError::OutOfMemory { phase }),
         // A builder with a fixed output fetches, by the daemon's network.
-        Some(Err(ToolchainError::Failed { phase: Phase::Build, exit })) => Err(match refused_address {
-            Some(address) => ToolchainError::Failed { phase: Phase::Fetch, exit: Exit::RefusedAddress { address } },
-            None => ToolchainError::Failed { phase: Phase::Build, exit },
-        }),
+        Some(Err(ToolchainError::Failed { phase: Phase::Build, .. })) if was_refused_an_address => {
+            Err(ToolchainError::Failed { phase: Phase::Fetch, exit: Exit::RefusedAddress })
+        }
         Some(Err(error)) => Err(error),
         None if out_of_memory => Err(ToolchainError::OutOfMemory { phase: Phase::Build }),
         None => {

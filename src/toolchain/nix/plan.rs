@@ -106,7 +106,7 @@ impl Plan<'_> {
         let mut argv = nix(&["flake", "archive", "--json", "--no-update-lock-file", "--log-format", "internal-json"]);
         argv.extend([ALL_IT_SAYS.to_owned(), flake]);
         let mut spec = self.command(argv, vec![Mount::new(&folders.fetch, STORE_ROOT, Access::ReadWrite)], time_limit);
-        spec.network = Network::Host;
+        spec.network = Network::Fetch;
         // Unpacked archives go through nix's cache: some are larger than HOME.
         let more = [("NIX_CACHE_HOME", "/nix/cache".to_owned()), ("NIX_CONFIG", format!("{SETTINGS}{FETCH_SETTINGS}"))];
         spec.environment.extend(more.map(|(name, value)| (name.to_owned(), value)));
@@ -128,7 +128,7 @@ impl Plan<'_> {
             environment: variables(&[("HOME", HOME), ("LANG", "C.UTF-8"), ("PATH", "/usr/bin:/bin"), ("TZ", "UTC")]),
             directory: "/".into(),
             mounts,
-            network: Network::Host,
+            network: Network::Fetch,
             time_limit,
         }
     }
@@ -252,7 +252,7 @@ mod tests {
         let spec = with_plan(|plan, folders| plan.fetch(folders, LIMIT));
         let writable: Vec<_> = mounts(&spec).into_iter().filter(|(.., access)| *access == Access::ReadWrite).collect();
         assert_eq!(writable, [("/w/j/nix-fetch", "/nix", Access::ReadWrite)]);
-        assert_eq!((spec.network, spec.environment["NIX_REMOTE"].as_str()), (Network::Host, "local"));
+        assert_eq!((spec.network, spec.environment["NIX_REMOTE"].as_str()), (Network::Fetch, "local"));
     }
 
     #[test]

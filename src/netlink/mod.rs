@@ -8,7 +8,10 @@
 //! value, padded to 4 bytes), in the machine's byte order. A socket belongs to the network namespace that it was opened in, whoever
 //! uses it later.
 
+pub(crate) mod link;
+
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 
 use rustix::io::{read, retry_on_intr, write};
@@ -25,22 +28,22 @@ const NESTED: u16 = 0x8000;
 const KIND_MASK: u16 = 0x3fff;
 
 /// Flags of messages (linux/netlink.h).
-pub(super) mod flag {
-    pub(in super::super) const REQUEST: u16 = 0x1;
-    pub(in super::super) const ACKNOWLEDGE: u16 = 0x4;
-    pub(in super::super) const EXCLUSIVE: u16 = 0x200;
-    pub(in super::super) const CREATE: u16 = 0x400;
-    pub(in super::super) const APPEND: u16 = 0x800;
-    pub(in super::super) const DUMP: u16 = 0x300;
+pub(crate) mod flag {
+    pub(crate) const REQUEST: u16 = 0x1;
+    pub(crate) const ACKNOWLEDGE: u16 = 0x4;
+    pub(crate) const EXCLUSIVE: u16 = 0x200;
+    pub(crate) const CREATE: u16 = 0x400;
+    pub(crate) const APPEND: u16 = 0x800;
+    pub(crate) const DUMP: u16 = 0x300;
 }
 
 /// Attributes, one after the other.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Attributes(Vec<u8>);
+pub(crate) struct Attributes(Vec<u8>);
 
 impl Attributes {
     /// Appends bytes.
-    pub(super) fn with(mut self, kind: u16, value: &[u8]) -> Self {
+    pub(crate) fn with(mut self, kind: u16, value: &[u8]) -> Self {
         let length = ATTRIBUTE_BYTES + value.len();
         self.0.extend((length as u16).to_ne_bytes());
         self.0.extend(kind.to_ne_bytes());
@@ -50,41 +53,49 @@ impl Attributes {
     }
 
     /// Appends a number in the network's byte order, as netfilter has them.
-    pub(super) fn number(self, kind: u16, value: u32) -> Self {
+    pub(crate) fn number(self, kind: u16, value: u32) -> Self {
         self.with(kind, &value.to_be_bytes())
     }
 
     /// Appends a text with the NUL that the kernel expects.
-    pub(super) fn text(self, kind: u16, value: &str) -> Self {
+    pub(crate) fn text(self, kind: u16, value: &str) -> Self {
         self.with(kind, &[value.as_bytes(), &[0]].concat())
     }
 
     /// Appends attributes in one attribute.
-    pub(super) fn nested(self, kind: u16, value: Self) -> Self {
+    pub(crate) fn nested(self, kind: u16, value: Self) -> Self {
         self.with(kind | NESTED, &value.0)
+    }
+}
+
+/// The bytes of an address, in the order of the network.
+pub(crate) fn octets(address: IpAddr) -> Vec<u8> {
+    match address {
+        IpAddr::V4(address) => address.octets().to_vec(),
+        IpAddr::V6(address) => address.octets().to_vec(),
     }
 }
 
 /// One message, without its number.
 #[derive(Clone, Debug)]
-pub(super) struct Message {
+pub(crate) struct Message {
     kind: u16,
     flags: u16,
     body: Vec<u8>,
 }
 
 impl Message {
-    pub(super) fn new(kind: u16, flags: u16, fixed: &[u8], attributes: Attributes) -> Self {
+    pub(crate) fn new(kind: u16, flags: u16, fixed: &[u8], attributes: Attributes) -> Self {
         Self { kind, flags: flags | flag::REQUEST, body: [fixed, &attributes.0].concat() }
     }
 
     /// The fixed part and the attributes.
-    pub(super) fn body(&self) -> &[u8] {
+    pub(crate) fn body(&self) -> &[u8] {
         &self.body
     }
 
     /// Has the kernel say when it is done.
-    pub(super) fn acknowledged(mut self) -> Self {
+    pub(crate) fn acknowledged(mut self) -> Self {
         self.flags |= flag::ACKNOWLEDGE;
         self
     }
@@ -104,16 +115,16 @@ impl Message {
 
 /// A connection to the kernel.
 #[derive(Debug)]
-pub(super) struct Socket(OwnedFd);
+pub(crate) struct Socket(OwnedFd);
 
 impl Socket {
     /// Opens one for interfaces, addresses and routes, in this thread's network namespace.
-    pub(super) fn of_routes() -> io::Result<Self> {
+    pub(crate) fn of_routes() -> io::Result<Self> {
         Self::open(None)
     }
 
     /// Opens one for netfilter, in this thread's network namespace.
-    pub(super) fn of_netfilter() -> io::Result<Self> {
+    pub(crate) fn of_netfilter() -> io::Result<Self> {
         Self::open(Some(netlink::NETFILTER))
     }
 
@@ -124,7 +135,7 @@ impl Socket {
     /// Sends messages at once, and waits until those are acknowledged that ask for it.
     ///
     /// The kernel answers before the call that sends returns.
-    pub(super) fn ask(&self, messages: Vec<Message>) -> io::Result<()> {
+    pub(crate) fn ask(&self, messages: Vec<Message>) -> io::Result<()> {
         let mut bytes = Vec::new();
         let mut wanted = 0_usize;
         for (number, message) in messages.iter().enumerate() {
@@ -145,12 +156,12 @@ impl Socket {
     }
 
     /// Sends one message, and waits for its acknowledgement.
-    pub(super) fn ask_one(&self, message: Message) -> io::Result<()> {
+    pub(crate) fn ask_one(&self, message: Message) -> io::Result<()> {
         self.ask(vec![message.acknowledged()])
     }
 
     /// Sends a question whose answer is a list; returns what follows the header of each of its messages.
-    pub(super) fn list(&self, message: Message) -> io::Result<Vec<Vec<u8>>> {
+    pub(crate) fn list(&self, message: Message) -> io::Result<Vec<Vec<u8>>> {
         let question = Message { flags: message.flags | flag::DUMP, ..message };
         retry_on_intr(|| write(&self.0, &question.bytes(0)))?;
         let mut listed = Vec::new();
@@ -200,7 +211,7 @@ fn error_number(kind: u16, body: &[u8]) -> Option<i32> {
 }
 
 /// Type, without the flag for nesting, and value of each attribute; a length that does not fit ends them.
-pub(super) fn attributes(mut bytes: &[u8]) -> Vec<(u16, &[u8])> {
+pub(crate) fn attributes(mut bytes: &[u8]) -> Vec<(u16, &[u8])> {
     let number = |bytes: &[u8], at: usize| Some(u16::from_ne_bytes(bytes.get(at..at + 2)?.try_into().ok()?));
     let mut found = Vec::new();
     while let (Some(length), Some(kind)) = (number(bytes, 0), number(bytes, 2)) {
@@ -212,7 +223,7 @@ pub(super) fn attributes(mut bytes: &[u8]) -> Vec<(u16, &[u8])> {
 }
 
 /// The value of the first attribute of a type.
-pub(super) fn attribute(bytes: &[u8], wanted: u16) -> Option<&[u8]> {
+pub(crate) fn attribute(bytes: &[u8], wanted: u16) -> Option<&[u8]> {
     attributes(bytes).into_iter().find_map(|(kind, value)| (kind == wanted).then_some(value))
 }
 
