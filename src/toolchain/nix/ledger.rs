@@ -2,7 +2,7 @@
 //! put there. Goes out: one descriptor for each path that took part, and one for the rest. Never: a hash that was not
 //! computed here, or a path for which nobody answers.
 //!
-//! What the database of nix 2.26 says of a path, as seen and as in its source:
+//! What the database of nix 2.26 and 2.34.8 says of a path, as seen:
 //!
 //! | how it came | `ultimate` | `ca` | `signatures` |
 //! |---|---|---|---|

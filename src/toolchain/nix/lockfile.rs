@@ -20,7 +20,7 @@ use super::nar::{NarHashError, parse_hash};
 /// Largest lockfile, in bytes.
 pub const MAX_FLAKE_LOCK_BYTES: usize = 4 << 20;
 
-/// Versions that nix 2.26 reads. It writes the newest.
+/// Versions that nix 2.26 and 2.34.8 read; they refuse 4 and 8. They write the newest.
 const VERSIONS: std::ops::RangeInclusive<u64> = 5..=7;
 
 /// Most inputs that one reference names on its way.

@@ -2,7 +2,7 @@
 //! as nix prints them to the log, which cache each path came from, the last errors, and standard output up to a limit.
 //! Never: memory that grows with a line, or a builder that is believed.
 //!
-//! Each message of nix is a line of standard error, `@nix ` and an object (nix 2.26, `JSONLogger`):
+//! Each message of nix is a line of standard error, `@nix ` and an object (nix 2.26 to 2.34.8, `JSONLogger`):
 //!
 //! | `action` | members |
 //! |---|---|
