@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::sandbox::{Access, CommandSpec, Mount, Network};
+use crate::source::git_rules;
 use crate::toolchain::Toolchain;
 
 /// The source tree, read-only.
@@ -26,31 +27,9 @@ const INSPECT_TIME: Duration = Duration::from_secs(120);
 /// Wall-clock limit of one question to the server of a repository.
 pub(super) const ASK_TIME: Duration = Duration::from_secs(120);
 
-/// What git is told by its environment while cargo runs it: nothing of the machine, and nobody to ask.
-const GIT_ENVIRONMENT: [(&str, &str); 6] = [
-    ("CARGO_NET_GIT_FETCH_WITH_CLI", "true"),
-    ("GIT_ASKPASS", "/bin/false"),
-    ("GIT_CONFIG_GLOBAL", "/dev/null"),
-    ("GIT_CONFIG_NOSYSTEM", "1"),
-    ("GIT_SSL_CAINFO", "/etc/ssl/certs/ca-certificates.crt"),
-    ("GIT_TERMINAL_PROMPT", "0"),
-];
-
-/// Settings of that git. Only the protocols that cargo's own library knows and that need no other program are left.
-const GIT_SETTINGS: [(&str, &str); 12] = [
-    ("core.hooksPath", "/dev/null"),
-    ("credential.helper", ""),
-    ("gc.auto", "0"),
-    ("http.followRedirects", "false"),
-    ("http.lowSpeedLimit", "100"),
-    ("http.lowSpeedTime", "60"),
-    ("maintenance.auto", "false"),
-    ("protocol.allow", "never"),
-    ("protocol.file.allow", "always"),
-    ("protocol.git.allow", "always"),
-    ("protocol.http.allow", "always"),
-    ("protocol.https.allow", "always"),
-];
+/// Settings of the git that cargo runs, beside those of every fetch: the other protocols that cargo's own library knows and
+/// that need no other program.
+const GIT_SETTINGS: [(&str, &str); 2] = [("protocol.file.allow", "always"), ("protocol.git.allow", "always")];
 
 /// A repository that its server has at another URL, on the same host, port and scheme.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -115,7 +94,8 @@ impl Plan<'_> {
         let argv = self.cargo("fetch", &["--locked"]);
         let mut spec = self.command(argv, vec![home], limit, Phase::Online);
         spec.network = Network::Host;
-        spec.environment.extend(GIT_ENVIRONMENT.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        spec.environment.insert("CARGO_NET_GIT_FETCH_WITH_CLI".to_owned(), "true".to_owned());
+        spec.environment.extend(git_rules::ENVIRONMENT.map(|(name, value)| (name.to_owned(), value.to_owned())));
         spec.environment.extend(git_settings(moved));
         spec
     }
@@ -223,20 +203,18 @@ impl Plan<'_> {
     }
 }
 
-/// Our settings of git as variables of its environment (`git-config(1)`, `GIT_CONFIG_COUNT`).
+/// Our settings of git as variables of its environment.
 ///
 /// Git replaces the longest beginning of a URL that it knows. The new URLs stand for themselves, so that one that goes on
 /// from an old one is not changed.
 fn git_settings(moved: &[Moved]) -> Vec<(String, String)> {
-    let fixed = GIT_SETTINGS.map(|(name, value)| (name.to_owned(), value.to_owned()));
-    let instead = |to: &str, of: &str| (format!("url.{to}.insteadOf"), of.to_owned());
-    let moved = moved.iter().flat_map(|Moved { from, to }| [instead(to, from), instead(to, to)]);
-    let settings: Vec<_> = fixed.into_iter().chain(moved).collect();
-    let count = ("GIT_CONFIG_COUNT".to_owned(), settings.len().to_string());
-    let variables = settings.into_iter().enumerate().flat_map(|(index, (key, value))| {
-        [(format!("GIT_CONFIG_KEY_{index}"), key), (format!("GIT_CONFIG_VALUE_{index}"), value)]
-    });
-    [count].into_iter().chain(variables).collect()
+    let instead = |to: &str| format!("url.{to}.insteadOf");
+    let moved: Vec<_> = moved
+        .iter()
+        .flat_map(|Moved { from, to }| [(instead(to), from.as_str()), (instead(to), to.as_str())])
+        .collect();
+    let moved = moved.iter().map(|(name, value)| (name.as_str(), *value));
+    git_rules::variables(git_rules::SETTINGS.into_iter().chain(GIT_SETTINGS).chain(moved))
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
