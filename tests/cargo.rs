@@ -18,8 +18,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use kettle::digest::{GitOid, Sha256Digest};
 use kettle::job::ErrorType;
-use kettle::provenance::ResourceDescriptor;
 use kettle::provenance::link::can_displace_linker;
+use kettle::provenance::{LinkRecord, ResourceDescriptor};
 use kettle::sandbox::{Access, CommandSpec, Exit, Network, OutputSink, Run, RunError, Served, Stream, Work};
 use kettle::source::{SourceTree, tree};
 use kettle::toolchain::{self, Built, Context, Limits, Log, Toolchain, ToolchainError};
@@ -671,6 +671,7 @@ fn with_own_linker(given: &str) -> tempfile::TempDir {
     let script = r##"
         use std::os::unix::fs::PermissionsExt;
         const LINKER: &str = "#!/bin/sh\n/usr/bin/ld.bfd \"$@\" || exit 1\n\
+            case \"$1\" in @*) set -- $(cat ${1#@});; esac\n\
             while [ \"$1\" != -o ]; do shift; done\nprintf 'linked by a linker of its own' >> \"$2\"\n";
         fn main() {
             let out = std::env::var("OUT_DIR").unwrap();
@@ -701,7 +702,7 @@ fn a_linker_that_a_build_script_brings_by_arguments_is_recorded() {
     let given = r#"
         println!("cargo::rustc-link-arg=-B{out}");
         println!("cargo::rustc-link-arg-bins=-fuse-ld=bfd");
-        println!("cargo::rustc-link-arg-bin=app=-Wl,-rpath,$ORIGIN/it's !here");"#;
+        println!("cargo::rustc-link-arg-bin=app=-Wl,-rpath,$ORIGIN/it is !here");"#;
     let job = Job::of(with_own_linker(given).path());
     let artifact = &job.built().artifacts[0];
     assert!(fs::read(&artifact.path).unwrap().ends_with(b"linked by a linker of its own"), "it was not displaced");
@@ -709,7 +710,7 @@ fn a_linker_that_a_build_script_brings_by_arguments_is_recorded() {
     assert_eq!(record.package, "app@0.1.0");
     let [folder, rpath, linker] = record.arguments.as_slice() else { panic!("{record:?}") };
     assert!(folder.starts_with("-B/kettle/target/release/build/app-"), "{folder}");
-    assert_eq!((linker.as_str(), rpath.as_str()), ("-fuse-ld=bfd", "-Wl,-rpath,$ORIGIN/it's !here"));
+    assert_eq!((linker.as_str(), rpath.as_str()), ("-fuse-ld=bfd", "-Wl,-rpath,$ORIGIN/it is !here"));
     assert!(record.environment.is_empty());
     let displacing = record.arguments.iter().filter(|argument| can_displace_linker(argument));
     assert_eq!(displacing.collect::<Vec<_>>(), [folder, linker]);
@@ -732,6 +733,34 @@ fn a_linker_that_a_build_script_brings_by_variables_is_recorded() {
     assert_eq!(record.environment.keys().collect::<Vec<_>>(), ["COMPILER_PATH"]);
     assert!(record.environment["COMPILER_PATH"].starts_with("/kettle/target/release/build/app-"));
 }
+
+/// GCC expands `@FILE` wherever it stands, also where rustc names a folder of libraries; and it reads a file called `specs`,
+/// which names the linker, from `LIBRARY_PATH`. Both displace the linker without an argument of `rustc-link-arg`.
+#[test]
+fn a_linker_that_a_build_script_brings_without_arguments_is_recorded() {
+    let by_folder = r#"
+        // The first word is the folder that `-L` is about.
+        std::fs::write(format!("{out}/arguments"), format!("x -B{out}")).unwrap();
+        println!("cargo::rustc-link-search=native=@{out}/arguments");
+        println!("cargo::rustc-link-arg=-fuse-ld=bfd");"#;
+    let by_specification = r#"
+        std::fs::write(format!("{out}/specs"), format!("*linker:\n{}\n\n", path.display())).unwrap();
+        println!("cargo::rustc-env=LIBRARY_PATH={out}");"#;
+    for (given, is_recorded) in [
+        (by_folder, (|record| record.arguments.iter().any(|it| it.starts_with("@/kettle/target/"))) as IsRecorded),
+        (by_specification, |record| record.environment.contains_key("LIBRARY_PATH")),
+    ] {
+        let job = Job::of(with_own_linker(given).path());
+        let artifact = fs::read(&job.built().artifacts[0].path).unwrap();
+        assert!(artifact.ends_with(b"linked by a linker of its own"), "it was not displaced: {given}");
+        let [record] = job.built().link_arguments.as_slice() else { panic!("{:?}", job.built().link_arguments) };
+        assert!(is_recorded(record), "{record:?}");
+        assert!(record.arguments.iter().all(|argument| can_displace_linker(argument)), "{record:?}");
+    }
+}
+
+/// Whether a record has what it should.
+type IsRecorded = fn(&LinkRecord) -> bool;
 
 /// A macro's output is shown as it is, so it can imitate cargo. It adds to what is recorded, and hides nothing.
 #[test]
