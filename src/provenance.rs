@@ -274,7 +274,8 @@ pub struct OutputRecord {
     pub digest: DigestSet,
     /// [`BUILT`]; or [`FETCHED`] or [`SUBSTITUTED`]: not made from the source here.
     pub realised: &'static str,
-    /// Downloads of which its builder only made copies; left out where it made something of its own.
+    /// Downloads of which its builder only made copies, or that it only unpacked; left out where it made something of its
+    /// own.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub copied_from: Vec<String>,
 }

@@ -273,6 +273,12 @@ impl Ledger {
         self.0.iter().filter(is_download).map(|entry| &entry.info.path).collect()
     }
 
+    /// The recipe by which a path was built here.
+    pub fn recipe(&self, path: &StorePath) -> Option<&StorePath> {
+        let entry = self.0.iter().find(|entry| entry.info.path == *path && entry.info.ultimate)?;
+        entry.info.deriver.as_ref()
+    }
+
     /// What evaluation added and a build used: the recipes that were run, and the files that they, or paths of the store
     /// that took part, refer to.
     fn used(&self) -> BTreeSet<&StorePath> {
