@@ -534,6 +534,63 @@ fn publish(repository: &Path) {
     assert!(status.success());
 }
 
+/// A package of a registry at `address`, packed; its files are in the folder that is served.
+fn registry(served: &Path, address: &str, archives: &str) -> tempfile::TempDir {
+    let mut archive = tar::Builder::new(flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast()));
+    let package = "[package]\nname = \"leaf\"\nversion = \"1.0.0\"\nedition = \"2021\"\n";
+    for (name, content) in [("Cargo.toml", package), ("src/lib.rs", "pub fn answer() -> u8 { 42 }\n")] {
+        let mut header = tar::Header::new_ustar();
+        header.set_mode(0o644);
+        header.set_size(content.len() as u64);
+        archive.append_data(&mut header, format!("leaf-1.0.0/{name}"), content.as_bytes()).unwrap();
+    }
+    let archive = archive.into_inner().unwrap().finish().unwrap();
+    let checksum = Sha256Digest::of(&archive);
+    let entry = format!(
+        "{{\"name\":\"leaf\",\"vers\":\"1.0.0\",\"deps\":[],\"cksum\":\"{checksum}\",\"features\":{{}},\"yanked\":false}}\n"
+    );
+    for folder in ["le/af", "dl/leaf/1.0.0"] {
+        fs::create_dir_all(served.join(folder)).unwrap();
+    }
+    fs::write(served.join("config.json"), format!("{{\"dl\":\"{archives}/dl\"}}")).unwrap();
+    fs::write(served.join("le/af/leaf"), entry).unwrap();
+    fs::write(served.join("dl/leaf/1.0.0/download"), archive).unwrap();
+    let index = format!("sparse+{address}/");
+    let lock =
+        format!("[[package]]\nname = \"leaf\"\nversion = \"1.0.0\"\nsource = \"{index}\"\nchecksum = \"{checksum}\"\n");
+    written(&[
+        ("Cargo.toml", &manifest("[dependencies]\nleaf = { version = \"1\", registry = \"own\" }\n")),
+        ("Cargo.lock", &lockfile("dependencies = [\n \"leaf\",\n]\n", &lock)),
+        (".cargo/config.toml", &format!("[registries.own]\nindex = \"{index}\"\n")),
+        ("src/main.rs", "fn main() { println!(\"{}\", leaf::answer()); }"),
+    ])
+}
+
+/// A registry sends cargo anywhere for an archive: by its settings, or by a redirect. By plain http it is a host that the
+/// lockfile names so, and the other one is never asked.
+#[test]
+fn an_archive_comes_by_plain_http_from_hosts_that_the_lockfile_names_so_only() {
+    for (by_settings, by_redirect) in [(false, false), (true, false), (false, true)] {
+        let served = tempfile::tempdir().unwrap();
+        let (other, asked) = serve(served.path(), |_| None);
+        let other = other.replace("127.0.0.1", "localhost");
+        let to = other.clone();
+        let moved = move |target: &str| (by_redirect && target.starts_with("/dl/")).then(|| format!("{to}{target}"));
+        let (address, _) = serve(served.path(), moved);
+        let archives = if by_settings { &other } else { &address };
+        let job = Job::of(registry(served.path(), &address, archives).path());
+        if by_settings || by_redirect {
+            assert_eq!(job.error(), ErrorType::DependencyFetchFailed, "{}", job.log);
+            assert!(job.log.contains("plain-http-is-not-followed"), "{}", job.log);
+        } else {
+            assert_eq!(job.output_of("app"), "42\n", "{}", job.log);
+            let [package] = &*job.dependencies() else { panic!("{:?}", job.dependencies()) };
+            assert!(package.ends_with(&format!("?repository_url=sparse%2B{address}/")), "{package}");
+        }
+        assert_eq!(asked.load(Ordering::SeqCst), 0);
+    }
+}
+
 #[test]
 fn a_git_dependency_that_its_server_sends_on_is_fetched_there_and_recorded() {
     let (repository, commit, tree) = repository();

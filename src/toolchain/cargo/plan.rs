@@ -2,7 +2,7 @@
 //! over. Goes out: one [`CommandSpec`] a command. Never: a path or a variable of this machine inside the sandbox; every
 //! job sees the same places, so that the same source gives the same bytes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -28,8 +28,13 @@ const INSPECT_TIME: Duration = Duration::from_secs(120);
 pub(super) const ASK_TIME: Duration = Duration::from_secs(120);
 
 /// Settings of the git that cargo runs, beside those of every fetch: the other protocols that cargo's own library knows and
-/// that need no other program.
-const GIT_SETTINGS: [(&str, &str); 2] = [("protocol.file.allow", "always"), ("protocol.git.allow", "always")];
+/// that need no other program, and no proxy, which [`NOWHERE`] is for cargo alone.
+const GIT_SETTINGS: [(&str, &str); 3] =
+    [("http.proxy", ""), ("protocol.file.allow", "always"), ("protocol.git.allow", "always")];
+
+/// The proxy of plain http, of a kind that there is not, so that cargo reaches nobody by it (curl, `http_proxy`): a registry
+/// can send cargo anywhere for an archive, but only over https. Cargo's message shows this text.
+const NOWHERE: &str = "plain-http-is-not-followed://nowhere";
 
 /// A repository that its server has at another URL, on the same host, port and scheme.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,8 +93,8 @@ impl Plan<'_> {
     /// Downloads what the lockfile names, for all platforms: a directory source has to hold every package.
     ///
     /// Repositories are fetched by git itself and not by cargo's library: it can be told to follow no redirect. Those
-    /// that their servers have `moved` are asked for where they are.
-    pub fn fetch(&self, folders: &Folders, moved: &[Moved], limit: Duration) -> CommandSpec {
+    /// that their servers have `moved` are asked for where they are. `plain` are the hosts that cargo reaches by plain http.
+    pub fn fetch(&self, folders: &Folders, moved: &[Moved], plain: &BTreeSet<String>, limit: Duration) -> CommandSpec {
         let home = Mount::new(&folders.fetch, CARGO_HOME, Access::ReadWrite);
         let argv = self.cargo("fetch", &["--locked"]);
         let mut spec = self.command(argv, vec![home], limit, Phase::Online);
@@ -97,6 +102,7 @@ impl Plan<'_> {
         spec.environment.insert("CARGO_NET_GIT_FETCH_WITH_CLI".to_owned(), "true".to_owned());
         spec.environment.extend(git_rules::ENVIRONMENT.map(|(name, value)| (name.to_owned(), value.to_owned())));
         spec.environment.extend(git_settings(moved));
+        spec.environment.extend(proxies(plain));
         spec
     }
 
@@ -217,6 +223,14 @@ fn git_settings(moved: &[Moved]) -> Vec<(String, String)> {
     git_rules::variables(git_rules::SETTINGS.into_iter().chain(GIT_SETTINGS).chain(moved))
 }
 
+/// Keeps cargo from plain http, but for the hosts that the lockfile itself names so, and for names below theirs.
+fn proxies(plain: &BTreeSet<String>) -> Vec<(String, String)> {
+    let hosts: Vec<_> = plain.iter().map(String::as_str).collect();
+    [("http_proxy", NOWHERE.to_owned()), ("no_proxy", hosts.join(","))]
+        .map(|(name, value)| (name.to_owned(), value))
+        .into()
+}
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Phase {
     Online,
@@ -260,7 +274,7 @@ mod tests {
     #[test]
     fn git_follows_no_redirect_and_asks_for_what_moved_where_it_is() {
         let moved = [Moved { from: "https://h/a".to_owned(), to: "https://h/a.git".to_owned() }];
-        let spec = with_plan(|plan, folders| plan.fetch(folders, &moved, LIMIT));
+        let spec = with_plan(|plan, folders| plan.fetch(folders, &moved, &BTreeSet::new(), LIMIT));
         let settings: Vec<(&str, &str)> = (0..)
             .map_while(|index| spec.environment.get(&format!("GIT_CONFIG_KEY_{index}")).zip(Some(index)))
             .map(|(key, index)| (key.as_str(), spec.environment[&format!("GIT_CONFIG_VALUE_{index}")].as_str()))
@@ -275,6 +289,22 @@ mod tests {
             assert!(settings.contains(&expected), "{expected:?} is not in {settings:?}");
         }
         assert_eq!(spec.environment["CARGO_NET_GIT_FETCH_WITH_CLI"], "true");
+    }
+
+    #[test]
+    fn cargo_has_plain_http_to_hosts_that_the_lockfile_names_so_and_git_is_not_concerned() {
+        for (plain, hosts) in [(vec![], ""), (vec!["a.example", "b.example"], "a.example,b.example")] {
+            let plain = plain.into_iter().map(str::to_owned).collect();
+            let spec = with_plan(|plan, folders| plan.fetch(folders, &[], &plain, LIMIT));
+            assert_eq!(
+                (spec.environment["http_proxy"].as_str(), spec.environment["no_proxy"].as_str()),
+                (NOWHERE, hosts)
+            );
+            assert!(!spec.environment.contains_key("https_proxy"));
+            let index =
+                (0..).find(|index| spec.environment[&format!("GIT_CONFIG_KEY_{index}")] == "http.proxy").unwrap();
+            assert_eq!(spec.environment[&format!("GIT_CONFIG_VALUE_{index}")], "");
+        }
     }
 
     #[test]
@@ -313,7 +343,7 @@ mod tests {
     #[test]
     fn only_the_fetch_phase_has_a_network_and_it_writes_its_own_folder_only() {
         with_plan(|plan, folders| {
-            let fetch = plan.fetch(folders, &[], LIMIT);
+            let fetch = plan.fetch(folders, &[], &BTreeSet::new(), LIMIT);
             assert_eq!((fetch.network, writable(&fetch)), (Network::Host, vec![CARGO_HOME]));
             assert!(!fetch.environment.contains_key("CARGO_NET_OFFLINE"));
             for spec in [plan.metadata(folders), plan.tree(folders), plan.commit(folders, "r-1", "abc")] {
