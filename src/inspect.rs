@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::bundle::read::{Bundle, HashedFile};
 use crate::digest::Sha256Digest;
-use crate::provenance::BUILT;
+use crate::provenance::is_built_here;
 use crate::provenance::link::{can_displace_linker, is_linker_variable};
 use crate::snp::report::Report;
 use crate::snp::tcb::{Product, TcbVersion};
@@ -89,8 +89,9 @@ pub fn text(bundle: &Bundle) -> String {
             lines.line("copied from", &word(download));
         }
     }
-    let is_built_here = |output: &Value| output["realised"] == BUILT && items(&output["copiedFrom"]).is_empty();
-    if !outputs.is_empty() && !outputs.iter().any(is_built_here) {
+    let is_built =
+        |output: &Value| is_built_here(output["realised"].as_str(), !items(&output["copiedFrom"]).is_empty());
+    if !outputs.is_empty() && !outputs.iter().any(is_built) {
         lines.line("built here", "nothing: every output was downloaded, or is a copy of a download");
     }
     lines.subjects(&provenance["subject"], &bundle.artifacts);

@@ -277,7 +277,8 @@ pub struct OutputRecord {
     pub digest: DigestSet,
     /// [`BUILT`]; or [`FETCHED`] or [`SUBSTITUTED`]: not made from the source here.
     pub realised: &'static str,
-    /// Downloads of which its builder only made copies; left out where it made something of its own.
+    /// Downloads of which its builder only made copies, or that it only unpacked; left out where it made something of its
+    /// own.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub copied_from: Vec<String>,
 }
@@ -285,8 +286,14 @@ pub struct OutputRecord {
 impl OutputRecord {
     /// Whether it holds anything that was made here.
     pub fn is_built_here(&self) -> bool {
-        self.realised == BUILT && self.copied_from.is_empty()
+        is_built_here(Some(self.realised), !self.copied_from.is_empty())
     }
+}
+
+/// Whether an output of a flake holds anything that was made here: whoever writes a statement, shows or verifies one asks
+/// this. `realised` is how the output's path came to be, `is_copy` whether it only holds copies of downloads.
+pub fn is_built_here(realised: Option<&str>, is_copy: bool) -> bool {
+    realised == Some(BUILT) && !is_copy
 }
 
 /// What the appliance chose.
@@ -499,6 +506,20 @@ fn layout(subject: &[u8], nonce: &Nonce, tag: &[u8; 16]) -> [u8; REPORT_DATA_BYT
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_what_was_built_and_is_no_copy_was_built_here() {
+        assert!(is_built_here(Some(BUILT), false));
+        for (realised, is_copy) in [
+            (Some(BUILT), true),
+            (Some(FETCHED), false),
+            (Some(SUBSTITUTED), false),
+            (Some("added"), false),
+            (None, false),
+        ] {
+            assert!(!is_built_here(realised, is_copy), "{realised:?} {is_copy}");
+        }
+    }
 
     fn digest(name: &str) -> NamedDigest {
         NamedDigest { name: name.to_owned(), digest: sha256_set(&Sha256Digest::of(name.as_bytes())) }

@@ -18,8 +18,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use kettle::digest::{GitOid, Sha256Digest};
 use kettle::job::ErrorType;
-use kettle::provenance::ResourceDescriptor;
 use kettle::provenance::link::can_displace_linker;
+use kettle::provenance::{LinkRecord, ResourceDescriptor};
 use kettle::sandbox::{Access, CommandSpec, Exit, Network, OutputSink, Run, RunError, Served, Stream, Work};
 use kettle::source::{SourceTree, tree};
 use kettle::toolchain::{self, Built, Context, Limits, Log, Toolchain, ToolchainError};
@@ -534,6 +534,63 @@ fn publish(repository: &Path) {
     assert!(status.success());
 }
 
+/// A package of a registry at `address`, packed; its files are in the folder that is served.
+fn registry(served: &Path, address: &str, archives: &str) -> tempfile::TempDir {
+    let mut archive = tar::Builder::new(flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast()));
+    let package = "[package]\nname = \"leaf\"\nversion = \"1.0.0\"\nedition = \"2021\"\n";
+    for (name, content) in [("Cargo.toml", package), ("src/lib.rs", "pub fn answer() -> u8 { 42 }\n")] {
+        let mut header = tar::Header::new_ustar();
+        header.set_mode(0o644);
+        header.set_size(content.len() as u64);
+        archive.append_data(&mut header, format!("leaf-1.0.0/{name}"), content.as_bytes()).unwrap();
+    }
+    let archive = archive.into_inner().unwrap().finish().unwrap();
+    let checksum = Sha256Digest::of(&archive);
+    let entry = format!(
+        "{{\"name\":\"leaf\",\"vers\":\"1.0.0\",\"deps\":[],\"cksum\":\"{checksum}\",\"features\":{{}},\"yanked\":false}}\n"
+    );
+    for folder in ["le/af", "dl/leaf/1.0.0"] {
+        fs::create_dir_all(served.join(folder)).unwrap();
+    }
+    fs::write(served.join("config.json"), format!("{{\"dl\":\"{archives}/dl\"}}")).unwrap();
+    fs::write(served.join("le/af/leaf"), entry).unwrap();
+    fs::write(served.join("dl/leaf/1.0.0/download"), archive).unwrap();
+    let index = format!("sparse+{address}/");
+    let lock =
+        format!("[[package]]\nname = \"leaf\"\nversion = \"1.0.0\"\nsource = \"{index}\"\nchecksum = \"{checksum}\"\n");
+    written(&[
+        ("Cargo.toml", &manifest("[dependencies]\nleaf = { version = \"1\", registry = \"own\" }\n")),
+        ("Cargo.lock", &lockfile("dependencies = [\n \"leaf\",\n]\n", &lock)),
+        (".cargo/config.toml", &format!("[registries.own]\nindex = \"{index}\"\n")),
+        ("src/main.rs", "fn main() { println!(\"{}\", leaf::answer()); }"),
+    ])
+}
+
+/// A registry sends cargo anywhere for an archive: by its settings, or by a redirect. By plain http it is a host that the
+/// lockfile names so, and the other one is never asked.
+#[test]
+fn an_archive_comes_by_plain_http_from_hosts_that_the_lockfile_names_so_only() {
+    for (by_settings, by_redirect) in [(false, false), (true, false), (false, true)] {
+        let served = tempfile::tempdir().unwrap();
+        let (other, asked) = serve(served.path(), |_| None);
+        let other = other.replace("127.0.0.1", "localhost");
+        let to = other.clone();
+        let moved = move |target: &str| (by_redirect && target.starts_with("/dl/")).then(|| format!("{to}{target}"));
+        let (address, _) = serve(served.path(), moved);
+        let archives = if by_settings { &other } else { &address };
+        let job = Job::of(registry(served.path(), &address, archives).path());
+        if by_settings || by_redirect {
+            assert_eq!(job.error(), ErrorType::DependencyFetchFailed, "{}", job.log);
+            assert!(job.log.contains("plain-http-is-not-followed"), "{}", job.log);
+        } else {
+            assert_eq!(job.output_of("app"), "42\n", "{}", job.log);
+            let [package] = &*job.dependencies() else { panic!("{:?}", job.dependencies()) };
+            assert!(package.ends_with(&format!("?repository_url=sparse%2B{address}/")), "{package}");
+        }
+        assert_eq!(asked.load(Ordering::SeqCst), 0);
+    }
+}
+
 #[test]
 fn a_git_dependency_that_its_server_sends_on_is_fetched_there_and_recorded() {
     let (repository, commit, tree) = repository();
@@ -671,6 +728,7 @@ fn with_own_linker(given: &str) -> tempfile::TempDir {
     let script = r##"
         use std::os::unix::fs::PermissionsExt;
         const LINKER: &str = "#!/bin/sh\n/usr/bin/ld.bfd \"$@\" || exit 1\n\
+            case \"$1\" in @*) set -- $(cat ${1#@});; esac\n\
             while [ \"$1\" != -o ]; do shift; done\nprintf 'linked by a linker of its own' >> \"$2\"\n";
         fn main() {
             let out = std::env::var("OUT_DIR").unwrap();
@@ -701,7 +759,7 @@ fn a_linker_that_a_build_script_brings_by_arguments_is_recorded() {
     let given = r#"
         println!("cargo::rustc-link-arg=-B{out}");
         println!("cargo::rustc-link-arg-bins=-fuse-ld=bfd");
-        println!("cargo::rustc-link-arg-bin=app=-Wl,-rpath,$ORIGIN/it's !here");"#;
+        println!("cargo::rustc-link-arg-bin=app=-Wl,-rpath,$ORIGIN/it is !here");"#;
     let job = Job::of(with_own_linker(given).path());
     let artifact = &job.built().artifacts[0];
     assert!(fs::read(&artifact.path).unwrap().ends_with(b"linked by a linker of its own"), "it was not displaced");
@@ -709,7 +767,7 @@ fn a_linker_that_a_build_script_brings_by_arguments_is_recorded() {
     assert_eq!(record.package, "app@0.1.0");
     let [folder, rpath, linker] = record.arguments.as_slice() else { panic!("{record:?}") };
     assert!(folder.starts_with("-B/kettle/target/release/build/app-"), "{folder}");
-    assert_eq!((linker.as_str(), rpath.as_str()), ("-fuse-ld=bfd", "-Wl,-rpath,$ORIGIN/it's !here"));
+    assert_eq!((linker.as_str(), rpath.as_str()), ("-fuse-ld=bfd", "-Wl,-rpath,$ORIGIN/it is !here"));
     assert!(record.environment.is_empty());
     let displacing = record.arguments.iter().filter(|argument| can_displace_linker(argument));
     assert_eq!(displacing.collect::<Vec<_>>(), [folder, linker]);
@@ -732,6 +790,34 @@ fn a_linker_that_a_build_script_brings_by_variables_is_recorded() {
     assert_eq!(record.environment.keys().collect::<Vec<_>>(), ["COMPILER_PATH"]);
     assert!(record.environment["COMPILER_PATH"].starts_with("/kettle/target/release/build/app-"));
 }
+
+/// GCC expands `@FILE` wherever it stands, also where rustc names a folder of libraries; and it reads a file called `specs`,
+/// which names the linker, from `LIBRARY_PATH`. Both displace the linker without an argument of `rustc-link-arg`.
+#[test]
+fn a_linker_that_a_build_script_brings_without_arguments_is_recorded() {
+    let by_folder = r#"
+        // The first word is the folder that `-L` is about.
+        std::fs::write(format!("{out}/arguments"), format!("x -B{out}")).unwrap();
+        println!("cargo::rustc-link-search=native=@{out}/arguments");
+        println!("cargo::rustc-link-arg=-fuse-ld=bfd");"#;
+    let by_specification = r#"
+        std::fs::write(format!("{out}/specs"), format!("*linker:\n{}\n\n", path.display())).unwrap();
+        println!("cargo::rustc-env=LIBRARY_PATH={out}");"#;
+    for (given, is_recorded) in [
+        (by_folder, (|record| record.arguments.iter().any(|it| it.starts_with("@/kettle/target/"))) as IsRecorded),
+        (by_specification, |record| record.environment.contains_key("LIBRARY_PATH")),
+    ] {
+        let job = Job::of(with_own_linker(given).path());
+        let artifact = fs::read(&job.built().artifacts[0].path).unwrap();
+        assert!(artifact.ends_with(b"linked by a linker of its own"), "it was not displaced: {given}");
+        let [record] = job.built().link_arguments.as_slice() else { panic!("{:?}", job.built().link_arguments) };
+        assert!(is_recorded(record), "{record:?}");
+        assert!(record.arguments.iter().all(|argument| can_displace_linker(argument)), "{record:?}");
+    }
+}
+
+/// Whether a record has what it should.
+type IsRecorded = fn(&LinkRecord) -> bool;
 
 /// A macro's output is shown as it is, so it can imitate cargo. It adds to what is recorded, and hides nothing.
 #[test]

@@ -2,6 +2,7 @@
 //! of plain files whose identity was computed from their bytes. Never: a claim of the submitted tree about itself.
 
 pub mod archive;
+pub mod git_rules;
 mod links;
 pub mod project;
 pub mod redirect;

@@ -9,6 +9,9 @@ use crate::text;
 /// Most redirects one after the other; curl and browsers stop at 20 to 50.
 pub const MAX_REDIRECTS: usize = 10;
 
+/// Statuses with a `Location` that curl follows (RFC 9110, section 15.4).
+const REDIRECTS: [&str; 5] = ["301", "302", "303", "307", "308"];
+
 /// Most bytes of a URL that a message quotes.
 const MAX_QUOTED_BYTES: usize = 2048;
 
@@ -21,19 +24,47 @@ pub struct Endpoint {
     port: u16,
 }
 
+/// Reads headers as tools trace them, line by line, and finds where a server sends whoever asked.
+#[derive(Debug, Default)]
+pub struct Headers {
+    is_redirect: bool,
+}
+
+impl Headers {
+    /// Takes the next line, the first of a response or a header, and returns what it says in `Location` where the response
+    /// is a redirect.
+    pub fn location<'a>(&mut self, line: &'a str) -> Option<&'a str> {
+        if line.starts_with("HTTP/") {
+            self.is_redirect = line.split(' ').nth(1).is_some_and(|status| REDIRECTS.contains(&status.trim()));
+        }
+        let (name, value) = line.split_once(':')?;
+        (self.is_redirect && name.eq_ignore_ascii_case("location")).then(|| value.trim())
+    }
+}
+
+/// Divides a URL into its scheme, its authority, and the rest, which begins with `/`, `?`, `#` or what some read as `/`.
+pub fn split(url: &str) -> Option<(&str, &str, &str)> {
+    let (scheme, rest) = url.split_once("://")?;
+    let end = rest.find(['/', '?', '#', '\\']).unwrap_or(rest.len());
+    let (authority, rest) = rest.split_at(end);
+    Some((scheme, authority, rest))
+}
+
 impl Endpoint {
     /// Reads the endpoint of an http or https URL; `None` for any other text.
     pub fn of(url: &str) -> Option<Self> {
-        let (scheme, rest) = url.split_once("://")?;
+        let (scheme, authority, _) = split(url)?;
         let is_https = scheme.eq_ignore_ascii_case("https");
         if !is_https && !scheme.eq_ignore_ascii_case("http") {
             return None;
         }
-        let authority = rest.split(['/', '?', '#', '\\']).next()?;
         let place = authority.rsplit_once('@').map_or(authority, |(_, place)| place);
-        let (host, port) = split_port(place)?;
+        let (host, port) = split_port(place);
         let default = if is_https { 443 } else { 80 };
-        let port = if port.is_empty() { default } else { port.parse().ok()? };
+        let port = match port {
+            None | Some("") => default,
+            Some(port) => port.parse().ok()?,
+        };
         (!host.is_empty()).then(|| Self { is_https, host: host.to_ascii_lowercase(), port })
     }
 
@@ -41,14 +72,19 @@ impl Endpoint {
     pub fn is_https(&self) -> bool {
         self.is_https
     }
+
+    /// Returns the name or address, in lower case; an address of IPv6 without its brackets.
+    pub fn host(&self) -> &str {
+        self.host.trim_start_matches('[').trim_end_matches(']')
+    }
 }
 
 /// Divides `HOST:PORT`, where the host can be an address in brackets.
-fn split_port(place: &str) -> Option<(&str, &str)> {
+pub fn split_port(place: &str) -> (&str, Option<&str>) {
     let after_address = place.rfind(']').map_or(0, |at| at + 1);
     match place[after_address..].split_once(':') {
-        Some((rest, port)) => Some((&place[..after_address + rest.len()], port)),
-        None => Some((place, "")),
+        Some((rest, port)) => (&place[..after_address + rest.len()], Some(port)),
+        None => (place, None),
     }
 }
 
@@ -129,6 +165,44 @@ mod tests {
         ] {
             assert!(!same("https://h/a", other), "{other}");
         }
+    }
+
+    #[test]
+    fn a_location_counts_where_the_response_is_a_redirect() {
+        for (status, expected) in [
+            ("HTTP/1.1 302 Found", Some("/x")),
+            ("HTTP/2 308", Some("/x")),
+            ("HTTP/2 308\r", Some("/x")),
+            ("HTTP/1.1 200 OK", None),
+            ("HTTP/1.1 304", None),
+            ("HTTP/1.1 3020", None),
+        ] {
+            let mut headers = Headers::default();
+            assert_eq!((headers.location(status), headers.location("Server: y")), (None, None));
+            assert_eq!(headers.location("lOcation:  /x \r"), expected, "{status}");
+            assert_eq!(headers.location("Location-X: /x"), None);
+            headers.location("HTTP/1.1 200 OK");
+            assert_eq!(headers.location("Location: /x"), None);
+        }
+    }
+
+    #[test]
+    fn a_url_is_divided_in_one_way() {
+        for (url, expected) in [
+            ("https://h/a?b", Some(("https", "h", "/a?b"))),
+            ("http://u@h:8?x/y", Some(("http", "u@h:8", "?x/y"))),
+            ("git+https://h\\@evil/", Some(("git+https", "h", "\\@evil/"))),
+            ("https://h", Some(("https", "h", ""))),
+            ("https:h", None),
+        ] {
+            assert_eq!(split(url), expected, "{url}");
+        }
+        for (place, expected) in
+            [("h", ("h", None)), ("h:", ("h", Some(""))), ("[::1]:8", ("[::1]", Some("8"))), ("[::1]", ("[::1]", None))]
+        {
+            assert_eq!(split_port(place), expected, "{place}");
+        }
+        assert_eq!(Endpoint::of("http://[::1]:8/").unwrap().host(), "::1");
     }
 
     #[test]

@@ -13,8 +13,8 @@ use crate::digest::Sha256Digest;
 use crate::name::{self, DistinctNames};
 use crate::provenance::link::{can_displace_linker, is_linker_variable};
 use crate::provenance::{
-    BUILD_TYPE_CARGO, BUILD_TYPE_NIX, BUILDER_AZ_SNP, BUILDER_SEV_SNP, BUILDER_SIMULATED, BUILT, Nonce, PREDICATE_TYPE,
-    STATEMENT_TYPE,
+    BUILD_TYPE_CARGO, BUILD_TYPE_NIX, BUILDER_AZ_SNP, BUILDER_SEV_SNP, BUILDER_SIMULATED, Nonce, PREDICATE_TYPE,
+    STATEMENT_TYPE, is_built_here,
 };
 
 use super::chosen::Chosen;
@@ -581,7 +581,7 @@ impl Parts {
     fn read<'de, A: SeqAccess<'de>>(mut self, mut items: A) -> Result<Self, A::Error> {
         while let Some(Part { digest, realised, copied_from }) = items.next_element()? {
             self.bad = self.bad.or(digest.0.bad);
-            let is_built = realised.is_some_and(|realised| *realised == *BUILT) && copied_from.is_empty();
+            let is_built = is_built_here(realised.as_deref(), !copied_from.is_empty());
             self.any_built = Some(is_built || self.any_built == Some(true));
         }
         Ok(self)

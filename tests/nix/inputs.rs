@@ -247,6 +247,31 @@ fn a_git_input_is_fetched_at_its_commit_and_checked() {
     Outcome::of(&with_input(&input, &lock(&other))).assert_failed("DependencyFetchFailed", "Unable to find 1111");
 }
 
+/// Git says where it was redirected to in its log only, so that nothing but the scheme can be held to: https.
+#[test]
+#[ignore = "needs nix"]
+fn a_git_input_is_not_redirected_to_plain_http() {
+    let tool = Tool::new();
+    for name in ["input", "repository"] {
+        fs::create_dir(tool.path(name)).unwrap();
+        fs::write(tool.path(name).join("text"), "from elsewhere\n").unwrap();
+    }
+    let repository = tool.path("repository");
+    git_repository(&repository);
+    let served = format!("http://127.0.0.1:{}", StaticServer::start(repository.clone()).port);
+    let flake = |host: &str| {
+        let url = format!("{host}/.git");
+        let locked = json!({ "type": "git", "url": url, "ref": "refs/heads/main",
+            "rev": git(&repository, &["rev-parse", "HEAD"]), "narHash": tool.nar_hash("input"), "revCount": 1,
+            "lastModified": git(&repository, &["log", "-1", "--format=%ct"]).parse::<u64>().unwrap() });
+        let node = json!({ "locked": locked, "original": { "type": "git", "url": url }, "flake": false });
+        with_input(&format!("git+{url}"), &lock("input", &node))
+    };
+    assert_eq!(Outcome::of(&flake(&served)).bundle().artifacts()["package"], b"from elsewhere\n");
+    let outcome = Outcome::of(&flake(&redirecting(served)));
+    outcome.assert_failed("DependencyFetchFailed", "http");
+}
+
 /// An input that is a flake brings its own outputs.
 #[test]
 #[ignore = "needs nix"]

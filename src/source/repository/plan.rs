@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::{GitRef, RepositoryUrl};
 use crate::digest::GitOid;
 use crate::sandbox::{Access, CommandSpec, Mount, Network};
+use crate::source::git_rules;
 
 /// Where git may be: below `/usr`, which sandboxes see.
 const GIT_BINARIES: [&str; 2] = ["/usr/bin/git", "/usr/local/bin/git"];
@@ -25,27 +26,17 @@ const FETCHED: &str = "refs/kettle/fetched";
 pub(super) const ATTRIBUTES: &str =
     "* -text -eol -crlf -ident -filter -working-tree-encoding -export-subst -export-ignore\n";
 
-const CONFIGURATION: [&str; 26] = [
+/// Settings beside those of every fetch.
+const CONFIGURATION: [&str; 16] = [
     "advice.detachedHead=false",
     "core.attributesFile=/dev/null",
     "core.autocrlf=false",
     "core.eol=lf",
     "core.fsmonitor=false",
-    "core.hooksPath=/dev/null",
     "core.symlinks=true",
-    "credential.helper=",
     "fetch.writeCommitGraph=false",
-    "gc.auto=0",
-    // Where a server sends us, `redirect` finds out and decides.
-    "http.followRedirects=false",
-    "http.lowSpeedLimit=100",
-    "http.lowSpeedTime=60",
     "init.defaultBranch=main",
-    "maintenance.auto=false",
     "pack.threads=1",
-    "protocol.allow=never",
-    "protocol.http.allow=always",
-    "protocol.https.allow=always",
     "safe.bareRepository=all",
     "safe.directory=*",
     "submodule.recurse=false",
@@ -55,15 +46,11 @@ const CONFIGURATION: [&str; 26] = [
     "transfer.unpackLimit=1",
 ];
 
-const ENVIRONMENT: [(&str, &str); 13] = [
-    ("GIT_ASKPASS", "/bin/false"),
+/// Variables beside those of every fetch.
+const ENVIRONMENT: [(&str, &str); 8] = [
     ("GIT_ATTR_NOSYSTEM", "1"),
-    ("GIT_CONFIG_GLOBAL", "/dev/null"),
-    ("GIT_CONFIG_NOSYSTEM", "1"),
     ("GIT_NO_LAZY_FETCH", "1"),
     ("GIT_NO_REPLACE_OBJECTS", "1"),
-    ("GIT_SSL_CAINFO", "/etc/ssl/certs/ca-certificates.crt"),
-    ("GIT_TERMINAL_PROMPT", "0"),
     ("HOME", "/kettle/home"),
     ("LC_ALL", "C.UTF-8"),
     ("PATH", "/usr/bin:/bin"),
@@ -190,13 +177,15 @@ pub(super) fn ask(binary: &str, url: &RepositoryUrl, time_limit: Duration) -> Co
 
 /// A command line of git with our configuration.
 fn configured(binary: &str, arguments: &[&str]) -> Vec<String> {
-    let settings = CONFIGURATION.iter().flat_map(|setting| ["-c", setting]);
-    let words = [binary].into_iter().chain(settings).chain(arguments.iter().copied());
-    words.map(str::to_owned).collect()
+    let common = git_rules::SETTINGS.iter().map(|(name, value)| format!("{name}={value}"));
+    let settings = common.chain(CONFIGURATION.map(str::to_owned)).flat_map(|setting| ["-c".to_owned(), setting]);
+    let arguments = arguments.iter().map(|&argument| argument.to_owned());
+    [binary.to_owned()].into_iter().chain(settings).chain(arguments).collect()
 }
 
 fn environment() -> BTreeMap<String, String> {
-    ENVIRONMENT.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    let all = git_rules::ENVIRONMENT.iter().chain(&ENVIRONMENT);
+    all.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use std::time::Duration;
 use super::plan::{ask, binary};
 use super::url::{ParseUrlError, RepositoryUrl};
 use crate::sandbox::{OutputSink, Run, RunError, Stream};
-use crate::source::redirect::{Endpoint, MAX_REDIRECTS, quoted, resolve};
+use crate::source::redirect::{Endpoint, Headers, MAX_REDIRECTS, quoted, resolve};
 
 /// What git asks for first, after the repository's URL, from servers of its own protocol (git, `http-protocol`).
 const FIRST_REQUEST: &str = "/info/refs?service=git-upload-pack";
@@ -27,9 +27,6 @@ const RECEIVED: &str = "<= Recv header: ";
 
 /// The file of git's source that writes the trace, in front of the mark.
 const TRACED_BY: &str = "http.c:";
-
-/// Statuses with a `Location` that curl follows (RFC 9110, section 15.4).
-const REDIRECTS: [&str; 5] = ["301", "302", "303", "307", "308"];
 
 /// Longest line of the trace that is read, in bytes.
 const MAX_TRACE_LINE_BYTES: usize = 8192;
@@ -139,7 +136,7 @@ fn target(from: &RepositoryUrl, location: &str) -> Result<RepositoryUrl, Redirec
 #[derive(Default)]
 struct Trace {
     line: Vec<u8>,
-    is_redirect: bool,
+    headers: Headers,
     location: Option<String>,
 }
 
@@ -149,12 +146,8 @@ impl Trace {
         let line = String::from_utf8_lossy(&line);
         let traced = line.split_once(RECEIVED).filter(|(before, _)| before.contains(TRACED_BY));
         let Some((_, header)) = traced else { return };
-        if header.starts_with("HTTP/") {
-            self.is_redirect = header.split(' ').nth(1).is_some_and(|status| REDIRECTS.contains(&status));
-        }
-        let Some((name, value)) = header.split_once(':') else { return };
-        if self.is_redirect && name.eq_ignore_ascii_case("location") {
-            self.location.get_or_insert_with(|| value.trim().to_owned());
+        if let Some(location) = self.headers.location(header) {
+            self.location.get_or_insert_with(|| location.to_owned());
         }
     }
 }

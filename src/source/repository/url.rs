@@ -2,6 +2,9 @@
 //! no tool can take for an option, a credential or another host.
 
 use std::fmt;
+use std::net::Ipv6Addr;
+
+use crate::source::redirect::{split, split_port};
 
 /// Longest URL, in bytes.
 pub const MAX_URL_BYTES: usize = 2048;
@@ -58,14 +61,16 @@ impl RepositoryUrl {
         if text.len() > MAX_URL_BYTES {
             return Err(ParseUrlError::TooLong { size: text.len(), limit: MAX_URL_BYTES });
         }
-        let rest = SCHEMES.iter().find_map(|scheme| text.strip_prefix(scheme)).ok_or(ParseUrlError::Scheme)?;
+        if !SCHEMES.iter().any(|scheme| text.starts_with(scheme)) {
+            return Err(ParseUrlError::Scheme);
+        }
         if let Some(character) = text.chars().find(|c| !c.is_ascii_graphic() || "\\\"'<>`{}|^".contains(*c)) {
             return Err(ParseUrlError::Character { character });
         }
         if text.contains(['?', '#']) {
             return Err(ParseUrlError::Query);
         }
-        let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+        let (_, authority, path) = split(text).ok_or(ParseUrlError::Scheme)?;
         check_authority(authority)?;
         if path.split('/').any(|component| matches!(component, "." | "..")) {
             return Err(ParseUrlError::Dots);
@@ -114,25 +119,17 @@ fn check_authority(authority: &str) -> Result<(), ParseUrlError> {
     if authority.contains('@') {
         return Err(ParseUrlError::Credentials);
     }
-    let (host, port) = match authority.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-        Some((address, port)) => {
-            address.parse::<std::net::Ipv6Addr>().map_err(|_| ParseUrlError::Host)?;
-            ("v6", port)
-        }
-        None => authority.split_at(authority.find(':').unwrap_or(authority.len())),
-    };
+    let (host, port) = split_port(authority);
+    let address = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    let is_address = address.is_some_and(|address| address.parse::<Ipv6Addr>().is_ok());
     let named = |c: char| c.is_ascii_alphanumeric() || ".-_".contains(c);
-    if host.is_empty() || host.starts_with(['-', '.']) || !host.chars().all(named) {
+    let is_name = !host.is_empty() && !host.starts_with(['-', '.']) && host.chars().all(named);
+    if !is_address && !is_name {
         return Err(ParseUrlError::Host);
     }
-    match port.strip_prefix(':') {
-        None if port.is_empty() => Ok(()),
-        Some(digits) if digits.bytes().all(|b| b.is_ascii_digit()) && digits.parse::<u16>().is_ok_and(|p| p > 0) => {
-            Ok(())
-        }
-        Some(_) => Err(ParseUrlError::Port),
-        None => Err(ParseUrlError::Host),
-    }
+    let is_port =
+        |digits: &str| digits.bytes().all(|b| b.is_ascii_digit()) && digits.parse::<u16>().is_ok_and(|port| port > 0);
+    if port.is_none_or(is_port) { Ok(()) } else { Err(ParseUrlError::Port) }
 }
 
 #[cfg(test)]

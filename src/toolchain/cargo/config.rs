@@ -10,6 +10,7 @@ use toml::{Table, Value};
 
 use super::plan::SOURCE;
 use super::rustflags;
+use crate::provenance::link::is_linker_variable;
 use crate::toolchain::{ToolchainError, there};
 
 /// Largest configuration that is read, in bytes.
@@ -323,7 +324,9 @@ fn is_reserved(name: &str) -> bool {
     let upper = name.to_ascii_uppercase();
     let starts =
         ["RUST", "LD_", "DYLD", "GLIBC", "MALLOC", "SOURCE_DATE_EPOCH"].iter().any(|start| upper.starts_with(start));
-    starts || upper.split(['_', '-']).any(|word| RESERVED_WORDS.contains(&word) || word.ends_with("FLAGS"))
+    starts
+        || is_linker_variable(&upper)
+        || upper.split(['_', '-']).any(|word| RESERVED_WORDS.contains(&word) || word.ends_with("FLAGS"))
 }
 
 fn is_remote(index: &str) -> bool {
@@ -411,6 +414,10 @@ mod tests {
             "env.PKG_CONFIG = './evil'",
             "env.GCC_EXEC_PREFIX = '/x'",
             "env.COMPILER_PATH = '/x'",
+            "env.LPATH = { value = 'evil', relative = true }",
+            "env.BINUTILS_ROOT = '/x'",
+            "env.CCC_OVERRIDE_OPTIONS = '+-B.'",
+            "env.LOCPATH = '/x'",
             "env.SOURCE_DATE_EPOCH = '1'",
             "unstable.codegen-backend = true",
             "profile.release.codegen-backend = './evil.so'",

@@ -1,5 +1,5 @@
-//! What build scripts give to the linker: `rustc-link-arg` and its like, and the variables of `rustc-env` by which the
-//! linker is found.
+//! What build scripts give to the linker: `rustc-link-arg` and its like, folders and names of libraries that are more than
+//! that to it, and the variables of `rustc-env` by which the linker is found.
 //!
 //! - Comes in: what cargo itself says while it builds: the commands that it runs (`cargo build --verbose`, standard
 //!   error), and its message about each build script.
@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use crate::provenance::LinkRecord;
-use crate::provenance::link::is_linker_variable;
+use crate::provenance::link::{can_displace_linker, is_linker_variable, is_search_path_an_argument};
 use crate::toolchain::ToolchainError;
 
 use super::metadata::Metadata;
@@ -26,6 +26,9 @@ const MAX_LINK_BYTES: usize = 64 << 10;
 
 /// How rustc's options for arguments of the linker begin, after `-C`.
 const OPTIONS: [&str; 2] = ["link-arg=", "link-args="];
+
+/// What can stand before a folder in which rustc looks for libraries (rustc book, "Command-line Arguments", `-L`).
+const SEARCH_KINDS: [&str; 5] = ["all=", "crate=", "dependency=", "framework=", "native="];
 
 /// What was found so far.
 pub struct Links<'a> {
@@ -57,14 +60,15 @@ impl<'a> Links<'a> {
             self.is_unreadable = true;
             return;
         };
-        let given: Vec<_> = words.iter().zip(words.iter().skip(1)).filter_map(link_argument).collect();
+        let pairs = words.iter().zip(words.iter().skip(1));
+        let given: Vec<String> = pairs.filter_map(|(flag, value)| given(flag, value)).collect();
         if given.is_empty() {
             return;
         }
         let package = self.package_of(&words);
         for argument in given {
             self.take(&package, argument.len(), |found| {
-                found.arguments.insert(argument.to_owned());
+                found.arguments.insert(argument);
             });
         }
     }
@@ -118,10 +122,19 @@ impl<'a> Links<'a> {
     }
 }
 
-/// The argument of the linker that stands in two words of a command, the first of which can also hold it alone.
-fn link_argument<'a>((flag, value): (&'a String, &'a String)) -> Option<&'a str> {
-    let option = if flag == "-C" { value } else { flag.strip_prefix("-C")? };
-    OPTIONS.iter().find_map(|start| option.strip_prefix(start))
+/// What two words of a command, the first of which can also hold it alone, give to the linker beyond a library that is
+/// linked and a folder that has it.
+fn given(flag: &str, value: &str) -> Option<String> {
+    let of = |option: &str| if flag == option { Some(value) } else { flag.strip_prefix(option) };
+    if let Some(option) = of("-C") {
+        return OPTIONS.iter().find_map(|start| option.strip_prefix(start)).map(str::to_owned);
+    }
+    if let Some(path) = of("-L") {
+        let folder = SEARCH_KINDS.iter().find_map(|kind| path.strip_prefix(kind)).unwrap_or(path);
+        return is_search_path_an_argument(folder).then(|| folder.to_owned());
+    }
+    let name = of("-l")?.rsplit('=').next()?;
+    Some(format!("-l{name}")).filter(|argument| can_displace_linker(argument))
 }
 
 /// The words of a command as cargo shows it: what is not plain stands in single quotes, a single quote and an exclamation
@@ -162,6 +175,19 @@ mod tests {
         let found = records(|links| links.take_command(shown)).unwrap();
         let arguments = ["-Wl,-rpath,$ORIGIN/it's x!", "-fuse-ld=x", "-lm", "-lz"].map(str::to_owned).to_vec();
         assert_eq!(found, [LinkRecord { package: "my-app@0.1.0".to_owned(), arguments, ..LinkRecord::default() }]);
+    }
+
+    /// GCC reads each argument that begins with `@` as a file of arguments, also behind `-L`, as which rustc passes on
+    /// where a build script says that libraries are.
+    #[test]
+    fn folders_and_names_of_libraries_that_are_more_to_the_linker_are_recorded() {
+        let shown = b"--crate-name my_tool src/main.rs -L dependency=/x -L native=@/x/arguments -L /y -Lnative=-B. \
+            -l m -l static=x -l 'dylib:+verbatim=a\tb' -L 'native=/x y'";
+        let found = records(|links| links.take_command(shown)).unwrap();
+        assert_eq!(found[0].arguments, ["-B.", "-la\tb", "@/x/arguments"]);
+        assert!(found[0].arguments.iter().all(|argument| can_displace_linker(argument)));
+        let plain = b"--crate-name my_tool src/main.rs -L dependency=/x -L native=/kettle/target/out -l static=x -l c";
+        assert_eq!(records(|links| links.take_command(plain)).unwrap(), []);
     }
 
     #[test]

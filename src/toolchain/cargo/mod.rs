@@ -32,6 +32,7 @@ use std::path::{Path, PathBuf};
 
 use crate::job::ErrorType;
 use crate::sandbox::{CommandSpec, remove_folder};
+use crate::source::redirect::Endpoint;
 use crate::source::repository::redirect;
 use crate::source::{RepositoryUrl, SourceTree};
 
@@ -113,7 +114,7 @@ pub async fn fetch(detected: Detected, context: &Context<'_>, log: &mut dyn Log)
     } else {
         context.runner.make_writable_folder(&folders.fetch)?;
         moved = find_moved(&needs, context, log).await?;
-        download(plan.fetch(&folders, &moved, context.limits.fetch), context, log).await?
+        download(plan.fetch(&folders, &moved, &needs.plain_hosts(), context.limits.fetch), context, log).await?
     };
     fs::create_dir(&folders.home)?;
     let git = place_git(&needs, &plan, &folders, context, log).await?;
@@ -349,6 +350,17 @@ impl Needs {
         self.git.iter().chain(&self.unused).map(|source| source.url.as_str()).chain(indexes).collect()
     }
 
+    /// The hosts of registries that the lockfile names without TLS. What is no name and no address could mean every host to
+    /// who is told.
+    fn plain_hosts(&self) -> BTreeSet<String> {
+        let indexes = self.registries.iter().filter_map(|package| package.origin.index());
+        let urls = indexes.filter_map(|index| index.split_once('+')).map(|(_, url)| url);
+        let plain = urls.filter_map(Endpoint::of).filter(|endpoint| !endpoint.is_https());
+        let is_plain = |character: char| character.is_ascii_alphanumeric() || ".-_:".contains(character);
+        let hosts = plain.map(|endpoint| endpoint.host().to_owned());
+        hosts.filter(|host| host.chars().all(is_plain)).collect()
+    }
+
     fn is_empty(&self) -> bool {
         self.registries.is_empty() && self.git.is_empty() && self.unused.is_empty()
     }
@@ -391,6 +403,26 @@ fn read_lockfile(root: &Path) -> Result<Lockfile, ToolchainError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn hosts_without_tls_are_those_of_registries_that_the_lockfile_names_so() {
+        let sum = "02".repeat(32);
+        let indexes = [
+            CRATES_IO,
+            "sparse+https://h/i/",
+            "sparse+http://B:8/i/",
+            "registry+http://[::1]/i",
+            "registry+file:///i",
+            "sparse+http://*/",
+            "sparse+http://a,c/",
+        ];
+        let package = |index| {
+            format!("[[package]]\nname = \"a\"\nversion = \"1.0.0\"\nsource = \"{index}\"\nchecksum = \"{sum}\"\n")
+        };
+        let lock: String = indexes.into_iter().map(package).collect();
+        let needs = Needs::of(Lock::parse(lock.as_bytes()).unwrap(), &[]);
+        assert_eq!(needs.plain_hosts(), BTreeSet::from(["::1".to_owned(), "b".to_owned()]));
+    }
 
     #[test]
     fn a_vendored_source_is_not_fetched() {

@@ -2,11 +2,12 @@
 //! over. Goes out: one [`CommandSpec`] a command. Never: a path or a variable of this machine inside the sandbox; every
 //! job sees the same places, so that the same source gives the same bytes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::sandbox::{Access, CommandSpec, Mount, Network};
+use crate::source::git_rules;
 use crate::toolchain::Toolchain;
 
 /// The source tree, read-only.
@@ -26,31 +27,14 @@ const INSPECT_TIME: Duration = Duration::from_secs(120);
 /// Wall-clock limit of one question to the server of a repository.
 pub(super) const ASK_TIME: Duration = Duration::from_secs(120);
 
-/// What git is told by its environment while cargo runs it: nothing of the machine, and nobody to ask.
-const GIT_ENVIRONMENT: [(&str, &str); 6] = [
-    ("CARGO_NET_GIT_FETCH_WITH_CLI", "true"),
-    ("GIT_ASKPASS", "/bin/false"),
-    ("GIT_CONFIG_GLOBAL", "/dev/null"),
-    ("GIT_CONFIG_NOSYSTEM", "1"),
-    ("GIT_SSL_CAINFO", "/etc/ssl/certs/ca-certificates.crt"),
-    ("GIT_TERMINAL_PROMPT", "0"),
-];
+/// Settings of the git that cargo runs, beside those of every fetch: the other protocols that cargo's own library knows and
+/// that need no other program, and no proxy, which [`NOWHERE`] is for cargo alone.
+const GIT_SETTINGS: [(&str, &str); 3] =
+    [("http.proxy", ""), ("protocol.file.allow", "always"), ("protocol.git.allow", "always")];
 
-/// Settings of that git. Only the protocols that cargo's own library knows and that need no other program are left.
-const GIT_SETTINGS: [(&str, &str); 12] = [
-    ("core.hooksPath", "/dev/null"),
-    ("credential.helper", ""),
-    ("gc.auto", "0"),
-    ("http.followRedirects", "false"),
-    ("http.lowSpeedLimit", "100"),
-    ("http.lowSpeedTime", "60"),
-    ("maintenance.auto", "false"),
-    ("protocol.allow", "never"),
-    ("protocol.file.allow", "always"),
-    ("protocol.git.allow", "always"),
-    ("protocol.http.allow", "always"),
-    ("protocol.https.allow", "always"),
-];
+/// The proxy of plain http, of a kind that there is not, so that cargo reaches nobody by it (curl, `http_proxy`): a registry
+/// can send cargo anywhere for an archive, but only over https. Cargo's message shows this text.
+const NOWHERE: &str = "plain-http-is-not-followed://nowhere";
 
 /// A repository that its server has at another URL, on the same host, port and scheme.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -109,14 +93,16 @@ impl Plan<'_> {
     /// Downloads what the lockfile names, for all platforms: a directory source has to hold every package.
     ///
     /// Repositories are fetched by git itself and not by cargo's library: it can be told to follow no redirect. Those
-    /// that their servers have `moved` are asked for where they are.
-    pub fn fetch(&self, folders: &Folders, moved: &[Moved], limit: Duration) -> CommandSpec {
+    /// that their servers have `moved` are asked for where they are. `plain` are the hosts that cargo reaches by plain http.
+    pub fn fetch(&self, folders: &Folders, moved: &[Moved], plain: &BTreeSet<String>, limit: Duration) -> CommandSpec {
         let home = Mount::new(&folders.fetch, CARGO_HOME, Access::ReadWrite);
         let argv = self.cargo("fetch", &["--locked"]);
         let mut spec = self.command(argv, vec![home], limit, Phase::Online);
         spec.network = Network::Fetch;
-        spec.environment.extend(GIT_ENVIRONMENT.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        spec.environment.insert("CARGO_NET_GIT_FETCH_WITH_CLI".to_owned(), "true".to_owned());
+        spec.environment.extend(git_rules::ENVIRONMENT.map(|(name, value)| (name.to_owned(), value.to_owned())));
         spec.environment.extend(git_settings(moved));
+        spec.environment.extend(proxies(plain));
         spec
     }
 
@@ -223,20 +209,26 @@ impl Plan<'_> {
     }
 }
 
-/// Our settings of git as variables of its environment (`git-config(1)`, `GIT_CONFIG_COUNT`).
+/// Our settings of git as variables of its environment.
 ///
 /// Git replaces the longest beginning of a URL that it knows. The new URLs stand for themselves, so that one that goes on
 /// from an old one is not changed.
 fn git_settings(moved: &[Moved]) -> Vec<(String, String)> {
-    let fixed = GIT_SETTINGS.map(|(name, value)| (name.to_owned(), value.to_owned()));
-    let instead = |to: &str, of: &str| (format!("url.{to}.insteadOf"), of.to_owned());
-    let moved = moved.iter().flat_map(|Moved { from, to }| [instead(to, from), instead(to, to)]);
-    let settings: Vec<_> = fixed.into_iter().chain(moved).collect();
-    let count = ("GIT_CONFIG_COUNT".to_owned(), settings.len().to_string());
-    let variables = settings.into_iter().enumerate().flat_map(|(index, (key, value))| {
-        [(format!("GIT_CONFIG_KEY_{index}"), key), (format!("GIT_CONFIG_VALUE_{index}"), value)]
-    });
-    [count].into_iter().chain(variables).collect()
+    let instead = |to: &str| format!("url.{to}.insteadOf");
+    let moved: Vec<_> = moved
+        .iter()
+        .flat_map(|Moved { from, to }| [(instead(to), from.as_str()), (instead(to), to.as_str())])
+        .collect();
+    let moved = moved.iter().map(|(name, value)| (name.as_str(), *value));
+    git_rules::variables(git_rules::SETTINGS.into_iter().chain(GIT_SETTINGS).chain(moved))
+}
+
+/// Keeps cargo from plain http, but for the hosts that the lockfile itself names so, and for names below theirs.
+fn proxies(plain: &BTreeSet<String>) -> Vec<(String, String)> {
+    let hosts: Vec<_> = plain.iter().map(String::as_str).collect();
+    [("http_proxy", NOWHERE.to_owned()), ("no_proxy", hosts.join(","))]
+        .map(|(name, value)| (name.to_owned(), value))
+        .into()
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -282,7 +274,7 @@ mod tests {
     #[test]
     fn git_follows_no_redirect_and_asks_for_what_moved_where_it_is() {
         let moved = [Moved { from: "https://h/a".to_owned(), to: "https://h/a.git".to_owned() }];
-        let spec = with_plan(|plan, folders| plan.fetch(folders, &moved, LIMIT));
+        let spec = with_plan(|plan, folders| plan.fetch(folders, &moved, &BTreeSet::new(), LIMIT));
         let settings: Vec<(&str, &str)> = (0..)
             .map_while(|index| spec.environment.get(&format!("GIT_CONFIG_KEY_{index}")).zip(Some(index)))
             .map(|(key, index)| (key.as_str(), spec.environment[&format!("GIT_CONFIG_VALUE_{index}")].as_str()))
@@ -297,6 +289,22 @@ mod tests {
             assert!(settings.contains(&expected), "{expected:?} is not in {settings:?}");
         }
         assert_eq!(spec.environment["CARGO_NET_GIT_FETCH_WITH_CLI"], "true");
+    }
+
+    #[test]
+    fn cargo_has_plain_http_to_hosts_that_the_lockfile_names_so_and_git_is_not_concerned() {
+        for (plain, hosts) in [(vec![], ""), (vec!["a.example", "b.example"], "a.example,b.example")] {
+            let plain = plain.into_iter().map(str::to_owned).collect();
+            let spec = with_plan(|plan, folders| plan.fetch(folders, &[], &plain, LIMIT));
+            assert_eq!(
+                (spec.environment["http_proxy"].as_str(), spec.environment["no_proxy"].as_str()),
+                (NOWHERE, hosts)
+            );
+            assert!(!spec.environment.contains_key("https_proxy"));
+            let index =
+                (0..).find(|index| spec.environment[&format!("GIT_CONFIG_KEY_{index}")] == "http.proxy").unwrap();
+            assert_eq!(spec.environment[&format!("GIT_CONFIG_VALUE_{index}")], "");
+        }
     }
 
     #[test]
@@ -335,7 +343,7 @@ mod tests {
     #[test]
     fn only_the_fetch_phase_has_a_network_and_it_writes_its_own_folder_only() {
         with_plan(|plan, folders| {
-            let fetch = plan.fetch(folders, &[], LIMIT);
+            let fetch = plan.fetch(folders, &[], &BTreeSet::new(), LIMIT);
             assert_eq!((fetch.network, writable(&fetch)), (Network::Fetch, vec![CARGO_HOME]));
             assert!(!fetch.environment.contains_key("CARGO_NET_OFFLINE"));
             for spec in [plan.metadata(folders), plan.tree(folders), plan.commit(folders, "r-1", "abc")] {

@@ -2,19 +2,22 @@
 //!
 //! - Comes in: an output, the store, and the paths of it that were downloaded, after everything that could write is dead.
 //! - Goes out: which downloads the output is copied from, none when it holds anything else.
-//! - Never: more work than the output's own files, and those of downloads that have one of their sizes.
+//! - Never: more work than the output's own files, those of downloads that have one of their sizes, and what downloads
+//!   that are archives unpack to, up to a limit.
 //!
-//! An output is a copy when each of its files that has bytes is, byte for byte, a file of a download, and each of its
-//! absolute links leads into one. Names, modes and folders may differ. A builder that adds a byte of its own is not found
-//! out: what is looked for is the flake whose package is a download in other clothes.
+//! An output is a copy when each of its files that has bytes is, byte for byte, a file of a download, or one in an archive
+//! that a download is, and each of its absolute links leads into a download. Names, modes and folders may differ. A builder
+//! that adds a byte of its own is not found out: what is looked for is the flake whose package is a download in other
+//! clothes.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::digest::Sha256Digest;
 
+use super::archive::{self, MAX_UNPACKED_BYTES, Wanted};
 use super::store_path::StorePath;
 
 /// The folder of the store as links of the store name it.
@@ -37,7 +40,7 @@ pub(super) fn copied_from(
     store: &Path,
 ) -> io::Result<BTreeSet<StorePath>> {
     let mut from = BTreeSet::new();
-    let mut wanted = BTreeMap::new();
+    let mut wanted = Wanted::new();
     for item in items(&store.join(path.base()))? {
         match item {
             Item::File { path, size } => {
@@ -57,11 +60,22 @@ pub(super) fn copied_from(
             from.insert((*download).clone());
         }
     }
+    let mut budget = MAX_UNPACKED_BYTES;
+    for download in downloads {
+        let path = store.join(download.base());
+        if !wanted.is_empty() && is_file(&path)? && archive::find(&path, &mut wanted, &mut budget)? {
+            from.insert((*download).clone());
+        }
+    }
     Ok(if wanted.is_empty() { from } else { BTreeSet::new() })
 }
 
+fn is_file(path: &Path) -> io::Result<bool> {
+    path.symlink_metadata().map(|metadata| metadata.is_file())
+}
+
 /// Takes out of `wanted` what the download at `path` has, and returns whether it had any.
-fn find(path: &Path, wanted: &mut BTreeMap<Sha256Digest, u64>) -> io::Result<bool> {
+fn find(path: &Path, wanted: &mut Wanted) -> io::Result<bool> {
     let mut has_any = false;
     if wanted.is_empty() {
         return Ok(false);
@@ -120,9 +134,12 @@ mod tests {
         fs::write(place("tree").join("README"), "text").unwrap();
         fs::write(place("file"), "archive").unwrap();
         fs::write(place("made"), "made here").unwrap();
+        let mut packed = tar::Builder::new(fs::File::create(place("packed")).unwrap());
+        packed.append_path_with_name(place("made"), "top/unpacked").unwrap();
+        packed.finish().unwrap();
         fill(&place("out"));
-        let (file, tree) = (path("file"), path("tree"));
-        let from = copied_from(&path("out"), &BTreeSet::from([&file, &tree]), store.path()).unwrap();
+        let downloads = ["file", "packed", "tree"].map(path);
+        let from = copied_from(&path("out"), &downloads.iter().collect(), store.path()).unwrap();
         from.iter().map(|path| path.name().to_owned()).collect()
     }
 
@@ -140,6 +157,13 @@ mod tests {
         assert_eq!(copied(|out| fs::write(out, "archive").unwrap()), ["file"]);
         assert_eq!(copied(folder(&[("bin/other", "program"), ("again", "program")])), ["tree"]);
         assert_eq!(copied(folder(&[("a", "program"), ("b", "archive"), ("empty", "")])), ["file", "tree"]);
+    }
+
+    #[test]
+    fn what_was_unpacked_from_an_archive_is_a_copy_of_it() {
+        assert_eq!(copied(folder(&[("elsewhere/a", "made here")])), ["packed"]);
+        assert_eq!(copied(folder(&[("a", "made here"), ("b", "program")])), ["packed", "tree"]);
+        assert_eq!(copied(folder(&[("a", "made here"), ("b", "own")])), [""; 0]);
     }
 
     #[test]

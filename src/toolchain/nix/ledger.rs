@@ -2,7 +2,7 @@
 //! put there. Goes out: one descriptor for each path that took part, and one for the rest. Never: a hash that was not
 //! computed here, or a path for which nobody answers.
 //!
-//! What the database of nix 2.26 says of a path, as seen and as in its source:
+//! What the database of nix 2.26 and 2.34.8 says of a path, as seen:
 //!
 //! | how it came | `ultimate` | `ca` | `signatures` |
 //! |---|---|---|---|
@@ -271,6 +271,12 @@ impl Ledger {
             Realised::Built | Realised::Added(Added::Source | Added::Evaluation) => false,
         };
         self.0.iter().filter(is_download).map(|entry| &entry.info.path).collect()
+    }
+
+    /// The recipe by which a path was built here.
+    pub fn recipe(&self, path: &StorePath) -> Option<&StorePath> {
+        let entry = self.0.iter().find(|entry| entry.info.path == *path && entry.info.ultimate)?;
+        entry.info.deriver.as_ref()
     }
 
     /// What evaluation added and a build used: the recipes that were run, and the files that they, or paths of the store

@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Map, Value};
 
 use crate::digest::Sha256Digest;
+use crate::source::redirect::split;
 
 use super::json;
 use super::nar::{NarHashError, parse_hash};
@@ -19,7 +20,7 @@ use super::nar::{NarHashError, parse_hash};
 /// Largest lockfile, in bytes.
 pub const MAX_FLAKE_LOCK_BYTES: usize = 4 << 20;
 
-/// Versions that nix 2.26 reads. It writes the newest.
+/// Versions that nix 2.26 and 2.34.8 read; they refuse 4 and 8. They write the newest.
 const VERSIONS: std::ops::RangeInclusive<u64> = 5..=7;
 
 /// Most inputs that one reference names on its way.
@@ -360,8 +361,7 @@ fn join(base: &str, path: &str) -> Option<String> {
 
 /// Whether it is a URL with a user or a password.
 fn has_credentials(text: &str) -> bool {
-    let authority = text.split_once("://").map(|(_, rest)| rest.split(['/', '?', '#']).next().unwrap_or_default());
-    authority.is_some_and(|authority| authority.contains('@'))
+    split(text).is_some_and(|(_, authority, _)| authority.contains('@'))
 }
 
 /// Whether a URL means a file of the machine that reads it.

@@ -12,6 +12,7 @@
 //! | list | `nix path-info` | no | the same |
 //! | account | none: every path's NAR hash is computed here | no | all of it, when everybody is dead |
 
+mod archive;
 mod base32;
 mod collect;
 mod copied;
@@ -25,6 +26,7 @@ mod measure;
 pub mod nar;
 mod plan;
 pub mod progress;
+mod recipe;
 pub mod store_path;
 mod tree;
 
@@ -213,7 +215,10 @@ fn account(
     let downloads = ledger.downloads();
     for output in outputs.iter_mut().filter(|output| output.realised == BUILT) {
         let path = answers.outputs.get(&output.name).ok_or(ToolchainError::Answer { tool: "nix build" })?;
-        let from = copied::copied_from(path, &downloads, &store)?;
+        let mut from = copied::copied_from(path, &downloads, &store)?;
+        if let Some(recipe) = ledger.recipe(path) {
+            from.extend(recipe::unpacked_from(&store.join(recipe.base()), &downloads)?);
+        }
         output.copied_from = from.iter().map(StorePath::to_string).collect();
     }
     let trees = answers.outputs.into_iter();

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::sandbox::{Access, CommandSpec, Mount, Network};
+use crate::source::git_rules;
 
 use super::locate::Nix;
 
@@ -41,6 +42,10 @@ flake-registry =
 pure-eval = true
 use-registries = false
 ";
+/// Settings of the git that nix runs for inputs: plain http where the lockfile says so (nix asks for that, a user), and never
+/// where a server redirects to (git, `protocol.allow`).
+const GIT_SETTINGS: [(&str, &str); 1] = [("protocol.http.allow", "user")];
+
 /// Inputs come from where the lockfile says and not from a cache, and nothing is built.
 const FETCH_SETTINGS: &str = "\
 build-users-group =
@@ -111,6 +116,7 @@ impl Plan<'_> {
         let more = [("NIX_CACHE_HOME", "/nix/cache".to_owned()), ("NIX_CONFIG", format!("{SETTINGS}{FETCH_SETTINGS}"))];
         spec.environment.extend(more.map(|(name, value)| (name.to_owned(), value)));
         spec.environment.insert("NIX_REMOTE".to_owned(), "local".to_owned());
+        spec.environment.extend(git_rules::variables(GIT_SETTINGS));
         spec
     }
 

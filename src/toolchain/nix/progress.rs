@@ -2,7 +2,7 @@
 //! as nix prints them to the log, which cache each path came from, the last errors, and standard output up to a limit.
 //! Never: memory that grows with a line, or a builder that is believed.
 //!
-//! Each message of nix is a line of standard error, `@nix ` and an object (nix 2.26, `JSONLogger`):
+//! Each message of nix is a line of standard error, `@nix ` and an object (nix 2.26 to 2.34.8, `JSONLogger`):
 //!
 //! | `action` | members |
 //! |---|---|
@@ -22,7 +22,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::sandbox::{OutputSink, Stream};
-use crate::source::redirect::{MAX_REDIRECTS, resolve};
+use crate::source::redirect::{Headers, MAX_REDIRECTS, resolve};
 use crate::toolchain::Log;
 
 use super::store_path::StorePath;
@@ -69,9 +69,6 @@ const HEADER_MIDDLE: &str = "': ";
 /// How a message of any level begins.
 const MSG_START: &[u8] = b"@nix {\"action\":\"msg\",\"level\":";
 
-/// Statuses with a `Location` that curl follows (RFC 9110, section 15.4).
-const REDIRECTS: [&str; 5] = ["301", "302", "303", "307", "308"];
-
 /// Activities (nix, `ActivityType`).
 const COPY_PATH: u64 = 100;
 const FILE_TRANSFER: u64 = 101;
@@ -108,7 +105,7 @@ pub struct Progress<'a> {
 /// What nix said of the download of one URL.
 #[derive(Default)]
 struct Download {
-    is_redirect: bool,
+    headers: Headers,
     /// Every URL after the first, in order.
     urls: Vec<String>,
 }
@@ -315,11 +312,8 @@ impl<'a> Progress<'a> {
             return;
         }
         let download = self.downloads.entry(url.to_owned()).or_default();
-        if header.starts_with("HTTP/") {
-            download.is_redirect = header.split(' ').nth(1).is_some_and(|status| REDIRECTS.contains(&status));
-        }
-        let Some((name, location)) = header.split_once(':') else { return };
-        if download.is_redirect && name.eq_ignore_ascii_case("location") && download.urls.len() < MAX_REDIRECTS {
+        let Some(location) = download.headers.location(header) else { return };
+        if download.urls.len() < MAX_REDIRECTS {
             let asked = download.urls.last().map_or(url, String::as_str);
             let next = resolve(asked, location);
             download.urls.push(next);
