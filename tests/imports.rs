@@ -33,7 +33,7 @@ const RULES: [(&str, Rule); 21] = [
     ("kds", Only(&["snp"])),
     ("inspect", Only(&["bundle", "digest", "provenance", "snp"])),
     ("sandbox", Only(&["causes", "digest", "provenance"])),
-    ("source", Only(&["digest", "provenance", "sandbox", "tar_header", "job::ErrorType"])),
+    ("source", Only(&["digest", "name", "provenance", "sandbox", "tar_header", "job::ErrorType"])),
     ("toolchain", Only(&["digest", "name", "provenance", "sandbox", "source", "tar_header", "job::ErrorType"])),
     ("attester", Only(&["digest", "provenance", "snp"])),
     ("job", Never(&["api", "boot", "verifier"])),

@@ -3,7 +3,6 @@
 
 pub mod archive;
 mod links;
-pub mod project;
 pub mod redirect;
 pub mod repository;
 pub mod tree;
@@ -11,8 +10,8 @@ pub mod tree;
 use std::path::{Path, PathBuf};
 
 use crate::digest::{GitOid, Sha256Digest};
+pub use crate::name::project::ProjectName;
 pub use links::{LinkError, MAX_TARGET_BYTES};
-pub use project::ProjectName;
 pub use repository::{GitRef, RepositoryUrl};
 
 /// Where a source tree came from.

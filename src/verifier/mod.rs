@@ -82,9 +82,13 @@ pub fn verify(bundle: Result<Bundle, ReadError>, expectations: &Expectations) ->
 fn verify_opened(result: &mut AttestationResult, bundle: &Bundle, evidence: &Evidence, expectations: &Expectations) {
     let read = Statement::read(&bundle.provenance);
     let statement = read.as_ref().ok();
-    // A statement that cannot be read says no time, and is rejected by its own check.
-    let in_time = statement.map_or(Ok(()), |statement| subjects::appraise_time(bundle, statement));
-    if let Err(rejection) = in_time {
+    // A statement that cannot be read says neither time nor project, and is rejected by its own
+    // check.
+    let is_of_statement = statement.map_or(Ok(()), |statement| {
+        subjects::appraise_time(bundle, statement)?;
+        subjects::appraise_project(bundle, statement)
+    });
+    if let Err(rejection) = is_of_statement {
         return result.set(Check::Bundle, Outcome::Reject(rejection));
     }
     result.set(Check::Bundle, Outcome::Pass);

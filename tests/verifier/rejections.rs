@@ -8,6 +8,7 @@ use std::{fs, io};
 use kettle::bundle::read::{MAX_EVIDENCE_BYTES, ReadError, folder as folder_of, stream};
 use kettle::bundle::{Entry, write};
 use kettle::digest::Sha256Digest;
+use kettle::name::project::ProjectName;
 use kettle::snp::measurement::LaunchMeasurement;
 use kettle::verifier::{
     AttestationResult, Check, ExpectedArtifact, Outcome, ReferenceValues, Rejection, Role, TrustRoots,
@@ -38,9 +39,11 @@ codes! {
     Rejection::Bundle(ReadError::Kind { .. }) => "bundle-entry-kind",
     Rejection::Bundle(ReadError::Mode { .. }) => "bundle-file-mode",
     Rejection::Bundle(ReadError::Path { .. }) => "bundle-path",
+    Rejection::Bundle(ReadError::Project { .. }) => "bundle-project-name",
     Rejection::Bundle(ReadError::Unexpected { .. }) => "bundle-unexpected-file",
     Rejection::Bundle(ReadError::Duplicate { .. }) => "bundle-duplicate",
     Rejection::Bundle(ReadError::NoProvenance) => "provenance-missing",
+    Rejection::Project { .. } => "project-mismatch",
     Rejection::EvidenceMissing => "evidence-missing",
     Rejection::EvidenceMalformed(_) => "evidence-malformed",
     Rejection::EvidenceEncoding { .. } => "evidence-encoding",
@@ -195,7 +198,8 @@ fn of_bundles() -> Vec<Case> {
     let named = |names: &[&str]| packed(names.iter().map(|name| Entry::of_bytes(*name, b"{}")).collect());
     let good = named(&["provenance.json"]);
     let large = vec![b' '; MAX_EVIDENCE_BYTES as usize + 1];
-    let elsewhere = write(Vec::new(), "..", vec![Entry::of_bytes("artifacts/x", b"")], 0).unwrap();
+    let called = |top| write(Vec::new(), top, vec![Entry::of_bytes("artifacts/x", b"")], 0).unwrap();
+    let elsewhere = called("..");
     let mut named_by_gzip = good.clone();
     named_by_gzip[3] |= 8;
     let unpacked = |change: &dyn Fn(&Path)| {
@@ -228,6 +232,8 @@ fn of_bundles() -> Vec<Case> {
         Case("bundle-entry-kind", Check::Bundle, Scene::good().verify_read(link)),
         Case("bundle-file-mode", Check::Bundle, Scene::good().verify_read(set_user_id)),
         read("bundle-path", &elsewhere),
+        read("bundle-project-name", &called(".hidden")),
+        bundled("project-mismatch", Check::Bundle, |bundle| bundle.project = ProjectName::parse("another")),
         read("bundle-unexpected-file", &named(&["provenance.json", "README"])),
         read("bundle-duplicate", &named(&["provenance.json", "artifacts/x", "artifacts/x/y"])),
         read("provenance-missing", &named(&["build.log"])),
