@@ -84,6 +84,17 @@ pub enum ReadError {
         /// Its permission bits.
         mode: u32,
     },
+    /// Something in a folder that has more than its bytes and its mode.
+    #[error(
+        "{path:?} has the extended attribute {attribute:?}, by which it can do more than its mode says, or others can: \
+         remove it, or verify the archive"
+    )]
+    Attribute {
+        /// Its path below the top directory; empty for that directory itself.
+        path: String,
+        /// Name of the first such attribute.
+        attribute: String,
+    },
     /// A path that is not plainly below the top folder.
     #[error("{path:?} is no plain path below one top folder")]
     Path {
@@ -147,6 +158,8 @@ pub struct Bundle {
     /// The name of the archive's top directory. A folder says none: who unpacks can call it as he
     /// likes.
     pub project: Option<ProjectName>,
+    /// Whether there is a file in the folder whose extended attributes the file system does not list.
+    pub has_unlisted_attributes: bool,
     /// SHA-256 of the tar stream, by which bundles are compared: how it is compressed does not
     /// matter. Of an archive only, and only from [`open_with_digest`], because computing it takes
     /// as long as everything else.
@@ -242,6 +255,10 @@ impl Contents {
         self.path_bytes += path.len();
         let limit = MAX_BUNDLE_PATHS_BYTES as u64;
         within("the paths together", self.path_bytes as u64, limit, "MAX_BUNDLE_PATHS_BYTES")
+    }
+
+    pub(super) fn attributes_unlisted(&mut self) {
+        self.bundle.has_unlisted_attributes = true;
     }
 
     pub(super) fn dated(&mut self, time: Option<u64>) {

@@ -65,6 +65,10 @@ pub use statement::{ImageClaim, NamedFile, Statement};
 
 use evidence::{outcome, verify_evidence};
 
+/// What is said of a folder on a file system that does not list extended attributes.
+const UNLISTED_ATTRIBUTES: &str =
+    "bundle: the file system of this folder does not list extended attributes, so none was looked for";
+
 /// Verifies a bundle that was read, or says why it could not be.
 pub fn verify(bundle: Result<Bundle, ReadError>, expectations: &Expectations) -> AttestationResult {
     let mut result = AttestationResult::new();
@@ -141,8 +145,9 @@ fn claims(
     let unexpected = appraisal::unexpected_options(statement, expectations);
     let unexpected =
         unexpected.map(|(name, value)| format!("expectations: nobody asked for the option {name}={value}"));
+    let unlisted = bundle.has_unlisted_attributes.then(|| UNLISTED_ATTRIBUTES.to_owned());
     if let Some(Value::Array(open)) = claims.get_mut(NOT_ESTABLISHED) {
-        open.extend(unexpected.map(Value::String));
+        open.extend(unlisted.into_iter().chain(unexpected).map(Value::String));
     }
     claims.extend([
         ("build_type".to_owned(), json!(statement.build_type())),

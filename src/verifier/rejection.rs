@@ -503,6 +503,7 @@ fn bundle_code(error: &ReadError) -> &'static str {
         ReadError::Trailing => "bundle-trailing-bytes",
         ReadError::Kind { .. } => "bundle-entry-kind",
         ReadError::Mode { .. } => "bundle-file-mode",
+        ReadError::Attribute { .. } => "bundle-attribute",
         ReadError::Path { .. } => "bundle-path",
         ReadError::Project { .. } => "bundle-project-name",
         ReadError::Unexpected { .. } => "bundle-unexpected-file",

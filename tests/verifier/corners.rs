@@ -649,6 +649,18 @@ fn the_top_directory_of_an_archive_has_a_name_that_projects_have() {
 }
 
 #[test]
+fn attributes_that_nobody_could_list_are_said_to_be_unknown() {
+    let said = |is_unlisted: bool| {
+        let mut scene = Scene::good();
+        scene.edit_bundle = Box::new(move |bundle| bundle.has_unlisted_attributes = is_unlisted);
+        let result = scene.verify();
+        assert!(result.is_accepted());
+        result.claims()[NOT_ESTABLISHED].to_string().contains("does not list extended attributes")
+    };
+    assert_eq!((said(false), said(true)), (false, true));
+}
+
+#[test]
 fn what_a_statement_says_of_its_files_has_a_type() {
     let internal = "/predicate/buildDefinition/internalParameters";
     for (pointer, name, value) in [

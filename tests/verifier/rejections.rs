@@ -13,10 +13,11 @@ use kettle::snp::measurement::LaunchMeasurement;
 use kettle::verifier::{
     AttestationResult, Check, ExpectedArtifact, Outcome, ReferenceValues, Rejection, Role, TrustRoots,
 };
+use rustix::fs::{XattrFlags, setxattr};
 use serde_json::json;
 
 use super::hierarchy::{Crl, Digest, extension, keys, point, tlv};
-use super::scene::{SNP, Scene};
+use super::scene::{SNP, Scene, list_with_another_user};
 use super::session;
 
 /// Lists the codes, and matches all rejections: one that is new has to be put here, and needs a case then.
@@ -39,6 +40,7 @@ codes! {
     Rejection::Bundle(ReadError::Kind { .. }) => "bundle-entry-kind",
     Rejection::Bundle(ReadError::Mode { .. }) => "bundle-file-mode",
     Rejection::Bundle(ReadError::Path { .. }) => "bundle-path",
+    Rejection::Bundle(ReadError::Attribute { .. }) => "bundle-attribute",
     Rejection::Bundle(ReadError::Project { .. }) => "bundle-project-name",
     Rejection::Bundle(ReadError::Unexpected { .. }) => "bundle-unexpected-file",
     Rejection::Bundle(ReadError::Duplicate { .. }) => "bundle-duplicate",
@@ -212,6 +214,10 @@ fn of_bundles() -> Vec<Case> {
     let set_user_id = unpacked(&|folder| {
         fs::set_permissions(folder.join("provenance.json"), fs::Permissions::from_mode(0o4644)).unwrap();
     });
+    let shared = unpacked(&|folder| {
+        let file = folder.join("provenance.json");
+        setxattr(file, "system.posix_acl_access", &list_with_another_user(), XattrFlags::empty()).unwrap();
+    });
     let dated = |time: u64, statement: fn(&mut serde_json::Value)| {
         scene("bundle-not-canonical", Check::Bundle, |scene| {
             statement(&mut scene.statement["predicate"]["buildDefinition"]["internalParameters"]["sourceDateEpoch"]);
@@ -231,6 +237,7 @@ fn of_bundles() -> Vec<Case> {
         dated(0, |time| *time = json!(null)),
         Case("bundle-entry-kind", Check::Bundle, Scene::good().verify_read(link)),
         Case("bundle-file-mode", Check::Bundle, Scene::good().verify_read(set_user_id)),
+        Case("bundle-attribute", Check::Bundle, Scene::good().verify_read(shared)),
         read("bundle-path", &elsewhere),
         read("bundle-project-name", &called(".hidden")),
         bundled("project-mismatch", Check::Bundle, |bundle| bundle.project = ProjectName::parse("another")),
