@@ -3,6 +3,7 @@
 //! link, a folder entry, an owner, a time of this machine, or bytes that changed since they were
 //! recorded.
 
+mod attributes;
 mod directory;
 mod header;
 pub mod read;

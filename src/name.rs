@@ -8,6 +8,8 @@
 //! (NFKC, Unicode Standard Annex 15) changes nothing: nobody needs a table of characters for
 //! either.
 
+pub mod project;
+
 use std::collections::BTreeSet;
 use std::fmt;
 

@@ -7,6 +7,12 @@ use std::ops::Range;
 
 use tar::{EntryType, Header};
 
+/// Number of bytes of a block: headers and contents are padded to it.
+pub const BLOCK_BYTES: usize = 512;
+
+/// One header, or one block of a content.
+pub type Block = [u8; BLOCK_BYTES];
+
 /// Mode, owner, group, size, time, device: some end an archive where they cannot read one of them.
 const NUMBERS: [Range<usize>; 7] = [100..108, 108..116, 116..124, 124..136, 136..148, 329..337, 337..345];
 
@@ -15,6 +21,14 @@ const PREFIX: Range<usize> = 345..500;
 
 /// How a binary number begins of which the other bytes fit into 64 bits.
 const BINARY: &[u8] = &[0x80, 0, 0, 0];
+
+/// Whether a header has the checksum that it says: the sum of all bytes, with blanks for the
+/// checksum itself (bytes 148 to 155).
+pub fn checksum_matches(block: &Block) -> bool {
+    let sum: u32 = block.iter().map(|byte| u32::from(*byte)).sum();
+    let own: u32 = block[148..156].iter().map(|byte| u32::from(*byte)).sum();
+    Header::from_byte_slice(block).cksum().is_ok_and(|claimed| claimed == sum - own + 8 * u32::from(b' '))
+}
 
 /// Whether everybody who unpacks finds the same size, the same path and the same next header (POSIX.1, `pax`, ustar).
 pub fn is_unambiguous(header: &Header) -> bool {

@@ -272,6 +272,21 @@ fn hostile_tars() -> Vec<(&'static str, Vec<u8>, Expect)> {
         ),
         ("bytes after the end", [whole.clone(), vec![0; 512], vec![1]].concat(), damaged!(Damage::TrailingBytes)),
         ("another archive after the end", [whole.clone(), whole.clone()].concat(), damaged!(Damage::TrailingBytes)),
+        (
+            "a file after one block of zeros",
+            [&whole[..whole.len() - 1024], &[0; 512], &whole].concat(),
+            damaged!(Damage::TrailingBytes),
+        ),
+        (
+            "a file after two blocks of zeros",
+            [&whole[..whole.len() - 1024], &[0; 1024], &whole].concat(),
+            damaged!(Damage::TrailingBytes),
+        ),
+        (
+            "gzip: another archive after the member",
+            [gzip(&whole), gzip(&whole)].concat(),
+            damaged!(Damage::TrailingBytes),
+        ),
         ("gzip: bytes after the member", [gzip(&whole), b"x".to_vec()].concat(), damaged!(Damage::TrailingBytes)),
         ("gzip: zeros after the member", [gzip(&whole), vec![0; 512]].concat(), damaged!(Damage::TrailingBytes)),
         ("gzip: two members", [gzip(&whole[..512]), gzip(&whole[512..])].concat(), because!(Refusal::Size { .. })),

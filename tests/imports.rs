@@ -36,7 +36,7 @@ const RULES: [(&str, Rule); 23] = [
     // It shows what the verifier's parsers read, and never what its checks say.
     ("inspect", Only(&["bundle", "digest", "provenance", "snp", "text", "verifier"])),
     ("sandbox", Only(&["causes", "digest", "netlink", "provenance"])),
-    ("source", Only(&["digest", "provenance", "sandbox", "tar_header", "text", "job::ErrorType"])),
+    ("source", Only(&["digest", "name", "provenance", "sandbox", "tar_header", "text", "job::ErrorType"])),
     ("toolchain", Only(&["digest", "name", "provenance", "sandbox", "source", "tar_header", "job::ErrorType"])),
     ("attester", Only(&["digest", "provenance", "snp"])),
     ("job", Never(&["api", "boot", "verifier"])),

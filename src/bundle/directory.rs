@@ -2,15 +2,17 @@
 //!
 //! - Comes in: a folder that anybody may have made.
 //! - Goes out: the files below it, one after the other, to [`Contents`].
-//! - Never: a link followed, a file that another name could change, rights that a bundle's file
-//!   does not have, or a folder without a file.
+//! - Never: a link followed, a file that another name could change, rights or other attributes
+//!   that a bundle's file does not have, or a folder without a file.
 
 use std::fs::{self, File, FileType};
+use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
 
+use super::attributes::{Attributes, Reader};
 use super::is_artifact;
 use super::read::{Contents, ReadError, plain};
 
@@ -26,9 +28,12 @@ const MODE_BITS: u32 = 0o7777;
 /// Gives every file of the top folder, or of the folder that holds only that, to `contents`.
 pub(super) fn read(path: &Path, contents: &mut Contents) -> Result<(), ReadError> {
     let root = if path.join("provenance.json").is_file() { path.to_owned() } else { only_folder(path)? };
+    let mut attributes = Reader::new();
     let mut folders = vec![PathBuf::new()];
     let mut names = Vec::new();
     while let Some(folder) = folders.pop() {
+        let opened = open(&root.join(&folder), OFlags::DIRECTORY)?;
+        check_attributes(&opened, &folder.to_string_lossy(), &mut attributes, contents)?;
         for entry in fs::read_dir(root.join(&folder)).map_err(ReadError::Open)? {
             let entry = entry.map_err(ReadError::Damaged)?;
             let kind = entry.file_type().map_err(ReadError::Damaged)?;
@@ -40,7 +45,9 @@ pub(super) fn read(path: &Path, contents: &mut Contents) -> Result<(), ReadError
                 folders.push(child);
                 names.push(name);
             } else {
-                read_file(&entry.path(), kind, &name, contents)?;
+                let file = open_file(&entry.path(), kind, &name)?;
+                check_attributes(&file, &name, &mut attributes, contents)?;
+                read_file(file, &name, contents)?;
             }
         }
     }
@@ -51,19 +58,43 @@ pub(super) fn read(path: &Path, contents: &mut Contents) -> Result<(), ReadError
 }
 
 /// The file that is opened is the one that is looked at: what has its name can change meanwhile.
-fn read_file(path: &Path, kind: FileType, name: &str, contents: &mut Contents) -> Result<(), ReadError> {
+fn open_file(path: &Path, kind: FileType, name: &str) -> Result<File, ReadError> {
     let not_regular = || ReadError::Kind { path: name.to_owned() };
     if !kind.is_file() {
         return Err(not_regular());
     }
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
-    let opened = rustix::fs::open(path, flags, Mode::empty()).map_err(|error| ReadError::Open(error.into()))?;
-    let file = File::from(opened);
+    let file = open(path, OFlags::NONBLOCK)?;
     let found = file.metadata().map_err(ReadError::Open)?;
     if !found.is_file() || found.nlink() > 1 {
         return Err(not_regular());
     }
-    let mode = found.mode() & MODE_BITS;
+    Ok(file)
+}
+
+fn open(path: &Path, more: OFlags) -> Result<File, ReadError> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | more;
+    let opened = rustix::fs::open(path, flags, Mode::empty());
+    opened.map(File::from).map_err(|error| ReadError::Open(error.into()))
+}
+
+fn check_attributes(
+    file: impl AsFd,
+    name: &str,
+    attributes: &mut Reader,
+    contents: &mut Contents,
+) -> Result<(), ReadError> {
+    match attributes.read(file).map_err(ReadError::Damaged)? {
+        Attributes::Harmless => {}
+        Attributes::Unlisted => contents.attributes_unlisted(),
+        Attributes::Refused(attribute) => {
+            return Err(ReadError::Attribute { path: name.to_owned(), attribute });
+        }
+    }
+    Ok(())
+}
+
+fn read_file(file: File, name: &str, contents: &mut Contents) -> Result<(), ReadError> {
+    let mode = file.metadata().map_err(ReadError::Open)?.mode() & MODE_BITS;
     let executable = mode & EXECUTABLE_BITS != 0;
     if mode & SPECIAL_BITS != 0 || executable && !is_artifact(name) {
         return Err(ReadError::Mode { path: name.to_owned(), mode });

@@ -12,6 +12,7 @@ use super::stream::Packed;
 use super::{directory, stream};
 use crate::digest::{Sha256Digest, Sha256Reader};
 use crate::name;
+use crate::name::project::{MAX_PROJECT_NAME_BYTES, ProjectName};
 
 /// Largest bundle, in bytes as downloaded.
 pub const MAX_BUNDLE_BYTES: u64 = 4 << 30;
@@ -83,11 +84,31 @@ pub enum ReadError {
         /// Its permission bits.
         mode: u32,
     },
+    /// Something in a folder that has more than its bytes and its mode.
+    #[error(
+        "{path:?} has the extended attribute {attribute:?}, by which it can do more than its mode says, or others can: \
+         remove it, or verify the archive"
+    )]
+    Attribute {
+        /// Its path below the top directory; empty for that directory itself.
+        path: String,
+        /// Name of the first such attribute.
+        attribute: String,
+    },
     /// A path that is not plainly below the top folder.
     #[error("{path:?} is no plain path below one top folder")]
     Path {
         /// The path.
         path: String,
+    },
+    /// A top directory that no project is called.
+    #[error(
+        "the top directory is called {name:?}: letters, digits, `.`, `_` and `-` are allowed, \
+         {MAX_PROJECT_NAME_BYTES} bytes at most, and neither `.` nor `-` at the start"
+    )]
+    Project {
+        /// Its name.
+        name: String,
     },
     /// A file that a bundle does not have.
     #[error("{path:?} does not belong into a bundle")]
@@ -134,6 +155,11 @@ pub struct Bundle {
     pub log: Option<HashedFile>,
     /// The time of every entry of the archive, in seconds; a folder says none.
     pub time: Option<u64>,
+    /// The name of the archive's top directory. A folder says none: who unpacks can call it as he
+    /// likes.
+    pub project: Option<ProjectName>,
+    /// Whether there is a file in the folder whose extended attributes the file system does not list.
+    pub has_unlisted_attributes: bool,
     /// SHA-256 of the tar stream, by which bundles are compared: how it is compressed does not
     /// matter. Of an archive only, and only from [`open_with_digest`], because computing it takes
     /// as long as everything else.
@@ -214,7 +240,6 @@ pub fn folder(path: &Path) -> Result<Bundle, ReadError> {
 pub(super) struct Contents {
     bundle: Bundle,
     provenance: bool,
-    top: Option<String>,
     seen: BTreeSet<String>,
     entries: usize,
     path_bytes: usize,
@@ -232,6 +257,10 @@ impl Contents {
         within("the paths together", self.path_bytes as u64, limit, "MAX_BUNDLE_PATHS_BYTES")
     }
 
+    pub(super) fn attributes_unlisted(&mut self) {
+        self.bundle.has_unlisted_attributes = true;
+    }
+
     pub(super) fn dated(&mut self, time: Option<u64>) {
         self.bundle.time = time;
     }
@@ -240,10 +269,13 @@ impl Contents {
     pub(super) fn below_top(&mut self, path: &str) -> Result<String, ReadError> {
         let path = plain(path)?;
         let Some((top, rest)) = path.split_once('/') else { return Err(ReadError::Path { path }) };
-        if self.top.get_or_insert_with(|| top.to_owned()) != top {
-            return Err(ReadError::Path { path });
-        }
-        Ok(rest.to_owned())
+        let project = match self.bundle.project.take() {
+            Some(project) => project,
+            None => ProjectName::parse(top).ok_or_else(|| ReadError::Project { name: top.to_owned() })?,
+        };
+        let is_same = project.as_str() == top;
+        self.bundle.project = Some(project);
+        if is_same { Ok(rest.to_owned()) } else { Err(ReadError::Path { path }) }
     }
 
     pub(super) fn file(&mut self, path: &str, executable: bool, content: impl Read) -> Result<(), ReadError> {
@@ -396,7 +428,7 @@ mod tests {
     fn a_folder_reads_like_its_archive() {
         let packed = packed(&["provenance.json", "artifacts/a", "artifacts/b/c"]);
         let unpacked = unpacked(&packed);
-        let expected = Bundle { time: None, ..stream(&packed[..]).unwrap() };
+        let expected = Bundle { time: None, project: None, ..stream(&packed[..]).unwrap() };
         assert_eq!(folder(unpacked.path()).unwrap(), expected);
         assert_eq!(folder(&unpacked.path().join("p")).unwrap(), expected);
     }

@@ -4,7 +4,6 @@
 pub mod archive;
 pub mod git_rules;
 mod links;
-pub mod project;
 pub mod redirect;
 pub mod repository;
 pub mod tree;
@@ -12,8 +11,8 @@ pub mod tree;
 use std::path::{Path, PathBuf};
 
 use crate::digest::{GitOid, Sha256Digest};
+pub use crate::name::project::ProjectName;
 pub use links::{LinkError, MAX_TARGET_BYTES};
-pub use project::ProjectName;
 pub use repository::{GitRef, RepositoryUrl};
 
 /// Where a source tree came from.

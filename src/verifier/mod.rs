@@ -67,6 +67,10 @@ pub use statement::{ImageClaim, NamedFile, Statement};
 
 use evidence::{Subject, outcome, verify_evidence};
 
+/// What is said of a folder on a file system that does not list extended attributes.
+const UNLISTED_ATTRIBUTES: &str =
+    "bundle: the file system of this folder does not list extended attributes, so none was looked for";
+
 /// Verifies a bundle that was read, or says why it could not be.
 pub fn verify(bundle: Result<Bundle, ReadError>, expectations: &Expectations) -> AttestationResult {
     let named = bundle.as_ref().ok().and_then(|bundle| envelope::platform_of(bundle.evidence.as_deref()?));
@@ -85,9 +89,13 @@ pub fn verify(bundle: Result<Bundle, ReadError>, expectations: &Expectations) ->
 fn verify_opened(result: &mut AttestationResult, bundle: &Bundle, evidence: &Evidence, expectations: &Expectations) {
     let read = Statement::read(&bundle.provenance);
     let statement = read.as_ref().ok();
-    // A statement that cannot be read says no time, and is rejected by its own check.
-    let in_time = statement.map_or(Ok(()), |statement| subjects::appraise_time(bundle, statement));
-    if let Err(rejection) = in_time {
+    // A statement that cannot be read says neither time nor project, and is rejected by its own
+    // check.
+    let is_of_statement = statement.map_or(Ok(()), |statement| {
+        subjects::appraise_time(bundle, statement)?;
+        subjects::appraise_project(bundle, statement)
+    });
+    if let Err(rejection) = is_of_statement {
         return result.set(Check::Bundle, Outcome::Reject(rejection));
     }
     result.set(Check::Bundle, Outcome::Pass);
@@ -166,8 +174,9 @@ fn claims(
     let unexpected = appraisal::unexpected_options(statement, expectations);
     let unexpected =
         unexpected.map(|(name, value)| format!("expectations: nobody asked for the option {name}={value}"));
+    let unlisted = bundle.has_unlisted_attributes.then(|| UNLISTED_ATTRIBUTES.to_owned());
     if let Some(Value::Array(open)) = claims.get_mut(NOT_ESTABLISHED) {
-        open.extend(unexpected.map(Value::String));
+        open.extend(unlisted.into_iter().chain(unexpected).map(Value::String));
     }
     claims.extend([
         ("build_type".to_owned(), json!(statement.build_type())),

@@ -47,6 +47,8 @@ pub enum Rejection {
     // bundle
     #[error("the bundle cannot be read: {}", Chain(.0))]
     Bundle(ReadError),
+    #[error("the top directory of the bundle is not called like the repository of the statement")]
+    Project { expected: String, actual: String },
     #[error("the bundle has no evidence: nobody signed it")]
     EvidenceMissing,
     #[error("evidence.json cannot be read: {0}")]
@@ -276,6 +278,7 @@ impl Rejection {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Bundle(error) => bundle_code(error),
+            Self::Project { .. } => "project-mismatch",
             Self::EvidenceMissing => "evidence-missing",
             Self::EvidenceMalformed(_) => "evidence-malformed",
             Self::EvidenceEncoding { .. } => "evidence-encoding",
@@ -454,7 +457,9 @@ impl Rejection {
             | Self::RecordDigest { expected, actual, .. }
             | Self::RecordContradiction { expected, actual } => sides(expected, actual),
             Self::Bundle(ReadError::Limit { size, limit, .. }) => sides(format!("at most {limit}"), size),
-            Self::Bundle(ReadError::NotCanonical { expected, actual, .. }) => sides(expected, actual),
+            Self::Bundle(ReadError::NotCanonical { expected, actual, .. }) | Self::Project { expected, actual } => {
+                sides(expected, actual)
+            }
             Self::Bundle(_)
             | Self::EvidenceMissing
             | Self::EvidenceMalformed(_)
@@ -514,7 +519,9 @@ fn bundle_code(error: &ReadError) -> &'static str {
         ReadError::Trailing => "bundle-trailing-bytes",
         ReadError::Kind { .. } => "bundle-entry-kind",
         ReadError::Mode { .. } => "bundle-file-mode",
+        ReadError::Attribute { .. } => "bundle-attribute",
         ReadError::Path { .. } => "bundle-path",
+        ReadError::Project { .. } => "bundle-project-name",
         ReadError::Unexpected { .. } => "bundle-unexpected-file",
         ReadError::Duplicate { .. } => "bundle-duplicate",
         ReadError::NoProvenance => "provenance-missing",

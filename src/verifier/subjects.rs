@@ -2,6 +2,7 @@
 //! file that is missing, different or too much. Never: a file that nobody spoke of.
 
 use crate::bundle::read::{Bundle, HashedFile, ReadError};
+use crate::name::project::ProjectName;
 
 use super::rejection::Rejection;
 use super::statement::{NamedFile, Statement};
@@ -38,6 +39,22 @@ pub fn appraise_time(bundle: &Bundle, statement: &Statement<'_>) -> Result<(), R
         expected: expected.map_or("no time (the statement has no sourceDateEpoch)".to_owned(), |time| time.to_string()),
         actual: actual.to_string(),
     }))
+}
+
+/// Compares the name of an archive's top directory with that of the statement's repository. A
+/// statement about an archive that was sent names no top directory, and an unpacked bundle has none.
+///
+/// # Errors
+/// The archive is not the one that the appliance makes of these files.
+pub fn appraise_project(bundle: &Bundle, statement: &Statement<'_>) -> Result<(), Rejection> {
+    let (Some(actual), Some(repository)) = (&bundle.project, statement.repository()) else {
+        return Ok(());
+    };
+    let expected = ProjectName::of_repository(repository);
+    if expected == *actual {
+        return Ok(());
+    }
+    Err(Rejection::Project { expected: expected.to_string(), actual: actual.to_string() })
 }
 
 /// Both are sorted by name.

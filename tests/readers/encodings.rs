@@ -24,9 +24,9 @@ const MODE_DIFFERS: &str = "subject-mode";
 const LEAST: usize = 500;
 
 /// An archive, and the code that it is rejected with.
-struct Sample {
-    what: String,
-    packed: Vec<u8>,
+pub struct Sample {
+    pub what: String,
+    pub packed: Vec<u8>,
     code: &'static str,
 }
 
@@ -52,7 +52,8 @@ fn with(name: &str, change: impl FnOnce(&mut Entry)) -> Archive {
     archive
 }
 
-fn base_archive() -> Archive {
+/// What the rejected archives are made from, on this thread: it is signed, each time otherwise.
+pub fn base_archive() -> Archive {
     thread_local! {
         // It is signed, and signing takes a moment.
         static BASE: Archive = base().archive();
@@ -633,6 +634,24 @@ fn of_gzip_members() -> Vec<Sample> {
 fn of_names() -> Vec<Sample> {
     let bundles = refused_names().into_iter();
     bundles.map(|bundle| Sample { what: bundle.what, packed: bundle.packed, code: PATH }).collect()
+}
+
+/// Rejected archives of every group, for programs that take a moment for each. Of groups in which the
+/// same is done to many fields, or with many values, every so many.
+pub fn for_other_programs() -> Vec<Sample> {
+    let groups = [
+        (of_fields(), 4),
+        (of_bytes(), 64),
+        (of_types(), 6),
+        (of_pax_headers(), 2),
+        (of_paths(), 1),
+        (of_names(), 1),
+        (of_order(), 1),
+        (of_other_bundles(), 1),
+        (of_blocks(), 1),
+        (of_gzip_members(), 2),
+    ];
+    groups.into_iter().flat_map(|(samples, every)| samples.into_iter().step_by(every)).collect()
 }
 
 #[test]

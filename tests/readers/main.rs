@@ -4,12 +4,13 @@
 //! A corpus of archives is made here, by code that shares nothing with the writer: some are bundles
 //! that a secure processor of this test run signed, with many kinds of names, sizes and modes; most
 //! are one of these with a single thing changed. The verifier has to accept the former, and to
-//! reject the latter for a reason that is asserted. Then other programs unpack what was accepted,
-//! and names, types, modes and bytes have to be the same.
+//! reject the latter for a reason that is asserted. Then other programs unpack both: what was accepted
+//! has to have the same names, types, modes and bytes, and of the others it is counted how many they
+//! misread, and how many they read differently.
 //!
 //! The programs are not part of a usual machine, so that test is ignored by default: `scripts/test`
-//! runs it for each of them, and lists those that it could not install. `KETTLE_READER` names one
-//! of them; without it all are run.
+//! runs it with those that can be installed, and lists the others. `KETTLE_READERS` names some of
+//! them, with blanks between; without it all are run.
 #![cfg(feature = "cli")]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 

@@ -40,7 +40,9 @@ impl Signed {
             false => json!({"name": name, "digest": digest(content)}),
         });
         scene.statement["subject"] = subjects.collect();
-        scene.statement["predicate"]["buildDefinition"]["internalParameters"]["sourceDateEpoch"] = json!(time);
+        let definition = &mut scene.statement["predicate"]["buildDefinition"];
+        definition["internalParameters"]["sourceDateEpoch"] = json!(time);
+        definition["externalParameters"]["source"]["repository"] = json!(format!("https://example.org/{top}.git"));
         let documents = scene.bundle();
         let file = |name: &str, executable: bool, content: &[u8]| File {
             path: format!("{top}/{name}"),

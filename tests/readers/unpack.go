@@ -1,5 +1,5 @@
 // Unpacks archives with Go's archive/tar, as its documentation shows. Reads pairs of archive and folder from standard input,
-// each with a zero after it.
+// each with a zero after it. Writes a line for each: 0, or 1 if it was refused.
 package main
 
 import (
@@ -19,9 +19,13 @@ func main() {
 	}
 	words := strings.Split(strings.TrimSuffix(string(input), "\x00"), "\x00")
 	for at := 0; at+1 < len(words); at += 2 {
-		if err := unpack(words[at], words[at+1]); err != nil {
-			fail(fmt.Errorf("%s: %w", words[at], err))
+		refused := unpack(words[at], words[at+1])
+		if refused != nil {
+			fmt.Fprintf(os.Stderr, "%s: %v\n", words[at], refused)
+			fmt.Println(1)
+			continue
 		}
+		fmt.Println(0)
 	}
 }
 

@@ -1,9 +1,18 @@
-"""Unpacks archives with Python's tarfile. Reads pairs of archive and folder from standard input, each with a zero after it."""
+"""Unpacks archives with Python's tarfile.
+
+Reads pairs of archive and folder from standard input, each with a zero after it. Writes a line for each: 0, or 1 if it
+was refused.
+"""
 
 import sys
 import tarfile
 
 words = sys.stdin.buffer.read().decode().split("\0")[:-1]
 for archive, folder in zip(words[::2], words[1::2]):
-    with tarfile.open(archive, "r:gz") as tar:
-        tar.extractall(folder)
+    try:
+        with tarfile.open(archive, "r:gz") as tar:
+            tar.extractall(folder)
+        print(0)
+    except Exception as refusal:
+        print(f"{archive}: {refusal!r}", file=sys.stderr)
+        print(1)

@@ -4,12 +4,14 @@
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
+use std::process::Command;
 
 use kettle::bundle::read::open;
 use kettle::verifier::{Expectations, verify};
+use rustix::fs::XattrFlags;
 
 use super::archive::File;
-use super::scene::Scene;
+use super::scene::{Scene, list_with_another_user};
 use super::signed::{Signed, all, base};
 
 fn set_mode(path: &Path, mode: u32) {
@@ -49,6 +51,70 @@ fn what_is_accepted_packed_is_accepted_unpacked() {
             assert_eq!(code(folder.path(), &expectations), "", "{}, umask {umask:03o}", bundle.what);
         }
     }
+}
+
+/// Sets an extended attribute.
+fn give(path: &Path, name: &str, value: &[u8]) {
+    rustix::fs::setxattr(path, name, value, XattrFlags::empty()).unwrap();
+}
+
+/// Rights of a program as the kernel takes them (`struct vfs_cap_data`, revision 2): raw sockets,
+/// effective at once. The namespace of users in which a test without root gives them adds its root.
+const RAW_SOCKETS: [u8; 20] = [1, 0, 0, 2, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+
+/// What gives a file more than its mode says.
+fn of_attributes() -> Vec<Change<'static>> {
+    vec![
+        (
+            "a program that another user may read too",
+            &|folder| give(&folder.join("artifacts/a-program"), "system.posix_acl_access", &list_with_another_user()),
+            "bundle-attribute",
+        ),
+        (
+            "a directory whose later files another user may read",
+            &|folder| give(&folder.join("artifacts"), "system.posix_acl_default", &list_with_another_user()),
+            "bundle-attribute",
+        ),
+        (
+            "the top directory likewise",
+            &|folder| give(folder, "system.posix_acl_default", &list_with_another_user()),
+            "bundle-attribute",
+        ),
+        (
+            "a note with an attribute that nobody gives a meaning",
+            &|folder| give(&folder.join("artifacts/note"), "user.xdg.origin.url", b"https://example.org/"),
+            "",
+        ),
+        (
+            "a note that speaks to overlays",
+            &|folder| give(&folder.join("artifacts/note"), "user.overlay.metacopy", b""),
+            "bundle-attribute",
+        ),
+    ]
+}
+
+#[test]
+fn a_program_with_rights_of_its_own_is_rejected() {
+    let expectations = Scene::good().expectations();
+    let bundle = base();
+    let folder = unpack(&bundle, 0o022);
+    let program = folder.path().join(&bundle.top).join("artifacts/a-program");
+    assert_eq!(code(folder.path(), &expectations), "");
+    give_rights(&program);
+    assert_eq!(code(folder.path(), &expectations), "bundle-attribute");
+    rustix::fs::removexattr(&program, "security.capability").unwrap();
+    assert_eq!(code(folder.path(), &expectations), "");
+}
+
+/// Who is not root does it as the root of a namespace, for which the kernel takes such rights too.
+fn give_rights(program: &Path) {
+    if rustix::process::geteuid().is_root() {
+        return give(program, "security.capability", &RAW_SOCKETS);
+    }
+    let value = RAW_SOCKETS.map(|byte| format!("\\x{byte:02x}")).concat();
+    let line = "import os, sys; os.setxattr(sys.argv[1], 'security.capability', eval(\"b'\" + sys.argv[2] + \"'\"))";
+    let output = Command::new("unshare").args(["-r", "python3", "-c", line]).arg(program).arg(value).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
 }
 
 #[test]
@@ -101,7 +167,7 @@ fn a_changed_folder_is_rejected() {
         ("empty folders", &|folder| fs::create_dir_all(folder.join("a/b/c")).unwrap(), "bundle-unexpected-file"),
         ("a missing note", &|folder| fs::remove_file(folder.join(note)).unwrap(), "subject-missing"),
     ];
-    for (what, change, expected) in changes {
+    for (what, change, expected) in changes.into_iter().chain(of_attributes()) {
         let folder = unpack(&bundle, 0o022);
         change(&folder.path().join(&bundle.top));
         // The top folder by itself: a change may have put something beside it.

@@ -207,5 +207,5 @@ fn the_command_packs_a_folder_as_the_appliance_packs_a_bundle() {
     let read = kettle::bundle::read::open(&packed).unwrap();
     assert_eq!((read.time, read.artifacts.len(), read.artifacts[0].executable), (Some(7), 1, true));
     let folder = kettle::bundle::read::open(&unpacked).unwrap();
-    assert_eq!(kettle::bundle::read::Bundle { time: None, ..read }, folder);
+    assert_eq!(kettle::bundle::read::Bundle { time: None, project: None, ..read }, folder);
 }

@@ -108,7 +108,7 @@ fn archive(path: &Path, files: &[(String, &[u8])], zeros: u64) {
         let content = Box::new(std::io::repeat(0).take(zeros));
         entries.push(Entry { size: zeros, content, ..Entry::of_bytes("artifacts/zeros", b"") });
     }
-    write(File::create(path).unwrap(), "p", entries, 0).unwrap();
+    write(File::create(path).unwrap(), "project", entries, 0).unwrap();
 }
 
 /// As many paths as are allowed.

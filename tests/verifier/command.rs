@@ -31,7 +31,7 @@ impl Files {
             ("build.log", LOG),
         ];
         let entries = files.iter().map(|(path, bytes)| Entry::of_bytes(*path, bytes)).collect();
-        fs::write(folder.path().join("p.tar.gz"), write(Vec::new(), "p", entries, 0).unwrap()).unwrap();
+        fs::write(folder.path().join("p.tar.gz"), write(Vec::new(), "project", entries, 0).unwrap()).unwrap();
         for (path, bytes) in files {
             let path = folder.path().join("p").join(path);
             fs::create_dir_all(path.parent().unwrap()).unwrap();

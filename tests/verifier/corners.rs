@@ -9,6 +9,7 @@ use kettle::bundle::read::{
     MAX_PROVENANCE_BYTES, ReadError, archive, stream,
 };
 use kettle::bundle::{Entry, write};
+use kettle::name::project::ProjectName;
 use kettle::provenance::{BUILDER_HOST, BUILDER_SEV_SNP, BUILDER_SIMULATED};
 use kettle::verifier::{
     AttestationResult, Check, MinimumTcb, NOT_ESTABLISHED, Platform, ReferenceValues, Statement, TrustRoots, Waivable,
@@ -614,6 +615,61 @@ fn the_time_of_an_archive_is_that_of_the_statement() {
         });
         assert_eq!(found, expected, "{time:?} {stated}");
     }
+}
+
+#[test]
+fn the_top_directory_of_an_archive_is_called_like_the_repository_of_the_statement() {
+    let repository = |url: &str| json!({"repository": url});
+    let archive = json!({"archive": {"name": "a.zip", "sha256": "ab".repeat(32)}});
+    for (source, project, expected) in [
+        (repository("https://example.org/project.git"), Some("project"), ""),
+        (repository("https://example.org/project/"), Some("project"), ""),
+        (repository("https://example.org/of/a%20b.git"), Some("a-20b"), ""),
+        (repository("https://example.org/project.git"), Some("projec"), "project-mismatch"),
+        (repository("https://example.org/project.git"), Some("Project"), "project-mismatch"),
+        (repository("https://example.org/project.git"), Some("project.git"), "project-mismatch"),
+        (repository("https://example.org/other.git"), Some("project"), "project-mismatch"),
+        // A folder has no name of its own, and no statement names the folder in an archive.
+        (repository("https://example.org/other.git"), None, ""),
+        (archive, Some("anything"), ""),
+    ] {
+        let found = changed(|scene| {
+            scene.statement["predicate"]["buildDefinition"]["externalParameters"]["source"] = source.clone();
+            scene.edit_bundle = Box::new(move |bundle| bundle.project = project.and_then(ProjectName::parse));
+        });
+        assert_eq!(found, expected, "{project:?} {source}");
+    }
+}
+
+#[test]
+fn the_top_directory_of_an_archive_has_a_name_that_projects_have() {
+    let called =
+        |top: &str| stream(&write(Vec::new(), top, vec![Entry::of_bytes("provenance.json", b"{}")], 0).unwrap()[..]);
+    for top in ["p", "aZ09._-", "0", "_", &"p".repeat(64)] {
+        assert_eq!(called(top).unwrap().project, ProjectName::parse(top), "{top}");
+    }
+    for top in [".p", "...", " ", "p ", "p q", "p+q", "p:q", "@p", "~", "%70", "*", "{p}", "$p", "p'", &"p".repeat(65)]
+    {
+        let refusal = called(top).unwrap_err();
+        assert!(matches!(&refusal, ReadError::Project { name } if name == top), "{top}: {refusal}");
+    }
+    // These are no names of files either.
+    for top in ["", ".", "..", "-p", "--", "p\\q", "\u{e9}", "p\n"] {
+        let refusal = called(top).unwrap_err();
+        assert!(matches!(refusal, ReadError::Path { .. }), "{top}: {refusal}");
+    }
+}
+
+#[test]
+fn attributes_that_nobody_could_list_are_said_to_be_unknown() {
+    let said = |is_unlisted: bool| {
+        let mut scene = Scene::good();
+        scene.edit_bundle = Box::new(move |bundle| bundle.has_unlisted_attributes = is_unlisted);
+        let result = scene.verify();
+        assert!(result.is_accepted());
+        result.claims()[NOT_ESTABLISHED].to_string().contains("does not list extended attributes")
+    };
+    assert_eq!((said(false), said(true)), (false, true));
 }
 
 #[test]

@@ -8,16 +8,18 @@ use std::{fs, io};
 use kettle::bundle::read::{MAX_EVIDENCE_BYTES, ReadError, folder as folder_of, stream};
 use kettle::bundle::{Entry, write};
 use kettle::digest::Sha256Digest;
+use kettle::name::project::ProjectName;
 use kettle::snp::measurement::LaunchMeasurement;
 use kettle::verifier::azure::{AzureRejection, ClaimsError, QuoteError};
 use kettle::verifier::{
     AttestationResult, Check, ExpectedArtifact, Outcome, ReferenceValues, Rejection, Role, TrustRoots,
 };
+use rustix::fs::{XattrFlags, setxattr};
 use serde_json::json;
 
 use super::azure;
 use super::hierarchy::{Crl, Digest, extension, keys, point, tlv};
-use super::scene::{SNP, Scene};
+use super::scene::{SNP, Scene, list_with_another_user};
 use super::session;
 
 /// Lists the codes, and matches all rejections: one that is new has to be put here, and needs a case then.
@@ -40,9 +42,12 @@ codes! {
     Rejection::Bundle(ReadError::Kind { .. }) => "bundle-entry-kind",
     Rejection::Bundle(ReadError::Mode { .. }) => "bundle-file-mode",
     Rejection::Bundle(ReadError::Path { .. }) => "bundle-path",
+    Rejection::Bundle(ReadError::Attribute { .. }) => "bundle-attribute",
+    Rejection::Bundle(ReadError::Project { .. }) => "bundle-project-name",
     Rejection::Bundle(ReadError::Unexpected { .. }) => "bundle-unexpected-file",
     Rejection::Bundle(ReadError::Duplicate { .. }) => "bundle-duplicate",
     Rejection::Bundle(ReadError::NoProvenance) => "provenance-missing",
+    Rejection::Project { .. } => "project-mismatch",
     Rejection::EvidenceMissing => "evidence-missing",
     Rejection::EvidenceMalformed(_) => "evidence-malformed",
     Rejection::EvidenceEncoding { .. } => "evidence-encoding",
@@ -222,7 +227,8 @@ fn of_bundles() -> Vec<Case> {
     let named = |names: &[&str]| packed(names.iter().map(|name| Entry::of_bytes(*name, b"{}")).collect());
     let good = named(&["provenance.json"]);
     let large = vec![b' '; MAX_EVIDENCE_BYTES as usize + 1];
-    let elsewhere = write(Vec::new(), "..", vec![Entry::of_bytes("artifacts/x", b"")], 0).unwrap();
+    let called = |top| write(Vec::new(), top, vec![Entry::of_bytes("artifacts/x", b"")], 0).unwrap();
+    let elsewhere = called("..");
     let mut named_by_gzip = good.clone();
     named_by_gzip[3] |= 8;
     let unpacked = |change: &dyn Fn(&Path)| {
@@ -234,6 +240,10 @@ fn of_bundles() -> Vec<Case> {
     let link = unpacked(&|folder| symlink("provenance.json", folder.join("evidence.json")).unwrap());
     let set_user_id = unpacked(&|folder| {
         fs::set_permissions(folder.join("provenance.json"), fs::Permissions::from_mode(0o4644)).unwrap();
+    });
+    let shared = unpacked(&|folder| {
+        let file = folder.join("provenance.json");
+        setxattr(file, "system.posix_acl_access", &list_with_another_user(), XattrFlags::empty()).unwrap();
     });
     let dated = |time: u64, statement: fn(&mut serde_json::Value)| {
         scene("bundle-not-canonical", Check::Bundle, |scene| {
@@ -254,7 +264,10 @@ fn of_bundles() -> Vec<Case> {
         dated(0, |time| *time = json!(null)),
         Case("bundle-entry-kind", Check::Bundle, Scene::good().verify_read(link)),
         Case("bundle-file-mode", Check::Bundle, Scene::good().verify_read(set_user_id)),
+        Case("bundle-attribute", Check::Bundle, Scene::good().verify_read(shared)),
         read("bundle-path", &elsewhere),
+        read("bundle-project-name", &called(".hidden")),
+        bundled("project-mismatch", Check::Bundle, |bundle| bundle.project = ProjectName::parse("another")),
         read("bundle-unexpected-file", &named(&["provenance.json", "README"])),
         read("bundle-duplicate", &named(&["provenance.json", "artifacts/x", "artifacts/x/y"])),
         read("provenance-missing", &named(&["build.log"])),

@@ -222,3 +222,19 @@ pub fn evidence(report: &[u8], leaf: &[u8]) -> Value {
     let chain = json!({"vcek": STANDARD.encode(leaf), "ask": null, "ark": null});
     json!({"platform": "snp", "evidence": {"attestation_report": STANDARD.encode(report), "cert_chain": chain}})
 }
+
+/// An access control list that lets one more user read, as the kernel takes it (`posix_acl_xattr.h`):
+/// a version, then tag, permissions and id of each entry.
+pub fn list_with_another_user() -> Vec<u8> {
+    const VERSION: u32 = 2;
+    const NOBODY: u32 = u32::MAX;
+    let entries: [(u16, u16, u32); 5] =
+        [(1, 6, NOBODY), (2, 4, 1234), (4, 4, NOBODY), (16, 4, NOBODY), (32, 4, NOBODY)];
+    let mut list = VERSION.to_le_bytes().to_vec();
+    for (tag, permissions, id) in entries {
+        list.extend(tag.to_le_bytes());
+        list.extend(permissions.to_le_bytes());
+        list.extend(id.to_le_bytes());
+    }
+    list
+}

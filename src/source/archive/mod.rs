@@ -29,6 +29,7 @@ pub use builder::{
     MAX_UNPACKED_BYTES,
 };
 pub use error::{ArchiveError, Damage, Refusal};
+pub(crate) use name::EntryName;
 pub use name::{Label, MAX_COMPONENT_BYTES, MAX_PATH_BYTES, NameError};
 pub use tar::MAX_EXTENDED_HEADER_BYTES;
 

@@ -91,7 +91,7 @@ impl fmt::Display for Label {
 
 /// A name that was checked.
 #[derive(Debug)]
-pub(super) struct EntryName {
+pub(crate) struct EntryName {
     /// None: the folder that the archive was made of.
     pub components: Vec<String>,
     /// Whether it ends with a slash.
@@ -99,7 +99,7 @@ pub(super) struct EntryName {
 }
 
 impl EntryName {
-    pub(super) fn parse(bytes: &[u8]) -> Result<Self, NameError> {
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, NameError> {
         if bytes.len() > MAX_PATH_BYTES {
             return Err(NameError::TooLong { size: bytes.len(), limit: MAX_PATH_BYTES });
         }

@@ -8,14 +8,10 @@ use tar::{EntryType, Header};
 use super::builder::{Builder, OWNER_EXECUTES};
 use super::error::{ArchiveError, Damage, Refusal};
 use crate::tar_header::extension::{Extension, GlobalError, Malformed};
-use crate::tar_header::is_unambiguous;
+use crate::tar_header::{BLOCK_BYTES, Block, checksum_matches, is_unambiguous};
 
 /// Longest PAX header or GNU long name, in bytes.
 pub const MAX_EXTENDED_HEADER_BYTES: u64 = 64 * 1024;
-
-const BLOCK_BYTES: usize = 512;
-
-type Block = [u8; BLOCK_BYTES];
 
 /// Whether these are the first bytes of a tar: a header that matches its checksum.
 pub(super) fn starts(bytes: &[u8]) -> bool {
@@ -147,13 +143,6 @@ fn end(stream: &mut dyn Read, builder: &mut Builder, extension: &Extension) -> R
             count => builder.count_bytes(count as u64)?,
         }
     }
-}
-
-/// The sum of all bytes, with blanks for the checksum itself (bytes 148 to 155).
-fn checksum_matches(block: &Block) -> bool {
-    let sum: u32 = block.iter().map(|byte| u32::from(*byte)).sum();
-    let own: u32 = block[148..156].iter().map(|byte| u32::from(*byte)).sum();
-    Header::from_byte_slice(block).cksum().is_ok_and(|claimed| claimed == sum - own + 8 * u32::from(b' '))
 }
 
 fn number<T>(field: std::io::Result<T>) -> Result<T, ArchiveError> {

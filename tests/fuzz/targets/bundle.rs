@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
+use std::ops::Range;
 
 use flate2::Compression;
 use flate2::read::GzDecoder;
@@ -14,6 +15,13 @@ use kettle::inspect;
 /// nothing.
 const EXTRA_FLAGS: usize = 8;
 
+const BLOCK_BYTES: usize = 512;
+const CHECKSUM: Range<usize> = 148..156;
+const MAGIC: Range<usize> = 257..262;
+
+/// Path, whether it is executable, and content of each file.
+type Files = BTreeMap<String, (bool, &'static [u8])>;
+
 /// Contents of the made bundles: a byte of the input says which.
 const CONTENTS: [&[u8]; 4] = [b"", b"{}\n", &[0; 1024], b"a content"];
 
@@ -23,6 +31,7 @@ pub fn target(data: &[u8]) {
     check(data);
     check(&gzip(data));
     check_made(data);
+    check_changed(data);
 }
 
 fn gzip(data: &[u8]) -> Vec<u8> {
@@ -69,9 +78,8 @@ fn check_encoding(data: &[u8], time: u64) {
     assert!(again == tar, "another encoding of the same files was accepted");
 }
 
-/// Lines of the input are names: what the writer makes of them is read as that, or refused for its
-/// names.
-fn check_made(data: &[u8]) {
+/// What the writer makes of names, which are lines of the input.
+fn made(data: &[u8]) -> Option<(Files, Vec<u8>)> {
     let names = data.split(|byte| *byte == b'\n').filter_map(|line| std::str::from_utf8(line).ok());
     let mut files = BTreeMap::from([("provenance.json".to_owned(), (false, CONTENTS[1]))]);
     for name in names.filter(|name| !name.is_empty()) {
@@ -81,12 +89,36 @@ fn check_made(data: &[u8]) {
     let entries = files
         .iter()
         .map(|(path, (executable, content))| Entry { executable: *executable, ..Entry::of_bytes(path, content) });
-    let Ok(made) = write(Vec::new(), "project", entries.collect(), 7) else { return };
-    let Ok(bundle) = stream(&made[..]) else { return };
+    let packed = write(Vec::new(), "project", entries.collect(), 7).ok()?;
+    Some((files, packed))
+}
+
+/// A made bundle is read as that, or refused for its names.
+fn check_made(data: &[u8]) {
+    let Some((files, packed)) = made(data) else { return };
+    let Ok(bundle) = stream(&packed[..]) else { return };
     assert_eq!(bundle.artifacts.len() + 1, files.len());
     for file in &bundle.artifacts {
         let (executable, content) = files[&format!("artifacts/{}", file.name)];
         assert_eq!((file.executable, file.size), (executable, content.len() as u64), "{:?}", file.name);
     }
-    check(&made);
+    check(&packed);
+}
+
+/// A made bundle in which one byte of the tar stream is another, with checksums that are right: the
+/// first bytes of the input say which byte and how, the rest are names.
+fn check_changed(data: &[u8]) {
+    let Some(([high, low, change], names)) = data.split_first_chunk() else { return };
+    let Some((_, packed)) = made(names) else { return };
+    let mut tar = Vec::new();
+    GzDecoder::new(&packed[..]).read_to_end(&mut tar).expect("it was made here");
+    let at = usize::from(u16::from_be_bytes([*high, *low])) % tar.len();
+    tar[at] ^= change;
+    let is_header = |block: &&mut [u8]| block[MAGIC] == *b"ustar";
+    for header in tar.chunks_exact_mut(BLOCK_BYTES).filter(is_header) {
+        header[CHECKSUM].fill(b' ');
+        let sum: u32 = header.iter().map(|byte| u32::from(*byte)).sum();
+        header[CHECKSUM].copy_from_slice(format!("{sum:07o}\0").as_bytes());
+    }
+    check(&gzip(&tar));
 }

@@ -17,6 +17,18 @@ fn in_pieces(data: &[u8], piece: usize) -> Result<Option<HeaderBlock>, HeaderErr
 /// The pieces make no difference, and a block that is accepted has one end, one host and one way to
 /// end its body, for whoever splits it at line ends.
 pub fn target(data: &[u8]) {
+    check(data);
+    check(&with_line_ends(data));
+}
+
+/// The lines of the input as those of a header block, so that changes get past the end of a line.
+fn with_line_ends(data: &[u8]) -> Vec<u8> {
+    let mut block = data.split(|byte| *byte == b'\n').collect::<Vec<_>>().join(&b"\r\n"[..]);
+    block.extend(b"\r\n\r\n");
+    block
+}
+
+fn check(data: &[u8]) {
     let verdict = in_pieces(data, data.len().max(1));
     assert_eq!(in_pieces(data, 1), verdict);
     assert_eq!(in_pieces(data, 7), verdict);

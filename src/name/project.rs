@@ -1,4 +1,8 @@
-//! The bundle's top folder. Comes in: the names that a submission carries. Goes out: one safe path component.
+//! The name of a bundle's top directory.
+//!
+//! - Comes in: the names that a submission carries, or a name that a bundle has.
+//! - Goes out: one path component that every system and program takes alike.
+//! - Never: a component that starts with a dot or a dash, or is longer than the limit.
 
 use std::fmt;
 
@@ -7,6 +11,9 @@ pub const MAX_PROJECT_NAME_BYTES: usize = 64;
 
 /// What the folder is called when nothing gives a name.
 const FALLBACK: &str = "source";
+
+/// Characters that a name does not start with: a dot hides it, and a dash makes it an option.
+const UNFIT_AT_THE_START: [char; 2] = ['.', '-'];
 
 /// Endings that are cut from the file name of an archive.
 const ARCHIVE_ENDINGS: [&str; 5] = [".tar.gz", ".tgz", ".tar", ".zip", ".crate"];
@@ -17,6 +24,15 @@ const ARCHIVE_ENDINGS: [&str; 5] = [".tar.gz", ".tgz", ".tar", ".zip", ".crate"]
 pub struct ProjectName(String);
 
 impl ProjectName {
+    /// Takes a name that a bundle has, if it is one that a bundle can have.
+    pub fn parse(name: &str) -> Option<Self> {
+        let is_plain = !name.is_empty()
+            && name.len() <= MAX_PROJECT_NAME_BYTES
+            && !name.starts_with(UNFIT_AT_THE_START)
+            && name.chars().all(is_fit);
+        is_plain.then(|| Self(name.to_owned()))
+    }
+
     /// From the last path component of a repository's URL.
     pub fn of_repository(url: &str) -> Self {
         let path = url.split(['?', '#']).next().unwrap_or_default().trim_end_matches('/');
@@ -49,12 +65,15 @@ impl ProjectName {
     }
 
     fn reduce(name: &str) -> Self {
-        let replaced: String =
-            name.chars().map(|c| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '-' }).collect();
-        let plain = replaced.trim_start_matches(['.', '-']);
+        let replaced: String = name.chars().map(|c| if is_fit(c) { c } else { '-' }).collect();
+        let plain = replaced.trim_start_matches(UNFIT_AT_THE_START);
         let cut = &plain[..plain.len().min(MAX_PROJECT_NAME_BYTES)];
         Self(if cut.is_empty() { FALLBACK } else { cut }.to_owned())
     }
+}
+
+fn is_fit(character: char) -> bool {
+    character.is_ascii_alphanumeric() || "._-".contains(character)
 }
 
 impl fmt::Display for ProjectName {
@@ -102,8 +121,24 @@ mod tests {
                 let text = name.as_str();
                 assert!(!text.is_empty() && text.len() <= MAX_PROJECT_NAME_BYTES, "{hostile:?}");
                 assert!(!text.starts_with(['.', '-']), "{hostile:?}: {text}");
+                assert_eq!(ProjectName::parse(text).as_ref(), Some(&name), "{hostile:?}");
             }
         }
         assert_eq!(ProjectName::of_archive(Some("--config=x"), None).as_str(), "config-x");
+    }
+
+    #[test]
+    fn a_name_of_a_bundle_is_in_the_alphabet_within_the_limit_and_no_option() {
+        for code in (0..=0x2_ffff).filter_map(char::from_u32) {
+            let is_fit = matches!(code, 'a'..='z' | 'A'..='Z' | '0'..='9' | '.' | '_' | '-');
+            assert_eq!(ProjectName::parse(&format!("a{code}")).is_some(), is_fit, "{code:?}");
+            let may_start = is_fit && code != '.' && code != '-';
+            assert_eq!(ProjectName::parse(&code.to_string()).is_some(), may_start, "{code:?}");
+        }
+        let longest = "n".repeat(MAX_PROJECT_NAME_BYTES);
+        assert!(ProjectName::parse(&longest).is_some());
+        for name in ["", "..", "--", ".a", "-a", &format!("{longest}n")] {
+            assert_eq!(ProjectName::parse(name), None, "{name:?}");
+        }
     }
 }
