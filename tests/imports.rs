@@ -20,7 +20,7 @@ enum Rule {
 use Rule::{Never, Only};
 
 /// One rule a room; a room without a rule is a failure, so that a new one is thought about.
-const RULES: [(&str, Rule); 21] = [
+const RULES: [(&str, Rule); 22] = [
     ("causes", Only(&[])),
     ("clock", Only(&[])),
     ("digest", Only(&[])),
@@ -30,6 +30,7 @@ const RULES: [(&str, Rule); 21] = [
     ("tar_header", Only(&[])),
     ("verifier", Only(&["bundle", "causes", "digest", "name", "provenance", "snp"])),
     ("bundle", Never(&["api", "attester", "boot", "job", "sandbox", "verifier"])),
+    ("client", Only(&["bundle", "digest", "provenance", "source::tree"])),
     ("kds", Only(&["snp"])),
     ("inspect", Only(&["bundle", "digest", "provenance", "snp"])),
     ("sandbox", Only(&["causes", "digest", "provenance"])),
@@ -42,7 +43,7 @@ const RULES: [(&str, Rule); 21] = [
     ("simulator", Never(&["api", "boot", "job", "sandbox", "source", "toolchain", "verifier"])),
     // The verifier's command knows nothing of the appliance.
     (SIMULATOR, Only(&["attester", "bundle", "causes", "simulator", "snp"])),
-    ("bin/kettle", Only(&["bundle", "causes", "digest", "inspect", "kds", "provenance", "snp", "verifier"])),
+    ("bin/kettle", Only(&["bundle", "causes", "client", "digest", "inspect", "kds", "provenance", "snp", "verifier"])),
 ];
 
 /// The simulator's own command, which is built with its feature only.
@@ -52,7 +53,8 @@ const SIMULATOR: &str = "bin/kettle-simulator";
 const ROOT_OF_THE_APPLIANCE: &str = "bin/kettle-init";
 
 /// Files outside `sandbox` that may start a process, each with its reason.
-const STARTERS: [(&str, &str); 3] = [
+const STARTERS: [(&str, &str); 4] = [
+    ("src/client/listing.rs", "asks the user's git which files of a folder `kettle build` sends"),
     ("src/kds/curl.rs", "asks AMD's key service for somebody who said --fetch to the verifier's command"),
     ("src/toolchain/locate.rs", "asks the machine's rustc for its sysroot, once, before there is any source"),
     ("src/bin/kettle-simulator/guest.rs", "starts the simulated device in a test machine, then the image's own PID 1"),
