@@ -8,6 +8,7 @@ use kettle::kds::{Cache, Curl, KdsError, Service};
 use kettle::verifier::{Evidence, Expectations};
 
 /// What may be fetched.
+#[derive(Clone)]
 pub struct Fetching {
     /// The revocation list too.
     pub list: bool,
