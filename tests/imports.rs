@@ -31,7 +31,7 @@ const RULES: [(&str, Rule); 22] = [
     ("verifier", Only(&["bundle", "causes", "digest", "name", "provenance", "snp"])),
     ("bundle", Never(&["api", "attester", "boot", "job", "sandbox", "verifier"])),
     ("client", Only(&["bundle", "digest", "provenance", "source::tree"])),
-    ("kds", Only(&["snp"])),
+    ("kds", Only(&["client", "snp"])),
     ("inspect", Only(&["bundle", "digest", "provenance", "snp"])),
     ("sandbox", Only(&["causes", "digest", "provenance"])),
     ("source", Only(&["digest", "provenance", "sandbox", "tar_header", "job::ErrorType"])),
@@ -53,9 +53,8 @@ const SIMULATOR: &str = "bin/kettle-simulator";
 const ROOT_OF_THE_APPLIANCE: &str = "bin/kettle-init";
 
 /// Files outside `sandbox` that may start a process, each with its reason.
-const STARTERS: [(&str, &str); 4] = [
+const STARTERS: [(&str, &str); 3] = [
     ("src/client/listing.rs", "asks the user's git which files of a folder `kettle build` sends"),
-    ("src/kds/curl.rs", "asks AMD's key service for somebody who said --fetch to the verifier's command"),
     ("src/toolchain/locate.rs", "asks the machine's rustc for its sysroot, once, before there is any source"),
     ("src/bin/kettle-simulator/guest.rs", "starts the simulated device in a test machine, then the image's own PID 1"),
 ];

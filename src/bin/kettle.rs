@@ -42,7 +42,7 @@ enum Command {
     /// Builds a source on an appliance that is verified before it gets a byte, and verifies what comes out.
     #[command(after_help = build::AFTER_HELP)]
     Build(Box<build::Arguments>),
-    /// Says whether to believe a bundle, or an appliance's TLS key, and why. Opens no connection, unless --fetch has curl do it.
+    /// Says whether to believe a bundle, or an appliance's TLS key, and why. Opens no connection without --fetch.
     #[command(
         after_help = "Exit status: 0 accepted, 1 rejected, whatever is wrong with the bundle, 2 nothing was verified."
     )]

@@ -48,7 +48,7 @@ pub struct Options {
     /// A revocation list of AMD's, DER or PEM.
     #[arg(long, value_name = "FILE")]
     pub crl: Option<PathBuf>,
-    /// Gets a VCEK that neither --vcek nor the bundle has from AMD's key service, by running this machine's `curl`.
+    /// Gets a VCEK that neither --vcek nor the bundle has from AMD's key service.
     #[arg(long)]
     pub fetch: bool,
     /// With --fetch: gets AMD's revocation list too.
