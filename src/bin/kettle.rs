@@ -4,6 +4,8 @@
 
 #[path = "kettle/build.rs"]
 mod build;
+#[path = "kettle/complete.rs"]
+mod complete;
 #[path = "kettle/igvm.rs"]
 mod igvm;
 #[path = "kettle/kernel_hashes.rs"]
@@ -47,6 +49,9 @@ enum Command {
         after_help = "Exit status: 0 accepted, 1 rejected, whatever is wrong with the bundle, 2 nothing was verified."
     )]
     Verify(Box<verify::Arguments>),
+    /// Adds the VCEK that the host of a bundle did not hand over, from AMD's key service.
+    #[command(after_help = complete::AFTER_HELP)]
+    Complete(complete::Arguments),
     /// Says what a bundle or an attestation report claims. Nothing is verified.
     Inspect {
         /// The bundle as downloaded (`.tar.gz`), the folder it was unpacked to, or the bytes of a report.
@@ -77,6 +82,7 @@ fn main() -> ExitCode {
     let done = |text| (text, ExitCode::SUCCESS);
     let output = match arguments.command {
         Command::Build(arguments) => Err(build::run(&arguments)),
+        Command::Complete(arguments) => complete::run(&arguments).map(done).map_err(|error| unusable(&error)),
         Command::Verify(arguments) => verify::run(&arguments).map_err(|error| faulty(&error, arguments.json)),
         Command::Inspect { bundle, json } => inspected(&bundle, json).map(done),
         Command::Measure(arguments) => measure::run(&arguments).map(done).map_err(|error| unusable(&error)),

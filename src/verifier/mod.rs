@@ -45,7 +45,7 @@ use serde_json::{Map, Value, json};
 use crate::bundle::read::{Bundle, ReadError};
 use crate::digest::Sha256Digest;
 
-pub use certificate::MAX_CERTIFICATE_BYTES;
+pub use certificate::{MAX_CERTIFICATE_BYTES, certificate_der};
 pub use chosen::{Chosen, ExpectedOption, ExpectedOptionError};
 pub use endorsements::{TrustRootError, TrustRoots};
 pub use envelope::{Evidence, SessionEvidence};

@@ -429,3 +429,86 @@ fn the_default_cache_is_below_the_users() {
     fs::write(desk.path("default"), b"no folder").unwrap();
     assert!(desk.error(&["--fetch"]).contains("the cache: "));
 }
+
+/// A bundle around the evidence of a real report, as `kettle-init` packs it.
+fn bundle(desk: &Desk, evidence: &Value) -> PathBuf {
+    let mut evidence = evidence.clone();
+    evidence.as_object_mut().unwrap().remove("tls_public_key");
+    let evidence = format!("{evidence}\n");
+    let long = format!("artifacts/{}", "n".repeat(200));
+    let mut program = kettle::bundle::Entry::of_bytes("artifacts/program", b"program");
+    program.executable = true;
+    let entries = vec![
+        program,
+        kettle::bundle::Entry::of_bytes(long, b"long"),
+        kettle::bundle::Entry::of_bytes("provenance.json", b"{}"),
+        kettle::bundle::Entry::of_bytes("evidence.json", evidence.as_bytes()),
+    ];
+    let path = desk.path("bundle.tar.gz");
+    fs::write(&path, kettle::bundle::write(Vec::new(), "project", entries, 7).unwrap()).unwrap();
+    path
+}
+
+fn complete(desk: &Desk, more: &[&str]) -> Output {
+    desk.kettle().args(["complete", "bundle.tar.gz"]).args(more).output().unwrap()
+}
+
+#[test]
+fn a_bundle_gets_the_certificate_that_its_host_did_not_give_and_nothing_else() {
+    for report in [GENOA, TURIN] {
+        let desk = Desk::of(report).answering(&file(report, "vek.der"), 200);
+        let path = bundle(&desk, &document(&file(report, "report.bin"), None));
+        let before = kettle::bundle::read::open(&path).unwrap();
+        let output = complete(&desk, &["--cache", "cache"]);
+        assert!(output.status.success(), "{output:?}");
+        let after = kettle::bundle::read::open(&path).unwrap();
+        let evidence = kettle::verifier::Evidence::read(after.evidence.as_deref().unwrap()).unwrap();
+        assert_eq!(evidence.certificate.as_deref(), Some(&file(report, "vek.der")[..]));
+        assert_eq!(evidence.report.as_bytes()[..], file(report, "report.bin"));
+        assert_eq!(kettle::bundle::read::Bundle { evidence: before.evidence.clone(), ..after }, before);
+        // It is what the appliance would have packed with that certificate.
+        let packed = fs::read(&path).unwrap();
+        bundle(&desk, &document(&file(report, "report.bin"), Some(&file(report, "vek.der"))));
+        let entries = |bytes: &[u8]| kettle::bundle::read::stream(bytes).unwrap();
+        let theirs = entries(&fs::read(&path).unwrap());
+        assert_eq!(entries(&packed).artifacts, theirs.artifacts);
+        fs::write(&path, &packed).unwrap();
+        let output = complete(&desk, &["--cache", "cache"]);
+        assert!(String::from_utf8_lossy(&output.stdout).contains("already"), "{output:?}");
+        assert_eq!((fs::read(&path).unwrap(), desk.asked().len()), (packed, 1));
+        let left: Vec<_> = fs::read_dir(desk.path(".")).unwrap().map(|it| it.unwrap().file_name()).collect();
+        assert!(left.iter().all(|name| !name.to_string_lossy().starts_with('.')), "{left:?}");
+    }
+}
+
+#[test]
+fn a_bundle_gets_no_other_certificate() {
+    for (answer, status, says) in [
+        (file("genoa-v3-vcek-4ae0e73a", "vek.der"), 200, "not that of the key that signed"),
+        (file(TURIN, "vek.der"), 200, "not that of the key that signed"),
+        (Scene::good().leaf_der(), 200, "not that of the key that signed"),
+        (Vec::new(), 404, "no such chip or TCB version"),
+    ] {
+        let desk = Desk::of(GENOA).answering(&answer, status);
+        let path = bundle(&desk, &document(&file(GENOA, "report.bin"), None));
+        let before = fs::read(&path).unwrap();
+        let output = complete(&desk, &["--cache", "cache"]);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(2) && errors.contains(says), "{output:?}");
+        assert_eq!(fs::read(&path).unwrap(), before);
+    }
+}
+
+#[test]
+fn a_certificate_that_somebody_has_goes_into_another_file() {
+    let desk = Desk::of(GENOA);
+    let path = bundle(&desk, &document(&file(GENOA, "report.bin"), None));
+    let before = fs::read(&path).unwrap();
+    fs::write(desk.path("vcek"), file(GENOA, "vek.der")).unwrap();
+    let output = complete(&desk, &["--vcek", "vcek", "--out", "complete.tar.gz"]);
+    assert!(output.status.success() && desk.asked().is_empty(), "{output:?}");
+    assert_eq!(fs::read(&path).unwrap(), before);
+    let after = kettle::bundle::read::open(&desk.path("complete.tar.gz")).unwrap();
+    let evidence = kettle::verifier::Evidence::read(after.evidence.as_deref().unwrap()).unwrap();
+    assert_eq!(evidence.certificate, Some(file(GENOA, "vek.der")));
+}

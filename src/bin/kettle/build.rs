@@ -31,6 +31,7 @@ use tokio::runtime::Runtime;
 use super::verify::{self, Fetching, Options, UsageError};
 use output::Output;
 use place::{Place, PlaceError};
+pub use place::{Unpacked, unpack};
 use source::{Source, SourceError};
 
 /// How long nothing may succeed once a machine has answered, before the build is given up.
