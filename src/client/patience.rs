@@ -32,19 +32,19 @@ pub trait Watch {
 #[derive(Debug)]
 pub struct Patience {
     limit: Duration,
-    since: Instant,
+    failing_since: Option<Instant>,
     pause: Duration,
 }
 
 impl Patience {
-    /// Gives up after `limit` without progress.
+    /// Gives up once every try has failed for `limit`.
     pub fn new(limit: Duration) -> Self {
-        Self { limit, since: Instant::now(), pause: FIRST_PAUSE }
+        Self { limit, failing_since: None, pause: FIRST_PAUSE }
     }
 
-    /// Something succeeded: the time counts from now.
+    /// Something succeeded: the time counts from the next failure on.
     pub fn progressed(&mut self) {
-        (self.since, self.pause) = (Instant::now(), FIRST_PAUSE);
+        (self.failing_since, self.pause) = (None, FIRST_PAUSE);
     }
 
     /// Waits before another try.
@@ -52,7 +52,8 @@ impl Patience {
     /// # Errors
     /// The failure, where another try cannot succeed or nothing has for too long.
     pub async fn after(&mut self, error: ClientError, watch: &mut dyn Watch) -> Result<(), ClientError> {
-        if !error.is_transient() || self.since.elapsed() >= self.limit {
+        let since = self.failing_since.get_or_insert_with(Instant::now);
+        if !error.is_transient() || since.elapsed() >= self.limit {
             return Err(error);
         }
         watch.retrying(&error);
