@@ -19,6 +19,9 @@ use crate::provenance::{MAX_NONCE_BYTES, Nonce};
 /// Longest document of the API but for events and the bundle, in bytes.
 pub const MAX_DOCUMENT_BYTES: usize = 1 << 20;
 
+/// Longest text of a refusal that is shown, in characters.
+const MAX_REFUSAL_CHARS: usize = 2000;
+
 /// Shortest pause that a server can ask for.
 const SHORTEST_RETRY: Duration = Duration::from_secs(1);
 
@@ -33,7 +36,6 @@ pub struct Appliance {
 }
 
 /// What to build.
-#[derive(Debug)]
 pub struct Submission {
     /// What the evidence will be bound to.
     pub nonce: Nonce,
@@ -102,7 +104,8 @@ impl Refusal {
     /// Reads a problem document (RFC 9457), or what stands in its place.
     pub(super) fn read(reply: &Reply, body: &[u8]) -> Self {
         let document: Value = serde_json::from_slice(body).unwrap_or_default();
-        let member = |name: &str| document[name].as_str().map(str::to_owned);
+        let shortened = |text: &str| text.chars().take(MAX_REFUSAL_CHARS).collect();
+        let member = |name: &str| -> Option<String> { document[name].as_str().map(shortened) };
         let seconds = reply.header(&header::RETRY_AFTER).and_then(|text| text.parse().ok());
         let nothing = || "it does not say why".to_owned();
         Self {

@@ -35,7 +35,7 @@ impl Event {
 pub enum EventError {
     #[error("an event has more than {MAX_EVENT_BYTES} bytes (MAX_EVENT_BYTES)")]
     TooLong,
-    #[error("an event that is no JSON")]
+    #[error("an event that is no JSON object")]
     NoJson,
     #[error("an event without a number")]
     NoNumber,
@@ -91,7 +91,10 @@ impl Reader {
         if data.is_empty() {
             return Ok(None);
         }
-        let data = serde_json::from_str(&data).map_err(|_| EventError::NoJson)?;
+        let data: Value = serde_json::from_str(&data).map_err(|_| EventError::NoJson)?;
+        if !data.is_object() {
+            return Err(EventError::NoJson);
+        }
         Ok(Some(Event { id: id.ok_or(EventError::NoNumber)?, data }))
     }
 }
@@ -117,6 +120,7 @@ mod tests {
     fn what_is_no_event_is_an_error() {
         let feed = |stream: &[u8]| Reader::default().feed(stream).unwrap_err();
         assert_eq!(feed(b"id: 0\ndata: {\n\n"), EventError::NoJson);
+        assert_eq!(feed(b"id: 0\ndata: []\n\n"), EventError::NoJson);
         assert_eq!(feed(b"data: {}\n\n"), EventError::NoNumber);
         assert_eq!(feed(b"id: x\ndata: {}\n\n"), EventError::NoNumber);
         assert_eq!(feed(&vec![b'x'; MAX_EVENT_BYTES + 1]), EventError::TooLong);
