@@ -40,6 +40,7 @@ pub enum PlaceError {
 #[derive(Debug)]
 pub struct Place {
     out: PathBuf,
+    is_new: bool,
 }
 
 /// The files of an accepted bundle.
@@ -65,11 +66,12 @@ impl Place {
     /// Makes the directory, unless it is there and empty.
     pub fn reserve(out: &Path) -> Result<Self, PlaceError> {
         let failed = |source| PlaceError::Write { path: out.to_owned(), source };
+        let is_new = !out.exists();
         fs::create_dir_all(out).map_err(failed)?;
         if fs::read_dir(out).map_err(failed)?.next().is_some() {
             return Err(PlaceError::NotEmpty { path: out.to_owned() });
         }
-        Ok(Self { out: out.to_owned() })
+        Ok(Self { out: out.to_owned(), is_new })
     }
 
     /// Returns where the bundle is until it is accepted.
@@ -116,12 +118,14 @@ impl Place {
 }
 
 impl Drop for Place {
-    /// Leaves nothing unfinished, and no empty directory.
+    /// Leaves nothing unfinished, and no empty directory of its own.
     fn drop(&mut self) {
         // What is not there cannot be removed, which is as well.
         let _ = fs::remove_file(self.unfinished_bundle());
         let _ = fs::remove_dir_all(self.out.join(UNFINISHED_FILES));
-        let _ = fs::remove_dir(&self.out);
+        if self.is_new {
+            let _ = fs::remove_dir(&self.out);
+        }
     }
 }
 
