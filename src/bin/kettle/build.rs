@@ -112,6 +112,9 @@ pub struct Arguments {
     /// nix: the output of the flake to build.
     #[arg(long, value_name = "NAME")]
     attribute: Option<String>,
+    /// A file with a token for the repository's host, which the appliance forgets after the fetch.
+    #[arg(long, value_name = "FILE")]
+    repo_token_file: Option<PathBuf>,
     /// Sends the source to a machine WITHOUT ANY EVIDENCE, such as a process on a host: its
     /// operator and the network can read and change everything.
     #[arg(long, conflicts_with_all = OF_EVIDENCE)]
@@ -142,6 +145,8 @@ enum BuildError {
          a process on a host takes --insecure-no-evidence"
     )]
     Plaintext { address: Address },
+    #[error("--repo-token-file is for TLS only: in plaintext everybody would read the token")]
+    Token,
     #[error("the source")]
     Source(#[from] SourceError),
     #[error("--out")]
@@ -246,7 +251,14 @@ impl<'a> Run<'a> {
         let has_path = arguments.path.is_some();
         let source = Source::open(&arguments.source, reference, arguments.all)?;
         source.expect(&mut expectations, has_path);
-        let options = arguments.expect_options(&mut expectations);
+        let mut options = arguments.expect_options(&mut expectations);
+        if let Some(path) = &arguments.repo_token_file {
+            if !address.is_tls() {
+                return Err(BuildError::Token);
+            }
+            let token = String::from_utf8_lossy(&verify::read_file(path)?).trim().to_owned();
+            options.push(("repo_token", token));
+        }
         let place = Place::reserve(&arguments.out)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let about_source = source.about();
