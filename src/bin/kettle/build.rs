@@ -135,7 +135,7 @@ const OF_EVIDENCE: [&str; 10] =
 #[allow(missing_docs)] // Each sentence is the documentation.
 enum BuildError {
     #[error(transparent)]
-    Usage(#[from] UsageError),
+    Usage(Box<UsageError>),
     #[error("no appliance: say --to https://HOST, or set {APPLIANCE_VARIABLE}")]
     NoAddress,
     #[error("--to")]
@@ -169,6 +169,12 @@ enum BuildError {
     Random(#[source] std::io::Error),
     #[error("the runtime")]
     Runtime(#[source] std::io::Error),
+}
+
+impl From<UsageError> for BuildError {
+    fn from(error: UsageError) -> Self {
+        Self::Usage(Box::new(error))
+    }
 }
 
 impl From<SubmitError> for BuildError {

@@ -54,25 +54,37 @@ pub struct Arguments {
 #[allow(missing_docs)] // Each sentence is the documentation.
 pub enum CompleteError {
     #[error(transparent)]
-    Usage(#[from] UsageError),
+    Usage(Box<UsageError>),
     #[error("{path} is a directory: give the bundle as it was downloaded")]
     Directory { path: PathBuf },
     #[error("{path}")]
-    Bundle { path: PathBuf, source: ReadError },
+    Bundle { path: PathBuf, source: Box<ReadError> },
     #[error("the bundle has no evidence: nobody signed it, and no certificate would help")]
     NoEvidence,
     #[error("the evidence: {0}")]
-    Evidence(Rejection),
+    Evidence(Box<Rejection>),
     #[error("AMD's key service has no certificate for this report, which names no VCEK of a chip")]
     NotToBeHad,
     #[error("the certificate is not that of the key that signed the report")]
     AnotherCertificate,
     #[error("AMD's key service")]
-    Fetch(#[from] KdsError),
+    Fetch(Box<KdsError>),
     #[error("{path} cannot be written")]
     Write { path: PathBuf, source: io::Error },
     #[error("the bundle that was written is not the one that was read, and was removed")]
     Changed,
+}
+
+impl From<UsageError> for CompleteError {
+    fn from(error: UsageError) -> Self {
+        Self::Usage(Box::new(error))
+    }
+}
+
+impl From<Rejection> for CompleteError {
+    fn from(rejection: Rejection) -> Self {
+        Self::Evidence(Box::new(rejection))
+    }
 }
 
 /// Completes a bundle, and returns what is to be said.
@@ -86,7 +98,7 @@ pub fn run(arguments: &Arguments) -> Result<String, CompleteError> {
     }
     let bundle = open(path)?;
     let evidence = bundle.evidence.as_deref().ok_or(CompleteError::NoEvidence)?;
-    let read = Evidence::read(evidence).map_err(CompleteError::Evidence)?;
+    let read = Evidence::read(evidence)?;
     if read.certificate.is_some() && arguments.vcek.is_none() {
         return Ok(format!("{} has its certificate already\n", path.display()));
     }
@@ -98,7 +110,7 @@ pub fn run(arguments: &Arguments) -> Result<String, CompleteError> {
 }
 
 fn open(path: &Path) -> Result<Bundle, CompleteError> {
-    read::open(path).map_err(|source| CompleteError::Bundle { path: path.to_owned(), source })
+    read::open(path).map_err(|source| CompleteError::Bundle { path: path.to_owned(), source: Box::new(source) })
 }
 
 impl Arguments {
@@ -109,7 +121,8 @@ impl Arguments {
         if self.vcek.is_none() {
             let evidence = Evidence { certificate: None, ..evidence.clone() };
             let fetching = Fetching { list: false, cache: self.cache.clone() };
-            fetching.complete(&mut expectations, &evidence)?;
+            let fetched = fetching.complete(&mut expectations, &evidence);
+            fetched.map_err(|error| CompleteError::Fetch(Box::new(error)))?;
         }
         let Some(certificate) = expectations.certificate else {
             return Err(CompleteError::NotToBeHad);
@@ -118,14 +131,13 @@ impl Arguments {
         if !roots.certify(&evidence.report, &certificate, at) {
             return Err(CompleteError::AnotherCertificate);
         }
-        let der = kettle::verifier::certificate_der(&certificate);
-        der.map_err(CompleteError::Evidence)
+        Ok(kettle::verifier::certificate_der(&certificate)?)
     }
 }
 
 /// The evidence with a chain of one certificate: ASK and ARK are AMD's, and every verifier has them.
 fn with_certificate(evidence: &[u8], certificate: &[u8]) -> Result<Vec<u8>, CompleteError> {
-    let report = Evidence::read(evidence).map_err(CompleteError::Evidence)?.report;
+    let report = Evidence::read(evidence)?.report;
     let [report, vcek] = [&report.as_bytes()[..], certificate].map(|it| STANDARD.encode(it));
     // The members in the order of the appliance's own.
     let text = format!(
@@ -133,7 +145,7 @@ fn with_certificate(evidence: &[u8], certificate: &[u8]) -> Result<Vec<u8>, Comp
          \"cert_chain\":{{\"vcek\":\"{vcek}\"}}}}}}\n"
     );
     // What is read back is what a verifier will read.
-    Evidence::read(text.as_bytes()).map_err(CompleteError::Evidence)?;
+    Evidence::read(text.as_bytes())?;
     Ok(text.into_bytes())
 }
 
