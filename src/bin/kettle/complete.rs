@@ -68,7 +68,7 @@ pub enum CompleteError {
     #[error("the certificate is not that of the key that signed the report")]
     AnotherCertificate,
     #[error("AMD's key service")]
-    Fetch(Box<KdsError>),
+    Fetch(#[source] Box<KdsError>),
     #[error("{path} cannot be written")]
     Write { path: PathBuf, source: io::Error },
     #[error("the bundle that was written is not the one that was read, and was removed")]
