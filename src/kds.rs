@@ -1,12 +1,12 @@
 //! AMD's key service (KDS). Comes in: a report without the certificate of its key, or a product. Goes out: what the service, or
-//! the cache folder, has for it: a certificate, a revocation list. Never: a socket of this process, which is the transport's
-//! affair; a root; a verdict: what comes from here is as doubtful as what comes with a bundle, and judged like it.
+//! the cache folder, has for it: a certificate, a revocation list. Never: a root; a verdict: what comes from here is as doubtful
+//! as what comes with a bundle, and judged like it.
 //!
 //! Addresses and parameters: AMD 57230, section 4.
 
 mod address;
 mod cache;
-mod curl;
+mod https;
 
 use std::io;
 use std::path::PathBuf;
@@ -14,12 +14,13 @@ use std::time::Duration;
 
 use der::{AnyRef, Decode as _, Tag, Tagged as _};
 
+use crate::client::ClientError;
 use crate::snp::report::{Report, SigningKey};
 use crate::snp::tcb::Product;
 
 pub use address::Address;
 pub use cache::Cache;
-pub use curl::Curl;
+pub use https::Https;
 
 /// Longest answer that is taken, in bytes. A certificate has under 2 KiB, a list under 1 KiB.
 pub const MAX_ANSWER_BYTES: usize = 64 << 10;
@@ -45,17 +46,20 @@ pub trait Transport {
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum TransportError {
-    /// The machine lacks the program.
-    #[error("this needs the program curl, which is not on this machine")]
-    Missing,
-    /// It did not run.
-    #[error("curl did not run")]
-    Run(#[source] io::Error),
-    /// It had no success: no network, no such name, a TLS failure.
-    #[error("{message}")]
-    Failed {
-        /// In its own words.
-        message: String,
+    /// It is no https address.
+    #[error("this is no https address")]
+    Url,
+    /// The request cannot be started.
+    #[error("the runtime")]
+    Runtime(#[source] io::Error),
+    /// The request had no success: no network, no such name, a TLS failure.
+    #[error(transparent)]
+    Client(ClientError),
+    /// The server takes too long.
+    #[error("there was no whole answer within {seconds} seconds (MAX_TIME)")]
+    Slow {
+        /// The limit.
+        seconds: u64,
     },
     /// More than was asked for.
     #[error("the answer has over {limit} bytes (MAX_ANSWER_BYTES)")]

@@ -55,6 +55,11 @@ mod netlink;
 pub mod sandbox;
 #[cfg(feature = "appliance")]
 pub mod source;
+/// The one file of this room that a client needs too.
+#[cfg(all(feature = "client", not(feature = "appliance")))]
+pub mod source {
+    pub mod tree;
+}
 #[cfg(feature = "appliance")]
 pub mod toolchain;
 
@@ -62,6 +67,8 @@ pub mod toolchain;
 pub mod simulator;
 
 pub mod bundle;
+#[cfg(feature = "client")]
+pub mod client;
 #[cfg(feature = "cli")]
 pub mod inspect;
 #[cfg(feature = "cli")]

@@ -2,6 +2,10 @@
 //! files to boot. Goes out: text or JSON, and an exit status. Never: a word outside of `verify` that could be taken for a
 //! verification.
 
+#[path = "kettle/build.rs"]
+mod build;
+#[path = "kettle/complete.rs"]
+mod complete;
 #[path = "kettle/igvm.rs"]
 mod igvm;
 #[path = "kettle/kernel_hashes.rs"]
@@ -29,7 +33,7 @@ use kettle::snp::report::{REPORT_BYTES, Report};
 #[command(
     name = "kettle",
     version,
-    after_help = "Exit status: 0 accepted or done, 1 rejected or damaged, 2 wrong usage or a fault of ours."
+    after_help = "Exit status: 0 accepted or done, 1 rejected or damaged, 2 wrong usage or a fault of ours, 3 a build failed."
 )]
 struct Arguments {
     #[command(subcommand)]
@@ -38,11 +42,17 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Says whether to believe a bundle, or an appliance's TLS key, and why. Opens no connection, unless --fetch has curl do it.
+    /// Builds a source on an appliance that is verified before it gets a byte, and verifies what comes out.
+    #[command(after_help = build::AFTER_HELP)]
+    Build(Box<build::Arguments>),
+    /// Says whether to believe a bundle, or an appliance's TLS key, and why. Opens no connection without --fetch.
     #[command(
         after_help = "Exit status: 0 accepted, 1 rejected, whatever is wrong with the bundle, 2 nothing was verified."
     )]
     Verify(Box<verify::Arguments>),
+    /// Adds the VCEK that the host of a bundle did not hand over, from AMD's key service.
+    #[command(after_help = complete::AFTER_HELP)]
+    Complete(complete::Arguments),
     /// Says what a bundle, evidence or an attestation report claims. Nothing is verified.
     Inspect {
         /// The bundle as downloaded (`.tar.gz`), the folder it was unpacked to, an `evidence.json`, also in the form of other
@@ -73,6 +83,8 @@ fn main() -> ExitCode {
     };
     let done = |text| (text, ExitCode::SUCCESS);
     let output = match arguments.command {
+        Command::Build(arguments) => Err(build::run(&arguments)),
+        Command::Complete(arguments) => complete::run(&arguments).map(done).map_err(|error| unusable(&error)),
         Command::Verify(arguments) => verify::run(&arguments).map_err(|error| faulty(&error, arguments.json)),
         Command::Inspect { bundle, json } => inspected(&bundle, json).map(done),
         Command::Measure(arguments) => measure::run(&arguments).map(done).map_err(|error| unusable(&error)),
@@ -96,7 +108,7 @@ fn printed(text: &str, code: ExitCode) -> ExitCode {
 /// Arguments that clap refuses, or its help.
 fn refused(error: &clap::Error) -> ExitCode {
     let is_json = || std::env::args_os().any(|argument| argument == "--json");
-    let is_verify = std::env::args_os().nth(1).is_some_and(|command| command == "verify");
+    let is_verify = std::env::args_os().nth(1).is_some_and(|command| command == "verify" || command == "build");
     if error.use_stderr() && is_verify && is_json() {
         return printed(&verify::error_document(error.to_string().trim_end()), ExitCode::from(USAGE));
     }

@@ -129,6 +129,8 @@ pub fn asks(expectations: &Expectations) -> bool {
     expectations.repository.is_some()
         || expectations.reference.is_some()
         || expectations.commit.is_some()
+        || expectations.source_archive.is_some()
+        || expectations.source_tree.is_some()
         || !expectations.artifacts.is_empty()
         || !expectations.options.is_empty()
         || expectations.no_other_options
@@ -157,6 +159,7 @@ pub fn appraise_expectations(statement: &Statement<'_>, expectations: &Expectati
     {
         return Err(Rejection::Commit { expected, actual: actual.map(str::to_owned) });
     }
+    appraise_source_bytes(statement, expectations)?;
     appraise_options(statement, expectations)?;
     let subjects = statement.sorted_subjects();
     let missing = expectations
@@ -167,6 +170,24 @@ pub fn appraise_expectations(statement: &Statement<'_>, expectations: &Expectati
         Some(artifact) => Err(Rejection::Artifact { file: artifact.file.clone(), sha256: artifact.sha256 }),
         None => Ok(()),
     }
+}
+
+/// Compares what was built with the bytes that the reader sent.
+fn appraise_source_bytes(statement: &Statement<'_>, expectations: &Expectations) -> Result<(), Rejection> {
+    let actual = statement.archive();
+    if let Some(expected) = expectations.source_archive
+        && actual != Some(&expected.to_string())
+    {
+        let actual = actual.map(str::to_owned);
+        return Err(Rejection::SourceArchive { expected, actual });
+    }
+    let actual = statement.source_tree();
+    if let Some(expected) = expectations.source_tree
+        && actual != Some(&expected.to_string())
+    {
+        return Err(Rejection::SourceTree { expected, actual: actual.map(str::to_owned) });
+    }
+    Ok(())
 }
 
 fn appraise_options(statement: &Statement<'_>, expectations: &Expectations) -> Result<(), Rejection> {

@@ -307,6 +307,15 @@ pub fn der_of(bytes: &[u8], label: &str) -> Result<Vec<u8>, String> {
     }
 }
 
+/// Returns the DER of a VCEK or VLEK that somebody gives as DER or PEM.
+///
+/// # Errors
+/// It is neither.
+pub fn certificate_der(bytes: &[u8]) -> Result<Vec<u8>, Rejection> {
+    let malformed = |reason| Rejection::CertificateMalformed { role: Role::Leaf, reason };
+    der_of(bytes, "CERTIFICATE").map_err(malformed)
+}
+
 /// Every PEM block, from the line that begins it to the line that ends it; there is none in DER. What is between them is for
 /// people (RFC 7468, sections 2 and 5.2).
 pub fn pem_blocks(bytes: &[u8]) -> Vec<&str> {

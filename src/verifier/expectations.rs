@@ -37,6 +37,10 @@ pub struct Expectations {
     pub reference: Option<String>,
     /// The commit that must have been built.
     pub commit: Option<GitOid>,
+    /// SHA-256 of the archive that the reader sent as the source.
+    pub source_archive: Option<Sha256Digest>,
+    /// Git's id of the tree that the reader sent as the source.
+    pub source_tree: Option<GitOid>,
     /// Files that the reader has.
     pub artifacts: Vec<ExpectedArtifact>,
     /// Options that the client must have chosen.
@@ -61,6 +65,8 @@ impl Expectations {
             repository: None,
             reference: None,
             commit: None,
+            source_archive: None,
+            source_tree: None,
             artifacts: Vec::new(),
             options: Vec::new(),
             no_other_options: false,

@@ -47,7 +47,7 @@ use serde_json::{Map, Value, json};
 use crate::bundle::read::{Bundle, ReadError};
 use crate::digest::Sha256Digest;
 
-pub use certificate::MAX_CERTIFICATE_BYTES;
+pub use certificate::{MAX_CERTIFICATE_BYTES, certificate_der};
 pub use chosen::{Chosen, ExpectedOption, ExpectedOptionError};
 pub use endorsements::{TrustRootError, TrustRoots};
 pub use envelope::{Evidence, SessionEvidence};
@@ -84,6 +84,26 @@ pub fn verify(bundle: Result<Bundle, ReadError>, expectations: &Expectations) ->
         Err(rejection) => result.set(Check::Bundle, Outcome::Reject(rejection)),
     }
     result
+}
+
+/// Appraises a bundle that nobody signed: whether it can be read, is about this nonce, this source
+/// and these options, and has the files that its statement names. Anybody can make one for which
+/// that holds; it is for somebody who believes the machine that it came from.
+///
+/// # Errors
+/// The first thing that does not hold.
+pub fn appraise_without_evidence(
+    bundle: Result<Bundle, ReadError>,
+    expectations: &Expectations,
+) -> Result<(), Rejection> {
+    let bundle = bundle.map_err(Rejection::Bundle)?;
+    let statement = Statement::read(&bundle.provenance)?;
+    subjects::appraise_time(&bundle, &statement)?;
+    if let Some(nonce) = &expectations.nonce {
+        appraisal::appraise_stated_nonce(Some(&statement), nonce)?;
+    }
+    appraisal::appraise_expectations(&statement, expectations)?;
+    subjects::appraise(&bundle, &statement)
 }
 
 fn verify_opened(result: &mut AttestationResult, bundle: &Bundle, evidence: &Evidence, expectations: &Expectations) {

@@ -3,7 +3,7 @@
 
 use crate::bundle::read::ReadError;
 use crate::causes::Chain;
-use crate::digest::Sha256Digest;
+use crate::digest::{GitOid, Sha256Digest};
 use crate::provenance::Nonce;
 use crate::snp::measurement::LaunchMeasurement;
 use crate::snp::report::{
@@ -230,6 +230,10 @@ pub enum Rejection {
     Reference { expected: String, actual: Option<String> },
     #[error("it was built from another commit")]
     Commit { expected: String, actual: Option<String> },
+    #[error("it was built from another archive than the one that was sent")]
+    SourceArchive { expected: Sha256Digest, actual: Option<String> },
+    #[error("it was built from other files than those that were sent")]
+    SourceTree { expected: GitOid, actual: Option<String> },
     #[error("it was built with another value of the option {name}")]
     OptionMismatch { name: &'static str, expected: String, actual: Option<String> },
     #[error("it was built with the option {name}, which nobody expected")]
@@ -359,6 +363,8 @@ impl Rejection {
             Self::Repository { .. } => "repository-mismatch",
             Self::Reference { .. } => "ref-mismatch",
             Self::Commit { .. } => "commit-mismatch",
+            Self::SourceArchive { .. } => "source-archive-mismatch",
+            Self::SourceTree { .. } => "source-tree-mismatch",
             Self::OptionMismatch { .. } => "option-mismatch",
             Self::OptionUnexpected { .. } => "option-unexpected",
             Self::Artifact { .. } => "artifact-not-a-subject",
@@ -450,6 +456,8 @@ impl Rejection {
             | Self::Reference { expected, actual }
             | Self::Commit { expected, actual }
             | Self::OptionMismatch { expected, actual, .. } => (Some(expected.clone()), actual.clone()),
+            Self::SourceArchive { expected, actual } => (Some(expected.to_string()), actual.clone()),
+            Self::SourceTree { expected, actual } => (Some(expected.to_string()), actual.clone()),
             Self::OptionUnexpected { actual, .. } => (None, Some(actual.clone())),
             Self::Artifact { sha256, .. } => (None, Some(sha256.to_string())),
             Self::SubjectMode { expected, actual, .. } => sides(executable(*expected), executable(*actual)),

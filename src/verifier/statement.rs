@@ -194,6 +194,7 @@ struct Annotations {
 struct DigestSet<'a> {
     sha256: Option<Sha256Digest>,
     git_commit: Option<Text<'a>>,
+    git_tree: Option<Text<'a>>,
     bad: Option<Cow<'static, str>>,
 }
 
@@ -382,6 +383,11 @@ impl<'a> Statement<'a> {
         self.predicate.build_definition.resolved_dependencies.source.git_commit.as_deref()
     }
 
+    /// Git's id of the tree that was built, hex.
+    pub fn source_tree(&self) -> Option<&str> {
+        self.predicate.build_definition.resolved_dependencies.source.git_tree.as_deref()
+    }
+
     /// The lockfile as it was used.
     pub fn lockfile(&self) -> &NamedFile<'a> {
         &self.predicate.build_definition.internal_parameters.lockfile
@@ -548,6 +554,8 @@ impl<'de> Visitor<'de> for Digests {
                 set.sha256 = value.parse().ok();
             } else if *algorithm == *"gitCommit" {
                 set.git_commit = Some(value);
+            } else if *algorithm == *"gitTree" {
+                set.git_tree = Some(value);
             }
         }
         Ok(set)

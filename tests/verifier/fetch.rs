@@ -1,10 +1,17 @@
-//! `kettle verify --fetch` with a `curl` of ours first in `PATH`, on reports of real hardware.
+//! `kettle verify --fetch` and `kettle complete` with a key service of ours, on reports of real hardware. The service is
+//! reached as in a network with a proxy, and shows a certificate of an authority that only these runs know.
 
 use std::fs;
+use std::io::{BufReader, Write as _};
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use kettle::snp::report::Report;
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rustls::pki_types::PrivatePkcs8KeyDer;
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde_json::{Value, json};
 
 use super::hierarchy::{Crl, keys};
@@ -14,9 +21,109 @@ const GENOA: &str = "genoa-v3-vcek-42898c8b";
 const GENOA_V2: &str = "genoa-v2-vcek-c7ff0a93";
 const TURIN: &str = "turin-v5-vcek-85da705e";
 const VLEK: &str = "milan-v3-vlek-decdab94";
+const HOST: &str = "kdsintf.amd.com";
 
-/// A folder with the evidence of a real report, a `curl`, and a cache.
-struct Desk(tempfile::TempDir);
+/// What the service does with a path.
+type Service = Box<dyn Fn(&str) -> Reply + Send>;
+
+/// What the service answers.
+enum Reply {
+    /// Status and body.
+    Whole(u16, Vec<u8>),
+    /// The length of the body, and less of it.
+    Short(usize),
+    /// A body without an end.
+    Endless,
+    /// Nothing.
+    Cut,
+}
+
+/// A folder with the evidence of a real report, a key service, and a cache.
+struct Desk {
+    folder: tempfile::TempDir,
+    port: u16,
+    asked: Arc<Mutex<Vec<String>>>,
+    service: Arc<Mutex<Service>>,
+}
+
+/// An authority that nobody knows, and the service's certificate from it.
+fn authority() -> &'static (String, Arc<ServerConfig>) {
+    static AUTHORITY: OnceLock<(String, Arc<ServerConfig>)> = OnceLock::new();
+    AUTHORITY.get_or_init(|| {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let pair = KeyPair::generate().unwrap();
+        let root = params.self_signed(&pair).unwrap();
+        let issuer = Issuer::new(params, pair);
+        let pair = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(vec![HOST.to_owned()]).unwrap();
+        let certificate = params.signed_by(&pair, &issuer).unwrap();
+        let private = PrivatePkcs8KeyDer::from(pair.serialize_der()).into();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate.der().clone()], private)
+            .unwrap();
+        (super::hierarchy::pem("CERTIFICATE", root.der()), Arc::new(config))
+    })
+}
+
+/// A proxy that sends everybody to the service. Those who go away early are part of the tests.
+fn start(asked: &Arc<Mutex<Vec<String>>>, service: &Arc<Mutex<Service>>) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (asked, service) = (Arc::clone(asked), Arc::clone(service));
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let _ = serve(stream.unwrap(), &asked, &service);
+        }
+    });
+    port
+}
+
+fn serve(mut stream: TcpStream, asked: &Mutex<Vec<String>>, service: &Mutex<Service>) -> std::io::Result<()> {
+    let first = header_block(&mut BufReader::new(&stream))?;
+    assert_eq!(first, format!("CONNECT {HOST}:443 HTTP/1.1"));
+    stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n")?;
+    let connection = ServerConnection::new(Arc::clone(&authority().1)).unwrap();
+    let mut stream = BufReader::new(StreamOwned::new(connection, stream));
+    let first = header_block(&mut stream)?;
+    let path = first.split(' ').nth(1).unwrap_or_default().to_owned();
+    asked.lock().unwrap().push(format!("https://{HOST}{path}"));
+    let reply = (*service.lock().unwrap())(&path);
+    let stream = stream.get_mut();
+    match reply {
+        Reply::Whole(status, body) => {
+            let location = if status == 302 { "Location: https://example.org/\r\n" } else { "" };
+            write!(stream, "HTTP/1.1 {status} X\r\n{location}Content-Length: {}\r\n\r\n", body.len())?;
+            stream.write_all(&body)?;
+        }
+        Reply::Short(length) => write!(stream, "HTTP/1.1 200 X\r\nContent-Length: {length}\r\n\r\n0")?,
+        Reply::Endless => {
+            write!(stream, "HTTP/1.1 200 X\r\nConnection: close\r\n\r\n")?;
+            loop {
+                stream.write_all(&[b'0'; 4096])?;
+            }
+        }
+        Reply::Cut => return Ok(()),
+    }
+    stream.conn.send_close_notify();
+    stream.flush()
+}
+
+/// The first line of a header block, which is read to its end.
+fn header_block(stream: &mut impl std::io::BufRead) -> std::io::Result<String> {
+    let mut first = String::new();
+    stream.read_line(&mut first)?;
+    loop {
+        let mut line = String::new();
+        if stream.read_line(&mut line)? == 0 || line.trim_end().is_empty() {
+            return Ok(first.trim_end().to_owned());
+        }
+    }
+}
 
 fn file(report: &str, name: &str) -> Vec<u8> {
     fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/snp/reports").join(report).join(name)).unwrap()
@@ -34,10 +141,12 @@ fn document(report: &[u8], certificate: Option<&[u8]>) -> Value {
 
 impl Desk {
     fn with(evidence: &Value) -> Self {
-        let desk = Self(tempfile::tempdir().unwrap());
-        fs::create_dir(desk.path("bin")).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let (asked, service) = (Arc::default(), Arc::new(Mutex::new(Box::new(|_: &str| Reply::Cut) as Service)));
+        let port = start(&asked, &service);
+        let desk = Self { folder, port, asked, service };
         fs::write(desk.path("session.json"), evidence.to_string()).unwrap();
-        desk.curl("exit 99");
+        fs::write(desk.path("authorities.pem"), &authority().0).unwrap();
         desk
     }
 
@@ -47,32 +156,22 @@ impl Desk {
     }
 
     fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
+        self.folder.path().join(name)
     }
 
-    /// Writes down what it is asked, then does this; `$answer` is a file and `$url` the address.
-    fn curl(&self, script: &str) {
-        let text = format!(
-            "#!/bin/sh\nfor url; do :; done\nprintf '%s\\n' \"$*\" >>'{}'\nanswer='{}'\n{script}\n",
-            self.path("asked").display(),
-            self.path("answer").display()
-        );
-        // Written by another process: a child that another test is starting would have a file of ours open for writing until it
-        // has become its program, and such a file cannot be run.
-        let mut writer = Command::new("sh");
-        writer.args(["-c", "printf %s \"$1\" >\"$2\" && chmod 755 \"$2\"", "sh", &text]).arg(self.path("bin/curl"));
-        assert!(writer.status().unwrap().success());
+    /// What the service does from now on.
+    fn serves(&self, service: impl Fn(&str) -> Reply + Send + 'static) {
+        *self.service.lock().unwrap() = Box::new(service);
     }
 
     fn answering(self, body: &[u8], status: u16) -> Self {
-        fs::write(self.path("answer"), body).unwrap();
-        self.curl(&format!("cat \"$answer\"; printf {status}"));
+        let body = body.to_vec();
+        self.serves(move |_| Reply::Whole(status, body.clone()));
         self
     }
 
     fn asked(&self) -> Vec<String> {
-        let asked = fs::read_to_string(self.path("asked")).unwrap_or_default();
-        asked.lines().map(|line| line.rsplit(' ').next().unwrap().to_owned()).collect()
+        self.asked.lock().unwrap().clone()
     }
 
     fn kept(&self) -> Vec<String> {
@@ -80,14 +179,24 @@ impl Desk {
         files.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
     }
 
+    fn kettle(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_kettle"));
+        command
+            .current_dir(self.folder.path())
+            .env("PATH", self.path("nothing"))
+            .env("HTTPS_PROXY", format!("http://127.0.0.1:{}", self.port))
+            .env_remove("https_proxy")
+            .env_remove("NO_PROXY")
+            .env_remove("no_proxy")
+            .env("SSL_CERT_FILE", self.path("authorities.pem"))
+            .env("XDG_CACHE_HOME", self.path("default"));
+        command
+    }
+
     fn run(&self, more: &[&str]) -> Output {
-        let path = format!("{}:/usr/bin:/bin", self.path("bin").display());
-        Command::new(env!("CARGO_BIN_EXE_kettle"))
+        self.kettle()
             .args(["verify", "--session", "session.json", "--nonce", "00", "--json", "--at", "2026-03-21T00:00:00Z"])
             .args(more)
-            .current_dir(self.0.path())
-            .env("PATH", path)
-            .env("XDG_CACHE_HOME", self.path("default"))
             .output()
             .unwrap()
     }
@@ -124,81 +233,78 @@ fn what_is_fetched_is_verified_and_kept_and_not_fetched_again() {
         let product = if report == TURIN { "Turin" } else { "Genoa" };
         assert!(asked[0].starts_with(&format!("https://kdsintf.amd.com/vcek/v1/{product}/{chip}?")), "{asked:?}");
         assert_eq!(asked[0].contains("?fmcSPL="), report == TURIN, "{asked:?}");
-        desk.curl("exit 6");
+        desk.serves(|_| Reply::Cut);
         assert_eq!(desk.fetch(&[]), ["pass", "pass", "pass"], "{report}");
         assert_eq!((asked.len(), desk.asked().len(), desk.kept().len()), (1, 1, 1), "{report}");
     }
 }
 
 #[test]
-fn curl_is_told_its_limits_and_reads_no_configuration() {
-    let desk = Desk::of(GENOA).answering(&file(GENOA, "vek.der"), 200);
-    desk.fetch(&[]);
-    let line = fs::read_to_string(desk.path("asked")).unwrap();
-    assert!(line.starts_with("--disable --silent"), "{line}");
-    for option in ["--proto =https ", "--max-time ", "--connect-timeout ", "--max-filesize "] {
-        assert!(line.contains(option), "{option} is missing: {line}");
-    }
-    assert!(!line.contains("--location") && !line.contains("--insecure"), "{line}");
-}
-
-#[test]
 fn a_report_without_a_product_is_asked_for_as_each() {
     let desk = Desk::of(GENOA_V2);
-    fs::write(desk.path("answer"), file(GENOA_V2, "vek.der")).unwrap();
-    desk.curl("case $url in */Genoa/*) cat \"$answer\"; printf 200;; *) printf 404;; esac");
+    desk.serves(|path| match path.contains("/Genoa/") {
+        true => Reply::Whole(200, file(GENOA_V2, "vek.der")),
+        false => Reply::Whole(404, Vec::new()),
+    });
     assert_eq!(desk.fetch(&[]), ["pass", "pass", "pass"]);
     let asked = desk.asked();
     assert!(asked[0].contains("/Milan/") && asked[1].contains("/Genoa/"), "{asked:?}");
-    desk.curl("exit 6");
+    desk.serves(|_| Reply::Cut);
     assert_eq!(desk.fetch(&[])[0], "pass");
 }
 
 #[test]
 fn a_refusal_is_no_verdict_and_says_what_to_do() {
+    let whole = |status: u16, body: &[u8]| -> Service {
+        let body = body.to_vec();
+        Box::new(move |_| Reply::Whole(status, body.clone()))
+    };
     let long = vec![b'0'; kettle::kds::MAX_ANSWER_BYTES + 1];
-    let good = file(GENOA, "vek.der");
-    let behind = [&good[..], &[0]].concat();
-    for (body, script, says) in [
-        (&b"Too many"[..], "cat \"$answer\"; printf 429", "status 429"),
-        (b"", "printf 404", "no such chip or TCB version (status 404"),
-        (b"", "printf 302", "status 302"),
-        (b"", "printf 500", "status 500"),
-        (
-            b"",
-            "echo 'curl: (6) Could not resolve host: kdsintf.amd.com' >&2; printf 000; exit 6",
-            "(6) Could not resolve",
-        ),
-        (b"", "echo 'curl: (60) SSL certificate problem' >&2; printf 000; exit 60", "(60) SSL certificate problem"),
-        (&good, "cat \"$answer\"; printf 200; exit 18", "exit status: 18"),
-        (b"", "kill -9 $$", "signal: 9"),
-        (b"", ":", "gave no answer"),
-        (b"<html>Sign in</html>", "cat \"$answer\"; printf 200", "no DER"),
-        (&behind, "cat \"$answer\"; printf 200", "no DER"),
-        (&long, "cat \"$answer\"; printf 200", "MAX_ANSWER_BYTES"),
-        (&long, "while :; do cat \"$answer\"; done", "MAX_ANSWER_BYTES"),
-        (b"", "printf 000; exit 63", "MAX_ANSWER_BYTES"),
-    ] {
+    let behind = [&file(GENOA, "vek.der")[..], &[0]].concat();
+    let cases: Vec<(Service, &str)> = vec![
+        (whole(429, b"Too many"), "status 429"),
+        (whole(404, b""), "no such chip or TCB version (status 404"),
+        (whole(302, b""), "status 302"),
+        (whole(500, b""), "status 500"),
+        (Box::new(|_| Reply::Cut), "was cut"),
+        (Box::new(|_| Reply::Short(9)), "was cut"),
+        (whole(200, b""), "no DER"),
+        (whole(200, b"<html>Sign in</html>"), "no DER"),
+        (whole(200, &behind), "no DER"),
+        (whole(200, &long), "MAX_ANSWER_BYTES"),
+        (Box::new(|_| Reply::Endless), "MAX_ANSWER_BYTES"),
+    ];
+    for (service, says) in cases {
         let desk = Desk::of(GENOA);
-        fs::write(desk.path("answer"), body).unwrap();
-        desk.curl(script);
+        *desk.service.lock().unwrap() = service;
         let error = desk.error(&["--fetch", "--cache", "cache"]);
-        assert!(error.contains(says) && error.contains("https://kdsintf.amd.com/vcek/v1/Genoa/"), "{script}: {error}");
-        assert_eq!(desk.kept(), [""; 0], "{script}");
+        assert!(error.contains(says) && error.contains("https://kdsintf.amd.com/vcek/v1/Genoa/"), "{says}: {error}");
+        assert_eq!((desk.kept().len(), desk.asked().len()), (0, 1), "{says}: no other try, no redirect");
     }
 }
 
 #[test]
-fn without_curl_it_says_so() {
-    let desk = Desk::of(GENOA);
-    let output = Command::new(env!("CARGO_BIN_EXE_kettle"))
-        .args(["verify", "--session", "session.json", "--nonce", "00", "--fetch", "--cache", "cache"])
-        .current_dir(desk.0.path())
-        .env("PATH", desk.path("nothing"))
-        .output()
-        .unwrap();
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.code() == Some(2) && errors.contains("needs the program curl"), "{output:?}");
+fn only_authorities_of_this_machine_are_believed() {
+    let desk = Desk::of(GENOA).answering(&file(GENOA, "vek.der"), 200);
+    let fetch = |authorities: &str| {
+        let output = desk
+            .kettle()
+            .args(["verify", "--session", "session.json", "--nonce", "00", "--fetch", "--cache", "cache"])
+            .env("SSL_CERT_FILE", desk.path(authorities))
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let other = rcgen::generate_simple_self_signed(vec![HOST.to_owned()]).unwrap();
+    fs::write(desk.path("other.pem"), super::hierarchy::pem("CERTIFICATE", other.cert.der())).unwrap();
+    assert!(fetch("other.pem").contains("TLS with https://kdsintf.amd.com failed"));
+    fs::write(desk.path("empty.pem"), "").unwrap();
+    for missing in ["empty.pem", "nothing.pem"] {
+        let error = fetch(missing);
+        assert!(error.contains("the authorities in") && error.contains(missing), "{error}");
+    }
+    assert_eq!(desk.asked(), [""; 0], "nothing was asked inside TLS");
 }
 
 #[test]
@@ -256,7 +362,7 @@ fn nobody_is_asked_unless_something_is_missing_and_fetch_was_said() {
 }
 
 #[test]
-fn what_a_report_says_is_only_ever_digits_to_curl() {
+fn what_a_report_says_is_only_ever_digits_to_the_service() {
     let mut hostile = file(GENOA, "report.bin");
     hostile[0x1a0..0x1e0].copy_from_slice(&b"/../;`$(x)`&--output=x \n@127.0.0.1#?%00".repeat(2)[..64]);
     let desk = Desk::with(&document(&hostile, None)).answering(b"", 404);
@@ -271,9 +377,10 @@ fn what_a_report_says_is_only_ever_digits_to_curl() {
 fn a_list_is_fetched_only_when_asked_for_and_judged() {
     let by_nobody = Crl::default().signed(&keys().ark);
     let desk = Desk::of(GENOA);
-    fs::write(desk.path("answer"), file(GENOA, "vek.der")).unwrap();
-    fs::write(desk.path("list"), by_nobody).unwrap();
-    desk.curl("case $url in *crl) cat \"${answer%answer}list\";; *) cat \"$answer\";; esac; printf 200");
+    desk.serves(move |path| match path.ends_with("crl") {
+        true => Reply::Whole(200, by_nobody.clone()),
+        false => Reply::Whole(200, file(GENOA, "vek.der")),
+    });
     assert_eq!(desk.fetch(&["--fetch-crl"])[0], "crl-issuer");
     assert_eq!(desk.asked()[1], "https://kdsintf.amd.com/vcek/v1/Genoa/crl");
     assert_eq!(desk.kept().len(), 1, "the list is nobody's");
@@ -321,4 +428,87 @@ fn the_default_cache_is_below_the_users() {
     fs::remove_dir_all(desk.path("default")).unwrap();
     fs::write(desk.path("default"), b"no folder").unwrap();
     assert!(desk.error(&["--fetch"]).contains("the cache: "));
+}
+
+/// A bundle around the evidence of a real report, as `kettle-init` packs it.
+fn bundle(desk: &Desk, evidence: &Value) -> PathBuf {
+    let mut evidence = evidence.clone();
+    evidence.as_object_mut().unwrap().remove("tls_public_key");
+    let evidence = format!("{evidence}\n");
+    let long = format!("artifacts/{}", "n".repeat(200));
+    let mut program = kettle::bundle::Entry::of_bytes("artifacts/program", b"program");
+    program.executable = true;
+    let entries = vec![
+        program,
+        kettle::bundle::Entry::of_bytes(long, b"long"),
+        kettle::bundle::Entry::of_bytes("provenance.json", b"{}"),
+        kettle::bundle::Entry::of_bytes("evidence.json", evidence.as_bytes()),
+    ];
+    let path = desk.path("bundle.tar.gz");
+    fs::write(&path, kettle::bundle::write(Vec::new(), "project", entries, 7).unwrap()).unwrap();
+    path
+}
+
+fn complete(desk: &Desk, more: &[&str]) -> Output {
+    desk.kettle().args(["complete", "bundle.tar.gz"]).args(more).output().unwrap()
+}
+
+#[test]
+fn a_bundle_gets_the_certificate_that_its_host_did_not_give_and_nothing_else() {
+    for report in [GENOA, TURIN] {
+        let desk = Desk::of(report).answering(&file(report, "vek.der"), 200);
+        let path = bundle(&desk, &document(&file(report, "report.bin"), None));
+        let before = kettle::bundle::read::open(&path).unwrap();
+        let output = complete(&desk, &["--cache", "cache"]);
+        assert!(output.status.success(), "{output:?}");
+        let after = kettle::bundle::read::open(&path).unwrap();
+        let evidence = kettle::verifier::Evidence::read(after.evidence.as_deref().unwrap()).unwrap();
+        assert_eq!(evidence.certificate.as_deref(), Some(&file(report, "vek.der")[..]));
+        assert_eq!(evidence.report.as_bytes()[..], file(report, "report.bin"));
+        assert_eq!(kettle::bundle::read::Bundle { evidence: before.evidence.clone(), ..after }, before);
+        // It is what the appliance would have packed with that certificate.
+        let packed = fs::read(&path).unwrap();
+        bundle(&desk, &document(&file(report, "report.bin"), Some(&file(report, "vek.der"))));
+        let entries = |bytes: &[u8]| kettle::bundle::read::stream(bytes).unwrap();
+        let theirs = entries(&fs::read(&path).unwrap());
+        assert_eq!(entries(&packed).artifacts, theirs.artifacts);
+        fs::write(&path, &packed).unwrap();
+        let output = complete(&desk, &["--cache", "cache"]);
+        assert!(String::from_utf8_lossy(&output.stdout).contains("already"), "{output:?}");
+        assert_eq!((fs::read(&path).unwrap(), desk.asked().len()), (packed, 1));
+        let left: Vec<_> = fs::read_dir(desk.path(".")).unwrap().map(|it| it.unwrap().file_name()).collect();
+        assert!(left.iter().all(|name| !name.to_string_lossy().starts_with('.')), "{left:?}");
+    }
+}
+
+#[test]
+fn a_bundle_gets_no_other_certificate() {
+    for (answer, status, says) in [
+        (file("genoa-v3-vcek-4ae0e73a", "vek.der"), 200, "not that of the key that signed"),
+        (file(TURIN, "vek.der"), 200, "not that of the key that signed"),
+        (Scene::good().leaf_der(), 200, "not that of the key that signed"),
+        (Vec::new(), 404, "no such chip or TCB version"),
+    ] {
+        let desk = Desk::of(GENOA).answering(&answer, status);
+        let path = bundle(&desk, &document(&file(GENOA, "report.bin"), None));
+        let before = fs::read(&path).unwrap();
+        let output = complete(&desk, &["--cache", "cache"]);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(2) && errors.contains(says), "{output:?}");
+        assert_eq!(fs::read(&path).unwrap(), before);
+    }
+}
+
+#[test]
+fn a_certificate_that_somebody_has_goes_into_another_file() {
+    let desk = Desk::of(GENOA);
+    let path = bundle(&desk, &document(&file(GENOA, "report.bin"), None));
+    let before = fs::read(&path).unwrap();
+    fs::write(desk.path("vcek"), file(GENOA, "vek.der")).unwrap();
+    let output = complete(&desk, &["--vcek", "vcek", "--out", "complete.tar.gz"]);
+    assert!(output.status.success() && desk.asked().is_empty(), "{output:?}");
+    assert_eq!(fs::read(&path).unwrap(), before);
+    let after = kettle::bundle::read::open(&desk.path("complete.tar.gz")).unwrap();
+    let evidence = kettle::verifier::Evidence::read(after.evidence.as_deref().unwrap()).unwrap();
+    assert_eq!(evidence.certificate, Some(file(GENOA, "vek.der")));
 }

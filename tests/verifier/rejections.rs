@@ -151,6 +151,8 @@ codes! {
     Rejection::Repository { .. } => "repository-mismatch",
     Rejection::Reference { .. } => "ref-mismatch",
     Rejection::Commit { .. } => "commit-mismatch",
+    Rejection::SourceArchive { .. } => "source-archive-mismatch",
+    Rejection::SourceTree { .. } => "source-tree-mismatch",
     Rejection::OptionMismatch { .. } => "option-mismatch",
     Rejection::OptionUnexpected { .. } => "option-unexpected",
     Rejection::Artifact { .. } => "artifact-not-a-subject",
@@ -553,6 +555,12 @@ fn of_files() -> Vec<Case> {
         expecting("ref-mismatch", Expectations, |expectations| expectations.reference = Some("v2".to_owned())),
         expecting("commit-mismatch", Expectations, |expectations| {
             expectations.commit = Some("ba".repeat(20).parse().unwrap())
+        }),
+        expecting("source-tree-mismatch", Expectations, |expectations| {
+            expectations.source_tree = Some("ba".repeat(20).parse().unwrap())
+        }),
+        expecting("source-archive-mismatch", Expectations, |expectations| {
+            expectations.source_archive = Some("ba".repeat(32).parse().unwrap())
         }),
         from_an_archive("repository-mismatch", |expectations| {
             expectations.repository = Some("https://example.org/project".to_owned())

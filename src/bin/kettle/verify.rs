@@ -21,11 +21,14 @@ use kettle::verifier::{
 };
 use serde_json::{Map, Value, json};
 
-use fetch::Fetching;
-pub use options::{UsageError, read_file};
+pub use fetch::Fetching;
+pub use options::{Options, UsageError, read_file};
 
 /// The claim whose lines have a sentence of their own.
 const DISPLACING: &str = "displacing_link_arguments";
+
+/// Options that say something of a bundle, which a session does not have.
+const OF_A_BUNDLE: [&str; 6] = ["repository", "reference", "commit", "artifact", "option", "no_options"];
 
 /// What to verify, and what to compare it with.
 #[derive(Args)]
@@ -34,7 +37,7 @@ pub struct Arguments {
     #[arg(required_unless_present = "session", conflicts_with = "session")]
     bundle: Option<PathBuf>,
     /// Verifies the answer of `GET /attestation` to --nonce instead: may this TLS key be trusted?
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = OF_A_BUNDLE)]
     session: Option<PathBuf>,
     /// With --session: the TLS key that the appliance showed, DER or PEM.
     #[arg(long, value_name = "FILE", requires = "session", conflicts_with = "certificate")]
@@ -43,7 +46,7 @@ pub struct Arguments {
     #[arg(long, value_name = "FILE", requires = "session")]
     certificate: Option<PathBuf>,
     #[command(flatten)]
-    options: options::Options,
+    options: Options,
     /// Prints one JSON document.
     #[arg(long)]
     pub json: bool,
@@ -71,7 +74,11 @@ pub fn run(arguments: &Arguments) -> Result<(String, ExitCode), UsageError> {
     Ok((text, ExitCode::from(if result.is_accepted() { ACCEPTED } else { REJECTED })))
 }
 
-fn bundle(
+/// Verifies the bundle at `path`.
+///
+/// # Errors
+/// It cannot be opened, or something that it lacks cannot be fetched.
+pub fn bundle(
     path: &Path,
     expectations: &mut Expectations,
     fetching: Option<Fetching>,
@@ -86,7 +93,10 @@ fn bundle(
 }
 
 /// For evidence that can be read; what cannot be is rejected in any case.
-fn fetch(
+///
+/// # Errors
+/// The key service did not give it.
+pub fn fetch(
     expectations: &mut Expectations,
     evidence: Option<Evidence>,
     fetching: Option<Fetching>,
@@ -122,7 +132,8 @@ pub fn error_document(error: &str) -> String {
     escaped(&json!({"verdict": "error", "error": error, "checks": []}))
 }
 
-fn document(result: &AttestationResult) -> Value {
+/// The result as the document of `--json`.
+pub fn document(result: &AttestationResult) -> Value {
     let verdict = if result.is_accepted() { "accepted" } else { "rejected" };
     let checks: Vec<_> = result.outcomes().map(|(check, outcome)| entry(check, outcome)).collect();
     json!({"verdict": verdict, "checks": checks, "claims": result.claims()})
@@ -143,7 +154,7 @@ fn entry(check: Check, outcome: &Outcome) -> Value {
 }
 
 /// One line a check, the verdict, what is established, what is not.
-fn text(result: &AttestationResult, expectations: &Expectations) -> String {
+pub fn text(result: &AttestationResult, expectations: &Expectations) -> String {
     let mut text = String::new();
     if !expectations.roots.is_amd() {
         text.push_str("trusting a test hierarchy (--trust-root) instead of AMD\n");

@@ -4,10 +4,11 @@
 use std::env;
 use std::path::PathBuf;
 
-use kettle::kds::{Cache, Curl, KdsError, Service};
+use kettle::kds::{Cache, Https, KdsError, Service};
 use kettle::verifier::{Evidence, Expectations};
 
 /// What may be fetched.
+#[derive(Clone)]
 pub struct Fetching {
     /// The revocation list too.
     pub list: bool,
@@ -21,7 +22,7 @@ impl Fetching {
     /// # Errors
     /// The service did not give it.
     pub fn complete(&self, expectations: &mut Expectations, evidence: &Evidence) -> Result<(), KdsError> {
-        let service = Service::new(Curl, self.cache.clone().or_else(default_folder).map(Cache::new));
+        let service = Service::new(Https, self.cache.clone().or_else(default_folder).map(Cache::new));
         let (roots, at) = (&expectations.roots, expectations.at);
         let given = expectations.certificate.as_ref().or(evidence.certificate.as_ref());
         let certificate = match given {

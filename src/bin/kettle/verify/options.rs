@@ -48,7 +48,7 @@ pub struct Options {
     /// A revocation list of AMD's, DER or PEM.
     #[arg(long, value_name = "FILE")]
     pub crl: Option<PathBuf>,
-    /// Gets a VCEK that neither --vcek nor the bundle has from AMD's key service, by running this machine's `curl`.
+    /// Gets a VCEK that neither --vcek nor the bundle has from AMD's key service.
     #[arg(long)]
     pub fetch: bool,
     /// With --fetch: gets AMD's revocation list too.
@@ -62,22 +62,22 @@ pub struct Options {
     #[arg(long, value_name = "LIST")]
     pub min_tcb: Option<String>,
     /// The repository that it must have been built from.
-    #[arg(long, value_name = "URL", conflicts_with = "session")]
+    #[arg(long, value_name = "URL")]
     pub repository: Option<String>,
     /// The ref that must have been asked for, literally.
-    #[arg(long = "ref", value_name = "REF", conflicts_with = "session")]
+    #[arg(long = "ref", value_name = "REF")]
     pub reference: Option<String>,
     /// The commit that it must have been built from, 40 hexadecimal digits.
-    #[arg(long, value_name = "ID", conflicts_with = "session")]
+    #[arg(long, value_name = "ID")]
     pub commit: Option<String>,
     /// A file that must be one of the artifacts. Repeatable.
-    #[arg(long, value_name = "FILE", conflicts_with = "session")]
+    #[arg(long, value_name = "FILE")]
     pub artifact: Vec<PathBuf>,
     /// An option that the client must have chosen, as in the statement: `features=a,b`. Repeatable.
-    #[arg(long, value_name = "NAME=VALUE", conflicts_with = "session")]
+    #[arg(long, value_name = "NAME=VALUE")]
     pub option: Vec<String>,
     /// Refuses a build with an option that no --option expects.
-    #[arg(long, conflicts_with = "session")]
+    #[arg(long)]
     pub no_options: bool,
     /// A test hierarchy to believe instead of AMD: PEM, its ARK then its ASK.
     #[arg(long, value_name = "FILE")]

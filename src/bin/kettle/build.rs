@@ -1,0 +1,434 @@
+//! `kettle build`: a source to files, by an appliance that is verified before it gets a byte.
+//!
+//! - Comes in: a folder, an archive or the URL of a repository; the address of an appliance; what
+//!   `kettle verify` takes.
+//! - Goes out: progress, a verdict, and the files of an accepted bundle.
+//! - Never: anything of the source to a machine whose evidence was not accepted, unless somebody
+//!   wants that and is told so in capitals; a file in its place before its bundle is accepted.
+
+#[path = "build/output.rs"]
+mod output;
+#[path = "build/place.rs"]
+mod place;
+#[path = "build/source.rs"]
+mod source;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use kettle::bundle::read;
+use kettle::client::{
+    Accepted, Address, AddressError, Appliance, ClientError, Event, Patience, Refusal, Stranger, Submission,
+    SubmitError,
+};
+use kettle::provenance::{MAX_NONCE_BYTES, Nonce};
+use kettle::verifier::{Expectations, Rejection, SessionEvidence, appraise_without_evidence, verify_session};
+use serde_json::json;
+use tokio::runtime::Runtime;
+
+use super::verify::{self, Fetching, Options, UsageError};
+use output::Output;
+use place::{Place, PlaceError};
+pub use place::{Unpacked, unpack};
+use source::{Source, SourceError};
+
+/// How long nothing may succeed once a machine has answered, before the build is given up.
+const PATIENCE: Duration = Duration::from_secs(5 * 60);
+
+/// The pause before another try at a machine that does not say when to come back.
+const BUSY_PAUSE: Duration = Duration::from_secs(2);
+
+/// Where the appliance is, for somebody who does not say --to.
+const APPLIANCE_VARIABLE: &str = "KETTLE_APPLIANCE";
+
+/// What the code of a machine's refusal is where its platform has no evidence.
+const NO_EVIDENCE: &str = "AttestationUnavailable";
+
+/// The bundle, or the evidence about the TLS key, is rejected.
+const REJECTED: u8 = 1;
+/// Nothing was built or verified.
+const USAGE: u8 = 2;
+/// The appliance was verified, and the build failed.
+const FAILED: u8 = 3;
+
+/// What `--help` says at its end.
+pub const AFTER_HELP: &str = "\
+The appliance is asked for evidence with a fresh nonce first. Only if that is accepted, under the \
+same options as those of `kettle verify`, its TLS key is pinned and the source is sent. Then the \
+bundle is verified: nonce, source, options, files.
+
+Of a folder that is a work tree of git, tracked files and untracked ones that are not ignored are \
+sent, as they are on the disk; --all sends every file but those of git itself.
+
+Files in --out: PROJECT.tar.gz, the bundle, and PROJECT/, what it unpacks to. A rejected bundle is \
+rejected.tar.gz, and is not unpacked.
+
+Proxies: HTTPS_PROXY, ALL_PROXY, NO_PROXY. KETTLE_APPLIANCE stands for --to.
+
+Exit status: 0 accepted (or not verified, with --insecure-no-evidence), 1 rejected: the machine \
+before anything was sent to it, or the bundle; 2 nothing was built: wrong usage, no machine, a \
+refusal; 3 the build failed.
+
+  kettle build . --to https://appliance.example
+  kettle build https://example.org/project.git --ref v1.0.0 --to https://appliance.example";
+
+/// What to build, where, and what to compare it with.
+#[derive(Args)]
+pub struct Arguments {
+    /// A directory, an archive (zip, tar, gzip tar, .crate) or the URL of a repository (--ref).
+    source: String,
+    /// The appliance, https://HOST[:PORT].
+    #[arg(long, value_name = "URL")]
+    to: Option<String>,
+    /// The directory for what comes out. It has to be empty, or not to exist yet.
+    #[arg(long, value_name = "DIR", default_value = "kettle-out")]
+    out: PathBuf,
+    /// Sends every file of a directory but those of git itself, ignored ones too.
+    #[arg(long)]
+    all: bool,
+    /// How long to try again while the machine is taken, busy, or not there yet.
+    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    wait: u64,
+    /// The toolchain: cargo or nix. Default: nix where there is a flake.lock, else cargo.
+    #[arg(long, value_name = "NAME")]
+    toolchain: Option<String>,
+    /// The directory of the project within the source.
+    #[arg(long, value_name = "PATH")]
+    path: Option<String>,
+    /// cargo: the package to build.
+    #[arg(long, value_name = "NAME")]
+    package: Option<String>,
+    /// cargo: a program to build. Repeatable.
+    #[arg(long = "bin", value_name = "NAME")]
+    bins: Vec<String>,
+    /// cargo: features to switch on, with commas between them.
+    #[arg(long, value_name = "LIST")]
+    features: Option<String>,
+    /// cargo: leaves out the default features.
+    #[arg(long)]
+    no_default_features: bool,
+    /// nix: the output of the flake to build.
+    #[arg(long, value_name = "NAME")]
+    attribute: Option<String>,
+    /// A file with a token for the repository's host, which the appliance forgets after the fetch.
+    #[arg(long, value_name = "FILE")]
+    repo_token_file: Option<PathBuf>,
+    /// Sends the source to a machine WITHOUT ANY EVIDENCE, such as a process on a host: its
+    /// operator and the network can read and change everything.
+    #[arg(long, conflicts_with_all = OF_EVIDENCE)]
+    insecure_no_evidence: bool,
+    #[command(flatten)]
+    options: Options,
+    /// Prints each event, the verdict on the machine and the one on the bundle as a line of JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Options that say something of evidence.
+const OF_EVIDENCE: [&str; 10] =
+    ["measurement", "measurements", "vcek", "crl", "fetch", "fetch_crl", "min_tcb", "trust_root", "waive", "at"];
+
+/// Why nothing was built or verified.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)] // Each sentence is the documentation.
+enum BuildError {
+    #[error(transparent)]
+    Usage(Box<UsageError>),
+    #[error("no appliance: say --to https://HOST, or set {APPLIANCE_VARIABLE}")]
+    NoAddress,
+    #[error("--to")]
+    Address(#[from] AddressError),
+    #[error(
+        "{address} speaks plaintext: evidence binds a TLS key, so that --to needs https://; \
+         a process on a host takes --insecure-no-evidence"
+    )]
+    Plaintext { address: Address },
+    #[error("--repo-token-file is for TLS only: in plaintext everybody would read the token")]
+    Token,
+    #[error("the source")]
+    Source(#[from] SourceError),
+    #[error("--out")]
+    Place(#[from] PlaceError),
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    #[error("{0}")]
+    Refused(Refusal),
+    #[error(
+        "this machine has no evidence about itself, and got nothing of the source ({0}); a \
+         process on a host takes --insecure-no-evidence"
+    )]
+    NoEvidence(Refusal),
+    #[error(
+        "the machine is taken, perhaps by this very build, whose confirmation was lost and which \
+         the machine does not recognise ({0}); start another machine"
+    )]
+    Lost(Refusal),
+    #[error("random numbers")]
+    Random(#[source] std::io::Error),
+    #[error("the runtime")]
+    Runtime(#[source] std::io::Error),
+}
+
+impl From<UsageError> for BuildError {
+    fn from(error: UsageError) -> Self {
+        Self::Usage(Box::new(error))
+    }
+}
+
+impl From<SubmitError> for BuildError {
+    fn from(error: SubmitError) -> Self {
+        match error {
+            SubmitError::Client(error) => Self::Client(error),
+            SubmitError::Refused(refusal) if refusal.error_type == NO_EVIDENCE => Self::NoEvidence(refusal),
+            SubmitError::Refused(refusal) if refusal.status == 409 && refusal.may_be_ours => Self::Lost(refusal),
+            SubmitError::Refused(refusal) => Self::Refused(refusal),
+        }
+    }
+}
+
+impl BuildError {
+    /// Returns how long to wait before another try, where another try can succeed: the machine is
+    /// taken, busy, or not there.
+    fn pause(&self) -> Option<Duration> {
+        match self {
+            Self::Refused(refusal) if matches!(refusal.status, 409 | 429 | 503) => {
+                Some(refusal.retry_after.unwrap_or(BUSY_PAUSE))
+            }
+            Self::Client(error) if error.is_unreachable() => Some(BUSY_PAUSE),
+            _ => None,
+        }
+    }
+}
+
+/// How it ended, where it ended with a word of the appliance or of the verifier.
+enum Ended {
+    Accepted,
+    Rejected,
+    Failed,
+}
+
+/// Builds, and prints everything that is to be said.
+pub fn run(arguments: &Arguments) -> ExitCode {
+    let mut output = Output::new(arguments.json);
+    let ended = Run::new(arguments).and_then(|mut run| run.until_taken(&mut output));
+    let code = match ended {
+        Ok(Ended::Accepted) => 0,
+        Ok(Ended::Rejected) => REJECTED,
+        Ok(Ended::Failed) => FAILED,
+        Err(error) => {
+            output.error(&error);
+            USAGE
+        }
+    };
+    if output.is_lost() { ExitCode::from(USAGE) } else { ExitCode::from(code) }
+}
+
+/// One build, with everything that was decided before a machine is asked.
+struct Run<'a> {
+    arguments: &'a Arguments,
+    address: Address,
+    expectations: Expectations,
+    fetching: Option<Fetching>,
+    nonce: Nonce,
+    submission: Submission,
+    about_source: String,
+    place: Place,
+    runtime: Runtime,
+}
+
+impl<'a> Run<'a> {
+    fn new(arguments: &'a Arguments) -> Result<Self, BuildError> {
+        let options = arguments.options.with_policy()?;
+        let fetching = options.fetching()?;
+        let mut expectations = options.expectations()?;
+        let address = arguments.to.clone().or_else(|| std::env::var(APPLIANCE_VARIABLE).ok());
+        let address: Address = address.ok_or(BuildError::NoAddress)?.parse()?;
+        if !address.is_tls() && !arguments.insecure_no_evidence {
+            return Err(BuildError::Plaintext { address });
+        }
+        let nonce = match expectations.nonce.take() {
+            Some(nonce) => nonce,
+            None => draw_nonce()?,
+        };
+        expectations.nonce = Some(nonce.clone());
+        let reference = expectations.reference.clone();
+        let has_path = arguments.path.is_some();
+        let source = Source::open(&arguments.source, reference, arguments.all)?;
+        source.expect(&mut expectations, has_path);
+        let mut options = arguments.expect_options(&mut expectations);
+        if let Some(path) = &arguments.repo_token_file {
+            if !address.is_tls() {
+                return Err(BuildError::Token);
+            }
+            let token = String::from_utf8_lossy(&verify::read_file(path)?).trim().to_owned();
+            options.push(("repo_token", token));
+        }
+        let place = Place::reserve(&arguments.out)?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let about_source = source.about();
+        let submission = Submission { nonce: nonce.clone(), source: source.submitted(), options };
+        Ok(Self {
+            arguments,
+            address,
+            expectations,
+            fetching,
+            nonce,
+            submission,
+            about_source,
+            place,
+            runtime: runtime.map_err(BuildError::Runtime)?,
+        })
+    }
+
+    /// Tries until a machine takes the build, within --wait. Each try verifies the machine anew.
+    fn until_taken(&mut self, output: &mut Output) -> Result<Ended, BuildError> {
+        let until = Instant::now() + Duration::from_secs(self.arguments.wait);
+        loop {
+            let error = match self.attempt(output) {
+                Err(error) => error,
+                ended => return ended,
+            };
+            let Some(pause) = error.pause().filter(|_| Instant::now() < until) else {
+                return Err(error);
+            };
+            output.waiting(&error, pause);
+            std::thread::sleep(pause.min(until.saturating_duration_since(Instant::now())));
+        }
+    }
+
+    fn attempt(&mut self, output: &mut Output) -> Result<Ended, BuildError> {
+        let stranger = Stranger::new(self.address.clone())?;
+        let appliance = if self.arguments.insecure_no_evidence {
+            self.believed(&stranger, output)?
+        } else {
+            match self.verified(&stranger, output)? {
+                Some(appliance) => appliance,
+                None => return Ok(Ended::Rejected),
+            }
+        };
+        output.phase(&format!("sending {}", self.about_source));
+        let mut patience = Patience::new(PATIENCE);
+        let submitting = appliance.submit(&self.submission, &mut patience, output);
+        let job = self.runtime.block_on(submitting)?;
+        output.accepted(&job, &self.nonce);
+        let following = appliance.follow(&job, &mut patience, output);
+        let last = self.runtime.block_on(following)?;
+        if last.data["result"]["status"] != "ok" {
+            output.failed(&last);
+            return Ok(Ended::Failed);
+        }
+        self.bundle(&appliance, &job, &last, output)
+    }
+
+    /// Asks the machine who it is. Nothing else is sent to it before this says that it may be.
+    fn verified(&mut self, stranger: &Stranger, output: &mut Output) -> Result<Option<Appliance>, BuildError> {
+        output.phase(&format!("verifying {}", self.address));
+        let nonce = draw_nonce()?;
+        let mut patience = Patience::new(PATIENCE);
+        let asking = stranger.introduce(&nonce, &mut patience, output);
+        let introduction = self.runtime.block_on(asking)?;
+        let mut expectations = self.expectations.clone();
+        let evidence = SessionEvidence::read(&introduction.document).ok();
+        let evidence = evidence.map(|session| session.evidence);
+        verify::fetch(&mut expectations, evidence, self.fetching.clone())?;
+        let key = &introduction.public_key;
+        let result = verify_session(&introduction.document, &nonce, Some(key), &expectations);
+        output.machine(&result, &expectations);
+        if !result.is_accepted() {
+            return Ok(None);
+        }
+        Ok(Some(stranger.pinned(key)?))
+    }
+
+    /// Takes the machine as it is.
+    fn believed(&mut self, stranger: &Stranger, output: &mut Output) -> Result<Appliance, BuildError> {
+        output.unverified_machine(&self.address);
+        if let Some(appliance) = stranger.in_plaintext() {
+            return Ok(appliance);
+        }
+        let mut patience = Patience::new(PATIENCE);
+        let key = self.runtime.block_on(stranger.key_without_evidence(&mut patience, output))?;
+        Ok(stranger.pinned(&key)?)
+    }
+
+    /// Downloads the bundle, verifies it, and puts its files in their place if it is accepted.
+    fn bundle(
+        &mut self,
+        appliance: &Appliance,
+        job: &Accepted,
+        last: &Event,
+        output: &mut Output,
+    ) -> Result<Ended, BuildError> {
+        output.phase("downloading the bundle");
+        let mut patience = Patience::new(PATIENCE);
+        let mut file = self.place.file()?;
+        let downloading = appliance.download(job, &mut file, &mut patience, output);
+        self.runtime.block_on(downloading)?;
+        let path = self.place.unfinished_bundle();
+        if self.arguments.insecure_no_evidence {
+            let found: Result<(), Rejection> = appraise_without_evidence(read::open(&path), &self.expectations);
+            return match found {
+                Ok(()) => {
+                    let files = self.place.accept()?;
+                    output.unverified_bundle(&files, last);
+                    Ok(Ended::Accepted)
+                }
+                Err(rejection) => {
+                    let kept = self.place.reject()?;
+                    output.rejected_without_evidence(&rejection, &kept);
+                    Ok(Ended::Rejected)
+                }
+            };
+        }
+        let mut expectations = self.expectations.clone();
+        let result = verify::bundle(&path, &mut expectations, self.fetching.clone())?;
+        if result.is_accepted() {
+            let files = self.place.accept()?;
+            output.verdict(&result, &expectations, json!({"files": files.shown()}));
+            output.files(&files);
+            return Ok(Ended::Accepted);
+        }
+        let kept = self.place.reject()?;
+        let kept = kept.display().to_string();
+        output.verdict(&result, &expectations, json!({"rejected_bundle": kept}));
+        Ok(Ended::Rejected)
+    }
+}
+
+impl Arguments {
+    /// Returns the options as fields of a form, and expects each of them, and no other, in the
+    /// statement.
+    fn expect_options(&self, expectations: &mut Expectations) -> Vec<(&'static str, String)> {
+        let some_list = |list: &[String]| (!list.is_empty()).then(|| list.join(","));
+        let flag = self.no_default_features.then(|| "true".to_owned());
+        let given = [
+            ("toolchain", "toolchain", self.toolchain.clone()),
+            ("path", "path", self.path.clone()),
+            ("package", "package", self.package.clone()),
+            ("bins", "bins", some_list(&self.bins)),
+            ("features", "features", self.features.clone()),
+            ("no_default_features", "noDefaultFeatures", flag),
+            ("attribute", "attribute", self.attribute.clone()),
+        ];
+        let mut fields = Vec::new();
+        for (field, name, value) in given {
+            let Some(value) = value else { continue };
+            if expectations.options.iter().all(|option| option.name != name) {
+                let option = kettle::verifier::ExpectedOption { name, value: value.clone() };
+                expectations.options.push(option);
+            }
+            fields.push((field, value));
+        }
+        expectations.no_other_options = true;
+        fields
+    }
+}
+
+fn draw_nonce() -> Result<Nonce, BuildError> {
+    let mut bytes = [0; MAX_NONCE_BYTES];
+    let drawn = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty());
+    drawn.map_err(|error| BuildError::Random(error.into()))?;
+    Ok(Nonce::from_random(bytes))
+}

@@ -1,0 +1,224 @@
+//! `kettle complete`: a bundle with the VCEK that its host did not hand over.
+//!
+//! - Comes in: a bundle as downloaded, and a certificate: from AMD's key service, or a file.
+//! - Goes out: the same bundle with the certificate in its evidence, in the one encoding again.
+//! - Never: a certificate that is not the report's, a change to anything else, or half a file.
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use clap::Args;
+use kettle::bundle::read::{self, Bundle, ReadError};
+use kettle::bundle::{self, Entry};
+use kettle::kds::KdsError;
+use kettle::verifier::{Evidence, Rejection};
+
+use super::build::{Unpacked, unpack};
+use super::verify::{Fetching, Options, UsageError};
+
+/// The file with the report.
+const EVIDENCE: &str = "evidence.json";
+
+/// What `--help` says at its end.
+pub const AFTER_HELP: &str = "\
+Nothing else of the bundle changes: statement, artifacts and report stay what the secure processor \
+signed. The certificate has to be the one of the report's chip and TCB version, under AMD's roots; \
+the bundle is not verified beyond that.
+
+Exit status: 0 the bundle has its certificate, 2 it does not.";
+
+/// Which bundle, and from where.
+#[derive(Args)]
+pub struct Arguments {
+    /// The bundle as downloaded (`.tar.gz`).
+    bundle: PathBuf,
+    /// The file to write. Default: the bundle itself is replaced.
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// The VCEK, DER or PEM, instead of asking AMD's key service.
+    #[arg(long, value_name = "FILE")]
+    vcek: Option<PathBuf>,
+    /// Where what was fetched is kept. Default: kettle below $XDG_CACHE_HOME or ~/.cache.
+    #[arg(long, value_name = "DIR", conflicts_with = "vcek")]
+    cache: Option<PathBuf>,
+    /// A test hierarchy to believe instead of AMD: PEM, its ARK then its ASK.
+    #[arg(long, value_name = "FILE", requires = "vcek")]
+    trust_root: Option<PathBuf>,
+}
+
+/// Why there is no complete bundle.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)] // Each sentence is the documentation.
+pub enum CompleteError {
+    #[error(transparent)]
+    Usage(Box<UsageError>),
+    #[error("{path} is a directory: give the bundle as it was downloaded")]
+    Directory { path: PathBuf },
+    #[error("{path}")]
+    Bundle { path: PathBuf, source: Box<ReadError> },
+    #[error("the bundle has no evidence: nobody signed it, and no certificate would help")]
+    NoEvidence,
+    #[error("the evidence: {0}")]
+    Evidence(Box<Rejection>),
+    #[error("AMD's key service has no certificate for this report, which names no VCEK of a chip")]
+    NotToBeHad,
+    #[error("the certificate is not that of the key that signed the report")]
+    AnotherCertificate,
+    #[error("AMD's key service")]
+    Fetch(#[source] Box<KdsError>),
+    #[error("{path} cannot be written")]
+    Write { path: PathBuf, source: io::Error },
+    #[error("the bundle that was written is not the one that was read, and was removed")]
+    Changed,
+}
+
+impl From<UsageError> for CompleteError {
+    fn from(error: UsageError) -> Self {
+        Self::Usage(Box::new(error))
+    }
+}
+
+impl From<Rejection> for CompleteError {
+    fn from(rejection: Rejection) -> Self {
+        Self::Evidence(Box::new(rejection))
+    }
+}
+
+/// Completes a bundle, and returns what is to be said.
+///
+/// # Errors
+/// There is no complete bundle.
+pub fn run(arguments: &Arguments) -> Result<String, CompleteError> {
+    let path = &arguments.bundle;
+    if path.is_dir() {
+        return Err(CompleteError::Directory { path: path.clone() });
+    }
+    let bundle = open(path)?;
+    let evidence = bundle.evidence.as_deref().ok_or(CompleteError::NoEvidence)?;
+    let read = Evidence::read(evidence)?;
+    if read.certificate.is_some() && arguments.vcek.is_none() {
+        return Ok(format!("{} has its certificate already\n", path.display()));
+    }
+    let certificate = arguments.certificate(&read)?;
+    let out = arguments.out.as_ref().unwrap_or(path);
+    let completed = with_certificate(evidence, &certificate)?;
+    write(path, out, &bundle, &completed)?;
+    Ok(format!("{} has its certificate now\n", out.display()))
+}
+
+fn open(path: &Path) -> Result<Bundle, CompleteError> {
+    read::open(path).map_err(|source| CompleteError::Bundle { path: path.to_owned(), source: Box::new(source) })
+}
+
+impl Arguments {
+    /// The certificate, DER, which is the report's.
+    fn certificate(&self, evidence: &Evidence) -> Result<Vec<u8>, CompleteError> {
+        let options = Options { vcek: self.vcek.clone(), trust_root: self.trust_root.clone(), ..Options::default() };
+        let mut expectations = options.expectations()?;
+        if self.vcek.is_none() {
+            let evidence = Evidence { certificate: None, ..evidence.clone() };
+            let fetching = Fetching { list: false, cache: self.cache.clone() };
+            let fetched = fetching.complete(&mut expectations, &evidence);
+            fetched.map_err(|error| CompleteError::Fetch(Box::new(error)))?;
+        }
+        let Some(certificate) = expectations.certificate else {
+            return Err(CompleteError::NotToBeHad);
+        };
+        let (roots, at) = (&expectations.roots, expectations.at);
+        if !roots.certify(&evidence.report, &certificate, at) {
+            return Err(CompleteError::AnotherCertificate);
+        }
+        Ok(kettle::verifier::certificate_der(&certificate)?)
+    }
+}
+
+/// The evidence with a chain of one certificate: ASK and ARK are AMD's, and every verifier has them.
+fn with_certificate(evidence: &[u8], certificate: &[u8]) -> Result<Vec<u8>, CompleteError> {
+    let report = Evidence::read(evidence)?.report;
+    let [report, vcek] = [&report.as_bytes()[..], certificate].map(|it| STANDARD.encode(it));
+    // The members in the order of the appliance's own.
+    let text = format!(
+        "{{\"platform\":\"snp\",\"evidence\":{{\"attestation_report\":\"{report}\",\
+         \"cert_chain\":{{\"vcek\":\"{vcek}\"}}}}}}\n"
+    );
+    // What is read back is what a verifier will read.
+    Evidence::read(text.as_bytes())?;
+    Ok(text.into_bytes())
+}
+
+/// Writes the bundle beside its place, reads it back, and puts it there.
+fn write(from: &Path, out: &Path, before: &Bundle, evidence: &[u8]) -> Result<(), CompleteError> {
+    let name = out.file_name().unwrap_or_default().to_string_lossy();
+    let beside = |ending: &str| out.with_file_name(format!(".{name}.{}.{ending}", std::process::id()));
+    let unfinished = Unfinished { files: beside("files"), bundle: beside("bundle") };
+    let failed = |source| CompleteError::Write { path: out.to_owned(), source };
+    let unpacked = unpack(from, &unfinished.files).map_err(failed)?;
+    let file = File::create_new(&unfinished.bundle).map_err(failed)?;
+    let entries = entries(&unfinished.files, &unpacked, before, evidence).map_err(failed)?;
+    let epoch = before.time.unwrap_or_default();
+    let file = bundle::write(file, &unpacked.top, entries, epoch).map_err(failed)?;
+    file.sync_all().map_err(failed)?;
+    let expected = Bundle { evidence: Some(evidence.to_vec()), ..before.clone() };
+    if open(&unfinished.bundle)? != expected {
+        return Err(CompleteError::Changed);
+    }
+    fs::rename(&unfinished.bundle, out).map_err(failed)
+}
+
+fn entries<'a>(folder: &Path, unpacked: &Unpacked, before: &Bundle, evidence: &'a [u8]) -> io::Result<Vec<Entry<'a>>> {
+    let mut entries = Vec::new();
+    for file in &unpacked.files {
+        let path = file.to_string_lossy().into_owned();
+        if path == EVIDENCE {
+            entries.push(Entry::of_bytes(path, evidence));
+            continue;
+        }
+        let on_disk = folder.join(&unpacked.top).join(file);
+        let name = path.strip_prefix("artifacts/");
+        let is_executable = |name| {
+            let found = before.artifacts.iter().find(|artifact| artifact.name == name);
+            found.is_some_and(|artifact| artifact.executable)
+        };
+        entries.push(Entry {
+            executable: name.is_some_and(is_executable),
+            size: fs::metadata(&on_disk)?.len(),
+            recorded: None,
+            content: Box::new(Lazy { path: on_disk, file: None }),
+            path,
+        });
+    }
+    Ok(entries)
+}
+
+/// A file that is opened when it is read: a bundle may have more files than a process may open.
+struct Lazy {
+    path: PathBuf,
+    file: Option<File>,
+}
+
+impl Read for Lazy {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let file = match &mut self.file {
+            Some(file) => file,
+            none => none.insert(File::open(&self.path)?),
+        };
+        file.read(buffer)
+    }
+}
+
+/// What is removed in any case.
+struct Unfinished {
+    files: PathBuf,
+    bundle: PathBuf,
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        // The bundle is in its place, or is not wanted.
+        let _ = fs::remove_file(&self.bundle);
+        let _ = fs::remove_dir_all(&self.files);
+    }
+}

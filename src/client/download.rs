@@ -1,0 +1,146 @@
+//! The bundle, by as many pieces as it takes.
+//!
+//! - Comes in: the id of a job that succeeded.
+//! - Goes out: the bytes in a file, with the digest that the appliance announced compared.
+//! - Never: bytes of two responses that do not belong together, or more than a bundle may have.
+
+use std::fs::File;
+use std::io::{self, Seek as _, SeekFrom, Write as _};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use hyper::StatusCode;
+use hyper::header::{self, HeaderName};
+
+use super::appliance::{Accepted, Appliance, MAX_DOCUMENT_BYTES, Refusal, SubmitError};
+use super::error::ClientError;
+use super::patience::{Patience, Watch};
+use super::request::Reply;
+use crate::bundle::read::MAX_BUNDLE_BYTES;
+use crate::digest::Sha256Digest;
+
+/// Largest bundle that is taken, in bytes.
+pub const MAX_DOWNLOAD_BYTES: u64 = MAX_BUNDLE_BYTES;
+
+const REPR_DIGEST: HeaderName = HeaderName::from_static("repr-digest");
+
+/// What was downloaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Download {
+    /// How many bytes.
+    pub size: u64,
+    /// Their digest.
+    pub sha256: Sha256Digest,
+}
+
+/// How much is there, and of what.
+#[derive(Debug, Default)]
+struct Have {
+    bytes: u64,
+    etag: Option<String>,
+    total: Option<u64>,
+    announced: Option<String>,
+}
+
+impl Appliance {
+    /// Downloads the bundle into `file`, which is empty. After a cut it goes on where it was.
+    ///
+    /// # Errors
+    /// There is no bundle, the machine cannot be reached any more, or the bytes are not those that
+    /// it announced.
+    pub async fn download(
+        &self,
+        job: &Accepted,
+        file: &mut File,
+        patience: &mut Patience,
+        watch: &mut dyn Watch,
+    ) -> Result<Download, SubmitError> {
+        let mut have = Have::default();
+        loop {
+            let before = have.bytes;
+            match self.part(job, file, &mut have, watch).await {
+                Ok(()) => break,
+                Err(SubmitError::Client(error)) => {
+                    if have.bytes > before {
+                        patience.progressed();
+                    }
+                    patience.after(error, watch).await?;
+                }
+                Err(refused) => return Err(refused),
+            }
+        }
+        file.rewind().map_err(ClientError::File)?;
+        let (sha256, size) = Sha256Digest::of_reader(&mut *file).map_err(ClientError::File)?;
+        let actual = format!("sha-256=:{}:", STANDARD.encode(sha256.as_bytes()));
+        match have.announced {
+            Some(announced) if announced != actual => {
+                let place = self.client.address().to_string();
+                Err(ClientError::Digest { place, announced, actual }.into())
+            }
+            _ => Ok(Download { size, sha256 }),
+        }
+    }
+
+    async fn part(
+        &self,
+        job: &Accepted,
+        file: &mut File,
+        have: &mut Have,
+        watch: &mut dyn Watch,
+    ) -> Result<(), SubmitError> {
+        let range = format!("bytes={}-", have.bytes);
+        let etag = have.etag.clone().filter(|_| have.bytes > 0);
+        let mut headers = Vec::new();
+        if let Some(etag) = &etag {
+            headers.extend([(header::RANGE, range.as_str()), (header::IF_RANGE, etag.as_str())]);
+        }
+        let mut reply = self.client.get(&format!("/build/{}/result", job.id), &headers).await?;
+        match reply.status {
+            StatusCode::OK => have.start(&reply)?,
+            StatusCode::PARTIAL_CONTENT if starts_at(&reply, have.bytes) => {}
+            StatusCode::PARTIAL_CONTENT => return Err(reply.unexpected("another range").into()),
+            _ => {
+                let body = reply.whole(MAX_DOCUMENT_BYTES, "MAX_DOCUMENT_BYTES").await?;
+                return Err(Refusal::read(&reply, &body).into());
+            }
+        }
+        let place = || self.client.address().to_string();
+        file.set_len(have.bytes).map_err(ClientError::File)?;
+        file.seek(SeekFrom::Start(have.bytes)).map_err(ClientError::File)?;
+        while let Some(piece) = reply.piece().await? {
+            let size = have.bytes + piece.len() as u64;
+            let limit = have.total.unwrap_or(MAX_DOWNLOAD_BYTES).min(MAX_DOWNLOAD_BYTES);
+            if size > limit {
+                let name = "MAX_DOWNLOAD_BYTES";
+                return Err(ClientError::TooLong { place: place(), limit, name }.into());
+            }
+            file.write_all(&piece).map_err(ClientError::File)?;
+            have.bytes = size;
+            watch.received(have.bytes, have.total.unwrap_or(have.bytes));
+        }
+        match have.total.map(|total| total - have.bytes) {
+            Some(missing) if missing > 0 => Err(ClientError::Short { place: place(), missing }.into()),
+            _ => file.flush().map_err(|error: io::Error| ClientError::File(error).into()),
+        }
+    }
+}
+
+impl Have {
+    /// All of it comes, from its first byte.
+    fn start(&mut self, reply: &Reply) -> Result<(), ClientError> {
+        let total = reply.header(&header::CONTENT_LENGTH).and_then(|text| text.parse().ok());
+        let Some(total) = total else { return Err(reply.unexpected("no length of the bundle")) };
+        *self = Self {
+            bytes: 0,
+            etag: reply.header(&header::ETAG).map(str::to_owned),
+            total: Some(total),
+            announced: reply.header(&REPR_DIGEST).map(str::to_owned),
+        };
+        Ok(())
+    }
+}
+
+fn starts_at(reply: &Reply, start: u64) -> bool {
+    let range = reply.header(&header::CONTENT_RANGE).unwrap_or_default();
+    range.starts_with(&format!("bytes {start}-"))
+}

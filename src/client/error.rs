@@ -1,0 +1,84 @@
+//! Why another machine could not be asked: one variant for each reason.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::digest::Sha256Digest;
+
+/// Why there is no response.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)] // Each sentence is the documentation.
+pub enum ClientError {
+    #[error("{host} has no address in /etc/hosts, and no name server of /etc/resolv.conf knows one")]
+    NameUnknown { host: String },
+    #[error("the name {host} cannot be resolved")]
+    Name { host: String, source: io::Error },
+    #[error("{place} cannot be reached")]
+    Unreachable { place: String, source: io::Error },
+    #[error("{variable} is not the address of a proxy such as http://HOST:PORT")]
+    ProxyAddress { variable: String },
+    #[error("the proxy {proxy} does not connect to {place}: status {status}")]
+    ProxyRefusal { proxy: String, place: String, status: u16 },
+    #[error("the proxy {proxy} answered with something that is no HTTP")]
+    ProxyResponse { proxy: String },
+    #[error(
+        "the TLS key of {place} is not the one that was verified: SHA-256 {expected} was \
+         verified, and {actual} answers now; nothing was sent to it"
+    )]
+    KeyChanged { place: String, expected: Sha256Digest, actual: Sha256Digest },
+    #[error("TLS with {place} failed")]
+    Tls { place: String, source: io::Error },
+    #[error("{place} showed no certificate whose key can be read")]
+    NoKey { place: String },
+    #[error("the connection to {place} was cut")]
+    Cut { place: String, source: hyper::Error },
+    #[error("{place} has been silent for {seconds} seconds")]
+    Silent { place: String, seconds: u64 },
+    #[error("{place} closed the connection {missing} bytes before the end of the response")]
+    Short { place: String, missing: u64 },
+    #[error("the events of {place} ended before the build did")]
+    Ended { place: String },
+    #[error("a response of {place} has more than {limit} bytes ({name})")]
+    TooLong { place: String, limit: u64, name: &'static str },
+    #[error("the request cannot be written: {what}")]
+    Request { what: &'static str },
+    #[error("{place} answered {what}, which is not what its API says")]
+    Unexpected { place: String, what: String },
+    #[error("the authorities in {path} cannot be used")]
+    Authorities { path: PathBuf, source: io::Error },
+    #[error(
+        "this machine has no file with the web's authorities: name one in SSL_CERT_FILE, or \
+         install the package ca-certificates"
+    )]
+    NoAuthorities,
+    #[error("the provider of cryptography cannot be used")]
+    Provider(#[source] rustls::Error),
+    #[error("the file with the bundle")]
+    File(#[source] io::Error),
+    #[error("the bundle has the SHA-256 {actual}, and {place} announced {announced}")]
+    Digest { place: String, announced: String, actual: String },
+}
+
+impl ClientError {
+    /// Returns whether the same request may succeed later, because only the way there failed. A
+    /// handshake that fails for what was said in it fails again.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Tls { source, .. } => source.kind() != io::ErrorKind::InvalidData,
+            Self::Cut { .. } | Self::Silent { .. } | Self::Short { .. } | Self::Ended { .. } => true,
+            _ => self.is_unreachable(),
+        }
+    }
+
+    /// Returns whether nothing answered at all.
+    pub const fn is_unreachable(&self) -> bool {
+        matches!(
+            self,
+            Self::NameUnknown { .. }
+                | Self::Name { .. }
+                | Self::Unreachable { .. }
+                | Self::ProxyRefusal { .. }
+                | Self::ProxyResponse { .. }
+        )
+    }
+}

@@ -1,0 +1,202 @@
+//! One request over a connection of its own.
+//!
+//! - Comes in: a machine, and a request.
+//! - Goes out: the response, whose body is read piece by piece.
+//! - Never: a connection that is used twice, a redirect followed, or a wait without a limit.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use http_body_util::BodyExt as _;
+use hyper::body::{Bytes, Incoming};
+use hyper::client::conn::http1;
+use hyper::header::{self, HeaderName};
+use hyper::http::request::Builder;
+use hyper::{HeaderMap, Method, Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use rustls::ClientConfig;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout};
+
+use super::address::Address;
+use super::connect::connect;
+use super::error::ClientError;
+use super::form::Form;
+use super::proxy::Proxies;
+
+/// How long a server may neither take nor send a byte. It sends one every 15 seconds while a build
+/// is quiet; a repository's ref may take it a while to resolve.
+pub const SILENCE_TIMEOUT: Duration = Duration::from_secs(90);
+
+/// How often somebody who waits is told how much was sent.
+const TELL_EVERY: Duration = Duration::from_millis(200);
+
+/// A machine, the settings of TLS for it, and the proxies on the way.
+#[derive(Clone, Debug)]
+pub struct Client {
+    address: Address,
+    proxies: Proxies,
+    tls: Arc<ClientConfig>,
+}
+
+/// A response. Its connection ends with it.
+pub struct Reply {
+    /// The status.
+    pub status: StatusCode,
+    /// The header fields.
+    pub headers: HeaderMap,
+    /// DER SubjectPublicKeyInfo of the server's TLS key; none without TLS.
+    pub public_key: Option<Vec<u8>>,
+    body: Incoming,
+    place: String,
+    driver: JoinHandle<()>,
+}
+
+impl Client {
+    /// Asks `address` under the settings `tls`, by the proxies of the environment.
+    pub fn new(address: Address, tls: Arc<ClientConfig>) -> Self {
+        Self { address, proxies: Proxies::of_environment(), tls }
+    }
+
+    /// Returns the same machine and proxies under other settings of TLS.
+    pub fn with_tls(&self, tls: Arc<ClientConfig>) -> Self {
+        Self { tls, ..self.clone() }
+    }
+
+    /// Returns whom it asks.
+    pub const fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// Starts a request for `path`, which begins with a slash.
+    pub fn request(&self, method: Method, path: &str) -> Builder {
+        Request::builder()
+            .method(method)
+            .uri(path)
+            .header(header::HOST, self.address.host_header())
+            .header(header::USER_AGENT, concat!("kettle/", env!("CARGO_PKG_VERSION")))
+    }
+
+    /// Sends a GET with these header fields.
+    ///
+    /// # Errors
+    /// There is no response.
+    pub async fn get(&self, path: &str, headers: &[(HeaderName, &str)]) -> Result<Reply, ClientError> {
+        let mut request = self.request(Method::GET, path);
+        for (name, value) in headers {
+            request = request.header(name, *value);
+        }
+        self.send(request, Form::default(), &mut |_| ()).await
+    }
+
+    /// Sends a request, and tells `sent` now and then how many bytes of the body are gone.
+    ///
+    /// # Errors
+    /// There is no response.
+    pub async fn send(&self, request: Builder, body: Form, sent: &mut dyn FnMut(u64)) -> Result<Reply, ClientError> {
+        let what = "a header field of it is no text";
+        let counter = body.sent();
+        let request = request.body(body).map_err(|_| ClientError::Request { what })?;
+        let connection = connect(&self.address, &self.proxies, &self.tls).await?;
+        let public_key = connection.public_key();
+        let handshake = http1::handshake(TokioIo::new(connection)).await;
+        let (mut sender, driven) = handshake.map_err(|source| self.cut(source))?;
+        let driver = Driver(Some(tokio::spawn(async move {
+            // What it says of a connection that fails, the request says too.
+            let _ = driven.await;
+        })));
+        let mut responding = pin!(sender.send_request(request));
+        let (mut before, mut since) = (0, Instant::now());
+        let response = loop {
+            if let Ok(response) = timeout(TELL_EVERY, &mut responding).await {
+                break response.map_err(|source| self.cut(source))?;
+            }
+            let now = counter.load(Ordering::Relaxed);
+            if now != before {
+                (before, since) = (now, Instant::now());
+                sent(now);
+            } else if since.elapsed() > SILENCE_TIMEOUT {
+                return Err(silent(self.address.to_string()));
+            }
+        };
+        Ok(Reply::new(response, public_key, self.address.to_string(), driver))
+    }
+
+    fn cut(&self, source: hyper::Error) -> ClientError {
+        ClientError::Cut { place: self.address.to_string(), source }
+    }
+}
+
+fn silent(place: String) -> ClientError {
+    ClientError::Silent { place, seconds: SILENCE_TIMEOUT.as_secs() }
+}
+
+/// Ends the connection when nobody waits for it any more.
+struct Driver(Option<JoinHandle<()>>);
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        if let Some(task) = self.0.take() {
+            task.abort();
+        }
+    }
+}
+
+impl Reply {
+    fn new(response: Response<Incoming>, public_key: Option<Vec<u8>>, place: String, mut driver: Driver) -> Self {
+        let (parts, body) = response.into_parts();
+        let driver = driver.0.take().unwrap_or_else(|| tokio::spawn(async {}));
+        Self { status: parts.status, headers: parts.headers, public_key, body, place, driver }
+    }
+
+    /// Returns a header field, if it is text.
+    pub fn header(&self, name: &HeaderName) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+
+    /// Returns the next piece of the body; nothing at its end.
+    ///
+    /// # Errors
+    /// The connection was cut, or is silent.
+    pub async fn piece(&mut self) -> Result<Option<Bytes>, ClientError> {
+        loop {
+            let frame = timeout(SILENCE_TIMEOUT, self.body.frame()).await;
+            let Some(frame) = frame.map_err(|_| silent(self.place.clone()))? else {
+                return Ok(None);
+            };
+            let cut = |source| ClientError::Cut { place: self.place.clone(), source };
+            if let Ok(bytes) = frame.map_err(cut)?.into_data() {
+                return Ok(Some(bytes));
+            }
+        }
+    }
+
+    /// Returns the whole body, which has at most `limit` bytes; `name` is the limit's.
+    ///
+    /// # Errors
+    /// It is longer, or the connection was cut.
+    pub async fn whole(&mut self, limit: usize, name: &'static str) -> Result<Vec<u8>, ClientError> {
+        let mut whole = Vec::new();
+        while let Some(piece) = self.piece().await? {
+            if whole.len() + piece.len() > limit {
+                let place = self.place.clone();
+                return Err(ClientError::TooLong { place, limit: limit as u64, name });
+            }
+            whole.extend_from_slice(&piece);
+        }
+        Ok(whole)
+    }
+
+    /// Returns an error about a response that the API does not know.
+    pub fn unexpected(&self, what: &str) -> ClientError {
+        ClientError::Unexpected { place: self.place.clone(), what: what.to_owned() }
+    }
+}
+
+impl Drop for Reply {
+    fn drop(&mut self) {
+        self.driver.abort();
+    }
+}
