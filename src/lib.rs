@@ -49,6 +49,8 @@ pub mod job;
 #[cfg(feature = "appliance")]
 pub mod sandbox;
 #[cfg(feature = "appliance")]
+pub mod service;
+#[cfg(feature = "appliance")]
 pub mod source;
 #[cfg(feature = "appliance")]
 pub mod toolchain;

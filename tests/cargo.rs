@@ -1,7 +1,7 @@
 //! Are projects built as they are locked, from checked bytes, and recorded truly? Real builds, in a minimal sandbox of
 //! this test's own: what the appliance's sandbox holds back is asked elsewhere.
 
-#![cfg(feature = "appliance")]
+#![cfg(feature = "host")]
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeMap;

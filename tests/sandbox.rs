@@ -1,7 +1,7 @@
 //! What a sandboxed command can do, asked with real processes: each test is one promise of `kettle::sandbox`.
 //!
 //! They run as root and as an ordinary user. Programs come from `/usr/bin` and from `cc`.
-#![cfg(feature = "appliance")]
+#![cfg(feature = "host")]
 #![allow(clippy::expect_used, clippy::unwrap_used)]
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -15,6 +15,9 @@ const PROGRAMS: [&str; 3] = ["nix", "nix-daemon", "nix-store"];
 /// The files of the configuration: settings, and the users that builders run as.
 pub(super) const CONFIGURATION: [&str; 3] = ["nix.conf", "passwd", "group"];
 
+/// Where nix has its configuration, below the root of its system.
+pub const CONFIGURATION_DIRECTORY: &str = "etc/nix";
+
 /// The setting that says whose signatures count.
 const KEYS: &str = "trusted-public-keys";
 
