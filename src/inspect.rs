@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 use crate::bundle::read::{Bundle, HashedFile};
 use crate::digest::Sha256Digest;
 use crate::provenance::BUILT;
-use crate::provenance::link::{can_displace_linker, is_linker_variable};
+use crate::provenance::displacing::can_displace_linker;
+use crate::provenance::link::is_linker_variable;
 use crate::snp::report::Report;
 use crate::snp::tcb::{Product, TcbVersion};
 

@@ -1,6 +1,7 @@
 //! The in-toto Statement. Comes in: what the pipeline's receipts say. Goes out: its bytes, serialised once. Never: a
 //! second serialisation; what is hashed is what is stored, served and verified.
 
+pub mod displacing;
 pub mod link;
 
 use std::collections::BTreeMap;
@@ -76,11 +77,6 @@ impl Nonce {
     /// A nonce of the longest kind, from bytes that somebody drew at random.
     pub fn from_random(bytes: [u8; MAX_NONCE_BYTES]) -> Self {
         Self(bytes.to_vec())
-    }
-
-    /// The bytes, 1 to 16.
-    pub fn as_bytes(&self) -> &[u8] {
-        &self.0
     }
 
     /// As the report data has it: left-aligned, padded with zero bytes.
@@ -538,7 +534,7 @@ mod tests {
 
     #[test]
     fn nonces_have_one_to_sixteen_bytes() {
-        assert_eq!(Nonce::parse("00").unwrap().as_bytes(), [0]);
+        assert_eq!(Nonce::parse("00").unwrap().to_string(), "00");
         assert_eq!(Nonce::parse(&"Ab".repeat(16)).unwrap().to_string(), "ab".repeat(16));
         for (text, error) in [
             ("", ParseNonceError::Length { digits: 0 }),

@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use kettle::digest::{GitOid, Sha256Digest};
 use kettle::job::ErrorType;
 use kettle::provenance::ResourceDescriptor;
-use kettle::provenance::link::can_displace_linker;
+use kettle::provenance::displacing::can_displace_linker;
 use kettle::sandbox::{Access, CommandSpec, Exit, Network, OutputSink, Run, RunError, Served, Stream, Work};
 use kettle::source::{SourceTree, tree};
 use kettle::toolchain::{self, Built, Context, Limits, Log, Toolchain, ToolchainError};

@@ -11,7 +11,8 @@ use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visi
 use crate::bundle::read::MAX_BUNDLE_ENTRIES;
 use crate::digest::Sha256Digest;
 use crate::name::{self, DistinctNames};
-use crate::provenance::link::{can_displace_linker, is_linker_variable};
+use crate::provenance::displacing::can_displace_linker;
+use crate::provenance::link::is_linker_variable;
 use crate::provenance::{
     BUILD_TYPE_CARGO, BUILD_TYPE_NIX, BUILDER_SEV_SNP, BUILDER_SIMULATED, BUILT, Nonce, PREDICATE_TYPE, STATEMENT_TYPE,
 };
