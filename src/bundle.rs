@@ -3,9 +3,12 @@
 //! link, a folder entry, an owner, a time of this machine, or bytes that changed since they were
 //! recorded.
 
+#[cfg(feature = "appraisal")]
 mod directory;
 mod header;
+#[cfg(feature = "appraisal")]
 pub mod read;
+#[cfg(feature = "appraisal")]
 mod stream;
 
 use std::io::{self, Read, Write};

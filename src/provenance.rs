@@ -1,6 +1,7 @@
 //! The in-toto Statement. Comes in: what the pipeline's receipts say. Goes out: its bytes, serialised once. Never: a
 //! second serialisation; what is hashed is what is stored, served and verified.
 
+#[cfg(feature = "appraisal")]
 pub mod displacing;
 pub mod link;
 
@@ -29,6 +30,7 @@ pub const BUILD_TYPE_NIX: &str = "https://kettle.build/nix/v1";
 pub const BUILDER_SEV_SNP: &str = "https://kettle.build/appliance/sev-snp/v1";
 
 /// `builder.id` of the service beside a simulated secure processor: never accepted under AMD's roots.
+#[cfg(feature = "appraisal")]
 pub const BUILDER_SIMULATED: &str = "https://kettle.build/appliance/simulated/v1";
 
 /// `builder.id` of the service on an ordinary host: never with evidence, never accepted by a verifier.
@@ -339,9 +341,11 @@ pub struct Platform {
 
 impl Platform {
     /// An ordinary host.
+    #[cfg(feature = "host")]
     pub const HOST: Self = Self { builder: BUILDER_HOST, image: None };
 
     /// A host whose evidence comes from a simulated secure processor.
+    #[cfg(feature = "simulator")]
     pub const SIMULATED: Self = Self { builder: BUILDER_SIMULATED, image: None };
 
     /// The shipped image on a machine that offers it a secure processor. Evidence alone proves it.

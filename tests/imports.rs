@@ -55,7 +55,7 @@ const ROOTS_OF_THE_APPLIANCE: [&str; 2] = ["bin/kettle-init", "bin/kettle-host"]
 /// Files outside `sandbox` that may start a process, each with its reason.
 const STARTERS: [(&str, &str); 3] = [
     ("src/kds/curl.rs", "asks AMD's key service for somebody who said --fetch to the verifier's command"),
-    ("src/toolchain/locate.rs", "asks the machine's rustc for its sysroot, once, before there is any source"),
+    ("src/toolchain/search.rs", "asks the machine's rustc for its sysroot, once, before there is any source"),
     ("src/bin/kettle-simulator/guest.rs", "starts the simulated device in a test machine, then the image's own PID 1"),
 ];
 

@@ -752,6 +752,19 @@ fn description_names_what_is_missing() {
 }
 
 #[test]
+fn what_a_host_only_records_the_image_refuses() {
+    let host = Runner::new().unwrap();
+    let names: Vec<_> = host.description().degradations.iter().map(|degradation| degradation.name).collect();
+    match Runner::of_image() {
+        Ok(image) => {
+            assert!(names.is_empty(), "{names:?}");
+            assert!(image.description().degradations.is_empty());
+        }
+        Err(refusal) => assert!(!names.is_empty(), "{refusal}"),
+    }
+}
+
+#[test]
 fn compilers_threads_and_git_work() {
     let script = "cd /tmp && printf '#include <pthread.h>\\nvoid *f(void *p) { return p; }\\n\
         int main(void) { pthread_t t; return pthread_create(&t, 0, f, 0) || pthread_join(t, 0); }' > a.c && \

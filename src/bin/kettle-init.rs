@@ -27,8 +27,6 @@ const TOOLCHAIN: &str = "/usr";
 /// Why PID 1 ends, beside what every service can end by.
 #[derive(Debug, thiserror::Error)]
 enum ImageError {
-    #[error("the sandbox of this image is weaker than it should be: {name}: {reason}")]
-    Degraded { name: &'static str, reason: String },
     #[error("the service ended")]
     Ended,
 }
@@ -65,12 +63,9 @@ fn be_the_machine() -> ! {
 fn serve(parameters: &boot::Parameters, network: boot::PendingNetwork) -> Result<(), Box<dyn Error>> {
     let root = Path::new("/");
     let nix = Nix::find(root, &root.join(nix::CONFIGURATION_DIRECTORY))?;
-    let toolchain = Toolchain::find(Some(Path::new(TOOLCHAIN)))?.with_nix(nix);
+    let toolchain = Toolchain::find(Path::new(TOOLCHAIN))?.with_nix(nix);
     let standing = standing(parameters)?;
-    let runner = Runner::allowing(&[])?;
-    if let Some(degradation) = runner.description().degradations.first() {
-        return Err(ImageError::Degraded { name: degradation.name, reason: degradation.reason.clone() }.into());
-    }
+    let runner = Runner::of_image()?;
     let settings =
         Settings { listen: LISTEN, tls_listen: TLS_LISTEN, premises: Premises::Image, limits: Limits::default() };
     let prepared = Prepared::new(settings, runner, toolchain, boot::WORK.into(), standing)?;

@@ -6,11 +6,13 @@
 //!   them.
 //! - Never: a second encoding of the same file.
 
+#[cfg(feature = "appraisal")]
 mod compare;
 
 use std::ops::Range;
 
-pub(super) use compare::{Difference, difference, path_of_record, printable};
+#[cfg(feature = "appraisal")]
+pub(super) use compare::{Difference, NAME, difference, path_of_record, printable};
 
 /// Number of bytes of a block: headers and contents are padded to it (POSIX.1, `pax`, ustar
 /// Interchange Format).
@@ -41,7 +43,6 @@ pub(super) const PAX_HEADER: u8 = b'x';
 /// Type of a regular file.
 const REGULAR_FILE: u8 = b'0';
 
-pub(super) const NAME: Range<usize> = 0..100;
 pub(super) const MODE: Range<usize> = 100..108;
 const UID: Range<usize> = 108..116;
 const GID: Range<usize> = 116..124;

@@ -18,8 +18,8 @@ use sha2::{Digest, Sha256};
 use tokio::net::UnixStream;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::cgroup::Hierarchy;
-use super::description::{Degradation, Description, FetchNetwork, RunnerVersion};
+use super::cgroup::{CONTROLLERS, Hierarchy};
+use super::description::{Degradations, Description, FetchNetwork, RunnerVersion};
 use super::kernel_files::Covered;
 use super::limits::Limits;
 use super::network::{self, Cidr, PhaseNetwork};
@@ -56,6 +56,18 @@ const USER_NAMESPACE_SYSCTLS: [(&str, &str, &str); 3] = [
     ("/proc/sys/kernel/apparmor_restrict_unprivileged_userns", "1", "kernel.apparmor_restrict_unprivileged_userns=0"),
 ];
 
+/// What the machine gives to the sandbox.
+pub(super) struct Means {
+    /// Where groups of processes are made.
+    pub hierarchy: Option<Hierarchy>,
+    /// The users of commands and services.
+    pub users: Option<Users>,
+    /// Whether phases that fetch have a network of their own.
+    pub has_own_network: bool,
+    /// What is missing.
+    pub degradations: Degradations,
+}
+
 /// Runs commands on this machine, as far as it was found able to when this was made.
 pub struct Runner {
     program: PathBuf,
@@ -73,35 +85,38 @@ pub struct Runner {
 }
 
 impl Runner {
-    /// Finds out what this machine can do, with a trial command.
+    /// Takes all that the sandbox can have, and fails where a part is missing: in the image nothing is weaker.
     ///
     /// # Errors
-    /// bubblewrap is missing, too old, or cannot make its namespaces here.
-    pub fn new() -> Result<Self, SetupError> {
-        Self::allowing(&[])
+    /// The machine lacks something, or a trial command fails.
+    pub fn of_image() -> Result<Self, SetupError> {
+        let hierarchy = Hierarchy::find().map_err(|source| SetupError::NoControlGroups { source })?;
+        if let Some(controller) = CONTROLLERS.into_iter().find(|name| !hierarchy.has(name)) {
+            return Err(SetupError::NoController { controller });
+        }
+        let users = Users::claim()?;
+        network::trial(&[]).map_err(|source| SetupError::NoFetchNetwork { source })?;
+        let means = Means {
+            hierarchy: Some(hierarchy),
+            users: Some(users),
+            has_own_network: true,
+            degradations: Degradations::default(),
+        };
+        Self::with(means, &[])
     }
 
-    /// As [`Runner::new`], with ranges that phases with a network reach although they are not public.
-    ///
-    /// # Errors
-    /// As for [`Runner::new`].
-    pub fn allowing(ranges: &[Cidr]) -> Result<Self, SetupError> {
+    /// Tries the sandbox with what the machine gives; `ranges` are reached beside public addresses.
+    pub(super) fn with(means: Means, ranges: &[Cidr]) -> Result<Self, SetupError> {
+        let Means { hierarchy, users, has_own_network, degradations } = means;
         let program = find_bubblewrap()?;
         let version = bubblewrap_version(&program)?;
         let compile = |subject| Filter::compile(subject).map_err(|source| SetupError::Filter { source });
         let without_network = compile(Subject::Command(Network::None))?;
         let with_network = compile(Subject::Command(Network::Host))?;
         let service = compile(Subject::Service)?;
-        let (hierarchy, mut degradations) = control_groups();
         let mut limits = Limits::of_this_machine();
         limits.memory_bytes =
             limits.memory_bytes.filter(|_| hierarchy.as_ref().is_some_and(|found| found.has("memory")));
-        let is_root = rustix::process::geteuid().is_root();
-        let users = is_root.then(Users::claim).transpose()?;
-        degradations.extend(users.is_none().then(shared_user));
-        let shared_network = shared_network(is_root, ranges);
-        let has_own_network = shared_network.is_none();
-        degradations.extend(shared_network);
         let description = Description {
             runner: RunnerVersion { name: "bubblewrap", version },
             namespaces: NAMESPACES,
@@ -458,40 +473,6 @@ fn bubblewrap_version(program: &Path) -> Result<String, SetupError> {
 fn parse_version(version: &str) -> Option<(u32, u32)> {
     let mut numbers = version.split('.').map(|number| number.parse().ok());
     Some((numbers.next()??, numbers.next()??))
-}
-
-fn control_groups() -> (Option<Hierarchy>, Vec<Degradation>) {
-    match Hierarchy::find() {
-        Ok(found) => {
-            let missing = [
-                ("memory", "memory-not-limited", "the cgroup v2 controller memory is not available"),
-                ("pids", "tasks-limited-by-rlimit", "the cgroup v2 controller pids is not available"),
-            ];
-            let missing = missing.into_iter().filter(|(controller, ..)| !found.has(controller));
-            let degradations = missing.map(|(_, name, reason)| Degradation { name, reason: reason.into() }).collect();
-            (Some(found), degradations)
-        }
-        Err(reason) => (None, vec![Degradation { name: "no-cgroup", reason: reason.to_string() }]),
-    }
-}
-
-fn shared_user() -> Degradation {
-    let reason = "the service is not root: commands run as its own user";
-    Degradation { name: "shared-user", reason: reason.into() }
-}
-
-/// Why phases that fetch have the machine's network here, if they do.
-fn shared_network(is_root: bool, allowed: &[Cidr]) -> Option<Degradation> {
-    let reason = if is_root {
-        match network::trial(allowed) {
-            Ok(()) => return None,
-            Err(error) => Chain(&error).to_string(),
-        }
-    } else {
-        "the service is not root".to_owned()
-    };
-    let reason = format!("phases that fetch have the machine's network: {reason}");
-    Some(Degradation { name: "fetch-network-shared", reason })
 }
 
 fn refused_user_namespaces() -> Option<SetupError> {

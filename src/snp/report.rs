@@ -37,11 +37,13 @@
 //! | 0x2e8 | 72 | S of the signature; 48 bytes and zeros |
 //! | 0x330 | 368 | reserved |
 
+#[cfg(feature = "appraisal")]
 mod fields;
 
 use std::fmt;
 
 use super::measurement::LaunchMeasurement;
+#[cfg(feature = "appraisal")]
 pub use fields::{ECDSA_P384_SHA384, GuestPolicy, MAX_VERSION, MIN_VERSION, PlatformInfo, Processor, SIGNED_BYTES};
 
 /// Length of a report, in bytes.

@@ -59,7 +59,10 @@ fn complain(error: &(dyn Error + 'static)) -> ExitCode {
 fn run(serve: Serve) -> Result<(), Box<dyn Error>> {
     // Sandboxes under another uid read what we make for them.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(UMASK));
-    let toolchain = Toolchain::find(serve.toolchain.as_deref())?;
+    let toolchain = match &serve.toolchain {
+        Some(sysroot) => Toolchain::find(sysroot)?,
+        None => Toolchain::search()?,
+    };
     let nix = find_nix(&serve)?;
     fs::create_dir_all(&serve.work)?;
     let work = serve.work.canonicalize()?;

@@ -6,7 +6,9 @@
 
 use std::ops::Range;
 
-use super::{BLOCK_BYTES, CHECKSUM, GID, MAGIC, MODE, NAME, Number, SIZE, TIME, TYPE, UID, VERSION};
+use super::{BLOCK_BYTES, CHECKSUM, GID, MAGIC, MODE, Number, SIZE, TIME, TYPE, UID, VERSION};
+
+pub(in crate::bundle) const NAME: Range<usize> = 0..100;
 
 /// The fields of a header block with their offsets (POSIX.1, `pax`, ustar Interchange Format). The
 /// checksum depends on all of the others, so it is looked at last: what is named is the field that

@@ -1,23 +1,37 @@
 //! The launch measurement, as a report has it; how it comes about is in `launch`. Comes in: 48 bytes. Goes out: a value
 //! that prints. Never: a verdict.
 
+#[cfg(feature = "appraisal")]
 mod boot;
+#[cfg(feature = "appraisal")]
 mod chain;
+#[cfg(feature = "appraisal")]
 mod cpu;
+#[cfg(feature = "appraisal")]
 mod digest;
+#[cfg(feature = "appraisal")]
 mod firmware;
+#[cfg(feature = "appraisal")]
 mod launch;
+#[cfg(feature = "appraisal")]
 mod vmsa;
 
 use std::fmt;
 
+#[cfg(feature = "appraisal")]
 pub use boot::{BootError, BootHashes};
+#[cfg(feature = "appraisal")]
 pub use chain::{Chain, PageDigest};
+#[cfg(feature = "appraisal")]
 pub use cpu::{CpuSignature, UnknownCpu};
+#[cfg(feature = "appraisal")]
 pub use firmware::{Firmware, FirmwareError, MAX_FIRMWARE_BYTES, MAX_MEASURED_PAGES, MAX_SECTIONS};
+#[cfg(feature = "appraisal")]
 pub use launch::{KernelHashesPage, Launch, LaunchError, ParseMeasurementError, Vmm};
 
+#[cfg(feature = "cli")]
 pub(super) use digest::{PageType, RunningDigest};
+#[cfg(feature = "cli")]
 pub(super) use launch::{AddedPage, PAGE_BYTES, VMSA_ADDRESS, added_pages};
 
 /// A launch measurement: 48 bytes, printed as lower-case hex (AMD 56860, ATTESTATION_REPORT, MEASUREMENT).

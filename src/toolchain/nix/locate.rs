@@ -77,23 +77,6 @@ impl Nix {
         Ok(Self { root: root.to_owned(), configuration: configuration.to_owned(), keys })
     }
 
-    /// Where the system with nix in it is, and where its configuration is, on this machine.
-    pub fn places(&self) -> [&Path; 2] {
-        [&self.root, &self.configuration]
-    }
-
-    /// The same nix, whose places the machine now has elsewhere (private mounts).
-    ///
-    /// The machine's own system stays where it is.
-    #[must_use]
-    pub fn seen_at(mut self, root: PathBuf, configuration: PathBuf) -> Self {
-        if !self.is_the_machines() {
-            self.root = root;
-        }
-        self.configuration = configuration;
-        self
-    }
-
     /// The folder of the configuration on this machine.
     pub(super) fn configuration(&self) -> &Path {
         &self.configuration
@@ -118,6 +101,26 @@ impl Nix {
 
     fn is_the_machines(&self) -> bool {
         self.root == Path::new("/")
+    }
+}
+
+#[cfg(feature = "host")]
+impl Nix {
+    /// Where the system with nix in it is, and where its configuration is, on this machine.
+    pub fn places(&self) -> [&Path; 2] {
+        [&self.root, &self.configuration]
+    }
+
+    /// The same nix, whose places the machine now has elsewhere (private mounts).
+    ///
+    /// The machine's own system stays where it is.
+    #[must_use]
+    pub fn seen_at(mut self, root: PathBuf, configuration: PathBuf) -> Self {
+        if !self.is_the_machines() {
+            self.root = root;
+        }
+        self.configuration = configuration;
+        self
     }
 }
 
