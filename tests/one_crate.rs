@@ -224,7 +224,7 @@ fn code_lines(path: &str) -> usize {
         .stdin(file)
         .stderr(Stdio::inherit())
         .output()
-        .expect("rustfmt, which scripts/setup --tests installs");
+        .unwrap_or_else(|error| panic!("rustfmt, which scripts/setup --tests installs: {error}"));
     assert!(formatted.status.success(), "rustfmt does not read src/{path}");
     code_of(&String::from_utf8(formatted.stdout).unwrap()).lines().count()
 }
@@ -248,11 +248,8 @@ fn code_of(text: &str) -> String {
         let is_attribute = |line: &str| line.trim_start().starts_with(['#', '/']);
         let mut item = lines.find(|line| !is_attribute(line)).unwrap_or_default();
         // An item ends on its own line, or where a brace closes at its own depth.
-        while !(item.ends_with([';', ',']) && item.starts_with(indent) && !item[indent.len()..].starts_with(' '))
-            && !ends.iter().any(|end| item == end)
-            && !(item.trim_end().ends_with('}')
-                && item.starts_with(indent)
-                && !item[indent.len()..].starts_with([' ', '}']))
+        while !ends.iter().any(|end| item == end)
+            && !(item.ends_with([';', ',', '}']) && item.starts_with(indent) && !item[indent.len()..].starts_with(' '))
         {
             let Some(next) = lines.next() else { break };
             item = next;

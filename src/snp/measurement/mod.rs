@@ -31,8 +31,10 @@ pub use launch::{KernelHashesPage, Launch, LaunchError, ParseMeasurementError, V
 
 #[cfg(feature = "cli")]
 pub(super) use digest::{PageType, RunningDigest};
+#[cfg(feature = "appraisal")]
+pub(super) use launch::{AddedPage, PAGE_BYTES};
 #[cfg(feature = "cli")]
-pub(super) use launch::{AddedPage, PAGE_BYTES, VMSA_ADDRESS, added_pages};
+pub(super) use launch::{VMSA_ADDRESS, added_pages};
 
 /// A launch measurement: 48 bytes, printed as lower-case hex (AMD 56860, ATTESTATION_REPORT, MEASUREMENT).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
