@@ -55,12 +55,13 @@ build_binary() { # NAME FEATURE OPTION…
         jq -r 'select(.reason == "compiler-artifact" and .executable != null).executable'
 }
 
-# Builds `kettle-init` and `kettle` as they are shipped, each with its own feature only; prints a name and a path a line.
-build_release() {
+# Builds binaries optimised, each with its own feature only; prints a name and a path a line.
+build_release() { # NAME…
+    local -A features=([kettle-init]=appliance [kettle-host]=host [kettle]=cli)
     local binary path
-    for binary in kettle-init:appliance kettle:cli; do
-        path=$(build_binary "${binary%:*}" "${binary#*:}" --release) || return
-        printf '%s %s\n' "${binary%:*}" "$path"
+    for binary; do
+        path=$(build_binary "$binary" "${features[$binary]}" --release) || return
+        printf '%s %s\n' "$binary" "$path"
     done
 }
 

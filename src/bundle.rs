@@ -3,10 +3,14 @@
 //! link, a folder entry, an owner, a time of this machine, or bytes that changed since they were
 //! recorded.
 
+#[cfg(feature = "appraisal")]
 mod attributes;
+#[cfg(feature = "appraisal")]
 mod directory;
 mod header;
+#[cfg(feature = "appraisal")]
 pub mod read;
+#[cfg(feature = "appraisal")]
 mod stream;
 
 use std::io::{self, Read, Write};
@@ -17,17 +21,16 @@ use crate::digest::{Sha256Digest, Sha256Reader};
 
 use header::{BLOCK_BYTES, Member, Number};
 
-/// The header of the one gzip member (RFC 1952, section 2.3): deflate, no flags, no time, no extra
-/// flags, and an unknown system, so that it says nothing about the machine that the bundle was made
-/// on.
-const GZIP_HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, GZIP_OS_UNKNOWN];
-
 /// How hard to compress: a third of the time of the usual 6 for a few percent of size, with the
 /// engine we use. One of the levels that leave the extra flags of the header zero.
 const LEVEL: Compression = Compression::new(3);
 
 /// "Unknown" (RFC 1952, section 2.3.1).
 const GZIP_OS_UNKNOWN: u8 = 255;
+
+/// Largest `provenance.json`, in bytes: some thousand dependencies. A reader holds it in memory, and
+/// its parts beside it.
+pub const MAX_PROVENANCE_BYTES: u64 = 2 << 20;
 
 /// One file of the bundle.
 pub struct Entry<'a> {
@@ -91,11 +94,6 @@ impl From<EntryError> for io::Error {
     fn from(error: EntryError) -> Self {
         Self::new(io::ErrorKind::InvalidData, error)
     }
-}
-
-/// Whether a file below the top folder is one that a build made.
-fn is_artifact(path: &str) -> bool {
-    path.starts_with("artifacts/")
 }
 
 /// Writes a bundle to `out`, in the one encoding that there is of these files: sorted by path,
@@ -184,7 +182,7 @@ mod tests {
         let mut program = Entry::of_bytes("artifacts/hello", b"program");
         program.executable = true;
         let bytes = bundle(vec![Entry::of_bytes(long.clone(), b"long"), program]).unwrap();
-        assert_eq!(bytes[..10], GZIP_HEADER);
+        assert_eq!(bytes[..10], [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, GZIP_OS_UNKNOWN]);
         let mut archive = tar::Archive::new(flate2::read::GzDecoder::new(&bytes[..]));
         let mut seen = Vec::new();
         for entry in archive.entries().unwrap() {

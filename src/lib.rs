@@ -14,6 +14,19 @@
 //! | attest | [`attester::Evidence`] | [`attester`] |
 //! | pack | the bundle | [`bundle`] |
 //!
+//! # Features
+//!
+//! Each binary is built with its own feature only, so that it holds what it runs and nothing else.
+//!
+//! | feature | what it adds | binary |
+//! |---|---|---|
+//! | `appliance` | boot, the service, the pipeline and the sandbox | `kettle-init`, PID 1 of the image |
+//! | `host` | the search for a toolchain, a sandbox that may lack something, the list of limits | `kettle-host` |
+//! | `cli` | the verifier, and what reads bundles for people | `kettle` |
+//! | `simulator` | a stand-in for the secure processor | `kettle-simulator` |
+//!
+//! `appraisal` is what `cli` and `simulator` have in common: what only readers of reports and bundles need.
+//!
 //! # Terminology
 //!
 //! Words are those of RATS (RFC 9334), SLSA v1, in-toto v1 and AMD's documents 56860 and 57230.
@@ -53,6 +66,8 @@ pub mod job;
 mod netlink;
 #[cfg(feature = "appliance")]
 pub mod sandbox;
+#[cfg(feature = "appliance")]
+pub mod service;
 #[cfg(feature = "appliance")]
 pub mod source;
 /// The one file of this room that a client needs too.

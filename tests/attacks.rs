@@ -2,7 +2,7 @@
 //! name, from inside the build; what came of it is checked from inside, by what the attack prints, and from outside.
 //!
 //! `KETTLE_ATTACK=word,word` runs those whose name contains one of the words.
-#![cfg(feature = "appliance")]
+#![cfg(feature = "host")]
 #![allow(clippy::expect_used, clippy::unwrap_used)]
 
 #[path = "attacks/harness/mod.rs"]

@@ -1,7 +1,7 @@
 //! Are projects built as they are locked, from checked bytes, and recorded truly? Real builds, in a minimal sandbox of
 //! this test's own: what the appliance's sandbox holds back is asked elsewhere.
 
-#![cfg(feature = "appliance")]
+#![cfg(all(feature = "cli", feature = "host"))]
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
@@ -169,7 +169,7 @@ impl Job {
         copy(source, &root);
         let mut runner = Bubblewrap::new(tamper(folder.path()));
         runner.served = served.map(Path::to_owned);
-        let found = Toolchain::find(None).unwrap();
+        let found = Toolchain::search().unwrap();
         let mut log = Text::default();
         let context = Context { runner: &runner, toolchain: &found, folder: folder.path(), limits: Limits::default() };
         let result = tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
@@ -751,7 +751,7 @@ fn with_own_linker(given: &str) -> tempfile::TempDir {
 
 /// The compiler as cargo shows it in the sandbox.
 fn compiler() -> String {
-    Toolchain::find(None).unwrap().program("rustc")
+    Toolchain::search().unwrap().program("rustc")
 }
 
 #[test]
@@ -859,7 +859,7 @@ fn nothing_is_recorded_of_a_linker_that_got_nothing() {
 
 #[test]
 fn the_toolchain_is_measured_down_to_the_libraries_that_compile() {
-    let found = Toolchain::find(None).unwrap();
+    let found = Toolchain::search().unwrap();
     let runner = Bubblewrap::new(Box::new(|_| ()));
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let versions = runtime.block_on(found.versions(&runner)).unwrap();

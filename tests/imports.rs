@@ -54,6 +54,7 @@ const RULES: [(&str, Rule); 24] = [
     ("attester", Only(&["digest", "provenance", "snp"])),
     ("job", Never(&["api", "boot", "verifier"])),
     ("api", Never(&["boot", "sandbox", "verifier"])),
+    ("service", Never(&["boot", "verifier"])),
     ("boot", Never(&["api", "bundle", "job", "source", "toolchain", "verifier"])),
     ("simulator", Never(&["api", "boot", "job", "sandbox", "source", "toolchain", "verifier"])),
     // The verifier's command knows nothing of the appliance.
@@ -64,13 +65,13 @@ const RULES: [(&str, Rule); 24] = [
 /// The simulator's own command, which is built with its feature only.
 const SIMULATOR: &str = "bin/kettle-simulator";
 
-/// Sees every room: it puts the appliance together.
-const ROOT_OF_THE_APPLIANCE: &str = "bin/kettle-init";
+/// See every room: they put the appliance together, in the image and on a host.
+const ROOTS_OF_THE_APPLIANCE: [&str; 2] = ["bin/kettle-init", "bin/kettle-host"];
 
 /// Files outside `sandbox` that may start a process, each with its reason.
 const STARTERS: [(&str, &str); 3] = [
     ("src/client/listing.rs", "asks the user's git which files of a folder `kettle build` sends"),
-    ("src/toolchain/locate.rs", "asks the machine's rustc for its sysroot, once, before there is any source"),
+    ("src/toolchain/search.rs", "asks the machine's rustc for its sysroot, once, before there is any source"),
     ("src/bin/kettle-simulator/guest.rs", "starts the simulated device in a test machine, then the image's own PID 1"),
 ];
 
@@ -176,7 +177,7 @@ fn import_violations(file: &Source, rooms: &BTreeSet<String>) -> Vec<String> {
         return found;
     }
     let rule = RULES.iter().find(|(room, _)| *room == file.room);
-    if rule.is_none() && file.room != ROOT_OF_THE_APPLIANCE {
+    if rule.is_none() && !ROOTS_OF_THE_APPLIANCE.contains(&file.room.as_str()) {
         found.push(format!("{}: the room `{}` has no rule", file.path, file.room));
     }
     for path in paths(&file.tokens) {

@@ -1,6 +1,6 @@
 //! Which repositories become a source tree: over plain files and over git's own protocol, honest and not.
 
-#![cfg(feature = "appliance")]
+#![cfg(feature = "host")]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::fs;

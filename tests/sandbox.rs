@@ -1,7 +1,7 @@
 //! What a sandboxed command can do, asked with real processes: each test is one promise of `kettle::sandbox`.
 //!
 //! They run as root and as an ordinary user. Programs come from `/usr/bin` and from `cc`.
-#![cfg(feature = "appliance")]
+#![cfg(feature = "host")]
 #![allow(clippy::expect_used, clippy::unwrap_used)]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,7 +14,9 @@ use std::process::Command;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use kettle::sandbox::{Access, CommandSpec, Exit, Mount, Network, OutputSink, Run, RunError, Runner, Served, Stream};
+use kettle::sandbox::{
+    Access, CommandSpec, Exit, Mount, Network, NetworkTrial, OutputSink, Run, RunError, Runner, Served, Stream,
+};
 
 /// Far more than any of these commands needs.
 const PLENTY: Duration = Duration::from_secs(60);
@@ -749,6 +751,19 @@ fn description_names_what_is_missing() {
     let json = serde_json::to_value(description).unwrap();
     assert_eq!(json["runner"]["name"], "bubblewrap");
     assert_eq!(json["seccomp"].as_str().unwrap().len(), 64);
+}
+
+#[test]
+fn what_a_host_only_records_the_image_refuses() {
+    let host = Runner::new().unwrap();
+    let names: Vec<_> = host.description().degradations.iter().map(|degradation| degradation.name).collect();
+    match Runner::of_image(NetworkTrial::start(&[])) {
+        Ok(image) => {
+            assert!(names.is_empty(), "{names:?}");
+            assert!(image.description().degradations.is_empty());
+        }
+        Err(refusal) => assert!(!names.is_empty(), "{refusal}"),
+    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Does the service stay as it is, for as long as it is used? Minutes, so only `scripts/soak` runs it, on the binary that
 //! is shipped.
-#![cfg(feature = "appliance")]
+#![cfg(feature = "host")]
 #![allow(clippy::expect_used, clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
@@ -43,7 +43,7 @@ struct Server {
 impl Server {
     fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let binary = std::env::var_os("KETTLE_SOAK_BINARY").unwrap_or_else(|| env!("CARGO_BIN_EXE_kettle-init").into());
+        let binary = std::env::var_os("KETTLE_SOAK_BINARY").unwrap_or_else(|| env!("CARGO_BIN_EXE_kettle-host").into());
         let mut process = Command::new(binary)
             .args(["serve", "--listen", "127.0.0.1:0", "--tls-listen", "127.0.0.1:0", "--work"])
             .arg(folder.path().join("work"))

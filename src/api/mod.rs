@@ -41,8 +41,10 @@ use hyper::{Method, Request, Response, StatusCode};
 
 use crate::job::{Builder, Job, JobId, Slot};
 pub use attestation::Session;
+#[cfg(feature = "host")]
+pub use caller::HostName;
 use caller::HostNames;
-pub use caller::{HostName, Scheme};
+pub use caller::Scheme;
 use negotiate::Wish;
 pub use problem::Problem;
 use respond::Body;
@@ -69,6 +71,7 @@ pub enum Premises {
     /// The image: everything that is said in plaintext is said to the host and the network. Any name may be its own.
     Image,
     /// A process of an ordinary host, where a web page could reach it by a name that changes to an address of the host.
+    #[cfg(feature = "host")]
     Host {
         /// The names in `Host` that are answered, beside addresses and `localhost`.
         names: Vec<HostName>,
@@ -79,6 +82,7 @@ impl Premises {
     fn names(&self) -> HostNames {
         match self {
             Self::Image => HostNames::Any,
+            #[cfg(feature = "host")]
             Self::Host { names } => HostNames::Listed(names.clone()),
         }
     }
@@ -87,7 +91,9 @@ impl Premises {
     fn trusts(&self, scheme: Scheme) -> bool {
         match (self, scheme) {
             (Self::Image, Scheme::Http) => false,
-            (Self::Image, Scheme::Https) | (Self::Host { .. }, _) => true,
+            (Self::Image, Scheme::Https) => true,
+            #[cfg(feature = "host")]
+            (Self::Host { .. }, _) => true,
         }
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use rcgen::{CertificateParams, DnType, KeyPair, PKCS_ECDSA_P256_SHA256, PublicKeyData as _};
 use rustls::ServerConfig;
 use rustls::crypto::ring;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, UnixTime};
+use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer, UnixTime};
 use rustls::time_provider::TimeProvider;
 
 use crate::clock::Date;
@@ -40,7 +40,6 @@ pub enum TlsError {
 #[derive(Clone, Debug)]
 pub struct TlsIdentity {
     config: Arc<ServerConfig>,
-    certificate: CertificateDer<'static>,
     public_key: Vec<u8>,
 }
 
@@ -58,20 +57,15 @@ impl TlsIdentity {
         let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()?
             .with_no_client_auth()
-            .with_single_cert(vec![certificate.clone()], private)?;
+            .with_single_cert(vec![certificate], private)?;
         config.time_provider = Arc::new(WallClock);
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(Self { config: Arc::new(config), certificate, public_key: key.subject_public_key_info() })
+        Ok(Self { config: Arc::new(config), public_key: key.subject_public_key_info() })
     }
 
     /// The public key, a DER SubjectPublicKeyInfo (RFC 5280, section 4.1).
     pub fn public_key(&self) -> &[u8] {
         &self.public_key
-    }
-
-    /// The self-signed certificate, DER.
-    pub fn certificate(&self) -> &CertificateDer<'static> {
-        &self.certificate
     }
 
     pub(super) fn config(&self) -> Arc<ServerConfig> {

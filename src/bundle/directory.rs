@@ -13,8 +13,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Mode, OFlags};
 
 use super::attributes::{Attributes, Reader};
-use super::is_artifact;
-use super::read::{Contents, ReadError, plain};
+use super::read::{Contents, ReadError, is_artifact, plain};
 
 /// Set-user-id, set-group-id, sticky (POSIX.1, `sys/stat.h`).
 const SPECIAL_BITS: u32 = 0o7000;

@@ -8,6 +8,7 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 
+pub use super::MAX_PROVENANCE_BYTES;
 use super::stream::Packed;
 use super::{directory, stream};
 use crate::digest::{Sha256Digest, Sha256Reader};
@@ -26,10 +27,13 @@ pub const MAX_BUNDLE_PATH_BYTES: usize = 1024;
 pub const MAX_BUNDLE_PATHS_BYTES: usize = 1 << 20;
 /// Largest PAX header, in bytes: one path and its framing.
 pub const MAX_PAX_BYTES: u64 = 4096;
-/// Largest `provenance.json`, in bytes: some thousand dependencies. It is held in memory, and its parts beside it.
-pub const MAX_PROVENANCE_BYTES: u64 = 2 << 20;
 /// Largest `evidence.json`, in bytes: a report and three certificates take under 10 KiB.
 pub const MAX_EVIDENCE_BYTES: u64 = 64 << 10;
+
+/// Whether a file below the top folder is one that a build made.
+pub(super) fn is_artifact(path: &str) -> bool {
+    path.starts_with("artifacts/")
+}
 
 /// Why a bundle cannot be read.
 #[derive(Debug, thiserror::Error)]

@@ -10,12 +10,17 @@ use std::ops::Range;
 
 use flate2::bufread::GzDecoder;
 
+use super::GZIP_OS_UNKNOWN;
 use super::header::{
     BLOCK_BYTES, Block, Difference, EXECUTABLE_MODE, MODE, Member, NAME, Number, PAX_HEADER, SIZE, TIME, TYPE,
     difference, path_of_record, printable,
 };
-use super::read::{Contents, MAX_PAX_BYTES, MAX_UNPACKED_BYTES, ReadError, within};
-use super::{GZIP_HEADER, is_artifact};
+use super::read::{Contents, MAX_PAX_BYTES, MAX_UNPACKED_BYTES, ReadError, is_artifact, within};
+
+/// The header of the one gzip member (RFC 1952, section 2.3): deflate, no flags, no time, no extra
+/// flags, and an unknown system, so that it says nothing about the machine that the bundle was made
+/// on.
+const GZIP_HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, GZIP_OS_UNKNOWN];
 
 /// The fields of a gzip header with the offset of each one's end (RFC 1952, section 2.3).
 const GZIP_FIELDS: [(&str, usize); 6] =

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::Job;
-use crate::bundle::read::MAX_PROVENANCE_BYTES;
+use crate::bundle::MAX_PROVENANCE_BYTES;
 use crate::digest::Sha256Digest;
 use crate::provenance::{
     self, ArchiveParameter, BuildDefinition, BuildMetadata, BuilderRecord, ExternalParameters, InternalParameters,

@@ -13,7 +13,7 @@ use std::time::Duration;
 use super::limits::Limits;
 
 /// Controllers that we use, as the kernel names them.
-const CONTROLLERS: [&str; 2] = ["memory", "pids"];
+pub(super) const CONTROLLERS: [&str; 2] = ["memory", "pids"];
 /// Our groups are called by this, the PID namespace and the number of the process that made them, and a count.
 const PREFIX: &str = "kettle-";
 /// Where we go ourselves when our own group is the one that was delegated: a group with limits for its children may have
@@ -26,7 +26,7 @@ const REMOVE_PAUSE: Duration = Duration::from_millis(1);
 
 /// Why there is no usable hierarchy.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum NoCgroups {
+pub enum NoCgroups {
     /// Nothing of version 2 is mounted.
     #[error("no cgroup v2 hierarchy is mounted")]
     NotMounted,

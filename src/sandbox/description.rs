@@ -27,7 +27,7 @@ pub struct Description {
     /// What the phases that record a network reach.
     pub fetch_network: FetchNetwork,
     /// What does not hold on this machine. Empty in the image.
-    pub degradations: Vec<Degradation>,
+    pub degradations: Degradations,
 }
 
 /// What the phases that fetch reach.
@@ -48,7 +48,16 @@ pub struct RunnerVersion {
     pub version: String,
 }
 
+/// What does not hold on a host.
+#[cfg(feature = "host")]
+pub type Degradations = Vec<Degradation>;
+
+/// Nothing: the image has all of the sandbox, or does not start.
+#[cfg(not(feature = "host"))]
+pub type Degradations = [std::convert::Infallible; 0];
+
 /// A promise that does not hold on this machine.
+#[cfg(feature = "host")]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Degradation {
     /// Stable, kebab-case.

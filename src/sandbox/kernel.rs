@@ -115,6 +115,7 @@ pub(super) fn unshare_users(command: &mut Command) {
 /// Leaves the machine's mount namespace for a copy of it.
 ///
 /// Only for a process that has no thread beside the calling one.
+#[cfg(feature = "host")]
 pub(super) fn unshare_mounts() -> io::Result<()> {
     // SAFETY: a new mount namespace alone shares no descriptor table and no memory mapping with anybody; what the
     // caller promised about threads keeps all of the process in the same namespace.

@@ -10,9 +10,10 @@
 //! | how much it may use | `limits`, `cgroup` |
 //! | starting, watching, killing | `runner`, `process`, `child`, `output` |
 //! | the users of commands, and of services that make sandboxes themselves | `users` |
+//! | what a host lacks: feature `host` | `host` |
 //! | what held, for provenance | `description` |
 //! | the network of phases that fetch | `network` |
-//! | folders that an unprivileged uid can reach | `private_mounts` |
+//! | folders that an unprivileged uid can reach, on a host: feature `host` | `private_mounts` |
 //! | removing what commands wrote | `remove` |
 //! | the calls that need `unsafe` | `kernel` |
 //!
@@ -28,11 +29,14 @@
 mod cgroup;
 mod child;
 mod description;
+#[cfg(feature = "host")]
+mod host;
 mod kernel;
 mod kernel_files;
 mod limits;
 mod network;
 mod output;
+#[cfg(feature = "host")]
 mod private_mounts;
 mod process;
 mod remove;
@@ -49,9 +53,15 @@ use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::time::Duration;
 
-pub use description::{Degradation, Description, FetchNetwork, RunnerVersion};
+pub use cgroup::NoCgroups;
+#[cfg(feature = "host")]
+pub use description::Degradation;
+pub use description::{Degradations, Description, FetchNetwork, RunnerVersion};
 pub use limits::Limits;
-pub use network::{Cidr, NetworkError, NetworkTrial, ParseCidrError, ResolverError};
+#[cfg(feature = "host")]
+pub use network::ParseCidrError;
+pub use network::{Cidr, NetworkError, NetworkTrial, ResolverError, TrialError};
+#[cfg(feature = "host")]
 pub use private_mounts::{Entered, enter_private_mounts};
 pub use remove::remove_folder;
 pub use runner::Runner;
@@ -144,7 +154,26 @@ pub enum SetupError {
         /// How many services can run at once.
         limit: u32,
     },
+    /// The image has no control groups.
+    #[error("the sandbox has no control groups")]
+    NoControlGroups {
+        /// Why.
+        source: NoCgroups,
+    },
+    /// The image lacks a controller.
+    #[error("the cgroup v2 controller {controller} is not available")]
+    NoController {
+        /// Its name.
+        controller: &'static str,
+    },
+    /// The image cannot give phases that fetch a network of their own.
+    #[error("phases that fetch cannot have a network of their own")]
+    NoFetchNetwork {
+        /// Why.
+        source: TrialError,
+    },
     /// A mount could not be made.
+    #[cfg(feature = "host")]
     #[error("cannot mount {}", path.display())]
     Mount {
         /// Where.
@@ -153,6 +182,7 @@ pub enum SetupError {
         source: io::Error,
     },
     /// The mount namespace could not be left.
+    #[cfg(feature = "host")]
     #[error("cannot enter a mount namespace of our own")]
     Unshare {
         /// Why.

@@ -17,8 +17,10 @@ use sha2::{Digest, Sha256};
 use tokio::net::UnixStream;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::cgroup::Hierarchy;
-use super::description::{Degradation, Description, FetchNetwork, RunnerVersion};
+use super::cgroup::{CONTROLLERS, Hierarchy};
+#[cfg(feature = "host")]
+use super::description::Degradation;
+use super::description::{Degradations, Description, FetchNetwork, RunnerVersion};
 use super::kernel_files::Covered;
 use super::limits::Limits;
 use super::network::{Cidr, NetworkTrial, PhaseNetwork};
@@ -54,6 +56,16 @@ const USER_NAMESPACE_SYSCTLS: [(&str, &str, &str); 3] = [
     ("/proc/sys/kernel/unprivileged_userns_clone", "0", "kernel.unprivileged_userns_clone=1"),
     ("/proc/sys/kernel/apparmor_restrict_unprivileged_userns", "1", "kernel.apparmor_restrict_unprivileged_userns=0"),
 ];
+
+/// What the machine gives to the sandbox.
+pub(super) struct Means {
+    /// Where groups of processes are made.
+    pub hierarchy: Option<Hierarchy>,
+    /// The users of commands and services.
+    pub users: Option<Users>,
+    /// What is missing.
+    pub degradations: Degradations,
+}
 
 /// Runs commands on this machine, as far as it was found able to when this was made.
 pub struct Runner {
@@ -93,41 +105,37 @@ impl Reach {
 }
 
 impl Runner {
-    /// Finds out what this machine can do, with a trial command.
+    /// Takes all that the sandbox can have, and fails where a part is missing: in the image nothing is weaker. The caller has
+    /// begun the trial of the network while it had other things to do; everything else is found out before it is waited for.
     ///
     /// # Errors
-    /// bubblewrap is missing, too old, or cannot make its namespaces here.
-    pub fn new() -> Result<Self, SetupError> {
-        Self::allowing(&[])
+    /// The machine lacks something, or a trial command or the trial of the network fails.
+    pub fn of_image(trial: NetworkTrial) -> Result<Self, SetupError> {
+        let hierarchy = Hierarchy::find().map_err(|source| SetupError::NoControlGroups { source })?;
+        if let Some(controller) = CONTROLLERS.into_iter().find(|name| !hierarchy.has(name)) {
+            return Err(SetupError::NoController { controller });
+        }
+        let users = Users::claim()?;
+        let means = Means { hierarchy: Some(hierarchy), users: Some(users), degradations: Degradations::default() };
+        let mut runner = Self::with(means)?;
+        let (allowed, result) = trial.result();
+        result.map_err(|source| SetupError::NoFetchNetwork { source })?;
+        runner.reach_public(allowed);
+        Ok(runner)
     }
 
-    /// As [`Runner::new`], with ranges that phases with a network reach although they are not public.
-    ///
-    /// # Errors
-    /// As for [`Runner::new`].
-    pub fn allowing(ranges: &[Cidr]) -> Result<Self, SetupError> {
-        Self::after(NetworkTrial::start(ranges))
-    }
-
-    /// As [`Runner::allowing`], with a trial of the network that the caller has begun while it had other
-    /// things to do. Everything else is found out before it is waited for.
-    ///
-    /// # Errors
-    /// As for [`Runner::new`].
-    pub fn after(trial: NetworkTrial) -> Result<Self, SetupError> {
+    /// Tries the sandbox with what the machine gives. Phases that fetch have the machine's network at first.
+    pub(super) fn with(means: Means) -> Result<Self, SetupError> {
+        let Means { hierarchy, users, degradations } = means;
         let program = find_bubblewrap()?;
         let version = bubblewrap_version(&program)?;
         let compile = |subject| Filter::compile(subject).map_err(|source| SetupError::Filter { source });
         let without_network = compile(Subject::Command(Network::None))?;
         let with_network = compile(Subject::Command(Network::Fetch))?;
         let service = compile(Subject::Service)?;
-        let (hierarchy, mut degradations) = control_groups();
         let mut limits = Limits::of_this_machine();
         limits.memory_bytes =
             limits.memory_bytes.filter(|_| hierarchy.as_ref().is_some_and(|found| found.has("memory")));
-        let is_root = rustix::process::geteuid().is_root();
-        let users = is_root.then(Users::claim).transpose()?;
-        degradations.extend(users.is_none().then(shared_user));
         let description = Description {
             runner: RunnerVersion { name: "bubblewrap", version },
             namespaces: NAMESPACES,
@@ -139,7 +147,7 @@ impl Runner {
             degradations,
         };
         let layout = Layout::of_this_machine()?;
-        let mut runner = Self {
+        let runner = Self {
             program,
             layout,
             limits,
@@ -152,16 +160,19 @@ impl Runner {
             description,
         };
         runner.trial()?;
-        runner.learn_reach(trial);
         Ok(runner)
     }
 
-    fn learn_reach(&mut self, trial: NetworkTrial) {
-        let (allowed, result) = trial.result();
-        match result {
-            Ok(()) => self.reach = Reach::Public { allowed: allowed.clone() },
-            Err(error) => self.description.degradations.push(shared_network(&error)),
-        }
+    /// Gives phases that fetch a network of their own, by which they reach public addresses, and `allowed` beside them.
+    pub(super) fn reach_public(&mut self, allowed: Vec<Cidr>) {
+        self.reach = Reach::Public { allowed: allowed.clone() };
+        self.description.fetch_network = FetchNetwork { reaches: self.reach.name(), allowed };
+    }
+
+    /// Leaves phases that fetch the machine's network, for the reason given. The ranges are recorded as they were asked for.
+    #[cfg(feature = "host")]
+    pub(super) fn share_network(&mut self, allowed: Vec<Cidr>, degradation: Degradation) {
+        self.description.degradations.push(degradation);
         self.description.fetch_network = FetchNetwork { reaches: self.reach.name(), allowed };
     }
 
@@ -497,31 +508,6 @@ fn bubblewrap_version(program: &Path) -> Result<String, SetupError> {
 fn parse_version(version: &str) -> Option<(u32, u32)> {
     let mut numbers = version.split('.').map(|number| number.parse().ok());
     Some((numbers.next()??, numbers.next()??))
-}
-
-fn control_groups() -> (Option<Hierarchy>, Vec<Degradation>) {
-    match Hierarchy::find() {
-        Ok(found) => {
-            let missing = [
-                ("memory", "memory-not-limited", "the cgroup v2 controller memory is not available"),
-                ("pids", "tasks-limited-by-rlimit", "the cgroup v2 controller pids is not available"),
-            ];
-            let missing = missing.into_iter().filter(|(controller, ..)| !found.has(controller));
-            let degradations = missing.map(|(_, name, reason)| Degradation { name, reason: reason.into() }).collect();
-            (Some(found), degradations)
-        }
-        Err(reason) => (None, vec![Degradation { name: "no-cgroup", reason: reason.to_string() }]),
-    }
-}
-
-fn shared_user() -> Degradation {
-    let reason = "the service is not root: commands run as its own user";
-    Degradation { name: "shared-user", reason: reason.into() }
-}
-
-fn shared_network(error: &(dyn std::error::Error + 'static)) -> Degradation {
-    let reason = format!("phases that fetch have the machine's network: {}", Chain(error));
-    Degradation { name: "fetch-network-shared", reason }
 }
 
 fn refused_user_namespaces() -> Option<SetupError> {

@@ -7,4 +7,5 @@ pub mod measurement;
 pub mod report;
 #[cfg(feature = "cli")]
 pub mod roots;
+#[cfg(feature = "appraisal")]
 pub mod tcb;

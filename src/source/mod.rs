@@ -58,6 +58,7 @@ impl SourceTree {
     ///
     /// # Errors
     /// A folder that cannot be hashed.
+    #[cfg(feature = "host")]
     #[doc(hidden)]
     pub fn test_only_from_folder(root: PathBuf) -> Result<Self, tree::TreeError> {
         let tree = tree::hash(&root)?;

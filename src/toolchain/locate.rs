@@ -1,12 +1,8 @@
-//! Finds the toolchain, once, at start. Comes in: a folder, or the machine's `PATH`. Goes out: a [`Toolchain`] whose
-//! programs are absolute. Never: a launcher that chooses a compiler later; rustup's proxies are resolved here.
-//!
-//! `rustc --print sysroot`, with the machine's own environment, is the only process that the appliance starts outside
-//! the sandbox: it is the machine's owner, before any job, who decides which toolchain this is.
+//! Finds the toolchain, once, at start. Comes in: a sysroot. Goes out: a [`Toolchain`] whose programs are absolute. Never:
+//! a launcher that chooses a compiler later.
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use crate::sandbox::{Access, Mount};
 
@@ -21,12 +17,6 @@ const SYSTEM: &str = "/usr";
 /// Why there is no toolchain.
 #[derive(Debug, thiserror::Error)]
 pub enum FindToolchainError {
-    /// No such program in `PATH`.
-    #[error("{program} is not in PATH")]
-    NotInPath {
-        /// The program.
-        program: &'static str,
-    },
     /// The sysroot lacks a program.
     #[error("the toolchain in {} has no bin/{program}", sysroot.display())]
     Incomplete {
@@ -41,13 +31,7 @@ pub enum FindToolchainError {
         /// The program.
         program: &'static str,
     },
-    /// `rustc` did not say where its sysroot is.
-    #[error("`rustc --print sysroot` failed: {answer}")]
-    Sysroot {
-        /// What it said.
-        answer: String,
-    },
-    /// `rustc` could not be started, or a path not be resolved.
+    /// A path could not be resolved.
     #[error("the toolchain's path could not be resolved")]
     Io(#[from] io::Error),
 }
@@ -56,21 +40,18 @@ pub enum FindToolchainError {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Toolchain {
     sysroot: PathBuf,
-    machine_sysroot: PathBuf,
+    pub(super) machine_sysroot: PathBuf,
     git: PathBuf,
     nix: Option<Nix>,
 }
 
 impl Toolchain {
-    /// The toolchain in `folder` (a sysroot), else the one that `rustc` of `PATH` belongs to.
+    /// Takes the toolchain in `sysroot`.
     ///
     /// # Errors
     /// A missing program.
-    pub fn find(folder: Option<&Path>) -> Result<Self, FindToolchainError> {
-        let machine_sysroot = match folder {
-            Some(folder) => folder.canonicalize()?,
-            None => sysroot_of(&in_path("rustc")?)?,
-        };
+    pub fn find(sysroot: &Path) -> Result<Self, FindToolchainError> {
+        let machine_sysroot = sysroot.canonicalize()?;
         for program in ["rustc", "cargo"] {
             if !machine_sysroot.join("bin").join(program).is_file() {
                 return Err(FindToolchainError::Incomplete { sysroot: machine_sysroot, program });
@@ -105,22 +86,6 @@ impl Toolchain {
         &self.machine_sysroot
     }
 
-    /// The same toolchain, which the machine now has at `path` (a private mount).
-    ///
-    /// A toolchain that is part of the system stays where it is.
-    #[must_use]
-    pub fn seen_at(mut self, path: PathBuf) -> Self {
-        if self.mount().is_some() {
-            self.machine_sysroot = path;
-        }
-        self
-    }
-
-    /// The sysroot in the sandbox.
-    pub fn sysroot(&self) -> &Path {
-        &self.sysroot
-    }
-
     /// A program of the sysroot, in the sandbox.
     pub fn program(&self, name: &str) -> String {
         self.sysroot.join("bin").join(name).to_string_lossy().into_owned()
@@ -150,24 +115,6 @@ impl Toolchain {
     }
 }
 
-fn in_path(program: &'static str) -> Result<PathBuf, FindToolchainError> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path)
-        .map(|folder| folder.join(program))
-        .find(|candidate| candidate.is_file())
-        .ok_or(FindToolchainError::NotInPath { program })
-}
-
-fn sysroot_of(rustc: &Path) -> Result<PathBuf, FindToolchainError> {
-    let output = Command::new(rustc).args(["--print", "sysroot"]).current_dir("/").output()?;
-    let answer = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-    if !output.status.success() || !Path::new(&answer).is_absolute() {
-        let answer = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-        return Err(FindToolchainError::Sysroot { answer });
-    }
-    Ok(Path::new(&answer).canonicalize()?)
-}
-
 #[cfg(test)]
 impl Toolchain {
     /// A toolchain that is nowhere, for comparing plans.
@@ -184,26 +131,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_system_toolchain_is_used_in_place() {
-        let system = Toolchain::test_only_at("/usr").seen_at("/elsewhere".into());
-        assert_eq!(system.mount(), None);
-        assert_eq!(system.program("rustc"), "/usr/bin/rustc");
-        assert_eq!(system.path_variable(), "/usr/bin:/bin");
-    }
-
-    #[test]
-    fn another_toolchain_is_mounted_where_the_machine_has_it_now() {
-        let other = Toolchain::test_only_at("/home/x/stable").seen_at("/private".into());
-        let mount = other.mount().unwrap();
-        assert_eq!((mount.source.as_path(), mount.access), (Path::new("/private"), Access::ReadOnly));
-        assert_eq!(other.program("cargo"), "/toolchain/bin/cargo");
-        assert_eq!(other.path_variable(), "/toolchain/bin:/usr/bin:/bin");
-    }
-
-    #[test]
     fn a_folder_without_cargo_is_no_toolchain() {
         let folder = tempfile::tempdir().unwrap();
-        let refusal = Toolchain::find(Some(folder.path())).unwrap_err();
+        let refusal = Toolchain::find(folder.path()).unwrap_err();
         assert!(matches!(refusal, FindToolchainError::Incomplete { program: "rustc", .. }), "{refusal}");
     }
 }

@@ -8,6 +8,8 @@ mod error;
 mod locate;
 mod measure;
 pub mod nix;
+#[cfg(feature = "host")]
+mod search;
 mod untrusted;
 
 use std::collections::BTreeMap;
@@ -27,6 +29,8 @@ pub use artifact::MAX_ARTIFACTS_BYTES;
 pub use error::{Phase, ToolchainError};
 pub use locate::{FindToolchainError, Toolchain};
 pub use measure::{Part, Versions};
+#[cfg(feature = "host")]
+pub use search::SearchError;
 
 /// Longest that fetching the dependencies may take.
 pub const FETCH_TIME: Duration = Duration::from_secs(20 * 60);

@@ -1,6 +1,6 @@
 //! What does the API answer? Over real sockets, with stand-ins for the reader of submissions and for the pipeline.
 
-#![cfg(feature = "appliance")]
+#![cfg(feature = "host")]
 // The lint knows tests by their attribute; these are also the tests' own helpers.
 #![allow(clippy::expect_used, clippy::unwrap_used)]
 

@@ -24,7 +24,6 @@ use kettle::job::{
 use kettle::provenance::{Nonce, NonceSource};
 use kettle::source::{ProjectName, RepositoryUrl};
 use kettle::toolchain::{Artifact, Kind, Lockfile};
-use rustls::pki_types::CertificateDer;
 
 /// Nothing in these tests takes longer, unless something hangs.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -82,7 +81,6 @@ impl Builder for Handover {
 
 pub struct Appliance {
     pub addresses: Addresses,
-    pub certificate: CertificateDer<'static>,
     pub public_key: Vec<u8>,
     pub counts: Arc<Counts>,
     /// Whether the stand-in for the pipeline is ready.
@@ -132,17 +130,17 @@ impl Appliance {
             let runtime = runtime.thread_name(SERVICE).enable_all().build().unwrap();
             runtime.block_on(async {
                 let identity = TlsIdentity::generate().unwrap();
-                let (certificate, public_key) = (identity.certificate().clone(), identity.public_key().to_vec());
+                let public_key = identity.public_key().to_vec();
                 let any = SocketAddr::from(([127, 0, 0, 1], 0));
                 let listeners = Listeners::bind(any, any, identity).await.unwrap();
-                started.send((listeners.addresses().unwrap(), certificate, public_key)).unwrap();
+                started.send((listeners.addresses().unwrap(), public_key)).unwrap();
                 let service = Service::new(slot, Box::new(reader), Box::new(builder), premises);
                 api::serve(listeners, Rc::new(service)).await
             })
         });
         serving.unwrap();
-        let (addresses, certificate, public_key) = start.recv().unwrap();
-        Self { addresses, certificate, public_key, counts, ready, builds: Mutex::new(builds), work }
+        let (addresses, public_key) = start.recv().unwrap();
+        Self { addresses, public_key, counts, ready, builds: Mutex::new(builds), work }
     }
 
     pub fn connect(&self) -> Client<TcpStream> {

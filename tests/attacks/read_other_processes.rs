@@ -11,7 +11,7 @@ use attack::*;
 fn main() {
     for entry in std::fs::read_dir("/proc").unwrap().flatten() {
         let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
-        if String::from_utf8_lossy(&line).contains("kettle-init") {
+        if String::from_utf8_lossy(&line).contains("kettle-host") {
             succeeded(entry.path().display());
         }
     }

@@ -3,7 +3,7 @@
 //! when not; by hand: `KETTLE_IMAGE=… cargo test --test boot -- --ignored --test-threads 1`.
 
 // `tls` speaks it with the library that the appliance has.
-#![cfg(feature = "appliance")]
+#![cfg(all(feature = "cli", feature = "host"))]
 #![allow(clippy::expect_used, clippy::unwrap_used)] // A test of a machine: what cannot be read fails it.
 
 mod acpi;

@@ -2,8 +2,8 @@
 
 use std::process::{Command, Output};
 
-fn kettle_init(words: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_kettle-init"));
+fn kettle_host(words: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_kettle-host"));
     command.args(words);
     command
 }
@@ -14,7 +14,7 @@ fn text(output: &Output) -> String {
 
 #[test]
 fn help_lists_every_limit() {
-    let help = text(&kettle_init(&["--help"]).output().unwrap());
+    let help = text(&kettle_host(&["--help"]).output().unwrap());
     let limits = kettle::api::limits::all();
     assert!(limits.len() > 20);
     for limit in limits {
@@ -26,9 +26,19 @@ fn help_lists_every_limit() {
 #[test]
 fn wrong_usage_has_status_2() {
     for words in [&[][..], &["build"], &["serve"], &["serve", "--listen", "127.0.0.1:0", "--work"]] {
-        let output = kettle_init(words).output().unwrap();
+        let output = kettle_host(words).output().unwrap();
         assert_eq!(output.status.code(), Some(2), "{words:?}: {}", text(&output));
         assert!(text(&output).contains("--help"));
+    }
+}
+
+#[test]
+fn the_program_of_the_image_is_nothing_but_pid_1_and_says_where_to_go() {
+    for words in [&[][..], &["serve", "--listen", "127.0.0.1:0"], &["--help"]] {
+        let output = Command::new(env!("CARGO_BIN_EXE_kettle-init")).args(words).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{words:?}: {}", text(&output));
+        assert!(text(&output).contains("PID 1") && text(&output).contains("kettle-host serve"), "{}", text(&output));
+        assert!(!text(&output).contains("listening"));
     }
 }
 
@@ -37,7 +47,7 @@ fn without_a_toolchain_it_does_not_start_and_says_so() {
     let folder = tempfile::tempdir().unwrap();
     let work = folder.path().join("work");
     let words = ["serve", "--listen", "127.0.0.1:0", "--tls-listen", "127.0.0.1:0", "--work", work.to_str().unwrap()];
-    let output = kettle_init(&words).env("PATH", folder.path()).output().unwrap();
+    let output = kettle_host(&words).env("PATH", folder.path()).output().unwrap();
     assert_eq!(output.status.code(), Some(1), "{}", text(&output));
     assert!(text(&output).contains("rustc"), "{}", text(&output));
     assert!(!text(&output).contains("listening"));

@@ -3,7 +3,7 @@
 //! the real service. [`scene`] says how a run may end. README.md beside this says what came out.
 //!
 //! `KETTLE_FAULTS_SEED` repeats a sample, `KETTLE_FAULTS_ONLY` runs the places whose description contains it.
-#![cfg(all(feature = "appliance", target_os = "linux", target_arch = "x86_64"))]
+#![cfg(all(feature = "cli", feature = "host", target_os = "linux", target_arch = "x86_64"))]
 #![allow(clippy::expect_used, clippy::unwrap_used)]
 
 mod client;

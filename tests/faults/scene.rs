@@ -28,7 +28,7 @@ use crate::site::Fault;
 use crate::stack::Image;
 use crate::tracer::{Plan, Trace, Traced};
 
-const SERVICE: &str = env!("CARGO_BIN_EXE_kettle-init");
+const SERVICE: &str = env!("CARGO_BIN_EXE_kettle-host");
 /// What the service's log says about a job that failed.
 const JOB_FAILED: &str = "the job failed";
 /// What a build says when it begins.
@@ -107,7 +107,7 @@ impl Stage {
             fs::write(folder.path().join(name), content).unwrap();
         }
         git_repository(folder.path());
-        let service = folder.path().join("kettle-init");
+        let service = folder.path().join("kettle-host");
         fs::copy(SERVICE, &service).unwrap();
         let archive = package(&[("Cargo.toml", MANIFEST), ("src/main.rs", MAIN)]);
         let files = StaticServer::start(folder.path().join(".git"));

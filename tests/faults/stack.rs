@@ -15,7 +15,7 @@ const REGISTERS: usize = 17;
 /// Deeper than anything here; a table that goes in circles ends.
 const MAX_FRAMES: usize = 256;
 /// What the names of our own functions contain, in both of the compiler's manglings.
-const OWN: [&[u8]; 3] = [b"6kettle", b"11kettle_init", b"kettle.."];
+const OWN: [&[u8]; 3] = [b"6kettle", b"11kettle_host", b"kettle.."];
 
 /// A register file: what is known of it.
 pub type Registers = [Option<u64>; REGISTERS];

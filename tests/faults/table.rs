@@ -14,7 +14,7 @@ impl Places {
     pub fn of<'a>(keys: impl Iterator<Item = &'a Key>) -> Self {
         let addresses: Vec<_> = keys.flat_map(|key| key.stack.iter().copied()).collect();
         let mut tool = Command::new("addr2line")
-            .args(["-a", "-i", "-e", env!("CARGO_BIN_EXE_kettle-init")])
+            .args(["-a", "-i", "-e", env!("CARGO_BIN_EXE_kettle-host")])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()

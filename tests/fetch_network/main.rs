@@ -2,7 +2,7 @@
 //!
 //! A test is a machine in a namespace of its own, connected to another one that plays the rest of the world and answers at every
 //! address that it is given, public or not. Needs root, iproute2 and a kernel with veth and nf_tables.
-#![cfg(feature = "appliance")]
+#![cfg(all(feature = "cli", feature = "host"))]
 #![allow(clippy::expect_used, clippy::unwrap_used)] // A test of a machine: what cannot be set up fails it.
 
 #[path = "../e2e/harness/mod.rs"]

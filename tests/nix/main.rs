@@ -1,6 +1,6 @@
 //! Flakes through the real service on this host: sources in, bundles out, and what a flake cannot do. Needs root, and a system
 //! with nix 2.34.8 or newer: `KETTLE_NIX_ROOT` is its root, for instance the one that `scripts/build-image` unpacks.
-#![cfg(feature = "appliance")]
+#![cfg(all(feature = "cli", feature = "host"))]
 #![allow(clippy::expect_used, clippy::unwrap_used)]
 
 #[path = "../e2e/harness/mod.rs"]

@@ -1,5 +1,5 @@
 //! Is the simulated secure processor as good as its model? Its output goes through the sev crate's verifier and through ours,
-//! and through the real `kettle-init serve` into a bundle that the real `kettle verify` accepts.
+//! and through the real `kettle-host serve` into a bundle that the real `kettle verify` accepts.
 #![cfg(all(feature = "simulator", feature = "cli"))]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 

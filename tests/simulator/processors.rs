@@ -47,7 +47,7 @@ impl Folder {
         self.folder.path().join("trust-root.pem")
     }
 
-    /// As an option of `kettle-init serve`.
+    /// As an option of `kettle-host serve`.
     pub fn options(&self) -> [&str; 2] {
         ["--simulator", self.folder.path().to_str().unwrap()]
     }

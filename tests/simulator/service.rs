@@ -1,4 +1,4 @@
-//! `kettle-init serve` beside a simulated secure processor.
+//! `kettle-host serve` beside a simulated secure processor.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -146,7 +146,7 @@ fn a_processor_that_does_not_work_stops_the_service_before_it_serves() {
     ] {
         let folder = Folder::with(faults);
         let work = tempfile::tempdir().unwrap();
-        let ended = Command::new(env!("CARGO_BIN_EXE_kettle-init"))
+        let ended = Command::new(env!("CARGO_BIN_EXE_kettle-host"))
             .args(["serve", "--listen", "127.0.0.1:0", "--tls-listen", "127.0.0.1:0", "--work"])
             .arg(work.path())
             .args(folder.options())
@@ -161,11 +161,11 @@ fn a_processor_that_does_not_work_stops_the_service_before_it_serves() {
 #[test]
 fn a_binary_with_the_simulator_says_so() {
     // scripts/test looks for the same words in the shipped binary, where they must not be.
-    for binary in [env!("CARGO_BIN_EXE_kettle-init"), env!("CARGO_BIN_EXE_kettle-simulator")] {
+    for binary in [env!("CARGO_BIN_EXE_kettle-host"), env!("CARGO_BIN_EXE_kettle-simulator")] {
         let bytes = fs::read(Path::new(binary)).unwrap();
         assert!(bytes.windows(MARKER.len()).any(|window| window == MARKER.as_bytes()), "{binary}");
     }
-    let help = Command::new(env!("CARGO_BIN_EXE_kettle-init")).args(["serve", "--help"]).output().unwrap();
+    let help = Command::new(env!("CARGO_BIN_EXE_kettle-host")).args(["serve", "--help"]).output().unwrap();
     assert!(String::from_utf8_lossy(&help.stdout).contains("\n  --simulator DIR "), "{help:?}");
     let script = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/test")).unwrap();
     assert!(script.contains(MARKER), "scripts/test does not look for the marker");

@@ -327,7 +327,7 @@ mod tests {
         let body = form(&[("name=repo_url", "https://a.b/c"), ("name=repo_ref", "main")]);
         let (first, _) = decode(FORM, body.as_bytes()).unwrap();
         let (second, _) = decode(FORM, body.as_bytes()).unwrap();
-        assert_eq!((first.nonce_source, first.nonce.as_bytes().len()), (NonceSource::Appliance, 16));
+        assert_eq!((first.nonce_source, first.nonce.to_string().len()), (NonceSource::Appliance, 32));
         assert_ne!(first.nonce, second.nonce);
     }
 

@@ -12,6 +12,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+#[cfg(any(test, feature = "host"))]
 use std::str::FromStr;
 
 use serde::{Serialize, Serializer};
@@ -26,6 +27,7 @@ pub struct Cidr {
 }
 
 /// Why a text is no range that fetch phases can be allowed to reach.
+#[cfg(any(test, feature = "host"))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ParseCidrError {
     /// It is not written as an address and a length.
@@ -100,6 +102,7 @@ impl Cidr {
         Self { address: address.into(), length }
     }
 
+    #[cfg(any(test, feature = "host"))]
     fn without_later_bits(self) -> Self {
         let bytes: Vec<u8> = octets(self.address).iter().zip(self.mask()).map(|(byte, mask)| byte & mask).collect();
         let address = match (<[u8; 4]>::try_from(&bytes[..]), <[u8; 16]>::try_from(&bytes[..])) {
@@ -123,6 +126,7 @@ impl Serialize for Cidr {
     }
 }
 
+#[cfg(any(test, feature = "host"))]
 impl FromStr for Cidr {
     type Err = ParseCidrError;
 

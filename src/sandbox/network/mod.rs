@@ -40,9 +40,11 @@ use std::thread;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, getsockname, socket_with};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
-pub use addresses::{Cidr, ParseCidrError};
+pub use addresses::Cidr;
+#[cfg(feature = "host")]
+pub use addresses::ParseCidrError;
 pub use resolver::ResolverError;
-pub use trial::NetworkTrial;
+pub use trial::{NetworkTrial, TrialError};
 
 use super::kernel;
 use crate::netlink::Socket;

@@ -20,11 +20,13 @@ pub struct NetworkTrial {
     running: Option<JoinHandle<Result<(), NetworkError>>>,
 }
 
-/// Why phases have the machine's network.
+/// Why phases cannot have a network of their own.
 #[derive(Debug, thiserror::Error)]
-pub(in crate::sandbox) enum Shared {
+pub enum TrialError {
+    /// Only root can set one up.
     #[error("the service is not root")]
     NotRoot,
+    /// It could not be set up.
     #[error(transparent)]
     Network(#[from] NetworkError),
 }
@@ -42,11 +44,11 @@ impl NetworkTrial {
     }
 
     /// Waits for the end. Returns the ranges that it was about.
-    pub(in crate::sandbox) fn result(mut self) -> (Vec<Cidr>, Result<(), Shared>) {
+    pub(in crate::sandbox) fn result(mut self) -> (Vec<Cidr>, Result<(), TrialError>) {
         let allowed = std::mem::take(&mut self.allowed);
         let result = match self.running.take() {
-            None => Err(Shared::NotRoot),
-            Some(running) => running.join().unwrap_or_else(|_| Err(panicked())).map_err(Shared::from),
+            None => Err(TrialError::NotRoot),
+            Some(running) => running.join().unwrap_or_else(|_| Err(panicked())).map_err(TrialError::from),
         };
         (allowed, result)
     }

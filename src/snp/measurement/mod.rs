@@ -1,109 +1,44 @@
-//! The launch measurement of a guest that is not running. Comes in: the firmware's bytes, the hashes of kernel, initrd
-//! and command line, the virtual machine's shape. Goes out: the 48 bytes that the secure processor reports for it.
-//! Never: a file opened, a part of the firmware passed over in silence.
-//!
-//! The secure processor keeps a digest that starts as zeros. Each page that the host adds replaces it by the SHA-384 of
-//! `PAGE_INFO` (AMD 56860, SNP_LAUNCH_UPDATE), little-endian:
-//!
-//! | offset | bytes | field |
-//! |---|---|---|
-//! | 0x00 | 48 | digest so far |
-//! | 0x30 | 48 | SHA-384 of the page for types normal and VMSA, else zeros |
-//! | 0x60 | 2 | length of this structure, 0x70 |
-//! | 0x62 | 1 | page type |
-//! | 0x63 | 5 | IMI flag, permissions of VMPL 3, 2, 1, reserved: zeros |
-//! | 0x68 | 8 | guest physical address |
-//!
-//! The host adds the firmware (it ends at 4 GiB), the sections that the firmware's metadata lists, in that order, and
-//! one VMSA for each vCPU. Kernel, initrd and command line are measured as the page of hashes that QEMU puts where the
-//! firmware wants it (`kernel-hashes=on`; QEMU, `target/i386/sev.c`).
-//!
-//! The calculation of the `sev` crate 8.0 is not used: it trims the command line that QEMU does not trim, knows neither a
-//! raw CPU signature nor GCE, panics on malformed firmware, and comes with certificate libraries.
+//! The launch measurement, as a report has it; how it comes about is in `launch`. Comes in: 48 bytes. Goes out: a value
+//! that prints. Never: a verdict.
 
+#[cfg(feature = "appraisal")]
 mod boot;
+#[cfg(feature = "appraisal")]
 mod chain;
+#[cfg(feature = "appraisal")]
 mod cpu;
+#[cfg(feature = "appraisal")]
 mod digest;
+#[cfg(feature = "appraisal")]
 mod firmware;
+#[cfg(feature = "appraisal")]
+mod launch;
+#[cfg(feature = "appraisal")]
 mod vmsa;
 
 use std::fmt;
-use std::str::FromStr;
 
+#[cfg(feature = "appraisal")]
 pub use boot::{BootError, BootHashes};
+#[cfg(feature = "appraisal")]
 pub use chain::{Chain, PageDigest};
+#[cfg(feature = "appraisal")]
 pub use cpu::{CpuSignature, UnknownCpu};
+#[cfg(feature = "appraisal")]
 pub use firmware::{Firmware, FirmwareError, MAX_FIRMWARE_BYTES, MAX_MEASURED_PAGES, MAX_SECTIONS};
+#[cfg(feature = "appraisal")]
+pub use launch::{KernelHashesPage, Launch, LaunchError, ParseMeasurementError, Vmm};
 
-pub(super) use digest::{PageType, RunningDigest};
-use firmware::{Section, SectionKind};
-
-/// Bytes of a page.
-pub(super) const PAGE_BYTES: usize = 4096;
-/// Address of every VMSA in the measurement.
 #[cfg(feature = "cli")]
-pub(super) const VMSA_ADDRESS: u64 = vmsa::ADDRESS;
+pub(super) use digest::{PageType, RunningDigest};
+#[cfg(feature = "appraisal")]
+pub(super) use launch::{AddedPage, PAGE_BYTES};
+#[cfg(feature = "cli")]
+pub(super) use launch::{VMSA_ADDRESS, added_pages};
 
 /// A launch measurement: 48 bytes, printed as lower-case hex (AMD 56860, ATTESTATION_REPORT, MEASUREMENT).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LaunchMeasurement([u8; Self::BYTES]);
-
-/// Why text is no launch measurement.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-pub enum ParseMeasurementError {
-    /// The number of hexadecimal digits is wrong.
-    #[error("a launch measurement has {expected} hexadecimal digits, {actual} characters were given")]
-    Length {
-        /// Digits of a launch measurement.
-        expected: usize,
-        /// Characters that were given.
-        actual: usize,
-    },
-    /// A character is no hexadecimal digit.
-    #[error("the launch measurement has a character that is no hexadecimal digit")]
-    Digit,
-}
-
-/// Why a guest cannot be measured.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-pub enum LaunchError {
-    /// The firmware has no place for hashes: the kernel would go unmeasured.
-    #[error(
-        "the firmware does not measure a kernel: it has no SNP_KERNEL_HASHES section (0x10) or no hash table address"
-    )]
-    NoKernelHashes,
-}
-
-/// Which hypervisor starts the guest: they differ in the registers that a vCPU starts with, and in sections.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Vmm {
-    /// QEMU with KVM.
-    Qemu,
-    /// Amazon EC2: RDX starts as 0x600, the CPUID page comes last.
-    Ec2,
-    /// Amazon EC2 as of 2023: RDX starts as 0.
-    Ec2ZeroRdx,
-    /// Google Compute Engine: the firmware's working memory is added unmeasured.
-    Gce,
-}
-
-/// A page that the host adds after the firmware's image.
-#[derive(Clone, Debug)]
-pub(super) struct AddedPage {
-    pub(super) kind: PageType,
-    pub(super) address: u64,
-    /// Its bytes, where they are measured.
-    pub(super) content: Option<[u8; PAGE_BYTES]>,
-}
-
-/// A guest up to its first vCPU: what all vCPU types and counts have in common.
-#[derive(Clone, Debug)]
-pub struct Launch {
-    digest: RunningDigest,
-    reset_address: u32,
-    vmm: Vmm,
-}
 
 impl LaunchMeasurement {
     /// Length in bytes.
@@ -112,11 +47,6 @@ impl LaunchMeasurement {
     /// Wraps bytes that already are a launch measurement.
     pub const fn from_bytes(bytes: [u8; Self::BYTES]) -> Self {
         Self(bytes)
-    }
-
-    /// The bytes, in the order of the attestation report.
-    pub const fn as_bytes(&self) -> &[u8; Self::BYTES] {
-        &self.0
     }
 }
 
@@ -129,127 +59,5 @@ impl fmt::Display for LaunchMeasurement {
 impl fmt::Debug for LaunchMeasurement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
-    }
-}
-
-impl FromStr for LaunchMeasurement {
-    type Err = ParseMeasurementError;
-
-    /// Reads hexadecimal digits of either case.
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        const DIGITS: usize = 2 * LaunchMeasurement::BYTES;
-        if text.len() != DIGITS {
-            return Err(ParseMeasurementError::Length { expected: DIGITS, actual: text.chars().count() });
-        }
-        let mut bytes = [0; Self::BYTES];
-        hex::decode_to_slice(text, &mut bytes).map_err(|_| ParseMeasurementError::Digit)?;
-        Ok(Self(bytes))
-    }
-}
-
-/// The page of kernel hashes and where a launch puts it.
-///
-/// A launch with `kernel-hashes=on` adds this page itself. Where there is no secure processor, the page has to be loaded
-/// (QEMU: `-device loader,file=PAGE,addr=ADDRESS,force-raw=on`): without it, the firmware starts no kernel.
-#[derive(Clone, Debug)]
-pub struct KernelHashesPage {
-    /// Guest physical address of the page: a multiple of its size.
-    pub address: u64,
-    /// The page, 4096 bytes.
-    pub bytes: [u8; PAGE_BYTES],
-}
-
-impl KernelHashesPage {
-    /// Makes the page that this firmware looks at, for what it is to boot.
-    ///
-    /// # Errors
-    /// The firmware has no place for it.
-    pub fn new(firmware: &Firmware, boot: &BootHashes) -> Result<Self, LaunchError> {
-        let offset = firmware.hash_table_offset().ok_or(LaunchError::NoKernelHashes)?;
-        let mut sections = firmware.sections().iter();
-        let section = sections.find(|section| section.kind == SectionKind::KernelHashes);
-        let section = section.ok_or(LaunchError::NoKernelHashes)?;
-        Ok(Self { address: section.address, bytes: boot.page(offset) })
-    }
-}
-
-impl Launch {
-    /// Measures the firmware, its sections and the hashes of what it boots; without `boot` it boots from a disk.
-    ///
-    /// # Errors
-    /// `boot` is given and the firmware has no place for it.
-    pub fn new(firmware: &Firmware, boot: Option<&BootHashes>, vmm: Vmm) -> Result<Self, LaunchError> {
-        let mut digest = RunningDigest::from(firmware.image_measurement());
-        for page in added_pages(firmware, boot, vmm)? {
-            digest.add_added(&page);
-        }
-        Ok(Self { digest, reset_address: firmware.reset_address(), vmm })
-    }
-
-    /// Returns what the measurements for every number of vCPUs of a type have in common.
-    ///
-    /// `features` is the VMSA's SEV_FEATURES (AMD APM volume 2, table B-4), 1 for SNP alone. Only QEMU tells the guest
-    /// `cpu`; with the others it changes nothing.
-    pub fn chain(&self, cpu: CpuSignature, features: u64) -> Chain {
-        let (bsp, ap) = self.vmsa_pages(cpu, features);
-        Chain { launch_digest: self.digest.measurement(), bsp_vmsa: digest::sha384(&bsp), ap_vmsa: digest::sha384(&ap) }
-    }
-
-    /// Returns the page with which the first vCPU starts, and the one with which all others do.
-    pub(super) fn vmsa_pages(&self, cpu: CpuSignature, features: u64) -> ([u8; PAGE_BYTES], [u8; PAGE_BYTES]) {
-        let page = |address| vmsa::page(address, cpu, features, self.vmm);
-        (page(vmsa::BOOT_RESET_ADDRESS), page(self.reset_address))
-    }
-
-    /// Returns the launch measurements with one vCPU, with two, and so on without end; see [`Launch::chain`].
-    pub fn by_vcpus(&self, cpu: CpuSignature, features: u64) -> impl Iterator<Item = LaunchMeasurement> {
-        self.chain(cpu, features).by_vcpus()
-    }
-}
-
-/// Returns the pages of the firmware's sections, in the order in which the host adds them.
-///
-/// # Errors
-/// `boot` is given and the firmware has no place for it.
-pub(super) fn added_pages(
-    firmware: &Firmware,
-    boot: Option<&BootHashes>,
-    vmm: Vmm,
-) -> Result<impl Iterator<Item = AddedPage>, LaunchError> {
-    let table = match boot {
-        Some(boot) => Some(boot.page(firmware.hash_table_offset().ok_or(LaunchError::NoKernelHashes)?)),
-        None => None,
-    };
-    let is_ec2 = matches!(vmm, Vmm::Ec2 | Vmm::Ec2ZeroRdx);
-    let is_last = move |section: &&Section| is_ec2 && section.kind == SectionKind::Cpuid;
-    let (last, first): (Vec<_>, Vec<_>) = firmware.sections().iter().partition(is_last);
-    Ok(first.into_iter().chain(last).flat_map(move |section| section_pages(section, table, vmm)))
-}
-
-fn section_pages(section: &Section, table: Option<[u8; PAGE_BYTES]>, vmm: Vmm) -> impl Iterator<Item = AddedPage> {
-    let kind = match (section.kind, table) {
-        (SectionKind::KernelHashes, Some(_)) => PageType::Normal,
-        (SectionKind::SecureMemory, _) if vmm == Vmm::Gce => PageType::Unmeasured,
-        (SectionKind::SecureMemory | SectionKind::SvsmCallingArea | SectionKind::KernelHashes, _) => PageType::Zero,
-        (SectionKind::Secrets, _) => PageType::Secrets,
-        (SectionKind::Cpuid, _) => PageType::Cpuid,
-    };
-    let content = table.filter(|_| section.kind == SectionKind::KernelHashes);
-    let address = section.address;
-    (0..section.pages).map(move |page| AddedPage { kind, address: address + page * PAGE_BYTES as u64, content })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn measurement_reads_what_it_prints_and_nothing_else() {
-        let text = "0a".repeat(48);
-        assert_eq!(text.parse::<LaunchMeasurement>().unwrap().to_string(), text);
-        assert_eq!("0A".repeat(48).parse::<LaunchMeasurement>().unwrap().to_string(), text);
-        let short = ParseMeasurementError::Length { expected: 96, actual: 94 };
-        assert_eq!(text[2..].parse::<LaunchMeasurement>(), Err(short));
-        assert_eq!("zz".repeat(48).parse::<LaunchMeasurement>(), Err(ParseMeasurementError::Digit));
     }
 }

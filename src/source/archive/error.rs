@@ -120,9 +120,6 @@ pub enum Damage {
     /// The ZIP's end record is missing, ambiguous or contradicts itself.
     #[error("its end record is missing or ambiguous")]
     EndRecord,
-    /// The ZIP is in several parts.
-    #[error("it is in several parts")]
-    MultiPart,
     /// The ZIP's directory is malformed.
     #[error("its central directory is malformed")]
     CentralDirectory,

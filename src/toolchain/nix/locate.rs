@@ -15,6 +15,9 @@ const PROGRAMS: [&str; 3] = ["nix", "nix-daemon", "nix-store"];
 /// The files of the configuration: settings, and the users that builders run as.
 pub(super) const CONFIGURATION: [&str; 3] = ["nix.conf", "passwd", "group"];
 
+/// Where nix has its configuration, below the root of its system.
+pub const CONFIGURATION_DIRECTORY: &str = "etc/nix";
+
 /// The setting that says whose signatures count.
 const KEYS: &str = "trusted-public-keys";
 
@@ -74,23 +77,6 @@ impl Nix {
         Ok(Self { root: root.to_owned(), configuration: configuration.to_owned(), keys })
     }
 
-    /// Where the system with nix in it is, and where its configuration is, on this machine.
-    pub fn places(&self) -> [&Path; 2] {
-        [&self.root, &self.configuration]
-    }
-
-    /// The same nix, whose places the machine now has elsewhere (private mounts).
-    ///
-    /// The machine's own system stays where it is.
-    #[must_use]
-    pub fn seen_at(mut self, root: PathBuf, configuration: PathBuf) -> Self {
-        if !self.is_the_machines() {
-            self.root = root;
-        }
-        self.configuration = configuration;
-        self
-    }
-
     /// The folder of the configuration on this machine.
     pub(super) fn configuration(&self) -> &Path {
         &self.configuration
@@ -115,6 +101,26 @@ impl Nix {
 
     fn is_the_machines(&self) -> bool {
         self.root == Path::new("/")
+    }
+}
+
+#[cfg(feature = "host")]
+impl Nix {
+    /// Where the system with nix in it is, and where its configuration is, on this machine.
+    pub fn places(&self) -> [&Path; 2] {
+        [&self.root, &self.configuration]
+    }
+
+    /// The same nix, whose places the machine now has elsewhere (private mounts).
+    ///
+    /// The machine's own system stays where it is.
+    #[must_use]
+    pub fn seen_at(mut self, root: PathBuf, configuration: PathBuf) -> Self {
+        if !self.is_the_machines() {
+            self.root = root;
+        }
+        self.configuration = configuration;
+        self
     }
 }
 

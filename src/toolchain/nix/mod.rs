@@ -54,7 +54,7 @@ use store_path::StorePath;
 
 pub use key::TrustedKeysError;
 pub use ledger::LedgerError;
-pub use locate::{FindNixError, Nix};
+pub use locate::{CONFIGURATION_DIRECTORY, FindNixError, Nix};
 pub use lockfile::{FlakeLockError, MAX_FLAKE_LOCK_BYTES};
 pub use measure::tools;
 pub use nar::NarError;

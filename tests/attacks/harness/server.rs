@@ -1,4 +1,4 @@
-//! One appliance per attack: the real `kettle-init serve`, spoken to over loopback HTTP.
+//! One appliance per attack: the real `kettle-host serve`, spoken to over loopback HTTP.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -41,7 +41,7 @@ impl Server {
     pub fn start(folder: &Path, options: &[String], confinement: Confinement) -> Self {
         let work = folder.join("work");
         let mut process = confinement
-            .command(Path::new(env!("CARGO_BIN_EXE_kettle-init")), &work)
+            .command(Path::new(env!("CARGO_BIN_EXE_kettle-host")), &work)
             .args(["serve", "--listen", "127.0.0.1:0", "--tls-listen", "127.0.0.1:0", "--work"])
             .arg(&work)
             .args(networks::allowed())

@@ -12,7 +12,7 @@ const LOOPBACK: &str = "127.0.0.0/8";
 /// The port of registries.
 const HTTPS: u16 = 443;
 
-/// Returns the options of `kettle-init serve` that let phases reach the servers of a test, and the
+/// Returns the options of `kettle-host serve` that let phases reach the servers of a test, and the
 /// registries wherever this machine has them: some have a mirror in a network of their own.
 pub fn allowed() -> Vec<String> {
     let hosts = indexes().into_iter().flat_map(|index| hosts_of(&index));

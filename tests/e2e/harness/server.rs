@@ -1,4 +1,4 @@
-//! The real `kettle-init serve`, with a work folder of its own.
+//! The real `kettle-host serve`, with a work folder of its own.
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
@@ -34,7 +34,7 @@ impl Server {
     /// With no more than its own options: phases that fetch reach public addresses only.
     pub fn of_public_addresses(options: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let mut process = Command::new(env!("CARGO_BIN_EXE_kettle-init"))
+        let mut process = Command::new(env!("CARGO_BIN_EXE_kettle-host"))
             .args(["serve", "--listen", "127.0.0.1:0", "--tls-listen", "127.0.0.1:0", "--work"])
             .arg(folder.path().join("work"))
             .args(options)

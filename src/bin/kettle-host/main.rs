@@ -1,0 +1,129 @@
+//! The service as a process of an ordinary host, for development.
+//!
+//! - Comes in: a command line, and what the host has of a toolchain and of means for a sandbox.
+//! - Goes out: the same service as in the image, which says in every statement that a host ran it, and what the
+//!   sandbox lacks there.
+//! - Never: the image's claims, or evidence of a secure processor that anybody trusts.
+
+use std::error::Error;
+use std::fs;
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+
+use kettle::causes::Chain;
+use kettle::provenance::Platform;
+use kettle::sandbox::{self, Runner};
+use kettle::service::{Prepared, Standing};
+#[cfg(feature = "simulator")]
+use kettle::simulator::Processor;
+use kettle::text;
+use kettle::toolchain::Toolchain;
+use kettle::toolchain::nix::{self, Nix};
+
+use options::{Command, Serve};
+
+mod options;
+
+/// Exit status for a command line that cannot be understood.
+const USAGE: u8 = 2;
+
+/// Our files are readable by all, writable by us.
+const UMASK: u32 = 0o022;
+
+fn main() -> ExitCode {
+    match options::parse(std::env::args().skip(1)) {
+        Ok(Command::Help) => print(&options::help()),
+        Ok(Command::Version) => print(concat!("kettle-host ", env!("CARGO_PKG_VERSION"), "\n")),
+        Ok(Command::Serve(serve)) => {
+            log_to_standard_error();
+            run(*serve).map_or_else(|error| complain(&*error), |()| ExitCode::SUCCESS)
+        }
+        Err(error) => {
+            eprintln!("kettle-host: {}; see kettle-host --help", Chain(&error));
+            ExitCode::from(USAGE)
+        }
+    }
+}
+
+/// Starts the service's own log. Records quote what tools and clients say: each is one line, in which nothing is hidden.
+fn log_to_standard_error() {
+    let mut builder = env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info"));
+    let in_one_line = |record: &log::Record<'_>| text::inert(&record.args().to_string());
+    builder.format(move |out, record| {
+        writeln!(out, "[{:<5} {}] {}", record.level(), record.target(), in_one_line(record))
+    });
+    builder.init();
+}
+
+fn print(text: &str) -> ExitCode {
+    // A reader that went away is no error of ours.
+    let _ = io::stdout().write_all(text.as_bytes());
+    ExitCode::SUCCESS
+}
+
+fn complain(error: &(dyn Error + 'static)) -> ExitCode {
+    eprintln!("kettle-host: {}", Chain(error));
+    ExitCode::FAILURE
+}
+
+/// Sets everything up that can fail, in the order in which threads, mounts and users allow it, and serves.
+fn run(serve: Serve) -> Result<(), Box<dyn Error>> {
+    // Sandboxes under another uid read what we make for them.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(UMASK));
+    let toolchain = match &serve.toolchain {
+        Some(sysroot) => Toolchain::find(sysroot)?,
+        None => Toolchain::search()?,
+    };
+    let nix = find_nix(&serve)?;
+    fs::create_dir_all(&serve.work)?;
+    let work = serve.work.canonicalize()?;
+    let machine_toolchain = toolchain.mount().map(|mount| mount.source);
+    let of_nix = nix.iter().flat_map(Nix::places);
+    let folders: Vec<_> = machine_toolchain.as_deref().into_iter().chain(of_nix).collect();
+    let entered = sandbox::enter_private_mounts(&work, &folders)?;
+    let mut seen = entered.folders.into_iter();
+    let toolchain = match machine_toolchain.and_then(|_| seen.next()) {
+        Some(path) => toolchain.seen_at(path),
+        None => toolchain,
+    };
+    let toolchain = match (nix, seen.next(), seen.next()) {
+        (Some(nix), Some(root), Some(configuration)) => toolchain.with_nix(nix.seen_at(root, configuration)),
+        _ => toolchain,
+    };
+    let standing = standing(&serve)?;
+    let runner = Runner::allowing(&serve.allowed)?;
+    for degradation in &runner.description().degradations {
+        log::warn!("the sandbox is weaker here: {}: {}", degradation.name, degradation.reason);
+    }
+    Prepared::new(serve.settings, runner, toolchain, entered.work, standing)?.serve()?;
+    Ok(())
+}
+
+/// Returns what a host may say of itself.
+#[cfg(not(feature = "simulator"))]
+fn standing(_: &Serve) -> Result<Standing, Box<dyn Error>> {
+    Ok(Standing::unattested(Platform::HOST))
+}
+
+/// Returns what a host may say of itself, beside a simulated secure processor where that is wanted.
+#[cfg(feature = "simulator")]
+fn standing(serve: &Serve) -> Result<Standing, Box<dyn Error>> {
+    Ok(match &serve.simulator {
+        None => Standing::unattested(Platform::HOST),
+        Some(folder) => Standing::attested(Platform::SIMULATED, Processor::open(folder)?)?,
+    })
+}
+
+/// Returns the nix of this host, if it is to have one.
+fn find_nix(serve: &Serve) -> Result<Option<Nix>, Box<dyn Error>> {
+    let Some(root) = &serve.nix_root else { return Ok(None) };
+    if !rustix::process::geteuid().is_root() {
+        return Err("--nix-root needs root: nobody else can give a namespace more than one user".into());
+    }
+    let root = root.canonicalize()?;
+    let configuration = match &serve.nix_conf {
+        Some(folder) => folder.canonicalize()?,
+        None => root.join(nix::CONFIGURATION_DIRECTORY),
+    };
+    Ok(Some(Nix::find(&root, &configuration)?))
+}

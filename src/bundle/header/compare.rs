@@ -1,0 +1,173 @@
+//! Where header blocks differ from those that a bundle has. For the reader alone.
+//!
+//! - Comes in: blocks that anybody may have made.
+//! - Goes out: what they say, and the first field in which they are not what the writer makes of it.
+//! - Never: a difference that is passed over.
+
+use std::ops::Range;
+
+use super::{BLOCK_BYTES, CHECKSUM, GID, MAGIC, MODE, Number, SIZE, TIME, TYPE, UID, VERSION};
+
+pub(in crate::bundle) const NAME: Range<usize> = 0..100;
+
+/// The fields of a header block with their offsets (POSIX.1, `pax`, ustar Interchange Format). The
+/// checksum depends on all of the others, so it is looked at last: what is named is the field that
+/// was changed.
+const FIELDS: [(&str, Range<usize>); 17] = [
+    ("name", NAME),
+    ("mode", MODE),
+    ("uid", UID),
+    ("gid", GID),
+    ("size", SIZE),
+    ("time", TIME),
+    ("type", TYPE..TYPE + 1),
+    ("link name", 157..257),
+    ("magic", MAGIC),
+    ("version", VERSION),
+    ("owner name", 265..297),
+    ("group name", 297..329),
+    ("device major", 329..337),
+    ("device minor", 337..345),
+    ("prefix", 345..500),
+    ("padding", 500..512),
+    ("checksum", CHECKSUM),
+];
+
+/// What a block that belongs to no header is called.
+const RECORD: &str = "record";
+
+/// Most bytes of a field that are shown: the longest field of a header fits.
+const MAX_SHOWN_BYTES: usize = 155;
+
+impl Number {
+    /// Reads a field as [`Member::headers`] writes it; nothing for any other form of the same
+    /// number.
+    pub(in crate::bundle) fn read(field: &[u8]) -> Option<Self> {
+        let (end, digits) = field.split_last()?;
+        let is_octal = digits.iter().all(|digit| matches!(digit, b'0'..=b'7'));
+        if *end != 0 || !is_octal {
+            return None;
+        }
+        let value = digits.iter().fold(0, |value, digit| value * 8 + u64::from(digit - b'0'));
+        Self::new(value)
+    }
+
+    /// The number itself.
+    pub(in crate::bundle) fn value(self) -> u64 {
+        self.0
+    }
+}
+
+/// Reads the path of such a record, leniently: whether the record is the one encoding of it,
+/// [`difference`] tells.
+pub(in crate::bundle) fn path_of_record(record: &[u8]) -> Option<&str> {
+    let text = std::str::from_utf8(record).ok()?;
+    let (_length, path) = text.strip_suffix('\n')?.split_once(" path=")?;
+    Some(path)
+}
+
+/// The first field in which blocks differ from those that a bundle has.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::bundle) struct Difference {
+    /// Whether the field belongs to the PAX header before the file's own.
+    pub in_pax_header: bool,
+    /// The name of the field, as POSIX.1 or we call it.
+    pub field: &'static str,
+    /// What a bundle has there, printable.
+    pub expected: String,
+    /// What was there, printable.
+    pub actual: String,
+}
+
+/// Compares the headers of a file with those that were found; nothing when they are the same, byte
+/// for byte.
+pub(in crate::bundle) fn difference(expected: &[u8], actual: &[u8]) -> Option<Difference> {
+    if expected == actual {
+        return None;
+    }
+    let own_header = expected.len().saturating_sub(BLOCK_BYTES);
+    let pairs = expected.chunks(BLOCK_BYTES).zip(actual.chunks(BLOCK_BYTES));
+    for (start, (expected, actual)) in (0..).step_by(BLOCK_BYTES).zip(pairs) {
+        let in_pax_header = start < own_header;
+        let is_record = in_pax_header && start > 0;
+        let found = if is_record { record_difference(expected, actual) } else { field_difference(expected, actual) };
+        if let Some((field, expected, actual)) = found {
+            let (expected, actual) = (printable(expected), printable(actual));
+            return Some(Difference { in_pax_header, field, expected, actual });
+        }
+    }
+    // Only the number of blocks can be left.
+    let blocks = |bytes: &[u8]| format!("{} blocks", bytes.len() / BLOCK_BYTES);
+    Some(Difference { in_pax_header: true, field: "length", expected: blocks(expected), actual: blocks(actual) })
+}
+
+/// The name of a field, and both sides.
+type Sides<'a> = (&'static str, &'a [u8], &'a [u8]);
+
+fn record_difference<'a>(expected: &'a [u8], actual: &'a [u8]) -> Option<Sides<'a>> {
+    let start = expected.iter().zip(actual).position(|(expected, actual)| expected != actual)?;
+    Some((RECORD, &expected[start..], &actual[start..]))
+}
+
+fn field_difference<'a>(expected: &'a [u8], actual: &'a [u8]) -> Option<Sides<'a>> {
+    let differs = |(_, range): &(&str, Range<usize>)| expected[range.clone()] != actual[range.clone()];
+    let (field, range) = FIELDS.into_iter().find(differs)?;
+    Some((field, &expected[range.clone()], &actual[range]))
+}
+
+/// Bytes for a message: escaped, without the zeros that fill a field, and not too many of them.
+pub(in crate::bundle) fn printable(bytes: &[u8]) -> String {
+    let end = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+    format!("\"{}\"", bytes[..end.min(MAX_SHOWN_BYTES)].escape_ascii())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{MAX_NUMBER, Member};
+    use super::*;
+
+    fn member(path: &str) -> Member<'_> {
+        Member { path, executable: true, size: Number(0o1234), time: Number(0o7654) }
+    }
+
+    #[test]
+    fn the_path_of_a_record_is_the_one_it_was_made_of() {
+        for length in 1..2000 {
+            let path = "n".repeat(length);
+            assert_eq!(path_of_record(super::super::path_record(&path).as_bytes()), Some(&*path));
+        }
+    }
+
+    #[test]
+    fn numbers_have_one_form() {
+        assert_eq!(Number::read(b"00000001234\0"), Some(Number(0o1234)));
+        assert_eq!(Number::read(b"77777777777\0"), Number::new(MAX_NUMBER));
+        assert_eq!(Number::new(MAX_NUMBER + 1), None);
+        for other in
+            [&b"       1234\0"[..], b"1234\0\0\0\0\0\0\0\0", b"000000012340", b"00000001238\0", b"-0000001234\0"]
+        {
+            assert_eq!(Number::read(other), None, "{}", other.escape_ascii());
+        }
+        assert_eq!((Number::read(b""), Number::read(b"\x80\0\0\0\0\0\0\0\0\0\0\x08")), (None, None));
+    }
+
+    #[test]
+    fn every_byte_belongs_to_a_field_and_a_changed_one_is_named() {
+        let path = "n".repeat(600);
+        for path in ["p/x", &path] {
+            let blocks = member(path).headers();
+            assert_eq!(difference(&blocks, &blocks), None);
+            for at in 0..blocks.len() {
+                let mut changed = blocks.clone();
+                changed[at] ^= 0x20;
+                let found = difference(&blocks, &changed).unwrap();
+                let is_header = at < BLOCK_BYTES || at >= blocks.len() - BLOCK_BYTES;
+                let offset = at % BLOCK_BYTES;
+                let of_header = FIELDS.iter().find(|(_, range)| range.contains(&offset)).unwrap().0;
+                assert_eq!(found.field, if is_header { of_header } else { RECORD }, "{at}");
+                assert_eq!(found.in_pax_header, at < blocks.len() - BLOCK_BYTES, "{at}");
+                assert_ne!(found.expected, found.actual, "{at}");
+            }
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! Finds the toolchain of a host. Comes in: the host's `PATH`. Goes out: a [`Toolchain`]. Never: a launcher that chooses a
+//! compiler later; rustup's proxies are resolved here.
+//!
+//! `rustc --print sysroot`, with the machine's own environment, is the only process that is started outside the sandbox:
+//! it is the machine's owner, before any job, who decides which toolchain this is.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::{FindToolchainError, Toolchain};
+
+/// Why the host has no toolchain.
+#[derive(Debug, thiserror::Error)]
+pub enum SearchError {
+    /// No such program in `PATH`.
+    #[error("{program} is not in PATH")]
+    NotInPath {
+        /// The program.
+        program: &'static str,
+    },
+    /// `rustc` did not say where its sysroot is.
+    #[error("`rustc --print sysroot` failed: {answer}")]
+    Sysroot {
+        /// What it said.
+        answer: String,
+    },
+    /// `rustc` could not be started, or a path not be resolved.
+    #[error("the toolchain's path could not be resolved")]
+    Io(#[from] io::Error),
+    /// What was found is no toolchain.
+    #[error(transparent)]
+    Found(#[from] FindToolchainError),
+}
+
+impl Toolchain {
+    /// Takes the toolchain that `rustc` of `PATH` belongs to.
+    ///
+    /// # Errors
+    /// A missing program.
+    pub fn search() -> Result<Self, SearchError> {
+        let sysroot = sysroot_of(&in_path("rustc")?)?;
+        Ok(Self::find(&sysroot)?)
+    }
+
+    /// The same toolchain, which the machine now has at `path` (a private mount).
+    ///
+    /// A toolchain that is part of the system stays where it is.
+    #[must_use]
+    pub fn seen_at(mut self, path: PathBuf) -> Self {
+        if self.mount().is_some() {
+            self.machine_sysroot = path;
+        }
+        self
+    }
+}
+
+fn in_path(program: &'static str) -> Result<PathBuf, SearchError> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .map(|folder| folder.join(program))
+        .find(|candidate| candidate.is_file())
+        .ok_or(SearchError::NotInPath { program })
+}
+
+fn sysroot_of(rustc: &Path) -> Result<PathBuf, SearchError> {
+    let output = Command::new(rustc).args(["--print", "sysroot"]).current_dir("/").output()?;
+    let answer = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    if !output.status.success() || !Path::new(&answer).is_absolute() {
+        let answer = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+        return Err(SearchError::Sysroot { answer });
+    }
+    Ok(Path::new(&answer).canonicalize()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sandbox::Access;
+
+    #[test]
+    fn a_system_toolchain_is_used_in_place() {
+        let system = Toolchain::test_only_at("/usr").seen_at("/elsewhere".into());
+        assert_eq!(system.mount(), None);
+        assert_eq!(system.program("rustc"), "/usr/bin/rustc");
+        assert_eq!(system.path_variable(), "/usr/bin:/bin");
+    }
+
+    #[test]
+    fn another_toolchain_is_mounted_where_the_machine_has_it_now() {
+        let other = Toolchain::test_only_at("/home/x/stable").seen_at("/private".into());
+        let mount = other.mount().unwrap();
+        assert_eq!((mount.source.as_path(), mount.access), (Path::new("/private"), Access::ReadOnly));
+        assert_eq!(other.program("cargo"), "/toolchain/bin/cargo");
+        assert_eq!(other.path_variable(), "/toolchain/bin:/usr/bin:/bin");
+    }
+}
