@@ -248,9 +248,11 @@ fn code_of(text: &str) -> String {
         let is_attribute = |line: &str| line.trim_start().starts_with(['#', '/']);
         let mut item = lines.find(|line| !is_attribute(line)).unwrap_or_default();
         // An item ends on its own line, or where a brace closes at its own depth.
-        while !ends.iter().any(|end| item == end)
-            && !(item.ends_with([';', ',', '}']) && item.starts_with(indent) && !item[indent.len()..].starts_with(' '))
-        {
+        let is_last = |item: &str| {
+            let at_this_depth = item.strip_prefix(indent).is_some_and(|rest| !rest.starts_with(' '));
+            ends.iter().any(|end| item == end) || item.ends_with([';', ',', '}']) && at_this_depth
+        };
+        while !is_last(item) {
             let Some(next) = lines.next() else { break };
             item = next;
         }

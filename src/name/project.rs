@@ -25,7 +25,7 @@ pub struct ProjectName(String);
 
 impl ProjectName {
     /// Takes a name that a bundle has, if it is one that a bundle can have.
-    #[cfg(feature = "appraisal")]
+    #[cfg(any(test, feature = "appraisal"))]
     pub fn parse(name: &str) -> Option<Self> {
         let is_plain = !name.is_empty()
             && name.len() <= MAX_PROJECT_NAME_BYTES
