@@ -1,12 +1,18 @@
-//! Build script: compiles the published reference values into `kettle`. Comes in: `measurements/*.json` with the list of
-//! revoked images and the floor of firmware versions, or the folder that `KETTLE_MEASUREMENTS` names; there may be none. Goes out: `published.rs`. Never: anything for a binary without the feature
-//! `cli`: kettle-init is what is measured and cannot know its own measurement.
+//! Build script: compiles the published reference values into `kettle`.
+//!
+//! - Comes in: `measurements/*.json` with the list of revoked images, its index and the floor of firmware versions, or the
+//!   folder that `KETTLE_MEASUREMENTS` names; there may be none.
+//! - Goes out: `published.rs`.
+//! - Never: anything for a binary without the feature `cli`: kettle-init is what is measured and cannot know its own
+//!   measurement.
 
 use std::path::{Path, PathBuf};
 use std::{env, fs, io};
 
 /// The list of revoked images.
 const REVOKED: &str = "revoked.json";
+/// The index of that list, which may be missing.
+const INDEX: &str = "revoked.index";
 /// The lowest firmware that is believed by default.
 const FLOOR: &str = "tcb-floor.json";
 
@@ -30,12 +36,16 @@ fn main() -> io::Result<()> {
         let message = format!("{} has reference values and no {FLOOR}: any firmware would do", folder.display());
         return Err(io::Error::new(io::ErrorKind::NotFound, message));
     }
+    let index = folder.join(INDEX);
+    let index = included(if index.is_file() { std::slice::from_ref(&index) } else { &[] });
     let (revoked, floor) = (included(&revoked), included(&floor));
     let text = format!(
         "/// The files of reference values that were there at compilation.\n\
          pub(super) const PUBLISHED: &[&[u8]] = &[\n{list}];\n\
          /// The list of revoked images that was there at compilation.\n\
          pub(super) const REVOKED: Option<&[u8]> = {revoked};\n\
+         /// The index of that list.\n\
+         pub(super) const REVOKED_INDEX: Option<&[u8]> = {index};\n\
          /// The floor of firmware versions that was there at compilation.\n\
          pub(super) const FLOOR: Option<&[u8]> = {floor};\n"
     );
