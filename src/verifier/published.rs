@@ -21,6 +21,7 @@
 //! A file without `format` is of image 0.1.0: it lists every measurement, and members that are not known are ignored.
 
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 
 use serde::Deserialize;
 
@@ -113,7 +114,9 @@ pub struct Inputs {
 #[derive(Clone, Debug)]
 pub struct Series {
     pub vcpu_type: String,
-    pub counts: Vec<(u32, LaunchMeasurement)>,
+    /// What they are made of, unless the file lists them: a chain, and how far it goes.
+    chain: Option<(Chain, u32)>,
+    counts: OnceLock<Vec<(u32, LaunchMeasurement)>>,
 }
 
 impl Image {
@@ -124,9 +127,22 @@ impl Image {
 }
 
 impl Series {
+    fn listed(vcpu_type: String, counts: Vec<(u32, LaunchMeasurement)>) -> Self {
+        Self { vcpu_type, chain: None, counts: OnceLock::from(counts) }
+    }
+
+    /// Returns each number of vCPUs with its measurement. A chain is extended when somebody asks: that takes longer than
+    /// to read all of its file, and of most files nobody does.
+    pub fn counts(&self) -> &[(u32, LaunchMeasurement)] {
+        self.counts.get_or_init(|| {
+            let extend = |(chain, max_vcpus): &(Chain, u32)| (1..=*max_vcpus).zip(chain.by_vcpus()).collect();
+            self.chain.as_ref().map(extend).unwrap_or_default()
+        })
+    }
+
     /// Returns the measurements alone.
     pub fn measurements(&self) -> impl Iterator<Item = LaunchMeasurement> {
-        self.counts.iter().map(|(_, measurement)| *measurement)
+        self.counts().iter().map(|(_, measurement)| *measurement)
     }
 }
 
@@ -147,13 +163,13 @@ pub fn read(bytes: &[u8]) -> Result<Vec<Image>, ReferenceError> {
     }
 }
 
-/// Extends the chains of a file to every count.
+/// Returns what the chains of a file are extended to.
 ///
 /// # Errors
-/// There is none, or they make too many measurements.
-fn extended(chains: &[ChainEntry], max_vcpus: u32) -> Result<Vec<Series>, ReferenceError> {
+/// There is none, one is not in its form, or they make too many measurements.
+fn series(chains: &[ChainEntry], max_vcpus: u32) -> Result<Vec<Series>, ReferenceError> {
     limited(chains, max_vcpus)?;
-    chains.iter().map(|chain| chain.extended(max_vcpus)).collect()
+    chains.iter().map(|chain| chain.series(max_vcpus)).collect()
 }
 
 /// Returns the chains as they are, which may be extended to `max_vcpus` each.
@@ -284,14 +300,14 @@ impl BootEntry {
 
 impl Listed {
     fn image(self) -> Result<Image, ReferenceError> {
-        let mut series: Vec<Series> = Vec::new();
+        let mut series: Vec<(String, Vec<_>)> = Vec::new();
         for entry in self.measurements {
             let measurement = hex48("measurement", &entry.measurement).map(LaunchMeasurement::from_bytes)?;
             let vcpu_type = entry.vcpu_type.unwrap_or(entry.vcpu_signature);
             let counted = (entry.vcpus, measurement);
-            match series.iter_mut().find(|series| series.vcpu_type == vcpu_type) {
-                Some(series) => series.counts.push(counted),
-                None => series.push(Series { vcpu_type, counts: vec![counted] }),
+            match series.iter_mut().find(|(known, _)| *known == vcpu_type) {
+                Some((_, counts)) => counts.push(counted),
+                None => series.push((vcpu_type, vec![counted])),
             }
         }
         if series.is_empty() {
@@ -310,7 +326,7 @@ impl Listed {
             },
             keys: keys(self.id_key_digest.as_deref(), self.author_key_digest.as_deref())?,
             withdrawn: self.withdrawn,
-            series,
+            series: series.into_iter().map(|(vcpu_type, counts)| Series::listed(vcpu_type, counts)).collect(),
             boot: Vec::new(),
         })
     }
@@ -336,7 +352,7 @@ impl Compact {
             },
             keys: keys(self.id_key_digest.as_deref(), self.author_key_digest.as_deref())?,
             withdrawn: self.withdrawn,
-            series: extended(&self.chains, self.max_vcpus)?,
+            series: series(&self.chains, self.max_vcpus)?,
             boot: self.boot.into_iter().map(BootEntry::boot).collect::<Result<_, _>>()?,
         };
         let mut images = vec![main.clone()];
@@ -345,7 +361,7 @@ impl Compact {
             images.push(Image {
                 variant: Some(variant.name),
                 inputs: Inputs { root_hash, ..inputs },
-                series: extended(&variant.chains, self.max_vcpus)?,
+                series: series(&variant.chains, self.max_vcpus)?,
                 // A disk starts the image's own kernel.
                 boot: Vec::new(),
                 ..main.clone()
@@ -375,9 +391,9 @@ impl ChainEntry {
         })
     }
 
-    fn extended(&self, max_vcpus: u32) -> Result<Series, ReferenceError> {
-        let counts = (1..=max_vcpus).zip(self.chain()?.by_vcpus()).collect();
-        Ok(Series { vcpu_type: self.vcpu_type.clone(), counts })
+    fn series(&self, max_vcpus: u32) -> Result<Series, ReferenceError> {
+        let chain = Some((self.chain()?, max_vcpus));
+        Ok(Series { vcpu_type: self.vcpu_type.clone(), chain, counts: OnceLock::new() })
     }
 }
 
@@ -466,7 +482,7 @@ mod tests {
         let chain =
             Chain { launch_digest: LaunchMeasurement::from_bytes([1; 48]), bsp_vmsa: [2; 48], ap_vmsa: [3; 48] };
         let expected: Vec<_> = (1..=255).zip(chain.by_vcpus()).collect();
-        assert_eq!(image.series[1].counts, expected);
+        assert_eq!(image.series[1].counts(), expected);
     }
 
     #[test]

@@ -158,7 +158,7 @@ impl ReferenceValues {
     pub fn shapes(&self) -> impl Iterator<Item = PublishedShape<'_>> {
         self.images.iter().flat_map(|(image, _)| {
             image.series.iter().flat_map(|series| {
-                series.counts.iter().map(|(vcpus, measurement)| PublishedShape {
+                series.counts().iter().map(|(vcpus, measurement)| PublishedShape {
                     version: &image.version,
                     variant: image.variant.as_deref(),
                     vcpu_type: &series.vcpu_type,
@@ -260,7 +260,7 @@ impl Image {
     /// `EPYC-v4 with 1 to 64 vCPUs, …`.
     fn ranges(&self) -> String {
         let ranges = self.series.iter().map(|series| {
-            let counts = || series.counts.iter().map(|(vcpus, _)| *vcpus);
+            let counts = || series.counts().iter().map(|(vcpus, _)| *vcpus);
             let (first, last) = (counts().min().unwrap_or(0), counts().max().unwrap_or(0));
             if first == last {
                 format!("{} with {first} vCPUs", series.vcpu_type)
