@@ -2,8 +2,8 @@
 //! out: a folder of ours with every locked package of a registry, unpacked from bytes that have the locked checksum.
 //! Never: a file that the fetch phase wrote; each is unpacked again by us.
 
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Read as _, Seek as _};
 use std::path::{Path, PathBuf};
 
 use crate::digest::Sha256Digest;
@@ -11,7 +11,7 @@ use crate::toolchain::ToolchainError;
 use crate::toolchain::untrusted::Untrusted;
 
 use super::config;
-use super::crate_archive::{self, CrateError};
+use super::crate_archive::{self, CrateError, MAX_CRATE_BYTES};
 use super::lockfile::{CRATES_IO, Locked, Origin};
 use super::plan::VENDOR;
 
@@ -88,6 +88,7 @@ impl Vendor {
         let mut refusal = not_fetched(package);
         // The archive of one package can be there once for each registry: the lockfile says which one it is.
         for archive in caches.iter().filter_map(|cache| cache.file(format!("{top}.crate")).ok()) {
+            let again = archive.try_clone()?;
             match crate_archive::unpack(archive, &top, &parent, crate_archive::time_of(epoch)) {
                 Ok(actual) if actual == *checksum => {
                     crate_archive::mark(&parent.join(&top), actual)?;
@@ -98,7 +99,7 @@ impl Vendor {
                     refusal = ToolchainError::Checksum { package: package.spec(), expected: *checksum, actual };
                 }
                 Err(CrateError::Write(error)) => return Err(error.into()),
-                Err(source) => refusal = ToolchainError::Crate { package: package.spec(), source },
+                Err(source) => refusal = refused(package.spec(), *checksum, again, source)?,
             }
             fs::remove_dir_all(parent.join(&top))?;
         }
@@ -126,6 +127,22 @@ impl Registry {
 fn caches(fetched: &Path) -> io::Result<Vec<Untrusted>> {
     let all = Untrusted::open(fetched)?.folder("registry/cache")?;
     all.names()?.iter().map(|name| all.folder(name)).collect()
+}
+
+/// Why an archive was refused that cannot be unpacked: that it is not the locked one says more than
+/// what is wrong with it.
+fn refused(
+    package: String,
+    expected: Sha256Digest,
+    mut archive: File,
+    source: CrateError,
+) -> io::Result<ToolchainError> {
+    archive.rewind()?;
+    let (actual, _) = Sha256Digest::of_reader(archive.take(MAX_CRATE_BYTES))?;
+    if actual == expected {
+        return Ok(ToolchainError::Crate { package, source });
+    }
+    Ok(ToolchainError::Checksum { package, expected, actual })
 }
 
 fn not_fetched(package: &Locked) -> ToolchainError {
