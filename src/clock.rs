@@ -1,5 +1,5 @@
 //! The wall clock, which is the host's. Comes in: what the kernel says, which can be anything and jump at any time. Goes out:
-//! dates that everybody can write. Never: a panic, a date out of order, or a limit; those are measured by another clock.
+//! dates that everybody can write. Never: a panic, a date out of order, or a limit that is measured by this clock.
 //!
 //! Nothing else of the appliance reads it, but for hyper, which writes it into its answers. The other clock is the host's as
 //! well, and may go back although it should not: [`Limit`] is for waits that block a thread.

@@ -146,6 +146,10 @@ fn git(folder: &Path, arguments: &[&str]) -> io::Result<Output> {
         .current_dir(folder)
         .env("LC_ALL", "C")
         .env("GIT_OPTIONAL_LOCKS", "0")
+        // An object that is not there is not fetched, by whatever program the repository names for that. The second
+        // one is for git before 2.45, which does not know the first.
+        .env("GIT_NO_LAZY_FETCH", "1")
+        .env("GIT_ALLOW_PROTOCOL", "none")
         .stdin(Stdio::null())
         .output()
 }
@@ -166,6 +170,11 @@ fn tracked(root: &Path, below: &Path, depth: usize, files: &mut BTreeSet<PathBuf
     }
     for name in output.stdout.split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
         let path = below.join(OsStr::from_bytes(name));
+        if is_beyond_a_link(root, &path) {
+            // git knows it from before, and takes it for deleted.
+            files.insert(path);
+            continue;
+        }
         let found = root.join(&path).symlink_metadata();
         if !found.is_ok_and(|found| found.is_dir()) {
             files.insert(path);
@@ -181,6 +190,13 @@ fn tracked(root: &Path, below: &Path, depth: usize, files: &mut BTreeSet<PathBuf
         }
     }
     Ok(())
+}
+
+/// Whether a name is only reached through a symbolic link below `root`: what is there is not of the folder.
+pub(super) fn is_beyond_a_link(root: &Path, path: &Path) -> bool {
+    let above = path.ancestors().skip(1).filter(|part| !part.as_os_str().is_empty());
+    let is_link = |part: &Path| root.join(part).symlink_metadata().is_ok_and(|found| found.is_symlink());
+    above.into_iter().any(is_link)
 }
 
 fn everything(root: &Path, below: &Path, depth: usize, files: &mut BTreeSet<PathBuf>) -> Result<(), ListingError> {

@@ -3,7 +3,7 @@
 //! - Comes in: a folder, and which of its files.
 //! - Goes out: a gzip tar, its digest, and git's id of the tree that is in it, computed from the
 //!   very bytes that were packed.
-//! - Never: a followed link, a time or an owner of this machine.
+//! - Never: a followed link, also in the middle of a path; a time or an owner of this machine.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -15,7 +15,7 @@ use flate2::{Compression, GzBuilder};
 use rustix::fs::{FileType, Mode, OFlags};
 use tar::{Builder, EntryType, Header};
 
-use super::listing::Listing;
+use super::listing::{Listing, is_beyond_a_link};
 use crate::digest::{GitHasher, GitOid, Sha256Digest, Sha256Writer};
 use crate::source::tree::{Node, Tree, is_git};
 
@@ -109,6 +109,9 @@ struct Packer<W: Write> {
 impl<W: Write> Packer<W> {
     /// Packs one file; returns false where it is not there any more.
     fn entry(&mut self, folder: &Path, path: &Path, top: &str) -> Result<bool, PackError> {
+        if is_beyond_a_link(folder, path) {
+            return Ok(false);
+        }
         let whole = folder.join(path);
         let failed = |source: io::Error| PackError::Read { path: path.to_owned(), source };
         let found = match whole.symlink_metadata() {

@@ -1,8 +1,8 @@
 //! Finds the toolchain of a host. Comes in: the host's `PATH`. Goes out: a [`Toolchain`]. Never: a launcher that chooses a
 //! compiler later; rustup's proxies are resolved here.
 //!
-//! `rustc --print sysroot`, with the machine's own environment, is the only process that is started outside the sandbox:
-//! it is the machine's owner, before any job, who decides which toolchain this is.
+//! `rustc --print sysroot` is started with the machine's own environment, outside the sandbox and before any job: it is the
+//! machine's owner who decides which toolchain this is.
 
 use std::io;
 use std::path::{Path, PathBuf};

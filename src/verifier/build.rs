@@ -25,6 +25,10 @@ fn main() -> io::Result<()> {
     let folder = env::var_os("KETTLE_MEASUREMENTS")
         .map_or_else(|| variable("CARGO_MANIFEST_DIR").join("measurements"), PathBuf::from);
     println!("cargo:rerun-if-changed={}", folder.display());
+    if env::var_os("KETTLE_MEASUREMENTS").is_some() && !folder.is_dir() {
+        let message = format!("{}, which KETTLE_MEASUREMENTS names, is no directory", folder.display());
+        return Err(io::Error::new(io::ErrorKind::NotFound, message));
+    }
     let (revoked, others): (Vec<_>, Vec<_>) = files(&folder)?.into_iter().partition(|path| path.ends_with(REVOKED));
     let (floor, published): (Vec<_>, Vec<_>) = others.into_iter().partition(|path| path.ends_with(FLOOR));
     let list: String = published.iter().map(|path| format!("    include_bytes!({path:?}),\n")).collect();

@@ -99,6 +99,7 @@ pub fn appraise_without_evidence(
     let bundle = bundle.map_err(Rejection::Bundle)?;
     let statement = Statement::read(&bundle.provenance)?;
     subjects::appraise_time(&bundle, &statement)?;
+    subjects::appraise_project(&bundle, &statement)?;
     if let Some(nonce) = &expectations.nonce {
         appraisal::appraise_stated_nonce(Some(&statement), nonce)?;
     }

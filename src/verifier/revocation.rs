@@ -15,8 +15,8 @@
 //! A published file that says of itself that it is withdrawn counts as an entry.
 //!
 //! To extend every chain of the list takes longer than all else of a verification. `measurements/revoked.index` spares that
-//! for measurements that no chain is extended to: the SHA-256 of the list, then the first four bytes of each measurement of
-//! its chains, sorted. An index that is missing, or of another list, spares nothing.
+//! for measurements that no chain is extended to: the first four bytes of each measurement of its chains, sorted, behind
+//! the SHA-256 of the list and of them. An index that is missing, cut off, or of another list spares nothing.
 
 use std::sync::LazyLock;
 
@@ -56,6 +56,8 @@ pub struct Revocation {
 #[derive(Debug, Default)]
 pub struct Revocations {
     entries: Vec<Entry>,
+    /// Those that were compiled in, revoked ones and others.
+    images: Vec<Image>,
     /// What spares a look at the chains.
     index: Option<Index>,
     /// Revokes everything.
@@ -69,9 +71,10 @@ struct Index(&'static [[u8; INDEXED_BYTES]]);
 impl Index {
     /// Takes an index, if it is that of the list.
     fn of(list: &[u8], bytes: &'static [u8]) -> Option<Self> {
-        let (digest, prefixes) = bytes.split_at_checked(Sha256Digest::of(list).as_bytes().len())?;
-        let (prefixes, rest) = prefixes.as_chunks();
-        (digest == Sha256Digest::of(list).as_bytes() && rest.is_empty()).then_some(Self(prefixes))
+        let (digest, indexed) = bytes.split_first_chunk()?;
+        let (prefixes, rest) = indexed.as_chunks();
+        let is_whole = *digest == index_digest(list, indexed) && rest.is_empty() && prefixes.is_sorted();
+        is_whole.then_some(Self(prefixes))
     }
 
     /// Whether a chain may be extended to a measurement. One in some hundred thousand others looks as if it were.
@@ -79,6 +82,11 @@ impl Index {
         let Some(prefix) = measurement.as_bytes().first_chunk() else { return true };
         self.0.binary_search(prefix).is_ok()
     }
+}
+
+/// What an index begins with.
+fn index_digest(list: &[u8], indexed: &[u8]) -> [u8; 32] {
+    *Sha256Digest::of(&[Sha256Digest::of(list).as_bytes(), indexed].concat()).as_bytes()
 }
 
 #[derive(Debug)]
@@ -174,7 +182,7 @@ impl Revocations {
         let listed = revoked.into_iter().map(|listed| Entry::new(listed, &images));
         let mut entries = listed.collect::<Result<Vec<_>, _>>()?;
         entries.extend(images.iter().filter_map(Entry::of_withdrawn));
-        Ok(Self { entries, index: None, all: None })
+        Ok(Self { entries, images, index: None, all: None })
     }
 
     /// A list that cannot be read could have revoked anything.
@@ -182,7 +190,12 @@ impl Revocations {
         let reason =
             format!("the list of revoked images in this verifier cannot be read: {}", crate::causes::Chain(error));
         let all = Some(Revocation { version: "unknown".to_owned(), reason });
-        Self { entries: Vec::new(), index: None, all }
+        Self { entries: Vec::new(), images: Vec::new(), index: None, all }
+    }
+
+    /// Returns the images of the files that were compiled in, revoked ones and others.
+    pub fn images(&self) -> impl Iterator<Item = &Image> {
+        self.images.iter()
     }
 
     /// Returns why an image is not to be believed, if the list has its version: with the firmware that the entry names, where
@@ -268,7 +281,8 @@ mod tests {
         let measurements = chains.flat_map(|(chain, count)| chain.by_vcpus().take(*count));
         let prefixes: std::collections::BTreeSet<[u8; INDEXED_BYTES]> =
             measurements.map(|measurement| *measurement.as_bytes().first_chunk().unwrap()).collect();
-        [Sha256Digest::of(LIST).as_bytes(), prefixes.into_iter().collect::<Vec<_>>().as_flattened()].concat()
+        let prefixes: Vec<_> = prefixes.into_iter().collect();
+        [&index_digest(LIST, prefixes.as_flattened()), prefixes.as_flattened()].concat()
     }
 
     #[test]
@@ -276,7 +290,7 @@ mod tests {
         let (expected, path) =
             (index_of_the_list(), Path::new(env!("CARGO_MANIFEST_DIR")).join("measurements/revoked.index"));
         if std::fs::read(&path).unwrap_or_default() != expected {
-            let made = path.with_extension("index.new");
+            let made = std::env::temp_dir().join("revoked.index");
             std::fs::write(&made, expected).unwrap();
             panic!("{} is not the index of the list: {} is", path.display(), made.display());
         }
@@ -287,6 +301,7 @@ mod tests {
         let bytes: &'static [u8] = index_of_the_list().leak();
         assert!(Index::of(b"another list", bytes).is_none());
         assert!(Index::of(LIST, &bytes[..bytes.len() - 1]).is_none());
+        assert!(Index::of(LIST, &bytes[..bytes.len() - INDEXED_BYTES]).is_none());
         let index = Index::of(LIST, bytes).unwrap();
         let list = Revocations { index: Some(index), ..Revocations::read(LIST, &[]).unwrap() };
         for measurement in EARLIER {

@@ -110,6 +110,60 @@ fn a_repositorys_configuration_runs_no_program_here() {
 }
 
 #[test]
+fn an_object_that_is_missing_is_not_fetched_by_a_program_that_the_repository_names() {
+    let (desk, server) = (Desk::new(), appliance());
+    let source = desk.source();
+    fs::write(source.join(".gitignore"), "/x\n").unwrap();
+    git_repository(&source);
+    let script = desk.path("run-me");
+    fs::write(&script, format!("#!/bin/sh\ntouch {}\n", desk.path("ran").display())).unwrap();
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+    // git reads which files are ignored from its index where the file is not to be on the disk.
+    let blob = git(&source, &["rev-parse", "HEAD:.gitignore"]);
+    git(&source, &["update-index", "--skip-worktree", ".gitignore"]);
+    fs::remove_file(source.join(".gitignore")).unwrap();
+    fs::remove_file(source.join(format!(".git/objects/{}/{}", &blob[..2], &blob[2..]))).unwrap();
+    for (name, value) in [
+        ("extensions.partialClone", "origin"),
+        ("core.repositoryFormatVersion", "1"),
+        ("remote.origin.url", source.to_str().unwrap()),
+        ("remote.origin.promisor", "true"),
+        ("remote.origin.uploadpack", script.to_str().unwrap()),
+        ("protocol.file.allow", "always"),
+    ] {
+        git(&source, &["config", name, value]);
+    }
+    let _ = desk.build(&tls(&server), &[] as &[&str]);
+    assert!(!desk.path("ran").exists(), "git ran what the repository names");
+}
+
+#[test]
+fn a_directory_that_became_a_link_leads_nowhere() {
+    let (desk, server) = (Desk::new(), appliance());
+    let source = desk.source();
+    fs::create_dir(source.join("a")).unwrap();
+    fs::write(source.join("a/id"), "of the source").unwrap();
+    fs::write(source.join(".gitignore"), "/a\n").unwrap();
+    git_repository(&source);
+    git(&source, &["add", "--force", "a/id"]);
+    fs::remove_dir_all(source.join("a")).unwrap();
+    fs::create_dir(desk.path("outside")).unwrap();
+    fs::write(desk.path("outside/id"), "a secret").unwrap();
+    std::os::unix::fs::symlink(desk.path("outside"), source.join("a")).unwrap();
+    let run = desk.build(&tls(&server), &[] as &[&str]);
+    run.expect(ACCEPTED, "1 that git tracks are not on the disk");
+}
+
+#[test]
+fn another_repository_than_the_expected_one_is_not_asked_for() {
+    let (desk, server) = (Desk::new(), appliance());
+    let mut command = desk.command("https://example.org/other", &tls(&server));
+    let run = Run::of(command.args(["--repository", "https://example.org/project.git"]));
+    run.expect(NOTHING, "https://example.org/other is another repository");
+    assert!(desk.is_empty());
+}
+
+#[test]
 fn an_archive_is_sent_as_it_is() {
     let (desk, server) = (Desk::new(), appliance());
     let archive = package(&[("src/main.rs", "fn main() {}")]);
@@ -163,6 +217,8 @@ fn json_is_a_document_a_line_with_each_event_once() {
     assert!(ids.len() > 5 && ids.iter().copied().eq(0..ids.len() as u64), "{ids:?}");
     let of = |kind: &str| documents.iter().filter(|it| it["type"] == kind).collect::<Vec<_>>();
     assert_eq!(of("machine")[0]["verdict"], "accepted");
+    // Whatever a machine says is inside of such a document.
+    assert!(of("event").len() == ids.len() && of("event").iter().all(|it| it["event"]["type"].is_string()));
     let verdict = of("verdict");
     assert!(verdict.len() == 1 && documents.last() == Some(verdict[0]), "{documents:?}");
     assert_eq!((&verdict[0]["verdict"], &verdict[0]["claims"]["nonce"]), (&"accepted".into(), &"00c0ffee".into()));

@@ -308,6 +308,15 @@ fn cases_of_evidence() -> Vec<Case> {
         claimed("attestation-key", "/keys/0/e", json!("Aw")),
         claimed("attestation-key", "/keys/0/kty", json!("EC")),
         claimed("attestation-key", "/keys/0/n", json!(URL_SAFE_NO_PAD.encode([0xff; 255]))),
+        // Whatever is waived of the guest's policy: another level is not the paravisor's.
+        case("paravisor-vmpl", ROOM, |scene| {
+            scene.scene.edit_report = Box::new(|report| {
+                of_microsoft(report);
+                report[0x30] = 1;
+            });
+            scene.scene.edit_expectations =
+                Box::new(|expectations| expectations.waived = [Waivable::GuestPolicy].into());
+        }),
         report("paravisor-id-key", ROOM, 0xe0, 0),
         case("paravisor-container-key", ROOM, |scene| {
             scene.scene.edit_report = Box::new(|report| {

@@ -512,3 +512,25 @@ fn a_certificate_that_somebody_has_goes_into_another_file() {
     let evidence = kettle::verifier::Evidence::read(after.evidence.as_deref().unwrap()).unwrap();
     assert_eq!(evidence.certificate, Some(file(GENOA, "vek.der")));
 }
+
+#[test]
+fn a_complete_bundle_is_written_where_it_was_asked_for_too() {
+    let desk = Desk::of(GENOA);
+    let path = bundle(&desk, &document(&file(GENOA, "report.bin"), Some(&file(GENOA, "vek.der"))));
+    let output = complete(&desk, &["--out", "complete.tar.gz"]);
+    assert!(output.status.success() && desk.asked().is_empty(), "{output:?}");
+    assert_eq!(fs::read(desk.path("complete.tar.gz")).unwrap(), fs::read(&path).unwrap());
+}
+
+#[test]
+fn a_bundle_of_another_platform_keeps_its_evidence() {
+    let desk = Desk::of(GENOA);
+    let evidence = fs::read("tests/data/snp/azure/live-milan-v3/evidence.json").unwrap();
+    let path = bundle(&desk, &serde_json::from_slice(&evidence).unwrap());
+    let before = fs::read(&path).unwrap();
+    fs::write(desk.path("vcek"), file(GENOA, "vek.der")).unwrap();
+    let output = complete(&desk, &["--vcek", "vcek"]);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(2) && errors.contains("platform az-snp"), "{output:?}");
+    assert_eq!(fs::read(&path).unwrap(), before);
+}

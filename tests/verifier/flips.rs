@@ -66,7 +66,8 @@ fn no_flipped_bit_of_a_file_is_accepted() {
         let entries = files.iter().map(|(path, bytes)| Entry::of_bytes(*path, bytes));
         let documents = [("provenance.json", &bundle.provenance), ("evidence.json", bundle.evidence.as_ref().unwrap())];
         let entries = entries.chain(documents.map(|(path, bytes)| Entry::of_bytes(path, bytes)));
-        write(Vec::new(), "p", entries.collect(), 0).unwrap()
+        // As the repository of the statement is called.
+        write(Vec::new(), "project", entries.collect(), 0).unwrap()
     };
     for (changed, (path, bytes)) in files.iter().enumerate() {
         for bit in 0..bytes.len() * 8 {

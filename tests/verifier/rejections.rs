@@ -109,6 +109,7 @@ codes! {
     Rejection::Azure(AzureRejection::RuntimeData { .. }) => "runtime-data-binding",
     Rejection::Azure(AzureRejection::Claims(ClaimsError::Json(_))) => "runtime-claims-malformed",
     Rejection::Azure(AzureRejection::Claims(_)) => "attestation-key",
+    Rejection::Azure(AzureRejection::ParavisorLevel { .. }) => "paravisor-vmpl",
     Rejection::Azure(AzureRejection::ParavisorKey { .. }) => "paravisor-id-key",
     Rejection::Azure(AzureRejection::ContainerKey { .. }) => "paravisor-container-key",
     Rejection::Azure(AzureRejection::ParavisorAuthorKey { .. }) => "paravisor-author-key",

@@ -236,6 +236,8 @@ struct Run<'a> {
     about_source: String,
     place: Place,
     runtime: Runtime,
+    /// A machine has taken the build: no other one is asked.
+    is_taken: bool,
 }
 
 impl<'a> Run<'a> {
@@ -256,7 +258,7 @@ impl<'a> Run<'a> {
         let reference = expectations.reference.clone();
         let has_path = arguments.path.is_some();
         let source = Source::open(&arguments.source, reference, arguments.all)?;
-        source.expect(&mut expectations, has_path);
+        source.expect(&mut expectations, has_path)?;
         let mut options = arguments.expect_options(&mut expectations);
         if let Some(path) = &arguments.repo_token_file {
             if !address.is_tls() {
@@ -279,22 +281,25 @@ impl<'a> Run<'a> {
             about_source,
             place,
             runtime: runtime.map_err(BuildError::Runtime)?,
+            is_taken: false,
         })
     }
 
     /// Tries until a machine takes the build, within --wait. Each try verifies the machine anew.
     fn until_taken(&mut self, output: &mut Output) -> Result<Ended, BuildError> {
-        let until = Instant::now() + Duration::from_secs(self.arguments.wait);
+        let begun = Instant::now();
+        let limit = Duration::from_secs(self.arguments.wait);
         loop {
             let error = match self.attempt(output) {
                 Err(error) => error,
                 ended => return ended,
             };
-            let Some(pause) = error.pause().filter(|_| Instant::now() < until) else {
+            let left = limit.saturating_sub(begun.elapsed());
+            let Some(pause) = error.pause().filter(|_| !self.is_taken && !left.is_zero()) else {
                 return Err(error);
             };
             output.waiting(&error, pause);
-            std::thread::sleep(pause.min(until.saturating_duration_since(Instant::now())));
+            std::thread::sleep(pause.min(left));
         }
     }
 
@@ -312,6 +317,7 @@ impl<'a> Run<'a> {
         let mut patience = Patience::new(PATIENCE);
         let submitting = appliance.submit(&self.submission, &mut patience, output);
         let job = self.runtime.block_on(submitting)?;
+        self.is_taken = true;
         output.accepted(&job, &self.nonce);
         let following = appliance.follow(&job, &mut patience, output);
         let last = self.runtime.block_on(following)?;

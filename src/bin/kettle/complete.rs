@@ -14,7 +14,7 @@ use clap::Args;
 use kettle::bundle::read::{self, Bundle, ReadError};
 use kettle::bundle::{self, Entry};
 use kettle::kds::KdsError;
-use kettle::verifier::{Evidence, Rejection};
+use kettle::verifier::{Evidence, Platform, Rejection};
 
 use super::build::{Unpacked, unpack};
 use super::verify::{Fetching, Options, UsageError};
@@ -63,8 +63,10 @@ pub enum CompleteError {
     NoEvidence,
     #[error("the evidence: {0}")]
     Evidence(Box<Rejection>),
+    #[error("its evidence is of the platform az-snp: only evidence of the platform snp can be completed")]
+    OtherPlatform,
     #[error("AMD's key service has no certificate for this report, which names no VCEK of a chip")]
-    NotToBeHad,
+    NoCertificate,
     #[error("the certificate is not that of the key that signed the report")]
     AnotherCertificate,
     #[error("AMD's key service")]
@@ -99,11 +101,17 @@ pub fn run(arguments: &Arguments) -> Result<String, CompleteError> {
     let bundle = open(path)?;
     let evidence = bundle.evidence.as_deref().ok_or(CompleteError::NoEvidence)?;
     let read = Evidence::read(evidence)?;
+    if read.platform() != Platform::Snp {
+        return Err(CompleteError::OtherPlatform);
+    }
+    let out = arguments.out.as_ref().unwrap_or(path);
     if read.certificate.is_some() && arguments.vcek.is_none() {
-        return Ok(format!("{} has its certificate already\n", path.display()));
+        if arguments.out.is_some() {
+            fs::copy(path, out).map_err(|source| CompleteError::Write { path: out.clone(), source })?;
+        }
+        return Ok(format!("{} has its certificate already\n", out.display()));
     }
     let certificate = arguments.certificate(&read)?;
-    let out = arguments.out.as_ref().unwrap_or(path);
     let completed = with_certificate(evidence, &certificate)?;
     write(path, out, &bundle, &completed)?;
     Ok(format!("{} has its certificate now\n", out.display()))
@@ -125,7 +133,7 @@ impl Arguments {
             fetched.map_err(|error| CompleteError::Fetch(Box::new(error)))?;
         }
         let Some(certificate) = expectations.certificate else {
-            return Err(CompleteError::NotToBeHad);
+            return Err(CompleteError::NoCertificate);
         };
         let (roots, at) = (&expectations.roots, expectations.at);
         if !roots.certify(&evidence.report, &certificate, at) {

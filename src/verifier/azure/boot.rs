@@ -44,6 +44,10 @@ pub fn appraise(
     registers: &Registers,
     claim: Option<&ImageClaim>,
 ) -> Result<(), Rejection> {
+    let is_of = |image: &&Image| image.boot.iter().any(|boot| boot.is_of(registers));
+    if let Some(revocation) = Revocations::compiled_in().images().filter(is_of).find_map(revocation) {
+        return Err(AzureRejection::BootRevoked { by: Box::new(revocation), actual: shown(registers) }.into());
+    }
     if boots(references).next().is_none() {
         return Err(AzureRejection::NoBootReference.into());
     }

@@ -48,6 +48,9 @@ const CONTAINER_KEYS: [&str; 3] = ["0ad79ceb", "4068e9ae", "57486a44"];
 /// # Errors
 /// The first that is not as it has to be.
 pub fn appraise(report: &Report) -> Result<ParavisorKey, AzureRejection> {
+    if report.vmpl() != 0 {
+        return Err(AzureRejection::ParavisorLevel { actual: report.vmpl() });
+    }
     let actual = hex::encode(report.id_key_digest());
     let Some(key) = PARAVISOR_KEYS.into_iter().find(|key| key.digest == actual) else {
         let is_of_containers = CONTAINER_KEYS.iter().any(|start| actual.starts_with(start));

@@ -31,6 +31,8 @@ pub enum AzureRejection {
     Claims(#[source] ClaimsError),
 
     // paravisor
+    #[error("the report was asked for at VMPL {actual}, where the paravisor is not")]
+    ParavisorLevel { actual: u32 },
     #[error("the paravisor is not signed by a key that Microsoft has for confidential virtual machines")]
     ParavisorKey { expected: [&'static str; 2], actual: String },
     #[error(
@@ -87,6 +89,7 @@ impl AzureRejection {
             Self::RuntimeData { .. } => "runtime-data-binding",
             Self::Claims(ClaimsError::Json(_)) => "runtime-claims-malformed",
             Self::Claims(_) => "attestation-key",
+            Self::ParavisorLevel { .. } => "paravisor-vmpl",
             Self::ParavisorKey { .. } => "paravisor-id-key",
             Self::ContainerKey { .. } => "paravisor-container-key",
             Self::ParavisorAuthorKey { .. } => "paravisor-author-key",
@@ -122,6 +125,7 @@ impl AzureRejection {
                 both(expected.join(" | "), actual)
             }
             Self::ParavisorAuthorKey { actual } => both("00".repeat(48), actual),
+            Self::ParavisorLevel { actual } => both(0, actual),
             Self::ParavisorVersion { minimum, actual } => both(format!("at least {minimum}"), actual),
             Self::RuntimeData { expected, actual }
             | Self::RegisterDigest { expected, actual }

@@ -267,9 +267,8 @@ impl Watch for Output {
 
     fn event(&mut self, event: &Event) {
         if self.is_json {
-            let mut document = event.data.clone();
-            document["id"] = json!(event.id);
-            return self.document(&document);
+            // What the machine says stays inside: it cannot look like a word of this program.
+            return self.document(&json!({"type": "event", "id": event.id, "event": event.data}));
         }
         let message = event.message();
         match event.kind() {

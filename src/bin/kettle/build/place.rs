@@ -137,11 +137,10 @@ pub struct Unpacked {
     pub files: Vec<PathBuf>,
 }
 
-/// Unpacks a bundle that `kettle::bundle::read` has read into the new folder `into`. What that
-/// reader would not have accepted is an error here.
+/// Unpacks a bundle that `kettle::bundle::read` has accepted into the new folder `into`.
 ///
 /// # Errors
-/// A file cannot be written, or the bundle is not the one that was read.
+/// A file cannot be written, or an entry is not a file below a directory.
 pub fn unpack(bundle: &Path, into: &Path) -> io::Result<Unpacked> {
     fs::create_dir(into)?;
     let mut archive = tar::Archive::new(GzDecoder::new(File::open(bundle)?));

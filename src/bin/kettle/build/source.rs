@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use kettle::client::{ChosenBy, Listing, ListingError, PackError, Packed, SubmissionSource, pack};
 use kettle::digest::Sha256Digest;
-use kettle::verifier::Expectations;
+use kettle::verifier::{Expectations, RepositoryName};
 
 /// Digits of a whole commit id.
 const COMMIT_DIGITS: usize = 40;
@@ -40,6 +40,8 @@ pub enum SourceError {
     Reference { text: String },
     #[error("--all is about the files of a directory, and {text} is none")]
     All { text: String },
+    #[error("{expected} is expected, and {text} is another repository")]
+    OtherRepository { text: String, expected: String },
     #[error("{path} cannot be read")]
     Read { path: PathBuf, source: io::Error },
     #[error("a temporary file")]
@@ -94,9 +96,16 @@ impl Source {
 
     /// Has the verifier expect this source in the statement. With `has_path` the tree that is built
     /// is only a part of the one that is sent; the archive's digest covers all of it.
-    pub fn expect(&self, expectations: &mut Expectations, has_path: bool) {
+    ///
+    /// # Errors
+    /// Another repository is expected already, by an option or a policy.
+    pub fn expect(&self, expectations: &mut Expectations, has_path: bool) -> Result<(), SourceError> {
         match self {
             Self::Repository { url, reference } => {
+                let is_other = |expected: &String| RepositoryName::of(expected) != RepositoryName::of(url);
+                if let Some(expected) = expectations.repository.take().filter(is_other) {
+                    return Err(SourceError::OtherRepository { text: url.clone(), expected });
+                }
                 expectations.repository = Some(url.clone());
                 let is_commit = |text: &&String| text.len() == COMMIT_DIGITS;
                 let commit = reference.as_ref().filter(is_commit).and_then(|id| id.parse().ok());
@@ -108,6 +117,7 @@ impl Source {
                 expectations.source_tree = (!has_path).then_some(packed.tree);
             }
         }
+        Ok(())
     }
 
     /// Returns a clause about what is sent.
