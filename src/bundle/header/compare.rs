@@ -40,7 +40,7 @@ const RECORD: &str = "record";
 const MAX_SHOWN_BYTES: usize = 155;
 
 impl Number {
-    /// Reads a field as [`Member::headers`] writes it; nothing for any other form of the same
+    /// Reads a field as `Member::headers` writes it; nothing for any other form of the same
     /// number.
     pub(in crate::bundle) fn read(field: &[u8]) -> Option<Self> {
         let (end, digits) = field.split_last()?;
