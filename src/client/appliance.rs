@@ -39,13 +39,13 @@ pub struct Appliance {
 pub struct Submission {
     /// What the evidence will be bound to.
     pub nonce: Nonce,
-    /// Where the source is.
+    /// The source that is built.
     pub source: SubmissionSource,
     /// Options of the API, by their names in a form.
     pub options: Vec<(&'static str, String)>,
 }
 
-/// Where the source is.
+/// Where the appliance gets a source from.
 #[derive(Debug)]
 pub enum SubmissionSource {
     /// The appliance fetches it.
@@ -79,7 +79,7 @@ pub struct Accepted {
 pub struct Refusal {
     /// The HTTP status.
     pub status: u16,
-    /// What it says.
+    /// The sentence that the appliance gives as the reason.
     pub error: String,
     /// The stable code of it.
     pub error_type: String,

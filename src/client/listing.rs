@@ -65,7 +65,7 @@ pub enum ListingError {
     Git {
         /// Which folder it was asked about.
         folder: PathBuf,
-        /// What it says.
+        /// The first line of its complaint.
         message: String,
     },
     /// git did not run.
@@ -80,7 +80,7 @@ pub enum ListingError {
     /// A submodule has no files.
     #[error("the submodule {} is not checked out: run `git submodule update --init`", path.display())]
     Submodule {
-        /// Below the folder.
+        /// The path of the submodule below the folder.
         path: PathBuf,
     },
     /// It cannot be read.
@@ -88,7 +88,7 @@ pub enum ListingError {
     Read {
         /// Which file or folder.
         path: PathBuf,
-        /// Why.
+        /// The reason that the system gave.
         source: io::Error,
     },
     /// It has too many files.

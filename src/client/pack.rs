@@ -32,7 +32,7 @@ pub struct Packed {
     pub file: File,
     /// How many bytes it has.
     pub size: u64,
-    /// Of its bytes.
+    /// The SHA-256 of its bytes.
     pub sha256: Sha256Digest,
     /// Git's id of the tree that was packed.
     pub tree: GitOid,
@@ -48,21 +48,21 @@ pub enum PackError {
     /// A file cannot be read.
     #[error("{} cannot be read", path.display())]
     Read {
-        /// Below the folder.
+        /// The path of the file below the folder.
         path: PathBuf,
-        /// Why.
+        /// The reason that the system gave.
         source: io::Error,
     },
     /// Neither a file nor a link.
     #[error("{} is neither a file nor a link: leave it out, or have git ignore it", path.display())]
     Special {
-        /// Below the folder.
+        /// The path of the file below the folder.
         path: PathBuf,
     },
     /// A name that is not UTF-8.
     #[error("{} is not UTF-8, and the appliance takes no such name", path.display())]
     Name {
-        /// Below the folder.
+        /// The path of the file below the folder.
         path: PathBuf,
     },
     /// There is nothing to send.

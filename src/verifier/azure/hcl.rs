@@ -44,7 +44,7 @@ pub enum HclError {
     /// There are too few or too many bytes.
     #[error("it has {size} bytes, an HCL report has {MIN_HCL_BYTES} to {MAX_HCL_BYTES}")]
     Size {
-        /// Bytes that there are.
+        /// The number of bytes that were given.
         size: usize,
     },
     /// It begins with something else.
@@ -55,7 +55,7 @@ pub enum HclError {
     Field {
         /// The field's name.
         field: &'static str,
-        /// Where it is.
+        /// Its offset in the report, in bytes.
         offset: usize,
         /// The values that are known.
         expected: &'static str,
@@ -75,7 +75,7 @@ pub enum HclError {
     /// A byte that has no meaning is set.
     #[error("a byte is set that must be zero (offset {offset:#x})")]
     NotZero {
-        /// Where it is.
+        /// Its offset in the report, in bytes.
         offset: usize,
     },
 }

@@ -72,7 +72,7 @@ pub enum QuoteError {
     /// The caller's data is too long.
     #[error("the caller's data has {size} bytes, the limit is {MAX_EXTRA_DATA_BYTES} (MAX_EXTRA_DATA_BYTES)")]
     ExtraData {
-        /// Bytes that there are.
+        /// The number of bytes that were found.
         size: usize,
     },
     /// Something follows.
@@ -89,9 +89,9 @@ pub enum ExtraDataError {
     /// It is about another number of bytes.
     #[error("the quote is about {actual} bytes, and not about {expected}")]
     Length {
-        /// Bytes that there should be.
+        /// The number of bytes that is expected.
         expected: usize,
-        /// Bytes that there are.
+        /// The number of bytes that were found.
         actual: usize,
     },
     /// It is about others.
