@@ -13,7 +13,7 @@ use crate::snp::report::Report;
 use crate::snp::tcb::{Product, TcbVersion};
 use crate::text;
 use crate::verifier::Evidence;
-use crate::verifier::azure::{HclReport, Quote, Registers, RuntimeClaims, TpmEvidence, read_foreign};
+use crate::verifier::azure::{HclReport, Quote, Registers, RuntimeClaims, TpmEvidence, read_foreign, rewritten_digest};
 
 /// The first and last word of the text.
 const NOTHING_VERIFIED: &str = "nothing of this was verified";
@@ -288,9 +288,10 @@ impl Lines {
     /// Whose way of signing it is, where it is not ours: SHA-256 of the provenance written again by another program.
     fn foreign_profile(&mut self, tpm: &TpmEvidence, provenance: &[u8]) {
         let quoted = Quote::read(&tpm.quote.message).ok();
-        let rewritten = serde_json::from_slice::<Value>(provenance).ok();
-        let rewritten = rewritten.map(|document| Sha256Digest::of(document.to_string().as_bytes()));
-        if quoted.zip(rewritten).is_some_and(|(quote, digest)| quote.extra_data() == digest.as_bytes()) {
+        if quoted
+            .zip(rewritten_digest(provenance))
+            .is_some_and(|(quote, digest)| quote.extra_data() == digest.as_bytes())
+        {
             let profile =
                 "another attested builder on a stock machine: the quote is about the provenance written again";
             self.line("profile", profile);

@@ -40,6 +40,13 @@ struct Head<'a> {
     platform: Text<'a>,
 }
 
+impl Head<'_> {
+    /// Returns the platform, if it is known.
+    fn known(&self) -> Option<Platform> {
+        Platform::ALL.into_iter().find(|known| *self.platform == *known.name())
+    }
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Document<'a, B> {
@@ -82,8 +89,7 @@ struct Chain<'a> {
 
 /// The platform that a document names, if it is known.
 pub(super) fn platform_of(bytes: &[u8]) -> Option<Platform> {
-    let Head { platform } = json::read(bytes).ok()?;
-    Platform::ALL.into_iter().find(|known| *platform == *known.name())
+    json::read::<Head<'_>>(bytes).ok()?.known()
 }
 
 /// What evidence is decoded from.
@@ -144,14 +150,12 @@ fn malformed(error: JsonError) -> Rejection {
 }
 
 fn platform(bytes: &[u8]) -> Result<Platform, Rejection> {
-    let head = json::read::<Head<'_>>(bytes);
-    let platform = match head {
-        Ok(Head { platform }) => platform,
+    let head = match json::read::<Head<'_>>(bytes) {
+        Ok(head) => head,
         Err(_) if read_foreign(bytes).is_ok() => return Err(AzureRejection::OtherForm.into()),
         Err(error) => return Err(malformed(error)),
     };
-    let known = Platform::ALL.into_iter().find(|known| *platform == *known.name());
-    known.ok_or_else(|| Rejection::PlatformUnknown { actual: platform.0.into_owned() })
+    head.known().ok_or_else(|| Rejection::PlatformUnknown { actual: head.platform.0.into_owned() })
 }
 
 impl Decode for Body<'_> {

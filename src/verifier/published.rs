@@ -28,6 +28,7 @@ use serde::Deserialize;
 use crate::digest::Sha256Digest;
 use crate::snp::measurement::{Chain, LaunchMeasurement, PageDigest};
 
+use super::azure::{BOOT_REGISTERS, REGISTERS};
 use super::json::{self, JsonError};
 
 /// Largest file of reference values, in bytes: some hundred measurements.
@@ -36,10 +37,6 @@ pub const MAX_REFERENCE_BYTES: usize = 1 << 20;
 pub const MAX_REFERENCE_MEASUREMENTS: usize = 64 << 10;
 /// The newest form of file that is known.
 const FORMAT: u64 = 2;
-/// Platform configuration registers of a TPM.
-const PCRS: u8 = 24;
-/// Those that tell one boot from another: what was started, and with which command line and initrd.
-const BOOT_PCRS: [u8; 2] = [4, 9];
 
 /// Why a file has no reference values.
 #[derive(Debug, thiserror::Error)]
@@ -63,7 +60,7 @@ pub enum ReferenceError {
     Digest { field: &'static str, value: String },
     #[error("{field} is no hexadecimal number: {value:?}")]
     Number { field: &'static str, value: String },
-    #[error("a register of `boot` has no number below {PCRS}: {name:?}")]
+    #[error("a register of `boot` has no number below {REGISTERS}: {name:?}")]
     Register { name: String },
     #[error("the boot {name:?} does not say register {register}, which is what it is known by")]
     BootRegister { name: String, register: u8 },
@@ -286,12 +283,13 @@ impl BootEntry {
         let mut registers = BTreeMap::new();
         for (name, value) in self.pcrs {
             let number = name.parse::<u8>().ok();
-            let Some(number) = number.filter(|number| *number < PCRS && number.to_string() == name) else {
+            let Some(number) = number.filter(|number| usize::from(*number) < REGISTERS && number.to_string() == name)
+            else {
                 return Err(ReferenceError::Register { name });
             };
             registers.insert(number, sha256("pcrs", &value)?);
         }
-        match BOOT_PCRS.into_iter().find(|register| !registers.contains_key(register)) {
+        match BOOT_REGISTERS.into_iter().find(|register| !registers.contains_key(register)) {
             Some(register) => Err(ReferenceError::BootRegister { name: self.name, register }),
             None => Ok(Boot { name: self.name, registers }),
         }

@@ -17,13 +17,11 @@ use super::super::reference::{Anchor, COMMAND_LINE, ReferenceValues};
 use super::super::rejection::Rejection;
 use super::super::revocation::{Revocation, Revocations};
 use super::super::statement::ImageClaim;
-use super::registers::Registers;
+use super::registers::{BOOT_REGISTERS, Registers};
 use super::rejection::AzureRejection;
 
 /// Registers that are zero after a published boot.
 const ZERO: [u8; 6] = [8, 11, 12, 13, 14, 15];
-/// Registers that are shown on both sides of a comparison.
-const SHOWN: [u8; 2] = [4, 9];
 
 /// A published boot that registers are of.
 struct Match<'r> {
@@ -96,7 +94,7 @@ fn tried(references: &ReferenceValues) -> String {
 }
 
 fn shown(registers: &Registers) -> String {
-    SHOWN.map(|register| format!("{register}={}", registers.value(register))).join(" ")
+    BOOT_REGISTERS.map(|register| format!("{register}={}", registers.value(register))).join(" ")
 }
 
 impl Boot {

@@ -38,6 +38,7 @@ pub use hcl::{HclError, HclReport, MAX_HCL_BYTES};
 pub use paravisor::{PARAVISOR_KEYS, ParavisorKey};
 pub use quote::{ExtraDataError, MAX_EXTRA_DATA_BYTES, Quote, QuoteError, SignedQuote, appraise_extra_data};
 pub use registers::Registers;
+pub(super) use registers::{BOOT_REGISTERS, REGISTERS};
 pub use rejection::AzureRejection;
 
 use super::evidence::{outcome, waivable};
@@ -117,7 +118,7 @@ fn bound_claims(report: &Report, hcl: &HclReport) -> Result<RuntimeClaims, Azure
 
 /// Returns the digest by which another attested builder signs: SHA-256 of the JSON written again,
 /// with sorted keys and without white space. None for what is no JSON.
-pub(super) fn rewritten_digest(provenance: &[u8]) -> Option<Sha256Digest> {
+pub fn rewritten_digest(provenance: &[u8]) -> Option<Sha256Digest> {
     let document: Value = serde_json::from_slice(provenance).ok()?;
     Some(Sha256Digest::of(document.to_string().as_bytes()))
 }

@@ -8,6 +8,8 @@ use crate::digest::Sha256Digest;
 
 /// How many there are.
 pub const REGISTERS: usize = 24;
+/// Those that tell one boot from another: what was started, and with which command line and initrd.
+pub const BOOT_REGISTERS: [u8; 2] = [4, 9];
 /// Bytes of one.
 pub const REGISTER_BYTES: usize = 32;
 
@@ -21,7 +23,7 @@ impl Registers {
         values.try_into().ok().map(Self)
     }
 
-    /// Returns the value of one register; zeros for a number that there is not.
+    /// Returns the value of one register, or zeros where no register has the number.
     pub fn value(&self, number: u8) -> Sha256Digest {
         let found = self.0.get(usize::from(number));
         Sha256Digest::from_bytes(found.copied().unwrap_or_default())
