@@ -21,8 +21,9 @@
 //! | feature | what it adds | binary |
 //! |---|---|---|
 //! | `appliance` | boot, the service, the pipeline and the sandbox | `kettle-init`, PID 1 of the image |
+//! | `modules` | `appliance`, with the modules of another kernel (`image/debian`) | `kettle-init` |
 //! | `host` | the search for a toolchain, a sandbox that may lack something, the list of limits | `kettle-host` |
-//! | `cli` | the verifier, and what reads bundles for people | `kettle` |
+//! | `cli` | the verifier, the client, and what reads bundles for people | `kettle` |
 //! | `simulator` | a stand-in for the secure processor | `kettle-simulator` |
 //!
 //! `appraisal` is what `cli` and `simulator` have in common: what only readers of reports and bundles need.
@@ -64,6 +65,8 @@ pub mod clock;
 pub mod job;
 #[cfg(feature = "appliance")]
 mod netlink;
+#[cfg(feature = "appliance")]
+mod presence;
 #[cfg(feature = "appliance")]
 pub mod sandbox;
 #[cfg(feature = "appliance")]

@@ -32,12 +32,13 @@ const CLIENT: [&str; 8] = [
 ];
 
 /// One rule a room; a room without a rule is a failure, so that a new one is thought about.
-const RULES: [(&str, Rule); 25] = [
+const RULES: [(&str, Rule); 26] = [
     ("causes", Only(&[])),
     ("clock", Only(&[])),
     ("digest", Only(&[])),
     ("name", Only(&[])),
     ("netlink", Only(&[])),
+    ("presence", Only(&[])),
     ("provenance", Only(&["digest"])),
     ("snp", Only(&[])),
     ("tar_header", Only(&[])),
@@ -48,9 +49,12 @@ const RULES: [(&str, Rule); 25] = [
     ("kds", Only(&["client", "snp"])),
     // It shows what the verifier's parsers read, and never what its checks say.
     ("inspect", Only(&["bundle", "digest", "provenance", "snp", "text", "verifier"])),
-    ("sandbox", Only(&["causes", "clock", "digest", "netlink", "provenance"])),
-    ("source", Only(&["digest", "name", "provenance", "sandbox", "tar_header", "text", "job::ErrorType"])),
-    ("toolchain", Only(&["digest", "name", "provenance", "sandbox", "source", "tar_header", "job::ErrorType"])),
+    ("sandbox", Only(&["causes", "clock", "digest", "netlink", "presence", "provenance"])),
+    ("source", Only(&["digest", "name", "presence", "provenance", "sandbox", "tar_header", "text", "job::ErrorType"])),
+    (
+        "toolchain",
+        Only(&["digest", "name", "presence", "provenance", "sandbox", "source", "tar_header", "job::ErrorType"]),
+    ),
     ("attester", Only(&["digest", "provenance", "snp"])),
     ("job", Never(&["api", "boot", "verifier"])),
     ("api", Never(&["boot", "sandbox", "verifier"])),

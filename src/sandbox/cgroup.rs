@@ -72,7 +72,12 @@ impl Hierarchy {
         let hierarchy = Self { base, controllers };
         hierarchy.remove_abandoned();
         let trial = hierarchy.create().map_err(|source| NoCgroups::NotDelegated { source })?;
-        if trial.path.join("cgroup.kill").exists() { Ok(hierarchy) } else { Err(NoCgroups::NoKill) }
+        let can_kill = fs::exists(trial.path.join("cgroup.kill"));
+        if can_kill.map_err(|source| NoCgroups::NotDelegated { source })? {
+            Ok(hierarchy)
+        } else {
+            Err(NoCgroups::NoKill)
+        }
     }
 
     /// Whether one of [`CONTROLLERS`] holds limits.
@@ -150,7 +155,7 @@ impl Group {
 
     /// For what depends on how the kernel was configured.
     fn write_if_exists(&self, file: &str, value: &str) -> io::Result<()> {
-        if self.path.join(file).exists() { self.write(file, value) } else { Ok(()) }
+        if fs::exists(self.path.join(file))? { self.write(file, value) } else { Ok(()) }
     }
 }
 

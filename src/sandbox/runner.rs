@@ -32,6 +32,7 @@ use super::spec::{CommandSpec, Exit, Network, OutputSink, Served, Stream, Work};
 use super::users::Users;
 use super::{NetworkError, Run, RunError, SetupError, kernel};
 use crate::causes::Chain;
+use crate::presence::is_file;
 
 /// Where bubblewrap is, absolute: no search path is believed.
 const BUBBLEWRAP: &[&str] = &["/usr/bin/bwrap", "/bin/bwrap", "/usr/local/bin/bwrap"];
@@ -486,8 +487,12 @@ impl From<Interruption> for RunError {
 }
 
 fn find_bubblewrap() -> Result<PathBuf, SetupError> {
-    let found = BUBBLEWRAP.iter().map(Path::new).find(|path| path.is_file());
-    found.map(Path::to_owned).ok_or(SetupError::NoBubblewrap { looked_for: BUBBLEWRAP })
+    for path in BUBBLEWRAP.iter().map(PathBuf::from) {
+        if is_file(&path).map_err(|source| SetupError::Path { path: path.clone(), source })? {
+            return Ok(path);
+        }
+    }
+    Err(SetupError::NoBubblewrap { looked_for: BUBBLEWRAP })
 }
 
 /// It prints `bubblewrap 0.8.0`.

@@ -4,6 +4,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::presence::{first_file, is_file};
 use crate::sandbox::{Access, Mount};
 
 use super::nix::Nix;
@@ -31,7 +32,7 @@ pub enum FindToolchainError {
         /// The program.
         program: &'static str,
     },
-    /// A path could not be resolved.
+    /// A path could not be resolved, or not be looked at.
     #[error("the toolchain's path could not be resolved")]
     Io(#[from] io::Error),
 }
@@ -53,16 +54,16 @@ impl Toolchain {
     pub fn find(sysroot: &Path) -> Result<Self, FindToolchainError> {
         let machine_sysroot = sysroot.canonicalize()?;
         for program in ["rustc", "cargo"] {
-            if !machine_sysroot.join("bin").join(program).is_file() {
+            if !is_file(&machine_sysroot.join("bin").join(program))? {
                 return Err(FindToolchainError::Incomplete { sysroot: machine_sysroot, program });
             }
         }
         for program in ["cc", "ld"] {
-            if !Path::new("/usr/bin").join(program).is_file() {
+            if !is_file(&Path::new("/usr/bin").join(program))? {
                 return Err(FindToolchainError::NoTool { program });
             }
         }
-        let git = ["/usr/bin/git", "/usr/local/bin/git"].map(PathBuf::from).into_iter().find(|path| path.is_file());
+        let git = first_file(["/usr/bin/git", "/usr/local/bin/git"].map(PathBuf::from))?;
         let git = git.ok_or(FindToolchainError::NoTool { program: "git" })?;
         let system = machine_sysroot.starts_with(SYSTEM);
         let sysroot = if system { machine_sysroot.clone() } else { PathBuf::from(TOOLCHAIN) };

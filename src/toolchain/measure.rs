@@ -17,10 +17,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::digest::Sha256Digest;
+use crate::presence::{is_file, is_folder};
 use crate::sandbox::{CommandSpec, OutputSink, Run, Stream};
 
 use super::cargo::probe;
-use super::{Phase, Tool, Toolchain, ToolchainError, there};
+use super::{Phase, Tool, Toolchain, ToolchainError};
 
 /// The target that everything is built for, which is also what the appliance runs on.
 const TARGET: &str = "x86_64-unknown-linux-gnu";
@@ -188,14 +189,6 @@ fn gcc_program(name: &str) -> io::Result<Vec<PathBuf>> {
         }
     }
     Ok(found)
-}
-
-fn is_folder(path: &Path) -> io::Result<bool> {
-    Ok(there(path.metadata())?.is_some_and(|found| found.is_dir()))
-}
-
-fn is_file(path: &Path) -> io::Result<bool> {
-    Ok(there(path.metadata())?.is_some_and(|found| found.is_file()))
 }
 
 /// The digest of a folder, as the module says.

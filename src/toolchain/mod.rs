@@ -14,12 +14,13 @@ mod untrusted;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs::{File, Metadata};
+use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::digest::Sha256Digest;
+use crate::presence::there;
 pub use crate::provenance::Commands;
 use crate::provenance::{LinkRecord, OutputRecord, ResourceDescriptor};
 use crate::sandbox::{Run, Stream};
@@ -61,18 +62,6 @@ impl Kind {
         } else {
             None
         })
-    }
-}
-
-/// What a look at a path found; none where nothing is. What could not be looked at may be there: taking it for nothing would
-/// build, or record, something else.
-fn there(looked: io::Result<Metadata>) -> io::Result<Option<Metadata>> {
-    match looked {
-        Ok(found) => Ok(Some(found)),
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
-        // A link that leads to itself leads nowhere.
-        Err(error) if error.raw_os_error() == Some(libc::ELOOP) => Ok(None),
-        Err(error) => Err(error),
     }
 }
 

@@ -8,6 +8,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::presence::first_file;
+
 use super::{FindToolchainError, Toolchain};
 
 /// Why the host has no toolchain.
@@ -57,9 +59,7 @@ impl Toolchain {
 
 fn in_path(program: &'static str) -> Result<PathBuf, SearchError> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path)
-        .map(|folder| folder.join(program))
-        .find(|candidate| candidate.is_file())
+    first_file(std::env::split_paths(&path).map(|folder| folder.join(program)))?
         .ok_or(SearchError::NotInPath { program })
 }
 

@@ -31,6 +31,7 @@ pub use url::{MAX_URL_BYTES, ParseUrlError, RepositoryUrl};
 
 use self::commit::Commit;
 use self::modules::Modules;
+pub use self::plan::GitBinaryError;
 use self::plan::{Amount, Git};
 use self::redirect::RedirectError;
 use self::sinks::{Capture, Progress, Spool, Submodules};
@@ -60,9 +61,9 @@ pub const MAX_MODULES_BYTES: usize = 256 * 1024;
 /// Why there is no source tree.
 #[derive(Debug, thiserror::Error)]
 pub enum RepositoryError {
-    /// The machine has no git where sandboxes could see it.
-    #[error("git is not installed")]
-    NoGit,
+    /// The machine has no git that could be used.
+    #[error(transparent)]
+    GitBinary(#[from] GitBinaryError),
     /// Git did not succeed; the log has what it said.
     #[error("git could not {action}")]
     Git {
@@ -161,7 +162,7 @@ impl RepositoryError {
     /// Whether the fault is ours, not the repository's or its server's.
     pub fn is_fault(&self) -> bool {
         match self {
-            Self::NoGit | Self::Run(_) | Self::Io(_) => true,
+            Self::GitBinary(_) | Self::Run(_) | Self::Io(_) => true,
             Self::Files(error) => error.is_fault(),
             Self::Redirect(error) => error.is_fault(),
             _ => false,
@@ -276,7 +277,7 @@ impl Intake<'_> {
         builder: Builder,
     ) -> Result<(Builder, Commit, Vec<Pending>), RepositoryError> {
         let folder = self.scratch.join("git");
-        let git = Git::new(&folder).ok_or(RepositoryError::NoGit)?;
+        let git = Git::new(&folder)?;
         self.prepare(&git, &folder).await?;
         let id = self.fetch_commit(&git, &folder, pending).await?;
         let object = self.capture(&git.commit(id, self.left()?), MAX_COMMIT_BYTES, "read the commit").await?;

@@ -2,11 +2,13 @@
 //! configuration of the machine or of the repository, a credential, a hook, a filter, or a network beyond the fetch.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::{GitRef, RepositoryUrl};
 use crate::digest::GitOid;
+use crate::presence::first_file;
 use crate::sandbox::{Access, CommandSpec, Mount, Network};
 use crate::source::git_rules;
 
@@ -72,6 +74,17 @@ pub(super) enum Amount {
     Everything,
 }
 
+/// Why there is no git.
+#[derive(Debug, thiserror::Error)]
+pub enum GitBinaryError {
+    /// The machine has no git where sandboxes could see it.
+    #[error("git is not installed")]
+    None,
+    /// It cannot be told which one to use.
+    #[error("git could not be looked for")]
+    Io(#[from] io::Error),
+}
+
 /// Commands on one folder of git's.
 #[derive(Debug)]
 pub(super) struct Git {
@@ -80,9 +93,10 @@ pub(super) struct Git {
 }
 
 impl Git {
-    /// `None` when the machine has no git where sandboxes could see it.
-    pub(super) fn new(folder: &Path) -> Option<Self> {
-        Some(Self { binary: binary()?, folder: folder.to_owned() })
+    /// # Errors
+    /// The machine has no git where sandboxes could see it.
+    pub(super) fn new(folder: &Path) -> Result<Self, GitBinaryError> {
+        Ok(Self { binary: binary()?, folder: folder.to_owned() })
     }
 
     pub(super) fn init(&self, time_limit: Duration) -> CommandSpec {
@@ -156,9 +170,12 @@ impl Git {
     }
 }
 
-/// Where git is; `None` when the machine has none where sandboxes could see it.
-pub(super) fn binary() -> Option<&'static str> {
-    GIT_BINARIES.into_iter().find(|path| Path::new(path).is_file())
+/// Where git is.
+///
+/// # Errors
+/// The machine has none where sandboxes could see it.
+pub(super) fn binary() -> Result<&'static str, GitBinaryError> {
+    first_file(GIT_BINARIES)?.ok_or(GitBinaryError::None)
 }
 
 /// Asks a server for one ref, and prints the headers of each request and response as git traces them.

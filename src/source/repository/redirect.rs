@@ -11,7 +11,7 @@
 use std::io;
 use std::time::Duration;
 
-use super::plan::{ask, binary};
+use super::plan::{GitBinaryError, ask, binary};
 use super::url::{ParseUrlError, RepositoryUrl};
 use crate::sandbox::{OutputSink, Run, RunError, Stream};
 use crate::source::redirect::{Endpoint, Headers, MAX_REDIRECTS, quoted, resolve};
@@ -65,9 +65,9 @@ pub enum RedirectError {
         /// [`MAX_REDIRECTS`].
         limit: usize,
     },
-    /// The machine has no git where sandboxes could see it.
-    #[error("git is not installed")]
-    NoGit,
+    /// The machine has no git that could be used.
+    #[error(transparent)]
+    Git(#[from] GitBinaryError),
     /// The sandbox failed.
     #[error("git could not be run")]
     Run(#[source] RunError),
@@ -76,7 +76,7 @@ pub enum RedirectError {
 impl RedirectError {
     /// Whether the fault is ours, not the server's.
     pub fn is_fault(&self) -> bool {
-        matches!(self, Self::NoGit | Self::Run(_))
+        matches!(self, Self::Git(_) | Self::Run(_))
     }
 }
 
@@ -91,7 +91,7 @@ pub(super) async fn one_step(
     time_limit: Duration,
 ) -> Result<Option<RepositoryUrl>, RedirectError> {
     let mut trace = Trace::default();
-    let spec = ask(binary().ok_or(RedirectError::NoGit)?, url, time_limit);
+    let spec = ask(binary()?, url, time_limit);
     runner.run(&spec, &mut trace).await.map_err(RedirectError::Run)?;
     trace.location.map(|location| target(url, &location)).transpose()
 }

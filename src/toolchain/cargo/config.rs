@@ -10,8 +10,9 @@ use toml::{Table, Value};
 
 use super::plan::SOURCE;
 use super::rustflags;
+use crate::presence::{first_file, there};
 use crate::provenance::link::is_linker_variable;
-use crate::toolchain::{ToolchainError, there};
+use crate::toolchain::ToolchainError;
 
 /// Largest configuration that is read, in bytes.
 const MAX_CONFIG_BYTES: u64 = 1 << 20;
@@ -102,26 +103,20 @@ pub(super) fn read(root: &Path) -> Result<Settings, ToolchainError> {
 
 /// The first that is there: cargo's own order.
 fn file(root: &Path) -> io::Result<Option<PathBuf>> {
-    for path in FILES.map(|name| root.join(name)) {
-        if there(path.metadata())?.is_some_and(|found| found.is_file()) {
-            return Ok(Some(path));
-        }
-    }
-    Ok(None)
+    first_file(FILES.map(|name| root.join(name)))
 }
 
 impl Settings {
     /// Adds what the configuration `text` of the tree at `root` comes to.
     ///
     /// # Errors
-    /// It is no TOML.
+    /// It is no TOML, or a folder that it names cannot be looked at.
     pub fn add(&mut self, text: &str, root: &Path) -> Result<(), ToolchainError> {
         let table = text.parse::<Table>().map_err(|_| ToolchainError::Configuration)?;
-        self.take(&table, root);
-        Ok(())
+        Ok(self.take(&table, root)?)
     }
 
-    fn take(&mut self, table: &Table, root: &Path) {
+    fn take(&mut self, table: &Table, root: &Path) -> io::Result<()> {
         for (key, value) in table {
             match (key.as_str(), value) {
                 ("build", Value::Table(build)) => self.take_build(build),
@@ -129,11 +124,12 @@ impl Settings {
                 ("profile", Value::Table(profiles)) => self.take_profile(&quoted(&["profile"]), profiles),
                 ("env", Value::Table(variables)) => self.take_environment(variables),
                 ("registries", Value::Table(registries)) => self.take_registries(registries),
-                ("patch", Value::Table(patches)) => self.take_patches(patches, root),
-                ("source", Value::Table(sources)) => self.take_sources(sources, root),
+                ("patch", Value::Table(patches)) => self.take_patches(patches, root)?,
+                ("source", Value::Table(sources)) => self.take_sources(sources, root)?,
                 (key, value) => self.leave_out(&quoted(&[key]), value),
             }
         }
+        Ok(())
     }
 
     fn set(&mut self, key: &str, value: &Value) {
@@ -218,13 +214,14 @@ impl Settings {
         }
     }
 
-    fn take_patches(&mut self, patches: &Table, root: &Path) {
+    fn take_patches(&mut self, patches: &Table, root: &Path) -> io::Result<()> {
         for (source, packages) in patches {
             for (package, patch) in packages.as_table().into_iter().flatten() {
                 let key = quoted(&["patch", source, package]);
                 let members =
                     patch.as_table().filter(|patch| patch.keys().all(|key| key == "path" || key == "package"));
-                let folder = members.and_then(|patch| inside(patch.get("path")?.as_str()?, root));
+                let path = members.and_then(|patch| patch.get("path")?.as_str());
+                let folder = path.map_or(Ok(None), |path| inside(path, root))?;
                 match (members, folder) {
                     (Some(members), Some(folder)) => {
                         self.set(&format!("{key}.path"), &Value::String(folder));
@@ -236,27 +233,28 @@ impl Settings {
                 }
             }
         }
+        Ok(())
     }
 
     /// Only what `cargo vendor` prints is carried over: sources replaced with a folder inside the tree.
-    fn take_sources(&mut self, sources: &Table, root: &Path) {
+    fn take_sources(&mut self, sources: &Table, root: &Path) -> io::Result<()> {
         let member = |source: &str, name: &str| sources.get(source)?.get(name)?.as_str().map(str::to_owned);
-        let folder = |source: &str| inside(&member(source, "directory")?, root);
+        let folder = |source: &str| member(source, "directory").map_or(Ok(None), |path| inside(&path, root));
         for (name, source) in sources {
             let key = quoted(&["source", name]);
-            let replaced =
-                Replaced::of(name, source).zip(member(name, "replace-with").filter(|by| folder(by).is_some()));
-            if let Some((replaced, _)) = replaced {
+            let by = member(name, "replace-with").map_or(Ok(None), |by| folder(&by))?;
+            if let Some((replaced, _)) = Replaced::of(name, source).zip(by) {
                 self.vendored.push(replaced);
                 for (name, value) in source.as_table().into_iter().flatten() {
                     self.set(&format!("{key}.{}", quoted(&[name])), value);
                 }
-            } else if let Some(folder) = folder(name).filter(|_| source.as_table().is_some_and(|all| all.len() == 1)) {
+            } else if let Some(folder) = folder(name)?.filter(|_| source.as_table().is_some_and(|all| all.len() == 1)) {
                 self.set(&format!("{key}.directory"), &Value::String(folder));
             } else {
                 self.leave_out(&key, source);
             }
         }
+        Ok(())
     }
 }
 
@@ -335,20 +333,20 @@ fn is_remote(index: &str) -> bool {
 }
 
 /// Where a folder of the tree is in the sandbox, if `path` is one: relative to the root, without `..`, through no link.
-fn inside(path: &str, root: &Path) -> Option<String> {
+fn inside(path: &str, root: &Path) -> io::Result<Option<String>> {
     let mut machine = root.to_owned();
     for component in Path::new(path).components() {
         match component {
             Component::CurDir => continue,
             Component::Normal(name) => machine.push(name),
-            _ => return None,
+            _ => return Ok(None),
         }
-        if !machine.symlink_metadata().ok()?.is_dir() {
-            return None;
+        if !there(machine.symlink_metadata())?.is_some_and(|found| found.is_dir()) {
+            return Ok(None);
         }
     }
-    let relative = machine.strip_prefix(root).ok()?;
-    Some(Path::new(SOURCE).join(relative).to_string_lossy().into_owned())
+    let relative = machine.strip_prefix(root).ok();
+    Ok(relative.map(|relative| Path::new(SOURCE).join(relative).to_string_lossy().into_owned()))
 }
 
 #[cfg(test)]

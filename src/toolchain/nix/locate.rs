@@ -5,6 +5,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::presence::is_file;
 use crate::sandbox::{Access, Mount};
 
 use super::key::{TrustedKeys, TrustedKeysError};
@@ -31,6 +32,14 @@ pub enum FindNixError {
         root: PathBuf,
         /// The program.
         program: &'static str,
+    },
+    /// A program cannot be looked at.
+    #[error("cannot use {}", path.display())]
+    Look {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
     },
     /// The configuration cannot be read.
     #[error("nix's configuration {} cannot be read", path.display())]
@@ -60,7 +69,8 @@ impl Nix {
     /// A missing program, a configuration that cannot be used.
     pub fn find(root: &Path, configuration: &Path) -> Result<Self, FindNixError> {
         for program in PROGRAMS {
-            if !root.join("usr/bin").join(program).is_file() {
+            let path = root.join("usr/bin").join(program);
+            if !is_file(&path).map_err(|source| FindNixError::Look { path, source })? {
                 return Err(FindNixError::NoProgram { root: root.to_owned(), program });
             }
         }
