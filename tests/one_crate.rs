@@ -90,10 +90,17 @@ impl OneCrate {
         fs::remove_dir_all(folder.join("src/bin")).unwrap();
         fs::remove_file(folder.join("src/lib.rs")).unwrap();
         fs::create_dir(folder.join(".cargo")).unwrap();
-        for file in ["Cargo.lock", ".cargo/config.toml"] {
-            fs::copy(root().join(file), folder.join(file)).unwrap();
-        }
-        fs::write(folder.join("Cargo.toml"), manifest()).unwrap();
+        fs::copy(root().join(".cargo/config.toml"), folder.join(".cargo/config.toml")).unwrap();
+        // Cargo knows packages of several workspaces by their names alone: the same name, in one target directory, is the
+        // same package, and one that was just checked is not checked again.
+        let renamed = |text: &str| {
+            let line = "\nname = \"kettle\"\n";
+            assert_eq!(text.matches(line).count(), 1, "{text}");
+            text.replace(line, &format!("\nname = \"kettle-{name}\"\n"))
+        };
+        let lockfile = fs::read_to_string(root().join("Cargo.lock")).unwrap();
+        fs::write(folder.join("Cargo.lock"), renamed(&lockfile)).unwrap();
+        fs::write(folder.join("Cargo.toml"), renamed(&manifest())).unwrap();
         fs::write(folder.join("src/main.rs"), main_file()).unwrap();
         fs::write(folder.join("src/program.rs"), program()).unwrap();
         Self(folder)
