@@ -489,11 +489,19 @@ fn a_git_dependency_is_recorded_with_commit_and_tree() {
     assert_eq!(job.dependency(&uri).digest, digest);
 }
 
-/// Serves plain files below `root`, or sends who asks for a target to where `moved` says, for as long as the test process
-/// lives; returns the address, and how often it was asked.
+/// What a server answers instead of a file.
+enum Instead {
+    /// A redirect.
+    To(String),
+    /// A failure that may pass, with a text.
+    Failure(String),
+}
+
+/// Serves plain files below `root`, or what `instead` has for a target, for as long as the test process lives; returns the
+/// address, and how often it was asked.
 fn serve(
     root: &Path,
-    moved: impl Fn(&str) -> Option<String> + Send + Sync + 'static,
+    instead: impl Fn(&str) -> Option<Instead> + Send + Sync + 'static,
 ) -> (String, &'static AtomicUsize) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
@@ -501,13 +509,13 @@ fn serve(
     std::thread::spawn(move || {
         for stream in listener.incoming() {
             requests.fetch_add(1, Ordering::SeqCst);
-            answer(stream.unwrap(), &root, &moved).ok();
+            answer(stream.unwrap(), &root, &instead).ok();
         }
     });
     (address, requests)
 }
 
-fn answer(stream: TcpStream, root: &Path, moved: &dyn Fn(&str) -> Option<String>) -> io::Result<()> {
+fn answer(stream: TcpStream, root: &Path, instead: &dyn Fn(&str) -> Option<Instead>) -> io::Result<()> {
     let mut reader = BufReader::new(stream);
     let mut lines = Vec::new();
     while lines.last().is_none_or(|line: &String| !line.trim_end().is_empty()) {
@@ -517,8 +525,9 @@ fn answer(stream: TcpStream, root: &Path, moved: &dyn Fn(&str) -> Option<String>
     }
     let target = lines[0].split(' ').nth(1).unwrap_or_default();
     let path = root.join(target.split('?').next().unwrap_or_default().trim_start_matches('/'));
-    let (status, location, body) = match (moved(target), fs::read(path)) {
-        (Some(to), _) => ("302 Found", format!("Location: {to}\r\n"), Vec::new()),
+    let (status, location, body) = match (instead(target), fs::read(path)) {
+        (Some(Instead::To(to)), _) => ("302 Found", format!("Location: {to}\r\n"), Vec::new()),
+        (Some(Instead::Failure(text)), _) => ("503 Service Unavailable", String::new(), text.into_bytes()),
         (None, Ok(body)) => ("200 OK", String::new(), body),
         (None, Err(_)) => ("404 Not Found", String::new(), Vec::new()),
     };
@@ -534,36 +543,51 @@ fn publish(repository: &Path) {
     assert!(status.success());
 }
 
-/// A package of a registry at `address`, packed; its files are in the folder that is served.
-fn registry(served: &Path, address: &str, archives: &str) -> tempfile::TempDir {
+/// A project that uses packages `names` of a registry at `address`, whose files are in the folder that is served.
+fn registry(served: &Path, address: &str, archives: &str, names: &[&str]) -> tempfile::TempDir {
+    let index = format!("sparse+{address}/");
+    let (mut locked, mut wanted, mut lines) = (String::new(), String::new(), String::new());
+    for name in names {
+        let checksum = publish_package(served, name);
+        locked += &format!(
+            "[[package]]\nname = \"{name}\"\nversion = \"1.0.0\"\nsource = \"{index}\"\nchecksum = \"{checksum}\"\n"
+        );
+        wanted += &format!("{name} = {{ version = \"1\", registry = \"own\" }}\n");
+        lines += &format!(" \"{name}\",\n");
+    }
+    fs::write(served.join("config.json"), format!("{{\"dl\":\"{archives}/dl\"}}")).unwrap();
+    let sum = names.iter().map(|name| format!("{name}::answer()")).collect::<Vec<_>>().join(" + ");
+    written(&[
+        ("Cargo.toml", &manifest(&format!("[dependencies]\n{wanted}"))),
+        ("Cargo.lock", &lockfile(&format!("dependencies = [\n{lines}]\n"), &locked)),
+        (".cargo/config.toml", &format!("[registries.own]\nindex = \"{index}\"\n")),
+        ("src/main.rs", &format!("fn main() {{ println!(\"{{}}\", {sum}); }}")),
+    ])
+}
+
+/// Puts a package where a registry has it, and its archive into `store` too; returns the archive's digest.
+fn publish_package(served: &Path, name: &str) -> Sha256Digest {
     let mut archive = tar::Builder::new(flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast()));
-    let package = "[package]\nname = \"leaf\"\nversion = \"1.0.0\"\nedition = \"2021\"\n";
-    for (name, content) in [("Cargo.toml", package), ("src/lib.rs", "pub fn answer() -> u8 { 42 }\n")] {
+    let package = format!("[package]\nname = \"{name}\"\nversion = \"1.0.0\"\nedition = \"2021\"\n");
+    for (file, content) in [("Cargo.toml", &*package), ("src/lib.rs", "pub fn answer() -> u8 { 42 }\n")] {
         let mut header = tar::Header::new_ustar();
         header.set_mode(0o644);
         header.set_size(content.len() as u64);
-        archive.append_data(&mut header, format!("leaf-1.0.0/{name}"), content.as_bytes()).unwrap();
+        archive.append_data(&mut header, format!("{name}-1.0.0/{file}"), content.as_bytes()).unwrap();
     }
     let archive = archive.into_inner().unwrap().finish().unwrap();
     let checksum = Sha256Digest::of(&archive);
     let entry = format!(
-        "{{\"name\":\"leaf\",\"vers\":\"1.0.0\",\"deps\":[],\"cksum\":\"{checksum}\",\"features\":{{}},\"yanked\":false}}\n"
+        "{{\"name\":\"{name}\",\"vers\":\"1.0.0\",\"deps\":[],\"cksum\":\"{checksum}\",\"features\":{{}},\"yanked\":false}}\n"
     );
-    for folder in ["le/af", "dl/leaf/1.0.0"] {
+    let (index, download) = (format!("{}/{}", &name[..2], &name[2..4]), format!("dl/{name}/1.0.0"));
+    for folder in [&*index, &download, "store"] {
         fs::create_dir_all(served.join(folder)).unwrap();
     }
-    fs::write(served.join("config.json"), format!("{{\"dl\":\"{archives}/dl\"}}")).unwrap();
-    fs::write(served.join("le/af/leaf"), entry).unwrap();
-    fs::write(served.join("dl/leaf/1.0.0/download"), archive).unwrap();
-    let index = format!("sparse+{address}/");
-    let lock =
-        format!("[[package]]\nname = \"leaf\"\nversion = \"1.0.0\"\nsource = \"{index}\"\nchecksum = \"{checksum}\"\n");
-    written(&[
-        ("Cargo.toml", &manifest("[dependencies]\nleaf = { version = \"1\", registry = \"own\" }\n")),
-        ("Cargo.lock", &lockfile("dependencies = [\n \"leaf\",\n]\n", &lock)),
-        (".cargo/config.toml", &format!("[registries.own]\nindex = \"{index}\"\n")),
-        ("src/main.rs", "fn main() { println!(\"{}\", leaf::answer()); }"),
-    ])
+    fs::write(served.join(index).join(name), entry).unwrap();
+    fs::write(served.join(download).join("download"), &archive).unwrap();
+    fs::write(served.join("store").join(name), archive).unwrap();
+    checksum
 }
 
 /// A registry sends cargo anywhere for an archive: by its settings, or by a redirect. By plain http it is a host that the
@@ -575,10 +599,12 @@ fn an_archive_comes_by_plain_http_from_hosts_that_the_lockfile_names_so_only() {
         let (other, asked) = serve(served.path(), |_| None);
         let other = other.replace("127.0.0.1", "localhost");
         let to = other.clone();
-        let moved = move |target: &str| (by_redirect && target.starts_with("/dl/")).then(|| format!("{to}{target}"));
+        let moved = move |target: &str| {
+            (by_redirect && target.starts_with("/dl/")).then(|| Instead::To(format!("{to}{target}")))
+        };
         let (address, _) = serve(served.path(), moved);
         let archives = if by_settings { &other } else { &address };
-        let job = Job::of(registry(served.path(), &address, archives).path());
+        let job = Job::of(registry(served.path(), &address, archives, &["leaf"]).path());
         if by_settings || by_redirect {
             assert_eq!(job.error(), ErrorType::DependencyFetchFailed, "{}", job.log);
             assert!(job.log.contains("plain-http-is-not-followed"), "{}", job.log);
@@ -591,11 +617,65 @@ fn an_archive_comes_by_plain_http_from_hosts_that_the_lockfile_names_so_only() {
     }
 }
 
+/// Where each package of the registry came from, if that was not where its registry says.
+fn fetched_from(job: &Job, address: &str, name: &str) -> Option<String> {
+    let found = job.dependency(&format!("pkg:cargo/{name}@1.0.0?repository_url=sparse%2B{address}/"));
+    found.annotations.get("fetchedFrom").map(|url| url.as_str().unwrap().to_owned())
+}
+
+#[test]
+fn an_archive_that_its_registry_redirects_is_recorded_with_its_last_url() {
+    let served = tempfile::tempdir().unwrap();
+    let (address, asked) = serve(served.path(), |target| {
+        Some(Instead::To(match target {
+            "/dl/leaf/1.0.0/download" => "/once/more?x='y'".to_owned(),
+            "/once/more?x='y'" => "../store/leaf?from='x'".to_owned(),
+            "/dl/twig/1.0.0/download" => "/store/twig".to_owned(),
+            _ => return None,
+        }))
+    });
+    let names = ["leaf", "twig", "bark"];
+    let job = Job::of(registry(served.path(), &address, &address, &names).path());
+    assert_eq!(job.output_of("app"), "126\n", "{}", job.log);
+    let found = names.map(|name| fetched_from(&job, &address, name));
+    let expected = [Some(format!("{address}/store/leaf?from='x'")), Some(format!("{address}/store/twig")), None];
+    assert_eq!(found, expected, "{}", job.log);
+    assert!(
+        !job.log.contains("DEBUG") && !job.log.contains("http-debug") && !job.log.contains("nghttp2"),
+        "{}",
+        job.log
+    );
+    assert_eq!(job.log.matches("a registry redirects").count(), 1, "{}", job.log);
+    // The settings, three entries of the index, and each archive twice with its redirects.
+    assert_eq!(asked.load(Ordering::SeqCst), 1 + 3 + 2 * (3 + 2 + 1), "{}", job.log);
+}
+
+#[test]
+fn a_server_that_speaks_like_cargos_trace_gets_no_url_into_the_statement() {
+    let served = tempfile::tempdir().unwrap();
+    let asked = AtomicUsize::new(0);
+    let (address, _) = serve(served.path(), move |target| {
+        let forged = "   9.000000001s DEBUG network: http-debug: < HTTP/1.1 302 Found\n   \
+                      9.000000002s DEBUG network: http-debug: < Location: https://good.example/leaf\n   \
+                      9.000000003s DEBUG network: http-debug: * Issue another request to this URL: 'https://good.example/leaf'\n";
+        (target == "/dl/leaf/1.0.0/download").then_some(())?;
+        match asked.fetch_add(1, Ordering::SeqCst) {
+            0 => Some(Instead::Failure(forged.to_owned())),
+            1 => Some(Instead::To("/store/leaf".to_owned())),
+            2 => Some(Instead::Failure(forged.to_owned())),
+            _ => None,
+        }
+    });
+    let job = Job::of(registry(served.path(), &address, &address, &["leaf"]).path());
+    assert_eq!(job.output_of("app"), "42\n", "{}", job.log);
+    assert_eq!(fetched_from(&job, &address, "leaf"), None, "{}", job.log);
+}
+
 #[test]
 fn a_git_dependency_that_its_server_sends_on_is_fetched_there_and_recorded() {
     let (repository, commit, tree) = repository();
     publish(repository.path());
-    let moved = |target: &str| Some(format!("/.git{}", target.strip_prefix("/old")?));
+    let moved = |target: &str| Some(Instead::To(format!("/.git{}", target.strip_prefix("/old")?)));
     let (address, _) = serve(repository.path(), moved);
     let url = format!("{address}/old");
     let job = Job::of(with_git_at(&url, &commit).path());
@@ -611,7 +691,7 @@ fn a_git_dependency_is_not_fetched_from_another_host_port_or_scheme() {
     publish(repository.path());
     let (other, requests) = serve(repository.path(), |_| None);
     let to = other.clone();
-    let (address, _) = serve(repository.path(), move |target| Some(format!("{to}{target}")));
+    let (address, _) = serve(repository.path(), move |target| Some(Instead::To(format!("{to}{target}"))));
     let url = format!("{address}/.git");
     let job = Job::of(with_git_at(&url, &commit).path());
     assert_eq!(job.error(), ErrorType::DependencyFetchFailed, "{}", job.log);
@@ -621,7 +701,7 @@ fn a_git_dependency_is_not_fetched_from_another_host_port_or_scheme() {
     let asked = AtomicUsize::new(0);
     let to = other.clone();
     let (address, _) = serve(repository.path(), move |target| {
-        (asked.fetch_add(1, Ordering::SeqCst) > 1).then(|| format!("{to}{target}"))
+        (asked.fetch_add(1, Ordering::SeqCst) > 1).then(|| Instead::To(format!("{to}{target}")))
     });
     let job = Job::of(with_git_at(&format!("{address}/.git"), &commit).path());
     assert_eq!(job.error(), ErrorType::DependencyFetchFailed, "{}", job.log);

@@ -42,6 +42,14 @@ impl Untrusted {
         Ok(File::from(opened))
     }
 
+    /// Removes what is no folder, if it is there.
+    pub fn remove(&self, name: impl AsRef<Path>) -> io::Result<()> {
+        match rustix::fs::unlinkat(&self.0, name.as_ref(), rustix::fs::AtFlags::empty()) {
+            Err(rustix::io::Errno::NOENT) => Ok(()),
+            removed => Ok(removed?),
+        }
+    }
+
     /// What a name in this folder is.
     pub fn kind(&self, name: impl AsRef<Path>) -> io::Result<FileType> {
         let found = rustix::fs::statat(&self.0, name.as_ref(), rustix::fs::AtFlags::SYMLINK_NOFOLLOW)?;

@@ -1,31 +1,68 @@
-//! Keeps what a tool prints. Comes in: chunks. Goes out: standard output up to a limit, and the end of standard error.
+//! Keeps what a tool prints. Comes in: chunks. Goes out: standard output up to a limit, and what cargo complains about.
 //! Never: more memory than the limits.
 
 use std::io;
 
-use crate::sandbox::{OutputSink, Stream};
-use crate::toolchain::Log;
+use crate::sandbox::{Exit, OutputSink, RunError, Stream};
+use crate::toolchain::{Log, Phase, ToolchainError};
+
+use super::lockfile::LockfileError;
+use super::metadata::MAX_ANSWER_BYTES;
+
+/// What cargo says when it would have to change the lockfile, or look for a package that the lockfile does not name.
+const OUTDATED: [&str; 5] = [
+    "because --locked was passed to prevent this",
+    "needs to be updated but --locked was passed",
+    "no matching package named",
+    "failed to select a version for",
+    "in the offline mode",
+];
+
+/// What cargo says when it cannot read the lockfile.
+const UNREADABLE: [&str; 1] = ["failed to parse lock file"];
+
+/// What cargo says when an archive has another checksum.
+const CHECKSUM: [&str; 3] = ["failed to verify the checksum", "checksum for", "unable to verify that"];
+
+/// What cargo says when the manifest is the fault.
+const MANIFEST: [&str; 2] = ["failed to parse manifest", "failed to load manifest"];
 
 /// Most bytes of standard error that are searched for a known message.
 const MAX_COMPLAINT_BYTES: usize = 64 << 10;
 
 /// Standard output, kept; standard error, kept and handed on.
 pub(super) struct Answer<'a> {
-    limit: usize,
+    tool: &'static str,
     log: &'a mut dyn Log,
     pub bytes: Vec<u8>,
-    pub too_long: bool,
+    is_too_long: bool,
     complaint: Vec<u8>,
 }
 
 impl<'a> Answer<'a> {
-    /// Keeps up to `limit` bytes.
-    pub fn new(limit: usize, log: &'a mut dyn Log) -> Self {
-        Self { limit, log, bytes: Vec::new(), too_long: false, complaint: Vec::new() }
+    /// Keeps up to [`MAX_ANSWER_BYTES`] of what `tool` prints.
+    pub fn new(tool: &'static str, log: &'a mut dyn Log) -> Self {
+        Self { tool, log, bytes: Vec::new(), is_too_long: false, complaint: Vec::new() }
+    }
+
+    /// The error that the end of a command of `phase` is, if it is one.
+    pub fn judge(&self, run: Result<Exit, RunError>, phase: Phase) -> Result<(), ToolchainError> {
+        if self.is_too_long {
+            return Err(ToolchainError::AnswerTooLong { tool: self.tool, limit: MAX_ANSWER_BYTES });
+        }
+        match ToolchainError::of_exit(phase, run?) {
+            Err(ToolchainError::Failed { .. }) if self.complains(&OUTDATED) => Err(ToolchainError::LockfileOutdated),
+            Err(ToolchainError::Failed { .. }) if self.complains(&UNREADABLE) => {
+                Err(LockfileError::Shape("cargo cannot read it".to_owned()).into())
+            }
+            Err(ToolchainError::Failed { .. }) if self.complains(&CHECKSUM) => Err(ToolchainError::ChecksumByCargo),
+            Err(ToolchainError::Failed { .. }) if self.complains(&MANIFEST) => Err(ToolchainError::Manifest),
+            ended => ended,
+        }
     }
 
     /// Whether standard error had one of `texts`.
-    pub fn complains(&self, texts: &[&str]) -> bool {
+    fn complains(&self, texts: &[&str]) -> bool {
         let complaint = String::from_utf8_lossy(&self.complaint);
         texts.iter().any(|text| complaint.contains(text))
     }
@@ -34,8 +71,8 @@ impl<'a> Answer<'a> {
 impl OutputSink for Answer<'_> {
     fn chunk(&mut self, stream: Stream, bytes: &[u8]) -> io::Result<()> {
         match stream {
-            Stream::Stdout if self.bytes.len() + bytes.len() > self.limit => {
-                self.too_long = true;
+            Stream::Stdout if self.bytes.len() + bytes.len() > MAX_ANSWER_BYTES => {
+                self.is_too_long = true;
                 Err(io::Error::new(io::ErrorKind::InvalidData, "the answer is too long"))
             }
             Stream::Stdout => {

@@ -50,6 +50,7 @@ impl Checked {
         let mut annotations = BTreeMap::new();
         let (uri, digest) = match self.place(package)? {
             Place::Registry(checked) => {
+                annotations = fetched_from(checked.fetched_from.as_deref());
                 (purl(package, &checked.index), BTreeMap::from([("sha256".to_owned(), checked.sha256.to_string())]))
             }
             Place::Git(source, checked) => {
@@ -114,7 +115,8 @@ mod tests {
         let source = GitSource { url: "https://h/r".into(), query: "branch=m".into(), commit };
         let git = git::Checked { folder: "/kettle/cargo/git/checkouts/r-1/0101010".into(), commit, tree: commit };
         let folder = "/kettle/vendor/crates-io/a-1.0.0".into();
-        let registry = vendor::Checked { folder, index: index.into(), sha256: Sha256Digest::of(b"a") };
+        let registry =
+            vendor::Checked { folder, index: index.into(), sha256: Sha256Digest::of(b"a"), fetched_from: None };
         Checked { registries: vec![registry], git: vec![(source, git)], moved: Vec::new() }
     }
 

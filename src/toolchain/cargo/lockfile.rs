@@ -112,6 +112,11 @@ impl Locked {
     pub fn spec(&self) -> String {
         format!("{}@{}", self.name, self.version)
     }
+
+    /// The name of its archive, if a registry has it.
+    pub fn archive(&self) -> String {
+        format!("{}-{}.crate", self.name, self.version)
+    }
 }
 
 impl Lock {

@@ -6,6 +6,7 @@
 //! |---|---|---|---|
 //! | ask | `git ls-remote` for each repository | yes | nothing: it finds out where a server redirects to |
 //! | fetch | `cargo fetch` | yes | downloads them; skipped when the lockfile names none |
+//! | fetch again | the same, for one archive | yes | once for each archive, where a registry redirected |
 //! | check | `git cat-file` for each git dependency | no | nothing that it says is believed unhashed |
 //! | inspect | `cargo metadata`, `cargo tree` | no | what was checked, read-only |
 //! | build | `cargo build` | no | the same |
@@ -23,12 +24,14 @@ pub mod lockfile;
 pub mod messages;
 pub mod metadata;
 mod plan;
+mod redirects;
 mod rustflags;
 mod vendor;
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use crate::job::ErrorType;
 use crate::sandbox::{CommandSpec, remove_folder};
@@ -46,6 +49,7 @@ use lockfile::{CRATES_IO, GitSource, Lock, Locked, LockfileError, Origin};
 use messages::{Announced, Messages};
 use metadata::Metadata;
 use plan::{Folders, Moved, Plan};
+use redirects::Redirects;
 use vendor::Vendor;
 
 pub(super) use plan::probe;
@@ -54,24 +58,6 @@ pub use crate_archive::{MAX_CRATE_BYTES, MAX_CRATE_FILES, MAX_CRATE_UNPACKED_BYT
 
 /// Largest lockfile, in bytes.
 pub const MAX_LOCKFILE_BYTES: u64 = 8 << 20;
-
-/// What cargo says when it would have to change the lockfile, or look for a package that the lockfile does not name.
-const OUTDATED: [&str; 5] = [
-    "because --locked was passed to prevent this",
-    "needs to be updated but --locked was passed",
-    "no matching package named",
-    "failed to select a version for",
-    "in the offline mode",
-];
-
-/// What cargo says when it cannot read the lockfile.
-const UNREADABLE: [&str; 1] = ["failed to parse lock file"];
-
-/// What cargo says when an archive has another checksum.
-const CHECKSUM: [&str; 3] = ["failed to verify the checksum", "checksum for", "unable to verify that"];
-
-/// What cargo says when the manifest is the fault.
-const MANIFEST: [&str; 2] = ["failed to parse manifest", "failed to load manifest"];
 
 /// What cargo itself writes into a package's archive, and refuses to find in a package's source.
 const RESERVED: [&str; 2] = ["Cargo.toml.orig", ".cargo_vcs_info.json"];
@@ -108,21 +94,25 @@ pub async fn fetch(detected: Detected, context: &Context<'_>, log: &mut dyn Log)
     let needs = Needs::of(lock, &vendored);
     let folders = Folders::of(context.folder);
     let plan = Plan { toolchain: context.toolchain, source: tree.root(), epoch: tree.epoch(), settings: &arguments };
-    let mut moved = Vec::new();
-    let command = if needs.is_empty() {
-        Vec::new()
-    } else {
+    let (mut moved, mut redirects, mut command) = (Vec::new(), Redirects::new(), Vec::new());
+    if !needs.is_empty() {
         context.runner.make_writable_folder(&folders.fetch)?;
         moved = find_moved(&needs, context, log).await?;
-        download(plan.fetch(&folders, &moved, &needs.plain_hosts(), context.limits.fetch), context, log).await?
-    };
+        let deadline = Instant::now() + context.limits.fetch;
+        let spec = plan.fetch(&folders, &moved, &needs.plain_hosts(), context.limits.fetch);
+        command.clone_from(&spec.argv);
+        if redirects::fetch(&spec, context, log).await? {
+            log.note("a registry redirects: each archive is fetched once more, alone, which tells where from")?;
+            redirects = redirects::find(&needs.registries, spec, &folders.fetch, deadline, context, log).await?;
+        }
+    }
     fs::create_dir(&folders.home)?;
     let git = place_git(&needs, &plan, &folders, context, log).await?;
     let vendor = Vendor::new(needs.registries);
     arguments.extend(vendor.settings(|index| is_vendored_registry(index, &vendored)));
     let epoch = tree.epoch();
     let registries = blocking(move || {
-        let checked = vendor.make(&folders.fetch, &folders.vendor, epoch)?;
+        let checked = vendor.make(&folders.fetch, &redirects, &folders.vendor, epoch)?;
         remove_folder(&folders.fetch)?;
         Ok(checked)
     });
@@ -196,12 +186,6 @@ async fn find_moved(needs: &Needs, context: &Context<'_>, log: &mut dyn Log) -> 
         }
     }
     Ok(moved)
-}
-
-/// Runs the fetch phase. Only cargo itself runs in it, so that what it complains about can be told apart by its text.
-async fn download(spec: CommandSpec, context: &Context<'_>, log: &mut dyn Log) -> Result<Vec<String>, ToolchainError> {
-    ask(&spec, Phase::Fetch, "cargo fetch", context, log).await?;
-    Ok(spec.argv)
 }
 
 /// What the build will compile: the project's metadata, and the ids of the packages that are not the source itself.
@@ -279,21 +263,10 @@ async fn ask(
     context: &Context<'_>,
     log: &mut dyn Log,
 ) -> Result<Vec<u8>, ToolchainError> {
-    let mut answer = Answer::new(metadata::MAX_ANSWER_BYTES, log);
+    let mut answer = Answer::new(tool, log);
     let run = context.runner.run(spec, &mut answer).await;
-    if answer.too_long {
-        return Err(ToolchainError::AnswerTooLong { tool, limit: metadata::MAX_ANSWER_BYTES });
-    }
-    match ToolchainError::of_exit(phase, run?) {
-        Ok(()) => Ok(answer.bytes),
-        Err(ToolchainError::Failed { .. }) if answer.complains(&OUTDATED) => Err(ToolchainError::LockfileOutdated),
-        Err(ToolchainError::Failed { .. }) if answer.complains(&UNREADABLE) => {
-            Err(LockfileError::Shape("cargo cannot read it".to_owned()).into())
-        }
-        Err(ToolchainError::Failed { .. }) if answer.complains(&CHECKSUM) => Err(ToolchainError::ChecksumByCargo),
-        Err(ToolchainError::Failed { .. }) if answer.complains(&MANIFEST) => Err(ToolchainError::Manifest),
-        Err(error) => Err(error),
-    }
+    answer.judge(run, phase)?;
+    Ok(answer.bytes)
 }
 
 /// Checks every checkout of a locked commit and places it in the build's `CARGO_HOME`.

@@ -10,6 +10,8 @@ use crate::sandbox::{Access, CommandSpec, Mount, Network};
 use crate::source::git_rules;
 use crate::toolchain::Toolchain;
 
+use super::redirects;
+
 /// The source tree, read-only.
 pub(super) const SOURCE: &str = "/kettle/source";
 /// The checked packages of registries, read-only.
@@ -103,6 +105,7 @@ impl Plan<'_> {
         spec.environment.extend(git_rules::ENVIRONMENT.map(|(name, value)| (name.to_owned(), value.to_owned())));
         spec.environment.extend(git_settings(moved));
         spec.environment.extend(proxies(plain));
+        spec.environment.extend(redirects::TRACE.map(|(name, value)| (name.to_owned(), value.to_owned())));
         spec
     }
 

@@ -2,6 +2,7 @@
 //! out: a folder of ours with every locked package of a registry, unpacked from bytes that have the locked checksum.
 //! Never: a file that the fetch phase wrote; each is unpacked again by us.
 
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, Read as _, Seek as _};
 use std::path::{Path, PathBuf};
@@ -14,6 +15,7 @@ use super::config;
 use super::crate_archive::{self, CrateError, MAX_CRATE_BYTES};
 use super::lockfile::{CRATES_IO, Locked, Origin};
 use super::plan::VENDOR;
+use super::redirects::{CACHES, Redirects};
 
 /// One registry, and the folder that stands in for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +33,8 @@ pub(super) struct Checked {
     pub index: String,
     /// Of the archive's bytes.
     pub sha256: Sha256Digest,
+    /// The last URL, where the registry redirected.
+    pub fetched_from: Option<String>,
 }
 
 /// The packages to unpack and where.
@@ -60,7 +64,13 @@ impl Vendor {
     }
 
     /// Makes the folder `vendor` from the archives below `fetched` (a `CARGO_HOME`).
-    pub fn make(&self, fetched: &Path, vendor: &Path, epoch: u64) -> Result<Vec<Checked>, ToolchainError> {
+    pub fn make(
+        &self,
+        fetched: &Path,
+        redirects: &Redirects,
+        vendor: &Path,
+        epoch: u64,
+    ) -> Result<Vec<Checked>, ToolchainError> {
         fs::create_dir(vendor)?;
         for registry in &self.registries {
             fs::create_dir(vendor.join(&registry.folder))?;
@@ -69,16 +79,22 @@ impl Vendor {
             return Ok(Vec::new());
         }
         let caches = caches(fetched).map_err(|_| not_fetched(&self.packages[0]))?;
-        self.packages.iter().map(|package| self.check(package, &caches, vendor, epoch)).collect()
+        let check = |package| {
+            let (cache, mut checked) = self.check(package, &caches, vendor, epoch)?;
+            checked.fetched_from = redirects.get(&(cache, package.archive())).cloned();
+            Ok(checked)
+        };
+        self.packages.iter().map(check).collect()
     }
 
+    /// What was checked, and in which of `caches` it was.
     fn check(
         &self,
         package: &Locked,
-        caches: &[Untrusted],
+        caches: &[(OsString, Untrusted)],
         vendor: &Path,
         epoch: u64,
-    ) -> Result<Checked, ToolchainError> {
+    ) -> Result<(OsString, Checked), ToolchainError> {
         let registry = self.registries.iter().find(|registry| package.origin.index() == Some(&registry.index));
         let (Some(registry), Origin::Registry { checksum, .. }) = (registry, &package.origin) else {
             return Err(not_fetched(package));
@@ -87,13 +103,15 @@ impl Vendor {
         let top = format!("{}-{}", package.name, package.version);
         let mut refusal = not_fetched(package);
         // The archive of one package can be there once for each registry: the lockfile says which one it is.
-        for archive in caches.iter().filter_map(|cache| cache.file(format!("{top}.crate")).ok()) {
+        let archives = caches.iter().filter_map(|(name, cache)| Some((name, cache.file(package.archive()).ok()?)));
+        for (cache, archive) in archives {
             let again = archive.try_clone()?;
             match crate_archive::unpack(archive, &top, &parent, crate_archive::time_of(epoch)) {
                 Ok(actual) if actual == *checksum => {
                     crate_archive::mark(&parent.join(&top), actual)?;
                     let folder = Path::new(VENDOR).join(&registry.folder).join(&top);
-                    return Ok(Checked { folder, index: registry.index.clone(), sha256: actual });
+                    let index = registry.index.clone();
+                    return Ok((cache.clone(), Checked { folder, index, sha256: actual, fetched_from: None }));
                 }
                 Ok(actual) => {
                     refusal = ToolchainError::Checksum { package: package.spec(), expected: *checksum, actual };
@@ -124,9 +142,9 @@ impl Registry {
 }
 
 /// The folders of downloaded archives, one for each registry.
-fn caches(fetched: &Path) -> io::Result<Vec<Untrusted>> {
-    let all = Untrusted::open(fetched)?.folder("registry/cache")?;
-    all.names()?.iter().map(|name| all.folder(name)).collect()
+fn caches(fetched: &Path) -> io::Result<Vec<(OsString, Untrusted)>> {
+    let all = Untrusted::open(fetched)?.folder(CACHES)?;
+    all.names()?.into_iter().map(|name| all.folder(&name).map(|folder| (name, folder))).collect()
 }
 
 /// Why an archive was refused that cannot be unpacked: that it is not the locked one says more than
@@ -186,7 +204,8 @@ mod tests {
         let (good, other) = (archive("good"), archive("other"));
         let home = fetched(&[("one", &other), ("two", &good)]);
         let vendor = home.path().join("vendor");
-        let checked = Vendor::new(vec![locked(CRATES_IO, &good)]).make(home.path(), &vendor, 0).unwrap();
+        let checked =
+            Vendor::new(vec![locked(CRATES_IO, &good)]).make(home.path(), &Redirects::new(), &vendor, 0).unwrap();
         assert_eq!(checked[0].sha256, Sha256Digest::of(&good));
         assert_eq!(checked[0].folder, Path::new("/kettle/vendor/crates-io/a-1.0.0"));
         assert_eq!(fs::read(vendor.join("crates-io/a-1.0.0/src/lib.rs")).unwrap(), b"good");
@@ -196,7 +215,9 @@ mod tests {
     fn a_tampered_archive_never_gets_in() {
         let home = fetched(&[("one", &archive("evil"))]);
         let vendor = home.path().join("vendor");
-        let refusal = Vendor::new(vec![locked(CRATES_IO, &archive("good"))]).make(home.path(), &vendor, 0).unwrap_err();
+        let refusal = Vendor::new(vec![locked(CRATES_IO, &archive("good"))])
+            .make(home.path(), &Redirects::new(), &vendor, 0)
+            .unwrap_err();
         assert!(matches!(refusal, ToolchainError::Checksum { .. }), "{refusal}");
         assert!(!vendor.join("crates-io/a-1.0.0").exists());
     }
@@ -214,7 +235,9 @@ mod tests {
                 fs::remove_file(&file).unwrap();
             }
             let vendor = home.path().join(format!("vendor-{n}"));
-            let refusal = Vendor::new(vec![locked(CRATES_IO, &good)]).make(home.path(), &vendor, 0).unwrap_err();
+            let refusal = Vendor::new(vec![locked(CRATES_IO, &good)])
+                .make(home.path(), &Redirects::new(), &vendor, 0)
+                .unwrap_err();
             assert!(matches!(refusal, ToolchainError::NotFetched { .. }), "{refusal}");
         }
     }
