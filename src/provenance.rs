@@ -241,7 +241,10 @@ pub struct ExternalParameters {
 pub struct Commands {
     /// With network.
     pub fetch: Vec<String>,
-    /// Without.
+    /// Evaluation of a flake, without network; left out where nothing was evaluated.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub evaluate: Vec<String>,
+    /// Without network.
     pub build: Vec<String>,
     /// Packaging of a library, without network; left out where nothing was packaged.
     #[serde(skip_serializing_if = "Vec::is_empty")]

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use crate::appliance::{Outcome, store_paths};
 use crate::flake::{Flake, derivation};
 use crate::harness::{StaticServer, sha256};
+use crate::inputs::redirecting;
 use crate::tool::Tool;
 
 /// A flake whose default package uses another.
@@ -78,6 +79,20 @@ fn a_path_from_a_cache_is_recorded_with_cache_and_key() {
     assert_eq!(dependency["digest"]["sha256"], hex::encode(hash));
     assert_eq!(part["narSize"], theirs[&cache.path]["narSize"]);
     assert!(!outcome.log.contains("nothing was built here"), "{}", outcome.log);
+}
+
+#[test]
+#[ignore = "needs nix"]
+fn an_archive_that_its_cache_redirects_is_recorded_with_its_last_url() {
+    let cache = Cache::of("part");
+    let statement = cache.build().bundle().statement();
+    assert_eq!(how(&statement, &cache.path).get("fetchedFrom"), None);
+    let first = redirecting(redirecting(cache.url.clone()));
+    let outcome = Outcome::with_cache(&flake(), &first, &cache.key);
+    let part = how(&outcome.bundle().statement(), &cache.path);
+    assert_eq!(part["cache"], *first);
+    let last = part["fetchedFrom"].as_str().unwrap_or_else(|| panic!("{part}: {}", outcome.log));
+    assert!(last.starts_with(&format!("{}/nar/", cache.url)), "{last}");
 }
 
 #[test]

@@ -83,7 +83,7 @@ fn a_tarball_input_is_fetched_checked_and_recorded() {
 }
 
 /// Sends whoever asks to the same path at `to`, for as long as the test process lives; its address.
-fn redirecting(to: String) -> String {
+pub fn redirecting(to: String) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
     std::thread::spawn(move || {

@@ -157,7 +157,7 @@ pub async fn build(fetched: Fetched, context: &Context<'_>, log: &mut dyn Log) -
     .await?;
     let network = if fetch.is_empty() { Vec::new() } else { vec!["fetch"] };
     let CommandSpec { argv, environment, .. } = spec;
-    let commands = Commands { fetch, build: argv, package };
+    let commands = Commands { fetch, build: argv, package, ..Commands::default() };
     let outputs = Vec::new();
     Ok(Built {
         tree,

@@ -3,16 +3,18 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 
 use crate::sandbox::{CommandSpec, Exit, Served, remove_folder};
+use crate::source::redirect::quoted;
 use crate::toolchain::{Context, Log, Phase, ToolchainError, blocking};
 
-use super::ledger::{self, PathInfo};
+use super::ledger::{self, Cached, PathInfo};
 use super::plan::{Folders, Plan};
-use super::progress::{MAX_ANSWER_BYTES, Progress};
+use super::progress::{CANNOT_BUILD, MAX_ANSWER_BYTES, Progress};
+use super::refuse_plaintext;
 use super::store_path::StorePath;
 
 /// What nix says when it would have to change the lockfile.
@@ -33,21 +35,24 @@ pub(super) struct Answers {
     pub outputs: BTreeMap<String, StorePath>,
     /// All that the store holds.
     pub paths: Vec<PathInfo>,
-    /// Paths that came from a cache, and from which.
-    pub caches: BTreeMap<StorePath, String>,
+    /// Paths that came from a cache, and from where.
+    pub caches: BTreeMap<StorePath, Cached>,
+    /// What evaluated.
+    pub evaluate: Vec<String>,
+    /// What built.
+    pub build: CommandSpec,
 }
 
 /// Runs everything that needs the daemon; it is dead when this returns.
 pub(super) async fn with_daemon(
     plan: &Plan<'_>,
     folders: &Folders,
-    build: &CommandSpec,
     inputs: &[PathBuf],
     context: &Context<'_>,
     log: &mut dyn Log,
 ) -> Result<Answers, ToolchainError> {
     let mut answers = None;
-    let work = Box::pin(async { answers = Some(converse(plan, folders, build, inputs, context, log).await) });
+    let work = Box::pin(async { answers = Some(converse(plan, folders, inputs, context, log).await) });
     let daemon = plan.daemon(folders, DAEMON_TIME.saturating_add(context.limits.build));
     let Served { end, out_of_memory, message, was_refused_an_address } =
         context.runner.serve(&daemon, &folders.socket(), work).await?;
@@ -70,7 +75,6 @@ pub(super) async fn with_daemon(
 async fn converse(
     plan: &Plan<'_>,
     folders: &Folders,
-    build: &CommandSpec,
     inputs: &[PathBuf],
     context: &Context<'_>,
     log: &mut dyn Log,
@@ -81,11 +85,66 @@ async fn converse(
         let fetched = folders.fetch.clone();
         blocking(move || Ok(remove_folder(&fetched)?)).await?;
     }
-    let Said { answer, caches, .. } = ask(build, Phase::Build, context, log).await?;
-    let outputs = read_outputs(&answer)?;
+    let limit = context.limits.build;
+    let realised = realise(plan, folders, context, log).await.map_err(|error| match error {
+        // Each step had what the others left.
+        ToolchainError::TimedOut { phase, .. } => ToolchainError::TimedOut { phase, limit },
+        error => error,
+    });
+    let Realised { evaluate, build, outputs, caches } = realised?;
     let Said { answer, .. } = ask(&plan.list(folders), Phase::Inspect, context, log).await?;
     let paths = ledger::parse(&answer)?;
-    Ok(Answers { outputs, paths, caches })
+    Ok(Answers { outputs, paths, caches, evaluate, build })
+}
+
+/// What was built, and how.
+struct Realised {
+    evaluate: Vec<String>,
+    build: CommandSpec,
+    outputs: BTreeMap<String, StorePath>,
+    caches: BTreeMap<StorePath, Cached>,
+}
+
+/// Evaluates, takes from caches what they have, and builds the rest.
+async fn realise(
+    plan: &Plan<'_>,
+    folders: &Folders,
+    context: &Context<'_>,
+    log: &mut dyn Log,
+) -> Result<Realised, ToolchainError> {
+    let started = Instant::now();
+    let left = || context.limits.build.saturating_sub(started.elapsed());
+    let evaluate = plan.evaluate(folders, left());
+    let Said { answer, .. } = hear(&evaluate, Phase::Build, context, Progress::terse(log)).await?;
+    let recipe = read_recipe(&answer)?;
+    let caches = substitute(&plan.substitute(folders, &recipe, left()), context, log).await?;
+    let build = plan.build(folders, &recipe, left());
+    let Said { answer, .. } = ask(&build, Phase::Build, context, log).await?;
+    Ok(Realised { evaluate: evaluate.argv, outputs: read_outputs(&answer)?, build, caches })
+}
+
+/// Takes from caches what they have, and finds out from where it came.
+async fn substitute(
+    spec: &CommandSpec,
+    context: &Context<'_>,
+    log: &mut dyn Log,
+) -> Result<BTreeMap<StorePath, Cached>, ToolchainError> {
+    let mut progress = Progress::terse(log);
+    let exit = listen(spec, &mut progress, context).await?;
+    match ToolchainError::of_exit(Phase::Build, exit) {
+        // It had to be built, and may not yet.
+        Err(ToolchainError::Failed { .. })
+            if progress.error_text().contains(CANNOT_BUILD) && !progress.has_refused_a_cache() => {}
+        ended => ended?,
+    }
+    let Said { caches, archives, redirects, .. } = Said::of(&progress);
+    refuse_plaintext(&redirects)?;
+    let cached = |(path, cache)| {
+        let redirected = archives.get(&path).and_then(|url| redirects.get(url)?.last());
+        let fetched_from = redirected.map(|url| quoted(url));
+        (path, Cached { cache, fetched_from })
+    };
+    Ok(caches.into_iter().map(cached).collect())
 }
 
 /// What a client of nix said.
@@ -94,8 +153,21 @@ pub(super) struct Said {
     pub answer: Vec<u8>,
     /// Paths that came from a cache, and from which.
     pub caches: BTreeMap<StorePath, String>,
+    /// The URL of the archive of each of them.
+    pub archives: BTreeMap<StorePath, String>,
     /// URLs that were redirected, and where to.
     pub redirects: BTreeMap<String, Vec<String>>,
+}
+
+impl Said {
+    fn of(progress: &Progress<'_>) -> Self {
+        Self {
+            answer: progress.answer().to_vec(),
+            caches: progress.caches().clone(),
+            archives: progress.archives().clone(),
+            redirects: progress.redirects(),
+        }
+    }
 }
 
 /// Runs a client.
@@ -105,19 +177,19 @@ pub(super) async fn ask(
     context: &Context<'_>,
     log: &mut dyn Log,
 ) -> Result<Said, ToolchainError> {
-    let mut progress = Progress::new(log);
-    let exit = context.runner.run(spec, &mut progress).await;
-    if progress.answer_is_too_long() {
-        return Err(ToolchainError::AnswerTooLong { tool: "nix", limit: MAX_ANSWER_BYTES });
-    }
-    progress.finish()?;
+    hear(spec, phase, context, Progress::new(log)).await
+}
+
+async fn hear(
+    spec: &CommandSpec,
+    phase: Phase,
+    context: &Context<'_>,
+    mut progress: Progress<'_>,
+) -> Result<Said, ToolchainError> {
+    let exit = listen(spec, &mut progress, context).await?;
     let complains = |text| progress.error_text().contains(text);
-    match ToolchainError::of_exit(phase, exit?) {
-        Ok(()) => Ok(Said {
-            answer: progress.answer().to_vec(),
-            caches: progress.caches().clone(),
-            redirects: progress.redirects(),
-        }),
+    match ToolchainError::of_exit(phase, exit) {
+        Ok(()) => Ok(Said::of(&progress)),
         Err(ToolchainError::Failed { .. }) if complains(OUTDATED) => Err(ToolchainError::FlakeLockOutdated),
         Err(ToolchainError::Failed { .. }) if INPUT_HASH.into_iter().any(complains) => {
             Err(ToolchainError::InputHashByNix)
@@ -130,16 +202,43 @@ pub(super) async fn ask(
     }
 }
 
+async fn listen(
+    spec: &CommandSpec,
+    progress: &mut Progress<'_>,
+    context: &Context<'_>,
+) -> Result<Exit, ToolchainError> {
+    let exit = context.runner.run(spec, progress).await;
+    if progress.answer_is_too_long() {
+        return Err(ToolchainError::AnswerTooLong { tool: "nix", limit: MAX_ANSWER_BYTES });
+    }
+    progress.finish()?;
+    Ok(exit?)
+}
+
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct BuiltDerivation {
+    drv_path: String,
     outputs: BTreeMap<String, String>,
 }
 
 /// What `nix build --json` says of the one derivation that was asked for.
+fn read_derivation(answer: &[u8]) -> Result<BuiltDerivation, ToolchainError> {
+    let built: Option<Vec<BuiltDerivation>> = serde_json::from_slice(answer).ok();
+    let one = built.and_then(|built| <[_; 1]>::try_from(built).ok());
+    one.map(|[derivation]| derivation).ok_or(ToolchainError::Answer { tool: "nix build" })
+}
+
+/// The recipe of that derivation.
+fn read_recipe(answer: &[u8]) -> Result<StorePath, ToolchainError> {
+    let recipe = StorePath::parse(&read_derivation(answer)?.drv_path);
+    recipe.map_err(|_| ToolchainError::Answer { tool: "nix build" })
+}
+
+/// The outputs of that derivation.
 fn read_outputs(answer: &[u8]) -> Result<BTreeMap<String, StorePath>, ToolchainError> {
     let unreadable = || ToolchainError::Answer { tool: "nix build" };
-    let built: Vec<BuiltDerivation> = serde_json::from_slice(answer).map_err(|_| unreadable())?;
-    let [BuiltDerivation { outputs }] = built.as_slice() else { return Err(unreadable()) };
+    let outputs = read_derivation(answer)?.outputs;
     let parse = |(name, path): (&String, &String)| Some((name.clone(), StorePath::parse(path).ok()?));
     outputs.iter().map(parse).collect::<Option<_>>().ok_or_else(unreadable)
 }
@@ -159,8 +258,9 @@ mod tests {
             "[]",
             &format!("[{one},{one}]"),
             "",
-            r#"[{"outputs":{"out":"/etc/passwd"}}]"#,
-            r#"[{"outputs":{"out":null}}]"#,
+            r#"[{"drvPath":"x","outputs":{"out":"/etc/passwd"}}]"#,
+            r#"[{"drvPath":"x","outputs":{"out":null}}]"#,
+            r#"[{"outputs":{}}]"#,
         ] {
             assert!(matches!(read(wrong), Err(ToolchainError::Answer { .. })), "{wrong}");
         }

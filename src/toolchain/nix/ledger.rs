@@ -24,7 +24,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::digest::Sha256Digest;
-use crate::provenance::{BUILT, FETCHED, OutputRecord, ResourceDescriptor, SUBSTITUTED, sha256_set};
+use crate::provenance::{BUILT, FETCHED, OutputRecord, ResourceDescriptor, SUBSTITUTED, fetched_from, sha256_set};
 
 use super::base32;
 use super::json;
@@ -188,6 +188,15 @@ pub enum Added {
     Evaluation,
 }
 
+/// Where nix says that it took a path from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cached {
+    /// The cache's URL.
+    pub cache: String,
+    /// The last URL of the archive, where the cache redirected; escaped.
+    pub fetched_from: Option<String>,
+}
+
 /// How a path came to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Realised {
@@ -198,7 +207,7 @@ pub(crate) enum Realised {
     /// Elsewhere.
     Substituted {
         /// Where nix says it took it from.
-        cache: Option<String>,
+        from: Option<Cached>,
         /// The name of the trusted key that signed it.
         key: String,
     },
@@ -235,7 +244,7 @@ impl Ledger {
     pub fn new(
         infos: Vec<PathInfo>,
         keys: &TrustedKeys,
-        caches: &BTreeMap<StorePath, String>,
+        caches: &BTreeMap<StorePath, Cached>,
         added: &BTreeMap<StorePath, Added>,
         hash: impl Fn(&StorePath) -> Result<Nar, NarError>,
     ) -> Result<Self, LedgerError> {
@@ -342,14 +351,15 @@ impl Entry {
     }
 
     fn descriptor(&self) -> ResourceDescriptor {
-        let (realised, added, cache, key) = match &self.realised {
+        let (realised, added, from, key) = match &self.realised {
             Realised::Built => (Some(BUILT), None, None, None),
             Realised::Fetched => (Some(FETCHED), None, None, None),
-            Realised::Substituted { cache, key } => (Some(SUBSTITUTED), None, cache.clone(), Some(key.clone())),
+            Realised::Substituted { from, key } => (Some(SUBSTITUTED), None, from.clone(), Some(key.clone())),
             Realised::Added(Added::Input) => (None, Some("input"), None, None),
             Realised::Added(Added::Source) => (None, Some("source"), None, None),
             Realised::Added(Added::Evaluation) => (None, Some("evaluation"), None, None),
         };
+        let (cache, last) = from.map(|Cached { cache, fetched_from }| (cache, fetched_from)).unzip();
         // Of what came from elsewhere, this is a claim that nobody signs.
         let deriver = self.info.deriver.as_ref().filter(|_| self.info.ultimate);
         let texts = [
@@ -364,7 +374,10 @@ impl Entry {
             name: Some(self.info.path.to_string()),
             uri: None,
             digest: sha256_set(&self.info.nar_hash),
-            annotations: texts.chain([("narSize".to_owned(), self.info.nar_size.into())]).collect(),
+            annotations: texts
+                .chain([("narSize".to_owned(), self.info.nar_size.into())])
+                .chain(fetched_from(last.flatten().as_deref()))
+                .collect(),
         }
     }
 }
@@ -378,12 +391,12 @@ fn compare(info: &PathInfo, hash: impl Fn(&StorePath) -> Result<Nar, NarError>) 
 
 /// `None` when nobody answers for the path. What came from a cache without a signature that counts is not taken for
 /// something that an expression added, although nix accepts it where its name is made from its content.
-fn realised(info: &PathInfo, keys: &TrustedKeys, cache: Option<&String>, added: Option<Added>) -> Option<Realised> {
+fn realised(info: &PathInfo, keys: &TrustedKeys, cache: Option<&Cached>, added: Option<Added>) -> Option<Realised> {
     if info.ultimate {
         return Some(if info.ca.is_some() { Realised::Fetched } else { Realised::Built });
     }
     if let Some(key) = keys.signer(info) {
-        return Some(Realised::Substituted { cache: cache.cloned(), key: key.to_owned() });
+        return Some(Realised::Substituted { from: cache.cloned(), key: key.to_owned() });
     }
     let by_evaluation = cache.is_none() && info.signatures.is_empty();
     let added = added.or(by_evaluation.then_some(Added::Evaluation));
@@ -407,13 +420,17 @@ mod tests {
         infos.iter().find(|info| info.path.base().ends_with(name)).unwrap()
     }
 
+    fn cached() -> Cached {
+        Cached { cache: "http://127.0.0.1:8018".to_owned(), fetched_from: Some("https://x/y".to_owned()) }
+    }
+
     /// A store in which every tree is what nix says.
     fn ledger(change: impl Fn(&mut PathInfo)) -> Result<Ledger, LedgerError> {
         let mut infos = parse(INFOS).unwrap();
         infos.iter_mut().for_each(change);
         let nars: BTreeMap<_, _> =
             infos.iter().map(|info| (info.path.clone(), Nar { sha256: info.nar_hash, size: info.nar_size })).collect();
-        let caches = BTreeMap::from([(path("greeting-2.1"), "http://127.0.0.1:8018".to_owned())]);
+        let caches = BTreeMap::from([(path("greeting-2.1"), cached())]);
         let added = BTreeMap::from([
             (path("1y6cacrjrj06f8hjy4kflkzr5gqans87-source"), Added::Input),
             (path("7c6zs0pdvqwhb4m3yl06nrjm0ghgzram-source"), Added::Source),
@@ -462,8 +479,7 @@ mod tests {
         let ledger = ledger(|_| ()).unwrap();
         let found: BTreeMap<_, _> =
             ledger.0.iter().map(|entry| (entry.info.path.base(), entry.realised.clone())).collect();
-        let substituted =
-            Realised::Substituted { cache: Some("http://127.0.0.1:8018".to_owned()), key: "test-cache-1".to_owned() };
+        let substituted = Realised::Substituted { from: Some(cached()), key: "test-cache-1".to_owned() };
         let added = Realised::Added;
         let expected = BTreeMap::from([
             ("19fh7wyy68shhsscywmgxdxxfwsyf4jp-fixed", Realised::Fetched),
@@ -495,7 +511,7 @@ mod tests {
                 "name": "/nix/store/cd702inh1qxjkpdb45s2bk58ly9ckv4g-greeting-2.1",
                 "digest": {"sha256": "10551daed7fa467d0b58826e7eb9a0f2af7d693de319f2ef775fffcda244b9f6"},
                 "annotations": {
-                    "realised": "substituted", "cache": "http://127.0.0.1:8018", "key": "test-cache-1", "narSize": 120,
+                    "realised": "substituted", "cache": "http://127.0.0.1:8018", "fetchedFrom": "https://x/y", "key": "test-cache-1", "narSize": 120,
                 },
             })
         );

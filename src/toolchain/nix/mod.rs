@@ -8,7 +8,9 @@
 //! | check | none: NAR hashes are computed here | no | what was fetched |
 //! | serve | `nix-daemon` | for caches and fixed-output derivations | all of it, and is the only one to write it |
 //! | place | `nix-store --add-fixed` | no | read-only, and the daemon's socket |
-//! | build | `nix build` | no | the same |
+//! | evaluate | `nix build --dry-run` | no | the same |
+//! | substitute | `nix build` of the recipe, without a builder | no | the same |
+//! | build | `nix build` of the recipe, without a cache | no | the same |
 //! | list | `nix path-info` | no | the same |
 //! | account | none: every path's NAR hash is computed here | no | all of it, when everybody is dead |
 
@@ -158,11 +160,11 @@ pub async fn build(fetched: Fetched, context: &Context<'_>, log: &mut dyn Log) -
         context.runner.make_service_folder(&folder)?;
     }
     let plan = Plan { nix, source: tree.root(), epoch: tree.epoch() };
-    let spec = plan.build(&folders, context.limits.build);
     let places: Vec<_> = inputs.values().cloned().collect();
-    let answers = daemon::with_daemon(&plan, &folders, &spec, &places, context, log).await?;
+    let answers = daemon::with_daemon(&plan, &folders, &places, context, log).await?;
     report_size(&folders.daemon, &answers.paths, log)?;
 
+    let (evaluate, spec) = (answers.evaluate.clone(), answers.build.clone());
     let (root, keys, epoch) = (tree.root().to_owned(), nix.keys().clone(), tree.epoch());
     let accounted = blocking(move || account(&folders, answers, &keys, &inputs, &root, epoch)).await?;
     let Accounted { artifacts, outputs, paths } = accounted;
@@ -176,7 +178,7 @@ pub async fn build(fetched: Fetched, context: &Context<'_>, log: &mut dyn Log) -
     let fetched = (!fetch.is_empty()).then_some("fetch");
     let network = fetched.into_iter().chain(["daemon"]).collect();
     let CommandSpec { argv, environment, .. } = spec;
-    let commands = Commands { fetch, build: argv, package: Vec::new() };
+    let commands = Commands { fetch, evaluate, build: argv, package: Vec::new() };
     Ok(Built {
         tree,
         kind: Kind::Nix,

@@ -10,6 +10,7 @@ use crate::sandbox::{Access, CommandSpec, Mount, Network};
 use crate::source::git_rules;
 
 use super::locate::Nix;
+use super::store_path::StorePath;
 
 /// The source tree, read-only.
 const SOURCE: &str = "/kettle/source";
@@ -52,9 +53,16 @@ build-users-group =
 max-jobs = 0
 substitute = false
 ";
-/// Nix turns substitution off, for the daemon too, where it sees no network itself.
-const BUILD_SETTINGS: &str = "\
+/// Everything that a cache has, while nothing is built. Nix turns substitution off, for the daemon too, where it sees no
+/// network itself.
+const SUBSTITUTE_SETTINGS: &str = "\
+keep-going = true
+max-jobs = 0
 substitute = true
+";
+/// What no cache had is built.
+const BUILD_SETTINGS: &str = "\
+substitute = false
 ";
 
 // `--no-write-lock-file` beside `--no-update-lock-file` would make nix go on with a lock that it completed by itself.
@@ -147,21 +155,38 @@ impl Plan<'_> {
         let mut mounts = self.daemons(folders);
         let inputs = inputs.iter().enumerate();
         mounts.extend(inputs.map(|(index, input)| Mount::new(input, &place(index), Access::ReadOnly)));
-        self.client(argv, mounts, LIST_TIME)
+        self.client(argv, mounts, BUILD_SETTINGS, LIST_TIME)
     }
 
-    /// Builds; prints the outputs as JSON.
-    pub fn build(&self, folders: &Folders, time_limit: Duration) -> CommandSpec {
-        let argv = ["build", "--no-link", "--json", "--no-update-lock-file", "--print-build-logs"];
+    /// Evaluates; prints the recipe of the default package for this machine as JSON, with its outputs.
+    pub fn evaluate(&self, folders: &Folders, time_limit: Duration) -> CommandSpec {
+        let argv = ["build", "--dry-run", "--json", "--no-update-lock-file", "--log-format", "internal-json"];
         let mut argv = nix(&argv);
-        // All outputs of the default package for this machine.
-        argv.extend(["--log-format".to_owned(), "internal-json".to_owned(), format!("{}^*", self.flake())]);
-        self.client(argv, self.daemons(folders), time_limit)
+        argv.push(format!("{}^*", self.flake()));
+        self.client(argv, self.daemons(folders), BUILD_SETTINGS, time_limit)
+    }
+
+    /// Takes from caches what they have of all that the recipe needs; says every header that comes. No builder runs: what is
+    /// said of downloads is nix's own word.
+    pub fn substitute(&self, folders: &Folders, recipe: &StorePath, time_limit: Duration) -> CommandSpec {
+        let argv = ["build", "--no-link", "--log-format", "internal-json", ALL_IT_SAYS];
+        let mut argv = nix(&argv);
+        argv.push(format!("{recipe}^*"));
+        self.client(argv, self.daemons(folders), SUBSTITUTE_SETTINGS, time_limit)
+    }
+
+    /// Builds all outputs; prints them as JSON.
+    pub fn build(&self, folders: &Folders, recipe: &StorePath, time_limit: Duration) -> CommandSpec {
+        let argv = ["build", "--no-link", "--json", "--print-build-logs", "--log-format", "internal-json"];
+        let mut argv = nix(&argv);
+        argv.push(format!("{recipe}^*"));
+        self.client(argv, self.daemons(folders), BUILD_SETTINGS, time_limit)
     }
 
     /// Prints all that the store holds, as JSON.
     pub fn list(&self, folders: &Folders) -> CommandSpec {
-        self.client(nix(&["path-info", "--json", "--json-format", "1", "--all"]), self.daemons(folders), LIST_TIME)
+        let argv = nix(&["path-info", "--json", "--json-format", "1", "--all"]);
+        self.client(argv, self.daemons(folders), BUILD_SETTINGS, LIST_TIME)
     }
 
     /// `PROGRAM --version`.
@@ -186,9 +211,9 @@ impl Plan<'_> {
         vec![see(STORE), see(SOCKET_FOLDER)]
     }
 
-    fn client(&self, argv: Vec<String>, mounts: Vec<Mount>, time_limit: Duration) -> CommandSpec {
+    fn client(&self, argv: Vec<String>, mounts: Vec<Mount>, settings: &str, time_limit: Duration) -> CommandSpec {
         let mut spec = self.command(argv, mounts, time_limit);
-        spec.environment.insert("NIX_CONFIG".to_owned(), format!("{SETTINGS}{BUILD_SETTINGS}"));
+        spec.environment.insert("NIX_CONFIG".to_owned(), format!("{SETTINGS}{settings}"));
         spec.environment.insert("NIX_REMOTE".to_owned(), "daemon".to_owned());
         spec
     }
@@ -229,13 +254,17 @@ mod tests {
         check(&plan, &Folders::of(Path::new("/w/j")))
     }
 
+    fn recipe() -> StorePath {
+        StorePath::parse("/nix/store/hxdcrmdp9kr6x4ai5h1iyd9mpg0inv36-hello.drv").unwrap()
+    }
+
     fn mounts(spec: &CommandSpec) -> Vec<(&str, &str, Access)> {
         spec.mounts.iter().map(|m| (m.source.to_str().unwrap(), m.target.to_str().unwrap(), m.access)).collect()
     }
 
     #[test]
     fn the_build_sees_the_store_read_only_and_no_network() {
-        let spec = with_plan(|plan, folders| plan.build(folders, LIMIT));
+        let spec = with_plan(|plan, folders| plan.build(folders, &recipe(), LIMIT));
         assert_eq!(
             mounts(&spec),
             [
@@ -251,6 +280,18 @@ mod tests {
         for setting in ["pure-eval = true", "accept-flake-config = false", "allow-import-from-derivation = false"] {
             assert!(spec.environment["NIX_CONFIG"].lines().any(|line| line == setting), "{setting}");
         }
+    }
+
+    #[test]
+    fn what_takes_from_caches_does_not_build_and_what_builds_takes_nothing() {
+        with_plan(|plan, folders| {
+            let of = |spec: CommandSpec| spec.environment["NIX_CONFIG"].clone();
+            let from_caches = of(plan.substitute(folders, &recipe(), LIMIT));
+            assert!(from_caches.contains("\nmax-jobs = 0\n") && from_caches.contains("\nsubstitute = true\n"));
+            for settings in [of(plan.evaluate(folders, LIMIT)), of(plan.build(folders, &recipe(), LIMIT))] {
+                assert!(settings.contains("\nsubstitute = false\n") && !settings.contains("substitute = true"));
+            }
+        });
     }
 
     #[test]
@@ -280,7 +321,9 @@ mod tests {
     #[test]
     fn no_variable_names_a_place_of_this_machine() {
         with_plan(|plan, folders| {
-            for spec in [plan.fetch(folders, LIMIT), plan.daemon(folders, LIMIT), plan.build(folders, LIMIT)] {
+            let build = plan.build(folders, &recipe(), LIMIT);
+            for spec in [plan.fetch(folders, LIMIT), plan.daemon(folders, LIMIT), plan.evaluate(folders, LIMIT), build]
+            {
                 assert!(spec.environment.values().all(|value| !value.contains("/w/")), "{:?}", spec.argv);
             }
         });

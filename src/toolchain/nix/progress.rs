@@ -66,6 +66,16 @@ const HEADER_START: &str = "got header for '";
 /// What stands between the URL and the header.
 const HEADER_MIDDLE: &str = "': ";
 
+/// How warnings and errors begin.
+const WARNING: &str = "warning:";
+const ERROR: &str = "error:";
+
+/// What nix says where it may not build, of each derivation and of all that need it.
+pub(super) const CANNOT_BUILD: &str = "Cannot build '";
+
+/// What nix says of what a cache has, but it could not take.
+const REFUSED: &str = "some substitutes for the outputs of derivation";
+
 /// How a message of any level begins.
 const MSG_START: &[u8] = b"@nix {\"action\":\"msg\",\"level\":";
 
@@ -89,12 +99,15 @@ const POST_BUILD_LOG_LINE: u64 = 107;
 /// Takes the output of a command.
 pub struct Progress<'a> {
     log: &'a mut dyn Log,
+    is_terse: bool,
+    has_refused: bool,
     line: Vec<u8>,
     passing: bool,
     /// Whether the rest of the line that is passing is not shown.
     is_dropping: bool,
     activities: BTreeMap<u64, Activity>,
     caches: BTreeMap<StorePath, String>,
+    archives: BTreeMap<StorePath, String>,
     errors: VecDeque<String>,
     answer: Vec<u8>,
     answer_is_too_long: bool,
@@ -115,6 +128,8 @@ struct Activity {
     parent: u64,
     /// The package that is built.
     name: Option<String>,
+    /// The path that is taken from a cache.
+    substituted: Option<StorePath>,
 }
 
 #[derive(Deserialize)]
@@ -161,17 +176,31 @@ impl<'a> Progress<'a> {
     pub fn new(log: &'a mut dyn Log) -> Self {
         Self {
             log,
+            is_terse: false,
+            has_refused: false,
             line: Vec::new(),
             passing: false,
             is_dropping: false,
             activities: BTreeMap::new(),
             caches: BTreeMap::new(),
+            archives: BTreeMap::new(),
             errors: VecDeque::new(),
             answer: Vec::new(),
             answer_is_too_long: false,
             realises: false,
             downloads: BTreeMap::new(),
         }
+    }
+
+    /// The same for a nix that runs no builder, and whose daemon can be as talkative as it is: what a daemon says comes without
+    /// its level, as important as an error. Handed on are warnings and errors, but not that something cannot be built.
+    pub fn terse(log: &'a mut dyn Log) -> Self {
+        Self { is_terse: true, ..Self::new(log) }
+    }
+
+    /// Whether something that a cache has could not be taken from it; only told of a [`terse`](Self::terse) one.
+    pub fn has_refused_a_cache(&self) -> bool {
+        self.has_refused
     }
 
     /// Takes the end of the output. To be called after the last chunk.
@@ -185,6 +214,11 @@ impl<'a> Progress<'a> {
     /// Where nix says that it took paths from, by the cache's URL. Of a path that it tried to take from several, the last.
     pub fn caches(&self) -> &BTreeMap<StorePath, String> {
         &self.caches
+    }
+
+    /// The URL that nix asked for the archive of each path that it took from a cache; its own word only while no builder runs.
+    pub fn archives(&self) -> &BTreeMap<StorePath, String> {
+        &self.archives
     }
 
     /// Where downloads were redirected to, by the URL that was asked for first: every URL after that, in order. Known only
@@ -257,11 +291,17 @@ impl<'a> Progress<'a> {
             BUILD | POST_BUILD_HOOK => start.field(0).map(package),
             _ => None,
         };
-        let known = Activity { kind: start.kind, parent: start.parent, name };
+        let path = start.field(0).filter(|_| start.kind == SUBSTITUTE).and_then(|path| StorePath::parse(path).ok());
         self.realises |= start.kind == REALISE;
-        if start.kind == SUBSTITUTE {
-            self.note_cache(&start);
+        match (start.kind, &path) {
+            (SUBSTITUTE, Some(path)) => note(&mut self.caches, path, start.field(1)),
+            (FILE_TRANSFER, _) => {
+                let path = self.ancestors(start.parent).find_map(|other| other.substituted.clone());
+                path.into_iter().for_each(|path| note(&mut self.archives, &path, start.field(0)));
+            }
+            _ => {}
         }
+        let known = Activity { kind: start.kind, parent: start.parent, name, substituted: path };
         let prefix = self.prefix(start.parent);
         let is_part_of_other = |parent: &Activity| matches!(parent.kind, COPY_PATH | QUERY_PATH_INFO);
         let shown = match start.kind {
@@ -274,14 +314,6 @@ impl<'a> Progress<'a> {
             self.activities.insert(start.id, known);
         }
         if shown && !start.text.is_empty() { self.print(&prefix, &format!("{}...", start.text)) } else { Ok(()) }
-    }
-
-    fn note_cache(&mut self, start: &Start) {
-        let path = start.field(0).and_then(|path| StorePath::parse(path).ok());
-        let Some((path, cache)) = path.zip(start.field(1)) else { return };
-        if self.caches.len() < MAX_SUBSTITUTED_PATHS || self.caches.contains_key(&path) {
-            self.caches.insert(path, cache.to_owned());
-        }
     }
 
     fn result(&mut self, id: u64, kind: u64, text: Option<&str>) -> io::Result<()> {
@@ -298,10 +330,13 @@ impl<'a> Progress<'a> {
         if let Some(error) = error.filter(|_| level == 0) {
             self.keep_error(error);
         }
-        if level == VOMIT {
+        if level == VOMIT || self.is_terse {
             self.note_header(text);
         }
-        if level <= INFO { self.print("", text) } else { Ok(()) }
+        let plain = without_codes(text);
+        self.has_refused |= self.is_terse && plain.contains(REFUSED);
+        let is_shown = plain.starts_with(WARNING) || (plain.starts_with(ERROR) && !plain.contains(CANNOT_BUILD));
+        if level <= INFO && (level > 0 || !self.is_terse || is_shown) { self.print("", text) } else { Ok(()) }
     }
 
     /// Keeps where a header says that a download goes on.
@@ -376,6 +411,14 @@ impl OutputSink for Progress<'_> {
             }
         }
         Ok(())
+    }
+}
+
+/// Keeps a URL of a path, the last one.
+fn note(urls: &mut BTreeMap<StorePath, String>, path: &StorePath, url: Option<&str>) {
+    let Some(url) = url else { return };
+    if urls.len() < MAX_SUBSTITUTED_PATHS || urls.contains_key(path) {
+        urls.insert(path.clone(), url.to_owned());
     }
 }
 
@@ -591,6 +634,62 @@ mod tests {
         ]);
         let expected = vec!["https://c/x".to_owned(), "https://c/z".to_owned()];
         assert_eq!(found, BTreeMap::from([("https://a/x".to_owned(), expected)]));
+    }
+
+    #[test]
+    fn the_url_of_an_archive_is_that_of_the_download_for_its_path() {
+        let start = |id: u64, kind: u64, parent: u64, fields: &[&str]| {
+            let fields = serde_json::json!(fields);
+            format!(
+                "@nix {{\"action\":\"start\",\"id\":{id},\"level\":4,\"type\":{kind},\"text\":\"\",\"parent\":{parent},\
+                 \"fields\":{fields}}}\n"
+            )
+        };
+        let messages = [
+            start(1, SUBSTITUTE, 0, &[FORGED, "https://cache"]),
+            start(2, COPY_PATH, 1, &[FORGED]),
+            start(3, FILE_TRANSFER, 2, &["https://cache/nar/1.nar"]),
+            start(4, FILE_TRANSFER, 0, &["https://cache/1.narinfo"]),
+            start(5, BUILD, 0, &["/nix/store/x.drv"]),
+            start(6, FILE_TRANSFER, 5, &["https://elsewhere/"]),
+        ];
+        let mut log = Recorded::default();
+        let mut progress = Progress::new(&mut log);
+        progress.chunk(Stream::Stderr, messages.concat().as_bytes()).unwrap();
+        let archive = "https://cache/nar/1.nar".to_owned();
+        assert_eq!(*progress.archives(), BTreeMap::from([(StorePath::parse(FORGED).unwrap(), archive)]));
+    }
+
+    #[test]
+    fn of_a_talkative_daemon_people_read_warnings_and_errors_only() {
+        let said = |level: u64, text: &str, raw: &str| {
+            let text = serde_json::json!(text);
+            format!("@nix {{\"action\":\"msg\",\"level\":{level},\"msg\":{text}{raw}}}\n")
+        };
+        let mut log = Recorded::default();
+        let mut progress = Progress::terse(&mut log);
+        let cannot = "\u{1b}[31;1merror:\u{1b}[0m Cannot build '/nix/store/x.drv'.";
+        for message in [
+            said(0, "got header for 'https://a/x': HTTP/2 302", ""),
+            said(0, "got header for 'https://a/x': location: https://b/x", ""),
+            said(0, "locking path", ""),
+            said(0, cannot, ""),
+            said(3, "these 2 derivations will be built:", ""),
+            said(4, "of the client", ""),
+            said(0, "\u{1b}[35;1mwarning:\u{1b}[0m a", ""),
+            said(0, "error:\n       b", ",\"raw_msg\":\"b\""),
+            said(0, cannot, ",\"raw_msg\":\"Cannot build '/nix/store/x.drv'.\""),
+        ] {
+            progress.chunk(Stream::Stderr, message.as_bytes()).unwrap();
+            assert!(!progress.has_refused_a_cache());
+        }
+        let refused = format!("error: {REFUSED} '/nix/store/x.drv' failed");
+        progress.chunk(Stream::Stderr, said(0, &refused, "").as_bytes()).unwrap();
+        assert!(progress.has_refused_a_cache());
+        assert_eq!(progress.redirects()["https://a/x"], ["https://b/x"]);
+        assert_eq!(progress.error_text(), "b\nCannot build '/nix/store/x.drv'.");
+        let shown = format!("these 2 derivations will be built:\nwarning: a\nerror:\n       b\n{refused}\n");
+        assert_eq!(String::from_utf8(log.output).unwrap(), shown);
     }
 
     #[test]
