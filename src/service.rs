@@ -66,15 +66,15 @@ impl Standing {
 
     /// Returns one line about the machine, for the log of a job.
     fn about(&self) -> String {
-        let place = match &self.platform.image {
-            None => "on an ordinary host".to_owned(),
-            Some(image) => format!("in the image with root hash {}", image.root_hash),
+        let (program, place) = match &self.platform.image {
+            None => ("kettle-host", "on an ordinary host".to_owned()),
+            Some(image) => ("kettle-init", format!("in the image with root hash {}", image.root_hash)),
         };
         let measurement = match &self.measurement {
             None => "none: no evidence".to_owned(),
             Some(found) => found.to_string(),
         };
-        format!("kettle-init {} {place}, launch measurement {measurement}", env!("CARGO_PKG_VERSION"))
+        format!("{program} {} {place}, launch measurement {measurement}", env!("CARGO_PKG_VERSION"))
     }
 }
 
