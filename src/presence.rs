@@ -1,5 +1,5 @@
-//! Whether something is at a path. Comes in: a path. Goes out: what is there, or an error. Never: nothing for what could
-//! not be looked at, which would use, build or record something else.
+//! Whether something is at a path. Comes in: a path. Goes out: what is there, or an error. Never: "nothing there" for a path
+//! that could not be examined, which would use, build or record something else.
 
 use std::fs::Metadata;
 use std::io;
@@ -8,12 +8,12 @@ use std::path::Path;
 /// What a look at a path found; none where nothing is.
 ///
 /// # Errors
-/// It cannot be told whether something is there.
+/// The path cannot be examined.
 pub fn there(looked: io::Result<Metadata>) -> io::Result<Option<Metadata>> {
     match looked {
         Ok(found) => Ok(Some(found)),
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
-        // A link that leads to itself leads nowhere; a name that is too long, or has a zero in it, is nobody's.
+        // No command opens anything by a path with too many links, one that is too long, or one with a zero in it.
         Err(error) if matches!(error.raw_os_error(), Some(libc::ELOOP | libc::ENAMETOOLONG)) => Ok(None),
         Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(None),
         Err(error) => Err(error),
@@ -23,7 +23,7 @@ pub fn there(looked: io::Result<Metadata>) -> io::Result<Option<Metadata>> {
 /// Whether a path leads to a folder.
 ///
 /// # Errors
-/// It cannot be told.
+/// The path cannot be examined.
 pub fn is_folder(path: &Path) -> io::Result<bool> {
     Ok(there(path.metadata())?.is_some_and(|found| found.is_dir()))
 }
@@ -31,7 +31,7 @@ pub fn is_folder(path: &Path) -> io::Result<bool> {
 /// Whether a path leads to a file.
 ///
 /// # Errors
-/// It cannot be told.
+/// The path cannot be examined.
 pub fn is_file(path: &Path) -> io::Result<bool> {
     Ok(there(path.metadata())?.is_some_and(|found| found.is_file()))
 }
@@ -39,7 +39,7 @@ pub fn is_file(path: &Path) -> io::Result<bool> {
 /// The first path that leads to a file.
 ///
 /// # Errors
-/// It cannot be told whether one before it does.
+/// It, or one before it, cannot be examined.
 pub fn first_file<P: AsRef<Path>>(paths: impl IntoIterator<Item = P>) -> io::Result<Option<P>> {
     for path in paths {
         if is_file(path.as_ref())? {

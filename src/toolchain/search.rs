@@ -8,7 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::presence::first_file;
+use crate::presence::is_file;
 
 use super::{FindToolchainError, Toolchain};
 
@@ -59,8 +59,15 @@ impl Toolchain {
 
 fn in_path(program: &'static str) -> Result<PathBuf, SearchError> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    first_file(std::env::split_paths(&path).map(|folder| folder.join(program)))?
-        .ok_or(SearchError::NotInPath { program })
+    for candidate in std::env::split_paths(&path).map(|folder| folder.join(program)) {
+        match is_file(&candidate) {
+            Ok(true) => return Ok(candidate),
+            // Where one may not look, one could not start it either: shells go on too.
+            Err(error) if error.kind() != io::ErrorKind::PermissionDenied => return Err(error.into()),
+            _ => {}
+        }
+    }
+    Err(SearchError::NotInPath { program })
 }
 
 fn sysroot_of(rustc: &Path) -> Result<PathBuf, SearchError> {

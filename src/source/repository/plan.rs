@@ -79,7 +79,7 @@ pub(super) enum Amount {
 pub enum GitBinaryError {
     /// The machine has no git where sandboxes could see it.
     #[error("git is not installed")]
-    None,
+    NotInstalled,
     /// It cannot be told which one to use.
     #[error("git could not be looked for")]
     Io(#[from] io::Error),
@@ -175,7 +175,7 @@ impl Git {
 /// # Errors
 /// The machine has none where sandboxes could see it.
 pub(super) fn binary() -> Result<&'static str, GitBinaryError> {
-    first_file(GIT_BINARIES)?.ok_or(GitBinaryError::None)
+    first_file(GIT_BINARIES)?.ok_or(GitBinaryError::NotInstalled)
 }
 
 /// Asks a server for one ref, and prints the headers of each request and response as git traces them.

@@ -191,9 +191,13 @@ mod tests {
         let mark = "08:12:43.997994 http.c:872              <= Recv header: ";
         let header = |text: &str| format!("{mark}{text}");
         let location = header("Location: http://x/info/refs");
-        for (status, expected) in
-            [("HTTP/1.1 302 Found", true), ("HTTP/2 308", true), ("HTTP/1.1 200 OK", false), ("HTTP/1.1 304", false)]
-        {
+        for (status, expected) in [
+            ("HTTP/1.1 302 Found", true),
+            ("HTTP/2 308", true),
+            ("HTTP/1.1 200 OK", false),
+            ("HTTP/1.1 304", true),
+            ("HTTP/1.1 204", false),
+        ] {
             let found = traced(&[&header(status), &header("Server: y"), &location, &header("")]);
             assert_eq!(found.is_some(), expected, "{status}");
         }
