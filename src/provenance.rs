@@ -244,6 +244,9 @@ pub struct Commands {
     /// Evaluation of a flake, without network; left out where nothing was evaluated.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub evaluate: Vec<String>,
+    /// What took from caches whatever the recipe needs, without a network of its own; left out likewise.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub substitute: Vec<String>,
     /// Without network.
     pub build: Vec<String>,
     /// Packaging of a library, without network; left out where nothing was packaged.

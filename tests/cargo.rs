@@ -172,7 +172,7 @@ impl Job {
         let found = Toolchain::search().unwrap();
         let mut log = Text::default();
         let context = Context { runner: &runner, toolchain: &found, folder: folder.path(), limits: Limits::default() };
-        let result = tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+        let result = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
             let detected = toolchain::detect(SourceTree::test_only_from_folder(root)?)?;
             let fetched = toolchain::fetch(detected, &context, &mut log).await?;
             toolchain::build(fetched, &context, &mut log).await
@@ -495,6 +495,8 @@ enum Instead {
     To(String),
     /// A failure that may pass, with a text.
     Failure(String),
+    /// A status line and headers, whole.
+    Head(Vec<u8>),
 }
 
 /// Serves plain files below `root`, or what `instead` has for a target, for as long as the test process lives; returns the
@@ -526,6 +528,11 @@ fn answer(stream: TcpStream, root: &Path, instead: &dyn Fn(&str) -> Option<Inste
     let target = lines[0].split(' ').nth(1).unwrap_or_default();
     let path = root.join(target.split('?').next().unwrap_or_default().trim_start_matches('/'));
     let (status, location, body) = match (instead(target), fs::read(path)) {
+        (Some(Instead::Head(head)), _) => {
+            let mut stream = reader.into_inner();
+            stream.write_all(&head)?;
+            return stream.write_all(b"Connection: close\r\nContent-Length: 0\r\n\r\n");
+        }
         (Some(Instead::To(to)), _) => ("302 Found", format!("Location: {to}\r\n"), Vec::new()),
         (Some(Instead::Failure(text)), _) => ("503 Service Unavailable", String::new(), text.into_bytes()),
         (None, Ok(body)) => ("200 OK", String::new(), body),
@@ -648,6 +655,37 @@ fn an_archive_that_its_registry_redirects_is_recorded_with_its_last_url() {
     assert_eq!(job.log.matches("a registry redirects").count(), 1, "{}", job.log);
     // The settings, three entries of the index, and each archive twice with its redirects.
     assert_eq!(asked.load(Ordering::SeqCst), 1 + 3 + 2 * (3 + 2 + 1), "{}", job.log);
+}
+
+/// What curl follows is told by curl, and what cannot be told fails.
+#[test]
+fn a_redirect_counts_however_the_server_writes_it() {
+    let served = tempfile::tempdir().unwrap();
+    let (store, _) = serve(served.path(), |_| None);
+    let host = store.strip_prefix("http://").unwrap();
+    let text = |head: &str| (head.as_bytes().to_vec(), Some(format!("{store}/store/leaf")));
+    let long = format!("HTTP/1.1 302 Found\r\nLocation: {store}/store/leaf?{}\r\n", "x".repeat(3000));
+    for (head, expected) in [
+        text(&format!("HTTP/1.1 300 X\r\nLocation: {store}/store/leaf\r\n")),
+        text(&format!(
+            "HTTP/1.1 399 X\r\nHTTP/1.1 200: OK\r\nlocation: {store}/store/leaf\r\nLocation: {store}/other\r\n"
+        )),
+        (long.into_bytes(), None),
+        ([b"HTTP/1.1 302 X\r\nLocation: http://\xff@", host.as_bytes(), b"/store/leaf\r\n"].concat(), None),
+    ] {
+        let shown = String::from_utf8_lossy(&head[..30]).into_owned();
+        let (address, _) = serve(served.path(), move |target| {
+            (target == "/dl/leaf/1.0.0/download").then(|| Instead::Head(head.clone()))
+        });
+        let job = Job::of(registry(served.path(), &address, &address, &["leaf"]).path());
+        if expected.is_some() {
+            assert_eq!(fetched_from(&job, &address, "leaf"), expected, "{shown}: {}", job.log);
+        } else {
+            assert_eq!(job.error(), ErrorType::DependencyFetchFailed, "{shown}: {}", job.log);
+            let message = job.result.as_ref().unwrap_err().to_string();
+            assert!(message.contains("leaf-1.0.0.crate was redirected to a URL"), "{message}");
+        }
+    }
 }
 
 #[test]

@@ -9,10 +9,7 @@ use crate::text;
 /// Most redirects one after the other; curl and browsers stop at 20 to 50.
 pub const MAX_REDIRECTS: usize = 10;
 
-/// Statuses with a `Location` that curl follows (RFC 9110, section 15.4).
-const REDIRECTS: [&str; 5] = ["301", "302", "303", "307", "308"];
-
-/// Most bytes of a URL that a message quotes.
+/// Most bytes of a URL that a message quotes, or a statement has.
 const MAX_QUOTED_BYTES: usize = 2048;
 
 /// Scheme, host and port of a URL: who answers for what it names.
@@ -24,9 +21,11 @@ pub struct Endpoint {
     port: u16,
 }
 
-/// Reads headers as tools trace them, line by line, and finds where a server sends whoever asked.
+/// Reads headers as tools trace them, line by line, and finds where a server sends whoever asked. A redirect is what curl
+/// takes for one: any status that begins with 3, and the first `Location` of that response that is not empty.
 #[derive(Debug, Default)]
 pub struct Headers {
+    is_within: bool,
     is_redirect: bool,
 }
 
@@ -34,11 +33,19 @@ impl Headers {
     /// Takes the next line, the first of a response or a header, and returns what it says in `Location` where the response
     /// is a redirect.
     pub fn location<'a>(&mut self, line: &'a str) -> Option<&'a str> {
-        if line.starts_with("HTTP/") {
-            self.is_redirect = line.split(' ').nth(1).is_some_and(|status| REDIRECTS.contains(&status.trim()));
+        if line.trim().is_empty() {
+            *self = Self::default();
+            return None;
         }
-        let (name, value) = line.split_once(':')?;
-        (self.is_redirect && name.eq_ignore_ascii_case("location")).then(|| value.trim())
+        if !self.is_within {
+            let status = line.strip_prefix("HTTP/").and_then(|rest| rest.split_once([' ', '\t']));
+            *self = Self { is_within: true, is_redirect: status.is_some_and(|(_, rest)| rest.trim().starts_with('3')) };
+            return None;
+        }
+        let (name, value) = line.split_once(':').map(|(name, value)| (name, value.trim()))?;
+        let is_followed = self.is_redirect && name.eq_ignore_ascii_case("location") && !value.is_empty();
+        self.is_redirect &= !is_followed;
+        is_followed.then_some(value)
     }
 }
 
@@ -124,6 +131,11 @@ fn has_scheme(text: &str) -> bool {
     scheme.starts_with(|character: char| character.is_ascii_alphabetic()) && scheme.chars().all(is_known)
 }
 
+/// A URL that a server chose, as a statement has it: escaped, and whole; none where it is too long for that.
+pub fn recorded(url: &str) -> Option<String> {
+    (url.len() <= MAX_QUOTED_BYTES).then(|| quoted(url))
+}
+
 /// A URL that a server chose, as a message shows it: escaped, and cut.
 pub fn quoted(url: &str) -> String {
     let kept = url.floor_char_boundary(MAX_QUOTED_BYTES);
@@ -164,25 +176,6 @@ mod tests {
             "//h/a",
         ] {
             assert!(!same("https://h/a", other), "{other}");
-        }
-    }
-
-    #[test]
-    fn a_location_counts_where_the_response_is_a_redirect() {
-        for (status, expected) in [
-            ("HTTP/1.1 302 Found", Some("/x")),
-            ("HTTP/2 308", Some("/x")),
-            ("HTTP/2 308\r", Some("/x")),
-            ("HTTP/1.1 200 OK", None),
-            ("HTTP/1.1 304", None),
-            ("HTTP/1.1 3020", None),
-        ] {
-            let mut headers = Headers::default();
-            assert_eq!((headers.location(status), headers.location("Server: y")), (None, None));
-            assert_eq!(headers.location("lOcation:  /x \r"), expected, "{status}");
-            assert_eq!(headers.location("Location-X: /x"), None);
-            headers.location("HTTP/1.1 200 OK");
-            assert_eq!(headers.location("Location: /x"), None);
         }
     }
 
@@ -230,5 +223,35 @@ mod tests {
     fn a_quoted_url_is_inert_and_short() {
         assert_eq!(quoted("https://h/\u{1b}[2J\u{202e}"), "https://h/\\u{1b}[2J\\u{202e}");
         assert!(quoted(&"x".repeat(1 << 20)).len() < MAX_QUOTED_BYTES + 4);
+        assert_eq!(recorded("https://h/\u{202e}").as_deref(), Some("https://h/\\u{202e}"));
+        assert_eq!(recorded(&"x".repeat(MAX_QUOTED_BYTES + 1)), None);
+    }
+
+    #[test]
+    fn a_redirect_is_what_curl_follows() {
+        let read = |lines: &[&str]| {
+            let mut headers = Headers::default();
+            lines.iter().filter_map(|line| headers.location(line).map(str::to_owned)).collect::<Vec<_>>()
+        };
+        for status in
+            ["HTTP/1.1 302 Found", "HTTP/2 399", "HTTP/1.1\t300", "HTTP/1.1 304", "HTTP/1.1 3020", "HTTP/1.1 302Found"]
+        {
+            let lines = [
+                status,
+                "HTTP/1.1 200: x",
+                "Location:",
+                "location:  /a ",
+                "Location: /b",
+                "",
+                "HTTP/2 200",
+                "Location: /c",
+            ];
+            assert_eq!(read(&lines), ["/a"], "{status}");
+        }
+        assert_eq!(read(&["HTTP/1.1 200 OK", "HTTP/1.1 302: x", "Location: /a", ""]), [""; 0]);
+        assert_eq!(
+            read(&["Location: /a", "", "HTTP/1.1 302", "X: y", "Location: /b", "", "HTTP/3 307", "Location: /c"]),
+            ["/b", "/c"]
+        );
     }
 }

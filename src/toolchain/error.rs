@@ -124,6 +124,12 @@ pub enum ToolchainError {
         /// Where it was sent, escaped and cut.
         to: String,
     },
+    /// A server sent us to a URL that cannot be recorded.
+    #[error("the download of {download} was redirected to a URL that is too long or no text, and cannot be recorded")]
+    UnreadableUrl {
+        /// An archive, or the URL that was asked for, escaped and cut.
+        download: String,
+    },
     /// A commit object is not the one that was locked.
     #[error("the commit object of a git dependency has id {actual}, Cargo.lock says {expected}")]
     Commit {
@@ -258,6 +264,7 @@ impl ToolchainError {
             Self::Crate { .. }
             | Self::NotFetched { .. }
             | Self::Plaintext { .. }
+            | Self::UnreadableUrl { .. }
             | Self::Failed { phase: Phase::Fetch, .. } => ErrorType::DependencyFetchFailed,
             Self::Outside { .. }
             | Self::Manifest
@@ -285,6 +292,14 @@ impl ToolchainError {
             | Self::Service { .. }
             | Self::Run(_)
             | Self::Io(_) => ErrorType::Internal,
+        }
+    }
+
+    /// The same error of several commands that have `limit` together.
+    pub(super) fn within(self, limit: Duration) -> Self {
+        match self {
+            Self::TimedOut { phase, .. } => Self::TimedOut { phase, limit },
+            error => error,
         }
     }
 

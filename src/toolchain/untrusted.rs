@@ -50,6 +50,14 @@ impl Untrusted {
         }
     }
 
+    /// Whether something has a name in this folder.
+    pub fn has(&self, name: impl AsRef<Path>) -> io::Result<bool> {
+        match self.kind(name) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            found => found.map(|_| true),
+        }
+    }
+
     /// What a name in this folder is.
     pub fn kind(&self, name: impl AsRef<Path>) -> io::Result<FileType> {
         let found = rustix::fs::statat(&self.0, name.as_ref(), rustix::fs::AtFlags::SYMLINK_NOFOLLOW)?;

@@ -1,13 +1,15 @@
 //! Paths that are downloaded: recorded as that, with who vouches for them, or refused.
 
 use std::fs;
+use std::net::TcpListener;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::{Value, json};
 
 use crate::appliance::{Outcome, store_paths};
 use crate::flake::{Flake, derivation};
 use crate::harness::{StaticServer, sha256};
-use crate::inputs::redirecting;
+use crate::inputs::{Answer, answering, redirecting};
 use crate::tool::Tool;
 
 /// A flake whose default package uses another.
@@ -93,6 +95,58 @@ fn an_archive_that_its_cache_redirects_is_recorded_with_its_last_url() {
     assert_eq!(part["cache"], *first);
     let last = part["fetchedFrom"].as_str().unwrap_or_else(|| panic!("{part}: {}", outcome.log));
     assert!(last.starts_with(&format!("{}/nar/", cache.url)), "{last}");
+}
+
+/// A cache sends nix to somebody who does not answer, and then gives the archive itself: nobody else's URL is recorded.
+#[test]
+#[ignore = "needs nix"]
+fn an_attempt_at_a_download_that_failed_is_not_recorded() {
+    let cache = Cache::of("part");
+    let (root, asked) = (cache.tool.path("cache"), AtomicUsize::new(0));
+    // Nobody listens there.
+    let dead = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let url = answering(move |path| {
+        let is_first = path.starts_with("/nar/") && asked.fetch_add(1, Ordering::SeqCst) == 0;
+        if is_first { Answer::Location(format!("http://{dead}{path}")) } else { Answer::File(root.join(&path[1..])) }
+    });
+    let outcome = Outcome::with_cache(&flake(), &url, &cache.key);
+    let part = how(&outcome.bundle().statement(), &cache.path);
+    assert_eq!((&part["cache"], part.get("fetchedFrom")), (&json!(url), None), "{}", outcome.log);
+    assert!(outcome.log.contains("retrying"), "{}", outcome.log);
+}
+
+/// The description of a path, of which that is not signed, names another server for the archive.
+#[test]
+#[ignore = "needs nix"]
+fn an_archive_of_another_server_is_recorded_with_its_url() {
+    let cache = Cache::of("part");
+    let elsewhere = format!("http://127.0.0.1:{}", StaticServer::start(cache.tool.path("cache")).port);
+    cache.change(|info| info.replace("URL: ", &format!("URL: {elsewhere}/")));
+    let outcome = cache.build();
+    let part = how(&outcome.bundle().statement(), &cache.path);
+    assert_eq!(part["cache"], *cache.url);
+    let url = part["fetchedFrom"].as_str().unwrap_or_else(|| panic!("{part}: {}", outcome.log));
+    assert!(url.starts_with(&format!("{elsewhere}/nar/")), "{url}");
+}
+
+/// What evaluation says is in the log, and the list of what is to be done once.
+#[test]
+#[ignore = "needs nix"]
+fn the_log_has_what_evaluation_says_and_each_list_once() {
+    let cache = Cache::of("part");
+    let part = derivation("part", "", "echo part > $out");
+    let whole = derivation("whole", "inherit part;", "read -r line < $part; echo \"whole of $line\" > $out");
+    let traced = Flake::of(&format!(
+        "{{ outputs = {{ self }}: {{ packages.x86_64-linux = rec {{ part = {part}; \
+         default = builtins.trace \"a trace\" ({whole}); }}; }}; }}"
+    ));
+    let outcome = Outcome::with_cache(&traced, &cache.url, &cache.key);
+    outcome.bundle();
+    for line in ["trace: a trace", "this path will be fetched (", "copying path '"] {
+        assert_eq!(outcome.log.matches(line).count(), 1, "{line}: {}", outcome.log);
+    }
+    assert_eq!(outcome.log.matches(" will be built:").count(), 1, "{}", outcome.log);
+    assert_eq!(outcome.log.lines().filter(|line| line.starts_with("  /nix/store/")).count(), 2, "{}", outcome.log);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
+use std::path::PathBuf;
 
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
@@ -84,6 +85,17 @@ fn a_tarball_input_is_fetched_checked_and_recorded() {
 
 /// Sends whoever asks to the same path at `to`, for as long as the test process lives; its address.
 pub fn redirecting(to: String) -> String {
+    answering(move |path| Answer::Location(format!("{to}{path}")))
+}
+
+/// What a server says.
+pub enum Answer {
+    Location(String),
+    File(PathBuf),
+}
+
+/// Answers whoever asks for a path, for as long as the test process lives; its address.
+pub fn answering(answer: impl Fn(&str) -> Answer + Send + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
     std::thread::spawn(move || {
@@ -96,8 +108,15 @@ pub fn redirecting(to: String) -> String {
                 lines.push(line);
             }
             let path = lines[0].split(' ').nth(1).unwrap();
-            let head = format!("HTTP/1.1 302 Found\r\nConnection: close\r\nLocation: {to}{path}\r\n");
-            write!(reader.into_inner(), "{head}Content-Length: 0\r\n\r\n").unwrap();
+            let (head, body) = match answer(path) {
+                Answer::Location(to) => (format!("302 Found\r\nLocation: {to}"), Vec::new()),
+                Answer::File(file) => {
+                    fs::read(file).map_or(("404 Gone".to_owned(), Vec::new()), |body| ("200 OK".to_owned(), body))
+                }
+            };
+            let mut stream = reader.into_inner();
+            write!(stream, "HTTP/1.1 {head}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", body.len()).unwrap();
+            stream.write_all(&body).unwrap();
         }
     });
     address

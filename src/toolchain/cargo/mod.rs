@@ -30,10 +30,11 @@ mod vendor;
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
 
 use crate::job::ErrorType;
+use crate::presence::there;
 use crate::sandbox::{CommandSpec, remove_folder};
 use crate::source::redirect::Endpoint;
 use crate::source::repository::redirect;
@@ -98,12 +99,11 @@ pub async fn fetch(detected: Detected, context: &Context<'_>, log: &mut dyn Log)
     if !needs.is_empty() {
         context.runner.make_writable_folder(&folders.fetch)?;
         moved = find_moved(&needs, context, log).await?;
-        let deadline = Instant::now() + context.limits.fetch;
         let spec = plan.fetch(&folders, &moved, &needs.plain_hosts(), context.limits.fetch);
         command.clone_from(&spec.argv);
         if redirects::fetch(&spec, context, log).await? {
             log.note("a registry redirects: each archive is fetched once more, alone, which tells where from")?;
-            redirects = redirects::find(&needs.registries, spec, &folders.fetch, deadline, context, log).await?;
+            redirects = redirects::find(&needs.registries, spec, &folders.fetch, context, log).await?;
         }
     }
     fs::create_dir(&folders.home)?;
@@ -242,7 +242,8 @@ async fn pack(
 
 /// A copy of the source without what cargo writes into archives, if it has that: it was unpacked from one.
 async fn unpublished(plan: &Plan<'_>, folders: &Folders, log: &mut dyn Log) -> Result<Option<PathBuf>, ToolchainError> {
-    if !RESERVED.iter().any(|name| plan.source.join(name).symlink_metadata().is_ok()) {
+    let found = RESERVED.iter().map(|name| there(plan.source.join(name).symlink_metadata()));
+    if found.collect::<io::Result<Vec<_>>>()?.iter().all(Option::is_none) {
         return Ok(None);
     }
     log.note(&format!("cargo package sees the source without {}", RESERVED.join(" and ")))?;

@@ -1,36 +1,37 @@
 //! Where registries sent cargo for archives. Comes in: what cargo traces of its downloads. Goes out: the last URL of each
-//! archive that was not where its registry says; everything that is no trace, to the log. Never: a guess which archive a
-//! redirect was for.
+//! archive for which a server redirected; everything that is no trace, to the log. Never: a guess which archive a redirect
+//! was for, or a URL that could not be read to its end.
 //!
-//! Cargo downloads several archives at a time, and its trace does not say which of them a redirect is for. So it is looked
-//! only whether there was one. If so, each archive is removed and fetched once more, alone: what the trace then says is
+//! Cargo downloads several archives at a time, and its trace does not say which of them a redirect is for. So the first run
+//! only tells whether there was one. If so, each archive is removed and fetched once more, alone: what the trace then says is
 //! about it, and these are the bytes that are checked and used.
 //!
-//! A server can make cargo print lines that look like a trace, in the text of an error. In the first run this can only
-//! bring the second about; in the second an error is the end.
+//! What is read are curl's own words, which no server writes: curl decides what a redirect is. In the text of an error a
+//! server can make cargo print lines that look like a trace. In the first run this can only bring the second about; in the
+//! second, an error ends cargo, and the archive is fetched again by another one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::io;
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::sandbox::{CommandSpec, OutputSink, Stream};
-use crate::source::redirect::{Headers, quoted};
-use crate::toolchain::untrusted::Untrusted;
-use crate::toolchain::{Context, Log, Phase, ToolchainError, blocking};
+use crate::source::redirect::recorded;
+use crate::toolchain::{Context, Log, Phase, ToolchainError};
 
 use super::answer::Answer;
 use super::lockfile::Locked;
+use super::vendor;
 
 /// What makes cargo trace what curl says of its downloads (The Cargo Book, "Environment Variables"; cargo 1.95).
 pub(super) const TRACE: [(&str, &str); 2] = [("CARGO_HTTP_DEBUG", "true"), ("CARGO_LOG", "network=debug")];
 
-/// Lets an error that could be a passing one end cargo, so that nothing of it is among what is read of a run that succeeded.
+/// Makes cargo stop at the first error, so that the trace of a run that succeeds holds no text of a server's.
 const NO_RETRY: (&str, &str) = ("CARGO_NET_RETRY", "0");
 
-/// How often an archive is asked for alone, should the network fail.
-const ATTEMPTS: usize = 3;
+/// How long is waited before an archive is asked for again, each time.
+const PAUSES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(5)];
 
 /// Longest line of the trace that is read, in bytes.
 const MAX_TRACE_LINE_BYTES: usize = 8192;
@@ -44,11 +45,14 @@ const MAX_TIME_BYTES: usize = 24;
 /// How cargo says that it begins with an archive: `downloading NAME vVERSION as NUMBER`. Of indexes it names no version.
 const DOWNLOADING: &str = "downloading ";
 
-/// How curl says that it follows a redirect, or asks again where a connection was lost; a quote follows.
-const FOLLOWS: &str = "http-debug: * Issue another request to this URL: '";
+/// How cargo marks what curl says of itself.
+const CURL: &str = "http-debug: * ";
 
-/// How cargo marks a header that came.
-const RECEIVED: &str = "http-debug: < ";
+/// How curl says that it follows a redirect, or asks again where a connection was lost; a quote follows.
+const FOLLOWS: &str = "Issue another request to this URL: '";
+
+/// How cargo shows what is no text: `(NUMBER bytes of data)`.
+const NO_TEXT: &str = " bytes of data)";
 
 /// How cargo begins to print the version of curl, line by line.
 const VERSION: &str = "Version {";
@@ -62,37 +66,46 @@ pub(super) async fn fetch(
     context: &Context<'_>,
     log: &mut dyn Log,
 ) -> Result<bool, ToolchainError> {
-    run(spec, context, log).await.map(|trace| trace.follows)
+    run(spec, context, log).await.map(|trace| trace.last.is_some())
 }
 
 /// Fetches the archives of `packages` once more with `spec`, each alone, and finds out where each came from; `fetched` is
-/// the `CARGO_HOME` that has them. Together they may take until `deadline`.
+/// the `CARGO_HOME` that has them. Together they may take as long as `spec` says.
 pub(super) async fn find(
     packages: &[Locked],
     mut spec: CommandSpec,
     fetched: &Path,
-    deadline: Instant,
     context: &Context<'_>,
     log: &mut dyn Log,
 ) -> Result<Redirects, ToolchainError> {
+    let (deadline, limit) = (Instant::now() + spec.time_limit, spec.time_limit);
     spec.environment.insert(NO_RETRY.0.to_owned(), NO_RETRY.1.to_owned());
-    let names: Vec<_> = packages.iter().map(Locked::archive).collect();
-    let home = fetched.to_owned();
-    let archives = blocking(move || Ok(archives(&names, &home)?)).await?;
+    let names: BTreeSet<_> = packages.iter().map(Locked::archive).collect();
     let mut found = Redirects::new();
-    for (cache, name) in archives {
-        for attempt in 1..=ATTEMPTS {
-            let (home, folder, file) = (fetched.to_owned(), cache.clone(), name.clone());
-            blocking(move || Ok(cache_folder(&home, &folder)?.remove(file)?)).await?;
-            spec.time_limit = deadline.saturating_duration_since(Instant::now());
-            match run(&spec, context, log).await {
-                Ok(trace) => {
-                    found.extend(trace.last.map(|url| ((cache.clone(), name.clone()), quoted(&url))));
-                    break;
-                }
-                Err(ToolchainError::Failed { .. }) if attempt < ATTEMPTS => {}
-                Err(error) => return Err(error),
+    for (cache, directory) in vendor::caches(fetched)? {
+        for name in &names {
+            if !directory.has(name)? {
+                continue;
             }
+            let mut pauses = PAUSES.into_iter();
+            let trace = loop {
+                directory.remove(name)?;
+                spec.time_limit = deadline.saturating_duration_since(Instant::now());
+                match (run(&spec, context, log).await, pauses.next()) {
+                    (Err(ToolchainError::Failed { .. }), Some(pause)) => {
+                        log.note(&format!("{name} is asked for again in {} s", pause.as_secs()))?;
+                        tokio::time::sleep(pause).await;
+                    }
+                    (ended, _) => break ended.map_err(|error| error.within(limit))?,
+                }
+            };
+            let url = match &trace.last {
+                None => continue,
+                Some(Followed::Url(url)) => recorded(url),
+                Some(Followed::Unreadable) => None,
+            };
+            let url = url.ok_or_else(|| ToolchainError::UnreadableUrl { download: name.clone() })?;
+            found.insert((cache.clone(), name.clone()), url);
         }
     }
     Ok(found)
@@ -105,24 +118,6 @@ async fn run(spec: &CommandSpec, context: &Context<'_>, log: &mut dyn Log) -> Re
     traced.end()?;
     traced.answer.judge(run, Phase::Fetch)?;
     Ok(traced.trace)
-}
-
-/// The archives named `names` that cargo has, each with the folder of its registry.
-fn archives(names: &[String], fetched: &Path) -> io::Result<Vec<(OsString, String)>> {
-    let mut archives = Vec::new();
-    for cache in Untrusted::open(fetched)?.folder(CACHES)?.names()? {
-        let folder = cache_folder(fetched, &cache)?;
-        let here = names.iter().filter(|name| folder.kind(name).is_ok());
-        archives.extend(here.map(|name| (cache.clone(), name.clone())));
-    }
-    Ok(archives)
-}
-
-/// Where cargo keeps archives, a folder for each registry.
-pub(super) const CACHES: &str = "registry/cache";
-
-fn cache_folder(fetched: &Path, cache: &OsString) -> io::Result<Untrusted> {
-    Untrusted::open(fetched)?.folder(Path::new(CACHES).join(cache))
 }
 
 /// Divides standard error into the trace, which is read, and the rest, which is an answer's.
@@ -139,12 +134,16 @@ struct Trace {
     kind: Line,
     in_version: bool,
     are_archives: bool,
-    /// Whether curl followed something for an archive, whichever it was.
-    follows: bool,
-    headers: Headers,
-    is_redirected: bool,
-    /// The last URL that was asked because of a redirect, where one archive is downloaded: headers of several can mix.
-    last: Option<String>,
+    /// Where curl went last for an archive, if not to where the registry says.
+    last: Option<Followed>,
+}
+
+/// Where curl went.
+#[derive(Debug, PartialEq, Eq)]
+enum Followed {
+    Url(String),
+    /// It is too long, or no text.
+    Unreadable,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -189,13 +188,13 @@ impl Traced<'_> {
 impl Trace {
     /// What the line is, as far as its beginning tells.
     fn classify(&mut self) -> Line {
-        let is_time = |byte: &u8| byte.is_ascii_digit() || b" .".contains(byte);
         if self.in_version {
-            self.in_version = matches!(self.line[0], b' ' | b'}');
-            if self.in_version {
-                return Line::Trace;
+            match of_version(&self.line) {
+                Line::Other => self.in_version = false,
+                kind => return kind,
             }
         }
+        let is_time = |byte: &u8| byte.is_ascii_digit() || b" .".contains(byte);
         let length = self.line.iter().position(|byte| !is_time(byte)).unwrap_or(self.line.len());
         let rest = &self.line[length..];
         match () {
@@ -212,16 +211,27 @@ impl Trace {
             self.in_version = false;
         }
         let Some((_, said)) = line.split_once(MARK) else { return };
-        if said == VERSION {
-            self.in_version = true;
-        } else if let Some(what) = said.strip_prefix(DOWNLOADING) {
+        self.in_version = said == VERSION;
+        if let Some(what) = said.strip_prefix(DOWNLOADING) {
             self.are_archives |= what.split(' ').nth(1).is_some_and(|word| word.starts_with('v'));
-        } else if let Some(header) = said.strip_prefix(RECEIVED) {
-            self.is_redirected |= self.are_archives && self.headers.location(header).is_some();
-        } else if let Some(url) = said.strip_prefix(FOLLOWS).filter(|_| self.are_archives) {
-            self.follows = true;
-            self.last = self.is_redirected.then(|| url.strip_suffix('\'').unwrap_or(url).to_owned());
         }
+        let Some(said) = said.strip_prefix(CURL).filter(|_| self.are_archives) else { return };
+        if let Some(url) = said.strip_prefix(FOLLOWS) {
+            let whole = url.strip_suffix('\'').map(|url| Followed::Url(url.to_owned()));
+            self.last = Some(whole.unwrap_or(Followed::Unreadable));
+        } else if said.starts_with('(') && said.ends_with(NO_TEXT) {
+            self.last = Some(Followed::Unreadable);
+        }
+    }
+}
+
+/// What a line is in the version of curl, as far as its beginning tells: a member, a protocol, or an end.
+fn of_version(line: &[u8]) -> Line {
+    let spaces = line.iter().take_while(|byte| **byte == b' ').count();
+    match (spaces, line.get(spaces)) {
+        (0..8, None) => Line::Unknown,
+        (4, Some(b'a'..=b'z' | b']')) | (8, Some(b'"') | None) | (0, Some(b'}')) => Line::Trace,
+        _ => Line::Other,
     }
 }
 
@@ -257,8 +267,8 @@ mod tests {
         }
     }
 
-    /// What is left of a text for the log, and what was read of it, cut into chunks of every size.
-    fn divided(text: &str) -> (String, bool, Option<String>) {
+    /// What is left of a text for the log, and where curl went last, cut into chunks of every size.
+    fn divided(text: &str) -> (String, Option<Followed>) {
         let divide = |size| {
             let mut log = Kept::default();
             let mut traced = Traced { answer: Answer::new("cargo fetch", &mut log), trace: Trace::default() };
@@ -266,8 +276,8 @@ mod tests {
                 traced.chunk(Stream::Stderr, chunk).unwrap();
             }
             traced.end().unwrap();
-            let Trace { follows, last, .. } = traced.trace;
-            (String::from_utf8(log.0).unwrap(), follows, last)
+            let last = traced.trace.last;
+            (String::from_utf8(log.0).unwrap(), last)
         };
         let whole = divide(text.len());
         assert!((1..100).all(|size| divide(size) == whole), "{text}");
@@ -279,25 +289,28 @@ mod tests {
     }
 
     const ARCHIVE: &str = "downloading a v1.0.0 as 0";
-    const MOVED: [&str; 2] = ["http-debug: < HTTP/2 302 ", "http-debug: < location: /b"];
 
     #[test]
-    fn the_last_url_is_where_curl_went_after_a_redirect_of_an_archive() {
-        let follows = |url: &str| format!("http-debug: * Issue another request to this URL: '{url}'");
+    fn the_last_url_is_where_curl_went_for_an_archive() {
+        let follows = |url: &str| format!("{CURL}{FOLLOWS}{url}'");
         let [first, last] = ["https://h/b", "https://i/it's"].map(follows);
-        let [status, location] = MOVED;
+        let url = |url: &str| Some(Followed::Url(url.to_owned()));
+        let cut = &first[..first.len() - 1];
         for (lines, expected) in [
-            (vec![ARCHIVE, status, location, &*first], (true, Some("https://h/b"))),
-            (vec![ARCHIVE, status, location, &*first, status, location, &*last], (true, Some("https://i/it's"))),
-            // A connection was lost, and curl asked the same again.
-            (vec![ARCHIVE, &*first], (true, None)),
-            (vec![ARCHIVE, "http-debug: < HTTP/2 200 ", location, &*first], (true, None)),
+            (vec![ARCHIVE, &*first], url("https://h/b")),
+            (
+                vec![ARCHIVE, &*first, "http-debug: < HTTP/2 302", &*last, "http-debug: < HTTP/2 200"],
+                url("https://i/it's"),
+            ),
             // Of an index.
-            (vec!["downloading le/af/leaf as 1", status, location, &*first, ARCHIVE], (false, None)),
-            (vec![ARCHIVE, status, location], (false, None)),
+            (vec!["downloading le/af/leaf as 1", &*first, ARCHIVE], None),
+            (vec![ARCHIVE, "http-debug: < HTTP/2 302", "http-debug: < location: /b"], None),
+            // curl cuts what it says, and cargo shows no bytes.
+            (vec![ARCHIVE, cut], Some(Followed::Unreadable)),
+            (vec![ARCHIVE, "http-debug: * (99 bytes of data)"], Some(Followed::Unreadable)),
+            (vec![ARCHIVE, "http-debug: < (99 bytes of data)", "http-debug: * (304) (IN), TLS"], None),
         ] {
-            let (rest, follows, url) = divided(&trace(&lines));
-            assert_eq!((&*rest, follows, url.as_deref()), ("", expected.0, expected.1), "{lines:?}");
+            assert_eq!(divided(&trace(&lines)), (String::new(), expected), "{lines:?}");
         }
     }
 
@@ -306,6 +319,9 @@ mod tests {
         let version = "Version {\n    version: \"8.15.0\",\n    protocols: [\n        \"https\",\n    ],\n}";
         let other = "    Updating `own` index\n\n 1.5 of 3\n  12.5s DEBUG other: x\nremote: 10%\rremote: 20%\r\n\
                      9.9s DEBUG network\n   0.012345678s DEBUG networks: x\n";
+        // A server can print the beginning of a version, and so hides none of cargo's lines.
+        let forged = trace(&["Version {"]) + "  Downloaded a v1.0.0\n";
+        assert_eq!(divided(&forged).0, "  Downloaded a v1.0.0\n");
         let long = trace(&[&"x".repeat(2 * MAX_TRACE_LINE_BYTES)]);
         let all = [other, &trace(&[version]), other, &long, " Downloading crates ...\n", &trace(&["}"]), "no end, 1.2"];
         assert_eq!(divided(&all.concat()).0, [other, other, " Downloading crates ...\n", "no end, 1.2"].concat());

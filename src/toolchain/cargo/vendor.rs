@@ -15,7 +15,7 @@ use super::config;
 use super::crate_archive::{self, CrateError, MAX_CRATE_BYTES};
 use super::lockfile::{CRATES_IO, Locked, Origin};
 use super::plan::VENDOR;
-use super::redirects::{CACHES, Redirects};
+use super::redirects::Redirects;
 
 /// One registry, and the folder that stands in for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -141,9 +141,9 @@ impl Registry {
     }
 }
 
-/// The folders of downloaded archives, one for each registry.
-fn caches(fetched: &Path) -> io::Result<Vec<(OsString, Untrusted)>> {
-    let all = Untrusted::open(fetched)?.folder(CACHES)?;
+/// The folders of downloaded archives below `fetched` (a `CARGO_HOME`), one for each registry.
+pub(super) fn caches(fetched: &Path) -> io::Result<Vec<(OsString, Untrusted)>> {
+    let all = Untrusted::open(fetched)?.folder("registry/cache")?;
     all.names()?.into_iter().map(|name| all.folder(&name).map(|folder| (name, folder))).collect()
 }
 

@@ -13,9 +13,9 @@ use crate::toolchain::{Context, Log, Phase, ToolchainError, blocking};
 
 use super::ledger::{self, Cached, PathInfo};
 use super::plan::{Folders, Plan};
-use super::progress::{CANNOT_BUILD, MAX_ANSWER_BYTES, Progress};
-use super::refuse_plaintext;
+use super::progress::{CANNOT_BUILD, MAX_ANSWER_BYTES, Manner, Progress};
 use super::store_path::StorePath;
+use super::{recordable, refuse_plaintext};
 
 /// What nix says when it would have to change the lockfile.
 const OUTDATED: &str = "requires lock file changes but they're not allowed";
@@ -39,6 +39,8 @@ pub(super) struct Answers {
     pub caches: BTreeMap<StorePath, Cached>,
     /// What evaluated.
     pub evaluate: Vec<String>,
+    /// What took paths from caches.
+    pub substitute: Vec<String>,
     /// What built.
     pub build: CommandSpec,
 }
@@ -85,21 +87,17 @@ async fn converse(
         let fetched = folders.fetch.clone();
         blocking(move || Ok(remove_folder(&fetched)?)).await?;
     }
-    let limit = context.limits.build;
-    let realised = realise(plan, folders, context, log).await.map_err(|error| match error {
-        // Each step had what the others left.
-        ToolchainError::TimedOut { phase, .. } => ToolchainError::TimedOut { phase, limit },
-        error => error,
-    });
-    let Realised { evaluate, build, outputs, caches } = realised?;
+    let realised = realise(plan, folders, context, log).await.map_err(|error| error.within(context.limits.build));
+    let Realised { evaluate, substitute, build, outputs, caches } = realised?;
     let Said { answer, .. } = ask(&plan.list(folders), Phase::Inspect, context, log).await?;
     let paths = ledger::parse(&answer)?;
-    Ok(Answers { outputs, paths, caches, evaluate, build })
+    Ok(Answers { outputs, paths, caches, evaluate, substitute, build })
 }
 
 /// What was built, and how.
 struct Realised {
     evaluate: Vec<String>,
+    substitute: Vec<String>,
     build: CommandSpec,
     outputs: BTreeMap<String, StorePath>,
     caches: BTreeMap<StorePath, Cached>,
@@ -115,36 +113,49 @@ async fn realise(
     let started = Instant::now();
     let left = || context.limits.build.saturating_sub(started.elapsed());
     let evaluate = plan.evaluate(folders, left());
-    let Said { answer, .. } = hear(&evaluate, Phase::Build, context, Progress::terse(log)).await?;
+    let Said { answer, .. } = hear(&evaluate, Phase::Build, context, Progress::new(log, Manner::Unlisted)).await?;
     let recipe = read_recipe(&answer)?;
-    let caches = substitute(&plan.substitute(folders, &recipe, left()), context, log).await?;
+    let substitute = plan.substitute(folders, &recipe, left());
+    let caches = take_from_caches(&substitute, context, log).await?;
     let build = plan.build(folders, &recipe, left());
-    let Said { answer, .. } = ask(&build, Phase::Build, context, log).await?;
-    Ok(Realised { evaluate: evaluate.argv, outputs: read_outputs(&answer)?, build, caches })
+    let Said { answer, .. } = hear(&build, Phase::Build, context, Progress::new(log, Manner::Unlisted)).await?;
+    let outputs = read_outputs(&answer)?;
+    Ok(Realised { evaluate: evaluate.argv, substitute: substitute.argv, outputs, build, caches })
 }
 
-/// Takes from caches what they have, and finds out from where it came.
-async fn substitute(
+/// Takes from caches what they have, and finds out from where it came: through which URLs, beginning with the cache's.
+async fn take_from_caches(
     spec: &CommandSpec,
     context: &Context<'_>,
     log: &mut dyn Log,
 ) -> Result<BTreeMap<StorePath, Cached>, ToolchainError> {
-    let mut progress = Progress::terse(log);
+    let mut progress = Progress::new(log, Manner::Terse);
     let exit = listen(spec, &mut progress, context).await?;
     match ToolchainError::of_exit(Phase::Build, exit) {
-        // It had to be built, and may not yet.
+        // Something has to be built, which this step may not do.
         Err(ToolchainError::Failed { .. })
             if progress.error_text().contains(CANNOT_BUILD) && !progress.has_refused_a_cache() => {}
         ended => ended?,
     }
-    let Said { caches, archives, redirects, .. } = Said::of(&progress);
-    refuse_plaintext(&redirects)?;
-    let cached = |(path, cache)| {
-        let redirected = archives.get(&path).and_then(|url| redirects.get(url)?.last());
-        let fetched_from = redirected.map(|url| quoted(url));
-        (path, Cached { cache, fetched_from })
-    };
-    Ok(caches.into_iter().map(cached).collect())
+    let Said { caches, archives, redirects, .. } = Said::of(&progress)?;
+    let mut cached = BTreeMap::new();
+    for (path, cache) in caches {
+        let archive = archives.get(&path);
+        let redirected = archive.and_then(|url| redirects.get(url));
+        // The description of a path can name another server for its archive.
+        let elsewhere = archive.filter(|url| !is_below(url, &cache));
+        let urls: Vec<_> = elsewhere.into_iter().chain(redirected.into_iter().flatten()).cloned().collect();
+        let fetched_from = urls.last().map(|url| recordable(url)).transpose()?;
+        refuse_plaintext([(&cache, &urls)])?;
+        cached.insert(path, Cached { cache, fetched_from });
+    }
+    Ok(cached)
+}
+
+/// Whether a URL is one of the files of a cache.
+fn is_below(url: &str, cache: &str) -> bool {
+    let cache = cache.split('?').next().unwrap_or_default();
+    url.strip_prefix(cache.trim_end_matches('/')).is_some_and(|rest| rest.starts_with('/'))
 }
 
 /// What a client of nix said.
@@ -160,13 +171,18 @@ pub(super) struct Said {
 }
 
 impl Said {
-    fn of(progress: &Progress<'_>) -> Self {
-        Self {
+    /// # Errors
+    /// Nix said of a redirect what cannot be read.
+    fn of(progress: &Progress<'_>) -> Result<Self, ToolchainError> {
+        if let Some(url) = progress.lost() {
+            return Err(ToolchainError::UnreadableUrl { download: quoted(url) });
+        }
+        Ok(Self {
             answer: progress.answer().to_vec(),
             caches: progress.caches().clone(),
             archives: progress.archives().clone(),
             redirects: progress.redirects(),
-        }
+        })
     }
 }
 
@@ -177,7 +193,7 @@ pub(super) async fn ask(
     context: &Context<'_>,
     log: &mut dyn Log,
 ) -> Result<Said, ToolchainError> {
-    hear(spec, phase, context, Progress::new(log)).await
+    hear(spec, phase, context, Progress::new(log, Manner::Plain)).await
 }
 
 async fn hear(
@@ -189,7 +205,7 @@ async fn hear(
     let exit = listen(spec, &mut progress, context).await?;
     let complains = |text| progress.error_text().contains(text);
     match ToolchainError::of_exit(phase, exit) {
-        Ok(()) => Ok(Said::of(&progress)),
+        Ok(()) => Said::of(&progress),
         Err(ToolchainError::Failed { .. }) if complains(OUTDATED) => Err(ToolchainError::FlakeLockOutdated),
         Err(ToolchainError::Failed { .. }) if INPUT_HASH.into_iter().any(complains) => {
             Err(ToolchainError::InputHashByNix)

@@ -42,7 +42,7 @@ use crate::digest::Sha256Digest;
 use crate::provenance::{BUILT, OutputRecord, ResourceDescriptor, fetched_from, sha256_set};
 use crate::sandbox::CommandSpec;
 use crate::source::SourceTree;
-use crate::source::redirect::{Endpoint, quoted};
+use crate::source::redirect::{Endpoint, quoted, recorded};
 
 use super::untrusted::Untrusted;
 use super::{Artifact, Built, Commands, Context, Detected, Kind, Lockfile, Log, Phase, ToolchainError, blocking};
@@ -137,7 +137,9 @@ async fn fetch_inputs(
 }
 
 /// What is locked by a hash may come from anywhere, but what was asked for over https comes over https all the way.
-fn refuse_plaintext(redirects: &Redirects) -> Result<(), ToolchainError> {
+fn refuse_plaintext<'a>(
+    redirects: impl IntoIterator<Item = (&'a String, &'a Vec<String>)>,
+) -> Result<(), ToolchainError> {
     for (first, urls) in redirects {
         let is_https = |url: &str| Endpoint::of(url).is_some_and(|endpoint| endpoint.is_https());
         let mut steps = [first].into_iter().chain(urls).zip(urls);
@@ -146,6 +148,11 @@ fn refuse_plaintext(redirects: &Redirects) -> Result<(), ToolchainError> {
         }
     }
     Ok(())
+}
+
+/// A URL as a statement has it.
+fn recordable(url: &str) -> Result<String, ToolchainError> {
+    recorded(url).ok_or_else(|| ToolchainError::UnreadableUrl { download: quoted(url) })
 }
 
 /// Builds, and copies what was made.
@@ -164,7 +171,7 @@ pub async fn build(fetched: Fetched, context: &Context<'_>, log: &mut dyn Log) -
     let answers = daemon::with_daemon(&plan, &folders, &places, context, log).await?;
     report_size(&folders.daemon, &answers.paths, log)?;
 
-    let (evaluate, spec) = (answers.evaluate.clone(), answers.build.clone());
+    let (evaluate, substitute, spec) = (answers.evaluate.clone(), answers.substitute.clone(), answers.build.clone());
     let (root, keys, epoch) = (tree.root().to_owned(), nix.keys().clone(), tree.epoch());
     let accounted = blocking(move || account(&folders, answers, &keys, &inputs, &root, epoch)).await?;
     let Accounted { artifacts, outputs, paths } = accounted;
@@ -178,7 +185,7 @@ pub async fn build(fetched: Fetched, context: &Context<'_>, log: &mut dyn Log) -
     let fetched = (!fetch.is_empty()).then_some("fetch");
     let network = fetched.into_iter().chain(["daemon"]).collect();
     let CommandSpec { argv, environment, .. } = spec;
-    let commands = Commands { fetch, evaluate, build: argv, package: Vec::new() };
+    let commands = Commands { fetch, evaluate, substitute, build: argv, package: Vec::new() };
     Ok(Built {
         tree,
         kind: Kind::Nix,
@@ -246,7 +253,7 @@ fn input_descriptors(
     let tree_of = |node: &str| lock.inputs().iter().find(|input| input.name == node)?.nar_hash;
     let descriptor = |input: &LockedInput| {
         let mut annotations = BTreeMap::from([("locked".to_owned(), Value::from_iter(input.locked.clone()))]);
-        annotations.extend(fetched_from(last_url(input, redirects).map(quoted).as_deref()));
+        annotations.extend(fetched_from(last_url(input, redirects).map(recordable).transpose()?.as_deref()));
         let refused = || ToolchainError::InputPath { input: input.name.clone() };
         let hash = match (&input.path, &input.tree) {
             (Some(path), None) => part_of(root, path).ok_or_else(refused)?,

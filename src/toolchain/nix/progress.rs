@@ -39,7 +39,7 @@ const MAX_NESTING: usize = 16;
 /// Most paths of which the cache is kept.
 const MAX_SUBSTITUTED_PATHS: usize = 100_000;
 
-/// Most URLs of which it is kept where they led.
+/// Most URLs of which it is kept where they led, or that are being downloaded.
 const MAX_REDIRECTED: usize = 10_000;
 
 /// Most bytes of the last errors.
@@ -57,24 +57,40 @@ const INFO: u64 = 3;
 /// The same as a digit.
 const LAST_SHOWN_DIGIT: u8 = b'3';
 
-/// The level of a header that came with a download (nix, `lvlVomit`).
-const VOMIT: u64 = 7;
+/// The level from which nix says how downloads go (nix, `lvlDebug`); headers are of the next.
+const DEBUG: u64 = 6;
 
 /// How nix says that a header came; the URL that it asked for, [`HEADER_MIDDLE`] and the header follow.
 const HEADER_START: &str = "got header for '";
 
 /// What stands between the URL and the header.
-const HEADER_MIDDLE: &str = "': ";
+const HEADER_MIDDLE: &str = "':";
 
 /// How warnings and errors begin.
 const WARNING: &str = "warning:";
 const ERROR: &str = "error:";
+
+/// What stands for a byte that is no text, in a message.
+const NO_TEXT: char = char::REPLACEMENT_CHARACTER;
+
+/// How the lists begin of what would be built and fetched, and how that line goes on.
+const LISTS: [&str; 2] = ["this ", "these "];
+const LISTED: [&str; 2] = [" will be built:", " will be fetched ("];
+/// How each other line of them begins.
+const LIST_ITEM: &str = "  /nix/store/";
 
 /// What nix says where it may not build, of each derivation and of all that need it.
 pub(super) const CANNOT_BUILD: &str = "Cannot build '";
 
 /// What nix says of what a cache has, but it could not take.
 const REFUSED: &str = "some substitutes for the outputs of derivation";
+
+/// How curl, in nix, says that it follows a redirect, or asks again where a connection was lost; a quote follows.
+const FOLLOWS: &str = "curl: Issue another request to this URL: '";
+
+/// How nix says that an attempt at a download ended; the URL and [`FINISHED_MIDDLE`] follow.
+const FINISHED_START: &str = "finished download of '";
+const FINISHED_MIDDLE: &str = "'; curl status = ";
 
 /// How a message of any level begins.
 const MSG_START: &[u8] = b"@nix {\"action\":\"msg\",\"level\":";
@@ -99,7 +115,7 @@ const POST_BUILD_LOG_LINE: u64 = 107;
 /// Takes the output of a command.
 pub struct Progress<'a> {
     log: &'a mut dyn Log,
-    is_terse: bool,
+    manner: Manner,
     has_refused: bool,
     line: Vec<u8>,
     passing: bool,
@@ -113,12 +129,28 @@ pub struct Progress<'a> {
     answer_is_too_long: bool,
     realises: bool,
     downloads: BTreeMap<String, Download>,
+    lost: Option<String>,
 }
 
-/// What nix said of the download of one URL.
+/// What of nix's messages is for people.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Manner {
+    /// As nix itself has it.
+    Plain,
+    /// Without the lists of what would be built and fetched, which another command prints.
+    Unlisted,
+    /// Of a nix that runs no builder, and whose daemon says all that it can: that comes without its level, as important as an
+    /// error. Of it, warnings and errors, but not that something cannot be built yet.
+    Terse,
+}
+
+/// What nix said of the download of one URL: of its last attempt.
 #[derive(Default)]
 struct Download {
+    has_ended: bool,
     headers: Headers,
+    /// Where its server sends it, which may be what only looks like a header.
+    announced: Option<String>,
     /// Every URL after the first, in order.
     urls: Vec<String>,
 }
@@ -173,10 +205,10 @@ impl Start {
 
 impl<'a> Progress<'a> {
     /// Hands on to `log` what people read.
-    pub fn new(log: &'a mut dyn Log) -> Self {
+    pub fn new(log: &'a mut dyn Log, manner: Manner) -> Self {
         Self {
             log,
-            is_terse: false,
+            manner,
             has_refused: false,
             line: Vec::new(),
             passing: false,
@@ -189,18 +221,18 @@ impl<'a> Progress<'a> {
             answer_is_too_long: false,
             realises: false,
             downloads: BTreeMap::new(),
+            lost: None,
         }
     }
 
-    /// The same for a nix that runs no builder, and whose daemon can be as talkative as it is: what a daemon says comes without
-    /// its level, as important as an error. Handed on are warnings and errors, but not that something cannot be built.
-    pub fn terse(log: &'a mut dyn Log) -> Self {
-        Self { is_terse: true, ..Self::new(log) }
-    }
-
-    /// Whether something that a cache has could not be taken from it; only told of a [`terse`](Self::terse) one.
+    /// Whether something that a cache has could not be taken from it; known in [`Manner::Terse`] only.
     pub fn has_refused_a_cache(&self) -> bool {
         self.has_refused
+    }
+
+    /// A URL of which nix said a redirect that cannot be told: it was no text, too long, or one of too many.
+    pub fn lost(&self) -> Option<&str> {
+        self.lost.as_deref()
     }
 
     /// Takes the end of the output. To be called after the last chunk.
@@ -259,7 +291,11 @@ impl<'a> Progress<'a> {
             self.passing = true;
             let line = std::mem::take(&mut self.line);
             // What nix says beyond what people read, lockfiles for instance, is not shown for being long.
-            self.is_dropping = line.strip_prefix(MSG_START).is_some_and(|rest| rest.first() > Some(&LAST_SHOWN_DIGIT));
+            let level = line.strip_prefix(MSG_START).and_then(|rest| rest.first());
+            self.is_dropping = level > Some(&LAST_SHOWN_DIGIT) || (level.is_some() && self.manner == Manner::Terse);
+            if line.windows(HEADER_START.len()).any(|part| part == HEADER_START.as_bytes()) {
+                self.lost.get_or_insert_with(|| "a URL in a header that is too long".to_owned());
+            }
             return self.pass(&line);
         }
         Ok(())
@@ -330,29 +366,77 @@ impl<'a> Progress<'a> {
         if let Some(error) = error.filter(|_| level == 0) {
             self.keep_error(error);
         }
-        if level == VOMIT || self.is_terse {
-            self.note_header(text);
+        let is_terse = self.manner == Manner::Terse;
+        if level >= DEBUG || is_terse {
+            self.note_download(&without_codes(text));
         }
         let plain = without_codes(text);
-        self.has_refused |= self.is_terse && plain.contains(REFUSED);
-        let is_shown = plain.starts_with(WARNING) || (plain.starts_with(ERROR) && !plain.contains(CANNOT_BUILD));
-        if level <= INFO && (level > 0 || !self.is_terse || is_shown) { self.print("", text) } else { Ok(()) }
+        self.has_refused |= is_terse && plain.contains(REFUSED);
+        let is_shown = match self.manner {
+            Manner::Plain => true,
+            Manner::Unlisted => !is_list(&plain),
+            Manner::Terse if level > 0 || plain.starts_with(WARNING) => true,
+            Manner::Terse => plain.starts_with(ERROR) && !plain.contains(CANNOT_BUILD),
+        };
+        if level <= INFO && is_shown { self.print("", text) } else { Ok(()) }
     }
 
-    /// Keeps where a header says that a download goes on.
-    fn note_header(&mut self, text: &str) {
-        let parts = text.strip_prefix(HEADER_START).and_then(|rest| rest.split_once(HEADER_MIDDLE));
-        let Some((url, header)) = parts else { return };
+    fn note_download(&mut self, text: &str) {
+        if let Some((url, header)) = text.strip_prefix(HEADER_START).and_then(|rest| rest.split_once(HEADER_MIDDLE)) {
+            self.note_header(url, header.trim());
+        } else if let Some(rest) = text.strip_prefix(FOLLOWS) {
+            match rest.strip_suffix('\'') {
+                Some(url) => self.note_followed(url),
+                None => self.lose(rest),
+            }
+        } else if let Some((url, _)) =
+            text.strip_prefix(FINISHED_START).and_then(|rest| rest.rsplit_once(FINISHED_MIDDLE))
+        {
+            match self.downloads.get_mut(url) {
+                Some(download) if download.urls.is_empty() => drop(self.downloads.remove(url)),
+                Some(download) => download.has_ended = true,
+                None => {}
+            }
+        }
+    }
+
+    /// Keeps where a header says that a download goes on, until curl says that it follows.
+    fn note_header(&mut self, url: &str, header: &str) {
         if self.downloads.len() == MAX_REDIRECTED && !self.downloads.contains_key(url) {
-            return;
+            return self.lose(url);
         }
         let download = self.downloads.entry(url.to_owned()).or_default();
-        let Some(location) = download.headers.location(header) else { return };
-        if download.urls.len() < MAX_REDIRECTS {
-            let asked = download.urls.last().map_or(url, String::as_str);
-            let next = resolve(asked, location);
-            download.urls.push(next);
+        if download.has_ended {
+            *download = Download::default();
         }
+        let Some(location) = download.headers.location(header) else { return };
+        let asked = download.urls.last().map_or(url, String::as_str);
+        let next = resolve(asked, location);
+        download.announced.get_or_insert(next);
+    }
+
+    /// Keeps where a download went. Curl does not say which one; it has been announced by that one's server.
+    fn note_followed(&mut self, to: &str) {
+        let current = |(url, download): (&String, &Download)| download.urls.last().unwrap_or(url) == to;
+        let is_asked_again = self.downloads.iter().any(current);
+        let mut announced: Vec<_> =
+            self.downloads.iter_mut().filter(|(_, download)| download.announced.is_some()).collect();
+        if announced.len() > 1 {
+            announced.retain(|(_, download)| download.announced.as_deref() == Some(to));
+        }
+        match announced.as_mut_slice() {
+            [(_, download)] if download.urls.len() < MAX_REDIRECTS && !to.contains(NO_TEXT) => {
+                download.announced = None;
+                download.urls.push(to.to_owned());
+            }
+            // A connection was lost, and it asks the same again.
+            [] if is_asked_again => {}
+            _ => self.lose(to),
+        }
+    }
+
+    fn lose(&mut self, url: &str) {
+        self.lost.get_or_insert_with(|| url.to_owned());
     }
 
     /// The error of a build quotes the end of its log, each line after `> `.
@@ -412,6 +496,13 @@ impl OutputSink for Progress<'_> {
         }
         Ok(())
     }
+}
+
+/// Whether a message is of a list of what would be built or fetched.
+fn is_list(text: &str) -> bool {
+    let is_first =
+        LISTS.iter().any(|start| text.starts_with(start)) && LISTED.iter().any(|middle| text.contains(middle));
+    is_first || text.starts_with(LIST_ITEM)
 }
 
 /// Keeps a URL of a path, the last one.
@@ -477,7 +568,7 @@ mod tests {
 
     fn run(output: &[u8], size: usize) -> Seen {
         let mut log = Recorded::default();
-        let mut progress = Progress::new(&mut log);
+        let mut progress = Progress::new(&mut log, Manner::Plain);
         for chunk in output.chunks(size) {
             progress.chunk(Stream::Stderr, chunk).unwrap();
         }
@@ -581,7 +672,7 @@ mod tests {
     fn realisation_begins_when_the_daemon_is_asked_for_it() {
         let begun = |messages: &str| {
             let mut log = Recorded::default();
-            let mut progress = Progress::new(&mut log);
+            let mut progress = Progress::new(&mut log, Manner::Plain);
             progress.chunk(Stream::Stderr, messages.as_bytes()).unwrap();
             progress.has_begun_to_realise()
         };
@@ -607,33 +698,113 @@ mod tests {
         }
     }
 
-    fn redirects(messages: &[(&str, &str)]) -> BTreeMap<String, Vec<String>> {
+    /// What is known of redirects after `messages` of a talkative daemon, and whether something is lost.
+    fn heard(messages: &[&str]) -> (BTreeMap<String, Vec<String>>, bool) {
         let mut log = Recorded::default();
-        let mut progress = Progress::new(&mut log);
-        for (url, header) in messages {
-            let text = serde_json::json!(format!("got header for '{url}': {header}"));
-            let line = format!("@nix {{\"action\":\"msg\",\"level\":7,\"msg\":{text}}}\n");
+        let mut progress = Progress::new(&mut log, Manner::Terse);
+        for text in messages {
+            let text = serde_json::json!(text);
+            let line = format!("@nix {{\"action\":\"msg\",\"level\":0,\"msg\":{text}}}\n");
             progress.chunk(Stream::Stderr, line.as_bytes()).unwrap();
         }
-        let redirects = progress.redirects();
+        let known = (progress.redirects(), progress.lost().is_some());
         assert_eq!(log.output, b"");
-        redirects
+        known
     }
+
+    fn header(url: &str, header: &str) -> String {
+        format!("{HEADER_START}{url}{HEADER_MIDDLE} {header}").trim_end().to_owned()
+    }
+
+    /// A redirect as nix tells of it.
+    fn moved(url: &str, location: &str, to: &str) -> [String; 4] {
+        let location = format!("location: {location}");
+        [header(url, "HTTP/2 302"), header(url, &location), header(url, ""), format!("{FOLLOWS}{to}'")]
+    }
+
+    fn finished(url: &str) -> String {
+        format!("finished \u{1b}[0mdownload of '{url}{FINISHED_MIDDLE}7, HTTP status = 302, body = 0 bytes")
+    }
+
+    fn heard_all(messages: &[String]) -> (BTreeMap<String, Vec<String>>, bool) {
+        heard(&messages.iter().map(String::as_str).collect::<Vec<_>>())
+    }
+
+    const X: &str = "https://a/x";
 
     #[test]
     fn it_is_known_where_a_download_was_redirected_to() {
-        let found = redirects(&[
-            ("https://a/x", "HTTP/2 302"),
-            ("https://b/y", "HTTP/1.1 200 OK"),
-            ("https://a/x", "location: https://c/x"),
-            ("https://b/y", "Location: https://not.followed/"),
-            ("https://a/x", "HTTP/1.1 308 Moved"),
-            ("https://a/x", "Location: /z"),
-            ("https://a/x", "HTTP/1.1 200 OK"),
-            ("https://a/x", "Location: https://not.followed/"),
-        ]);
+        let other =
+            [header("https://b/y", "HTTP/1.1 200 OK"), header("https://b/y", "Location: https://not.followed/")];
+        let [first, second] = [moved(X, "https://c/x", "https://c/x"), moved(X, "/z", "https://c/z")];
+        let last = [header(X, "HTTP/1.1 200 OK"), header(X, "Location: https://not.followed/"), finished(X)];
+        let (known, lost) = heard_all(&[&first[..], &other, &second, &last].concat());
         let expected = vec!["https://c/x".to_owned(), "https://c/z".to_owned()];
-        assert_eq!(found, BTreeMap::from([("https://a/x".to_owned(), expected)]));
+        assert_eq!((known, lost), (BTreeMap::from([(X.to_owned(), expected)]), false));
+        // Of two at a time, each has its own; curl's word counts for how the URL is written.
+        let [x, y] = [moved(X, "/1", "https://a/1"), moved("https://b/y", "/2", "https://b/2")];
+        let mixed = [&x[..2], &y[..3], &x[2..], &y[3..]].concat();
+        let (known, lost) = heard_all(&mixed);
+        assert!(known[X] == ["https://a/1"] && known["https://b/y"] == ["https://b/2"] && !lost);
+        assert_eq!(heard_all(&moved(X, "../b", "https://a/b")).0[X], ["https://a/b"]);
+    }
+
+    #[test]
+    fn what_only_looks_like_a_redirect_is_none() {
+        // In a trailer after the body, which nix tells of like of a header.
+        let trailer = [header(X, "HTTP/1.1 302"), header(X, "Location: https://good.example/")];
+        let direct = [header(X, "HTTP/1.1 200 OK"), header(X, "")];
+        assert_eq!(heard_all(&[&direct[..], &trailer, &[finished(X)]].concat()), (BTreeMap::new(), false));
+        let real = moved(X, "https://evil.example/", "https://evil.example/");
+        let (known, lost) = heard_all(&[&real[..3], &trailer, &real[3..], &direct].concat());
+        assert!(known[X] == ["https://evil.example/"] && !lost, "{known:?}");
+        let again = [header(X, "HTTP/1.1 200 OK"), format!("{FOLLOWS}{X}'")];
+        assert_eq!(heard_all(&again), (BTreeMap::new(), false));
+    }
+
+    #[test]
+    fn an_attempt_that_failed_leaves_no_url() {
+        let redirect = moved(X, "/y", "https://a/y");
+        let direct = [header(X, "HTTP/1.1 200 OK"), finished(X)];
+        let (known, lost) = heard_all(&[&redirect[..], &[finished(X)], &direct].concat());
+        assert!(known.is_empty() && !lost, "{known:?}");
+        assert_eq!(heard_all(&[&direct[..], &redirect].concat()).0[X], ["https://a/y"]);
+    }
+
+    #[test]
+    fn a_redirect_that_cannot_be_told_is_not_forgotten() {
+        let [status, ..] = moved(X, "", "");
+        let long = header(X, &format!("Location: {}", "x".repeat(2 * MAX_MESSAGE_BYTES)));
+        for followed in [format!("{FOLLOWS}https://a/\u{fffd}'"), format!("{FOLLOWS}https://a/cut"), long] {
+            assert!(heard(&[&status, &header(X, "Location: /y"), &followed]).1, "{}", &followed[..50]);
+        }
+        // Curl follows, and nobody knows for which download.
+        assert!(heard(&[&status, &format!("{FOLLOWS}https://b/'")]).1);
+        let one: Vec<_> = (0..=MAX_REDIRECTS).flat_map(|_| moved(X, "/x", X)).collect();
+        assert!(heard_all(&one).1 && !heard_all(&one[4..]).1);
+        // Those that ended where they began do not count.
+        let many = |end: fn(&str) -> String| {
+            let urls = (0..=MAX_REDIRECTED).map(|n| format!("https://a/{n}"));
+            let all: Vec<_> = urls.flat_map(|url| [header(&url, "HTTP/1.1 200"), end(&url)]).collect();
+            heard_all(&all).1
+        };
+        assert!(many(|_| "locking path".to_owned()) && !many(finished));
+    }
+
+    #[test]
+    fn lists_of_what_would_be_done_are_said_once() {
+        for (manner, text, shown) in [
+            (Manner::Unlisted, "these 2 derivations will be built:", false),
+            (Manner::Unlisted, "  /nix/store/x.drv", false),
+            (Manner::Unlisted, "this path will be fetched (0.1 KiB download, 0.1 KiB unpacked):", false),
+            (Manner::Unlisted, "trace: these 2 derivations will be built:", true),
+            (Manner::Plain, "these 2 derivations will be built:", true),
+        ] {
+            let mut log = Recorded::default();
+            let line = format!("@nix {{\"action\":\"msg\",\"level\":0,\"msg\":{}}}\n", serde_json::json!(text));
+            Progress::new(&mut log, manner).chunk(Stream::Stderr, line.as_bytes()).unwrap();
+            assert_eq!(!log.output.is_empty(), shown, "{manner:?}: {text}");
+        }
     }
 
     #[test]
@@ -654,7 +825,7 @@ mod tests {
             start(6, FILE_TRANSFER, 5, &["https://elsewhere/"]),
         ];
         let mut log = Recorded::default();
-        let mut progress = Progress::new(&mut log);
+        let mut progress = Progress::new(&mut log, Manner::Plain);
         progress.chunk(Stream::Stderr, messages.concat().as_bytes()).unwrap();
         let archive = "https://cache/nar/1.nar".to_owned();
         assert_eq!(*progress.archives(), BTreeMap::from([(StorePath::parse(FORGED).unwrap(), archive)]));
@@ -667,11 +838,12 @@ mod tests {
             format!("@nix {{\"action\":\"msg\",\"level\":{level},\"msg\":{text}{raw}}}\n")
         };
         let mut log = Recorded::default();
-        let mut progress = Progress::terse(&mut log);
+        let mut progress = Progress::new(&mut log, Manner::Terse);
         let cannot = "\u{1b}[31;1merror:\u{1b}[0m Cannot build '/nix/store/x.drv'.";
         for message in [
             said(0, "got header for 'https://a/x': HTTP/2 302", ""),
             said(0, "got header for 'https://a/x': location: https://b/x", ""),
+            said(0, "curl: Issue another request to this URL: 'https://b/x'", ""),
             said(0, "locking path", ""),
             said(0, cannot, ""),
             said(3, "these 2 derivations will be built:", ""),
@@ -708,7 +880,7 @@ mod tests {
         let long =
             format!("@nix {{\"action\":\"msg\",\"level\":0,\"msg\":\"{}\"}}\n", "x".repeat(2 * MAX_MESSAGE_BYTES));
         let mut seen = Recorded::default();
-        let mut progress = Progress::new(&mut seen);
+        let mut progress = Progress::new(&mut seen, Manner::Plain);
         for chunk in long.as_bytes().chunks(4096) {
             progress.chunk(Stream::Stderr, chunk).unwrap();
             assert!(progress.line.len() <= MAX_MESSAGE_BYTES && progress.line.capacity() <= 4 * MAX_MESSAGE_BYTES);
@@ -733,7 +905,7 @@ mod tests {
     #[test]
     fn standard_output_is_kept_up_to_a_limit() {
         let mut seen = Recorded::default();
-        let mut progress = Progress::new(&mut seen);
+        let mut progress = Progress::new(&mut seen, Manner::Plain);
         progress.chunk(Stream::Stdout, b"@nix {}\n").unwrap();
         assert_eq!((progress.answer(), progress.answer_is_too_long()), (&b"@nix {}\n"[..], false));
         assert!(progress.chunk(Stream::Stdout, &vec![b'x'; MAX_ANSWER_BYTES]).is_err());
