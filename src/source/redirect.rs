@@ -49,6 +49,14 @@ impl Headers {
     }
 }
 
+/// The first step from https to something else among a URL and those that it led to.
+pub fn leaves_https<'a>(first: &'a str, urls: &'a [String]) -> Option<(&'a str, &'a str)> {
+    let is_https = |url: &str| Endpoint::of(url).is_some_and(|endpoint| endpoint.is_https());
+    let urls = urls.iter().map(String::as_str);
+    let mut steps = std::iter::once(first).chain(urls.clone()).zip(urls);
+    steps.find(|(from, to)| is_https(from) && !is_https(to))
+}
+
 /// Divides a URL into its scheme, its authority, and the rest, which begins with `/`, `?`, `#` or what some read as `/`.
 pub fn split(url: &str) -> Option<(&str, &str, &str)> {
     let (scheme, rest) = url.split_once("://")?;

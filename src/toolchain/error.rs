@@ -125,7 +125,7 @@ pub enum ToolchainError {
         to: String,
     },
     /// A server sent us to a URL that cannot be recorded.
-    #[error("the download of {download} was redirected to a URL that is too long or no text, and cannot be recorded")]
+    #[error("{download} was redirected, and it cannot be recorded where to: a URL is too long, no text, or nobody's")]
     UnreadableUrl {
         /// An archive, or the URL that was asked for, escaped and cut.
         download: String,

@@ -51,6 +51,9 @@ const CURL: &str = "http-debug: * ";
 /// How curl says that it follows a redirect, or asks again where a connection was lost; a quote follows.
 const FOLLOWS: &str = "Issue another request to this URL: '";
 
+/// What curl says before it asks again, because a connection was lost.
+const RETRIES: &str = "retrying a fresh connect";
+
 /// How cargo shows what is no text: `(NUMBER bytes of data)`.
 const NO_TEXT: &str = " bytes of data)";
 
@@ -134,6 +137,7 @@ struct Trace {
     kind: Line,
     in_version: bool,
     are_archives: bool,
+    asks_again: bool,
     /// Where curl went last for an archive, if not to where the registry says.
     last: Option<Followed>,
 }
@@ -216,7 +220,12 @@ impl Trace {
             self.are_archives |= what.split(' ').nth(1).is_some_and(|word| word.starts_with('v'));
         }
         let Some(said) = said.strip_prefix(CURL).filter(|_| self.are_archives) else { return };
-        if let Some(url) = said.strip_prefix(FOLLOWS) {
+        if said.contains(RETRIES) {
+            self.asks_again = true;
+        } else if let Some(url) = said.strip_prefix(FOLLOWS) {
+            if std::mem::take(&mut self.asks_again) {
+                return;
+            }
             let whole = url.strip_suffix('\'').map(|url| Followed::Url(url.to_owned()));
             self.last = Some(whole.unwrap_or(Followed::Unreadable));
         } else if said.starts_with('(') && said.ends_with(NO_TEXT) {
@@ -302,6 +311,7 @@ mod tests {
                 vec![ARCHIVE, &*first, "http-debug: < HTTP/2 302", &*last, "http-debug: < HTTP/2 200"],
                 url("https://i/it's"),
             ),
+            (vec![ARCHIVE, "http-debug: * Connection died, retrying a fresh connect (retry count: 1)", &*first], None),
             // Of an index.
             (vec!["downloading le/af/leaf as 1", &*first, ARCHIVE], None),
             (vec![ARCHIVE, "http-debug: < HTTP/2 302", "http-debug: < location: /b"], None),

@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 use serde::Deserialize;
 
 use crate::sandbox::{CommandSpec, Exit, Served, remove_folder};
-use crate::source::redirect::quoted;
+use crate::source::redirect::{Endpoint, quoted};
 use crate::toolchain::{Context, Log, Phase, ToolchainError, blocking};
 
+use super::downloads::Redirects;
 use super::ledger::{self, Cached, PathInfo};
 use super::plan::{Folders, Plan};
 use super::progress::{CANNOT_BUILD, MAX_ANSWER_BYTES, Manner, Progress};
@@ -141,6 +142,9 @@ async fn take_from_caches(
     let mut cached = BTreeMap::new();
     for (path, cache) in caches {
         let archive = archives.get(&path);
+        if archive.is_none() && Endpoint::of(&cache).is_some() {
+            return Err(ToolchainError::UnreadableUrl { download: path.to_string() });
+        }
         let redirected = archive.and_then(|url| redirects.get(url));
         // The description of a path can name another server for its archive.
         let elsewhere = archive.filter(|url| !is_below(url, &cache));
@@ -167,7 +171,7 @@ pub(super) struct Said {
     /// The URL of the archive of each of them.
     pub archives: BTreeMap<StorePath, String>,
     /// URLs that were redirected, and where to.
-    pub redirects: BTreeMap<String, Vec<String>>,
+    pub redirects: Redirects,
 }
 
 impl Said {

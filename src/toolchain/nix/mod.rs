@@ -19,6 +19,7 @@ mod base32;
 mod collect;
 mod copied;
 mod daemon;
+mod downloads;
 mod json;
 pub mod key;
 pub mod ledger;
@@ -42,12 +43,13 @@ use crate::digest::Sha256Digest;
 use crate::provenance::{BUILT, OutputRecord, ResourceDescriptor, fetched_from, sha256_set};
 use crate::sandbox::CommandSpec;
 use crate::source::SourceTree;
-use crate::source::redirect::{Endpoint, quoted, recorded};
+use crate::source::redirect::{leaves_https, quoted, recorded};
 
 use super::untrusted::Untrusted;
 use super::{Artifact, Built, Commands, Context, Detected, Kind, Lockfile, Log, Phase, ToolchainError, blocking};
 use collect::Output;
 use daemon::Answers;
+use downloads::Redirects;
 use key::TrustedKeys;
 use ledger::{Added, Ledger, PathInfo};
 use lockfile::{FlakeLock, LockedInput};
@@ -95,9 +97,6 @@ struct Downloaded {
     redirects: Redirects,
 }
 
-/// URLs that were redirected, each with every URL after it.
-type Redirects = BTreeMap<String, Vec<String>>;
-
 /// Fetches and checks the inputs that the lockfile names.
 ///
 /// # Errors
@@ -141,9 +140,7 @@ fn refuse_plaintext<'a>(
     redirects: impl IntoIterator<Item = (&'a String, &'a Vec<String>)>,
 ) -> Result<(), ToolchainError> {
     for (first, urls) in redirects {
-        let is_https = |url: &str| Endpoint::of(url).is_some_and(|endpoint| endpoint.is_https());
-        let mut steps = [first].into_iter().chain(urls).zip(urls);
-        if let Some((from, to)) = steps.find(|(from, to)| is_https(from) && !is_https(to)) {
+        if let Some((from, to)) = leaves_https(first, urls) {
             return Err(ToolchainError::Plaintext { from: quoted(from), to: quoted(to) });
         }
     }

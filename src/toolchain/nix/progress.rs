@@ -22,9 +22,9 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::sandbox::{OutputSink, Stream};
-use crate::source::redirect::{Headers, MAX_REDIRECTS, resolve};
 use crate::toolchain::Log;
 
+use super::downloads::{Downloads, Redirects};
 use super::store_path::StorePath;
 
 /// Longest message, in bytes. A longer one goes to the log as it is.
@@ -38,9 +38,6 @@ const MAX_NESTING: usize = 16;
 
 /// Most paths of which the cache is kept.
 const MAX_SUBSTITUTED_PATHS: usize = 100_000;
-
-/// Most URLs of which it is kept where they led, or that are being downloaded.
-const MAX_REDIRECTED: usize = 10_000;
 
 /// Most bytes of the last errors.
 const MAX_ERROR_BYTES: usize = 64 << 10;
@@ -60,18 +57,9 @@ const LAST_SHOWN_DIGIT: u8 = b'3';
 /// The level from which nix says how downloads go (nix, `lvlDebug`); headers are of the next.
 const DEBUG: u64 = 6;
 
-/// How nix says that a header came; the URL that it asked for, [`HEADER_MIDDLE`] and the header follow.
-const HEADER_START: &str = "got header for '";
-
-/// What stands between the URL and the header.
-const HEADER_MIDDLE: &str = "':";
-
 /// How warnings and errors begin.
 const WARNING: &str = "warning:";
 const ERROR: &str = "error:";
-
-/// What stands for a byte that is no text, in a message.
-const NO_TEXT: char = char::REPLACEMENT_CHARACTER;
 
 /// How the lists begin of what would be built and fetched, and how that line goes on.
 const LISTS: [&str; 2] = ["this ", "these "];
@@ -84,13 +72,6 @@ pub(super) const CANNOT_BUILD: &str = "Cannot build '";
 
 /// What nix says of what a cache has, but it could not take.
 const REFUSED: &str = "some substitutes for the outputs of derivation";
-
-/// How curl, in nix, says that it follows a redirect, or asks again where a connection was lost; a quote follows.
-const FOLLOWS: &str = "curl: Issue another request to this URL: '";
-
-/// How nix says that an attempt at a download ended; the URL and [`FINISHED_MIDDLE`] follow.
-const FINISHED_START: &str = "finished download of '";
-const FINISHED_MIDDLE: &str = "'; curl status = ";
 
 /// How a message of any level begins.
 const MSG_START: &[u8] = b"@nix {\"action\":\"msg\",\"level\":";
@@ -128,8 +109,7 @@ pub struct Progress<'a> {
     answer: Vec<u8>,
     answer_is_too_long: bool,
     realises: bool,
-    downloads: BTreeMap<String, Download>,
-    lost: Option<String>,
+    downloads: Downloads,
 }
 
 /// What of nix's messages is for people.
@@ -142,17 +122,6 @@ pub enum Manner {
     /// Of a nix that runs no builder, and whose daemon says all that it can: that comes without its level, as important as an
     /// error. Of it, warnings and errors, but not that something cannot be built yet.
     Terse,
-}
-
-/// What nix said of the download of one URL: of its last attempt.
-#[derive(Default)]
-struct Download {
-    has_ended: bool,
-    headers: Headers,
-    /// Where its server sends it, which may be what only looks like a header.
-    announced: Option<String>,
-    /// Every URL after the first, in order.
-    urls: Vec<String>,
 }
 
 struct Activity {
@@ -220,8 +189,7 @@ impl<'a> Progress<'a> {
             answer: Vec::new(),
             answer_is_too_long: false,
             realises: false,
-            downloads: BTreeMap::new(),
-            lost: None,
+            downloads: Downloads::default(),
         }
     }
 
@@ -232,7 +200,7 @@ impl<'a> Progress<'a> {
 
     /// A URL of which nix said a redirect that cannot be told: it was no text, too long, or one of too many.
     pub fn lost(&self) -> Option<&str> {
-        self.lost.as_deref()
+        self.downloads.lost()
     }
 
     /// Takes the end of the output. To be called after the last chunk.
@@ -253,11 +221,10 @@ impl<'a> Progress<'a> {
         &self.archives
     }
 
-    /// Where downloads were redirected to, by the URL that was asked for first: every URL after that, in order. Known only
-    /// of a nix that was told to be as talkative as it can, and nix's own word only while no builder runs.
-    pub fn redirects(&self) -> BTreeMap<String, Vec<String>> {
-        let redirected = self.downloads.iter().filter(|(_, download)| !download.urls.is_empty());
-        redirected.map(|(url, download)| (url.clone(), download.urls.clone())).collect()
+    /// Where downloads were redirected to. Known only of a nix that was told to be as talkative as it can, and nix's own word
+    /// only while no builder runs.
+    pub fn redirects(&self) -> Redirects {
+        self.downloads.redirects()
     }
 
     /// The last errors of nix, without what builders printed, one after the other.
@@ -293,8 +260,8 @@ impl<'a> Progress<'a> {
             // What nix says beyond what people read, lockfiles for instance, is not shown for being long.
             let level = line.strip_prefix(MSG_START).and_then(|rest| rest.first());
             self.is_dropping = level > Some(&LAST_SHOWN_DIGIT) || (level.is_some() && self.manner == Manner::Terse);
-            if line.windows(HEADER_START.len()).any(|part| part == HEADER_START.as_bytes()) {
-                self.lost.get_or_insert_with(|| "a URL in a header that is too long".to_owned());
+            if level.is_some() && self.manner != Manner::Unlisted {
+                self.downloads.miss(&line);
             }
             return self.pass(&line);
         }
@@ -330,7 +297,10 @@ impl<'a> Progress<'a> {
         let path = start.field(0).filter(|_| start.kind == SUBSTITUTE).and_then(|path| StorePath::parse(path).ok());
         self.realises |= start.kind == REALISE;
         match (start.kind, &path) {
-            (SUBSTITUTE, Some(path)) => note(&mut self.caches, path, start.field(1)),
+            (SUBSTITUTE, Some(path)) => {
+                self.archives.remove(path);
+                note(&mut self.caches, path, start.field(1));
+            }
             (FILE_TRANSFER, _) => {
                 let path = self.ancestors(start.parent).find_map(|other| other.substituted.clone());
                 path.into_iter().for_each(|path| note(&mut self.archives, &path, start.field(0)));
@@ -367,10 +337,10 @@ impl<'a> Progress<'a> {
             self.keep_error(error);
         }
         let is_terse = self.manner == Manner::Terse;
-        if level >= DEBUG || is_terse {
-            self.note_download(&without_codes(text));
-        }
         let plain = without_codes(text);
+        if level >= DEBUG || is_terse {
+            self.downloads.hear(text, &plain);
+        }
         self.has_refused |= is_terse && plain.contains(REFUSED);
         let is_shown = match self.manner {
             Manner::Plain => true,
@@ -379,64 +349,6 @@ impl<'a> Progress<'a> {
             Manner::Terse => plain.starts_with(ERROR) && !plain.contains(CANNOT_BUILD),
         };
         if level <= INFO && is_shown { self.print("", text) } else { Ok(()) }
-    }
-
-    fn note_download(&mut self, text: &str) {
-        if let Some((url, header)) = text.strip_prefix(HEADER_START).and_then(|rest| rest.split_once(HEADER_MIDDLE)) {
-            self.note_header(url, header.trim());
-        } else if let Some(rest) = text.strip_prefix(FOLLOWS) {
-            match rest.strip_suffix('\'') {
-                Some(url) => self.note_followed(url),
-                None => self.lose(rest),
-            }
-        } else if let Some((url, _)) =
-            text.strip_prefix(FINISHED_START).and_then(|rest| rest.rsplit_once(FINISHED_MIDDLE))
-        {
-            match self.downloads.get_mut(url) {
-                Some(download) if download.urls.is_empty() => drop(self.downloads.remove(url)),
-                Some(download) => download.has_ended = true,
-                None => {}
-            }
-        }
-    }
-
-    /// Keeps where a header says that a download goes on, until curl says that it follows.
-    fn note_header(&mut self, url: &str, header: &str) {
-        if self.downloads.len() == MAX_REDIRECTED && !self.downloads.contains_key(url) {
-            return self.lose(url);
-        }
-        let download = self.downloads.entry(url.to_owned()).or_default();
-        if download.has_ended {
-            *download = Download::default();
-        }
-        let Some(location) = download.headers.location(header) else { return };
-        let asked = download.urls.last().map_or(url, String::as_str);
-        let next = resolve(asked, location);
-        download.announced.get_or_insert(next);
-    }
-
-    /// Keeps where a download went. Curl does not say which one; it has been announced by that one's server.
-    fn note_followed(&mut self, to: &str) {
-        let current = |(url, download): (&String, &Download)| download.urls.last().unwrap_or(url) == to;
-        let is_asked_again = self.downloads.iter().any(current);
-        let mut announced: Vec<_> =
-            self.downloads.iter_mut().filter(|(_, download)| download.announced.is_some()).collect();
-        if announced.len() > 1 {
-            announced.retain(|(_, download)| download.announced.as_deref() == Some(to));
-        }
-        match announced.as_mut_slice() {
-            [(_, download)] if download.urls.len() < MAX_REDIRECTS && !to.contains(NO_TEXT) => {
-                download.announced = None;
-                download.urls.push(to.to_owned());
-            }
-            // A connection was lost, and it asks the same again.
-            [] if is_asked_again => {}
-            _ => self.lose(to),
-        }
-    }
-
-    fn lose(&mut self, url: &str) {
-        self.lost.get_or_insert_with(|| url.to_owned());
     }
 
     /// The error of a build quotes the end of its log, each line after `> `.
@@ -696,99 +608,6 @@ mod tests {
                 assert_eq!(run(text.as_bytes(), size).log, text);
             }
         }
-    }
-
-    /// What is known of redirects after `messages` of a talkative daemon, and whether something is lost.
-    fn heard(messages: &[&str]) -> (BTreeMap<String, Vec<String>>, bool) {
-        let mut log = Recorded::default();
-        let mut progress = Progress::new(&mut log, Manner::Terse);
-        for text in messages {
-            let text = serde_json::json!(text);
-            let line = format!("@nix {{\"action\":\"msg\",\"level\":0,\"msg\":{text}}}\n");
-            progress.chunk(Stream::Stderr, line.as_bytes()).unwrap();
-        }
-        let known = (progress.redirects(), progress.lost().is_some());
-        assert_eq!(log.output, b"");
-        known
-    }
-
-    fn header(url: &str, header: &str) -> String {
-        format!("{HEADER_START}{url}{HEADER_MIDDLE} {header}").trim_end().to_owned()
-    }
-
-    /// A redirect as nix tells of it.
-    fn moved(url: &str, location: &str, to: &str) -> [String; 4] {
-        let location = format!("location: {location}");
-        [header(url, "HTTP/2 302"), header(url, &location), header(url, ""), format!("{FOLLOWS}{to}'")]
-    }
-
-    fn finished(url: &str) -> String {
-        format!("finished \u{1b}[0mdownload of '{url}{FINISHED_MIDDLE}7, HTTP status = 302, body = 0 bytes")
-    }
-
-    fn heard_all(messages: &[String]) -> (BTreeMap<String, Vec<String>>, bool) {
-        heard(&messages.iter().map(String::as_str).collect::<Vec<_>>())
-    }
-
-    const X: &str = "https://a/x";
-
-    #[test]
-    fn it_is_known_where_a_download_was_redirected_to() {
-        let other =
-            [header("https://b/y", "HTTP/1.1 200 OK"), header("https://b/y", "Location: https://not.followed/")];
-        let [first, second] = [moved(X, "https://c/x", "https://c/x"), moved(X, "/z", "https://c/z")];
-        let last = [header(X, "HTTP/1.1 200 OK"), header(X, "Location: https://not.followed/"), finished(X)];
-        let (known, lost) = heard_all(&[&first[..], &other, &second, &last].concat());
-        let expected = vec!["https://c/x".to_owned(), "https://c/z".to_owned()];
-        assert_eq!((known, lost), (BTreeMap::from([(X.to_owned(), expected)]), false));
-        // Of two at a time, each has its own; curl's word counts for how the URL is written.
-        let [x, y] = [moved(X, "/1", "https://a/1"), moved("https://b/y", "/2", "https://b/2")];
-        let mixed = [&x[..2], &y[..3], &x[2..], &y[3..]].concat();
-        let (known, lost) = heard_all(&mixed);
-        assert!(known[X] == ["https://a/1"] && known["https://b/y"] == ["https://b/2"] && !lost);
-        assert_eq!(heard_all(&moved(X, "../b", "https://a/b")).0[X], ["https://a/b"]);
-    }
-
-    #[test]
-    fn what_only_looks_like_a_redirect_is_none() {
-        // In a trailer after the body, which nix tells of like of a header.
-        let trailer = [header(X, "HTTP/1.1 302"), header(X, "Location: https://good.example/")];
-        let direct = [header(X, "HTTP/1.1 200 OK"), header(X, "")];
-        assert_eq!(heard_all(&[&direct[..], &trailer, &[finished(X)]].concat()), (BTreeMap::new(), false));
-        let real = moved(X, "https://evil.example/", "https://evil.example/");
-        let (known, lost) = heard_all(&[&real[..3], &trailer, &real[3..], &direct].concat());
-        assert!(known[X] == ["https://evil.example/"] && !lost, "{known:?}");
-        let again = [header(X, "HTTP/1.1 200 OK"), format!("{FOLLOWS}{X}'")];
-        assert_eq!(heard_all(&again), (BTreeMap::new(), false));
-    }
-
-    #[test]
-    fn an_attempt_that_failed_leaves_no_url() {
-        let redirect = moved(X, "/y", "https://a/y");
-        let direct = [header(X, "HTTP/1.1 200 OK"), finished(X)];
-        let (known, lost) = heard_all(&[&redirect[..], &[finished(X)], &direct].concat());
-        assert!(known.is_empty() && !lost, "{known:?}");
-        assert_eq!(heard_all(&[&direct[..], &redirect].concat()).0[X], ["https://a/y"]);
-    }
-
-    #[test]
-    fn a_redirect_that_cannot_be_told_is_not_forgotten() {
-        let [status, ..] = moved(X, "", "");
-        let long = header(X, &format!("Location: {}", "x".repeat(2 * MAX_MESSAGE_BYTES)));
-        for followed in [format!("{FOLLOWS}https://a/\u{fffd}'"), format!("{FOLLOWS}https://a/cut"), long] {
-            assert!(heard(&[&status, &header(X, "Location: /y"), &followed]).1, "{}", &followed[..50]);
-        }
-        // Curl follows, and nobody knows for which download.
-        assert!(heard(&[&status, &format!("{FOLLOWS}https://b/'")]).1);
-        let one: Vec<_> = (0..=MAX_REDIRECTS).flat_map(|_| moved(X, "/x", X)).collect();
-        assert!(heard_all(&one).1 && !heard_all(&one[4..]).1);
-        // Those that ended where they began do not count.
-        let many = |end: fn(&str) -> String| {
-            let urls = (0..=MAX_REDIRECTED).map(|n| format!("https://a/{n}"));
-            let all: Vec<_> = urls.flat_map(|url| [header(&url, "HTTP/1.1 200"), end(&url)]).collect();
-            heard_all(&all).1
-        };
-        assert!(many(|_| "locking path".to_owned()) && !many(finished));
     }
 
     #[test]
