@@ -49,6 +49,31 @@ impl Headers {
     }
 }
 
+/// How curl says that it follows a redirect, or asks again; a quote follows, unless curl cut the line.
+const FOLLOWS: &str = "Issue another request to this URL: '";
+
+/// What curl says before it asks again because a connection was lost.
+const RETRIES: &str = "retrying a fresh connect";
+
+/// Reads what curl says of itself, as tools trace it, line by line, and finds where it follows a redirect to.
+#[derive(Debug, Default)]
+pub struct Follows {
+    asks_again: bool,
+}
+
+impl Follows {
+    /// Takes the next line, and returns the URL that curl goes on to, if that is what it says.
+    ///
+    /// # Errors
+    /// The URL was cut; what there is of it.
+    pub fn url<'a>(&mut self, said: &'a str) -> Result<Option<&'a str>, &'a str> {
+        self.asks_again |= said.contains(RETRIES);
+        let Some(rest) = said.strip_prefix(FOLLOWS) else { return Ok(None) };
+        let url = rest.strip_suffix('\'').ok_or(rest)?;
+        Ok((!std::mem::take(&mut self.asks_again)).then_some(url))
+    }
+}
+
 /// The first step from https to something else among a URL and those that it led to.
 pub fn leaves_https<'a>(first: &'a str, urls: &'a [String]) -> Option<(&'a str, &'a str)> {
     let is_https = |url: &str| Endpoint::of(url).is_some_and(|endpoint| endpoint.is_https());

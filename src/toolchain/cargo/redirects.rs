@@ -17,7 +17,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::sandbox::{CommandSpec, OutputSink, Stream};
-use crate::source::redirect::recorded;
+use crate::source::redirect::{Follows, recorded};
+use crate::toolchain::untrusted::Untrusted;
 use crate::toolchain::{Context, Log, Phase, ToolchainError};
 
 use super::answer::Answer;
@@ -48,12 +49,6 @@ const DOWNLOADING: &str = "downloading ";
 /// How cargo marks what curl says of itself.
 const CURL: &str = "http-debug: * ";
 
-/// How curl says that it follows a redirect, or asks again where a connection was lost; a quote follows.
-const FOLLOWS: &str = "Issue another request to this URL: '";
-
-/// What curl says before it asks again, because a connection was lost.
-const RETRIES: &str = "retrying a fresh connect";
-
 /// How cargo shows what is no text: `(NUMBER bytes of data)`.
 const NO_TEXT: &str = " bytes of data)";
 
@@ -81,7 +76,7 @@ pub(super) async fn find(
     context: &Context<'_>,
     log: &mut dyn Log,
 ) -> Result<Redirects, ToolchainError> {
-    let (deadline, limit) = (Instant::now() + spec.time_limit, spec.time_limit);
+    let (started, limit) = (Instant::now(), spec.time_limit);
     spec.environment.insert(NO_RETRY.0.to_owned(), NO_RETRY.1.to_owned());
     let names: BTreeSet<_> = packages.iter().map(Locked::archive).collect();
     let mut found = Redirects::new();
@@ -90,21 +85,11 @@ pub(super) async fn find(
             if !directory.has(name)? {
                 continue;
             }
-            let mut pauses = PAUSES.into_iter();
-            let trace = loop {
-                directory.remove(name)?;
-                spec.time_limit = deadline.saturating_duration_since(Instant::now());
-                match (run(&spec, context, log).await, pauses.next()) {
-                    (Err(ToolchainError::Failed { .. }), Some(pause)) => {
-                        log.note(&format!("{name} is asked for again in {} s", pause.as_secs()))?;
-                        tokio::time::sleep(pause).await;
-                    }
-                    (ended, _) => break ended.map_err(|error| error.within(limit))?,
-                }
-            };
-            let url = match &trace.last {
+            let left = || limit.saturating_sub(started.elapsed());
+            let last = alone(&mut spec, &directory, name, left, context, log).await;
+            let url = match last.map_err(|error| error.within(limit))? {
                 None => continue,
-                Some(Followed::Url(url)) => recorded(url),
+                Some(Followed::Url(url)) => recorded(&url),
                 Some(Followed::Unreadable) => None,
             };
             let url = url.ok_or_else(|| ToolchainError::UnreadableUrl { download: name.clone() })?;
@@ -112,6 +97,29 @@ pub(super) async fn find(
         }
     }
     Ok(found)
+}
+
+/// Fetches one archive once more, and returns where curl went last for it. A failure may be a passing one.
+async fn alone(
+    spec: &mut CommandSpec,
+    directory: &Untrusted,
+    name: &str,
+    left: impl Fn() -> Duration,
+    context: &Context<'_>,
+    log: &mut dyn Log,
+) -> Result<Option<Followed>, ToolchainError> {
+    let mut pauses = PAUSES.into_iter();
+    loop {
+        directory.remove(name)?;
+        spec.time_limit = left();
+        match (run(spec, context, log).await, pauses.next()) {
+            (Err(ToolchainError::Failed { .. }), Some(pause)) => {
+                log.note(&format!("{name} is asked for again in {} s", pause.as_secs()))?;
+                tokio::time::sleep(pause).await;
+            }
+            (ended, _) => return ended.map(|trace| trace.last),
+        }
+    }
 }
 
 /// Only cargo itself runs in this phase, so that what it complains about can be told apart by its text.
@@ -137,12 +145,12 @@ struct Trace {
     kind: Line,
     in_version: bool,
     are_archives: bool,
-    asks_again: bool,
+    follows: Follows,
     /// Where curl went last for an archive, if not to where the registry says.
     last: Option<Followed>,
 }
 
-/// Where curl went.
+/// The place that curl went to.
 #[derive(Debug, PartialEq, Eq)]
 enum Followed {
     Url(String),
@@ -220,16 +228,11 @@ impl Trace {
             self.are_archives |= what.split(' ').nth(1).is_some_and(|word| word.starts_with('v'));
         }
         let Some(said) = said.strip_prefix(CURL).filter(|_| self.are_archives) else { return };
-        if said.contains(RETRIES) {
-            self.asks_again = true;
-        } else if let Some(url) = said.strip_prefix(FOLLOWS) {
-            if std::mem::take(&mut self.asks_again) {
-                return;
-            }
-            let whole = url.strip_suffix('\'').map(|url| Followed::Url(url.to_owned()));
-            self.last = Some(whole.unwrap_or(Followed::Unreadable));
-        } else if said.starts_with('(') && said.ends_with(NO_TEXT) {
-            self.last = Some(Followed::Unreadable);
+        match self.follows.url(said) {
+            Ok(Some(url)) => self.last = Some(Followed::Url(url.to_owned())),
+            Err(_) => self.last = Some(Followed::Unreadable),
+            Ok(None) if said.starts_with('(') && said.ends_with(NO_TEXT) => self.last = Some(Followed::Unreadable),
+            Ok(None) => {}
         }
     }
 }
@@ -297,6 +300,7 @@ mod tests {
         lines.iter().map(|line| format!("   0.012345678s DEBUG network: {line}\n")).collect()
     }
 
+    const FOLLOWS: &str = "Issue another request to this URL: '";
     const ARCHIVE: &str = "downloading a v1.0.0 as 0";
 
     #[test]

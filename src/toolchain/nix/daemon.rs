@@ -33,16 +33,20 @@ const DAEMON_TIME: Duration = Duration::from_secs(30 * 60);
 /// What nix said while the daemon ran.
 pub(super) struct Answers {
     /// Name to place, `out` among them as a rule.
-    pub outputs: BTreeMap<String, StorePath>,
+    pub outputs: Outputs,
     /// All that the store holds.
     pub paths: Vec<PathInfo>,
     /// Paths that came from a cache, and from where.
     pub caches: BTreeMap<StorePath, Cached>,
-    /// What evaluated.
+}
+
+/// The commands that led to the outputs.
+pub(super) struct Ran {
+    /// The command that evaluated the flake.
     pub evaluate: Vec<String>,
-    /// What took paths from caches.
+    /// The command that took paths from caches.
     pub substitute: Vec<String>,
-    /// What built.
+    /// The command that built the rest.
     pub build: CommandSpec,
 }
 
@@ -53,7 +57,7 @@ pub(super) async fn with_daemon(
     inputs: &[PathBuf],
     context: &Context<'_>,
     log: &mut dyn Log,
-) -> Result<Answers, ToolchainError> {
+) -> Result<(Ran, Answers), ToolchainError> {
     let mut answers = None;
     let work = Box::pin(async { answers = Some(converse(plan, folders, inputs, context, log).await) });
     let daemon = plan.daemon(folders, DAEMON_TIME.saturating_add(context.limits.build));
@@ -81,7 +85,7 @@ async fn converse(
     inputs: &[PathBuf],
     context: &Context<'_>,
     log: &mut dyn Log,
-) -> Result<Answers, ToolchainError> {
+) -> Result<(Ran, Answers), ToolchainError> {
     if !inputs.is_empty() {
         ask(&plan.add(folders, inputs), Phase::Inspect, context, log).await?;
         // They are in the daemon's store now, and the place for both may be memory.
@@ -89,20 +93,13 @@ async fn converse(
         blocking(move || Ok(remove_folder(&fetched)?)).await?;
     }
     let realised = realise(plan, folders, context, log).await.map_err(|error| error.within(context.limits.build));
-    let Realised { evaluate, substitute, build, outputs, caches } = realised?;
-    let Said { answer, .. } = ask(&plan.list(folders), Phase::Inspect, context, log).await?;
-    let paths = ledger::parse(&answer)?;
-    Ok(Answers { outputs, paths, caches, evaluate, substitute, build })
+    let (ran, outputs, caches) = realised?;
+    let paths = ledger::parse(ask(&plan.list(folders), Phase::Inspect, context, log).await?.answer())?;
+    Ok((ran, Answers { outputs, paths, caches }))
 }
 
-/// What was built, and how.
-struct Realised {
-    evaluate: Vec<String>,
-    substitute: Vec<String>,
-    build: CommandSpec,
-    outputs: BTreeMap<String, StorePath>,
-    caches: BTreeMap<StorePath, Cached>,
-}
+/// Paths by the names of outputs.
+type Outputs = BTreeMap<String, StorePath>;
 
 /// Evaluates, takes from caches what they have, and builds the rest.
 async fn realise(
@@ -110,18 +107,18 @@ async fn realise(
     folders: &Folders,
     context: &Context<'_>,
     log: &mut dyn Log,
-) -> Result<Realised, ToolchainError> {
+) -> Result<(Ran, Outputs, BTreeMap<StorePath, Cached>), ToolchainError> {
     let started = Instant::now();
     let left = || context.limits.build.saturating_sub(started.elapsed());
     let evaluate = plan.evaluate(folders, left());
-    let Said { answer, .. } = hear(&evaluate, Phase::Build, context, Progress::new(log, Manner::Unlisted)).await?;
-    let recipe = read_recipe(&answer)?;
+    let said = hear(&evaluate, Phase::Build, context, Progress::new(log, Manner::Unlisted)).await?;
+    let recipe = read_recipe(said.answer())?;
     let substitute = plan.substitute(folders, &recipe, left());
     let caches = take_from_caches(&substitute, context, log).await?;
     let build = plan.build(folders, &recipe, left());
-    let Said { answer, .. } = hear(&build, Phase::Build, context, Progress::new(log, Manner::Unlisted)).await?;
-    let outputs = read_outputs(&answer)?;
-    Ok(Realised { evaluate: evaluate.argv, substitute: substitute.argv, outputs, build, caches })
+    let said = hear(&build, Phase::Build, context, Progress::new(log, Manner::Unlisted)).await?;
+    let outputs = read_outputs(said.answer())?;
+    Ok((Ran { evaluate: evaluate.argv, substitute: substitute.argv, build }, outputs, caches))
 }
 
 /// Takes from caches what they have, and finds out from where it came: through which URLs, beginning with the cache's.
@@ -138,20 +135,20 @@ async fn take_from_caches(
             if progress.error_text().contains(CANNOT_BUILD) && !progress.has_refused_a_cache() => {}
         ended => ended?,
     }
-    let Said { caches, archives, redirects, .. } = Said::of(&progress)?;
+    let redirects = redirects(&progress)?;
     let mut cached = BTreeMap::new();
-    for (path, cache) in caches {
-        let archive = archives.get(&path);
-        if archive.is_none() && Endpoint::of(&cache).is_some() {
+    for (path, cache) in progress.caches() {
+        let archive = progress.archives().get(path);
+        if archive.is_none() && Endpoint::of(cache).is_some() {
             return Err(ToolchainError::UnreadableUrl { download: path.to_string() });
         }
         let redirected = archive.and_then(|url| redirects.get(url));
         // The description of a path can name another server for its archive.
-        let elsewhere = archive.filter(|url| !is_below(url, &cache));
+        let elsewhere = archive.filter(|url| !is_below(url, cache));
         let urls: Vec<_> = elsewhere.into_iter().chain(redirected.into_iter().flatten()).cloned().collect();
         let fetched_from = urls.last().map(|url| recordable(url)).transpose()?;
-        refuse_plaintext([(&cache, &urls)])?;
-        cached.insert(path, Cached { cache, fetched_from });
+        refuse_plaintext([(cache, &urls)])?;
+        cached.insert(path.clone(), Cached { cache: cache.clone(), fetched_from });
     }
     Ok(cached)
 }
@@ -162,54 +159,32 @@ fn is_below(url: &str, cache: &str) -> bool {
     url.strip_prefix(cache.trim_end_matches('/')).is_some_and(|rest| rest.starts_with('/'))
 }
 
-/// What a client of nix said.
-pub(super) struct Said {
-    /// Standard output.
-    pub answer: Vec<u8>,
-    /// Paths that came from a cache, and from which.
-    pub caches: BTreeMap<StorePath, String>,
-    /// The URL of the archive of each of them.
-    pub archives: BTreeMap<StorePath, String>,
-    /// URLs that were redirected, and where to.
-    pub redirects: Redirects,
-}
-
-impl Said {
-    /// # Errors
-    /// Nix said of a redirect what cannot be read.
-    fn of(progress: &Progress<'_>) -> Result<Self, ToolchainError> {
-        if let Some(url) = progress.lost() {
-            return Err(ToolchainError::UnreadableUrl { download: quoted(url) });
-        }
-        Ok(Self {
-            answer: progress.answer().to_vec(),
-            caches: progress.caches().clone(),
-            archives: progress.archives().clone(),
-            redirects: progress.redirects(),
-        })
-    }
+/// Where a client's downloads were redirected to.
+pub(super) fn redirects(said: &Progress<'_>) -> Result<Redirects, ToolchainError> {
+    said.redirects().map_err(|url| ToolchainError::UnreadableUrl { download: quoted(url) })
 }
 
 /// Runs a client.
-pub(super) async fn ask(
+pub(super) async fn ask<'a>(
     spec: &CommandSpec,
     phase: Phase,
     context: &Context<'_>,
-    log: &mut dyn Log,
-) -> Result<Said, ToolchainError> {
+    log: &'a mut dyn Log,
+) -> Result<Progress<'a>, ToolchainError> {
     hear(spec, phase, context, Progress::new(log, Manner::Plain)).await
 }
 
-async fn hear(
+/// Runs a client, and returns what it said.
+async fn hear<'a>(
     spec: &CommandSpec,
     phase: Phase,
     context: &Context<'_>,
-    mut progress: Progress<'_>,
-) -> Result<Said, ToolchainError> {
+    mut progress: Progress<'a>,
+) -> Result<Progress<'a>, ToolchainError> {
     let exit = listen(spec, &mut progress, context).await?;
     let complains = |text| progress.error_text().contains(text);
     match ToolchainError::of_exit(phase, exit) {
-        Ok(()) => Said::of(&progress),
+        Ok(()) => Ok(progress),
         Err(ToolchainError::Failed { .. }) if complains(OUTDATED) => Err(ToolchainError::FlakeLockOutdated),
         Err(ToolchainError::Failed { .. }) if INPUT_HASH.into_iter().any(complains) => {
             Err(ToolchainError::InputHashByNix)
@@ -256,7 +231,7 @@ fn read_recipe(answer: &[u8]) -> Result<StorePath, ToolchainError> {
 }
 
 /// The outputs of that derivation.
-fn read_outputs(answer: &[u8]) -> Result<BTreeMap<String, StorePath>, ToolchainError> {
+fn read_outputs(answer: &[u8]) -> Result<Outputs, ToolchainError> {
     let unreadable = || ToolchainError::Answer { tool: "nix build" };
     let outputs = read_derivation(answer)?.outputs;
     let parse = |(name, path): (&String, &String)| Some((name.clone(), StorePath::parse(path).ok()?));

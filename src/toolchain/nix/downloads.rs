@@ -14,7 +14,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::source::redirect::{Headers, MAX_REDIRECTS, leaves_https, resolve, split};
+use crate::source::redirect::{Follows, Headers, MAX_REDIRECTS, leaves_https, resolve, split};
 
 /// Most URLs of which it is kept where they led, and that are being downloaded, each.
 const MAX_DOWNLOADS: usize = 50_000;
@@ -23,12 +23,8 @@ const MAX_DOWNLOADS: usize = 50_000;
 const HEADER_START: &str = "got header for '";
 const HEADER_MIDDLE: &str = "':";
 
-/// How curl says that it goes elsewhere, or asks again; a quote follows, unless the line was cut.
-const FOLLOWS: &str = "curl: Issue another request to this URL: '";
-
-/// What curl says before it asks again.
+/// How nix marks what curl says of itself.
 const CURL: &str = "curl: ";
-const RETRIES: &str = "retrying a fresh connect";
 
 /// How nix says that an attempt ended; the URL, [`FINISHED_MIDDLE`], curl's status and more follow.
 const FINISHED_START: &str = "finished download of '";
@@ -45,7 +41,7 @@ pub(super) struct Downloads {
     running: BTreeMap<String, Attempt>,
     /// Of what was downloaded.
     redirects: Redirects,
-    asks_again: bool,
+    follows: Follows,
     lost: Option<String>,
 }
 
@@ -64,14 +60,12 @@ impl Downloads {
         if let Some((url, header)) = message.strip_prefix(HEADER_START).and_then(|rest| rest.split_once(HEADER_MIDDLE))
         {
             self.take_header(url, header.strip_prefix(' ').unwrap_or(header));
-        } else if let Some(rest) = message.strip_prefix(FOLLOWS) {
-            match rest.strip_suffix('\'') {
-                Some(_) if std::mem::take(&mut self.asks_again) => {}
-                Some(url) => self.take_followed(url),
-                None => self.lose(rest),
+        } else if let Some(said) = message.strip_prefix(CURL) {
+            match self.follows.url(said) {
+                Ok(None) => {}
+                Ok(Some(url)) => self.take_followed(url),
+                Err(cut) => self.lose(cut),
             }
-        } else if message.strip_prefix(CURL).is_some_and(|said| said.contains(RETRIES)) {
-            self.asks_again = true;
         } else if let Some((url, how)) =
             plain.strip_prefix(FINISHED_START).and_then(|rest| rest.rsplit_once(FINISHED_MIDDLE))
         {
@@ -88,15 +82,16 @@ impl Downloads {
 
     /// Where downloads went, of attempts that succeeded or that bytes came from. Of several for one URL it is the first, or one
     /// that left https.
-    pub fn redirects(&self) -> Redirects {
+    ///
+    /// # Errors
+    /// A URL of which a redirect was said that cannot be told: it was no text, too long, one of too many, or nobody's.
+    pub fn redirects(&self) -> Result<Redirects, &str> {
+        if let Some(url) = &self.lost {
+            return Err(url);
+        }
         let running = self.running.iter().filter(|(_, attempt)| !attempt.urls.is_empty());
         let running = running.map(|(url, attempt)| (url.clone(), attempt.urls.clone()));
-        running.chain(self.redirects.clone()).collect()
-    }
-
-    /// A URL of which a redirect was said that cannot be told: it was no text, too long, one of too many, or nobody's.
-    pub fn lost(&self) -> Option<&str> {
-        self.lost.as_deref()
+        Ok(running.chain(self.redirects.clone()).collect())
     }
 
     fn take_header(&mut self, url: &str, header: &str) {
@@ -182,13 +177,15 @@ mod tests {
 
     const X: &str = "https://a/x";
     const Y: &str = "https://b/y";
+    const FOLLOWS: &str = "curl: Issue another request to this URL: '";
 
     fn heard(messages: &[String]) -> (Redirects, bool) {
         let mut downloads = Downloads::default();
         for message in messages {
             downloads.hear(message, &message.replace("\u{1b}[0m", ""));
         }
-        (downloads.redirects(), downloads.lost().is_some())
+        let known = downloads.redirects();
+        (known.clone().unwrap_or_default(), known.is_err())
     }
 
     fn header(url: &str, header: &str) -> String {

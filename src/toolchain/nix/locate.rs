@@ -36,9 +36,9 @@ pub enum FindNixError {
     /// A program cannot be looked at.
     #[error("cannot use {}", path.display())]
     Look {
-        /// Which.
+        /// The path of the program.
         path: PathBuf,
-        /// Why.
+        /// The reason that the system gave.
         source: io::Error,
     },
     /// The configuration cannot be read.

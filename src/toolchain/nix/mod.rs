@@ -48,7 +48,7 @@ use crate::source::redirect::{leaves_https, quoted, recorded};
 use super::untrusted::Untrusted;
 use super::{Artifact, Built, Commands, Context, Detected, Kind, Lockfile, Log, Phase, ToolchainError, blocking};
 use collect::Output;
-use daemon::Answers;
+use daemon::{Answers, Ran};
 use downloads::Redirects;
 use key::TrustedKeys;
 use ledger::{Added, Ledger, PathInfo};
@@ -127,7 +127,7 @@ async fn fetch_inputs(
     context.runner.make_writable_folder(&folders.fetch)?;
     let plan = Plan { nix, source: tree.root(), epoch: tree.epoch() };
     let spec = plan.fetch(&folders, context.limits.fetch);
-    let redirects = daemon::ask(&spec, Phase::Fetch, context, log).await?.redirects;
+    let redirects = daemon::redirects(&daemon::ask(&spec, Phase::Fetch, context, log).await?)?;
     refuse_plaintext(&redirects)?;
     let (store, count) = (folders.fetched(), wanted.len());
     let inputs = blocking(move || find_inputs(&store, &wanted)).await?;
@@ -165,10 +165,9 @@ pub async fn build(fetched: Fetched, context: &Context<'_>, log: &mut dyn Log) -
     }
     let plan = Plan { nix, source: tree.root(), epoch: tree.epoch() };
     let places: Vec<_> = inputs.values().cloned().collect();
-    let answers = daemon::with_daemon(&plan, &folders, &places, context, log).await?;
+    let (ran, answers) = daemon::with_daemon(&plan, &folders, &places, context, log).await?;
     report_size(&folders.daemon, &answers.paths, log)?;
 
-    let (evaluate, substitute, spec) = (answers.evaluate.clone(), answers.substitute.clone(), answers.build.clone());
     let (root, keys, epoch) = (tree.root().to_owned(), nix.keys().clone(), tree.epoch());
     let accounted = blocking(move || account(&folders, answers, &keys, &inputs, &root, epoch)).await?;
     let Accounted { artifacts, outputs, paths } = accounted;
@@ -181,7 +180,7 @@ pub async fn build(fetched: Fetched, context: &Context<'_>, log: &mut dyn Log) -
     }
     let fetched = (!fetch.is_empty()).then_some("fetch");
     let network = fetched.into_iter().chain(["daemon"]).collect();
-    let CommandSpec { argv, environment, .. } = spec;
+    let Ran { evaluate, substitute, build: CommandSpec { argv, environment, .. } } = ran;
     let commands = Commands { fetch, evaluate, substitute, build: argv, package: Vec::new() };
     Ok(Built {
         tree,

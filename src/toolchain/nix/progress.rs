@@ -198,11 +198,6 @@ impl<'a> Progress<'a> {
         self.has_refused
     }
 
-    /// A URL of which nix said a redirect that cannot be told: it was no text, too long, or one of too many.
-    pub fn lost(&self) -> Option<&str> {
-        self.downloads.lost()
-    }
-
     /// Takes the end of the output. To be called after the last chunk.
     ///
     /// # Errors
@@ -223,7 +218,10 @@ impl<'a> Progress<'a> {
 
     /// Where downloads were redirected to. Known only of a nix that was told to be as talkative as it can, and nix's own word
     /// only while no builder runs.
-    pub fn redirects(&self) -> Redirects {
+    ///
+    /// # Errors
+    /// A URL of which a redirect was said that cannot be told.
+    pub fn redirects(&self) -> Result<Redirects, &str> {
         self.downloads.redirects()
     }
 
@@ -677,7 +675,7 @@ mod tests {
         let refused = format!("error: {REFUSED} '/nix/store/x.drv' failed");
         progress.chunk(Stream::Stderr, said(0, &refused, "").as_bytes()).unwrap();
         assert!(progress.has_refused_a_cache());
-        assert_eq!(progress.redirects()["https://a/x"], ["https://b/x"]);
+        assert_eq!(progress.redirects().unwrap()["https://a/x"], ["https://b/x"]);
         assert_eq!(progress.error_text(), "b\nCannot build '/nix/store/x.drv'.");
         let shown = format!("these 2 derivations will be built:\nwarning: a\nerror:\n       b\n{refused}\n");
         assert_eq!(String::from_utf8(log.output).unwrap(), shown);
