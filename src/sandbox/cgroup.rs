@@ -72,11 +72,10 @@ impl Hierarchy {
         let hierarchy = Self { base, controllers };
         hierarchy.remove_abandoned();
         let trial = hierarchy.create().map_err(|source| NoCgroups::NotDelegated { source })?;
-        let can_kill = fs::exists(trial.path.join("cgroup.kill"));
-        if can_kill.map_err(|source| NoCgroups::NotDelegated { source })? {
-            Ok(hierarchy)
-        } else {
-            Err(NoCgroups::NoKill)
+        match fs::exists(trial.path.join("cgroup.kill")) {
+            Ok(true) => Ok(hierarchy),
+            Ok(false) => Err(NoCgroups::NoKill),
+            Err(source) => Err(NoCgroups::NotDelegated { source }),
         }
     }
 

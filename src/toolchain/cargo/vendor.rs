@@ -79,22 +79,17 @@ impl Vendor {
             return Ok(Vec::new());
         }
         let caches = caches(fetched).map_err(|_| not_fetched(&self.packages[0]))?;
-        let check = |package| {
-            let (cache, mut checked) = self.check(package, &caches, vendor, epoch)?;
-            checked.fetched_from = redirects.get(&(cache, package.archive())).cloned();
-            Ok(checked)
-        };
-        self.packages.iter().map(check).collect()
+        self.packages.iter().map(|package| self.check(package, &caches, redirects, vendor, epoch)).collect()
     }
 
-    /// What was checked, and in which of `caches` it was.
     fn check(
         &self,
         package: &Locked,
         caches: &[(OsString, Untrusted)],
+        redirects: &Redirects,
         vendor: &Path,
         epoch: u64,
-    ) -> Result<(OsString, Checked), ToolchainError> {
+    ) -> Result<Checked, ToolchainError> {
         let registry = self.registries.iter().find(|registry| package.origin.index() == Some(&registry.index));
         let (Some(registry), Origin::Registry { checksum, .. }) = (registry, &package.origin) else {
             return Err(not_fetched(package));
@@ -111,7 +106,8 @@ impl Vendor {
                     crate_archive::mark(&parent.join(&top), actual)?;
                     let folder = Path::new(VENDOR).join(&registry.folder).join(&top);
                     let index = registry.index.clone();
-                    return Ok((cache.clone(), Checked { folder, index, sha256: actual, fetched_from: None }));
+                    let fetched_from = redirects.get(&(cache.clone(), package.archive())).cloned();
+                    return Ok(Checked { folder, index, sha256: actual, fetched_from });
                 }
                 Ok(actual) => {
                     refusal = ToolchainError::Checksum { package: package.spec(), expected: *checksum, actual };
