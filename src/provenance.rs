@@ -247,7 +247,7 @@ pub struct Commands {
     /// What took from caches whatever the recipe needs, without a network of its own; left out likewise.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub substitute: Vec<String>,
-    /// Without network.
+    /// What built, without network.
     pub build: Vec<String>,
     /// Packaging of a library, without network; left out where nothing was packaged.
     #[serde(skip_serializing_if = "Vec::is_empty")]

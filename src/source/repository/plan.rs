@@ -170,7 +170,7 @@ impl Git {
     }
 }
 
-/// Where git is.
+/// The path at which sandboxes find git.
 ///
 /// # Errors
 /// The machine has none where sandboxes could see it.
