@@ -23,7 +23,9 @@ use crate::provenance::REPORT_DATA_BYTES;
 
 pub use device::{GuestDevice, MAX_ATTEMPTS};
 pub use evidence::{Envelope, Evidence};
-pub use table::{Certificates, MAX_CERTIFICATE_BYTES, MAX_TABLE_BYTES, MAX_TABLE_ENTRIES, TableError};
+pub use table::{
+    Certificates, MAX_CERTIFICATE_BYTES, MAX_TABLE_BYTES, MAX_TABLE_ENTRIES, TableError,
+};
 
 /// What a report is to carry: made by `provenance::report_data` or `provenance::session_report_data`.
 pub type ReportData = [u8; REPORT_DATA_BYTES];

@@ -51,7 +51,13 @@ impl<'a> Entry<'a> {
     /// A file that is in memory.
     pub fn of_bytes(path: impl Into<String>, bytes: &'a [u8]) -> Self {
         let size = bytes.len() as u64;
-        Self { path: path.into(), executable: false, size, recorded: None, content: Box::new(bytes) }
+        Self {
+            path: path.into(),
+            executable: false,
+            size,
+            recorded: None,
+            content: Box::new(bytes),
+        }
     }
 }
 
@@ -101,12 +107,22 @@ impl From<EntryError> for io::Error {
 ///
 /// # Errors
 /// A content of another size than announced, an [`EntryError`], or what reading and writing report.
-pub fn write<W: Write>(out: W, top: &str, mut entries: Vec<Entry<'_>>, epoch: u64) -> io::Result<W> {
+pub fn write<W: Write>(
+    out: W,
+    top: &str,
+    mut entries: Vec<Entry<'_>>,
+    epoch: u64,
+) -> io::Result<W> {
     entries.sort_by(|a, b| a.path.cmp(&b.path));
     if let Some(pair) = entries.windows(2).find(|pair| pair[0].path == pair[1].path) {
-        return Err(EntryError::Repeated { path: pair[0].path.clone() }.into());
+        return Err(EntryError::Repeated {
+            path: pair[0].path.clone(),
+        }
+        .into());
     }
-    let mut gzip: GzEncoder<W> = GzBuilder::new().operating_system(GZIP_OS_UNKNOWN).write(out, LEVEL);
+    let mut gzip: GzEncoder<W> = GzBuilder::new()
+        .operating_system(GZIP_OS_UNKNOWN)
+        .write(out, LEVEL);
     for entry in entries {
         append(&mut gzip, top, entry, epoch)?;
     }
@@ -115,20 +131,38 @@ pub fn write<W: Write>(out: W, top: &str, mut entries: Vec<Entry<'_>>, epoch: u6
 }
 
 fn append<W: Write>(out: &mut W, top: &str, entry: Entry<'_>, epoch: u64) -> io::Result<()> {
-    let number = |value| Number::new(value).ok_or_else(|| EntryError::Number { path: entry.path.clone(), value });
+    let number = |value| {
+        Number::new(value).ok_or_else(|| EntryError::Number {
+            path: entry.path.clone(),
+            value,
+        })
+    };
     let path = format!("{top}/{}", entry.path);
     if path.contains('\0') {
         return Err(EntryError::Path { path: entry.path }.into());
     }
-    let member = Member { path: &path, executable: entry.executable, size: number(entry.size)?, time: number(epoch)? };
+    let member = Member {
+        path: &path,
+        executable: entry.executable,
+        size: number(entry.size)?,
+        time: number(epoch)?,
+    };
     out.write_all(&member.headers())?;
-    let mut content = Exactly { inner: entry.content, left: entry.size };
+    let mut content = Exactly {
+        inner: entry.content,
+        left: entry.size,
+    };
     let mut hashed = Sha256Reader::new(&mut content);
     io::copy(&mut hashed, out)?;
     let (actual, size) = hashed.finish();
     content.end()?;
     if let Some(recorded) = entry.recorded.filter(|recorded| *recorded != actual) {
-        return Err(EntryError::Changed { path: entry.path, recorded, actual }.into());
+        return Err(EntryError::Changed {
+            path: entry.path,
+            recorded,
+            actual,
+        }
+        .into());
     }
     let padding = size.next_multiple_of(BLOCK_BYTES as u64) - size;
     io::copy(&mut io::repeat(0).take(padding), out).map(drop)
@@ -145,17 +179,25 @@ impl<R: Read> Exactly<R> {
         let mut more = Vec::new();
         match self.inner.take(1).read_to_end(&mut more)? {
             0 => Ok(()),
-            _ => Err(io::Error::new(io::ErrorKind::InvalidData, "a file of the bundle has grown")),
+            _ => Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "a file of the bundle has grown",
+            )),
         }
     }
 }
 
 impl<R: Read> Read for Exactly<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let most = buffer.len().min(usize::try_from(self.left).unwrap_or(usize::MAX));
+        let most = buffer
+            .len()
+            .min(usize::try_from(self.left).unwrap_or(usize::MAX));
         let count = self.inner.read(&mut buffer[..most])?;
         if count == 0 && most > 0 {
-            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "a file of the bundle has shrunk"));
+            return Err(io::Error::new(
+                io::ErrorKind::UnexpectedEof,
+                "a file of the bundle has shrunk",
+            ));
         }
         self.left -= count as u64;
         Ok(count)
@@ -172,7 +214,9 @@ mod tests {
 
     #[test]
     fn the_order_of_the_files_does_not_matter() {
-        let make = |names: [&str; 3]| bundle(names.map(|name| Entry::of_bytes(name, b"x")).into()).unwrap();
+        let make = |names: [&str; 3]| {
+            bundle(names.map(|name| Entry::of_bytes(name, b"x")).into()).unwrap()
+        };
         assert_eq!(make(["a", "b/c", "b-d"]), make(["b-d", "a", "b/c"]));
     }
 
@@ -182,7 +226,10 @@ mod tests {
         let mut program = Entry::of_bytes("artifacts/hello", b"program");
         program.executable = true;
         let bytes = bundle(vec![Entry::of_bytes(long.clone(), b"long"), program]).unwrap();
-        assert_eq!(bytes[..10], [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, GZIP_OS_UNKNOWN]);
+        assert_eq!(
+            bytes[..10],
+            [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, GZIP_OS_UNKNOWN]
+        );
         let mut archive = tar::Archive::new(flate2::read::GzDecoder::new(&bytes[..]));
         let mut seen = Vec::new();
         for entry in archive.entries().unwrap() {
@@ -190,11 +237,26 @@ mod tests {
             let mut content = String::new();
             entry.read_to_string(&mut content).unwrap();
             let header = entry.header();
-            assert_eq!((header.uid().unwrap(), header.gid().unwrap(), header.mtime().unwrap()), (0, 0, 7));
-            seen.push((entry.path().unwrap().to_str().unwrap().to_owned(), header.mode().unwrap(), content));
+            assert_eq!(
+                (
+                    header.uid().unwrap(),
+                    header.gid().unwrap(),
+                    header.mtime().unwrap()
+                ),
+                (0, 0, 7)
+            );
+            seen.push((
+                entry.path().unwrap().to_str().unwrap().to_owned(),
+                header.mode().unwrap(),
+                content,
+            ));
         }
         let expected = [
-            ("hello/artifacts/hello".to_owned(), 0o755, "program".to_owned()),
+            (
+                "hello/artifacts/hello".to_owned(),
+                0o755,
+                "program".to_owned(),
+            ),
             (format!("hello/{long}"), 0o644, "long".to_owned()),
         ];
         assert_eq!(seen, expected);
@@ -203,10 +265,22 @@ mod tests {
     #[test]
     fn what_changed_since_it_was_recorded_is_not_packed() {
         let recorded = Sha256Digest::of(b"abc");
-        for (content, expected) in [(&b"abc"[..], None), (b"abd", Some(Sha256Digest::of(b"abd")))] {
-            let entry = Entry { recorded: Some(recorded), ..Entry::of_bytes("artifacts/a", content) };
-            let found = bundle(vec![entry]).err().and_then(|error| error.downcast::<EntryError>().ok());
-            let changed = |actual| EntryError::Changed { path: "artifacts/a".to_owned(), recorded, actual };
+        for (content, expected) in [
+            (&b"abc"[..], None),
+            (b"abd", Some(Sha256Digest::of(b"abd"))),
+        ] {
+            let entry = Entry {
+                recorded: Some(recorded),
+                ..Entry::of_bytes("artifacts/a", content)
+            };
+            let found = bundle(vec![entry])
+                .err()
+                .and_then(|error| error.downcast::<EntryError>().ok());
+            let changed = |actual| EntryError::Changed {
+                path: "artifacts/a".to_owned(),
+                recorded,
+                actual,
+            };
             assert_eq!(found, expected.map(changed));
         }
     }
@@ -218,19 +292,44 @@ mod tests {
             error.downcast::<EntryError>().unwrap()
         };
         let entry = |path| Entry::of_bytes(path, b"x");
-        let repeated = EntryError::Repeated { path: "b".to_owned() };
-        assert_eq!(refusal(vec![entry("b"), entry("a"), entry("b")], 0), repeated);
-        assert_eq!(refusal(vec![entry("a\0")], 0), EntryError::Path { path: "a\0".to_owned() });
+        let repeated = EntryError::Repeated {
+            path: "b".to_owned(),
+        };
+        assert_eq!(
+            refusal(vec![entry("b"), entry("a"), entry("b")], 0),
+            repeated
+        );
+        assert_eq!(
+            refusal(vec![entry("a\0")], 0),
+            EntryError::Path {
+                path: "a\0".to_owned()
+            }
+        );
         let value = 1 << 33;
-        let too_large = EntryError::Number { path: "a".to_owned(), value };
-        assert_eq!(refusal(vec![Entry { size: value, ..entry("a") }], 0), too_large);
+        let too_large = EntryError::Number {
+            path: "a".to_owned(),
+            value,
+        };
+        assert_eq!(
+            refusal(
+                vec![Entry {
+                    size: value,
+                    ..entry("a")
+                }],
+                0
+            ),
+            too_large
+        );
         assert_eq!(refusal(vec![entry("a")], value), too_large);
         assert!(write(Vec::new(), "hello", vec![entry("a")], value - 1).is_ok());
     }
 
     #[test]
     fn a_content_of_another_size_is_refused() {
-        for (size, kind) in [(2, io::ErrorKind::InvalidData), (4, io::ErrorKind::UnexpectedEof)] {
+        for (size, kind) in [
+            (2, io::ErrorKind::InvalidData),
+            (4, io::ErrorKind::UnexpectedEof),
+        ] {
             let mut entry = Entry::of_bytes("a", b"abc");
             entry.size = size;
             assert_eq!(bundle(vec![entry]).unwrap_err().kind(), kind);

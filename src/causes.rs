@@ -4,7 +4,9 @@ use std::error::Error;
 use std::fmt;
 
 /// The error, its cause, the cause of that, and so on.
-pub fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+pub fn causes<'a>(
+    error: &'a (dyn Error + 'static),
+) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
     std::iter::successors(Some(error), |&error| error.source())
 }
 
@@ -14,7 +16,9 @@ pub struct Chain<'a>(pub &'a (dyn Error + 'static));
 impl fmt::Display for Chain<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.0)?;
-        causes(self.0).skip(1).try_for_each(|cause| write!(f, ": {cause}"))
+        causes(self.0)
+            .skip(1)
+            .try_for_each(|cause| write!(f, ": {cause}"))
     }
 }
 
@@ -28,7 +32,10 @@ mod tests {
 
     #[test]
     fn every_cause_is_said_once_in_order() {
-        let error = Link("no bundle", Some(Link("no room", Some(Link("disk full", None).into())).into()));
+        let error = Link(
+            "no bundle",
+            Some(Link("no room", Some(Link("disk full", None).into())).into()),
+        );
         assert_eq!(Chain(&error).to_string(), "no bundle: no room: disk full");
         assert_eq!(causes(&error).count(), 3);
         assert_eq!(Chain(&Link("alone", None)).to_string(), "alone");

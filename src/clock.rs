@@ -51,7 +51,10 @@ pub fn has_date() -> bool {
 
 /// None before 1970.
 fn read() -> Option<u64> {
-    SystemTime::now().duration_since(UNIX_EPOCH).ok().map(|since| since.as_secs())
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .ok()
+        .map(|since| since.as_secs())
 }
 
 /// When something began. Its end is so much later as it took by the clock of limits: a jump of the wall clock in between
@@ -65,7 +68,10 @@ pub struct Beginning {
 impl Beginning {
     /// Here.
     pub fn now() -> Self {
-        Self { date: Date::now(), instant: Instant::now() }
+        Self {
+            date: Date::now(),
+            instant: Instant::now(),
+        }
     }
 
     /// When that was.
@@ -89,12 +95,17 @@ pub struct Limit {
 impl Limit {
     /// Begins here and now.
     pub fn of(whole: Duration) -> Self {
-        Self { whole, end: Instant::now() + whole }
+        Self {
+            whole,
+            end: Instant::now() + whole,
+        }
     }
 
     /// What is left of it: zero once it is over, and never more than the whole.
     pub fn left(&self) -> Duration {
-        self.end.saturating_duration_since(Instant::now()).min(self.whole)
+        self.end
+            .saturating_duration_since(Instant::now())
+            .min(self.whole)
     }
 }
 
@@ -116,9 +127,11 @@ mod tests {
     #[test]
     fn an_end_is_never_before_the_beginning() {
         let date = Date(1_767_225_600);
-        for (seconds, end) in
-            [(0, "2026-01-01T00:00:00Z"), (61, "2026-01-01T00:01:01Z"), (u64::MAX, "9999-12-31T23:59:59Z")]
-        {
+        for (seconds, end) in [
+            (0, "2026-01-01T00:00:00Z"),
+            (61, "2026-01-01T00:01:01Z"),
+            (u64::MAX, "9999-12-31T23:59:59Z"),
+        ] {
             assert_eq!(date.after(Duration::from_secs(seconds)).to_string(), end);
         }
         assert_eq!(date.after(Duration::from_millis(999)), date);
@@ -129,8 +142,22 @@ mod tests {
         let hour = Duration::from_secs(60 * 60);
         let second = Duration::from_secs(1);
         // As after a jump of an hour back.
-        assert_eq!(Limit { whole: second, end: Instant::now() + hour }.left(), second);
-        assert_eq!(Limit { whole: Duration::ZERO, end: Instant::now() + hour }.left(), Duration::ZERO);
+        assert_eq!(
+            Limit {
+                whole: second,
+                end: Instant::now() + hour
+            }
+            .left(),
+            second
+        );
+        assert_eq!(
+            Limit {
+                whole: Duration::ZERO,
+                end: Instant::now() + hour
+            }
+            .left(),
+            Duration::ZERO
+        );
         let left = Limit::of(hour).left();
         assert!(left <= hour && left > hour - second, "{left:?}");
     }

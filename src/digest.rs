@@ -15,7 +15,9 @@ const COPY_BUFFER_BYTES: usize = 64 * 1024;
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum ParseDigestError {
     /// The number of hexadecimal digits is wrong.
-    #[error("a digest of {expected} hexadecimal digits was expected, {actual} characters were given")]
+    #[error(
+        "a digest of {expected} hexadecimal digits was expected, {actual} characters were given"
+    )]
     Length {
         /// Digits that this kind of digest has.
         expected: usize,
@@ -59,7 +61,10 @@ macro_rules! digest_type {
             /// Reads hexadecimal digits of either case.
             fn from_str(text: &str) -> Result<Self, Self::Err> {
                 if text.len() != 2 * $bytes {
-                    return Err(ParseDigestError::Length { expected: 2 * $bytes, actual: text.chars().count() });
+                    return Err(ParseDigestError::Length {
+                        expected: 2 * $bytes,
+                        actual: text.chars().count(),
+                    });
                 }
                 let mut bytes = [0; $bytes];
                 hex::decode_to_slice(text, &mut bytes).map_err(|_| ParseDigestError::Digit)?;
@@ -156,7 +161,11 @@ pub struct Sha256Reader<R> {
 impl<R: Read> Sha256Reader<R> {
     /// Hashes what is read from `inner` from now on.
     pub fn new(inner: R) -> Self {
-        Self { inner, hasher: Sha256::new(), bytes: 0 }
+        Self {
+            inner,
+            hasher: Sha256::new(),
+            bytes: 0,
+        }
     }
 
     /// The digest and number of the bytes read so far.
@@ -184,12 +193,20 @@ pub struct Sha256Writer<W> {
 impl<W: Write> Sha256Writer<W> {
     /// Hashes what is written to `inner` from now on.
     pub fn new(inner: W) -> Self {
-        Self { inner, hasher: Sha256::new(), bytes: 0 }
+        Self {
+            inner,
+            hasher: Sha256::new(),
+            bytes: 0,
+        }
     }
 
     /// The writer, the digest and the number of the bytes written so far.
     pub fn finish(self) -> (W, Sha256Digest, u64) {
-        (self.inner, Sha256Digest(self.hasher.finalize().into()), self.bytes)
+        (
+            self.inner,
+            Sha256Digest(self.hasher.finalize().into()),
+            self.bytes,
+        )
     }
 }
 
@@ -222,21 +239,45 @@ mod tests {
             Sha256Digest::of(b"").to_string(),
             "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
         );
-        assert_eq!(GitOid::of_object("blob", b"").to_string(), "e69de29bb2d1d6434b8b29ae775ad8c2e48c5391");
-        assert_eq!(GitOid::of_object("tree", b"").to_string(), "4b825dc642cb6eb9a060e54bf8d69288fbee4904");
+        assert_eq!(
+            GitOid::of_object("blob", b"").to_string(),
+            "e69de29bb2d1d6434b8b29ae775ad8c2e48c5391"
+        );
+        assert_eq!(
+            GitOid::of_object("tree", b"").to_string(),
+            "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
+        );
     }
 
     #[test]
     fn rejects_a_blob_of_another_size() {
-        assert_eq!(GitOid::of_blob(&b"abc"[..], 3).unwrap(), GitOid::of_object("blob", b"abc"));
-        assert_eq!(GitOid::of_blob(&b"abc"[..], 4).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
-        assert_eq!(GitOid::of_blob(&b"abc"[..], 2).unwrap_err().kind(), io::ErrorKind::InvalidData);
+        assert_eq!(
+            GitOid::of_blob(&b"abc"[..], 3).unwrap(),
+            GitOid::of_object("blob", b"abc")
+        );
+        assert_eq!(
+            GitOid::of_blob(&b"abc"[..], 4).unwrap_err().kind(),
+            io::ErrorKind::UnexpectedEof
+        );
+        assert_eq!(
+            GitOid::of_blob(&b"abc"[..], 2).unwrap_err().kind(),
+            io::ErrorKind::InvalidData
+        );
     }
 
     #[test]
     fn refuses_text_that_is_no_digest() {
-        assert_eq!("ab".parse::<GitOid>(), Err(ParseDigestError::Length { expected: 40, actual: 2 }));
-        assert_eq!("zz".repeat(20).parse::<GitOid>(), Err(ParseDigestError::Digit));
+        assert_eq!(
+            "ab".parse::<GitOid>(),
+            Err(ParseDigestError::Length {
+                expected: 40,
+                actual: 2
+            })
+        );
+        assert_eq!(
+            "zz".repeat(20).parse::<GitOid>(),
+            Err(ParseDigestError::Digit)
+        );
         let upper = "AB".repeat(20).parse::<GitOid>().unwrap();
         assert_eq!(upper.to_string(), "ab".repeat(20));
     }
@@ -246,7 +287,13 @@ mod tests {
         let mut writer = Sha256Writer::new(Vec::new());
         writer.write_all(b"kettle").unwrap();
         let (kept, digest, bytes) = writer.finish();
-        assert_eq!((kept.as_slice(), digest, bytes), (&b"kettle"[..], Sha256Digest::of(b"kettle"), 6));
-        assert_eq!(Sha256Digest::of_reader(&b"kettle"[..]).unwrap(), (digest, 6));
+        assert_eq!(
+            (kept.as_slice(), digest, bytes),
+            (&b"kettle"[..], Sha256Digest::of(b"kettle"), 6)
+        );
+        assert_eq!(
+            Sha256Digest::of_reader(&b"kettle"[..]).unwrap(),
+            (digest, 6)
+        );
     }
 }

@@ -13,7 +13,9 @@ use crate::snp::report::Report;
 use crate::snp::tcb::{Product, TcbVersion};
 use crate::text;
 use crate::verifier::Evidence;
-use crate::verifier::azure::{HclReport, Quote, Registers, RuntimeClaims, TpmEvidence, read_foreign, rewritten_digest};
+use crate::verifier::azure::{
+    HclReport, Quote, Registers, RuntimeClaims, TpmEvidence, read_foreign, rewritten_digest,
+};
 
 /// The first and last word of the text.
 const NOTHING_VERIFIED: &str = "nothing of this was verified";
@@ -58,12 +60,27 @@ pub fn text(bundle: &Bundle) -> String {
     if let Some(url) = source["annotations"]["fetchedFrom"].as_str() {
         lines.line("fetched from", url);
     }
-    lines.line("nonce", &format!("{} (chosen by the {})", word(&external["nonce"]), word(&external["nonceSource"])));
+    lines.line(
+        "nonce",
+        &format!(
+            "{} (chosen by the {})",
+            word(&external["nonce"]),
+            word(&external["nonceSource"])
+        ),
+    );
     let internal = &definition["internalParameters"];
     lines.list("command", &internal["command"]["build"], word, " ");
     lines.list("network in", &internal["network"], word, ", ");
     for tool in items(&internal["toolchain"]) {
-        lines.line("tool", &format!("{}: {} sha256:{}", word(&tool["name"]), word(&tool["version"]), sha256(tool)));
+        lines.line(
+            "tool",
+            &format!(
+                "{}: {} sha256:{}",
+                word(&tool["name"]),
+                word(&tool["version"]),
+                sha256(tool)
+            ),
+        );
     }
     let fetching = &internal["sandbox"]["fetchNetwork"];
     if fetching.is_object() {
@@ -71,33 +88,57 @@ pub fn text(bundle: &Bundle) -> String {
         lines.list("and, allowed", &fetching["allowed"], word, ", ");
     }
     for weakness in items(&internal["sandbox"]["degradations"]) {
-        lines.line("sandbox is weaker", &format!("{}: {}", word(&weakness["name"]), word(&weakness["reason"])));
+        lines.line(
+            "sandbox is weaker",
+            &format!("{}: {}", word(&weakness["name"]), word(&weakness["reason"])),
+        );
     }
     for given in items(&internal["linkArguments"]) {
         lines.link_arguments(given);
     }
     let dependencies = items(&definition["resolvedDependencies"]);
-    lines.line("dependencies", &dependencies.len().saturating_sub(1).to_string());
+    lines.line(
+        "dependencies",
+        &dependencies.len().saturating_sub(1).to_string(),
+    );
     for dependency in dependencies.iter().skip(1) {
         lines.dependency(dependency);
     }
     let outputs = items(&internal["outputs"]);
     for output in outputs {
-        let (name, path, realised) = (word(&output["name"]), word(&output["path"]), word(&output["realised"]));
-        lines.line("output", &format!("{name}: {path} sha256:{} ({realised})", sha256(output)));
+        let (name, path, realised) = (
+            word(&output["name"]),
+            word(&output["path"]),
+            word(&output["realised"]),
+        );
+        lines.line(
+            "output",
+            &format!("{name}: {path} sha256:{} ({realised})", sha256(output)),
+        );
         for download in items(&output["copiedFrom"]) {
             lines.line("copied from", &word(download));
         }
     }
-    let is_built =
-        |output: &Value| is_built_here(output["realised"].as_str(), !items(&output["copiedFrom"]).is_empty());
+    let is_built = |output: &Value| {
+        is_built_here(
+            output["realised"].as_str(),
+            !items(&output["copiedFrom"]).is_empty(),
+        )
+    };
     if !outputs.is_empty() && !outputs.iter().any(is_built) {
-        lines.line("built here", "nothing: every output was downloaded, or is a copy of a download");
+        lines.line(
+            "built here",
+            "nothing: every output was downloaded, or is a copy of a download",
+        );
     }
     lines.subjects(&provenance["subject"], &bundle.artifacts);
     lines.value("started", &details["metadata"]["startedOn"]);
     lines.value("finished", &details["metadata"]["finishedOn"]);
-    let evidence = if bundle.evidence.is_some() { "present" } else { "none: nobody signed this" };
+    let evidence = if bundle.evidence.is_some() {
+        "present"
+    } else {
+        "none: nobody signed this"
+    };
     lines.line("evidence", evidence);
     if let Some(report) = bundle.evidence.as_deref().and_then(report_in) {
         lines.report(&report);
@@ -106,9 +147,15 @@ pub fn text(bundle: &Bundle) -> String {
         lines.tpm(&tpm);
         lines.foreign_profile(&tpm, &bundle.provenance);
     }
-    lines.line("provenance", &format!("sha256:{}", Sha256Digest::of(&bundle.provenance)));
+    lines.line(
+        "provenance",
+        &format!("sha256:{}", Sha256Digest::of(&bundle.provenance)),
+    );
     if let Some(sha256) = bundle.tar_sha256 {
-        lines.line("tar stream", &format!("sha256:{sha256} (bundles are compared by this)"));
+        lines.line(
+            "tar stream",
+            &format!("sha256:{sha256} (bundles are compared by this)"),
+        );
     }
     lines.0.push_str(NOTHING_VERIFIED);
     lines.0.push('\n');
@@ -129,7 +176,12 @@ pub fn escaped(document: &Value) -> String {
         if text::is_printable_ascii(character) {
             line.push(character);
         } else {
-            line.extend(character.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}")));
+            line.extend(
+                character
+                    .encode_utf16(&mut [0; 2])
+                    .iter()
+                    .map(|unit| format!("\\u{unit:04x}")),
+            );
         }
     }
     line + "\n"
@@ -152,7 +204,9 @@ pub fn bare_evidence(bytes: &[u8], is_json: bool) -> Option<String> {
     let tpm = tpm_in(bytes);
     if is_json {
         let tpm = tpm.as_ref().map(tpm_json);
-        return Some(escaped(&json!({"verified": false, "report": report_json(&report), "tpm": tpm})));
+        return Some(escaped(
+            &json!({"verified": false, "report": report_json(&report), "tpm": tpm}),
+        ));
     }
     let mut lines = Lines(format!("what this evidence says ({NOTHING_VERIFIED})\n"));
     lines.report(&report);
@@ -167,7 +221,9 @@ pub fn bare_hcl_report(bytes: &[u8], is_json: bool) -> Option<String> {
     let hcl = HclReport::read(bytes).ok()?;
     if is_json {
         let fields: Value = named(hcl_fields(&hcl));
-        return Some(escaped(&json!({"verified": false, "report": report_json(hcl.report()), "tpm": fields})));
+        return Some(escaped(
+            &json!({"verified": false, "report": report_json(hcl.report()), "tpm": fields}),
+        ));
     }
     let mut lines = Lines(format!("what this HCL report says ({NOTHING_VERIFIED})\n"));
     lines.report(hcl.report());
@@ -177,20 +233,26 @@ pub fn bare_hcl_report(bytes: &[u8], is_json: bool) -> Option<String> {
 
 /// Evidence of a machine with a paravisor, in our form or in another builder's.
 fn tpm_in(evidence: &[u8]) -> Option<TpmEvidence> {
-    let read = Evidence::read(evidence).or_else(|_| read_foreign(evidence)).ok()?;
+    let read = Evidence::read(evidence)
+        .or_else(|_| read_foreign(evidence))
+        .ok()?;
     read.tpm.map(|tpm| *tpm)
 }
 
 fn hcl_fields(hcl: &HclReport) -> Vec<(&'static str, String)> {
     let (version, request) = hcl.versions();
-    let said = |value: Option<bool>| value.map_or("(not said)".to_owned(), |value| value.to_string());
+    let said =
+        |value: Option<bool>| value.map_or("(not said)".to_owned(), |value| value.to_string());
     let mut fields = vec![
         ("hcl version", format!("{version}, request {request}")),
         ("paravisor svn", hcl.report().guest_svn().to_string()),
     ];
     match RuntimeClaims::read(hcl.claims()) {
         Ok(claims) => fields.extend([
-            ("attestation key", format!("RSA-2048 {}", hex::encode(claims.attestation_key.modulus()))),
+            (
+                "attestation key",
+                format!("RSA-2048 {}", hex::encode(claims.attestation_key.modulus())),
+            ),
             ("secure boot", said(claims.secure_boot)),
             ("tpm persisted", said(claims.tpm_persisted)),
         ]),
@@ -208,7 +270,8 @@ fn tpm_fields(tpm: &TpmEvidence) -> Vec<(&'static str, String)> {
     }
     match Registers::of(&tpm.quote.registers) {
         Some(registers) => {
-            let numbered = [("pcr 4", 4), ("pcr 9", 9)].map(|(name, number)| (name, registers.value(number)));
+            let numbered =
+                [("pcr 4", 4), ("pcr 9", 9)].map(|(name, number)| (name, registers.value(number)));
             fields.extend(numbered.map(|(name, value)| (name, value.to_string())));
         }
         None => fields.push(("pcrs", format!("{} of 24", tpm.quote.registers.len()))),
@@ -221,7 +284,10 @@ fn tpm_json(tpm: &TpmEvidence) -> Value {
 }
 
 fn named(fields: Vec<(&'static str, String)>) -> Value {
-    fields.into_iter().map(|(name, value)| (name.replace(' ', "_"), Value::from(value))).collect()
+    fields
+        .into_iter()
+        .map(|(name, value)| (name.replace(' ', "_"), Value::from(value)))
+        .collect()
 }
 
 /// The report in an evidence document, if there is one.
@@ -230,7 +296,9 @@ fn report_in(evidence: &[u8]) -> Option<Report> {
         return Some(tpm.hcl.report().clone());
     }
     let evidence: Value = serde_json::from_slice(evidence).ok()?;
-    let bytes = STANDARD.decode(evidence["evidence"]["attestation_report"].as_str()?).ok()?;
+    let bytes = STANDARD
+        .decode(evidence["evidence"]["attestation_report"].as_str()?)
+        .ok()?;
     Report::try_from(&bytes[..]).ok()
 }
 
@@ -258,14 +326,21 @@ fn report_fields(report: &Report) -> [(&'static str, String); 14] {
 }
 
 fn report_json(report: &Report) -> Value {
-    report_fields(report).into_iter().map(|(name, value)| (name.replace(' ', "_"), Value::from(value))).collect()
+    report_fields(report)
+        .into_iter()
+        .map(|(name, value)| (name.replace(' ', "_"), Value::from(value)))
+        .collect()
 }
 
 struct Lines(String);
 
 impl Lines {
     fn line(&mut self, name: &str, value: &str) {
-        let name = if name.is_empty() { String::new() } else { format!("{name}:") };
+        let name = if name.is_empty() {
+            String::new()
+        } else {
+            format!("{name}:")
+        };
         self.0.push_str(&format!("  {name:<18} {}\n", shown(value)));
     }
 
@@ -292,8 +367,7 @@ impl Lines {
             .zip(rewritten_digest(provenance))
             .is_some_and(|(quote, digest)| quote.extra_data() == digest.as_bytes())
         {
-            let profile =
-                "another attested builder on a stock machine: the quote is about the provenance written again";
+            let profile = "another attested builder on a stock machine: the quote is about the provenance written again";
             self.line("profile", profile);
         }
     }
@@ -304,36 +378,73 @@ impl Lines {
 
     fn list(&mut self, name: &str, value: &Value, shown: impl Fn(&Value) -> String, between: &str) {
         let shown: Vec<_> = items(value).iter().map(shown).collect();
-        self.line(name, if shown.is_empty() { "none".to_owned() } else { shown.join(between) }.as_str());
+        self.line(
+            name,
+            if shown.is_empty() {
+                "none".to_owned()
+            } else {
+                shown.join(between)
+            }
+            .as_str(),
+        );
     }
 
     fn source(&mut self, source: &Value, digest: &Value) {
         match &source["archive"] {
             Value::Null => {
                 self.value("repository", &source["repository"]);
-                self.line("ref", source["ref"].as_str().unwrap_or("(the default branch)"));
+                self.line(
+                    "ref",
+                    source["ref"].as_str().unwrap_or("(the default branch)"),
+                );
             }
-            archive => self.line("archive", archive["name"].as_str().unwrap_or("(without a name)")),
+            archive => self.line(
+                "archive",
+                archive["name"].as_str().unwrap_or("(without a name)"),
+            ),
         }
         self.line("source", &digests(digest));
     }
 
     /// By its URI, else by its name; for a path of the store, how it came to be.
     fn dependency(&mut self, dependency: &Value) {
-        let name = dependency["uri"].as_str().or(dependency["name"].as_str()).unwrap_or("(not said)");
+        let name = dependency["uri"]
+            .as_str()
+            .or(dependency["name"].as_str())
+            .unwrap_or("(not said)");
         let annotations = &dependency["annotations"];
         let how = ["realised", "added", "cache", "key"].map(|member| annotations[member].as_str());
-        let how: String = how.into_iter().flatten().map(|word| format!(" {word}")).collect();
-        let count = annotations["count"].as_u64().map(|count| format!(" ({count} paths)")).unwrap_or_default();
-        let from = annotations["fetchedFrom"].as_str().map(|url| format!(" fetched from {url}")).unwrap_or_default();
-        self.line("", &format!("{name} {}{how}{count}{from}", digests(&dependency["digest"])));
+        let how: String = how
+            .into_iter()
+            .flatten()
+            .map(|word| format!(" {word}"))
+            .collect();
+        let count = annotations["count"]
+            .as_u64()
+            .map(|count| format!(" ({count} paths)"))
+            .unwrap_or_default();
+        let from = annotations["fetchedFrom"]
+            .as_str()
+            .map(|url| format!(" fetched from {url}"))
+            .unwrap_or_default();
+        self.line(
+            "",
+            &format!(
+                "{name} {}{how}{count}{from}",
+                digests(&dependency["digest"])
+            ),
+        );
     }
 
     /// What the build script of one package gave to the linker, each with whether it can be another linker.
     fn link_arguments(&mut self, given: &Value) {
         let package = word(&given["package"]);
         let mut line = |text: &str, can_displace: bool| {
-            let remark = if can_displace { " (may put another program in the place of the linker)" } else { "" };
+            let remark = if can_displace {
+                " (may put another program in the place of the linker)"
+            } else {
+                ""
+            };
             self.line("link argument", &format!("{package}: {text}{remark}"));
         };
         for argument in items(&given["arguments"]) {
@@ -357,22 +468,41 @@ impl Lines {
                     format!("the file hashes to {}", found.sha256)
                 }
                 Some(found) if found.executable != is_executable => {
-                    format!("the file hashes to this, and is{}", executable(found.executable))
+                    format!(
+                        "the file hashes to this, and is{}",
+                        executable(found.executable)
+                    )
                 }
                 Some(_) => "the file hashes to this".to_owned(),
             };
             let says = if is_executable { executable(true) } else { "" };
-            self.line("artifact", &format!("{name} sha256:{}{says} ({found})", sha256(subject)));
+            self.line(
+                "artifact",
+                &format!("{name} sha256:{}{says} ({found})", sha256(subject)),
+            );
         }
-        for extra in artifacts.iter().filter(|artifact| !items(subjects).iter().any(|s| s["name"] == *artifact.name)) {
+        for extra in artifacts
+            .iter()
+            .filter(|artifact| !items(subjects).iter().any(|s| s["name"] == *artifact.name))
+        {
             let says = executable(extra.executable);
-            self.line("artifact", &format!("{} sha256:{}{says} (not in the provenance)", extra.name, extra.sha256));
+            self.line(
+                "artifact",
+                &format!(
+                    "{} sha256:{}{says} (not in the provenance)",
+                    extra.name, extra.sha256
+                ),
+            );
         }
     }
 }
 
 fn executable(is_executable: bool) -> &'static str {
-    if is_executable { " executable" } else { " not executable" }
+    if is_executable {
+        " executable"
+    } else {
+        " not executable"
+    }
 }
 
 fn items(value: &Value) -> &[Value] {
@@ -389,7 +519,10 @@ fn sha256(value: &Value) -> String {
 
 fn digests(digest: &Value) -> String {
     let pairs = digest.as_object().into_iter().flatten();
-    pairs.map(|(name, value)| format!("{name}:{}", word(value))).collect::<Vec<_>>().join(" ")
+    pairs
+        .map(|(name, value)| format!("{name}:{}", word(value)))
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 #[cfg(test)]
@@ -397,14 +530,26 @@ mod tests {
     use super::*;
 
     fn bundle(provenance: &str) -> Bundle {
-        Bundle { provenance: provenance.as_bytes().to_vec(), ..Bundle::default() }
+        Bundle {
+            provenance: provenance.as_bytes().to_vec(),
+            ..Bundle::default()
+        }
     }
 
     #[test]
     fn any_provenance_gives_a_text_that_says_nothing_was_verified() {
-        for provenance in ["", "[]", "{}", "{\"subject\":[1,null],\"predicate\":7}", "\u{feff}{}"] {
+        for provenance in [
+            "",
+            "[]",
+            "{}",
+            "{\"subject\":[1,null],\"predicate\":7}",
+            "\u{feff}{}",
+        ] {
             let text = text(&bundle(provenance));
-            assert!(text.ends_with("nothing of this was verified\n"), "{provenance}");
+            assert!(
+                text.ends_with("nothing of this was verified\n"),
+                "{provenance}"
+            );
             assert_eq!(json(&bundle(provenance))["verified"], false);
         }
     }
@@ -414,7 +559,10 @@ mod tests {
         let bytes = vec![5; 1184];
         let report = Report::try_from(&bytes[..]).unwrap();
         let text = bare_report(&report, false);
-        assert!(text.contains(&"05".repeat(48)) && text.ends_with("nothing of this was verified\n"), "{text}");
+        assert!(
+            text.contains(&"05".repeat(48)) && text.ends_with("nothing of this was verified\n"),
+            "{text}"
+        );
         let mut bundle = bundle("{}");
         let document = json!({"evidence": {"attestation_report": STANDARD.encode(&bytes)}});
         bundle.evidence = Some(document.to_string().into_bytes());
@@ -428,8 +576,18 @@ mod tests {
         let mut bundle = bundle(r#"{"subject":[{"name":"a","digest":{"sha256":"00"}}]}"#);
         assert!(text(&bundle).contains("the bundle has no such file"));
         let sha256 = Sha256Digest::of(b"x");
-        bundle.artifacts.push(HashedFile { name: "a".to_owned(), sha256, size: 1, executable: false });
-        bundle.artifacts.push(HashedFile { name: "b".to_owned(), sha256, size: 1, executable: true });
+        bundle.artifacts.push(HashedFile {
+            name: "a".to_owned(),
+            sha256,
+            size: 1,
+            executable: false,
+        });
+        bundle.artifacts.push(HashedFile {
+            name: "b".to_owned(),
+            sha256,
+            size: 1,
+            executable: true,
+        });
         let text = text(&bundle);
         assert!(
             text.contains(&format!("the file hashes to {sha256}"))
@@ -442,18 +600,41 @@ mod tests {
     fn a_program_is_shown_as_one_and_a_disagreement_too() {
         let sha256 = Sha256Digest::of(b"x");
         for (annotated, executable, expected) in [
-            (json!({"executable": true}), true, " executable (the file hashes to this)"),
-            (json!({"executable": true}), false, " executable (the file hashes to this, and is not executable)"),
-            (json!({}), true, " (the file hashes to this, and is executable)"),
+            (
+                json!({"executable": true}),
+                true,
+                " executable (the file hashes to this)",
+            ),
+            (
+                json!({"executable": true}),
+                false,
+                " executable (the file hashes to this, and is not executable)",
+            ),
+            (
+                json!({}),
+                true,
+                " (the file hashes to this, and is executable)",
+            ),
             (json!({}), false, " (the file hashes to this)"),
         ] {
             let digest = json!({"sha256": sha256.to_string()});
             let subject = json!([{"name": "a", "digest": digest, "annotations": annotated}]);
             let mut bundle = bundle(&json!({"subject": subject}).to_string());
-            bundle.artifacts.push(HashedFile { name: "a".to_owned(), sha256, size: 1, executable });
+            bundle.artifacts.push(HashedFile {
+                name: "a".to_owned(),
+                sha256,
+                size: 1,
+                executable,
+            });
             let text = text(&bundle);
-            assert!(text.contains(&format!("a sha256:{sha256}{expected}\n")), "{text}");
-            assert_eq!(super::json(&bundle)["artifacts"][0]["executable"], executable);
+            assert!(
+                text.contains(&format!("a sha256:{sha256}{expected}\n")),
+                "{text}"
+            );
+            assert_eq!(
+                super::json(&bundle)["artifacts"][0]["executable"],
+                executable
+            );
         }
     }
 
@@ -462,29 +643,49 @@ mod tests {
         let with = |realised: &str| {
             let output = json!({"name": "out", "path": "/nix/store/x", "realised": realised});
             let definition = json!({"internalParameters": {"outputs": [output]}});
-            text(&bundle(&json!({"predicate": {"buildDefinition": definition}}).to_string()))
+            text(&bundle(
+                &json!({"predicate": {"buildDefinition": definition}}).to_string(),
+            ))
         };
         assert!(with("substituted").contains("nothing: every output was downloaded"));
         assert!(with("fetched").contains("nothing: every output was downloaded"));
         assert!(!with("built").contains("nothing: every output was downloaded"));
-        let output = json!({"name": "out", "realised": "built", "copiedFrom": ["/nix/store/download"]});
+        let output =
+            json!({"name": "out", "realised": "built", "copiedFrom": ["/nix/store/download"]});
         let definition = json!({"internalParameters": {"outputs": [output]}});
-        let copied = text(&bundle(&json!({"predicate": {"buildDefinition": definition}}).to_string()));
-        assert!(copied.contains("is a copy of a download") && copied.contains("/nix/store/download"), "{copied}");
+        let copied = text(&bundle(
+            &json!({"predicate": {"buildDefinition": definition}}).to_string(),
+        ));
+        assert!(
+            copied.contains("is a copy of a download") && copied.contains("/nix/store/download"),
+            "{copied}"
+        );
     }
 
     #[test]
     fn a_linker_that_may_have_been_displaced_is_shown_as_that() {
         let given = json!({"package": "app@0.1.0", "arguments": ["-fuse-ld=x", "-lm"], "environment": {"PATH": "/x"}});
         let definition = json!({"internalParameters": {"linkArguments": [given]}});
-        let text = text(&bundle(&json!({"predicate": {"buildDefinition": definition}}).to_string()));
-        assert_eq!(text.matches("may put another program in the place of the linker").count(), 2, "{text}");
-        assert!(text.contains("app@0.1.0: -lm\n") && text.contains("app@0.1.0: PATH=/x (may"), "{text}");
+        let text = text(&bundle(
+            &json!({"predicate": {"buildDefinition": definition}}).to_string(),
+        ));
+        assert_eq!(
+            text.matches("may put another program in the place of the linker")
+                .count(),
+            2,
+            "{text}"
+        );
+        assert!(
+            text.contains("app@0.1.0: -lm\n") && text.contains("app@0.1.0: PATH=/x (may"),
+            "{text}"
+        );
     }
 
     #[test]
     fn terminal_controls_of_a_bundle_do_not_reach_the_terminal() {
-        let text = text(&bundle(r#"{"predicate":{"runDetails":{"builder":{"id":"\u001b[2J"}}}}"#));
+        let text = text(&bundle(
+            r#"{"predicate":{"runDetails":{"builder":{"id":"\u001b[2J"}}}}"#,
+        ));
         assert!(!text.contains('\u{1b}'));
     }
 
@@ -504,7 +705,12 @@ mod tests {
     fn json_means_the_same_without_characters_that_a_terminal_obeys() {
         let document = json!({"\u{9b}31m": ["\u{1b}[2J", "\u{7f}\u{202e}", "\u{e0041}ä\n"]});
         let line = escaped(&document);
-        assert!(line.trim_end().bytes().all(|byte| matches!(byte, b' '..=b'~')), "{line}");
+        assert!(
+            line.trim_end()
+                .bytes()
+                .all(|byte| matches!(byte, b' '..=b'~')),
+            "{line}"
+        );
         assert!(line.ends_with("}\n"), "{line}");
         assert_eq!(serde_json::from_str::<Value>(&line).unwrap(), document);
     }

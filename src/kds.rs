@@ -103,7 +103,9 @@ pub enum KdsError {
         status: u16,
     },
     /// A success, and something else than was asked for.
-    #[error("what AMD's key service is said to have answered is no DER: somebody else may have ({url})")]
+    #[error(
+        "what AMD's key service is said to have answered is no DER: somebody else may have ({url})"
+    )]
     NotDer {
         /// What was asked.
         url: String,
@@ -136,14 +138,20 @@ impl<T: Transport> Service<T> {
     ///
     /// # Errors
     /// It is not in the cache, and the service did not give it.
-    pub fn certificate(&self, report: &Report, fits: impl Fn(&[u8]) -> bool) -> Result<Option<Vec<u8>>, KdsError> {
+    pub fn certificate(
+        &self,
+        report: &Report,
+        fits: impl Fn(&[u8]) -> bool,
+    ) -> Result<Option<Vec<u8>>, KdsError> {
         let addresses = Address::of_certificate(report);
         for address in &addresses {
             if let Some(kept) = self.kept(address, None)?.filter(|bytes| fits(bytes)) {
                 return Ok(Some(kept));
             }
         }
-        let Some((address, bytes)) = self.first_known(&addresses)? else { return Ok(None) };
+        let Some((address, bytes)) = self.first_known(&addresses)? else {
+            return Ok(None);
+        };
         if fits(&bytes) {
             self.keep(address, &bytes)?;
         }
@@ -161,7 +169,10 @@ impl<T: Transport> Service<T> {
         fits: impl Fn(&[u8]) -> bool,
     ) -> Result<Vec<u8>, KdsError> {
         let address = Address::of_revocation_list(product, key);
-        if let Some(kept) = self.kept(&address, Some(cache::MAX_LIST_AGE))?.filter(|bytes| fits(bytes)) {
+        if let Some(kept) = self
+            .kept(&address, Some(cache::MAX_LIST_AGE))?
+            .filter(|bytes| fits(bytes))
+        {
             return Ok(kept);
         }
         let bytes = self.ask(&address)?;
@@ -172,7 +183,10 @@ impl<T: Transport> Service<T> {
     }
 
     /// The answer to the first address that the service knows; its refusal of the last where it knows none.
-    fn first_known<'a>(&self, addresses: &'a [Address]) -> Result<Option<(&'a Address, Vec<u8>)>, KdsError> {
+    fn first_known<'a>(
+        &self,
+        addresses: &'a [Address],
+    ) -> Result<Option<(&'a Address, Vec<u8>)>, KdsError> {
         let mut refusal = None;
         for address in addresses {
             match self.ask(address) {
@@ -199,12 +213,20 @@ impl<T: Transport> Service<T> {
         }
     }
 
-    fn kept(&self, address: &Address, max_age: Option<Duration>) -> Result<Option<Vec<u8>>, KdsError> {
-        self.cache.as_ref().map_or(Ok(None), |cache| cache.read(address.file(), max_age))
+    fn kept(
+        &self,
+        address: &Address,
+        max_age: Option<Duration>,
+    ) -> Result<Option<Vec<u8>>, KdsError> {
+        self.cache
+            .as_ref()
+            .map_or(Ok(None), |cache| cache.read(address.file(), max_age))
     }
 
     fn keep(&self, address: &Address, bytes: &[u8]) -> Result<(), KdsError> {
-        self.cache.as_ref().map_or(Ok(()), |cache| cache.write(address.file(), bytes))
+        self.cache
+            .as_ref()
+            .map_or(Ok(()), |cache| cache.write(address.file(), bytes))
     }
 }
 
@@ -224,7 +246,10 @@ mod tests {
     impl Transport for Scripted {
         fn get(&self, url: &str, _: usize) -> Result<Answer, TransportError> {
             self.1.borrow_mut().push(url.to_owned());
-            Ok(Answer { status: self.0.borrow_mut().remove(0), body: vec![0x30, 0] })
+            Ok(Answer {
+                status: self.0.borrow_mut().remove(0),
+                body: vec![0x30, 0],
+            })
         }
     }
 
@@ -233,7 +258,10 @@ mod tests {
         bytes[..4].copy_from_slice(&[version, 0, 0, 0]);
         bytes[0x48] = 0;
         bytes[0x188..0x18a].copy_from_slice(&[0x19, 0x01]);
-        let service = Service::new(Scripted(RefCell::new(statuses.to_vec()), RefCell::default()), None);
+        let service = Service::new(
+            Scripted(RefCell::new(statuses.to_vec()), RefCell::default()),
+            None,
+        );
         let found = service.certificate(&Report::from(bytes), |_| true);
         (found, service.transport.1.borrow().len())
     }
@@ -241,15 +269,31 @@ mod tests {
     #[test]
     fn a_report_that_names_no_product_is_asked_for_at_two_addresses() {
         assert!(matches!(asked(&[404, 200], 2), (Ok(Some(_)), 2)));
-        assert!(matches!(asked(&[404, 404], 2), (Err(KdsError::Unknown { .. }), 2)));
-        assert!(matches!(asked(&[404], 3), (Err(KdsError::Unknown { .. }), 1)));
-        assert!(matches!(asked(&[429], 2), (Err(KdsError::RateLimit { .. }), 1)));
+        assert!(matches!(
+            asked(&[404, 404], 2),
+            (Err(KdsError::Unknown { .. }), 2)
+        ));
+        assert!(matches!(
+            asked(&[404], 3),
+            (Err(KdsError::Unknown { .. }), 1)
+        ));
+        assert!(matches!(
+            asked(&[429], 2),
+            (Err(KdsError::RateLimit { .. }), 1)
+        ));
     }
 
     #[test]
     fn only_one_sequence_is_an_answer() {
         assert!(is_der(&[0x30, 0]));
-        for bytes in [&b""[..], b"<html>", &[0x30, 0, 0], &[0x30, 1], &[0x31, 0], &[0x30, 0x81, 0]] {
+        for bytes in [
+            &b""[..],
+            b"<html>",
+            &[0x30, 0, 0],
+            &[0x30, 1],
+            &[0x31, 0],
+            &[0x30, 0x81, 0],
+        ] {
             assert!(!is_der(bytes), "{bytes:?}");
         }
     }

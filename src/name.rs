@@ -51,7 +51,11 @@ pub fn check(path: &str) -> Result<(), NameError> {
     if !path.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
         return Err(NameError::NotPrintableAscii);
     }
-    if path.contains('\\') || path.split('/').any(|component| matches!(component, "" | "." | "..")) {
+    if path.contains('\\')
+        || path
+            .split('/')
+            .any(|component| matches!(component, "" | "." | ".."))
+    {
         return Err(NameError::NotPlain);
     }
     if path.split('/').any(|component| component.starts_with('-')) {
@@ -73,7 +77,10 @@ impl DistinctNames {
     /// those before it.
     pub fn insert(&mut self, path: &str) -> bool {
         let file = path.to_ascii_lowercase();
-        let folders: Vec<&str> = file.match_indices('/').map(|(end, _)| &file[..end]).collect();
+        let folders: Vec<&str> = file
+            .match_indices('/')
+            .map(|(end, _)| &file[..end])
+            .collect();
         let is_taken = self.files.contains(&file) || self.folders.contains(&file);
         if is_taken || folders.iter().any(|folder| self.files.contains(*folder)) {
             return false;
@@ -104,10 +111,14 @@ mod tests {
 
     #[test]
     fn components_are_plain_and_no_options() {
-        for fit in ["a", "a/b", "a b", "...", ".a", "a.", "a:b", "~", "a-b", "a/b-", "C:x"] {
+        for fit in [
+            "a", "a/b", "a b", "...", ".a", "a.", "a:b", "~", "a-b", "a/b-", "C:x",
+        ] {
             assert_eq!(check(fit), Ok(()), "{fit}");
         }
-        for path in ["", "/a", "a/", "a//b", ".", "..", "a/..", "../a", "a/./b", "a\\b"] {
+        for path in [
+            "", "/a", "a/", "a//b", ".", "..", "a/..", "../a", "a/./b", "a\\b",
+        ] {
             assert_eq!(check(path), Err(NameError::NotPlain), "{path:?}");
         }
         for path in ["-", "-a", "--", "a/-b", "-a/b"] {

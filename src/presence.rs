@@ -12,9 +12,18 @@ use std::path::Path;
 pub fn there(looked: io::Result<Metadata>) -> io::Result<Option<Metadata>> {
     match looked {
         Ok(found) => Ok(Some(found)),
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+            ) =>
+        {
+            Ok(None)
+        }
         // No command opens anything by a path with too many links, one that is too long, or one with a zero in it.
-        Err(error) if matches!(error.raw_os_error(), Some(libc::ELOOP | libc::ENAMETOOLONG)) => Ok(None),
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ELOOP | libc::ENAMETOOLONG)) => {
+            Ok(None)
+        }
         Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(None),
         Err(error) => Err(error),
     }
@@ -61,7 +70,8 @@ mod tests {
         let [file, circle] = ["file", "circle"].map(|name| folder.path().join(name));
         std::fs::write(&file, "").unwrap();
         symlink(&circle, &circle).unwrap();
-        let [below, long, zero] = ["file/below", &"x".repeat(5000), "\0"].map(|name| folder.path().join(name));
+        let [below, long, zero] =
+            ["file/below", &"x".repeat(5000), "\0"].map(|name| folder.path().join(name));
         let first = first_file([&*below, &circle, &long, &zero, folder.path(), &file]);
         assert_eq!(first.unwrap(), Some(&*file));
         for error in [libc::EIO, libc::EACCES, libc::EMFILE, libc::ENOMEM] {

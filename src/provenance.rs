@@ -75,7 +75,9 @@ impl Nonce {
         if digits == 0 || digits > 2 * MAX_NONCE_BYTES || !digits.is_multiple_of(2) {
             return Err(ParseNonceError::Length { digits });
         }
-        hex::decode(text).map(Self).map_err(|_| ParseNonceError::Digit)
+        hex::decode(text)
+            .map(Self)
+            .map_err(|_| ParseNonceError::Digit)
     }
 
     /// A nonce of the longest kind, from bytes that somebody drew at random.
@@ -153,12 +155,17 @@ pub fn sha256_set(digest: &Sha256Digest) -> DigestSet {
 /// A DigestSet of one git tree, with `gitCommit` where there is one.
 pub fn git_set(tree: GitOid, commit: Option<GitOid>) -> DigestSet {
     let commit = commit.map(|commit| ("gitCommit".to_owned(), commit.to_string()));
-    commit.into_iter().chain([("gitTree".to_owned(), tree.to_string())]).collect()
+    commit
+        .into_iter()
+        .chain([("gitTree".to_owned(), tree.to_string())])
+        .collect()
 }
 
 /// The annotation that names where something was fetched from, where that is not what it is called by.
 pub fn fetched_from(url: Option<&str>) -> BTreeMap<String, Value> {
-    url.into_iter().map(|url| ("fetchedFrom".to_owned(), Value::from(url))).collect()
+    url.into_iter()
+        .map(|url| ("fetchedFrom".to_owned(), Value::from(url)))
+        .collect()
 }
 
 /// One file with its digest: the lockfile, a byproduct, part of a subject.
@@ -191,7 +198,10 @@ pub struct SubjectAnnotations {
 impl Subject {
     /// Describes a file that anybody may execute, or nobody.
     pub fn new(file: NamedDigest, executable: bool) -> Self {
-        Self { file, annotations: executable.then_some(SubjectAnnotations { executable }) }
+        Self {
+            file,
+            annotations: executable.then_some(SubjectAnnotations { executable }),
+        }
     }
 }
 
@@ -363,20 +373,32 @@ pub struct Platform {
 impl Platform {
     /// An ordinary host.
     #[cfg(feature = "host")]
-    pub const HOST: Self = Self { builder: BUILDER_HOST, image: None };
+    pub const HOST: Self = Self {
+        builder: BUILDER_HOST,
+        image: None,
+    };
 
     /// A host whose evidence comes from a simulated secure processor.
     #[cfg(feature = "simulator")]
-    pub const SIMULATED: Self = Self { builder: BUILDER_SIMULATED, image: None };
+    pub const SIMULATED: Self = Self {
+        builder: BUILDER_SIMULATED,
+        image: None,
+    };
 
     /// The shipped image on a machine that offers it a secure processor. Evidence alone proves it.
     pub fn attested(image: ImageRecord) -> Self {
-        Self { builder: BUILDER_SEV_SNP, image: Some(image) }
+        Self {
+            builder: BUILDER_SEV_SNP,
+            image: Some(image),
+        }
     }
 
     /// A booted image without a secure processor to say so: it claims no more than a host.
     pub fn unattested(image: ImageRecord) -> Self {
-        Self { builder: BUILDER_HOST, image: Some(image) }
+        Self {
+            builder: BUILDER_HOST,
+            image: Some(image),
+        }
     }
 }
 
@@ -471,8 +493,12 @@ impl Statement {
             return Err(StatementError::NoSubject);
         }
         subject.sort_by(|a, b| a.file.name.cmp(&b.file.name));
-        let document =
-            Document { statement_type: STATEMENT_TYPE, subject: &subject, predicate_type: PREDICATE_TYPE, predicate };
+        let document = Document {
+            statement_type: STATEMENT_TYPE,
+            subject: &subject,
+            predicate_type: PREDICATE_TYPE,
+            predicate,
+        };
         let mut bytes = serde_json::to_vec(&document)?;
         bytes.push(b'\n');
         Ok(Self(bytes))
@@ -533,7 +559,10 @@ mod tests {
     }
 
     fn digest(name: &str) -> NamedDigest {
-        NamedDigest { name: name.to_owned(), digest: sha256_set(&Sha256Digest::of(name.as_bytes())) }
+        NamedDigest {
+            name: name.to_owned(),
+            digest: sha256_set(&Sha256Digest::of(name.as_bytes())),
+        }
     }
 
     fn predicate() -> Predicate {
@@ -541,12 +570,18 @@ mod tests {
             build_definition: BuildDefinition {
                 build_type: BUILD_TYPE_CARGO,
                 external_parameters: ExternalParameters {
-                    source: SourceParameter::Repository { repository: "https://h/r".to_owned(), reference: None },
+                    source: SourceParameter::Repository {
+                        repository: "https://h/r".to_owned(),
+                        reference: None,
+                    },
                     nonce: Nonce::parse("0A0b").unwrap(),
                     nonce_source: NonceSource::Client,
                 },
                 internal_parameters: InternalParameters {
-                    command: Commands { build: vec!["cargo".to_owned()], ..Commands::default() },
+                    command: Commands {
+                        build: vec!["cargo".to_owned()],
+                        ..Commands::default()
+                    },
                     environment: BTreeMap::new(),
                     lockfile: digest("Cargo.lock"),
                     link_arguments: Vec::new(),
@@ -560,7 +595,10 @@ mod tests {
                 resolved_dependencies: Vec::new(),
             },
             run_details: RunDetails {
-                builder: BuilderRecord { id: BUILDER_HOST, version: BTreeMap::new() },
+                builder: BuilderRecord {
+                    id: BUILDER_HOST,
+                    version: BTreeMap::new(),
+                },
                 metadata: BuildMetadata {
                     invocation_id: "00".to_owned(),
                     started_on: "2026-01-01T00:00:00Z".to_owned(),
@@ -574,7 +612,10 @@ mod tests {
     #[test]
     fn nonces_have_one_to_sixteen_bytes() {
         assert_eq!(Nonce::parse("00").unwrap().to_string(), "00");
-        assert_eq!(Nonce::parse(&"Ab".repeat(16)).unwrap().to_string(), "ab".repeat(16));
+        assert_eq!(
+            Nonce::parse(&"Ab".repeat(16)).unwrap().to_string(),
+            "ab".repeat(16)
+        );
         for (text, error) in [
             ("", ParseNonceError::Length { digits: 0 }),
             ("abc", ParseNonceError::Length { digits: 3 }),
@@ -588,26 +629,40 @@ mod tests {
 
     #[test]
     fn a_statement_is_compact_json_with_sorted_subjects_and_a_newline() {
-        let subject = vec![Subject::new(digest("b"), true), Subject::new(digest("a"), false)];
+        let subject = vec![
+            Subject::new(digest("b"), true),
+            Subject::new(digest("a"), false),
+        ];
         let statement = Statement::new(subject, &predicate()).unwrap();
         let text = std::str::from_utf8(statement.as_bytes()).unwrap();
-        assert!(text.starts_with(r#"{"_type":"https://in-toto.io/Statement/v1","subject":[{"name":"a","digest":"#));
+        assert!(text.starts_with(
+            r#"{"_type":"https://in-toto.io/Statement/v1","subject":[{"name":"a","digest":"#
+        ));
         assert!(text.ends_with("}\n") && text.matches('\n').count() == 1);
         let read: Value = serde_json::from_str(text).unwrap();
         assert!(read["subject"][0].get("annotations").is_none(), "{text}");
-        assert_eq!(read["subject"][1]["annotations"], serde_json::json!({"executable": true}));
+        assert_eq!(
+            read["subject"][1]["annotations"],
+            serde_json::json!({"executable": true})
+        );
         let external = &read["predicate"]["buildDefinition"]["externalParameters"];
         let expected = serde_json::json!({
             "source": {"repository": "https://h/r"}, "nonce": "0a0b", "nonceSource": "client"
         });
         assert_eq!(*external, expected);
         let command = &read["predicate"]["buildDefinition"]["internalParameters"]["command"];
-        assert_eq!(*command, serde_json::json!({"fetch": [], "build": ["cargo"]}));
+        assert_eq!(
+            *command,
+            serde_json::json!({"fetch": [], "build": ["cargo"]})
+        );
     }
 
     #[test]
     fn a_statement_without_subject_is_refused() {
-        assert!(matches!(Statement::new(Vec::new(), &predicate()), Err(StatementError::NoSubject)));
+        assert!(matches!(
+            Statement::new(Vec::new(), &predicate()),
+            Err(StatementError::NoSubject)
+        ));
     }
 
     #[test]
@@ -617,6 +672,9 @@ mod tests {
         assert_eq!(data[32..36], [1, 2, 0, 0]);
         assert_eq!(data[36..], [0; 28]);
         let session = session_report_data(b"x", &Nonce::parse("0102").unwrap());
-        assert_eq!((&session[..48], &session[48..]), (&data[..48], &b"kettle-session/1"[..]));
+        assert_eq!(
+            (&session[..48], &session[48..]),
+            (&data[..48], &b"kettle-session/1"[..])
+        );
     }
 }

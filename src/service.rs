@@ -49,7 +49,11 @@ pub struct Standing {
 impl Standing {
     /// Describes a machine that nobody vouches for.
     pub fn unattested(platform: Platform) -> Self {
-        Self { platform, attester: None, measurement: None }
+        Self {
+            platform,
+            attester: None,
+            measurement: None,
+        }
     }
 
     /// Describes a machine that `attester` vouches for.
@@ -58,23 +62,36 @@ impl Standing {
     ///
     /// # Errors
     /// The attester makes no evidence.
-    pub fn attested(platform: Platform, attester: impl Attester + 'static) -> Result<Self, AttestError> {
+    pub fn attested(
+        platform: Platform,
+        attester: impl Attester + 'static,
+    ) -> Result<Self, AttestError> {
         let evidence = attester.attest(&[0; REPORT_DATA_BYTES])?;
         let measurement = evidence.report.measurement();
-        Ok(Self { platform, attester: Some(Arc::new(attester)), measurement: Some(measurement) })
+        Ok(Self {
+            platform,
+            attester: Some(Arc::new(attester)),
+            measurement: Some(measurement),
+        })
     }
 
     /// Returns one line about the machine, for the log of a job.
     fn about(&self) -> String {
         let (program, place) = match &self.platform.image {
             None => ("kettle-host", "on an ordinary host".to_owned()),
-            Some(image) => ("kettle-init", format!("in the image with root hash {}", image.root_hash)),
+            Some(image) => (
+                "kettle-init",
+                format!("in the image with root hash {}", image.root_hash),
+            ),
         };
         let measurement = match &self.measurement {
             None => "none: no evidence".to_owned(),
             Some(found) => found.to_string(),
         };
-        format!("{program} {} {place}, launch measurement {measurement}", env!("CARGO_PKG_VERSION"))
+        format!(
+            "{program} {} {place}, launch measurement {measurement}",
+            env!("CARGO_PKG_VERSION")
+        )
     }
 }
 
@@ -112,13 +129,24 @@ impl Prepared {
         work: PathBuf,
         standing: Standing,
     ) -> Result<Self, ServiceError> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
         let local = LocalSet::new();
         let uploads = work.join(format!("intake-{}", std::process::id()));
         let intake = Intake::open(uploads.clone())?;
         let about = standing.about();
-        let Standing { platform, attester, .. } = standing;
-        let pipeline = Pipeline::new(runner, toolchain, settings.limits, uploads.clone(), platform, attester.clone());
+        let Standing {
+            platform, attester, ..
+        } = standing;
+        let pipeline = Pipeline::new(
+            runner,
+            toolchain,
+            settings.limits,
+            uploads.clone(),
+            platform,
+            attester.clone(),
+        );
         {
             let _entered = local.enter();
             pipeline.warm_up();
@@ -128,10 +156,19 @@ impl Prepared {
         let premises = settings.premises.clone();
         let service = Service::new(slot, Box::new(intake), Box::new(pipeline), premises);
         let service = match attester {
-            Some(attester) => service.with_session(Session::new(attester, identity.public_key().to_vec())),
+            Some(attester) => {
+                service.with_session(Session::new(attester, identity.public_key().to_vec()))
+            }
             None => service,
         };
-        Ok(Self { runtime, local, service, identity, settings, uploads })
+        Ok(Self {
+            runtime,
+            local,
+            service,
+            identity,
+            settings,
+            uploads,
+        })
     }
 
     /// Listens, says where, and serves until SIGTERM or SIGINT.
@@ -139,7 +176,14 @@ impl Prepared {
     /// # Errors
     /// An address that cannot be listened on, or uploads that cannot be removed at the end.
     pub fn serve(self) -> Result<(), ServiceError> {
-        let Self { runtime, local, service, identity, settings, uploads } = self;
+        let Self {
+            runtime,
+            local,
+            service,
+            identity,
+            settings,
+            uploads,
+        } = self;
         local.block_on(&runtime, serve_until_told(&settings, service, identity))?;
         // Waits for who may be removing the same files: the two would get into each other's way.
         drop((local, runtime));
@@ -150,11 +194,20 @@ impl Prepared {
     }
 }
 
-async fn serve_until_told(settings: &Settings, service: Service, identity: TlsIdentity) -> io::Result<()> {
+async fn serve_until_told(
+    settings: &Settings,
+    service: Service,
+    identity: TlsIdentity,
+) -> io::Result<()> {
     let listeners = Listeners::bind(settings.listen, settings.tls_listen, identity).await?;
     let addresses = listeners.addresses()?;
     // A reader that went away is no error of ours.
-    let _ = writeln!(io::stdout(), "listening on http://{}\nlistening on https://{}", addresses.clear, addresses.tls);
+    let _ = writeln!(
+        io::stdout(),
+        "listening on http://{}\nlistening on https://{}",
+        addresses.clear,
+        addresses.tls
+    );
     let serving = spawn_local(api::serve(listeners, Rc::new(service)));
     told_to_end().await?;
     serving.abort();
@@ -165,10 +218,12 @@ async fn serve_until_told(settings: &Settings, service: Service, identity: TlsId
 async fn told_to_end() -> io::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    poll_fn(|cx| match (terminate.poll_recv(cx), interrupt.poll_recv(cx)) {
-        (Poll::Pending, Poll::Pending) => Poll::Pending,
-        _ => Poll::Ready(()),
-    })
+    poll_fn(
+        |cx| match (terminate.poll_recv(cx), interrupt.poll_recv(cx)) {
+            (Poll::Pending, Poll::Pending) => Poll::Pending,
+            _ => Poll::Ready(()),
+        },
+    )
     .await;
     Ok(())
 }

@@ -14,7 +14,15 @@ pub const BLOCK_BYTES: usize = 512;
 pub type Block = [u8; BLOCK_BYTES];
 
 /// Mode, owner, group, size, time, device: some end an archive where they cannot read one of them.
-const NUMBERS: [Range<usize>; 7] = [100..108, 108..116, 116..124, 124..136, 136..148, 329..337, 337..345];
+const NUMBERS: [Range<usize>; 7] = [
+    100..108,
+    108..116,
+    116..124,
+    124..136,
+    136..148,
+    329..337,
+    337..345,
+];
 
 /// Where ustar has the front of a path, and other forms something else.
 const PREFIX: Range<usize> = 345..500;
@@ -27,7 +35,9 @@ const BINARY: &[u8] = &[0x80, 0, 0, 0];
 pub fn checksum_matches(block: &Block) -> bool {
     let sum: u32 = block.iter().map(|byte| u32::from(*byte)).sum();
     let own: u32 = block[148..156].iter().map(|byte| u32::from(*byte)).sum();
-    Header::from_byte_slice(block).cksum().is_ok_and(|claimed| claimed == sum - own + 8 * u32::from(b' '))
+    Header::from_byte_slice(block)
+        .cksum()
+        .is_ok_and(|claimed| claimed == sum - own + 8 * u32::from(b' '))
 }
 
 /// Whether everybody who unpacks finds the same size, the same path and the same next header (POSIX.1, `pax`, ustar).
@@ -37,7 +47,9 @@ pub fn is_unambiguous(header: &Header) -> bool {
     let has_bytes = header.entry_size().is_ok_and(|size| size != 0);
     // Some skip what a folder says is its content, some read it as headers.
     let is_full_folder = header.entry_type() == EntryType::Directory && has_bytes;
-    NUMBERS.into_iter().all(|field| is_plain_number(&bytes[field]))
+    NUMBERS
+        .into_iter()
+        .all(|field| is_plain_number(&bytes[field]))
         && (header.as_ustar().is_some() || !has_prefix)
         && !is_full_folder
 }
@@ -45,8 +57,14 @@ pub fn is_unambiguous(header: &Header) -> bool {
 /// Octal digits, with blanks before them and an end behind them at most; or binary.
 fn is_plain_number(field: &[u8]) -> bool {
     let start = field.iter().take_while(|byte| **byte == b' ').count();
-    let digits = field[start..].iter().take_while(|byte| matches!(byte, b'0'..=b'7')).count();
-    field[start + digits..].iter().all(|byte| matches!(byte, 0 | b' ')) || field.starts_with(BINARY)
+    let digits = field[start..]
+        .iter()
+        .take_while(|byte| matches!(byte, b'0'..=b'7'))
+        .count();
+    field[start + digits..]
+        .iter()
+        .all(|byte| matches!(byte, 0 | b' '))
+        || field.starts_with(BINARY)
 }
 
 #[cfg(test)]
@@ -79,7 +97,10 @@ mod tests {
             assert_eq!(is_unambiguous(&header), is_plain, "{}", size.escape_ascii());
         }
         for field in NUMBERS {
-            assert!(!is_unambiguous(&header(|bytes| bytes[field.start] = b'x')), "{field:?}");
+            assert!(
+                !is_unambiguous(&header(|bytes| bytes[field.start] = b'x')),
+                "{field:?}"
+            );
         }
     }
 
@@ -92,7 +113,9 @@ mod tests {
             }))
         };
         assert!(magic(b"ustar\x0000", b'a') && magic(b"ustar  \0", 0) && magic(&[0; 8], 0));
-        assert!(!magic(b"ustar  \0", b'a') && !magic(&[0; 8], b'a') && !magic(b"ustar\0\0\0", b'a'));
+        assert!(
+            !magic(b"ustar  \0", b'a') && !magic(&[0; 8], b'a') && !magic(b"ustar\0\0\0", b'a')
+        );
         let folder = |size: u64| {
             let mut header = header(|_| ());
             header.set_entry_type(EntryType::Directory);

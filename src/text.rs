@@ -100,35 +100,56 @@ mod tests {
     use super::*;
 
     /// Blank by their glyphs, whatever their properties say.
-    const BLANK: [char; 5] = ['\u{2800}', '\u{13441}', '\u{13442}', '\u{16fe4}', '\u{1d159}'];
+    const BLANK: [char; 5] = [
+        '\u{2800}',
+        '\u{13441}',
+        '\u{13442}',
+        '\u{16fe4}',
+        '\u{1d159}',
+    ];
 
     /// The characters with one of some properties, by the tables of somebody else.
     fn characters_of(pattern: &str) -> Vec<char> {
         let parsed = regex_syntax::parse(pattern).unwrap();
-        let HirKind::Class(Class::Unicode(class)) = parsed.kind() else { panic!("{pattern}") };
-        class.ranges().iter().flat_map(|range| range.start()..=range.end()).collect()
+        let HirKind::Class(Class::Unicode(class)) = parsed.kind() else {
+            panic!("{pattern}")
+        };
+        class
+            .ranges()
+            .iter()
+            .flat_map(|range| range.start()..=range.end())
+            .collect()
     }
 
     #[test]
     fn what_cannot_be_seen_is_not_inert_and_everything_else_is() {
-        let mut expected = characters_of(r"[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Default_Ignorable_Code_Point}]");
+        let mut expected =
+            characters_of(r"[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Default_Ignorable_Code_Point}]");
         expected.retain(|character| *character != '\t');
         expected.extend(BLANK);
         expected.sort_unstable();
-        let actual: Vec<char> = ('\0'..=char::MAX).filter(|character| !is_inert(*character)).collect();
+        let actual: Vec<char> = ('\0'..=char::MAX)
+            .filter(|character| !is_inert(*character))
+            .collect();
         assert_eq!(actual, expected);
     }
 
     #[test]
     fn each_range_comes_after_the_one_before_it() {
         for (before, after) in INVISIBLE.iter().zip(&INVISIBLE[1..]) {
-            assert!(before.0 <= before.1 && before.1 < after.0, "{before:?} {after:?}");
+            assert!(
+                before.0 <= before.1 && before.1 < after.0,
+                "{before:?} {after:?}"
+            );
         }
     }
 
     #[test]
     fn an_escape_says_which_character_it_was() {
-        assert_eq!(inert("a\tzwölf 🦀\n\u{1b}[0m\u{e0100}"), "a\tzwölf 🦀\\u{a}\\u{1b}[0m\\u{e0100}");
+        assert_eq!(
+            inert("a\tzwölf 🦀\n\u{1b}[0m\u{e0100}"),
+            "a\tzwölf 🦀\\u{a}\\u{1b}[0m\\u{e0100}"
+        );
         assert_eq!(ascii("a\tö~"), "a\\u{9}\\u{f6}~");
     }
 

@@ -12,7 +12,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use builder::{Tar, ZipEntry, crc, deflated, gzip, pax, stored, zip, zip_with};
-use kettle::source::archive::{ArchiveError, Damage, MAX_EXTENDED_HEADER_BYTES, NameError, Refusal, unpack};
+use kettle::source::archive::{
+    ArchiveError, Damage, MAX_EXTENDED_HEADER_BYTES, NameError, Refusal, unpack,
+};
 use kettle::source::{LinkError, Origin, SourceTree, tree};
 
 fn try_unpack(bytes: &[u8]) -> (tempfile::TempDir, Result<SourceTree, ArchiveError>) {
@@ -25,7 +27,10 @@ fn try_unpack(bytes: &[u8]) -> (tempfile::TempDir, Result<SourceTree, ArchiveErr
 
 fn good(bytes: &[u8]) -> (tempfile::TempDir, SourceTree) {
     let (folder, result) = try_unpack(bytes);
-    (folder, result.unwrap_or_else(|error| panic!("refused: {error}")))
+    (
+        folder,
+        result.unwrap_or_else(|error| panic!("refused: {error}")),
+    )
 }
 
 // --- what is refused ---
@@ -52,19 +57,30 @@ fn hostile_tars() -> Vec<(&'static str, Vec<u8>, Expect)> {
         tar.end()
     };
     let named = |name: &'static [u8]| tar(&|tar: &mut Tar| tar.raw_file(name, 0o644, b"x").done());
-    let kind = |kind: u8| tar(&|tar: &mut Tar| tar.header(b"a/x", kind, 0o644, 0, b"a/Cargo.lock").done());
+    let kind =
+        |kind: u8| tar(&|tar: &mut Tar| tar.header(b"a/x", kind, 0o644, 0, b"a/Cargo.lock").done());
     let linked = |target: &'static str| tar(&|tar: &mut Tar| tar.link("a/x", target).done());
     let patched = |patches: &[(usize, &[u8])]| {
         tar(&|tar: &mut Tar| {
             tar.header(b"a/x", b'0', 0o644, 0, b"");
-            patches.iter().for_each(|(at, bytes)| tar.patch(*at, bytes).done());
+            patches
+                .iter()
+                .for_each(|(at, bytes)| tar.patch(*at, bytes).done());
         })
     };
     // Whoever does not know the extended name finds what the header itself says.
     let two_sources = |extension: u8, own: &'static [u8], kind: u8| {
         let name: &[u8] = b"a/src/main.rs";
-        let name = if extension == b'x' { pax("path", name) } else { name.to_vec() };
-        tar(&|tar: &mut Tar| tar.extended(extension, &name).header(own, kind, 0o644, 0, b"").done())
+        let name = if extension == b'x' {
+            pax("path", name)
+        } else {
+            name.to_vec()
+        };
+        tar(&|tar: &mut Tar| {
+            tar.extended(extension, &name)
+                .header(own, kind, 0o644, 0, b"")
+                .done()
+        })
     };
     let long = vec![b'x'; 1025];
     let mut unsigned = tar(&|_| {});
@@ -73,30 +89,102 @@ fn hostile_tars() -> Vec<(&'static str, Vec<u8>, Expect)> {
     second[1024] ^= 1;
     let whole = tar(&|_| {});
     vec![
-        ("absolute name", named(b"/etc/passwd"), because!(Refusal::Name(NameError::Absolute))),
-        ("parent", named(b"a/../../x"), because!(Refusal::Name(NameError::Parent))),
-        ("parent at the end", named(b"a/.."), because!(Refusal::Name(NameError::Parent))),
-        ("only parent", named(b".."), because!(Refusal::Name(NameError::Parent))),
-        ("backslash", named(b"a\\..\\x"), because!(Refusal::Name(NameError::Backslash))),
-        ("line break", named(b"a/x\ny"), because!(Refusal::Name(NameError::Control))),
-        ("escape sequence", named(b"a/\x1b[2J"), because!(Refusal::Name(NameError::Control))),
-        ("C1 control", named("a/\u{9b}x".as_bytes()), because!(Refusal::Name(NameError::Control))),
-        ("not UTF-8", named(b"a/\xff"), because!(Refusal::Name(NameError::NotUtf8))),
-        ("drive", named(b"C:x"), because!(Refusal::Name(NameError::Drive))),
-        ("empty component", named(b"a//x"), because!(Refusal::Name(NameError::EmptyComponent))),
-        ("dot component", named(b"a/./x"), because!(Refusal::Name(NameError::EmptyComponent))),
-        ("two dots at the start", named(b"././x"), because!(Refusal::Name(NameError::EmptyComponent))),
-        ("empty name", named(b""), because!(Refusal::Name(NameError::Empty))),
-        ("file named as the root", named(b"."), because!(Refusal::NameAndType)),
-        ("file with a slash", named(b"a/x/"), because!(Refusal::NameAndType)),
+        (
+            "absolute name",
+            named(b"/etc/passwd"),
+            because!(Refusal::Name(NameError::Absolute)),
+        ),
+        (
+            "parent",
+            named(b"a/../../x"),
+            because!(Refusal::Name(NameError::Parent)),
+        ),
+        (
+            "parent at the end",
+            named(b"a/.."),
+            because!(Refusal::Name(NameError::Parent)),
+        ),
+        (
+            "only parent",
+            named(b".."),
+            because!(Refusal::Name(NameError::Parent)),
+        ),
+        (
+            "backslash",
+            named(b"a\\..\\x"),
+            because!(Refusal::Name(NameError::Backslash)),
+        ),
+        (
+            "line break",
+            named(b"a/x\ny"),
+            because!(Refusal::Name(NameError::Control)),
+        ),
+        (
+            "escape sequence",
+            named(b"a/\x1b[2J"),
+            because!(Refusal::Name(NameError::Control)),
+        ),
+        (
+            "C1 control",
+            named("a/\u{9b}x".as_bytes()),
+            because!(Refusal::Name(NameError::Control)),
+        ),
+        (
+            "not UTF-8",
+            named(b"a/\xff"),
+            because!(Refusal::Name(NameError::NotUtf8)),
+        ),
+        (
+            "drive",
+            named(b"C:x"),
+            because!(Refusal::Name(NameError::Drive)),
+        ),
+        (
+            "empty component",
+            named(b"a//x"),
+            because!(Refusal::Name(NameError::EmptyComponent)),
+        ),
+        (
+            "dot component",
+            named(b"a/./x"),
+            because!(Refusal::Name(NameError::EmptyComponent)),
+        ),
+        (
+            "two dots at the start",
+            named(b"././x"),
+            because!(Refusal::Name(NameError::EmptyComponent)),
+        ),
+        (
+            "empty name",
+            named(b""),
+            because!(Refusal::Name(NameError::Empty)),
+        ),
+        (
+            "file named as the root",
+            named(b"."),
+            because!(Refusal::NameAndType),
+        ),
+        (
+            "file with a slash",
+            named(b"a/x/"),
+            because!(Refusal::NameAndType),
+        ),
         (
             "NUL in a PAX name",
-            tar(&|tar| tar.extended(b'x', &pax("path", b"a/x\0y")).file("y", b"").done()),
+            tar(&|tar| {
+                tar.extended(b'x', &pax("path", b"a/x\0y"))
+                    .file("y", b"")
+                    .done()
+            }),
             because!(Refusal::Name(NameError::Control)),
         ),
         (
             "PAX parent",
-            tar(&|tar| tar.extended(b'x', &pax("path", b"../x")).file("y", b"").done()),
+            tar(&|tar| {
+                tar.extended(b'x', &pax("path", b"../x"))
+                    .file("y", b"")
+                    .done()
+            }),
             because!(Refusal::Name(NameError::Parent)),
         ),
         (
@@ -118,21 +206,57 @@ fn hostile_tars() -> Vec<(&'static str, Vec<u8>, Expect)> {
         ("character device", kind(b'3'), because!(Refusal::Device)),
         ("block device", kind(b'4'), because!(Refusal::Device)),
         ("FIFO", kind(b'6'), because!(Refusal::Fifo)),
-        ("contiguous file", kind(b'7'), because!(Refusal::Type { code: 0x37 })),
+        (
+            "contiguous file",
+            kind(b'7'),
+            because!(Refusal::Type { code: 0x37 }),
+        ),
         ("GNU sparse file", kind(b'S'), because!(Refusal::Sparse)),
         ("volume header", kind(b'V'), because!(Refusal::Type { .. })),
         (
             "PAX sparse file",
-            tar(&|tar| tar.extended(b'x', &pax("GNU.sparse.major", b"1")).file("y", b"").done()),
+            tar(&|tar| {
+                tar.extended(b'x', &pax("GNU.sparse.major", b"1"))
+                    .file("y", b"")
+                    .done()
+            }),
             because!(Refusal::Sparse),
         ),
-        ("absolute link", linked("/etc/passwd"), because!(Refusal::Link(LinkError::Absolute))),
-        ("leaving link", linked("../../etc/passwd"), because!(Refusal::Link(LinkError::Leaves))),
-        ("link out of the top folder", linked("../a/Cargo.lock"), because!(Refusal::Link(LinkError::Leaves))),
-        ("dangling link", linked("nothing"), because!(Refusal::Link(LinkError::Dangles))),
-        ("link through a file", linked("Cargo.lock/x"), because!(Refusal::Link(LinkError::Dangles))),
-        ("link to itself", linked("x"), because!(Refusal::Link(LinkError::Loops { .. }))),
-        ("link to nothing", linked(""), because!(Refusal::Link(LinkError::TargetLength { size: 0, .. }))),
+        (
+            "absolute link",
+            linked("/etc/passwd"),
+            because!(Refusal::Link(LinkError::Absolute)),
+        ),
+        (
+            "leaving link",
+            linked("../../etc/passwd"),
+            because!(Refusal::Link(LinkError::Leaves)),
+        ),
+        (
+            "link out of the top folder",
+            linked("../a/Cargo.lock"),
+            because!(Refusal::Link(LinkError::Leaves)),
+        ),
+        (
+            "dangling link",
+            linked("nothing"),
+            because!(Refusal::Link(LinkError::Dangles)),
+        ),
+        (
+            "link through a file",
+            linked("Cargo.lock/x"),
+            because!(Refusal::Link(LinkError::Dangles)),
+        ),
+        (
+            "link to itself",
+            linked("x"),
+            because!(Refusal::Link(LinkError::Loops { .. })),
+        ),
+        (
+            "link to nothing",
+            linked(""),
+            because!(Refusal::Link(LinkError::TargetLength { size: 0, .. })),
+        ),
         (
             "two links in a circle",
             tar(&|tar| tar.link("a/x", "y").link("a/y", "x").done()),
@@ -140,12 +264,21 @@ fn hostile_tars() -> Vec<(&'static str, Vec<u8>, Expect)> {
         ),
         (
             "leaving through another link",
-            tar(&|tar| tar.folder("a/b/c").link("a/in", "b/c").link("a/out", "in/../../../../x").done()),
+            tar(&|tar| {
+                tar.folder("a/b/c")
+                    .link("a/in", "b/c")
+                    .link("a/out", "in/../../../../x")
+                    .done()
+            }),
             because!(Refusal::Link(LinkError::Leaves)),
         ),
         (
             "link into .git",
-            tar(&|tar| tar.file("a/.git/config", b"x").link("a/x", ".git/config").done()),
+            tar(&|tar| {
+                tar.file("a/.git/config", b"x")
+                    .link("a/x", ".git/config")
+                    .done()
+            }),
             because!(Refusal::Link(LinkError::Dangles)),
         ),
         (
@@ -158,18 +291,46 @@ fn hostile_tars() -> Vec<(&'static str, Vec<u8>, Expect)> {
             tar(&|tar| tar.folder("a/b").link("a/x", "b").file("a/x/y", b"").done()),
             because!(Refusal::BelowLink),
         ),
-        ("duplicate file", tar(&|tar| tar.file("a/Cargo.lock", b"").done()), because!(Refusal::Duplicate)),
-        ("duplicate by ./", tar(&|tar| tar.file("./a/Cargo.lock", b"").done()), because!(Refusal::Duplicate)),
-        ("duplicate folder", tar(&|tar| tar.folder("a/").folder("a").done()), because!(Refusal::Duplicate)),
+        (
+            "duplicate file",
+            tar(&|tar| tar.file("a/Cargo.lock", b"").done()),
+            because!(Refusal::Duplicate),
+        ),
+        (
+            "duplicate by ./",
+            tar(&|tar| tar.file("./a/Cargo.lock", b"").done()),
+            because!(Refusal::Duplicate),
+        ),
+        (
+            "duplicate folder",
+            tar(&|tar| tar.folder("a/").folder("a").done()),
+            because!(Refusal::Duplicate),
+        ),
         (
             "duplicate in .git",
             tar(&|tar| tar.file("a/.git/x", b"").file("a/.git/x", b"").done()),
             because!(Refusal::Duplicate),
         ),
-        ("link over a file", tar(&|tar| tar.link("a/Cargo.lock", "b").done()), because!(Refusal::Duplicate)),
-        ("file over a folder", tar(&|tar| tar.file("a", b"").done()), because!(Refusal::FolderConflict)),
-        ("folder over a file", tar(&|tar| tar.folder("a/Cargo.lock").done()), because!(Refusal::FolderConflict)),
-        ("entry below a file", tar(&|tar| tar.file("a/Cargo.lock/x", b"").done()), because!(Refusal::FolderConflict)),
+        (
+            "link over a file",
+            tar(&|tar| tar.link("a/Cargo.lock", "b").done()),
+            because!(Refusal::Duplicate),
+        ),
+        (
+            "file over a folder",
+            tar(&|tar| tar.file("a", b"").done()),
+            because!(Refusal::FolderConflict),
+        ),
+        (
+            "folder over a file",
+            tar(&|tar| tar.folder("a/Cargo.lock").done()),
+            because!(Refusal::FolderConflict),
+        ),
+        (
+            "entry below a file",
+            tar(&|tar| tar.file("a/Cargo.lock/x", b"").done()),
+            because!(Refusal::FolderConflict),
+        ),
         (
             "folder with content",
             tar(&|tar| tar.header(b"a/b", b'5', 0o755, 3, b"").data(b"abc").done()),
@@ -180,17 +341,36 @@ fn hostile_tars() -> Vec<(&'static str, Vec<u8>, Expect)> {
             patched(&[(257, b"ustar\0\0\0"), (345, b"a/old")]),
             because!(Refusal::Ambiguous),
         ),
-        ("times of GNU's", patched(&[(257, b"ustar  \0"), (345, b"00000000001\0")]), because!(Refusal::Ambiguous)),
-        ("size in base 64", patched(&[(124, b"+")]), because!(Refusal::Ambiguous)),
-        ("time that is no number", patched(&[(136, b"8")]), because!(Refusal::Ambiguous)),
+        (
+            "times of GNU's",
+            patched(&[(257, b"ustar  \0"), (345, b"00000000001\0")]),
+            because!(Refusal::Ambiguous),
+        ),
+        (
+            "size in base 64",
+            patched(&[(124, b"+")]),
+            because!(Refusal::Ambiguous),
+        ),
+        (
+            "time that is no number",
+            patched(&[(136, b"8")]),
+            because!(Refusal::Ambiguous),
+        ),
         (
             "extended header of a size in base 64",
-            tar(&|tar| tar.header(b"x", b'g', 0o644, 0, b"").patch(124, b"+").done()),
+            tar(&|tar| {
+                tar.header(b"x", b'g', 0o644, 0, b"")
+                    .patch(124, b"+")
+                    .done()
+            }),
             damaged!(Damage::ExtendedHeader),
         ),
         (
             "huge file",
-            tar(&|tar| tar.header(b"a/b", b'0', 0o644, 0o77_777_777_777, b"").done()),
+            tar(&|tar| {
+                tar.header(b"a/b", b'0', 0o644, 0o77_777_777_777, b"")
+                    .done()
+            }),
             because!(Refusal::FileTooLarge { .. }),
         ),
         (
@@ -198,10 +378,14 @@ fn hostile_tars() -> Vec<(&'static str, Vec<u8>, Expect)> {
             tar(&|tar| tar.extended(b'x', &pax("size", b"5")).file("y", b"").done()),
             because!(Refusal::Disagreement { field: "size" }),
         ),
-        ("extended header of a gigabyte", tar(&|tar| tar.header(b"x", b'x', 0o644, 1 << 30, b"").done()), |error| {
-            let limit = MAX_EXTENDED_HEADER_BYTES;
-            matches!(error, ArchiveError::Damaged(damage) if *damage == Damage::ExtendedHeaderSize { size: 1 << 30, limit })
-        }),
+        (
+            "extended header of a gigabyte",
+            tar(&|tar| tar.header(b"x", b'x', 0o644, 1 << 30, b"").done()),
+            |error| {
+                let limit = MAX_EXTENDED_HEADER_BYTES;
+                matches!(error, ArchiveError::Damaged(damage) if *damage == Damage::ExtendedHeaderSize { size: 1 << 30, limit })
+            },
+        ),
         (
             "long name of a gigabyte",
             tar(&|tar| tar.header(b"x", b'L', 0o644, 1 << 30, b"").done()),
@@ -219,10 +403,19 @@ fn hostile_tars() -> Vec<(&'static str, Vec<u8>, Expect)> {
         ),
         (
             "name given twice",
-            tar(&|tar| tar.extended(b'L', b"n\0").extended(b'x', &pax("path", b"m")).file("y", b"").done()),
+            tar(&|tar| {
+                tar.extended(b'L', b"n\0")
+                    .extended(b'x', &pax("path", b"m"))
+                    .file("y", b"")
+                    .done()
+            }),
             damaged!(Damage::ExtendedHeader),
         ),
-        ("extension of nothing", tar(&|tar| tar.extended(b'L', b"n\0").done()), damaged!(Damage::ExtendedHeader)),
+        (
+            "extension of nothing",
+            tar(&|tar| tar.extended(b'L', b"n\0").done()),
+            damaged!(Damage::ExtendedHeader),
+        ),
         (
             "global name",
             tar(&|tar| tar.extended(b'g', &pax("path", b"x")).file("y", b"").done()),
@@ -233,14 +426,26 @@ fn hostile_tars() -> Vec<(&'static str, Vec<u8>, Expect)> {
             two_sources(b'x', b"a/src/", 0),
             because!(Refusal::Ambiguous),
         ),
-        ("the same as a regular file", two_sources(b'x', b"a/src/", b'0'), because!(Refusal::Ambiguous)),
+        (
+            "the same as a regular file",
+            two_sources(b'x', b"a/src/", b'0'),
+            because!(Refusal::Ambiguous),
+        ),
         (
             "GNU name of a file that its own header calls a folder",
             two_sources(b'L', b"a/src/", 0),
             because!(Refusal::Ambiguous),
         ),
-        ("PAX name of a file of an old type", two_sources(b'x', b"a/src/m.rs", 0), because!(Refusal::Ambiguous)),
-        ("PAX name of a contiguous file", two_sources(b'x', b"pax", b'7'), because!(Refusal::Type { .. })),
+        (
+            "PAX name of a file of an old type",
+            two_sources(b'x', b"a/src/m.rs", 0),
+            because!(Refusal::Ambiguous),
+        ),
+        (
+            "PAX name of a contiguous file",
+            two_sources(b'x', b"pax", b'7'),
+            because!(Refusal::Type { .. }),
+        ),
         (
             "PAX name of a link that its own header calls a folder",
             two_sources(b'x', b"a/src/", b'2'),
@@ -248,12 +453,20 @@ fn hostile_tars() -> Vec<(&'static str, Vec<u8>, Expect)> {
         ),
         (
             "holes as Solaris describes them",
-            tar(&|tar| tar.extended(b'x', &pax("SUN.holesdata", b"1")).file("y", b"").done()),
+            tar(&|tar| {
+                tar.extended(b'x', &pax("SUN.holesdata", b"1"))
+                    .file("y", b"")
+                    .done()
+            }),
             because!(Refusal::Sparse),
         ),
         (
             "holes as star describes them",
-            tar(&|tar| tar.extended(b'x', &pax("SCHILY.realsize", b"1")).file("y", b"").done()),
+            tar(&|tar| {
+                tar.extended(b'x', &pax("SCHILY.realsize", b"1"))
+                    .file("y", b"")
+                    .done()
+            }),
             because!(Refusal::Sparse),
         ),
         (
@@ -261,17 +474,39 @@ fn hostile_tars() -> Vec<(&'static str, Vec<u8>, Expect)> {
             tar(&|tar| tar.header(b"a/src/", 0, 0o644, 0, b"").done()),
             |error| matches!(error, ArchiveError::Entry { .. }),
         ),
-        ("wrong checksum at the start", unsigned, |error| matches!(error, ArchiveError::UnknownFormat)),
-        ("wrong checksum later", second, damaged!(Damage::HeaderChecksum)),
-        ("no end", whole[..whole.len() - 1024].to_vec(), damaged!(Damage::Truncated)),
-        ("half an end", whole[..whole.len() - 512].to_vec(), damaged!(Damage::Truncated)),
+        ("wrong checksum at the start", unsigned, |error| {
+            matches!(error, ArchiveError::UnknownFormat)
+        }),
+        (
+            "wrong checksum later",
+            second,
+            damaged!(Damage::HeaderChecksum),
+        ),
+        (
+            "no end",
+            whole[..whole.len() - 1024].to_vec(),
+            damaged!(Damage::Truncated),
+        ),
+        (
+            "half an end",
+            whole[..whole.len() - 512].to_vec(),
+            damaged!(Damage::Truncated),
+        ),
         (
             "cut in data",
             tar(&|tar| tar.file("a/b", &[1; 2000]).done())[..2000].to_vec(),
             because!(Refusal::Size { expected: 2000 }),
         ),
-        ("bytes after the end", [whole.clone(), vec![0; 512], vec![1]].concat(), damaged!(Damage::TrailingBytes)),
-        ("another archive after the end", [whole.clone(), whole.clone()].concat(), damaged!(Damage::TrailingBytes)),
+        (
+            "bytes after the end",
+            [whole.clone(), vec![0; 512], vec![1]].concat(),
+            damaged!(Damage::TrailingBytes),
+        ),
+        (
+            "another archive after the end",
+            [whole.clone(), whole.clone()].concat(),
+            damaged!(Damage::TrailingBytes),
+        ),
         (
             "a file after one block of zeros",
             [&whole[..whole.len() - 1024], &[0; 512], &whole].concat(),
@@ -287,16 +522,36 @@ fn hostile_tars() -> Vec<(&'static str, Vec<u8>, Expect)> {
             [gzip(&whole), gzip(&whole)].concat(),
             damaged!(Damage::TrailingBytes),
         ),
-        ("gzip: bytes after the member", [gzip(&whole), b"x".to_vec()].concat(), damaged!(Damage::TrailingBytes)),
-        ("gzip: zeros after the member", [gzip(&whole), vec![0; 512]].concat(), damaged!(Damage::TrailingBytes)),
-        ("gzip: two members", [gzip(&whole[..512]), gzip(&whole[512..])].concat(), because!(Refusal::Size { .. })),
+        (
+            "gzip: bytes after the member",
+            [gzip(&whole), b"x".to_vec()].concat(),
+            damaged!(Damage::TrailingBytes),
+        ),
+        (
+            "gzip: zeros after the member",
+            [gzip(&whole), vec![0; 512]].concat(),
+            damaged!(Damage::TrailingBytes),
+        ),
+        (
+            "gzip: two members",
+            [gzip(&whole[..512]), gzip(&whole[512..])].concat(),
+            because!(Refusal::Size { .. }),
+        ),
         ("gzip: cut", gzip(&whole)[..40].to_vec(), |error| {
             matches!(
                 error,
-                ArchiveError::Damaged(Damage::Truncated) | ArchiveError::Entry { reason: Refusal::Size { .. }, .. }
+                ArchiveError::Damaged(Damage::Truncated)
+                    | ArchiveError::Entry {
+                        reason: Refusal::Size { .. },
+                        ..
+                    }
             )
         }),
-        ("gzip: cut checksum", gzip(&whole)[..gzip(&whole).len() - 4].to_vec(), damaged!(Damage::Truncated)),
+        (
+            "gzip: cut checksum",
+            gzip(&whole)[..gzip(&whole).len() - 4].to_vec(),
+            damaged!(Damage::Truncated),
+        ),
         (
             "gzip: wrong checksum",
             {
@@ -307,11 +562,21 @@ fn hostile_tars() -> Vec<(&'static str, Vec<u8>, Expect)> {
             },
             damaged!(Damage::Compression),
         ),
-        ("gzip: no tar inside", gzip(b"hello"), damaged!(Damage::Truncated)),
-        ("gzip: gzip inside", gzip(&gzip(&whole)), damaged!(Damage::Truncated | Damage::HeaderChecksum)),
-        ("bomb by ratio", gzip(&[whole.clone(), vec![0; 66 << 20]].concat()), |error| {
-            matches!(error, ArchiveError::Expansion { limit: 200, .. })
-        }),
+        (
+            "gzip: no tar inside",
+            gzip(b"hello"),
+            damaged!(Damage::Truncated),
+        ),
+        (
+            "gzip: gzip inside",
+            gzip(&gzip(&whole)),
+            damaged!(Damage::Truncated | Damage::HeaderChecksum),
+        ),
+        (
+            "bomb by ratio",
+            gzip(&[whole.clone(), vec![0; 66 << 20]].concat()),
+            |error| matches!(error, ArchiveError::Expansion { limit: 200, .. }),
+        ),
         (
             "bomb by count of implied folders",
             tar(&|tar| {
@@ -338,17 +603,30 @@ fn hostile_tars() -> Vec<(&'static str, Vec<u8>, Expect)> {
             },
             |error| matches!(error, ArchiveError::NoFiles),
         ),
-        ("nothing", Vec::new(), |error| matches!(error, ArchiveError::UnknownFormat)),
-        ("zeros", vec![0; 10240], |error| matches!(error, ArchiveError::UnknownFormat)),
-        ("text", b"#!/bin/sh\n".repeat(100), |error| matches!(error, ArchiveError::UnknownFormat)),
-        ("xz", b"\xfd7zXZ\0aaaaaaaaaaa".to_vec(), |error| matches!(error, ArchiveError::UnknownFormat)),
+        ("nothing", Vec::new(), |error| {
+            matches!(error, ArchiveError::UnknownFormat)
+        }),
+        ("zeros", vec![0; 10240], |error| {
+            matches!(error, ArchiveError::UnknownFormat)
+        }),
+        ("text", b"#!/bin/sh\n".repeat(100), |error| {
+            matches!(error, ArchiveError::UnknownFormat)
+        }),
+        ("xz", b"\xfd7zXZ\0aaaaaaaaaaa".to_vec(), |error| {
+            matches!(error, ArchiveError::UnknownFormat)
+        }),
     ]
 }
 
 fn hostile_zips() -> Vec<(&'static str, Vec<u8>, Expect)> {
     let lock = || stored("a/Cargo.lock", b"lock");
     let with = |entry: ZipEntry| zip(&[lock(), entry]);
-    let mode = |mode: u32| with(ZipEntry { mode, ..stored("a/x", b"") });
+    let mode = |mode: u32| {
+        with(ZipEntry {
+            mode,
+            ..stored("a/x", b"")
+        })
+    };
     let content = b"some content, twice: some content";
     let whole = zip(&[lock()]);
     let mut spanned = whole.clone();
@@ -359,82 +637,171 @@ fn hostile_zips() -> Vec<(&'static str, Vec<u8>, Expect)> {
     counted[count] = 2;
     counted[count + 2 - 4] = 2;
     vec![
-        ("zip: absolute name", with(stored("/x", b"")), because!(Refusal::Name(NameError::Absolute))),
-        ("zip: parent", with(stored("../x", b"")), because!(Refusal::Name(NameError::Parent))),
-        ("zip: backslash", with(stored("..\\x", b"")), because!(Refusal::Name(NameError::Backslash))),
-        ("zip: NUL", with(stored("a/x\0.rs", b"")), because!(Refusal::Name(NameError::Control))),
-        ("zip: drive", with(stored("c:/x", b"")), because!(Refusal::Name(NameError::Drive))),
-        ("zip: duplicate", with(stored("a/Cargo.lock", b"other")), because!(Refusal::Duplicate)),
+        (
+            "zip: absolute name",
+            with(stored("/x", b"")),
+            because!(Refusal::Name(NameError::Absolute)),
+        ),
+        (
+            "zip: parent",
+            with(stored("../x", b"")),
+            because!(Refusal::Name(NameError::Parent)),
+        ),
+        (
+            "zip: backslash",
+            with(stored("..\\x", b"")),
+            because!(Refusal::Name(NameError::Backslash)),
+        ),
+        (
+            "zip: NUL",
+            with(stored("a/x\0.rs", b"")),
+            because!(Refusal::Name(NameError::Control)),
+        ),
+        (
+            "zip: drive",
+            with(stored("c:/x", b"")),
+            because!(Refusal::Name(NameError::Drive)),
+        ),
+        (
+            "zip: duplicate",
+            with(stored("a/Cargo.lock", b"other")),
+            because!(Refusal::Duplicate),
+        ),
         (
             "zip: encrypted",
-            with(ZipEntry { flags: 1, local_flags: 1, ..stored("a/x", b"") }),
+            with(ZipEntry {
+                flags: 1,
+                local_flags: 1,
+                ..stored("a/x", b"")
+            }),
             because!(Refusal::Encrypted),
         ),
-        ("zip: masked headers", with(ZipEntry { flags: 1 << 13, ..stored("a/x", b"") }), because!(Refusal::Encrypted)),
-        ("zip: bzip2", with(ZipEntry { method: 12, ..stored("a/x", b"") }), because!(Refusal::Method { method: 12 })),
+        (
+            "zip: masked headers",
+            with(ZipEntry {
+                flags: 1 << 13,
+                ..stored("a/x", b"")
+            }),
+            because!(Refusal::Encrypted),
+        ),
+        (
+            "zip: bzip2",
+            with(ZipEntry {
+                method: 12,
+                ..stored("a/x", b"")
+            }),
+            because!(Refusal::Method { method: 12 }),
+        ),
         ("zip: device", mode(0o020_666), because!(Refusal::Device)),
         ("zip: FIFO", mode(0o010_666), because!(Refusal::Fifo)),
         ("zip: socket", mode(0o140_666), because!(Refusal::Socket)),
-        ("zip: folder without slash", mode(0o040_755), because!(Refusal::NameAndType)),
-        ("zip: file with slash", with(stored("a/x/", b"")), because!(Refusal::NameAndType)),
+        (
+            "zip: folder without slash",
+            mode(0o040_755),
+            because!(Refusal::NameAndType),
+        ),
+        (
+            "zip: file with slash",
+            with(stored("a/x/", b"")),
+            because!(Refusal::NameAndType),
+        ),
         (
             "zip: folder with content",
-            with(ZipEntry { mode: 0o040_755, ..stored("a/x/", b"abc") }),
+            with(ZipEntry {
+                mode: 0o040_755,
+                ..stored("a/x/", b"abc")
+            }),
             because!(Refusal::Content { size: 3 }),
         ),
         (
             "zip: absolute link",
-            with(ZipEntry { mode: 0o120_777, ..stored("a/x", b"/etc/passwd") }),
+            with(ZipEntry {
+                mode: 0o120_777,
+                ..stored("a/x", b"/etc/passwd")
+            }),
             because!(Refusal::Link(LinkError::Absolute)),
         ),
         (
             "zip: leaving link",
-            with(ZipEntry { mode: 0o120_777, ..stored("a/x", b"../../x") }),
+            with(ZipEntry {
+                mode: 0o120_777,
+                ..stored("a/x", b"../../x")
+            }),
             because!(Refusal::Link(LinkError::Leaves)),
         ),
         (
             "zip: link with NUL",
-            with(ZipEntry { mode: 0o120_777, ..stored("a/x", b"Cargo.lock\0") }),
+            with(ZipEntry {
+                mode: 0o120_777,
+                ..stored("a/x", b"Cargo.lock\0")
+            }),
             because!(Refusal::Link(LinkError::TargetControl)),
         ),
         (
             "zip: endless link",
-            with(ZipEntry { mode: 0o120_777, ..stored("a/x", &[b'a'; 5000]) }),
+            with(ZipEntry {
+                mode: 0o120_777,
+                ..stored("a/x", &[b'a'; 5000])
+            }),
             because!(Refusal::Link(LinkError::TargetLength { size: 5000, .. })),
         ),
         (
             "zip: names disagree",
-            with(ZipEntry { local_name: b"a/y".to_vec(), ..stored("a/x", b"") }),
+            with(ZipEntry {
+                local_name: b"a/y".to_vec(),
+                ..stored("a/x", b"")
+            }),
             because!(Refusal::Disagreement { field: "name" }),
         ),
         (
             "zip: sizes disagree",
-            with(ZipEntry { local_size: 7, ..stored("a/x", b"abc") }),
+            with(ZipEntry {
+                local_size: 7,
+                ..stored("a/x", b"abc")
+            }),
             because!(Refusal::Disagreement { field: "size" }),
         ),
         (
             "zip: flags disagree",
-            with(ZipEntry { local_flags: 2, ..stored("a/x", b"abc") }),
+            with(ZipEntry {
+                local_flags: 2,
+                ..stored("a/x", b"abc")
+            }),
             because!(Refusal::Disagreement { field: "flags" }),
         ),
         (
             "zip: wrong checksum",
-            with(ZipEntry { crc: 7, ..stored("a/x", b"abc") }),
+            with(ZipEntry {
+                crc: 7,
+                ..stored("a/x", b"abc")
+            }),
             because!(Refusal::Checksum { expected: 7, .. }),
         ),
         (
             "zip: stored size too small",
-            with(ZipEntry { size: 2, local_size: 2, ..stored("a/x", b"abc") }),
+            with(ZipEntry {
+                size: 2,
+                local_size: 2,
+                ..stored("a/x", b"abc")
+            }),
             because!(Refusal::Size { expected: 2 }),
         ),
         (
             "zip: stored size too large",
-            with(ZipEntry { size: 4, local_size: 4, ..stored("a/x", b"abc") }),
+            with(ZipEntry {
+                size: 4,
+                local_size: 4,
+                ..stored("a/x", b"abc")
+            }),
             because!(Refusal::Size { expected: 4 }),
         ),
         (
             "zip: deflated size too small",
-            with(ZipEntry { size: 3, local_size: 3, ..deflated("a/x", content) }),
+            with(ZipEntry {
+                size: 3,
+                local_size: 3,
+                ..deflated("a/x", content)
+            }),
             because!(Refusal::Size { expected: 3 }),
         ),
         (
@@ -448,30 +815,74 @@ fn hostile_zips() -> Vec<(&'static str, Vec<u8>, Expect)> {
         ),
         (
             "zip: broken deflate",
-            with(ZipEntry { data: vec![0xff; 20], ..deflated("a/x", content) }),
+            with(ZipEntry {
+                data: vec![0xff; 20],
+                ..deflated("a/x", content)
+            }),
             damaged!(Damage::Compression | Damage::Truncated),
         ),
         (
             "zip: wrong descriptor",
-            with(ZipEntry { flags: 8, local_flags: 8, descriptor: Some(vec![9; 16]), ..stored("a/x", b"abc") }),
-            because!(Refusal::Disagreement { field: "data descriptor" }),
+            with(ZipEntry {
+                flags: 8,
+                local_flags: 8,
+                descriptor: Some(vec![9; 16]),
+                ..stored("a/x", b"abc")
+            }),
+            because!(Refusal::Disagreement {
+                field: "data descriptor"
+            }),
         ),
-        ("zip: overlap", with(ZipEntry { offset: Some(0), ..lock() }), damaged!(Damage::Layout { actual: 0, .. })),
+        (
+            "zip: overlap",
+            with(ZipEntry {
+                offset: Some(0),
+                ..lock()
+            }),
+            damaged!(Damage::Layout { actual: 0, .. }),
+        ),
         (
             "zip: bytes in front",
             zip_with(&[lock()], b"PK\x03\x04", b"", b""),
-            damaged!(Damage::Layout { expected: 0, actual: 4 }),
+            damaged!(Damage::Layout {
+                expected: 0,
+                actual: 4
+            }),
         ),
-        ("zip: bytes in between", zip_with(&[lock()], b"", b"xx", b""), damaged!(Damage::Layout { .. })),
-        ("zip: bytes after the end", [whole.clone(), b"x".to_vec()].concat(), damaged!(Damage::EndRecord)),
-        ("zip: two end records", zip_with(&[lock()], b"", b"", &whole), damaged!(Damage::EndRecord)),
-        ("zip: cut", whole[..whole.len() - 1].to_vec(), damaged!(Damage::EndRecord)),
+        (
+            "zip: bytes in between",
+            zip_with(&[lock()], b"", b"xx", b""),
+            damaged!(Damage::Layout { .. }),
+        ),
+        (
+            "zip: bytes after the end",
+            [whole.clone(), b"x".to_vec()].concat(),
+            damaged!(Damage::EndRecord),
+        ),
+        (
+            "zip: two end records",
+            zip_with(&[lock()], b"", b"", &whole),
+            damaged!(Damage::EndRecord),
+        ),
+        (
+            "zip: cut",
+            whole[..whole.len() - 1].to_vec(),
+            damaged!(Damage::EndRecord),
+        ),
         ("zip: several parts", spanned, damaged!(Damage::EndRecord)),
-        ("zip: wrong count", counted, damaged!(Damage::CentralDirectory | Damage::EndRecord)),
-        ("zip: empty", zip(&[]), |error| matches!(error, ArchiveError::NoFiles)),
-        ("zip: bomb by ratio", with(deflated("a/zeros", &vec![0; 66 << 20])), |error| {
-            matches!(error, ArchiveError::Expansion { limit: 200, .. })
+        (
+            "zip: wrong count",
+            counted,
+            damaged!(Damage::CentralDirectory | Damage::EndRecord),
+        ),
+        ("zip: empty", zip(&[]), |error| {
+            matches!(error, ArchiveError::NoFiles)
         }),
+        (
+            "zip: bomb by ratio",
+            with(deflated("a/zeros", &vec![0; 66 << 20])),
+            |error| matches!(error, ArchiveError::Expansion { limit: 200, .. }),
+        ),
     ]
 }
 
@@ -486,14 +897,17 @@ fn refuses_every_hostile_archive_for_its_reason_and_leaves_nothing() {
             Ok(_) => wrong.push(format!("{name}: accepted")),
             Err(error) => {
                 let message = error.to_string();
-                let shown =
-                    !message.contains(&*folder.path().to_string_lossy()) && !message.chars().any(char::is_control);
+                let shown = !message.contains(&*folder.path().to_string_lossy())
+                    && !message.chars().any(char::is_control);
                 if !expected(&error) || !shown || error.is_fault() {
                     wrong.push(format!("{name}: {error:?}"));
                 }
             }
         }
-        let left: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        let left: Vec<_> = fs::read_dir(folder.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+            .collect();
         if left != ["archive"] {
             wrong.push(format!("{name}: left {left:?}"));
         }
@@ -517,7 +931,10 @@ fn a_folder_that_exists_is_neither_used_nor_removed() {
 #[test]
 fn fixes_modes_and_times_and_drops_git() {
     let mut tar = Tar::new();
-    tar.folder("./").folder("./a/").raw_file(b"./a/run", 0o4711, b"#!").raw_file(b"./a/data", 0o000, b"data");
+    tar.folder("./")
+        .folder("./a/")
+        .raw_file(b"./a/run", 0o4711, b"#!")
+        .raw_file(b"./a/data", 0o000, b"data");
     tar.link("./a/alias", "sub/../run")
         .folder("./a/sub")
         .file("./a/sub/x", b"")
@@ -529,15 +946,32 @@ fn fixes_modes_and_times_and_drops_git() {
     assert_eq!(root, folder.path().join("tree/a"));
     assert_eq!(tree.project().as_str(), "a");
     assert_eq!(tree.epoch(), 0);
-    let names: Vec<_> = ["run", "data", "sub"].iter().map(|name| root.join(name)).collect();
+    let names: Vec<_> = ["run", "data", "sub"]
+        .iter()
+        .map(|name| root.join(name))
+        .collect();
     let stat = |path: &Path| fs::symlink_metadata(path).unwrap();
-    let modes: Vec<_> = names.iter().map(|path| stat(path).permissions().mode() & 0o7777).collect();
+    let modes: Vec<_> = names
+        .iter()
+        .map(|path| stat(path).permissions().mode() & 0o7777)
+        .collect();
     assert_eq!(modes, [0o755, 0o644, 0o755]);
-    assert_eq!(fs::read_link(root.join("alias")).unwrap(), Path::new("sub/../run"));
-    for path in names.iter().cloned().chain([root.join("alias"), root.to_owned()]) {
+    assert_eq!(
+        fs::read_link(root.join("alias")).unwrap(),
+        Path::new("sub/../run")
+    );
+    for path in names
+        .iter()
+        .cloned()
+        .chain([root.join("alias"), root.to_owned()])
+    {
         assert_eq!(stat(&path).mtime(), 1_153_704_088, "{path:?}");
     }
-    assert!(!root.join("empty").exists() && !root.join(".GIT").exists() && !folder.path().join("tree/.git").exists());
+    assert!(
+        !root.join("empty").exists()
+            && !root.join(".GIT").exists()
+            && !folder.path().join("tree/.git").exists()
+    );
     assert_eq!(tree.tree(), tree::hash(root).unwrap());
 }
 
@@ -549,11 +983,20 @@ fn files_are_executable_by_the_bit_that_git_looks_at() {
     let mut entries = Vec::new();
     for (name, mode) in names.into_iter().zip(modes) {
         tar.raw_file(name.as_bytes(), mode, b"#!");
-        entries.push(ZipEntry { mode: 0o100_000 | mode, ..stored(name, b"#!") });
+        entries.push(ZipEntry {
+            mode: 0o100_000 | mode,
+            ..stored(name, b"#!")
+        });
     }
     for bytes in [tar.end(), zip(&entries)] {
         let (_folder, tree) = good(&bytes);
-        let mode = |name| fs::metadata(tree.root().join(name)).unwrap().permissions().mode() & 0o7777;
+        let mode = |name| {
+            fs::metadata(tree.root().join(name))
+                .unwrap()
+                .permissions()
+                .mode()
+                & 0o7777
+        };
         assert_eq!(names.map(mode), [0o644, 0o755, 0o755, 0o644, 0o755, 0o644]);
     }
 }
@@ -563,7 +1006,9 @@ fn the_origin_is_the_digest_of_all_bytes() {
     let tar = Tar::new().file("Cargo.lock", b"").end();
     for bytes in [tar.clone(), gzip(&tar), zip(&[stored("Cargo.lock", b"")])] {
         let (_folder, tree) = good(&bytes);
-        let Origin::Archive { name, sha256 } = tree.origin() else { panic!("{:?}", tree.origin()) };
+        let Origin::Archive { name, sha256 } = tree.origin() else {
+            panic!("{:?}", tree.origin())
+        };
         assert_eq!(name.as_deref(), Some("upload.tar.gz"));
         assert_eq!(*sha256, kettle::digest::Sha256Digest::of(&bytes));
         assert_eq!(tree.project().as_str(), "upload");
@@ -573,17 +1018,34 @@ fn the_origin_is_the_digest_of_all_bytes() {
 #[test]
 fn small_archives_of_zeros_are_no_bombs() {
     let (_folder, tree) = good(&gzip(&Tar::new().file("zeros", &vec![0; 8 << 20]).end()));
-    assert_eq!(fs::metadata(tree.root().join("zeros")).unwrap().len(), 8 << 20);
+    assert_eq!(
+        fs::metadata(tree.root().join("zeros")).unwrap().len(),
+        8 << 20
+    );
 }
 
 #[test]
 fn reads_data_descriptors_and_comments() {
     let sizes = |content: &[u8], packed: usize| {
-        [crc(content).to_le_bytes(), (packed as u32).to_le_bytes(), (content.len() as u32).to_le_bytes()].concat()
+        [
+            crc(content).to_le_bytes(),
+            (packed as u32).to_le_bytes(),
+            (content.len() as u32).to_le_bytes(),
+        ]
+        .concat()
     };
-    let plain = ZipEntry { flags: 8, local_flags: 8, descriptor: Some(sizes(b"abc", 3)), ..stored("a", b"abc") };
+    let plain = ZipEntry {
+        flags: 8,
+        local_flags: 8,
+        descriptor: Some(sizes(b"abc", 3)),
+        ..stored("a", b"abc")
+    };
     let mut signed = deflated("b", b"abcabcabc");
-    let descriptor = [b"PK\x07\x08".to_vec(), sizes(b"abcabcabc", signed.data.len())].concat();
+    let descriptor = [
+        b"PK\x07\x08".to_vec(),
+        sizes(b"abcabcabc", signed.data.len()),
+    ]
+    .concat();
     (signed.flags, signed.local_flags, signed.descriptor) = (8, 8, Some(descriptor));
     let (_folder, tree) = good(&zip_with(&[plain, signed], b"", b"", b"a comment"));
     assert_eq!(fs::read(tree.root().join("b")).unwrap(), b"abcabcabc");
@@ -593,15 +1055,29 @@ fn reads_data_descriptors_and_comments() {
 
 fn run(folder: &Path, program: &str, arguments: &[&str]) -> String {
     let mut command = Command::new(program);
-    command.args(arguments).current_dir(folder).env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_CONFIG_NOSYSTEM", "1");
-    let output = command.output().unwrap_or_else(|error| panic!("{program}: {error}"));
-    assert!(output.status.success(), "{program} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    command
+        .args(arguments)
+        .current_dir(folder)
+        .env("GIT_CONFIG_GLOBAL", "/dev/null")
+        .env("GIT_CONFIG_NOSYSTEM", "1");
+    let output = command
+        .output()
+        .unwrap_or_else(|error| panic!("{program}: {error}"));
+    assert!(
+        output.status.success(),
+        "{program} {arguments:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
 fn git_tree(folder: &Path) -> String {
     run(folder, "git", &["init", "-q"]);
-    run(folder, "git", &["-c", "core.autocrlf=false", "add", "--force", "--all"]);
+    run(
+        folder,
+        "git",
+        &["-c", "core.autocrlf=false", "add", "--force", "--all"],
+    );
     let tree = run(folder, "git", &["write-tree"]);
     fs::remove_dir_all(folder.join(".git")).unwrap();
     tree
@@ -622,7 +1098,20 @@ impl Random {
 /// Names that sort differently as files and as folders, that need PAX or GNU extensions, and that git ignores.
 fn random_tree(root: &Path, random: &mut Random, depth: u64) {
     let long = "long-".repeat(30);
-    let names = ["a", "a.b", "a-b", "a0", "ab", "A", "ü 空", "x y", ".gitignore", "target", "-rf", long.as_str()];
+    let names = [
+        "a",
+        "a.b",
+        "a-b",
+        "a0",
+        "ab",
+        "A",
+        "ü 空",
+        "x y",
+        ".gitignore",
+        "target",
+        "-rf",
+        long.as_str(),
+    ];
     let mut files = vec!["always".to_owned()];
     fs::write(root.join("always"), random.below(1000).to_string()).unwrap();
     for name in names {
@@ -652,12 +1141,21 @@ fn random_trees_have_the_id_that_git_gives_them() {
         fs::create_dir(&top).unwrap();
         random_tree(&top, &mut Random(seed * 7919), 3);
         let expected = git_tree(&top);
-        assert_eq!(tree::hash(&top).unwrap().to_string(), expected, "seed {seed}");
+        assert_eq!(
+            tree::hash(&top).unwrap().to_string(),
+            expected,
+            "seed {seed}"
+        );
         for (kind, archive) in archives(folder.path()) {
             let into = folder.path().join(format!("unpacked-{kind}"));
-            let unpacked = unpack(&archive, None, &into).unwrap_or_else(|error| panic!("seed {seed}, {kind}: {error}"));
+            let unpacked = unpack(&archive, None, &into)
+                .unwrap_or_else(|error| panic!("seed {seed}, {kind}: {error}"));
             assert_eq!(unpacked.tree().to_string(), expected, "seed {seed}, {kind}");
-            assert_eq!(tree::hash(unpacked.root()).unwrap().to_string(), expected, "seed {seed}, {kind}");
+            assert_eq!(
+                tree::hash(unpacked.root()).unwrap().to_string(),
+                expected,
+                "seed {seed}, {kind}"
+            );
         }
     }
 }
@@ -673,7 +1171,14 @@ fn archives(folder: &Path) -> Vec<(&'static str, PathBuf)> {
     run(folder, "zip", &["-qry", "zip.zip", "top"]);
     made.push(("zip", folder.join("zip.zip")));
     // Streamed: data descriptors. Forced: zip64.
-    run(folder, "sh", &["-c", "zip -qry - top > streamed.zip && zip -qry -fz zip64.zip top"]);
+    run(
+        folder,
+        "sh",
+        &[
+            "-c",
+            "zip -qry - top > streamed.zip && zip -qry -fz zip64.zip top",
+        ],
+    );
     made.push(("streamed zip", folder.join("streamed.zip")));
     made.push(("zip64", folder.join("zip64.zip")));
     made
@@ -706,16 +1211,35 @@ fn tree_of_long_names(top: &Path) {
 /// By the program and the format; each holds the folder `top`.
 fn archives_of_every_maker(folder: &Path) -> Vec<PathBuf> {
     for format in ["gnu", "oldgnu", "pax", "ustar"] {
-        run(folder, "tar", &[&format!("--format={format}"), "-cf", &format!("gnu-{format}"), "top"]);
+        run(
+            folder,
+            "tar",
+            &[
+                &format!("--format={format}"),
+                "-cf",
+                &format!("gnu-{format}"),
+                "top",
+            ],
+        );
     }
     for format in ["gnutar", "pax", "ustar"] {
-        run(folder, "bsdtar", &["--format", format, "-cf", &format!("bsd-{format}"), "top"]);
+        run(
+            folder,
+            "bsdtar",
+            &["--format", format, "-cf", &format!("bsd-{format}"), "top"],
+        );
     }
     run(folder, "busybox", &["tar", "-cf", "busybox-tar", "top"]);
-    run(folder, "sh", &["-c", "find top | cpio --quiet -o -H ustar > cpio-ustar"]);
+    run(
+        folder,
+        "sh",
+        &["-c", "find top | cpio --quiet -o -H ustar > cpio-ustar"],
+    );
     run(folder, "python3", &["-c", PYTHON, "top"]);
     run(folder, "perl", &["-e", PERL, "top"]);
-    let made = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let made = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
     let mut made: Vec<_> = made.filter(|path| path.is_file()).collect();
     made.sort();
     made
@@ -732,14 +1256,19 @@ fn what_ordinary_makers_write_is_read_wherever_they_cut_names() {
     assert_eq!(archives.len(), 4 + 3 + 1 + 1 + 3 + 1);
     for archive in archives {
         let into = archive.with_extension("unpacked");
-        let tree = unpack(&archive, None, &into).unwrap_or_else(|error| panic!("{archive:?}: {error}"));
+        let tree =
+            unpack(&archive, None, &into).unwrap_or_else(|error| panic!("{archive:?}: {error}"));
         assert_eq!(tree.tree().to_string(), expected, "{archive:?}");
     }
     // Old archives have names of up to 99 bytes, and no types but links.
     let short = folder.path().join("short");
     fs::create_dir_all(short.join("sub")).unwrap();
     fs::write(short.join("sub/file"), "old").unwrap();
-    run(folder.path(), "tar", &["--format=v7", "-cf", "v7", "short/sub/file"]);
+    run(
+        folder.path(),
+        "tar",
+        &["--format=v7", "-cf", "v7", "short/sub/file"],
+    );
     let expected = git_tree(&short);
     let tree = unpack(&folder.path().join("v7"), None, &folder.path().join("old")).unwrap();
     assert_eq!(tree.tree().to_string(), expected);
@@ -753,14 +1282,37 @@ fn reads_what_git_archive_writes() {
     random_tree(&repository, &mut Random(4711), 2);
     run(&repository, "git", &["init", "-q"]);
     run(&repository, "git", &["add", "--force", "--all"]);
-    let who = ["-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "x"];
+    let who = [
+        "-c",
+        "user.name=a",
+        "-c",
+        "user.email=a@b",
+        "commit",
+        "-qm",
+        "x",
+    ];
     run(&repository, "git", &who);
     let expected = run(&repository, "git", &["rev-parse", "HEAD^{tree}"]);
     for format in ["tar", "tar.gz", "zip"] {
         let archive = folder.path().join(format!("it.{format}"));
         let output = format!("--output={}", archive.display());
-        run(&repository, "git", &["archive", &format!("--format={format}"), "--prefix=it/", &output, "HEAD"]);
-        let tree = unpack(&archive, None, &folder.path().join(format!("tree-{format}"))).unwrap();
+        run(
+            &repository,
+            "git",
+            &[
+                "archive",
+                &format!("--format={format}"),
+                "--prefix=it/",
+                &output,
+                "HEAD",
+            ],
+        );
+        let tree = unpack(
+            &archive,
+            None,
+            &folder.path().join(format!("tree-{format}")),
+        )
+        .unwrap();
         assert_eq!(tree.tree().to_string(), expected, "{format}");
     }
 }
@@ -769,10 +1321,19 @@ fn reads_what_git_archive_writes() {
 fn hashing_a_hostile_folder_neither_blocks_nor_follows() {
     let folder = tempfile::tempdir().unwrap();
     symlink("/etc", folder.path().join("link")).unwrap();
-    assert_eq!(tree::hash(folder.path()).unwrap().to_string(), git_tree(folder.path()));
+    assert_eq!(
+        tree::hash(folder.path()).unwrap().to_string(),
+        git_tree(folder.path())
+    );
     run(folder.path(), "mkfifo", &["fifo"]);
-    assert!(matches!(tree::hash(folder.path()), Err(tree::TreeError::SpecialFile { .. })));
+    assert!(matches!(
+        tree::hash(folder.path()),
+        Err(tree::TreeError::SpecialFile { .. })
+    ));
     let link = folder.path().join("elsewhere");
     symlink(folder.path(), &link).unwrap();
-    assert!(matches!(tree::hash(&link), Err(tree::TreeError::Read { .. })));
+    assert!(matches!(
+        tree::hash(&link),
+        Err(tree::TreeError::Read { .. })
+    ));
 }

@@ -72,16 +72,24 @@ fn every_attack_is_stopped() {
     assert_eq!(names.len(), cases.len(), "two attacks have one name");
     assert!(names.len() >= LEAST_ATTACKS, "{} attacks", names.len());
 
-    let references: References = honest.iter().map(|project| (project.template, reference(project))).collect();
+    let references: References = honest
+        .iter()
+        .map(|project| (project.template, reference(project)))
+        .collect();
     let words = std::env::var("KETTLE_ATTACK").unwrap_or_default();
     let named = |case: &&Case| words.split(',').any(|word| case.name().contains(word));
     let wanted: Vec<_> = cases.iter().filter(named).collect();
-    let (alone, together): (Vec<&Case>, Vec<&Case>) = wanted.iter().partition(|case| case.is_alone());
+    let (alone, together): (Vec<&Case>, Vec<&Case>) =
+        wanted.iter().partition(|case| case.is_alone());
     let mut found = Found::default();
     found.try_all(together, AT_ONCE, &references);
     found.try_all(alone, 1, &references);
     summarise(&wanted, &found);
-    assert!(found.failures.is_empty(), "not stopped: {:?}", found.failures);
+    assert!(
+        found.failures.is_empty(),
+        "not stopped: {:?}",
+        found.failures
+    );
 }
 
 /// A table on standard output: how many of the attacks on each thing were tried, and which were not.
@@ -89,15 +97,23 @@ fn summarise(wanted: &[&Case], found: &Found) {
     println!("{:<12} {:>8} {:>8}", "aimed at", "attacks", "stopped");
     let mut rows: BTreeMap<Aim, (usize, usize)> = BTreeMap::new();
     for case in wanted {
-        let unstopped = found.failures.iter().chain(found.not_tried.iter().map(|(name, _)| name));
+        let unstopped = found
+            .failures
+            .iter()
+            .chain(found.not_tried.iter().map(|(name, _)| name));
         let (all, stopped) = rows.entry(case.aim()).or_default();
         *all += 1;
         *stopped += usize::from(!unstopped.into_iter().any(|name| name == case.name()));
     }
     for (aim, (all, stopped)) in &rows {
-        println!("{:<12} {all:>8} {stopped:>8}", format!("{aim:?}").to_lowercase());
+        println!(
+            "{:<12} {all:>8} {stopped:>8}",
+            format!("{aim:?}").to_lowercase()
+        );
     }
-    let (all, stopped) = rows.values().fold((0, 0), |sum, row| (sum.0 + row.0, sum.1 + row.1));
+    let (all, stopped) = rows
+        .values()
+        .fold((0, 0), |sum, row| (sum.0 + row.0, sum.1 + row.1));
     println!("{:<12} {all:>8} {stopped:>8}", "in all");
     let mut times = found.times.clone();
     times.sort();
@@ -169,7 +185,11 @@ impl Found {
                                 found.lock().unwrap().failures.push(case.name().to_owned());
                             }
                         }
-                        found.lock().unwrap().times.push((begun.elapsed(), case.name().to_owned()));
+                        found
+                            .lock()
+                            .unwrap()
+                            .times
+                            .push((begun.elapsed(), case.name().to_owned()));
                     }
                 });
             }
@@ -186,7 +206,9 @@ fn next<'a>(queue: &Mutex<Vec<&'a Case>>) -> Option<&'a Case> {
 /// What a template delivers when nobody attacks.
 fn reference(project: &Attack) -> Bundle {
     let outcome = run_project(project, Confinement::Open);
-    let bundle = outcome.bundle.unwrap_or_else(|| panic!("{} failed: {}", project.name, outcome.result));
+    let bundle = outcome
+        .bundle
+        .unwrap_or_else(|| panic!("{} failed: {}", project.name, outcome.result));
     assert_complete(&bundle, &project.artifacts);
     bundle
 }
@@ -194,7 +216,9 @@ fn reference(project: &Attack) -> Bundle {
 /// Runs a project on a service of its own.
 fn run_project(attack: &Attack, confinement: Confinement) -> Outcome {
     let (folder, canary) = (tempfile::tempdir().unwrap(), Canary::new());
-    let options = attack.seconds.map(|seconds| vec!["--build-seconds".to_owned(), seconds.to_string()]);
+    let options = attack
+        .seconds
+        .map(|seconds| vec!["--build-seconds".to_owned(), seconds.to_string()]);
     let server = Server::start(folder.path(), &options.unwrap_or_default(), confinement);
     let archive = attack.archive(&server.facts(&canary.path()));
     run(&server, &canary, &upload(&archive, "attack.tar"))
@@ -209,28 +233,52 @@ fn run(server: &Server, canary: &Canary, submission: &Value) -> Outcome {
     assert_story(end, others, succeeded);
     assert!(!server.has_children(), "a process of the build is alive");
     assert!(!server.was_visited(), "a socket of the machine was reached");
-    assert!(!server.left_a_queue(), "memory, a queue or a semaphore is left on the machine");
+    assert!(
+        !server.left_a_queue(),
+        "memory, a queue or a semaphore is left on the machine"
+    );
     assert!(canary.is_untouched(), "a file of the machine was changed");
     server.wait_until_cleared(&job);
-    assert_eq!(server.get("/health"), (200, b"ok".to_vec()), "the service is well");
+    assert_eq!(
+        server.get("/health"),
+        (200, b"ok".to_vec()),
+        "the service is well"
+    );
 
     assert_nothing_forged(others);
     let lines_of_output = others.iter().filter(|event| event["type"] == "build");
     let mut texts = lines_of_output.map(|event| event["msg"].as_str().unwrap());
-    assert_eq!(texts.find(|text| text.starts_with("[kettle]")), None, "it looks like a note of ours");
+    assert_eq!(
+        texts.find(|text| text.starts_with("[kettle]")),
+        None,
+        "it looks like a note of ours"
+    );
     let has_lines = |event: &&Value| ["build", "note"].iter().any(|kind| event["type"] == *kind);
     let lines = others.iter().filter(has_lines);
-    let lines: Vec<_> = lines.map(|event| event["msg"].as_str().unwrap().to_owned()).collect();
+    let lines: Vec<_> = lines
+        .map(|event| event["msg"].as_str().unwrap().to_owned())
+        .collect();
     assert_printable(lines.iter().map(String::as_str));
     let (status, body) = server.get(&format!("/build/{job}/result"));
     assert_eq!(status, if succeeded { 200 } else { 404 });
-    assert_eq!(server.get(&format!("/build/{job}/result")).1, body, "nothing changes it any more");
+    assert_eq!(
+        server.get(&format!("/build/{job}/result")).1,
+        body,
+        "nothing changes it any more"
+    );
     let bundle = succeeded.then(|| unpack(&body));
     assert!(
-        !bundle.iter().flat_map(Bundle::values).any(|bytes| bytes == CANARY),
+        !bundle
+            .iter()
+            .flat_map(Bundle::values)
+            .any(|bytes| bytes == CANARY),
         "a file of the machine is handed out"
     );
-    Outcome { result: end["result"].clone(), lines, bundle }
+    Outcome {
+        result: end["result"].clone(),
+        lines,
+        bundle,
+    }
 }
 
 /// The events tell each part of a build once and in order, whatever its output imitates, and then the end. Tools print in
@@ -238,7 +286,9 @@ fn run(server: &Server, canary: &Canary, submission: &Value) -> Outcome {
 fn assert_story(end: &Value, others: &[Value], succeeded: bool) {
     assert_eq!(end["type"], "complete");
     let types = others.iter().map(|event| event["type"].as_str().unwrap());
-    let mut types: Vec<_> = types.filter(|kind| !["build", "note"].contains(kind)).collect();
+    let mut types: Vec<_> = types
+        .filter(|kind| !["build", "note"].contains(kind))
+        .collect();
     types.dedup();
     let whole = ["queued", "vm", "init", "detect", "provenance"];
     assert!(whole.starts_with(&types), "{types:?}");
@@ -251,12 +301,22 @@ fn assert_nothing_forged(others: &[Value]) {
     let said = |kind: &'static str| others.iter().filter(move |event| event["type"] == kind);
     let text = |event: &Value| event["msg"].as_str().unwrap().to_owned();
     let texts: Vec<_> = said("init").map(text).collect();
-    let of_sources = ["source: archive with sha256 ", "source: commit ", "fetching http://127.0.0.1:"];
+    let of_sources = [
+        "source: archive with sha256 ",
+        "source: commit ",
+        "fetching http://127.0.0.1:",
+    ];
     for text in &texts {
-        assert!(of_sources.iter().any(|start| text.starts_with(start)), "{text}");
+        assert!(
+            of_sources.iter().any(|start| text.starts_with(start)),
+            "{text}"
+        );
         assert!(!text.contains(FORGED), "{text}");
     }
-    let identities = texts.iter().filter(|text| text.starts_with("source: ")).count();
+    let identities = texts
+        .iter()
+        .filter(|text| text.starts_with("source: "))
+        .count();
     assert!(identities <= 1, "{texts:?}");
     for note in said("note").map(text) {
         assert!(!note.trim_start().starts_with(FORGED), "{note}");
@@ -269,13 +329,29 @@ fn check(attack: &Attack, references: &References) -> Result<(), NotTried> {
         needs => Confinement::of(needs).map_err(|why| (attack.name.clone(), why))?,
     };
     let outcome = run_project(attack, confinement);
-    let what = format!("{}: {}\n{}", attack.name, outcome.result, outcome.lines.join("\n"));
-    let says = |word: &str| outcome.lines.iter().any(|line| line.contains(&format!("ATTACK: {word}")));
+    let what = format!(
+        "{}: {}\n{}",
+        attack.name,
+        outcome.result,
+        outcome.lines.join("\n")
+    );
+    let says = |word: &str| {
+        outcome
+            .lines
+            .iter()
+            .any(|line| line.contains(&format!("ATTACK: {word}")))
+    };
     assert!(!says("SUCCEEDED"), "{what}");
     assert_reasons(attack, &outcome, &what);
     let Some(bundle) = &outcome.bundle else {
-        assert!(attack.expects(Expect::Fails), "it should not have failed: {what}");
-        assert_failed(&outcome.result, attack.fails_with.as_deref().unwrap_or_default());
+        assert!(
+            attack.expects(Expect::Fails),
+            "it should not have failed: {what}"
+        );
+        assert_failed(
+            &outcome.result,
+            attack.fails_with.as_deref().unwrap_or_default(),
+        );
         return Ok(());
     };
     assert_complete(bundle, &attack.artifacts);
@@ -283,7 +359,10 @@ fn check(attack: &Attack, references: &References) -> Result<(), NotTried> {
         assert_recorded(bundle);
     } else if !attack.expects(Expect::Consistent) {
         let contained = attack.expects(Expect::Contained);
-        assert!(contained || attack.expects(Expect::Ignored), "it should have failed: {what}");
+        assert!(
+            contained || attack.expects(Expect::Ignored),
+            "it should have failed: {what}"
+        );
         assert!(!contained || says("contained"), "it says nothing: {what}");
         assert_same_artifacts(bundle, &references[&attack.template], &attack.artifacts);
     }
@@ -293,13 +372,26 @@ fn check(attack: &Attack, references: &References) -> Result<(), NotTried> {
 /// The log has every reason that the attack names, and no answer of the kernel is another one.
 fn assert_reasons(attack: &Attack, outcome: &Outcome, what: &str) {
     for reason in &attack.shows {
-        assert!(outcome.lines.iter().any(|line| line.contains(reason)), "{reason:?} is not shown: {what}");
+        assert!(
+            outcome.lines.iter().any(|line| line.contains(reason)),
+            "{reason:?} is not shown: {what}"
+        );
     }
-    for line in outcome.lines.iter().filter(|line| line.contains("ATTACK: contained: ")) {
-        let Some((_, rest)) = line.split_once("(os error ") else { continue };
+    for line in outcome
+        .lines
+        .iter()
+        .filter(|line| line.contains("ATTACK: contained: "))
+    {
+        let Some((_, rest)) = line.split_once("(os error ") else {
+            continue;
+        };
         let number = rest.split(')').next().unwrap();
         let known = attack.errors.iter().any(|name| errno(name) == number);
-        assert!(known, "another error than {:?}: {line}\n{what}", attack.errors);
+        assert!(
+            known,
+            "another error than {:?}: {line}\n{what}",
+            attack.errors
+        );
     }
 }
 
@@ -337,8 +429,15 @@ fn errno(name: &str) -> &'static str {
 fn assert_failed(result: &Value, reason: &str) {
     assert_eq!(result["status"], "failed");
     assert_ne!(result["error_type"], "Internal", "{result}");
-    let words = format!("{}: {}", result["error_type"].as_str().unwrap(), result["error"].as_str().unwrap());
-    assert!(words.contains(reason), "it failed for another reason than {reason:?}: {words}");
+    let words = format!(
+        "{}: {}",
+        result["error_type"].as_str().unwrap(),
+        result["error"].as_str().unwrap()
+    );
+    assert!(
+        words.contains(reason),
+        "it failed for another reason than {reason:?}: {words}"
+    );
     assert_printable([words.as_str()].into_iter());
 }
 
@@ -350,14 +449,21 @@ fn check_upload(attack: &Upload, reference: &Bundle) -> Result<(), NotTried> {
     let submission = upload(&(attack.make)(&canary.path()), "attack.tar");
     match attack.received {
         Received::Refused(reason) => {
-            let code = if reason.contains("Cargo.lock") { "lockfile-missing" } else { "archive-refused" };
+            let code = if reason.contains("Cargo.lock") {
+                "lockfile-missing"
+            } else {
+                "archive-refused"
+            };
             assert_refused(&server.post(&submission), code, reason);
             assert!(canary.is_untouched(), "a file of the machine was changed");
             assert_eq!(server.uploads(), [""; 0], "something is left");
-            let (status, problem) = server.post(&upload(&archives::without_lockfile(), "attack.tar"));
+            let (status, problem) =
+                server.post(&upload(&archives::without_lockfile(), "attack.tar"));
             assert_eq!(status, 422, "the slot is free: {problem}");
         }
-        Received::Fails(reason) => assert_failed(&run(&server, &canary, &submission).result, reason),
+        Received::Fails(reason) => {
+            assert_failed(&run(&server, &canary, &submission).result, reason)
+        }
         Received::Harmless => assert_harmless(&run(&server, &canary, &submission), reference),
     }
     Ok(())
@@ -378,16 +484,26 @@ fn check_hosted(attack: &Hosted, reference: &Bundle) -> Result<(), NotTried> {
             let words = [outcome.result.to_string(), outcome.lines.join("\n")].concat();
             assert_eq!(outcome.result["status"], "failed", "{words}");
             assert_ne!(outcome.result["error_type"], "Internal", "{words}");
-            assert!(words.contains(reason), "it failed for another reason than {reason:?}: {words}");
+            assert!(
+                words.contains(reason),
+                "it failed for another reason than {reason:?}: {words}"
+            );
         }
         Fetched::Harmless => {
             let outcome = run(&server, &canary, &submission);
             let shown = outcome.lines.iter().any(|line| line.contains(attack.shows));
-            assert!(shown, "{:?} is not shown: {:?}", attack.shows, outcome.lines);
+            assert!(
+                shown,
+                "{:?} is not shown: {:?}",
+                attack.shows, outcome.lines
+            );
             assert_harmless(&outcome, reference);
         }
     }
-    assert!(!site.elsewhere_was_asked(), "a server was asked that nobody named");
+    assert!(
+        !site.elsewhere_was_asked(),
+        "a server was asked that nobody named"
+    );
     assert!(canary.is_untouched(), "a file of the machine was changed");
     Ok(())
 }
@@ -396,12 +512,18 @@ fn assert_refused((status, problem): &(u16, Value), code: &str, reason: &str) {
     let detail = problem["detail"].as_str().unwrap();
     assert!([400, 422].contains(status), "{status}: {problem}");
     assert_eq!(problem["type"], format!("/problems/{code}"), "{problem}");
-    assert!(detail.contains(reason), "it is refused for another reason than {reason:?}: {detail}");
+    assert!(
+        detail.contains(reason),
+        "it is refused for another reason than {reason:?}: {detail}"
+    );
     assert_printable([detail].into_iter());
 }
 
 fn assert_harmless(outcome: &Outcome, reference: &Bundle) {
-    let bundle = outcome.bundle.as_ref().unwrap_or_else(|| panic!("{}: {:?}", outcome.result, outcome.lines));
+    let bundle = outcome
+        .bundle
+        .as_ref()
+        .unwrap_or_else(|| panic!("{}: {:?}", outcome.result, outcome.lines));
     let artifacts = ["attack".to_owned()];
     assert_complete(bundle, &artifacts);
     assert_same_artifacts(bundle, reference, &artifacts);
@@ -428,10 +550,17 @@ fn assert_complete(bundle: &Bundle, names: &[String]) {
 /// No package of a registry is named, and the folder that the code came from is.
 fn assert_recorded(bundle: &Bundle) {
     let statement: Value = serde_json::from_slice(&bundle["provenance.json"]).unwrap();
-    let dependencies = statement["predicate"]["buildDefinition"]["resolvedDependencies"].as_array().unwrap();
-    let registry = |it: &Value| it["uri"].as_str().is_some_and(|uri| uri.starts_with("pkg:cargo/"));
+    let dependencies = statement["predicate"]["buildDefinition"]["resolvedDependencies"]
+        .as_array()
+        .unwrap();
+    let registry = |it: &Value| {
+        it["uri"]
+            .as_str()
+            .is_some_and(|uri| uri.starts_with("pkg:cargo/"))
+    };
     assert!(!dependencies.iter().any(registry), "{dependencies:?}");
-    let folder = |it: &Value| it.to_string().contains("forged") && it["digest"]["gitTree"].is_string();
+    let folder =
+        |it: &Value| it.to_string().contains("forged") && it["digest"]["gitTree"].is_string();
     assert!(dependencies.iter().any(folder), "{dependencies:?}");
 }
 
@@ -439,13 +568,20 @@ fn assert_recorded(bundle: &Bundle) {
 fn assert_same_artifacts(bundle: &Bundle, reference: &Bundle, names: &[String]) {
     for name in names.iter().filter(|name| !name.ends_with(".crate")) {
         let path = format!("artifacts/{name}");
-        assert!(bundle[&path] == reference[&path], "{path} is not what an honest build makes");
+        assert!(
+            bundle[&path] == reference[&path],
+            "{path} is not what an honest build makes"
+        );
     }
 }
 
 fn assert_printable<'a>(mut lines: impl Iterator<Item = &'a str>) {
     let hostile = |c: char| c.is_control() && c != '\t';
-    assert_eq!(lines.find(|line| line.contains(hostile)), None, "a control character is in the log");
+    assert_eq!(
+        lines.find(|line| line.contains(hostile)),
+        None,
+        "a control character is in the log"
+    );
 }
 
 /// Without the top folder. Only files are expected.
@@ -464,7 +600,10 @@ fn unpack(archive: &[u8]) -> Bundle {
         assert_eq!(top, "attack");
         let mut bytes = Vec::new();
         entry.read_to_end(&mut bytes).unwrap();
-        assert!(bundle.insert(path.to_owned(), bytes).is_none(), "{path} is there twice");
+        assert!(
+            bundle.insert(path.to_owned(), bytes).is_none(),
+            "{path} is there twice"
+        );
     }
     bundle
 }

@@ -20,7 +20,9 @@ use kettle::digest::{GitOid, Sha256Digest};
 use kettle::job::ErrorType;
 use kettle::provenance::link::can_displace_linker;
 use kettle::provenance::{LinkRecord, ResourceDescriptor};
-use kettle::sandbox::{Access, CommandSpec, Exit, Network, OutputSink, Run, RunError, Served, Stream, Work};
+use kettle::sandbox::{
+    Access, CommandSpec, Exit, Network, OutputSink, Run, RunError, Served, Stream, Work,
+};
 use kettle::source::{SourceTree, tree};
 use kettle::toolchain::{self, Built, Context, Limits, Log, Toolchain, ToolchainError};
 
@@ -40,7 +42,11 @@ const SERVED: &str = "/served";
 
 impl Bubblewrap {
     fn new(tamper: Tamper) -> Self {
-        Self { ran: Mutex::new(Vec::new()), tamper, served: None }
+        Self {
+            ran: Mutex::new(Vec::new()),
+            tamper,
+            served: None,
+        }
     }
 
     fn command(&self, spec: &CommandSpec) -> Command {
@@ -56,26 +62,60 @@ impl Bubblewrap {
             "--die-with-parent",
             "--clearenv",
         ]);
-        command.args(["--tmpfs", "/", "--ro-bind", "/usr", "/usr", "--ro-bind", "/etc", "/etc"]);
+        command.args([
+            "--tmpfs",
+            "/",
+            "--ro-bind",
+            "/usr",
+            "/usr",
+            "--ro-bind",
+            "/etc",
+            "/etc",
+        ]);
         for name in ["bin", "lib", "lib64"] {
             command.args(["--symlink", &format!("usr/{name}"), &format!("/{name}")]);
         }
-        command.args(["--dir", "/kettle/home", "--dir", "/tmp", "--proc", "/proc", "--dev", "/dev"]);
+        command.args([
+            "--dir",
+            "/kettle/home",
+            "--dir",
+            "/tmp",
+            "--proc",
+            "/proc",
+            "--dev",
+            "/dev",
+        ]);
         if spec.network == Network::None {
             command.arg("--unshare-net");
         }
         for mount in &spec.mounts {
-            let option = if mount.access == Access::ReadOnly { "--ro-bind" } else { "--bind" };
+            let option = if mount.access == Access::ReadOnly {
+                "--ro-bind"
+            } else {
+                "--bind"
+            };
             command.arg(option).arg(&mount.source).arg(&mount.target);
         }
-        if let Some(served) = self.served.as_ref().filter(|_| spec.network == Network::Fetch) {
+        if let Some(served) = self
+            .served
+            .as_ref()
+            .filter(|_| spec.network == Network::Fetch)
+        {
             command.arg("--ro-bind").arg(served).arg(SERVED);
         }
         for (name, value) in &spec.environment {
             command.args(["--setenv", name, value]);
         }
-        command.arg("--chdir").arg(&spec.directory).arg("--").args(&spec.argv);
-        command.env_clear().stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+            .arg("--chdir")
+            .arg(&spec.directory)
+            .arg("--")
+            .args(&spec.argv);
+        command
+            .env_clear()
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         command
     }
 
@@ -108,7 +148,10 @@ impl Run for Bubblewrap {
         spec: &'a CommandSpec,
         sink: &'a mut dyn OutputSink,
     ) -> Pin<Box<dyn Future<Output = Result<Exit, RunError>> + 'a>> {
-        Box::pin(async move { self.run_now(spec, sink).map_err(|source| RunError::Output { source }) })
+        Box::pin(async move {
+            self.run_now(spec, sink)
+                .map_err(|source| RunError::Output { source })
+        })
     }
 
     fn make_writable_folder(&self, path: &Path) -> io::Result<()> {
@@ -171,13 +214,27 @@ impl Job {
         runner.served = served.map(Path::to_owned);
         let found = Toolchain::search().unwrap();
         let mut log = Text::default();
-        let context = Context { runner: &runner, toolchain: &found, folder: folder.path(), limits: Limits::default() };
-        let result = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
-            let detected = toolchain::detect(SourceTree::test_only_from_folder(root)?)?;
-            let fetched = toolchain::fetch(detected, &context, &mut log).await?;
-            toolchain::build(fetched, &context, &mut log).await
-        });
-        Self { folder, ran: runner.ran.into_inner().unwrap(), log: log.0, result }
+        let context = Context {
+            runner: &runner,
+            toolchain: &found,
+            folder: folder.path(),
+            limits: Limits::default(),
+        };
+        let result = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .unwrap()
+            .block_on(async {
+                let detected = toolchain::detect(SourceTree::test_only_from_folder(root)?)?;
+                let fetched = toolchain::fetch(detected, &context, &mut log).await?;
+                toolchain::build(fetched, &context, &mut log).await
+            });
+        Self {
+            folder,
+            ran: runner.ran.into_inner().unwrap(),
+            log: log.0,
+            result,
+        }
     }
 
     fn built(&self) -> &Built {
@@ -188,23 +245,42 @@ impl Job {
     }
 
     fn error(&self) -> ErrorType {
-        self.result.as_ref().map(|built| panic!("built {:?}", built.artifacts)).unwrap_err().error_type()
+        self.result
+            .as_ref()
+            .map(|built| panic!("built {:?}", built.artifacts))
+            .unwrap_err()
+            .error_type()
     }
 
     fn names(&self) -> Vec<&str> {
-        self.built().artifacts.iter().map(|artifact| artifact.name.as_str()).collect()
+        self.built()
+            .artifacts
+            .iter()
+            .map(|artifact| artifact.name.as_str())
+            .collect()
     }
 
     fn digests(&self) -> BTreeMap<String, Sha256Digest> {
-        self.built().artifacts.iter().map(|artifact| (artifact.name.clone(), artifact.sha256)).collect()
+        self.built()
+            .artifacts
+            .iter()
+            .map(|artifact| (artifact.name.clone(), artifact.sha256))
+            .collect()
     }
 
     fn output_of(&self, artifact: &str) -> String {
-        let artifact = self.built().artifacts.iter().find(|found| found.name == artifact).unwrap();
+        let artifact = self
+            .built()
+            .artifacts
+            .iter()
+            .find(|found| found.name == artifact)
+            .unwrap();
         let output = loop {
             match Command::new(&artifact.path).output() {
                 // A child that another test is starting has the file open for writing until it has become its program.
-                Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy => std::thread::yield_now(),
+                Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy => {
+                    std::thread::yield_now()
+                }
                 output => break output.unwrap(),
             }
         };
@@ -213,11 +289,19 @@ impl Job {
     }
 
     fn dependencies(&self) -> Vec<String> {
-        self.built().dependencies.iter().map(|found| found.uri.clone().unwrap()).collect()
+        self.built()
+            .dependencies
+            .iter()
+            .map(|found| found.uri.clone().unwrap())
+            .collect()
     }
 
     fn dependency(&self, uri: &str) -> &ResourceDescriptor {
-        let found = self.built().dependencies.iter().find(|found| found.uri.as_deref() == Some(uri));
+        let found = self
+            .built()
+            .dependencies
+            .iter()
+            .find(|found| found.uri.as_deref() == Some(uri));
         found.unwrap_or_else(|| panic!("{uri} is not among {:?}", self.dependencies()))
     }
 }
@@ -225,7 +309,9 @@ impl Job {
 // From here on: projects.
 
 fn project(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/projects").join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/projects")
+        .join(name)
 }
 
 fn copy(from: &Path, to: &Path) {
@@ -257,11 +343,15 @@ const HELLO: &str = "fn main() { println!(\"hello\"); }";
 const ITOA: &str = "3bd1574e617a9a6c1f8f8181bd7e841e1f20e4277607ef28945765188d6284d4";
 
 fn manifest(rest: &str) -> String {
-    format!("[package]\nname = \"app\"\nversion = \"0.1.0\"\nedition = \"2021\"\n{rest}\n[workspace]\n")
+    format!(
+        "[package]\nname = \"app\"\nversion = \"0.1.0\"\nedition = \"2021\"\n{rest}\n[workspace]\n"
+    )
 }
 
 fn lockfile(dependencies: &str, rest: &str) -> String {
-    format!("version = 3\n\n[[package]]\nname = \"app\"\nversion = \"0.1.0\"\n{dependencies}\n{rest}")
+    format!(
+        "version = 3\n\n[[package]]\nname = \"app\"\nversion = \"0.1.0\"\n{dependencies}\n{rest}"
+    )
 }
 
 fn with_itoa(checksum: &str) -> tempfile::TempDir {
@@ -285,9 +375,19 @@ fn a_crate_without_dependencies_needs_no_network_and_two_commands() {
     let job = Job::of(&project("hello"));
     assert_eq!(job.names(), ["hello"]);
     assert_eq!(job.output_of("hello"), "Hello from an attested build!\n");
-    assert_eq!((job.built().commands.fetch.len(), job.built().network.len(), job.dependencies().len()), (0, 0, 0));
+    assert_eq!(
+        (
+            job.built().commands.fetch.len(),
+            job.built().network.len(),
+            job.dependencies().len()
+        ),
+        (0, 0, 0)
+    );
     assert_eq!(job.ran.len(), 2);
-    assert_eq!(job.built().lockfile.bytes, fs::read(project("hello/Cargo.lock")).unwrap());
+    assert_eq!(
+        job.built().lockfile.bytes,
+        fs::read(project("hello/Cargo.lock")).unwrap()
+    );
     assert!(job.built().artifacts[0].executable);
     assert!(!job.log.contains("reason"), "{}", job.log);
     assert!(job.log.contains("Compiling hello"), "{}", job.log);
@@ -296,7 +396,10 @@ fn a_crate_without_dependencies_needs_no_network_and_two_commands() {
 #[test]
 fn a_workspace_gives_the_programs_and_c_libraries_of_its_default_members() {
     let job = Job::of(&project("workspace"));
-    assert_eq!(job.names(), ["first-tool", "libcapi.a", "libcapi.so", "second-tool"]);
+    assert_eq!(
+        job.names(),
+        ["first-tool", "libcapi.a", "libcapi.so", "second-tool"]
+    );
     assert_eq!(job.dependencies(), ["path:extra"]);
     let expected = tree::hash(&project("workspace/extra")).unwrap().to_string();
     assert_eq!(job.dependency("path:extra").digest["gitTree"], expected);
@@ -305,7 +408,10 @@ fn a_workspace_gives_the_programs_and_c_libraries_of_its_default_members() {
 #[test]
 fn a_library_gives_its_rlib_and_its_archive() {
     let job = Job::of(&project("library"));
-    assert_eq!(job.names(), ["libsome_library.rlib", "some-library-1.2.3.crate"]);
+    assert_eq!(
+        job.names(),
+        ["libsome_library.rlib", "some-library-1.2.3.crate"]
+    );
     assert_eq!(job.built().commands.package[1], "package");
 }
 
@@ -323,11 +429,17 @@ fn a_registry_package_is_recorded_with_the_digest_of_its_bytes() {
     let job = Job::of(with_itoa(ITOA).path());
     assert_eq!(job.output_of("app"), "7\n");
     assert_eq!(job.dependencies(), ["pkg:cargo/itoa@1.0.19"]);
-    assert_eq!(job.dependency("pkg:cargo/itoa@1.0.19").digest["sha256"], ITOA);
+    assert_eq!(
+        job.dependency("pkg:cargo/itoa@1.0.19").digest["sha256"],
+        ITOA
+    );
     assert_eq!(job.built().network, ["fetch"]);
     assert_eq!(job.built().commands.fetch[1], "fetch");
     let online = job.ran.iter().filter(|spec| spec.network == Network::Fetch);
-    assert_eq!(online.map(|spec| spec.argv[1].as_str()).collect::<Vec<_>>(), ["fetch"]);
+    assert_eq!(
+        online.map(|spec| spec.argv[1].as_str()).collect::<Vec<_>>(),
+        ["fetch"]
+    );
 }
 
 #[test]
@@ -341,8 +453,16 @@ fn a_lockfile_that_does_not_fit_is_a_lockfile_mismatch() {
     let old = manifest("").replace("0.1.0", "0.2.0");
     for (manifest, lock, expected) in [
         (old.as_str(), lockfile("", ""), ErrorType::LockfileMismatch),
-        (&manifest(""), "no toml".to_owned(), ErrorType::LockfileMismatch),
-        (&manifest("[dependencies]\nitoa = \"1\"\n"), lockfile("", ""), ErrorType::LockfileMismatch),
+        (
+            &manifest(""),
+            "no toml".to_owned(),
+            ErrorType::LockfileMismatch,
+        ),
+        (
+            &manifest("[dependencies]\nitoa = \"1\"\n"),
+            lockfile("", ""),
+            ErrorType::LockfileMismatch,
+        ),
         (
             &manifest("[dependencies]\nx = { git = \"http://127.0.0.1:1/x\" }\n"),
             lockfile("", ""),
@@ -350,7 +470,11 @@ fn a_lockfile_that_does_not_fit_is_a_lockfile_mismatch() {
         ),
         ("no toml", lockfile("", ""), ErrorType::BuildFailed),
     ] {
-        let source = written(&[("Cargo.toml", manifest), ("Cargo.lock", &lock), ("src/main.rs", HELLO)]);
+        let source = written(&[
+            ("Cargo.toml", manifest),
+            ("Cargo.lock", &lock),
+            ("src/main.rs", HELLO),
+        ]);
         let job = Job::of(source.path());
         assert!(job.result.is_err(), "{manifest}{lock}{}", job.log);
         assert_eq!(job.error(), expected, "{}", job.log);
@@ -371,9 +495,15 @@ fn what_does_not_compile_is_a_failed_build_and_says_why() {
 
 #[test]
 fn kinds_that_cannot_be_built_are_told_apart() {
-    assert_eq!(Job::of(written(&[("README", "")]).path()).error(), ErrorType::UnsupportedToolchain);
+    assert_eq!(
+        Job::of(written(&[("README", "")]).path()).error(),
+        ErrorType::UnsupportedToolchain
+    );
     let both = written(&[("Cargo.lock", ""), ("flake.lock", "")]);
-    assert_eq!(Job::of(both.path()).error(), ErrorType::UnsupportedToolchain);
+    assert_eq!(
+        Job::of(both.path()).error(),
+        ErrorType::UnsupportedToolchain
+    );
 }
 
 #[test]
@@ -384,9 +514,20 @@ fn nothing_that_was_fetched_is_left_for_the_build() {
     });
     assert_eq!(job.names(), ["app"]);
     for spec in &job.ran {
-        let writable = spec.mounts.iter().filter(|mount| mount.access == Access::ReadWrite);
-        let allowed = if spec.network == Network::Fetch { "/kettle/cargo" } else { "/kettle/target" };
-        assert!(writable.map(|mount| mount.target.as_path()).all(|target| target == Path::new(allowed)));
+        let writable = spec
+            .mounts
+            .iter()
+            .filter(|mount| mount.access == Access::ReadWrite);
+        let allowed = if spec.network == Network::Fetch {
+            "/kettle/cargo"
+        } else {
+            "/kettle/target"
+        };
+        assert!(
+            writable
+                .map(|mount| mount.target.as_path())
+                .all(|target| target == Path::new(allowed))
+        );
     }
 }
 
@@ -420,46 +561,81 @@ fn forge(caches: &Path, forgery: &str) {
     match forgery {
         "replaced" => fs::write(&archive, forged_archive()).unwrap(),
         "appended" => fs::write(&archive, bytes).unwrap(),
-        "fifo" => assert!(Command::new("mkfifo").arg(&archive).status().unwrap().success()),
+        "fifo" => assert!(
+            Command::new("mkfifo")
+                .arg(&archive)
+                .status()
+                .unwrap()
+                .success()
+        ),
         "link" => std::os::unix::fs::symlink("/etc/passwd", &archive).unwrap(),
         _ => {}
     }
 }
 
 fn forged_archive() -> Vec<u8> {
-    let mut builder = tar::Builder::new(flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast()));
+    let mut builder = tar::Builder::new(flate2::write::GzEncoder::new(
+        Vec::new(),
+        flate2::Compression::fast(),
+    ));
     let content = b"pub fn forged() {}";
     let mut header = tar::Header::new_gnu();
     header.set_size(content.len() as u64);
     header.set_mode(0o644);
-    builder.append_data(&mut header, "itoa-1.0.19/src/lib.rs", &content[..]).unwrap();
+    builder
+        .append_data(&mut header, "itoa-1.0.19/src/lib.rs", &content[..])
+        .unwrap();
     builder.into_inner().unwrap().finish().unwrap()
 }
 
 /// A repository whose package inherits from its workspace, with the ids of its commit and tree.
 fn repository() -> (tempfile::TempDir, String, String) {
     let folder = written(&[
-        ("Cargo.toml", "[workspace]\nmembers = [\"inherits\"]\n[workspace.package]\nversion = \"0.3.0\"\n"),
-        ("inherits/Cargo.toml", "[package]\nname = \"inherits\"\nversion.workspace = true\n"),
+        (
+            "Cargo.toml",
+            "[workspace]\nmembers = [\"inherits\"]\n[workspace.package]\nversion = \"0.3.0\"\n",
+        ),
+        (
+            "inherits/Cargo.toml",
+            "[package]\nname = \"inherits\"\nversion.workspace = true\n",
+        ),
         ("inherits/src/lib.rs", "pub fn answer() -> i32 { 42 }"),
         ("run.sh", "#!/bin/sh\n"),
     ]);
-    fs::set_permissions(folder.path().join("run.sh"), fs::Permissions::from_mode(0o755)).unwrap();
+    fs::set_permissions(
+        folder.path().join("run.sh"),
+        fs::Permissions::from_mode(0o755),
+    )
+    .unwrap();
     std::os::unix::fs::symlink("inherits/Cargo.toml", folder.path().join("link")).unwrap();
     let git = |arguments: &[&str]| {
         let output = Command::new("git")
-            .args(["-c", "user.name=n", "-c", "user.email=e", "-c", "init.defaultBranch=main"])
+            .args([
+                "-c",
+                "user.name=n",
+                "-c",
+                "user.email=e",
+                "-c",
+                "init.defaultBranch=main",
+            ])
             .args(arguments)
             .current_dir(folder.path())
             .output()
             .unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
     };
     git(&["init", "-q"]);
     git(&["add", "-A"]);
     git(&["commit", "-q", "-m", "one"]);
-    let ids = (git(&["rev-parse", "HEAD"]), git(&["rev-parse", "HEAD^{tree}"]));
+    let ids = (
+        git(&["rev-parse", "HEAD"]),
+        git(&["rev-parse", "HEAD^{tree}"]),
+    );
     (folder, ids.0, ids.1)
 }
 
@@ -474,18 +650,28 @@ fn with_git_at(url: &str, commit: &str) -> tempfile::TempDir {
             "[[package]]\nname = \"inherits\"\nversion = \"0.3.0\"\nsource = \"git+{url}?branch=main#{commit}\"\n"
         ),
     );
-    let dependency = format!("[dependencies]\ninherits = {{ git = \"{url}\", branch = \"main\" }}\n");
+    let dependency =
+        format!("[dependencies]\ninherits = {{ git = \"{url}\", branch = \"main\" }}\n");
     let main = "fn main() { println!(\"{}\", inherits::answer()); }";
-    written(&[("Cargo.toml", &manifest(&dependency)), ("Cargo.lock", &lock), ("src/main.rs", main)])
+    written(&[
+        ("Cargo.toml", &manifest(&dependency)),
+        ("Cargo.lock", &lock),
+        ("src/main.rs", main),
+    ])
 }
 
 #[test]
 fn a_git_dependency_is_recorded_with_commit_and_tree() {
     let (repository, commit, tree) = repository();
-    let job = Job::served(with_git(&commit).path(), Some(repository.path()), |_| Box::new(|_| ()));
+    let job = Job::served(with_git(&commit).path(), Some(repository.path()), |_| {
+        Box::new(|_| ())
+    });
     assert_eq!(job.output_of("app"), "42\n");
     let uri = format!("git+file://{SERVED}#{commit}");
-    let digest = BTreeMap::from([("gitCommit".to_owned(), commit), ("gitTree".to_owned(), tree)]);
+    let digest = BTreeMap::from([
+        ("gitCommit".to_owned(), commit),
+        ("gitTree".to_owned(), tree),
+    ]);
     assert_eq!(job.dependency(&uri).digest, digest);
 }
 
@@ -517,16 +703,29 @@ fn serve(
     (address, requests)
 }
 
-fn answer(stream: TcpStream, root: &Path, instead: &dyn Fn(&str) -> Option<Instead>) -> io::Result<()> {
+fn answer(
+    stream: TcpStream,
+    root: &Path,
+    instead: &dyn Fn(&str) -> Option<Instead>,
+) -> io::Result<()> {
     let mut reader = BufReader::new(stream);
     let mut lines = Vec::new();
-    while lines.last().is_none_or(|line: &String| !line.trim_end().is_empty()) {
+    while lines
+        .last()
+        .is_none_or(|line: &String| !line.trim_end().is_empty())
+    {
         let mut line = String::new();
         reader.read_line(&mut line)?;
         lines.push(line);
     }
     let target = lines[0].split(' ').nth(1).unwrap_or_default();
-    let path = root.join(target.split('?').next().unwrap_or_default().trim_start_matches('/'));
+    let path = root.join(
+        target
+            .split('?')
+            .next()
+            .unwrap_or_default()
+            .trim_start_matches('/'),
+    );
     let (status, location, body) = match (instead(target), fs::read(path)) {
         (Some(Instead::Head(head)), _) => {
             let mut stream = reader.into_inner();
@@ -534,19 +733,28 @@ fn answer(stream: TcpStream, root: &Path, instead: &dyn Fn(&str) -> Option<Inste
             return stream.write_all(b"Connection: close\r\nContent-Length: 0\r\n\r\n");
         }
         (Some(Instead::To(to)), _) => ("302 Found", format!("Location: {to}\r\n"), Vec::new()),
-        (Some(Instead::Failure(text)), _) => ("503 Service Unavailable", String::new(), text.into_bytes()),
+        (Some(Instead::Failure(text)), _) => {
+            ("503 Service Unavailable", String::new(), text.into_bytes())
+        }
         (None, Ok(body)) => ("200 OK", String::new(), body),
         (None, Err(_)) => ("404 Not Found", String::new(), Vec::new()),
     };
     let mut stream = reader.into_inner();
     let length = body.len();
-    write!(stream, "HTTP/1.1 {status}\r\nConnection: close\r\n{location}Content-Length: {length}\r\n\r\n")?;
+    write!(
+        stream,
+        "HTTP/1.1 {status}\r\nConnection: close\r\n{location}Content-Length: {length}\r\n\r\n"
+    )?;
     stream.write_all(&body)
 }
 
 /// Lets a repository be served as plain files.
 fn publish(repository: &Path) {
-    let status = Command::new("git").arg("update-server-info").current_dir(repository).status().unwrap();
+    let status = Command::new("git")
+        .arg("update-server-info")
+        .current_dir(repository)
+        .status()
+        .unwrap();
     assert!(status.success());
 }
 
@@ -562,32 +770,68 @@ fn registry(served: &Path, address: &str, archives: &str, names: &[&str]) -> tem
         wanted += &format!("{name} = {{ version = \"1\", registry = \"own\" }}\n");
         lines += &format!(" \"{name}\",\n");
     }
-    fs::write(served.join("config.json"), format!("{{\"dl\":\"{archives}/dl\"}}")).unwrap();
-    let sum = names.iter().map(|name| format!("{name}::answer()")).collect::<Vec<_>>().join(" + ");
+    fs::write(
+        served.join("config.json"),
+        format!("{{\"dl\":\"{archives}/dl\"}}"),
+    )
+    .unwrap();
+    let sum = names
+        .iter()
+        .map(|name| format!("{name}::answer()"))
+        .collect::<Vec<_>>()
+        .join(" + ");
     written(&[
-        ("Cargo.toml", &manifest(&format!("[dependencies]\n{wanted}"))),
-        ("Cargo.lock", &lockfile(&format!("dependencies = [\n{lines}]\n"), &locked)),
-        (".cargo/config.toml", &format!("[registries.own]\nindex = \"{index}\"\n")),
-        ("src/main.rs", &format!("fn main() {{ println!(\"{{}}\", {sum}); }}")),
+        (
+            "Cargo.toml",
+            &manifest(&format!("[dependencies]\n{wanted}")),
+        ),
+        (
+            "Cargo.lock",
+            &lockfile(&format!("dependencies = [\n{lines}]\n"), &locked),
+        ),
+        (
+            ".cargo/config.toml",
+            &format!("[registries.own]\nindex = \"{index}\"\n"),
+        ),
+        (
+            "src/main.rs",
+            &format!("fn main() {{ println!(\"{{}}\", {sum}); }}"),
+        ),
     ])
 }
 
 /// Puts a package where a registry has it, and its archive into `store` too; returns the archive's digest.
 fn publish_package(served: &Path, name: &str) -> Sha256Digest {
-    let mut archive = tar::Builder::new(flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast()));
-    let package = format!("[package]\nname = \"{name}\"\nversion = \"1.0.0\"\nedition = \"2021\"\n");
-    for (file, content) in [("Cargo.toml", &*package), ("src/lib.rs", "pub fn answer() -> u8 { 42 }\n")] {
+    let mut archive = tar::Builder::new(flate2::write::GzEncoder::new(
+        Vec::new(),
+        flate2::Compression::fast(),
+    ));
+    let package =
+        format!("[package]\nname = \"{name}\"\nversion = \"1.0.0\"\nedition = \"2021\"\n");
+    for (file, content) in [
+        ("Cargo.toml", &*package),
+        ("src/lib.rs", "pub fn answer() -> u8 { 42 }\n"),
+    ] {
         let mut header = tar::Header::new_ustar();
         header.set_mode(0o644);
         header.set_size(content.len() as u64);
-        archive.append_data(&mut header, format!("{name}-1.0.0/{file}"), content.as_bytes()).unwrap();
+        archive
+            .append_data(
+                &mut header,
+                format!("{name}-1.0.0/{file}"),
+                content.as_bytes(),
+            )
+            .unwrap();
     }
     let archive = archive.into_inner().unwrap().finish().unwrap();
     let checksum = Sha256Digest::of(&archive);
     let entry = format!(
         "{{\"name\":\"{name}\",\"vers\":\"1.0.0\",\"deps\":[],\"cksum\":\"{checksum}\",\"features\":{{}},\"yanked\":false}}\n"
     );
-    let (index, download) = (format!("{}/{}", &name[..2], &name[2..4]), format!("dl/{name}/1.0.0"));
+    let (index, download) = (
+        format!("{}/{}", &name[..2], &name[2..4]),
+        format!("dl/{name}/1.0.0"),
+    );
     for folder in [&*index, &download, "store"] {
         fs::create_dir_all(served.join(folder)).unwrap();
     }
@@ -607,18 +851,28 @@ fn an_archive_comes_by_plain_http_from_hosts_that_the_lockfile_names_so_only() {
         let other = other.replace("127.0.0.1", "localhost");
         let to = other.clone();
         let moved = move |target: &str| {
-            (by_redirect && target.starts_with("/dl/")).then(|| Instead::To(format!("{to}{target}")))
+            (by_redirect && target.starts_with("/dl/"))
+                .then(|| Instead::To(format!("{to}{target}")))
         };
         let (address, _) = serve(served.path(), moved);
         let archives = if by_settings { &other } else { &address };
         let job = Job::of(registry(served.path(), &address, archives, &["leaf"]).path());
         if by_settings || by_redirect {
             assert_eq!(job.error(), ErrorType::DependencyFetchFailed, "{}", job.log);
-            assert!(job.log.contains("plain-http-is-not-followed"), "{}", job.log);
+            assert!(
+                job.log.contains("plain-http-is-not-followed"),
+                "{}",
+                job.log
+            );
         } else {
             assert_eq!(job.output_of("app"), "42\n", "{}", job.log);
-            let [package] = &*job.dependencies() else { panic!("{:?}", job.dependencies()) };
-            assert!(package.ends_with(&format!("?repository_url=sparse%2B{address}/")), "{package}");
+            let [package] = &*job.dependencies() else {
+                panic!("{:?}", job.dependencies())
+            };
+            assert!(
+                package.ends_with(&format!("?repository_url=sparse%2B{address}/")),
+                "{package}"
+            );
         }
         assert_eq!(asked.load(Ordering::SeqCst), 0);
     }
@@ -626,8 +880,13 @@ fn an_archive_comes_by_plain_http_from_hosts_that_the_lockfile_names_so_only() {
 
 /// Where each package of the registry came from, if that was not where its registry says.
 fn fetched_from(job: &Job, address: &str, name: &str) -> Option<String> {
-    let found = job.dependency(&format!("pkg:cargo/{name}@1.0.0?repository_url=sparse%2B{address}/"));
-    found.annotations.get("fetchedFrom").map(|url| url.as_str().unwrap().to_owned())
+    let found = job.dependency(&format!(
+        "pkg:cargo/{name}@1.0.0?repository_url=sparse%2B{address}/"
+    ));
+    found
+        .annotations
+        .get("fetchedFrom")
+        .map(|url| url.as_str().unwrap().to_owned())
 }
 
 #[test]
@@ -645,16 +904,32 @@ fn an_archive_that_its_registry_redirects_is_recorded_with_its_last_url() {
     let job = Job::of(registry(served.path(), &address, &address, &names).path());
     assert_eq!(job.output_of("app"), "126\n", "{}", job.log);
     let found = names.map(|name| fetched_from(&job, &address, name));
-    let expected = [Some(format!("{address}/store/leaf?from='x'")), Some(format!("{address}/store/twig")), None];
+    let expected = [
+        Some(format!("{address}/store/leaf?from='x'")),
+        Some(format!("{address}/store/twig")),
+        None,
+    ];
     assert_eq!(found, expected, "{}", job.log);
     assert!(
-        !job.log.contains("DEBUG") && !job.log.contains("http-debug") && !job.log.contains("nghttp2"),
+        !job.log.contains("DEBUG")
+            && !job.log.contains("http-debug")
+            && !job.log.contains("nghttp2"),
         "{}",
         job.log
     );
-    assert_eq!(job.log.matches("a registry redirects").count(), 1, "{}", job.log);
+    assert_eq!(
+        job.log.matches("a registry redirects").count(),
+        1,
+        "{}",
+        job.log
+    );
     // The settings, three entries of the index, and each archive twice with its redirects.
-    assert_eq!(asked.load(Ordering::SeqCst), 1 + 3 + 2 * (3 + 2 + 1), "{}", job.log);
+    assert_eq!(
+        asked.load(Ordering::SeqCst),
+        1 + 3 + 2 * (3 + 2 + 1),
+        "{}",
+        job.log
+    );
 }
 
 /// What curl follows is told by curl, and what cannot be told fails.
@@ -663,15 +938,33 @@ fn a_redirect_counts_however_the_server_writes_it() {
     let served = tempfile::tempdir().unwrap();
     let (store, _) = serve(served.path(), |_| None);
     let host = store.strip_prefix("http://").unwrap();
-    let text = |head: &str| (head.as_bytes().to_vec(), Some(format!("{store}/store/leaf")));
-    let long = format!("HTTP/1.1 302 Found\r\nLocation: {store}/store/leaf?{}\r\n", "x".repeat(3000));
+    let text = |head: &str| {
+        (
+            head.as_bytes().to_vec(),
+            Some(format!("{store}/store/leaf")),
+        )
+    };
+    let long = format!(
+        "HTTP/1.1 302 Found\r\nLocation: {store}/store/leaf?{}\r\n",
+        "x".repeat(3000)
+    );
     for (head, expected) in [
-        text(&format!("HTTP/1.1 300 X\r\nLocation: {store}/store/leaf\r\n")),
+        text(&format!(
+            "HTTP/1.1 300 X\r\nLocation: {store}/store/leaf\r\n"
+        )),
         text(&format!(
             "HTTP/1.1 399 X\r\nHTTP/1.1 200: OK\r\nlocation: {store}/store/leaf\r\nLocation: {store}/other\r\n"
         )),
         (long.into_bytes(), None),
-        ([b"HTTP/1.1 302 X\r\nLocation: http://\xff@", host.as_bytes(), b"/store/leaf\r\n"].concat(), None),
+        (
+            [
+                b"HTTP/1.1 302 X\r\nLocation: http://\xff@",
+                host.as_bytes(),
+                b"/store/leaf\r\n",
+            ]
+            .concat(),
+            None,
+        ),
     ] {
         let shown = String::from_utf8_lossy(&head[..30]).into_owned();
         let (address, _) = serve(served.path(), move |target| {
@@ -679,11 +972,24 @@ fn a_redirect_counts_however_the_server_writes_it() {
         });
         let job = Job::of(registry(served.path(), &address, &address, &["leaf"]).path());
         if expected.is_some() {
-            assert_eq!(fetched_from(&job, &address, "leaf"), expected, "{shown}: {}", job.log);
+            assert_eq!(
+                fetched_from(&job, &address, "leaf"),
+                expected,
+                "{shown}: {}",
+                job.log
+            );
         } else {
-            assert_eq!(job.error(), ErrorType::DependencyFetchFailed, "{shown}: {}", job.log);
+            assert_eq!(
+                job.error(),
+                ErrorType::DependencyFetchFailed,
+                "{shown}: {}",
+                job.log
+            );
             let message = job.result.as_ref().unwrap_err().to_string();
-            assert!(message.starts_with("leaf-1.0.0.crate was redirected, "), "{message}");
+            assert!(
+                message.starts_with("leaf-1.0.0.crate was redirected, "),
+                "{message}"
+            );
         }
     }
 }
@@ -713,7 +1019,12 @@ fn a_server_that_speaks_like_cargos_trace_gets_no_url_into_the_statement() {
 fn a_git_dependency_that_its_server_sends_on_is_fetched_there_and_recorded() {
     let (repository, commit, tree) = repository();
     publish(repository.path());
-    let moved = |target: &str| Some(Instead::To(format!("/.git{}", target.strip_prefix("/old")?)));
+    let moved = |target: &str| {
+        Some(Instead::To(format!(
+            "/.git{}",
+            target.strip_prefix("/old")?
+        )))
+    };
     let (address, _) = serve(repository.path(), moved);
     let url = format!("{address}/old");
     let job = Job::of(with_git_at(&url, &commit).path());
@@ -729,12 +1040,17 @@ fn a_git_dependency_is_not_fetched_from_another_host_port_or_scheme() {
     publish(repository.path());
     let (other, requests) = serve(repository.path(), |_| None);
     let to = other.clone();
-    let (address, _) = serve(repository.path(), move |target| Some(Instead::To(format!("{to}{target}"))));
+    let (address, _) = serve(repository.path(), move |target| {
+        Some(Instead::To(format!("{to}{target}")))
+    });
     let url = format!("{address}/.git");
     let job = Job::of(with_git_at(&url, &commit).path());
     assert_eq!(job.error(), ErrorType::DependencyFetchFailed, "{}", job.log);
     let message = job.result.as_ref().unwrap_err().to_string();
-    assert!(message.contains(&format!("{url} to {other}/.git, ")), "{message}");
+    assert!(
+        message.contains(&format!("{url} to {other}/.git, ")),
+        "{message}"
+    );
     // Neither does git itself follow, should the server answer whoever asks first otherwise.
     let asked = AtomicUsize::new(0);
     let to = other.clone();
@@ -743,7 +1059,11 @@ fn a_git_dependency_is_not_fetched_from_another_host_port_or_scheme() {
     });
     let job = Job::of(with_git_at(&format!("{address}/.git"), &commit).path());
     assert_eq!(job.error(), ErrorType::DependencyFetchFailed, "{}", job.log);
-    assert!(job.ran.iter().any(|spec| spec.argv[1] == "fetch"), "{}", job.log);
+    assert!(
+        job.ran.iter().any(|spec| spec.argv[1] == "fetch"),
+        "{}",
+        job.log
+    );
     assert_eq!(requests.load(Ordering::SeqCst), 0, "{}", job.log);
 }
 
@@ -759,19 +1079,33 @@ fn a_checkout_that_something_in_the_fetch_phase_changed_is_refused() {
                 }
             })
         });
-        assert_eq!(job.error(), ErrorType::LockfileMismatch, "{file}\n{}", job.log);
+        assert_eq!(
+            job.error(),
+            ErrorType::LockfileMismatch,
+            "{file}\n{}",
+            job.log
+        );
     }
 }
 
 #[test]
 fn a_commit_that_is_not_there_was_not_fetched() {
     let (repository, ..) = repository();
-    let job = Job::served(with_git(&"1".repeat(40)).path(), Some(repository.path()), |_| Box::new(|_| ()));
+    let job = Job::served(
+        with_git(&"1".repeat(40)).path(),
+        Some(repository.path()),
+        |_| Box::new(|_| ()),
+    );
     assert_eq!(job.error(), ErrorType::DependencyFetchFailed, "{}", job.log);
 }
 
 fn only(folder: &Path) -> PathBuf {
-    fs::read_dir(folder).unwrap().next().unwrap().unwrap().path()
+    fs::read_dir(folder)
+        .unwrap()
+        .next()
+        .unwrap()
+        .unwrap()
+        .path()
 }
 
 #[test]
@@ -780,11 +1114,20 @@ fn vendored_code_is_recorded_as_the_folder_that_it_is() {
     let vendored = source.path().join("third-party/itoa");
     fs::create_dir_all(vendored.join("src")).unwrap();
     fs::create_dir_all(source.path().join(".cargo")).unwrap();
-    fs::write(vendored.join("Cargo.toml"), "[package]\nname = \"itoa\"\nversion = \"1.0.19\"\n").unwrap();
-    fs::write(vendored.join(".cargo-checksum.json"), format!("{{\"files\":{{}},\"package\":\"{ITOA}\"}}")).unwrap();
+    fs::write(
+        vendored.join("Cargo.toml"),
+        "[package]\nname = \"itoa\"\nversion = \"1.0.19\"\n",
+    )
+    .unwrap();
+    fs::write(
+        vendored.join(".cargo-checksum.json"),
+        format!("{{\"files\":{{}},\"package\":\"{ITOA}\"}}"),
+    )
+    .unwrap();
     let forged = "pub struct Buffer; impl Buffer { pub fn new() -> Self { Buffer } pub fn format(&self, _: i32) -> &str { \"forged\" } }";
     fs::write(vendored.join("src/lib.rs"), forged).unwrap();
-    let config = "[source.crates-io]\nreplace-with = \"mine\"\n[source.mine]\ndirectory = \"third-party\"\n";
+    let config =
+        "[source.crates-io]\nreplace-with = \"mine\"\n[source.mine]\ndirectory = \"third-party\"\n";
     fs::write(source.path().join(".cargo/config.toml"), config).unwrap();
     let job = Job::of(source.path());
     assert_eq!(job.output_of("app"), "forged\n");
@@ -813,15 +1156,30 @@ fn a_configuration_cannot_displace_the_toolchain() {
         ("evil", attack),
         ("target/release/planted", "planted"),
     ]);
-    fs::set_permissions(source.path().join("evil"), fs::Permissions::from_mode(0o755)).unwrap();
+    fs::set_permissions(
+        source.path().join("evil"),
+        fs::Permissions::from_mode(0o755),
+    )
+    .unwrap();
     let job = Job::of(source.path());
     assert_eq!(job.output_of("app"), "true carried\n");
     assert_eq!(job.names(), ["app"]);
-    for said in ["build.rustc ", "build.rustc-wrapper", "linker", "-Clinker=./evil", "env.PATH", "rust-toolchain.toml"]
-    {
+    for said in [
+        "build.rustc ",
+        "build.rustc-wrapper",
+        "linker",
+        "-Clinker=./evil",
+        "env.PATH",
+        "rust-toolchain.toml",
+    ] {
         assert!(job.log.contains(said), "{said} is not in\n{}", job.log);
     }
-    assert!(job.built().commands.build.contains(&"--config=build.rustflags=[\"--cfg\", \"carried\"]".to_owned()));
+    assert!(
+        job.built()
+            .commands
+            .build
+            .contains(&"--config=build.rustflags=[\"--cfg\", \"carried\"]".to_owned())
+    );
 }
 
 #[test]
@@ -863,7 +1221,12 @@ fn with_own_linker(given: &str) -> tempfile::TempDir {
         ("Cargo.toml", &manifest("")),
         ("Cargo.lock", &lockfile("", "")),
         ("src/main.rs", HELLO),
-        ("build.rs", &script.replace("GIVEN", given).replace("/usr/bin/rustc", &compiler())),
+        (
+            "build.rs",
+            &script
+                .replace("GIVEN", given)
+                .replace("/usr/bin/rustc", &compiler()),
+        ),
     ])
 }
 
@@ -880,19 +1243,44 @@ fn a_linker_that_a_build_script_brings_by_arguments_is_recorded() {
         println!("cargo::rustc-link-arg-bin=app=-Wl,-rpath,$ORIGIN/it is !here");"#;
     let job = Job::of(with_own_linker(given).path());
     let artifact = &job.built().artifacts[0];
-    assert!(fs::read(&artifact.path).unwrap().ends_with(b"linked by a linker of its own"), "it was not displaced");
-    let [record] = job.built().link_arguments.as_slice() else { panic!("{:?}", job.built().link_arguments) };
+    assert!(
+        fs::read(&artifact.path)
+            .unwrap()
+            .ends_with(b"linked by a linker of its own"),
+        "it was not displaced"
+    );
+    let [record] = job.built().link_arguments.as_slice() else {
+        panic!("{:?}", job.built().link_arguments)
+    };
     assert_eq!(record.package, "app@0.1.0");
-    let [folder, rpath, linker] = record.arguments.as_slice() else { panic!("{record:?}") };
-    assert!(folder.starts_with("-B/kettle/target/release/build/app-"), "{folder}");
-    assert_eq!((linker.as_str(), rpath.as_str()), ("-fuse-ld=bfd", "-Wl,-rpath,$ORIGIN/it is !here"));
+    let [folder, rpath, linker] = record.arguments.as_slice() else {
+        panic!("{record:?}")
+    };
+    assert!(
+        folder.starts_with("-B/kettle/target/release/build/app-"),
+        "{folder}"
+    );
+    assert_eq!(
+        (linker.as_str(), rpath.as_str()),
+        ("-fuse-ld=bfd", "-Wl,-rpath,$ORIGIN/it is !here")
+    );
     assert!(record.environment.is_empty());
-    let displacing = record.arguments.iter().filter(|argument| can_displace_linker(argument));
+    let displacing = record
+        .arguments
+        .iter()
+        .filter(|argument| can_displace_linker(argument));
     assert_eq!(displacing.collect::<Vec<_>>(), [folder, linker]);
-    let commands = job.log.lines().filter(|line| line.starts_with(&format!("     Running `{} ", compiler())));
+    let commands = job
+        .log
+        .lines()
+        .filter(|line| line.starts_with(&format!("     Running `{} ", compiler())));
     assert_eq!(commands.count(), 0, "{}", job.log);
     // What cargo says only to those who want to hear everything.
-    assert!(!job.log.contains("global-cache") && !job.log.contains("Caused by"), "{}", job.log);
+    assert!(
+        !job.log.contains("global-cache") && !job.log.contains("Caused by"),
+        "{}",
+        job.log
+    );
 }
 
 #[test]
@@ -903,9 +1291,19 @@ fn a_linker_that_a_build_script_brings_by_variables_is_recorded() {
         println!("cargo::rustc-link-arg=-fuse-ld=bfd");"#;
     let job = Job::of(with_own_linker(given).path());
     let artifact = &job.built().artifacts[0];
-    assert!(fs::read(&artifact.path).unwrap().ends_with(b"linked by a linker of its own"), "it was not displaced");
-    let [record] = job.built().link_arguments.as_slice() else { panic!("{:?}", job.built().link_arguments) };
-    assert_eq!(record.environment.keys().collect::<Vec<_>>(), ["COMPILER_PATH"]);
+    assert!(
+        fs::read(&artifact.path)
+            .unwrap()
+            .ends_with(b"linked by a linker of its own"),
+        "it was not displaced"
+    );
+    let [record] = job.built().link_arguments.as_slice() else {
+        panic!("{:?}", job.built().link_arguments)
+    };
+    assert_eq!(
+        record.environment.keys().collect::<Vec<_>>(),
+        ["COMPILER_PATH"]
+    );
     assert!(record.environment["COMPILER_PATH"].starts_with("/kettle/target/release/build/app-"));
 }
 
@@ -922,15 +1320,36 @@ fn a_linker_that_a_build_script_brings_without_arguments_is_recorded() {
         std::fs::write(format!("{out}/specs"), format!("*linker:\n{}\n\n", path.display())).unwrap();
         println!("cargo::rustc-env=LIBRARY_PATH={out}");"#;
     for (given, is_recorded) in [
-        (by_folder, (|record| record.arguments.iter().any(|it| it.starts_with("@/kettle/target/"))) as IsRecorded),
-        (by_specification, |record| record.environment.contains_key("LIBRARY_PATH")),
+        (
+            by_folder,
+            (|record| {
+                record
+                    .arguments
+                    .iter()
+                    .any(|it| it.starts_with("@/kettle/target/"))
+            }) as IsRecorded,
+        ),
+        (by_specification, |record| {
+            record.environment.contains_key("LIBRARY_PATH")
+        }),
     ] {
         let job = Job::of(with_own_linker(given).path());
         let artifact = fs::read(&job.built().artifacts[0].path).unwrap();
-        assert!(artifact.ends_with(b"linked by a linker of its own"), "it was not displaced: {given}");
-        let [record] = job.built().link_arguments.as_slice() else { panic!("{:?}", job.built().link_arguments) };
+        assert!(
+            artifact.ends_with(b"linked by a linker of its own"),
+            "it was not displaced: {given}"
+        );
+        let [record] = job.built().link_arguments.as_slice() else {
+            panic!("{:?}", job.built().link_arguments)
+        };
         assert!(is_recorded(record), "{record:?}");
-        assert!(record.arguments.iter().all(|argument| can_displace_linker(argument)), "{record:?}");
+        assert!(
+            record
+                .arguments
+                .iter()
+                .all(|argument| can_displace_linker(argument)),
+            "{record:?}"
+        );
     }
 }
 
@@ -947,9 +1366,18 @@ fn a_macro_cannot_hide_what_a_build_script_gave_to_the_linker() {
         );
         let lock = "[[package]]\nname = \"imitating\"\nversion = \"0.1.0\"\n";
         let source = written(&[
-            ("Cargo.toml", &manifest("[dependencies]\nimitating = { path = \"imitating\" }\n")),
-            ("Cargo.lock", &lockfile("dependencies = [\n \"imitating\",\n]\n", lock)),
-            ("build.rs", "fn main() { println!(\"cargo::rustc-link-arg=-fuse-ld=bfd\"); }"),
+            (
+                "Cargo.toml",
+                &manifest("[dependencies]\nimitating = { path = \"imitating\" }\n"),
+            ),
+            (
+                "Cargo.lock",
+                &lockfile("dependencies = [\n \"imitating\",\n]\n", lock),
+            ),
+            (
+                "build.rs",
+                "fn main() { println!(\"cargo::rustc-link-arg=-fuse-ld=bfd\"); }",
+            ),
             ("src/main.rs", "imitating::imitate!(); fn main() {}"),
             (
                 "imitating/Cargo.toml",
@@ -960,14 +1388,30 @@ fn a_macro_cannot_hide_what_a_build_script_gave_to_the_linker() {
         Job::of(source.path())
     };
     let start = format!("     Running `{} ", compiler());
-    let added = printing(&format!("{start}--crate-name other x.rs -C link-arg=-B/x`\n"));
-    let arguments: Vec<_> = added.built().link_arguments.iter().map(|record| record.arguments.join(" ")).collect();
+    let added = printing(&format!(
+        "{start}--crate-name other x.rs -C link-arg=-B/x`\n"
+    ));
+    let arguments: Vec<_> = added
+        .built()
+        .link_arguments
+        .iter()
+        .map(|record| record.arguments.join(" "))
+        .collect();
     assert_eq!(arguments, ["-fuse-ld=bfd", "-B/x"]);
-    for open in [format!("{start}'"), format!("{start}x"), format!("{start}x\n")] {
+    for open in [
+        format!("{start}'"),
+        format!("{start}x"),
+        format!("{start}x\n"),
+    ] {
         assert_eq!(printing(&open).error(), ErrorType::BuildFailed, "{open}");
     }
     let built = printing("     Running `");
-    assert_eq!(built.built().link_arguments[0].arguments, ["-fuse-ld=bfd"], "{}", built.log);
+    assert_eq!(
+        built.built().link_arguments[0].arguments,
+        ["-fuse-ld=bfd"],
+        "{}",
+        built.log
+    );
 }
 
 #[test]
@@ -979,14 +1423,29 @@ fn nothing_is_recorded_of_a_linker_that_got_nothing() {
 fn the_toolchain_is_measured_down_to_the_libraries_that_compile() {
     let found = Toolchain::search().unwrap();
     let runner = Bubblewrap::new(Box::new(|_| ()));
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
     let versions = runtime.block_on(found.versions(&runner)).unwrap();
     let tools = versions.label(found.measure().unwrap());
-    let of = |name: &str| tools.iter().find(|tool| tool.name.starts_with(name)).unwrap_or_else(|| panic!("no {name}"));
+    let of = |name: &str| {
+        tools
+            .iter()
+            .find(|tool| tool.name.starts_with(name))
+            .unwrap_or_else(|| panic!("no {name}"))
+    };
     assert!(of("rustc").version.starts_with("rustc 1."));
     assert!(of("cargo").version.starts_with("cargo 1."));
     assert!(of("ld").version.starts_with("GNU ld"));
-    for name in ["librustc_driver-", "rust-std", "cc", "cc1", "collect2", "as", "ar"] {
+    for name in [
+        "librustc_driver-",
+        "rust-std",
+        "cc",
+        "cc1",
+        "collect2",
+        "as",
+        "ar",
+    ] {
         assert!(!of(name).version.is_empty(), "{name}");
     }
     let rustc = fs::read(found.machine_sysroot().join("bin/rustc")).unwrap();
@@ -996,7 +1455,10 @@ fn the_toolchain_is_measured_down_to_the_libraries_that_compile() {
 #[test]
 fn a_package_outside_the_tree_is_refused() {
     let source = written(&[
-        ("Cargo.toml", &manifest("[dependencies]\noutside = { path = \"/usr/share/outside\" }\n")),
+        (
+            "Cargo.toml",
+            &manifest("[dependencies]\noutside = { path = \"/usr/share/outside\" }\n"),
+        ),
         ("Cargo.lock", &lockfile("", "")),
         ("src/main.rs", HELLO),
     ]);
@@ -1006,7 +1468,10 @@ fn a_package_outside_the_tree_is_refused() {
 /// The source of a published crate, as the registry has it, through an ordinary cargo.
 fn published(name: &str, version: &str) -> PathBuf {
     let client = written(&[
-        ("Cargo.toml", &manifest(&format!("[dependencies]\n{name} = \"={version}\"\n"))),
+        (
+            "Cargo.toml",
+            &manifest(&format!("[dependencies]\n{name} = \"={version}\"\n")),
+        ),
         ("src/main.rs", HELLO),
     ]);
     let metadata = Command::new("cargo")
@@ -1017,8 +1482,13 @@ fn published(name: &str, version: &str) -> PathBuf {
     assert!(metadata.success());
     let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
     let home = home.unwrap_or_else(|| Path::new(&std::env::var_os("HOME").unwrap()).join(".cargo"));
-    let folders = fs::read_dir(home.join("registry/src")).unwrap().map(|folder| folder.unwrap().path());
-    folders.map(|folder| folder.join(format!("{name}-{version}"))).find(|folder| folder.is_dir()).unwrap()
+    let folders = fs::read_dir(home.join("registry/src"))
+        .unwrap()
+        .map(|folder| folder.unwrap().path());
+    folders
+        .map(|folder| folder.join(format!("{name}-{version}")))
+        .find(|folder| folder.is_dir())
+        .unwrap()
 }
 
 #[test]
@@ -1027,12 +1497,18 @@ fn a_published_crate_with_many_dependencies() {
     assert_eq!(job.names(), ["rg"]);
     let uris = job.dependencies();
     assert!(uris.len() > 25, "{uris:?}");
-    assert!(uris.iter().all(|uri| uri.starts_with("pkg:cargo/")), "{uris:?}");
-    assert!(uris.iter().is_sorted_by_key(|uri| uri.split_once('@')), "{uris:?}");
-    // In the lockfile, and of no build on this platform, or of tests only.
     assert!(
-        !uris.iter().any(|uri| uri.contains("windows") || uri.contains("serde_derive") || uri.contains("jemalloc"))
+        uris.iter().all(|uri| uri.starts_with("pkg:cargo/")),
+        "{uris:?}"
     );
+    assert!(
+        uris.iter().is_sorted_by_key(|uri| uri.split_once('@')),
+        "{uris:?}"
+    );
+    // In the lockfile, and of no build on this platform, or of tests only.
+    assert!(!uris.iter().any(|uri| uri.contains("windows")
+        || uri.contains("serde_derive")
+        || uri.contains("jemalloc")));
 }
 
 #[test]
@@ -1041,7 +1517,13 @@ fn a_published_crate_that_compiles_c_is_the_same_twice() {
     let (one, two) = (Job::of(&source), Job::of(&source));
     assert_eq!(one.names(), ["b3sum"]);
     assert_eq!(one.digests(), two.digests());
-    assert!(one.dependencies().iter().any(|uri| uri.starts_with("pkg:cargo/cc@")), "{:?}", one.dependencies());
+    assert!(
+        one.dependencies()
+            .iter()
+            .any(|uri| uri.starts_with("pkg:cargo/cc@")),
+        "{:?}",
+        one.dependencies()
+    );
 }
 
 #[test]

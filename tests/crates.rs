@@ -29,12 +29,19 @@ fn source(path: impl Into<String>, content: &[u8]) -> Source {
 
 /// Packs the package with these files beside its manifest and its library.
 fn packed(folder: &Path, sources: &[Source]) -> std::path::PathBuf {
-    let own = [source("Cargo.toml", MANIFEST.as_bytes()), source("src/lib.rs", b"//! A package.\n")];
+    let own = [
+        source("Cargo.toml", MANIFEST.as_bytes()),
+        source("src/lib.rs", b"//! A package.\n"),
+    ];
     for (path, content, executable) in own.iter().chain(sources) {
         let path = folder.join(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(&path, content).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(if *executable { 0o755 } else { 0o644 })).unwrap();
+        fs::set_permissions(
+            &path,
+            fs::Permissions::from_mode(if *executable { 0o755 } else { 0o644 }),
+        )
+        .unwrap();
     }
     let target = folder.with_file_name("target");
     let output = Command::new("cargo")
@@ -43,7 +50,11 @@ fn packed(folder: &Path, sources: &[Source]) -> std::path::PathBuf {
         .env("CARGO_TARGET_DIR", &target)
         .output()
         .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     target.join("package").join(format!("{TOP}.crate"))
 }
 
@@ -55,7 +66,12 @@ fn files(root: &Path, folder: &Path, found: &mut BTreeMap<String, (Vec<u8>, bool
             files(root, &path, found);
             continue;
         }
-        let name = path.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
+        let name = path
+            .strip_prefix(root)
+            .unwrap()
+            .to_str()
+            .unwrap()
+            .to_owned();
         let executable = path.metadata().unwrap().permissions().mode() & 0o111 != 0;
         found.insert(name, (fs::read(&path).unwrap(), executable));
     }
@@ -66,40 +82,88 @@ fn check(what: &str, sources: &[Source]) {
     let archive = packed(&folder.path().join("package"), sources);
     let into = folder.path().join("unpacked");
     fs::create_dir(&into).unwrap();
-    let digest = unpack(File::open(&archive).unwrap(), TOP, &into, time_of(0)).unwrap_or_else(|refusal| {
-        panic!("{what}: {refusal}");
-    });
-    assert_eq!(digest, Sha256Digest::of(&fs::read(&archive).unwrap()), "{what}");
+    let digest =
+        unpack(File::open(&archive).unwrap(), TOP, &into, time_of(0)).unwrap_or_else(|refusal| {
+            panic!("{what}: {refusal}");
+        });
+    assert_eq!(
+        digest,
+        Sha256Digest::of(&fs::read(&archive).unwrap()),
+        "{what}"
+    );
     let mut found = BTreeMap::new();
     files(&into.join(TOP), &into.join(TOP), &mut found);
     for (path, content, executable) in sources {
-        assert_eq!(found.get(path), Some(&(content.clone(), *executable)), "{what}: {path}");
+        assert_eq!(
+            found.get(path),
+            Some(&(content.clone(), *executable)),
+            "{what}: {path}"
+        );
     }
     // Another reader finds the same files, and no more.
     let unpacked = folder.path().join("by-another");
-    tar::Archive::new(flate2::read::GzDecoder::new(File::open(&archive).unwrap())).unpack(&unpacked).unwrap();
+    tar::Archive::new(flate2::read::GzDecoder::new(File::open(&archive).unwrap()))
+        .unpack(&unpacked)
+        .unwrap();
     let mut by_another = BTreeMap::new();
     files(&unpacked.join(TOP), &unpacked.join(TOP), &mut by_another);
-    assert!(found == by_another, "{what}: {:?} {:?}", found.keys(), by_another.keys());
-    assert!(found.len() > sources.len(), "{what}: the manifest and the library are missing");
+    assert!(
+        found == by_another,
+        "{what}: {:?} {:?}",
+        found.keys(),
+        by_another.keys()
+    );
+    assert!(
+        found.len() > sources.len(),
+        "{what}: the manifest and the library are missing"
+    );
 }
 
 #[test]
 fn packages_that_cargo_makes_are_read_as_they_are() {
     check("the smallest", &[]);
     let sizes = [0, 1, 511, 512, 513, 1024, 100_000];
-    let sized: Vec<_> = sizes.map(|size| source(format!("of-{size}"), &vec![b'z'; size])).into();
+    let sized: Vec<_> = sizes
+        .map(|size| source(format!("of-{size}"), &vec![b'z'; size]))
+        .into();
     check("sizes about the edges of blocks", &sized);
-    check("zeros", &[source("zeros", &[0; 4096]), source("tar", &[&b"x"[..], &[0; 2000]].concat())]);
-    check("programs", &[("run".to_owned(), b"#!/bin/sh\n".to_vec(), true), source("text", b"x")]);
-    let long: Vec<_> =
-        (80..130).map(|length| source(format!("{}/{}", "d".repeat(length), "n".repeat(60)), b"x")).collect();
+    check(
+        "zeros",
+        &[
+            source("zeros", &[0; 4096]),
+            source("tar", &[&b"x"[..], &[0; 2000]].concat()),
+        ],
+    );
+    check(
+        "programs",
+        &[
+            ("run".to_owned(), b"#!/bin/sh\n".to_vec(), true),
+            source("text", b"x"),
+        ],
+    );
+    let long: Vec<_> = (80..130)
+        .map(|length| source(format!("{}/{}", "d".repeat(length), "n".repeat(60)), b"x"))
+        .collect();
     check("long paths, wherever they are cut", &long);
-    let other: Vec<_> =
-        (0..30).map(|length| source(format!("{}{}", "d".repeat(70 + length), "é".repeat(20)), b"x")).collect();
+    let other: Vec<_> = (0..30)
+        .map(|length| {
+            source(
+                format!("{}{}", "d".repeat(70 + length), "é".repeat(20)),
+                b"x",
+            )
+        })
+        .collect();
     check("names in other letters, cut inside of one too", &other);
-    check("odd names", &["a b", "-x", "...", ".hidden", "a'b", "a%b", "~"].map(|name| source(name, b"x")));
-    let many: Vec<_> = (0..500).map(|number| source(format!("many/{number}"), &[number as u8; 3])).collect();
+    check(
+        "odd names",
+        &["a b", "-x", "...", ".hidden", "a'b", "a%b", "~"].map(|name| source(name, b"x")),
+    );
+    let many: Vec<_> = (0..500)
+        .map(|number| source(format!("many/{number}"), &[number as u8; 3]))
+        .collect();
     check("many files", &many);
-    check("a package with a checksum file is not its own", &[source("deep/.cargo-checksum.json", b"{}")]);
+    check(
+        "a package with a checksum file is not its own",
+        &[source("deep/.cargo-checksum.json", b"{}")],
+    );
 }

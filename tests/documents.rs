@@ -28,7 +28,10 @@ fn every_link_leads_somewhere() {
     for document in DOCUMENTS {
         let text = read(document);
         let folder = root().join(document).parent().unwrap().to_owned();
-        let links: Vec<_> = between(&text, "](", ")").into_iter().filter(|link| !link.contains("://")).collect();
+        let links: Vec<_> = between(&text, "](", ")")
+            .into_iter()
+            .filter(|link| !link.contains("://"))
+            .collect();
         for link in &links {
             assert!(folder.join(link).exists(), "{document}: nothing at {link}");
         }
@@ -39,7 +42,10 @@ fn every_link_leads_somewhere() {
 fn every_path_in_the_layout_exists() {
     let text = read("README.md");
     let layout = section(&text, "## Layout");
-    let paths: Vec<_> = between(layout, "`", "`").into_iter().filter(|path| path.contains('/')).collect();
+    let paths: Vec<_> = between(layout, "`", "`")
+        .into_iter()
+        .filter(|path| path.contains('/'))
+        .collect();
     assert!(paths.len() > 5, "the layout lists {paths:?}");
     for path in paths {
         assert!(root().join(path).exists(), "nothing at {path}");
@@ -63,9 +69,15 @@ fn every_script_runs_and_continuous_integration_runs_the_documented_one() {
         "scripts/hardware",
         ".ci/run",
     ] {
-        let mode = fs::metadata(root().join(script)).unwrap().permissions().mode();
+        let mode = fs::metadata(root().join(script))
+            .unwrap()
+            .permissions()
+            .mode();
         assert_eq!(mode & 0o111, 0o111, "{script} is not executable");
-        assert!(script.starts_with('.') || read("README.md").contains(script), "README does not know {script}");
+        assert!(
+            script.starts_with('.') || read("README.md").contains(script),
+            "README does not know {script}"
+        );
     }
     assert!(read(".ci/run").contains("exec scripts/test\n"));
 }
@@ -74,15 +86,31 @@ fn every_script_runs_and_continuous_integration_runs_the_documented_one() {
 fn every_attack_names_tests_that_exist_or_says_why_there_is_none() {
     let (text, tests) = (read("SECURITY.md"), all_tests());
     let attacks = section(&text, "## Attacks");
-    let rows: Vec<_> = attacks.lines().filter_map(|line| line.strip_prefix("| ")?.strip_suffix(" |")).collect();
-    let rows: Vec<_> = rows.into_iter().filter(|row| !row.starts_with("attack | ")).collect();
+    let rows: Vec<_> = attacks
+        .lines()
+        .filter_map(|line| line.strip_prefix("| ")?.strip_suffix(" |"))
+        .collect();
+    let rows: Vec<_> = rows
+        .into_iter()
+        .filter(|row| !row.starts_with("attack | "))
+        .collect();
     assert!(rows.len() > 50, "only {} attacks", rows.len());
     for row in rows {
-        let [_, _, shown] = row.split(" | ").collect::<Vec<_>>()[..] else { panic!("not three columns: {row}") };
-        let why = shown.strip_prefix("not shown").and_then(|rest| rest.split_once(": "));
+        let [_, _, shown] = row.split(" | ").collect::<Vec<_>>()[..] else {
+            panic!("not three columns: {row}")
+        };
+        let why = shown
+            .strip_prefix("not shown")
+            .and_then(|rest| rest.split_once(": "));
         let named = between(shown, "`", "`");
-        let missing: Vec<_> = named.iter().filter(|name| !tests.contains(**name)).collect();
-        assert!(why.is_some() || (!named.is_empty() && missing.is_empty()), "{row}: there is no test {missing:?}");
+        let missing: Vec<_> = named
+            .iter()
+            .filter(|name| !tests.contains(**name))
+            .collect();
+        assert!(
+            why.is_some() || (!named.is_empty() && missing.is_empty()),
+            "{row}: there is no test {missing:?}"
+        );
     }
 }
 
@@ -90,11 +118,20 @@ fn every_attack_names_tests_that_exist_or_says_why_there_is_none() {
 fn every_degradation_is_one_that_the_sandbox_can_name() {
     let text = read("SECURITY.md");
     let table = section(&text, "## Degradations on a host");
-    let code: String = rust_files("src/sandbox").iter().map(|path| fs::read_to_string(path).unwrap()).collect();
-    let names: Vec<_> = table.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
+    let code: String = rust_files("src/sandbox")
+        .iter()
+        .map(|path| fs::read_to_string(path).unwrap())
+        .collect();
+    let names: Vec<_> = table
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split('`').next())
+        .collect();
     assert!(!names.is_empty(), "no degradation is listed");
     for name in names {
-        assert!(code.contains(&format!("\"{name}\"")), "the sandbox never says {name}");
+        assert!(
+            code.contains(&format!("\"{name}\"")),
+            "the sandbox never says {name}"
+        );
     }
 }
 
@@ -104,7 +141,11 @@ fn every_identifier_in_the_statements_is_documented() {
     for path in rust_files("src") {
         let text = fs::read_to_string(&path).unwrap();
         for identifier in between(&text, "\"https://kettle.build/", "\"") {
-            assert!(documented.contains(identifier), "{}: {identifier} is not documented", path.display());
+            assert!(
+                documented.contains(identifier),
+                "{}: {identifier} is not documented",
+                path.display()
+            );
         }
     }
 }
@@ -113,10 +154,16 @@ fn every_identifier_in_the_statements_is_documented() {
 fn every_rejection_is_documented() {
     let documented = read("src/verifier/README.md");
     let code = read("src/verifier/rejection.rs");
-    let codes: Vec<_> = between(&code, "=> \"", "\"").into_iter().filter(|code| !code.contains(' ')).collect();
+    let codes: Vec<_> = between(&code, "=> \"", "\"")
+        .into_iter()
+        .filter(|code| !code.contains(' '))
+        .collect();
     assert!(codes.len() > 80, "only {codes:?}");
     for code in codes {
-        assert!(documented.contains(&format!("`{code}`")), "{code} is not documented");
+        assert!(
+            documented.contains(&format!("`{code}`")),
+            "{code} is not documented"
+        );
     }
 }
 
@@ -130,7 +177,9 @@ fn read(path: &str) -> String {
 
 /// From a heading to the next one of its level.
 fn section<'a>(text: &'a str, heading: &str) -> &'a str {
-    let (_, rest) = text.split_once(&format!("\n{heading}\n")).unwrap_or_else(|| panic!("no {heading}"));
+    let (_, rest) = text
+        .split_once(&format!("\n{heading}\n"))
+        .unwrap_or_else(|| panic!("no {heading}"));
     rest.split("\n## ").next().unwrap()
 }
 
@@ -138,7 +187,10 @@ fn section<'a>(text: &'a str, heading: &str) -> &'a str {
 fn between<'a>(text: &'a str, open: &str, close: &str) -> Vec<&'a str> {
     let mut found = Vec::new();
     for mut line in text.lines() {
-        while let Some((inner, rest)) = line.split_once(open).and_then(|(_, rest)| rest.split_once(close)) {
+        while let Some((inner, rest)) = line
+            .split_once(open)
+            .and_then(|(_, rest)| rest.split_once(close))
+        {
             found.push(inner);
             line = rest;
         }
@@ -148,7 +200,9 @@ fn between<'a>(text: &'a str, open: &str, close: &str) -> Vec<&'a str> {
 
 fn all_tests() -> BTreeSet<String> {
     let files = rust_files("src").into_iter().chain(rust_files("tests"));
-    files.flat_map(|path| tests_of(&fs::read_to_string(path).unwrap())).collect()
+    files
+        .flat_map(|path| tests_of(&fs::read_to_string(path).unwrap()))
+        .collect()
 }
 
 /// The names of the functions that come directly after a test attribute.
@@ -186,5 +240,8 @@ fn rust_files(folder: &str) -> Vec<PathBuf> {
 fn reading_documents_finds_what_is_there_and_only_that() {
     assert_eq!(between("a `b` c `d`\n`e\n`", "`", "`"), ["b", "d"]);
     assert_eq!(section("\n## A\nx\n## B\ny", "## A"), "x");
-    assert_eq!(tests_of("#[test]\n#[ignore]\nfn a() {}\nfn b() {}\n#[tokio::test]\nasync fn c() {"), ["a", "c"]);
+    assert_eq!(
+        tests_of("#[test]\n#[ignore]\nfn a() {}\nfn b() {}\n#[tokio::test]\nasync fn c() {"),
+        ["a", "c"]
+    );
 }

@@ -33,12 +33,14 @@ enum Change {
 use Change::{Borrow, Flip, Insert, Overwrite, Remove, Repeat, Replace, Truncate};
 
 /// What happens to texts.
-const TEXT_CHANGES: [Change; 8] = [Flip, Replace, Overwrite, Remove, Repeat, Borrow, Insert, Truncate];
+const TEXT_CHANGES: [Change; 8] = [
+    Flip, Replace, Overwrite, Remove, Repeat, Borrow, Insert, Truncate,
+];
 
 /// What happens to archives: mostly in place, so that offsets and blocks further on stay where they are.
 const ARCHIVE_CHANGES: [Change; 14] = [
-    Flip, Flip, Flip, Replace, Replace, Replace, Overwrite, Overwrite, Overwrite, Remove, Repeat, Borrow, Insert,
-    Truncate,
+    Flip, Flip, Flip, Replace, Replace, Replace, Overwrite, Overwrite, Overwrite, Remove, Repeat,
+    Borrow, Insert, Truncate,
 ];
 
 /// Most changes to one input.
@@ -140,14 +142,24 @@ struct Witness<'a>(&'a str, u64, &'a [u8]);
 impl Drop for Witness<'_> {
     fn drop(&mut self) {
         if thread::panicking() {
-            eprintln!("target {}, run {}, input \"{}\"", self.0, self.1, self.2.escape_ascii());
+            eprintln!(
+                "target {}, run {}, input \"{}\"",
+                self.0,
+                self.1,
+                self.2.escape_ascii()
+            );
         }
     }
 }
 
 fn corpus(name: &str) -> Vec<Vec<u8>> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/corpus").join(name);
-    let mut paths: Vec<PathBuf> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/fuzz/corpus")
+        .join(name);
+    let mut paths: Vec<PathBuf> = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
     paths.sort();
     assert!(!paths.is_empty(), "the corpus of {name} is empty");
     paths.iter().map(|path| fs::read(path).unwrap()).collect()
@@ -345,9 +357,19 @@ fn bundles() {
 fn every_target_has_its_moment_here_and_its_row_in_the_table() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
     let (tests, table) = (folder.join("fuzz_smoke.rs"), folder.join("fuzz/README.md"));
-    let (tests, table) = (fs::read_to_string(tests).unwrap(), fs::read_to_string(table).unwrap());
+    let (tests, table) = (
+        fs::read_to_string(tests).unwrap(),
+        fs::read_to_string(table).unwrap(),
+    );
     for (name, _) in targets::TARGETS {
-        assert!(tests.contains(&format!("    smoke(\"{name}\", ")), "{name} has no test");
-        assert_eq!(table.matches(&format!("\n| `{name}` |")).count(), 1, "{name} has no row");
+        assert!(
+            tests.contains(&format!("    smoke(\"{name}\", ")),
+            "{name} has no test"
+        );
+        assert_eq!(
+            table.matches(&format!("\n| `{name}` |")).count(),
+            1,
+            "{name} has no row"
+        );
     }
 }

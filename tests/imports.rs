@@ -43,27 +43,97 @@ const RULES: [(&str, Rule); 26] = [
     ("snp", Only(&[])),
     ("tar_header", Only(&[])),
     ("text", Only(&[])),
-    ("verifier", Only(&["bundle", "causes", "digest", "name", "provenance", "snp"])),
-    ("bundle", Never(&["api", "attester", "boot", "job", "sandbox", "verifier"])),
+    (
+        "verifier",
+        Only(&["bundle", "causes", "digest", "name", "provenance", "snp"]),
+    ),
+    (
+        "bundle",
+        Never(&["api", "attester", "boot", "job", "sandbox", "verifier"]),
+    ),
     ("client", Only(&CLIENT)),
     ("kds", Only(&["client", "snp"])),
     // It shows what the verifier's parsers read, and never what its checks say.
-    ("inspect", Only(&["bundle", "digest", "provenance", "snp", "text", "verifier"])),
-    ("sandbox", Only(&["causes", "clock", "digest", "netlink", "presence", "provenance"])),
-    ("source", Only(&["digest", "name", "presence", "provenance", "sandbox", "tar_header", "text", "job::ErrorType"])),
+    (
+        "inspect",
+        Only(&["bundle", "digest", "provenance", "snp", "text", "verifier"]),
+    ),
+    (
+        "sandbox",
+        Only(&[
+            "causes",
+            "clock",
+            "digest",
+            "netlink",
+            "presence",
+            "provenance",
+        ]),
+    ),
+    (
+        "source",
+        Only(&[
+            "digest",
+            "name",
+            "presence",
+            "provenance",
+            "sandbox",
+            "tar_header",
+            "text",
+            "job::ErrorType",
+        ]),
+    ),
     (
         "toolchain",
-        Only(&["digest", "name", "presence", "provenance", "sandbox", "source", "tar_header", "job::ErrorType"]),
+        Only(&[
+            "digest",
+            "name",
+            "presence",
+            "provenance",
+            "sandbox",
+            "source",
+            "tar_header",
+            "job::ErrorType",
+        ]),
     ),
     ("attester", Only(&["digest", "provenance", "snp"])),
     ("job", Never(&["api", "boot", "verifier"])),
     ("api", Never(&["boot", "sandbox", "verifier"])),
     ("service", Never(&["boot", "verifier"])),
-    ("boot", Never(&["api", "bundle", "job", "source", "toolchain", "verifier"])),
-    ("simulator", Never(&["api", "boot", "job", "sandbox", "source", "toolchain", "verifier"])),
+    (
+        "boot",
+        Never(&["api", "bundle", "job", "source", "toolchain", "verifier"]),
+    ),
+    (
+        "simulator",
+        Never(&[
+            "api",
+            "boot",
+            "job",
+            "sandbox",
+            "source",
+            "toolchain",
+            "verifier",
+        ]),
+    ),
     // The verifier's command knows nothing of the appliance.
-    (SIMULATOR, Only(&["attester", "bundle", "causes", "simulator", "snp"])),
-    ("bin/kettle", Only(&["bundle", "causes", "client", "digest", "inspect", "kds", "provenance", "snp", "verifier"])),
+    (
+        SIMULATOR,
+        Only(&["attester", "bundle", "causes", "simulator", "snp"]),
+    ),
+    (
+        "bin/kettle",
+        Only(&[
+            "bundle",
+            "causes",
+            "client",
+            "digest",
+            "inspect",
+            "kds",
+            "provenance",
+            "snp",
+            "verifier",
+        ]),
+    ),
 ];
 
 /// The simulator's own command, which is built with its feature only.
@@ -74,19 +144,38 @@ const ROOTS_OF_THE_APPLIANCE: [&str; 2] = ["bin/kettle-init", "bin/kettle-host"]
 
 /// Files outside `sandbox` that may start a process, each with its reason.
 const STARTERS: [(&str, &str); 3] = [
-    ("src/client/listing.rs", "asks the user's git which files of a folder `kettle build` sends"),
-    ("src/toolchain/search.rs", "asks the machine's rustc for its sysroot, once, before there is any source"),
-    ("src/bin/kettle-simulator/guest.rs", "starts the simulated device in a test machine, then the image's own PID 1"),
+    (
+        "src/client/listing.rs",
+        "asks the user's git which files of a folder `kettle build` sends",
+    ),
+    (
+        "src/toolchain/search.rs",
+        "asks the machine's rustc for its sysroot, once, before there is any source",
+    ),
+    (
+        "src/bin/kettle-simulator/guest.rs",
+        "starts the simulated device in a test machine, then the image's own PID 1",
+    ),
 ];
 
 /// Functions that start a process without `Command`.
-const RAW_STARTERS: [&str; 6] = ["fork", "vfork", "clone3", "execve", "execveat", "posix_spawn"];
+const RAW_STARTERS: [&str; 6] = [
+    "fork",
+    "vfork",
+    "clone3",
+    "execve",
+    "execveat",
+    "posix_spawn",
+];
 
 #[test]
 fn every_room_imports_only_what_its_rule_allows() {
     let files = sources();
     let rooms: BTreeSet<_> = files.iter().map(|file| file.room.clone()).collect();
-    let found: Vec<_> = files.iter().flat_map(|file| import_violations(file, &rooms)).collect();
+    let found: Vec<_> = files
+        .iter()
+        .flat_map(|file| import_violations(file, &rooms))
+        .collect();
     assert!(found.is_empty(), "{}", found.join("\n"));
 }
 
@@ -101,7 +190,10 @@ fn every_exception_is_still_needed() {
     for (path, reason) in STARTERS {
         let file = sources().into_iter().find(|file| file.path == path);
         let starts = file.is_some_and(|file| !starts_processes(&file).is_empty());
-        assert!(starts, "{path} starts no process any more, its exception can go: {reason}");
+        assert!(
+            starts,
+            "{path} starts no process any more, its exception can go: {reason}"
+        );
     }
 }
 
@@ -127,10 +219,19 @@ fn sources() -> Vec<Source> {
     assert!(files.len() > 10, "src/ was not found");
     files.sort();
     let read = |path: &PathBuf| {
-        let relative = path.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
+        let relative = path
+            .strip_prefix(root)
+            .unwrap()
+            .to_str()
+            .unwrap()
+            .to_owned();
         Source::new(&relative, &fs::read_to_string(path).unwrap())
     };
-    files.iter().map(read).filter(|file| file.module.last().is_none_or(|name| name != "tests")).collect()
+    files
+        .iter()
+        .map(read)
+        .filter(|file| file.module.last().is_none_or(|name| name != "tests"))
+        .collect()
 }
 
 fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
@@ -151,13 +252,26 @@ impl Source {
         if module.last().is_some_and(|name| name == "mod") {
             module.pop();
         }
-        let room = if module[0] == "bin" { module[..2].join("/") } else { module[0].clone() };
-        Self { path: path.to_owned(), room, module, tokens: without_tests(tokens(text)) }
+        let room = if module[0] == "bin" {
+            module[..2].join("/")
+        } else {
+            module[0].clone()
+        };
+        Self {
+            path: path.to_owned(),
+            room,
+            module,
+            tokens: without_tests(tokens(text)),
+        }
     }
 
     /// What a path leads to, room first: `Err` when it takes the crate in a way that cannot be followed.
     fn target<'a>(&self, path: &'a PathUse) -> Result<Option<&'a [String]>, String> {
-        let supers = path.segments.iter().take_while(|segment| *segment == "super").count();
+        let supers = path
+            .segments
+            .iter()
+            .take_while(|segment| *segment == "super")
+            .count();
         let (skip, absolute) = match path.segments[0].as_str() {
             "crate" => (1, true),
             "kettle" if self.room.starts_with("bin/") => (1, true),
@@ -165,9 +279,11 @@ impl Source {
             _ => return Ok(None),
         };
         match path.segments.get(skip).map(String::as_str) {
-            None | Some("*" | "self") if absolute => {
-                Err(format!("{}: takes the crate as a whole: {}", self.path, path.segments.join("::")))
-            }
+            None | Some("*" | "self") if absolute => Err(format!(
+                "{}: takes the crate as a whole: {}",
+                self.path,
+                path.segments.join("::")
+            )),
             None => Ok(None),
             Some(_) => Ok(Some(&path.segments[skip..])),
         }
@@ -182,7 +298,10 @@ fn import_violations(file: &Source, rooms: &BTreeSet<String>) -> Vec<String> {
     }
     let rule = RULES.iter().find(|(room, _)| *room == file.room);
     if rule.is_none() && !ROOTS_OF_THE_APPLIANCE.contains(&file.room.as_str()) {
-        found.push(format!("{}: the room `{}` has no rule", file.path, file.room));
+        found.push(format!(
+            "{}: the room `{}` has no rule",
+            file.path, file.room
+        ));
     }
     for path in paths(&file.tokens) {
         let (item, target) = match file.target(&path) {
@@ -200,37 +319,66 @@ fn import_violations(file: &Source, rooms: &BTreeSet<String>) -> Vec<String> {
             None => rooms.contains(target),
         };
         if !allowed && (rooms.contains(target) || path.segments[0] != "super") {
-            found.push(format!("{}: `{}` may not see `{item}`", file.path, file.room));
+            found.push(format!(
+                "{}: `{}` may not see `{item}`",
+                file.path, file.room
+            ));
         }
         if target == "simulator"
             && !["simulator", SIMULATOR].contains(&file.room.as_str())
             && !is_gated(&file.tokens, path.statement)
         {
-            found.push(format!("{}: sees `simulator` without its feature", file.path));
+            found.push(format!(
+                "{}: sees `simulator` without its feature",
+                file.path
+            ));
         }
     }
     found
 }
 
 fn ungated_simulator(file: &Source, keyword: &str) -> Vec<String> {
-    let declared = |index: &usize| file.tokens[*index] == keyword && file.tokens[index + 1] == "simulator";
-    let found = (0..file.tokens.len().saturating_sub(1)).filter(declared).find(|index| !is_gated(&file.tokens, *index));
-    found.map(|_| format!("{}: declares `simulator` without its feature", file.path)).into_iter().collect()
+    let declared =
+        |index: &usize| file.tokens[*index] == keyword && file.tokens[index + 1] == "simulator";
+    let found = (0..file.tokens.len().saturating_sub(1))
+        .filter(declared)
+        .find(|index| !is_gated(&file.tokens, *index));
+    found
+        .map(|_| format!("{}: declares `simulator` without its feature", file.path))
+        .into_iter()
+        .collect()
 }
 
 /// Whether the statement with the token at `index` is under `#[cfg(feature = "simulator")]`.
 fn is_gated(tokens: &[String], index: usize) -> bool {
-    const GATE: [&str; 9] = ["#", "[", "cfg", "(", "feature", "=", "\"simulator\"", ")", "]"];
-    let start =
-        tokens[..index].iter().rposition(|token| [";", "{", "}"].contains(&token.as_str())).map_or(0, |i| i + 1);
-    tokens[start..index].windows(GATE.len()).any(|window| window == GATE)
+    const GATE: [&str; 9] = [
+        "#",
+        "[",
+        "cfg",
+        "(",
+        "feature",
+        "=",
+        "\"simulator\"",
+        ")",
+        "]",
+    ];
+    let start = tokens[..index]
+        .iter()
+        .rposition(|token| [";", "{", "}"].contains(&token.as_str()))
+        .map_or(0, |i| i + 1);
+    tokens[start..index]
+        .windows(GATE.len())
+        .any(|window| window == GATE)
 }
 
 fn process_violations(file: &Source) -> Vec<String> {
     if file.room == "sandbox" || STARTERS.iter().any(|(path, _)| *path == file.path) {
         return Vec::new();
     }
-    starts_processes(file).iter().map(|path| format!("{}: may start a process: {path}", file.path)).collect()
+    starts_processes(file)
+        .iter()
+        .map(|path| format!("{}: may start a process: {path}", file.path))
+        .collect()
 }
 
 /// The paths that can start a process. Taking a whole module of them counts.
@@ -242,12 +390,18 @@ fn starts_processes(file: &Source) -> Vec<String> {
             Some(0) if names.len() == 1 => false,
             Some(_) if names[0] == "rustix" => false,
             Some(at) => {
-                names[0] == "tokio" || ["process", "self", "*"].contains(&last) || names[at..].contains(&"Command")
+                names[0] == "tokio"
+                    || ["process", "self", "*"].contains(&last)
+                    || names[at..].contains(&"Command")
             }
             None => names.len() > 1 && RAW_STARTERS.contains(&last),
         }
     };
-    paths(&file.tokens).iter().filter(starts).map(|path| path.segments.join("::")).collect()
+    paths(&file.tokens)
+        .iter()
+        .filter(starts)
+        .map(|path| path.segments.join("::"))
+        .collect()
 }
 
 /// Every path: each leaf of a `use` tree, and each path with two segments or more elsewhere.
@@ -259,7 +413,10 @@ fn paths(tokens: &[String]) -> Vec<PathUse> {
         if tokens[index] == "use" {
             let mut leaves = Vec::new();
             index = use_tree(tokens, index + 1, &[], &mut leaves);
-            found.extend(leaves.into_iter().map(|segments| PathUse { segments, statement }));
+            found.extend(leaves.into_iter().map(|segments| PathUse {
+                segments,
+                statement,
+            }));
         } else if is_name(&tokens[index]) {
             let mut segments = vec![tokens[index].clone()];
             while tokens.get(index + 1).is_some_and(|token| token == "::")
@@ -269,7 +426,10 @@ fn paths(tokens: &[String]) -> Vec<PathUse> {
                 index += 2;
             }
             if segments.len() > 1 {
-                found.push(PathUse { segments, statement });
+                found.push(PathUse {
+                    segments,
+                    statement,
+                });
             }
             index += 1;
         } else {
@@ -280,7 +440,12 @@ fn paths(tokens: &[String]) -> Vec<PathUse> {
 }
 
 /// Reads one tree of a `use` declaration; gives the index after it. Renames are dropped.
-fn use_tree(tokens: &[String], mut index: usize, prefix: &[String], leaves: &mut Vec<Vec<String>>) -> usize {
+fn use_tree(
+    tokens: &[String],
+    mut index: usize,
+    prefix: &[String],
+    leaves: &mut Vec<Vec<String>>,
+) -> usize {
     let mut segments = prefix.to_vec();
     while index < tokens.len() {
         match tokens[index].as_str() {
@@ -315,7 +480,9 @@ fn without_tests(tokens: Vec<String>) -> Vec<String> {
     let mut kept = Vec::new();
     let mut index = 0;
     while index < tokens.len() {
-        let is_tests = tokens.len() > index + 9 && tokens[index..index + 8] == START && tokens[index + 9] == "{";
+        let is_tests = tokens.len() > index + 9
+            && tokens[index..index + 8] == START
+            && tokens[index + 9] == "{";
         if is_tests {
             index = after_block(&tokens, index + 9);
         } else {
@@ -344,63 +511,127 @@ mod scanner {
     fn violations(path: &str, text: &str) -> Vec<String> {
         let rooms = RULES.iter().map(|(room, _)| (*room).to_owned()).collect();
         let file = Source::new(path, text);
-        import_violations(&file, &rooms).into_iter().chain(process_violations(&file)).collect()
+        import_violations(&file, &rooms)
+            .into_iter()
+            .chain(process_violations(&file))
+            .collect()
     }
 
     #[test]
     fn finds_every_way_to_break_a_rule() {
         for (path, text) in [
             ("src/verifier/tcb.rs", "use crate::job::Request;"),
-            ("src/verifier/tcb.rs", "use crate::{bundle, api::{self, Route}};"),
-            ("src/verifier/tcb.rs", "pub(crate) use crate::toolchain as bundle;"),
-            ("src/verifier/tcb.rs", "fn f() { crate::source::tree::walk(\"\") }"),
+            (
+                "src/verifier/tcb.rs",
+                "use crate::{bundle, api::{self, Route}};",
+            ),
+            (
+                "src/verifier/tcb.rs",
+                "pub(crate) use crate::toolchain as bundle;",
+            ),
+            (
+                "src/verifier/tcb.rs",
+                "fn f() { crate::source::tree::walk(\"\") }",
+            ),
             ("src/verifier/tcb.rs", "use super::super::api::Route;"),
             ("src/verifier/mod.rs", "use super::api::Route;"),
             ("src/digest.rs", "use super::provenance::Nonce;"),
             ("src/verifier/tcb.rs", "use crate::*;"),
             ("src/verifier/tcb.rs", "use crate as everything;"),
-            ("src/verifier/tcb.rs", "type T = crate /* here */ :: api\n::Route;"),
+            (
+                "src/verifier/tcb.rs",
+                "type T = crate /* here */ :: api\n::Route;",
+            ),
             ("src/snp/report.rs", "use crate::digest::Sha256Digest;"),
             ("src/boot/mod.rs", "use crate::toolchain::Kind;"),
             ("src/bin/kettle.rs", "use kettle::{api::serve, verifier};"),
             ("src/attester.rs", "const A: char = '\"'; use crate::api;"),
-            ("src/attester.rs", "const A: &str = r#\"\"#; use crate::api;"),
-            ("src/attester.rs", "fn f<'a>(x: &'a str) { crate::api::x('\\'') }"),
-            ("src/toolchain/error.rs", "use crate::job::{ErrorType, Request};"),
+            (
+                "src/attester.rs",
+                "const A: &str = r#\"\"#; use crate::api;",
+            ),
+            (
+                "src/attester.rs",
+                "fn f<'a>(x: &'a str) { crate::api::x('\\'') }",
+            ),
+            (
+                "src/toolchain/error.rs",
+                "use crate::job::{ErrorType, Request};",
+            ),
             ("src/toolchain/error.rs", "use crate::job;"),
             ("src/new_room/mod.rs", ""),
-            ("src/attester.rs", "#[cfg(feature = \"appliance\")] use crate::simulator::Processor;"),
-            ("src/bin/kettle-init.rs", "#[cfg(feature = \"simulator\")] use std::fs; use kettle::simulator;"),
+            (
+                "src/attester.rs",
+                "#[cfg(feature = \"appliance\")] use crate::simulator::Processor;",
+            ),
+            (
+                "src/bin/kettle-init.rs",
+                "#[cfg(feature = \"simulator\")] use std::fs; use kettle::simulator;",
+            ),
             ("src/lib.rs", "pub mod simulator;"),
-            ("src/toolchain/cargo.rs", "fn f() { std::process::Command::new(\"cargo\"); }"),
-            ("src/toolchain/cargo.rs", "use std::{io, process::{Command as C}};"),
+            (
+                "src/toolchain/cargo.rs",
+                "fn f() { std::process::Command::new(\"cargo\"); }",
+            ),
+            (
+                "src/toolchain/cargo.rs",
+                "use std::{io, process::{Command as C}};",
+            ),
             ("src/toolchain/cargo.rs", "use std::process;"),
             ("src/toolchain/cargo.rs", "use std::process::*;"),
             ("src/source/git.rs", "use tokio::process as p;"),
             ("src/source/git.rs", "use tokio::{fs, process::Child};"),
             ("src/job/run.rs", "unsafe { libc::fork() }"),
         ] {
-            assert!(!violations(path, text).is_empty(), "not found in {path}: {text}");
+            assert!(
+                !violations(path, text).is_empty(),
+                "not found in {path}: {text}"
+            );
         }
     }
 
     #[test]
     fn finds_nothing_where_no_rule_is_broken() {
         for (path, text) in [
-            ("src/verifier/tcb.rs", "use crate::{bundle::Bundle, snp::{self, Report}}; use super::Outcome;"),
+            (
+                "src/verifier/tcb.rs",
+                "use crate::{bundle::Bundle, snp::{self, Report}}; use super::Outcome;",
+            ),
             (
                 "src/verifier/tcb.rs",
                 "// use crate::api;\n/* crate::job::x /* nested */ */ const A: &str = \"crate::api::x\";",
             ),
-            ("src/verifier/tcb.rs", "#[cfg(test)]\nmod tests { use crate::api::Route; fn f() {} }"),
-            ("src/verifier/tcb.rs", "fn f() -> std::process::ExitCode { std::process::exit(1) }"),
-            ("src/toolchain/error.rs", "use crate::{job::ErrorType, source};"),
+            (
+                "src/verifier/tcb.rs",
+                "#[cfg(test)]\nmod tests { use crate::api::Route; fn f() {} }",
+            ),
+            (
+                "src/verifier/tcb.rs",
+                "fn f() -> std::process::ExitCode { std::process::exit(1) }",
+            ),
+            (
+                "src/toolchain/error.rs",
+                "use crate::{job::ErrorType, source};",
+            ),
             ("src/sandbox/runner.rs", "use std::process::Command;"),
-            ("src/job/run.rs", "#[cfg(feature = \"simulator\")]\nuse crate::simulator::Processor;"),
-            ("src/lib.rs", "#[cfg(feature = \"simulator\")]\npub mod simulator;"),
-            ("src/api/mod.rs", "use rustix::process::Pid; fn f(process: u8) { g(process) }"),
+            (
+                "src/job/run.rs",
+                "#[cfg(feature = \"simulator\")]\nuse crate::simulator::Processor;",
+            ),
+            (
+                "src/lib.rs",
+                "#[cfg(feature = \"simulator\")]\npub mod simulator;",
+            ),
+            (
+                "src/api/mod.rs",
+                "use rustix::process::Pid; fn f(process: u8) { g(process) }",
+            ),
         ] {
-            assert_eq!(violations(path, text), Vec::<String>::new(), "{path}: {text}");
+            assert_eq!(
+                violations(path, text),
+                Vec::<String>::new(),
+                "{path}: {text}"
+            );
         }
     }
 

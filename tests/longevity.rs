@@ -29,23 +29,89 @@ next fresh
 /// What the mirror has in its pools: name, version and path of each package that its indexes name.
 const POOL: [(&str, &str, &str); 7] = [
     ("app", "1.2", "debian/pool/main/a/app/app_1.2_amd64.deb"),
-    ("fresh", "3.1", "debian/pool/main/f/fresh/fresh_3.1_amd64.deb"),
-    ("hammer", "1.0", "debian/pool/main/h/hammer/hammer_1.0_amd64.deb"),
-    ("libc6", "2.41", "debian/pool/main/g/glibc/libc6_2.41_amd64.deb"),
-    ("linux-image-6.12.9", "6.12.9", "debian/pool/main/l/linux/linux-image-6.12.9_6.12.9_amd64.deb"),
-    ("linux-source-6.12", "6.12.9", "debian/pool/main/l/linux/linux-source-6.12_6.12.9_all.deb"),
-    ("shared", "1.0-1+deb13u3", "debian-security/pool/updates/main/s/shared/shared_1.0-1+deb13u3_amd64.deb"),
+    (
+        "fresh",
+        "3.1",
+        "debian/pool/main/f/fresh/fresh_3.1_amd64.deb",
+    ),
+    (
+        "hammer",
+        "1.0",
+        "debian/pool/main/h/hammer/hammer_1.0_amd64.deb",
+    ),
+    (
+        "libc6",
+        "2.41",
+        "debian/pool/main/g/glibc/libc6_2.41_amd64.deb",
+    ),
+    (
+        "linux-image-6.12.9",
+        "6.12.9",
+        "debian/pool/main/l/linux/linux-image-6.12.9_6.12.9_amd64.deb",
+    ),
+    (
+        "linux-source-6.12",
+        "6.12.9",
+        "debian/pool/main/l/linux/linux-source-6.12_6.12.9_all.deb",
+    ),
+    (
+        "shared",
+        "1.0-1+deb13u3",
+        "debian-security/pool/updates/main/s/shared/shared_1.0-1+deb13u3_amd64.deb",
+    ),
 ];
 
 /// The lock before the mirror replaced `app` and `shared`: role, suite, name, version, path in the pool.
 const LOCKED: [(&str, &str, &str, &str, &str); 7] = [
-    ("image", "forky", "fresh", "3.1", "pool/main/f/fresh/fresh_3.1_amd64.deb"),
-    ("image", "trixie", "app", "1.1", "pool/main/a/app/app_1.1_amd64.deb"),
-    ("image", "trixie", "libc6", "2.41", "pool/main/g/glibc/libc6_2.41_amd64.deb"),
-    ("image", "trixie", "shared", "1.0-1+deb13u1", "pool/main/s/shared/shared_1.0-1+deb13u1_amd64.deb"),
-    ("kernel", "trixie", "linux-image-6.12.9", "6.12.9", "pool/main/l/linux/linux-image-6.12.9_6.12.9_amd64.deb"),
-    ("source", "trixie", "linux-source-6.12", "6.12.9", "pool/main/l/linux/linux-source-6.12_6.12.9_all.deb"),
-    ("tool", "trixie", "hammer", "1.0", "pool/main/h/hammer/hammer_1.0_amd64.deb"),
+    (
+        "image",
+        "forky",
+        "fresh",
+        "3.1",
+        "pool/main/f/fresh/fresh_3.1_amd64.deb",
+    ),
+    (
+        "image",
+        "trixie",
+        "app",
+        "1.1",
+        "pool/main/a/app/app_1.1_amd64.deb",
+    ),
+    (
+        "image",
+        "trixie",
+        "libc6",
+        "2.41",
+        "pool/main/g/glibc/libc6_2.41_amd64.deb",
+    ),
+    (
+        "image",
+        "trixie",
+        "shared",
+        "1.0-1+deb13u1",
+        "pool/main/s/shared/shared_1.0-1+deb13u1_amd64.deb",
+    ),
+    (
+        "kernel",
+        "trixie",
+        "linux-image-6.12.9",
+        "6.12.9",
+        "pool/main/l/linux/linux-image-6.12.9_6.12.9_amd64.deb",
+    ),
+    (
+        "source",
+        "trixie",
+        "linux-source-6.12",
+        "6.12.9",
+        "pool/main/l/linux/linux-source-6.12_6.12.9_all.deb",
+    ),
+    (
+        "tool",
+        "trixie",
+        "hammer",
+        "1.0",
+        "pool/main/h/hammer/hammer_1.0_amd64.deb",
+    ),
 ];
 
 /// What a package's file has, instead of an archive.
@@ -62,10 +128,17 @@ struct Case {
 impl Case {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let case = Self { mirror: serve(folder.path().join("served")), folder };
+        let case = Self {
+            mirror: serve(folder.path().join("served")),
+            folder,
+        };
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         fs::create_dir(case.path("tree")).unwrap();
-        for (from, to) in [("scripts", "tree/scripts"), ("image", "tree/image"), ("tests/data/mirror", "served")] {
+        for (from, to) in [
+            ("scripts", "tree/scripts"),
+            ("image", "tree/image"),
+            ("tests/data/mirror", "served"),
+        ] {
             copy_folder(&root.join(from), &case.path(to));
         }
         for name in ["tree/src", "tree/nix", "tree/measurements", "cache", "out"] {
@@ -107,7 +180,10 @@ impl Case {
         let debian = "KEYRING=/usr/share/keyrings/debian-archive-keyring.gpg";
         assert_eq!(resolve.matches(debian).count(), 1);
         let ours = format!("KEYRING={}", self.path("served/keyring.gpg").display());
-        self.write("tree/scripts/image/resolve.sh", &resolve.replace(debian, &ours));
+        self.write(
+            "tree/scripts/image/resolve.sh",
+            &resolve.replace(debian, &ours),
+        );
     }
 
     fn run(&self, program: &str, arguments: &[&str], variables: &[(&str, &str)]) -> Output {
@@ -129,7 +205,11 @@ impl Case {
                       for f in lib fetch resolve firmware; do source ./image/$f.sh; done; \
                       fetch_firmware_source \"$1\"";
         let cache = self.path("cache");
-        self.run("bash", &["-c", script, "-", cache.to_str().unwrap()], variables)
+        self.run(
+            "bash",
+            &["-c", script, "-", cache.to_str().unwrap()],
+            variables,
+        )
     }
 
     /// `choose_packages` of `scripts/image/longevity.sh`; prints the lock that it settled on.
@@ -138,24 +218,44 @@ impl Case {
                       choose_packages \"$1\" \"$2\" \"$3\"; echo \"$LOCK\"";
         let (cache, out) = (self.path("cache"), self.path("out"));
         let places = [cache.to_str().unwrap(), out.to_str().unwrap(), available];
-        self.run("bash", &[&["-c", script, "-"][..], &places].concat(), variables)
+        self.run(
+            "bash",
+            &[&["-c", script, "-"][..], &places].concat(),
+            variables,
+        )
     }
 }
 
 /// The lock, with the times at which an archive has its suites.
 fn lock(date: &str) -> String {
-    let suites = ["trixie", "trixie-updates", "trixie-security", "trixie-backports", "forky"];
-    let dates: String = suites.iter().map(|suite| format!("# archive-date {suite} {date}\n")).collect();
+    let suites = [
+        "trixie",
+        "trixie-updates",
+        "trixie-security",
+        "trixie-backports",
+        "forky",
+    ];
+    let dates: String = suites
+        .iter()
+        .map(|suite| format!("# archive-date {suite} {date}\n"))
+        .collect();
     let line = |(role, suite, name, version, path): &(&str, &str, &str, &str, &str)| {
         let content = content(name, version);
         let digest = Sha256Digest::of(content.as_bytes());
-        format!("{role} {suite} {name} {version} {path} {} {digest}\n", content.len())
+        format!(
+            "{role} {suite} {name} {version} {path} {} {digest}\n",
+            content.len()
+        )
     };
     dates + &LOCKED.iter().map(line).collect::<String>()
 }
 
 fn copy_folder(from: &Path, to: &Path) {
-    let done = Command::new("cp").arg("-r").args([from, to]).status().unwrap();
+    let done = Command::new("cp")
+        .arg("-r")
+        .args([from, to])
+        .status()
+        .unwrap();
     assert!(done.success());
 }
 
@@ -174,57 +274,113 @@ fn serve(folder: PathBuf) -> String {
 
 /// Answers one request, and closes the connection.
 fn answer(mut stream: &TcpStream, folder: &Path) {
-    let lines: Vec<_> =
-        BufReader::new(stream).lines().map_while(Result::ok).take_while(|line| !line.is_empty()).collect();
-    let target = lines.first().and_then(|line| line.split(' ').nth(1)).unwrap_or("/").trim_start_matches('/');
-    let target = PathBuf::from(target.replace("%2b", "+").replace("%7e", "~").replace("%3a", ":"));
-    let plain = target.components().all(|part| matches!(part, Component::Normal(_)));
-    let content = if plain { fs::read(folder.join(target)).ok() } else { None };
-    let status = if content.is_some() { "200 OK" } else { "404 Not Found" };
+    let lines: Vec<_> = BufReader::new(stream)
+        .lines()
+        .map_while(Result::ok)
+        .take_while(|line| !line.is_empty())
+        .collect();
+    let target = lines
+        .first()
+        .and_then(|line| line.split(' ').nth(1))
+        .unwrap_or("/")
+        .trim_start_matches('/');
+    let target = PathBuf::from(
+        target
+            .replace("%2b", "+")
+            .replace("%7e", "~")
+            .replace("%3a", ":"),
+    );
+    let plain = target
+        .components()
+        .all(|part| matches!(part, Component::Normal(_)));
+    let content = if plain {
+        fs::read(folder.join(target)).ok()
+    } else {
+        None
+    };
+    let status = if content.is_some() {
+        "200 OK"
+    } else {
+        "404 Not Found"
+    };
     let body = content.unwrap_or_default();
-    let head = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
+    let head = format!(
+        "HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+        body.len()
+    );
     // Who asks may have gone.
-    let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(&body));
+    let _ = stream
+        .write_all(head.as_bytes())
+        .and_then(|()| stream.write_all(&body));
 }
 
 fn said(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+    format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    )
 }
 
 /// "NAME VERSION" of each line of a lock.
 fn versions(lock: &str) -> Vec<String> {
-    let words = lock.lines().filter(|line| !line.starts_with('#')).map(|line| line.split(' ').collect::<Vec<_>>());
-    words.map(|words| format!("{} {}", words[2], words[3])).collect()
+    let words = lock
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .map(|line| line.split(' ').collect::<Vec<_>>());
+    words
+        .map(|words| format!("{} {}", words[2], words[3]))
+        .collect()
 }
 
 #[test]
 fn a_build_that_is_checked_ends_with_the_list_and_the_remedy() {
     let case = Case::new();
     let (cache, out) = (case.path("cache"), case.path("out"));
-    let arguments = ["--check", "--cache", cache.to_str().unwrap(), "--out", out.to_str().unwrap()];
+    let arguments = [
+        "--check",
+        "--cache",
+        cache.to_str().unwrap(),
+        "--out",
+        out.to_str().unwrap(),
+    ];
     let output = case.run("scripts/build-image", &arguments, &[]);
     let said = said(&output);
     assert_eq!(output.status.code(), Some(GONE), "{said}");
-    assert!(said.contains("  app 1.1\n  shared 1.0-1+deb13u1\n"), "{said}");
+    assert!(
+        said.contains("  app 1.1\n  shared 1.0-1+deb13u1\n"),
+        "{said}"
+    );
     for part in ["DEBIAN_ARCHIVE", "20250601T000000Z", "scripts/refresh-lock"] {
         assert!(said.contains(part), "{part} is not in: {said}");
     }
     assert!(!case.path("cache/available.lock").exists());
-    assert_eq!(case.read("tree/image/packages.lock"), lock("20250601T000000Z"));
+    assert_eq!(
+        case.read("tree/image/packages.lock"),
+        lock("20250601T000000Z")
+    );
 }
 
 #[test]
 fn an_archive_by_date_has_what_the_mirror_lost() {
     let case = Case::new();
     for (name, version, path) in LOCKED.map(|(_, _, name, version, path)| (name, version, path)) {
-        case.serve_package(&format!("archive/debian/20250601T000000Z/{path}"), name, version);
+        case.serve_package(
+            &format!("archive/debian/20250601T000000Z/{path}"),
+            name,
+            version,
+        );
     }
     let whole = format!("{}/archive/@ARCHIVE@/@SNAPSHOTID@/", case.mirror);
     let base = format!("{}/archive", case.mirror);
     for archive in [whole, base] {
         let output = case.choose("", &[("DEBIAN_ARCHIVE", &archive)]);
         assert!(output.status.success(), "{}", said(&output));
-        assert!(said(&output).contains("image/packages.lock\n"), "{}", said(&output));
+        assert!(
+            said(&output).contains("image/packages.lock\n"),
+            "{}",
+            said(&output)
+        );
         assert_eq!(case.read("out/replaced"), "");
         fs::remove_dir_all(case.path("cache")).unwrap();
     }
@@ -252,7 +408,10 @@ fn what_there_is_is_taken_where_that_was_asked_for_and_named() {
     assert_eq!(versions(&taken), all);
     assert!(taken.contains("image trixie-security shared "), "{taken}");
     // The committed lock is as it was, and what was resolved once is taken again without the mirror's indexes.
-    assert_eq!(case.read("tree/image/packages.lock"), lock("20250601T000000Z"));
+    assert_eq!(
+        case.read("tree/image/packages.lock"),
+        lock("20250601T000000Z")
+    );
     fs::remove_dir_all(case.path("served/debian/dists")).unwrap();
     assert!(case.choose("1", &[]).status.success());
     assert_eq!(case.read("cache/available.lock"), taken);
@@ -267,7 +426,11 @@ fn a_mirror_that_has_everything_changes_nothing() {
     for available in ["", "1"] {
         let output = case.choose(available, &[]);
         assert!(output.status.success(), "{}", said(&output));
-        assert!(!said(&output).contains("NOT THE PUBLISHED IMAGE"), "{}", said(&output));
+        assert!(
+            !said(&output).contains("NOT THE PUBLISHED IMAGE"),
+            "{}",
+            said(&output)
+        );
         assert_eq!(case.read("out/replaced"), "");
     }
 }
@@ -275,10 +438,23 @@ fn a_mirror_that_has_everything_changes_nothing() {
 #[test]
 fn another_file_under_the_same_name_is_no_package_that_is_gone() {
     let case = Case::new();
-    case.serve_package("debian/pool/main/a/app/app_1.1_amd64.deb", "something", "else");
+    case.serve_package(
+        "debian/pool/main/a/app/app_1.1_amd64.deb",
+        "something",
+        "else",
+    );
     let output = case.choose("1", &[]);
-    assert_eq!(output.status.code(), Some(NOT_THE_LOCKED), "{}", said(&output));
-    assert!(said(&output).contains("app_1.1_amd64.deb is not the file of packages.lock"), "{}", said(&output));
+    assert_eq!(
+        output.status.code(),
+        Some(NOT_THE_LOCKED),
+        "{}",
+        said(&output)
+    );
+    assert!(
+        said(&output).contains("app_1.1_amd64.deb is not the file of packages.lock"),
+        "{}",
+        said(&output)
+    );
 }
 
 #[test]
@@ -295,7 +471,11 @@ fn a_mirror_without_the_source_of_the_firmware_ends_the_build_with_the_remedy() 
     let lost = case.fetch_firmware(&[]);
     assert_eq!(lost.status.code(), Some(GONE), "{}", said(&lost));
     for part in ["edk2.tar.xz", "release archive", "DEBIAN_ARCHIVE"] {
-        assert!(said(&lost).contains(part), "{part} is not in: {}", said(&lost));
+        assert!(
+            said(&lost).contains(part),
+            "{part} is not in: {}",
+            said(&lost)
+        );
     }
 
     let archive = format!("{}/archive", case.mirror);
@@ -303,7 +483,12 @@ fn a_mirror_without_the_source_of_the_firmware_ends_the_build_with_the_remedy() 
     let path = "served/archive/debian/20250601T000000Z/pool/main/e/edk2/edk2.tar.xz";
     case.write(path, "another\n");
     let other = case.fetch_firmware(&by_date);
-    assert_eq!(other.status.code(), Some(NOT_THE_LOCKED), "{}", said(&other));
+    assert_eq!(
+        other.status.code(),
+        Some(NOT_THE_LOCKED),
+        "{}",
+        said(&other)
+    );
     assert!(!case.path("cache/edk2.tar.xz").exists());
 
     case.write(path, "source\n");
@@ -318,19 +503,35 @@ fn refreshing_says_what_changed_and_reporting_writes_nothing() {
     let report = case.run("scripts/refresh-lock", &["--report"], &[]);
     assert!(report.status.success(), "{}", said(&report));
     let rows = String::from_utf8_lossy(&report.stdout).into_owned();
-    let rows: Vec<_> = rows.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+    let rows: Vec<_> = rows
+        .lines()
+        .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
+        .collect();
     assert_eq!(
         rows,
-        ["PACKAGE SUITE LOCKED NEWEST", "app trixie 1.1 1.2", "shared trixie 1.0-1+deb13u1 1.0-1+deb13u3"]
+        [
+            "PACKAGE SUITE LOCKED NEWEST",
+            "app trixie 1.1 1.2",
+            "shared trixie 1.0-1+deb13u1 1.0-1+deb13u3"
+        ]
     );
-    assert_eq!(case.read("tree/image/packages.lock"), lock("20250601T000000Z"));
+    assert_eq!(
+        case.read("tree/image/packages.lock"),
+        lock("20250601T000000Z")
+    );
 
     let refresh = case.run("scripts/refresh-lock", &[], &[]);
     assert!(refresh.status.success(), "{}", said(&refresh));
     let changes = String::from_utf8_lossy(&refresh.stdout).into_owned();
-    assert_eq!(changes, "changed image app 1.1 -> 1.2\nchanged image shared 1.0-1+deb13u1 -> 1.0-1+deb13u3\n");
+    assert_eq!(
+        changes,
+        "changed image app 1.1 -> 1.2\nchanged image shared 1.0-1+deb13u1 -> 1.0-1+deb13u3\n"
+    );
     let written = case.read("tree/image/packages.lock");
-    assert!(written.contains("# archive-date forky 20260101T060000Z\n"), "{written}");
+    assert!(
+        written.contains("# archive-date forky 20260101T060000Z\n"),
+        "{written}"
+    );
 }
 
 #[test]
@@ -339,8 +540,17 @@ fn an_index_that_is_older_than_the_lock_is_refused() {
     let newer = lock("20260601T000000Z");
     case.write("tree/image/packages.lock", &newer);
     let output = case.run("scripts/refresh-lock", &[], &[]);
-    assert_eq!(output.status.code(), Some(SETUP_FAILED), "{}", said(&output));
-    assert!(said(&output).contains("index of trixie is older (20260101T060000Z)"), "{}", said(&output));
+    assert_eq!(
+        output.status.code(),
+        Some(SETUP_FAILED),
+        "{}",
+        said(&output)
+    );
+    assert!(
+        said(&output).contains("index of trixie is older (20260101T060000Z)"),
+        "{}",
+        said(&output)
+    );
     assert_eq!(case.read("tree/image/packages.lock"), newer);
 }
 
@@ -348,24 +558,51 @@ fn an_index_that_is_older_than_the_lock_is_refused() {
 fn an_index_that_its_key_did_not_sign_is_refused() {
     let case = Case::new();
     let packages = "served/debian/dists/trixie/main/binary-amd64/Packages";
-    case.write(packages, &case.read(packages).replace("app_1.2_amd64", "app_6.6_amd64"));
+    case.write(
+        packages,
+        &case
+            .read(packages)
+            .replace("app_1.2_amd64", "app_6.6_amd64"),
+    );
     let output = case.run("scripts/refresh-lock", &[], &[]);
-    assert_eq!(output.status.code(), Some(SETUP_FAILED), "{}", said(&output));
-    assert_eq!(case.read("tree/image/packages.lock"), lock("20250601T000000Z"));
+    assert_eq!(
+        output.status.code(),
+        Some(SETUP_FAILED),
+        "{}",
+        said(&output)
+    );
+    assert_eq!(
+        case.read("tree/image/packages.lock"),
+        lock("20250601T000000Z")
+    );
 }
 
 /// Everything is linked to libc: one package that asked for a newer one would bring it for all.
 #[test]
 fn the_libc_of_the_next_release_never_comes_in() {
-    for packages in [PACKAGES.replace("next fresh\n", "next fresh\nnext libc6\n"), PACKAGES.replace("next fresh\n", "")]
-    {
+    for packages in [
+        PACKAGES.replace("next fresh\n", "next fresh\nnext libc6\n"),
+        PACKAGES.replace("next fresh\n", ""),
+    ] {
         let case = Case::new();
         case.write("tree/image/packages", &packages);
         let output = case.run("scripts/refresh-lock", &[], &[]);
-        assert_eq!(output.status.code(), Some(SETUP_FAILED), "{}", said(&output));
-        assert!(said(&output).contains("image/packages could not be resolved"), "{}", said(&output));
+        assert_eq!(
+            output.status.code(),
+            Some(SETUP_FAILED),
+            "{}",
+            said(&output)
+        );
+        assert!(
+            said(&output).contains("image/packages could not be resolved"),
+            "{}",
+            said(&output)
+        );
         assert_eq!(case.choose("1", &[]).status.code(), Some(SETUP_FAILED));
         assert!(!case.path("cache/available.lock").exists());
-        assert_eq!(case.read("tree/image/packages.lock"), lock("20250601T000000Z"));
+        assert_eq!(
+            case.read("tree/image/packages.lock"),
+            lock("20250601T000000Z")
+        );
     }
 }

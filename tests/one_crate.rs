@@ -27,7 +27,11 @@ const DEFAULT_FORMAT: &str = "max_width=100,use_small_heuristics=Default";
 fn the_program_of_the_image_has_no_dead_code() {
     for features in ["appliance", "modules"] {
         let checked = OneCrate::new(features).check(features);
-        assert!(checked.status.success(), "with the feature {features}:\n{}", errors(&checked));
+        assert!(
+            checked.status.success(),
+            "with the feature {features}:\n{}",
+            errors(&checked)
+        );
     }
 }
 
@@ -35,14 +39,25 @@ fn the_program_of_the_image_has_no_dead_code() {
 fn an_unused_public_item_of_the_library_is_found() {
     for (name, file, item) in [
         ("function", "digest.rs", "pub fn nobody_calls_this() {}"),
-        ("method", "sandbox/runner.rs", "impl Runner { pub fn nobody_calls_this(&self) {} }"),
-        ("variant", "api/problem.rs", "pub enum Kind { NobodyMakesThis }"),
+        (
+            "method",
+            "sandbox/runner.rs",
+            "impl Runner { pub fn nobody_calls_this(&self) {} }",
+        ),
+        (
+            "variant",
+            "api/problem.rs",
+            "pub enum Kind { NobodyMakesThis }",
+        ),
     ] {
         let crate_with_it = OneCrate::new(name);
         crate_with_it.append(file, item);
         let checked = crate_with_it.check("appliance");
         let said = errors(&checked);
-        assert!(!checked.status.success(), "an unused {name} in {file} is not found");
+        assert!(
+            !checked.status.success(),
+            "an unused {name} in {file} is not found"
+        );
         let named = said.contains("nobody_calls_this") || said.contains("`Kind` is never used");
         assert!(named && said.contains("never used"), "{file}: {said}");
     }
@@ -55,7 +70,10 @@ fn nothing_of_the_program_is_allowed_to_be_dead() {
         let text: String = text.split_whitespace().collect();
         for lint in ["dead_code", "unused"] {
             let allowed = ["allow(", "expect("].map(|word| format!("{word}{lint}"));
-            assert!(!allowed.iter().any(|word| text.contains(word)), "{path} allows {lint}");
+            assert!(
+                !allowed.iter().any(|word| text.contains(word)),
+                "{path} allows {lint}"
+            );
         }
     }
 }
@@ -74,9 +92,18 @@ fn the_table_by_ring_holds() {
             .unwrap_or_else(|| panic!("src/{path} is in no ring of src/DEPENDENCIES.md"));
         *counted.get_mut(&*ring.number).unwrap() += code_lines(&path);
     }
-    let wrong = |ring: &&Ring| !(counted[&*ring.number]..=counted[&*ring.number] + SLACK).contains(&ring.lines);
-    let wrong: Vec<_> = rings.iter().filter(wrong).map(|ring| &ring.number).collect();
-    assert!(wrong.is_empty(), "rings {wrong:?} of src/DEPENDENCIES.md have other numbers of code lines: {counted:?}");
+    let wrong = |ring: &&Ring| {
+        !(counted[&*ring.number]..=counted[&*ring.number] + SLACK).contains(&ring.lines)
+    };
+    let wrong: Vec<_> = rings
+        .iter()
+        .filter(wrong)
+        .map(|ring| &ring.number)
+        .collect();
+    assert!(
+        wrong.is_empty(),
+        "rings {wrong:?} of src/DEPENDENCIES.md have other numbers of code lines: {counted:?}"
+    );
 }
 
 /// The library and the program as the source of one crate, in a directory of its own.
@@ -84,13 +111,19 @@ struct OneCrate(PathBuf);
 
 impl OneCrate {
     fn new(name: &str) -> Self {
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("one-crate").join(name);
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR"))
+            .join("one-crate")
+            .join(name);
         let _ = fs::remove_dir_all(&folder);
         copy(&root().join("src"), &folder.join("src"));
         fs::remove_dir_all(folder.join("src/bin")).unwrap();
         fs::remove_file(folder.join("src/lib.rs")).unwrap();
         fs::create_dir(folder.join(".cargo")).unwrap();
-        fs::copy(root().join(".cargo/config.toml"), folder.join(".cargo/config.toml")).unwrap();
+        fs::copy(
+            root().join(".cargo/config.toml"),
+            folder.join(".cargo/config.toml"),
+        )
+        .unwrap();
         // Cargo knows packages of several workspaces by their names alone: the same name, in one target directory, is the
         // same package, and one that was just checked is not checked again.
         let renamed = |text: &str| {
@@ -116,7 +149,14 @@ impl OneCrate {
     fn check(&self, features: &str) -> Output {
         let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
         Command::new(env!("CARGO"))
-            .args(["check", "--quiet", "--locked", "--offline", "--message-format", "short"])
+            .args([
+                "check",
+                "--quiet",
+                "--locked",
+                "--offline",
+                "--message-format",
+                "short",
+            ])
             .args(["--no-default-features", "--features", features])
             .env("CARGO_TARGET_DIR", target)
             .current_dir(&self.0)
@@ -128,7 +168,9 @@ impl OneCrate {
 /// The manifest with one program and without a library.
 fn manifest() -> String {
     let text = fs::read_to_string(root().join("Cargo.toml")).unwrap();
-    let sections = text.split("\n[").filter(|section| !section.starts_with("[bin]]"));
+    let sections = text
+        .split("\n[")
+        .filter(|section| !section.starts_with("[bin]]"));
     let kept = sections.collect::<Vec<_>>().join("\n[");
     format!("{kept}\n[[bin]]\nname = \"kettle-init\"\npath = \"src/main.rs\"\n\n[workspace]\n")
 }
@@ -136,10 +178,16 @@ fn manifest() -> String {
 /// The library's root, with private modules and the program as one of them.
 fn main_file() -> String {
     let library = fs::read_to_string(root().join("src/lib.rs")).unwrap();
-    let code: Vec<_> = library.lines().filter(|line| !line.starts_with("//!")).collect();
+    let code: Vec<_> = library
+        .lines()
+        .filter(|line| !line.starts_with("//!"))
+        .collect();
     let code = code.join("\n");
     let private = code.replace("pub mod ", "mod ");
-    assert!(!private.contains("pub "), "the library's root has more than modules: {private}");
+    assert!(
+        !private.contains("pub "),
+        "the library's root has more than modules: {private}"
+    );
     format!(
         "//! kettle-init as one crate.\n{LINTS}{private}\nextern crate self as kettle;\nmod program;\n\
         fn main() -> std::process::ExitCode {{ program::main() }}\n"
@@ -180,7 +228,11 @@ impl Ring {
     /// Returns how many parts of a module's path one of the ring's modules shares with it; zero if none contains it.
     fn depth_of(&self, module: &str) -> usize {
         let contains = |outer: &&String| Path::new(module).starts_with(outer.as_str());
-        let depths = self.modules.iter().filter(contains).map(|outer| outer.split('/').count());
+        let depths = self
+            .modules
+            .iter()
+            .filter(contains)
+            .map(|outer| outer.split('/').count());
         depths.max().unwrap_or(0)
     }
 }
@@ -188,13 +240,23 @@ impl Ring {
 fn rings() -> Vec<Ring> {
     let text = fs::read_to_string(root().join("src/DEPENDENCIES.md")).unwrap();
     let (_, rest) = text.split_once("\n## Ours, by ring\n").unwrap();
-    let rows = rest.split("\n## ").next().unwrap().lines().filter_map(|line| line.strip_prefix("| "));
+    let rows = rest
+        .split("\n## ")
+        .next()
+        .unwrap()
+        .lines()
+        .filter_map(|line| line.strip_prefix("| "));
     let rows = rows.map(|row| row.split(" | ").collect::<Vec<_>>());
     let rows = rows.filter(|row| row[0].chars().all(|character| character.is_ascii_digit()));
     let ring = |row: Vec<&str>| Ring {
         number: row[0].to_owned(),
         lines: row[2].replace(',', "").parse().unwrap(),
-        modules: row[4].split('`').skip(1).step_by(2).map(str::to_owned).collect(),
+        modules: row[4]
+            .split('`')
+            .skip(1)
+            .step_by(2)
+            .map(str::to_owned)
+            .collect(),
     };
     let rings: Vec<_> = rows.map(ring).collect();
     assert_eq!(rings.len(), 3);
@@ -209,13 +271,31 @@ fn compiled_files() -> Vec<String> {
         let text = fs::read_to_string(root().join("src").join(&path)).unwrap();
         let folder = match path.as_str() {
             "lib.rs" => String::new(),
-            other => other.trim_end_matches("mod.rs").trim_end_matches(".rs").trim_end_matches('/').to_owned() + "/",
+            other => {
+                other
+                    .trim_end_matches("mod.rs")
+                    .trim_end_matches(".rs")
+                    .trim_end_matches('/')
+                    .to_owned()
+                    + "/"
+            }
         };
         let code = code_of(&text);
-        for name in code.lines().filter_map(|line| line.strip_suffix(';')?.split_once("mod ")).map(|(_, name)| name) {
-            let places = [format!("{folder}{name}.rs"), format!("{folder}{name}/mod.rs")];
-            let file = places.into_iter().find(|place| root().join("src").join(place).exists());
-            open.push(file.unwrap_or_else(|| panic!("{path} has a module {name} that is not found")));
+        for name in code
+            .lines()
+            .filter_map(|line| line.strip_suffix(';')?.split_once("mod "))
+            .map(|(_, name)| name)
+        {
+            let places = [
+                format!("{folder}{name}.rs"),
+                format!("{folder}{name}/mod.rs"),
+            ];
+            let file = places
+                .into_iter()
+                .find(|place| root().join("src").join(place).exists());
+            open.push(
+                file.unwrap_or_else(|| panic!("{path} has a module {name} that is not found")),
+            );
         }
         found.push(path);
     }
@@ -227,13 +307,26 @@ fn compiled_files() -> Vec<String> {
 fn code_lines(path: &str) -> usize {
     let file = fs::File::open(root().join("src").join(path)).unwrap();
     let formatted = Command::new("rustfmt")
-        .args(["--edition", "2024", "--quiet", "--emit", "stdout", "--config", DEFAULT_FORMAT])
+        .args([
+            "--edition",
+            "2024",
+            "--quiet",
+            "--emit",
+            "stdout",
+            "--config",
+            DEFAULT_FORMAT,
+        ])
         .stdin(file)
         .stderr(Stdio::inherit())
         .output()
         .unwrap_or_else(|error| panic!("rustfmt, which scripts/setup --tests installs: {error}"));
-    assert!(formatted.status.success(), "rustfmt does not read src/{path}");
-    code_of(&String::from_utf8(formatted.stdout).unwrap()).lines().count()
+    assert!(
+        formatted.status.success(),
+        "rustfmt does not read src/{path}"
+    );
+    code_of(&String::from_utf8(formatted.stdout).unwrap())
+        .lines()
+        .count()
 }
 
 /// Drops comments, blank lines, and every item under `#[cfg(test)]` or a feature that kettle-init does not have.
@@ -251,12 +344,19 @@ fn code_of(text: &str) -> String {
             continue;
         }
         let indent = &line[..line.len() - trimmed.len()];
-        let ends = [format!("{indent}}}"), format!("{indent}}},"), format!("{indent}}};"), format!("{indent})")];
+        let ends = [
+            format!("{indent}}}"),
+            format!("{indent}}},"),
+            format!("{indent}}};"),
+            format!("{indent})"),
+        ];
         let is_attribute = |line: &str| line.trim_start().starts_with(['#', '/']);
         let mut item = lines.find(|line| !is_attribute(line)).unwrap_or_default();
         // An item ends on its own line, or where a brace closes at its own depth.
         let is_last = |item: &str| {
-            let at_this_depth = item.strip_prefix(indent).is_some_and(|rest| !rest.starts_with(' '));
+            let at_this_depth = item
+                .strip_prefix(indent)
+                .is_some_and(|rest| !rest.starts_with(' '));
             ends.iter().any(|end| item == end) || item.ends_with([';', ',', '}']) && at_this_depth
         };
         while !is_last(item) {
@@ -269,7 +369,9 @@ fn code_of(text: &str) -> String {
 
 /// Whether an attribute says that what follows is not in kettle-init.
 fn is_foreign(line: &str) -> bool {
-    let Some(condition) = line.strip_prefix("#[cfg(") else { return false };
+    let Some(condition) = line.strip_prefix("#[cfg(") else {
+        return false;
+    };
     let condition = condition.trim_end_matches(")]");
     match condition {
         "feature = \"appliance\"" => false,
@@ -284,7 +386,12 @@ fn what_is_of_tests_and_other_features_does_not_count() {
         \x20       1\n    }\n    fn g() {}\n}\nenum H {\n    #[cfg(feature = \"host\")]\n    I {\n        j: u8,\n    },\n    K,\n}\n";
     let kept = "#[cfg(feature = \"appliance\")]\npub mod b;\nmod d;\nimpl E {\n    fn g() {}\n}\nenum H {\n    K,\n}\n";
     assert_eq!(code_of(text), kept);
-    let mut child = Command::new("rustfmt").arg("--check").stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+    let mut child = Command::new("rustfmt")
+        .arg("--check")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
     child.stdin.take().unwrap().write_all(b"mod d;\n").unwrap();
     assert!(child.wait().unwrap().success());
 }

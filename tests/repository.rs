@@ -33,7 +33,9 @@ impl Run for Unsandboxed {
         spec: &'a CommandSpec,
         sink: &'a mut dyn OutputSink,
     ) -> Pin<Box<dyn Future<Output = Result<Exit, RunError>> + 'a>> {
-        Box::pin(async move { run_here(spec, self.0, sink).map_err(|source| RunError::Output { source }) })
+        Box::pin(async move {
+            run_here(spec, self.0, sink).map_err(|source| RunError::Output { source })
+        })
     }
 
     fn make_writable_folder(&self, path: &Path) -> io::Result<()> {
@@ -57,14 +59,19 @@ impl Run for Unsandboxed {
 fn run_here(spec: &CommandSpec, tamper: Tamper, sink: &mut dyn OutputSink) -> io::Result<Exit> {
     let here = |text: &str| {
         spec.mounts.iter().fold(text.to_owned(), |text, mount| {
-            text.replace(mount.target.to_str().unwrap(), mount.source.to_str().unwrap())
+            text.replace(
+                mount.target.to_str().unwrap(),
+                mount.source.to_str().unwrap(),
+            )
         })
     };
     let mut argv: Vec<String> = spec.argv.iter().map(|argument| here(argument)).collect();
     tamper(&mut argv);
     let mut command = Command::new(&argv[0]);
     command.args(&argv[1..]).env_clear().envs(&spec.environment);
-    let output = command.current_dir(here(spec.directory.to_str().unwrap())).output()?;
+    let output = command
+        .current_dir(here(spec.directory.to_str().unwrap()))
+        .output()?;
     sink.chunk(Stream::Stderr, &output.stderr)?;
     for chunk in output.stdout.chunks(1000) {
         sink.chunk(Stream::Stdout, chunk)?;
@@ -115,7 +122,12 @@ impl Service {
     fn start(root: &Path, kind: Kind, moved: Moved) -> (String, Arc<Self>) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
-        let service = Arc::new(Self { root: root.to_owned(), kind, moved, requests: AtomicUsize::new(0) });
+        let service = Arc::new(Self {
+            root: root.to_owned(),
+            kind,
+            moved,
+            requests: AtomicUsize::new(0),
+        });
         let served = Arc::clone(&service);
         std::thread::spawn(move || {
             for stream in listener.incoming() {
@@ -137,7 +149,12 @@ fn serve(root: &Path, kind: Kind) -> String {
 }
 
 fn answer(stream: TcpStream, service: &Service) -> io::Result<()> {
-    let Service { root, kind, moved, requests } = service;
+    let Service {
+        root,
+        kind,
+        moved,
+        requests,
+    } = service;
     requests.fetch_add(1, Ordering::SeqCst);
     let mut reader = BufReader::new(stream);
     let mut lines = Vec::new();
@@ -150,8 +167,10 @@ fn answer(stream: TcpStream, service: &Service) -> io::Result<()> {
         }
     }
     let header = |name: &str| {
-        let found =
-            lines.iter().find_map(|line| line.split_once(": ").filter(|(key, _)| key.eq_ignore_ascii_case(name)));
+        let found = lines.iter().find_map(|line| {
+            line.split_once(": ")
+                .filter(|(key, _)| key.eq_ignore_ascii_case(name))
+        });
         found.map(|(_, value)| value.to_owned()).unwrap_or_default()
     };
     let mut body = vec![0; header("content-length").parse().unwrap_or(0)];
@@ -167,10 +186,17 @@ fn answer(stream: TcpStream, service: &Service) -> io::Result<()> {
     if *kind == Kind::Dumb {
         return match fs::read(root.join(path.trim_start_matches('/'))) {
             Ok(bytes) => {
-                write!(stream, "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", bytes.len())?;
+                write!(
+                    stream,
+                    "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
+                    bytes.len()
+                )?;
                 stream.write_all(&bytes)
             }
-            Err(_) => write!(stream, "HTTP/1.1 404 No\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"),
+            Err(_) => write!(
+                stream,
+                "HTTP/1.1 404 No\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+            ),
         };
     }
     let mut backend = Command::new("git")
@@ -190,7 +216,11 @@ fn answer(stream: TcpStream, service: &Service) -> io::Result<()> {
     backend.stdin.take().unwrap().write_all(&body)?;
     let output = backend.wait_with_output()?.stdout;
     let text = String::from_utf8_lossy(&output);
-    let status = text.lines().find_map(|line| line.strip_prefix("Status: ")).unwrap_or("200 OK").to_owned();
+    let status = text
+        .lines()
+        .find_map(|line| line.strip_prefix("Status: "))
+        .unwrap_or("200 OK")
+        .to_owned();
     write!(stream, "HTTP/1.1 {status}\r\nConnection: close\r\n")?;
     stream.write_all(&output)
 }
@@ -216,7 +246,11 @@ fn git(folder: &Path, arguments: &[&str]) -> String {
         .env("GIT_COMMITTER_DATE", "1700000000 +0200")
         .output()
         .unwrap();
-    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{arguments:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
@@ -227,7 +261,9 @@ struct Site {
 
 impl Site {
     fn new() -> Self {
-        Self { folder: tempfile::tempdir().unwrap() }
+        Self {
+            folder: tempfile::tempdir().unwrap(),
+        }
     }
 
     fn repository(&self, name: &str, files: &[(&str, &str)]) -> PathBuf {
@@ -255,18 +291,43 @@ impl Site {
     ) -> Result<SourceTree, RepositoryError> {
         let folder = tempfile::tempdir_in(self.folder.path()).unwrap().keep();
         let reference = reference.map(|text| GitRef::parse(text).unwrap());
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
         let mut log = Log::default();
-        let result = runtime.block_on(fetch(&Unsandboxed(tamper), url, reference.as_ref(), &folder, &mut log));
-        let left: Vec<_> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-        assert_eq!(left, if result.is_ok() { vec!["source"] } else { vec![] }, "{}", String::from_utf8_lossy(&log.0));
+        let result = runtime.block_on(fetch(
+            &Unsandboxed(tamper),
+            url,
+            reference.as_ref(),
+            &folder,
+            &mut log,
+        ));
+        let left: Vec<_> = fs::read_dir(&folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+            .collect();
+        assert_eq!(
+            left,
+            if result.is_ok() {
+                vec!["source"]
+            } else {
+                vec![]
+            },
+            "{}",
+            String::from_utf8_lossy(&log.0)
+        );
         if result.is_err() {
             println!("{}", String::from_utf8_lossy(&log.0));
         }
         result
     }
 
-    fn fetch(&self, url: &RepositoryUrl, reference: Option<&str>) -> Result<SourceTree, RepositoryError> {
+    fn fetch(
+        &self,
+        url: &RepositoryUrl,
+        reference: Option<&str>,
+    ) -> Result<SourceTree, RepositoryError> {
         self.fetch_with(|_| {}, url, reference)
     }
 }
@@ -292,7 +353,14 @@ fn commit_of(tree: &SourceTree) -> String {
 #[test]
 fn resolves_every_kind_of_ref_on_every_kind_of_server() {
     let site = Site::new();
-    let path = site.repository("hello", &[("Cargo.lock", "1"), ("src/main.rs", "fn main() {}"), ("run", "#!")]);
+    let path = site.repository(
+        "hello",
+        &[
+            ("Cargo.lock", "1"),
+            ("src/main.rs", "fn main() {}"),
+            ("run", "#!"),
+        ],
+    );
     fs::set_permissions(path.join("run"), fs::Permissions::from_mode(0o755)).unwrap();
     symlink("src/main.rs", path.join("link")).unwrap();
     symlink("not/there", path.join("dangling")).unwrap();
@@ -318,17 +386,33 @@ fn resolves_every_kind_of_ref_on_every_kind_of_server() {
     for kind in [Kind::Dumb, Kind::Smart] {
         let url = site.url(kind, "hello");
         for (reference, expected) in refs {
-            let tree = site.fetch(&url, reference).unwrap_or_else(|error| panic!("{kind:?} {reference:?}: {error}"));
+            let tree = site
+                .fetch(&url, reference)
+                .unwrap_or_else(|error| panic!("{kind:?} {reference:?}: {error}"));
             assert_eq!(commit_of(&tree), *expected, "{kind:?} {reference:?}");
-            assert_eq!(tree.tree().to_string(), tree_of(&path, expected), "{kind:?} {reference:?}");
+            assert_eq!(
+                tree.tree().to_string(),
+                tree_of(&path, expected),
+                "{kind:?} {reference:?}"
+            );
             assert_eq!(tree::hash(tree.root()).unwrap(), tree.tree());
             assert_eq!(tree.epoch(), 1_700_000_000);
             assert!(!tree.root().join(".git").exists());
-            assert_eq!(fs::metadata(tree.root().join("run")).unwrap().permissions().mode() & 0o7777, 0o755);
+            assert_eq!(
+                fs::metadata(tree.root().join("run"))
+                    .unwrap()
+                    .permissions()
+                    .mode()
+                    & 0o7777,
+                0o755
+            );
         }
         for missing in ["nothing", "refs/heads/nothing", &"1".repeat(40)] {
             let error = site.fetch(&url, Some(missing)).unwrap_err();
-            assert!(matches!(error, RepositoryError::Git { .. }), "{kind:?} {missing}: {error:?}");
+            assert!(
+                matches!(error, RepositoryError::Git { .. }),
+                "{kind:?} {missing}: {error:?}"
+            );
             assert!(!error.is_fault());
         }
     }
@@ -350,12 +434,20 @@ fn files_are_the_blobs_whatever_attributes_say() {
     let path = site.repository("hello", &files);
     fs::write(path.join(".gitattributes"), attributes).unwrap();
     // So that the blobs are the files also here.
-    fs::write(path.join(".git/info/attributes"), "* -text -eol -ident -filter -working-tree-encoding\n").unwrap();
+    fs::write(
+        path.join(".git/info/attributes"),
+        "* -text -eol -ident -filter -working-tree-encoding\n",
+    )
+    .unwrap();
     commit(&path);
     let tree = site.fetch(&site.url(Kind::Smart, "hello"), None).unwrap();
     assert_eq!(tree.tree().to_string(), tree_of(&path, "HEAD"));
     for (name, content) in files {
-        assert_eq!(fs::read_to_string(tree.root().join(name)).unwrap(), content, "{name}");
+        assert_eq!(
+            fs::read_to_string(tree.root().join(name)).unwrap(),
+            content,
+            "{name}"
+        );
     }
 }
 
@@ -369,10 +461,16 @@ fn submodules_come_by_the_commit_that_the_superproject_names() {
         git(path, &["clone", "-q", "--no-recurse-submodules", url, at]);
         fs::write(
             path.join(".gitmodules"),
-            format!("[submodule \"x\"]\n\tpath = {at}\n\turl = ../../{}/.git\n", url.rsplit('/').next().unwrap()),
+            format!(
+                "[submodule \"x\"]\n\tpath = {at}\n\turl = ../../{}/.git\n",
+                url.rsplit('/').next().unwrap()
+            ),
         )
         .unwrap();
-        git(path, &["-c", "advice.addEmbeddedRepo=false", "add", "--all"]);
+        git(
+            path,
+            &["-c", "advice.addEmbeddedRepo=false", "add", "--all"],
+        );
         commit(path)
     };
     add(&middle, inner.to_str().unwrap(), "vendor/inner");
@@ -382,10 +480,18 @@ fn submodules_come_by_the_commit_that_the_superproject_names() {
     fs::write(middle.join("lib.rs"), "newer").unwrap();
     commit(&middle);
     for kind in [Kind::Smart, Kind::Dumb] {
-        let tree = site.fetch(&site.url(kind, "outer"), None).unwrap_or_else(|error| panic!("{kind:?}: {error}"));
+        let tree = site
+            .fetch(&site.url(kind, "outer"), None)
+            .unwrap_or_else(|error| panic!("{kind:?}: {error}"));
         assert_eq!(tree.tree().to_string(), tree_of(&outer, "HEAD"), "{kind:?}");
-        assert_eq!(fs::read_to_string(tree.root().join("sub/lib.rs")).unwrap(), "lib");
-        assert_eq!(fs::read_to_string(tree.root().join("into")).unwrap(), "deep");
+        assert_eq!(
+            fs::read_to_string(tree.root().join("sub/lib.rs")).unwrap(),
+            "lib"
+        );
+        assert_eq!(
+            fs::read_to_string(tree.root().join("into")).unwrap(),
+            "deep"
+        );
     }
 }
 
@@ -398,9 +504,16 @@ fn refuses_hostile_trees() {
     let climbing = site.repository("climbing", &[("Cargo.lock", "")]);
     symlink("../../x", climbing.join("up")).unwrap();
     commit(&climbing);
-    for (name, reason) in [("leaving", LinkError::Absolute), ("climbing", LinkError::Leaves)] {
+    for (name, reason) in [
+        ("leaving", LinkError::Absolute),
+        ("climbing", LinkError::Leaves),
+    ] {
         let error = site.fetch(&site.url(Kind::Smart, name), None).unwrap_err();
-        let RepositoryError::Files(ArchiveError::Entry { reason: Refusal::Link(actual), .. }) = error else {
+        let RepositoryError::Files(ArchiveError::Entry {
+            reason: Refusal::Link(actual),
+            ..
+        }) = error
+        else {
             panic!("{error:?}")
         };
         assert_eq!(actual, reason, "{name}");
@@ -423,14 +536,31 @@ fn refuses_hostile_submodules() {
         site.fetch(&site.url(Kind::Dumb, name), None).unwrap_err()
     };
     let error = with("no-url", None);
-    assert!(matches!(error, RepositoryError::Modules(ModulesError::NoUrl { .. })), "{error:?}");
-    for (name, url) in
-        [("ext", "ext::sh -c id"), ("file", "file:///etc"), ("option", "./--upload-pack=x y"), ("local", "/etc")]
-    {
-        let error = with(name, Some(&format!("[submodule \"s\"]\n\tpath = sub\n\turl = \"{url}\"\n")));
-        assert!(matches!(error, RepositoryError::Modules(ModulesError::Url { .. })), "{name}: {error:?}");
+    assert!(
+        matches!(error, RepositoryError::Modules(ModulesError::NoUrl { .. })),
+        "{error:?}"
+    );
+    for (name, url) in [
+        ("ext", "ext::sh -c id"),
+        ("file", "file:///etc"),
+        ("option", "./--upload-pack=x y"),
+        ("local", "/etc"),
+    ] {
+        let error = with(
+            name,
+            Some(&format!(
+                "[submodule \"s\"]\n\tpath = sub\n\turl = \"{url}\"\n"
+            )),
+        );
+        assert!(
+            matches!(error, RepositoryError::Modules(ModulesError::Url { .. })),
+            "{name}: {error:?}"
+        );
     }
-    let error = with("missing", Some("[submodule \"s\"]\n\tpath = sub\n\turl = ../../no-url/.git\n"));
+    let error = with(
+        "missing",
+        Some("[submodule \"s\"]\n\tpath = sub\n\turl = ../../no-url/.git\n"),
+    );
     assert!(matches!(error, RepositoryError::Git { .. }), "{error:?}");
 }
 
@@ -444,7 +574,10 @@ fn a_server_that_lies_about_an_object_is_refused() {
     let object = |id: &str| path.join(".git/objects").join(&id[..2]).join(&id[2..]);
     fs::set_permissions(object(&first), fs::Permissions::from_mode(0o644)).unwrap();
     fs::copy(object(&second), object(&first)).unwrap();
-    assert!(site.fetch(&site.url(Kind::Dumb, "hello"), Some(&first)).is_err());
+    assert!(
+        site.fetch(&site.url(Kind::Dumb, "hello"), Some(&first))
+            .is_err()
+    );
 }
 
 #[test]
@@ -458,13 +591,22 @@ fn a_git_that_lies_is_refused() {
     let other_commit: Tamper = |argv| lie(argv, "cat-file");
     let other_files: Tamper = |argv| lie(argv, "archive");
     let error = site.fetch_with(other_commit, &url, None).unwrap_err();
-    assert!(matches!(error, RepositoryError::CommitHash { .. }), "{error:?}");
+    assert!(
+        matches!(error, RepositoryError::CommitHash { .. }),
+        "{error:?}"
+    );
     let error = site.fetch_with(other_files, &url, None).unwrap_err();
-    assert!(matches!(error, RepositoryError::TreeHash { .. }), "{error:?}");
+    assert!(
+        matches!(error, RepositoryError::TreeHash { .. }),
+        "{error:?}"
+    );
     let other_id: Tamper = |argv| lie(argv, "rev-parse");
     let last = git(&path, &["rev-parse", "HEAD"]);
     let error = site.fetch_with(other_id, &url, Some(&last)).unwrap_err();
-    assert!(matches!(error, RepositoryError::OtherCommit { actual, .. } if actual.to_string() == first), "{error:?}");
+    assert!(
+        matches!(error, RepositoryError::OtherCommit { actual, .. } if actual.to_string() == first),
+        "{error:?}"
+    );
 }
 
 /// Lets one command of git's work on the parent of the commit that it was given.
@@ -487,21 +629,33 @@ struct Redirecting {
 
 impl Redirecting {
     /// `to` gets the address of the good server, that of the other, the method and the target.
-    fn new(kind: Kind, to: impl Fn(&str, &str, &str, &str) -> Option<(u16, String)> + Send + Sync + 'static) -> Self {
+    fn new(
+        kind: Kind,
+        to: impl Fn(&str, &str, &str, &str) -> Option<(u16, String)> + Send + Sync + 'static,
+    ) -> Self {
         let site = Site::new();
         site.repository("hello", &[("Cargo.lock", "1")]);
         let root = site.folder.path().join("site");
         let (address, other) = Service::start(&root, kind, Box::new(|_, _| None));
         let own = Arc::new(OnceLock::<String>::new());
         let (known, other_address) = (Arc::clone(&own), address.clone());
-        let moved: Moved = Box::new(move |method, target| to(known.get().unwrap(), &address, method, target));
+        let moved: Moved =
+            Box::new(move |method, target| to(known.get().unwrap(), &address, method, target));
         let (good, _) = Service::start(&root, kind, moved);
         own.set(good.clone()).unwrap();
-        Self { site, good, other, other_address }
+        Self {
+            site,
+            good,
+            other,
+            other_address,
+        }
     }
 
     fn fetch(&self, path: &str) -> Result<SourceTree, RepositoryError> {
-        self.site.fetch(&RepositoryUrl::parse(&format!("{}{path}", self.good)).unwrap(), None)
+        self.site.fetch(
+            &RepositoryUrl::parse(&format!("{}{path}", self.good)).unwrap(),
+            None,
+        )
     }
 }
 
@@ -530,8 +684,14 @@ fn a_redirect_to_another_host_port_or_scheme_is_refused_before_anybody_there_is_
             let servers = Redirecting::new(kind, to);
             let error = redirect_of(servers.fetch("/hello/.git"));
             let message = error.to_string();
-            assert!(matches!(error, RedirectError::Elsewhere { .. }) && !error.is_fault(), "{message}");
-            assert!(message.contains(&format!("redirects {}/hello/.git to ", servers.good)), "{message}");
+            assert!(
+                matches!(error, RedirectError::Elsewhere { .. }) && !error.is_fault(),
+                "{message}"
+            );
+            assert!(
+                message.contains(&format!("redirects {}/hello/.git to ", servers.good)),
+                "{message}"
+            );
             assert!(message.matches("/hello/.git").count() == 2, "{message}");
             assert_eq!(servers.other.requests(), 0, "{message}");
         }
@@ -545,29 +705,56 @@ fn a_redirect_on_the_same_host_is_followed_and_recorded() {
             let rest = target.strip_prefix("/old")?;
             Some((301, format!("{good}/hello/.git{rest}")))
         });
-        let tree = servers.fetch("/old").unwrap_or_else(|error| panic!("{kind:?}: {error}"));
-        let Origin::Repository { url, fetched_from, .. } = tree.origin() else { panic!("{tree:?}") };
+        let tree = servers
+            .fetch("/old")
+            .unwrap_or_else(|error| panic!("{kind:?}: {error}"));
+        let Origin::Repository {
+            url, fetched_from, ..
+        } = tree.origin()
+        else {
+            panic!("{tree:?}")
+        };
         assert_eq!(url.as_str(), format!("{}/old", servers.good));
-        assert_eq!(fetched_from.as_ref().unwrap().as_str(), format!("{}/hello/.git", servers.good));
+        assert_eq!(
+            fetched_from.as_ref().unwrap().as_str(),
+            format!("{}/hello/.git", servers.good)
+        );
         let tree = servers.fetch("/hello/.git").unwrap();
-        assert!(matches!(tree.origin(), Origin::Repository { fetched_from: None, .. }), "{tree:?}");
+        assert!(
+            matches!(
+                tree.origin(),
+                Origin::Repository {
+                    fetched_from: None,
+                    ..
+                }
+            ),
+            "{tree:?}"
+        );
     }
 }
 
 #[test]
 fn a_submodule_is_not_fetched_from_where_its_server_redirects_to() {
     let servers = Redirecting::new(Kind::Smart, |_, other, _, target| {
-        target.starts_with("/inner").then(|| (302, format!("{other}{target}")))
+        target
+            .starts_with("/inner")
+            .then(|| (302, format!("{other}{target}")))
     });
     servers.site.repository("inner", &[("lib.rs", "")]);
     let outer = servers.site.repository("outer", &[("Cargo.lock", "")]);
     let modules = "[submodule \"x\"]\n\tpath = sub\n\turl = ../../inner/.git\n";
     fs::write(outer.join(".gitmodules"), modules).unwrap();
     git(&outer, &["clone", "-q", "../inner", "sub"]);
-    git(&outer, &["-c", "advice.addEmbeddedRepo=false", "add", "--all"]);
+    git(
+        &outer,
+        &["-c", "advice.addEmbeddedRepo=false", "add", "--all"],
+    );
     commit(&outer);
     let message = redirect_of(servers.fetch("/outer/.git")).to_string();
-    assert!(message.contains(&format!("redirects {}/inner/.git to ", servers.good)), "{message}");
+    assert!(
+        message.contains(&format!("redirects {}/inner/.git to ", servers.good)),
+        "{message}"
+    );
     assert_eq!(servers.other.requests(), 0, "{message}");
 }
 
@@ -588,17 +775,30 @@ fn later_requests_stay_with_the_server_that_was_asked() {
         (method == "POST").then(|| (307, format!("{other}{target}")))
     });
     let objects = Redirecting::new(Kind::Dumb, |_, other, _, target| {
-        target.contains("/objects/").then(|| (302, format!("{other}{target}")))
+        target
+            .contains("/objects/")
+            .then(|| (302, format!("{other}{target}")))
     });
     let alternates = Redirecting::new(Kind::Dumb, |_, _, _, target| {
         let is_object = target.contains("/objects/") && !target.ends_with("/http-alternates");
         is_object.then(|| (404, String::new()))
     });
-    let info = alternates.site.folder.path().join("site/hello/.git/objects/info");
-    fs::write(info.join("http-alternates"), format!("{}/hello/.git/objects\n", alternates.other_address)).unwrap();
+    let info = alternates
+        .site
+        .folder
+        .path()
+        .join("site/hello/.git/objects/info");
+    fs::write(
+        info.join("http-alternates"),
+        format!("{}/hello/.git/objects\n", alternates.other_address),
+    )
+    .unwrap();
     for servers in [posted, objects, alternates] {
         let error = servers.fetch("/hello/.git").unwrap_err();
-        let is_expected = matches!(error, RepositoryError::Git { .. } | RepositoryError::Redirect(_));
+        let is_expected = matches!(
+            error,
+            RepositoryError::Git { .. } | RepositoryError::Redirect(_)
+        );
         assert!(is_expected && !error.is_fault(), "{error:?}");
         assert_eq!(servers.other.requests(), 0, "{error}");
     }

@@ -15,7 +15,8 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use kettle::sandbox::{
-    Access, CommandSpec, Exit, Mount, Network, NetworkTrial, OutputSink, Run, RunError, Runner, Served, Stream,
+    Access, CommandSpec, Exit, Mount, Network, NetworkTrial, OutputSink, Run, RunError, Runner,
+    Served, Stream,
 };
 
 /// Far more than any of these commands needs.
@@ -60,7 +61,11 @@ fn shell(script: &str) -> CommandSpec {
 }
 
 fn block_on<T>(future: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap()
+        .block_on(future)
 }
 
 /// In the environment of a process that [`alone`] started.
@@ -74,10 +79,21 @@ fn alone(test: &str) -> bool {
         return true;
     }
     let mut itself = Command::new(std::env::current_exe().unwrap());
-    let output = itself.args(["--exact", test, "--nocapture"]).env(ALONE, "1").output().unwrap();
-    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let output = itself
+        .args(["--exact", test, "--nocapture"])
+        .env(ALONE, "1")
+        .output()
+        .unwrap();
+    let (stdout, stderr) = (
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    );
     let passed = output.status.success() && stdout.contains("test result: ok. 1 passed");
-    assert!(passed, "{}\nstdout: {stdout}\nstderr: {stderr}", output.status);
+    assert!(
+        passed,
+        "{}\nstdout: {stdout}\nstderr: {stderr}",
+        output.status
+    );
     false
 }
 
@@ -91,15 +107,28 @@ fn allow_few_tasks() {
     use rustix::process::{Resource, Rlimit, setrlimit};
     let user = Runner::new().unwrap().description().uid;
     let limit = Some(tasks_of(user) + FEW_TASKS);
-    setrlimit(Resource::Nproc, Rlimit { current: limit, maximum: limit }).unwrap();
+    setrlimit(
+        Resource::Nproc,
+        Rlimit {
+            current: limit,
+            maximum: limit,
+        },
+    )
+    .unwrap();
     assert_eq!(Some(runner().description().limits.tasks), limit);
 }
 
 /// How many tasks a user has on this machine, as far as they can be seen.
 fn tasks_of(user: u32) -> u64 {
-    let processes = fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.path());
-    let of_user = processes.filter(|process| fs::metadata(process).is_ok_and(|found| found.uid() == user));
-    of_user.map(|process| fs::read_dir(process.join("task")).map_or(0, |tasks| tasks.count() as u64)).sum()
+    let processes = fs::read_dir("/proc")
+        .unwrap()
+        .flatten()
+        .map(|entry| entry.path());
+    let of_user =
+        processes.filter(|process| fs::metadata(process).is_ok_and(|found| found.uid() == user));
+    of_user
+        .map(|process| fs::read_dir(process.join("task")).map_or(0, |tasks| tasks.count() as u64))
+        .sum()
 }
 
 fn try_run(spec: &CommandSpec, sink: &mut dyn OutputSink) -> Result<Exit, RunError> {
@@ -109,7 +138,11 @@ fn try_run(spec: &CommandSpec, sink: &mut dyn OutputSink) -> Result<Exit, RunErr
 fn run(spec: &CommandSpec) -> (Exit, String, String) {
     let mut kept = Kept::default();
     let exit = try_run(spec, &mut kept).unwrap();
-    (exit, String::from_utf8(kept.stdout).unwrap(), String::from_utf8_lossy(&kept.stderr).into_owned())
+    (
+        exit,
+        String::from_utf8(kept.stdout).unwrap(),
+        String::from_utf8_lossy(&kept.stderr).into_owned(),
+    )
 }
 
 /// Of a command that succeeds.
@@ -128,7 +161,9 @@ impl Folder {
     fn new() -> Self {
         let root = tempfile::tempdir().unwrap();
         fs::set_permissions(root.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        runner().make_writable_folder(&root.path().join("writable")).unwrap();
+        runner()
+            .make_writable_folder(&root.path().join("writable"))
+            .unwrap();
         Self { root }
     }
 
@@ -137,16 +172,32 @@ impl Folder {
     }
 
     fn mount(&self) -> Mount {
-        Mount { source: self.writable(), target: "/kettle/target".into(), access: Access::ReadWrite }
+        Mount {
+            source: self.writable(),
+            target: "/kettle/target".into(),
+            access: Access::ReadWrite,
+        }
     }
 
     /// Compiles C, for commands to run as `/program`.
     fn program(&self, source: &str) -> Mount {
-        let (code, program) = (self.root.path().join("program.c"), self.root.path().join("program"));
+        let (code, program) = (
+            self.root.path().join("program.c"),
+            self.root.path().join("program"),
+        );
         fs::write(&code, source).unwrap();
-        let compiled = Command::new("/usr/bin/cc").arg("-o").arg(&program).arg(&code).status().unwrap();
+        let compiled = Command::new("/usr/bin/cc")
+            .arg("-o")
+            .arg(&program)
+            .arg(&code)
+            .status()
+            .unwrap();
         assert!(compiled.success());
-        Mount { source: program, target: "/program".into(), access: Access::ReadOnly }
+        Mount {
+            source: program,
+            target: "/program".into(),
+            access: Access::ReadOnly,
+        }
     }
 }
 
@@ -159,7 +210,11 @@ fn unique(number: u32) -> String {
 fn process_exists(word: &str) -> bool {
     let processes = fs::read_dir("/proc").unwrap().flatten();
     let mut arguments = processes.filter_map(|entry| fs::read(entry.path().join("cmdline")).ok());
-    arguments.any(|arguments| arguments.split(|&byte| byte == 0).any(|argument| argument == word.as_bytes()))
+    arguments.any(|arguments| {
+        arguments
+            .split(|&byte| byte == 0)
+            .any(|argument| argument == word.as_bytes())
+    })
 }
 
 #[test]
@@ -172,7 +227,8 @@ fn exit_status_and_signals_are_told_apart() {
 #[test]
 fn environment_is_exactly_the_plan() {
     let mut spec = spec(&["/usr/bin/env"]);
-    spec.environment = BTreeMap::from([("A".into(), "1 2\n3".into()), ("LC_ALL".into(), "C".into())]);
+    spec.environment =
+        BTreeMap::from([("A".into(), "1 2\n3".into()), ("LC_ALL".into(), "C".into())]);
     assert_eq!(stdout_of(&spec), "A=1 2\n3\nLC_ALL=C\n");
 }
 
@@ -212,22 +268,39 @@ fn working_directory_is_the_plan() {
 #[test]
 fn no_network_reaches_no_listener_of_the_machine() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let script = format!("exec 3<>/dev/tcp/127.0.0.1/{}", listener.local_addr().unwrap().port());
+    let script = format!(
+        "exec 3<>/dev/tcp/127.0.0.1/{}",
+        listener.local_addr().unwrap().port()
+    );
     assert_eq!(run(&shell(&script)).0, Exit::Status(1));
     let mut with_network = shell(&script);
     with_network.network = Network::Fetch;
-    assert_eq!(run(&with_network).0, Exit::Status(0), "the same command reaches it with a network that has it");
+    assert_eq!(
+        run(&with_network).0,
+        Exit::Status(0),
+        "the same command reaches it with a network that has it"
+    );
 }
 
 #[test]
 fn no_network_has_only_a_loopback_that_is_down() {
-    assert_eq!(stdout_of(&shell("tail -n +3 /proc/net/dev | cut -d: -f1")).trim(), "lo");
-    assert_eq!(stdout_of(&shell("cat /proc/net/route | wc -l")), "1\n", "the heading");
+    assert_eq!(
+        stdout_of(&shell("tail -n +3 /proc/net/dev | cut -d: -f1")).trim(),
+        "lo"
+    );
+    assert_eq!(
+        stdout_of(&shell("cat /proc/net/route | wc -l")),
+        "1\n",
+        "the heading"
+    );
 }
 
 #[test]
 fn resolver_configuration_is_there_only_with_a_network() {
-    assert_eq!(run(&spec(&["/usr/bin/cat", "/etc/resolv.conf"])).0, Exit::Status(1));
+    assert_eq!(
+        run(&spec(&["/usr/bin/cat", "/etc/resolv.conf"])).0,
+        Exit::Status(1)
+    );
     let mut with_network = spec(&["/usr/bin/getent", "ahosts", "localhost"]);
     with_network.network = Network::Fetch;
     assert!(stdout_of(&with_network).contains("127.0.0.1"));
@@ -242,12 +315,17 @@ fn no_other_process_is_visible() {
 #[test]
 fn root_holds_the_system_and_nothing_of_the_machine() {
     let found = stdout_of(&spec(&["/usr/bin/ls", "/"]));
-    let allowed = ["bin", "dev", "etc", "kettle", "lib", "lib32", "lib64", "libx32", "proc", "sbin", "tmp", "usr"];
+    let allowed = [
+        "bin", "dev", "etc", "kettle", "lib", "lib32", "lib64", "libx32", "proc", "sbin", "tmp",
+        "usr",
+    ];
     for name in found.lines() {
         assert!(allowed.contains(&name), "/{name} is visible");
     }
     let devices = stdout_of(&spec(&["/usr/bin/ls", "/dev"]));
-    let allowed = ["fd", "full", "null", "random", "stderr", "stdin", "stdout", "tty", "urandom", "zero"];
+    let allowed = [
+        "fd", "full", "null", "random", "stderr", "stdin", "stdout", "tty", "urandom", "zero",
+    ];
     assert_eq!(devices.lines().collect::<Vec<_>>(), allowed);
 }
 
@@ -262,19 +340,31 @@ fn etc_holds_only_what_is_listed() {
 
 #[test]
 fn system_is_read_only() {
-    for path in
-        ["/x", "/usr/x", "/usr/bin/x", "/etc/x", "/dev/x", "/kettle/x", "/proc/1/x", "/proc/sys/kernel/hostname"]
-    {
+    for path in [
+        "/x",
+        "/usr/x",
+        "/usr/bin/x",
+        "/etc/x",
+        "/dev/x",
+        "/kettle/x",
+        "/proc/1/x",
+        "/proc/sys/kernel/hostname",
+    ] {
         let (exit, _, stderr) = run(&shell(&format!("echo > {path}")));
         assert_eq!(exit, Exit::Status(1), "{path}: {stderr}");
     }
-    assert_eq!(stdout_of(&shell("echo works > /tmp/x; cat /tmp/x")), "works\n");
+    assert_eq!(
+        stdout_of(&shell("echo works > /tmp/x; cat /tmp/x")),
+        "works\n"
+    );
 }
 
 #[test]
 fn devices_hold_nothing_and_work() {
     assert_eq!(
-        stdout_of(&shell("echo gone > /dev/null; head -c 4 /dev/zero | wc -c; head -c 4 /dev/urandom | wc -c")),
+        stdout_of(&shell(
+            "echo gone > /dev/null; head -c 4 /dev/zero | wc -c; head -c 4 /dev/urandom | wc -c"
+        )),
         "4\n4\n"
     );
 }
@@ -282,8 +372,19 @@ fn devices_hold_nothing_and_work() {
 #[test]
 fn reaper_and_kernel_files_are_masked() {
     assert_eq!(stdout_of(&shell("ls -A /proc/1 | wc -l")), "0\n");
-    for path in ["/proc/1/mem", "/proc/1/environ", "/proc/keys", "/proc/kallsyms", "/proc/kcore", "/proc/modules"] {
-        assert_eq!(run(&spec(&["/usr/bin/cat", path])).0, Exit::Status(1), "{path}");
+    for path in [
+        "/proc/1/mem",
+        "/proc/1/environ",
+        "/proc/keys",
+        "/proc/kallsyms",
+        "/proc/kcore",
+        "/proc/modules",
+    ] {
+        assert_eq!(
+            run(&spec(&["/usr/bin/cat", path])).0,
+            Exit::Status(1),
+            "{path}"
+        );
     }
 }
 
@@ -337,7 +438,11 @@ for entry in sorted(os.listdir("/proc")):
 fn of_the_kernels_files_a_command_sees_what_is_listed_and_nothing_else() {
     let found = stdout_of(&spec(&["/usr/bin/python3", "-c", READ_ALL_OF_PROC]));
     let settings = KERNEL_SETTINGS.map(|setting| format!("sys/{setting}"));
-    let mut expected: Vec<_> = KERNEL_FILES.iter().map(|&file| file.to_owned()).chain(settings).collect();
+    let mut expected: Vec<_> = KERNEL_FILES
+        .iter()
+        .map(|&file| file.to_owned())
+        .chain(settings)
+        .collect();
     // Of what is listed, a kernel may lack something.
     expected.retain(|name| Path::new("/proc").join(name).exists());
     let mut found: Vec<_> = found.lines().collect();
@@ -354,12 +459,18 @@ fn programs_of_builds_find_what_they_ask_the_kernel_for() {
         free; ps -e; cat /proc/self/cgroup /proc/self/maps /proc/thread-self/status; cat /proc/net/dev /proc/mounts";
     let (exit, stdout, stderr) = run(&shell(&format!("set -e -o pipefail; {script}")));
     assert_eq!((exit, stderr.as_str()), (Exit::Status(0), ""), "{stdout}");
-    assert!(stdout.contains("MemTotal") || stdout.contains("Mem:"), "{stdout}");
+    assert!(
+        stdout.contains("MemTotal") || stdout.contains("Mem:"),
+        "{stdout}"
+    );
 }
 
 #[test]
 fn command_is_an_ordinary_user_without_capabilities() {
-    assert_eq!(stdout_of(&spec(&["/usr/bin/id"])).trim(), "uid=1000(build) gid=1000(build) groups=1000(build)");
+    assert_eq!(
+        stdout_of(&spec(&["/usr/bin/id"])).trim(),
+        "uid=1000(build) gid=1000(build) groups=1000(build)"
+    );
     let status = stdout_of(&spec(&["/usr/bin/cat", "/proc/self/status"]));
     for line in [
         "CapEff:\t0000000000000000",
@@ -376,13 +487,23 @@ fn command_is_an_ordinary_user_without_capabilities() {
 #[test]
 fn mounts_grant_what_the_plan_says_and_keep_the_owner() {
     let folder = Folder::new();
-    let mut spec = shell("echo made > /kettle/target/file; cat /kettle/target/file; echo no > /kettle/source/file");
+    let mut spec = shell(
+        "echo made > /kettle/target/file; cat /kettle/target/file; echo no > /kettle/source/file",
+    );
     spec.mounts = vec![
         folder.mount(),
-        Mount { source: folder.root.path().into(), target: "/kettle/source".into(), access: Access::ReadOnly },
+        Mount {
+            source: folder.root.path().into(),
+            target: "/kettle/source".into(),
+            access: Access::ReadOnly,
+        },
     ];
     let (exit, stdout, stderr) = run(&spec);
-    assert_eq!((exit, stdout.as_str()), (Exit::Status(1), "made\n"), "{stderr}");
+    assert_eq!(
+        (exit, stdout.as_str()),
+        (Exit::Status(1), "made\n"),
+        "{stderr}"
+    );
     let made = fs::metadata(folder.writable().join("file")).unwrap();
     assert_eq!(made.uid(), runner().description().uid);
 }
@@ -391,14 +512,24 @@ fn mounts_grant_what_the_plan_says_and_keep_the_owner() {
 fn writable_folders_are_new_and_private() {
     let folder = Folder::new();
     let made = fs::metadata(folder.writable()).unwrap();
-    assert_eq!((made.mode() & 0o7777, made.uid()), (0o700, runner().description().uid));
-    assert!(runner().make_writable_folder(&folder.writable()).is_err(), "it exists");
+    assert_eq!(
+        (made.mode() & 0o7777, made.uid()),
+        (0o700, runner().description().uid)
+    );
+    assert!(
+        runner().make_writable_folder(&folder.writable()).is_err(),
+        "it exists"
+    );
 }
 
 #[test]
 fn plan_that_cannot_be_mounted_is_an_error_and_not_an_exit() {
     let mut spec = spec(&["/usr/bin/true"]);
-    spec.mounts = vec![Mount { source: "/nonexistent".into(), target: "/x".into(), access: Access::ReadOnly }];
+    spec.mounts = vec![Mount {
+        source: "/nonexistent".into(),
+        target: "/x".into(),
+        access: Access::ReadOnly,
+    }];
     match try_run(&spec, &mut Kept::default()) {
         Err(RunError::Setup { message }) => assert!(message.contains("/nonexistent"), "{message}"),
         other => panic!("{other:?}"),
@@ -413,13 +544,19 @@ const AT_ONCE: usize = 4;
 fn sandboxes_that_end_at_once_say_how() {
     let succeeds = spec(&["/usr/bin/true"]);
     let mut cannot_be_mounted = succeeds.clone();
-    cannot_be_mounted.mounts =
-        vec![Mount { source: "/nonexistent".into(), target: "/x".into(), access: Access::ReadOnly }];
-    let try_both =
-        || match (try_run(&succeeds, &mut Kept::default()), try_run(&cannot_be_mounted, &mut Kept::default())) {
-            (Ok(Exit::Status(0)), Err(RunError::Setup { message })) if message.contains("/nonexistent") => {}
-            other => panic!("{other:?}"),
-        };
+    cannot_be_mounted.mounts = vec![Mount {
+        source: "/nonexistent".into(),
+        target: "/x".into(),
+        access: Access::ReadOnly,
+    }];
+    let try_both = || match (
+        try_run(&succeeds, &mut Kept::default()),
+        try_run(&cannot_be_mounted, &mut Kept::default()),
+    ) {
+        (Ok(Exit::Status(0)), Err(RunError::Setup { message }))
+            if message.contains("/nonexistent") => {}
+        other => panic!("{other:?}"),
+    };
     std::thread::scope(|scope| {
         for _ in 0..AT_ONCE {
             scope.spawn(|| (0..OFTEN / AT_ONCE).for_each(|_| try_both()));
@@ -431,9 +568,15 @@ fn sandboxes_that_end_at_once_say_how() {
 fn plan_with_a_program_that_is_looked_for_is_refused() {
     for program in ["true", "/usr/bin/a=b"] {
         let refused = try_run(&spec(&[program]), &mut Kept::default());
-        assert!(matches!(refused, Err(RunError::Program { .. })), "{refused:?}");
+        assert!(
+            matches!(refused, Err(RunError::Program { .. })),
+            "{refused:?}"
+        );
     }
-    assert!(matches!(try_run(&spec(&[]), &mut Kept::default()), Err(RunError::Program { .. })));
+    assert!(matches!(
+        try_run(&spec(&[]), &mut Kept::default()),
+        Err(RunError::Program { .. })
+    ));
 }
 
 /// A daemon as one is made: two forks, a session of its own, no descriptor. It would write and multiply for ever.
@@ -469,14 +612,20 @@ fn daemons_are_dead_when_run_returns() {
     let mut spec = spec(&["/program", &word]);
     spec.mounts = vec![folder.mount(), folder.program(DAEMON)];
     assert_eq!(run(&spec).0, Exit::Status(0));
-    assert!(fs::metadata(folder.writable().join("alive")).unwrap().len() > 0, "the daemon lived");
+    assert!(
+        fs::metadata(folder.writable().join("alive")).unwrap().len() > 0,
+        "the daemon lived"
+    );
     assert!(!process_exists(&word));
 }
 
 #[test]
 fn process_that_holds_the_pipe_does_not_hold_us() {
     let (started, word) = (Instant::now(), unique(7101));
-    assert_eq!(stdout_of(&shell(&format!("sleep {word} & echo done"))), "done\n");
+    assert_eq!(
+        stdout_of(&shell(&format!("sleep {word} & echo done"))),
+        "done\n"
+    );
     assert!(started.elapsed() < PLENTY / 2);
     assert!(!process_exists(&word));
 }
@@ -488,7 +637,10 @@ fn printed_before_the_limit(script: &str) -> Vec<u8> {
     for limit in [500, 5_000, 50_000].map(Duration::from_millis) {
         spec.time_limit = limit;
         let mut beginning = Beginning::default();
-        assert_eq!(try_run(&spec, &mut beginning).unwrap(), Exit::TimedOut { limit });
+        assert_eq!(
+            try_run(&spec, &mut beginning).unwrap(),
+            Exit::TimedOut { limit }
+        );
         if !beginning.0.is_empty() {
             return beginning.0;
         }
@@ -541,7 +693,10 @@ impl OutputSink for Refusing {
 #[test]
 fn error_of_the_sink_ends_everything_and_is_returned() {
     let word = unique(7104);
-    match try_run(&shell(&format!("sleep {word} & echo x; sleep {word}")), &mut Refusing) {
+    match try_run(
+        &shell(&format!("sleep {word} & echo x; sleep {word}")),
+        &mut Refusing,
+    ) {
         Err(RunError::Sink { source }) => assert_eq!(source.kind(), io::ErrorKind::StorageFull),
         other => panic!("{other:?}"),
     }
@@ -596,11 +751,18 @@ fn long_output_without_a_line_end_flows_through_a_small_buffer() {
         return;
     }
     let mut counting = Counting::default();
-    let exit = try_run(&spec(&["/usr/bin/head", "-c", "400000000", "/dev/zero"]), &mut counting).unwrap();
+    let exit = try_run(
+        &spec(&["/usr/bin/head", "-c", "400000000", "/dev/zero"]),
+        &mut counting,
+    )
+    .unwrap();
     assert_eq!((exit, counting.bytes), (Exit::Status(0), 400_000_000));
     assert!(counting.largest <= 64 * 1024);
     let status = fs::read_to_string("/proc/self/status").unwrap();
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    let peak = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))
+        .unwrap();
     let kib: u64 = peak.trim().trim_end_matches(" kB").parse().unwrap();
     assert!(kib < 64 * 1024, "{kib} KiB at the peak");
 }
@@ -663,7 +825,12 @@ fn tasks_of_one_job_are_not_taken_from_another() {
     let other = Runner::new().unwrap();
     if !rustix::process::geteuid().is_root() {
         // Whoever is not root has one user for everything: the statement says so.
-        let names: Vec<_> = other.description().degradations.iter().map(|it| it.name).collect();
+        let names: Vec<_> = other
+            .description()
+            .degradations
+            .iter()
+            .map(|it| it.name)
+            .collect();
         assert!(names.contains(&"shared-user"), "{names:?}");
         return;
     }
@@ -685,7 +852,10 @@ fn tasks_of_one_job_are_not_taken_from_another() {
         let mut kept = Kept::default();
         let exit = block_on(other.run(&many, &mut kept)).unwrap();
         fs::write(folder.writable().join("end"), "").unwrap();
-        let (stdout, stderr) = (String::from_utf8_lossy(&kept.stdout), String::from_utf8_lossy(&kept.stderr));
+        let (stdout, stderr) = (
+            String::from_utf8_lossy(&kept.stdout),
+            String::from_utf8_lossy(&kept.stderr),
+        );
         assert_eq!((exit, stderr.as_ref()), (Exit::Status(0), ""), "{stdout}");
         assert!(stdout.ends_with("all\n"), "{stdout}");
         assert_eq!(held.join().unwrap().unwrap(), Exit::Status(0));
@@ -701,7 +871,9 @@ fn limits_of_processes_are_in_force() {
         format!("0\n{}\n{blocks}\n", limits.open_files)
     );
     let too_large = limits.file_bytes + 1;
-    let (exit, _, stderr) = run(&shell(&format!("trap '' XFSZ; truncate -s {too_large} /tmp/large")));
+    let (exit, _, stderr) = run(&shell(&format!(
+        "trap '' XFSZ; truncate -s {too_large} /tmp/large"
+    )));
     assert_eq!(exit, Exit::Status(1), "{stderr}");
 }
 
@@ -711,12 +883,19 @@ fn the_kernel_ends_a_command_before_it_ends_us() {
     let root = rustix::process::geteuid().is_root();
     // Who is no more than its user may not be allowed to ask for it.
     assert!(command.trim() == "1000" || !root, "{command}");
-    let own: i32 = std::fs::read_to_string("/proc/self/oom_score_adj").unwrap().trim().parse().unwrap();
+    let own: i32 = std::fs::read_to_string("/proc/self/oom_score_adj")
+        .unwrap()
+        .trim()
+        .parse()
+        .unwrap();
     assert!(own < 1000, "{own}");
     // What was set with this capability can be lowered by nobody without it.
     const CAP_SYS_RESOURCE: u64 = 1 << 24;
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let capabilities = status.lines().find_map(|line| line.strip_prefix("CapEff:\t")).unwrap();
+    let capabilities = status
+        .lines()
+        .find_map(|line| line.strip_prefix("CapEff:\t"))
+        .unwrap();
     if u64::from_str_radix(capabilities, 16).unwrap() & CAP_SYS_RESOURCE != 0 {
         assert!(!run(&shell("echo 0 >/proc/self/oom_score_adj")).0.success());
     }
@@ -725,10 +904,22 @@ fn the_kernel_ends_a_command_before_it_ends_us() {
 #[test]
 fn temporary_folders_have_a_size() {
     let limits = &runner().description().limits;
-    let sizes = stdout_of(&shell("df -B1 --output=size /tmp /kettle/home | tail -n +2 | tr -d ' '"));
+    let sizes = stdout_of(&shell(
+        "df -B1 --output=size /tmp /kettle/home | tail -n +2 | tr -d ' '",
+    ));
     let page = 4096;
-    assert_eq!(sizes, format!("{}\n{}\n", limits.tmp_bytes.next_multiple_of(page), limits.home_bytes));
-    let fill = format!("head -c {} /dev/zero > /kettle/home/x", limits.home_bytes + 1);
+    assert_eq!(
+        sizes,
+        format!(
+            "{}\n{}\n",
+            limits.tmp_bytes.next_multiple_of(page),
+            limits.home_bytes
+        )
+    );
+    let fill = format!(
+        "head -c {} /dev/zero > /kettle/home/x",
+        limits.home_bytes + 1
+    );
     let (exit, _, stderr) = run(&shell(&fill));
     assert_eq!(exit, Exit::Status(1));
     assert!(stderr.contains("No space left"), "{stderr}");
@@ -737,17 +928,39 @@ fn temporary_folders_have_a_size() {
 #[test]
 fn description_names_what_is_missing() {
     let description = runner().description();
-    let names: Vec<_> = description.degradations.iter().map(|degradation| degradation.name).collect();
-    for (controller, name) in [("memory", "memory-not-limited"), ("pids", "tasks-limited-by-rlimit")] {
+    let names: Vec<_> = description
+        .degradations
+        .iter()
+        .map(|degradation| degradation.name)
+        .collect();
+    for (controller, name) in [
+        ("memory", "memory-not-limited"),
+        ("pids", "tasks-limited-by-rlimit"),
+    ] {
         let missing = names.contains(&name) || names.contains(&"no-cgroup");
-        assert_eq!(missing, !description.controllers.contains(&controller), "{names:?}");
+        assert_eq!(
+            missing,
+            !description.controllers.contains(&controller),
+            "{names:?}"
+        );
     }
     for name in ["shared-user", "fetch-network-shared"] {
-        assert_eq!(names.contains(&name), !rustix::process::geteuid().is_root(), "{name}");
+        assert_eq!(
+            names.contains(&name),
+            !rustix::process::geteuid().is_root(),
+            "{name}"
+        );
     }
-    assert_eq!(description.fetch_network.reaches == "machine", names.contains(&"fetch-network-shared"));
+    assert_eq!(
+        description.fetch_network.reaches == "machine",
+        names.contains(&"fetch-network-shared")
+    );
     let limited = description.controllers.contains(&"memory");
-    assert_eq!(description.limits.memory_bytes.is_some(), limited, "no limit is named that nothing holds");
+    assert_eq!(
+        description.limits.memory_bytes.is_some(),
+        limited,
+        "no limit is named that nothing holds"
+    );
     let json = serde_json::to_value(description).unwrap();
     assert_eq!(json["runner"]["name"], "bubblewrap");
     assert_eq!(json["seccomp"].as_str().unwrap().len(), 64);
@@ -756,7 +969,12 @@ fn description_names_what_is_missing() {
 #[test]
 fn what_a_host_only_records_the_image_refuses() {
     let host = Runner::new().unwrap();
-    let names: Vec<_> = host.description().degradations.iter().map(|degradation| degradation.name).collect();
+    let names: Vec<_> = host
+        .description()
+        .degradations
+        .iter()
+        .map(|degradation| degradation.name)
+        .collect();
     match Runner::of_image(NetworkTrial::start(&[])) {
         Ok(image) => {
             assert!(names.is_empty(), "{names:?}");
@@ -773,9 +991,14 @@ fn compilers_threads_and_git_work() {
         cc -pthread -o a a.c && ./a && git init -q r && cd r && echo x > x && git add x && \
         git -c user.name=a -c user.email=a@b commit -qm x && git rev-parse HEAD^{tree}";
     let mut spec = shell(script);
-    spec.environment =
-        BTreeMap::from([("HOME".into(), "/kettle/home".into()), ("PATH".into(), "/usr/local/bin:/usr/bin".into())]);
-    assert_eq!(stdout_of(&spec).trim(), "ab69b4abf3bb84d4e268bd42d84e4a9a5e242bd3");
+    spec.environment = BTreeMap::from([
+        ("HOME".into(), "/kettle/home".into()),
+        ("PATH".into(), "/usr/local/bin:/usr/bin".into()),
+    ]);
+    assert_eq!(
+        stdout_of(&spec).trim(),
+        "ab69b4abf3bb84d4e268bd42d84e4a9a5e242bd3"
+    );
 }
 
 #[test]
@@ -787,25 +1010,42 @@ fn private_mounts_open_a_hidden_toolchain_to_cargo() {
     let entered = kettle::sandbox::enter_private_mounts(hidden.path(), &[toolchain]).unwrap();
     let package = entered.work.join("package");
     fs::create_dir_all(package.join("src")).unwrap();
-    fs::write(package.join("Cargo.toml"), "[package]\nname = \"a\"\nedition = \"2024\"\n").unwrap();
-    fs::write(package.join("src/main.rs"), "fn main() { println!(\"built\"); }\n").unwrap();
+    fs::write(
+        package.join("Cargo.toml"),
+        "[package]\nname = \"a\"\nedition = \"2024\"\n",
+    )
+    .unwrap();
+    fs::write(
+        package.join("src/main.rs"),
+        "fn main() { println!(\"built\"); }\n",
+    )
+    .unwrap();
     let target = entered.work.join("target");
     runner().make_writable_folder(&target).unwrap();
 
-    let mut spec = shell("cargo build --offline --target-dir /kettle/target && /kettle/target/debug/a");
+    let mut spec =
+        shell("cargo build --offline --target-dir /kettle/target && /kettle/target/debug/a");
     spec.environment = BTreeMap::from([
         ("HOME".into(), "/kettle/home".into()),
         ("CARGO_HOME".into(), "/kettle/home/cargo".into()),
         ("PATH".into(), "/toolchain/bin:/usr/bin".into()),
     ]);
     spec.directory = "/kettle/source".into();
-    let mount = |source: &Path, target: &str, access| Mount { source: source.into(), target: target.into(), access };
+    let mount = |source: &Path, target: &str, access| Mount {
+        source: source.into(),
+        target: target.into(),
+        access,
+    };
     spec.mounts = vec![
         mount(&entered.folders[0], "/toolchain", Access::ReadOnly),
         mount(&package, "/kettle/source", Access::ReadOnly),
         mount(&target, "/kettle/target", Access::ReadWrite),
     ];
-    assert_eq!(run(&spec).0, Exit::Status(101), "no lockfile can be made in a source that is read-only");
+    assert_eq!(
+        run(&spec).0,
+        Exit::Status(101),
+        "no lockfile can be made in a source that is read-only"
+    );
     let lockfile = "# This file is automatically @generated by Cargo.\n# It is not intended for manual editing.\n\
         version = 4\n\n[[package]]\nname = \"a\"\nversion = \"0.0.0\"\n";
     fs::write(package.join("Cargo.lock"), lockfile).unwrap();
@@ -848,7 +1088,11 @@ fn serve(program: &str) -> (tempfile::TempDir, Result<Served, RunError>, String)
     }
     fs::set_permissions(&folder, fs::Permissions::from_mode(0o777)).unwrap();
     let mut spec = spec(&["/usr/bin/python3", "-c", program]);
-    spec.mounts = vec![Mount { source: folder.clone(), target: "/service".into(), access: Access::ReadWrite }];
+    spec.mounts = vec![Mount {
+        source: folder.clone(),
+        target: "/service".into(),
+        access: Access::ReadWrite,
+    }];
     let mut facts = String::new();
     let work = Box::pin(async { facts = fs::read_to_string(folder.join("facts")).unwrap() });
     let served = block_on(runner().serve(&spec, &folder.join("socket"), work));
@@ -860,18 +1104,32 @@ fn a_service_is_root_of_users_who_are_nobody_here_and_dies_when_its_work_is_done
     let service = format!("{SERVICE}# {}\n", unique(7107));
     let (folder, served, facts) = serve(&service);
     if !rustix::process::geteuid().is_root() {
-        assert!(served.is_err(), "nobody but root can give a namespace users: {served:?}");
+        assert!(
+            served.is_err(),
+            "nobody but root can give a namespace users: {served:?}"
+        );
         return;
     }
-    let expected = Served { end: None, message: String::new(), out_of_memory: false, was_refused_an_address: false };
+    let expected = Served {
+        end: None,
+        message: String::new(),
+        out_of_memory: false,
+        was_refused_an_address: false,
+    };
     assert_eq!(served.unwrap(), expected);
     // The user of commands is the first one after those of the namespace.
     let root = runner().description().uid - 65_536;
     let expected = format!("0 ['0', '{root}', '65536']\nmounts\nno users\nno devices\nno traces\n");
     assert_eq!(facts, expected);
     let of_another = fs::metadata(folder.path().join("service/of-another-user")).unwrap();
-    assert_eq!((of_another.uid(), of_another.gid()), (root + 30_001, root + 30_000));
-    let commands = fs::read_dir("/proc").unwrap().flatten().flat_map(|entry| fs::read(entry.path().join("cmdline")));
+    assert_eq!(
+        (of_another.uid(), of_another.gid()),
+        (root + 30_001, root + 30_000)
+    );
+    let commands = fs::read_dir("/proc")
+        .unwrap()
+        .flatten()
+        .flat_map(|entry| fs::read(entry.path().join("cmdline")));
     let of_service = |command: &Vec<u8>| String::from_utf8_lossy(command).contains(&service);
     assert_eq!(commands.filter(of_service).count(), 0, "somebody is left");
 }
@@ -885,7 +1143,10 @@ fn a_service_that_ends_before_its_work_says_how() {
             return;
         }
         let served = served.unwrap();
-        assert_eq!((served.end, served.message.as_str(), facts.as_str()), (Some(Exit::Status(1)), "this is why", ""));
+        assert_eq!(
+            (served.end, served.message.as_str(), facts.as_str()),
+            (Some(Exit::Status(1)), "this is why", "")
+        );
     }
 }
 
@@ -954,7 +1215,11 @@ fn system_calls_beyond_a_build_are_refused() {
     let mut spec = spec(&["/program"]);
     spec.mounts = vec![folder.program(SYSCALLS)];
     let (exit, stdout, stderr) = run(&spec);
-    assert_eq!(exit, Exit::Signal(31), "a 32-bit call is SIGSYS: {stdout}{stderr}");
+    assert_eq!(
+        exit,
+        Exit::Signal(31),
+        "a 32-bit call is SIGSYS: {stdout}{stderr}"
+    );
     let groups: Vec<_> = stdout.split("--\n").collect();
     assert_eq!(groups.len(), 4, "{stdout}");
     for (group, errno) in groups.iter().zip(["1", "38", "0"]) {
@@ -1027,14 +1292,21 @@ fn sockets_open_by_family_type_and_protocol_and_every_other_is_refused() {
         spec.mounts = vec![program.clone()];
         spec.network = network;
         let (exit, stdout, stderr) = run(&spec);
-        assert_eq!((exit, stdout), (Exit::Status(0), format!("{triples}{SOCKETS_TRIED}\n")));
+        assert_eq!(
+            (exit, stdout),
+            (Exit::Status(0), format!("{triples}{SOCKETS_TRIED}\n"))
+        );
         // With flags, and with upper halves that the kernel drops, the same ones open: eleven other
         // times each.
         let distinct: BTreeSet<_> = stderr.lines().collect();
         assert_eq!(distinct, triples.lines().collect());
         assert_eq!(stderr.lines().count(), 11 * triples.lines().count());
     };
-    check(&[], Network::None, &format!("{UNIX_TRIPLES}{INTERNET_TRIPLES}"));
+    check(
+        &[],
+        Network::None,
+        &format!("{UNIX_TRIPLES}{INTERNET_TRIPLES}"),
+    );
     check(&[], Network::Fetch, INTERNET_TRIPLES);
     check(&["pair"], Network::None, UNIX_TRIPLES);
     check(&["pair"], Network::Fetch, UNIX_TRIPLES);

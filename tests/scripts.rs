@@ -16,14 +16,24 @@ fn with_library(appliance: &str, commands: &str) -> Output {
     let program = "printf '#!/usr/bin/env bash\\n%s\\n' \"$2\" >appliance\nchmod 755 appliance";
     let script = format!("source \"$1\"\ntrap stop_server EXIT\n{program}\n{commands}\n");
     let mut bash = Command::new("bash");
-    bash.args(["-c", &script, "bash"]).arg(library).arg(appliance).current_dir(directory.path());
+    bash.args(["-c", &script, "bash"])
+        .arg(library)
+        .arg(appliance)
+        .current_dir(directory.path());
     bash.output().unwrap()
 }
 
 /// Standard output of commands that succeed.
 fn stdout_of(output: &Output) -> String {
-    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{}\nstdout: {stdout}\nstderr: {stderr}", output.status);
+    let (stdout, stderr) = (
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    );
+    assert!(
+        output.status.success(),
+        "{}\nstdout: {stdout}\nstderr: {stderr}",
+        output.status
+    );
     assert_eq!(stderr, "");
     stdout.into_owned()
 }
@@ -34,14 +44,21 @@ const SLOW: &str = "echo >>starts\nsleep 0.2\nprintf 'listening on http://127.0'
 
 #[test]
 fn an_appliance_is_asked_where_it_listens_and_not_where_the_one_before_it_did() {
-    let twice = "for _ in 1 2; do start_server ./appliance work; echo \"$SERVER_URL\"; stop_server; done";
-    assert_eq!(stdout_of(&with_library(SLOW, twice)), "http://127.0.0.1:1\nhttp://127.0.0.1:2\n");
+    let twice =
+        "for _ in 1 2; do start_server ./appliance work; echo \"$SERVER_URL\"; stop_server; done";
+    assert_eq!(
+        stdout_of(&with_library(SLOW, twice)),
+        "http://127.0.0.1:1\nhttp://127.0.0.1:2\n"
+    );
 }
 
 #[test]
 fn an_appliance_that_ends_is_not_waited_for_and_what_it_said_is_shown() {
     let dying = "echo 'this is why' >&2\nexit 1";
-    let output = with_library(dying, "start_server ./appliance work || { echo \"no server:$SERVER_PID\"; exit 7; }");
+    let output = with_library(
+        dying,
+        "start_server ./appliance work || { echo \"no server:$SERVER_PID\"; exit 7; }",
+    );
     assert_eq!(output.status.code(), Some(7));
     assert_eq!(String::from_utf8_lossy(&output.stdout), "no server:\n");
     assert!(String::from_utf8_lossy(&output.stderr).ends_with("this is why\n"));
@@ -60,12 +77,17 @@ fn only_a_process_of_the_script_is_ended() {
 fn each_test_that_the_variant_is_shown_by_exists() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let script = std::fs::read_to_string(root.join("scripts/test")).unwrap();
-    let (_, list) = script.split_once("readonly DEBIAN_KERNEL_TESTS=(\n").unwrap();
+    let (_, list) = script
+        .split_once("readonly DEBIAN_KERNEL_TESTS=(\n")
+        .unwrap();
     let (list, _) = list.split_once("\n)").unwrap();
     for filter in list.lines().map(str::trim) {
         let (module, test) = filter.split_once("::").unwrap();
         let file = std::fs::read_to_string(root.join(format!("tests/boot/{module}.rs"))).unwrap();
-        let found = file.split("#[test]").skip(1).any(|part| part.contains(&format!("fn {test}")));
+        let found = file
+            .split("#[test]")
+            .skip(1)
+            .any(|part| part.contains(&format!("fn {test}")));
         assert!(found, "{filter} names no test of tests/boot");
     }
     assert!(list.lines().count() > 3);

@@ -43,30 +43,55 @@ struct Server {
 impl Server {
     fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let binary = std::env::var_os("KETTLE_SOAK_BINARY").unwrap_or_else(|| env!("CARGO_BIN_EXE_kettle-host").into());
+        let binary = std::env::var_os("KETTLE_SOAK_BINARY")
+            .unwrap_or_else(|| env!("CARGO_BIN_EXE_kettle-host").into());
         let mut process = Command::new(binary)
-            .args(["serve", "--listen", "127.0.0.1:0", "--tls-listen", "127.0.0.1:0", "--work"])
+            .args([
+                "serve",
+                "--listen",
+                "127.0.0.1:0",
+                "--tls-listen",
+                "127.0.0.1:0",
+                "--work",
+            ])
             .arg(folder.path().join("work"))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(fs::File::create(folder.path().join("log")).unwrap())
             .spawn()
             .unwrap();
-        let mut lines = BufReader::new(process.stdout.take().unwrap()).lines().map_while(Result::ok);
-        let port = lines.find_map(|line| line.strip_prefix("listening on http://127.0.0.1:")?.parse().ok());
+        let mut lines = BufReader::new(process.stdout.take().unwrap())
+            .lines()
+            .map_while(Result::ok);
+        let port = lines.find_map(|line| {
+            line.strip_prefix("listening on http://127.0.0.1:")?
+                .parse()
+                .ok()
+        });
         std::thread::spawn(move || lines.for_each(drop));
-        Self { process, port: port.expect("it listens"), folder }
+        Self {
+            process,
+            port: port.expect("it listens"),
+            folder,
+        }
     }
 
     /// A member of `/proc/PID/status`, in KiB.
     fn memory(&self, member: &str) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix(member)).unwrap();
-        line.trim_matches(|c: char| !c.is_ascii_digit()).parse().unwrap()
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix(member))
+            .unwrap();
+        line.trim_matches(|c: char| !c.is_ascii_digit())
+            .parse()
+            .unwrap()
     }
 
     fn descriptors(&self) -> usize {
-        fs::read_dir(format!("/proc/{}/fd", self.process.id())).unwrap().count()
+        fs::read_dir(format!("/proc/{}/fd", self.process.id()))
+            .unwrap()
+            .count()
     }
 
     fn connect(&self) -> io::Result<TcpStream> {
@@ -80,13 +105,17 @@ impl Server {
     fn ask(&self, head: &str, body: &[u8]) -> io::Result<(u16, Vec<u8>)> {
         let mut stream = self.connect()?;
         let length = body.len();
-        let head = format!("{head}\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n");
+        let head = format!(
+            "{head}\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n"
+        );
         stream.write_all(head.as_bytes())?;
         // Who is refused early need not send it all.
         let _ = stream.write_all(body);
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer)?;
-        let status = answer.get(9..12).and_then(|digits| std::str::from_utf8(digits).ok()?.parse().ok());
+        let status = answer
+            .get(9..12)
+            .and_then(|digits| std::str::from_utf8(digits).ok()?.parse().ok());
         Ok((status.ok_or(io::ErrorKind::UnexpectedEof)?, answer))
     }
 
@@ -100,17 +129,29 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        self.process.kill().and_then(|()| self.process.wait()).unwrap();
+        self.process
+            .kill()
+            .and_then(|()| self.process.wait())
+            .unwrap();
         if std::thread::panicking() {
-            eprintln!("{}", fs::read_to_string(self.folder.path().join("log")).unwrap_or_default());
+            eprintln!(
+                "{}",
+                fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+            );
         }
     }
 }
 
 const FORM: &str = "POST /build HTTP/1.1\r\nContent-Type: multipart/form-data; boundary=x\r\nPrefer: respond-async";
 const JSON: &str = "POST /build HTTP/1.1\r\nContent-Type: application/json";
-const MANIFEST: (&str, &str) = ("Cargo.toml", "[package]\nname = \"soak\"\nversion = \"0.1.0\"\nedition = \"2024\"\n");
-const LOCKFILE: (&str, &str) = ("Cargo.lock", "version = 4\n\n[[package]]\nname = \"soak\"\nversion = \"0.1.0\"\n");
+const MANIFEST: (&str, &str) = (
+    "Cargo.toml",
+    "[package]\nname = \"soak\"\nversion = \"0.1.0\"\nedition = \"2024\"\n",
+);
+const LOCKFILE: (&str, &str) = (
+    "Cargo.lock",
+    "version = 4\n\n[[package]]\nname = \"soak\"\nversion = \"0.1.0\"\n",
+);
 const MAIN: (&str, &str) = ("src/main.rs", "fn main() {}\n");
 
 fn archive(files: &[(&str, &str)]) -> Vec<u8> {
@@ -119,13 +160,16 @@ fn archive(files: &[(&str, &str)]) -> Vec<u8> {
         let mut header = tar::Header::new_ustar();
         header.set_mode(0o644);
         header.set_size(content.len() as u64);
-        archive.append_data(&mut header, format!("soak/{name}"), content.as_bytes()).unwrap();
+        archive
+            .append_data(&mut header, format!("soak/{name}"), content.as_bytes())
+            .unwrap();
     }
     archive.into_inner().unwrap()
 }
 
 fn form(archive: &[u8]) -> Vec<u8> {
-    let head = "--x\r\nContent-Disposition: form-data; name=\"source\"; filename=\"soak.tar\"\r\n\r\n";
+    let head =
+        "--x\r\nContent-Disposition: form-data; name=\"source\"; filename=\"soak.tar\"\r\n\r\n";
     [head.as_bytes(), archive, b"\r\n--x--\r\n"].concat()
 }
 
@@ -147,8 +191,15 @@ impl Tally {
 fn one(server: &Server, round: usize, job: Option<&str>, waste: &[u8]) -> Result<(), String> {
     let expect = |head: String, body: &[u8], expected: u16| match server.ask(&head, body) {
         Ok((status, _)) if status == expected => Ok(()),
-        Ok((status, _)) => Err(format!("{status} where {expected} should be: {}", head.lines().next().unwrap())),
-        Err(error) => Err(format!("{}: {}", error.kind(), head.lines().next().unwrap())),
+        Ok((status, _)) => Err(format!(
+            "{status} where {expected} should be: {}",
+            head.lines().next().unwrap()
+        )),
+        Err(error) => Err(format!(
+            "{}: {}",
+            error.kind(),
+            head.lines().next().unwrap()
+        )),
     };
     let get = |path: String, expected| expect(format!("GET {path} HTTP/1.1"), b"", expected);
     let taken = |free| if job.is_some() { 409 } else { free };
@@ -160,10 +211,17 @@ fn one(server: &Server, round: usize, job: Option<&str>, waste: &[u8]) -> Result
         7 => expect(JSON.to_owned(), b"{\"nonce\": \"zz\"}", taken(400)),
         8 => expect(FORM.to_owned(), &form(waste), taken(422)),
         // Connections that are left: in the header, in the body, at once.
-        9 => server.connect().and_then(|mut it| it.write_all(b"GET /hea")).map_err(|error| error.kind().to_string()),
+        9 => server
+            .connect()
+            .and_then(|mut it| it.write_all(b"GET /hea"))
+            .map_err(|error| error.kind().to_string()),
         10 => {
-            let begin = format!("{FORM}\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\n--x\r\n");
-            server.connect().and_then(|mut it| it.write_all(begin.as_bytes())).map_err(|error| error.kind().to_string())
+            let begin =
+                format!("{FORM}\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\n--x\r\n");
+            server
+                .connect()
+                .and_then(|mut it| it.write_all(begin.as_bytes()))
+                .map_err(|error| error.kind().to_string())
         }
         11 => expect("GET /health HTTP/9.9".to_owned(), b"", 400),
         kind => match (job, kind) {
@@ -171,15 +229,23 @@ fn one(server: &Server, round: usize, job: Option<&str>, waste: &[u8]) -> Result
             (Some(job), 12) => get(format!("/build/{job}"), 200),
             (Some(job), 13) => get(format!("/build/{job}/events"), 200),
             (Some(job), 14) => get(format!("/build/{job}/result"), 200),
-            (Some(job), _) => {
-                expect(format!("GET /builds/{job}/artifacts/soak HTTP/1.1\r\nRange: bytes=100-199"), b"", 206)
-            }
+            (Some(job), _) => expect(
+                format!("GET /builds/{job}/artifacts/soak HTTP/1.1\r\nRange: bytes=100-199"),
+                b"",
+                206,
+            ),
         },
     }
 }
 
 /// Requests until the time or their number is up; gives how many.
-fn besiege(server: &Server, until: Instant, most: usize, job: Option<&str>, tally: &Tally) -> usize {
+fn besiege(
+    server: &Server,
+    until: Instant,
+    most: usize,
+    job: Option<&str>,
+    tally: &Tally,
+) -> usize {
     let rounds = AtomicUsize::new(0);
     let waste = archive(&[("README", &"x".repeat(300_000))]);
     std::thread::scope(|scope| {
@@ -209,21 +275,41 @@ fn memory_and_descriptors_stay_as_they_are() {
     let tally = Tally::default();
     besiege(&server, Instant::now() + WARM_UP, most, None, &tally);
     std::thread::sleep(REST);
-    let state = || (server.memory("VmRSS:"), server.memory("VmHWM:"), server.descriptors());
+    let state = || {
+        (
+            server.memory("VmRSS:"),
+            server.memory("VmHWM:"),
+            server.descriptors(),
+        )
+    };
     let begin = state();
 
     let half = most / 2;
     let mut requests = besiege(&server, Instant::now() + seconds / 2, half, None, &tally);
     let job = server.submit(&[MANIFEST, LOCKFILE, MAIN]);
-    let (_, events) = server.ask(&format!("GET /build/{job}/events HTTP/1.1"), b"").unwrap();
-    assert!(String::from_utf8_lossy(&events).contains("\"status\":\"ok\""), "the build failed");
-    requests += besiege(&server, Instant::now() + seconds / 2, most - half, Some(&job), &tally);
+    let (_, events) = server
+        .ask(&format!("GET /build/{job}/events HTTP/1.1"), b"")
+        .unwrap();
+    assert!(
+        String::from_utf8_lossy(&events).contains("\"status\":\"ok\""),
+        "the build failed"
+    );
+    requests += besiege(
+        &server,
+        Instant::now() + seconds / 2,
+        most - half,
+        Some(&job),
+        &tally,
+    );
     std::thread::sleep(REST);
     let end = state();
 
     let errors = tally.0.into_inner().unwrap();
     println!("{requests} requests by {CLIENTS} clients, and one build");
-    println!("{:<22} {:>8} {:>8} {:>12}", "", "RSS KiB", "HWM KiB", "descriptors");
+    println!(
+        "{:<22} {:>8} {:>8} {:>12}",
+        "", "RSS KiB", "HWM KiB", "descriptors"
+    );
     for (name, (rss, hwm, descriptors)) in [("at the start", begin), ("at the end", end)] {
         println!("{name:<22} {rss:>8} {hwm:>8} {descriptors:>12}");
     }
@@ -232,27 +318,56 @@ fn memory_and_descriptors_stay_as_they_are() {
         println!("{count:>8} {kind}");
     }
     assert_eq!(server.ask("GET /health HTTP/1.1", b"").unwrap().0, 200);
-    assert!(end.0 <= begin.0 + MAX_GROWTH_KIB, "memory has grown by {} KiB", end.0 - begin.0);
-    assert!(end.1 <= MAX_PEAK_KIB, "there were {} KiB at some time", end.1);
-    assert!(end.2 <= begin.2 + MAX_MORE_DESCRIPTORS, "{} descriptors more", end.2 - begin.2);
+    assert!(
+        end.0 <= begin.0 + MAX_GROWTH_KIB,
+        "memory has grown by {} KiB",
+        end.0 - begin.0
+    );
+    assert!(
+        end.1 <= MAX_PEAK_KIB,
+        "there were {} KiB at some time",
+        end.1
+    );
+    assert!(
+        end.2 <= begin.2 + MAX_MORE_DESCRIPTORS,
+        "{} descriptors more",
+        end.2 - begin.2
+    );
     let failed = errors.values().sum::<usize>();
-    assert!(failed * 1000 <= requests * MAX_ERRORS_PER_THOUSAND, "{failed} of {requests} requests went wrong");
+    assert!(
+        failed * 1000 <= requests * MAX_ERRORS_PER_THOUSAND,
+        "{failed} of {requests} requests went wrong"
+    );
 }
 
 #[test]
 #[ignore = "takes all processors: scripts/soak runs it"]
 fn health_answers_while_a_build_takes_all_processors() {
-    println!("{:<30} {:>8} {:>8} {:>8} {:>8}", "/health", "answers", "p50 ms", "p99 ms", "max ms");
+    println!(
+        "{:<30} {:>8} {:>8} {:>8} {:>8}",
+        "/health", "answers", "p50 ms", "p99 ms", "max ms"
+    );
     let server = Server::start();
     report("idle", &latencies(&server, IDLE));
     let job = server.submit(&[MANIFEST, LOCKFILE, MAIN, ("build.rs", &spinning())]);
     let busy = report("while a build computes", &latencies(&server, BUSY));
-    let (_, document) = server.ask(&format!("GET /build/{job} HTTP/1.1"), b"").unwrap();
-    assert!(String::from_utf8_lossy(&document).contains("\"state\":\"running\""), "the build was over before");
+    let (_, document) = server
+        .ask(&format!("GET /build/{job} HTTP/1.1"), b"")
+        .unwrap();
+    assert!(
+        String::from_utf8_lossy(&document).contains("\"state\":\"running\""),
+        "the build was over before"
+    );
 
     let server = Server::start();
     server.submit(&[
-        ("Cargo.toml", &format!("{}[dependencies]\nprints = {{ path = \"prints\" }}\n", MANIFEST.1)),
+        (
+            "Cargo.toml",
+            &format!(
+                "{}[dependencies]\nprints = {{ path = \"prints\" }}\n",
+                MANIFEST.1
+            ),
+        ),
         ("Cargo.lock", LOCKFILE_OF_TWO),
         ("src/main.rs", "prints::print!();\nfn main() {}\n"),
         ("prints/Cargo.toml", PRINTS_MANIFEST),
@@ -268,7 +383,13 @@ fn health_answers_while_a_build_takes_all_processors() {
 fn report(name: &str, times: &[Duration]) -> Duration {
     let at = |share: usize| times[(times.len() - 1) * share / 100];
     let millis = |share| at(share).as_secs_f64() * 1000.0;
-    println!("{name:<30} {:>8} {:>8.2} {:>8.2} {:>8.2}", times.len(), millis(50), millis(99), millis(100));
+    println!(
+        "{name:<30} {:>8} {:>8.2} {:>8.2} {:>8.2}",
+        times.len(),
+        millis(50),
+        millis(99),
+        millis(100)
+    );
     at(99)
 }
 
@@ -287,8 +408,7 @@ fn spinning() -> String {
 
 const LOCKFILE_OF_TWO: &str = "version = 4\n\n[[package]]\nname = \"prints\"\nversion = \"0.1.0\"\n\n[[package]]\n\
                                name = \"soak\"\nversion = \"0.1.0\"\ndependencies = [\n \"prints\",\n]\n";
-const PRINTS_MANIFEST: &str =
-    "[package]\nname = \"prints\"\nversion = \"0.1.0\"\nedition = \"2024\"\n[lib]\nproc-macro = true\n";
+const PRINTS_MANIFEST: &str = "[package]\nname = \"prints\"\nversion = \"0.1.0\"\nedition = \"2024\"\n[lib]\nproc-macro = true\n";
 /// As fast as somebody reads it, up to where the log has no more room.
 const PRINTS: &str = "use std::io::Write;\n#[proc_macro]\n\
     pub fn print(_: proc_macro::TokenStream) -> proc_macro::TokenStream {\n    \
@@ -301,7 +421,9 @@ fn latencies(server: &Server, time: Duration) -> Vec<Duration> {
     while Instant::now() < end {
         let begun = Instant::now();
         let mut stream = server.connect().unwrap();
-        stream.write_all(b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
+        stream
+            .write_all(b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            .unwrap();
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).unwrap();
         times.push(begun.elapsed());

@@ -23,7 +23,8 @@ use hyper::service::service_fn;
 use hyper::{Request as HttpRequest, Response};
 use hyper_util::rt::TokioIo;
 use kettle::api::submission::limits::{
-    BODY_PROGRESS_TIMEOUT, MAX_CONCURRENT_UPLOADS, MAX_FORM_BODY_BYTES, MAX_JSON_BODY_BYTES, MAX_UPLOAD_TIME,
+    BODY_PROGRESS_TIMEOUT, MAX_CONCURRENT_UPLOADS, MAX_FORM_BODY_BYTES, MAX_JSON_BODY_BYTES,
+    MAX_UPLOAD_TIME,
 };
 use kettle::api::submission::{Intake, SubmissionError, receive};
 use kettle::digest::Sha256Digest;
@@ -64,7 +65,10 @@ impl Body for Script {
     type Data = Bytes;
     type Error = io::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         loop {
             if let Some(sleeping) = &mut self.1 {
                 match sleeping.as_mut().poll(cx) {
@@ -75,7 +79,9 @@ impl Body for Script {
             match self.0.pop_front() {
                 None => return Poll::Ready(None),
                 Some(Act::Send(bytes)) => return Poll::Ready(Some(Ok(Frame::data(bytes)))),
-                Some(Act::Break) => return Poll::Ready(Some(Err(io::ErrorKind::ConnectionReset.into()))),
+                Some(Act::Break) => {
+                    return Poll::Ready(Some(Err(io::ErrorKind::ConnectionReset.into())));
+                }
                 Some(Act::Wait(time)) => self.1 = Some(Box::pin(sleep(time))),
                 Some(Act::Hang) => {
                     self.0.push_front(Act::Hang);
@@ -100,7 +106,9 @@ impl Place {
     }
 
     fn uploads(&self) -> usize {
-        fs::read_dir(self.folder.path().join("uploads")).unwrap().count()
+        fs::read_dir(self.folder.path().join("uploads"))
+            .unwrap()
+            .count()
     }
 
     async fn receive(&self, parts: &Parts, body: Script) -> Result<Request, SubmissionError> {
@@ -110,23 +118,38 @@ impl Place {
     async fn refusal(&self, parts: &Parts, body: Script) -> (u16, &'static str) {
         let error = self.receive(parts, body).await.unwrap_err();
         let detail = error.to_string();
-        assert!(!detail.contains(self.folder.path().to_str().unwrap()), "a path of ours in {detail}");
+        assert!(
+            !detail.contains(self.folder.path().to_str().unwrap()),
+            "a path of ours in {detail}"
+        );
         assert_eq!(self.uploads(), 0, "something stayed behind after {detail}");
         (error.status(), error.code())
     }
 }
 
 fn run<T>(test: impl Future<Output = T>) -> T {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .start_paused(true)
+        .build()
+        .unwrap();
     runtime.block_on(test)
 }
 
 fn parts(build: impl FnOnce(Builder) -> Builder) -> Parts {
-    build(HttpRequest::post("/build")).body(()).unwrap().into_parts().0
+    build(HttpRequest::post("/build"))
+        .body(())
+        .unwrap()
+        .into_parts()
+        .0
 }
 
 fn chunked(content_type: &str) -> Parts {
-    parts(|request| request.header("content-type", content_type).header("transfer-encoding", "chunked"))
+    parts(|request| {
+        request
+            .header("content-type", content_type)
+            .header("transfer-encoding", "chunked")
+    })
 }
 
 fn tar_of(files: &[(&str, &[u8])]) -> Vec<u8> {
@@ -141,7 +164,11 @@ fn tar_of(files: &[(&str, &[u8])]) -> Vec<u8> {
 }
 
 fn project() -> Vec<u8> {
-    tar_of(&[("Cargo.toml", b"[package]"), ("Cargo.lock", b"version = 4"), ("src/main.rs", b"fn main() {}")])
+    tar_of(&[
+        ("Cargo.toml", b"[package]"),
+        ("Cargo.lock", b"version = 4"),
+        ("src/main.rs", b"fn main() {}"),
+    ])
 }
 
 fn json_of(archive: &[u8]) -> Vec<u8> {
@@ -169,8 +196,12 @@ fn tree_of(request: &Request) -> &SourceTree {
 }
 
 fn files_below(folder: &Path) -> usize {
-    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-    entries.map(|path| if path.is_dir() { files_below(&path) } else { 1 }).sum()
+    let entries = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    entries
+        .map(|path| if path.is_dir() { files_below(&path) } else { 1 })
+        .sum()
 }
 
 #[test]
@@ -178,12 +209,30 @@ fn unpacks_an_archive_and_leaves_only_its_tree() {
     run(async {
         for (content_type, body) in bodies(&project()) {
             let place = Place::new();
-            let request = place.receive(&chunked(content_type), Script::whole(body)).await.unwrap();
+            let request = place
+                .receive(&chunked(content_type), Script::whole(body))
+                .await
+                .unwrap();
             let tree = tree_of(&request);
             let sha256 = Sha256Digest::of(&project());
-            assert_eq!(tree.origin(), &Origin::Archive { name: Some("hello.tar".to_owned()), sha256 });
-            assert_eq!(fs::read(tree.root().join("src/main.rs")).unwrap(), b"fn main() {}");
-            assert_eq!((place.uploads(), files_below(&place.folder.path().join("uploads"))), (1, 3));
+            assert_eq!(
+                tree.origin(),
+                &Origin::Archive {
+                    name: Some("hello.tar".to_owned()),
+                    sha256
+                }
+            );
+            assert_eq!(
+                fs::read(tree.root().join("src/main.rs")).unwrap(),
+                b"fn main() {}"
+            );
+            assert_eq!(
+                (
+                    place.uploads(),
+                    files_below(&place.folder.path().join("uploads"))
+                ),
+                (1, 3)
+            );
             place.intake.discard(request);
             empties(&place).await;
         }
@@ -198,8 +247,13 @@ fn takes_bodies_in_pieces_of_any_size() {
         for (content_type, body) in bodies(&archive) {
             for size in [977, 64 << 10, 1 << 20] {
                 let place = Place::new();
-                let pieces = body.chunks(size).map(|piece| Act::Send(Bytes::copy_from_slice(piece)));
-                let request = place.receive(&chunked(content_type), Script::new(pieces)).await.unwrap();
+                let pieces = body
+                    .chunks(size)
+                    .map(|piece| Act::Send(Bytes::copy_from_slice(piece)));
+                let request = place
+                    .receive(&chunked(content_type), Script::new(pieces))
+                    .await
+                    .unwrap();
                 let tree = tree_of(&request);
                 assert!(fs::read(tree.root().join("data")).unwrap() == pattern(700_000));
             }
@@ -208,7 +262,9 @@ fn takes_bodies_in_pieces_of_any_size() {
 }
 
 fn pattern(bytes: usize) -> Vec<u8> {
-    (0..bytes as u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 13) as u8).collect()
+    (0..bytes as u32)
+        .map(|at| (at.wrapping_mul(2_654_435_761) >> 13) as u8)
+        .collect()
 }
 
 #[test]
@@ -216,9 +272,17 @@ fn a_repository_needs_no_disk() {
     run(async {
         let place = Place::new();
         let body = r#"{"nonce":"00","repo_url":"https://example.org/a","repo_ref":"v1"}"#;
-        let request = place.receive(&chunked(JSON), Script::whole(body)).await.unwrap();
-        let SourceRequest::Repository { url, reference } = request.source else { panic!("an archive") };
-        assert_eq!((url.as_str(), reference.unwrap().as_str()), ("https://example.org/a", "v1"));
+        let request = place
+            .receive(&chunked(JSON), Script::whole(body))
+            .await
+            .unwrap();
+        let SourceRequest::Repository { url, reference } = request.source else {
+            panic!("an archive")
+        };
+        assert_eq!(
+            (url.as_str(), reference.unwrap().as_str()),
+            ("https://example.org/a", "v1")
+        );
         assert_eq!(place.uploads(), 0);
     });
 }
@@ -228,33 +292,68 @@ fn refuses_by_headers_before_reading() {
     run(async {
         let place = Place::new();
         let announce = |content_type: &str, bytes: u64| {
-            parts(|request| request.header("content-type", content_type).header("content-length", bytes))
+            parts(|request| {
+                request
+                    .header("content-type", content_type)
+                    .header("content-length", bytes)
+            })
         };
         let twice = parts(|request| {
-            request.header("content-length", 1).header("content-type", JSON).header("content-type", FORM)
+            request
+                .header("content-length", 1)
+                .header("content-type", JSON)
+                .header("content-type", FORM)
         });
         let coded = |codings: &[&str]| {
-            let plain = HttpRequest::post("/build").header("content-length", 1).header("content-type", JSON);
-            parts(|_| codings.iter().fold(plain, |request, coding| request.header("content-encoding", *coding)))
+            let plain = HttpRequest::post("/build")
+                .header("content-length", 1)
+                .header("content-type", JSON);
+            parts(|_| {
+                codings.iter().fold(plain, |request, coding| {
+                    request.header("content-encoding", *coding)
+                })
+            })
         };
         for (parts, expected) in [
-            (parts(|request| request.header("content-type", JSON)), (411, "length-missing")),
-            (parts(|request| request.header("content-length", 1)), (415, "content-type-missing")),
+            (
+                parts(|request| request.header("content-type", JSON)),
+                (411, "length-missing"),
+            ),
+            (
+                parts(|request| request.header("content-length", 1)),
+                (415, "content-type-missing"),
+            ),
             (twice, (415, "content-type-missing")),
             (coded(&["gzip"]), (415, "content-encoding-unsupported")),
-            (coded(&["identity", "gzip"]), (415, "content-encoding-unsupported")),
-            (coded(&["identity, gzip"]), (415, "content-encoding-unsupported")),
+            (
+                coded(&["identity", "gzip"]),
+                (415, "content-encoding-unsupported"),
+            ),
+            (
+                coded(&["identity, gzip"]),
+                (415, "content-encoding-unsupported"),
+            ),
             (announce("text/plain", 1), (415, "content-type-unsupported")),
             (announce("multipart/form-data", 1), (400, "form-malformed")),
-            (announce(JSON, MAX_JSON_BODY_BYTES + 1), (413, "body-too-large")),
-            (announce(FORM, MAX_FORM_BODY_BYTES + 1), (413, "body-too-large")),
+            (
+                announce(JSON, MAX_JSON_BODY_BYTES + 1),
+                (413, "body-too-large"),
+            ),
+            (
+                announce(FORM, MAX_FORM_BODY_BYTES + 1),
+                (413, "body-too-large"),
+            ),
         ] {
             let hanging = Script::new([Act::Hang]);
             assert_eq!(place.refusal(&parts, hanging).await, expected);
         }
-        let largest = place.refusal(&announce(JSON, MAX_JSON_BODY_BYTES), Script::whole("x")).await;
+        let largest = place
+            .refusal(&announce(JSON, MAX_JSON_BODY_BYTES), Script::whole("x"))
+            .await;
         assert_eq!(largest, (400, "json-malformed"));
-        let as_it_is = place.refusal(&coded(&["identity", "Identity"]), Script::whole("x")).await;
+        let as_it_is = place
+            .refusal(&coded(&["identity", "Identity"]), Script::whole("x"))
+            .await;
         assert_eq!(as_it_is, (400, "json-malformed"));
     });
 }
@@ -264,21 +363,35 @@ fn refuses_bad_uploads_and_leaves_nothing() {
     run(async {
         let place = Place::new();
         for (archive, expected) in [
-            (tar_of(&[("Cargo.toml", b"[package]")]), (422, "lockfile-missing")),
-            (tar_of(&[("src/Cargo.lock", b""), ("README", b"")]), (422, "lockfile-missing")),
+            (
+                tar_of(&[("Cargo.toml", b"[package]")]),
+                (422, "lockfile-missing"),
+            ),
+            (
+                tar_of(&[("src/Cargo.lock", b""), ("README", b"")]),
+                (422, "lockfile-missing"),
+            ),
             (b"this is no archive".repeat(100), (400, "archive-refused")),
             (Vec::new(), (400, "archive-refused")),
         ] {
             for (content_type, body) in bodies(&archive) {
-                let refusal = place.refusal(&chunked(content_type), Script::whole(body)).await;
+                let refusal = place
+                    .refusal(&chunked(content_type), Script::whole(body))
+                    .await;
                 assert_eq!(refusal, expected, "{content_type}");
             }
         }
         for (content_type, body) in bodies(&project()) {
             let cut = Script::whole(body[..body.len() - 10].to_vec());
             assert_eq!(place.refusal(&chunked(content_type), cut).await.0, 400);
-            let broken = Script::new([Act::Send(body[..body.len() / 2].to_vec().into()), Act::Break]);
-            assert_eq!(place.refusal(&chunked(content_type), broken).await, (400, "body-broken"));
+            let broken = Script::new([
+                Act::Send(body[..body.len() / 2].to_vec().into()),
+                Act::Break,
+            ]);
+            assert_eq!(
+                place.refusal(&chunked(content_type), broken).await,
+                (400, "body-broken")
+            );
         }
     });
 }
@@ -288,7 +401,10 @@ fn a_folder_that_is_gone_is_a_fault_of_ours() {
     run(async {
         let place = Place::new();
         fs::remove_dir(place.folder.path().join("uploads")).unwrap();
-        let error = place.receive(&chunked(JSON), Script::whole(json_of(&project()))).await.unwrap_err();
+        let error = place
+            .receive(&chunked(JSON), Script::whole(json_of(&project())))
+            .await
+            .unwrap_err();
         assert_eq!((error.status(), error.code()), (500, "internal"));
         assert!(!error.to_string().contains("os error"), "{error}");
         assert!(std::error::Error::source(&error).is_some());
@@ -301,13 +417,28 @@ fn a_stalled_body_is_too_slow() {
         let place = Place::new();
         for (content_type, body) in bodies(&project()) {
             let (head, tail) = body.split_at(body.len() / 2);
-            let halves =
-                |pause: Act| Script::new([Act::Send(head.to_vec().into()), pause, Act::Send(tail.to_vec().into())]);
+            let halves = |pause: Act| {
+                Script::new([
+                    Act::Send(head.to_vec().into()),
+                    pause,
+                    Act::Send(tail.to_vec().into()),
+                ])
+            };
             let started = Instant::now();
-            assert_eq!(place.refusal(&chunked(content_type), halves(Act::Hang)).await, (408, "body-stalled"));
-            assert!((BODY_PROGRESS_TIMEOUT..BODY_PROGRESS_TIMEOUT * 2).contains(&started.elapsed()));
+            assert_eq!(
+                place
+                    .refusal(&chunked(content_type), halves(Act::Hang))
+                    .await,
+                (408, "body-stalled")
+            );
+            assert!(
+                (BODY_PROGRESS_TIMEOUT..BODY_PROGRESS_TIMEOUT * 2).contains(&started.elapsed())
+            );
             let pause = Act::Wait(BODY_PROGRESS_TIMEOUT - Duration::from_secs(1));
-            let request = place.receive(&chunked(content_type), halves(pause)).await.unwrap();
+            let request = place
+                .receive(&chunked(content_type), halves(pause))
+                .await
+                .unwrap();
             place.intake.discard(request);
             empties(&place).await;
         }
@@ -322,7 +453,10 @@ fn a_dripping_body_is_too_slow_in_the_end() {
         let drops = MAX_UPLOAD_TIME.as_secs() / pause.as_secs() + 1;
         let drip = (0..drops).flat_map(|_| [Act::Wait(pause), Act::Send(Bytes::from_static(b" "))]);
         let started = Instant::now();
-        assert_eq!(place.refusal(&chunked(JSON), Script::new(drip)).await, (408, "upload-too-slow"));
+        assert_eq!(
+            place.refusal(&chunked(JSON), Script::new(drip)).await,
+            (408, "upload-too-slow")
+        );
         assert!(started.elapsed() >= MAX_UPLOAD_TIME);
     });
 }
@@ -331,13 +465,19 @@ fn a_dripping_body_is_too_slow_in_the_end() {
 fn a_request_that_goes_away_leaves_nothing() {
     run(async {
         let place = Place::new();
-        let archive = tar_of(&[("Cargo.lock", b"version = 4"), ("data", &pattern(1_000_000))]);
+        let archive = tar_of(&[
+            ("Cargo.lock", b"version = 4"),
+            ("data", &pattern(1_000_000)),
+        ]);
         for (content_type, body) in bodies(&archive) {
             // Dropped at every point where it waits, until it waits no more.
             for polls in 0.. {
-                let pieces = body
-                    .chunks(200_000)
-                    .flat_map(|piece| [Act::Wait(Duration::from_millis(1)), Act::Send(Bytes::copy_from_slice(piece))]);
+                let pieces = body.chunks(200_000).flat_map(|piece| {
+                    [
+                        Act::Wait(Duration::from_millis(1)),
+                        Act::Send(Bytes::copy_from_slice(piece)),
+                    ]
+                });
                 let parts = chunked(content_type);
                 let done = {
                     let mut receiving = pin!(receive(&parts, Script::new(pieces), &place.intake));
@@ -370,12 +510,20 @@ fn a_request_that_goes_away_leaves_nothing() {
             uploads.push(Box::pin(receive(&parts, body, &place.intake)));
         }
         for upload in &mut uploads {
-            assert!(tokio::time::timeout(Duration::from_secs(1), upload).await.is_err());
+            assert!(
+                tokio::time::timeout(Duration::from_secs(1), upload)
+                    .await
+                    .is_err()
+            );
         }
         assert_eq!(place.uploads(), MAX_CONCURRENT_UPLOADS);
         // One more waits for its turn, without time running against it, and gets it.
         let mut waiting = Box::pin(place.receive(&parts, Script::whole(json_of(&project()))));
-        assert!(tokio::time::timeout(MAX_UPLOAD_TIME, &mut waiting).await.is_err());
+        assert!(
+            tokio::time::timeout(MAX_UPLOAD_TIME, &mut waiting)
+                .await
+                .is_err()
+        );
         uploads.pop();
         tree_of(&waiting.await.unwrap());
     });
@@ -387,15 +535,23 @@ async fn empties(place: &Place) {
         if place.uploads() == 0 {
             return;
         }
-        tokio::task::spawn_blocking(|| std::thread::sleep(Duration::from_millis(1))).await.unwrap();
+        tokio::task::spawn_blocking(|| std::thread::sleep(Duration::from_millis(1)))
+            .await
+            .unwrap();
     }
     panic!("something stayed behind");
 }
 
 /// Serves one connection and gives what became of its request.
-async fn over_a_socket(place: &Place, request: &[u8], then: Ending) -> Result<Request, SubmissionError> {
+async fn over_a_socket(
+    place: &Place,
+    request: &[u8],
+    then: Ending,
+) -> Result<Request, SubmissionError> {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    let mut client = TcpStream::connect(listener.local_addr().unwrap())
+        .await
+        .unwrap();
     let (server, _) = listener.accept().await.unwrap();
     let (sender, receiver) = oneshot::channel();
     let sender = Mutex::new(Some(sender));
@@ -405,7 +561,8 @@ async fn over_a_socket(place: &Place, request: &[u8], then: Ending) -> Result<Re
         let _ = sender.lock().unwrap().take().unwrap().send(received);
         Ok::<_, Infallible>(Response::new(Empty::<Bytes>::new()))
     });
-    let serving = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(server), service);
+    let serving =
+        hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(server), service);
     let request = request.to_vec();
     let writing = tokio::spawn(async move {
         client.write_all(&request).await.unwrap();
@@ -429,12 +586,21 @@ enum Ending {
 
 #[test]
 fn reads_hypers_bodies() {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     runtime.block_on(async {
         let place = Place::new();
-        let head = format!("POST /build HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Type: {FORM}\r\n");
+        let head = format!(
+            "POST /build HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Type: {FORM}\r\n"
+        );
         let body = form_of(&project());
-        let measured = [format!("{head}Content-Length: {}\r\n\r\n", body.len()).as_bytes(), &body].concat();
+        let measured = [
+            format!("{head}Content-Length: {}\r\n\r\n", body.len()).as_bytes(),
+            &body,
+        ]
+        .concat();
         let mut chunked = format!("{head}Transfer-Encoding: chunked\r\n\r\n").into_bytes();
         for chunk in body.chunks(1000) {
             chunked.extend_from_slice(format!("{:x}\r\n", chunk.len()).as_bytes());
@@ -449,12 +615,21 @@ fn reads_hypers_bodies() {
             empties(&place).await;
             // An epilogue may be missing, so a body that is cut is refused by its framing, not by its content.
             let cut = &whole[..whole.len() - 2];
-            assert_eq!(over_a_socket(&place, cut, Ending::HangUp).await.unwrap_err().code(), "body-broken");
+            assert_eq!(
+                over_a_socket(&place, cut, Ending::HangUp)
+                    .await
+                    .unwrap_err()
+                    .code(),
+                "body-broken"
+            );
             assert_eq!(place.uploads(), 0);
         }
         let without = format!("{head}\r\n");
         assert_eq!(
-            over_a_socket(&place, without.as_bytes(), Ending::Listen).await.unwrap_err().code(),
+            over_a_socket(&place, without.as_bytes(), Ending::Listen)
+                .await
+                .unwrap_err()
+                .code(),
             "length-missing"
         );
     });

@@ -32,14 +32,20 @@ impl Body for Flood {
     type Data = Bytes;
     type Error = Infallible;
 
-    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let next = match self.head.take() {
             Some(head) => Some(Bytes::from_static(head.as_bytes())),
             None if self.left > 0 => {
                 self.left -= 1;
                 Some(self.frame.clone())
             }
-            None => self.tail.take().map(|tail| Bytes::from_static(tail.as_bytes())),
+            None => self
+                .tail
+                .take()
+                .map(|tail| Bytes::from_static(tail.as_bytes())),
         };
         Poll::Ready(next.map(|bytes| Ok(Frame::data(bytes))))
     }
@@ -47,7 +53,10 @@ impl Body for Flood {
 
 fn peak_kib() -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))
+        .unwrap();
     line.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
@@ -55,11 +64,18 @@ fn peak_kib() -> u64 {
 fn the_peak_does_not_follow_the_size_of_uploads() {
     let folder = tempfile::TempDir::new().unwrap();
     let intake = Intake::open(folder.path().join("uploads")).unwrap();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     let frame = Bytes::from(vec![b'A'; FRAME_BYTES]);
     let before = peak_kib();
     let floods = [
-        ("application/json", r#"{"nonce":"00","source_data":""#, r#""}"#),
+        (
+            "application/json",
+            r#"{"nonce":"00","source_data":""#,
+            r#""}"#,
+        ),
         (
             "multipart/form-data; boundary=XX",
             "--XX\r\nContent-Disposition: form-data; name=source\r\n\r\n",
@@ -67,7 +83,11 @@ fn the_peak_does_not_follow_the_size_of_uploads() {
         ),
         // What no field takes has to be refused while it comes, not kept.
         ("application/json", r#"{"nonce":"00"#, r#""}"#),
-        ("multipart/form-data; boundary=XX", "--XX\r\nContent-Disposition: form-data; name=nonce\r\n\r\n", ""),
+        (
+            "multipart/form-data; boundary=XX",
+            "--XX\r\nContent-Disposition: form-data; name=nonce\r\n\r\n",
+            "",
+        ),
         ("multipart/form-data; boundary=XX", "--XX\r\nX: ", ""),
         ("multipart/form-data; boundary=XX", "preamble", ""),
     ];
@@ -78,10 +98,20 @@ fn the_peak_does_not_follow_the_size_of_uploads() {
             .body(())
             .unwrap();
         let left = UPLOAD_BYTES / FRAME_BYTES;
-        let body = Flood { head: Some(head), frame: frame.clone(), left, tail: Some(tail) };
-        let error = runtime.block_on(receive(&request.into_parts().0, body, &intake)).unwrap_err();
+        let body = Flood {
+            head: Some(head),
+            frame: frame.clone(),
+            left,
+            tail: Some(tail),
+        };
+        let error = runtime
+            .block_on(receive(&request.into_parts().0, body, &intake))
+            .unwrap_err();
         assert!(error.status() < 500, "{error}");
         let growth = peak_kib() - before;
-        assert!(growth < MAX_GROWTH_KIB, "the peak grew by {growth} KiB with {content_type} {head}");
+        assert!(
+            growth < MAX_GROWTH_KIB,
+            "the peak grew by {growth} KiB with {content_type} {head}"
+        );
     }
 }

@@ -41,10 +41,23 @@ fn every_file_of_ours_with_unsafe_code_has_its_row_and_its_reasons() {
     let counted = rust_files(&source).into_iter().filter_map(|path| {
         let text = fs::read_to_string(&path).unwrap();
         let count = unsafe_in(&text);
-        assert!(text.matches("// SAFETY:").count() >= count, "{}: a block without its reason", path.display());
-        (count > 0).then(|| (path.strip_prefix(root()).unwrap().display().to_string(), count))
+        assert!(
+            text.matches("// SAFETY:").count() >= count,
+            "{}: a block without its reason",
+            path.display()
+        );
+        (count > 0).then(|| {
+            (
+                path.strip_prefix(root()).unwrap().display().to_string(),
+                count,
+            )
+        })
     });
-    assert_eq!(rows("## Ours"), counted.collect::<BTreeMap<_, _>>(), "the table of our own unsafe code is wrong");
+    assert_eq!(
+        rows("## Ours"),
+        counted.collect::<BTreeMap<_, _>>(),
+        "the table of our own unsafe code is wrong"
+    );
 }
 
 #[test]
@@ -58,7 +71,15 @@ fn the_published_bill_is_of_the_locks_and_of_the_measured_files() {
     let listed = |kind: &str| -> BTreeSet<_> {
         let components = bill["components"].as_array().unwrap().iter();
         let of_kind = components.filter(|component| text(&component["purl"]).starts_with(kind));
-        of_kind.map(|one| (text(&one["name"]), text(&one["version"]), text(&one["hashes"][0]["content"]))).collect()
+        of_kind
+            .map(|one| {
+                (
+                    text(&one["name"]),
+                    text(&one["version"]),
+                    text(&one["hashes"][0]["content"]),
+                )
+            })
+            .collect()
     };
     assert_eq!(listed("pkg:cargo/"), locked_crates());
     assert_eq!(listed("pkg:deb/debian/"), locked_packages());
@@ -70,7 +91,10 @@ fn the_published_bill_is_of_the_locks_and_of_the_measured_files() {
         ("firmware.fd", "firmware_sha256"),
         ("root.img", "root_image_sha256"),
     ] {
-        assert!(files.contains(&(file.to_owned(), String::new(), text(&measured[member]))), "{file}");
+        assert!(
+            files.contains(&(file.to_owned(), String::new(), text(&measured[member]))),
+            "{file}"
+        );
     }
 }
 
@@ -78,22 +102,32 @@ fn the_published_bill_is_of_the_locks_and_of_the_measured_files() {
 fn locked_crates() -> BTreeSet<(String, String, String)> {
     let lock = fs::read_to_string(root().join("Cargo.lock")).unwrap();
     let member = |package: &str, name: &str| {
-        let line = package.lines().find_map(|line| line.strip_prefix(&format!("{name} = \"")));
+        let line = package
+            .lines()
+            .find_map(|line| line.strip_prefix(&format!("{name} = \"")));
         line.unwrap_or_default().trim_end_matches('"').to_owned()
     };
     let (_, all) = crates();
-    let packages =
-        lock.split("[[package]]").map(|package| ["name", "version", "checksum"].map(|name| member(package, name)));
+    let packages = lock
+        .split("[[package]]")
+        .map(|package| ["name", "version", "checksum"].map(|name| member(package, name)));
     let packages = packages.map(|[name, version, checksum]| ((name, version), checksum));
-    packages.filter(|(package, _)| all.contains(package)).map(|((name, version), sum)| (name, version, sum)).collect()
+    packages
+        .filter(|(package, _)| all.contains(package))
+        .map(|((name, version), sum)| (name, version, sum))
+        .collect()
 }
 
 /// Name, version and digest of the packages that the image has something of.
 fn locked_packages() -> BTreeSet<(String, String, String)> {
     let lock = fs::read_to_string(root().join("image/packages.lock")).unwrap();
-    let rows = lock.lines().map(|line| line.split(' ').map(str::to_owned).collect::<Vec<_>>());
+    let rows = lock
+        .lines()
+        .map(|line| line.split(' ').map(str::to_owned).collect::<Vec<_>>());
     let of_image = rows.filter(|row| ["image", "kernel", "source"].contains(&row[0].as_str()));
-    of_image.map(|row| (row[2].clone(), row[3].clone(), row[6].clone())).collect()
+    of_image
+        .map(|row| (row[2].clone(), row[3].clone(), row[6].clone()))
+        .collect()
 }
 
 /// The rows below a heading are these packages, each with the right number.
@@ -102,8 +136,10 @@ fn compare(heading: &str, packages: BTreeSet<Package>) {
     let mut counted = BTreeMap::new();
     for (name, version) in packages {
         let folder = &folders[&(name.clone(), version)];
-        let count: usize =
-            rust_files(folder).iter().map(|path| unsafe_in(&String::from_utf8_lossy(&fs::read(path).unwrap()))).sum();
+        let count: usize = rust_files(folder)
+            .iter()
+            .map(|path| unsafe_in(&String::from_utf8_lossy(&fs::read(path).unwrap())))
+            .sum();
         // Two versions of one crate would be two lines of trust, and get one row: the number says so.
         *counted.entry(name).or_insert(0) += count;
     }
@@ -111,23 +147,44 @@ fn compare(heading: &str, packages: BTreeSet<Package>) {
     let differences: Vec<_> = counted
         .iter()
         .filter(|(name, count)| listed.get(*name) != Some(count))
-        .map(|(name, count)| format!("{name}: {count} times unsafe, listed: {:?}", listed.get(name)))
-        .chain(listed.keys().filter(|name| !counted.contains_key(*name)).map(|name| format!("{name} is gone")))
+        .map(|(name, count)| {
+            format!(
+                "{name}: {count} times unsafe, listed: {:?}",
+                listed.get(name)
+            )
+        })
+        .chain(
+            listed
+                .keys()
+                .filter(|name| !counted.contains_key(*name))
+                .map(|name| format!("{name} is gone")),
+        )
         .collect();
-    assert!(differences.is_empty(), "src/DEPENDENCIES.md, {heading}:\n{}", differences.join("\n"));
+    assert!(
+        differences.is_empty(),
+        "src/DEPENDENCIES.md, {heading}:\n{}",
+        differences.join("\n")
+    );
 }
 
 /// The first two columns of the table below a heading. Each row has a third that says something.
 fn rows(heading: &str) -> BTreeMap<String, usize> {
     let text = fs::read_to_string(root().join("src/DEPENDENCIES.md")).unwrap();
-    let (_, rest) = text.split_once(&format!("\n{heading}\n")).unwrap_or_else(|| panic!("no {heading}"));
+    let (_, rest) = text
+        .split_once(&format!("\n{heading}\n"))
+        .unwrap_or_else(|| panic!("no {heading}"));
     let section = rest.split("\n## ").next().unwrap();
     let mut found = BTreeMap::new();
     for row in section.lines().filter_map(|line| line.strip_prefix("| `")) {
         let (name, rest) = row.split_once("` | ").unwrap();
         let (count, reason) = rest.split_once(" | ").unwrap();
         assert!(reason.len() > 10, "{name} has no reason");
-        assert!(found.insert(name.to_owned(), count.parse().unwrap()).is_none(), "{name} has two rows");
+        assert!(
+            found
+                .insert(name.to_owned(), count.parse().unwrap())
+                .is_none(),
+            "{name} has two rows"
+        );
     }
     found
 }
@@ -138,36 +195,75 @@ fn crates() -> (BTreeSet<Package>, BTreeSet<Package>) {
 }
 
 fn tree(edges: &str) -> BTreeSet<Package> {
-    let features = ["--no-default-features", "--features", "appliance", "--target", TARGET];
+    let features = [
+        "--no-default-features",
+        "--features",
+        "appliance",
+        "--target",
+        TARGET,
+    ];
     let format = ["--edges", edges, "--prefix", "none", "--format", "{p}"];
     let printed = cargo(&[&["tree"], &features[..], &format].concat());
     let packages = printed.lines().filter(|line| !line.is_empty()).map(|line| {
         let mut words = line.split(' ');
-        (words.next().unwrap().to_owned(), words.next().unwrap().trim_start_matches('v').to_owned())
+        (
+            words.next().unwrap().to_owned(),
+            words.next().unwrap().trim_start_matches('v').to_owned(),
+        )
     });
-    packages.filter(|(name, _)| name != env!("CARGO_PKG_NAME")).collect()
+    packages
+        .filter(|(name, _)| name != env!("CARGO_PKG_NAME"))
+        .collect()
 }
 
 /// Where the source of every package is.
 fn folders() -> BTreeMap<Package, PathBuf> {
-    let printed = cargo(&["metadata", "--format-version", "1", "--filter-platform", TARGET]);
+    let printed = cargo(&[
+        "metadata",
+        "--format-version",
+        "1",
+        "--filter-platform",
+        TARGET,
+    ]);
     let metadata: Value = serde_json::from_str(&printed).unwrap();
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     let packages = metadata["packages"].as_array().unwrap().iter();
-    let folder = |package: &Value| Path::new(&text(&package["manifest_path"])).parent().unwrap().to_owned();
-    packages.map(|package| ((text(&package["name"]), text(&package["version"])), folder(package))).collect()
+    let folder = |package: &Value| {
+        Path::new(&text(&package["manifest_path"]))
+            .parent()
+            .unwrap()
+            .to_owned()
+    };
+    packages
+        .map(|package| {
+            (
+                (text(&package["name"]), text(&package["version"])),
+                folder(package),
+            )
+        })
+        .collect()
 }
 
 fn cargo(arguments: &[&str]) -> String {
-    let output =
-        Command::new(env!("CARGO")).args(arguments).args(["--locked", "--offline"]).current_dir(root()).output();
+    let output = Command::new(env!("CARGO"))
+        .args(arguments)
+        .args(["--locked", "--offline"])
+        .current_dir(root())
+        .output();
     let output = output.unwrap();
-    assert!(output.status.success(), "cargo {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "cargo {arguments:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     String::from_utf8(output.stdout).unwrap()
 }
 
 fn unsafe_in(text: &str) -> usize {
-    tokens(text).iter().filter(|token| *token == "unsafe").count()
+    tokens(text)
+        .iter()
+        .filter(|token| *token == "unsafe")
+        .count()
 }
 
 fn rust_files(folder: &Path) -> Vec<PathBuf> {
@@ -191,5 +287,8 @@ fn root() -> &'static Path {
 
 #[test]
 fn only_the_word_in_code_counts() {
-    assert_eq!(unsafe_in("unsafe { f(\"unsafe\") } // unsafe\n#![deny(unsafe_code)] unsafe fn g() {}"), 2);
+    assert_eq!(
+        unsafe_in("unsafe { f(\"unsafe\") } // unsafe\n#![deny(unsafe_code)] unsafe fn g() {}"),
+        2
+    );
 }

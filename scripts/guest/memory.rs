@@ -16,16 +16,35 @@ const DETACH: c_int = 2;
 const EVERY: Duration = Duration::from_secs(1);
 
 unsafe extern "C" {
-    fn mount(from: *const c_char, to: *const c_char, kind: *const c_char, flags: c_ulong, data: *const c_void)
-    -> c_int;
+    fn mount(
+        from: *const c_char,
+        to: *const c_char,
+        kind: *const c_char,
+        flags: c_ulong,
+        data: *const c_void,
+    ) -> c_int;
     fn umount2(target: *const c_char, flags: c_int) -> c_int;
     fn fork() -> c_int;
 }
 
 fn main() {
-    let (kind, place) = (CString::new("proc").unwrap(), CString::new("/memory").unwrap());
+    let (kind, place) = (
+        CString::new("proc").unwrap(),
+        CString::new("/memory").unwrap(),
+    );
     // SAFETY: the strings end in zeros and outlive the call; there is no data.
-    assert_eq!(unsafe { mount(kind.as_ptr(), place.as_ptr(), kind.as_ptr(), 0, std::ptr::null()) }, 0);
+    assert_eq!(
+        unsafe {
+            mount(
+                kind.as_ptr(),
+                place.as_ptr(),
+                kind.as_ptr(),
+                0,
+                std::ptr::null(),
+            )
+        },
+        0
+    );
     let files = ["/memory/meminfo", "/memory/1/status"].map(|path| File::open(path).unwrap());
     // SAFETY: as above. What is open stays open; the image mounts its own.
     assert_eq!(unsafe { umount2(place.as_ptr(), DETACH) }, 0);
@@ -59,5 +78,6 @@ fn text(file: &mut File) -> String {
 
 fn value<'a>(text: &'a str, name: &str) -> &'a str {
     let line = text.lines().find_map(|line| line.strip_prefix(name));
-    line.and_then(|line| line.split_whitespace().next()).unwrap_or("unknown")
+    line.and_then(|line| line.split_whitespace().next())
+        .unwrap_or("unknown")
 }

@@ -39,12 +39,21 @@ struct Document<'a> {
 impl Session {
     /// For the TLS key with this DER SubjectPublicKeyInfo.
     pub fn new(attester: Arc<dyn Attester>, public_key: Vec<u8>) -> Self {
-        Self { attester, public_key, turn: Arc::new(Semaphore::new(MAX_SESSION_REQUESTS)) }
+        Self {
+            attester,
+            public_key,
+            turn: Arc::new(Semaphore::new(MAX_SESSION_REQUESTS)),
+        }
     }
 
     async fn attest(&self, nonce: &Nonce) -> Result<Evidence, Problem> {
-        let waiting = |error: &(dyn std::error::Error + 'static)| Problem::internal("waiting for evidence", error);
-        let turn = Arc::clone(&self.turn).acquire_owned().await.map_err(|error| waiting(&error))?;
+        let waiting = |error: &(dyn std::error::Error + 'static)| {
+            Problem::internal("waiting for evidence", error)
+        };
+        let turn = Arc::clone(&self.turn)
+            .acquire_owned()
+            .await
+            .map_err(|error| waiting(&error))?;
         let report_data = session_report_data(&self.public_key, nonce);
         let attester = Arc::clone(&self.attester);
         // The turn ends with the request to the secure processor, also when the client is gone before.
@@ -53,7 +62,9 @@ impl Session {
             attester.attest(&report_data)
         };
         let evidence = spawn_blocking(ask).await;
-        evidence.map_err(|error| waiting(&io::Error::other(error)))?.map_err(|error| failed(&error))
+        evidence
+            .map_err(|error| waiting(&io::Error::other(error)))?
+            .map_err(|error| failed(&error))
     }
 }
 
@@ -64,8 +75,13 @@ impl Session {
 pub async fn answer(service: &Service, parts: &Parts) -> Result<Response<Body>, Problem> {
     let nonce = nonce(parts)?;
     let session = service.session.as_ref();
-    let session =
-        session.ok_or_else(|| Problem::new(503, "attestation-unavailable", "this platform offers no attestation"))?;
+    let session = session.ok_or_else(|| {
+        Problem::new(
+            503,
+            "attestation-unavailable",
+            "this platform offers no attestation",
+        )
+    })?;
     let evidence = session.attest(&nonce).await?;
     let document = Document {
         envelope: evidence.envelope(),
@@ -114,7 +130,10 @@ mod tests {
             self.inside.fetch_sub(1, Ordering::SeqCst);
             let mut report = [0; REPORT_BYTES];
             report[0x50..0x90].copy_from_slice(report_data);
-            Ok(Evidence { report: Report::from(report), certificates: Certificates::default() })
+            Ok(Evidence {
+                report: Report::from(report),
+                certificates: Certificates::default(),
+            })
         }
     }
 
@@ -123,9 +142,15 @@ mod tests {
         let attester = Arc::new(Counting::default());
         let session = Session::new(Arc::clone(&attester) as Arc<dyn Attester>, b"key".to_vec());
         let ask = |number: u8| {
-            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .build()
+                .unwrap();
             let nonce = Nonce::parse(&hex::encode([number])).unwrap();
-            let data = runtime.block_on(session.attest(&nonce)).unwrap().report.report_data();
+            let data = runtime
+                .block_on(session.attest(&nonce))
+                .unwrap()
+                .report
+                .report_data();
             assert_eq!((data[32], &data[48..]), (number, &SESSION_TAG[..]));
         };
         std::thread::scope(|scope| {

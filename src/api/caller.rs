@@ -123,10 +123,15 @@ impl Authority {
         };
         let port = match port {
             None => scheme.default_port(),
-            Some(digits) if digits.bytes().all(|byte| byte.is_ascii_digit()) => digits.parse().ok()?,
+            Some(digits) if digits.bytes().all(|byte| byte.is_ascii_digit()) => {
+                digits.parse().ok()?
+            }
             Some(_) => return None,
         };
-        Some(Self { host: Host::parse(host)?, port })
+        Some(Self {
+            host: Host::parse(host)?,
+            port,
+        })
     }
 
     /// Returns the host without the port, as it is written in a URL.
@@ -166,8 +171,17 @@ fn asked_host(parts: &Parts, scheme: Scheme) -> Result<Authority, Problem> {
     let only = values.next().filter(|_| values.next().is_none());
     let authority = only
         .and_then(|value| Authority::parse(value.to_str().ok()?, scheme))
-        .ok_or_else(|| Problem::new(400, "host-invalid", "Host is not a name or an address with an optional port"))?;
-    let same_scheme = parts.uri.scheme_str().is_none_or(|asked| asked == scheme.as_str());
+        .ok_or_else(|| {
+            Problem::new(
+                400,
+                "host-invalid",
+                "Host is not a name or an address with an optional port",
+            )
+        })?;
+    let same_scheme = parts
+        .uri
+        .scheme_str()
+        .is_none_or(|asked| asked == scheme.as_str());
     let same_host = match parts.uri.authority() {
         None => true,
         Some(asked) => Authority::parse(asked.as_str(), scheme).as_ref() == Some(&authority),
@@ -175,7 +189,11 @@ fn asked_host(parts: &Parts, scheme: Scheme) -> Result<Authority, Problem> {
     if same_scheme && same_host {
         return Ok(authority);
     }
-    Err(Problem::new(400, "host-invalid", "the target of the request is not at the host that Host names"))
+    Err(Problem::new(
+        400,
+        "host-invalid",
+        "the target of the request is not at the host that Host names",
+    ))
 }
 
 /// Checks what a browser says about the page that asks (Fetch Metadata, section 2.4):
@@ -185,7 +203,10 @@ fn check_site(parts: &Parts) -> Result<(), Problem> {
     if parts.headers.get_all(SEC_FETCH_SITE).iter().all(own) {
         return Ok(());
     }
-    Err(cross_origin("a web page of another site asks (Sec-Fetch-Site); it must not ask for its reader".to_owned()))
+    Err(cross_origin(
+        "a web page of another site asks (Sec-Fetch-Site); it must not ask for its reader"
+            .to_owned(),
+    ))
 }
 
 /// Checks the origin of the page that asks (RFC 6454, section 7): it has to be this appliance's
@@ -196,10 +217,17 @@ fn check_origin(parts: &Parts, scheme: Scheme, authority: &Authority) -> Result<
         let rest = text.strip_prefix(scheme.as_str())?.strip_prefix("://")?;
         Authority::parse(rest, scheme).filter(|origin| origin == authority)
     };
-    if parts.headers.get_all(header::ORIGIN).iter().all(|value| own(value).is_some()) {
+    if parts
+        .headers
+        .get_all(header::ORIGIN)
+        .iter()
+        .all(|value| own(value).is_some())
+    {
         return Ok(());
     }
-    Err(cross_origin("a web page of another origin asks (Origin); it must not ask for its reader".to_owned()))
+    Err(cross_origin(
+        "a web page of another origin asks (Origin); it must not ask for its reader".to_owned(),
+    ))
 }
 
 fn cross_origin(detail: String) -> Problem {
@@ -221,7 +249,8 @@ mod tests {
             request = request.header(*name, *value);
         }
         let (parts, ()) = request.body(()).unwrap().into_parts();
-        check(&parts, scheme, names).map_or_else(|problem| problem.into_response().status().as_u16(), |_| 200)
+        check(&parts, scheme, names)
+            .map_or_else(|problem| problem.into_response().status().as_u16(), |_| 200)
     }
 
     #[test]
@@ -281,8 +310,16 @@ mod tests {
             ("2130706433", 403),
             ("0x7f.1", 403),
         ] {
-            assert_eq!(status("/", Scheme::Http, &names, &[("host", host)]), expected, "{host}");
-            assert_eq!(status("/", Scheme::Http, &HostNames::Any, &[("host", host)]), 200, "{host}");
+            assert_eq!(
+                status("/", Scheme::Http, &names, &[("host", host)]),
+                expected,
+                "{host}"
+            );
+            assert_eq!(
+                status("/", Scheme::Http, &HostNames::Any, &[("host", host)]),
+                200,
+                "{host}"
+            );
         }
         for text in ["", "127.0.0.1", "[::1]", "a:1", "a/b", "*"] {
             assert_eq!(HostName::parse(text), None, "{text}");
@@ -308,13 +345,26 @@ mod tests {
             (Scheme::Http, "kettle", "null", 403),
             (Scheme::Http, "kettle", "", 403),
             (Scheme::Http, "kettle", "kettle", 403),
-            (Scheme::Http, "kettle", "http://kettle http://evil.example", 403),
+            (
+                Scheme::Http,
+                "kettle",
+                "http://kettle http://evil.example",
+                403,
+            ),
             (Scheme::Http, "127.0.0.1", "http://localhost", 403),
         ] {
             let fields = [("host", host), ("origin", origin)];
-            assert_eq!(status("/", scheme, &HostNames::Any, &fields), expected, "{host} {origin}");
+            assert_eq!(
+                status("/", scheme, &HostNames::Any, &fields),
+                expected,
+                "{host} {origin}"
+            );
         }
-        let twice = [("host", "kettle"), ("origin", "http://kettle"), ("origin", "null")];
+        let twice = [
+            ("host", "kettle"),
+            ("origin", "http://kettle"),
+            ("origin", "null"),
+        ];
         assert_eq!(status("/", Scheme::Http, &HostNames::Any, &twice), 403);
     }
 
@@ -330,7 +380,11 @@ mod tests {
             ("", 403),
         ] {
             let fields = [("host", "kettle"), ("sec-fetch-site", site)];
-            assert_eq!(status("/", Scheme::Https, &HostNames::Any, &fields), expected, "{site}");
+            assert_eq!(
+                status("/", Scheme::Https, &HostNames::Any, &fields),
+                expected,
+                "{site}"
+            );
         }
     }
 
@@ -344,9 +398,21 @@ mod tests {
             ("http://kettle:81/health", "kettle", 400),
             ("http://user@kettle/health", "kettle", 400),
         ] {
-            assert_eq!(status(target, Scheme::Http, &HostNames::Any, &[("host", host)]), expected, "{target}");
+            assert_eq!(
+                status(target, Scheme::Http, &HostNames::Any, &[("host", host)]),
+                expected,
+                "{target}"
+            );
         }
         assert_eq!(status("/", Scheme::Http, &HostNames::Any, &[]), 400);
-        assert_eq!(status("/", Scheme::Http, &HostNames::Any, &[("host", "a"), ("host", "a")]), 400);
+        assert_eq!(
+            status(
+                "/",
+                Scheme::Http,
+                &HostNames::Any,
+                &[("host", "a"), ("host", "a")]
+            ),
+            400
+        );
     }
 }

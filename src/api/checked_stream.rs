@@ -126,7 +126,11 @@ impl<S: AsyncRead + Unpin> CheckedStream<S> {
     }
 
     /// Passes on what comes, up to the end of the request.
-    fn poll_passing(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_passing(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let room = buffer.remaining();
         let passing = usize::try_from(self.passing).unwrap_or(usize::MAX);
         let read = if passing >= room {
@@ -146,7 +150,11 @@ impl<S: AsyncRead + Unpin> CheckedStream<S> {
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for CheckedStream<S> {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         while this.passing == 0 {
             if this.refused {
@@ -172,7 +180,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for CheckedStream<S> {
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for CheckedStream<S> {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.get_mut().inner).poll_write(cx, bytes)
     }
 
@@ -207,7 +219,11 @@ mod tests {
     struct Pieces(VecDeque<Vec<u8>>);
 
     impl AsyncRead for Pieces {
-        fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        fn poll_read(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            buffer: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
             let pieces = &mut self.get_mut().0;
             if let Some(mut piece) = pieces.pop_front() {
                 let rest = piece.split_off(piece.len().min(buffer.remaining()));
@@ -223,15 +239,24 @@ mod tests {
     /// Everything that passes, by reads of `room` bytes, and the findings; and that no read goes
     /// beyond one request.
     fn passed(pieces: &[&[u8]], room: usize) -> (Vec<u8>, Vec<Finding>) {
-        let pieces = pieces.iter().map(|piece| piece.to_vec()).filter(|piece| !piece.is_empty()).collect();
+        let pieces = pieces
+            .iter()
+            .map(|piece| piece.to_vec())
+            .filter(|piece| !piece.is_empty())
+            .collect();
         let mut stream = CheckedStream::new(Pieces(pieces));
         let findings = stream.findings();
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap();
         let (mut passed, mut found) = (Vec::new(), Vec::new());
         loop {
             let mut bytes = vec![0; room];
             let count = runtime.block_on(stream.read(&mut bytes)).unwrap();
-            let first = bytes[..count].windows(9).filter(|window| *window == b" HTTP/1.1").count();
+            let first = bytes[..count]
+                .windows(9)
+                .filter(|window| *window == b" HTTP/1.1")
+                .count();
             assert!(first <= 1, "{}", bytes.escape_ascii());
             found.extend(std::iter::from_fn(|| findings.take()));
             if count == 0 {
@@ -252,7 +277,11 @@ mod tests {
         for cut in 0..bytes.len() {
             for room in [1, 7, 8192] {
                 let (passed, found) = passed(&[&bytes[..cut], &bytes[cut..]], room);
-                assert!(passed == bytes && found == expected, "{cut} {room}: {}", passed.escape_ascii());
+                assert!(
+                    passed == bytes && found == expected,
+                    "{cut} {room}: {}",
+                    passed.escape_ascii()
+                );
             }
         }
     }
@@ -267,7 +296,10 @@ mod tests {
             for cut in 0..bytes.len() {
                 let (passed, found) = passed(&[&bytes[..cut], &bytes[cut..]], 8192);
                 assert_eq!(passed, [POST, stand_in].concat(), "{cut}");
-                assert!(matches!(&found[..], [Ok(BodyFraming::Length(8)), Err(_)]), "{cut}: {found:?}");
+                assert!(
+                    matches!(&found[..], [Ok(BodyFraming::Length(8)), Err(_)]),
+                    "{cut}: {found:?}"
+                );
             }
         }
     }
@@ -275,7 +307,11 @@ mod tests {
     #[test]
     fn half_a_header_block_does_not_pass() {
         for cut in 0..GET.len() {
-            assert_eq!(passed(&[POST, &GET[..cut]], 8192), (POST.to_vec(), vec![Ok(BodyFraming::Length(8))]), "{cut}");
+            assert_eq!(
+                passed(&[POST, &GET[..cut]], 8192),
+                (POST.to_vec(), vec![Ok(BodyFraming::Length(8))]),
+                "{cut}"
+            );
         }
     }
 }

@@ -40,7 +40,8 @@ pub fn accepted(job: &Job) -> Response<Body> {
     let document = Accepted {
         job_id: id.to_string(),
         nonce: job.nonce().to_string(),
-        nonce_source: (job.nonce_source() == NonceSource::Appliance).then_some(NonceSource::Appliance),
+        nonce_source: (job.nonce_source() == NonceSource::Appliance)
+            .then_some(NonceSource::Appliance),
         events: links::events(id),
         result: links::result(id),
     };
@@ -69,11 +70,17 @@ pub fn job(job: &Job) -> Response<Body> {
     };
     let text = match serde_json::to_string(&document) {
         Ok(text) => text,
-        Err(error) => return super::problem::Problem::internal("the job document", &error).into_response(),
+        Err(error) => {
+            return super::problem::Problem::internal("the job document", &error).into_response();
+        }
     };
     let result = ended.map_or("null", |ended| ended.result.as_str());
     let members = text.strip_suffix('}').unwrap_or(&text);
-    let mut response = respond::whole(StatusCode::OK, "application/json", format!("{members},\"result\":{result}}}"));
+    let mut response = respond::whole(
+        StatusCode::OK,
+        "application/json",
+        format!("{members},\"result\":{result}}}"),
+    );
     respond::set(response.headers_mut(), header::CACHE_CONTROL, "no-cache");
     response
 }

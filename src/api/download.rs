@@ -54,11 +54,15 @@ impl Download {
             let file = tokio::fs::File::open(path).await?;
             let actual = file.metadata().await?.len();
             if actual != size {
-                return Err(io::Error::other(format!("{size} bytes are on record, the file has {actual}")));
+                return Err(io::Error::other(format!(
+                    "{size} bytes are on record, the file has {actual}"
+                )));
             }
             Ok(file.into_std().await)
         };
-        let file = opened.await.map_err(|error: io::Error| Problem::internal("a file to be downloaded", &error))?;
+        let file = opened
+            .await
+            .map_err(|error: io::Error| Problem::internal("a file to be downloaded", &error))?;
         Ok(Self {
             source: Source::File(Arc::new(file)),
             size,
@@ -71,12 +75,22 @@ impl Download {
     /// A document in memory.
     pub fn of_bytes(bytes: Bytes, content_type: &'static str) -> Self {
         let (size, sha256) = (bytes.len() as u64, Sha256Digest::of(&bytes));
-        Self { source: Source::Memory(bytes), size, sha256, content_type, file_name: None }
+        Self {
+            source: Source::Memory(bytes),
+            size,
+            sha256,
+            content_type,
+            file_name: None,
+        }
     }
 
     /// The same, to be kept as a file.
     pub fn named(self, content_type: &'static str, file_name: String) -> Self {
-        Self { content_type, file_name: Some(file_name), ..self }
+        Self {
+            content_type,
+            file_name: Some(file_name),
+            ..self
+        }
     }
 
     /// The answer to a request for it.
@@ -90,9 +104,14 @@ impl Download {
             Selection::NotModified => not_modified(),
             Selection::Whole => self.part(StatusCode::OK, 0..self.size),
             Selection::Part(range) => {
-                let content_range = format!("bytes {}-{}/{}", range.start, range.end - 1, self.size);
+                let content_range =
+                    format!("bytes {}-{}/{}", range.start, range.end - 1, self.size);
                 let mut response = self.part(StatusCode::PARTIAL_CONTENT, range);
-                respond::set(response.headers_mut(), header::CONTENT_RANGE, &content_range);
+                respond::set(
+                    response.headers_mut(),
+                    header::CONTENT_RANGE,
+                    &content_range,
+                );
                 response
             }
         };
@@ -109,14 +128,25 @@ impl Download {
 
     fn part(&self, status: StatusCode, range: Range<u64>) -> Response<Body> {
         let length = range.end - range.start;
-        let body = Body::File(FileBody { source: self.source.clone(), range, reading: None });
+        let body = Body::File(FileBody {
+            source: self.source.clone(),
+            range,
+            reading: None,
+        });
         let mut response = respond::response(status, self.content_type, body);
-        respond::set(response.headers_mut(), header::CONTENT_LENGTH, &length.to_string());
+        respond::set(
+            response.headers_mut(),
+            header::CONTENT_LENGTH,
+            &length.to_string(),
+        );
         response
     }
 
     fn unsatisfiable(&self) -> Problem {
-        let detail = format!("the range begins behind the end: there are {} bytes", self.size);
+        let detail = format!(
+            "the range begins behind the end: there are {} bytes",
+            self.size
+        );
         Problem::new(416, "range-not-satisfiable", detail)
             .with(header::CONTENT_RANGE, &format!("bytes */{}", self.size))
     }
@@ -132,11 +162,17 @@ fn not_modified() -> Response<Body> {
 fn attachment(name: &str) -> String {
     let name = name.rsplit('/').next().unwrap_or_default();
     let plain = |c: char| c.is_ascii_alphanumeric() || "._-+ ".contains(c);
-    let ascii: String = name.chars().map(|c| if plain(c) { c } else { '_' }).collect();
+    let ascii: String = name
+        .chars()
+        .map(|c| if plain(c) { c } else { '_' })
+        .collect();
     if ascii == name {
         format!("attachment; filename=\"{ascii}\"")
     } else {
-        format!("attachment; filename=\"{ascii}\"; filename*=UTF-8''{}", crate::job::links::encode(name))
+        format!(
+            "attachment; filename=\"{ascii}\"; filename*=UTF-8''{}",
+            crate::job::links::encode(name)
+        )
     }
 }
 
@@ -156,7 +192,9 @@ impl FileBody {
 
     /// The next piece.
     pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
-        let length = usize::try_from(self.remaining()).unwrap_or(usize::MAX).min(PIECE_BYTES);
+        let length = usize::try_from(self.remaining())
+            .unwrap_or(usize::MAX)
+            .min(PIECE_BYTES);
         if length == 0 {
             return Poll::Ready(None);
         }
@@ -197,8 +235,17 @@ mod tests {
 
     #[test]
     fn file_names_cannot_leave_their_quotes() {
-        assert_eq!(attachment("lib/libz.so.1"), "attachment; filename=\"libz.so.1\"");
-        assert_eq!(attachment("a\"b\r\n"), "attachment; filename=\"a_b__\"; filename*=UTF-8''a%22b%0D%0A");
-        assert_eq!(attachment("ü"), "attachment; filename=\"_\"; filename*=UTF-8''%C3%BC");
+        assert_eq!(
+            attachment("lib/libz.so.1"),
+            "attachment; filename=\"libz.so.1\""
+        );
+        assert_eq!(
+            attachment("a\"b\r\n"),
+            "attachment; filename=\"a_b__\"; filename*=UTF-8''a%22b%0D%0A"
+        );
+        assert_eq!(
+            attachment("ü"),
+            "attachment; filename=\"_\"; filename*=UTF-8''%C3%BC"
+        );
     }
 }

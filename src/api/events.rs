@@ -49,19 +49,32 @@ struct Wanted {
 impl Wanted {
     /// Returns the number of the first event: the one after `Last-Event-ID`, else `from`, else 0.
     fn first(&self) -> u64 {
-        self.last_seen.map(|last| last.saturating_add(1)).or(self.from).unwrap_or(0)
+        self.last_seen
+            .map(|last| last.saturating_add(1))
+            .or(self.from)
+            .unwrap_or(0)
     }
 
     /// # Errors
     /// 400: one of the two is no number.
     fn read(parts: &Parts) -> Result<Self, Problem> {
         let number = |what: &str, text: Option<&str>| {
-            text.and_then(query::number)
-                .ok_or_else(|| Problem::new(400, "event-number-invalid", format!("{what} is not a decimal number")))
+            text.and_then(query::number).ok_or_else(|| {
+                Problem::new(
+                    400,
+                    "event-number-invalid",
+                    format!("{what} is not a decimal number"),
+                )
+            })
         };
-        let from = query::parameter(parts.uri.query(), "from")?.map(|text| number("from", Some(&text))).transpose()?;
-        let last_seen =
-            parts.headers.get(LAST_EVENT_ID).map(|value| number("Last-Event-ID", value.to_str().ok())).transpose()?;
+        let from = query::parameter(parts.uri.query(), "from")?
+            .map(|text| number("from", Some(&text)))
+            .transpose()?;
+        let last_seen = parts
+            .headers
+            .get(LAST_EVENT_ID)
+            .map(|value| number("Last-Event-ID", value.to_str().ok()))
+            .transpose()?;
         Ok(Self { from, last_seen })
     }
 }
@@ -71,8 +84,13 @@ impl Wanted {
 /// # Errors
 /// 500: the log cannot be read.
 pub fn stream(job: Arc<Job>, view: View, first: u64) -> Result<Response<Body>, Problem> {
-    let body = EventBody::new(job, view, first).map_err(|error| Problem::internal("the event log", &error))?;
-    let mut response = respond::response(StatusCode::OK, "text/event-stream", Body::Events(Box::new(body)));
+    let body = EventBody::new(job, view, first)
+        .map_err(|error| Problem::internal("the event log", &error))?;
+    let mut response = respond::response(
+        StatusCode::OK,
+        "text/event-stream",
+        Body::Events(Box::new(body)),
+    );
     let headers = response.headers_mut();
     respond::set(headers, header::CACHE_CONTROL, "no-cache");
     respond::set(headers, X_ACCEL_BUFFERING, "no");
@@ -94,7 +112,10 @@ pub struct EventBody {
 
 impl fmt::Debug for EventBody {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("EventBody").field("view", &self.view).field("cursor", &self.cursor).finish_non_exhaustive()
+        f.debug_struct("EventBody")
+            .field("view", &self.view)
+            .field("cursor", &self.cursor)
+            .finish_non_exhaustive()
     }
 }
 
@@ -103,9 +124,21 @@ impl EventBody {
         let log = job.log();
         // The terminal event has the number after the last in the log. Beyond it nothing comes.
         let ended = log.closed() && first > log.events();
-        let cursor = if first == 0 { log.start() } else { log.seek(first)? };
+        let cursor = if first == 0 {
+            log.start()
+        } else {
+            log.seek(first)?
+        };
         let heartbeat = Box::pin(sleep(EVENT_HEARTBEAT));
-        Ok(Self { view, cursor, chunk: Chunk::default(), waiting: None, heartbeat, ended, job })
+        Ok(Self {
+            view,
+            cursor,
+            chunk: Chunk::default(),
+            waiting: None,
+            heartbeat,
+            ended,
+            job,
+        })
     }
 
     /// The next piece of the stream: some events, or a comment.
@@ -141,7 +174,9 @@ impl EventBody {
     }
 
     fn rest(&mut self) {
-        self.heartbeat.as_mut().reset(Instant::now() + EVENT_HEARTBEAT);
+        self.heartbeat
+            .as_mut()
+            .reset(Instant::now() + EVENT_HEARTBEAT);
     }
 
     /// Events that are there, about as many as [`PIECE_BYTES`] hold; the terminal one after all others.

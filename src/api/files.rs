@@ -22,8 +22,12 @@ pub async fn bundle(finished: &Finished) -> Result<Download, Problem> {
 /// # Errors
 /// 404: none of this name. 500: the file is not as recorded.
 pub async fn artifact(finished: &Finished, name: &str) -> Result<Download, Problem> {
-    let artifact = finished.artifacts.iter().find(|artifact| artifact.name == name);
-    let artifact = artifact.ok_or_else(|| Problem::new(404, "artifact-unknown", "the build made no such artifact"))?;
+    let artifact = finished
+        .artifacts
+        .iter()
+        .find(|artifact| artifact.name == name);
+    let artifact = artifact
+        .ok_or_else(|| Problem::new(404, "artifact-unknown", "the build made no such artifact"))?;
     let download = Download::of_file(&artifact.path, artifact.size, artifact.sha256).await?;
     Ok(download.named("application/octet-stream", artifact.name.clone()))
 }
@@ -34,9 +38,15 @@ pub async fn artifact(finished: &Finished, name: &str) -> Result<Download, Probl
 /// 404: another name.
 pub fn build_config(job: &Arc<Job>, name: &str) -> Result<Download, Problem> {
     if finished(job)?.build_config.name != name {
-        return Err(Problem::new(404, "build-config-unknown", "the build used no such file"));
+        return Err(Problem::new(
+            404,
+            "build-config-unknown",
+            "the build used no such file",
+        ));
     }
-    Ok(document(job, "text/plain; charset=utf-8", |finished| Some(&finished.build_config.bytes)))
+    Ok(document(job, "text/plain; charset=utf-8", |finished| {
+        Some(&finished.build_config.bytes)
+    }))
 }
 
 /// `provenance.json`.
@@ -45,7 +55,9 @@ pub fn build_config(job: &Arc<Job>, name: &str) -> Result<Download, Problem> {
 /// 404: not finished, or failed.
 pub fn provenance(job: &Arc<Job>) -> Result<Download, Problem> {
     finished(job)?;
-    Ok(document(job, "application/json", |finished| Some(&finished.provenance)))
+    Ok(document(job, "application/json", |finished| {
+        Some(&finished.provenance)
+    }))
 }
 
 /// `evidence.json`.
@@ -54,9 +66,15 @@ pub fn provenance(job: &Arc<Job>) -> Result<Download, Problem> {
 /// 404: not finished, failed, or there is no platform.
 pub fn evidence(job: &Arc<Job>) -> Result<Download, Problem> {
     if finished(job)?.evidence.is_none() {
-        return Err(Problem::new(404, "evidence-unavailable", "this platform gives no evidence"));
+        return Err(Problem::new(
+            404,
+            "evidence-unavailable",
+            "this platform gives no evidence",
+        ));
     }
-    Ok(document(job, "application/json", |finished| finished.evidence.as_deref()))
+    Ok(document(job, "application/json", |finished| {
+        finished.evidence.as_deref()
+    }))
 }
 
 /// What a job made.
@@ -82,10 +100,19 @@ struct Held {
 
 impl AsRef<[u8]> for Held {
     fn as_ref(&self) -> &[u8] {
-        finished(&self.job).ok().and_then(self.pick).unwrap_or_default()
+        finished(&self.job)
+            .ok()
+            .and_then(self.pick)
+            .unwrap_or_default()
     }
 }
 
 fn document(job: &Arc<Job>, content_type: &'static str, pick: Pick) -> Download {
-    Download::of_bytes(hyper::body::Bytes::from_owner(Held { job: Arc::clone(job), pick }), content_type)
+    Download::of_bytes(
+        hyper::body::Bytes::from_owner(Held {
+            job: Arc::clone(job),
+            pick,
+        }),
+        content_type,
+    )
 }

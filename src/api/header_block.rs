@@ -35,7 +35,9 @@ pub struct HeaderBlock {
 #[allow(missing_docs)]
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HeaderError {
-    #[error("a line of the header ends with a bare line feed; lines end with a carriage return and a line feed")]
+    #[error(
+        "a line of the header ends with a bare line feed; lines end with a carriage return and a line feed"
+    )]
     BareLineFeed,
     #[error("a carriage return in the header is not followed by a line feed")]
     BareCarriageReturn,
@@ -137,9 +139,12 @@ impl Scanner {
     pub fn scan(&mut self, bytes: &[u8]) -> Result<Option<HeaderBlock>, HeaderError> {
         while let Some(&byte) = bytes.get(self.scanned) {
             if self.scanned == MAX_HEADER_BYTES {
-                return Err(HeaderError::TooLong { limit: MAX_HEADER_BYTES });
+                return Err(HeaderError::TooLong {
+                    limit: MAX_HEADER_BYTES,
+                });
             }
-            let after_carriage_return = self.scanned > self.line_start && bytes[self.scanned - 1] == b'\r';
+            let after_carriage_return =
+                self.scanned > self.line_start && bytes[self.scanned - 1] == b'\r';
             check_byte(byte, after_carriage_return)?;
             self.scanned += 1;
             if byte != b'\n' {
@@ -156,7 +161,11 @@ impl Scanner {
                 }
                 (Some(start), []) => {
                     let body = self.fields.finish()?;
-                    return Ok(Some(HeaderBlock { start, end: self.scanned, body }));
+                    return Ok(Some(HeaderBlock {
+                        start,
+                        end: self.scanned,
+                        body,
+                    }));
                 }
                 (Some(_), line) => self.fields.add(line)?,
             }
@@ -180,7 +189,8 @@ fn check_byte(byte: u8, after_carriage_return: bool) -> Result<(), HeaderError> 
 /// Checks a request line (RFC 9112, section 3), and returns whether it is of HTTP/1.0.
 fn request_line(line: &[u8]) -> Result<bool, HeaderError> {
     let mut words = line.split(|byte| *byte == b' ');
-    let (Some(method), Some(target), Some(version), None) = (words.next(), words.next(), words.next(), words.next())
+    let (Some(method), Some(target), Some(version), None) =
+        (words.next(), words.next(), words.next(), words.next())
     else {
         return Err(HeaderError::RequestLine);
     };
@@ -200,7 +210,10 @@ impl Fields {
         if matches!(line.first(), Some(b' ' | b'\t')) {
             return Err(HeaderError::FoldedLine);
         }
-        let colon = line.iter().position(|byte| *byte == b':').ok_or(HeaderError::FieldLine)?;
+        let colon = line
+            .iter()
+            .position(|byte| *byte == b':')
+            .ok_or(HeaderError::FieldLine)?;
         let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
         if !is_token(name) {
             return Err(HeaderError::FieldLine);
@@ -224,7 +237,10 @@ impl Fields {
             return Err(HeaderError::LengthRepeated);
         }
         let digits = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
-        let number = std::str::from_utf8(value).ok().filter(|_| digits).and_then(|text| text.parse().ok());
+        let number = std::str::from_utf8(value)
+            .ok()
+            .filter(|_| digits)
+            .and_then(|text| text.parse().ok());
         self.length = Some(number.ok_or(HeaderError::LengthInvalid)?);
         Ok(())
     }
@@ -256,7 +272,8 @@ impl Fields {
 
 /// Returns whether this is a token (RFC 9110, section 5.6.2).
 fn is_token(bytes: &[u8]) -> bool {
-    let is_token_byte = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
+    let is_token_byte =
+        |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
     !bytes.is_empty() && bytes.iter().all(is_token_byte)
 }
 
@@ -269,14 +286,19 @@ mod tests {
     }
 
     fn body_of(fields: &str) -> Result<BodyFraming, HeaderError> {
-        let block = scan(format!("POST /build HTTP/1.1\r\nHost: kettle\r\n{fields}\r\nrest").as_bytes())?;
+        let block =
+            scan(format!("POST /build HTTP/1.1\r\nHost: kettle\r\n{fields}\r\nrest").as_bytes())?;
         Ok(block.expect("a complete block").body)
     }
 
     #[test]
     fn finds_the_end_whichever_pieces_it_comes_in() {
         let bytes = b"\r\n\r\nGET / HTTP/1.1\r\nHost: kettle\r\nX:\r\n\r\nGET ";
-        let expected = HeaderBlock { start: 4, end: bytes.len() - 4, body: BodyFraming::Absent };
+        let expected = HeaderBlock {
+            start: 4,
+            end: bytes.len() - 4,
+            body: BodyFraming::Absent,
+        };
         for first in 0..expected.end {
             for second in first..expected.end {
                 let mut scanner = Scanner::default();
@@ -290,13 +312,33 @@ mod tests {
     #[test]
     fn refuses_at_the_first_byte_that_shows_it_whichever_pieces_it_comes_in() {
         for (bytes, shown, expected) in [
-            (&b"GET / HTTP/1.1\nHost: a\n\n"[..], 15, HeaderError::BareLineFeed),
+            (
+                &b"GET / HTTP/1.1\nHost: a\n\n"[..],
+                15,
+                HeaderError::BareLineFeed,
+            ),
             (b"\nGET / HTTP/1.1\r\n", 1, HeaderError::BareLineFeed),
-            (b"GET / HTTP/1.1\r\nHost: a\n\r\n", 24, HeaderError::BareLineFeed),
-            (b"GET / HTTP/1.1\r\nHost: a\r\n\n", 26, HeaderError::BareLineFeed),
+            (
+                b"GET / HTTP/1.1\r\nHost: a\n\r\n",
+                24,
+                HeaderError::BareLineFeed,
+            ),
+            (
+                b"GET / HTTP/1.1\r\nHost: a\r\n\n",
+                26,
+                HeaderError::BareLineFeed,
+            ),
             (b"GET / HTTP/1.1\r\r\n", 16, HeaderError::BareCarriageReturn),
-            (b"\x16\x03\x01\x02\x00", 1, HeaderError::ControlCharacter(0x16)),
-            (b"GET / HTTP/1.1\r\nX: \0", 20, HeaderError::ControlCharacter(0)),
+            (
+                b"\x16\x03\x01\x02\x00",
+                1,
+                HeaderError::ControlCharacter(0x16),
+            ),
+            (
+                b"GET / HTTP/1.1\r\nX: \0",
+                20,
+                HeaderError::ControlCharacter(0),
+            ),
             (b"GET / HTTP/2.0\r\n", 16, HeaderError::Version),
             (b"GET /\r\nHost: a\r\n\r\n", 7, HeaderError::RequestLine),
         ] {
@@ -305,11 +347,21 @@ mod tests {
                 match scanner.scan(&bytes[..cut]) {
                     Ok(None) => assert!(cut < shown, "{cut} of {}", bytes.escape_ascii()),
                     refused => {
-                        assert_eq!((refused, cut >= shown), (Err(expected.clone()), true), "{}", bytes.escape_ascii());
+                        assert_eq!(
+                            (refused, cut >= shown),
+                            (Err(expected.clone()), true),
+                            "{}",
+                            bytes.escape_ascii()
+                        );
                         continue;
                     }
                 }
-                assert_eq!(scanner.scan(bytes), Err(expected.clone()), "{}", bytes.escape_ascii());
+                assert_eq!(
+                    scanner.scan(bytes),
+                    Err(expected.clone()),
+                    "{}",
+                    bytes.escape_ascii()
+                );
             }
         }
     }
@@ -318,33 +370,78 @@ mod tests {
     fn a_body_has_one_framing() {
         assert_eq!(body_of(""), Ok(BodyFraming::Absent));
         assert_eq!(body_of("Content-Length: 0\r\n"), Ok(BodyFraming::Absent));
-        assert_eq!(body_of("content-length:\t12 \r\n"), Ok(BodyFraming::Length(12)));
-        assert_eq!(body_of("TRANSFER-ENCODING: Chunked\r\n"), Ok(BodyFraming::Chunked));
-        for value in ["", "+1", "-1", "0x1", "1, 1", "1 1", "1.0", "18446744073709551616", "\u{661}"] {
+        assert_eq!(
+            body_of("content-length:\t12 \r\n"),
+            Ok(BodyFraming::Length(12))
+        );
+        assert_eq!(
+            body_of("TRANSFER-ENCODING: Chunked\r\n"),
+            Ok(BodyFraming::Chunked)
+        );
+        for value in [
+            "",
+            "+1",
+            "-1",
+            "0x1",
+            "1, 1",
+            "1 1",
+            "1.0",
+            "18446744073709551616",
+            "\u{661}",
+        ] {
             let fields = format!("Content-Length: {value}\r\n");
             assert_eq!(body_of(&fields), Err(HeaderError::LengthInvalid), "{value}");
         }
-        for value in ["", "identity", "identity, chunked", "chunked, chunked", "chunked;q=1", "\"chunked\"", "xchunked"]
-        {
+        for value in [
+            "",
+            "identity",
+            "identity, chunked",
+            "chunked, chunked",
+            "chunked;q=1",
+            "\"chunked\"",
+            "xchunked",
+        ] {
             let fields = format!("Transfer-Encoding: {value}\r\n");
-            assert_eq!(body_of(&fields), Err(HeaderError::TransferCoding), "{value}");
+            assert_eq!(
+                body_of(&fields),
+                Err(HeaderError::TransferCoding),
+                "{value}"
+            );
         }
         let twice = |line: &str| body_of(&format!("{line}\r\n{line}\r\n"));
         assert_eq!(twice("Content-Length: 1"), Err(HeaderError::LengthRepeated));
-        assert_eq!(twice("Transfer-Encoding: chunked"), Err(HeaderError::TransferCoding));
+        assert_eq!(
+            twice("Transfer-Encoding: chunked"),
+            Err(HeaderError::TransferCoding)
+        );
         let both = "Content-Length: 1\r\nTransfer-Encoding: chunked\r\n";
         assert_eq!(body_of(both), Err(HeaderError::LengthWithCoding));
     }
 
     #[test]
     fn fields_are_tokens_with_values_and_one_of_them_is_the_host() {
-        for line in ["X", ": x", "X : x", "X\t: x", "X(: x", "X\u{e4}: x", "\"X\": x"] {
-            assert_eq!(body_of(&format!("{line}\r\n")), Err(HeaderError::FieldLine), "{line}");
+        for line in [
+            "X",
+            ": x",
+            "X : x",
+            "X\t: x",
+            "X(: x",
+            "X\u{e4}: x",
+            "\"X\": x",
+        ] {
+            assert_eq!(
+                body_of(&format!("{line}\r\n")),
+                Err(HeaderError::FieldLine),
+                "{line}"
+            );
         }
         assert_eq!(body_of("X: a\r\n b\r\n"), Err(HeaderError::FoldedLine));
         assert_eq!(body_of("X: \u{e4}\t:\r\n"), Ok(BodyFraming::Absent));
         assert_eq!(body_of("HOST: kettle\r\n"), Err(HeaderError::HostRepeated));
-        assert_eq!(scan(b"GET / HTTP/1.0\r\nX: Host: a\r\n\r\n"), Err(HeaderError::HostMissing));
+        assert_eq!(
+            scan(b"GET / HTTP/1.0\r\nX: Host: a\r\n\r\n"),
+            Err(HeaderError::HostMissing)
+        );
         let old = b"GET / HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
         assert_eq!(scan(old), Err(HeaderError::CodingInOldVersion));
     }
@@ -353,11 +450,24 @@ mod tests {
     fn what_is_too_much_is_refused_with_its_limit() {
         let endless = [b'x'; MAX_HEADER_BYTES + 1];
         assert_eq!(scan(&endless[..MAX_HEADER_BYTES]), Ok(None));
-        assert_eq!(scan(&endless), Err(HeaderError::TooLong { limit: MAX_HEADER_BYTES }));
+        assert_eq!(
+            scan(&endless),
+            Err(HeaderError::TooLong {
+                limit: MAX_HEADER_BYTES
+            })
+        );
         let empty_lines = b"\r\n".repeat(MAX_HEADER_BYTES);
-        assert_eq!(scan(&empty_lines), Err(HeaderError::TooLong { limit: MAX_HEADER_BYTES }));
+        assert_eq!(
+            scan(&empty_lines),
+            Err(HeaderError::TooLong {
+                limit: MAX_HEADER_BYTES
+            })
+        );
         // The host is one of them.
-        assert_eq!(body_of(&"X: y\r\n".repeat(MAX_HEADERS - 1)), Ok(BodyFraming::Absent));
+        assert_eq!(
+            body_of(&"X: y\r\n".repeat(MAX_HEADERS - 1)),
+            Ok(BodyFraming::Absent)
+        );
         let many = body_of(&"X: y\r\n".repeat(MAX_HEADERS));
         assert_eq!(many, Err(HeaderError::TooManyFields { limit: MAX_HEADERS }));
     }

@@ -9,8 +9,16 @@ use super::submit::{LocalFuture, Receive};
 use crate::job::Request;
 
 impl Receive for Intake {
-    fn receive<'a>(&'a self, parts: &'a Parts, body: Incoming) -> LocalFuture<'a, Result<Request, Problem>> {
-        Box::pin(async move { submission::receive(parts, body, self).await.map_err(|error| problem(&error)) })
+    fn receive<'a>(
+        &'a self,
+        parts: &'a Parts,
+        body: Incoming,
+    ) -> LocalFuture<'a, Result<Request, Problem>> {
+        Box::pin(async move {
+            submission::receive(parts, body, self)
+                .await
+                .map_err(|error| problem(&error))
+        })
     }
 
     fn discard(&self, request: Request) {

@@ -100,13 +100,27 @@ impl Premises {
 
 impl Service {
     /// A service over a free slot, with what reads submissions and what builds them.
-    pub fn new(slot: Arc<Slot>, receiver: Box<dyn Receive>, builder: Box<dyn Builder>, premises: Premises) -> Self {
-        Self { slot, receiver, builder, session: None, premises }
+    pub fn new(
+        slot: Arc<Slot>,
+        receiver: Box<dyn Receive>,
+        builder: Box<dyn Builder>,
+        premises: Premises,
+    ) -> Self {
+        Self {
+            slot,
+            receiver,
+            builder,
+            session: None,
+            premises,
+        }
     }
 
     /// The same, with evidence about the TLS key for whoever asks.
     pub fn with_session(self, session: Session) -> Self {
-        Self { session: Some(session), ..self }
+        Self {
+            session: Some(session),
+            ..self
+        }
     }
 
     /// Answers one request that came in by the port of `scheme`.
@@ -117,7 +131,9 @@ impl Service {
             Err(problem) => return problem.with(header::CONNECTION, "close").into_response(),
         };
         let found = route::find(&parts.method, parts.uri.path());
-        let public = found.as_ref().is_ok_and(|(endpoint, _)| plaintext::is_public(*endpoint));
+        let public = found
+            .as_ref()
+            .is_ok_and(|(endpoint, _)| plaintext::is_public(*endpoint));
         if !public && !self.premises.trusts(scheme) {
             return plaintext::refusal(&authority).into_response();
         }
@@ -141,16 +157,24 @@ impl Service {
     ) -> Result<Response<Body>, Problem> {
         let job = || self.find(&variables.id);
         let download = match endpoint {
-            Endpoint::Submit => return submit::submit(self, parts, body, Wish::of(&parts.headers)).await,
-            Endpoint::SubmitAndStream => return submit::submit(self, parts, body, Wish::Stream).await,
+            Endpoint::Submit => {
+                return submit::submit(self, parts, body, Wish::of(&parts.headers)).await;
+            }
+            Endpoint::SubmitAndStream => {
+                return submit::submit(self, parts, body, Wish::Stream).await;
+            }
             Endpoint::Health => return Ok(respond::whole(StatusCode::OK, "text/plain", "ok")),
             Endpoint::Ready => return self.ready(),
-            Endpoint::OpenApi => return Ok(respond::whole(StatusCode::OK, "application/json", OPENAPI)),
+            Endpoint::OpenApi => {
+                return Ok(respond::whole(StatusCode::OK, "application/json", OPENAPI));
+            }
             Endpoint::Attestation => return attestation::answer(self, parts).await,
             Endpoint::Job => return Ok(document::job(&*job()?)),
             Endpoint::Events => return events::answer(job()?, parts),
             Endpoint::Result => files::bundle(files::finished(&*job()?)?).await?,
-            Endpoint::Artifact => files::artifact(files::finished(&*job()?)?, &variables.name).await?,
+            Endpoint::Artifact => {
+                files::artifact(files::finished(&*job()?)?, &variables.name).await?
+            }
             Endpoint::BuildConfig => files::build_config(&job()?, &variables.name)?,
             Endpoint::Provenance => files::provenance(&job()?)?,
             Endpoint::Evidence => files::evidence(&job()?)?,
@@ -168,8 +192,15 @@ impl Service {
             ));
         }
         if !self.builder.is_ready() {
-            let problem = Problem::new(503, "not-ready", "the toolchain is not ready yet; ask again in a few seconds");
-            return Err(problem.with(header::RETRY_AFTER, &limits::READY_RETRY.as_secs().to_string()));
+            let problem = Problem::new(
+                503,
+                "not-ready",
+                "the toolchain is not ready yet; ask again in a few seconds",
+            );
+            return Err(problem.with(
+                header::RETRY_AFTER,
+                &limits::READY_RETRY.as_secs().to_string(),
+            ));
         }
         Ok(respond::whole(StatusCode::OK, "text/plain", "ready"))
     }
@@ -186,8 +217,12 @@ fn unroutable_problem(unroutable: &Unroutable) -> Problem {
         Unroutable::Method { allowed } => {
             let allowed: Vec<_> = allowed.iter().map(Method::as_str).collect();
             let allowed = allowed.join(", ");
-            Problem::new(405, "method-not-allowed", format!("the methods for this path are {allowed}"))
-                .with(header::ALLOW, &allowed)
+            Problem::new(
+                405,
+                "method-not-allowed",
+                format!("the methods for this path are {allowed}"),
+            )
+            .with(header::ALLOW, &allowed)
         }
     }
 }

@@ -27,7 +27,10 @@ impl Wish {
             return Self::Job { preferred: true };
         }
         let accept = Accept::of(headers);
-        let job = (Self::Job { preferred: false }, accept.liking("application", "json"));
+        let job = (
+            Self::Job { preferred: false },
+            accept.liking("application", "json"),
+        );
         let stream = (Self::Stream, accept.liking("text", "event-stream"));
         // The first of equals wins: what the content type stands for, unless something is asked for by name.
         let mut candidates = vec![job, stream];
@@ -62,9 +65,15 @@ struct Accept(Vec<Range>);
 
 impl Accept {
     fn of(headers: &HeaderMap) -> Self {
-        let mut ranges: Vec<_> = list(headers, header::ACCEPT).filter_map(Range::parse).collect();
+        let mut ranges: Vec<_> = list(headers, header::ACCEPT)
+            .filter_map(Range::parse)
+            .collect();
         if !headers.contains_key(header::ACCEPT) {
-            ranges.push(Range { kind: "*".to_owned(), subtype: "*".to_owned(), weight: 1000 });
+            ranges.push(Range {
+                kind: "*".to_owned(),
+                subtype: "*".to_owned(),
+                weight: 1000,
+            });
         }
         Self(ranges)
     }
@@ -77,7 +86,11 @@ impl Accept {
             (k, s) if k == kind && s == subtype => Some(3),
             _ => None,
         };
-        let decisive = self.0.iter().filter_map(|range| Some((exactness(range)?, range.weight))).max();
+        let decisive = self
+            .0
+            .iter()
+            .filter_map(|range| Some((exactness(range)?, range.weight)))
+            .max();
         match decisive {
             Some((exactness, weight)) if weight > 0 => Liking { weight, exactness },
             _ => Liking::default(),
@@ -89,8 +102,14 @@ impl Range {
     fn parse(text: &str) -> Option<Self> {
         let mut parts = text.split(';').map(str::trim);
         let (kind, subtype) = parts.next()?.split_once('/')?;
-        let weight = parts.find_map(|part| weight(part.split_once('=')?)).unwrap_or(1000);
-        Some(Self { kind: kind.to_ascii_lowercase(), subtype: subtype.to_ascii_lowercase(), weight })
+        let weight = parts
+            .find_map(|part| weight(part.split_once('=')?))
+            .unwrap_or(1000);
+        Some(Self {
+            kind: kind.to_ascii_lowercase(),
+            subtype: subtype.to_ascii_lowercase(),
+            weight,
+        })
     }
 }
 
@@ -106,18 +125,28 @@ fn weight((name, value): (&str, &str)) -> Option<u16> {
 fn prefers_async(headers: &HeaderMap) -> bool {
     let mut preferences = list(headers, PREFER);
     preferences.any(|preference| {
-        preference.split(';').next().is_some_and(|name| name.trim().eq_ignore_ascii_case("respond-async"))
+        preference
+            .split(';')
+            .next()
+            .is_some_and(|name| name.trim().eq_ignore_ascii_case("respond-async"))
     })
 }
 
 fn is_form(headers: &HeaderMap) -> bool {
-    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let content_type = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
     let essence = content_type.split(';').next().unwrap_or_default();
     essence.trim().eq_ignore_ascii_case("multipart/form-data")
 }
 
 fn list(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
-    headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok()).flat_map(|text| text.split(','))
+    headers
+        .get_all(name)
+        .into_iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|text| text.split(','))
 }
 
 #[cfg(test)]
@@ -129,7 +158,10 @@ mod tests {
     fn wish(headers: &[(&str, &str)]) -> Wish {
         let mut map = HeaderMap::new();
         for (name, value) in headers {
-            map.append(HeaderName::from_bytes(name.as_bytes()).unwrap(), value.parse().unwrap());
+            map.append(
+                HeaderName::from_bytes(name.as_bytes()).unwrap(),
+                value.parse().unwrap(),
+            );
         }
         Wish::of(&map)
     }
@@ -176,7 +208,11 @@ mod tests {
     #[test]
     fn prefer_respond_async_comes_first() {
         let form = ("content-type", "multipart/form-data; boundary=x");
-        for prefer in ["respond-async", "wait=5, Respond-Async", "respond-async; foo=bar"] {
+        for prefer in [
+            "respond-async",
+            "wait=5, Respond-Async",
+            "respond-async; foo=bar",
+        ] {
             let headers = [form, ("accept", "text/event-stream"), ("prefer", prefer)];
             assert_eq!(wish(&headers), Wish::Job { preferred: true });
         }

@@ -52,23 +52,37 @@ impl Problem {
     /// detail quotes.
     pub fn in_lines(status: u16, code: &str, detail: &str) -> Self {
         let lines: Vec<String> = detail.split('\n').map(text::inert).collect();
-        Self { detail: lines.join("\n"), ..Self::new(status, code, "") }
+        Self {
+            detail: lines.join("\n"),
+            ..Self::new(status, code, "")
+        }
     }
 
     /// A fault of ours while doing `what`: the cause, and its causes, go to the log.
     pub fn internal(what: &str, cause: &(dyn Error + 'static)) -> Self {
         log::error!("{what}: {}", Chain(cause));
-        Self::new(500, "internal", "the appliance failed to answer; the cause is in its log")
+        Self::new(
+            500,
+            "internal",
+            "the appliance failed to answer; the cause is in its log",
+        )
     }
 
     /// How a failed build looks to a client that waits for the bundle.
     pub fn of_failure(error_type: ErrorType, message: &str) -> Self {
-        Self::new(error_type.http_status(), &kebab_case(error_type.as_str()), message)
+        Self::new(
+            error_type.http_status(),
+            &kebab_case(error_type.as_str()),
+            message,
+        )
     }
 
     /// The same, about a job.
     pub fn about(self, job: JobId) -> Self {
-        Self { job: Some(job), ..self }
+        Self {
+            job: Some(job),
+            ..self
+        }
     }
 
     /// The same, with a header.
@@ -98,7 +112,10 @@ impl Problem {
 
 fn capitalised(word: &str) -> String {
     let mut characters = word.chars();
-    characters.next().map(|first| first.to_ascii_uppercase().to_string() + characters.as_str()).unwrap_or_default()
+    characters
+        .next()
+        .map(|first| first.to_ascii_uppercase().to_string() + characters.as_str())
+        .unwrap_or_default()
 }
 
 fn camel_case(code: &str) -> String {
@@ -129,15 +146,25 @@ mod tests {
         assert_eq!(camel_case("nonce-invalid"), "NonceInvalid");
         assert_eq!(kebab_case("OutOfMemory"), "out-of-memory");
         assert_eq!(title("nonce-invalid"), "Nonce invalid");
-        for error_type in [ErrorType::OutOfMemory, ErrorType::SourceFetchFailed, ErrorType::Internal] {
-            assert_eq!(camel_case(&kebab_case(error_type.as_str())), error_type.as_str());
+        for error_type in [
+            ErrorType::OutOfMemory,
+            ErrorType::SourceFetchFailed,
+            ErrorType::Internal,
+        ] {
+            assert_eq!(
+                camel_case(&kebab_case(error_type.as_str())),
+                error_type.as_str()
+            );
         }
     }
 
     #[test]
     fn a_detail_shows_whatever_it_quotes() {
         let problem = Problem::new(400, "x", "entry `\u{1b}[2J\n\u{202e}\u{2800}ö`");
-        assert_eq!(problem.detail, "entry `\\u{1b}[2J\\u{a}\\u{202e}\\u{2800}ö`");
+        assert_eq!(
+            problem.detail,
+            "entry `\\u{1b}[2J\\u{a}\\u{202e}\\u{2800}ö`"
+        );
     }
 
     #[test]

@@ -15,10 +15,18 @@ pub fn parameter(query: Option<&str>, name: &str) -> Result<Option<String>, Prob
             continue;
         }
         let value = decode(&value.replace('+', " ")).ok_or_else(|| {
-            Problem::new(400, "query-invalid", format!("the parameter {name} is not encoded properly"))
+            Problem::new(
+                400,
+                "query-invalid",
+                format!("the parameter {name} is not encoded properly"),
+            )
         })?;
         if found.replace(value).is_some() {
-            return Err(Problem::new(400, "query-invalid", format!("the parameter {name} is given more than once")));
+            return Err(Problem::new(
+                400,
+                "query-invalid",
+                format!("the parameter {name} is given more than once"),
+            ));
         }
     }
     Ok(found)

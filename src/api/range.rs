@@ -26,20 +26,30 @@ impl Selection {
             return Self::NotModified;
         }
         match text(headers, &header::RANGE) {
-            Some(range) if *method == Method::GET && range_applies(headers, etag) => Self::parse(range, size),
+            Some(range) if *method == Method::GET && range_applies(headers, etag) => {
+                Self::parse(range, size)
+            }
             _ => Self::Whole,
         }
     }
 
     fn parse(range: &str, size: u64) -> Self {
-        let Some((first, last)) = bounds(range) else { return Self::Whole };
+        let Some((first, last)) = bounds(range) else {
+            return Self::Whole;
+        };
         let selected = match (first, last) {
             (Some(first), Some(last)) if last < first => return Self::Whole,
-            (Some(first), last) => first..last.map_or(size, |last| last.saturating_add(1)).min(size),
+            (Some(first), last) => {
+                first..last.map_or(size, |last| last.saturating_add(1)).min(size)
+            }
             (None, Some(suffix)) => size.saturating_sub(suffix)..size,
             (None, None) => return Self::Whole,
         };
-        if selected.is_empty() { Self::Unsatisfiable } else { Self::Part(selected) }
+        if selected.is_empty() {
+            Self::Unsatisfiable
+        } else {
+            Self::Part(selected)
+        }
     }
 }
 
@@ -57,18 +67,25 @@ fn bounds(range: &str) -> Option<(Option<u64>, Option<u64>)> {
 
 /// If-None-Match, by the weak comparison.
 fn matches_any(headers: &HeaderMap, etag: &str) -> bool {
-    let values = headers.get_all(header::IF_NONE_MATCH).into_iter().filter_map(|value| value.to_str().ok());
+    let values = headers
+        .get_all(header::IF_NONE_MATCH)
+        .into_iter()
+        .filter_map(|value| value.to_str().ok());
     let mut tags = values.flat_map(|value| value.split(',')).map(str::trim);
     tags.any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == etag)
 }
 
 /// If-Range, by the strong comparison; we give no dates, so none can match.
 fn range_applies(headers: &HeaderMap, etag: &str) -> bool {
-    !headers.contains_key(header::IF_RANGE) || text(headers, &header::IF_RANGE).is_some_and(|tag| tag == etag)
+    !headers.contains_key(header::IF_RANGE)
+        || text(headers, &header::IF_RANGE).is_some_and(|tag| tag == etag)
 }
 
 fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
-    headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim)
+    headers
+        .get(name)
+        .and_then(|value| value.to_str().ok())
+        .map(str::trim)
 }
 
 #[cfg(test)]
@@ -78,7 +95,10 @@ mod tests {
     const ETAG: &str = "\"abc\"";
 
     fn select(headers: &[(HeaderName, &str)]) -> Selection {
-        let map = headers.iter().map(|(name, value)| (name.clone(), value.parse().unwrap())).collect();
+        let map = headers
+            .iter()
+            .map(|(name, value)| (name.clone(), value.parse().unwrap()))
+            .collect();
         Selection::of(&Method::GET, &map, 10, ETAG)
     }
 
@@ -122,12 +142,20 @@ mod tests {
             let headers = [(header::IF_NONE_MATCH, tag), (header::RANGE, "bytes=99-")];
             assert_eq!(select(&headers), Selection::NotModified);
         }
-        assert_eq!(select(&[(header::IF_NONE_MATCH, "\"x\"")]), Selection::Whole);
+        assert_eq!(
+            select(&[(header::IF_NONE_MATCH, "\"x\"")]),
+            Selection::Whole
+        );
     }
 
     #[test]
     fn ranges_are_for_get_only() {
-        let map = [(header::RANGE, "bytes=0-0".parse().unwrap())].into_iter().collect();
-        assert_eq!(Selection::of(&Method::HEAD, &map, 10, ETAG), Selection::Whole);
+        let map = [(header::RANGE, "bytes=0-0".parse().unwrap())]
+            .into_iter()
+            .collect();
+        assert_eq!(
+            Selection::of(&Method::HEAD, &map, 10, ETAG),
+            Selection::Whole
+        );
     }
 }

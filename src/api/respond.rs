@@ -30,11 +30,20 @@ impl HttpBody for Body {
     type Data = Bytes;
     type Error = io::Error;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         match self.get_mut() {
-            Self::Whole(body) => Pin::new(body).poll_frame(cx).map_err(|never| match never {}),
-            Self::File(body) => body.poll_next(cx).map(|next| next.map(|bytes| bytes.map(Frame::data))),
-            Self::Events(body) => body.poll_next(cx).map(|next| next.map(|bytes| bytes.map(Frame::data))),
+            Self::Whole(body) => Pin::new(body)
+                .poll_frame(cx)
+                .map_err(|never| match never {}),
+            Self::File(body) => body
+                .poll_next(cx)
+                .map(|next| next.map(|bytes| bytes.map(Frame::data))),
+            Self::Events(body) => body
+                .poll_next(cx)
+                .map(|next| next.map(|bytes| bytes.map(Frame::data))),
         }
     }
 
@@ -61,12 +70,19 @@ pub fn response(status: StatusCode, content_type: &'static str, body: Body) -> R
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
     response
 }
 
 /// A response whose body is small and known.
-pub fn whole(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Response<Body> {
+pub fn whole(
+    status: StatusCode,
+    content_type: &'static str,
+    body: impl Into<Bytes>,
+) -> Response<Body> {
     response(status, content_type, Body::Whole(Full::new(body.into())))
 }
 
@@ -78,12 +94,20 @@ pub fn no_content() -> Response<Body> {
 }
 
 /// A JSON document.
-pub fn json(status: StatusCode, content_type: &'static str, document: &impl Serialize) -> Response<Body> {
+pub fn json(
+    status: StatusCode,
+    content_type: &'static str,
+    document: &impl Serialize,
+) -> Response<Body> {
     match serde_json::to_vec(document) {
         Ok(bytes) => whole(status, content_type, bytes),
         Err(error) => {
             log::error!("a document cannot be written as JSON: {error}");
-            whole(StatusCode::INTERNAL_SERVER_ERROR, "application/problem+json", "{\"status\":500}")
+            whole(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "application/problem+json",
+                "{\"status\":500}",
+            )
         }
     }
 }

@@ -52,7 +52,11 @@ const READ: &[Method] = &[Method::GET, Method::HEAD];
 const SUBMIT: &[Method] = &[Method::POST];
 
 const fn route(path: &'static str, methods: &'static [Method], endpoint: Endpoint) -> Route {
-    Route { path, methods, endpoint }
+    Route {
+        path,
+        methods,
+        endpoint,
+    }
 }
 
 /// Every path; the first that fits wins.
@@ -67,7 +71,11 @@ pub static ROUTES: [Route; 13] = [
     route("/build/{id}/provenance.json", READ, Endpoint::Provenance),
     route("/build/{id}/evidence.json", READ, Endpoint::Evidence),
     route("/builds/{id}/artifacts/{name}", READ, Endpoint::Artifact),
-    route("/builds/{id}/build-config/{name}", READ, Endpoint::BuildConfig),
+    route(
+        "/builds/{id}/build-config/{name}",
+        READ,
+        Endpoint::BuildConfig,
+    ),
     route("/attestation", READ, Endpoint::Attestation),
     route("/openapi.json", READ, Endpoint::OpenApi),
 ];
@@ -99,17 +107,24 @@ pub enum Unroutable {
 /// The path is unknown, or the method is not for it.
 pub fn find(method: &Method, path: &str) -> Result<(Endpoint, Variables), Unroutable> {
     let segments = segments(path).ok_or(Unroutable::Unknown)?;
-    let matched = ROUTES.iter().find_map(|route| Some((route, fit(route.path, &segments)?)));
+    let matched = ROUTES
+        .iter()
+        .find_map(|route| Some((route, fit(route.path, &segments)?)));
     let (route, variables) = matched.ok_or(Unroutable::Unknown)?;
     if route.methods.contains(method) {
         Ok((route.endpoint, variables))
     } else {
-        Err(Unroutable::Method { allowed: route.methods })
+        Err(Unroutable::Method {
+            allowed: route.methods,
+        })
     }
 }
 
 fn segments(path: &str) -> Option<Vec<String>> {
-    let under = |prefix: &&str| path.strip_prefix(*prefix).filter(|rest| rest.starts_with('/'));
+    let under = |prefix: &&str| {
+        path.strip_prefix(*prefix)
+            .filter(|rest| rest.starts_with('/'))
+    };
     let path = PREFIXES.iter().find_map(under).unwrap_or(path);
     path.strip_prefix('/')?.split('/').map(decode).collect()
 }
@@ -157,15 +172,33 @@ mod tests {
     fn every_path_answers_with_and_without_prefix() {
         for route in &ROUTES {
             for prefix in ["", "/v1", "/api"] {
-                let path = format!("{prefix}{}", route.path.replace("{id}", "x").replace("{name}", "y"));
-                for method in [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::OPTIONS] {
+                let path = format!(
+                    "{prefix}{}",
+                    route.path.replace("{id}", "x").replace("{name}", "y")
+                );
+                for method in [
+                    Method::GET,
+                    Method::HEAD,
+                    Method::POST,
+                    Method::PUT,
+                    Method::OPTIONS,
+                ] {
                     match find(&method, &path) {
                         Ok((endpoint, _)) => {
-                            assert_eq!((endpoint, route.methods.contains(&method)), (route.endpoint, true), "{path}");
+                            assert_eq!(
+                                (endpoint, route.methods.contains(&method)),
+                                (route.endpoint, true),
+                                "{path}"
+                            );
                         }
                         Err(error) => {
                             assert!(!route.methods.contains(&method));
-                            assert_eq!(error, Unroutable::Method { allowed: route.methods });
+                            assert_eq!(
+                                error,
+                                Unroutable::Method {
+                                    allowed: route.methods
+                                }
+                            );
                         }
                     }
                 }
@@ -201,7 +234,10 @@ mod tests {
         ] {
             let found = get(path);
             let fine = path == "/build/" || path == "/build%2Fstream/events";
-            assert!(found == Err(Unroutable::Unknown) || fine, "{path}: {found:?}");
+            assert!(
+                found == Err(Unroutable::Unknown) || fine,
+                "{path}: {found:?}"
+            );
         }
     }
 
@@ -209,6 +245,12 @@ mod tests {
     fn decodes_variables_and_keeps_sub_paths_in_names() {
         let (endpoint, variables) = get("/builds/a%62/artifacts/lib/x%20y/%2e%2e/z%2Fw").unwrap();
         assert_eq!(endpoint, Endpoint::Artifact);
-        assert_eq!(variables, Variables { id: "ab".to_owned(), name: "lib/x y/../z/w".to_owned() });
+        assert_eq!(
+            variables,
+            Variables {
+                id: "ab".to_owned(),
+                name: "lib/x y/../z/w".to_owned()
+            }
+        );
     }
 }

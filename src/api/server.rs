@@ -54,8 +54,16 @@ impl Listeners {
     ///
     /// # Errors
     /// An address cannot be had.
-    pub async fn bind(clear: SocketAddr, tls: SocketAddr, identity: TlsIdentity) -> io::Result<Self> {
-        Ok(Self { clear: TcpListener::bind(clear).await?, tls: TcpListener::bind(tls).await?, identity })
+    pub async fn bind(
+        clear: SocketAddr,
+        tls: SocketAddr,
+        identity: TlsIdentity,
+    ) -> io::Result<Self> {
+        Ok(Self {
+            clear: TcpListener::bind(clear).await?,
+            tls: TcpListener::bind(tls).await?,
+            identity,
+        })
     }
 
     /// The addresses that were taken.
@@ -63,13 +71,20 @@ impl Listeners {
     /// # Errors
     /// The kernel does not say.
     pub fn addresses(&self) -> io::Result<Addresses> {
-        Ok(Addresses { clear: self.clear.local_addr()?, tls: self.tls.local_addr()? })
+        Ok(Addresses {
+            clear: self.clear.local_addr()?,
+            tls: self.tls.local_addr()?,
+        })
     }
 }
 
 /// Serves for ever. Everything runs on the calling thread, in a `LocalSet` of its own.
 pub async fn serve(listeners: Listeners, service: Rc<Service>) -> Infallible {
-    let Listeners { clear, tls, identity } = listeners;
+    let Listeners {
+        clear,
+        tls,
+        identity,
+    } = listeners;
     let acceptor = TlsAcceptor::from(identity.config());
     let permits = Arc::new(Semaphore::new(limits::MAX_CONNECTIONS));
     let local = LocalSet::new();
@@ -77,7 +92,12 @@ pub async fn serve(listeners: Listeners, service: Rc<Service>) -> Infallible {
     local.spawn_local(async move {
         let (permits, service) = for_tls;
         accept(tls, permits, move |stream, permit| {
-            spawn_local(serve_tls(acceptor.clone(), stream, Rc::clone(&service), permit));
+            spawn_local(serve_tls(
+                acceptor.clone(),
+                stream,
+                Rc::clone(&service),
+                permit,
+            ));
         })
         .await
     });
@@ -121,24 +141,40 @@ async fn serve_clear(stream: Stream, service: Rc<Service>, _permit: OwnedSemapho
 }
 
 /// The same with TLS.
-async fn serve_tls(acceptor: TlsAcceptor, stream: Stream, service: Rc<Service>, _permit: OwnedSemaphorePermit) {
+async fn serve_tls(
+    acceptor: TlsAcceptor,
+    stream: Stream,
+    service: Rc<Service>,
+    _permit: OwnedSemaphorePermit,
+) {
     match timeout(limits::TLS_HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
-        Ok(Ok(stream)) => serve_connection(stream, service, Scheme::Https, |stream| stream.into_inner().0).await,
+        Ok(Ok(stream)) => {
+            serve_connection(stream, service, Scheme::Https, |stream| {
+                stream.into_inner().0
+            })
+            .await
+        }
         Ok(Err(error)) => log::debug!("a TLS handshake failed: {error}"),
         Err(_) => log::debug!("a TLS handshake took too long"),
     }
 }
 
 /// Serves requests until there are no more; `socket` gives what is below the stream.
-async fn serve_connection<S>(stream: S, service: Rc<Service>, scheme: Scheme, socket: impl FnOnce(S) -> Stream)
-where
+async fn serve_connection<S>(
+    stream: S,
+    service: Rc<Service>,
+    scheme: Scheme,
+    socket: impl FnOnce(S) -> Stream,
+) where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
     let stream = CheckedStream::new(stream);
     let findings = stream.findings();
     let service = service_fn(move |request| {
         let (service, finding) = (Rc::clone(&service), findings.take());
-        Box::pin(async move { Ok::<_, Infallible>(answer(&service, request, scheme, finding).await) })
+        Box::pin(
+            async move { Ok::<_, Infallible>(answer(&service, request, scheme, finding).await) },
+        )
     });
     let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -157,7 +193,9 @@ where
     match served.await {
         Some(Ok(())) => (),
         // hyper has answered what it could not parse.
-        Some(Err(error)) if error.is_parse() => log::debug!("a request could not be parsed: {error}"),
+        Some(Err(error)) if error.is_parse() => {
+            log::debug!("a request could not be parsed: {error}")
+        }
         Some(Err(error)) => return log::debug!("a connection failed: {error}"),
         None => return log::debug!("a connection was given up: the clock says no date"),
     }
@@ -177,7 +215,13 @@ async fn answer(
     let body = match finding {
         Some(Ok(body)) => body,
         Some(Err(error)) => return refused(Problem::new(error.status(), error.code(), error)),
-        None => return refused(Problem::new(400, "header-malformed", "the request could not be checked")),
+        None => {
+            return refused(Problem::new(
+                400,
+                "header-malformed",
+                "the request could not be checked",
+            ));
+        }
     };
     let posted = request.method() == Method::POST;
     let mut response = service.answer(request, scheme).await;
@@ -199,8 +243,15 @@ fn refused(problem: Problem) -> Response<Body> {
 /// Ends our side, then reads on until the client has ended its own: a connection that is closed with unread bytes is
 /// reset, and the client loses the answer (RFC 9112, section 9.6). What is thrown away is not deciphered: behind our end TLS
 /// has nothing more to say to a client, whatever that one sends.
-async fn linger<S: AsyncWrite + Unpin>(mut stream: S, socket: impl FnOnce(S) -> Stream) -> io::Result<()> {
+async fn linger<S: AsyncWrite + Unpin>(
+    mut stream: S,
+    socket: impl FnOnce(S) -> Stream,
+) -> io::Result<()> {
     stream.shutdown().await?;
-    tokio::io::copy(&mut socket(stream).take(limits::MAX_LINGER_BYTES), &mut tokio::io::sink()).await?;
+    tokio::io::copy(
+        &mut socket(stream).take(limits::MAX_LINGER_BYTES),
+        &mut tokio::io::sink(),
+    )
+    .await?;
     Ok(())
 }

@@ -20,10 +20,19 @@ pub struct Impatient<S> {
 impl<S> Impatient<S> {
     /// Waits at most `patience` for each write to make progress.
     pub fn new(inner: S, patience: Duration) -> Self {
-        Self { inner, patience, deadline: Box::pin(sleep(patience)), stalled: false }
+        Self {
+            inner,
+            patience,
+            deadline: Box::pin(sleep(patience)),
+            stalled: false,
+        }
     }
 
-    fn judge(&mut self, cx: &mut Context<'_>, progress: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+    fn judge(
+        &mut self,
+        cx: &mut Context<'_>,
+        progress: Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
         if progress.is_ready() {
             self.stalled = false;
             return progress;
@@ -32,18 +41,29 @@ impl<S> Impatient<S> {
             self.stalled = true;
             self.deadline.as_mut().reset(Instant::now() + self.patience);
         }
-        self.deadline.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
+        self.deadline
+            .as_mut()
+            .poll(cx)
+            .map(|()| Err(io::ErrorKind::TimedOut.into()))
     }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Impatient<S> {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         Pin::new(&mut self.get_mut().inner).poll_read(cx, buffer)
     }
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Impatient<S> {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let progress = Pin::new(&mut this.inner).poll_write(cx, bytes);
         this.judge(cx, progress)
@@ -83,14 +103,22 @@ mod tests {
     /// difference.
     fn run<T>(future: impl Future<Output = T>) -> T {
         let mut runtime = tokio::runtime::Builder::new_current_thread();
-        runtime.enable_time().start_paused(true).build().unwrap().block_on(future)
+        runtime
+            .enable_time()
+            .start_paused(true)
+            .build()
+            .unwrap()
+            .block_on(future)
     }
 
     #[test]
     fn gives_up_on_a_peer_that_takes_nothing() {
         let error = run(async {
             let (ours, _theirs) = tokio::io::duplex(4);
-            Impatient::new(ours, Duration::from_millis(20)).write_all(b"too long").await.unwrap_err()
+            Impatient::new(ours, Duration::from_millis(20))
+                .write_all(b"too long")
+                .await
+                .unwrap_err()
         });
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
     }

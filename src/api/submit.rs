@@ -32,7 +32,11 @@ pub trait Receive {
     ///
     /// # Errors
     /// The refusal, for the client.
-    fn receive<'a>(&'a self, parts: &'a Parts, body: Incoming) -> LocalFuture<'a, Result<Request, Problem>>;
+    fn receive<'a>(
+        &'a self,
+        parts: &'a Parts,
+        body: Incoming,
+    ) -> LocalFuture<'a, Result<Request, Problem>>;
 
     /// Throws away what a valid request brought along, for want of the slot.
     fn discard(&self, request: Request);
@@ -59,7 +63,9 @@ async fn accept(service: &Service, parts: &Parts, body: Incoming) -> Result<Arc<
         return Err(slot_taken());
     }
     let receiving = service.receiver.receive(parts, body);
-    let request = unless(service.slot.wait_taken(), receiving).await.unwrap_or_else(|| Err(slot_taken()))?;
+    let request = unless(service.slot.wait_taken(), receiving)
+        .await
+        .unwrap_or_else(|| Err(slot_taken()))?;
     match service.slot.claim(&request) {
         Ok(running) => {
             let job = Arc::clone(running.job());
@@ -88,7 +94,11 @@ async fn unless<T>(stop: impl Future<Output = ()>, mut work: LocalFuture<'_, T>)
 }
 
 fn slot_taken() -> Problem {
-    Problem::new(409, "slot-taken", "this machine builds once, and its build has been accepted already")
+    Problem::new(
+        409,
+        "slot-taken",
+        "this machine builds once, and its build has been accepted already",
+    )
 }
 
 async fn answer(job: &Arc<Job>, wish: Wish) -> Response<Body> {
@@ -113,8 +123,13 @@ fn accepted(job: &Job, preferred: bool) -> Response<Body> {
 /// The bundle, once it is there. HTTP has no status before that, so a waiting client learns the job's id at the end.
 async fn bundle(job: &Job) -> Result<Response<Body>, Problem> {
     match &job.wait_ended().await.outcome {
-        Outcome::Succeeded(finished) => files::bundle(finished).await?.answer(&Method::POST, &HeaderMap::new()),
-        Outcome::Failed { error_type, message } => Err(Problem::of_failure(*error_type, message)),
+        Outcome::Succeeded(finished) => files::bundle(finished)
+            .await?
+            .answer(&Method::POST, &HeaderMap::new()),
+        Outcome::Failed {
+            error_type,
+            message,
+        } => Err(Problem::of_failure(*error_type, message)),
     }
 }
 

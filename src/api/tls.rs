@@ -21,7 +21,9 @@ struct WallClock;
 
 impl TimeProvider for WallClock {
     fn current_time(&self) -> Option<UnixTime> {
-        Some(UnixTime::since_unix_epoch(Duration::from_secs(Date::now().seconds())))
+        Some(UnixTime::since_unix_epoch(Duration::from_secs(
+            Date::now().seconds(),
+        )))
     }
 }
 
@@ -51,7 +53,9 @@ impl TlsIdentity {
     pub fn generate() -> Result<Self, TlsError> {
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
         let mut parameters = CertificateParams::new(vec!["localhost".to_owned()])?;
-        parameters.distinguished_name.push(DnType::CommonName, COMMON_NAME);
+        parameters
+            .distinguished_name
+            .push(DnType::CommonName, COMMON_NAME);
         let certificate = parameters.self_signed(&key)?.der().clone();
         let private = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
         let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
@@ -60,7 +64,10 @@ impl TlsIdentity {
             .with_single_cert(vec![certificate], private)?;
         config.time_provider = Arc::new(WallClock);
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(Self { config: Arc::new(config), public_key: key.subject_public_key_info() })
+        Ok(Self {
+            config: Arc::new(config),
+            public_key: key.subject_public_key_info(),
+        })
     }
 
     /// The public key, a DER SubjectPublicKeyInfo (RFC 5280, section 4.1).

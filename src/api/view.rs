@@ -80,7 +80,11 @@ impl View {
             }
             Self::Messages { passed } => {
                 let number = record.kind.numbered().then_some(number);
-                let milestone = if passed.contains(&record.kind) { None } else { milestone(record) };
+                let milestone = if passed.contains(&record.kind) {
+                    None
+                } else {
+                    milestone(record)
+                };
                 if milestone.is_some() {
                     passed.push(record.kind);
                 }
@@ -94,7 +98,15 @@ impl View {
                     None if record.kind == EventKind::Line => without_milestones(record.text),
                     None => Cow::Owned(format!("{NOTE_MARK} {}", record.text)),
                 };
-                event(number, &Message { r#type: "info", message: &message, accepted }, out);
+                event(
+                    number,
+                    &Message {
+                        r#type: "info",
+                        message: &message,
+                        accepted,
+                    },
+                    out,
+                );
             }
         }
     }
@@ -106,7 +118,10 @@ impl View {
             Self::Messages { .. } => &ended.result,
         };
         // Writing to a vector does not fail.
-        let _ = write!(out, "id: {number}\ndata: {{\"type\":\"complete\",\"result\":{result}}}\n\n");
+        let _ = write!(
+            out,
+            "id: {number}\ndata: {{\"type\":\"complete\",\"result\":{result}}}\n\n"
+        );
     }
 }
 
@@ -142,7 +157,9 @@ fn milestone(record: Record<'_>) -> Option<String> {
 /// stand, in upper or lower case: some clients look for them anywhere in a message.
 fn without_milestones(line: &str) -> Cow<'_, str> {
     let lower = line.to_ascii_lowercase();
-    let found = MILESTONES.iter().flat_map(|words| lower.match_indices(words));
+    let found = MILESTONES
+        .iter()
+        .flat_map(|words| lower.match_indices(words));
     let mut places: Vec<usize> = found.map(|(place, _)| place).collect();
     if places.is_empty() {
         return Cow::Borrowed(line);
@@ -190,15 +207,30 @@ mod tests {
             (EventKind::Attest, "x"),
         ] {
             let milestone = milestone(Record { kind, text }).unwrap();
-            let escaped = milestone[..1].chars().flat_map(char::escape_unicode).collect::<String>();
-            assert_eq!(without_milestones(&milestone), format!("{escaped}{}", &milestone[1..]));
+            let escaped = milestone[..1]
+                .chars()
+                .flat_map(char::escape_unicode)
+                .collect::<String>();
+            assert_eq!(
+                without_milestones(&milestone),
+                format!("{escaped}{}", &milestone[1..])
+            );
         }
     }
 
     #[test]
     fn words_of_a_milestone_are_escaped_wherever_they_stand_and_nothing_else_is() {
-        for line in ["", "Generating", "generating  provenance", "   Running `rustc`", "zw\u{f6}lf \u{1f980}"] {
-            assert!(matches!(without_milestones(line), Cow::Borrowed(shown) if shown == line), "{line}");
+        for line in [
+            "",
+            "Generating",
+            "generating  provenance",
+            "   Running `rustc`",
+            "zw\u{f6}lf \u{1f980}",
+        ] {
+            assert!(
+                matches!(without_milestones(line), Cow::Borrowed(shown) if shown == line),
+                "{line}"
+            );
         }
         let line = "\u{f6} GENERATING PROVENANCE, creating attestation; Generating provenance";
         let shown = "\u{f6} \\u{47}ENERATING PROVENANCE, \\u{63}reating attestation; \\u{47}enerating provenance";

@@ -59,7 +59,10 @@ impl GuestDevice {
         match File::options().read(true).write(true).open(path) {
             Ok(device) => {
                 fs::remove_file(path).map_err(AttestError::Device)?;
-                Ok(Some(Self { door: Box::new(device), pause: PAUSE }))
+                Ok(Some(Self {
+                    door: Box::new(device),
+                    pause: PAUSE,
+                }))
             }
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(AttestError::Device(error)),
@@ -71,17 +74,42 @@ impl GuestDevice {
         let mut table = vec![0; MAX_TABLE_BYTES];
         let reply = self.door.ask(report_data, &mut table);
         match reply {
-            Reply { host_error: HOST_INVALID_LENGTH, certificates_length: size, .. } => {
-                Err(AttestError::TableSize { limit: MAX_TABLE_BYTES, size })
-            }
-            Reply { host_error: HOST_BUSY, .. } => Ok(None),
-            Reply { result: Err(error), .. } if is_busy(&error) => Ok(None),
-            Reply { host_error: code @ 1.., .. } => Err(AttestError::Host { code }),
-            Reply { firmware_error: code @ 1.., .. } => Err(AttestError::Firmware { code }),
-            Reply { result: Err(error), .. } => Err(AttestError::Request(error)),
-            Reply { result: Ok(()), response, .. } => {
+            Reply {
+                host_error: HOST_INVALID_LENGTH,
+                certificates_length: size,
+                ..
+            } => Err(AttestError::TableSize {
+                limit: MAX_TABLE_BYTES,
+                size,
+            }),
+            Reply {
+                host_error: HOST_BUSY,
+                ..
+            } => Ok(None),
+            Reply {
+                result: Err(error), ..
+            } if is_busy(&error) => Ok(None),
+            Reply {
+                host_error: code @ 1..,
+                ..
+            } => Err(AttestError::Host { code }),
+            Reply {
+                firmware_error: code @ 1..,
+                ..
+            } => Err(AttestError::Firmware { code }),
+            Reply {
+                result: Err(error), ..
+            } => Err(AttestError::Request(error)),
+            Reply {
+                result: Ok(()),
+                response,
+                ..
+            } => {
                 let report = report(&response[..])?;
-                Ok(Some(Evidence { report, certificates: Certificates::read(&table)? }))
+                Ok(Some(Evidence {
+                    report,
+                    certificates: Certificates::read(&table)?,
+                }))
             }
         }
     }
@@ -97,7 +125,9 @@ impl Attester for GuestDevice {
                 return about(report_data, evidence);
             }
         }
-        Err(AttestError::Busy { attempts: MAX_ATTEMPTS })
+        Err(AttestError::Busy {
+            attempts: MAX_ATTEMPTS,
+        })
     }
 }
 
@@ -109,15 +139,24 @@ fn is_busy(error: &io::Error) -> bool {
 
 /// The report in MSG_REPORT_RSP.
 fn report(response: &[u8]) -> Result<Report, AttestError> {
-    let number =
-        |at: usize| response.get(at..).and_then(<[u8]>::first_chunk).map_or(0, |bytes| u32::from_le_bytes(*bytes));
+    let number = |at: usize| {
+        response
+            .get(at..)
+            .and_then(<[u8]>::first_chunk)
+            .map_or(0, |bytes| u32::from_le_bytes(*bytes))
+    };
     let (status, length) = (number(0), number(4));
     if status != 0 {
         return Err(AttestError::Firmware { code: status });
     }
-    let wrong_length = AttestError::ReportLength { expected: REPORT_BYTES, actual: length };
+    let wrong_length = AttestError::ReportLength {
+        expected: REPORT_BYTES,
+        actual: length,
+    };
     let bytes = response.get(RESPONSE_HEADER_BYTES..RESPONSE_HEADER_BYTES + REPORT_BYTES);
-    let report = bytes.filter(|_| length as usize == REPORT_BYTES).and_then(|bytes| Report::try_from(bytes).ok());
+    let report = bytes
+        .filter(|_| length as usize == REPORT_BYTES)
+        .and_then(|bytes| Report::try_from(bytes).ok());
     report.ok_or(wrong_length)
 }
 
@@ -125,7 +164,10 @@ fn report(response: &[u8]) -> Result<Report, AttestError> {
 fn about(report_data: &ReportData, evidence: Evidence) -> Result<Evidence, AttestError> {
     let actual = evidence.report.report_data();
     if actual != *report_data {
-        return Err(AttestError::ReportData { expected: hex::encode(report_data), actual: hex::encode(actual) });
+        return Err(AttestError::ReportData {
+            expected: hex::encode(report_data),
+            actual: hex::encode(actual),
+        });
     }
     if evidence.report.mask_chip_key() || evidence.report.signing_key() == SigningKey::None {
         return Err(AttestError::NotSigned);
@@ -146,7 +188,13 @@ mod tests {
         response[4..8].copy_from_slice(&(REPORT_BYTES as u32).to_le_bytes());
         response[RESPONSE_HEADER_BYTES + 0x50..][..64].copy_from_slice(&DATA);
         let result = result.map_err(io::Error::from_raw_os_error);
-        Reply { result, firmware_error: 0, host_error, response, certificates_length: 0 }
+        Reply {
+            result,
+            firmware_error: 0,
+            host_error,
+            response,
+            certificates_length: 0,
+        }
     }
 
     fn edited(edit: impl FnOnce(&mut Reply)) -> Reply {
@@ -162,12 +210,20 @@ mod tests {
         fn ask(&self, report_data: &ReportData, certificates: &mut [u8]) -> Reply {
             assert_eq!((*report_data, certificates.len()), (DATA, MAX_TABLE_BYTES));
             let mut left = self.0.lock().unwrap();
-            if left.is_empty() { reply(Err(libc::EAGAIN), HOST_BUSY) } else { left.remove(0) }
+            if left.is_empty() {
+                reply(Err(libc::EAGAIN), HOST_BUSY)
+            } else {
+                left.remove(0)
+            }
         }
     }
 
     fn attest(replies: Vec<Reply>) -> Result<Evidence, AttestError> {
-        GuestDevice { door: Box::new(Script(Mutex::new(replies))), pause: Duration::ZERO }.attest(&DATA)
+        GuestDevice {
+            door: Box::new(Script(Mutex::new(replies))),
+            pause: Duration::ZERO,
+        }
+        .attest(&DATA)
     }
 
     #[test]
@@ -179,26 +235,51 @@ mod tests {
 
     #[test]
     fn a_busy_processor_is_asked_again_and_not_for_ever() {
-        let busy =
-            || vec![reply(Err(libc::ETIMEDOUT), 0), reply(Err(libc::EINTR), 0), reply(Err(libc::EIO), HOST_BUSY)];
+        let busy = || {
+            vec![
+                reply(Err(libc::ETIMEDOUT), 0),
+                reply(Err(libc::EINTR), 0),
+                reply(Err(libc::EIO), HOST_BUSY),
+            ]
+        };
         let mut replies = busy();
         replies.push(reply(Ok(()), 0));
         assert!(attest(replies).is_ok());
-        assert!(matches!(attest(busy()), Err(AttestError::Busy { attempts: MAX_ATTEMPTS })));
+        assert!(matches!(
+            attest(busy()),
+            Err(AttestError::Busy {
+                attempts: MAX_ATTEMPTS
+            })
+        ));
     }
 
     #[test]
     fn every_other_answer_is_an_error_at_once() {
         type Edit = fn(&mut Reply);
         let cases: [(Edit, &str); 9] = [
-            (|reply| reply.result = Err(io::Error::from_raw_os_error(libc::ENOTTY)), "Request"),
+            (
+                |reply| reply.result = Err(io::Error::from_raw_os_error(libc::ENOTTY)),
+                "Request",
+            ),
             (|reply| reply.host_error = 7, "Host { code: 7 }"),
             (|reply| reply.firmware_error = 0x16, "Firmware { code: 22 }"),
             (|reply| reply.response[0] = 0x16, "Firmware { code: 22 }"),
-            (|reply| reply.response[4] = 0, "ReportLength { expected: 1184, actual: 1024 }"),
-            (|reply| reply.response[RESPONSE_HEADER_BYTES + 0x50] = 0, "ReportData"),
-            (|reply| reply.response[RESPONSE_HEADER_BYTES + 0x48] = 7 << 2, "NotSigned"),
-            (|reply| reply.response[RESPONSE_HEADER_BYTES + 0x48] = 2, "NotSigned"),
+            (
+                |reply| reply.response[4] = 0,
+                "ReportLength { expected: 1184, actual: 1024 }",
+            ),
+            (
+                |reply| reply.response[RESPONSE_HEADER_BYTES + 0x50] = 0,
+                "ReportData",
+            ),
+            (
+                |reply| reply.response[RESPONSE_HEADER_BYTES + 0x48] = 7 << 2,
+                "NotSigned",
+            ),
+            (
+                |reply| reply.response[RESPONSE_HEADER_BYTES + 0x48] = 2,
+                "NotSigned",
+            ),
             (
                 |reply| {
                     reply.result = Err(io::Error::from_raw_os_error(libc::EIO));
@@ -223,7 +304,10 @@ mod tests {
                 reply(Ok(()), 0)
             }
         }
-        let device = GuestDevice { door: Box::new(Broken), pause: Duration::ZERO };
+        let device = GuestDevice {
+            door: Box::new(Broken),
+            pause: Duration::ZERO,
+        };
         assert!(matches!(device.attest(&DATA), Err(AttestError::Table(_))));
     }
 
@@ -236,6 +320,9 @@ mod tests {
         assert!(GuestDevice::take_at(&path).unwrap().is_some());
         assert!(!path.exists());
         fs::create_dir(&path).unwrap();
-        assert!(matches!(GuestDevice::take_at(&path), Err(AttestError::Device(_))));
+        assert!(matches!(
+            GuestDevice::take_at(&path),
+            Err(AttestError::Device(_))
+        ));
     }
 }

@@ -63,7 +63,8 @@ impl Evidence {
     /// The envelope. `cert_chain` is null where the host handed nothing over.
     pub fn envelope(&self) -> Envelope<'_> {
         let Certificates { vcek, ask, ark } = &self.certificates;
-        let [vcek, ask, ark] = [vcek, ask, ark].map(|certificate| certificate.as_deref().map(Base64));
+        let [vcek, ask, ark] =
+            [vcek, ask, ark].map(|certificate| certificate.as_deref().map(Base64));
         let chain = Chain { vcek, ask, ark };
         Envelope {
             platform: PLATFORM,
@@ -92,7 +93,15 @@ mod tests {
 
     fn json(certificates: Certificates) -> String {
         let report = Report::try_from(&[7; REPORT_BYTES][..]).unwrap();
-        String::from_utf8(Evidence { report, certificates }.to_json().unwrap()).unwrap()
+        String::from_utf8(
+            Evidence {
+                report,
+                certificates,
+            }
+            .to_json()
+            .unwrap(),
+        )
+        .unwrap()
     }
 
     #[test]
@@ -104,9 +113,19 @@ mod tests {
             )
         };
         assert_eq!(json(Certificates::default()), expected("null"));
-        let all = Certificates { vcek: Some(vec![0]), ask: Some(vec![1]), ark: Some(vec![2]) };
-        assert_eq!(json(all), expected("{\"vcek\":\"AA==\",\"ask\":\"AQ==\",\"ark\":\"Ag==\"}"));
-        let one = Certificates { vcek: Some(vec![0]), ..Certificates::default() };
+        let all = Certificates {
+            vcek: Some(vec![0]),
+            ask: Some(vec![1]),
+            ark: Some(vec![2]),
+        };
+        assert_eq!(
+            json(all),
+            expected("{\"vcek\":\"AA==\",\"ask\":\"AQ==\",\"ark\":\"Ag==\"}")
+        );
+        let one = Certificates {
+            vcek: Some(vec![0]),
+            ..Certificates::default()
+        };
         assert_eq!(json(one), expected("{\"vcek\":\"AA==\"}"));
     }
 }

@@ -30,8 +30,10 @@ const MESSAGE_VERSION: u8 = 1;
 /// The privilege level of the report: the highest, ours.
 const VMPL: u32 = 0;
 /// `SNP_GET_EXT_REPORT`: _IOWR('S', 2, struct snp_guest_request_ioctl)
-const GET_EXTENDED_REPORT: libc::c_ulong =
-    (3 << 30) | ((size_of::<GuestRequest>() as libc::c_ulong) << 16) | ((b'S' as libc::c_ulong) << 8) | 2;
+const GET_EXTENDED_REPORT: libc::c_ulong = (3 << 30)
+    | ((size_of::<GuestRequest>() as libc::c_ulong) << 16)
+    | ((b'S' as libc::c_ulong) << 8)
+    | 2;
 
 #[repr(C)]
 struct GuestRequest {
@@ -77,7 +79,8 @@ pub(super) fn extended_report(device: &File, data: &ReportData, certificates: &m
         reserved: [0; 28],
         certificates: certificates.as_mut_ptr() as u64,
         // Less than a page is none to the kernel, and more than fits its type is not offered.
-        certificates_length: u32::try_from(certificates.len() / PAGE_BYTES * PAGE_BYTES).unwrap_or(0),
+        certificates_length: u32::try_from(certificates.len() / PAGE_BYTES * PAGE_BYTES)
+            .unwrap_or(0),
         padding: 0,
     };
     let mut guest_request = GuestRequest {
@@ -90,8 +93,18 @@ pub(super) fn extended_report(device: &File, data: &ReportData, certificates: &m
     // SAFETY: the kernel reads and writes the three structures, whose sizes it knows and which live in this function, and
     // writes at most `certificates_length` bytes to `certificates`, which is borrowed exclusively and is not shorter. All
     // of them are plain numbers and bytes: any content is valid.
-    let result = unsafe { libc::ioctl(device.as_raw_fd(), GET_EXTENDED_REPORT, &raw mut guest_request) };
-    let result = if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) };
+    let result = unsafe {
+        libc::ioctl(
+            device.as_raw_fd(),
+            GET_EXTENDED_REPORT,
+            &raw mut guest_request,
+        )
+    };
+    let result = if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    };
     Reply {
         result,
         firmware_error: guest_request.firmware_error,
@@ -112,7 +125,11 @@ mod tests {
 
     #[test]
     fn a_file_that_is_no_guest_device_refuses() {
-        let reply = extended_report(&File::open("/dev/null").unwrap(), &[0; 64], &mut [0; PAGE_BYTES]);
+        let reply = extended_report(
+            &File::open("/dev/null").unwrap(),
+            &[0; 64],
+            &mut [0; PAGE_BYTES],
+        );
         assert_eq!(reply.result.unwrap_err().raw_os_error(), Some(libc::ENOTTY));
         assert_eq!(reply.certificates_length as usize, PAGE_BYTES);
     }

@@ -116,21 +116,30 @@ impl Certificates {
     /// The table is broken, or over a limit.
     pub fn read(table: &[u8]) -> Result<Self, TableError> {
         if table.len() > MAX_TABLE_BYTES {
-            return Err(TableError::Size { limit: MAX_TABLE_BYTES, size: table.len() });
+            return Err(TableError::Size {
+                limit: MAX_TABLE_BYTES,
+                size: table.len(),
+            });
         }
         let entries = entries(table)?;
         let from = (entries.len() + 1) * ENTRY_BYTES;
         let mut found: [Option<Vec<u8>>; KINDS.len()] = Default::default();
         for (number, entry) in entries.into_iter().enumerate() {
             let content = entry.content(number, table, from)?;
-            let Some(place) = KINDS.iter().position(|(guid, _)| *guid == entry.guid) else { continue };
+            let Some(place) = KINDS.iter().position(|(guid, _)| *guid == entry.guid) else {
+                continue;
+            };
             let certificate = der(number, content)?;
             if found[place].replace(certificate).is_some() {
                 return Err(TableError::Repeated { entry: number });
             }
         }
         let [vcek, vlek, ask, ark] = found;
-        Ok(Self { vcek: vcek.or(vlek), ask, ark })
+        Ok(Self {
+            vcek: vcek.or(vlek),
+            ask,
+            ark,
+        })
     }
 
     /// Whether the host handed nothing over.
@@ -149,18 +158,42 @@ impl Entry {
     fn read(bytes: &[u8; ENTRY_BYTES]) -> Option<Self> {
         let number = |at: usize| u32::from_le_bytes(std::array::from_fn(|index| bytes[at + index]));
         let guid = u128::from_be_bytes(std::array::from_fn(|index| bytes[index]));
-        (*bytes != [0; ENTRY_BYTES]).then(|| Self { guid, offset: number(16), length: number(20) })
+        (*bytes != [0; ENTRY_BYTES]).then(|| Self {
+            guid,
+            offset: number(16),
+            length: number(20),
+        })
     }
 
-    fn content<'a>(&self, entry: usize, table: &'a [u8], from: usize) -> Result<&'a [u8], TableError> {
-        let (offset, end) = (u64::from(self.offset), u64::from(self.offset) + u64::from(self.length));
-        let outside = TableError::Outside { entry, offset, end, from, to: table.len() };
+    fn content<'a>(
+        &self,
+        entry: usize,
+        table: &'a [u8],
+        from: usize,
+    ) -> Result<&'a [u8], TableError> {
+        let (offset, end) = (
+            u64::from(self.offset),
+            u64::from(self.offset) + u64::from(self.length),
+        );
+        let outside = TableError::Outside {
+            entry,
+            offset,
+            end,
+            from,
+            to: table.len(),
+        };
         let range = usize::try_from(offset).ok().zip(usize::try_from(end).ok());
-        let content = range.filter(|(start, _)| *start >= from).and_then(|(start, end)| table.get(start..end));
+        let content = range
+            .filter(|(start, _)| *start >= from)
+            .and_then(|(start, end)| table.get(start..end));
         match content {
             None => Err(outside),
             Some(content) if content.len() > MAX_CERTIFICATE_BYTES => {
-                Err(TableError::CertificateSize { entry, limit: MAX_CERTIFICATE_BYTES, size: content.len() })
+                Err(TableError::CertificateSize {
+                    entry,
+                    limit: MAX_CERTIFICATE_BYTES,
+                    size: content.len(),
+                })
             }
             Some(content) => Ok(content),
         }
@@ -170,27 +203,44 @@ impl Entry {
 /// The entries before the last. A table whose end is missing is refused.
 fn entries(table: &[u8]) -> Result<Vec<Entry>, TableError> {
     let mut found = Vec::new();
-    for bytes in table.chunks(ENTRY_BYTES).take(MAX_TABLE_ENTRIES + 1).filter_map(<[u8]>::first_chunk) {
+    for bytes in table
+        .chunks(ENTRY_BYTES)
+        .take(MAX_TABLE_ENTRIES + 1)
+        .filter_map(<[u8]>::first_chunk)
+    {
         match Entry::read(bytes) {
             None => return Ok(found),
             Some(entry) => found.push(entry),
         }
     }
-    Err(TableError::NoEnd { limit: found.len().min(MAX_TABLE_ENTRIES) })
+    Err(TableError::NoEnd {
+        limit: found.len().min(MAX_TABLE_ENTRIES),
+    })
 }
 
 /// DER as it is, PEM decoded. That it is a sequence is all that is looked at: the verifier reads it.
 fn der(entry: usize, content: &[u8]) -> Result<Vec<u8>, TableError> {
     const SEQUENCE: u8 = 0x30;
-    let decoded = if content.first() == Some(&SEQUENCE) { Some(content.to_vec()) } else { pem(content) };
-    decoded.filter(|der| der.first() == Some(&SEQUENCE)).ok_or(TableError::Encoding { entry })
+    let decoded = if content.first() == Some(&SEQUENCE) {
+        Some(content.to_vec())
+    } else {
+        pem(content)
+    };
+    decoded
+        .filter(|der| der.first() == Some(&SEQUENCE))
+        .ok_or(TableError::Encoding { entry })
 }
 
 /// One certificate in the textual encoding of RFC 7468, with nothing else around it but white space and final zeros.
 fn pem(content: &[u8]) -> Option<Vec<u8>> {
-    let text = std::str::from_utf8(content).ok()?.trim_end_matches('\0').trim();
+    let text = std::str::from_utf8(content)
+        .ok()?
+        .trim_end_matches('\0')
+        .trim();
     let body = text.strip_prefix(PEM_BEGIN)?.strip_suffix(PEM_END)?;
-    STANDARD.decode(body.split_ascii_whitespace().collect::<String>()).ok()
+    STANDARD
+        .decode(body.split_ascii_whitespace().collect::<String>())
+        .ok()
 }
 
 #[cfg(test)]
@@ -210,7 +260,9 @@ mod tests {
             offset += content.len();
         }
         bytes.extend([0; ENTRY_BYTES]);
-        contents.iter().for_each(|(_, content)| bytes.extend(*content));
+        contents
+            .iter()
+            .for_each(|(_, content)| bytes.extend(*content));
         bytes
     }
 
@@ -225,26 +277,41 @@ mod tests {
 
     #[test]
     fn reads_what_a_host_handed_over_in_text() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/snp/certtable/auxblob.bin");
+        let path = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/tests/data/snp/certtable/auxblob.bin"
+        );
         let certificates = Certificates::read(&std::fs::read(path).unwrap()).unwrap();
         let lengths = [certificates.vcek, certificates.ask, certificates.ark].map(|der| {
             let der = der.unwrap();
             (der.len(), u16::from_be_bytes([der[2], der[3]]) as usize + 4)
         });
-        assert!(lengths.iter().all(|(length, said)| length == said && *length > 1000), "{lengths:?}");
+        assert!(
+            lengths
+                .iter()
+                .all(|(length, said)| length == said && *length > 1000),
+            "{lengths:?}"
+        );
     }
 
     #[test]
     fn a_loaded_key_is_handed_on_where_there_is_no_other() {
         let vlek: (u128, &[u8]) = (guid(Kind::Vlek), &[0x30, 1]);
-        assert_eq!(Certificates::read(&table(&[vlek])).unwrap().vcek.as_deref(), Some(&[0x30, 1][..]));
+        assert_eq!(
+            Certificates::read(&table(&[vlek])).unwrap().vcek.as_deref(),
+            Some(&[0x30, 1][..])
+        );
         let both = Certificates::read(&table(&[vlek, (guid(Kind::Vcek), DER)])).unwrap();
         assert_eq!(both.vcek.as_deref(), Some(DER));
     }
 
     #[test]
     fn an_empty_table_and_unknown_kinds_are_nothing() {
-        for table in [table(&[]), vec![0; 4096], table(&[(1, b"a revocation list")])] {
+        for table in [
+            table(&[]),
+            vec![0; 4096],
+            table(&[(1, b"a revocation list")]),
+        ] {
             assert!(Certificates::read(&table).unwrap().is_empty());
         }
     }
@@ -253,25 +320,53 @@ mod tests {
     fn nothing_outside_of_the_table_is_ever_read() {
         let good = table(&[(guid(Kind::Vcek), DER)]);
         let data = 2 * ENTRY_BYTES;
-        for (at, value) in [(16, 0), (16, 24), (16, 47), (16, 49), (16, u32::MAX), (20, 4), (20, u32::MAX)] {
+        for (at, value) in [
+            (16, 0),
+            (16, 24),
+            (16, 47),
+            (16, 49),
+            (16, u32::MAX),
+            (20, 4),
+            (20, u32::MAX),
+        ] {
             let refusal = Certificates::read(&with(good.clone(), at, value)).unwrap_err();
-            assert!(matches!(refusal, TableError::Outside { entry: 0, from, .. } if from == data), "{at} {value}");
+            assert!(
+                matches!(refusal, TableError::Outside { entry: 0, from, .. } if from == data),
+                "{at} {value}"
+            );
         }
         let both = with(with(good.clone(), 16, u32::MAX), 20, u32::MAX);
-        assert!(matches!(Certificates::read(&both), Err(TableError::Outside { end: 0x1_ffff_fffe, .. })));
+        assert!(matches!(
+            Certificates::read(&both),
+            Err(TableError::Outside {
+                end: 0x1_ffff_fffe,
+                ..
+            })
+        ));
     }
 
     #[test]
     fn a_table_without_end_is_refused() {
         let good = table(&[(guid(Kind::Vcek), DER)]);
         for length in 0..2 * ENTRY_BYTES {
-            assert!(matches!(Certificates::read(&good[..length]), Err(TableError::NoEnd { .. })), "{length}");
+            assert!(
+                matches!(
+                    Certificates::read(&good[..length]),
+                    Err(TableError::NoEnd { .. })
+                ),
+                "{length}"
+            );
         }
         let many = vec![(1_u128, &b""[..]); MAX_TABLE_ENTRIES];
         assert!(Certificates::read(&table(&many)).is_ok());
         let more = vec![(1_u128, &b""[..]); MAX_TABLE_ENTRIES + 1];
         let refusal = Certificates::read(&table(&more));
-        assert_eq!(refusal, Err(TableError::NoEnd { limit: MAX_TABLE_ENTRIES }));
+        assert_eq!(
+            refusal,
+            Err(TableError::NoEnd {
+                limit: MAX_TABLE_ENTRIES
+            })
+        );
     }
 
     #[test]
@@ -280,16 +375,35 @@ mod tests {
         let large = vec![0x30; MAX_CERTIFICATE_BYTES + 1];
         let size = MAX_TABLE_BYTES + 1;
         for (table, expected) in [
-            (vec![0; size], TableError::Size { limit: MAX_TABLE_BYTES, size }),
+            (
+                vec![0; size],
+                TableError::Size {
+                    limit: MAX_TABLE_BYTES,
+                    size,
+                },
+            ),
             (
                 table(&[(vcek, &large)]),
-                TableError::CertificateSize { entry: 0, limit: MAX_CERTIFICATE_BYTES, size: large.len() },
+                TableError::CertificateSize {
+                    entry: 0,
+                    limit: MAX_CERTIFICATE_BYTES,
+                    size: large.len(),
+                },
             ),
-            (table(&[(vcek, DER), (1, b""), (vcek, DER)]), TableError::Repeated { entry: 2 }),
-            (table(&[(vcek, b"")]), TableError::Encoding { entry: 0 }),
-            (table(&[(vcek, b"certificate")]), TableError::Encoding { entry: 0 }),
             (
-                table(&[(vcek, b"-----BEGIN CERTIFICATE-----\nAAEC\n-----END CERTIFICATE-----\n")]),
+                table(&[(vcek, DER), (1, b""), (vcek, DER)]),
+                TableError::Repeated { entry: 2 },
+            ),
+            (table(&[(vcek, b"")]), TableError::Encoding { entry: 0 }),
+            (
+                table(&[(vcek, b"certificate")]),
+                TableError::Encoding { entry: 0 },
+            ),
+            (
+                table(&[(
+                    vcek,
+                    b"-----BEGIN CERTIFICATE-----\nAAEC\n-----END CERTIFICATE-----\n",
+                )]),
                 TableError::Encoding { entry: 0 },
             ),
         ] {

@@ -48,27 +48,40 @@ fn main() -> ExitCode {
 fn be_the_machine() -> ! {
     boot::halt_on_panic();
     let booted = boot::boot().unwrap_or_else(|error| boot::halt(&error));
-    let boot::Booted { parameters, network } = booted;
+    let boot::Booted {
+        parameters,
+        network,
+    } = booted;
     let service = move || match serve(&parameters, network) {
         Ok(()) => boot::halt(&ImageError::Ended),
         Err(error) => boot::halt(&*error),
     };
-    if let Err(error) = std::thread::Builder::new().name("service".to_owned()).spawn(service) {
+    if let Err(error) = std::thread::Builder::new()
+        .name("service".to_owned())
+        .spawn(service)
+    {
         boot::halt(&error)
     }
     boot::collect_orphans()
 }
 
 /// The service of the booted image. It logs nothing: the console belongs to the host, and what a log says is for clients.
-fn serve(parameters: &boot::Parameters, network: boot::PendingNetwork) -> Result<(), Box<dyn Error>> {
+fn serve(
+    parameters: &boot::Parameters,
+    network: boot::PendingNetwork,
+) -> Result<(), Box<dyn Error>> {
     let trial = NetworkTrial::start(&[]);
     let root = Path::new("/");
     let nix = Nix::find(root, &root.join(nix::CONFIGURATION_DIRECTORY))?;
     let toolchain = Toolchain::find(Path::new(TOOLCHAIN))?.with_nix(nix);
     let standing = standing(parameters)?;
     let runner = Runner::of_image(trial)?;
-    let settings =
-        Settings { listen: LISTEN, tls_listen: TLS_LISTEN, premises: Premises::Image, limits: Limits::default() };
+    let settings = Settings {
+        listen: LISTEN,
+        tls_listen: TLS_LISTEN,
+        premises: Premises::Image,
+        limits: Limits::default(),
+    };
     let prepared = Prepared::new(settings, runner, toolchain, boot::WORK.into(), standing)?;
     // Nothing else has anything to do until then.
     network.wait()?;
@@ -78,13 +91,19 @@ fn serve(parameters: &boot::Parameters, network: boot::PendingNetwork) -> Result
 
 /// Returns what the image may say of itself.
 fn standing(parameters: &boot::Parameters) -> Result<Standing, AttestError> {
-    let named = |name: &str, digest| NamedDigest { name: name.to_owned(), digest: sha256_set(&digest) };
+    let named = |name: &str, digest| NamedDigest {
+        name: name.to_owned(),
+        digest: sha256_set(&digest),
+    };
     let image = ImageRecord {
         version: parameters.version.clone(),
         root_hash: hex::encode(parameters.root_hash),
         kernel: named("kernel", Sha256Digest::from_bytes(parameters.kernel)),
         initrd: named("initrd", Sha256Digest::from_bytes(parameters.initrd)),
-        command_line: named("cmdline", Sha256Digest::of(parameters.command_line.as_bytes())),
+        command_line: named(
+            "cmdline",
+            Sha256Digest::of(parameters.command_line.as_bytes()),
+        ),
     };
     Ok(match GuestDevice::take()? {
         None => Standing::unattested(Platform::unattested(image)),

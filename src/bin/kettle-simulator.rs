@@ -9,7 +9,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use kettle::attester::ReportData;
 use kettle::causes::Chain;
 use kettle::simulator::segment::{self, Entry};
-use kettle::simulator::{Faults, GuestDevice, HandedOver, Identity, Key, MARKER, Processor, RSA_BITS, cuse};
+use kettle::simulator::{
+    Faults, GuestDevice, HandedOver, Identity, Key, MARKER, Processor, RSA_BITS, cuse,
+};
 use kettle::snp::measurement::LaunchMeasurement;
 use kettle::snp::tcb::Product;
 
@@ -162,9 +164,14 @@ fn run(command: Command) -> Result<(), Box<dyn Error>> {
     match command {
         Command::Keys(arguments) => keys(&arguments),
         Command::Report(arguments) => report(&arguments),
-        Command::Bundle(BundleArguments { folder, time, out }) => Ok(bundle::pack(&folder, time, &out)?),
+        Command::Bundle(BundleArguments { folder, time, out }) => {
+            Ok(bundle::pack(&folder, time, &out)?)
+        }
         Command::Segment(arguments) => append(&arguments),
-        Command::Cuse(Cuse { keys, device }) => Ok(cuse::serve(&device, &GuestDevice::new(Processor::open(&keys)?))?),
+        Command::Cuse(Cuse { keys, device }) => Ok(cuse::serve(
+            &device,
+            &GuestDevice::new(Processor::open(&keys)?),
+        )?),
     }
 }
 
@@ -184,8 +191,13 @@ fn keys(arguments: &Keys) -> Result<(), Box<dyn Error>> {
         CertificateName::Broken => HandedOver::Broken,
         CertificateName::Large => HandedOver::Large,
     };
-    let faults = Faults { busy: arguments.busy, reports: arguments.reports, handed_over };
-    let mut processor = Processor::generate(Identity::draw(product, key)?, RSA_BITS)?.with_faults(faults);
+    let faults = Faults {
+        busy: arguments.busy,
+        reports: arguments.reports,
+        handed_over,
+    };
+    let mut processor =
+        Processor::generate(Identity::draw(product, key)?, RSA_BITS)?.with_faults(faults);
     processor.report_version = arguments.report_version;
     processor.measurement = arguments.measurement.unwrap_or(processor.measurement);
     Ok(processor.save(&arguments.out)?)
@@ -196,7 +208,10 @@ fn report(arguments: &ReportArguments) -> Result<(), Box<dyn Error>> {
     processor.measurement = arguments.measurement.unwrap_or(processor.measurement);
     let mut report_data: ReportData = [0; 64];
     hex::decode_to_slice(&arguments.report_data, &mut report_data)?;
-    Ok(fs::write(&arguments.out, processor.report(&report_data, 0).as_bytes())?)
+    Ok(fs::write(
+        &arguments.out,
+        processor.report(&report_data, 0).as_bytes(),
+    )?)
 }
 
 fn append(arguments: &Segment) -> Result<(), Box<dyn Error>> {
@@ -209,7 +224,10 @@ fn append(arguments: &Segment) -> Result<(), Box<dyn Error>> {
         Entry::file(&format!("{folder}/init"), fs::read(&arguments.init)?),
     ];
     for (number, module) in arguments.module.iter().enumerate() {
-        entries.push(Entry::file(&format!("{folder}/{number}.ko"), fs::read(module)?));
+        entries.push(Entry::file(
+            &format!("{folder}/{number}.ko"),
+            fs::read(module)?,
+        ));
     }
     for entry in fs::read_dir(&arguments.keys)? {
         let entry = entry?;

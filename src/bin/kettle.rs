@@ -84,12 +84,22 @@ fn main() -> ExitCode {
     let done = |text| (text, ExitCode::SUCCESS);
     let output = match arguments.command {
         Command::Build(arguments) => Err(build::run(&arguments)),
-        Command::Complete(arguments) => complete::run(&arguments).map(done).map_err(|error| unusable(&error)),
-        Command::Verify(arguments) => verify::run(&arguments).map_err(|error| faulty(&error, arguments.json)),
+        Command::Complete(arguments) => complete::run(&arguments)
+            .map(done)
+            .map_err(|error| unusable(&error)),
+        Command::Verify(arguments) => {
+            verify::run(&arguments).map_err(|error| faulty(&error, arguments.json))
+        }
         Command::Inspect { bundle, json } => inspected(&bundle, json).map(done),
-        Command::Measure(arguments) => measure::run(&arguments).map(done).map_err(|error| unusable(&error)),
-        Command::Igvm(arguments) => igvm::run(&arguments).map(done).map_err(|error| unusable(&error)),
-        Command::KernelHashes(arguments) => kernel_hashes::run(&arguments).map(done).map_err(|error| unusable(&error)),
+        Command::Measure(arguments) => measure::run(&arguments)
+            .map(done)
+            .map_err(|error| unusable(&error)),
+        Command::Igvm(arguments) => igvm::run(&arguments)
+            .map(done)
+            .map_err(|error| unusable(&error)),
+        Command::KernelHashes(arguments) => kernel_hashes::run(&arguments)
+            .map(done)
+            .map_err(|error| unusable(&error)),
     };
     match output {
         Err(code) => code,
@@ -108,18 +118,30 @@ fn printed(text: &str, code: ExitCode) -> ExitCode {
 /// Arguments that clap refuses, or its help.
 fn refused(error: &clap::Error) -> ExitCode {
     let is_json = || std::env::args_os().any(|argument| argument == "--json");
-    let is_verify = std::env::args_os().nth(1).is_some_and(|command| command == "verify" || command == "build");
+    let is_verify = std::env::args_os()
+        .nth(1)
+        .is_some_and(|command| command == "verify" || command == "build");
     if error.use_stderr() && is_verify && is_json() {
-        return printed(&verify::error_document(error.to_string().trim_end()), ExitCode::from(USAGE));
+        return printed(
+            &verify::error_document(error.to_string().trim_end()),
+            ExitCode::from(USAGE),
+        );
     }
     // Nothing better can be done where even this cannot be printed.
     let _ = error.print();
-    if error.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS }
+    if error.use_stderr() {
+        ExitCode::from(USAGE)
+    } else {
+        ExitCode::SUCCESS
+    }
 }
 
 fn faulty(error: &(dyn std::error::Error + 'static), is_json: bool) -> ExitCode {
     if is_json {
-        printed(&verify::error_document(&Chain(error).to_string()), ExitCode::from(USAGE))
+        printed(
+            &verify::error_document(&Chain(error).to_string()),
+            ExitCode::from(USAGE),
+        )
     } else {
         complain(&Chain(error).to_string(), USAGE)
     }
@@ -141,8 +163,15 @@ fn inspected(path: &Path, json: bool) -> Result<String, ExitCode> {
         Ok(bundle) if json => Ok(inspect::escaped(&inspect::json(&bundle))),
         Ok(bundle) => Ok(inspect::text(&bundle)),
         Err(error) => {
-            let code = if matches!(error, ReadError::Open(_)) { USAGE } else { REJECTED };
-            Err(complain(&inspect::shown(&format!("{}: {}", path.display(), Chain(&error))), code))
+            let code = if matches!(error, ReadError::Open(_)) {
+                USAGE
+            } else {
+                REJECTED
+            };
+            Err(complain(
+                &inspect::shown(&format!("{}: {}", path.display(), Chain(&error))),
+                code,
+            ))
         }
     }
 }
@@ -150,15 +179,21 @@ fn inspected(path: &Path, json: bool) -> Result<String, ExitCode> {
 /// A file of exactly a report's length is one: a bundle of that length would begin like gzip.
 fn bare_report(path: &Path) -> Option<Report> {
     const GZIP: &[u8] = &[0x1f, 0x8b];
-    let is_of_its_length = fs::metadata(path).is_ok_and(|found| found.is_file() && found.len() == REPORT_BYTES as u64);
+    let is_of_its_length =
+        fs::metadata(path).is_ok_and(|found| found.is_file() && found.len() == REPORT_BYTES as u64);
     let bytes = is_of_its_length.then(|| fs::read(path).ok()).flatten()?;
-    Report::try_from(&bytes[..]).ok().filter(|report| !report.as_bytes().starts_with(GZIP))
+    Report::try_from(&bytes[..])
+        .ok()
+        .filter(|report| !report.as_bytes().starts_with(GZIP))
 }
 
 /// A small file that is evidence by itself: a JSON document, or what a paravisor keeps in its TPM.
 fn bare_evidence(path: &Path, json: bool) -> Option<String> {
     let is_small = |found: fs::Metadata| found.is_file() && found.len() <= MAX_EVIDENCE_BYTES;
-    let bytes = fs::metadata(path).is_ok_and(is_small).then(|| fs::read(path).ok()).flatten()?;
+    let bytes = fs::metadata(path)
+        .is_ok_and(is_small)
+        .then(|| fs::read(path).ok())
+        .flatten()?;
     inspect::bare_hcl_report(&bytes, json).or_else(|| inspect::bare_evidence(&bytes, json))
 }
 

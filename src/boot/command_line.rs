@@ -99,7 +99,10 @@ impl Parameters {
     pub fn parse(text: &str) -> Result<Self, CommandLineError> {
         let text = measured(text.strip_suffix('\n').unwrap_or(text))?;
         let mut values = Values::default();
-        for word in text.split(' ').filter(|word| !word.is_empty() && ![BEGIN, END].contains(word)) {
+        for word in text
+            .split(' ')
+            .filter(|word| !word.is_empty() && ![BEGIN, END].contains(word))
+        {
             let (name, value) = word.split_once('=').unwrap_or((word, ""));
             let slot = match name {
                 "kettle.roothash" => &mut values.root_hash,
@@ -110,7 +113,9 @@ impl Parameters {
                 "kettle.version" => &mut values.version,
                 "kettle.acpi" => &mut values.acpi,
                 "panic" => &mut values.panic,
-                _ if name.starts_with(PREFIX) => return Err(CommandLineError::Unknown(name.to_owned())),
+                _ if name.starts_with(PREFIX) => {
+                    return Err(CommandLineError::Unknown(name.to_owned()));
+                }
                 _ => continue,
             };
             if slot.replace(value).is_some() {
@@ -128,7 +133,9 @@ fn measured(text: &str) -> Result<&str, CommandLineError> {
     let (before, after) = (&text[..begin], &text[end..]);
     for (words, known) in [(before, LOADER_PREFIXES), (after, LOADER_SUFFIXES)] {
         if !known.contains(&words) {
-            return Err(CommandLineError::Outside { words: words.to_owned() });
+            return Err(CommandLineError::Outside {
+                words: words.to_owned(),
+            });
         }
     }
     text.get(begin..end).ok_or(CommandLineError::Missing(END))
@@ -162,10 +169,16 @@ struct Values<'a> {
 impl Values<'_> {
     fn check(&self, text: &str) -> Result<Parameters, CommandLineError> {
         if needed("panic", self.panic)? != "-1" {
-            return Err(CommandLineError::Value { name: "panic", expected: "-1" });
+            return Err(CommandLineError::Value {
+                name: "panic",
+                expected: "-1",
+            });
         }
         if self.acpi.is_some_and(|value| value != "on") {
-            return Err(CommandLineError::Value { name: "kettle.acpi", expected: "on" });
+            return Err(CommandLineError::Value {
+                name: "kettle.acpi",
+                expected: "on",
+            });
         }
         Ok(Parameters {
             root_hash: digest("kettle.roothash", self.root_hash)?,
@@ -189,7 +202,10 @@ fn digest(name: &'static str, value: Option<&str>) -> Result<[u8; DIGEST_BYTES],
     let lower = !value.bytes().any(|byte| byte.is_ascii_uppercase());
     match hex::decode_to_slice(value, &mut digest) {
         Ok(()) if lower => Ok(digest),
-        _ => Err(CommandLineError::Value { name, expected: "64 hexadecimal digits in lower case" }),
+        _ => Err(CommandLineError::Value {
+            name,
+            expected: "64 hexadecimal digits in lower case",
+        }),
     }
 }
 
@@ -197,10 +213,17 @@ fn blocks(name: &'static str, value: Option<&str>) -> Result<u64, CommandLineErr
     let value = needed(name, value)?;
     let digits = value.bytes().all(|byte| byte.is_ascii_digit());
     match value.parse::<u64>() {
-        Ok(bytes) if digits && (1..=MAX_ROOT_BYTES).contains(&bytes) && bytes.is_multiple_of(BLOCK_BYTES) => {
+        Ok(bytes)
+            if digits
+                && (1..=MAX_ROOT_BYTES).contains(&bytes)
+                && bytes.is_multiple_of(BLOCK_BYTES) =>
+        {
             Ok(bytes / BLOCK_BYTES)
         }
-        _ => Err(CommandLineError::Value { name, expected: "a number of bytes in whole blocks" }),
+        _ => Err(CommandLineError::Value {
+            name,
+            expected: "a number of bytes in whole blocks",
+        }),
     }
 }
 
@@ -209,14 +232,19 @@ fn version(value: &str) -> Result<String, CommandLineError> {
     if (1..=MAX_VERSION_BYTES).contains(&value.len()) && value.bytes().all(known) {
         Ok(value.to_owned())
     } else {
-        Err(CommandLineError::Value { name: "kettle.version", expected: "1 to 64 letters, digits, '.', '_', '+', '-'" })
+        Err(CommandLineError::Value {
+            name: "kettle.version",
+            expected: "1 to 64 letters, digits, '.', '_', '+', '-'",
+        })
     }
 }
 
 /// Phase: what this image is.
 pub(super) fn read(machine: &mut Machine) -> Result<(), BootError> {
     let path = "/proc/cmdline";
-    machine.parameters = Some(Parameters::parse(&fs::read_to_string(path).map_err(file(path))?)?);
+    machine.parameters = Some(Parameters::parse(
+        &fs::read_to_string(path).map_err(file(path))?,
+    )?);
     Ok(())
 }
 
@@ -256,7 +284,8 @@ mod tests {
     fn what_a_loader_adds_is_no_part_of_what_was_measured() {
         let good = good();
         let good = good.trim_end();
-        let measured = |text: &str| Parameters::parse(text).map(|parameters| parameters.command_line);
+        let measured =
+            |text: &str| Parameters::parse(text).map(|parameters| parameters.command_line);
         for text in [
             good.to_owned(),
             format!("{good}\n"),
@@ -267,7 +296,11 @@ mod tests {
             assert_eq!(measured(&text).as_deref(), Ok(good), "{text:?}");
         }
         let own = within(good, "initrd=initrd");
-        assert_eq!(measured(&own), Ok(own.clone()), "a word of the measured line stays");
+        assert_eq!(
+            measured(&own),
+            Ok(own.clone()),
+            "a word of the measured line stays"
+        );
         let spaced = good.replace(" panic", "  panic");
         assert_eq!(measured(&spaced), Ok(spaced.clone()), "byte by byte");
     }
@@ -295,8 +328,10 @@ mod tests {
         ] {
             let refusal = Parameters::parse(&format!("{before}{good}{after}\n"));
             // A newline or a tab makes the last word another one.
-            let is_refused =
-                matches!(refusal, Err(CommandLineError::Outside { .. } | CommandLineError::Missing("kettle.end")));
+            let is_refused = matches!(
+                refusal,
+                Err(CommandLineError::Outside { .. } | CommandLineError::Missing("kettle.end"))
+            );
             assert!(is_refused, "{before:?} {after:?}: {refusal:?}");
         }
     }
@@ -313,16 +348,32 @@ mod tests {
     fn the_marks_stand_once_and_in_order() {
         let good = good();
         let good = good.trim_end();
-        let inner = good.strip_prefix("kettle.begin ").unwrap().strip_suffix(" kettle.end").unwrap();
+        let inner = good
+            .strip_prefix("kettle.begin ")
+            .unwrap()
+            .strip_suffix(" kettle.end")
+            .unwrap();
         let refusal = |text: String| Parameters::parse(&text).unwrap_err();
         for mark in ["kettle.begin", "kettle.end"] {
-            assert_eq!(refusal(good.replace(mark, "quiet")), CommandLineError::Missing(mark));
-            assert_eq!(refusal(within(good, mark)), CommandLineError::Repeated(mark.to_owned()));
-            assert_eq!(refusal(format!("{mark} {good}")), CommandLineError::Repeated(mark.to_owned()));
+            assert_eq!(
+                refusal(good.replace(mark, "quiet")),
+                CommandLineError::Missing(mark)
+            );
+            assert_eq!(
+                refusal(within(good, mark)),
+                CommandLineError::Repeated(mark.to_owned())
+            );
+            assert_eq!(
+                refusal(format!("{mark} {good}")),
+                CommandLineError::Repeated(mark.to_owned())
+            );
             let valued = CommandLineError::Unknown(mark.to_owned());
             assert_eq!(refusal(within(good, &format!("{mark}=1"))), valued);
         }
-        for swapped in [format!("kettle.end {inner} kettle.begin"), format!("kettle.end kettle.begin {inner}")] {
+        for swapped in [
+            format!("kettle.end {inner} kettle.begin"),
+            format!("kettle.end kettle.begin {inner}"),
+        ] {
             assert!(matches!(refusal(swapped), CommandLineError::Outside { .. }));
         }
     }
@@ -331,22 +382,45 @@ mod tests {
     fn refuses_what_is_missing_repeated_unknown_or_malformed() {
         let good = good();
         let without = |name: &str| {
-            let words: Vec<_> = good.split_whitespace().filter(|word| !word.starts_with(name)).collect();
+            let words: Vec<_> = good
+                .split_whitespace()
+                .filter(|word| !word.starts_with(name))
+                .collect();
             words.join(" ")
         };
-        for name in ["panic", "kettle.roothash", "kettle.rootsalt", "kettle.rootdata", "kettle.kernel", "kettle.initrd"]
-        {
-            assert!(matches!(Parameters::parse(&without(name)), Err(CommandLineError::Missing(_))), "{name}");
+        for name in [
+            "panic",
+            "kettle.roothash",
+            "kettle.rootsalt",
+            "kettle.rootdata",
+            "kettle.kernel",
+            "kettle.initrd",
+        ] {
+            assert!(
+                matches!(
+                    Parameters::parse(&without(name)),
+                    Err(CommandLineError::Missing(_))
+                ),
+                "{name}"
+            );
         }
         for (bad, expected) in [
-            ("kettle.rootdata=8192", CommandLineError::Repeated("kettle.rootdata".to_owned())),
-            ("kettle.debug=1", CommandLineError::Unknown("kettle.debug".to_owned())),
+            (
+                "kettle.rootdata=8192",
+                CommandLineError::Repeated("kettle.rootdata".to_owned()),
+            ),
+            (
+                "kettle.debug=1",
+                CommandLineError::Unknown("kettle.debug".to_owned()),
+            ),
             ("kettle.", CommandLineError::Unknown("kettle.".to_owned())),
             ("panic=0", CommandLineError::Repeated("panic".to_owned())),
         ] {
             assert_eq!(Parameters::parse(&within(&good, bad)), Err(expected));
         }
-        let with = |name: &str, value: &str| Parameters::parse(&within(&without(name), &format!("{name}={value}")));
+        let with = |name: &str, value: &str| {
+            Parameters::parse(&within(&without(name), &format!("{name}={value}")))
+        };
         for (name, value) in [
             ("panic", "1"),
             ("kettle.roothash", &"AB".repeat(32)),
@@ -365,7 +439,10 @@ mod tests {
             ("kettle.acpi", "off"),
             ("kettle.acpi", ""),
         ] {
-            assert!(matches!(with(name, value), Err(CommandLineError::Value { .. })), "{name}={value}");
+            assert!(
+                matches!(with(name, value), Err(CommandLineError::Value { .. })),
+                "{name}={value}"
+            );
         }
     }
 }

@@ -44,13 +44,25 @@ pub(super) struct Target {
 
 /// Makes a read-only device, and says where it is.
 pub(super) fn create(name: &str, target: &Target) -> Result<PathBuf, BootError> {
-    let control = File::options().read(true).write(true).open(CONTROL).map_err(file(CONTROL))?;
-    let ask = |step, command, mut request: Vec<u8>| match device_mapper(&control, command, &mut request) {
+    let control = File::options()
+        .read(true)
+        .write(true)
+        .open(CONTROL)
+        .map_err(file(CONTROL))?;
+    let ask = |step, command, mut request: Vec<u8>| match device_mapper(
+        &control,
+        command,
+        &mut request,
+    ) {
         Ok(()) => Ok(request),
         Err(source) => Err(BootError::DeviceMapper { step, source }),
     };
     let created = ask("create", DmCommand::Create, request(name, READ_ONLY, None))?;
-    ask("load table", DmCommand::LoadTable, request(name, READ_ONLY, Some(target)))?;
+    ask(
+        "load table",
+        DmCommand::LoadTable,
+        request(name, READ_ONLY, Some(target)),
+    )?;
     ask("resume", DmCommand::SuspendOrResume, request(name, 0, None))?;
     Ok(PathBuf::from(format!("/dev/dm-{}", minor(&created))))
 }
@@ -61,7 +73,16 @@ fn request(name: &str, flags: u32, target: Option<&Target>) -> Vec<u8> {
         push_target(&mut bytes, target);
     }
     let size = bytes.len() as u32;
-    let numbers = [4, 0, 0, size, DM_HEADER_BYTES as u32, u32::from(target.is_some()), 0, flags];
+    let numbers = [
+        4,
+        0,
+        0,
+        size,
+        DM_HEADER_BYTES as u32,
+        u32::from(target.is_some()),
+        0,
+        flags,
+    ];
     for (place, number) in bytes.chunks_exact_mut(4).zip(numbers) {
         place.copy_from_slice(&number.to_ne_bytes());
     }
@@ -77,7 +98,9 @@ fn push_target(bytes: &mut Vec<u8>, target: &Target) {
     bytes.extend_from_slice(&0u32.to_ne_bytes());
     bytes.extend_from_slice(&((TARGET_BYTES + parameters) as u32).to_ne_bytes());
     let mut kind = [0; TYPE_BYTES];
-    kind.iter_mut().zip(target.kind.bytes()).for_each(|(place, byte)| *place = byte);
+    kind.iter_mut()
+        .zip(target.kind.bytes())
+        .for_each(|(place, byte)| *place = byte);
     bytes.extend_from_slice(&kind);
     let end = bytes.len() + parameters;
     bytes.extend_from_slice(target.parameters.as_bytes());
@@ -86,7 +109,10 @@ fn push_target(bytes: &mut Vec<u8>, target: &Target) {
 
 /// Of the device that the answer speaks of. The kernel packs it as `huge_encode_dev` does.
 fn minor(answer: &[u8]) -> u64 {
-    let number = answer.get(40..48).and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_ne_bytes);
+    let number = answer
+        .get(40..48)
+        .and_then(|bytes| bytes.try_into().ok())
+        .map_or(0, u64::from_ne_bytes);
     (number & 0xff) | ((number >> 12) & 0xfff00)
 }
 
@@ -96,11 +122,18 @@ mod tests {
 
     #[test]
     fn a_request_has_the_kernels_layout() {
-        let target = Target { sectors: 16, kind: "verity", parameters: "1 a".to_owned() };
+        let target = Target {
+            sectors: 16,
+            kind: "verity",
+            parameters: "1 a".to_owned(),
+        };
         let bytes = request("root", READ_ONLY, Some(&target));
         let number = |at: usize| u32::from_ne_bytes(bytes[at..at + 4].try_into().unwrap());
         assert_eq!(bytes.len(), 312 + 40 + 8);
-        assert_eq!([number(0), number(12), number(16), number(20), number(28)], [4, 360, 312, 1, 1]);
+        assert_eq!(
+            [number(0), number(12), number(16), number(20), number(28)],
+            [4, 360, 312, 1, 1]
+        );
         assert_eq!(bytes[48..53], *b"root\0");
         assert_eq!([number(312), number(320), number(332)], [0, 16, 48]);
         assert_eq!(bytes[336..343], *b"verity\0");

@@ -132,7 +132,14 @@ impl Client {
         message[236..240].copy_from_slice(&COOKIE);
         message.extend([option::MESSAGE_TYPE, 1, kind as u8]);
         message.extend(options);
-        message.extend([option::WANTED, 3, option::MASK, option::ROUTER, option::NAME_SERVERS, option::END]);
+        message.extend([
+            option::WANTED,
+            3,
+            option::MASK,
+            option::ROUTER,
+            option::NAME_SERVERS,
+            option::END,
+        ]);
         message.resize(message.len().max(MIN_MESSAGE_BYTES), option::PAD);
         message
     }
@@ -153,7 +160,9 @@ impl Client {
 fn lease(address: Ipv4Addr, options: &[u8], wanted: Kind) -> Result<Lease, Refusal> {
     let options = Options::read(options)?;
     if options.kind != Some(wanted as u8) {
-        return Err(Refusal::OtherKind { kind: options.kind.unwrap_or(0) });
+        return Err(Refusal::OtherKind {
+            kind: options.kind.unwrap_or(0),
+        });
     }
     let mask = u32::from(options.mask.ok_or(Refusal::Mask)?);
     if mask.leading_ones() + mask.trailing_zeros() != u32::BITS || mask == 0 {
@@ -165,7 +174,9 @@ fn lease(address: Ipv4Addr, options: &[u8], wanted: Kind) -> Result<Lease, Refus
     Ok(Lease {
         address,
         prefix: mask.leading_ones() as u8,
-        router: options.router.filter(|router| usable(*router) && *router != address),
+        router: options
+            .router
+            .filter(|router| usable(*router) && *router != address),
         name_servers: options.name_servers,
         server: options.server.ok_or(Refusal::NoServer)?,
     })
@@ -197,7 +208,9 @@ impl Options {
                 _ => {}
             }
             let (&length, rest) = bytes.split_first().ok_or(Refusal::Malformed)?;
-            let (value, rest) = rest.split_at_checked(usize::from(length)).ok_or(Refusal::Malformed)?;
+            let (value, rest) = rest
+                .split_at_checked(usize::from(length))
+                .ok_or(Refusal::Malformed)?;
             bytes = rest;
             options.take(code, value)?;
         }
@@ -207,7 +220,9 @@ impl Options {
     fn take(&mut self, code: u8, value: &[u8]) -> Result<(), Refusal> {
         match code {
             option::MESSAGE_TYPE => {
-                let [kind] = value else { return Err(Refusal::Malformed) };
+                let [kind] = value else {
+                    return Err(Refusal::Malformed);
+                };
                 self.kind.get_or_insert(*kind);
             }
             option::MASK => {
@@ -217,10 +232,14 @@ impl Options {
                 self.server.get_or_insert(one(value)?);
             }
             option::ROUTER => {
-                self.router.get_or_insert(*addresses(value)?.first().ok_or(Refusal::Malformed)?);
+                self.router
+                    .get_or_insert(*addresses(value)?.first().ok_or(Refusal::Malformed)?);
             }
             option::NAME_SERVERS if self.name_servers.is_empty() => {
-                self.name_servers = addresses(value)?.into_iter().filter(|server| usable(*server)).collect();
+                self.name_servers = addresses(value)?
+                    .into_iter()
+                    .filter(|server| usable(*server))
+                    .collect();
                 self.name_servers.truncate(MAX_NAME_SERVERS);
             }
             _ => {}
@@ -230,7 +249,9 @@ impl Options {
 }
 
 fn one(value: &[u8]) -> Result<Ipv4Addr, Refusal> {
-    <[u8; 4]>::try_from(value).map(Ipv4Addr::from).map_err(|_| Refusal::Malformed)
+    <[u8; 4]>::try_from(value)
+        .map(Ipv4Addr::from)
+        .map_err(|_| Refusal::Malformed)
 }
 
 fn addresses(value: &[u8]) -> Result<Vec<Ipv4Addr>, Refusal> {
@@ -241,7 +262,10 @@ fn addresses(value: &[u8]) -> Result<Vec<Ipv4Addr>, Refusal> {
 mod tests {
     use super::*;
 
-    const CLIENT: Client = Client { mac: [2, 0, 0, 0, 0, 1], transaction: [1, 2, 3, 4] };
+    const CLIENT: Client = Client {
+        mac: [2, 0, 0, 0, 0, 1],
+        transaction: [1, 2, 3, 4],
+    };
     const OPTIONS: [&[u8]; 5] = [
         &[53, 1, 2],
         &[1, 4, 255, 255, 255, 0],
@@ -261,17 +285,29 @@ mod tests {
     }
 
     fn offer(address: [u8; 4], options: &[&[u8]]) -> Result<Lease, Refusal> {
-        CLIENT.appraise(&answer(address, options), Kind::Offer).unwrap()
+        CLIENT
+            .appraise(&answer(address, options), Kind::Offer)
+            .unwrap()
     }
 
     #[test]
     fn a_lease_has_what_the_server_said_and_a_machine_can_use() {
         let lease = offer([10, 0, 2, 15], &OPTIONS).unwrap();
-        assert_eq!((lease.address, lease.prefix), (Ipv4Addr::new(10, 0, 2, 15), 24));
+        assert_eq!(
+            (lease.address, lease.prefix),
+            (Ipv4Addr::new(10, 0, 2, 15), 24)
+        );
         assert_eq!(lease.router, Some(Ipv4Addr::new(10, 0, 2, 2)));
-        assert_eq!(lease.name_servers, [Ipv4Addr::new(10, 0, 2, 3)], "a name server of ours is none");
+        assert_eq!(
+            lease.name_servers,
+            [Ipv4Addr::new(10, 0, 2, 3)],
+            "a name server of ours is none"
+        );
         let request = CLIENT.request(&lease);
-        assert_eq!(request[240..255], [53, 1, 3, 50, 4, 10, 0, 2, 15, 54, 4, 10, 0, 2, 2]);
+        assert_eq!(
+            request[240..255],
+            [53, 1, 3, 50, 4, 10, 0, 2, 15, 54, 4, 10, 0, 2, 2]
+        );
         assert!(request.len() >= MIN_MESSAGE_BYTES);
     }
 
@@ -284,7 +320,11 @@ mod tests {
             assert_eq!(CLIENT.appraise(&other, Kind::Offer), None, "byte {place}");
         }
         assert_eq!(CLIENT.appraise(&good[..FIXED_BYTES - 1], Kind::Offer), None);
-        assert_eq!(CLIENT.appraise(&CLIENT.discover(), Kind::Offer), None, "a question");
+        assert_eq!(
+            CLIENT.appraise(&CLIENT.discover(), Kind::Offer),
+            None,
+            "a question"
+        );
     }
 
     #[test]
@@ -295,20 +335,41 @@ mod tests {
             offer(address, &options)
         };
         let address = [10, 0, 2, 15];
-        for bad in [[0, 0, 0, 0], [127, 0, 0, 1], [224, 0, 0, 1], [255, 255, 255, 255]] {
+        for bad in [
+            [0, 0, 0, 0],
+            [127, 0, 0, 1],
+            [224, 0, 0, 1],
+            [255, 255, 255, 255],
+        ] {
             assert_eq!(offer(bad, &OPTIONS), Err(Refusal::Address(bad.into())));
         }
         for mask in [&[1, 4, 255, 0, 255, 0][..], &[1, 4, 0, 0, 0, 0], &[]] {
             assert_eq!(with(address, 1, mask), Err(Refusal::Mask), "{mask:?}");
         }
-        for malformed in
-            [&[1, 3, 255, 255, 255][..], &[3, 5, 1, 2, 3, 4, 5], &[3, 0], &[6, 1, 1], &[53, 0], &[9, 255, 0]]
-        {
-            assert_eq!(with(address, 1, malformed), Err(Refusal::Malformed), "{malformed:?}");
+        for malformed in [
+            &[1, 3, 255, 255, 255][..],
+            &[3, 5, 1, 2, 3, 4, 5],
+            &[3, 0],
+            &[6, 1, 1],
+            &[53, 0],
+            &[9, 255, 0],
+        ] {
+            assert_eq!(
+                with(address, 1, malformed),
+                Err(Refusal::Malformed),
+                "{malformed:?}"
+            );
         }
-        assert_eq!(with(address, 0, &[53, 1, 6]), Err(Refusal::OtherKind { kind: 6 }));
+        assert_eq!(
+            with(address, 0, &[53, 1, 6]),
+            Err(Refusal::OtherKind { kind: 6 })
+        );
         assert_eq!(with(address, 4, &[]), Err(Refusal::NoServer));
-        assert_eq!(with(address, 2, &[3, 4, 10, 0, 2, 15]).unwrap().router, None, "we are not our own router");
+        assert_eq!(
+            with(address, 2, &[3, 4, 10, 0, 2, 15]).unwrap().router,
+            None,
+            "we are not our own router"
+        );
     }
 
     #[test]
@@ -322,7 +383,10 @@ mod tests {
                 let mut changed = good.clone();
                 changed[place] = value;
                 if let Some(Ok(lease)) = CLIENT.appraise(&changed, Kind::Offer) {
-                    assert!(lease.name_servers.len() <= MAX_NAME_SERVERS && (1..=32).contains(&lease.prefix));
+                    assert!(
+                        lease.name_servers.len() <= MAX_NAME_SERVERS
+                            && (1..=32).contains(&lease.prefix)
+                    );
                 }
             }
         }

@@ -46,7 +46,8 @@ pub fn message(frame: &[u8]) -> Option<&[u8]> {
     let length = usize::from(u16::from_be_bytes([header[2], header[3]]));
     // More fragments, or not the first.
     let fragment = u16::from_be_bytes([header[6], header[7]]) & 0x3fff != 0;
-    let ours = ethernet[12..] == ETHERTYPE_IPV4 && header[0] >> 4 == 4 && header[9] == UDP && !fragment;
+    let ours =
+        ethernet[12..] == ETHERTYPE_IPV4 && header[0] >> 4 == 4 && header[9] == UDP && !fragment;
     if !ours || header_length < IPV4_BYTES {
         return None;
     }
@@ -54,12 +55,15 @@ pub fn message(frame: &[u8]) -> Option<&[u8]> {
     let number = |at: usize| Some(u16::from_be_bytes(udp.get(at..at + 2)?.try_into().ok()?));
     let ports = (number(0)?, number(2)?) == (SERVER_PORT, CLIENT_PORT);
     // Checksums protect from accidents, and a virtual card may leave them out.
-    udp.get(UDP_BYTES..usize::from(number(4)?)).filter(|_| ports)
+    udp.get(UDP_BYTES..usize::from(number(4)?))
+        .filter(|_| ports)
 }
 
 /// RFC 1071.
 fn checksum(bytes: &[u8]) -> u16 {
-    let words = bytes.chunks(2).map(|word| u32::from(word[0]) << 8 | word.get(1).map_or(0, |byte| u32::from(*byte)));
+    let words = bytes
+        .chunks(2)
+        .map(|word| u32::from(word[0]) << 8 | word.get(1).map_or(0, |byte| u32::from(*byte)));
     let mut sum: u32 = words.sum();
     while sum > 0xffff {
         sum = (sum & 0xffff) + (sum >> 16);
@@ -81,7 +85,10 @@ mod tests {
     #[test]
     fn a_broadcast_has_a_header_that_adds_up() {
         let frame = broadcast([2; 6], b"hello");
-        assert_eq!(frame[..14], [255, 255, 255, 255, 255, 255, 2, 2, 2, 2, 2, 2, 8, 0]);
+        assert_eq!(
+            frame[..14],
+            [255, 255, 255, 255, 255, 255, 2, 2, 2, 2, 2, 2, 8, 0]
+        );
         assert_eq!(checksum(&frame[14..34]), 0);
         assert_eq!(frame[34..42], [0, 68, 0, 67, 0, 13, 0, 0]);
         assert_eq!(message(&frame), None, "our own question is no answer");
@@ -104,7 +111,10 @@ mod tests {
             for value in 0..=255 {
                 let mut changed = frame.clone();
                 changed[place] = value;
-                assert!(message(&changed).is_none_or(|message| message.len() <= 5), "{place} = {value}");
+                assert!(
+                    message(&changed).is_none_or(|message| message.len() <= 5),
+                    "{place} = {value}"
+                );
             }
         }
     }

@@ -22,7 +22,9 @@ pub fn halt(reason: &(dyn Error + 'static)) -> ! {
 pub fn halt_on_panic() {
     std::panic::set_hook(Box::new(|panic| {
         // The place, never the message: that can hold a client's bytes.
-        let place = panic.location().map_or_else(|| "?".to_owned(), ToString::to_string);
+        let place = panic
+            .location()
+            .map_or_else(|| "?".to_owned(), ToString::to_string);
         say(&format!("halting: panic at {place}"));
         end()
     }));
@@ -48,7 +50,13 @@ fn end() -> ! {
 }
 
 fn line(text: &str) -> String {
-    let printable = |character: char| if character == ' ' || character.is_ascii_graphic() { character } else { '?' };
+    let printable = |character: char| {
+        if character == ' ' || character.is_ascii_graphic() {
+            character
+        } else {
+            '?'
+        }
+    };
     let text: String = text.chars().take(MAX_LINE_BYTES).map(printable).collect();
     format!("kettle: {text}\n")
 }
@@ -60,6 +68,9 @@ mod tests {
     #[test]
     fn a_console_line_is_one_line_whatever_is_in_it() {
         assert_eq!(line("a\nb\x1b[2J\u{e9}"), "kettle: a?b?[2J?\n");
-        assert_eq!(line(&"x".repeat(9999)).len(), "kettle: \n".len() + MAX_LINE_BYTES);
+        assert_eq!(
+            line(&"x".repeat(9999)).len(),
+            "kettle: \n".len() + MAX_LINE_BYTES
+        );
     }
 }

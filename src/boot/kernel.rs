@@ -21,23 +21,41 @@ pub(super) enum DmCommand {
 }
 
 /// Sends a request to the device mapper; `request` begins with a `struct dm_ioctl` that has its length as `data_size`.
-pub(super) fn device_mapper(control: &File, command: DmCommand, request: &mut [u8]) -> io::Result<()> {
-    let size = request.first_chunk::<DM_HEADER_BYTES>().and_then(|header| header[12..16].try_into().ok());
+pub(super) fn device_mapper(
+    control: &File,
+    command: DmCommand,
+    request: &mut [u8],
+) -> io::Result<()> {
+    let size = request
+        .first_chunk::<DM_HEADER_BYTES>()
+        .and_then(|header| header[12..16].try_into().ok());
     if size.map(|size| u32::from_ne_bytes(size) as usize) != Some(request.len()) {
         return Err(io::ErrorKind::InvalidInput.into());
     }
     // _IOWR(0xfd, command, struct dm_ioctl)
-    let opcode = (3 << 30) | ((DM_HEADER_BYTES as libc::c_ulong) << 16) | (0xfd << 8) | command as libc::c_ulong;
+    let opcode = (3 << 30)
+        | ((DM_HEADER_BYTES as libc::c_ulong) << 16)
+        | (0xfd << 8)
+        | command as libc::c_ulong;
     // SAFETY: the kernel reads and writes at most data_size bytes from the pointer, which was just compared with the
     // length of the exclusive borrow; the layout has no pointers, so that any bytes are valid before and after.
     let result = unsafe { libc::ioctl(control.as_raw_fd(), opcode, request.as_mut_ptr()) };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
 
 /// A socket for whole Ethernet frames with IPv4 in them, of one interface.
 pub(super) fn packet_socket(interface: i32) -> io::Result<File> {
     // Without a protocol nothing is received before it is bound.
-    let socket = socket_with(AddressFamily::PACKET, SocketType::RAW, SocketFlags::CLOEXEC, None)?;
+    let socket = socket_with(
+        AddressFamily::PACKET,
+        SocketType::RAW,
+        SocketFlags::CLOEXEC,
+        None,
+    )?;
     // SAFETY: sockaddr_ll is plain numbers and bytes: zero is a value of it.
     let mut address: libc::sockaddr_ll = unsafe { mem::zeroed() };
     address.sll_family = libc::AF_PACKET as u16;
@@ -46,7 +64,11 @@ pub(super) fn packet_socket(interface: i32) -> io::Result<File> {
     let length = mem::size_of::<libc::sockaddr_ll>() as libc::socklen_t;
     // SAFETY: the pointer and length are those of a local that lives through the call, which only reads it.
     let result = unsafe { libc::bind(socket.as_raw_fd(), (&raw const address).cast(), length) };
-    if result == 0 { Ok(socket.into()) } else { Err(io::Error::last_os_error()) }
+    if result == 0 {
+        Ok(socket.into())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
 
 #[cfg(test)]

@@ -91,8 +91,13 @@ pub struct PendingNetwork(JoinHandle<Result<(), BootError>>);
 
 impl PendingNetwork {
     fn start() -> Result<Self, BootError> {
-        let thread = thread::Builder::new().name(NETWORK.to_owned()).spawn(|| timed(NETWORK, network::configure));
-        thread.map(Self).map_err(|source| BootError::Kernel { what: "thread", source })
+        let thread = thread::Builder::new()
+            .name(NETWORK.to_owned())
+            .spawn(|| timed(NETWORK, network::configure));
+        thread.map(Self).map_err(|source| BootError::Kernel {
+            what: "thread",
+            source,
+        })
     }
 
     /// Waits for the end of the phase.
@@ -112,18 +117,31 @@ impl PendingNetwork {
 /// # Errors
 /// The phase that failed, with its cause: the machine is of no use then, see [`halt()`].
 pub fn boot() -> Result<Booted, BootError> {
-    let mut machine = Machine { parameters: None, root_disk: None, root_device: None };
+    let mut machine = Machine {
+        parameters: None,
+        root_disk: None,
+        root_device: None,
+    };
     for &(name, phase) in PHASES {
         timed(name, || phase(&mut machine))?;
     }
     let network = PendingNetwork::start()?;
-    Ok(Booted { parameters: machine.parameters.ok_or(BootError::OutOfOrder)?, network })
+    Ok(Booted {
+        parameters: machine.parameters.ok_or(BootError::OutOfOrder)?,
+        network,
+    })
 }
 
 /// Runs a phase, and says how long it took.
-fn timed(name: &'static str, phase: impl FnOnce() -> Result<(), BootError>) -> Result<(), BootError> {
+fn timed(
+    name: &'static str,
+    phase: impl FnOnce() -> Result<(), BootError>,
+) -> Result<(), BootError> {
     let start = Instant::now();
-    phase().map_err(|source| BootError::Phase { name, source: Box::new(source) })?;
+    phase().map_err(|source| BootError::Phase {
+        name,
+        source: Box::new(source),
+    })?;
     halt::say(&format!("{name}: {} ms", start.elapsed().as_millis()));
     Ok(())
 }
@@ -136,7 +154,10 @@ mod tests {
     fn nothing_of_a_disk_is_mounted_before_it_is_verified() {
         assert!(place("command line") < place("root disk"));
         assert!(place("dm-verity") < place("root file system"));
-        assert!(place("kernel settings") < place("root disk"), "the host's bytes are read by a hardened kernel");
+        assert!(
+            place("kernel settings") < place("root disk"),
+            "the host's bytes are read by a hardened kernel"
+        );
     }
 
     #[cfg(feature = "modules")]
@@ -157,9 +178,22 @@ mod tests {
 
     #[test]
     fn a_phase_that_runs_too_early_fails() {
-        let mut machine = Machine { parameters: None, root_disk: None, root_device: None };
-        assert!(matches!(verity::find_disk(&mut machine), Err(BootError::OutOfOrder)));
-        assert!(matches!(verity::set_up(&mut machine), Err(BootError::OutOfOrder)));
-        assert!(matches!(mounts::root(&mut machine), Err(BootError::OutOfOrder)));
+        let mut machine = Machine {
+            parameters: None,
+            root_disk: None,
+            root_device: None,
+        };
+        assert!(matches!(
+            verity::find_disk(&mut machine),
+            Err(BootError::OutOfOrder)
+        ));
+        assert!(matches!(
+            verity::set_up(&mut machine),
+            Err(BootError::OutOfOrder)
+        ));
+        assert!(matches!(
+            mounts::root(&mut machine),
+            Err(BootError::OutOfOrder)
+        ));
     }
 }

@@ -41,10 +41,20 @@ pub(super) fn kernel_file_systems(_: &mut Machine) -> Result<(), BootError> {
     for (path, kind, flags) in [
         ("/proc", "proc", DATA_ONLY),
         ("/sys", "sysfs", DATA_ONLY),
-        ("/dev", "devtmpfs", MountFlags::NOSUID.union(MountFlags::NOEXEC)),
+        (
+            "/dev",
+            "devtmpfs",
+            MountFlags::NOSUID.union(MountFlags::NOEXEC),
+        ),
     ] {
         fs::create_dir_all(path).map_err(file(path))?;
-        mount_at(path, kind, kind, flags, if kind == "devtmpfs" { "mode=0755" } else { "" })?;
+        mount_at(
+            path,
+            kind,
+            kind,
+            flags,
+            if kind == "devtmpfs" { "mode=0755" } else { "" },
+        )?;
     }
     Ok(())
 }
@@ -78,14 +88,38 @@ pub(super) fn move_to_root(_: &mut Machine) -> Result<(), BootError> {
 pub(super) fn writable_folders(_: &mut Machine) -> Result<(), BootError> {
     let information = rustix::system::sysinfo();
     let memory = u64::from(information.mem_unit) * information.totalram;
-    mount_at("/run", "tmpfs", "tmpfs", DATA_ONLY, &format!("mode=0755,size={RUN_BYTES}"))?;
-    mount_at("/tmp", "tmpfs", "tmpfs", DATA_ONLY, &format!("mode=1777,size={TMP_BYTES}"))?;
+    mount_at(
+        "/run",
+        "tmpfs",
+        "tmpfs",
+        DATA_ONLY,
+        &format!("mode=0755,size={RUN_BYTES}"),
+    )?;
+    mount_at(
+        "/tmp",
+        "tmpfs",
+        "tmpfs",
+        DATA_ONLY,
+        &format!("mode=1777,size={TMP_BYTES}"),
+    )?;
     // Build scripts are run from here. Others may walk through it, not look into it.
     let size = memory / WORK_SHARE;
-    mount_at(WORK, "tmpfs", "tmpfs", PLAIN, &format!("mode=0711,size={size},nr_inodes={WORK_FILES}"))?;
+    mount_at(
+        WORK,
+        "tmpfs",
+        "tmpfs",
+        PLAIN,
+        &format!("mode=0711,size={size},nr_inodes={WORK_FILES}"),
+    )?;
     let pts = "/dev/pts";
     fs::create_dir_all(pts).map_err(file(pts))?;
-    mount_at(pts, "devpts", "devpts", MountFlags::NOSUID | MountFlags::NOEXEC, "mode=0620,ptmxmode=0666,newinstance")
+    mount_at(
+        pts,
+        "devpts",
+        "devpts",
+        MountFlags::NOSUID | MountFlags::NOEXEC,
+        "mode=0620,ptmxmode=0666,newinstance",
+    )
 }
 
 /// Phase: the hierarchy in which the sandbox makes its groups.
@@ -95,15 +129,27 @@ pub(super) fn control_groups(_: &mut Machine) -> Result<(), BootError> {
     fs::write(controllers, "+memory +pids").map_err(file(controllers))
 }
 
-fn mount_at(path: &str, source: &str, kind: &str, flags: MountFlags, options: &str) -> Result<(), BootError> {
+fn mount_at(
+    path: &str,
+    source: &str,
+    kind: &str,
+    flags: MountFlags,
+    options: &str,
+) -> Result<(), BootError> {
     let options = CString::new(options).map_err(|error| mounting(path)(io::Error::from(error)))?;
     mount(source, path, kind, flags, options.as_c_str()).map_err(mounting(path))
 }
 
 fn mounting<E: Into<io::Error>>(path: &str) -> impl FnOnce(E) -> BootError {
-    move |source| BootError::Mount { path: path.to_owned(), source: source.into() }
+    move |source| BootError::Mount {
+        path: path.to_owned(),
+        source: source.into(),
+    }
 }
 
 fn kernel(what: &'static str) -> impl FnOnce(rustix::io::Errno) -> BootError {
-    move |source| BootError::Kernel { what, source: source.into() }
+    move |source| BootError::Kernel {
+        what,
+        source: source.into(),
+    }
 }

@@ -44,7 +44,8 @@ struct Interface {
 /// Phase: loopback, one address, one route, name servers.
 pub(super) fn configure() -> Result<(), BootError> {
     let netlink = Socket::of_routes().map_err(kernel_error("netlink"))?;
-    let loopback = number(&Path::new(INTERFACES).join(LOOPBACK).join("ifindex")).map_err(kernel_error("loopback"))?;
+    let loopback = number(&Path::new(INTERFACES).join(LOOPBACK).join("ifindex"))
+        .map_err(kernel_error("loopback"))?;
     link::switch_on(&netlink, loopback).map_err(kernel_error("loopback"))?;
     let interfaces = ethernet_interfaces().map_err(file(INTERFACES))?;
     for interface in &interfaces {
@@ -53,8 +54,13 @@ pub(super) fn configure() -> Result<(), BootError> {
         switched.map_err(kernel_error("switching an interface on"))?;
     }
     let (interface, lease) = first_lease(&interfaces)?;
-    link::add_address(&netlink, interface.index, lease.address.into(), lease.prefix)
-        .map_err(kernel_error("address"))?;
+    link::add_address(
+        &netlink,
+        interface.index,
+        lease.address.into(),
+        lease.prefix,
+    )
+    .map_err(kernel_error("address"))?;
     if let Some(router) = lease.router {
         link::add_default_route(&netlink, interface.index, router.into(), Origin::Dhcp)
             .map_err(kernel_error("default route"))?;
@@ -76,12 +82,18 @@ fn kernel_error(what: &'static str) -> impl FnOnce(io::Error) -> BootError {
 }
 
 fn resolv_conf(lease: &Lease) -> String {
-    lease.name_servers.iter().map(|server| format!("nameserver {server}\n")).collect()
+    lease
+        .name_servers
+        .iter()
+        .map(|server| format!("nameserver {server}\n"))
+        .collect()
 }
 
 /// In the order of their numbers, which is that of their discovery.
 fn ethernet_interfaces() -> io::Result<Vec<Interface>> {
-    let paths: io::Result<Vec<PathBuf>> = fs::read_dir(INTERFACES)?.map(|entry| Ok(entry?.path())).collect();
+    let paths: io::Result<Vec<PathBuf>> = fs::read_dir(INTERFACES)?
+        .map(|entry| Ok(entry?.path()))
+        .collect();
     let mut found: Vec<_> = paths?.iter().filter_map(|path| interface(path)).collect();
     found.sort_by_key(|interface| interface.index);
     found.truncate(MAX_INTERFACES);
@@ -91,17 +103,29 @@ fn ethernet_interfaces() -> io::Result<Vec<Interface>> {
 fn interface(path: &Path) -> Option<Interface> {
     // ARPHRD_ETHER of linux/if_arp.h.
     let ethernet = number(&path.join("type")).is_ok_and(|kind| kind == 1);
-    let mac = fs::read_to_string(path.join("address")).ok().and_then(|text| mac(text.trim_end()));
+    let mac = fs::read_to_string(path.join("address"))
+        .ok()
+        .and_then(|text| mac(text.trim_end()));
     let name = path.file_name()?.to_str()?.to_owned();
-    Some(Interface { name, index: number(&path.join("ifindex")).ok()?, mac: mac.filter(|_| ethernet)? })
+    Some(Interface {
+        name,
+        index: number(&path.join("ifindex")).ok()?,
+        mac: mac.filter(|_| ethernet)?,
+    })
 }
 
 fn number(path: &Path) -> io::Result<i32> {
-    fs::read_to_string(path)?.trim_end().parse().map_err(|_| io::ErrorKind::InvalidData.into())
+    fs::read_to_string(path)?
+        .trim_end()
+        .parse()
+        .map_err(|_| io::ErrorKind::InvalidData.into())
 }
 
 fn mac(text: &str) -> Option<Mac> {
-    let bytes: Option<Vec<u8>> = text.split(':').map(|byte| u8::from_str_radix(byte, 16).ok()).collect();
+    let bytes: Option<Vec<u8>> = text
+        .split(':')
+        .map(|byte| u8::from_str_radix(byte, 16).ok())
+        .collect();
     bytes?.try_into().ok()
 }
 
@@ -119,20 +143,32 @@ fn first_lease(interfaces: &[Interface]) -> Result<(&Interface, Lease), BootErro
             }
         }
     }
-    Err(BootError::NoLease { attempts: WAITS.len(), refusal })
+    Err(BootError::NoLease {
+        attempts: WAITS.len(),
+        refusal,
+    })
 }
 
 /// One attempt: a lease, a refusal, or silence.
 fn exchange(interface: &Interface, wait: Duration) -> io::Result<Option<Result<Lease, Refusal>>> {
     let mut transaction = [0; 4];
     getrandom::getrandom(&mut transaction).map_err(io::Error::other)?;
-    let client = Client { mac: interface.mac, transaction };
+    let client = Client {
+        mac: interface.mac,
+        transaction,
+    };
     let mut socket = kernel::packet_socket(interface.index)?;
     let offer = match ask(&mut socket, client, &client.discover(), Kind::Offer, wait)? {
         Some(Ok(offer)) => offer,
         other => return Ok(other),
     };
-    ask(&mut socket, client, &client.request(&offer), Kind::Acknowledge, wait)
+    ask(
+        &mut socket,
+        client,
+        &client.request(&offer),
+        Kind::Acknowledge,
+        wait,
+    )
 }
 
 /// The first answer that can be used; else why the last could not.
@@ -182,8 +218,17 @@ mod tests {
 
     #[test]
     fn reads_hardware_addresses_of_six_bytes_only() {
-        assert_eq!(mac("52:54:00:12:34:56"), Some([0x52, 0x54, 0, 0x12, 0x34, 0x56]));
-        for text in ["", "52:54:00:12:34", "52:54:00:12:34:56:78", "52:54:00:12:34:xx", "525400123456"] {
+        assert_eq!(
+            mac("52:54:00:12:34:56"),
+            Some([0x52, 0x54, 0, 0x12, 0x34, 0x56])
+        );
+        for text in [
+            "",
+            "52:54:00:12:34",
+            "52:54:00:12:34:56:78",
+            "52:54:00:12:34:xx",
+            "525400123456",
+        ] {
             assert_eq!(mac(text), None, "{text:?}");
         }
     }
@@ -197,7 +242,10 @@ mod tests {
             name_servers: vec![[10, 0, 2, 3].into(), [10, 0, 2, 4].into()],
             server: [10, 0, 2, 2].into(),
         };
-        assert_eq!(resolv_conf(&lease), "nameserver 10.0.2.3\nnameserver 10.0.2.4\n");
+        assert_eq!(
+            resolv_conf(&lease),
+            "nameserver 10.0.2.3\nnameserver 10.0.2.4\n"
+        );
     }
 
     #[test]

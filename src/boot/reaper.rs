@@ -30,7 +30,10 @@ pub fn collect_orphans() -> ! {
 pub fn collect_dead_orphans() -> usize {
     let mut collected = 0;
     loop {
-        match waitid(WaitId::All, WaitIdOptions::EXITED | WaitIdOptions::NOHANG | OF_THIS_THREAD) {
+        match waitid(
+            WaitId::All,
+            WaitIdOptions::EXITED | WaitIdOptions::NOHANG | OF_THIS_THREAD,
+        ) {
             Ok(Some(_)) => collected += 1,
             Err(Errno::INTR) => {}
             // None is dead, or there is none.
@@ -49,7 +52,10 @@ mod tests {
         let (send, receive) = std::sync::mpsc::channel();
         let (go, wait) = std::sync::mpsc::channel::<()>();
         let waiter = thread::spawn(move || {
-            let mut child = Command::new("/bin/sh").args(["-c", "exit 7"]).spawn().unwrap();
+            let mut child = Command::new("/bin/sh")
+                .args(["-c", "exit 7"])
+                .spawn()
+                .unwrap();
             send.send(child.id()).unwrap();
             wait.recv().unwrap();
             child.wait().unwrap().code()

@@ -27,13 +27,21 @@ struct Setting {
 impl Setting {
     /// A setting that every kernel has to know.
     const fn always(path: &'static str, value: &'static str) -> Self {
-        Self { path, value, may_be_missing: false }
+        Self {
+            path,
+            value,
+            may_be_missing: false,
+        }
     }
 
     /// A setting of a feature that the kernel of `image/kernel/config` is built without. A distribution's kernel, which the
     /// feature `modules` is for, is built with it and has to know the setting.
     const fn of_left_out_feature(path: &'static str, value: &'static str) -> Self {
-        Self { path, value, may_be_missing: cfg!(not(feature = "modules")) }
+        Self {
+            path,
+            value,
+            may_be_missing: cfg!(not(feature = "modules")),
+        }
     }
 
     fn apply(&self) -> Result<(), BootError> {
@@ -53,7 +61,11 @@ impl Setting {
 const SETTINGS: [Setting; 8] = [
     // Not even we load code into the kernel. CONFIG_MODULES; CONFIG_KEXEC, which distributions leave out as well.
     Setting::of_left_out_feature("/proc/sys/kernel/modules_disabled", "1"),
-    Setting { path: "/proc/sys/kernel/kexec_load_disabled", value: "1", may_be_missing: true },
+    Setting {
+        path: "/proc/sys/kernel/kexec_load_disabled",
+        value: "1",
+        may_be_missing: true,
+    },
     // Programs that the kernel would start by itself, as root, outside of any sandbox. CONFIG_MODULES, CONFIG_COREDUMP.
     Setting::of_left_out_feature("/proc/sys/kernel/modprobe", "\n"),
     Setting::of_left_out_feature("/proc/sys/kernel/core_pattern", "\n"),
@@ -85,13 +97,22 @@ pub(super) fn apply(_: &mut Machine) -> Result<(), BootError> {
     for setting in &SETTINGS {
         setting.apply()?;
     }
-    sethostname(HOST_NAME).map_err(|source| BootError::Kernel { what: "hostname", source: source.into() })
+    sethostname(HOST_NAME).map_err(|source| BootError::Kernel {
+        what: "hostname",
+        source: source.into(),
+    })
 }
 
 /// Phase: our own limits. Commands get theirs from the sandbox.
 pub(super) fn limits(_: &mut Machine) -> Result<(), BootError> {
-    let limit = Rlimit { current: Some(OPEN_FILES), maximum: Some(OPEN_FILES) };
-    setrlimit(Resource::Nofile, limit).map_err(|source| BootError::Kernel { what: "open files", source: source.into() })
+    let limit = Rlimit {
+        current: Some(OPEN_FILES),
+        maximum: Some(OPEN_FILES),
+    };
+    setrlimit(Resource::Nofile, limit).map_err(|source| BootError::Kernel {
+        what: "open files",
+        source: source.into(),
+    })
 }
 
 /// Phase: keys are made of this.
@@ -100,9 +121,20 @@ pub(super) fn entropy(_: &mut Machine) -> Result<(), BootError> {
     loop {
         match getrandom(&mut [0; 1], GetRandomFlags::NONBLOCK) {
             Ok(_) => return Ok(()),
-            Err(Errno::AGAIN | Errno::INTR) if Instant::now() < deadline => thread::sleep(ENTROPY_PAUSE),
-            Err(Errno::AGAIN | Errno::INTR) => return Err(BootError::NoEntropy { seconds: ENTROPY_LIMIT.as_secs() }),
-            Err(source) => return Err(BootError::Kernel { what: "getrandom", source: source.into() }),
+            Err(Errno::AGAIN | Errno::INTR) if Instant::now() < deadline => {
+                thread::sleep(ENTROPY_PAUSE)
+            }
+            Err(Errno::AGAIN | Errno::INTR) => {
+                return Err(BootError::NoEntropy {
+                    seconds: ENTROPY_LIMIT.as_secs(),
+                });
+            }
+            Err(source) => {
+                return Err(BootError::Kernel {
+                    what: "getrandom",
+                    source: source.into(),
+                });
+            }
         }
     }
 }
@@ -116,7 +148,11 @@ fn plausible(now: u64) -> Result<(), BootError> {
     if (EARLIEST..LATEST).contains(&now) {
         Ok(())
     } else {
-        Err(BootError::Clock { now, earliest: EARLIEST, latest: LATEST })
+        Err(BootError::Clock {
+            now,
+            earliest: EARLIEST,
+            latest: LATEST,
+        })
     }
 }
 
@@ -135,10 +171,17 @@ mod tests {
 
     #[test]
     fn a_missing_setting_is_accepted_only_of_a_feature_that_was_left_out() {
-        assert!(matches!(Setting::always("/x", "1").appraise(missing()), Err(BootError::File { .. })));
-        let accepted = Setting::of_left_out_feature("/x", "1").appraise(missing()).is_ok();
+        assert!(matches!(
+            Setting::always("/x", "1").appraise(missing()),
+            Err(BootError::File { .. })
+        ));
+        let accepted = Setting::of_left_out_feature("/x", "1")
+            .appraise(missing())
+            .is_ok();
         assert_eq!(accepted, cfg!(not(feature = "modules")));
-        let refused = SETTINGS.iter().filter(|setting| setting.appraise(missing()).is_err());
+        let refused = SETTINGS
+            .iter()
+            .filter(|setting| setting.appraise(missing()).is_err());
         let paths: Vec<_> = refused.map(|setting| setting.path).collect();
         for needed in ["kernel/kptr_restrict", "kernel/dmesg_restrict"] {
             assert!(paths.iter().any(|path| path.ends_with(needed)), "{needed}");
@@ -149,7 +192,11 @@ mod tests {
     fn a_setting_that_is_there_and_cannot_be_written_ends_the_boot() {
         for setting in &SETTINGS {
             let refused = setting.appraise(Err(io::ErrorKind::PermissionDenied.into()));
-            assert!(matches!(refused, Err(BootError::File { .. })), "{}", setting.path);
+            assert!(
+                matches!(refused, Err(BootError::File { .. })),
+                "{}",
+                setting.path
+            );
             assert!(setting.appraise(Ok(())).is_ok(), "{}", setting.path);
         }
     }
@@ -158,7 +205,10 @@ mod tests {
     fn an_absurd_clock_is_refused() {
         assert!(plausible(EARLIEST).is_ok());
         for now in [0, EARLIEST - 1, LATEST, u64::MAX] {
-            assert!(matches!(plausible(now), Err(BootError::Clock { .. })), "{now}");
+            assert!(
+                matches!(plausible(now), Err(BootError::Clock { .. })),
+                "{now}"
+            );
         }
     }
 }

@@ -39,13 +39,19 @@ pub(super) fn find_disk(machine: &mut Machine) -> Result<(), BootError> {
     let deadline = Instant::now() + DISK_LIMIT;
     loop {
         let devices = block_devices().map_err(file(BLOCK_DEVICES))?;
-        if let Some(path) = devices.iter().find(|path| carries_root_hash(path, parameters)) {
+        if let Some(path) = devices
+            .iter()
+            .find(|path| carries_root_hash(path, parameters))
+        {
             machine.root_disk = Some(Disk(path.clone()));
             return Ok(());
         }
         if Instant::now() >= deadline {
             let expected = hex::encode(parameters.root_hash);
-            return Err(BootError::NoRootDisk { looked_at: devices.len(), expected });
+            return Err(BootError::NoRootDisk {
+                looked_at: devices.len(),
+                expected,
+            });
         }
         thread::sleep(DISK_PAUSE);
     }
@@ -54,23 +60,34 @@ pub(super) fn find_disk(machine: &mut Machine) -> Result<(), BootError> {
 /// Phase: a device that is verified.
 pub(super) fn set_up(machine: &mut Machine) -> Result<(), BootError> {
     let disk = machine.root_disk.as_ref().ok_or(BootError::OutOfOrder)?;
-    machine.root_device = Some(device_mapper::create(NAME, &target(&disk.0, machine.parameters()?))?);
+    machine.root_device = Some(device_mapper::create(
+        NAME,
+        &target(&disk.0, machine.parameters()?),
+    )?);
     Ok(())
 }
 
 fn block_devices() -> std::io::Result<Vec<PathBuf>> {
-    fs::read_dir(BLOCK_DEVICES)?.map(|entry| Ok(Path::new("/dev").join(entry?.file_name()))).collect()
+    fs::read_dir(BLOCK_DEVICES)?
+        .map(|entry| Ok(Path::new("/dev").join(entry?.file_name())))
+        .collect()
 }
 
 /// A disk that cannot be read, or is too short, is not ours.
 fn carries_root_hash(path: &Path, parameters: &Parameters) -> bool {
     let mut top = [0; BLOCK_BYTES as usize];
     let place = (parameters.root_blocks + GAP_BLOCKS) * BLOCK_BYTES;
-    File::open(path).and_then(|disk| disk.read_exact_at(&mut top, place)).is_ok() && is_top(&top, parameters)
+    File::open(path)
+        .and_then(|disk| disk.read_exact_at(&mut top, place))
+        .is_ok()
+        && is_top(&top, parameters)
 }
 
 fn is_top(block: &[u8], parameters: &Parameters) -> bool {
-    let digest = Sha256::new().chain_update(parameters.root_salt).chain_update(block).finalize();
+    let digest = Sha256::new()
+        .chain_update(parameters.root_salt)
+        .chain_update(block)
+        .finalize();
     *digest == parameters.root_hash
 }
 
@@ -104,7 +121,11 @@ mod tests {
 
     fn parameters(block: &[u8]) -> Parameters {
         Parameters {
-            root_hash: Sha256::new().chain_update([7; 32]).chain_update(block).finalize().into(),
+            root_hash: Sha256::new()
+                .chain_update([7; 32])
+                .chain_update(block)
+                .finalize()
+                .into(),
             root_salt: [7; 32],
             root_blocks: 2,
             kernel: [0; 32],
@@ -127,8 +148,14 @@ mod tests {
         content[3 * 4096..].copy_from_slice(&top);
         assert!(carries_root_hash(disk(&content).path(), &parameters));
         content[3 * 4096 + 9] ^= 1;
-        assert!(!carries_root_hash(disk(&content).path(), &parameters), "another byte");
-        assert!(!carries_root_hash(disk(&content[..4 * 4096 - 1]).path(), &parameters), "too short");
+        assert!(
+            !carries_root_hash(disk(&content).path(), &parameters),
+            "another byte"
+        );
+        assert!(
+            !carries_root_hash(disk(&content[..4 * 4096 - 1]).path(), &parameters),
+            "too short"
+        );
         assert!(!carries_root_hash(disk(&[]).path(), &parameters), "empty");
         assert!(!carries_root_hash(Path::new("/nonexistent"), &parameters));
     }
@@ -138,7 +165,20 @@ mod tests {
         let target = target(Path::new("/dev/vda"), &parameters(&[]));
         assert_eq!((target.sectors, target.kind), (16, "verity"));
         let words: Vec<_> = target.parameters.split(' ').collect();
-        assert_eq!(words[..8], ["1", "/dev/vda", "/dev/vda", "4096", "4096", "2", "3", "sha256"]);
-        assert_eq!(words[9..], [&*"07".repeat(32), "2", "panic_on_corruption", "panic_on_error"]);
+        assert_eq!(
+            words[..8],
+            [
+                "1", "/dev/vda", "/dev/vda", "4096", "4096", "2", "3", "sha256"
+            ]
+        );
+        assert_eq!(
+            words[9..],
+            [
+                &*"07".repeat(32),
+                "2",
+                "panic_on_corruption",
+                "panic_on_error"
+            ]
+        );
     }
 }

@@ -71,7 +71,9 @@ fn found(listed: Result<&[u8], Errno>) -> io::Result<Attributes> {
         Err(Errno::OPNOTSUPP | Errno::NOSYS) => return Ok(Attributes::Unlisted),
         Err(error) => return Err(error.into()),
     };
-    let refused = names.split(|byte| *byte == 0).find(|name| !is_harmless(name));
+    let refused = names
+        .split(|byte| *byte == 0)
+        .find(|name| !is_harmless(name));
     let named = |name| Attributes::Refused(String::from_utf8_lossy(name).into_owned());
     Ok(refused.map_or(Attributes::Harmless, named))
 }
@@ -105,7 +107,13 @@ mod tests {
         ] {
             assert!(!is_harmless(refused.as_bytes()), "{refused}");
         }
-        let others = ["", "user.xdg.origin.url", "user.com.apple.quarantine", "btrfs.compression", "user.overlays"];
+        let others = [
+            "",
+            "user.xdg.origin.url",
+            "user.com.apple.quarantine",
+            "btrfs.compression",
+            "user.overlays",
+        ];
         for harmless in others.into_iter().chain(OF_THE_MACHINE) {
             assert!(is_harmless(harmless.as_bytes()), "{harmless}");
         }
@@ -118,10 +126,21 @@ mod tests {
             (&b""[..], Attributes::Harmless),
             (b"security.selinux\0user.a\0", Attributes::Harmless),
             (b"security.capability\0", refused("security.capability")),
-            (b"user.a\0security.capability\0", refused("security.capability")),
-            (b"system.posix_acl_access\0security.capability\0", refused("system.posix_acl_access")),
+            (
+                b"user.a\0security.capability\0",
+                refused("security.capability"),
+            ),
+            (
+                b"system.posix_acl_access\0security.capability\0",
+                refused("system.posix_acl_access"),
+            ),
         ] {
-            assert_eq!(found(Ok(names)).unwrap(), expected, "{}", names.escape_ascii());
+            assert_eq!(
+                found(Ok(names)).unwrap(),
+                expected,
+                "{}",
+                names.escape_ascii()
+            );
         }
     }
 

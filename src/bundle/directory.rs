@@ -26,13 +26,22 @@ const MODE_BITS: u32 = 0o7777;
 
 /// Gives every file of the top folder, or of the folder that holds only that, to `contents`.
 pub(super) fn read(path: &Path, contents: &mut Contents) -> Result<(), ReadError> {
-    let root = if path.join("provenance.json").is_file() { path.to_owned() } else { only_folder(path)? };
+    let root = if path.join("provenance.json").is_file() {
+        path.to_owned()
+    } else {
+        only_folder(path)?
+    };
     let mut attributes = Reader::new();
     let mut folders = vec![PathBuf::new()];
     let mut names = Vec::new();
     while let Some(folder) = folders.pop() {
         let opened = open(&root.join(&folder), OFlags::DIRECTORY)?;
-        check_attributes(&opened, &folder.to_string_lossy(), &mut attributes, contents)?;
+        check_attributes(
+            &opened,
+            &folder.to_string_lossy(),
+            &mut attributes,
+            contents,
+        )?;
         for entry in fs::read_dir(root.join(&folder)).map_err(ReadError::Open)? {
             let entry = entry.map_err(ReadError::Damaged)?;
             let kind = entry.file_type().map_err(ReadError::Damaged)?;
@@ -50,7 +59,10 @@ pub(super) fn read(path: &Path, contents: &mut Contents) -> Result<(), ReadError
             }
         }
     }
-    match names.into_iter().find(|folder| !contents.has_file_in(folder)) {
+    match names
+        .into_iter()
+        .find(|folder| !contents.has_file_in(folder))
+    {
         Some(path) => Err(ReadError::Unexpected { path }),
         None => Ok(()),
     }
@@ -58,7 +70,9 @@ pub(super) fn read(path: &Path, contents: &mut Contents) -> Result<(), ReadError
 
 /// The file that is opened is the one that is looked at: what has its name can change meanwhile.
 fn open_file(path: &Path, kind: FileType, name: &str) -> Result<File, ReadError> {
-    let not_regular = || ReadError::Kind { path: name.to_owned() };
+    let not_regular = || ReadError::Kind {
+        path: name.to_owned(),
+    };
     if !kind.is_file() {
         return Err(not_regular());
     }
@@ -73,7 +87,9 @@ fn open_file(path: &Path, kind: FileType, name: &str) -> Result<File, ReadError>
 fn open(path: &Path, more: OFlags) -> Result<File, ReadError> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | more;
     let opened = rustix::fs::open(path, flags, Mode::empty());
-    opened.map(File::from).map_err(|error| ReadError::Open(error.into()))
+    opened
+        .map(File::from)
+        .map_err(|error| ReadError::Open(error.into()))
 }
 
 fn check_attributes(
@@ -86,7 +102,10 @@ fn check_attributes(
         Attributes::Harmless => {}
         Attributes::Unlisted => contents.attributes_unlisted(),
         Attributes::Refused(attribute) => {
-            return Err(ReadError::Attribute { path: name.to_owned(), attribute });
+            return Err(ReadError::Attribute {
+                path: name.to_owned(),
+                attribute,
+            });
         }
     }
     Ok(())
@@ -96,7 +115,10 @@ fn read_file(file: File, name: &str, contents: &mut Contents) -> Result<(), Read
     let mode = file.metadata().map_err(ReadError::Open)?.mode() & MODE_BITS;
     let executable = mode & EXECUTABLE_BITS != 0;
     if mode & SPECIAL_BITS != 0 || executable && !is_artifact(name) {
-        return Err(ReadError::Mode { path: name.to_owned(), mode });
+        return Err(ReadError::Mode {
+            path: name.to_owned(),
+            mode,
+        });
     }
     contents.file(name, executable, file)
 }
@@ -104,11 +126,15 @@ fn read_file(file: File, name: &str, contents: &mut Contents) -> Result<(), Read
 fn only_folder(path: &Path) -> Result<PathBuf, ReadError> {
     let mut entries = fs::read_dir(path).map_err(ReadError::Open)?;
     match (entries.next(), entries.next()) {
-        (Some(Ok(only)), None) if only.file_type().is_ok_and(|kind| kind.is_dir()) => Ok(only.path()),
+        (Some(Ok(only)), None) if only.file_type().is_ok_and(|kind| kind.is_dir()) => {
+            Ok(only.path())
+        }
         _ => Err(ReadError::NoProvenance),
     }
 }
 
 fn path_error(path: &Path) -> ReadError {
-    ReadError::Path { path: path.to_string_lossy().into_owned() }
+    ReadError::Path {
+        path: path.to_string_lossy().into_owned(),
+    }
 }

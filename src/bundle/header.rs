@@ -84,15 +84,39 @@ impl Member<'_> {
     /// Returns the blocks that stand before the content: one, or, for a long path, a PAX header,
     /// its record and one more.
     pub(super) fn headers(&self) -> Vec<u8> {
-        let mode = if self.executable { EXECUTABLE_MODE } else { PLAIN_MODE };
+        let mode = if self.executable {
+            EXECUTABLE_MODE
+        } else {
+            PLAIN_MODE
+        };
         if self.path.len() <= MAX_NAME_BYTES {
-            return header(self.path.as_bytes(), mode, self.size.0, self.time, REGULAR_FILE).to_vec();
+            return header(
+                self.path.as_bytes(),
+                mode,
+                self.size.0,
+                self.time,
+                REGULAR_FILE,
+            )
+            .to_vec();
         }
         let record = path_record(self.path);
-        let mut blocks = header(PAX_HEADER_NAME, PLAIN_MODE, record.len() as u64, self.time, PAX_HEADER).to_vec();
+        let mut blocks = header(
+            PAX_HEADER_NAME,
+            PLAIN_MODE,
+            record.len() as u64,
+            self.time,
+            PAX_HEADER,
+        )
+        .to_vec();
         blocks.extend(record.as_bytes());
         blocks.resize(blocks.len().next_multiple_of(BLOCK_BYTES), 0);
-        blocks.extend(header(PAX_PATH_NAME, mode, self.size.0, self.time, REGULAR_FILE));
+        blocks.extend(header(
+            PAX_PATH_NAME,
+            mode,
+            self.size.0,
+            self.time,
+            REGULAR_FILE,
+        ));
         blocks
     }
 }
@@ -117,7 +141,9 @@ fn header(name: &[u8], mode: u64, size: u64, time: Number, kind: u8) -> Block {
 
 /// Fills a field with octal digits, zeros before them, and a NUL after them.
 fn put_octal(field: &mut [u8], value: u64) {
-    let Some((end, digits)) = field.split_last_mut() else { return };
+    let Some((end, digits)) = field.split_last_mut() else {
+        return;
+    };
     *end = 0;
     let mut left = value;
     for digit in digits.iter_mut().rev() {
@@ -145,7 +171,12 @@ mod tests {
     use super::*;
 
     fn member(path: &str) -> Member<'_> {
-        Member { path, executable: true, size: Number(0o1234), time: Number(0o7654) }
+        Member {
+            path,
+            executable: true,
+            size: Number(0o1234),
+            time: Number(0o7654),
+        }
     }
 
     #[test]
@@ -168,10 +199,17 @@ mod tests {
         let path = "n".repeat(101);
         let blocks = member(&path).headers();
         assert_eq!(blocks.len(), 3 * BLOCK_BYTES);
-        assert!(blocks.starts_with(b"pax-header\0") && blocks[2 * BLOCK_BYTES..].starts_with(b"pax-path\0"));
+        assert!(
+            blocks.starts_with(b"pax-header\0")
+                && blocks[2 * BLOCK_BYTES..].starts_with(b"pax-path\0")
+        );
         let record = format!("111 path={path}\n");
         assert_eq!(blocks[BLOCK_BYTES..][..record.len()], *record.as_bytes());
-        assert!(blocks[BLOCK_BYTES + record.len()..2 * BLOCK_BYTES].iter().all(|byte| *byte == 0));
+        assert!(
+            blocks[BLOCK_BYTES + record.len()..2 * BLOCK_BYTES]
+                .iter()
+                .all(|byte| *byte == 0)
+        );
     }
 
     #[test]
@@ -179,7 +217,10 @@ mod tests {
         for length in 1..2000 {
             let path = "n".repeat(length);
             let record = path_record(&path);
-            assert!(record.starts_with(&format!("{} path=n", record.len())), "{length}");
+            assert!(
+                record.starts_with(&format!("{} path=n", record.len())),
+                "{length}"
+            );
             assert!(record.ends_with(&format!("{path}\n")), "{length}");
         }
     }

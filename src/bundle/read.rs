@@ -175,7 +175,11 @@ pub struct Bundle {
 /// # Errors
 /// As [`archive`].
 pub fn open(path: &Path) -> Result<Bundle, ReadError> {
-    if path.is_dir() { folder(path) } else { archive(File::open(path).map_err(ReadError::Open)?) }
+    if path.is_dir() {
+        folder(path)
+    } else {
+        archive(File::open(path).map_err(ReadError::Open)?)
+    }
 }
 
 /// Reads a bundle like [`open`], and computes the digest that bundles are compared by.
@@ -186,7 +190,9 @@ pub fn open_with_digest(path: &Path) -> Result<Bundle, ReadError> {
     if path.is_dir() {
         return folder(path);
     }
-    stream_with_digest(BufReader::new(within_size(File::open(path).map_err(ReadError::Open)?)?))
+    stream_with_digest(BufReader::new(within_size(
+        File::open(path).map_err(ReadError::Open)?,
+    )?))
 }
 
 /// Reads a bundle as it was downloaded: a gzip tar.
@@ -226,7 +232,10 @@ pub fn stream_with_digest(packed: impl BufRead) -> Result<Bundle, ReadError> {
     stream::read(&mut hashed, &mut contents)?;
     let (tar_sha256, _) = hashed.finish();
     packed.end()?;
-    Ok(Bundle { tar_sha256: Some(tar_sha256), ..contents.finish()? })
+    Ok(Bundle {
+        tar_sha256: Some(tar_sha256),
+        ..contents.finish()?
+    })
 }
 
 /// Reads a bundle that was unpacked: the top folder, or the folder that holds only that.
@@ -252,13 +261,23 @@ pub(super) struct Contents {
 impl Contents {
     pub(super) fn count(&mut self) -> Result<(), ReadError> {
         self.entries += 1;
-        within("the entries", self.entries as u64, MAX_BUNDLE_ENTRIES as u64, "MAX_BUNDLE_ENTRIES")
+        within(
+            "the entries",
+            self.entries as u64,
+            MAX_BUNDLE_ENTRIES as u64,
+            "MAX_BUNDLE_ENTRIES",
+        )
     }
 
     pub(super) fn count_path(&mut self, path: &str) -> Result<(), ReadError> {
         self.path_bytes += path.len();
         let limit = MAX_BUNDLE_PATHS_BYTES as u64;
-        within("the paths together", self.path_bytes as u64, limit, "MAX_BUNDLE_PATHS_BYTES")
+        within(
+            "the paths together",
+            self.path_bytes as u64,
+            limit,
+            "MAX_BUNDLE_PATHS_BYTES",
+        )
     }
 
     pub(super) fn attributes_unlisted(&mut self) {
@@ -272,34 +291,57 @@ impl Contents {
     /// Cuts the top folder, which is the same for all.
     pub(super) fn below_top(&mut self, path: &str) -> Result<String, ReadError> {
         let path = plain(path)?;
-        let Some((top, rest)) = path.split_once('/') else { return Err(ReadError::Path { path }) };
+        let Some((top, rest)) = path.split_once('/') else {
+            return Err(ReadError::Path { path });
+        };
         let project = match self.bundle.project.take() {
             Some(project) => project,
-            None => ProjectName::parse(top).ok_or_else(|| ReadError::Project { name: top.to_owned() })?,
+            None => ProjectName::parse(top).ok_or_else(|| ReadError::Project {
+                name: top.to_owned(),
+            })?,
         };
         let is_same = project.as_str() == top;
         self.bundle.project = Some(project);
-        if is_same { Ok(rest.to_owned()) } else { Err(ReadError::Path { path }) }
+        if is_same {
+            Ok(rest.to_owned())
+        } else {
+            Err(ReadError::Path { path })
+        }
     }
 
-    pub(super) fn file(&mut self, path: &str, executable: bool, content: impl Read) -> Result<(), ReadError> {
+    pub(super) fn file(
+        &mut self,
+        path: &str,
+        executable: bool,
+        content: impl Read,
+    ) -> Result<(), ReadError> {
         self.count_path(path)?;
         if !self.seen.insert(path.to_owned()) {
-            return Err(ReadError::Duplicate { path: path.to_owned() });
+            return Err(ReadError::Duplicate {
+                path: path.to_owned(),
+            });
         }
         if path == "provenance.json" {
-            self.bundle.provenance = document(content, MAX_PROVENANCE_BYTES, "MAX_PROVENANCE_BYTES")?;
+            self.bundle.provenance =
+                document(content, MAX_PROVENANCE_BYTES, "MAX_PROVENANCE_BYTES")?;
             self.provenance = true;
         } else if path == "evidence.json" {
-            self.bundle.evidence = Some(document(content, MAX_EVIDENCE_BYTES, "MAX_EVIDENCE_BYTES")?);
+            self.bundle.evidence =
+                Some(document(content, MAX_EVIDENCE_BYTES, "MAX_EVIDENCE_BYTES")?);
         } else if path == "build.log" {
             self.bundle.log = Some(hashed(path, executable, content)?);
         } else if let Some(name) = path.strip_prefix("artifacts/") {
-            self.bundle.artifacts.push(hashed(name, executable, content)?);
+            self.bundle
+                .artifacts
+                .push(hashed(name, executable, content)?);
         } else if let Some(name) = path.strip_prefix("build-config/") {
-            self.bundle.build_config.push(hashed(name, executable, content)?);
+            self.bundle
+                .build_config
+                .push(hashed(name, executable, content)?);
         } else {
-            return Err(ReadError::Unexpected { path: path.to_owned() });
+            return Err(ReadError::Unexpected {
+                path: path.to_owned(),
+            });
         }
         Ok(())
     }
@@ -307,12 +349,18 @@ impl Contents {
     /// Whether a file lies in this folder, or below it.
     pub(super) fn has_file_in(&self, folder: &str) -> bool {
         let inside = format!("{folder}/");
-        self.seen.range(inside.clone()..).next().is_some_and(|path| path.starts_with(&inside))
+        self.seen
+            .range(inside.clone()..)
+            .next()
+            .is_some_and(|path| path.starts_with(&inside))
     }
 
     /// A path that is a file, and a folder too: the later one would replace the other.
     fn file_and_folder(&self) -> Option<&str> {
-        let mut folders = self.seen.iter().flat_map(|path| path.match_indices('/').map(|(end, _)| &path[..end]));
+        let mut folders = self
+            .seen
+            .iter()
+            .flat_map(|path| path.match_indices('/').map(|(end, _)| &path[..end]));
         folders.find(|folder| self.seen.contains(*folder))
     }
 
@@ -321,7 +369,9 @@ impl Contents {
             return Err(ReadError::NoProvenance);
         }
         if let Some(path) = self.file_and_folder() {
-            return Err(ReadError::Duplicate { path: path.to_owned() });
+            return Err(ReadError::Duplicate {
+                path: path.to_owned(),
+            });
         }
         self.bundle.artifacts.sort_by(|a, b| a.name.cmp(&b.name));
         self.bundle.build_config.sort_by(|a, b| a.name.cmp(&b.name));
@@ -331,27 +381,56 @@ impl Contents {
 
 /// What [`crate::name`] says that files of a bundle may be called.
 pub(super) fn plain(path: &str) -> Result<String, ReadError> {
-    within("a path", path.len() as u64, MAX_BUNDLE_PATH_BYTES as u64, "MAX_BUNDLE_PATH_BYTES")?;
+    within(
+        "a path",
+        path.len() as u64,
+        MAX_BUNDLE_PATH_BYTES as u64,
+        "MAX_BUNDLE_PATH_BYTES",
+    )?;
     match name::check(path) {
         Ok(()) => Ok(path.to_owned()),
-        Err(_) => Err(ReadError::Path { path: path.to_owned() }),
+        Err(_) => Err(ReadError::Path {
+            path: path.to_owned(),
+        }),
     }
 }
 
-pub(super) fn within(what: &'static str, size: u64, limit: u64, name: &'static str) -> Result<(), ReadError> {
-    if size > limit { Err(ReadError::Limit { what, size, limit, name }) } else { Ok(()) }
+pub(super) fn within(
+    what: &'static str,
+    size: u64,
+    limit: u64,
+    name: &'static str,
+) -> Result<(), ReadError> {
+    if size > limit {
+        Err(ReadError::Limit {
+            what,
+            size,
+            limit,
+            name,
+        })
+    } else {
+        Ok(())
+    }
 }
 
 fn document(content: impl Read, limit: u64, name: &'static str) -> Result<Vec<u8>, ReadError> {
     let mut bytes = Vec::new();
-    content.take(limit + 1).read_to_end(&mut bytes).map_err(ReadError::Damaged)?;
+    content
+        .take(limit + 1)
+        .read_to_end(&mut bytes)
+        .map_err(ReadError::Damaged)?;
     within("a document", bytes.len() as u64, limit, name)?;
     Ok(bytes)
 }
 
 fn hashed(name: &str, executable: bool, content: impl Read) -> Result<HashedFile, ReadError> {
     let (sha256, size) = Sha256Digest::of_reader(content).map_err(ReadError::Damaged)?;
-    Ok(HashedFile { name: name.to_owned(), sha256, size, executable })
+    Ok(HashedFile {
+        name: name.to_owned(),
+        sha256,
+        size,
+        executable,
+    })
 }
 
 #[cfg(test)]
@@ -363,41 +442,87 @@ mod tests {
     use crate::bundle::{Entry, write};
 
     fn packed(paths: &[&str]) -> Vec<u8> {
-        write(Vec::new(), "p", paths.iter().map(|path| Entry::of_bytes(*path, b"{}\n")).collect(), 0).unwrap()
+        write(
+            Vec::new(),
+            "p",
+            paths
+                .iter()
+                .map(|path| Entry::of_bytes(*path, b"{}\n"))
+                .collect(),
+            0,
+        )
+        .unwrap()
     }
 
     fn unpacked(packed: &[u8]) -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
-        tar::Archive::new(flate2::read::GzDecoder::new(packed)).unpack(folder.path()).unwrap();
+        tar::Archive::new(flate2::read::GzDecoder::new(packed))
+            .unpack(folder.path())
+            .unwrap();
         folder
     }
 
     #[test]
     fn reads_back_what_was_written() {
         let long = format!("artifacts/{}", "n".repeat(200));
-        let bundle = stream(&packed(&["provenance.json", "build.log", "build-config/Cargo.lock", &long])[..]).unwrap();
-        assert_eq!((bundle.provenance.as_slice(), bundle.evidence), (&b"{}\n"[..], None));
+        let bundle = stream(
+            &packed(&[
+                "provenance.json",
+                "build.log",
+                "build-config/Cargo.lock",
+                &long,
+            ])[..],
+        )
+        .unwrap();
+        assert_eq!(
+            (bundle.provenance.as_slice(), bundle.evidence),
+            (&b"{}\n"[..], None)
+        );
         assert_eq!(bundle.artifacts[0].name, long["artifacts/".len()..]);
         assert_eq!(bundle.artifacts[0].sha256, Sha256Digest::of(b"{}\n"));
-        assert_eq!((bundle.build_config.len(), bundle.log.unwrap().size), (1, 3));
+        assert_eq!(
+            (bundle.build_config.len(), bundle.log.unwrap().size),
+            (1, 3)
+        );
         assert_eq!((bundle.time, bundle.tar_sha256), (Some(0), None));
     }
 
     #[test]
     fn a_bundle_without_provenance_or_with_a_foreign_file_is_refused() {
-        assert!(matches!(stream(&packed(&["build.log"])[..]), Err(ReadError::NoProvenance)));
+        assert!(matches!(
+            stream(&packed(&["build.log"])[..]),
+            Err(ReadError::NoProvenance)
+        ));
         for foreign in ["x", "provenance.json/x", "artifacts"] {
             let refusal = stream(&packed(&["provenance.json", foreign])[..]).unwrap_err();
-            assert!(matches!(refusal, ReadError::Unexpected { .. }), "{foreign}: {refusal}");
+            assert!(
+                matches!(refusal, ReadError::Unexpected { .. }),
+                "{foreign}: {refusal}"
+            );
         }
     }
 
     #[test]
     fn paths_have_a_limit_together() {
-        let names: Vec<_> = (0..1100).map(|number| format!("artifacts/{number:0990}")).collect();
-        let names: Vec<_> = names.iter().map(String::as_str).chain(["provenance.json"]).collect();
+        let names: Vec<_> = (0..1100)
+            .map(|number| format!("artifacts/{number:0990}"))
+            .collect();
+        let names: Vec<_> = names
+            .iter()
+            .map(String::as_str)
+            .chain(["provenance.json"])
+            .collect();
         let refusal = stream(&packed(&names)[..]).unwrap_err();
-        assert!(matches!(refusal, ReadError::Limit { name: "MAX_BUNDLE_PATHS_BYTES", .. }), "{refusal}");
+        assert!(
+            matches!(
+                refusal,
+                ReadError::Limit {
+                    name: "MAX_BUNDLE_PATHS_BYTES",
+                    ..
+                }
+            ),
+            "{refusal}"
+        );
     }
 
     #[test]
@@ -406,16 +531,27 @@ mod tests {
         let mut longer = good.clone();
         longer.push(0);
         assert!(matches!(stream(&longer[..]), Err(ReadError::Trailing)));
-        assert!(matches!(stream(&good[..good.len() - 1]), Err(ReadError::Damaged(_))));
-        assert!(matches!(stream(&b"no gzip"[..]), Err(ReadError::Damaged(_))));
-        assert!(matches!(stream(&b"PK\x03\x04 a ZIP archive"[..]), Err(ReadError::NotCanonical { .. })));
+        assert!(matches!(
+            stream(&good[..good.len() - 1]),
+            Err(ReadError::Damaged(_))
+        ));
+        assert!(matches!(
+            stream(&b"no gzip"[..]),
+            Err(ReadError::Damaged(_))
+        ));
+        assert!(matches!(
+            stream(&b"PK\x03\x04 a ZIP archive"[..]),
+            Err(ReadError::NotCanonical { .. })
+        ));
     }
 
     #[test]
     fn the_digest_is_of_the_tar_stream_and_not_of_its_compression() {
         let good = packed(&["provenance.json", "artifacts/a"]);
         let mut tar = Vec::new();
-        flate2::read::GzDecoder::new(&good[..]).read_to_end(&mut tar).unwrap();
+        flate2::read::GzDecoder::new(&good[..])
+            .read_to_end(&mut tar)
+            .unwrap();
         let mut stored = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::new(9));
         io::Write::write_all(&mut stored, &tar).unwrap();
         let mut other = stored.finish().unwrap();
@@ -424,7 +560,13 @@ mod tests {
         for packed in [good, other] {
             let bundle = stream_with_digest(&packed[..]).unwrap();
             assert_eq!(bundle.tar_sha256, Some(Sha256Digest::of(&tar)));
-            assert_eq!(Bundle { tar_sha256: None, ..bundle }, stream(&packed[..]).unwrap());
+            assert_eq!(
+                Bundle {
+                    tar_sha256: None,
+                    ..bundle
+                },
+                stream(&packed[..]).unwrap()
+            );
         }
     }
 
@@ -432,70 +574,138 @@ mod tests {
     fn a_folder_reads_like_its_archive() {
         let packed = packed(&["provenance.json", "artifacts/a", "artifacts/b/c"]);
         let unpacked = unpacked(&packed);
-        let expected = Bundle { time: None, project: None, ..stream(&packed[..]).unwrap() };
+        let expected = Bundle {
+            time: None,
+            project: None,
+            ..stream(&packed[..]).unwrap()
+        };
         assert_eq!(folder(unpacked.path()).unwrap(), expected);
         assert_eq!(folder(&unpacked.path().join("p")).unwrap(), expected);
     }
 
     /// What a reader says of a folder that was changed.
     fn changed(change: impl FnOnce(&Path)) -> ReadError {
-        let unpacked = unpacked(&packed(&["provenance.json", "artifacts/a", "artifacts/b/c"]));
+        let unpacked = unpacked(&packed(&[
+            "provenance.json",
+            "artifacts/a",
+            "artifacts/b/c",
+        ]));
         change(&unpacked.path().join("p"));
         folder(unpacked.path()).unwrap_err()
     }
 
     #[test]
     fn a_folder_has_regular_files_of_one_name_and_nothing_else() {
-        for name in ["artifacts/link", "artifacts/b/link", "build.log", "build-config/Cargo.lock", "link"] {
+        for name in [
+            "artifacts/link",
+            "artifacts/b/link",
+            "build.log",
+            "build-config/Cargo.lock",
+            "link",
+        ] {
             let refusal = changed(|folder| {
                 fs::create_dir_all(folder.join("build-config")).unwrap();
                 symlink("/etc/passwd", folder.join(name)).unwrap();
             });
-            assert!(matches!(refusal, ReadError::Kind { .. }), "{name}: {refusal}");
+            assert!(
+                matches!(refusal, ReadError::Kind { .. }),
+                "{name}: {refusal}"
+            );
         }
         let refusal = changed(|folder| symlink("b", folder.join("artifacts/link")).unwrap());
-        assert!(matches!(refusal, ReadError::Kind { .. }), "a link to a folder: {refusal}");
-        let refusal = changed(|folder| fs::hard_link(folder.join("artifacts/a"), folder.join("artifacts/z")).unwrap());
-        assert!(matches!(refusal, ReadError::Kind { .. }), "a second name: {refusal}");
+        assert!(
+            matches!(refusal, ReadError::Kind { .. }),
+            "a link to a folder: {refusal}"
+        );
+        let refusal = changed(|folder| {
+            fs::hard_link(folder.join("artifacts/a"), folder.join("artifacts/z")).unwrap()
+        });
+        assert!(
+            matches!(refusal, ReadError::Kind { .. }),
+            "a second name: {refusal}"
+        );
         let refusal = changed(|folder| {
             let fifo = folder.join("artifacts/fifo");
-            rustix::fs::mknodat(rustix::fs::CWD, fifo, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+            rustix::fs::mknodat(
+                rustix::fs::CWD,
+                fifo,
+                rustix::fs::FileType::Fifo,
+                0o600.into(),
+                0,
+            )
+            .unwrap();
         });
-        assert!(matches!(refusal, ReadError::Kind { .. }), "a FIFO: {refusal}");
+        assert!(
+            matches!(refusal, ReadError::Kind { .. }),
+            "a FIFO: {refusal}"
+        );
         for name in ["x", "artifacts.txt", "build-config", "evidence.json.bak"] {
             let refusal = changed(|folder| fs::write(folder.join(name), "x").unwrap());
-            assert!(matches!(refusal, ReadError::Unexpected { .. }), "{name}: {refusal}");
+            assert!(
+                matches!(refusal, ReadError::Unexpected { .. }),
+                "{name}: {refusal}"
+            );
         }
-        for name in ["empty", "artifacts/empty", "artifacts/b/d/e", "build-config"] {
+        for name in [
+            "empty",
+            "artifacts/empty",
+            "artifacts/b/d/e",
+            "build-config",
+        ] {
             let refusal = changed(|folder| fs::create_dir_all(folder.join(name)).unwrap());
-            assert!(matches!(refusal, ReadError::Unexpected { .. }), "{name}: {refusal}");
+            assert!(
+                matches!(refusal, ReadError::Unexpected { .. }),
+                "{name}: {refusal}"
+            );
         }
     }
 
     #[test]
     fn a_folder_has_no_file_with_special_rights() {
         let of_mode = |name: &'static str, mode: u32| {
-            changed(|folder| fs::set_permissions(folder.join(name), fs::Permissions::from_mode(mode)).unwrap())
+            changed(|folder| {
+                fs::set_permissions(folder.join(name), fs::Permissions::from_mode(mode)).unwrap()
+            })
         };
         for mode in [0o4755, 0o2755, 0o1755, 0o4644, 0o2644, 0o1644, 0o7777] {
             for name in ["artifacts/a", "artifacts/b/c", "provenance.json"] {
                 let refusal = of_mode(name, mode);
-                assert!(matches!(refusal, ReadError::Mode { mode: found, .. } if found == mode), "{name}: {refusal}");
+                assert!(
+                    matches!(refusal, ReadError::Mode { mode: found, .. } if found == mode),
+                    "{name}: {refusal}"
+                );
             }
         }
         for mode in [0o755, 0o700, 0o654, 0o645] {
             let refusal = of_mode("provenance.json", mode);
-            assert!(matches!(refusal, ReadError::Mode { .. }), "{mode:o}: {refusal}");
+            assert!(
+                matches!(refusal, ReadError::Mode { .. }),
+                "{mode:o}: {refusal}"
+            );
         }
     }
 
     #[test]
     fn an_artifact_in_a_folder_is_executable_where_anybody_may_execute_it() {
         let packed = packed(&["provenance.json", "artifacts/a"]);
-        for (mode, executable) in [(0o755, true), (0o700, true), (0o611, true), (0o644, false), (0o600, false)] {
+        for (mode, executable) in [
+            (0o755, true),
+            (0o700, true),
+            (0o611, true),
+            (0o644, false),
+            (0o600, false),
+        ] {
             let unpacked = unpacked(&packed);
-            fs::set_permissions(unpacked.path().join("p/artifacts/a"), fs::Permissions::from_mode(mode)).unwrap();
-            assert_eq!(folder(unpacked.path()).unwrap().artifacts[0].executable, executable, "{mode:o}");
+            fs::set_permissions(
+                unpacked.path().join("p/artifacts/a"),
+                fs::Permissions::from_mode(mode),
+            )
+            .unwrap();
+            assert_eq!(
+                folder(unpacked.path()).unwrap().artifacts[0].executable,
+                executable,
+                "{mode:o}"
+            );
         }
     }
 }

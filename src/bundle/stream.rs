@@ -12,8 +12,8 @@ use flate2::bufread::GzDecoder;
 
 use super::GZIP_OS_UNKNOWN;
 use super::header::{
-    BLOCK_BYTES, Block, Difference, EXECUTABLE_MODE, MODE, Member, NAME, Number, PAX_HEADER, SIZE, TIME, TYPE,
-    difference, path_of_record, printable,
+    BLOCK_BYTES, Block, Difference, EXECUTABLE_MODE, MODE, Member, NAME, Number, PAX_HEADER, SIZE,
+    TIME, TYPE, difference, path_of_record, printable,
 };
 use super::read::{Contents, MAX_PAX_BYTES, MAX_UNPACKED_BYTES, ReadError, is_artifact, within};
 
@@ -23,8 +23,14 @@ use super::read::{Contents, MAX_PAX_BYTES, MAX_UNPACKED_BYTES, ReadError, is_art
 const GZIP_HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, GZIP_OS_UNKNOWN];
 
 /// The fields of a gzip header with the offset of each one's end (RFC 1952, section 2.3).
-const GZIP_FIELDS: [(&str, usize); 6] =
-    [("magic", 2), ("method", 3), ("flags", 4), ("time", 8), ("extra flags", 9), ("system", 10)];
+const GZIP_FIELDS: [(&str, usize); 6] = [
+    ("magic", 2),
+    ("method", 3),
+    ("flags", 4),
+    ("time", 8),
+    ("extra flags", 9),
+    ("system", 10),
+];
 
 /// How both end blocks look.
 const END_BLOCK: Block = [0; BLOCK_BYTES];
@@ -42,7 +48,12 @@ impl<R: BufRead> Packed<R> {
             let (expected, actual) = (&GZIP_HEADER[start..end], &header[start..end]);
             if expected != actual {
                 let (expected, actual) = (hex::encode(expected), hex::encode(actual));
-                return Err(ReadError::NotCanonical { place: "the gzip header".to_owned(), field, expected, actual });
+                return Err(ReadError::NotCanonical {
+                    place: "the gzip header".to_owned(),
+                    field,
+                    expected,
+                    actual,
+                });
             }
             start = end;
         }
@@ -54,7 +65,11 @@ impl<R: BufRead> Packed<R> {
     pub(super) fn end(self) -> Result<(), ReadError> {
         let (_header, mut packed) = self.0.into_inner().into_inner();
         let rest = packed.fill_buf().map_err(ReadError::Damaged)?;
-        if rest.is_empty() { Ok(()) } else { Err(ReadError::Trailing) }
+        if rest.is_empty() {
+            Ok(())
+        } else {
+            Err(ReadError::Trailing)
+        }
     }
 }
 
@@ -67,7 +82,12 @@ impl<R: BufRead> Read for Packed<R> {
 /// Gives every file of a tar stream to `contents`, and expects the end of the stream after the end
 /// blocks.
 pub(super) fn read(unpacked: impl Read, contents: &mut Contents) -> Result<(), ReadError> {
-    let mut stream = Stream { unpacked, left: MAX_UNPACKED_BYTES, time: None, last_path: String::new() };
+    let mut stream = Stream {
+        unpacked,
+        left: MAX_UNPACKED_BYTES,
+        time: None,
+        last_path: String::new(),
+    };
     while let Some(found) = stream.headers(contents)? {
         stream.file(found, contents)?;
     }
@@ -105,14 +125,22 @@ impl<R: Read> Stream<R> {
         contents.count()?;
         if block[TYPE] != PAX_HEADER {
             let path = name_in(&block)?;
-            return Ok(Some(Found { path, blocks: block.to_vec(), header: block }));
+            return Ok(Some(Found {
+                path,
+                blocks: block.to_vec(),
+                header: block,
+            }));
         }
         let mut blocks = block.to_vec();
         let path = self.record(&block, &mut blocks)?;
         contents.count()?;
         let header = self.block()?;
         blocks.extend(header);
-        Ok(Some(Found { path, blocks, header }))
+        Ok(Some(Found {
+            path,
+            blocks,
+            header,
+        }))
     }
 
     /// Reads the record of a PAX header, and finds the path in it.
@@ -137,7 +165,11 @@ impl<R: Read> Stream<R> {
 
     /// Compares the headers with those that a bundle has for this file, and passes its content on.
     fn file(&mut self, found: Found, contents: &mut Contents) -> Result<(), ReadError> {
-        let Found { path, blocks, header } = found;
+        let Found {
+            path,
+            blocks,
+            header,
+        } = found;
         let place = || format!("the entry {path:?}");
         let size = number(&header, SIZE, "size", place)?;
         let time = match self.time {
@@ -146,16 +178,41 @@ impl<R: Read> Stream<R> {
         };
         self.time = Some(time);
         let executable = Number::read(&header[MODE]).map(Number::value) == Some(EXECUTABLE_MODE);
-        let member = Member { path: &path, executable, size, time };
-        if let Some(Difference { in_pax_header, field, expected, actual }) = difference(&member.headers(), &blocks) {
-            let place = if in_pax_header { format!("the PAX header of {path:?}") } else { place() };
-            return Err(ReadError::NotCanonical { place, field, expected, actual });
+        let member = Member {
+            path: &path,
+            executable,
+            size,
+            time,
+        };
+        if let Some(Difference {
+            in_pax_header,
+            field,
+            expected,
+            actual,
+        }) = difference(&member.headers(), &blocks)
+        {
+            let place = if in_pax_header {
+                format!("the PAX header of {path:?}")
+            } else {
+                place()
+            };
+            return Err(ReadError::NotCanonical {
+                place,
+                field,
+                expected,
+                actual,
+            });
         }
         let name = contents.below_top(&path)?;
         if executable && !is_artifact(&name) {
             let expected = "the mode of a file that nobody executes".to_owned();
             let actual = printable(&header[MODE]);
-            return Err(ReadError::NotCanonical { place: place(), field: "mode", expected, actual });
+            return Err(ReadError::NotCanonical {
+                place: place(),
+                field: "mode",
+                expected,
+                actual,
+            });
         }
         self.in_order(&path)?;
         self.content(&name, executable, size.value(), contents)?;
@@ -166,7 +223,9 @@ impl<R: Read> Stream<R> {
     /// Expects the path after that of the file before, byte by byte.
     fn in_order(&self, path: &str) -> Result<(), ReadError> {
         if path == self.last_path {
-            return Err(ReadError::Duplicate { path: path.to_owned() });
+            return Err(ReadError::Duplicate {
+                path: path.to_owned(),
+            });
         }
         if *path > *self.last_path {
             return Ok(());
@@ -179,7 +238,13 @@ impl<R: Read> Stream<R> {
         })
     }
 
-    fn content(&mut self, name: &str, executable: bool, size: u64, contents: &mut Contents) -> Result<(), ReadError> {
+    fn content(
+        &mut self,
+        name: &str,
+        executable: bool,
+        size: u64,
+        contents: &mut Contents,
+    ) -> Result<(), ReadError> {
         let padded = size.next_multiple_of(BLOCK_BYTES as u64);
         self.take(padded)?;
         let mut content = (&mut self.unpacked).take(size);
@@ -189,7 +254,9 @@ impl<R: Read> Stream<R> {
         }
         let mut block = END_BLOCK;
         let padding = &mut block[..usize::try_from(padded - size).unwrap_or(BLOCK_BYTES)];
-        self.unpacked.read_exact(padding).map_err(ReadError::Damaged)?;
+        self.unpacked
+            .read_exact(padding)
+            .map_err(ReadError::Damaged)?;
         if padding.iter().any(|byte| *byte != 0) {
             return Err(ReadError::NotCanonical {
                 place: format!("the entry {name:?}"),
@@ -223,14 +290,21 @@ impl<R: Read> Stream<R> {
     fn block(&mut self) -> Result<Block, ReadError> {
         self.take(BLOCK_BYTES as u64)?;
         let mut block = END_BLOCK;
-        self.unpacked.read_exact(&mut block).map_err(ReadError::Damaged)?;
+        self.unpacked
+            .read_exact(&mut block)
+            .map_err(ReadError::Damaged)?;
         Ok(block)
     }
 
     /// Counts bytes before they are read.
     fn take(&mut self, bytes: u64) -> Result<(), ReadError> {
         let size = MAX_UNPACKED_BYTES - self.left + bytes;
-        within("the unpacked bundle", size, MAX_UNPACKED_BYTES, "MAX_UNPACKED_BYTES")?;
+        within(
+            "the unpacked bundle",
+            size,
+            MAX_UNPACKED_BYTES,
+            "MAX_UNPACKED_BYTES",
+        )?;
         self.left -= bytes;
         Ok(())
     }
@@ -238,9 +312,14 @@ impl<R: Read> Stream<R> {
 
 /// The path in a header's own name.
 fn name_in(header: &Block) -> Result<String, ReadError> {
-    let name = header[NAME].split(|byte| *byte == 0).next().unwrap_or_default();
+    let name = header[NAME]
+        .split(|byte| *byte == 0)
+        .next()
+        .unwrap_or_default();
     let Ok(name) = std::str::from_utf8(name) else {
-        return Err(ReadError::Path { path: String::from_utf8_lossy(name).into_owned() });
+        return Err(ReadError::Path {
+            path: String::from_utf8_lossy(name).into_owned(),
+        });
     };
     Ok(name.to_owned())
 }

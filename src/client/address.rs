@@ -71,25 +71,37 @@ impl FromStr for Address {
     type Err = AddressError;
 
     fn from_str(text: &str) -> Result<Self, AddressError> {
-        let refused = |reason| AddressError { text: text.to_owned(), reason };
+        let refused = |reason| AddressError {
+            text: text.to_owned(),
+            reason,
+        };
         let uri: Uri = text.parse().map_err(|_| refused("it cannot be read"))?;
         let is_tls = match uri.scheme_str() {
             Some("https") => true,
             Some("http") => false,
             _ => return Err(refused("it has to begin with https:// or http://")),
         };
-        let Some(authority) = uri.authority() else { return Err(refused("it has no host")) };
+        let Some(authority) = uri.authority() else {
+            return Err(refused("it has no host"));
+        };
         if authority.as_str().contains('@') {
             return Err(refused("it has a user or a password"));
         }
         if !matches!(uri.path(), "" | "/") || uri.query().is_some() {
             return Err(refused("it has a path; paths are the program's own affair"));
         }
-        let host = authority.host().trim_start_matches('[').trim_end_matches(']');
+        let host = authority
+            .host()
+            .trim_start_matches('[')
+            .trim_end_matches(']');
         if host.is_empty() {
             return Err(refused("it has no host"));
         }
-        let port = match authority.as_str().rsplit_once(']').map_or(authority.as_str(), |it| it.1) {
+        let port = match authority
+            .as_str()
+            .rsplit_once(']')
+            .map_or(authority.as_str(), |it| it.1)
+        {
             end if !end.contains(':') => {
                 if is_tls {
                     443
@@ -97,9 +109,15 @@ impl FromStr for Address {
                     80
                 }
             }
-            _ => authority.port_u16().ok_or_else(|| refused("its port is no number"))?,
+            _ => authority
+                .port_u16()
+                .ok_or_else(|| refused("its port is no number"))?,
         };
-        Ok(Self { is_tls, host: host.to_owned(), port })
+        Ok(Self {
+            is_tls,
+            host: host.to_owned(),
+            port,
+        })
     }
 }
 
@@ -113,7 +131,12 @@ mod tests {
             ("https://a.example", "a.example", 443, "a.example"),
             ("https://a.example:443/", "a.example", 443, "a.example"),
             ("http://a.example:8080", "a.example", 8080, "a.example:8080"),
-            ("https://127.0.0.1:8443", "127.0.0.1", 8443, "127.0.0.1:8443"),
+            (
+                "https://127.0.0.1:8443",
+                "127.0.0.1",
+                8443,
+                "127.0.0.1:8443",
+            ),
             ("https://[::1]", "::1", 443, "[::1]"),
             ("https://[::1]:8443", "::1", 8443, "[::1]:8443"),
         ] {

@@ -106,11 +106,15 @@ impl Refusal {
         let document: Value = serde_json::from_slice(body).unwrap_or_default();
         let shortened = |text: &str| text.chars().take(MAX_REFUSAL_CHARS).collect();
         let member = |name: &str| -> Option<String> { document[name].as_str().map(shortened) };
-        let seconds = reply.header(&header::RETRY_AFTER).and_then(|text| text.parse().ok());
+        let seconds = reply
+            .header(&header::RETRY_AFTER)
+            .and_then(|text| text.parse().ok());
         let nothing = || "it does not say why".to_owned();
         Self {
             status: reply.status.as_u16(),
-            error: member("error").or_else(|| member("detail")).unwrap_or_else(nothing),
+            error: member("error")
+                .or_else(|| member("detail"))
+                .unwrap_or_else(nothing),
             error_type: member("error_type").unwrap_or_else(|| "Unknown".to_owned()),
             retry_after: seconds.map(|it| Duration::from_secs(it).max(SHORTEST_RETRY)),
             may_be_ours: false,
@@ -164,7 +168,11 @@ impl Appliance {
             match self.try_submit(submission, watch).await {
                 Ok(accepted) => return Ok(accepted),
                 Err(SubmitError::Refused(refusal)) => {
-                    return Err(Refusal { may_be_ours, ..refusal }.into());
+                    return Err(Refusal {
+                        may_be_ours,
+                        ..refusal
+                    }
+                    .into());
                 }
                 Err(SubmitError::Client(error)) => {
                     may_be_ours |= !error.is_unreachable();
@@ -174,7 +182,11 @@ impl Appliance {
         }
     }
 
-    async fn try_submit(&self, submission: &Submission, watch: &mut dyn Watch) -> Result<Accepted, SubmitError> {
+    async fn try_submit(
+        &self,
+        submission: &Submission,
+        watch: &mut dyn Watch,
+    ) -> Result<Accepted, SubmitError> {
         let boundary = boundary().map_err(ClientError::File)?;
         let (content_type, form) = submission.form(boundary).map_err(ClientError::File)?;
         let size = form.size();
@@ -187,8 +199,13 @@ impl Appliance {
         if submission.nonce.as_bytes().len() == MAX_NONCE_BYTES {
             request = request.header(IDEMPOTENCY_KEY, submission.nonce.to_string());
         }
-        let mut reply = self.client.send(request, form, &mut |sent| watch.sent(sent, size)).await?;
-        let body = reply.whole(MAX_DOCUMENT_BYTES, "MAX_DOCUMENT_BYTES").await?;
+        let mut reply = self
+            .client
+            .send(request, form, &mut |sent| watch.sent(sent, size))
+            .await?;
+        let body = reply
+            .whole(MAX_DOCUMENT_BYTES, "MAX_DOCUMENT_BYTES")
+            .await?;
         if reply.status != StatusCode::ACCEPTED {
             return Err(Refusal::read(&reply, &body).into());
         }
@@ -236,7 +253,9 @@ impl Appliance {
         headers.extend(seen.as_ref().map(|seen| (LAST_EVENT_ID, seen.as_str())));
         let mut reply = self.client.get(&path, &headers).await?;
         if reply.status != StatusCode::OK {
-            let body = reply.whole(MAX_DOCUMENT_BYTES, "MAX_DOCUMENT_BYTES").await?;
+            let body = reply
+                .whole(MAX_DOCUMENT_BYTES, "MAX_DOCUMENT_BYTES")
+                .await?;
             return Err(Refusal::read(&reply, &body).into());
         }
         let mut reader = Reader::default();
@@ -260,7 +279,10 @@ impl Appliance {
 
 /// 128 bits in lower-case hex, which can stand in a path.
 fn is_id(id: &str) -> bool {
-    id.len() == 32 && id.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    id.len() == 32
+        && id
+            .bytes()
+            .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 /// Text that no source contains by accident, and that nobody can foresee.

@@ -39,7 +39,9 @@ impl Connection {
     pub fn public_key(&self) -> Option<Vec<u8>> {
         match self {
             Self::Plain(_) => None,
-            Self::Tls(stream) => trust::public_key(stream.get_ref().1.peer_certificates()?.first()?),
+            Self::Tls(stream) => {
+                trust::public_key(stream.get_ref().1.peer_certificates()?.first()?)
+            }
         }
     }
 }
@@ -48,13 +50,19 @@ impl Connection {
 ///
 /// # Errors
 /// Any step of the way.
-pub async fn connect(address: &Address, proxies: &Proxies, tls: &Arc<ClientConfig>) -> Result<Connection, ClientError> {
+pub async fn connect(
+    address: &Address,
+    proxies: &Proxies,
+    tls: &Arc<ClientConfig>,
+) -> Result<Connection, ClientError> {
     let stream = match proxies.of_address(address)? {
         None => tcp(address).await?,
         Some(proxy) => {
             let mut stream = tcp(&proxy.address).await?;
             let tunnel = timeout(HANDSHAKE_TIMEOUT, proxy.tunnel(&mut stream, address));
-            tunnel.await.map_err(|_| silent(&proxy.address, HANDSHAKE_TIMEOUT))??;
+            tunnel
+                .await
+                .map_err(|_| silent(&proxy.address, HANDSHAKE_TIMEOUT))??;
             stream
         }
     };
@@ -62,7 +70,10 @@ pub async fn connect(address: &Address, proxies: &Proxies, tls: &Arc<ClientConfi
         return Ok(Connection::Plain(stream));
     }
     let place = address.to_string();
-    let failed = |source| ClientError::Tls { place: place.clone(), source };
+    let failed = |source| ClientError::Tls {
+        place: place.clone(),
+        source,
+    };
     let name = ServerName::try_from(address.host().to_owned());
     let name = name.map_err(|error| failed(io::Error::other(error)))?;
     let handshake = TlsConnector::from(Arc::clone(tls)).connect(name, stream);
@@ -70,7 +81,11 @@ pub async fn connect(address: &Address, proxies: &Proxies, tls: &Arc<ClientConfi
         Err(_) => Err(silent(address, HANDSHAKE_TIMEOUT)),
         Ok(Ok(stream)) => Ok(Connection::Tls(Box::new(stream))),
         Ok(Err(error)) => Err(match trust::another_key(&error) {
-            Some(&trust::AnotherKey { expected, actual }) => ClientError::KeyChanged { place, expected, actual },
+            Some(&trust::AnotherKey { expected, actual }) => ClientError::KeyChanged {
+                place,
+                expected,
+                actual,
+            },
             None => failed(error),
         }),
     }
@@ -90,15 +105,25 @@ async fn tcp(address: &Address) -> Result<TcpStream, ClientError> {
             Err(_) => last = io::ErrorKind::TimedOut.into(),
         }
     }
-    Err(ClientError::Unreachable { place: address.to_string(), source: last })
+    Err(ClientError::Unreachable {
+        place: address.to_string(),
+        source: last,
+    })
 }
 
 fn silent(address: &Address, limit: Duration) -> ClientError {
-    ClientError::Silent { place: address.to_string(), seconds: limit.as_secs() }
+    ClientError::Silent {
+        place: address.to_string(),
+        seconds: limit.as_secs(),
+    }
 }
 
 impl AsyncRead for Connection {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_read(cx, buffer),
             Self::Tls(stream) => Pin::new(stream).poll_read(cx, buffer),
@@ -107,7 +132,11 @@ impl AsyncRead for Connection {
 }
 
 impl AsyncWrite for Connection {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
             Self::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),

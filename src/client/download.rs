@@ -75,7 +75,12 @@ impl Appliance {
         match have.announced {
             Some(announced) if announced != actual => {
                 let place = self.client.address().to_string();
-                Err(ClientError::Digest { place, announced, actual }.into())
+                Err(ClientError::Digest {
+                    place,
+                    announced,
+                    actual,
+                }
+                .into())
             }
             _ => Ok(Download { size, sha256 }),
         }
@@ -92,35 +97,58 @@ impl Appliance {
         let etag = have.etag.clone().filter(|_| have.bytes > 0);
         let mut headers = Vec::new();
         if let Some(etag) = &etag {
-            headers.extend([(header::RANGE, range.as_str()), (header::IF_RANGE, etag.as_str())]);
+            headers.extend([
+                (header::RANGE, range.as_str()),
+                (header::IF_RANGE, etag.as_str()),
+            ]);
         }
-        let mut reply = self.client.get(&format!("/build/{}/result", job.id), &headers).await?;
+        let mut reply = self
+            .client
+            .get(&format!("/build/{}/result", job.id), &headers)
+            .await?;
         match reply.status {
             StatusCode::OK => have.start(&reply)?,
             StatusCode::PARTIAL_CONTENT if starts_at(&reply, have.bytes) => {}
             StatusCode::PARTIAL_CONTENT => return Err(reply.unexpected("another range").into()),
             _ => {
-                let body = reply.whole(MAX_DOCUMENT_BYTES, "MAX_DOCUMENT_BYTES").await?;
+                let body = reply
+                    .whole(MAX_DOCUMENT_BYTES, "MAX_DOCUMENT_BYTES")
+                    .await?;
                 return Err(Refusal::read(&reply, &body).into());
             }
         }
         let place = || self.client.address().to_string();
         file.set_len(have.bytes).map_err(ClientError::File)?;
-        file.seek(SeekFrom::Start(have.bytes)).map_err(ClientError::File)?;
+        file.seek(SeekFrom::Start(have.bytes))
+            .map_err(ClientError::File)?;
         while let Some(piece) = reply.piece().await? {
             let size = have.bytes + piece.len() as u64;
-            let limit = have.total.unwrap_or(MAX_DOWNLOAD_BYTES).min(MAX_DOWNLOAD_BYTES);
+            let limit = have
+                .total
+                .unwrap_or(MAX_DOWNLOAD_BYTES)
+                .min(MAX_DOWNLOAD_BYTES);
             if size > limit {
                 let name = "MAX_DOWNLOAD_BYTES";
-                return Err(ClientError::TooLong { place: place(), limit, name }.into());
+                return Err(ClientError::TooLong {
+                    place: place(),
+                    limit,
+                    name,
+                }
+                .into());
             }
             file.write_all(&piece).map_err(ClientError::File)?;
             have.bytes = size;
             watch.received(have.bytes, have.total.unwrap_or(have.bytes));
         }
         match have.total.map(|total| total - have.bytes) {
-            Some(missing) if missing > 0 => Err(ClientError::Short { place: place(), missing }.into()),
-            _ => file.flush().map_err(|error: io::Error| ClientError::File(error).into()),
+            Some(missing) if missing > 0 => Err(ClientError::Short {
+                place: place(),
+                missing,
+            }
+            .into()),
+            _ => file
+                .flush()
+                .map_err(|error: io::Error| ClientError::File(error).into()),
         }
     }
 }
@@ -128,8 +156,12 @@ impl Appliance {
 impl Have {
     /// All of it comes, from its first byte.
     fn start(&mut self, reply: &Reply) -> Result<(), ClientError> {
-        let total = reply.header(&header::CONTENT_LENGTH).and_then(|text| text.parse().ok());
-        let Some(total) = total else { return Err(reply.unexpected("no length of the bundle")) };
+        let total = reply
+            .header(&header::CONTENT_LENGTH)
+            .and_then(|text| text.parse().ok());
+        let Some(total) = total else {
+            return Err(reply.unexpected("no length of the bundle"));
+        };
         *self = Self {
             bytes: 0,
             etag: reply.header(&header::ETAG).map(str::to_owned),

@@ -9,7 +9,9 @@ use crate::digest::Sha256Digest;
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)] // Each sentence is the documentation.
 pub enum ClientError {
-    #[error("{host} has no address in /etc/hosts, and no name server of /etc/resolv.conf knows one")]
+    #[error(
+        "{host} has no address in /etc/hosts, and no name server of /etc/resolv.conf knows one"
+    )]
     NameUnknown { host: String },
     #[error("the name {host} cannot be resolved")]
     Name { host: String, source: io::Error },
@@ -18,14 +20,22 @@ pub enum ClientError {
     #[error("{variable} is not the address of a proxy such as http://HOST:PORT")]
     ProxyAddress { variable: String },
     #[error("the proxy {proxy} does not connect to {place}: status {status}")]
-    ProxyRefusal { proxy: String, place: String, status: u16 },
+    ProxyRefusal {
+        proxy: String,
+        place: String,
+        status: u16,
+    },
     #[error("the proxy {proxy} answered with something that is no HTTP")]
     ProxyResponse { proxy: String },
     #[error(
         "the TLS key of {place} is not the one that was verified: SHA-256 {expected} was \
          verified, and {actual} answers now; nothing was sent to it"
     )]
-    KeyChanged { place: String, expected: Sha256Digest, actual: Sha256Digest },
+    KeyChanged {
+        place: String,
+        expected: Sha256Digest,
+        actual: Sha256Digest,
+    },
     #[error("TLS with {place} failed")]
     Tls { place: String, source: io::Error },
     #[error("{place} showed no certificate whose key can be read")]
@@ -39,7 +49,11 @@ pub enum ClientError {
     #[error("the events of {place} ended before the build did")]
     Ended { place: String },
     #[error("a response of {place} has more than {limit} bytes ({name})")]
-    TooLong { place: String, limit: u64, name: &'static str },
+    TooLong {
+        place: String,
+        limit: u64,
+        name: &'static str,
+    },
     #[error("the request cannot be written: {what}")]
     Request { what: &'static str },
     #[error("{place} answered {what}, which is not what its API says")]
@@ -56,7 +70,11 @@ pub enum ClientError {
     #[error("the file with the bundle")]
     File(#[source] io::Error),
     #[error("the bundle has the SHA-256 {actual}, and {place} announced {announced}")]
-    Digest { place: String, announced: String, actual: String },
+    Digest {
+        place: String,
+        announced: String,
+        actual: String,
+    },
 }
 
 impl ClientError {
@@ -65,7 +83,9 @@ impl ClientError {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Tls { source, .. } => source.kind() != io::ErrorKind::InvalidData,
-            Self::Cut { .. } | Self::Silent { .. } | Self::Short { .. } | Self::Ended { .. } => true,
+            Self::Cut { .. } | Self::Silent { .. } | Self::Short { .. } | Self::Ended { .. } => {
+                true
+            }
             _ => self.is_unreachable(),
         }
     }

@@ -95,7 +95,10 @@ impl Reader {
         if !data.is_object() {
             return Err(EventError::NoJson);
         }
-        Ok(Some(Event { id: id.ok_or(EventError::NoNumber)?, data }))
+        Ok(Some(Event {
+            id: id.ok_or(EventError::NoNumber)?,
+            data,
+        }))
     }
 }
 
@@ -111,7 +114,10 @@ mod tests {
             let mut reader = Reader::default();
             let pieces = stream.chunks(size).map(|piece| reader.feed(piece).unwrap());
             let events: Vec<_> = pieces.flatten().collect();
-            let kinds: Vec<_> = events.iter().map(|event| (event.id, event.kind())).collect();
+            let kinds: Vec<_> = events
+                .iter()
+                .map(|event| (event.id, event.kind()))
+                .collect();
             assert_eq!(kinds, [(0, "queued"), (1, "build")], "{size}");
         }
     }

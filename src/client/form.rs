@@ -36,7 +36,10 @@ pub struct Multipart {
 impl Multipart {
     /// Starts a form. The boundary has to be text that no part contains: digits drawn at random.
     pub fn new(boundary: String) -> Self {
-        Self { boundary, form: Form::default() }
+        Self {
+            boundary,
+            form: Form::default(),
+        }
     }
 
     /// Returns the value of the header `Content-Type`.
@@ -47,7 +50,9 @@ impl Multipart {
     /// Adds a field.
     pub fn field(&mut self, name: &str, value: &str) {
         let boundary = &self.boundary;
-        self.form.bytes(format!("--{boundary}\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n"));
+        self.form.bytes(format!(
+            "--{boundary}\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n"
+        ));
     }
 
     /// Adds a file of `size` bytes, from where it is read next. A quote in its name would end it.
@@ -97,7 +102,8 @@ impl Form {
                     if let Err(error) = file.read_exact(&mut buffer) {
                         return Some(Err(error));
                     }
-                    self.pieces.push_front(Piece::File(file, left - wanted as u64));
+                    self.pieces
+                        .push_front(Piece::File(file, left - wanted as u64));
                     return Some(Ok(buffer.into()));
                 }
             }
@@ -109,7 +115,10 @@ impl Body for Form {
     type Data = Bytes;
     type Error = io::Error;
 
-    fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         let form = self.get_mut();
         Poll::Ready(form.next().map(|piece| {
             let piece = piece?;

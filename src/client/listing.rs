@@ -17,8 +17,14 @@ use std::process::{Command, Output, Stdio};
 use crate::source::tree::{MAX_TREE_DEPTH, MAX_TREE_ENTRIES, is_git};
 
 /// Environment variables by which git would look at another folder than the one it is asked about.
-const MISLEADING: [&str; 6] =
-    ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_OBJECT_DIRECTORY", "GIT_CEILING_DIRECTORIES"];
+const MISLEADING: [&str; 6] = [
+    "GIT_DIR",
+    "GIT_WORK_TREE",
+    "GIT_INDEX_FILE",
+    "GIT_COMMON_DIR",
+    "GIT_OBJECT_DIRECTORY",
+    "GIT_CEILING_DIRECTORIES",
+];
 
 /// The files of a folder.
 #[derive(Debug, PartialEq, Eq)]
@@ -92,7 +98,9 @@ pub enum ListingError {
         source: io::Error,
     },
     /// It has too many files.
-    #[error("the folder has more than {MAX_TREE_ENTRIES} files, or is deeper than {MAX_TREE_DEPTH}")]
+    #[error(
+        "the folder has more than {MAX_TREE_ENTRIES} files, or is deeper than {MAX_TREE_DEPTH}"
+    )]
     TooMany,
 }
 
@@ -107,7 +115,9 @@ impl Listing {
         if chosen_by == ChosenBy::Git {
             tracked(folder, Path::new(""), MAX_TREE_DEPTH, &mut files)?;
             if files.is_empty() {
-                return Err(ListingError::Nothing { folder: folder.to_owned() });
+                return Err(ListingError::Nothing {
+                    folder: folder.to_owned(),
+                });
             }
         } else {
             everything(folder, Path::new(""), MAX_TREE_DEPTH, &mut files)?;
@@ -130,8 +140,13 @@ fn judge(folder: &Path) -> Result<ChosenBy, ListingError> {
 
 fn has_git_above(folder: &Path) -> Result<bool, ListingError> {
     let whole = fs::canonicalize(folder);
-    let whole = whole.map_err(|source| ListingError::Read { path: folder.to_owned(), source })?;
-    Ok(whole.ancestors().any(|above| above.join(".git").symlink_metadata().is_ok()))
+    let whole = whole.map_err(|source| ListingError::Read {
+        path: folder.to_owned(),
+        source,
+    })?;
+    Ok(whole
+        .ancestors()
+        .any(|above| above.join(".git").symlink_metadata().is_ok()))
 }
 
 /// Asks git, without a program that the repository's own configuration would have it run.
@@ -141,7 +156,12 @@ fn git(folder: &Path, arguments: &[&str]) -> io::Result<Output> {
         command.env_remove(variable);
     }
     command
-        .args(["-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null"])
+        .args([
+            "-c",
+            "core.fsmonitor=false",
+            "-c",
+            "core.hooksPath=/dev/null",
+        ])
         .args(arguments)
         .current_dir(folder)
         .env("LC_ALL", "C")
@@ -156,19 +176,41 @@ fn git(folder: &Path, arguments: &[&str]) -> io::Result<Output> {
 
 fn complaint(folder: &Path, output: &Output) -> ListingError {
     let message = String::from_utf8_lossy(&output.stderr);
-    let message = message.lines().next().unwrap_or("it does not say why").to_owned();
-    ListingError::Git { folder: folder.to_owned(), message }
+    let message = message
+        .lines()
+        .next()
+        .unwrap_or("it does not say why")
+        .to_owned();
+    ListingError::Git {
+        folder: folder.to_owned(),
+        message,
+    }
 }
 
 /// Lists what git knows below `root.join(below)`; repositories within it are asked for themselves.
-fn tracked(root: &Path, below: &Path, depth: usize, files: &mut BTreeSet<PathBuf>) -> Result<(), ListingError> {
+fn tracked(
+    root: &Path,
+    below: &Path,
+    depth: usize,
+    files: &mut BTreeSet<PathBuf>,
+) -> Result<(), ListingError> {
     let folder = root.join(below);
-    let arguments = ["ls-files", "-z", "--cached", "--others", "--exclude-standard"];
+    let arguments = [
+        "ls-files",
+        "-z",
+        "--cached",
+        "--others",
+        "--exclude-standard",
+    ];
     let output = git(&folder, &arguments).map_err(ListingError::Run)?;
     if !output.status.success() {
         return Err(complaint(&folder, &output));
     }
-    for name in output.stdout.split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
+    for name in output
+        .stdout
+        .split(|byte| *byte == 0)
+        .filter(|name| !name.is_empty())
+    {
         let path = below.join(OsStr::from_bytes(name));
         if is_beyond_a_link(root, &path) {
             // git knows it from before, and takes it for deleted.
@@ -194,16 +236,31 @@ fn tracked(root: &Path, below: &Path, depth: usize, files: &mut BTreeSet<PathBuf
 
 /// Whether a name is only reached through a symbolic link below `root`: what is there is not of the folder.
 pub(super) fn is_beyond_a_link(root: &Path, path: &Path) -> bool {
-    let above = path.ancestors().skip(1).filter(|part| !part.as_os_str().is_empty());
-    let is_link = |part: &Path| root.join(part).symlink_metadata().is_ok_and(|found| found.is_symlink());
+    let above = path
+        .ancestors()
+        .skip(1)
+        .filter(|part| !part.as_os_str().is_empty());
+    let is_link = |part: &Path| {
+        root.join(part)
+            .symlink_metadata()
+            .is_ok_and(|found| found.is_symlink())
+    };
     above.into_iter().any(is_link)
 }
 
-fn everything(root: &Path, below: &Path, depth: usize, files: &mut BTreeSet<PathBuf>) -> Result<(), ListingError> {
+fn everything(
+    root: &Path,
+    below: &Path,
+    depth: usize,
+    files: &mut BTreeSet<PathBuf>,
+) -> Result<(), ListingError> {
     if depth == 0 {
         return Err(ListingError::TooMany);
     }
-    let failed = |source| ListingError::Read { path: root.join(below), source };
+    let failed = |source| ListingError::Read {
+        path: root.join(below),
+        source,
+    };
     for entry in fs::read_dir(root.join(below)).map_err(failed)? {
         let entry = entry.map_err(failed)?;
         if is_git(entry.file_name().as_bytes()) {

@@ -41,10 +41,17 @@ pub async fn resolve(host: &str) -> Result<Vec<IpAddr>, ClientError> {
         return Ok(vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]);
     }
     let asked = tokio::time::timeout(RESOLVE_TIMEOUT, ask(host)).await;
-    let failed = |source| ClientError::Name { host: host.to_owned(), source };
-    let found = asked.map_err(|_| failed(io::ErrorKind::TimedOut.into()))?.map_err(failed)?;
+    let failed = |source| ClientError::Name {
+        host: host.to_owned(),
+        source,
+    };
+    let found = asked
+        .map_err(|_| failed(io::ErrorKind::TimedOut.into()))?
+        .map_err(failed)?;
     if found.is_empty() {
-        return Err(ClientError::NameUnknown { host: host.to_owned() });
+        return Err(ClientError::NameUnknown {
+            host: host.to_owned(),
+        });
     }
     Ok(found)
 }
@@ -61,7 +68,11 @@ async fn ask(host: &str) -> io::Result<Vec<IpAddr>> {
                 Ok(found) => found.iter().collect(),
                 Err(_) => Vec::new(),
             };
-            if direct.is_empty() { resolver.search_host(name).await?.iter().collect() } else { direct }
+            if direct.is_empty() {
+                resolver.search_host(name).await?.iter().collect()
+            } else {
+                direct
+            }
         }
         UncertainName::Relative(name) => resolver.search_host(name).await?.iter().collect(),
     };
@@ -85,7 +96,9 @@ fn in_hosts(hosts: &str, host: &str) -> Vec<IpAddr> {
     for line in hosts.lines() {
         let line = line.split('#').next().unwrap_or_default();
         let mut words = line.split_whitespace();
-        let Some(Ok(address)) = words.next().map(str::parse) else { continue };
+        let Some(Ok(address)) = words.next().map(str::parse) else {
+            continue;
+        };
         if words.any(|name| name.eq_ignore_ascii_case(host)) {
             found.push(address);
         }
@@ -101,7 +114,12 @@ mod tests {
     fn hosts_are_read_as_the_machine_reads_them() {
         let text = "# a comment\n127.0.0.1 localhost\n::1\tlocalhost ip6-localhost\n\
                     192.0.2.7 build.example Build # not here\nnonsense build.example\n";
-        let addresses = |host| in_hosts(text, host).iter().map(IpAddr::to_string).collect::<Vec<_>>();
+        let addresses = |host| {
+            in_hosts(text, host)
+                .iter()
+                .map(IpAddr::to_string)
+                .collect::<Vec<_>>()
+        };
         assert_eq!(addresses("localhost"), ["127.0.0.1", "::1"]);
         assert_eq!(addresses("BUILD"), ["192.0.2.7"]);
         assert_eq!(addresses("build.example."), ["192.0.2.7"]);

@@ -80,10 +80,17 @@ pub enum PackError {
 pub fn pack(folder: &Path, listing: &Listing, top: &str, into: File) -> Result<Packed, PackError> {
     let hashed = Sha256Writer::new(into);
     let gzip = GzBuilder::new().write(hashed, Compression::fast());
-    let mut packer = Packer { archive: Builder::new(gzip), tree: Tree::default(), files: 0 };
+    let mut packer = Packer {
+        archive: Builder::new(gzip),
+        tree: Tree::default(),
+        files: 0,
+    };
     let mut missing = 0;
     for path in &listing.files {
-        if path.components().any(|part| is_git(part.as_os_str().as_bytes())) {
+        if path
+            .components()
+            .any(|part| is_git(part.as_os_str().as_bytes()))
+        {
             continue;
         }
         match packer.entry(folder, path, top)? {
@@ -91,13 +98,24 @@ pub fn pack(folder: &Path, listing: &Listing, top: &str, into: File) -> Result<P
             false => missing += 1,
         }
     }
-    let Packer { archive, tree, files } = packer;
+    let Packer {
+        archive,
+        tree,
+        files,
+    } = packer;
     if files == 0 {
         return Err(PackError::Empty);
     }
     let gzip = archive.into_inner().map_err(PackError::Write)?;
     let (file, sha256, size) = gzip.finish().map_err(PackError::Write)?.finish();
-    Ok(Packed { file, size, sha256, tree: tree.oid(), files, missing })
+    Ok(Packed {
+        file,
+        size,
+        sha256,
+        tree: tree.oid(),
+        files,
+        missing,
+    })
 }
 
 struct Packer<W: Write> {
@@ -113,13 +131,18 @@ impl<W: Write> Packer<W> {
             return Ok(false);
         }
         let whole = folder.join(path);
-        let failed = |source: io::Error| PackError::Read { path: path.to_owned(), source };
+        let failed = |source: io::Error| PackError::Read {
+            path: path.to_owned(),
+            source,
+        };
         let found = match whole.symlink_metadata() {
             Err(error) if is_missing(&error) => return Ok(false),
             found => found.map_err(failed)?,
         };
         let Some(text) = path.to_str() else {
-            return Err(PackError::Name { path: path.to_owned() });
+            return Err(PackError::Name {
+                path: path.to_owned(),
+            });
         };
         let name = format!("{top}/{text}");
         if found.is_symlink() {
@@ -136,23 +159,35 @@ impl<W: Write> Packer<W> {
 
     /// The type is asked of the open file: meanwhile the name may have become something else.
     fn file(&mut self, whole: &Path, path: &Path, name: &str) -> Result<(bool, GitOid), PackError> {
-        let failed = |source: io::Error| PackError::Read { path: path.to_owned(), source };
+        let failed = |source: io::Error| PackError::Read {
+            path: path.to_owned(),
+            source,
+        };
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let file = match rustix::fs::open(whole, flags, Mode::empty()) {
             // A socket, or a device without a driver.
             Err(rustix::io::Errno::NXIO) => {
-                return Err(PackError::Special { path: path.to_owned() });
+                return Err(PackError::Special {
+                    path: path.to_owned(),
+                });
             }
             opened => opened.map_err(|error| failed(error.into()))?,
         };
         let stat = rustix::fs::fstat(&file).map_err(|error| failed(error.into()))?;
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
-            return Err(PackError::Special { path: path.to_owned() });
+            return Err(PackError::Special {
+                path: path.to_owned(),
+            });
         }
         let executable = Mode::from_raw_mode(stat.st_mode).contains(Mode::XUSR);
         let size = stat.st_size.unsigned_abs();
-        let mut header = header(EntryType::Regular, size, if executable { 0o755 } else { 0o644 });
-        self.header(&mut header, name, None).map_err(PackError::Write)?;
+        let mut header = header(
+            EntryType::Regular,
+            size,
+            if executable { 0o755 } else { 0o644 },
+        );
+        self.header(&mut header, name, None)
+            .map_err(PackError::Write)?;
         let mut hasher = GitHasher::new("blob", size);
         let mut content = File::from(file).take(size);
         let mut buffer = vec![0; 64 << 10];
@@ -163,8 +198,12 @@ impl<W: Write> Packer<W> {
             if count == 0 {
                 return Err(failed(io::ErrorKind::UnexpectedEof.into()));
             }
-            hasher.write_all(&buffer[..count]).map_err(PackError::Write)?;
-            archive.write_all(&buffer[..count]).map_err(PackError::Write)?;
+            hasher
+                .write_all(&buffer[..count])
+                .map_err(PackError::Write)?;
+            archive
+                .write_all(&buffer[..count])
+                .map_err(PackError::Write)?;
             left -= count as u64;
         }
         let padding = size.next_multiple_of(512) - size;
@@ -221,7 +260,11 @@ fn put(tree: &mut Tree, folders: &[Vec<u8>], name: Vec<u8>, node: Node) {
         tree.entries.insert(name, node);
         return;
     };
-    let empty = || Node::Folder(Tree { entries: BTreeMap::new() });
+    let empty = || {
+        Node::Folder(Tree {
+            entries: BTreeMap::new(),
+        })
+    };
     let below = tree.entries.entry(first.clone()).or_insert_with(empty);
     if let Node::Folder(below) = below {
         put(below, rest, name, node);
@@ -241,7 +284,10 @@ fn header(kind: EntryType, size: u64, mode: u32) -> Header {
 
 /// Also where a folder on the way has become a file.
 fn is_missing(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+    )
 }
 
 #[cfg(test)]
@@ -273,7 +319,12 @@ mod tests {
         let first = packed(root);
         assert_eq!((first.tree, first.files), (tree::hash(root).unwrap(), 4));
         let time = std::time::SystemTime::UNIX_EPOCH;
-        File::options().write(true).open(root.join("run.sh")).unwrap().set_modified(time).unwrap();
+        File::options()
+            .write(true)
+            .open(root.join("run.sh"))
+            .unwrap()
+            .set_modified(time)
+            .unwrap();
         assert_eq!(packed(root).sha256, first.sha256);
     }
 

@@ -39,7 +39,11 @@ pub struct Patience {
 impl Patience {
     /// Gives up once every try has failed for `limit`.
     pub fn new(limit: Duration) -> Self {
-        Self { limit, failing_since: None, pause: FIRST_PAUSE }
+        Self {
+            limit,
+            failing_since: None,
+            pause: FIRST_PAUSE,
+        }
     }
 
     /// Something succeeded: the time counts from the next failure on.
@@ -51,7 +55,11 @@ impl Patience {
     ///
     /// # Errors
     /// The failure, where another try cannot succeed or nothing has for too long.
-    pub async fn after(&mut self, error: ClientError, watch: &mut dyn Watch) -> Result<(), ClientError> {
+    pub async fn after(
+        &mut self,
+        error: ClientError,
+        watch: &mut dyn Watch,
+    ) -> Result<(), ClientError> {
         let since = self.failing_since.get_or_insert_with(Instant::now);
         if !error.is_transient() || since.elapsed() >= self.limit {
             return Err(error);

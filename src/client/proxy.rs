@@ -41,14 +41,21 @@ impl Proxies {
 
     fn of(variable: impl Fn(&str) -> Option<String>) -> Self {
         let named = |names: [&str; 2]| {
-            let mut values = names.iter().filter_map(|name| Some(((*name).to_owned(), variable(name)?)));
+            let mut values = names
+                .iter()
+                .filter_map(|name| Some(((*name).to_owned(), variable(name)?)));
             values.find(|(_, value)| !value.is_empty())
         };
-        let none = named(["no_proxy", "NO_PROXY"]).map(|(_, value)| value).unwrap_or_default();
+        let none = named(["no_proxy", "NO_PROXY"])
+            .map(|(_, value)| value)
+            .unwrap_or_default();
         Self {
             https: named(["https_proxy", "HTTPS_PROXY"]),
             all: named(["all_proxy", "ALL_PROXY"]),
-            none: none.split(',').map(|entry| entry.trim().to_owned()).collect(),
+            none: none
+                .split(',')
+                .map(|entry| entry.trim().to_owned())
+                .collect(),
         }
     }
 
@@ -59,11 +66,15 @@ impl Proxies {
     /// The variable that counts is not the address of an HTTP proxy.
     pub fn of_address(&self, address: &Address) -> Result<Option<Proxy>, ClientError> {
         let of_scheme = self.https.as_ref().filter(|_| address.is_tls());
-        let Some((variable, value)) = of_scheme.or(self.all.as_ref()) else { return Ok(None) };
+        let Some((variable, value)) = of_scheme.or(self.all.as_ref()) else {
+            return Ok(None);
+        };
         if is_loopback(address.host()) || self.none.iter().any(|entry| covers(entry, address)) {
             return Ok(None);
         }
-        let wrong = || ClientError::ProxyAddress { variable: variable.clone() };
+        let wrong = || ClientError::ProxyAddress {
+            variable: variable.clone(),
+        };
         proxy(value).ok_or_else(wrong).map(Some)
     }
 }
@@ -76,7 +87,10 @@ fn proxy(value: &str) -> Option<Proxy> {
     };
     let address: Address = format!("http://{host}").parse().ok()?;
     let authorization = user.map(|user| format!("Basic {}", STANDARD.encode(user)));
-    Some(Proxy { address, authorization })
+    Some(Proxy {
+        address,
+        authorization,
+    })
 }
 
 fn is_loopback(host: &str) -> bool {
@@ -96,7 +110,12 @@ fn covers(entry: &str, address: &Address) -> bool {
     match entry {
         "" => false,
         "*" => true,
-        _ => host == domain || host.strip_suffix(domain).is_some_and(|front| front.ends_with('.')),
+        _ => {
+            host == domain
+                || host
+                    .strip_suffix(domain)
+                    .is_some_and(|front| front.ends_with('.'))
+        }
     }
 }
 
@@ -105,9 +124,16 @@ impl Proxy {
     ///
     /// # Errors
     /// It does not.
-    pub async fn tunnel(&self, stream: &mut TcpStream, target: &Address) -> Result<(), ClientError> {
+    pub async fn tunnel(
+        &self,
+        stream: &mut TcpStream,
+        target: &Address,
+    ) -> Result<(), ClientError> {
         let (proxy, place) = (self.address.to_string(), target.to_string());
-        let lost = |source| ClientError::Unreachable { place: place.clone(), source };
+        let lost = |source| ClientError::Unreachable {
+            place: place.clone(),
+            source,
+        };
         let authority = target.authority();
         let mut request = format!("CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n");
         if let Some(authorization) = &self.authorization {
@@ -125,7 +151,11 @@ impl Proxy {
         }
         match status(&response) {
             Some(200..=299) => Ok(()),
-            Some(status) => Err(ClientError::ProxyRefusal { proxy, place, status }),
+            Some(status) => Err(ClientError::ProxyRefusal {
+                proxy,
+                place,
+                status,
+            }),
             None => Err(ClientError::ProxyResponse { proxy }),
         }
     }
@@ -134,7 +164,9 @@ impl Proxy {
 fn status(response: &[u8]) -> Option<u16> {
     let line = response.split(|byte| *byte == b'\r').next()?;
     let mut words = std::str::from_utf8(line).ok()?.split(' ');
-    words.next().filter(|version| version.starts_with("HTTP/1."))?;
+    words
+        .next()
+        .filter(|version| version.starts_with("HTTP/1."))?;
     words.next()?.parse().ok()
 }
 
@@ -143,19 +175,38 @@ mod tests {
     use super::*;
 
     fn chosen(variables: &[(&str, &str)], address: &str) -> Option<String> {
-        let find = |name: &str| variables.iter().find(|(it, _)| *it == name).map(|it| it.1.to_owned());
-        let proxy = Proxies::of(find).of_address(&address.parse().unwrap()).unwrap();
+        let find = |name: &str| {
+            variables
+                .iter()
+                .find(|(it, _)| *it == name)
+                .map(|it| it.1.to_owned())
+        };
+        let proxy = Proxies::of(find)
+            .of_address(&address.parse().unwrap())
+            .unwrap();
         proxy.map(|proxy| proxy.address.to_string())
     }
 
     #[test]
     fn the_variable_of_the_scheme_counts_before_the_one_for_all() {
-        let both = [("HTTPS_PROXY", "http://one:3128"), ("ALL_PROXY", "two:8080")];
-        assert_eq!(chosen(&both, "https://a.example").as_deref(), Some("http://one:3128"));
-        assert_eq!(chosen(&both, "http://a.example").as_deref(), Some("http://two:8080"));
+        let both = [
+            ("HTTPS_PROXY", "http://one:3128"),
+            ("ALL_PROXY", "two:8080"),
+        ];
+        assert_eq!(
+            chosen(&both, "https://a.example").as_deref(),
+            Some("http://one:3128")
+        );
+        assert_eq!(
+            chosen(&both, "http://a.example").as_deref(),
+            Some("http://two:8080")
+        );
         assert_eq!(chosen(&[("HTTPS_PROXY", "")], "https://a.example"), None);
         let cases = [("https_proxy", "small:1"), ("HTTPS_PROXY", "large:1")];
-        assert_eq!(chosen(&cases, "https://a.example").as_deref(), Some("http://small:1"));
+        assert_eq!(
+            chosen(&cases, "https://a.example").as_deref(),
+            Some("http://small:1")
+        );
     }
 
     #[test]
@@ -184,7 +235,12 @@ mod tests {
     fn what_is_no_http_proxy_is_an_error_and_no_direct_connection() {
         for value in ["socks5://proxy:1", "https://proxy:1", "http://"] {
             let proxies = Proxies::of(|name| (name == "ALL_PROXY").then(|| value.to_owned()));
-            assert!(proxies.of_address(&"https://a.example".parse().unwrap()).is_err(), "{value}");
+            assert!(
+                proxies
+                    .of_address(&"https://a.example".parse().unwrap())
+                    .is_err(),
+                "{value}"
+            );
         }
     }
 

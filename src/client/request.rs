@@ -57,12 +57,19 @@ pub struct Reply {
 impl Client {
     /// Asks `address` under the settings `tls`, by the proxies of the environment.
     pub fn new(address: Address, tls: Arc<ClientConfig>) -> Self {
-        Self { address, proxies: Proxies::of_environment(), tls }
+        Self {
+            address,
+            proxies: Proxies::of_environment(),
+            tls,
+        }
     }
 
     /// Returns the same machine and proxies under other settings of TLS.
     pub fn with_tls(&self, tls: Arc<ClientConfig>) -> Self {
-        Self { tls, ..self.clone() }
+        Self {
+            tls,
+            ..self.clone()
+        }
     }
 
     /// Returns whom it asks.
@@ -76,14 +83,21 @@ impl Client {
             .method(method)
             .uri(path)
             .header(header::HOST, self.address.host_header())
-            .header(header::USER_AGENT, concat!("kettle/", env!("CARGO_PKG_VERSION")))
+            .header(
+                header::USER_AGENT,
+                concat!("kettle/", env!("CARGO_PKG_VERSION")),
+            )
     }
 
     /// Sends a GET with these header fields.
     ///
     /// # Errors
     /// There is no response.
-    pub async fn get(&self, path: &str, headers: &[(HeaderName, &str)]) -> Result<Reply, ClientError> {
+    pub async fn get(
+        &self,
+        path: &str,
+        headers: &[(HeaderName, &str)],
+    ) -> Result<Reply, ClientError> {
         let mut request = self.request(Method::GET, path);
         for (name, value) in headers {
             request = request.header(name, *value);
@@ -95,10 +109,17 @@ impl Client {
     ///
     /// # Errors
     /// There is no response.
-    pub async fn send(&self, request: Builder, body: Form, sent: &mut dyn FnMut(u64)) -> Result<Reply, ClientError> {
+    pub async fn send(
+        &self,
+        request: Builder,
+        body: Form,
+        sent: &mut dyn FnMut(u64),
+    ) -> Result<Reply, ClientError> {
         let what = "a header field of it is no text";
         let counter = body.sent();
-        let request = request.body(body).map_err(|_| ClientError::Request { what })?;
+        let request = request
+            .body(body)
+            .map_err(|_| ClientError::Request { what })?;
         let connection = connect(&self.address, &self.proxies, &self.tls).await?;
         let public_key = connection.public_key();
         let handshake = http1::handshake(TokioIo::new(connection)).await;
@@ -121,16 +142,27 @@ impl Client {
                 return Err(silent(self.address.to_string()));
             }
         };
-        Ok(Reply::new(response, public_key, self.address.to_string(), driver))
+        Ok(Reply::new(
+            response,
+            public_key,
+            self.address.to_string(),
+            driver,
+        ))
     }
 
     fn cut(&self, source: hyper::Error) -> ClientError {
-        ClientError::Cut { place: self.address.to_string(), source }
+        ClientError::Cut {
+            place: self.address.to_string(),
+            source,
+        }
     }
 }
 
 fn silent(place: String) -> ClientError {
-    ClientError::Silent { place, seconds: SILENCE_TIMEOUT.as_secs() }
+    ClientError::Silent {
+        place,
+        seconds: SILENCE_TIMEOUT.as_secs(),
+    }
 }
 
 /// Ends the connection when nobody waits for it any more.
@@ -145,10 +177,22 @@ impl Drop for Driver {
 }
 
 impl Reply {
-    fn new(response: Response<Incoming>, public_key: Option<Vec<u8>>, place: String, mut driver: Driver) -> Self {
+    fn new(
+        response: Response<Incoming>,
+        public_key: Option<Vec<u8>>,
+        place: String,
+        mut driver: Driver,
+    ) -> Self {
         let (parts, body) = response.into_parts();
         let driver = driver.0.take().unwrap_or_else(|| tokio::spawn(async {}));
-        Self { status: parts.status, headers: parts.headers, public_key, body, place, driver }
+        Self {
+            status: parts.status,
+            headers: parts.headers,
+            public_key,
+            body,
+            place,
+            driver,
+        }
     }
 
     /// Returns a header field, if it is text.
@@ -166,7 +210,10 @@ impl Reply {
             let Some(frame) = frame.map_err(|_| silent(self.place.clone()))? else {
                 return Ok(None);
             };
-            let cut = |source| ClientError::Cut { place: self.place.clone(), source };
+            let cut = |source| ClientError::Cut {
+                place: self.place.clone(),
+                source,
+            };
             if let Ok(bytes) = frame.map_err(cut)?.into_data() {
                 return Ok(Some(bytes));
             }
@@ -177,12 +224,20 @@ impl Reply {
     ///
     /// # Errors
     /// It is longer, or the connection was cut.
-    pub async fn whole(&mut self, limit: usize, name: &'static str) -> Result<Vec<u8>, ClientError> {
+    pub async fn whole(
+        &mut self,
+        limit: usize,
+        name: &'static str,
+    ) -> Result<Vec<u8>, ClientError> {
         let mut whole = Vec::new();
         while let Some(piece) = self.piece().await? {
             if whole.len() + piece.len() > limit {
                 let place = self.place.clone();
-                return Err(ClientError::TooLong { place, limit: limit as u64, name });
+                return Err(ClientError::TooLong {
+                    place,
+                    limit: limit as u64,
+                    name,
+                });
             }
             whole.extend_from_slice(&piece);
         }
@@ -191,7 +246,10 @@ impl Reply {
 
     /// Returns an error about a response that the API does not know.
     pub fn unexpected(&self, what: &str) -> ClientError {
-        ClientError::Unexpected { place: self.place.clone(), what: what.to_owned() }
+        ClientError::Unexpected {
+            place: self.place.clone(),
+            what: what.to_owned(),
+        }
     }
 }
 

@@ -54,7 +54,10 @@ impl Stranger {
             match self.whole(&path).await {
                 Ok((reply, document)) if reply.status == StatusCode::OK => {
                     let public_key = self.key_of(&reply)?;
-                    return Ok(Introduction { document, public_key });
+                    return Ok(Introduction {
+                        document,
+                        public_key,
+                    });
                 }
                 Ok((reply, document)) => return Err(Refusal::read(&reply, &document).into()),
                 Err(error) if error.is_unreachable() => return Err(error.into()),
@@ -83,12 +86,16 @@ impl Stranger {
 
     async fn whole(&self, path: &str) -> Result<(Reply, Vec<u8>), ClientError> {
         let mut reply = self.0.get(path, &[]).await?;
-        let body = reply.whole(MAX_INTRODUCTION_BYTES, "MAX_INTRODUCTION_BYTES").await?;
+        let body = reply
+            .whole(MAX_INTRODUCTION_BYTES, "MAX_INTRODUCTION_BYTES")
+            .await?;
         Ok((reply, body))
     }
 
     fn key_of(&self, reply: &Reply) -> Result<Vec<u8>, ClientError> {
-        let missing = || ClientError::NoKey { place: self.0.address().to_string() };
+        let missing = || ClientError::NoKey {
+            place: self.0.address().to_string(),
+        };
         reply.public_key.clone().ok_or_else(missing)
     }
 
@@ -98,7 +105,9 @@ impl Stranger {
     /// TLS cannot be set up, or the address has none.
     pub fn pinned(&self, public_key: &[u8]) -> Result<Appliance, ClientError> {
         if !self.0.address().is_tls() {
-            return Err(ClientError::NoKey { place: self.0.address().to_string() });
+            return Err(ClientError::NoKey {
+                place: self.0.address().to_string(),
+            });
         }
         Ok(Appliance::new(self.0.with_tls(trust::of_key(public_key)?)))
     }

@@ -13,7 +13,10 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, OtherError, RootCertStore, SignatureScheme};
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, OtherError, RootCertStore,
+    SignatureScheme,
+};
 use x509_cert::Certificate;
 use x509_cert::der::{Decode as _, Encode as _};
 
@@ -21,8 +24,11 @@ use super::error::ClientError;
 use crate::digest::Sha256Digest;
 
 /// Where systems keep the authorities of the web, in the order in which they are looked for.
-const AUTHORITIES: [&str; 3] =
-    ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"];
+const AUTHORITIES: [&str; 3] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/cert.pem",
+];
 
 /// The key is another one than the one that was verified.
 #[derive(Debug, thiserror::Error)]
@@ -37,7 +43,11 @@ pub struct AnotherKey {
 /// Returns the DER SubjectPublicKeyInfo of a certificate.
 pub fn public_key(certificate: &CertificateDer<'_>) -> Option<Vec<u8>> {
     let certificate = Certificate::from_der(certificate).ok()?;
-    certificate.tbs_certificate.subject_public_key_info.to_der().ok()
+    certificate
+        .tbs_certificate
+        .subject_public_key_info
+        .to_der()
+        .ok()
 }
 
 /// Returns settings that take every key: for asking who somebody is.
@@ -58,9 +68,14 @@ pub fn of_key(public_key: &[u8]) -> Result<Arc<ClientConfig>, ClientError> {
 
 fn with_keys(expected: Option<Sha256Digest>) -> Result<Arc<ClientConfig>, ClientError> {
     let provider = Arc::new(ring::default_provider());
-    let keys = Arc::new(Keys { expected, provider: Arc::clone(&provider) });
+    let keys = Arc::new(Keys {
+        expected,
+        provider: Arc::clone(&provider),
+    });
     let builder = ClientConfig::builder_with_provider(provider);
-    let builder = builder.with_safe_default_protocol_versions().map_err(ClientError::Provider)?;
+    let builder = builder
+        .with_safe_default_protocol_versions()
+        .map_err(ClientError::Provider)?;
     let builder = builder.dangerous().with_custom_certificate_verifier(keys);
     let mut config = builder.with_no_client_auth();
     config.resumption = Resumption::disabled();
@@ -74,20 +89,33 @@ fn with_keys(expected: Option<Sha256Digest>) -> Result<Arc<ClientConfig>, Client
 /// There is no such file, or it cannot be used.
 pub fn web_roots() -> Result<Arc<ClientConfig>, ClientError> {
     let given = std::env::var_os("SSL_CERT_FILE").map(PathBuf::from);
-    let path = given.or_else(|| AUTHORITIES.iter().map(PathBuf::from).find(|path| path.is_file()));
+    let path = given.or_else(|| {
+        AUTHORITIES
+            .iter()
+            .map(PathBuf::from)
+            .find(|path| path.is_file())
+    });
     let roots = roots(&path.ok_or(ClientError::NoAuthorities)?)?;
     let provider = Arc::new(ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider);
-    let builder = builder.with_safe_default_protocol_versions().map_err(ClientError::Provider)?;
-    Ok(Arc::new(builder.with_root_certificates(roots).with_no_client_auth()))
+    let builder = builder
+        .with_safe_default_protocol_versions()
+        .map_err(ClientError::Provider)?;
+    Ok(Arc::new(
+        builder.with_root_certificates(roots).with_no_client_auth(),
+    ))
 }
 
 fn roots(path: &Path) -> Result<RootCertStore, ClientError> {
-    let failed = |source| ClientError::Authorities { path: path.to_owned(), source };
+    let failed = |source| ClientError::Authorities {
+        path: path.to_owned(),
+        source,
+    };
     let bytes = std::fs::read(path).map_err(failed)?;
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(&bytes) {
-        let certificate = certificate.map_err(|error| failed(io::Error::other(error.to_string())))?;
+        let certificate =
+            certificate.map_err(|error| failed(io::Error::other(error.to_string())))?;
         // Old authorities that the library does not take are no reason to do without the others.
         let _ = roots.add(certificate);
     }
@@ -115,13 +143,17 @@ impl ServerCertVerifier for Keys {
         _now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
         let Some(key) = public_key(certificate) else {
-            return Err(rustls::Error::InvalidCertificate(CertificateError::BadEncoding));
+            return Err(rustls::Error::InvalidCertificate(
+                CertificateError::BadEncoding,
+            ));
         };
         let actual = Sha256Digest::of(&key);
         match self.expected {
             Some(expected) if expected != actual => {
                 let another = OtherError(Arc::new(AnotherKey { expected, actual }));
-                Err(rustls::Error::InvalidCertificate(CertificateError::Other(another)))
+                Err(rustls::Error::InvalidCertificate(CertificateError::Other(
+                    another,
+                )))
             }
             _ => Ok(ServerCertVerified::assertion()),
         }
@@ -148,7 +180,9 @@ impl ServerCertVerifier for Keys {
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
+        self.provider
+            .signature_verification_algorithms
+            .supported_schemes()
     }
 }
 

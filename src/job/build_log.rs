@@ -25,7 +25,12 @@ pub(super) struct JobLog {
 
 impl JobLog {
     pub fn new(job: Arc<Job>) -> Self {
-        Self { job, stdout: LineSplitter::new(), stderr: LineSplitter::new(), error: None }
+        Self {
+            job,
+            stdout: LineSplitter::new(),
+            stderr: LineSplitter::new(),
+            error: None,
+        }
     }
 
     /// Why the log took no more, if it did not.
@@ -62,7 +67,9 @@ impl JobLog {
 
 impl Log for JobLog {
     fn note(&mut self, line: &str) -> io::Result<()> {
-        let written = self.end_lines().and_then(|()| self.job.emit(Event::Note(line)));
+        let written = self
+            .end_lines()
+            .and_then(|()| self.job.emit(Event::Note(line)));
         self.keep(written)
     }
 
@@ -127,7 +134,8 @@ mod tests {
         let (_work, job) = job();
         job.emit(Event::Init("fetching")).unwrap();
         let mut log = JobLog::new(Arc::clone(&job));
-        log.chunk(Stream::Stderr, b"source: commit 1\n[kettle] x\nremote: y").unwrap();
+        log.chunk(Stream::Stderr, b"source: commit 1\n[kettle] x\nremote: y")
+            .unwrap();
         FetchLog::note(&mut log, "the server has it elsewhere").unwrap();
         log.chunk(Stream::Stderr, b"no end").unwrap();
         log.end_lines().unwrap();

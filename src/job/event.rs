@@ -70,11 +70,17 @@ impl EventKind {
     }
 
     fn code(self) -> u8 {
-        CODES.iter().find(|(kind, _)| *kind == self).map_or(b'?', |(_, code)| *code)
+        CODES
+            .iter()
+            .find(|(kind, _)| *kind == self)
+            .map_or(b'?', |(_, code)| *code)
     }
 
     fn of_code(code: u8) -> Option<Self> {
-        CODES.iter().find(|(_, known)| *known == code).map(|(kind, _)| *kind)
+        CODES
+            .iter()
+            .find(|(_, known)| *known == code)
+            .map(|(kind, _)| *kind)
     }
 }
 
@@ -125,7 +131,10 @@ impl<'a> Record<'a> {
     /// Reads one record, without its newline. `None` for bytes that we did not write.
     pub fn read(bytes: &'a [u8]) -> Option<Self> {
         let (code, text) = bytes.split_first()?;
-        Some(Self { kind: EventKind::of_code(*code)?, text: std::str::from_utf8(text).ok()? })
+        Some(Self {
+            kind: EventKind::of_code(*code)?,
+            text: std::str::from_utf8(text).ok()?,
+        })
     }
 }
 

@@ -33,7 +33,11 @@ impl JobId {
 impl PartialEq for JobId {
     /// Looks at every byte, so that the time taken says nothing about where a guess is wrong.
     fn eq(&self, other: &Self) -> bool {
-        self.0.iter().zip(&other.0).fold(0, |difference, (ours, theirs)| difference | (ours ^ theirs)) == 0
+        self.0
+            .iter()
+            .zip(&other.0)
+            .fold(0, |difference, (ours, theirs)| difference | (ours ^ theirs))
+            == 0
     }
 }
 
@@ -61,7 +65,13 @@ mod tests {
         let id = JobId::draw().unwrap();
         let text = id.to_string();
         assert_eq!(JobId::parse(&text), Some(id));
-        for other in ["", "ab", &text.to_uppercase().replace(char::is_numeric, "A"), &format!("{text}00"), &text[1..]] {
+        for other in [
+            "",
+            "ab",
+            &text.to_uppercase().replace(char::is_numeric, "A"),
+            &format!("{text}00"),
+            &text[1..],
+        ] {
             assert_eq!(JobId::parse(other), None, "{other}");
         }
         assert_ne!(JobId::draw().unwrap(), id);

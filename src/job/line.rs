@@ -47,7 +47,11 @@ impl LineSplitter {
     ///
     /// # Errors
     /// The first error of `emit`; the splitter is of no use afterwards.
-    pub fn push<E>(&mut self, bytes: &[u8], mut emit: impl FnMut(Line<'_>) -> Result<(), E>) -> Result<(), E> {
+    pub fn push<E>(
+        &mut self,
+        bytes: &[u8],
+        mut emit: impl FnMut(Line<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
         let mut joined = std::mem::take(&mut self.partial);
         let input = if joined.is_empty() {
             bytes
@@ -80,10 +84,18 @@ impl LineSplitter {
         if std::mem::take(&mut self.carriage_return) {
             self.piece(&escape('\r'), &mut emit)?;
         }
-        if self.line.is_empty() { Ok(()) } else { self.cut(&mut emit) }
+        if self.line.is_empty() {
+            Ok(())
+        } else {
+            self.cut(&mut emit)
+        }
     }
 
-    fn character<E>(&mut self, character: char, emit: &mut impl FnMut(Line<'_>) -> Result<(), E>) -> Result<(), E> {
+    fn character<E>(
+        &mut self,
+        character: char,
+        emit: &mut impl FnMut(Line<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
         if std::mem::take(&mut self.carriage_return) && character != '\n' {
             self.piece(&escape('\r'), emit)?;
         }
@@ -98,7 +110,11 @@ impl LineSplitter {
         }
     }
 
-    fn piece<E>(&mut self, piece: &str, emit: &mut impl FnMut(Line<'_>) -> Result<(), E>) -> Result<(), E> {
+    fn piece<E>(
+        &mut self,
+        piece: &str,
+        emit: &mut impl FnMut(Line<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
         if self.line.len() + piece.len() > MAX_LINE_BYTES {
             self.cut(emit)?;
         }
@@ -115,7 +131,10 @@ impl LineSplitter {
 
     /// Escapes the mark that the line has after its blanks. Where there is no room for that, the
     /// blanks become a line of their own.
-    fn escape_mark<E>(&mut self, emit: &mut impl FnMut(Line<'_>) -> Result<(), E>) -> Result<(), E> {
+    fn escape_mark<E>(
+        &mut self,
+        emit: &mut impl FnMut(Line<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
         let bracket = escape('[');
         if self.line.len() + bracket.len() > MAX_LINE_BYTES {
             let mark = self.line.split_off(self.indent);
@@ -139,7 +158,11 @@ pub(super) fn sanitise(text: &str) -> String {
     let mut first = None;
     let mut splitter = LineSplitter::new();
     for character in text.chars() {
-        let piece = if is_inert(character) { character.to_string() } else { escape(character) };
+        let piece = if is_inert(character) {
+            character.to_string()
+        } else {
+            escape(character)
+        };
         let kept: Result<(), Infallible> = splitter.piece(&piece, &mut |line| {
             first.get_or_insert_with(|| line.as_str().to_owned());
             Ok(())
@@ -183,7 +206,10 @@ mod tests {
     fn gives_the_same_lines_however_the_bytes_are_cut() {
         let text = "eins\r\nzw\u{f6}lf \u{1f980}\n\nno end \u{1b}[31m\r\u{85}".as_bytes();
         let whole = lines(&[text]);
-        assert_eq!(whole, ["eins", "zwölf 🦀", "", "no end \\u{1b}[31m\\u{d}\\u{85}"]);
+        assert_eq!(
+            whole,
+            ["eins", "zwölf 🦀", "", "no end \\u{1b}[31m\\u{d}\\u{85}"]
+        );
         for at in 0..text.len() {
             assert_eq!(lines(&[&text[..at], &text[at..]]), whole, "cut at {at}");
         }
@@ -198,18 +224,38 @@ mod tests {
             if character == '\n' {
                 continue;
             }
-            let expected = if character == '\t' { "a\tb".to_owned() } else { format!("a\\u{{{code:x}}}b") };
+            let expected = if character == '\t' {
+                "a\tb".to_owned()
+            } else {
+                format!("a\\u{{{code:x}}}b")
+            };
             assert_eq!(lines(&[format!("a{character}b").as_bytes()]), [expected]);
         }
     }
 
     #[test]
     fn no_line_has_a_character_that_cannot_be_seen() {
-        for code in ['\0'..='\u{9}', '\u{b}'..='\u{c}', '\u{e}'..=char::MAX].into_iter().flatten() {
-            let shown = if is_inert(code) { format!("a{code}b") } else { format!("a{}b", code.escape_unicode()) };
+        for code in ['\0'..='\u{9}', '\u{b}'..='\u{c}', '\u{e}'..=char::MAX]
+            .into_iter()
+            .flatten()
+        {
+            let shown = if is_inert(code) {
+                format!("a{code}b")
+            } else {
+                format!("a{}b", code.escape_unicode())
+            };
             assert_eq!(lines(&[format!("a{code}b").as_bytes()]), [shown]);
         }
-        let hidden = ["\u{34f}", "\u{fe0f}", "\u{e0100}", "\u{17b4}", "\u{180b}", "\u{2800}", "\u{115f}", "\u{3164}"];
+        let hidden = [
+            "\u{34f}",
+            "\u{fe0f}",
+            "\u{e0100}",
+            "\u{17b4}",
+            "\u{180b}",
+            "\u{2800}",
+            "\u{115f}",
+            "\u{3164}",
+        ];
         for hidden in hidden {
             let line = lines(&[format!("{hidden}[kettle] x").as_bytes()]).concat();
             assert_eq!(line, format!("{}[kettle] x", hidden.escape_unicode()));
@@ -226,14 +272,18 @@ mod tests {
             whole
         };
         assert_eq!(cut_anywhere(b"[kettle] x\n"), ["\\u{5b}kettle] x"]);
-        assert_eq!(cut_anywhere(b"[kettle] \n[kettle]\n"), ["\\u{5b}kettle] ", "\\u{5b}kettle]"]);
+        assert_eq!(
+            cut_anywhere(b"[kettle] \n[kettle]\n"),
+            ["\\u{5b}kettle] ", "\\u{5b}kettle]"]
+        );
         assert_eq!(
             cut_anywhere("[kettle]\u{a0}x\n[kettle]\tx".as_bytes()),
             ["\\u{5b}kettle]\u{a0}x", "\\u{5b}kettle]\tx"]
         );
         assert_eq!(cut_anywhere(b"a [kettle] b"), ["a [kettle] b"]);
         let blanks = " \t\u{a0}\u{3000}";
-        let behind_blanks = format!("{blanks}[kettle] x\n [KETTLE] x\n\u{2800}[Kettle] x\n {blanks} [kettle");
+        let behind_blanks =
+            format!("{blanks}[kettle] x\n [KETTLE] x\n\u{2800}[Kettle] x\n {blanks} [kettle");
         let shown = [
             format!("{blanks}\\u{{5b}}kettle] x"),
             " \\u{5b}KETTLE] x".to_owned(),
@@ -241,16 +291,30 @@ mod tests {
             format!(" {blanks} [kettle"),
         ];
         assert_eq!(cut_anywhere(behind_blanks.as_bytes()), shown);
-        let hidden = "\u{200b}[kettle] x\n\u{202e}[kettle] x\n\u{ad}[kettle] x\n[ket\u{2060}tle] x\n";
-        let shown = ["\\u{200b}[kettle] x", "\\u{202e}[kettle] x", "\\u{ad}[kettle] x", "[ket\\u{2060}tle] x"];
+        let hidden =
+            "\u{200b}[kettle] x\n\u{202e}[kettle] x\n\u{ad}[kettle] x\n[ket\u{2060}tle] x\n";
+        let shown = [
+            "\\u{200b}[kettle] x",
+            "\\u{202e}[kettle] x",
+            "\\u{ad}[kettle] x",
+            "[ket\\u{2060}tle] x",
+        ];
         assert_eq!(cut_anywhere(hidden.as_bytes()), shown);
         // Blanks before it leave no room for the escape.
         for room in 0..12 {
-            let indented = lines(&[format!("{}[kettle]x", " ".repeat(MAX_LINE_BYTES - room)).as_bytes()]);
-            assert!(indented.iter().all(|line| line.len() <= MAX_LINE_BYTES), "{room}");
+            let indented =
+                lines(&[format!("{}[kettle]x", " ".repeat(MAX_LINE_BYTES - room)).as_bytes()]);
+            assert!(
+                indented.iter().all(|line| line.len() <= MAX_LINE_BYTES),
+                "{room}"
+            );
             assert_eq!(
                 indented.concat().trim_start(),
-                if room < 8 && room > 0 { "[kettle]x" } else { "\\u{5b}kettle]x" }
+                if room < 8 && room > 0 {
+                    "[kettle]x"
+                } else {
+                    "\\u{5b}kettle]x"
+                }
             );
         }
         // What follows the place where a long line is cut is a line too.
@@ -260,7 +324,10 @@ mod tests {
 
     #[test]
     fn keeps_what_is_not_utf_8_as_replacement_characters() {
-        assert_eq!(lines(&[b"a\xffb\xf0\x9f\n", b"c\xe2\x82"]), ["a\u{fffd}b\u{fffd}", "c\u{fffd}"]);
+        assert_eq!(
+            lines(&[b"a\xffb\xf0\x9f\n", b"c\xe2\x82"]),
+            ["a\u{fffd}b\u{fffd}", "c\u{fffd}"]
+        );
         assert_eq!(lines(&[b"\xf0\x9f", b"\xa6", b"\x80!"]), ["🦀!"]);
         assert_eq!(lines(&[b"\xe2\x82", b"\xe2\x82\xac"]), ["\u{fffd}€"]);
     }
@@ -269,10 +336,21 @@ mod tests {
     fn splits_long_lines_without_loss_and_without_cutting_characters() {
         let long = "é🦀x\u{1b}".repeat(20_000);
         let pieces = lines(&[long.as_bytes(), b"\nnext"]);
-        assert!(pieces.iter().all(|piece| piece.len() <= MAX_LINE_BYTES && !piece.is_empty()));
+        assert!(
+            pieces
+                .iter()
+                .all(|piece| piece.len() <= MAX_LINE_BYTES && !piece.is_empty())
+        );
         assert_eq!(pieces.last().unwrap(), "next");
-        assert_eq!(pieces[..pieces.len() - 1].concat(), long.replace('\u{1b}', "\\u{1b}"));
-        assert!(pieces[..pieces.len() - 1].iter().all(|piece| !piece.ends_with("\\u{1")));
+        assert_eq!(
+            pieces[..pieces.len() - 1].concat(),
+            long.replace('\u{1b}', "\\u{1b}")
+        );
+        assert!(
+            pieces[..pieces.len() - 1]
+                .iter()
+                .all(|piece| !piece.ends_with("\\u{1"))
+        );
         let exact = "x".repeat(MAX_LINE_BYTES);
         assert_eq!(lines(&[exact.as_bytes(), b"\n"]), [exact.as_str()]);
     }

@@ -30,7 +30,9 @@ pub fn build_config(id: JobId, name: &str) -> String {
 /// Percent-encodes everything that RFC 3986 (section 2.3) does not call unreserved, except `/`.
 pub fn encode(path: &str) -> String {
     let encode_byte = |byte: u8| match byte {
-        b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => char::from(byte).to_string(),
+        b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => {
+            char::from(byte).to_string()
+        }
         _ => format!("%{byte:02X}"),
     };
     path.bytes().map(encode_byte).collect()

@@ -81,8 +81,18 @@ impl EventLog {
     }
 
     fn with_limit(path: &Path, limit: u64) -> io::Result<Self> {
-        let file = File::options().read(true).write(true).create_new(true).mode(0o600).open(path)?;
-        Ok(Self { file, limit, state: Mutex::default(), grown: Notify::new() })
+        let file = File::options()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(path)?;
+        Ok(Self {
+            file,
+            limit,
+            state: Mutex::default(),
+            grown: Notify::new(),
+        })
     }
 
     /// Appends an event.
@@ -144,11 +154,23 @@ impl EventLog {
         let mut cursor = {
             let state = self.lock();
             if number >= state.events {
-                return Ok(Cursor { offset: state.end(), next: state.events });
+                return Ok(Cursor {
+                    offset: state.end(),
+                    next: state.events,
+                });
             }
             let entry = number / INDEX_STRIDE;
-            let offset = usize::try_from(entry).ok().and_then(|entry| state.index.get(entry)).copied();
-            offset.map_or_else(|| self.start(), |offset| Cursor { offset, next: entry * INDEX_STRIDE })
+            let offset = usize::try_from(entry)
+                .ok()
+                .and_then(|entry| state.index.get(entry))
+                .copied();
+            offset.map_or_else(
+                || self.start(),
+                |offset| Cursor {
+                    offset,
+                    next: entry * INDEX_STRIDE,
+                },
+            )
         };
         let mut chunk = Chunk::default();
         while cursor.next < number {
@@ -168,7 +190,9 @@ impl EventLog {
         let written = {
             let state = self.lock();
             if let Some(into_tail) = cursor.offset.checked_sub(state.written) {
-                let tail = usize::try_from(into_tail).ok().and_then(|start| state.pending.get(start..));
+                let tail = usize::try_from(into_tail)
+                    .ok()
+                    .and_then(|start| state.pending.get(start..));
                 return chunk.keep(tail.unwrap_or_default());
             }
             state.written
@@ -241,13 +265,18 @@ pub struct Chunk {
 impl Chunk {
     fn keep(&mut self, bytes: &[u8]) -> io::Result<bool> {
         self.bytes.clear();
-        self.bytes.extend_from_slice(&bytes[..bytes.len().min(READ_BYTES)]);
+        self.bytes
+            .extend_from_slice(&bytes[..bytes.len().min(READ_BYTES)]);
         self.cut()
     }
 
     /// Leaves whole records only; says whether there are any.
     fn cut(&mut self) -> io::Result<bool> {
-        let whole = self.bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+        let whole = self
+            .bytes
+            .iter()
+            .rposition(|byte| *byte == b'\n')
+            .map_or(0, |at| at + 1);
         if whole == 0 && !self.bytes.is_empty() {
             return Err(io::ErrorKind::InvalidData.into());
         }
@@ -261,7 +290,9 @@ impl Chunk {
     /// The file holds something that we did not write.
     pub fn next(&mut self, cursor: &mut Cursor) -> io::Result<Option<(u64, Record<'_>)>> {
         let rest = &self.bytes[self.used..];
-        let Some(length) = rest.iter().position(|byte| *byte == b'\n') else { return Ok(None) };
+        let Some(length) = rest.iter().position(|byte| *byte == b'\n') else {
+            return Ok(None);
+        };
         self.used += length + 1;
         let record = Record::read(&rest[..length]).ok_or(io::ErrorKind::InvalidData)?;
         let number = cursor.next;
@@ -288,7 +319,9 @@ mod tests {
     }
 
     fn line(log: &EventLog, text: &str) -> Result<(), LogError> {
-        LineSplitter::new().push(format!("{text}\n").as_bytes(), |line| log.append(Event::Line(line)))
+        LineSplitter::new().push(format!("{text}\n").as_bytes(), |line| {
+            log.append(Event::Line(line))
+        })
     }
 
     fn texts_from(log: &EventLog, number: u64) -> Vec<(u64, EventKind, String)> {
@@ -313,7 +346,10 @@ mod tests {
         }
         assert_eq!(log.events(), 5000);
         for from in [1, 2, 1023, 1024, 1025, 4096, 4999] {
-            let numbered: Vec<_> = texts_from(&log, from).into_iter().filter(|(_, kind, _)| kind.numbered()).collect();
+            let numbered: Vec<_> = texts_from(&log, from)
+                .into_iter()
+                .filter(|(_, kind, _)| kind.numbered())
+                .collect();
             assert_eq!(numbered.len() as u64, 5000 - from);
             assert_eq!(numbered[0], (from, EventKind::Line, format!("line {from}")));
         }
@@ -354,7 +390,10 @@ mod tests {
     fn beyond_its_limit_it_refuses_and_keeps_what_it_has() {
         let (_folder, log) = log(20);
         line(&log, "0123456789").unwrap();
-        assert!(matches!(line(&log, "0123456789"), Err(LogError::Full { limit: 20 })));
+        assert!(matches!(
+            line(&log, "0123456789"),
+            Err(LogError::Full { limit: 20 })
+        ));
         line(&log, "0123").unwrap();
         assert_eq!(texts_from(&log, 0).len(), 2);
         log.close();
@@ -380,7 +419,12 @@ mod tests {
         let path = folder.path().join("events");
         std::fs::write(&path, b"").unwrap();
         let file = File::open(&path).unwrap();
-        let log = EventLog { file, limit: MAX_LOG_BYTES, state: Mutex::default(), grown: Notify::new() };
+        let log = EventLog {
+            file,
+            limit: MAX_LOG_BYTES,
+            state: Mutex::default(),
+            grown: Notify::new(),
+        };
         let text = "x".repeat(MAX_LINE_BYTES);
         let taken = (0..).take_while(|_| line(&log, &text).is_ok()).count();
         assert!(matches!(line(&log, "more"), Err(LogError::File(_))));

@@ -121,10 +121,20 @@ impl Outcome {
     ///
     /// # Errors
     /// Provenance or evidence is no JSON.
-    pub(super) fn document(&self, id: JobId, nonce: &Nonce, success: SuccessWord) -> Result<String, serde_json::Error> {
+    pub(super) fn document(
+        &self,
+        id: JobId,
+        nonce: &Nonce,
+        success: SuccessWord,
+    ) -> Result<String, serde_json::Error> {
         serde_json::to_string(&match self {
-            Self::Succeeded(finished) => Document::Succeeded(finished.document(id, nonce, success)?),
-            Self::Failed { error_type, message } => Document::Failed(Failed {
+            Self::Succeeded(finished) => {
+                Document::Succeeded(finished.document(id, nonce, success)?)
+            }
+            Self::Failed {
+                error_type,
+                message,
+            } => Document::Failed(Failed {
                 build_id: id.to_string(),
                 job_id: id.to_string(),
                 status: "failed",
@@ -136,7 +146,12 @@ impl Outcome {
 }
 
 impl Finished {
-    fn document(&self, id: JobId, nonce: &Nonce, success: SuccessWord) -> Result<Succeeded<'_>, serde_json::Error> {
+    fn document(
+        &self,
+        id: JobId,
+        nonce: &Nonce,
+        success: SuccessWord,
+    ) -> Result<Succeeded<'_>, serde_json::Error> {
         Ok(Succeeded {
             build_id: id.to_string(),
             job_id: id.to_string(),
@@ -146,14 +161,22 @@ impl Finished {
             },
             nonce: nonce.to_string(),
             toolchain: self.toolchain.to_string(),
-            artifacts: self.artifacts.iter().map(|artifact| artifact_link(id, artifact)).collect(),
+            artifacts: self
+                .artifacts
+                .iter()
+                .map(|artifact| artifact_link(id, artifact))
+                .collect(),
             build_config: FileLink {
                 name: self.build_config.name,
                 sha256: Sha256Digest::of(&self.build_config.bytes).to_string(),
                 download_url: links::build_config(id, self.build_config.name),
             },
             provenance: serde_json::from_slice(&self.provenance)?,
-            evidence: self.evidence.as_deref().map(serde_json::from_slice).transpose()?,
+            evidence: self
+                .evidence
+                .as_deref()
+                .map(serde_json::from_slice)
+                .transpose()?,
             result_url: links::result(id),
         })
     }

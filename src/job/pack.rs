@@ -65,7 +65,13 @@ pub(super) async fn pack(
 ) -> Result<Finished, PackError> {
     let evidence = evidence.map(|evidence| evidence.to_json()).transpose()?;
     blocking(PackError::Bundle, move || {
-        let bundle = write(&folder.join("bundle.tar.gz"), &built, &statement, evidence.as_deref(), &log)?;
+        let bundle = write(
+            &folder.join("bundle.tar.gz"),
+            &built,
+            &statement,
+            evidence.as_deref(),
+            &log,
+        )?;
         Ok(Finished {
             project: built.tree.project().clone(),
             toolchain: built.kind,
@@ -86,16 +92,32 @@ fn write(
     evidence: Option<&[u8]>,
     log: &LogFile,
 ) -> io::Result<BundleFile> {
-    let mut entries: Vec<Entry<'_>> = built.artifacts.iter().map(artifact).collect::<io::Result<_>>()?;
-    entries.push(Entry::of_bytes(format!("build-config/{}", built.lockfile.name), &built.lockfile.bytes));
+    let mut entries: Vec<Entry<'_>> = built
+        .artifacts
+        .iter()
+        .map(artifact)
+        .collect::<io::Result<_>>()?;
+    entries.push(Entry::of_bytes(
+        format!("build-config/{}", built.lockfile.name),
+        &built.lockfile.bytes,
+    ));
     entries.push(log_entry(log)?);
     entries.push(Entry::of_bytes("provenance.json", statement.as_bytes()));
     entries.extend(evidence.map(|bytes| Entry::of_bytes("evidence.json", bytes)));
     let out = Sha256Writer::new(BufWriter::new(File::create_new(path)?));
-    let mut out = bundle::write(out, built.tree.project().as_str(), entries, built.tree.epoch())?;
+    let mut out = bundle::write(
+        out,
+        built.tree.project().as_str(),
+        entries,
+        built.tree.epoch(),
+    )?;
     out.flush()?;
     let (_, sha256, size) = out.finish();
-    Ok(BundleFile { path: path.to_owned(), size, sha256 })
+    Ok(BundleFile {
+        path: path.to_owned(),
+        size,
+        sha256,
+    })
 }
 
 /// The log, which is hashed again: the bundle has the bytes that the statement names, or there is
@@ -123,7 +145,12 @@ fn artifact(artifact: &Artifact) -> io::Result<Entry<'static>> {
 
 /// Removes what there is of a bundle, before anybody is told that the job failed: a service that ends then cleans no more.
 pub(super) async fn withdraw(folder: PathBuf) {
-    emptying(move || HANDED_OUT.iter().try_for_each(|name| remove(&folder.join(name)))).await;
+    emptying(move || {
+        HANDED_OUT
+            .iter()
+            .try_for_each(|name| remove(&folder.join(name)))
+    })
+    .await;
 }
 
 /// Frees what a finished job no longer needs: sources, dependencies, the build's own folders, and all uploads.
@@ -132,7 +159,11 @@ pub(super) async fn clean(folder: PathBuf, intake: PathBuf) {
         remove(&intake)?;
         for entry in fs::read_dir(&folder)? {
             let entry = entry?;
-            if !HANDED_OUT.iter().chain([&KEPT]).any(|name| entry.file_name() == *name) {
+            if !HANDED_OUT
+                .iter()
+                .chain([&KEPT])
+                .any(|name| entry.file_name() == *name)
+            {
                 remove(&entry.path())?;
             }
         }
@@ -142,7 +173,11 @@ pub(super) async fn clean(folder: PathBuf, intake: PathBuf) {
 }
 
 async fn emptying(work: impl FnOnce() -> io::Result<()> + Send + 'static) {
-    if let Err(error) = spawn_blocking(work).await.map_err(io::Error::other).flatten() {
+    if let Err(error) = spawn_blocking(work)
+        .await
+        .map_err(io::Error::other)
+        .flatten()
+    {
         log::warn!("a finished job's folder could not be emptied: {error}");
     }
 }
@@ -153,7 +188,13 @@ fn remove(path: &Path) -> io::Result<()> {
         Ok(_) => fs::remove_file(path),
         Err(error) => Err(error),
     };
-    removed.or_else(|error| if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) })
+    removed.or_else(|error| {
+        if error.kind() == io::ErrorKind::NotFound {
+            Ok(())
+        } else {
+            Err(error)
+        }
+    })
 }
 
 /// Runs file work on the pool for it.
@@ -161,7 +202,11 @@ async fn blocking<T: Send + 'static>(
     failed: fn(io::Error) -> PackError,
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> Result<T, PackError> {
-    spawn_blocking(work).await.map_err(io::Error::other).flatten().map_err(failed)
+    spawn_blocking(work)
+        .await
+        .map_err(io::Error::other)
+        .flatten()
+        .map_err(failed)
 }
 
 #[cfg(test)]
@@ -191,21 +236,48 @@ mod tests {
         let (sha256, size) = (Sha256Digest::of(b"recorded"), 8);
         let packed = |content: &str| {
             fs::write(&path, content).unwrap();
-            let log = LogFile { path: path.clone(), sha256, size };
-            let made = Artifact { name: "a".to_owned(), path: path.clone(), sha256, size, executable: true };
+            let log = LogFile {
+                path: path.clone(),
+                sha256,
+                size,
+            };
+            let made = Artifact {
+                name: "a".to_owned(),
+                path: path.clone(),
+                sha256,
+                size,
+                executable: true,
+            };
             [log_entry(&log), artifact(&made)].map(|entry| {
                 let packed = bundle::write(Vec::new(), "p", vec![entry.unwrap()], 0);
-                packed.map(drop).map_err(|error| (error.kind(), error.downcast::<EntryError>().ok()))
+                packed
+                    .map(drop)
+                    .map_err(|error| (error.kind(), error.downcast::<EntryError>().ok()))
             })
         };
         assert_eq!(packed("recorded"), [Ok(()), Ok(())]);
         let actual = Sha256Digest::of(b"Recorded");
-        for (found, path) in packed("Recorded").into_iter().zip(["build.log", "artifacts/a"]) {
-            let changed = EntryError::Changed { path: path.to_owned(), recorded: sha256, actual };
+        for (found, path) in packed("Recorded")
+            .into_iter()
+            .zip(["build.log", "artifacts/a"])
+        {
+            let changed = EntryError::Changed {
+                path: path.to_owned(),
+                recorded: sha256,
+                actual,
+            };
             assert_eq!(found, Err((io::ErrorKind::InvalidData, Some(changed))));
         }
-        for (content, kind) in [("record", io::ErrorKind::UnexpectedEof), ("recorded.", io::ErrorKind::InvalidData)] {
-            assert!(packed(content).iter().all(|found| *found == Err((kind, None))), "{content}");
+        for (content, kind) in [
+            ("record", io::ErrorKind::UnexpectedEof),
+            ("recorded.", io::ErrorKind::InvalidData),
+        ] {
+            assert!(
+                packed(content)
+                    .iter()
+                    .all(|found| *found == Err((kind, None))),
+                "{content}"
+            );
         }
     }
 }

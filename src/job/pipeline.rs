@@ -75,7 +75,16 @@ impl Pipeline {
         attester: Option<Arc<dyn Attester>>,
     ) -> Self {
         let (cargo_tools, nix_tools) = (OnceCell::new(), OnceCell::new());
-        Self(Rc::new(Parts { runner, toolchain, limits, cargo_tools, nix_tools, intake, platform, attester }))
+        Self(Rc::new(Parts {
+            runner,
+            toolchain,
+            limits,
+            cargo_tools,
+            nix_tools,
+            intake,
+            platform,
+            attester,
+        }))
     }
 
     /// Starts to measure the toolchain, so that no job has to wait for it.
@@ -125,23 +134,55 @@ impl Parts {
         let tools = self.tools(built.kind).await?;
         let log_file = pack::write_build_log(job).await?;
         let sandbox = self.runner.description();
-        let statement =
-            record::statement(job, &self.platform, (&nonce, nonce_source), &built, tools, sandbox, &log_file.sha256)?;
+        let statement = record::statement(
+            job,
+            &self.platform,
+            (&nonce, nonce_source),
+            &built,
+            tools,
+            sandbox,
+            &log_file.sha256,
+        )?;
         let evidence = self.attest(job, &statement, &nonce).await?;
-        Ok(Outcome::Succeeded(pack::pack(job.folder().to_owned(), built, statement, evidence, log_file).await?))
+        Ok(Outcome::Succeeded(
+            pack::pack(
+                job.folder().to_owned(),
+                built,
+                statement,
+                evidence,
+                log_file,
+            )
+            .await?,
+        ))
     }
 
     /// Evidence about the statement, where the platform has an attester.
-    async fn attest(&self, job: &Job, statement: &Statement, nonce: &Nonce) -> Result<Option<Evidence>, JobError> {
-        let Some(attester) = self.attester.clone() else { return Ok(None) };
-        job.emit(Event::Attest("requesting evidence from the secure processor"))?;
+    async fn attest(
+        &self,
+        job: &Job,
+        statement: &Statement,
+        nonce: &Nonce,
+    ) -> Result<Option<Evidence>, JobError> {
+        let Some(attester) = self.attester.clone() else {
+            return Ok(None);
+        };
+        job.emit(Event::Attest(
+            "requesting evidence from the secure processor",
+        ))?;
         let report_data = report_data(statement.as_bytes(), nonce);
         let evidence = spawn_blocking(move || attester.attest(&report_data)).await;
-        Ok(Some(evidence.map_err(|error| JobError::Waiting(io::Error::other(error)))??))
+        Ok(Some(evidence.map_err(|error| {
+            JobError::Waiting(io::Error::other(error))
+        })??))
     }
 
     /// Everything that tools do for a job.
-    async fn run_tools(&self, job: &Arc<Job>, source: SourceRequest, log: &mut JobLog) -> Result<Built, JobError> {
+    async fn run_tools(
+        &self,
+        job: &Arc<Job>,
+        source: SourceRequest,
+        log: &mut JobLog,
+    ) -> Result<Built, JobError> {
         let tree = self.take_in(job, source, log).await?;
         log.end_lines()?;
         job.emit(Event::Init(&identity(&tree)))?;
@@ -149,24 +190,43 @@ impl Parts {
     }
 
     /// The source, on this machine.
-    async fn take_in(&self, job: &Arc<Job>, source: SourceRequest, log: &mut JobLog) -> Result<SourceTree, JobError> {
+    async fn take_in(
+        &self,
+        job: &Arc<Job>,
+        source: SourceRequest,
+        log: &mut JobLog,
+    ) -> Result<SourceTree, JobError> {
         match source {
             SourceRequest::Archive(tree) => Ok(tree),
             SourceRequest::Repository { url, reference } => {
-                let wanted = reference.as_ref().map_or("the default branch", |reference| reference.as_str());
-                job.emit(Event::Init(&format!("fetching {} ({wanted})", url.as_str())))?;
+                let wanted = reference
+                    .as_ref()
+                    .map_or("the default branch", |reference| reference.as_str());
+                job.emit(Event::Init(&format!(
+                    "fetching {} ({wanted})",
+                    url.as_str()
+                )))?;
                 let folder = job.folder().join("repository");
                 Ok(repository::fetch(&self.runner, &url, reference.as_ref(), &folder, log).await?)
             }
         }
     }
 
-    async fn run_toolchain(&self, job: &Arc<Job>, tree: SourceTree, log: &mut JobLog) -> Result<Built, JobError> {
+    async fn run_toolchain(
+        &self,
+        job: &Arc<Job>,
+        tree: SourceTree,
+        log: &mut JobLog,
+    ) -> Result<Built, JobError> {
         let detected = toolchain::detect(tree)?;
         job.emit(Event::Detect(&detected.kind().to_string()))?;
         job.emit(Event::Start(command_line(detected.kind())))?;
-        let context =
-            Context { runner: &self.runner, toolchain: &self.toolchain, folder: job.folder(), limits: self.limits };
+        let context = Context {
+            runner: &self.runner,
+            toolchain: &self.toolchain,
+            folder: job.folder(),
+            limits: self.limits,
+        };
         let fetched = toolchain::fetch(detected, &context, log).await?;
         Ok(toolchain::build(fetched, &context, log).await?)
     }
@@ -184,16 +244,29 @@ impl Parts {
             let toolchain = self.toolchain.clone();
             let parts = spawn_blocking(move || toolchain.measure());
             let versions = self.toolchain.versions(&self.runner).await?;
-            let parts = parts.await.map_err(io::Error::other).flatten().map_err(JobError::Measure)?;
+            let parts = parts
+                .await
+                .map_err(io::Error::other)
+                .flatten()
+                .map_err(JobError::Measure)?;
             Ok(versions.label(parts))
         };
-        self.cargo_tools.get_or_try_init(measure).await.map(Vec::as_slice)
+        self.cargo_tools
+            .get_or_try_init(measure)
+            .await
+            .map(Vec::as_slice)
     }
 
     async fn nix_tools(&self) -> Result<&[Tool], JobError> {
-        let nix = self.toolchain.nix().ok_or(ToolchainError::Unsupported(Kind::Nix))?;
+        let nix = self
+            .toolchain
+            .nix()
+            .ok_or(ToolchainError::Unsupported(Kind::Nix))?;
         let measure = || async { Ok(nix::tools(nix, &self.runner).await?) };
-        self.nix_tools.get_or_try_init(measure).await.map(Vec::as_slice)
+        self.nix_tools
+            .get_or_try_init(measure)
+            .await
+            .map(Vec::as_slice)
     }
 }
 
@@ -207,37 +280,54 @@ fn command_line(kind: Kind) -> &'static str {
 
 fn identity(tree: &SourceTree) -> String {
     match tree.origin() {
-        Origin::Repository { commit, .. } => format!("source: commit {commit}, tree {}", tree.tree()),
-        Origin::Archive { sha256, .. } => format!("source: archive with sha256 {sha256}, tree {}", tree.tree()),
+        Origin::Repository { commit, .. } => {
+            format!("source: commit {commit}, tree {}", tree.tree())
+        }
+        Origin::Archive { sha256, .. } => {
+            format!("source: archive with sha256 {sha256}, tree {}", tree.tree())
+        }
     }
 }
 
 fn failure(error: &JobError) -> Outcome {
     let error_type = match error {
-        JobError::Log(LogError::Full { .. }) | JobError::Record(RecordError::TooLong { .. }) => ErrorType::BuildFailed,
+        JobError::Log(LogError::Full { .. }) | JobError::Record(RecordError::TooLong { .. }) => {
+            ErrorType::BuildFailed
+        }
         JobError::Repository(error) if error.is_fault() => ErrorType::Internal,
         JobError::Repository(_) => ErrorType::SourceFetchFailed,
         JobError::Toolchain(error) => error.error_type(),
         JobError::Attest(_) => ErrorType::AttestationFailed,
-        JobError::Log(_) | JobError::Measure(_) | JobError::Record(_) | JobError::Waiting(_) | JobError::Pack(_) => {
-            ErrorType::Internal
-        }
+        JobError::Log(_)
+        | JobError::Measure(_)
+        | JobError::Record(_)
+        | JobError::Waiting(_)
+        | JobError::Pack(_) => ErrorType::Internal,
     };
     // Messages quote names and settings of the source, which somebody else chose.
     let message = sanitise(&Chain(error).to_string());
     log::warn!("the job failed ({error_type}): {message}");
     match error_type {
-        ErrorType::Internal if is_for_want_of_room(error) => {
-            Outcome::Failed { error_type: ErrorType::BuildFailed, message: NO_ROOM.to_owned() }
-        }
+        ErrorType::Internal if is_for_want_of_room(error) => Outcome::Failed {
+            error_type: ErrorType::BuildFailed,
+            message: NO_ROOM.to_owned(),
+        },
         ErrorType::Internal => Outcome::internal(),
-        _ => Outcome::Failed { error_type, message },
+        _ => Outcome::Failed {
+            error_type,
+            message,
+        },
     }
 }
 
 /// Whether a write of ours failed because the build had left no room for it: that is not our fault but its own.
 fn is_for_want_of_room(error: &(dyn Error + 'static)) -> bool {
-    let is = |error: &io::Error| matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+    let is = |error: &io::Error| {
+        matches!(
+            error.kind(),
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+        )
+    };
     causes(error).any(|cause| cause.downcast_ref().is_some_and(is))
 }
 

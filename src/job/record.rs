@@ -7,9 +7,9 @@ use super::Job;
 use crate::bundle::MAX_PROVENANCE_BYTES;
 use crate::digest::Sha256Digest;
 use crate::provenance::{
-    self, ArchiveParameter, BuildDefinition, BuildMetadata, BuilderRecord, ExternalParameters, InternalParameters,
-    NamedDigest, Nonce, NonceSource, Platform, Predicate, ResourceDescriptor, RunDetails, SourceParameter, Statement,
-    StatementError, Subject, git_set, sha256_set,
+    self, ArchiveParameter, BuildDefinition, BuildMetadata, BuilderRecord, ExternalParameters,
+    InternalParameters, NamedDigest, Nonce, NonceSource, Platform, Predicate, ResourceDescriptor,
+    RunDetails, SourceParameter, Statement, StatementError, Subject, git_set, sha256_set,
 };
 use crate::sandbox::Description;
 use crate::source::{Origin, RepositoryUrl, SourceTree};
@@ -42,7 +42,10 @@ pub(super) fn statement(
     sandbox: &Description,
     log: &Sha256Digest,
 ) -> Result<Statement, RecordError> {
-    let lockfile = named(built.lockfile.name, &Sha256Digest::of(&built.lockfile.bytes));
+    let lockfile = named(
+        built.lockfile.name,
+        &Sha256Digest::of(&built.lockfile.bytes),
+    );
     let subject = built.artifacts.iter().map(subject).collect();
     let definition = BuildDefinition {
         build_type: build_type(built.kind),
@@ -63,7 +66,9 @@ pub(super) fn statement(
             sandbox: serde_json::to_value(sandbox).map_err(RecordError::Sandbox)?,
             source_date_epoch: built.tree.epoch(),
         },
-        resolved_dependencies: std::iter::once(source(&built.tree)).chain(built.dependencies.clone()).collect(),
+        resolved_dependencies: std::iter::once(source(&built.tree))
+            .chain(built.dependencies.clone())
+            .collect(),
     };
     let details = RunDetails {
         builder: BuilderRecord {
@@ -77,7 +82,10 @@ pub(super) fn statement(
         },
         byproducts: vec![named(LOG_NAME, log), lockfile],
     };
-    let predicate = Predicate { build_definition: definition, run_details: details };
+    let predicate = Predicate {
+        build_definition: definition,
+        run_details: details,
+    };
     within_limit(Statement::new(subject, &predicate)?)
 }
 
@@ -85,13 +93,19 @@ pub(super) fn statement(
 fn within_limit(statement: Statement) -> Result<Statement, RecordError> {
     let size = statement.as_bytes().len();
     if size as u64 > MAX_PROVENANCE_BYTES {
-        return Err(RecordError::TooLong { size, limit: MAX_PROVENANCE_BYTES });
+        return Err(RecordError::TooLong {
+            size,
+            limit: MAX_PROVENANCE_BYTES,
+        });
     }
     Ok(statement)
 }
 
 fn named(name: &str, digest: &Sha256Digest) -> NamedDigest {
-    NamedDigest { name: name.to_owned(), digest: sha256_set(digest) }
+    NamedDigest {
+        name: name.to_owned(),
+        digest: sha256_set(digest),
+    }
 }
 
 fn subject(artifact: &Artifact) -> Subject {
@@ -99,18 +113,27 @@ fn subject(artifact: &Artifact) -> Subject {
 }
 
 fn tool(tool: &Tool) -> provenance::ToolRecord {
-    provenance::ToolRecord { name: tool.name.clone(), version: tool.version.clone(), digest: sha256_set(&tool.sha256) }
+    provenance::ToolRecord {
+        name: tool.name.clone(),
+        version: tool.version.clone(),
+        digest: sha256_set(&tool.sha256),
+    }
 }
 
 fn source_parameter(origin: &Origin) -> SourceParameter {
     match origin {
         Origin::Repository { url, reference, .. } => SourceParameter::Repository {
             repository: url.as_str().to_owned(),
-            reference: reference.as_ref().map(|reference| reference.as_str().to_owned()),
+            reference: reference
+                .as_ref()
+                .map(|reference| reference.as_str().to_owned()),
         },
-        Origin::Archive { name, sha256 } => {
-            SourceParameter::Archive { archive: ArchiveParameter { name: name.clone(), sha256: sha256.to_string() } }
-        }
+        Origin::Archive { name, sha256 } => SourceParameter::Archive {
+            archive: ArchiveParameter {
+                name: name.clone(),
+                sha256: sha256.to_string(),
+            },
+        },
     }
 }
 
@@ -124,13 +147,21 @@ fn build_type(kind: Kind) -> &'static str {
 /// The phases that had a network.
 fn networked(built: &Built) -> Vec<&'static str> {
     let source = matches!(built.tree.origin(), Origin::Repository { .. }).then_some("source");
-    source.into_iter().chain(built.network.iter().copied()).collect()
+    source
+        .into_iter()
+        .chain(built.network.iter().copied())
+        .collect()
 }
 
 /// The source itself, the first of the resolved dependencies.
 fn source(tree: &SourceTree) -> ResourceDescriptor {
     match tree.origin() {
-        Origin::Repository { url, commit, fetched_from, .. } => ResourceDescriptor {
+        Origin::Repository {
+            url,
+            commit,
+            fetched_from,
+            ..
+        } => ResourceDescriptor {
             uri: Some(format!("git+{}#{commit}", url.as_str())),
             digest: git_set(tree.tree(), Some(*commit)),
             annotations: provenance::fetched_from(fetched_from.as_ref().map(RepositoryUrl::as_str)),
@@ -139,7 +170,11 @@ fn source(tree: &SourceTree) -> ResourceDescriptor {
         Origin::Archive { name, sha256 } => {
             let mut digest = sha256_set(sha256);
             digest.extend(git_set(tree.tree(), None));
-            ResourceDescriptor { name: name.clone(), digest, ..ResourceDescriptor::default() }
+            ResourceDescriptor {
+                name: name.clone(),
+                digest,
+                ..ResourceDescriptor::default()
+            }
         }
     }
 }

@@ -122,14 +122,25 @@ pub struct Job {
 
 impl Job {
     /// Makes the job's folder `<work>/job-<id>` with its log, and reports it queued.
-    pub(super) fn set_up(work: &Path, request: &Request, about_guest: &str) -> Result<Self, SetupError> {
+    pub(super) fn set_up(
+        work: &Path,
+        request: &Request,
+        about_guest: &str,
+    ) -> Result<Self, SetupError> {
         let id = JobId::draw()?;
         let folder = work.join(format!("job-{id}"));
-        let failed = |source| SetupError::Folder { path: folder.clone(), source };
-        DirBuilder::new().mode(FOLDER_MODE).create(&folder).map_err(failed)?;
+        let failed = |source| SetupError::Folder {
+            path: folder.clone(),
+            source,
+        };
+        DirBuilder::new()
+            .mode(FOLDER_MODE)
+            .create(&folder)
+            .map_err(failed)?;
         let log = EventLog::create(&folder.join(LOG_NAME)).map_err(failed)?;
         for event in [Event::Queued, Event::Vm(about_guest)] {
-            log.append(event).map_err(|error| failed(std::io::Error::other(error)))?;
+            log.append(event)
+                .map_err(|error| failed(std::io::Error::other(error)))?;
         }
         Ok(Self {
             id,
@@ -181,7 +192,11 @@ impl Job {
 
     /// Where it is.
     pub fn phase(&self) -> Phase {
-        if self.ended.get().is_some() { Phase::Complete } else { *self.lock_phase() }
+        if self.ended.get().is_some() {
+            Phase::Complete
+        } else {
+            *self.lock_phase()
+        }
     }
 
     /// How it ended, once it has.
@@ -217,7 +232,10 @@ impl Job {
     fn end(&self, outcome: Outcome) {
         let document = |outcome: &Outcome, word| outcome.document(self.id, &self.nonce, word);
         let documents = |outcome: &Outcome| {
-            Ok::<_, serde_json::Error>((document(outcome, SuccessWord::Success)?, document(outcome, SuccessWord::Ok)?))
+            Ok::<_, serde_json::Error>((
+                document(outcome, SuccessWord::Success)?,
+                document(outcome, SuccessWord::Ok)?,
+            ))
         };
         let (outcome, (result, typed_result)) = match documents(&outcome) {
             Ok(documents) => (outcome, documents),
@@ -228,7 +246,16 @@ impl Job {
                 (failed, documents)
             }
         };
-        if self.ended.set(Ended { outcome, finished_at: self.end_now(), result, typed_result }).is_err() {
+        if self
+            .ended
+            .set(Ended {
+                outcome,
+                finished_at: self.end_now(),
+                result,
+                typed_result,
+            })
+            .is_err()
+        {
             log::error!("the job ended twice");
         }
         self.log.close();

@@ -44,7 +44,12 @@ impl Slot {
     /// A free slot. The job's folder will be made in the folder `work`; `about_guest` is what the job's `vm` event says:
     /// image version, and launch measurement when known.
     pub fn new(work: PathBuf, about_guest: String) -> Self {
-        Self { work, about_guest, job: Mutex::new(None), taken: Notify::new() }
+        Self {
+            work,
+            about_guest,
+            job: Mutex::new(None),
+            taken: Notify::new(),
+        }
     }
 
     /// Whether a job has it.
@@ -128,7 +133,10 @@ mod tests {
         let running = slot.claim(&request()).unwrap();
         assert_eq!((slot.taken(), slot.state()), (true, SlotState::Accepted));
         assert!(matches!(slot.claim(&request()), Err(ClaimError::Taken)));
-        running.finish(Outcome::Failed { error_type: ErrorType::BuildFailed, message: "no".to_owned() });
+        running.finish(Outcome::Failed {
+            error_type: ErrorType::BuildFailed,
+            message: "no".to_owned(),
+        });
         assert_eq!(slot.state(), SlotState::Finished);
         assert!(matches!(slot.claim(&request()), Err(ClaimError::Taken)));
     }
@@ -154,12 +162,21 @@ mod tests {
         let (_work, slot) = slot();
         let running = slot.claim(&request()).unwrap();
         let job = Arc::clone(running.job());
-        assert_eq!((job.phase(), job.ended().is_none(), job.log().closed()), (Phase::Queued, true, false));
+        assert_eq!(
+            (job.phase(), job.ended().is_none(), job.log().closed()),
+            (Phase::Queued, true, false)
+        );
         job.emit(Event::Start("cargo build --release")).unwrap();
         assert_eq!(job.phase(), Phase::Build);
         drop(running);
         let ended = job.ended().unwrap();
-        assert!(matches!(ended.outcome, Outcome::Failed { error_type: ErrorType::Internal, .. }));
+        assert!(matches!(
+            ended.outcome,
+            Outcome::Failed {
+                error_type: ErrorType::Internal,
+                ..
+            }
+        ));
         assert_eq!((job.phase(), job.log().closed()), (Phase::Complete, true));
         assert!(job.emit(Event::Detect("cargo")).is_err());
     }

@@ -38,15 +38,26 @@ impl Address {
         if report.signing_key() != SigningKey::Vcek || report.chip_id() == [0; 64] {
             return Vec::new();
         }
-        products(report).iter().map(|product| Self::of_vcek(report, *product)).collect()
+        products(report)
+            .iter()
+            .map(|product| Self::of_vcek(report, *product))
+            .collect()
     }
 
     fn of_vcek(report: &Report, product: Product) -> Self {
         let chip = report.chip_id();
-        let chip = hex::encode(if product == Product::Turin { &chip[..TURIN_CHIP_ID_BYTES] } else { &chip[..] });
+        let chip = hex::encode(if product == Product::Turin {
+            &chip[..TURIN_CHIP_ID_BYTES]
+        } else {
+            &chip[..]
+        });
         let tcb = report.reported_tcb(product);
-        let numbers = PARAMETERS.iter().filter_map(|(component, name)| Some((name, tcb.component(*component)?)));
-        let query: Vec<_> = numbers.map(|(name, number)| format!("{name}={number:02}")).collect();
+        let numbers = PARAMETERS
+            .iter()
+            .filter_map(|(component, name)| Some((name, tcb.component(*component)?)));
+        let query: Vec<_> = numbers
+            .map(|(name, number)| format!("{name}={number:02}"))
+            .collect();
         Self {
             path: format!("/vcek/v1/{product}/{chip}?{}", query.join("&")),
             file: format!("vcek-{product}-{chip}-{}.der", hex::encode(tcb.bytes())),
@@ -55,8 +66,15 @@ impl Address {
 
     /// Where the list is that speaks of the ASK, or for a VLEK of the ASVK.
     pub fn of_revocation_list(product: Product, key: SigningKey) -> Self {
-        let kind = if key == SigningKey::Vlek { "vlek" } else { "vcek" };
-        Self { path: format!("/{kind}/v1/{product}/crl"), file: format!("{kind}-{product}.crl") }
+        let kind = if key == SigningKey::Vlek {
+            "vlek"
+        } else {
+            "vcek"
+        };
+        Self {
+            path: format!("/{kind}/v1/{product}/crl"),
+            file: format!("{kind}-{product}.crl"),
+        }
     }
 
     /// All of it.
@@ -72,7 +90,9 @@ impl Address {
 
 /// Before version 3 only the length of the chip id tells products apart.
 fn products(report: &Report) -> Vec<Product> {
-    let has_short_id = report.chip_id()[TURIN_CHIP_ID_BYTES..].iter().all(|byte| *byte == 0);
+    let has_short_id = report.chip_id()[TURIN_CHIP_ID_BYTES..]
+        .iter()
+        .all(|byte| *byte == 0);
     match report.cpuid() {
         Some((family, model)) => Product::from_cpuid(family, model).into_iter().collect(),
         None if has_short_id => vec![Product::Turin],
@@ -95,20 +115,28 @@ mod tests {
     }
 
     fn urls(report: &Report) -> Vec<String> {
-        Address::of_certificate(report).iter().map(Address::url).collect()
+        Address::of_certificate(report)
+            .iter()
+            .map(Address::url)
+            .collect()
     }
 
     #[test]
     fn the_address_has_the_products_layout() {
         let chip = "ab".repeat(64);
-        let genoa = format!("https://kdsintf.amd.com/vcek/v1/Genoa/{chip}?blSPL=01&teeSPL=02&snpSPL=24&ucodeSPL=213");
+        let genoa = format!(
+            "https://kdsintf.amd.com/vcek/v1/Genoa/{chip}?blSPL=01&teeSPL=02&snpSPL=24&ucodeSPL=213"
+        );
         assert_eq!(urls(&report(3, [0x19, 0x11], 64, 0)), [genoa]);
         let turin = "https://kdsintf.amd.com/vcek/v1/Turin/abababababababab\
                      ?fmcSPL=01&blSPL=02&teeSPL=03&snpSPL=04&ucodeSPL=213";
         assert_eq!(urls(&report(5, [0x1a, 0x02], 8, 0)), [turin]);
         assert_eq!(urls(&report(2, [0, 0], 8, 0)), [turin]);
         let both = urls(&report(2, [0, 0], 64, 0));
-        assert!(both[0].contains("/Milan/") && both[1].contains("/Genoa/") && both.len() == 2, "{both:?}");
+        assert!(
+            both[0].contains("/Milan/") && both[1].contains("/Genoa/") && both.len() == 2,
+            "{both:?}"
+        );
     }
 
     #[test]
@@ -126,7 +154,13 @@ mod tests {
     #[test]
     fn lists_are_by_product_and_kind_of_key() {
         let list = |key| Address::of_revocation_list(Product::Milan, key).url();
-        assert_eq!(list(SigningKey::Vcek), "https://kdsintf.amd.com/vcek/v1/Milan/crl");
-        assert_eq!(list(SigningKey::Vlek), "https://kdsintf.amd.com/vlek/v1/Milan/crl");
+        assert_eq!(
+            list(SigningKey::Vcek),
+            "https://kdsintf.amd.com/vcek/v1/Milan/crl"
+        );
+        assert_eq!(
+            list(SigningKey::Vlek),
+            "https://kdsintf.amd.com/vlek/v1/Milan/crl"
+        );
     }
 }

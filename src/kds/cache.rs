@@ -32,14 +32,19 @@ impl Cache {
             opened => opened.map_err(failed(&path))?,
         };
         if let Some(max_age) = max_age {
-            let changed = file.metadata().and_then(|found| found.modified()).map_err(failed(&path))?;
+            let changed = file
+                .metadata()
+                .and_then(|found| found.modified())
+                .map_err(failed(&path))?;
             // A time in the future says nothing about the age.
             if !changed.elapsed().is_ok_and(|age| age <= max_age) {
                 return Ok(None);
             }
         }
         let mut bytes = Vec::new();
-        file.take(MAX_ANSWER_BYTES as u64 + 1).read_to_end(&mut bytes).map_err(failed(&path))?;
+        file.take(MAX_ANSWER_BYTES as u64 + 1)
+            .read_to_end(&mut bytes)
+            .map_err(failed(&path))?;
         Ok(Some(bytes).filter(|bytes| bytes.len() <= MAX_ANSWER_BYTES))
     }
 
@@ -49,8 +54,12 @@ impl Cache {
     /// It cannot be written.
     pub fn write(&self, name: &str, bytes: &[u8]) -> Result<(), KdsError> {
         fs::create_dir_all(&self.0).map_err(failed(&self.0))?;
-        let nanos = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_nanos());
-        let unfinished = self.0.join(format!(".{name}.{}.{nanos}", std::process::id()));
+        let nanos = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |elapsed| elapsed.as_nanos());
+        let unfinished = self
+            .0
+            .join(format!(".{name}.{}.{nanos}", std::process::id()));
         let written = File::create_new(&unfinished)
             .and_then(|mut file| file.write_all(bytes))
             .and_then(|()| fs::rename(&unfinished, self.0.join(name)));
@@ -89,8 +98,14 @@ mod tests {
         let cache = Cache::new(folder.path().to_owned());
         cache.write("list", b"list").unwrap();
         assert!(cache.read("list", Some(MAX_LIST_AGE)).unwrap().is_some());
-        let file = File::options().write(true).open(folder.path().join("list")).unwrap();
-        for moment in [SystemTime::now() - MAX_LIST_AGE * 2, SystemTime::now() + MAX_LIST_AGE] {
+        let file = File::options()
+            .write(true)
+            .open(folder.path().join("list"))
+            .unwrap();
+        for moment in [
+            SystemTime::now() - MAX_LIST_AGE * 2,
+            SystemTime::now() + MAX_LIST_AGE,
+        ] {
             file.set_modified(moment).unwrap();
             assert_eq!(cache.read("list", Some(MAX_LIST_AGE)).unwrap(), None);
         }

@@ -36,7 +36,11 @@ impl ProjectName {
 
     /// From the last path component of a repository's URL.
     pub fn of_repository(url: &str) -> Self {
-        let path = url.split(['?', '#']).next().unwrap_or_default().trim_end_matches('/');
+        let path = url
+            .split(['?', '#'])
+            .next()
+            .unwrap_or_default()
+            .trim_end_matches('/');
         let last = path.rsplit('/').next().unwrap_or_default();
         Self::reduce(last.strip_suffix(".git").unwrap_or(last))
     }
@@ -66,7 +70,10 @@ impl ProjectName {
     }
 
     fn reduce(name: &str) -> Self {
-        let replaced: String = name.chars().map(|c| if is_fit(c) { c } else { '-' }).collect();
+        let replaced: String = name
+            .chars()
+            .map(|c| if is_fit(c) { c } else { '-' })
+            .collect();
         let plain = replaced.trim_start_matches(UNFIT_AT_THE_START);
         let cut = &plain[..plain.len().min(MAX_PROJECT_NAME_BYTES)];
         Self(if cut.is_empty() { FALLBACK } else { cut }.to_owned())
@@ -102,7 +109,10 @@ mod tests {
     #[test]
     fn prefers_the_top_folder_then_the_file_name() {
         let name = |top, file| ProjectName::of_archive(top, file).as_str().to_owned();
-        assert_eq!(name(Some("ripgrep-14.1.1"), Some("x.zip")), "ripgrep-14.1.1");
+        assert_eq!(
+            name(Some("ripgrep-14.1.1"), Some("x.zip")),
+            "ripgrep-14.1.1"
+        );
         assert_eq!(name(None, Some("hello.tar.gz")), "hello");
         assert_eq!(name(None, Some("HELLO.ZIP")), "HELLO");
         assert_eq!(name(None, Some("../../etc/passwd")), "passwd");
@@ -112,7 +122,9 @@ mod tests {
     #[test]
     fn never_gives_an_unsafe_component() {
         let long = "x".repeat(300);
-        for hostile in ["", "..", ".", "...", "/", "é", ".tar.gz", "-rf", "--", ".-.-x", "éx", " x", &long] {
+        for hostile in [
+            "", "..", ".", "...", "/", "é", ".tar.gz", "-rf", "--", ".-.-x", "éx", " x", &long,
+        ] {
             let names = [
                 ProjectName::of_archive(Some(hostile), None),
                 ProjectName::of_archive(None, Some(hostile)),
@@ -120,21 +132,39 @@ mod tests {
             ];
             for name in names {
                 let text = name.as_str();
-                assert!(!text.is_empty() && text.len() <= MAX_PROJECT_NAME_BYTES, "{hostile:?}");
+                assert!(
+                    !text.is_empty() && text.len() <= MAX_PROJECT_NAME_BYTES,
+                    "{hostile:?}"
+                );
                 assert!(!text.starts_with(['.', '-']), "{hostile:?}: {text}");
-                assert_eq!(ProjectName::parse(text).as_ref(), Some(&name), "{hostile:?}");
+                assert_eq!(
+                    ProjectName::parse(text).as_ref(),
+                    Some(&name),
+                    "{hostile:?}"
+                );
             }
         }
-        assert_eq!(ProjectName::of_archive(Some("--config=x"), None).as_str(), "config-x");
+        assert_eq!(
+            ProjectName::of_archive(Some("--config=x"), None).as_str(),
+            "config-x"
+        );
     }
 
     #[test]
     fn a_name_of_a_bundle_is_in_the_alphabet_within_the_limit_and_no_option() {
         for code in (0..=0x2_ffff).filter_map(char::from_u32) {
             let is_fit = matches!(code, 'a'..='z' | 'A'..='Z' | '0'..='9' | '.' | '_' | '-');
-            assert_eq!(ProjectName::parse(&format!("a{code}")).is_some(), is_fit, "{code:?}");
+            assert_eq!(
+                ProjectName::parse(&format!("a{code}")).is_some(),
+                is_fit,
+                "{code:?}"
+            );
             let may_start = is_fit && code != '.' && code != '-';
-            assert_eq!(ProjectName::parse(&code.to_string()).is_some(), may_start, "{code:?}");
+            assert_eq!(
+                ProjectName::parse(&code.to_string()).is_some(),
+                may_start,
+                "{code:?}"
+            );
         }
         let longest = "n".repeat(MAX_PROJECT_NAME_BYTES);
         assert!(ProjectName::parse(&longest).is_some());

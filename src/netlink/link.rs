@@ -73,7 +73,12 @@ pub(crate) struct Link {
 
 /// Lists the interfaces of the socket's namespace.
 pub(crate) fn list(socket: &Socket) -> io::Result<Vec<Link>> {
-    let answers = socket.list(Message::new(GET_LINK, 0, &information(0, 0), Attributes::default()))?;
+    let answers = socket.list(Message::new(
+        GET_LINK,
+        0,
+        &information(0, 0),
+        Attributes::default(),
+    ))?;
     Ok(answers.iter().filter_map(|answer| parse(answer)).collect())
 }
 
@@ -85,7 +90,10 @@ fn parse(answer: &[u8]) -> Option<Link> {
     Some(Link {
         index: number(4)?.cast_signed(),
         name: String::from_utf8(name.strip_suffix(&[0])?.to_vec()).ok()?,
-        mtu: attribute(attributes, attribute_kind::MTU)?.try_into().ok().map(u32::from_ne_bytes)?,
+        mtu: attribute(attributes, attribute_kind::MTU)?
+            .try_into()
+            .ok()
+            .map(u32::from_ne_bytes)?,
         is_up: flags & IS_UP != 0,
         is_loopback: flags & IS_LOOPBACK != 0,
     })
@@ -94,7 +102,9 @@ fn parse(answer: &[u8]) -> Option<Link> {
 /// The number of the interface with a name.
 pub(crate) fn index_of(socket: &Socket, name: &str) -> io::Result<i32> {
     let found = list(socket)?.into_iter().find(|link| link.name == name);
-    found.map(|link| link.index).ok_or_else(|| io::ErrorKind::NotFound.into())
+    found
+        .map(|link| link.index)
+        .ok_or_else(|| io::ErrorKind::NotFound.into())
 }
 
 /// Makes a pair: `outer` in the socket's namespace, `inner` in another one.
@@ -106,35 +116,74 @@ pub(crate) fn make_pair(
     mtu: u32,
 ) -> io::Result<()> {
     let namespace = inner_namespace.as_raw_fd().to_ne_bytes();
-    let named =
-        |name| Attributes::default().text(attribute_kind::NAME, name).with(attribute_kind::MTU, &mtu.to_ne_bytes());
-    let peer = Message::new(0, 0, &information(0, 0), named(inner).with(attribute_kind::NAMESPACE, &namespace));
+    let named = |name| {
+        Attributes::default()
+            .text(attribute_kind::NAME, name)
+            .with(attribute_kind::MTU, &mtu.to_ne_bytes())
+    };
+    let peer = Message::new(
+        0,
+        0,
+        &information(0, 0),
+        named(inner).with(attribute_kind::NAMESPACE, &namespace),
+    );
     let data = Attributes::default().with(attribute_kind::PEER, peer.body());
-    let kind = Attributes::default().with(attribute_kind::KIND, b"veth").nested(attribute_kind::DATA, data);
+    let kind = Attributes::default()
+        .with(attribute_kind::KIND, b"veth")
+        .nested(attribute_kind::DATA, data);
     let attributes = named(outer).nested(attribute_kind::INFORMATION, kind);
-    socket.ask_one(Message::new(NEW_LINK, flag::CREATE | flag::EXCLUSIVE, &information(0, 0), attributes))
+    socket.ask_one(Message::new(
+        NEW_LINK,
+        flag::CREATE | flag::EXCLUSIVE,
+        &information(0, 0),
+        attributes,
+    ))
 }
 
 /// Removes an interface, and so its pair.
 pub(crate) fn remove(socket: &Socket, index: i32) -> io::Result<()> {
-    socket.ask_one(Message::new(DELETE_LINK, 0, &information(index, 0), Attributes::default()))
+    socket.ask_one(Message::new(
+        DELETE_LINK,
+        0,
+        &information(index, 0),
+        Attributes::default(),
+    ))
 }
 
 /// Switches an interface on.
 pub(crate) fn switch_on(socket: &Socket, index: i32) -> io::Result<()> {
-    socket.ask_one(Message::new(NEW_LINK, 0, &information(index, IS_UP), Attributes::default()))
+    socket.ask_one(Message::new(
+        NEW_LINK,
+        0,
+        &information(index, IS_UP),
+        Attributes::default(),
+    ))
 }
 
 /// `struct ifinfomsg`: family, type, index, flags, which flags are meant.
 fn information(index: i32, flags: u32) -> Vec<u8> {
-    [&[0; 4][..], &index.to_ne_bytes(), &flags.to_ne_bytes(), &flags.to_ne_bytes()].concat()
+    [
+        &[0; 4][..],
+        &index.to_ne_bytes(),
+        &flags.to_ne_bytes(),
+        &flags.to_ne_bytes(),
+    ]
+    .concat()
 }
 
 /// Lists the addresses that the interfaces of the socket's namespace have.
 pub(crate) fn addresses(socket: &Socket) -> io::Result<Vec<IpAddr>> {
     let question = address_header(libc::AF_UNSPEC as u8, 0, 0, 0);
-    let answers = socket.list(Message::new(GET_ADDRESS, 0, &question, Attributes::default()))?;
-    Ok(answers.iter().filter_map(|answer| parse_address(answer)).collect())
+    let answers = socket.list(Message::new(
+        GET_ADDRESS,
+        0,
+        &question,
+        Attributes::default(),
+    ))?;
+    Ok(answers
+        .iter()
+        .filter_map(|answer| parse_address(answer))
+        .collect())
 }
 
 /// The interface's own address; of a connection between two ends, the other attribute has the
@@ -144,19 +193,32 @@ fn parse_address(answer: &[u8]) -> Option<IpAddr> {
     let own = attribute(attributes, address_kind::LOCAL);
     let bytes = own.or_else(|| attribute(attributes, address_kind::ADDRESS))?;
     let four = <[u8; 4]>::try_from(bytes).map(IpAddr::from);
-    four.or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from)).ok()
+    four.or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from))
+        .ok()
 }
 
 /// Gives an interface an address.
-pub(crate) fn add_address(socket: &Socket, index: i32, address: IpAddr, prefix: u8) -> io::Result<()> {
+pub(crate) fn add_address(
+    socket: &Socket,
+    index: i32,
+    address: IpAddr,
+    prefix: u8,
+) -> io::Result<()> {
     socket.ask_one(new_address(index, address, prefix))
 }
 
 fn new_address(index: i32, address: IpAddr, prefix: u8) -> Message {
     let fixed = address_header(family(address), prefix, NO_DUPLICATE_CHECK, index);
     let bytes = octets(address);
-    let attributes = Attributes::default().with(address_kind::ADDRESS, &bytes).with(address_kind::LOCAL, &bytes);
-    Message::new(NEW_ADDRESS, flag::CREATE | flag::EXCLUSIVE, &fixed, attributes)
+    let attributes = Attributes::default()
+        .with(address_kind::ADDRESS, &bytes)
+        .with(address_kind::LOCAL, &bytes);
+    Message::new(
+        NEW_ADDRESS,
+        flag::CREATE | flag::EXCLUSIVE,
+        &fixed,
+        attributes,
+    )
 }
 
 /// `struct ifaddrmsg`: family, prefix, flags, scope, index.
@@ -177,7 +239,12 @@ pub(crate) enum Origin {
 ///
 /// A router that DHCP names may be outside of the interface's network: some clouds give an address
 /// without a network.
-pub(crate) fn add_default_route(socket: &Socket, index: i32, router: IpAddr, origin: Origin) -> io::Result<()> {
+pub(crate) fn add_default_route(
+    socket: &Socket,
+    index: i32,
+    router: IpAddr,
+    origin: Origin,
+) -> io::Result<()> {
     socket.ask_one(new_default_route(index, router, origin))
 }
 
@@ -189,7 +256,14 @@ fn new_default_route(index: i32, router: IpAddr, origin: Origin) -> Message {
         Origin::Static => 0,
         Origin::Dhcp => IS_ON_LINK,
     };
-    route(family(router), 0, RouteType::Unicast, origin, flags, attributes)
+    route(
+        family(router),
+        0,
+        RouteType::Unicast,
+        origin,
+        flags,
+        attributes,
+    )
 }
 
 /// Answers at once whoever asks for the loopback of IPv6, which leads nowhere.
@@ -203,10 +277,31 @@ pub(crate) fn refuse_loopback_6(socket: &Socket) -> io::Result<()> {
 
 /// `struct rtmsg`: family, length of destination and source, type of service, table, origin, scope
 /// (everywhere), type, flags.
-fn route(family: u8, prefix: u8, kind: RouteType, origin: Origin, flags: u32, attributes: Attributes) -> Message {
-    let described = [family, prefix, 0, 0, MAIN_TABLE, origin as u8, 0, kind as u8];
+fn route(
+    family: u8,
+    prefix: u8,
+    kind: RouteType,
+    origin: Origin,
+    flags: u32,
+    attributes: Attributes,
+) -> Message {
+    let described = [
+        family,
+        prefix,
+        0,
+        0,
+        MAIN_TABLE,
+        origin as u8,
+        0,
+        kind as u8,
+    ];
     let fixed = [&described[..], &flags.to_ne_bytes()].concat();
-    Message::new(NEW_ROUTE, flag::CREATE | flag::EXCLUSIVE, &fixed, attributes)
+    Message::new(
+        NEW_ROUTE,
+        flag::CREATE | flag::EXCLUSIVE,
+        &fixed,
+        attributes,
+    )
 }
 
 fn family(address: IpAddr) -> u8 {
@@ -226,11 +321,20 @@ mod tests {
         let addressed = new_address(2, router, 24);
         let header = [2, 24, NO_DUPLICATE_CHECK, 0, 2, 0, 0, 0];
         assert_eq!(addressed.body()[..8], header);
-        assert_eq!(addressed.body()[8..], [8, 0, 1, 0, 10, 0, 2, 2, 8, 0, 2, 0, 10, 0, 2, 2]);
+        assert_eq!(
+            addressed.body()[8..],
+            [8, 0, 1, 0, 10, 0, 2, 2, 8, 0, 2, 0, 10, 0, 2, 2]
+        );
         for (origin, number, flags) in [(Origin::Static, 4, 0), (Origin::Dhcp, 16, 4)] {
             let routed = new_default_route(2, router, origin);
-            assert_eq!(routed.body()[..12], [2, 0, 0, 0, 254, number, 0, 1, flags, 0, 0, 0]);
-            assert_eq!(routed.body()[12..], [8, 0, 4, 0, 2, 0, 0, 0, 8, 0, 5, 0, 10, 0, 2, 2]);
+            assert_eq!(
+                routed.body()[..12],
+                [2, 0, 0, 0, 254, number, 0, 1, flags, 0, 0, 0]
+            );
+            assert_eq!(
+                routed.body()[12..],
+                [8, 0, 4, 0, 2, 0, 0, 0, 8, 0, 5, 0, 10, 0, 2, 2]
+            );
         }
     }
 

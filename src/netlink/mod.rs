@@ -48,7 +48,8 @@ impl Attributes {
         self.0.extend((length as u16).to_ne_bytes());
         self.0.extend(kind.to_ne_bytes());
         self.0.extend(value);
-        self.0.resize(self.0.len().next_multiple_of(ATTRIBUTE_BYTES), 0);
+        self.0
+            .resize(self.0.len().next_multiple_of(ATTRIBUTE_BYTES), 0);
         self
     }
 
@@ -86,7 +87,11 @@ pub(crate) struct Message {
 
 impl Message {
     pub(crate) fn new(kind: u16, flags: u16, fixed: &[u8], attributes: Attributes) -> Self {
-        Self { kind, flags: flags | flag::REQUEST, body: [fixed, &attributes.0].concat() }
+        Self {
+            kind,
+            flags: flags | flag::REQUEST,
+            body: [fixed, &attributes.0].concat(),
+        }
     }
 
     /// The fixed part and the attributes.
@@ -129,7 +134,12 @@ impl Socket {
     }
 
     fn open(protocol: Option<Protocol>) -> io::Result<Self> {
-        Ok(Self(socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, protocol)?))
+        Ok(Self(socket_with(
+            AddressFamily::NETLINK,
+            SocketType::RAW,
+            SocketFlags::CLOEXEC,
+            protocol,
+        )?))
     }
 
     /// Sends messages at once, and waits until those are acknowledged that ask for it.
@@ -147,7 +157,9 @@ impl Socket {
             for (kind, body) in received(&self.receive()?) {
                 match error_number(kind, body) {
                     Some(0) => wanted = wanted.saturating_sub(1),
-                    Some(number) => return Err(io::Error::from_raw_os_error(number.saturating_neg())),
+                    Some(number) => {
+                        return Err(io::Error::from_raw_os_error(number.saturating_neg()));
+                    }
                     None => return Err(io::ErrorKind::InvalidData.into()),
                 }
             }
@@ -162,7 +174,10 @@ impl Socket {
 
     /// Sends a question whose answer is a list; returns what follows the header of each of its messages.
     pub(crate) fn list(&self, message: Message) -> io::Result<Vec<Vec<u8>>> {
-        let question = Message { flags: message.flags | flag::DUMP, ..message };
+        let question = Message {
+            flags: message.flags | flag::DUMP,
+            ..message
+        };
         retry_on_intr(|| write(&self.0, &question.bytes(0)))?;
         let mut listed = Vec::new();
         loop {
@@ -191,9 +206,13 @@ impl Socket {
 fn received(mut bytes: &[u8]) -> Vec<(u16, &[u8])> {
     let mut messages = Vec::new();
     while let Some((kind, length)) = header(bytes) {
-        let Some(body) = bytes.get(HEADER_BYTES..length) else { break };
+        let Some(body) = bytes.get(HEADER_BYTES..length) else {
+            break;
+        };
         messages.push((kind, body));
-        bytes = bytes.get(length.next_multiple_of(ATTRIBUTE_BYTES)..).unwrap_or_default();
+        bytes = bytes
+            .get(length.next_multiple_of(ATTRIBUTE_BYTES)..)
+            .unwrap_or_default();
     }
     messages
 }
@@ -206,25 +225,35 @@ fn header(bytes: &[u8]) -> Option<(u16, usize)> {
 
 /// The number of an error message; zero is an acknowledgement.
 fn error_number(kind: u16, body: &[u8]) -> Option<i32> {
-    let number = body.get(..4).and_then(|bytes| bytes.try_into().ok()).map(i32::from_ne_bytes);
+    let number = body
+        .get(..4)
+        .and_then(|bytes| bytes.try_into().ok())
+        .map(i32::from_ne_bytes);
     number.filter(|_| kind == ERROR)
 }
 
 /// Type, without the flag for nesting, and value of each attribute; a length that does not fit ends them.
 pub(crate) fn attributes(mut bytes: &[u8]) -> Vec<(u16, &[u8])> {
-    let number = |bytes: &[u8], at: usize| Some(u16::from_ne_bytes(bytes.get(at..at + 2)?.try_into().ok()?));
+    let number =
+        |bytes: &[u8], at: usize| Some(u16::from_ne_bytes(bytes.get(at..at + 2)?.try_into().ok()?));
     let mut found = Vec::new();
     while let (Some(length), Some(kind)) = (number(bytes, 0), number(bytes, 2)) {
-        let Some(value) = bytes.get(ATTRIBUTE_BYTES..usize::from(length)) else { break };
+        let Some(value) = bytes.get(ATTRIBUTE_BYTES..usize::from(length)) else {
+            break;
+        };
         found.push((kind & KIND_MASK, value));
-        bytes = bytes.get(usize::from(length).next_multiple_of(ATTRIBUTE_BYTES)..).unwrap_or_default();
+        bytes = bytes
+            .get(usize::from(length).next_multiple_of(ATTRIBUTE_BYTES)..)
+            .unwrap_or_default();
     }
     found
 }
 
 /// The value of the first attribute of a type.
 pub(crate) fn attribute(bytes: &[u8], wanted: u16) -> Option<&[u8]> {
-    attributes(bytes).into_iter().find_map(|(kind, value)| (kind == wanted).then_some(value))
+    attributes(bytes)
+        .into_iter()
+        .find_map(|(kind, value)| (kind == wanted).then_some(value))
 }
 
 #[cfg(test)]
@@ -233,11 +262,17 @@ mod tests {
 
     #[test]
     fn attributes_are_padded_and_say_their_length_without_that() {
-        let bytes = Attributes::default().text(3, "ab").nested(4, Attributes::default().number(1, 2)).0;
+        let bytes = Attributes::default()
+            .text(3, "ab")
+            .nested(4, Attributes::default().number(1, 2))
+            .0;
         assert_eq!(bytes[..8], [7, 0, 3, 0, b'a', b'b', 0, 0]);
         assert_eq!(bytes[8..], [12, 0, 4, 0x80, 8, 0, 1, 0, 0, 0, 0, 2]);
         assert_eq!(attribute(&bytes, 3), Some(&b"ab\0"[..]));
-        assert_eq!(attribute(attribute(&bytes, 4).unwrap(), 1), Some(&[0, 0, 0, 2][..]));
+        assert_eq!(
+            attribute(attribute(&bytes, 4).unwrap(), 1),
+            Some(&[0, 0, 0, 2][..])
+        );
     }
 
     #[test]
@@ -251,7 +286,10 @@ mod tests {
         for length in 0..bytes.len() {
             assert!(attributes(&bytes[..length]).is_empty(), "{length}");
         }
-        assert!(attributes(&[0; 64]).is_empty(), "an attribute is at least its header");
+        assert!(
+            attributes(&[0; 64]).is_empty(),
+            "an attribute is at least its header"
+        );
     }
 
     #[test]
@@ -266,9 +304,20 @@ mod tests {
     fn the_kernel_lists_the_loopback_and_refuses_what_is_not_there() {
         let socket = Socket::of_routes().unwrap();
         let question = |index: i32| [&[0; 4][..], &index.to_ne_bytes(), &[0; 8]].concat();
-        let links = socket.list(Message::new(18, 0, &question(0), Attributes::default())).unwrap();
-        assert!(links.iter().any(|link| attribute(&link[16..], 3) == Some(b"lo\0")));
-        let refused = socket.ask_one(Message::new(18, 0, &question(i32::MAX), Attributes::default()));
+        let links = socket
+            .list(Message::new(18, 0, &question(0), Attributes::default()))
+            .unwrap();
+        assert!(
+            links
+                .iter()
+                .any(|link| attribute(&link[16..], 3) == Some(b"lo\0"))
+        );
+        let refused = socket.ask_one(Message::new(
+            18,
+            0,
+            &question(i32::MAX),
+            Attributes::default(),
+        ));
         assert_eq!(refused.unwrap_err().raw_os_error(), Some(libc::ENODEV));
     }
 }

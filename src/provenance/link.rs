@@ -204,12 +204,16 @@ fn is_one_word_everywhere(argument: &str) -> bool {
 }
 
 fn is_harmless(argument: &str) -> bool {
-    let starts = HARMLESS_STARTS.iter().any(|start| argument.starts_with(start));
+    let starts = HARMLESS_STARTS
+        .iter()
+        .any(|start| argument.starts_with(start));
     starts || is_library_or_file(argument) || HARMLESS.contains(&argument)
 }
 
 fn is_harmless_to_the_linker(argument: &str) -> bool {
-    let starts = HARMLESS_STARTS_TO_THE_LINKER.iter().any(|start| argument.starts_with(start));
+    let starts = HARMLESS_STARTS_TO_THE_LINKER
+        .iter()
+        .any(|start| argument.starts_with(start));
     starts || is_library_or_file(argument) || HARMLESS_TO_THE_LINKER.contains(&argument)
 }
 
@@ -303,7 +307,13 @@ mod tests {
     /// which these are more than one argument.
     #[test]
     fn arguments_that_are_others_in_a_file_can_displace_the_linker() {
-        for argument in ["-lx\t-B/x", "''-B/x", "-Wl,-rpath,it's", "\"-B/x\"", "x\u{b}-B/x"] {
+        for argument in [
+            "-lx\t-B/x",
+            "''-B/x",
+            "-Wl,-rpath,it's",
+            "\"-B/x\"",
+            "x\u{b}-B/x",
+        ] {
             assert!(can_displace_linker(argument), "{argument}");
         }
         assert!(!can_displace_linker("-Wl,-rpath,/a b"));

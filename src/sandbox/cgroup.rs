@@ -52,9 +52,12 @@ pub(super) struct Hierarchy {
 impl Hierarchy {
     /// Prefers our own group, if it was delegated to us with controllers, to the root of the hierarchy.
     pub(super) fn find() -> Result<Self, NoCgroups> {
-        let mounts = fs::read_to_string("/proc/self/mountinfo").map_err(|_| NoCgroups::NotMounted)?;
+        let mounts =
+            fs::read_to_string("/proc/self/mountinfo").map_err(|_| NoCgroups::NotMounted)?;
         let (root, mounted) = mount_of_version_2(&mounts).ok_or(NoCgroups::NotMounted)?;
-        let own = fs::read_to_string("/proc/self/cgroup").ok().and_then(|groups| own_group(&groups, &root, &mounted));
+        let own = fs::read_to_string("/proc/self/cgroup")
+            .ok()
+            .and_then(|groups| own_group(&groups, &root, &mounted));
         let mut result = Err(NoCgroups::NotMounted);
         for base in own.into_iter().chain([mounted]) {
             match Self::at(base) {
@@ -68,10 +71,15 @@ impl Hierarchy {
 
     /// Tries a group there.
     fn at(base: PathBuf) -> Result<Self, NoCgroups> {
-        let controllers = CONTROLLERS.into_iter().filter(|name| enable(&base, name)).collect();
+        let controllers = CONTROLLERS
+            .into_iter()
+            .filter(|name| enable(&base, name))
+            .collect();
         let hierarchy = Self { base, controllers };
         hierarchy.remove_abandoned();
-        let trial = hierarchy.create().map_err(|source| NoCgroups::NotDelegated { source })?;
+        let trial = hierarchy
+            .create()
+            .map_err(|source| NoCgroups::NotDelegated { source })?;
         match fs::exists(trial.path.join("cgroup.kill")) {
             Ok(true) => Ok(hierarchy),
             Ok(false) => Err(NoCgroups::NoKill),
@@ -101,9 +109,14 @@ impl Hierarchy {
     /// Removes the groups of services that were killed, with whatever is in them: bubblewrap's child waits for ever for a
     /// parent that died before it was told to die with it.
     fn remove_abandoned(&self) {
-        let (Ok(entries), Ok(namespace)) = (fs::read_dir(&self.base), pid_namespace()) else { return };
+        let (Ok(entries), Ok(namespace)) = (fs::read_dir(&self.base), pid_namespace()) else {
+            return;
+        };
         for entry in entries.flatten() {
-            let maker = entry.file_name().to_str().and_then(|name| maker(name, namespace));
+            let maker = entry
+                .file_name()
+                .to_str()
+                .and_then(|name| maker(name, namespace));
             if maker.is_some_and(|maker| !may_be_alive(maker)) {
                 drop(Group { path: entry.path() });
             }
@@ -114,7 +127,11 @@ impl Hierarchy {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let namespace = pid_namespace()?;
         loop {
-            let name = format!("{PREFIX}{namespace}-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+            let name = format!(
+                "{PREFIX}{namespace}-{}-{}",
+                std::process::id(),
+                NEXT.fetch_add(1, Ordering::Relaxed)
+            );
             let path = self.base.join(name);
             match fs::create_dir(&path) {
                 Ok(()) => return Ok(Group { path }),
@@ -135,7 +152,10 @@ impl Group {
     /// Where a process that writes a zero moves itself in, and with it everything that it will start. Who opened it is whom
     /// the kernel asks for the right to (cgroups(7)).
     pub(super) fn entrance(&self) -> io::Result<OwnedFd> {
-        Ok(File::options().write(true).open(self.path.join("cgroup.procs"))?.into())
+        Ok(File::options()
+            .write(true)
+            .open(self.path.join("cgroup.procs"))?
+            .into())
     }
 
     /// Sends SIGKILL to all of it at once, whatever it is forking at this moment.
@@ -145,7 +165,8 @@ impl Group {
 
     /// Whether the kernel killed something in it for want of memory.
     pub(super) fn ran_out_of_memory(&self) -> bool {
-        fs::read_to_string(self.path.join("memory.events")).is_ok_and(|events| oom_kills(&events) > 0)
+        fs::read_to_string(self.path.join("memory.events"))
+            .is_ok_and(|events| oom_kills(&events) > 0)
     }
 
     fn write(&self, file: &str, value: &str) -> io::Result<()> {
@@ -154,7 +175,11 @@ impl Group {
 
     /// For what depends on how the kernel was configured.
     fn write_if_exists(&self, file: &str, value: &str) -> io::Result<()> {
-        if fs::exists(self.path.join(file))? { self.write(file, value) } else { Ok(()) }
+        if fs::exists(self.path.join(file))? {
+            self.write(file, value)
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -164,11 +189,16 @@ impl Drop for Group {
         let _ = self.kill();
         for _ in 0..REMOVE_ATTEMPTS {
             match fs::remove_dir(&self.path) {
-                Err(error) if error.kind() == io::ErrorKind::ResourceBusy => thread::sleep(REMOVE_PAUSE),
+                Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {
+                    thread::sleep(REMOVE_PAUSE)
+                }
                 _ => return,
             }
         }
-        log::warn!("a control group could not be removed: {}", self.path.display());
+        log::warn!(
+            "a control group could not be removed: {}",
+            self.path.display()
+        );
     }
 }
 
@@ -186,20 +216,27 @@ fn maker(group: &str, namespace: u64) -> Option<u32> {
 
 /// Who cannot be looked at is not taken for dead.
 fn may_be_alive(process: u32) -> bool {
-    Path::new("/proc").join(process.to_string()).try_exists().unwrap_or(true)
+    Path::new("/proc")
+        .join(process.to_string())
+        .try_exists()
+        .unwrap_or(true)
 }
 
 /// Lets the children of `base` have a controller. A base that has processes of its own refuses; if we are those, we move.
 fn enable(base: &Path, controller: &str) -> bool {
     let control = base.join("cgroup.subtree_control");
     let request = format!("+{controller}");
-    fs::write(&control, &request).is_ok() || (leave(base).is_ok() && fs::write(&control, &request).is_ok())
+    fs::write(&control, &request).is_ok()
+        || (leave(base).is_ok() && fs::write(&control, &request).is_ok())
 }
 
 /// Moves this process into a group of its own below `base`, if it is alone in `base`.
 fn leave(base: &Path) -> io::Result<()> {
     let own = std::process::id().to_string();
-    if fs::read_to_string(base.join("cgroup.procs"))?.lines().ne([own.as_str()]) {
+    if fs::read_to_string(base.join("cgroup.procs"))?
+        .lines()
+        .ne([own.as_str()])
+    {
         return Err(io::ErrorKind::NotFound.into());
     }
     let service = base.join(SERVICE_GROUP);
@@ -213,7 +250,8 @@ fn mount_of_version_2(mounts: &str) -> Option<(PathBuf, PathBuf)> {
         let (fields, kind) = line.split_once(" - ")?;
         let mut fields = fields.split(' ').skip(3);
         let (root, place) = (fields.next()?, fields.next()?);
-        kind.starts_with("cgroup2 ").then(|| (root.into(), place.into()))
+        kind.starts_with("cgroup2 ")
+            .then(|| (root.into(), place.into()))
     })
 }
 
@@ -226,8 +264,12 @@ fn own_group(groups: &str, root: &Path, mounted: &Path) -> Option<PathBuf> {
 
 /// From `memory.events`: lines of name and count.
 fn oom_kills(events: &str) -> u64 {
-    let counts = events.lines().filter_map(|line| line.strip_prefix("oom_kill "));
-    counts.filter_map(|count| count.trim().parse::<u64>().ok()).sum()
+    let counts = events
+        .lines()
+        .filter_map(|line| line.strip_prefix("oom_kill "));
+    counts
+        .filter_map(|count| count.trim().parse::<u64>().ok())
+        .sum()
 }
 
 #[cfg(test)]
@@ -242,7 +284,10 @@ mod tests {
     fn finds_the_mount_of_version_2_among_those_of_version_1() {
         let found = mount_of_version_2(MOUNTS).unwrap();
         assert_eq!(found, ("/part".into(), "/sys/fs/cgroup/unified".into()));
-        assert_eq!(mount_of_version_2("36 31 0:33 / /x rw - cgroup cgroup rw\n"), None);
+        assert_eq!(
+            mount_of_version_2("36 31 0:33 / /x rw - cgroup cgroup rw\n"),
+            None
+        );
     }
 
     #[test]
@@ -250,13 +295,23 @@ mod tests {
         let groups = "4:memory:/other\n0::/part/user.slice/a\n";
         let own = own_group(groups, Path::new("/part"), Path::new("/m"));
         assert_eq!(own.unwrap(), Path::new("/m/user.slice/a"));
-        assert_eq!(own_group("0::/\n", Path::new("/"), Path::new("/m")), None, "the root is tried by itself");
+        assert_eq!(
+            own_group("0::/\n", Path::new("/"), Path::new("/m")),
+            None,
+            "the root is tried by itself"
+        );
     }
 
     #[test]
     fn maker_of_a_group_is_in_its_name() {
         assert_eq!(maker("kettle-5-17-3", 5), Some(17));
-        for others in ["kettle-6-17-3", "kettle-5-17", "kettle-17-3", "kettle-service", "system.slice"] {
+        for others in [
+            "kettle-6-17-3",
+            "kettle-5-17",
+            "kettle-17-3",
+            "kettle-service",
+            "system.slice",
+        ] {
             assert_eq!(maker(others, 5), None, "{others}");
         }
     }
@@ -266,14 +321,23 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         // Above the highest number that a process can have (proc(5), pid_max).
         let namespace = pid_namespace().unwrap();
-        let (dead, own) =
-            (format!("{PREFIX}{namespace}-4194305-0"), format!("{PREFIX}{namespace}-{}-0", std::process::id()));
+        let (dead, own) = (
+            format!("{PREFIX}{namespace}-4194305-0"),
+            format!("{PREFIX}{namespace}-{}-0", std::process::id()),
+        );
         let elsewhere = format!("{PREFIX}{}-4194305-0", namespace + 1);
         for name in [&dead, &own, &elsewhere] {
             fs::create_dir(folder.path().join(name)).unwrap();
         }
-        Hierarchy { base: folder.path().into(), controllers: Vec::new() }.remove_abandoned();
-        assert_eq!(fs::read_to_string(folder.path().join(dead).join("cgroup.kill")).unwrap(), "1");
+        Hierarchy {
+            base: folder.path().into(),
+            controllers: Vec::new(),
+        }
+        .remove_abandoned();
+        assert_eq!(
+            fs::read_to_string(folder.path().join(dead).join("cgroup.kill")).unwrap(),
+            "1"
+        );
         for left in [own, elsewhere] {
             assert_eq!(fs::read_dir(folder.path().join(left)).unwrap().count(), 0);
         }
@@ -281,14 +345,20 @@ mod tests {
 
     #[test]
     fn counts_processes_killed_for_memory() {
-        assert_eq!(oom_kills("low 0\nhigh 0\nmax 7\noom 1\noom_kill 3\noom_group_kill 1\n"), 3);
+        assert_eq!(
+            oom_kills("low 0\nhigh 0\nmax 7\noom 1\noom_kill 3\noom_group_kill 1\n"),
+            3
+        );
         assert_eq!(oom_kills("max 7\noom 1\noom_kill 0\n"), 0);
     }
 
     #[test]
     fn limits_are_written_as_the_kernel_reads_them() {
         let folder = tempfile::tempdir().unwrap();
-        let hierarchy = Hierarchy { base: folder.path().into(), controllers: CONTROLLERS.to_vec() };
+        let hierarchy = Hierarchy {
+            base: folder.path().into(),
+            controllers: CONTROLLERS.to_vec(),
+        };
         let limits = Limits::for_memory(1 << 30);
         let group = hierarchy.group(&limits).unwrap();
         let read = |file| fs::read_to_string(group.path.join(file)).unwrap();

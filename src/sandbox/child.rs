@@ -56,7 +56,9 @@ impl Announced<'_> {
     /// parent now, but still has this.
     fn is_waiting_for_us(&self) -> bool {
         let theirs = fs::metadata(format!("/proc/{}/fd/{}", self.number, self.start_inside));
-        let (Ok(theirs), Ok(ours)) = (theirs, self.start.metadata()) else { return false };
+        let (Ok(theirs), Ok(ours)) = (theirs, self.start.metadata()) else {
+            return false;
+        };
         (theirs.dev(), theirs.ino()) == (ours.dev(), ours.ino())
     }
 }
@@ -98,7 +100,13 @@ mod tests {
     impl Waiter {
         /// Waits for the end of an input that does not end.
         fn start() -> Self {
-            Self(Command::new("/usr/bin/cat").stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap())
+            Self(
+                Command::new("/usr/bin/cat")
+                    .stdin(Stdio::piped())
+                    .stdout(Stdio::null())
+                    .spawn()
+                    .unwrap(),
+            )
         }
 
         fn number(&self) -> Pid {
@@ -119,7 +127,12 @@ mod tests {
     /// Whether a child of `parent` with this number would be held; nobody has the pipe that is asked for.
     fn is_held(number: Pid, parent: Pid) -> bool {
         let (_inside, start) = pipe_with(PipeFlags::CLOEXEC).unwrap();
-        let announced = Announced { number, parent: Some(parent), start: &start.into(), start_inside: 0 };
+        let announced = Announced {
+            number,
+            parent: Some(parent),
+            start: &start.into(),
+            start_inside: 0,
+        };
         announced.hold().unwrap().is_some()
     }
 
@@ -142,7 +155,13 @@ mod tests {
 
     fn state_of(process: Pid) -> String {
         let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
-        stat.rsplit_once(')').unwrap().1.split_whitespace().next().unwrap().to_owned()
+        stat.rsplit_once(')')
+            .unwrap()
+            .1
+            .split_whitespace()
+            .next()
+            .unwrap()
+            .to_owned()
     }
 
     #[test]
@@ -165,7 +184,10 @@ mod tests {
             until_end.recv().unwrap();
         });
         let number = announced.recv().unwrap();
-        assert!(!is_held(number, rustix::process::getppid().unwrap_or(own_number())));
+        assert!(!is_held(
+            number,
+            rustix::process::getppid().unwrap_or(own_number())
+        ));
         end.send(()).unwrap();
         thread.join().unwrap();
     }
@@ -177,16 +199,30 @@ mod tests {
         // The shell would give a process in the background an empty input, unless it is told which.
         let script = "exec 3<&0; /usr/bin/cat <&3 >/dev/null & echo $!";
         let mut shell = Command::new("/bin/sh");
-        shell.args(["-c", script]).stdin(inside).stdout(Stdio::piped());
+        shell
+            .args(["-c", script])
+            .stdin(inside)
+            .stdout(Stdio::piped());
         let mut bubblewrap = shell.spawn().unwrap();
         drop(shell);
         let parent = Some(Pid::from_child(&bubblewrap));
         let mut line = String::new();
-        BufReader::new(bubblewrap.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        BufReader::new(bubblewrap.stdout.take().unwrap())
+            .read_line(&mut line)
+            .unwrap();
         let number = Pid::from_raw(line.trim().parse().unwrap()).unwrap();
         bubblewrap.wait().unwrap();
 
-        let hold = |start: &File| Announced { number, parent, start, start_inside: 0 }.hold().unwrap();
+        let hold = |start: &File| {
+            Announced {
+                number,
+                parent,
+                start,
+                start_inside: 0,
+            }
+            .hold()
+            .unwrap()
+        };
         assert!(hold(&other.into()).is_none());
         let start = File::from(start);
         let orphan = hold(&start).unwrap();

@@ -28,7 +28,11 @@ impl Runner {
         let is_root = rustix::process::geteuid().is_root();
         let users = is_root.then(Users::claim).transpose()?;
         degradations.extend(users.is_none().then(shared_user));
-        let mut runner = Self::with(Means { hierarchy, users, degradations })?;
+        let mut runner = Self::with(Means {
+            hierarchy,
+            users,
+            degradations,
+        })?;
         let (allowed, result) = trial.result();
         match result {
             Ok(()) => runner.reach_public(allowed),
@@ -42,23 +46,53 @@ fn control_groups() -> (Option<Hierarchy>, Vec<Degradation>) {
     match Hierarchy::find() {
         Ok(found) => {
             let missing = [
-                ("memory", "memory-not-limited", "the cgroup v2 controller memory is not available"),
-                ("pids", "tasks-limited-by-rlimit", "the cgroup v2 controller pids is not available"),
+                (
+                    "memory",
+                    "memory-not-limited",
+                    "the cgroup v2 controller memory is not available",
+                ),
+                (
+                    "pids",
+                    "tasks-limited-by-rlimit",
+                    "the cgroup v2 controller pids is not available",
+                ),
             ];
-            let missing = missing.into_iter().filter(|(controller, ..)| !found.has(controller));
-            let degradations = missing.map(|(_, name, reason)| Degradation { name, reason: reason.into() }).collect();
+            let missing = missing
+                .into_iter()
+                .filter(|(controller, ..)| !found.has(controller));
+            let degradations = missing
+                .map(|(_, name, reason)| Degradation {
+                    name,
+                    reason: reason.into(),
+                })
+                .collect();
             (Some(found), degradations)
         }
-        Err(reason) => (None, vec![Degradation { name: "no-cgroup", reason: reason.to_string() }]),
+        Err(reason) => (
+            None,
+            vec![Degradation {
+                name: "no-cgroup",
+                reason: reason.to_string(),
+            }],
+        ),
     }
 }
 
 fn shared_user() -> Degradation {
     let reason = "the service is not root: commands run as its own user";
-    Degradation { name: "shared-user", reason: reason.into() }
+    Degradation {
+        name: "shared-user",
+        reason: reason.into(),
+    }
 }
 
 fn shared_network(error: &TrialError) -> Degradation {
-    let reason = format!("phases that fetch have the machine's network: {}", Chain(error));
-    Degradation { name: "fetch-network-shared", reason }
+    let reason = format!(
+        "phases that fetch have the machine's network: {}",
+        Chain(error)
+    );
+    Degradation {
+        name: "fetch-network-shared",
+        reason,
+    }
 }

@@ -33,7 +33,12 @@ pub(super) fn prepare(
         // SAFETY: close_range and fcntl are async-signal-safe system calls on numbers; a failure is returned.
         unsafe {
             let last = libc::c_uint::MAX;
-            if libc::close_range(FIRST_PRIVATE_DESCRIPTOR, last, libc::CLOSE_RANGE_CLOEXEC as libc::c_int) != 0 {
+            if libc::close_range(
+                FIRST_PRIVATE_DESCRIPTOR,
+                last,
+                libc::CLOSE_RANGE_CLOEXEC as libc::c_int,
+            ) != 0
+            {
                 return Err(io::Error::last_os_error());
             }
             for descriptor in &descriptors {
@@ -42,7 +47,9 @@ pub(super) fn prepare(
                 }
             }
         }
-        limits.iter().try_for_each(|(resource, limit)| setrlimit(*resource, *limit).map_err(Into::into))
+        limits
+            .iter()
+            .try_for_each(|(resource, limit)| setrlimit(*resource, *limit).map_err(Into::into))
     };
     // SAFETY: the closure runs between fork and exec. It makes system calls only: no allocation, no lock.
     unsafe {
@@ -71,7 +78,10 @@ pub(super) fn require_no_groups(command: &mut Command) {
 /// The kernel counts processes by user and user namespace, whichever other namespaces they are in. It
 /// compares when the user changes, and again when the program starts (setrlimit(2), execve(2)).
 pub(super) fn become_if_alone(command: &mut Command, user: u32, others: u64) {
-    let limit = Rlimit { current: Some(others), maximum: Some(others) };
+    let limit = Rlimit {
+        current: Some(others),
+        maximum: Some(others),
+    };
     let become_user = move || {
         setrlimit(Resource::Nproc, limit)?;
         // SAFETY: these are async-signal-safe system calls on numbers; setgroups reads nothing where there are none.
@@ -99,8 +109,14 @@ pub(super) fn unshare_users(command: &mut Command) {
         // close are async-signal-safe system calls on a constant and a number.
         unsafe {
             rustix::thread::unshare_unsafe(UnshareFlags::NEWUSER)?;
-            let limit = libc::open(c"/proc/sys/user/max_user_namespaces".as_ptr(), libc::O_WRONLY | libc::O_CLOEXEC);
-            if limit < 0 || libc::write(limit, c"0".as_ptr().cast(), 1) != 1 || libc::close(limit) != 0 {
+            let limit = libc::open(
+                c"/proc/sys/user/max_user_namespaces".as_ptr(),
+                libc::O_WRONLY | libc::O_CLOEXEC,
+            );
+            if limit < 0
+                || libc::write(limit, c"0".as_ptr().cast(), 1) != 1
+                || libc::close(limit) != 0
+            {
                 return Err(io::Error::last_os_error());
             }
         }

@@ -105,7 +105,10 @@ impl Covered {
                     covered.files.push(path);
                 }
             } else if !kind.is_symlink() {
-                return Err(io::Error::new(io::ErrorKind::InvalidData, format!("{path} cannot be covered")));
+                return Err(io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    format!("{path} cannot be covered"),
+                ));
             }
             // A link shows nothing: where it leads to has a rule of its own, or is not there.
         }
@@ -146,7 +149,10 @@ mod tests {
         }
         std::os::unix::fs::symlink("self/net", folder.path().join("net")).unwrap();
         let covered = Covered::in_folder(folder.path()).unwrap();
-        assert_eq!(covered.folders, ["/proc/bus", "/proc/of-tomorrow", "/proc/sys"]);
+        assert_eq!(
+            covered.folders,
+            ["/proc/bus", "/proc/of-tomorrow", "/proc/sys"]
+        );
         assert_eq!(covered.files, ["/proc/1x", "/proc/kallsyms", "/proc/new"]);
     }
 

@@ -63,7 +63,11 @@ impl Limits {
         let info = rustix::system::sysinfo();
         let mut limits = Self::for_memory(u64::from(info.mem_unit) * info.totalram);
         // Only a privileged process could raise a hard limit.
-        let within = |value: u64, resource| getrlimit(resource).maximum.map_or(value, |hard| value.min(hard));
+        let within = |value: u64, resource| {
+            getrlimit(resource)
+                .maximum
+                .map_or(value, |hard| value.min(hard))
+        };
         limits.tasks = within(limits.tasks, Resource::Nproc);
         limits.open_files = within(limits.open_files, Resource::Nofile);
         limits.file_bytes = within(limits.file_bytes, Resource::Fsize);
@@ -76,8 +80,20 @@ impl Limits {
     /// none outside the sandbox when we are root.
     pub(super) fn of_process(&self, count_tasks: bool) -> Vec<(Resource, Rlimit)> {
         let tasks = count_tasks.then_some((Resource::Nproc, self.tasks));
-        let others = [(Resource::Core, 0), (Resource::Nofile, self.open_files), (Resource::Fsize, self.file_bytes)];
-        let hard = |(resource, value)| (resource, Rlimit { current: Some(value), maximum: Some(value) });
+        let others = [
+            (Resource::Core, 0),
+            (Resource::Nofile, self.open_files),
+            (Resource::Fsize, self.file_bytes),
+        ];
+        let hard = |(resource, value)| {
+            (
+                resource,
+                Rlimit {
+                    current: Some(value),
+                    maximum: Some(value),
+                },
+            )
+        };
         others.into_iter().chain(tasks).map(hard).collect()
     }
 }
@@ -88,7 +104,10 @@ mod tests {
 
     #[test]
     fn reserve_is_constant_on_large_machines_and_a_share_on_small_ones() {
-        assert_eq!(Limits::for_memory(8 * GIB).memory_bytes, Some(8 * GIB - 256 * MIB));
+        assert_eq!(
+            Limits::for_memory(8 * GIB).memory_bytes,
+            Some(8 * GIB - 256 * MIB)
+        );
         assert_eq!(Limits::for_memory(512 * MIB).memory_bytes, Some(384 * MIB));
     }
 

@@ -72,7 +72,10 @@ impl Watch {
     }
 
     /// Passes output on until the process or its time ends.
-    pub(super) async fn until_end(&mut self, sink: &mut dyn OutputSink) -> Result<End, Interruption> {
+    pub(super) async fn until_end(
+        &mut self,
+        sink: &mut dyn OutputSink,
+    ) -> Result<End, Interruption> {
         loop {
             match poll_fn(|context| self.poll_running(context)).await? {
                 Event::Output(stream) => self.deliver(stream, sink)?,
@@ -102,7 +105,8 @@ impl Watch {
     }
 
     fn deliver(&mut self, stream: Stream, sink: &mut dyn OutputSink) -> Result<(), Interruption> {
-        sink.chunk(stream, &self.buffer[..self.filled]).map_err(Interruption::Sink)
+        sink.chunk(stream, &self.buffer[..self.filled])
+            .map_err(Interruption::Sink)
     }
 
     /// The end comes first, so that a flood of output cannot postpone it.
@@ -112,7 +116,11 @@ impl Watch {
         }
         if let Poll::Ready(ended) = self.wait.as_mut().poll(context) {
             self.exited = true;
-            return Poll::Ready(ended.map(|_| Event::Ended(End::Exited)).map_err(Interruption::Wait));
+            return Poll::Ready(
+                ended
+                    .map(|_| Event::Ended(End::Exited))
+                    .map_err(Interruption::Wait),
+            );
         }
         self.poll_output(context)
     }
@@ -121,7 +129,11 @@ impl Watch {
     fn poll_output(&mut self, context: &mut Context<'_>) -> Poll<Result<Event, Interruption>> {
         self.stderr_first = !self.stderr_first;
         for stderr in [self.stderr_first, !self.stderr_first] {
-            let polled = if stderr { self.poll_stderr(context) } else { self.poll_stdout(context) };
+            let polled = if stderr {
+                self.poll_stderr(context)
+            } else {
+                self.poll_stdout(context)
+            };
             if polled.is_ready() {
                 return polled;
             }
@@ -130,11 +142,23 @@ impl Watch {
     }
 
     fn poll_stdout(&mut self, context: &mut Context<'_>) -> Poll<Result<Event, Interruption>> {
-        poll_pipe(&mut self.stdout, Stream::Stdout, &mut self.buffer, &mut self.filled, context)
+        poll_pipe(
+            &mut self.stdout,
+            Stream::Stdout,
+            &mut self.buffer,
+            &mut self.filled,
+            context,
+        )
     }
 
     fn poll_stderr(&mut self, context: &mut Context<'_>) -> Poll<Result<Event, Interruption>> {
-        poll_pipe(&mut self.stderr, Stream::Stderr, &mut self.buffer, &mut self.filled, context)
+        poll_pipe(
+            &mut self.stderr,
+            Stream::Stderr,
+            &mut self.buffer,
+            &mut self.filled,
+            context,
+        )
     }
 }
 
@@ -146,7 +170,9 @@ fn poll_pipe<P: AsyncRead + Unpin>(
     filled: &mut usize,
     context: &mut Context<'_>,
 ) -> Poll<Result<Event, Interruption>> {
-    let Some(open) = pipe else { return Poll::Pending };
+    let Some(open) = pipe else {
+        return Poll::Pending;
+    };
     let mut space = ReadBuf::new(buffer);
     match Pin::new(open).poll_read(context, &mut space) {
         Poll::Pending => Poll::Pending,

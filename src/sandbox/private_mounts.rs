@@ -38,14 +38,21 @@ pub struct Entered {
 /// The namespace or a mount could not be made.
 pub fn enter_private_mounts(work: &Path, folders: &[&Path]) -> Result<Entered, SetupError> {
     if !rustix::process::geteuid().is_root() {
-        return Ok(Entered { work: work.to_owned(), folders: folders.iter().map(|&folder| folder.into()).collect() });
+        return Ok(Entered {
+            work: work.to_owned(),
+            folders: folders.iter().map(|&folder| folder.into()).collect(),
+        });
     }
     open_to_others(work)?;
     kernel::unshare_mounts().map_err(|source| SetupError::Unshare { source })?;
     let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
-    rustix::mount::mount_change("/", private).map_err(|source| mount_error(Path::new("/"), source))?;
+    rustix::mount::mount_change("/", private)
+        .map_err(|source| mount_error(Path::new("/"), source))?;
     let work_folder = open(work)?;
-    let opened = folders.iter().map(|folder| open(folder)).collect::<Result<Vec<_>, _>>()?;
+    let opened = folders
+        .iter()
+        .map(|folder| open(folder))
+        .collect::<Result<Vec<_>, _>>()?;
     let flags = MountFlags::NOSUID | MountFlags::NODEV;
     rustix::mount::mount("tmpfs", BASE, "tmpfs", flags, BASE_OPTIONS)
         .map_err(|source| mount_error(Path::new(BASE), source))?;
@@ -53,14 +60,23 @@ pub fn enter_private_mounts(work: &Path, folders: &[&Path]) -> Result<Entered, S
     Ok(Entered {
         work: bind(&work_folder, "work", flags)?,
         folders: tools
-            .map(|(index, folder)| bind(folder, &format!("tools-{index}"), flags | MountFlags::RDONLY))
+            .map(|(index, folder)| {
+                bind(
+                    folder,
+                    &format!("tools-{index}"),
+                    flags | MountFlags::RDONLY,
+                )
+            })
             .collect::<Result<_, _>>()?,
     })
 }
 
 /// In the new namespace, and before anything is covered: a bind mount takes no folder of another namespace.
 fn open(path: &Path) -> Result<fs::File, SetupError> {
-    fs::File::open(path).map_err(|source| SetupError::Path { path: path.to_owned(), source })
+    fs::File::open(path).map_err(|source| SetupError::Path {
+        path: path.to_owned(),
+        source,
+    })
 }
 
 fn open_to_others(path: &Path) -> Result<(), SetupError> {
@@ -68,14 +84,20 @@ fn open_to_others(path: &Path) -> Result<(), SetupError> {
         let mode = fs::metadata(path)?.permissions().mode();
         fs::set_permissions(path, fs::Permissions::from_mode(mode | SEARCH_BY_OTHERS))
     };
-    widen().map_err(|source| SetupError::Path { path: path.to_owned(), source })
+    widen().map_err(|source| SetupError::Path {
+        path: path.to_owned(),
+        source,
+    })
 }
 
 /// Binds by descriptor: the path may lie under what was just covered.
 fn bind(folder: &fs::File, name: &str, flags: MountFlags) -> Result<PathBuf, SetupError> {
     let target = Path::new(BASE).join(name);
     let source = format!("/proc/self/fd/{}", folder.as_raw_fd());
-    fs::create_dir(&target).map_err(|source| SetupError::Path { path: target.clone(), source })?;
+    fs::create_dir(&target).map_err(|source| SetupError::Path {
+        path: target.clone(),
+        source,
+    })?;
     rustix::mount::mount_bind(source, &target)
         .and_then(|()| rustix::mount::mount_remount(&target, MountFlags::BIND | flags, c""))
         .map_err(|source| mount_error(&target, source))?;
@@ -83,5 +105,8 @@ fn bind(folder: &fs::File, name: &str, flags: MountFlags) -> Result<PathBuf, Set
 }
 
 fn mount_error(path: &Path, source: rustix::io::Errno) -> SetupError {
-    SetupError::Mount { path: path.to_owned(), source: source.into() }
+    SetupError::Mount {
+        path: path.to_owned(),
+        source: source.into(),
+    }
 }

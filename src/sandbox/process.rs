@@ -45,7 +45,11 @@ pub(super) struct Handover {
 impl Handover {
     /// Opens them all, with close-on-exec. `users` is the user namespace of a service, `resolv_conf` what a network of its own
     /// has for names.
-    pub(super) fn open(filter: &Filter, users: Option<OwnedFd>, resolv_conf: Option<&str>) -> io::Result<Self> {
+    pub(super) fn open(
+        filter: &Filter,
+        users: Option<OwnedFd>,
+        resolv_conf: Option<&str>,
+    ) -> io::Result<Self> {
         let (status, status_inside) = pipe_with(PipeFlags::CLOEXEC)?;
         let (start_inside, start) = pipe_with(PipeFlags::CLOEXEC)?;
         let mut given = vec![
@@ -57,7 +61,9 @@ impl Handover {
             start_inside,
         ];
         let users = users.map(|descriptor| give(&mut given, descriptor));
-        let resolv_conf = resolv_conf.map(|text| memory_file(text.as_bytes())).transpose()?;
+        let resolv_conf = resolv_conf
+            .map(|text| memory_file(text.as_bytes()))
+            .transpose()?;
         let resolv_conf = resolv_conf.map(|descriptor| give(&mut given, descriptor));
         let number = |index: usize| given[index].as_raw_fd();
         let numbers = Descriptors {
@@ -69,7 +75,12 @@ impl Handover {
             users,
             resolv_conf,
         };
-        Ok(Self { numbers, given, status: status.into(), start: start.into() })
+        Ok(Self {
+            numbers,
+            given,
+            status: status.into(),
+            start: start.into(),
+        })
     }
 
     /// Starts bubblewrap in `group`, with its standard streams from `command`, and waits until its child exists.
@@ -86,19 +97,42 @@ impl Handover {
         limits: Vec<(Resource, Rlimit)>,
         group: Option<Group>,
     ) -> Result<(tokio::process::Child, Waiting), StartFailure> {
-        let entrance = group.as_ref().map(Group::entrance).transpose().map_err(StartFailure::Limits)?;
+        let entrance = group
+            .as_ref()
+            .map(Group::entrance)
+            .transpose()
+            .map_err(StartFailure::Limits)?;
         kernel::prepare(&mut command, self.given, limits, entrance);
         let mut command = tokio::process::Command::from(command);
-        let child = command.kill_on_drop(true).spawn().map_err(StartFailure::Io)?;
+        let child = command
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(StartFailure::Io)?;
         // The descriptors that bubblewrap got are closed here, so that a dead one ends the status pipe.
         drop(command);
-        let mut status = Status { pipe: self.status, bytes: Vec::new() };
+        let mut status = Status {
+            pipe: self.status,
+            bytes: Vec::new(),
+        };
         match status.announced() {
             Ok(Some(number)) => {
                 let parent = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
-                let announced = Announced { number, parent, start: &self.start, start_inside: self.numbers.start };
+                let announced = Announced {
+                    number,
+                    parent,
+                    start: &self.start,
+                    start_inside: self.numbers.start,
+                };
                 let init = announced.hold().map_err(StartFailure::Io)?;
-                Ok((child, Waiting { number, start: self.start, status, held: Held { init, group } }))
+                Ok((
+                    child,
+                    Waiting {
+                        number,
+                        start: self.start,
+                        status,
+                        held: Held { init, group },
+                    },
+                ))
             }
             Ok(None) => Err(StartFailure::Silent(Box::new(child))),
             Err(error) => Err(StartFailure::Io(error)),
@@ -152,7 +186,9 @@ impl Waiting {
     /// Has the kernel end it, or what it starts, before us when memory ends. One that has died in the meantime needs no
     /// such thing, and who is no more than its user may not be allowed to ask for it.
     pub(super) fn offer_to_be_ended(&self) -> io::Result<()> {
-        let Some(init) = &self.held.init else { return Ok(()) };
+        let Some(init) = &self.held.init else {
+            return Ok(());
+        };
         let path = format!("/proc/{}/oom_score_adj", self.number);
         let file = File::options().write(true).open(path);
         if has_ended(init)? {
@@ -160,7 +196,14 @@ impl Waiting {
             return Ok(());
         }
         match file.and_then(|mut file| file.write_all(OOM_SCORE_ADJUSTMENT.as_bytes())) {
-            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied) => Ok(()),
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied
+                ) =>
+            {
+                Ok(())
+            }
             Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Ok(()),
             written => written,
         }
@@ -212,7 +255,10 @@ impl Drop for Held {
             log::error!("a sandbox could not be killed: {error}");
         }
         // The group can be removed only when it is empty, and our caller may count on nothing being alive.
-        let is_empty = self.init.as_ref().is_none_or(|init| readable_within(init, DROP_LIMIT).is_ok_and(|dead| dead));
+        let is_empty = self
+            .init
+            .as_ref()
+            .is_none_or(|init| readable_within(init, DROP_LIMIT).is_ok_and(|dead| dead));
         if !is_empty {
             log::error!("a sandbox is not empty {DROP_LIMIT:?} after it was killed");
         }
@@ -246,7 +292,9 @@ impl Status {
     /// its child are dead: then the pipe has an end.
     pub(super) fn exit_code(&mut self) -> io::Result<Option<i32>> {
         while self.read_some()? {}
-        Ok(self.member("exit-code").and_then(|code| i32::try_from(code).ok()))
+        Ok(self
+            .member("exit-code")
+            .and_then(|code| i32::try_from(code).ok()))
     }
 
     fn read_some(&mut self) -> io::Result<bool> {
@@ -265,8 +313,11 @@ impl Status {
     }
 
     fn member(&self, name: &str) -> Option<i64> {
-        let objects = serde_json::Deserializer::from_slice(&self.bytes).into_iter::<serde_json::Value>();
-        objects.map_while(Result::ok).find_map(|object| object.get(name)?.as_i64())
+        let objects =
+            serde_json::Deserializer::from_slice(&self.bytes).into_iter::<serde_json::Value>();
+        objects
+            .map_while(Result::ok)
+            .find_map(|object| object.get(name)?.as_i64())
     }
 }
 
@@ -282,7 +333,10 @@ pub(super) fn readable_within(descriptor: &impl AsFd, limit: Duration) -> io::Re
     let limit = Limit::of(limit);
     loop {
         let timeout = Timespec::try_from(limit.left()).map_err(|_| io::ErrorKind::InvalidInput)?;
-        match poll(&mut [PollFd::new(descriptor, PollFlags::IN)], Some(&timeout)) {
+        match poll(
+            &mut [PollFd::new(descriptor, PollFlags::IN)],
+            Some(&timeout),
+        ) {
             Ok(ready) => return Ok(ready > 0),
             Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),
@@ -299,12 +353,16 @@ mod tests {
     fn status(text: &str) -> Status {
         let (read, write) = pipe_with(PipeFlags::CLOEXEC).unwrap();
         File::from(write).write_all(text.as_bytes()).unwrap();
-        Status { pipe: read.into(), bytes: Vec::new() }
+        Status {
+            pipe: read.into(),
+            bytes: Vec::new(),
+        }
     }
 
     #[test]
     fn reads_number_and_exit_code_from_successive_objects() {
-        let mut status = status("{ \"child-pid\": 12, \"pid-namespace\": 4026531836 }\n{ \"exit-code\": 3 }\n");
+        let mut status =
+            status("{ \"child-pid\": 12, \"pid-namespace\": 4026531836 }\n{ \"exit-code\": 3 }\n");
         assert_eq!(status.announced().unwrap(), Pid::from_raw(12));
         assert_eq!(status.exit_code().unwrap(), Some(3));
     }
@@ -319,10 +377,19 @@ mod tests {
     fn announce(child: &str) -> (tokio::process::Child, Waiting) {
         let filter = Filter::compile(Subject::Command(Network::None)).unwrap();
         let handover = Handover::open(&filter, None, None).unwrap();
-        let script = "printf '{ \"child-pid\": %s }\\n{ \"exit-code\": 7 }\\n' \"$1\" >/proc/self/fd/$2";
+        let script =
+            "printf '{ \"child-pid\": %s }\\n{ \"exit-code\": 7 }\\n' \"$1\" >/proc/self/fd/$2";
         let mut command = Command::new("/bin/sh");
-        command.args(["-c", script, "sh", child, &handover.numbers.status.to_string()]);
-        let Ok(started) = handover.start(command, Vec::new(), None) else { panic!("it does not start") };
+        command.args([
+            "-c",
+            script,
+            "sh",
+            child,
+            &handover.numbers.status.to_string(),
+        ]);
+        let Ok(started) = handover.start(command, Vec::new(), None) else {
+            panic!("it does not start")
+        };
         started
     }
 
@@ -339,7 +406,11 @@ mod tests {
     }
 
     fn block_on<T>(future: impl Future<Output = T>) -> T {
-        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+        tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap()
+            .block_on(future)
     }
 
     #[test]
@@ -350,10 +421,18 @@ mod tests {
 
     #[test]
     fn a_stranger_who_has_the_number_of_an_ended_child_is_left_alone() {
-        let mut stranger = Command::new("/usr/bin/cat").stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
-        let score = || std::fs::read_to_string(format!("/proc/{}/oom_score_adj", stranger.id())).unwrap();
+        let mut stranger = Command::new("/usr/bin/cat")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let score =
+            || std::fs::read_to_string(format!("/proc/{}/oom_score_adj", stranger.id())).unwrap();
         let before = score();
-        assert_eq!(block_on(exit_code_without(&stranger.id().to_string())), Some(7));
+        assert_eq!(
+            block_on(exit_code_without(&stranger.id().to_string())),
+            Some(7)
+        );
         assert_eq!(score(), before);
         // It ends with its input, and not by a signal.
         drop(stranger.stdin.take());
@@ -362,6 +441,10 @@ mod tests {
 
     #[test]
     fn refuses_endless_status() {
-        assert!(status(&" ".repeat(MAX_STATUS_BYTES + 1)).announced().is_err());
+        assert!(
+            status(&" ".repeat(MAX_STATUS_BYTES + 1))
+                .announced()
+                .is_err()
+        );
     }
 }

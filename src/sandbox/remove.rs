@@ -9,7 +9,9 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, chmodat, fchmod, openat, renameat, statat, unlinkat};
+use rustix::fs::{
+    AtFlags, CWD, Dir, FileType, Mode, OFlags, chmodat, fchmod, openat, renameat, statat, unlinkat,
+};
 use rustix::io::Errno;
 
 /// Removes a folder with all that is in it. One that is missing is no error.
@@ -97,7 +99,9 @@ fn open(folder: impl AsFd, name: impl rustix::path::Arg) -> rustix::io::Result<O
 
 /// Not the listing's word: some file systems do not know.
 fn kind(folder: &OwnedFd, name: &CStr) -> rustix::io::Result<FileType> {
-    Ok(FileType::from_raw_mode(statat(folder, name, AtFlags::SYMLINK_NOFOLLOW)?.st_mode))
+    Ok(FileType::from_raw_mode(
+        statat(folder, name, AtFlags::SYMLINK_NOFOLLOW)?.st_mode,
+    ))
 }
 
 #[cfg(test)]
@@ -148,7 +152,13 @@ mod tests {
     fn names_that_were_expected_do_not_stop_it() {
         let parent = tempfile::tempdir().unwrap();
         let folder = parent.path().join("target");
-        for name in ["lifted-0/x", "a/b/c", "a/lifted-1/d", "lifted-2", "a/b/lifted-3/x"] {
+        for name in [
+            "lifted-0/x",
+            "a/b/c",
+            "a/lifted-1/d",
+            "lifted-2",
+            "a/b/lifted-3/x",
+        ] {
             fs::create_dir_all(folder.join(name)).unwrap();
         }
         fs::write(folder.join("lifted-1"), "").unwrap();

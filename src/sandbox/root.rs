@@ -60,7 +60,8 @@ const SERVICE_CAPABILITIES: [&str; 9] = [
 ];
 
 /// For programs that ask who they are.
-pub(super) const PASSWD: &str = "build:x:1000:1000::/kettle/home:/bin/sh\nnobody:x:65534:65534::/:/bin/false\n";
+pub(super) const PASSWD: &str =
+    "build:x:1000:1000::/kettle/home:/bin/sh\nnobody:x:65534:65534::/:/bin/false\n";
 pub(super) const GROUP: &str = "build:x:1000:\nnogroup:x:65534:\n";
 
 /// How a folder of the machine's root looks.
@@ -95,19 +96,28 @@ impl Layout {
 fn existing<const N: usize>(paths: [&'static str; N]) -> Result<Vec<&'static str>, SetupError> {
     let look = |path: &'static str| match Path::new(path).try_exists() {
         Ok(exists) => exists.then_some(Ok(path)),
-        Err(source) => Some(Err(SetupError::Path { path: path.into(), source })),
+        Err(source) => Some(Err(SetupError::Path {
+            path: path.into(),
+            source,
+        })),
     };
     paths.into_iter().filter_map(look).collect()
 }
 
 fn place(path: &Path) -> Result<Option<Place>, SetupError> {
-    let failed = |source| SetupError::Path { path: path.to_owned(), source };
+    let failed = |source| SetupError::Path {
+        path: path.to_owned(),
+        source,
+    };
     let found = match path.symlink_metadata() {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         found => found.map_err(failed)?,
     };
     if found.is_symlink() {
-        return Ok(Some(Place::Link { target: path.read_link().map_err(failed)?, path: path.to_owned() }));
+        return Ok(Some(Place::Link {
+            target: path.read_link().map_err(failed)?,
+            path: path.to_owned(),
+        }));
     }
     Ok(found.is_dir().then(|| Place::Bound(path.to_owned())))
 }
@@ -170,7 +180,16 @@ impl Arguments {
 
     fn identity(&mut self) {
         let id = INNER_ID.to_string();
-        self.add(["--unshare-user", "--disable-userns", "--cap-drop", "ALL", "--uid", &id, "--gid", &id]);
+        self.add([
+            "--unshare-user",
+            "--disable-userns",
+            "--cap-drop",
+            "ALL",
+            "--uid",
+            &id,
+            "--gid",
+            &id,
+        ]);
     }
 
     fn service_identity(&mut self, users: RawFd) {
@@ -181,11 +200,21 @@ impl Arguments {
     }
 
     fn isolation(&mut self, network: Network) {
-        self.add(["--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup"]);
+        self.add([
+            "--unshare-pid",
+            "--unshare-ipc",
+            "--unshare-uts",
+            "--unshare-cgroup",
+        ]);
         if network == Network::None {
             self.add(["--unshare-net"]);
         }
-        self.add(["--die-with-parent", "--new-session", "--hostname", HOST_NAME]);
+        self.add([
+            "--die-with-parent",
+            "--new-session",
+            "--hostname",
+            HOST_NAME,
+        ]);
     }
 
     fn environment(&mut self, spec: &CommandSpec) {
@@ -219,7 +248,11 @@ impl Arguments {
             }
             match fds.resolv_conf {
                 Some(file) => self.file(file, RESOLV_CONF),
-                None => self.bind("--ro-bind-try", Path::new(RESOLV_CONF), Path::new(RESOLV_CONF)),
+                None => self.bind(
+                    "--ro-bind-try",
+                    Path::new(RESOLV_CONF),
+                    Path::new(RESOLV_CONF),
+                ),
             }
         }
         self.file(fds.passwd, "/etc/passwd");
@@ -263,8 +296,22 @@ impl Arguments {
     }
 
     fn temporary(&mut self, limits: &Limits) {
-        self.add(["--perms", "1777", "--size", &limits.tmp_bytes.to_string(), "--tmpfs", "/tmp"]);
-        self.add(["--perms", "0700", "--size", &limits.home_bytes.to_string(), "--tmpfs", "/kettle/home"]);
+        self.add([
+            "--perms",
+            "1777",
+            "--size",
+            &limits.tmp_bytes.to_string(),
+            "--tmpfs",
+            "/tmp",
+        ]);
+        self.add([
+            "--perms",
+            "0700",
+            "--size",
+            &limits.home_bytes.to_string(),
+            "--tmpfs",
+            "/kettle/home",
+        ]);
     }
 
     fn mount(&mut self, mount: &Mount) {
@@ -279,7 +326,12 @@ impl Arguments {
         for filter in fds.filter {
             self.add(["--add-seccomp-fd", &filter.to_string()]);
         }
-        self.add(["--json-status-fd", &fds.status.to_string(), "--block-fd", &fds.start.to_string()]);
+        self.add([
+            "--json-status-fd",
+            &fds.status.to_string(),
+            "--block-fd",
+            &fds.start.to_string(),
+        ]);
     }
 
     /// bubblewrap sets `PWD` after everything else; `env` takes it away again unless the plan has it.
@@ -300,8 +352,15 @@ mod tests {
     use std::collections::BTreeMap;
     use std::time::Duration;
 
-    const FDS: Descriptors =
-        Descriptors { filter: [3, 4], passwd: 5, group: 6, status: 7, start: 8, users: None, resolv_conf: None };
+    const FDS: Descriptors = Descriptors {
+        filter: [3, 4],
+        passwd: 5,
+        group: 6,
+        status: 7,
+        start: 8,
+        users: None,
+        resolv_conf: None,
+    };
 
     fn plan(network: Network) -> Vec<String> {
         plan_with(network, &FDS)
@@ -312,12 +371,22 @@ mod tests {
             argv: vec!["/usr/bin/true".into(), "--help".into()],
             environment: BTreeMap::from([("A".into(), "1".into())]),
             directory: "/kettle/source".into(),
-            mounts: vec![Mount { source: "/w/s".into(), target: "/kettle/source".into(), access: Access::ReadOnly }],
+            mounts: vec![Mount {
+                source: "/w/s".into(),
+                target: "/kettle/source".into(),
+                access: Access::ReadOnly,
+            }],
             network,
             time_limit: Duration::from_secs(1),
         };
         let layout = Layout {
-            system: vec![Place::Link { target: "usr/bin".into(), path: "/bin".into() }, Place::Bound("/lib64".into())],
+            system: vec![
+                Place::Link {
+                    target: "usr/bin".into(),
+                    path: "/bin".into(),
+                },
+                Place::Bound("/lib64".into()),
+            ],
             etc: vec!["/etc/ssl/certs".into()],
         };
         let covered = Covered {
@@ -326,7 +395,10 @@ mod tests {
             settings: vec!["/proc/sys/kernel/osrelease".into()],
         };
         let arguments = arguments(&spec, &layout, &covered, &Limits::for_memory(1 << 30), fds);
-        arguments.into_iter().map(|word| word.into_string().unwrap()).collect()
+        arguments
+            .into_iter()
+            .map(|word| word.into_string().unwrap())
+            .collect()
     }
 
     fn has(plan: &[String], words: &[&str]) -> bool {
@@ -336,7 +408,18 @@ mod tests {
     #[test]
     fn plan_mounts_become_binds_before_the_root_becomes_read_only() {
         let plan = plan(Network::None);
-        assert!(has(&plan, &["--ro-bind", "/w/s", "/kettle/source", "--remount-ro", "/", "--chdir", "/kettle/source"]));
+        assert!(has(
+            &plan,
+            &[
+                "--ro-bind",
+                "/w/s",
+                "/kettle/source",
+                "--remount-ro",
+                "/",
+                "--chdir",
+                "/kettle/source"
+            ]
+        ));
     }
 
     #[test]
@@ -348,9 +431,21 @@ mod tests {
     #[test]
     fn name_resolution_is_there_only_with_a_network() {
         assert!(!has(&plan(Network::None), &["/etc/resolv.conf"]));
-        assert!(has(&plan(Network::Fetch), &["--ro-bind-try", "/etc/resolv.conf", "/etc/resolv.conf"]));
-        let own = plan_with(Network::Fetch, &Descriptors { resolv_conf: Some(9), ..FDS });
-        assert!(has(&own, &["--perms", "0444", "--file", "9", "/etc/resolv.conf"]));
+        assert!(has(
+            &plan(Network::Fetch),
+            &["--ro-bind-try", "/etc/resolv.conf", "/etc/resolv.conf"]
+        ));
+        let own = plan_with(
+            Network::Fetch,
+            &Descriptors {
+                resolv_conf: Some(9),
+                ..FDS
+            },
+        );
+        assert!(has(
+            &own,
+            &["--perms", "0444", "--file", "9", "/etc/resolv.conf"]
+        ));
         assert!(!has(&own, &["--ro-bind-try", "/etc/resolv.conf"]));
     }
 
@@ -365,16 +460,36 @@ mod tests {
     fn environment_is_what_the_plan_says() {
         let plan = plan(Network::None);
         assert!(has(&plan, &["--clearenv", "--setenv", "A", "1"]));
-        assert!(plan.ends_with(&["/usr/bin/env", "-u", "PWD", "--", "/usr/bin/true", "--help"].map(String::from)));
+        assert!(plan.ends_with(
+            &["/usr/bin/env", "-u", "PWD", "--", "/usr/bin/true", "--help"].map(String::from)
+        ));
     }
 
     #[test]
     fn a_service_has_users_and_capabilities_of_its_own_and_a_command_none() {
-        let service = plan_with(Network::Fetch, &Descriptors { users: Some(9), ..FDS });
-        assert!(has(&service, &["--userns", "9", "--cap-drop", "ALL", "--cap-add"]));
+        let service = plan_with(
+            Network::Fetch,
+            &Descriptors {
+                users: Some(9),
+                ..FDS
+            },
+        );
+        assert!(has(
+            &service,
+            &["--userns", "9", "--cap-drop", "ALL", "--cap-add"]
+        ));
         assert!(!has(&service, &["--unshare-user"]) && !has(&service, &["--cap-add", "ALL"]));
         let command = plan(Network::Fetch);
-        assert!(has(&command, &["--unshare-user", "--disable-userns", "--cap-drop", "ALL", "--uid"]));
+        assert!(has(
+            &command,
+            &[
+                "--unshare-user",
+                "--disable-userns",
+                "--cap-drop",
+                "ALL",
+                "--uid"
+            ]
+        ));
         assert!(!has(&command, &["--cap-add"]) && !has(&command, &["--userns"]));
     }
 
@@ -387,9 +502,24 @@ mod tests {
     #[test]
     fn covers_are_read_only_once_what_is_seen_below_them_is_there() {
         let plan = plan(Network::None);
-        let setting = ["--ro-bind", "/proc/sys/kernel/osrelease", "/proc/sys/kernel/osrelease"];
-        let expected = ["--ro-bind", COVER, "/proc/keys", "--tmpfs", "/proc/sys", "--tmpfs", "/proc/1"];
+        let setting = [
+            "--ro-bind",
+            "/proc/sys/kernel/osrelease",
+            "/proc/sys/kernel/osrelease",
+        ];
+        let expected = [
+            "--ro-bind",
+            COVER,
+            "/proc/keys",
+            "--tmpfs",
+            "/proc/sys",
+            "--tmpfs",
+            "/proc/1",
+        ];
         let after = ["--remount-ro", "/proc/sys", "--remount-ro", "/proc/1"];
-        assert!(has(&plan, &[&expected[..], &setting, &after].concat()), "{plan:?}");
+        assert!(
+            has(&plan, &[&expected[..], &setting, &after].concat()),
+            "{plan:?}"
+        );
     }
 }

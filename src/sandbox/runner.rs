@@ -53,9 +53,21 @@ const LAST_SIGNAL: i32 = 64;
 const NAMESPACES: &[&str] = &["user", "pid", "mount", "ipc", "uts", "cgroup", "network"];
 /// A kernel that has one of these with this value refuses user namespaces.
 const USER_NAMESPACE_SYSCTLS: [(&str, &str, &str); 3] = [
-    ("/proc/sys/user/max_user_namespaces", "0", "user.max_user_namespaces above 0"),
-    ("/proc/sys/kernel/unprivileged_userns_clone", "0", "kernel.unprivileged_userns_clone=1"),
-    ("/proc/sys/kernel/apparmor_restrict_unprivileged_userns", "1", "kernel.apparmor_restrict_unprivileged_userns=0"),
+    (
+        "/proc/sys/user/max_user_namespaces",
+        "0",
+        "user.max_user_namespaces above 0",
+    ),
+    (
+        "/proc/sys/kernel/unprivileged_userns_clone",
+        "0",
+        "kernel.unprivileged_userns_clone=1",
+    ),
+    (
+        "/proc/sys/kernel/apparmor_restrict_unprivileged_userns",
+        "1",
+        "kernel.apparmor_restrict_unprivileged_userns=0",
+    ),
 ];
 
 /// What the machine gives to the sandbox.
@@ -112,12 +124,17 @@ impl Runner {
     /// # Errors
     /// The machine lacks something, or a trial command or the trial of the network fails.
     pub fn of_image(trial: NetworkTrial) -> Result<Self, SetupError> {
-        let hierarchy = Hierarchy::find().map_err(|source| SetupError::NoControlGroups { source })?;
+        let hierarchy =
+            Hierarchy::find().map_err(|source| SetupError::NoControlGroups { source })?;
         if let Some(controller) = CONTROLLERS.into_iter().find(|name| !hierarchy.has(name)) {
             return Err(SetupError::NoController { controller });
         }
         let users = Users::claim()?;
-        let means = Means { hierarchy: Some(hierarchy), users: Some(users), degradations: Degradations::default() };
+        let means = Means {
+            hierarchy: Some(hierarchy),
+            users: Some(users),
+            degradations: Degradations::default(),
+        };
         let mut runner = Self::with(means)?;
         let (allowed, result) = trial.result();
         result.map_err(|source| SetupError::NoFetchNetwork { source })?;
@@ -127,24 +144,41 @@ impl Runner {
 
     /// Tries the sandbox with what the machine gives. Phases that fetch have the machine's network at first.
     pub(super) fn with(means: Means) -> Result<Self, SetupError> {
-        let Means { hierarchy, users, degradations } = means;
+        let Means {
+            hierarchy,
+            users,
+            degradations,
+        } = means;
         let program = find_bubblewrap()?;
         let version = bubblewrap_version(&program)?;
-        let compile = |subject| Filter::compile(subject).map_err(|source| SetupError::Filter { source });
+        let compile =
+            |subject| Filter::compile(subject).map_err(|source| SetupError::Filter { source });
         let without_network = compile(Subject::Command(Network::None))?;
         let with_network = compile(Subject::Command(Network::Fetch))?;
         let service = compile(Subject::Service)?;
         let mut limits = Limits::of_this_machine();
-        limits.memory_bytes =
-            limits.memory_bytes.filter(|_| hierarchy.as_ref().is_some_and(|found| found.has("memory")));
+        limits.memory_bytes = limits
+            .memory_bytes
+            .filter(|_| hierarchy.as_ref().is_some_and(|found| found.has("memory")));
         let description = Description {
-            runner: RunnerVersion { name: "bubblewrap", version },
+            runner: RunnerVersion {
+                name: "bubblewrap",
+                version,
+            },
             namespaces: NAMESPACES,
-            uid: users.as_ref().map_or_else(|| rustix::process::geteuid().as_raw(), Users::of_commands),
+            uid: users
+                .as_ref()
+                .map_or_else(|| rustix::process::geteuid().as_raw(), Users::of_commands),
             seccomp: hex::encode(Sha256::digest(without_network.0.concat())),
             limits: limits.clone(),
-            controllers: hierarchy.as_ref().map(|found| found.controllers.clone()).unwrap_or_default(),
-            fetch_network: FetchNetwork { reaches: Reach::Machine.name(), allowed: Vec::new() },
+            controllers: hierarchy
+                .as_ref()
+                .map(|found| found.controllers.clone())
+                .unwrap_or_default(),
+            fetch_network: FetchNetwork {
+                reaches: Reach::Machine.name(),
+                allowed: Vec::new(),
+            },
             degradations,
         };
         let layout = Layout::of_this_machine()?;
@@ -166,15 +200,23 @@ impl Runner {
 
     /// Gives phases that fetch a network of their own, by which they reach public addresses, and `allowed` beside them.
     pub(super) fn reach_public(&mut self, allowed: Vec<Cidr>) {
-        self.reach = Reach::Public { allowed: allowed.clone() };
-        self.description.fetch_network = FetchNetwork { reaches: self.reach.name(), allowed };
+        self.reach = Reach::Public {
+            allowed: allowed.clone(),
+        };
+        self.description.fetch_network = FetchNetwork {
+            reaches: self.reach.name(),
+            allowed,
+        };
     }
 
     /// Leaves phases that fetch the machine's network, for the reason given. The ranges are recorded as they were asked for.
     #[cfg(feature = "host")]
     pub(super) fn share_network(&mut self, allowed: Vec<Cidr>, degradation: Degradation) {
         self.description.degradations.push(degradation);
-        self.description.fetch_network = FetchNetwork { reaches: self.reach.name(), allowed };
+        self.description.fetch_network = FetchNetwork {
+            reaches: self.reach.name(),
+            allowed,
+        };
     }
 
     /// What holds for every command, and what does not.
@@ -197,7 +239,9 @@ impl Runner {
 
     /// The users of services.
     fn service_users(&self) -> io::Result<&Users> {
-        self.users.as_ref().ok_or_else(|| io::ErrorKind::PermissionDenied.into())
+        self.users
+            .as_ref()
+            .ok_or_else(|| io::ErrorKind::PermissionDenied.into())
     }
 
     /// Everything short of a command of somebody's: the same arguments, with a program that does nothing.
@@ -224,7 +268,9 @@ impl Runner {
             network: Network::None,
             time_limit: DEATH_LIMIT,
         };
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
         let runtime = runtime.map_err(|source| RunError::Start { source })?;
         runtime.block_on(self.run(&spec, &mut Discard))
     }
@@ -235,17 +281,33 @@ impl Runner {
             Subject::Command(_) => (self.build_user(), None),
             Subject::Service => {
                 let users = self.service_users().map_err(StartFailure::Io)?;
-                (Some(users.of_service()), Some(users.make_namespace().map_err(StartFailure::Io)?))
+                (
+                    Some(users.of_service()),
+                    Some(users.make_namespace().map_err(StartFailure::Io)?),
+                )
             }
         };
         let network = self.network(spec).map_err(StartFailure::Network)?;
         let resolv_conf = network.as_ref().map(PhaseNetwork::resolv_conf);
-        let handover = Handover::open(self.filter(subject), users, resolv_conf.as_deref()).map_err(StartFailure::Io)?;
+        let handover = Handover::open(self.filter(subject), users, resolv_conf.as_deref())
+            .map_err(StartFailure::Io)?;
         let covered = Covered::of_this_machine().map_err(StartFailure::Io)?;
-        let arguments = root::arguments(spec, &self.layout, &covered, &self.limits, &handover.numbers);
-        let count_tasks = !self.hierarchy.as_ref().is_some_and(|found| found.has("pids"));
+        let arguments = root::arguments(
+            spec,
+            &self.layout,
+            &covered,
+            &self.limits,
+            &handover.numbers,
+        );
+        let count_tasks = !self
+            .hierarchy
+            .as_ref()
+            .is_some_and(|found| found.has("pids"));
         let command = bubblewrap(&self.program, arguments, user);
-        let group = self.hierarchy.as_ref().map(|found| found.group(&self.limits));
+        let group = self
+            .hierarchy
+            .as_ref()
+            .map(|found| found.group(&self.limits));
         let group = group.transpose().map_err(StartFailure::Limits)?;
         let limits = self.limits.of_process(count_tasks);
         let start = || handover.start(command, limits, group);
@@ -255,7 +317,12 @@ impl Runner {
         }?;
         waiting.offer_to_be_ended().map_err(StartFailure::Limits)?;
         let (held, status) = waiting.release().map_err(StartFailure::Io)?;
-        Ok(Started { watch: Watch::new(child, spec.time_limit), held, status, network })
+        Ok(Started {
+            watch: Watch::new(child, spec.time_limit),
+            held,
+            status,
+            network,
+        })
     }
 
     fn network(&self, spec: &CommandSpec) -> Result<Option<PhaseNetwork>, NetworkError> {
@@ -276,26 +343,47 @@ impl Runner {
         }
     }
 
-    async fn run_command(&self, spec: &CommandSpec, sink: &mut dyn OutputSink) -> Result<Exit, RunError> {
+    async fn run_command(
+        &self,
+        spec: &CommandSpec,
+        sink: &mut dyn OutputSink,
+    ) -> Result<Exit, RunError> {
         let mut started = self.started(spec, Subject::Command(spec.network)).await?;
-        let mut tail = Tail { sink, message: Vec::new() };
+        let mut tail = Tail {
+            sink,
+            message: Vec::new(),
+        };
         let end = started.watch.until_end(&mut tail).await;
         started.end().await?;
         let end = end?;
         started.watch.drain(&mut tail).await?;
         match end {
-            End::TimedOut => Ok(Exit::TimedOut { limit: spec.time_limit }),
+            End::TimedOut => Ok(Exit::TimedOut {
+                limit: spec.time_limit,
+            }),
             End::Exited => {
                 let exit = started.exit(&tail.message)?;
                 let is_refusal = exit.is_its_own_failure() && started.was_refused_an_address();
-                Ok(if is_refusal { Exit::RefusedAddress } else { exit })
+                Ok(if is_refusal {
+                    Exit::RefusedAddress
+                } else {
+                    exit
+                })
             }
         }
     }
 
-    async fn serve_while(&self, spec: &CommandSpec, socket: &Path, work: Work<'_>) -> Result<Served, RunError> {
+    async fn serve_while(
+        &self,
+        spec: &CommandSpec,
+        socket: &Path,
+        work: Work<'_>,
+    ) -> Result<Served, RunError> {
         let mut started = self.started(spec, Subject::Service).await?;
-        let mut tail = Tail { sink: &mut Discard, message: Vec::new() };
+        let mut tail = Tail {
+            sink: &mut Discard,
+            message: Vec::new(),
+        };
         let worked = {
             let mut ended = pin!(started.watch.until_end(&mut tail));
             let mut work = pin!(async {
@@ -318,13 +406,25 @@ impl Runner {
         started.watch.drain(&mut tail).await?;
         let end = match worked {
             Ok(Ok(())) => None,
-            Ok(Err(source)) => return Err(RunError::Listen { source, message: tail.text() }),
-            Err(End::TimedOut) => Some(Exit::TimedOut { limit: spec.time_limit }),
+            Ok(Err(source)) => {
+                return Err(RunError::Listen {
+                    source,
+                    message: tail.text(),
+                });
+            }
+            Err(End::TimedOut) => Some(Exit::TimedOut {
+                limit: spec.time_limit,
+            }),
             Err(End::Exited) => Some(started.exit(&tail.message)?),
         };
         let out_of_memory = started.held.ran_out_of_memory();
         let was_refused_an_address = started.was_refused_an_address();
-        Ok(Served { end, message: tail.text(), out_of_memory, was_refused_an_address })
+        Ok(Served {
+            end,
+            message: tail.text(),
+            out_of_memory,
+            was_refused_an_address,
+        })
     }
 }
 
@@ -360,7 +460,8 @@ impl Run for Runner {
 
     fn make_writable_folder(&self, path: &Path) -> io::Result<()> {
         fs::DirBuilder::new().mode(0o700).create(path)?;
-        self.build_user().map_or(Ok(()), |user| chown(path, Some(user), Some(user)))
+        self.build_user()
+            .map_or(Ok(()), |user| chown(path, Some(user), Some(user)))
     }
 
     fn make_service_folder(&self, path: &Path) -> io::Result<()> {
@@ -385,15 +486,25 @@ impl Started {
         self.held.kill().map_err(wait)?;
         let survivors = |_| RunError::Survivors { limit: DEATH_LIMIT };
         if let Some(death) = self.held.death().map_err(wait)? {
-            timeout(DEATH_LIMIT, kernel::readable(death)).await.map_err(survivors)?.map_err(wait)?;
+            timeout(DEATH_LIMIT, kernel::readable(death))
+                .await
+                .map_err(survivors)?
+                .map_err(wait)?;
         }
-        timeout(DEATH_LIMIT, self.watch.reap()).await.map_err(survivors)?.map_err(wait)
+        timeout(DEATH_LIMIT, self.watch.reap())
+            .await
+            .map_err(survivors)?
+            .map_err(wait)
     }
 
     /// Whether it tried to reach addresses that are not public. Which, is for the log of the machine. That
     /// this cannot be learned changes no result.
     fn was_refused_an_address(&self) -> bool {
-        let refused = self.network.as_ref().map(PhaseNetwork::refused_addresses).transpose();
+        let refused = self
+            .network
+            .as_ref()
+            .map(PhaseNetwork::refused_addresses)
+            .transpose();
         let refused = refused.unwrap_or_else(|error| {
             log::warn!("which addresses were refused cannot be read: {error}");
             None
@@ -407,12 +518,17 @@ impl Started {
 
     /// How the command ended, when it ended by itself.
     fn exit(&mut self, message: &[u8]) -> Result<Exit, RunError> {
-        let code = self.status.exit_code().map_err(|source| RunError::Wait { source })?;
+        let code = self
+            .status
+            .exit_code()
+            .map_err(|source| RunError::Wait { source })?;
         match code {
             Some(0) => Ok(Exit::Status(0)),
             _ if self.held.ran_out_of_memory() => Ok(Exit::OutOfMemory),
             Some(code) => Ok(exit_of(code)),
-            None => Err(RunError::Setup { message: text(message) }),
+            None => Err(RunError::Setup {
+                message: text(message),
+            }),
         }
     }
 }
@@ -429,14 +545,18 @@ fn exit_of(code: i32) -> Exit {
 fn check_program(spec: &CommandSpec) -> Result<(), RunError> {
     match spec.argv.first() {
         Some(program) if program.starts_with('/') && !program.contains('=') => Ok(()),
-        program => Err(RunError::Program { program: program.cloned().unwrap_or_default() }),
+        program => Err(RunError::Program {
+            program: program.cloned().unwrap_or_default(),
+        }),
     }
 }
 
 /// The error of a bubblewrap that ended before it made a child.
 async fn explain(child: tokio::process::Child) -> RunError {
     match child.wait_with_output().await {
-        Ok(output) => RunError::Setup { message: text(&output.stderr) },
+        Ok(output) => RunError::Setup {
+            message: text(&output.stderr),
+        },
         Err(source) => RunError::Wait { source },
     }
 }
@@ -460,8 +580,10 @@ fn text(message: &[u8]) -> String {
 impl OutputSink for Tail<'_> {
     fn chunk(&mut self, stream: Stream, bytes: &[u8]) -> io::Result<()> {
         if stream == Stream::Stderr {
-            self.message.extend_from_slice(&bytes[bytes.len().saturating_sub(MAX_MESSAGE_BYTES)..]);
-            self.message.drain(..self.message.len().saturating_sub(MAX_MESSAGE_BYTES));
+            self.message
+                .extend_from_slice(&bytes[bytes.len().saturating_sub(MAX_MESSAGE_BYTES)..]);
+            self.message
+                .drain(..self.message.len().saturating_sub(MAX_MESSAGE_BYTES));
         }
         self.sink.chunk(stream, bytes)
     }
@@ -488,24 +610,43 @@ impl From<Interruption> for RunError {
 
 fn find_bubblewrap() -> Result<PathBuf, SetupError> {
     for path in BUBBLEWRAP.iter().map(PathBuf::from) {
-        if is_file(&path).map_err(|source| SetupError::Path { path: path.clone(), source })? {
+        if is_file(&path).map_err(|source| SetupError::Path {
+            path: path.clone(),
+            source,
+        })? {
             return Ok(path);
         }
     }
-    Err(SetupError::NoBubblewrap { looked_for: BUBBLEWRAP })
+    Err(SetupError::NoBubblewrap {
+        looked_for: BUBBLEWRAP,
+    })
 }
 
 /// It prints `bubblewrap 0.8.0`.
 fn bubblewrap_version(program: &Path) -> Result<String, SetupError> {
-    let output = Command::new(program).arg("--version").env_clear().stdin(Stdio::null()).output();
-    let output = output.map_err(|source| SetupError::Path { path: program.to_owned(), source })?;
+    let output = Command::new(program)
+        .arg("--version")
+        .env_clear()
+        .stdin(Stdio::null())
+        .output();
+    let output = output.map_err(|source| SetupError::Path {
+        path: program.to_owned(),
+        source,
+    })?;
     let text = String::from_utf8_lossy(&output.stdout);
-    let version = text.trim().strip_prefix("bubblewrap ").unwrap_or(text.trim()).to_owned();
+    let version = text
+        .trim()
+        .strip_prefix("bubblewrap ")
+        .unwrap_or(text.trim())
+        .to_owned();
     match parse_version(&version) {
         Some(found) if found >= OLDEST_BUBBLEWRAP => Ok(version),
         _ => {
             let required = format!("{}.{}", OLDEST_BUBBLEWRAP.0, OLDEST_BUBBLEWRAP.1);
-            Err(SetupError::OldBubblewrap { required, found: version })
+            Err(SetupError::OldBubblewrap {
+                required,
+                found: version,
+            })
         }
     }
 }
@@ -516,10 +657,12 @@ fn parse_version(version: &str) -> Option<(u32, u32)> {
 }
 
 fn refused_user_namespaces() -> Option<SetupError> {
-    USER_NAMESPACE_SYSCTLS.into_iter().find_map(|(path, refusing, sysctl)| {
-        let value = fs::read_to_string(path).ok()?.trim().to_owned();
-        (value == refusing).then_some(SetupError::NoUserNamespaces { sysctl, value })
-    })
+    USER_NAMESPACE_SYSCTLS
+        .into_iter()
+        .find_map(|(path, refusing, sysctl)| {
+            let value = fs::read_to_string(path).ok()?.trim().to_owned();
+            (value == refusing).then_some(SetupError::NoUserNamespaces { sysctl, value })
+        })
 }
 
 #[cfg(test)]
@@ -543,8 +686,12 @@ mod tests {
 
     #[test]
     fn tail_keeps_the_end_of_standard_error_only() {
-        let mut tail = Tail { sink: &mut Discard, message: Vec::new() };
-        tail.chunk(Stream::Stderr, &[b'a'; MAX_MESSAGE_BYTES]).unwrap();
+        let mut tail = Tail {
+            sink: &mut Discard,
+            message: Vec::new(),
+        };
+        tail.chunk(Stream::Stderr, &[b'a'; MAX_MESSAGE_BYTES])
+            .unwrap();
         tail.chunk(Stream::Stderr, b"the end").unwrap();
         tail.chunk(Stream::Stdout, b"no").unwrap();
         assert_eq!(tail.message.len(), MAX_MESSAGE_BYTES);

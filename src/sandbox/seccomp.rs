@@ -9,8 +9,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use seccompiler::{
-    BackendError, BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
-    SeccompRule, TargetArch, sock_filter,
+    BackendError, BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition,
+    SeccompFilter, SeccompRule, TargetArch, sock_filter,
 };
 
 use super::spec::Network;
@@ -37,8 +37,16 @@ struct SocketKind {
 }
 
 impl SocketKind {
-    const fn new(family: libc::c_int, socket_type: libc::c_int, protocols: &'static [libc::c_int]) -> Self {
-        Self { family, socket_type, protocols }
+    const fn new(
+        family: libc::c_int,
+        socket_type: libc::c_int,
+        protocols: &'static [libc::c_int],
+    ) -> Self {
+        Self {
+            family,
+            socket_type,
+            protocols,
+        }
     }
 }
 
@@ -56,10 +64,26 @@ const UNIX_SOCKETS: [SocketKind; 3] = [
 /// would load modules for: MPTCP, SCTP, DCCP, UDP-Lite, L2TP, SMC, ICMP, raw. So is every further
 /// family: netlink, vsock (to the host), packet, alg, key and the rest.
 const INTERNET_SOCKETS: [SocketKind; 4] = [
-    SocketKind::new(libc::AF_INET, libc::SOCK_STREAM, &[OWN_CHOICE, libc::IPPROTO_TCP]),
-    SocketKind::new(libc::AF_INET, libc::SOCK_DGRAM, &[OWN_CHOICE, libc::IPPROTO_UDP]),
-    SocketKind::new(libc::AF_INET6, libc::SOCK_STREAM, &[OWN_CHOICE, libc::IPPROTO_TCP]),
-    SocketKind::new(libc::AF_INET6, libc::SOCK_DGRAM, &[OWN_CHOICE, libc::IPPROTO_UDP]),
+    SocketKind::new(
+        libc::AF_INET,
+        libc::SOCK_STREAM,
+        &[OWN_CHOICE, libc::IPPROTO_TCP],
+    ),
+    SocketKind::new(
+        libc::AF_INET,
+        libc::SOCK_DGRAM,
+        &[OWN_CHOICE, libc::IPPROTO_UDP],
+    ),
+    SocketKind::new(
+        libc::AF_INET6,
+        libc::SOCK_STREAM,
+        &[OWN_CHOICE, libc::IPPROTO_TCP],
+    ),
+    SocketKind::new(
+        libc::AF_INET6,
+        libc::SOCK_DGRAM,
+        &[OWN_CHOICE, libc::IPPROTO_UDP],
+    ),
 ];
 /// Linux, Linux as 32-bit machines see it, each with and without a fixed release, and the question for the present one.
 const PERSONALITIES: [u32; 5] = [0x0, 0x8, 0x2_0000, 0x2_0008, 0xffff_ffff];
@@ -84,14 +108,19 @@ impl Subject {
     fn sockets(self) -> Vec<&'static SocketKind> {
         match self {
             Self::Command(Network::Fetch) => INTERNET_SOCKETS.iter().collect(),
-            Self::Command(Network::None) | Self::Service => UNIX_SOCKETS.iter().chain(&INTERNET_SOCKETS).collect(),
+            Self::Command(Network::None) | Self::Service => {
+                UNIX_SOCKETS.iter().chain(&INTERNET_SOCKETS).collect()
+            }
         }
     }
 
     fn personalities(self) -> Vec<u32> {
         match self {
             Self::Command(_) => PERSONALITIES.into(),
-            Self::Service => PERSONALITIES.into_iter().flat_map(|one| [one, one | ADDRESSES_FIXED]).collect(),
+            Self::Service => PERSONALITIES
+                .into_iter()
+                .flat_map(|one| [one, one | ADDRESSES_FIXED])
+                .collect(),
         }
     }
 }
@@ -105,26 +134,59 @@ impl Filter {
     /// # Errors
     /// The lists do not fit a filter: a fault of ours.
     pub(super) fn compile(subject: Subject) -> Result<Self, BackendError> {
-        Ok(Self([bytes(&allow_list(subject)?), bytes(&refusals(subject)?)]))
+        Ok(Self([
+            bytes(&allow_list(subject)?),
+            bytes(&refusals(subject)?),
+        ]))
     }
 }
 
 fn allow_list(subject: Subject) -> Result<BpfProgram, BackendError> {
-    let more = if subject == Subject::Service { SANDBOX_MAKING } else { &[] };
-    let rules = ALLOWED.iter().copied().flatten().chain(more).map(|&number| (number, Vec::new())).collect();
+    let more = if subject == Subject::Service {
+        SANDBOX_MAKING
+    } else {
+        &[]
+    };
+    let rules = ALLOWED
+        .iter()
+        .copied()
+        .flatten()
+        .chain(more)
+        .map(|&number| (number, Vec::new()))
+        .collect();
     let absent = SeccompAction::Errno(libc::ENOSYS as u32);
     SeccompFilter::new(rules, absent, SeccompAction::Allow, TargetArch::x86_64)?.try_into()
 }
 
 fn refusals(subject: Subject) -> Result<BpfProgram, BackendError> {
-    let mut rules: Rules = REFUSED.iter().copied().flatten().map(|&number| (number, Vec::new())).collect();
+    let mut rules: Rules = REFUSED
+        .iter()
+        .copied()
+        .flatten()
+        .map(|&number| (number, Vec::new()))
+        .collect();
     let mut refuse = |number: Syscall, any_of: Vec<SeccompRule>| rules.insert(number, any_of);
-    let namespaces = NAMESPACE_FLAGS.iter().map(|&flag| has_flag(0, flag as u64)).collect::<Result<_, _>>()?;
+    let namespaces = NAMESPACE_FLAGS
+        .iter()
+        .map(|&flag| has_flag(0, flag as u64))
+        .collect::<Result<_, _>>()?;
     refuse(libc::SYS_clone, namespaces);
     refuse(libc::SYS_socket, every_socket_but(&subject.sockets())?);
-    refuse(libc::SYS_socketpair, every_socket_but(&UNIX_SOCKETS.iter().collect::<Vec<_>>())?);
-    refuse(libc::SYS_personality, vec![none_of(0, subject.personalities().into_iter().map(u64::from))?]);
-    let ioctls = REFUSED_IOCTLS.iter().map(|&request| is(1, request)).collect::<Result<_, _>>()?;
+    refuse(
+        libc::SYS_socketpair,
+        every_socket_but(&UNIX_SOCKETS.iter().collect::<Vec<_>>())?,
+    );
+    refuse(
+        libc::SYS_personality,
+        vec![none_of(
+            0,
+            subject.personalities().into_iter().map(u64::from),
+        )?],
+    );
+    let ioctls = REFUSED_IOCTLS
+        .iter()
+        .map(|&request| is(1, request))
+        .collect::<Result<_, _>>()?;
     refuse(libc::SYS_ioctl, ioctls);
     if subject == Subject::Service {
         rules.retain(|number, _| *number != libc::SYS_clone && !SANDBOX_MAKING.contains(number));
@@ -144,8 +206,14 @@ fn every_socket_but(allowed: &[&SocketKind]) -> Result<Vec<SeccompRule>, Backend
         for socket_type in 0..=SOCKET_TYPE_MASK {
             let of_type = argument(1, SeccompCmpOp::MaskedEq(SOCKET_TYPE_MASK), socket_type)?;
             let mut conditions = vec![is_family()?, of_type];
-            let is_listed = |kind: &&&SocketKind| kind.family == family && kind.socket_type as u64 == socket_type;
-            for protocol in allowed.iter().find(is_listed).map_or(&[][..], |kind| kind.protocols) {
+            let is_listed = |kind: &&&SocketKind| {
+                kind.family == family && kind.socket_type as u64 == socket_type
+            };
+            for protocol in allowed
+                .iter()
+                .find(is_listed)
+                .map_or(&[][..], |kind| kind.protocols)
+            {
                 conditions.push(argument(2, SeccompCmpOp::Ne, *protocol as u64)?);
             }
             rules.push(SeccompRule::new(conditions)?);
@@ -155,7 +223,11 @@ fn every_socket_but(allowed: &[&SocketKind]) -> Result<Vec<SeccompRule>, Backend
 }
 
 /// All arguments here are 32 bits wide for the kernel, which drops the upper half: a filter must drop it too.
-fn argument(index: u8, operator: SeccompCmpOp, value: u64) -> Result<SeccompCondition, BackendError> {
+fn argument(
+    index: u8,
+    operator: SeccompCmpOp,
+    value: u64,
+) -> Result<SeccompCondition, BackendError> {
     SeccompCondition::new(index, SeccompCmpArgLen::Dword, operator, value)
 }
 
@@ -168,7 +240,9 @@ fn is(index: u8, value: u64) -> Result<SeccompRule, BackendError> {
 }
 
 fn none_of(index: u8, values: impl IntoIterator<Item = u64>) -> Result<SeccompRule, BackendError> {
-    let others = values.into_iter().map(|value| argument(index, SeccompCmpOp::Ne, value));
+    let others = values
+        .into_iter()
+        .map(|value| argument(index, SeccompCmpOp::Ne, value));
     SeccompRule::new(others.collect::<Result<_, _>>()?)
 }
 
@@ -191,7 +265,11 @@ mod tests {
 
     #[test]
     fn compiles_to_whole_instructions_within_the_limit_of_the_kernel() {
-        for subject in [Subject::Command(Network::None), Subject::Command(Network::Fetch), Subject::Service] {
+        for subject in [
+            Subject::Command(Network::None),
+            Subject::Command(Network::Fetch),
+            Subject::Service,
+        ] {
             for program in Filter::compile(subject).unwrap().0 {
                 assert_eq!(program.len() % 8, 0);
                 assert!((8..=4096 * 8).contains(&program.len()));

@@ -39,7 +39,11 @@ pub struct Mount {
 impl Mount {
     /// `source` of the machine at `target`.
     pub fn new(source: impl Into<PathBuf>, target: &str, access: Access) -> Self {
-        Self { source: source.into(), target: target.into(), access }
+        Self {
+            source: source.into(),
+            target: target.into(),
+            access,
+        }
     }
 }
 

@@ -72,14 +72,19 @@ struct Ids {
 impl Ids {
     fn of(service: u32) -> io::Result<Self> {
         let first = FIRST_ID + service * IDS_OF_A_SERVICE;
-        let exist = is_mapped("/proc/self/uid_map", first)? && is_mapped("/proc/self/gid_map", first)?;
+        let exist =
+            is_mapped("/proc/self/uid_map", first)? && is_mapped("/proc/self/gid_map", first)?;
         let (of_commands, of_presence) = if exist {
             (first + NAMESPACE_IDS, first + NAMESPACE_IDS + 1)
         } else {
             let highest = HIGHEST_ID_IN_CONTAINERS - service;
             (highest, highest - PRESENCE_IN_CONTAINERS)
         };
-        Ok(Self { first, of_commands, of_presence })
+        Ok(Self {
+            first,
+            of_commands,
+            of_presence,
+        })
     }
 }
 
@@ -91,7 +96,9 @@ struct Presence(Child);
 impl Presence {
     /// Returns none if the user has a process already.
     fn take(user: u32) -> io::Result<Option<Self>> {
-        let Some(presence) = Self::among(user, 0)? else { return Ok(None) };
+        let Some(presence) = Self::among(user, 0)? else {
+            return Ok(None);
+        };
         // Somebody else may have done the same in the same moment: then neither has it.
         let is_alone = Self::among(user, 1)?.is_some();
         Ok(Some(presence).filter(|_| is_alone))
@@ -100,7 +107,10 @@ impl Presence {
     fn among(user: u32, others: u64) -> io::Result<Option<Self>> {
         let mut command = Command::new(WAITER);
         command.env_clear().current_dir("/");
-        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
         kernel::become_if_alone(&mut command, user, others);
         match command.spawn() {
             Ok(child) => Ok(Some(Self(child))),
@@ -121,8 +131,14 @@ impl Drop for Presence {
 }
 
 /// Gives `take` the locks that no other service has, one after the other, until it takes one.
-fn first_free<T>(locks: &Path, mut take: impl FnMut(u32, File) -> io::Result<Option<T>>) -> Result<T, SetupError> {
-    let failed = |source| SetupError::Path { path: locks.to_owned(), source };
+fn first_free<T>(
+    locks: &Path,
+    mut take: impl FnMut(u32, File) -> io::Result<Option<T>>,
+) -> Result<T, SetupError> {
+    let failed = |source| SetupError::Path {
+        path: locks.to_owned(),
+        source,
+    };
     make_folder_of_locks(locks).map_err(failed)?;
     for service in 0..MAX_SERVICES {
         if let Some(lock) = try_lock(&locks.join(service.to_string())).map_err(failed)?
@@ -131,21 +147,31 @@ fn first_free<T>(locks: &Path, mut take: impl FnMut(u32, File) -> io::Result<Opt
             return Ok(taken);
         }
     }
-    Err(SetupError::NoUsers { limit: MAX_SERVICES })
+    Err(SetupError::NoUsers {
+        limit: MAX_SERVICES,
+    })
 }
 
 impl Users {
     /// Takes the first users that no other service has; only for root.
     pub(super) fn claim() -> Result<Self, SetupError> {
-        first_free(Path::new(LOCKS), |service, lock| Self::of(Ids::of(service)?, lock))
+        first_free(Path::new(LOCKS), |service, lock| {
+            Self::of(Ids::of(service)?, lock)
+        })
     }
 
     /// Returns none if somebody else has these users.
     fn of(ids: Ids, lock: File) -> io::Result<Option<Self>> {
-        let Some(presence) = Presence::take(ids.of_presence)? else { return Ok(None) };
+        let Some(presence) = Presence::take(ids.of_presence)? else {
+            return Ok(None);
+        };
         // Somebody who is no service of ours may have a process of this user.
         let is_free = Presence::take(ids.of_commands)?.is_some();
-        Ok(is_free.then_some(Self { ids, _presence: presence, _lock: lock }))
+        Ok(is_free.then_some(Self {
+            ids,
+            _presence: presence,
+            _lock: lock,
+        }))
     }
 
     /// The uid and gid of commands.
@@ -164,8 +190,15 @@ impl Users {
     /// capabilities there.
     pub(super) fn make_namespace(&self) -> io::Result<OwnedFd> {
         let mut command = Command::new(WAITER);
-        command.env_clear().current_dir("/").uid(self.ids.first).gid(self.ids.first);
-        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+        command
+            .env_clear()
+            .current_dir("/")
+            .uid(self.ids.first)
+            .gid(self.ids.first);
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
         kernel::unshare_users(&mut command);
         let mut waiter = command.spawn()?;
         let namespace = self.map(&waiter);
@@ -193,15 +226,24 @@ fn make_folder_of_locks(path: &Path) -> io::Result<()> {
     if is_ours && found.mode() & WRITABLE_BY_OTHERS == 0 {
         return Ok(());
     }
-    Err(io::Error::new(io::ErrorKind::PermissionDenied, "it is not a directory that only root can write"))
+    Err(io::Error::new(
+        io::ErrorKind::PermissionDenied,
+        "it is not a directory that only root can write",
+    ))
 }
 
 /// Whether our user namespace has all ids of the service that begin here. Lines are: first id here,
 /// first id outside, how many (user_namespaces(7)).
 fn is_mapped(map: &str, first: u32) -> io::Result<bool> {
-    let (first, end) = (u64::from(first), u64::from(first) + u64::from(IDS_OF_A_SERVICE));
+    let (first, end) = (
+        u64::from(first),
+        u64::from(first) + u64::from(IDS_OF_A_SERVICE),
+    );
     let holds = |line: &str| {
-        let numbers: Vec<u64> = line.split_whitespace().filter_map(|number| number.parse().ok()).collect();
+        let numbers: Vec<u64> = line
+            .split_whitespace()
+            .filter_map(|number| number.parse().ok())
+            .collect();
         matches!(numbers[..], [inside, _, count] if inside <= first && end <= inside + count)
     };
     Ok(fs::read_to_string(map)?.lines().any(holds))
@@ -209,7 +251,12 @@ fn is_mapped(map: &str, first: u32) -> io::Result<bool> {
 
 /// Returns none when another service has it.
 fn try_lock(path: &Path) -> io::Result<Option<File>> {
-    let file = File::options().write(true).create(true).truncate(false).mode(LOCK_MODE).open(path)?;
+    let file = File::options()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(LOCK_MODE)
+        .open(path)?;
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(Some(file)),
         Err(Errno::WOULDBLOCK) => Ok(None),
@@ -278,7 +325,11 @@ mod tests {
         let held: Vec<_> = (0..MAX_SERVICES).map(|_| claim_in(folder.path())).collect();
         // A process may not have so many open files; then it is that which is said, and no user is
         // given twice.
-        let ids: std::collections::BTreeSet<_> = held.iter().flatten().map(|(ids, _)| ids.of_commands).collect();
+        let ids: std::collections::BTreeSet<_> = held
+            .iter()
+            .flatten()
+            .map(|(ids, _)| ids.of_commands)
+            .collect();
         assert!(ids.len() > 1);
         assert_eq!(ids.len(), held.iter().flatten().count());
         assert!(claim_in(folder.path()).is_err());

@@ -52,7 +52,9 @@ pub fn serve(path: &Path, device: &GuestDevice) -> io::Result<()> {
             Err(error) if error.raw_os_error() == Some(libc::ENODEV) => return Ok(()),
             Err(error) => return Err(error),
         };
-        let Some(reply) = reply(device, &message[..length]) else { continue };
+        let Some(reply) = reply(device, &message[..length]) else {
+            continue;
+        };
         match channel.write_all(&reply) {
             // The caller was interrupted, and waits for no reply any more.
             Err(error) if error.raw_os_error() == Some(libc::ENOENT) => (),
@@ -73,12 +75,29 @@ fn reply(device: &GuestDevice, message: &[u8]) -> Option<Vec<u8>> {
         _ => (-libc::ENOSYS, vec![]),
     };
     let length = (16 + body.len()) as u32;
-    Some([&length.to_ne_bytes(), &i32::to_ne_bytes(error), number, &body[..]].concat())
+    Some(
+        [
+            &length.to_ne_bytes(),
+            &i32::to_ne_bytes(error),
+            number,
+            &body[..],
+        ]
+        .concat(),
+    )
 }
 
 fn initialised(message: &[u8]) -> Vec<u8> {
     let (major, minor) = (word(message, HEADER_BYTES), word(message, HEADER_BYTES + 4));
-    let words = [major, minor, 0, UNRESTRICTED_IOCTL, MAX_TRANSFER_BYTES, MAX_TRANSFER_BYTES, 0, 0];
+    let words = [
+        major,
+        minor,
+        0,
+        UNRESTRICTED_IOCTL,
+        MAX_TRANSFER_BYTES,
+        MAX_TRANSFER_BYTES,
+        0,
+        0,
+    ];
     let mut body: Vec<u8> = words.into_iter().flat_map(u32::to_ne_bytes).collect();
     body.extend([0; 40]);
     body.extend(DEVICE);
@@ -87,22 +106,33 @@ fn initialised(message: &[u8]) -> Vec<u8> {
 
 fn ioctl(device: &GuestDevice, body: &[u8]) -> Vec<u8> {
     let address = u64::from(word(body, 16)) | u64::from(word(body, 20)) << 32;
-    let read = body.get(IOCTL_BYTES..IOCTL_BYTES + word(body, 24) as usize).unwrap_or_default();
+    let read = body
+        .get(IOCTL_BYTES..IOCTL_BYTES + word(body, 24) as usize)
+        .unwrap_or_default();
     let head = |result: i32, flags: u32, read: usize, write: usize| {
-        [result as u32, flags, read as u32, write as u32].into_iter().flat_map(u32::to_ne_bytes)
+        [result as u32, flags, read as u32, write as u32]
+            .into_iter()
+            .flat_map(u32::to_ne_bytes)
     };
     match device.request(word(body, 12), address, read, u64::from(word(body, 28))) {
         Answer::Done { result, written } => head(result, 0, 0, 0).chain(written).collect(),
         Answer::Again { read, write } => {
-            let parts = read.iter().chain(&write).flat_map(|Window { address, length }| [*address, *length]);
-            head(0, IOCTL_RETRY, read.len(), write.len()).chain(parts.flat_map(u64::to_ne_bytes)).collect()
+            let parts = read
+                .iter()
+                .chain(&write)
+                .flat_map(|Window { address, length }| [*address, *length]);
+            head(0, IOCTL_RETRY, read.len(), write.len())
+                .chain(parts.flat_map(u64::to_ne_bytes))
+                .collect()
         }
     }
 }
 
 /// Four bytes as a number; what is missing is zero.
 fn word(bytes: &[u8], at: usize) -> u32 {
-    u32::from_ne_bytes(std::array::from_fn(|index| bytes.get(at + index).copied().unwrap_or(0)))
+    u32::from_ne_bytes(std::array::from_fn(|index| {
+        bytes.get(at + index).copied().unwrap_or(0)
+    }))
 }
 
 #[cfg(test)]
@@ -119,20 +149,33 @@ mod tests {
     fn message(operation: u32, body: &[u32]) -> Vec<u8> {
         let length = (HEADER_BYTES + 4 * body.len()) as u32;
         let head = [length, operation, 7, 0, 0, 0, 0, 0, 0, 0];
-        head.iter().chain(body).flat_map(|word| word.to_ne_bytes()).collect()
+        head.iter()
+            .chain(body)
+            .flat_map(|word| word.to_ne_bytes())
+            .collect()
     }
 
     #[test]
     fn the_kernel_learns_the_devices_name() {
         let answer = reply(&device(), &message(CUSE_INIT, &[7, 41, 0, 1])).unwrap();
-        assert_eq!([word(&answer, 0), word(&answer, 4), word(&answer, 8)], [answer.len() as u32, 0, 7]);
-        assert_eq!([word(&answer, 16), word(&answer, 20), word(&answer, 28)], [7, 41, UNRESTRICTED_IOCTL]);
+        assert_eq!(
+            [word(&answer, 0), word(&answer, 4), word(&answer, 8)],
+            [answer.len() as u32, 0, 7]
+        );
+        assert_eq!(
+            [word(&answer, 16), word(&answer, 20), word(&answer, 28)],
+            [7, 41, UNRESTRICTED_IOCTL]
+        );
         assert_eq!(answer[16 + 72..], *DEVICE);
     }
 
     #[test]
     fn the_first_round_asks_for_the_request_structure() {
-        let answer = reply(&device(), &message(FUSE_IOCTL, &[0, 0, 0, 0xc020_5302, 0x1234, 1, 0, 0])).unwrap();
+        let answer = reply(
+            &device(),
+            &message(FUSE_IOCTL, &[0, 0, 0, 0xc020_5302, 0x1234, 1, 0, 0]),
+        )
+        .unwrap();
         let words: Vec<_> = answer[16..].chunks(4).map(|chunk| word(chunk, 0)).collect();
         assert_eq!(words, [0, IOCTL_RETRY, 1, 0, 0x1234, 1, 32, 0]);
     }
@@ -140,10 +183,14 @@ mod tests {
     #[test]
     fn what_is_not_understood_is_refused_and_interruptions_are_not_answered() {
         let device = device();
-        assert_eq!(word(&reply(&device, &message(15, &[])).unwrap(), 4) as i32, -libc::ENOSYS);
+        assert_eq!(
+            word(&reply(&device, &message(15, &[])).unwrap(), 4) as i32,
+            -libc::ENOSYS
+        );
         assert_eq!(reply(&device, &message(FUSE_INTERRUPT, &[0, 0])), None);
         assert_eq!(reply(&device, &[0; 5]), None);
-        let unfinished = reply(&device, &message(FUSE_IOCTL, &[0, 0, 0, 0, 0, 0, 9999, 0])).unwrap();
+        let unfinished =
+            reply(&device, &message(FUSE_IOCTL, &[0, 0, 0, 0, 0, 0, 9999, 0])).unwrap();
         assert_eq!(word(&unfinished, 16) as i32, -libc::ENOTTY);
     }
 }

@@ -68,36 +68,61 @@ impl GuestDevice {
 
     /// One round. `read` is what the last round asked to be copied in, `room` how much can be copied out.
     pub fn request(&self, command: u32, address: u64, read: &[u8], room: u64) -> Answer {
-        let request = Window { address, length: REQUEST_BYTES };
+        let request = Window {
+            address,
+            length: REQUEST_BYTES,
+        };
         let length = match command {
             GET_REPORT => REPORT_REQUEST_BYTES,
             GET_EXTENDED_REPORT => EXTENDED_REQUEST_BYTES,
             _ => return refused(libc::ENOTTY),
         };
         let Some((first, rest)) = read.split_at_checked(REQUEST_BYTES as usize) else {
-            return Answer::Again { read: vec![request], write: vec![] };
+            return Answer::Again {
+                read: vec![request],
+                write: vec![],
+            };
         };
         if first[0] == 0 {
             return refused(libc::EINVAL);
         }
-        let inner = Window { address: number(first, 8), length };
-        let response = Window { address: number(first, 16), length: RESPONSE_BYTES };
+        let inner = Window {
+            address: number(first, 8),
+            length,
+        };
+        let response = Window {
+            address: number(first, 16),
+            length: RESPONSE_BYTES,
+        };
         let mut write = vec![request, inner, response];
         if rest.len() as u64 == length {
             let certificates = match certificates(rest) {
-                None => Window { address: 0, length: 0 },
+                None => Window {
+                    address: 0,
+                    length: 0,
+                },
                 Some(window) => window,
             };
-            if certificates.length > MAX_CERTIFICATE_BYTES || !certificates.length.is_multiple_of(PAGE_BYTES) {
+            if certificates.length > MAX_CERTIFICATE_BYTES
+                || !certificates.length.is_multiple_of(PAGE_BYTES)
+            {
                 return refused(libc::EINVAL);
             }
             write.push(certificates);
             if room == write.iter().map(|window| window.length).sum::<u64>() {
-                return self.answer(first, rest, certificates.length, command == GET_EXTENDED_REPORT);
+                return self.answer(
+                    first,
+                    rest,
+                    certificates.length,
+                    command == GET_EXTENDED_REPORT,
+                );
             }
         }
         write.retain(|window| window.length > 0);
-        Answer::Again { read: vec![request, inner], write }
+        Answer::Again {
+            read: vec![request, inner],
+            write,
+        }
     }
 
     fn answer(&self, request: &[u8], inner: &[u8], room: u64, is_extended: bool) -> Answer {
@@ -116,7 +141,13 @@ impl GuestDevice {
                 failed(libc::EIO, 0, HOST_INVALID_LENGTH, &inner)
             }
             Turn::Report => {
-                let written = [&with_errors(request, 0, 0), inner, &self.response(inner), &table].concat();
+                let written = [
+                    &with_errors(request, 0, 0),
+                    inner,
+                    &self.response(inner),
+                    &table,
+                ]
+                .concat();
                 Answer::Done { result: 0, written }
             }
         }
@@ -140,14 +171,20 @@ impl GuestDevice {
 }
 
 fn refused(errno: i32) -> Answer {
-    Answer::Done { result: -errno, written: vec![] }
+    Answer::Done {
+        result: -errno,
+        written: vec![],
+    }
 }
 
 /// The room for certificates that an extended request speaks of.
 fn certificates(inner: &[u8]) -> Option<Window> {
     let is_extended = inner.len() as u64 == EXTENDED_REQUEST_BYTES;
     let length = u64::from(number(inner.get(100..)?, 4) as u32);
-    is_extended.then(|| Window { address: number(inner, 96), length })
+    is_extended.then(|| Window {
+        address: number(inner, 96),
+        length,
+    })
 }
 
 /// The request structure with the two errors in place.
@@ -157,7 +194,9 @@ fn with_errors(request: &[u8], firmware: u32, host: u32) -> Vec<u8> {
 
 /// Eight bytes, little-endian; what is missing is zero.
 fn number(bytes: &[u8], at: usize) -> u64 {
-    u64::from_le_bytes(std::array::from_fn(|index| bytes.get(at + index).copied().unwrap_or(0)))
+    u64::from_le_bytes(std::array::from_fn(|index| {
+        bytes.get(at + index).copied().unwrap_or(0)
+    }))
 }
 
 #[cfg(test)]
@@ -208,7 +247,10 @@ mod tests {
                 let room = write.iter().map(|window: &Window| window.length).sum();
                 match device.request(command, REQUEST, &copied, room) {
                     Answer::Again { read: r, write: w } => (read, write) = (r, w),
-                    Answer::Done { result, mut written } => {
+                    Answer::Done {
+                        result,
+                        mut written,
+                    } => {
                         for window in &write {
                             let length = written.len().min(window.length as usize);
                             let part: Vec<u8> = written.drain(..length).collect();
@@ -226,7 +268,11 @@ mod tests {
     fn device(faults: Faults) -> GuestDevice {
         let identity = Identity::draw(Product::Milan, Key::Vcek).unwrap();
         // Small, because nobody verifies anything here.
-        GuestDevice::new(Processor::generate(identity, 1024).unwrap().with_faults(faults))
+        GuestDevice::new(
+            Processor::generate(identity, 1024)
+                .unwrap()
+                .with_faults(faults),
+        )
     }
 
     fn report(memory: &Memory) -> Report {
@@ -239,13 +285,22 @@ mod tests {
         let device = device(Faults::default());
         let mut memory = Memory::new(0);
         assert_eq!(memory.ioctl(&device, GET_REPORT), (3, 0));
-        assert_eq!((report(&memory).report_data(), report(&memory).vmpl()), ([7; 64], 0));
+        assert_eq!(
+            (report(&memory).report_data(), report(&memory).vmpl()),
+            ([7; 64], 0)
+        );
         let mut memory = Memory::new(0x4000);
         assert_eq!(memory.ioctl(&device, GET_EXTENDED_REPORT), (4, 0));
         assert_eq!(report(&memory).report_data(), [7; 64]);
         let certificates = Certificates::read(memory.at(CERTIFICATES, 0x4000)).unwrap();
-        assert_eq!(certificates.vcek.as_deref(), Some(&device.0.hierarchy().vek[..]));
-        assert_eq!(certificates.ark.as_deref(), Some(&device.0.hierarchy().ark[..]));
+        assert_eq!(
+            certificates.vcek.as_deref(),
+            Some(&device.0.hierarchy().vek[..])
+        );
+        assert_eq!(
+            certificates.ark.as_deref(),
+            Some(&device.0.hierarchy().ark[..])
+        );
     }
 
     #[test]
@@ -268,12 +323,20 @@ mod tests {
 
     #[test]
     fn faults_come_as_they_are_described() {
-        let device = device(Faults { busy: 1, reports: Some(1), handed_over: HandedOver::Nothing });
+        let device = device(Faults {
+            busy: 1,
+            reports: Some(1),
+            handed_over: HandedOver::Nothing,
+        });
         let mut memory = Memory::new(0x4000);
         assert_eq!(memory.ioctl(&device, GET_EXTENDED_REPORT).1, -libc::EAGAIN);
         assert_eq!(memory.at(REQUEST + 28, 4), [2, 0, 0, 0]);
         assert_eq!(memory.ioctl(&device, GET_EXTENDED_REPORT).1, 0);
-        assert!(Certificates::read(memory.at(CERTIFICATES, 0x4000)).unwrap().is_empty());
+        assert!(
+            Certificates::read(memory.at(CERTIFICATES, 0x4000))
+                .unwrap()
+                .is_empty()
+        );
         assert_eq!(memory.ioctl(&device, GET_EXTENDED_REPORT).1, -libc::EIO);
         assert_eq!(memory.at(REQUEST + 24, 4), [0x16, 0, 0, 0]);
     }

@@ -52,12 +52,21 @@ impl Hierarchy {
     ///
     /// # Errors
     /// No random bytes, or a fault of ours.
-    pub fn generate(identity: &Identity, key: &SigningKey, bits: usize) -> Result<Self, SimulatorError> {
+    pub fn generate(
+        identity: &Identity,
+        key: &SigningKey,
+        bits: usize,
+    ) -> Result<Self, SimulatorError> {
         let ark = Authority::new(format!("ARK-{}", identity.product), bits)?;
         let ask = Authority::new(intermediate(identity), bits)?;
         let (kind, serial) = (identity.key.name(), 0);
         let public_key = p384::PublicKey::from(key.verifying_key()).to_public_key_der()?;
-        let vek = ask.sign(&format!("SEV-{kind}"), serial, public_key.as_bytes(), extensions(identity)?)?;
+        let vek = ask.sign(
+            &format!("SEV-{kind}"),
+            serial,
+            public_key.as_bytes(),
+            extensions(identity)?,
+        )?;
         Ok(Self {
             vek,
             ask: ark.sign(&ask.name, 2, &ask.public_key()?, authority(Some(0))?)?,
@@ -70,7 +79,9 @@ impl Hierarchy {
     /// # Errors
     /// A fault of ours.
     pub fn trust_root(&self) -> Result<String, SimulatorError> {
-        let encoded = |bytes| pem::encode_string("CERTIFICATE", LineEnding::LF, bytes).map_err(der::Error::from);
+        let encoded = |bytes| {
+            pem::encode_string("CERTIFICATE", LineEnding::LF, bytes).map_err(der::Error::from)
+        };
         Ok(encoded(&self.ark)? + &encoded(&self.ask)?)
     }
 }
@@ -89,7 +100,10 @@ struct Authority {
 
 impl Authority {
     fn new(name: String, bits: usize) -> Result<Self, SimulatorError> {
-        Ok(Self { name, key: RsaPrivateKey::new(&mut OsRng, bits)? })
+        Ok(Self {
+            name,
+            key: RsaPrivateKey::new(&mut OsRng, bits)?,
+        })
     }
 
     fn public_key(&self) -> Result<Vec<u8>, SimulatorError> {
@@ -110,7 +124,10 @@ impl Authority {
             serial_number: SerialNumber::new(&[serial])?,
             signature: algorithm.clone(),
             issuer: name(&self.name)?,
-            validity: Validity { not_before: new_year(YEARS.0)?, not_after: new_year(YEARS.1)? },
+            validity: Validity {
+                not_before: new_year(YEARS.0)?,
+                not_after: new_year(YEARS.1)?,
+            },
             subject: name(subject)?,
             subject_public_key_info: SubjectPublicKeyInfoOwned::from_der(public_key)?,
             issuer_unique_id: None,
@@ -119,7 +136,12 @@ impl Authority {
         };
         let signature = signer.try_sign_with_rng(&mut OsRng, &tbs_certificate.to_der()?)?;
         let signature = BitString::from_bytes(&signature.to_vec())?;
-        Ok(Certificate { tbs_certificate, signature_algorithm: algorithm, signature }.to_der()?)
+        Ok(Certificate {
+            tbs_certificate,
+            signature_algorithm: algorithm,
+            signature,
+        }
+        .to_der()?)
     }
 }
 
@@ -128,25 +150,49 @@ fn name(common: &str) -> Result<Name, der::Error> {
 }
 
 fn new_year(year: u16) -> Result<Time, der::Error> {
-    Ok(Time::UtcTime(UtcTime::from_date_time(DateTime::new(year, 1, 1, 0, 0, 0)?)?))
+    Ok(Time::UtcTime(UtcTime::from_date_time(DateTime::new(
+        year, 1, 1, 0, 0, 0,
+    )?)?))
 }
 
-fn extension(extn_id: ObjectIdentifier, critical: bool, value: Vec<u8>) -> Result<Extension, der::Error> {
-    Ok(Extension { extn_id, critical, extn_value: OctetString::new(value)? })
+fn extension(
+    extn_id: ObjectIdentifier,
+    critical: bool,
+    value: Vec<u8>,
+) -> Result<Extension, der::Error> {
+    Ok(Extension {
+        extn_id,
+        critical,
+        extn_value: OctetString::new(value)?,
+    })
 }
 
 fn authority(path_len_constraint: Option<u8>) -> Result<Vec<Extension>, der::Error> {
-    let constraints = BasicConstraints { ca: true, path_len_constraint };
+    let constraints = BasicConstraints {
+        ca: true,
+        path_len_constraint,
+    };
     let usage = KeyUsage(KeyUsages::KeyCertSign | KeyUsages::CRLSign);
-    Ok(vec![extension(BASIC_CONSTRAINTS, true, constraints.to_der()?)?, extension(KEY_USAGE, true, usage.to_der()?)?])
+    Ok(vec![
+        extension(BASIC_CONSTRAINTS, true, constraints.to_der()?)?,
+        extension(KEY_USAGE, true, usage.to_der()?)?,
+    ])
 }
 
 /// AMD's extensions of a VCEK or VLEK.
 fn extensions(identity: &Identity) -> Result<Vec<Extension>, der::Error> {
-    let amd = |id: &str, value| extension(ObjectIdentifier::new(&format!("{AMD_ARC}.{id}"))?, false, value);
+    let amd = |id: &str, value| {
+        extension(
+            ObjectIdentifier::new(&format!("{AMD_ARC}.{id}"))?,
+            false,
+            value,
+        )
+    };
     let structure_version = u8::from(identity.product == Product::Turin);
-    let mut found =
-        vec![amd("1", structure_version.to_der()?)?, amd("2", Ia5String::new(&identity.product_name())?.to_der()?)?];
+    let mut found = vec![
+        amd("1", structure_version.to_der()?)?,
+        amd("2", Ia5String::new(&identity.product_name())?.to_der()?)?,
+    ];
     for (component, version) in identity.tcb().components() {
         let id = match component {
             Component::Bootloader => "3.1",
@@ -158,8 +204,11 @@ fn extensions(identity: &Identity) -> Result<Vec<Extension>, der::Error> {
         found.push(amd(id, version.to_der()?)?);
     }
     // Components without a meaning; Turin's has one less.
-    let reserved: &[&str] =
-        if identity.product == Product::Turin { &["3.5", "3.6", "3.7"] } else { &["3.4", "3.5", "3.6", "3.7"] };
+    let reserved: &[&str] = if identity.product == Product::Turin {
+        &["3.5", "3.6", "3.7"]
+    } else {
+        &["3.4", "3.5", "3.6", "3.7"]
+    };
     for id in reserved {
         found.push(amd(id, 0_u8.to_der()?)?);
     }

@@ -71,7 +71,11 @@ impl Identity {
         };
         let mut chip_id = vec![0; length];
         getrandom::getrandom(&mut chip_id)?;
-        Ok(Self { product, key, chip_id })
+        Ok(Self {
+            product,
+            key,
+            chip_id,
+        })
     }
 
     /// Versions that are at the verifier's floor or above: each component has another, microcode has the upper bit of its byte
@@ -193,7 +197,10 @@ impl Processor {
 
     /// The same, with faults.
     pub fn with_faults(self, faults: Faults) -> Self {
-        Self { faults: Mutex::new(faults), ..self }
+        Self {
+            faults: Mutex::new(faults),
+            ..self
+        }
     }
 
     /// The certificates.
@@ -213,9 +220,18 @@ impl Processor {
     pub fn open(folder: &Path) -> Result<Self, SimulatorError> {
         log::warn!("{}", super::MARKER);
         let read = |name: &str| fs::read(folder.join(name)).map_err(file(folder.join(name)));
-        let description: Description = serde_json::from_slice(&read(DESCRIPTION)?)
-            .map_err(|source| SimulatorError::Description { path: folder.join(DESCRIPTION), source })?;
-        let hierarchy = Hierarchy { ark: read("ark.der")?, ask: read("ask.der")?, vek: read("vek.der")? };
+        let description: Description =
+            serde_json::from_slice(&read(DESCRIPTION)?).map_err(|source| {
+                SimulatorError::Description {
+                    path: folder.join(DESCRIPTION),
+                    source,
+                }
+            })?;
+        let hierarchy = Hierarchy {
+            ark: read("ark.der")?,
+            ask: read("ask.der")?,
+            vek: read("vek.der")?,
+        };
         description.processor(hierarchy)
     }
 
@@ -224,7 +240,9 @@ impl Processor {
     /// # Errors
     /// A file cannot be written.
     pub fn save(&self, folder: &Path) -> Result<(), SimulatorError> {
-        let write = |name: &str, bytes: &[u8]| fs::write(folder.join(name), bytes).map_err(file(folder.join(name)));
+        let write = |name: &str, bytes: &[u8]| {
+            fs::write(folder.join(name), bytes).map_err(file(folder.join(name)))
+        };
         let description = Description {
             product: self.identity.product.to_string(),
             key_kind: self.identity.key,
@@ -235,8 +253,12 @@ impl Processor {
             measurement: self.measurement.to_string(),
             faults: *self.faults.lock().unwrap_or_else(PoisonError::into_inner),
         };
-        let json = serde_json::to_vec_pretty(&description)
-            .map_err(|source| SimulatorError::Description { path: folder.join(DESCRIPTION), source })?;
+        let json = serde_json::to_vec_pretty(&description).map_err(|source| {
+            SimulatorError::Description {
+                path: folder.join(DESCRIPTION),
+                source,
+            }
+        })?;
         fs::create_dir_all(folder).map_err(file(folder))?;
         write(DESCRIPTION, &json)?;
         write("ark.der", &self.hierarchy.ark)?;
@@ -255,7 +277,10 @@ impl Processor {
         report.put(0x30, &vmpl.to_le_bytes());
         report.put(0x34, &ECDSA_P384_SHA384.to_le_bytes());
         // SMT is on, and no memory has two addresses.
-        report.put(0x40, &(1 | PlatformInfo::ALIAS_CHECK_COMPLETE).to_le_bytes());
+        report.put(
+            0x40,
+            &(1 | PlatformInfo::ALIAS_CHECK_COMPLETE).to_le_bytes(),
+        );
         report.put(0x48, &(vlek << 2).to_le_bytes());
         report.put(0x50, report_data);
         report.put(0x90, self.measurement.as_bytes());
@@ -305,8 +330,15 @@ impl Attester for Processor {
         match self.turn() {
             Turn::Report => {
                 let table = self.table();
-                let certificates = if table.is_empty() { Certificates::default() } else { Certificates::read(&table)? };
-                Ok(Evidence { report: self.report(report_data, 0), certificates })
+                let certificates = if table.is_empty() {
+                    Certificates::default()
+                } else {
+                    Certificates::read(&table)?
+                };
+                Ok(Evidence {
+                    report: self.report(report_data, 0),
+                    certificates,
+                })
             }
             Turn::Busy => Err(AttestError::Busy { attempts: 1 }),
             Turn::Refused(code) => Err(AttestError::Firmware { code }),
@@ -317,16 +349,26 @@ impl Attester for Processor {
 impl Description {
     fn processor(self, hierarchy: Hierarchy) -> Result<Processor, SimulatorError> {
         let member = |name, expected| move || SimulatorError::Member { name, expected };
-        let product = Product::ALL.into_iter().find(|product| product.name() == self.product);
+        let product = Product::ALL
+            .into_iter()
+            .find(|product| product.name() == self.product);
         let product = product.ok_or_else(member("product", "Milan, Genoa or Turin"))?;
-        let chip_id = hex::decode(&self.chip_id).ok().filter(|bytes| bytes.len() <= CHIP_ID_BYTES);
+        let chip_id = hex::decode(&self.chip_id)
+            .ok()
+            .filter(|bytes| bytes.len() <= CHIP_ID_BYTES);
         let chip_id = chip_id.ok_or_else(member("chip_id", "at most 64 bytes in hex"))?;
-        let key = hex::decode(&self.private_key).ok().filter(|bytes| bytes.len() == KEY_BYTES);
+        let key = hex::decode(&self.private_key)
+            .ok()
+            .filter(|bytes| bytes.len() == KEY_BYTES);
         let key = key.and_then(|bytes| SigningKey::from_slice(&bytes).ok());
         let key = key.ok_or_else(member("private_key", "a P-384 key in hex"))?;
         let measurement = self.measurement.parse().ok();
         Ok(Processor {
-            identity: Identity { product, key: self.key_kind, chip_id },
+            identity: Identity {
+                product,
+                key: self.key_kind,
+                chip_id,
+            },
             key,
             hierarchy,
             report_version: self.report_version,

@@ -20,12 +20,20 @@ pub struct Entry {
 impl Entry {
     /// A folder.
     pub fn folder(name: &str) -> Self {
-        Self { name: name.to_owned(), mode: 0o040_755, content: vec![] }
+        Self {
+            name: name.to_owned(),
+            mode: 0o040_755,
+            content: vec![],
+        }
     }
 
     /// A file that can be run.
     pub fn file(name: &str, content: Vec<u8>) -> Self {
-        Self { name: name.to_owned(), mode: 0o100_555, content }
+        Self {
+            name: name.to_owned(),
+            mode: 0o100_555,
+            content,
+        }
     }
 }
 
@@ -38,15 +46,29 @@ pub fn write(entries: &[Entry]) -> Vec<u8> {
     for (number, entry) in (1..).zip(entries) {
         append(&mut archive, number, entry);
     }
-    append(&mut archive, 0, &Entry { name: TRAILER.to_owned(), mode: 0, content: vec![] });
+    append(
+        &mut archive,
+        0,
+        &Entry {
+            name: TRAILER.to_owned(),
+            mode: 0,
+            content: vec![],
+        },
+    );
     archive
 }
 
 fn append(archive: &mut Vec<u8>, inode: u32, entry: &Entry) {
     let (size, name_size) = (entry.content.len() as u32, entry.name.len() as u32 + 1);
-    let numbers = [inode, entry.mode, 0, 0, 1, 0, size, 0, 0, 0, 0, name_size, 0];
+    let numbers = [
+        inode, entry.mode, 0, 0, 1, 0, size, 0, 0, 0, 0, name_size, 0,
+    ];
     archive.extend(b"070701");
-    archive.extend(numbers.iter().flat_map(|number| format!("{number:08x}").into_bytes()));
+    archive.extend(
+        numbers
+            .iter()
+            .flat_map(|number| format!("{number:08x}").into_bytes()),
+    );
     archive.extend(entry.name.as_bytes());
     archive.push(0);
     pad(archive);
@@ -70,8 +92,14 @@ mod tests {
         let places: Vec<_> = text.match_indices("070701").map(|(at, _)| at).collect();
         assert_eq!(places, [0, 112, 236]);
         let number = |entry: usize, field: usize| &text[entry + 6 + 8 * field..][..8];
-        assert_eq!((number(0, 1), number(0, 6), number(0, 11)), ("000041ed", "00000000", "00000002"));
-        assert_eq!((number(112, 1), number(112, 6), number(112, 11)), ("0000816d", "00000005", "00000005"));
+        assert_eq!(
+            (number(0, 1), number(0, 6), number(0, 11)),
+            ("000041ed", "00000000", "00000002")
+        );
+        assert_eq!(
+            (number(112, 1), number(112, 6), number(112, 11)),
+            ("0000816d", "00000005", "00000005")
+        );
         let (name, content) = text[112 + 110..].split_once('\0').unwrap();
         assert!(name == "a/bc" && content.trim_start_matches('\0').starts_with("12345"));
         assert!(text[236..].contains(TRAILER) && archive.len().is_multiple_of(4));

@@ -20,7 +20,11 @@ const ARK: [u8; 16] = hex_guid(b"c0b406a4a803495297433fb6014cd0ae");
 /// The table; empty where the host hands nothing over.
 pub(super) fn write(hierarchy: &Hierarchy, key: Key, handed_over: HandedOver) -> Vec<u8> {
     let vek = if key == Key::Vlek { VLEK } else { VCEK };
-    let files = [(vek, &hierarchy.vek), (ASK, &hierarchy.ask), (ARK, &hierarchy.ark)];
+    let files = [
+        (vek, &hierarchy.vek),
+        (ASK, &hierarchy.ask),
+        (ARK, &hierarchy.ark),
+    ];
     let mut entries = Vec::new();
     let mut content: Vec<u8> = Vec::new();
     for (guid, bytes) in files {
@@ -47,7 +51,11 @@ pub(super) fn write(hierarchy: &Hierarchy, key: Key, handed_over: HandedOver) ->
 
 const fn hex_guid(digits: &[u8; 32]) -> [u8; 16] {
     const fn digit(character: u8) -> u8 {
-        if character.is_ascii_digit() { character - b'0' } else { character - b'a' + 10 }
+        if character.is_ascii_digit() {
+            character - b'0'
+        } else {
+            character - b'a' + 10
+        }
     }
     let mut bytes = [0; 16];
     let mut at = 0;

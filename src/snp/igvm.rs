@@ -31,8 +31,9 @@ use std::collections::BTreeSet;
 use flate2::Crc;
 
 use super::measurement::{
-    AddedPage, BootHashes, CpuSignature, Firmware, Launch, LaunchError, LaunchMeasurement, MAX_FIRMWARE_BYTES,
-    MAX_MEASURED_PAGES, PAGE_BYTES, PageType, RunningDigest, VMSA_ADDRESS, Vmm, added_pages,
+    AddedPage, BootHashes, CpuSignature, Firmware, Launch, LaunchError, LaunchMeasurement,
+    MAX_FIRMWARE_BYTES, MAX_MEASURED_PAGES, PAGE_BYTES, PageType, RunningDigest, VMSA_ADDRESS, Vmm,
+    added_pages,
 };
 
 /// Largest file that is read, in bytes.
@@ -104,15 +105,23 @@ pub enum IgvmError {
     StatedSize { stated: u32, actual: usize },
     #[error("the checksum of the headers is {actual:#x}, the file says {stated:#x}")]
     Checksum { stated: u32, actual: u32 },
-    #[error("the header at {offset:#x} has kind {kind:#x} and {length} bytes: not known, or not at this place")]
-    Header { offset: usize, kind: u32, length: u32 },
+    #[error(
+        "the header at {offset:#x} has kind {kind:#x} and {length} bytes: not known, or not at this place"
+    )]
+    Header {
+        offset: usize,
+        kind: u32,
+        length: u32,
+    },
     #[error("the header at {offset:#x} has a value of {field} that is not known")]
     Field { offset: usize, field: &'static str },
     #[error("the file has over {limit} pages (MAX_IGVM_PAGES)")]
     Pages { limit: usize },
     #[error("the file has two pages at {address:#x}")]
     Repeated { address: u64 },
-    #[error("vCPU {expected} is missing before vCPU {actual}, or there are over {MAX_IGVM_VCPUS} (MAX_IGVM_VCPUS)")]
+    #[error(
+        "vCPU {expected} is missing before vCPU {actual}, or there are over {MAX_IGVM_VCPUS} (MAX_IGVM_VCPUS)"
+    )]
     Vcpu { expected: u16, actual: u16 },
     #[error("the file has no vCPU")]
     NoVcpu,
@@ -129,10 +138,23 @@ pub fn write(
     shape: &Shape,
 ) -> Result<Vec<u8>, LaunchError> {
     let (bsp, ap) = Launch::new(firmware, boot, Vmm::Qemu)?.vmsa_pages(shape.cpu, shape.features);
-    let pages: Vec<_> = image_pages(image).chain(added_pages(firmware, boot, Vmm::Qemu)?).collect();
+    let pages: Vec<_> = image_pages(image)
+        .chain(added_pages(firmware, boot, Vmm::Qemu)?)
+        .collect();
     let mut file = Writer::new(pages.len() + usize::from(shape.vcpus));
-    file.header(PLATFORM, &[&MASK.to_le_bytes(), &[0, SEV_SNP], &SEV_SNP_VERSION.to_le_bytes(), &[0; 8]]);
-    file.header(GUEST_POLICY, &[&shape.policy.to_le_bytes(), &MASK.to_le_bytes(), &[0; 4]]);
+    file.header(
+        PLATFORM,
+        &[
+            &MASK.to_le_bytes(),
+            &[0, SEV_SNP],
+            &SEV_SNP_VERSION.to_le_bytes(),
+            &[0; 8],
+        ],
+    );
+    file.header(
+        GUEST_POLICY,
+        &[&shape.policy.to_le_bytes(), &MASK.to_le_bytes(), &[0; 4]],
+    );
     for page in &pages {
         file.page(page);
     }
@@ -149,11 +171,14 @@ pub fn write(
 fn image_pages(image: &[u8]) -> impl Iterator<Item = AddedPage> {
     let (pages, _) = image.as_chunks::<PAGE_BYTES>();
     let start = FOUR_GIB - size_of_val(pages) as u64;
-    pages.iter().enumerate().map(move |(index, page)| AddedPage {
-        kind: PageType::Normal,
-        address: start + (index * PAGE_BYTES) as u64,
-        content: Some(*page),
-    })
+    pages
+        .iter()
+        .enumerate()
+        .map(move |(index, page)| AddedPage {
+            kind: PageType::Normal,
+            address: start + (index * PAGE_BYTES) as u64,
+            content: Some(*page),
+        })
 }
 
 /// A file on its way. Headers and data grow separately; the number of headers is known before.
@@ -167,7 +192,11 @@ impl Writer {
     /// A file with so many pages and vCPUs.
     fn new(directives: usize) -> Self {
         let headers = 2 * (8 + 16) + directives * (8 + 24);
-        Self { headers: Vec::with_capacity(headers), data: Vec::new(), data_start: FIXED_HEADER_BYTES + headers }
+        Self {
+            headers: Vec::with_capacity(headers),
+            data: Vec::new(),
+            data_start: FIXED_HEADER_BYTES + headers,
+        }
     }
 
     fn header(&mut self, kind: u32, content: &[&[u8]]) {
@@ -175,7 +204,8 @@ impl Writer {
         self.headers.extend(kind.to_le_bytes());
         self.headers.extend((content.len() as u32).to_le_bytes());
         self.headers.extend(&content);
-        self.headers.resize(self.headers.len().next_multiple_of(HEADER_ALIGNMENT), 0);
+        self.headers
+            .resize(self.headers.len().next_multiple_of(HEADER_ALIGNMENT), 0);
     }
 
     /// Adds data; gives its offset in the file.
@@ -191,8 +221,15 @@ impl Writer {
             PageType::Cpuid => CPUID,
             PageType::Normal | PageType::Zero | PageType::Unmeasured | PageType::Vmsa => NORMAL,
         };
-        let flags = if page.kind == PageType::Unmeasured { UNMEASURED } else { 0 };
-        let offset = page.content.as_ref().map_or(0, |content| self.data(content));
+        let flags = if page.kind == PageType::Unmeasured {
+            UNMEASURED
+        } else {
+            0
+        };
+        let offset = page
+            .content
+            .as_ref()
+            .map_or(0, |content| self.data(content));
         self.header(
             PAGE_DATA,
             &[
@@ -208,7 +245,16 @@ impl Writer {
 
     fn vcpu(&mut self, index: u16, vmsa: u32) {
         let (address, index) = (VMSA_ADDRESS.to_le_bytes(), index.to_le_bytes());
-        self.header(VP_CONTEXT, &[&address, &MASK.to_le_bytes(), &vmsa.to_le_bytes(), &index, &[0; 2]]);
+        self.header(
+            VP_CONTEXT,
+            &[
+                &address,
+                &MASK.to_le_bytes(),
+                &vmsa.to_le_bytes(),
+                &index,
+                &[0; 2],
+            ],
+        );
     }
 
     fn finish(self) -> Vec<u8> {
@@ -248,10 +294,14 @@ pub fn measure(file: &[u8]) -> Result<IgvmLaunch, IgvmError> {
     while let Some(header) = reader.next_of(PAGE_DATA)? {
         let page = reader.page(&header)?;
         if addresses.len() == MAX_IGVM_PAGES {
-            return Err(IgvmError::Pages { limit: MAX_IGVM_PAGES });
+            return Err(IgvmError::Pages {
+                limit: MAX_IGVM_PAGES,
+            });
         }
         if !addresses.insert(page.address) {
-            return Err(IgvmError::Repeated { address: page.address });
+            return Err(IgvmError::Repeated {
+                address: page.address,
+            });
         }
         digest.add_added(&page);
     }
@@ -263,7 +313,11 @@ pub fn measure(file: &[u8]) -> Result<IgvmLaunch, IgvmError> {
     match (reader.next()?, vcpus) {
         (Some(header), _) => Err(header.misplaced()),
         (None, 0) => Err(IgvmError::NoVcpu),
-        (None, _) => Ok(IgvmLaunch { measurement: digest.measurement(), vcpus, policy }),
+        (None, _) => Ok(IgvmLaunch {
+            measurement: digest.measurement(),
+            vcpus,
+            policy,
+        }),
     }
 }
 
@@ -284,9 +338,16 @@ struct Header<'a> {
 impl<'a> Reader<'a> {
     fn new(file: &'a [u8]) -> Result<Self, IgvmError> {
         if file.len() > MAX_IGVM_BYTES {
-            return Err(IgvmError::Size { size: file.len(), limit: MAX_IGVM_BYTES });
+            return Err(IgvmError::Size {
+                size: file.len(),
+                limit: MAX_IGVM_BYTES,
+            });
         }
-        let fixed = file.first_chunk::<FIXED_HEADER_BYTES>().ok_or(IgvmError::Bounds { part: "the fixed header" })?;
+        let fixed = file
+            .first_chunk::<FIXED_HEADER_BYTES>()
+            .ok_or(IgvmError::Bounds {
+                part: "the fixed header",
+            })?;
         let magic = u32_at(fixed, 0).to_le_bytes();
         if magic != MAGIC {
             return Err(IgvmError::Magic { actual: magic });
@@ -294,23 +355,38 @@ impl<'a> Reader<'a> {
         let [version, start, length, stated_size, stated] =
             [4, 8, 12, 16, CHECKSUM_OFFSET].map(|offset| u32_at(fixed, offset));
         if version != FORMAT_VERSION {
-            return Err(IgvmError::Version { expected: FORMAT_VERSION, actual: version });
+            return Err(IgvmError::Version {
+                expected: FORMAT_VERSION,
+                actual: version,
+            });
         }
         if stated_size as usize != file.len() {
-            return Err(IgvmError::StatedSize { stated: stated_size, actual: file.len() });
+            return Err(IgvmError::StatedSize {
+                stated: stated_size,
+                actual: file.len(),
+            });
         }
         let end = FIXED_HEADER_BYTES + length as usize;
-        let is_in_place = start as usize == FIXED_HEADER_BYTES && (length as usize).is_multiple_of(HEADER_ALIGNMENT);
+        let is_in_place = start as usize == FIXED_HEADER_BYTES
+            && (length as usize).is_multiple_of(HEADER_ALIGNMENT);
         let mut headers = match file.get(..end) {
             Some(headers) if is_in_place => headers.to_vec(),
-            _ => return Err(IgvmError::Bounds { part: "the list of headers" }),
+            _ => {
+                return Err(IgvmError::Bounds {
+                    part: "the list of headers",
+                });
+            }
         };
         headers[CHECKSUM_OFFSET..][..4].fill(0);
         let actual = crc32(&headers);
         if stated != actual {
             return Err(IgvmError::Checksum { stated, actual });
         }
-        Ok(Self { file, end, at: FIXED_HEADER_BYTES })
+        Ok(Self {
+            file,
+            end,
+            at: FIXED_HEADER_BYTES,
+        })
     }
 
     /// The header here, and where the next one is.
@@ -322,16 +398,30 @@ impl<'a> Reader<'a> {
         }
         let (start, rest) = rest.split_at_checked(8).ok_or(HEADER)?;
         let length = u32_at(start, 4) as usize;
-        let padded = length.checked_next_multiple_of(HEADER_ALIGNMENT).ok_or(HEADER)?;
+        let padded = length
+            .checked_next_multiple_of(HEADER_ALIGNMENT)
+            .ok_or(HEADER)?;
         let (content, padding) = rest.get(..padded).ok_or(HEADER)?.split_at(length);
         if padding.iter().any(|byte| *byte != 0) {
-            return Err(IgvmError::Field { offset, field: "padding" });
+            return Err(IgvmError::Field {
+                offset,
+                field: "padding",
+            });
         }
-        Ok(Some((Header { offset, kind: u32_at(start, 0), content }, offset + 8 + padded)))
+        Ok(Some((
+            Header {
+                offset,
+                kind: u32_at(start, 0),
+                content,
+            },
+            offset + 8 + padded,
+        )))
     }
 
     fn next(&mut self) -> Result<Option<Header<'a>>, IgvmError> {
-        let Some((header, next)) = self.peek()? else { return Ok(None) };
+        let Some((header, next)) = self.peek()? else {
+            return Ok(None);
+        };
         self.at = next;
         Ok(Some(header))
     }
@@ -345,7 +435,9 @@ impl<'a> Reader<'a> {
     }
 
     fn platform(&mut self) -> Result<(), IgvmError> {
-        let header = self.next()?.ok_or(IgvmError::Bounds { part: "the platform" })?;
+        let header = self.next()?.ok_or(IgvmError::Bounds {
+            part: "the platform",
+        })?;
         let [mask, kind, boundary @ ..] = header.words::<4>(PLATFORM)?;
         let expected = u32::from_le_bytes([0, SEV_SNP, SEV_SNP_VERSION as u8, 0]);
         header.expect("mask", mask == MASK)?;
@@ -354,7 +446,9 @@ impl<'a> Reader<'a> {
     }
 
     fn policy(&mut self) -> Result<Option<u64>, IgvmError> {
-        let Some(header) = self.next_of(GUEST_POLICY)? else { return Ok(None) };
+        let Some(header) = self.next_of(GUEST_POLICY)? else {
+            return Ok(None);
+        };
         let [low, high, mask, reserved] = header.words(GUEST_POLICY)?;
         header.expect("mask", mask == MASK)?;
         header.expect("reserved", reserved == 0)?;
@@ -366,7 +460,11 @@ impl<'a> Reader<'a> {
         let address = wide(low, high);
         header.expect("mask", mask == MASK)?;
         header.expect("the address", address.is_multiple_of(PAGE_BYTES as u64))?;
-        let content = if offset == 0 { None } else { Some(self.data(offset)?) };
+        let content = if offset == 0 {
+            None
+        } else {
+            Some(self.data(offset)?)
+        };
         // The upper half of this word is reserved.
         let kind = match (u16::try_from(kind), flags, content.is_some()) {
             (Ok(NORMAL), 0, true) => PageType::Normal,
@@ -374,33 +472,60 @@ impl<'a> Reader<'a> {
             (Ok(NORMAL), UNMEASURED, _) => PageType::Unmeasured,
             (Ok(SECRETS), 0, false) => PageType::Secrets,
             (Ok(CPUID), 0, false) => PageType::Cpuid,
-            _ => return Err(IgvmError::Field { offset: header.offset, field: "flags and type" }),
+            _ => {
+                return Err(IgvmError::Field {
+                    offset: header.offset,
+                    field: "flags and type",
+                });
+            }
         };
-        Ok(AddedPage { kind, address, content: content.filter(|_| kind == PageType::Normal) })
+        Ok(AddedPage {
+            kind,
+            address,
+            content: content.filter(|_| kind == PageType::Normal),
+        })
     }
 
     fn vcpu(&self, header: &Header<'_>, expected: u16) -> Result<AddedPage, IgvmError> {
         let [low, high, mask, offset, index] = header.words(VP_CONTEXT)?;
         header.expect("mask", mask == MASK)?;
         header.expect("the address", wide(low, high) == VMSA_ADDRESS)?;
-        let actual = u16::try_from(index).map_err(|_| IgvmError::Field { offset: header.offset, field: "reserved" })?;
+        let actual = u16::try_from(index).map_err(|_| IgvmError::Field {
+            offset: header.offset,
+            field: "reserved",
+        })?;
         if actual != expected || expected == MAX_IGVM_VCPUS {
             return Err(IgvmError::Vcpu { expected, actual });
         }
         let content = Some(self.data(offset)?);
-        Ok(AddedPage { kind: PageType::Vmsa, address: VMSA_ADDRESS, content })
+        Ok(AddedPage {
+            kind: PageType::Vmsa,
+            address: VMSA_ADDRESS,
+            content,
+        })
     }
 
     /// The page of data at an offset, which is behind the headers.
     fn data(&self, offset: u32) -> Result<[u8; PAGE_BYTES], IgvmError> {
-        let data = self.file.get(offset as usize..).filter(|_| offset as usize >= self.end);
-        data.and_then(<[u8]>::first_chunk).copied().ok_or(IgvmError::Bounds { part: "the data of a page" })
+        let data = self
+            .file
+            .get(offset as usize..)
+            .filter(|_| offset as usize >= self.end);
+        data.and_then(<[u8]>::first_chunk)
+            .copied()
+            .ok_or(IgvmError::Bounds {
+                part: "the data of a page",
+            })
     }
 }
 
 impl Header<'_> {
     fn misplaced(&self) -> IgvmError {
-        IgvmError::Header { offset: self.offset, kind: self.kind, length: self.content.len() as u32 }
+        IgvmError::Header {
+            offset: self.offset,
+            kind: self.kind,
+            length: self.content.len() as u32,
+        }
     }
 
     /// The content as words, if the header has this kind and so many of them.
@@ -412,13 +537,23 @@ impl Header<'_> {
     }
 
     fn expect(&self, field: &'static str, is_known: bool) -> Result<(), IgvmError> {
-        if is_known { Ok(()) } else { Err(IgvmError::Field { offset: self.offset, field }) }
+        if is_known {
+            Ok(())
+        } else {
+            Err(IgvmError::Field {
+                offset: self.offset,
+                field,
+            })
+        }
     }
 }
 
 /// The word at an offset; zeros where the bytes end, which callers have made sure they do not.
 fn u32_at(bytes: &[u8], offset: usize) -> u32 {
-    bytes.get(offset..).and_then(<[u8]>::first_chunk).map_or(0, |word| u32::from_le_bytes(*word))
+    bytes
+        .get(offset..)
+        .and_then(<[u8]>::first_chunk)
+        .map_or(0, |word| u32::from_le_bytes(*word))
 }
 
 fn wide(low: u32, high: u32) -> u64 {

@@ -44,7 +44,9 @@ use std::fmt;
 
 use super::measurement::LaunchMeasurement;
 #[cfg(feature = "appraisal")]
-pub use fields::{ECDSA_P384_SHA384, GuestPolicy, MAX_VERSION, MIN_VERSION, PlatformInfo, Processor, SIGNED_BYTES};
+pub use fields::{
+    ECDSA_P384_SHA384, GuestPolicy, MAX_VERSION, MIN_VERSION, PlatformInfo, Processor, SIGNED_BYTES,
+};
 
 /// Length of a report, in bytes.
 pub const REPORT_BYTES: usize = 0x4a0;
@@ -84,7 +86,9 @@ impl TryFrom<&[u8]> for Report {
     type Error = LengthError;
 
     fn try_from(bytes: &[u8]) -> Result<Self, LengthError> {
-        let bytes: [u8; REPORT_BYTES] = bytes.try_into().map_err(|_| LengthError { actual: bytes.len() })?;
+        let bytes: [u8; REPORT_BYTES] = bytes.try_into().map_err(|_| LengthError {
+            actual: bytes.len(),
+        })?;
         Ok(Self::from(bytes))
     }
 }

@@ -79,7 +79,13 @@ pub enum Component {
 
 impl Component {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Fmc, Self::Bootloader, Self::Tee, Self::Snp, Self::Microcode];
+    pub const ALL: [Self; 5] = [
+        Self::Fmc,
+        Self::Bootloader,
+        Self::Tee,
+        Self::Snp,
+        Self::Microcode,
+    ];
 
     /// Its name in options and output.
     pub const fn name(self) -> &'static str {
@@ -137,27 +143,45 @@ impl TcbVersion {
 
     /// One component; none where the product does not have it.
     pub fn component(&self, component: Component) -> Option<u8> {
-        component.offset(self.product).map(|offset| self.bytes[offset])
+        component
+            .offset(self.product)
+            .map(|offset| self.bytes[offset])
     }
 
     /// The components that the product has.
     pub fn components(&self) -> impl Iterator<Item = (Component, u8)> + '_ {
-        Component::ALL.into_iter().filter_map(|component| Some((component, self.component(component)?)))
+        Component::ALL
+            .into_iter()
+            .filter_map(|component| Some((component, self.component(component)?)))
     }
 
     /// Whether every byte that is no component is zero.
     pub fn is_canonical(&self) -> bool {
-        let used = |offset| Component::ALL.into_iter().any(|component| component.offset(self.product) == Some(offset));
-        self.bytes.iter().enumerate().all(|(offset, byte)| *byte == 0 || used(offset))
+        let used = |offset| {
+            Component::ALL
+                .into_iter()
+                .any(|component| component.offset(self.product) == Some(offset))
+        };
+        self.bytes
+            .iter()
+            .enumerate()
+            .all(|(offset, byte)| *byte == 0 || used(offset))
     }
 }
 
 impl fmt::Display for TcbVersion {
     /// In the syntax of the options; the packed bytes where they say more.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let named: Vec<_> = self.components().map(|(component, version)| format!("{component}={version}")).collect();
+        let named: Vec<_> = self
+            .components()
+            .map(|(component, version)| format!("{component}={version}"))
+            .collect();
         f.write_str(&named.join(","))?;
-        if self.is_canonical() { Ok(()) } else { write!(f, " (bytes {})", hex::encode(self.bytes)) }
+        if self.is_canonical() {
+            Ok(())
+        } else {
+            write!(f, " (bytes {})", hex::encode(self.bytes))
+        }
     }
 }
 
@@ -169,10 +193,16 @@ mod tests {
     fn the_layout_is_the_products() {
         let bytes = [1, 2, 3, 4, 0, 0, 7, 8];
         let milan = TcbVersion::new(bytes, Product::Milan);
-        assert_eq!(milan.to_string(), "bootloader=1,tee=2,snp=7,microcode=8 (bytes 0102030400000708)");
+        assert_eq!(
+            milan.to_string(),
+            "bootloader=1,tee=2,snp=7,microcode=8 (bytes 0102030400000708)"
+        );
         assert_eq!(milan.component(Component::Fmc), None);
         let turin = TcbVersion::new([1, 2, 3, 4, 0, 0, 0, 8], Product::Turin);
-        assert_eq!(turin.to_string(), "fmc=1,bootloader=2,tee=3,snp=4,microcode=8");
+        assert_eq!(
+            turin.to_string(),
+            "fmc=1,bootloader=2,tee=3,snp=4,microcode=8"
+        );
         assert!(turin.is_canonical() && !milan.is_canonical());
     }
 

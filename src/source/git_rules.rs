@@ -36,9 +36,12 @@ where
 {
     let settings: Vec<_> = settings.into_iter().collect();
     let count = ("GIT_CONFIG_COUNT".to_owned(), settings.len().to_string());
-    let variables = settings.into_iter().enumerate().flat_map(|(index, (key, value))| {
-        let key = (format!("GIT_CONFIG_KEY_{index}"), key.to_owned());
-        [key, (format!("GIT_CONFIG_VALUE_{index}"), value.to_owned())]
-    });
+    let variables = settings
+        .into_iter()
+        .enumerate()
+        .flat_map(|(index, (key, value))| {
+            let key = (format!("GIT_CONFIG_KEY_{index}"), key.to_owned());
+            [key, (format!("GIT_CONFIG_VALUE_{index}"), value.to_owned())]
+        });
     [count].into_iter().chain(variables).collect()
 }

@@ -80,9 +80,17 @@ fn check_below<'a>(
     Ok(())
 }
 
-fn check_one(root: &Tree, folder: &[&[u8]], target: &[u8], policy: Policy) -> Result<(), LinkError> {
+fn check_one(
+    root: &Tree,
+    folder: &[&[u8]],
+    target: &[u8],
+    policy: Policy,
+) -> Result<(), LinkError> {
     if target.is_empty() || target.len() > MAX_TARGET_BYTES {
-        return Err(LinkError::TargetLength { size: target.len(), limit: MAX_TARGET_BYTES });
+        return Err(LinkError::TargetLength {
+            size: target.len(),
+            limit: MAX_TARGET_BYTES,
+        });
     }
     if target.iter().any(u8::is_ascii_control) {
         return Err(LinkError::TargetControl);
@@ -113,7 +121,9 @@ fn resolve<'a>(root: &'a Tree, folder: &[&'a [u8]], target: &'a [u8]) -> Result<
             Node::File { .. } if todo.is_empty() => {}
             Node::File { .. } => return Err(LinkError::Dangles),
             Node::Link { .. } if followed == MAX_LINKS_FOLLOWED => {
-                return Err(LinkError::Loops { limit: MAX_LINKS_FOLLOWED });
+                return Err(LinkError::Loops {
+                    limit: MAX_LINKS_FOLLOWED,
+                });
             }
             Node::Link { target } => {
                 followed += 1;

@@ -51,7 +51,13 @@ pub struct SourceTree {
 impl SourceTree {
     /// Only this room makes them: after the files were written and hashed.
     fn new(root: PathBuf, origin: Origin, tree: GitOid, project: ProjectName, epoch: u64) -> Self {
-        Self { root, origin, tree, project, epoch }
+        Self {
+            root,
+            origin,
+            tree,
+            project,
+            epoch,
+        }
     }
 
     /// For tests of later stages: a folder that was never taken in. Its tree id is computed, its origin made up.
@@ -62,8 +68,17 @@ impl SourceTree {
     #[doc(hidden)]
     pub fn test_only_from_folder(root: PathBuf) -> Result<Self, tree::TreeError> {
         let tree = tree::hash(&root)?;
-        let origin = Origin::Archive { name: None, sha256: Sha256Digest::of(b"") };
-        Ok(Self::new(root, origin, tree, ProjectName::of_archive(None, None), 0))
+        let origin = Origin::Archive {
+            name: None,
+            sha256: Sha256Digest::of(b""),
+        };
+        Ok(Self::new(
+            root,
+            origin,
+            tree,
+            ProjectName::of_archive(None, None),
+            0,
+        ))
     }
 
     /// The folder that is built, on this machine.

@@ -38,12 +38,20 @@ impl Headers {
             return None;
         }
         if !self.is_within {
-            let status = line.strip_prefix("HTTP/").and_then(|rest| rest.split_once([' ', '\t']));
-            *self = Self { is_within: true, is_redirect: status.is_some_and(|(_, rest)| rest.trim().starts_with('3')) };
+            let status = line
+                .strip_prefix("HTTP/")
+                .and_then(|rest| rest.split_once([' ', '\t']));
+            *self = Self {
+                is_within: true,
+                is_redirect: status.is_some_and(|(_, rest)| rest.trim().starts_with('3')),
+            };
             return None;
         }
-        let (name, value) = line.split_once(':').map(|(name, value)| (name, value.trim()))?;
-        let is_followed = self.is_redirect && name.eq_ignore_ascii_case("location") && !value.is_empty();
+        let (name, value) = line
+            .split_once(':')
+            .map(|(name, value)| (name, value.trim()))?;
+        let is_followed =
+            self.is_redirect && name.eq_ignore_ascii_case("location") && !value.is_empty();
         self.is_redirect &= !is_followed;
         is_followed.then_some(value)
     }
@@ -68,7 +76,9 @@ impl Follows {
     /// The URL was cut; what there is of it.
     pub fn url<'a>(&mut self, said: &'a str) -> Result<Option<&'a str>, &'a str> {
         self.asks_again |= said.contains(RETRIES);
-        let Some(rest) = said.strip_prefix(FOLLOWS) else { return Ok(None) };
+        let Some(rest) = said.strip_prefix(FOLLOWS) else {
+            return Ok(None);
+        };
         let url = rest.strip_suffix('\'').ok_or(rest)?;
         Ok((!std::mem::take(&mut self.asks_again)).then_some(url))
     }
@@ -98,14 +108,20 @@ impl Endpoint {
         if !is_https && !scheme.eq_ignore_ascii_case("http") {
             return None;
         }
-        let place = authority.rsplit_once('@').map_or(authority, |(_, place)| place);
+        let place = authority
+            .rsplit_once('@')
+            .map_or(authority, |(_, place)| place);
         let (host, port) = split_port(place);
         let default = if is_https { 443 } else { 80 };
         let port = match port {
             None | Some("") => default,
             Some(port) => port.parse().ok()?,
         };
-        (!host.is_empty()).then(|| Self { is_https, host: host.to_ascii_lowercase(), port })
+        (!host.is_empty()).then(|| Self {
+            is_https,
+            host: host.to_ascii_lowercase(),
+            port,
+        })
     }
 
     /// Whether the URL's scheme is https.
@@ -159,9 +175,12 @@ pub fn resolve(asked: &str, location: &str) -> String {
 
 /// Whether text starts as an absolute URL does.
 fn has_scheme(text: &str) -> bool {
-    let Some((scheme, _)) = text.split_once(':') else { return false };
+    let Some((scheme, _)) = text.split_once(':') else {
+        return false;
+    };
     let is_known = |character: char| character.is_ascii_alphanumeric() || "+-.".contains(character);
-    scheme.starts_with(|character: char| character.is_ascii_alphabetic()) && scheme.chars().all(is_known)
+    scheme.starts_with(|character: char| character.is_ascii_alphabetic())
+        && scheme.chars().all(is_known)
 }
 
 /// A URL that a server chose, as a statement has it: escaped, and whole; none where it is too long for that.
@@ -190,7 +209,13 @@ mod tests {
 
     #[test]
     fn an_endpoint_is_scheme_host_and_port() {
-        for other in ["https://h/x", "https://H:443/", "HTTPS://h", "https://h?q", "https://u:p@h/"] {
+        for other in [
+            "https://h/x",
+            "https://H:443/",
+            "HTTPS://h",
+            "https://h?q",
+            "https://u:p@h/",
+        ] {
             assert!(same("https://h/a", other), "{other}");
         }
         assert!(same("http://[::1]:80/", "http://[::1]/x"));
@@ -217,15 +242,21 @@ mod tests {
         for (url, expected) in [
             ("https://h/a?b", Some(("https", "h", "/a?b"))),
             ("http://u@h:8?x/y", Some(("http", "u@h:8", "?x/y"))),
-            ("git+https://h\\@evil/", Some(("git+https", "h", "\\@evil/"))),
+            (
+                "git+https://h\\@evil/",
+                Some(("git+https", "h", "\\@evil/")),
+            ),
             ("https://h", Some(("https", "h", ""))),
             ("https:h", None),
         ] {
             assert_eq!(split(url), expected, "{url}");
         }
-        for (place, expected) in
-            [("h", ("h", None)), ("h:", ("h", Some(""))), ("[::1]:8", ("[::1]", Some("8"))), ("[::1]", ("[::1]", None))]
-        {
+        for (place, expected) in [
+            ("h", ("h", None)),
+            ("h:", ("h", Some(""))),
+            ("[::1]:8", ("[::1]", Some("8"))),
+            ("[::1]", ("[::1]", None)),
+        ] {
             assert_eq!(split_port(place), expected, "{place}");
         }
         assert_eq!(Endpoint::of("http://[::1]:8/").unwrap().host(), "::1");
@@ -254,9 +285,15 @@ mod tests {
 
     #[test]
     fn a_quoted_url_is_inert_and_short() {
-        assert_eq!(quoted("https://h/\u{1b}[2J\u{202e}"), "https://h/\\u{1b}[2J\\u{202e}");
+        assert_eq!(
+            quoted("https://h/\u{1b}[2J\u{202e}"),
+            "https://h/\\u{1b}[2J\\u{202e}"
+        );
         assert!(quoted(&"x".repeat(1 << 20)).len() < MAX_QUOTED_BYTES + 4);
-        assert_eq!(recorded("https://h/\u{202e}").as_deref(), Some("https://h/\\u{202e}"));
+        assert_eq!(
+            recorded("https://h/\u{202e}").as_deref(),
+            Some("https://h/\\u{202e}")
+        );
         assert_eq!(recorded(&"x".repeat(MAX_QUOTED_BYTES + 1)), None);
     }
 
@@ -264,11 +301,19 @@ mod tests {
     fn a_redirect_is_what_curl_follows() {
         let read = |lines: &[&str]| {
             let mut headers = Headers::default();
-            lines.iter().filter_map(|line| headers.location(line).map(str::to_owned)).collect::<Vec<_>>()
+            lines
+                .iter()
+                .filter_map(|line| headers.location(line).map(str::to_owned))
+                .collect::<Vec<_>>()
         };
-        for status in
-            ["HTTP/1.1 302 Found", "HTTP/2 399", "HTTP/1.1\t300", "HTTP/1.1 304", "HTTP/1.1 3020", "HTTP/1.1 302Found"]
-        {
+        for status in [
+            "HTTP/1.1 302 Found",
+            "HTTP/2 399",
+            "HTTP/1.1\t300",
+            "HTTP/1.1 304",
+            "HTTP/1.1 3020",
+            "HTTP/1.1 302Found",
+        ] {
             let lines = [
                 status,
                 "HTTP/1.1 200: x",
@@ -281,9 +326,21 @@ mod tests {
             ];
             assert_eq!(read(&lines), ["/a"], "{status}");
         }
-        assert_eq!(read(&["HTTP/1.1 200 OK", "HTTP/1.1 302: x", "Location: /a", ""]), [""; 0]);
         assert_eq!(
-            read(&["Location: /a", "", "HTTP/1.1 302", "X: y", "Location: /b", "", "HTTP/3 307", "Location: /c"]),
+            read(&["HTTP/1.1 200 OK", "HTTP/1.1 302: x", "Location: /a", ""]),
+            [""; 0]
+        );
+        assert_eq!(
+            read(&[
+                "Location: /a",
+                "",
+                "HTTP/1.1 302",
+                "X: y",
+                "Location: /b",
+                "",
+                "HTTP/3 307",
+                "Location: /c"
+            ]),
             ["/b", "/c"]
         );
     }

@@ -102,9 +102,16 @@ impl Tree {
     /// Special files, limits, and what the system reports.
     pub fn read(root: &Path, submodules: &BTreeMap<PathBuf, GitOid>) -> Result<Self, TreeError> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let folder = rustix::fs::open(root, flags, Mode::empty())
-            .map_err(|error| TreeError::Read { path: PathBuf::from("."), source: error.into() })?;
-        Reader { submodules, left: MAX_TREE_ENTRIES }.folder(&folder, Path::new(""), MAX_TREE_DEPTH)
+        let folder =
+            rustix::fs::open(root, flags, Mode::empty()).map_err(|error| TreeError::Read {
+                path: PathBuf::from("."),
+                source: error.into(),
+            })?;
+        Reader {
+            submodules,
+            left: MAX_TREE_ENTRIES,
+        }
+        .folder(&folder, Path::new(""), MAX_TREE_DEPTH)
     }
 
     /// The id of the tree object. That of the empty tree where nothing counts.
@@ -135,7 +142,12 @@ impl Tree {
     }
 
     fn content(&self) -> Vec<u8> {
-        let mut rows: Vec<_> = self.entries.iter().filter(|(name, _)| !is_git(name)).filter_map(row).collect();
+        let mut rows: Vec<_> = self
+            .entries
+            .iter()
+            .filter(|(name, _)| !is_git(name))
+            .filter_map(row)
+            .collect();
         rows.sort();
         rows.into_iter().flat_map(|(_, object)| object).collect()
     }
@@ -145,8 +157,14 @@ impl Tree {
 /// (git, `base_name_compare`); submodules do not.
 fn row((name, node): (&Vec<u8>, &Node)) -> Option<(Vec<u8>, Vec<u8>)> {
     let (mode, oid) = match node {
-        Node::File { executable: false, blob } => ("100644", *blob),
-        Node::File { executable: true, blob } => ("100755", *blob),
+        Node::File {
+            executable: false,
+            blob,
+        } => ("100644", *blob),
+        Node::File {
+            executable: true,
+            blob,
+        } => ("100755", *blob),
         Node::Link { target } => ("120000", GitOid::of_object("blob", target)),
         Node::Submodule { commit, .. } => ("160000", *commit),
         Node::Folder(tree) => match tree.content() {
@@ -154,8 +172,15 @@ fn row((name, node): (&Vec<u8>, &Node)) -> Option<(Vec<u8>, Vec<u8>)> {
             content => ("40000", GitOid::of_object("tree", &content)),
         },
     };
-    let key = if mode == "40000" { [name, &b"/"[..]].concat() } else { name.clone() };
-    Some((key, [mode.as_bytes(), b" ", name, b"\0", oid.as_bytes()].concat()))
+    let key = if mode == "40000" {
+        [name, &b"/"[..]].concat()
+    } else {
+        name.clone()
+    };
+    Some((
+        key,
+        [mode.as_bytes(), b" ", name, b"\0", oid.as_bytes()].concat(),
+    ))
 }
 
 /// Whether git would refuse to track an entry of this name.
@@ -179,7 +204,10 @@ struct Reader<'a> {
 impl Reader<'_> {
     fn folder(&mut self, folder: &OwnedFd, path: &Path, depth: usize) -> Result<Tree, TreeError> {
         if depth == 0 {
-            return Err(TreeError::TooDeep { path: path.to_owned(), limit: MAX_TREE_DEPTH });
+            return Err(TreeError::TooDeep {
+                path: path.to_owned(),
+                limit: MAX_TREE_DEPTH,
+            });
         }
         let mut tree = Tree::default();
         for entry in Dir::read_from(folder).map_err(|error| fault(path, error))? {
@@ -188,7 +216,9 @@ impl Reader<'_> {
             if name == b"." || name == b".." || is_git(name) {
                 continue;
             }
-            self.left = self.left.checked_sub(1).ok_or(TreeError::TooManyEntries { limit: MAX_TREE_ENTRIES })?;
+            self.left = self.left.checked_sub(1).ok_or(TreeError::TooManyEntries {
+                limit: MAX_TREE_ENTRIES,
+            })?;
             let below = path.join(OsStr::from_bytes(name));
             let node = self.node(folder, name, &below, depth)?;
             tree.entries.insert(name.to_vec(), node);
@@ -196,43 +226,70 @@ impl Reader<'_> {
         Ok(tree)
     }
 
-    fn node(&mut self, folder: &OwnedFd, name: &[u8], path: &Path, depth: usize) -> Result<Node, TreeError> {
-        let stat = rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW).map_err(|error| fault(path, error))?;
+    fn node(
+        &mut self,
+        folder: &OwnedFd,
+        name: &[u8],
+        path: &Path,
+        depth: usize,
+    ) -> Result<Node, TreeError> {
+        let stat = rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW)
+            .map_err(|error| fault(path, error))?;
         match FileType::from_raw_mode(stat.st_mode) {
             FileType::RegularFile => file(folder, name, path),
             FileType::Symlink => {
-                let target = rustix::fs::readlinkat(folder, name, Vec::new()).map_err(|error| fault(path, error))?;
-                Ok(Node::Link { target: target.into_bytes() })
+                let target = rustix::fs::readlinkat(folder, name, Vec::new())
+                    .map_err(|error| fault(path, error))?;
+                Ok(Node::Link {
+                    target: target.into_bytes(),
+                })
             }
             FileType::Directory => {
                 let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-                let below =
-                    rustix::fs::openat(folder, name, flags, Mode::empty()).map_err(|error| fault(path, error))?;
+                let below = rustix::fs::openat(folder, name, flags, Mode::empty())
+                    .map_err(|error| fault(path, error))?;
                 let tree = self.folder(&below, path, depth - 1)?;
                 Ok(match self.submodules.get(path) {
-                    Some(commit) => Node::Submodule { commit: *commit, tree },
+                    Some(commit) => Node::Submodule {
+                        commit: *commit,
+                        tree,
+                    },
                     None => Node::Folder(tree),
                 })
             }
-            _ => Err(TreeError::SpecialFile { path: path.to_owned() }),
+            _ => Err(TreeError::SpecialFile {
+                path: path.to_owned(),
+            }),
         }
     }
 }
 
 /// The type is asked again of the open file: between the two calls the name may have become a FIFO.
 fn file(folder: &OwnedFd, name: &[u8], path: &Path) -> Result<Node, TreeError> {
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let file = rustix::fs::openat(folder, name, flags, Mode::empty()).map_err(|error| fault(path, error))?;
+    let flags =
+        OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let file = rustix::fs::openat(folder, name, flags, Mode::empty())
+        .map_err(|error| fault(path, error))?;
     let stat = rustix::fs::fstat(&file).map_err(|error| fault(path, error))?;
     if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
-        return Err(TreeError::SpecialFile { path: path.to_owned() });
+        return Err(TreeError::SpecialFile {
+            path: path.to_owned(),
+        });
     }
     let size = stat.st_size.unsigned_abs();
-    let blob =
-        GitOid::of_blob(File::from(file), size).map_err(|source| TreeError::Read { path: path.to_owned(), source })?;
-    Ok(Node::File { executable: Mode::from_raw_mode(stat.st_mode).contains(Mode::XUSR), blob })
+    let blob = GitOid::of_blob(File::from(file), size).map_err(|source| TreeError::Read {
+        path: path.to_owned(),
+        source,
+    })?;
+    Ok(Node::File {
+        executable: Mode::from_raw_mode(stat.st_mode).contains(Mode::XUSR),
+        blob,
+    })
 }
 
 fn fault(path: &Path, error: rustix::io::Errno) -> TreeError {
-    TreeError::Read { path: path.to_owned(), source: error.into() }
+    TreeError::Read {
+        path: path.to_owned(),
+        source: error.into(),
+    }
 }

@@ -52,8 +52,14 @@ impl Extension {
     /// It is malformed, or says such a thing.
     pub fn check_global_pax(bytes: &[u8]) -> Result<(), GlobalError> {
         let mut global = Self::default();
-        global.read_records(bytes).map_err(|Malformed| GlobalError::Malformed)?;
-        if global == Self::default() { Ok(()) } else { Err(GlobalError::Names) }
+        global
+            .read_records(bytes)
+            .map_err(|Malformed| GlobalError::Malformed)?;
+        if global == Self::default() {
+            Ok(())
+        } else {
+            Err(GlobalError::Names)
+        }
     }
 
     /// Takes the content of a GNU long name.
@@ -94,13 +100,16 @@ impl Extension {
         if header.entry_type() == EntryType::Directory {
             return true;
         }
-        let has_type = header.entry_type() != EntryType::Regular || header.as_bytes()[TYPE] == REGULAR;
+        let has_type =
+            header.entry_type() != EntryType::Regular || header.as_bytes()[TYPE] == REGULAR;
         has_type && (!header.path_bytes().ends_with(b"/") || is_cut_of(header, path))
     }
 
     /// The entry's name.
     pub fn path(&mut self, header: &Header) -> Vec<u8> {
-        self.path.take().unwrap_or_else(|| header.path_bytes().into_owned())
+        self.path
+            .take()
+            .unwrap_or_else(|| header.path_bytes().into_owned())
     }
 
     /// The target of a link; empty where nobody says one.
@@ -113,7 +122,10 @@ impl Extension {
     fn read_records(&mut self, mut bytes: &[u8]) -> Result<(), Malformed> {
         while !bytes.is_empty() {
             let (record, rest) = record(bytes).ok_or(Malformed)?;
-            let equals = record.iter().position(|byte| *byte == b'=').ok_or(Malformed)?;
+            let equals = record
+                .iter()
+                .position(|byte| *byte == b'=')
+                .ok_or(Malformed)?;
             let value = &record[equals + 1..];
             match &record[..equals] {
                 b"path" => set_once(&mut self.path, value.to_vec())?,
@@ -142,12 +154,20 @@ pub enum GlobalError {
 /// `/`.
 fn is_cut_of(header: &Header, path: &[u8]) -> bool {
     let name = &header.as_bytes()[..NAME_BYTES];
-    let end = name.iter().position(|byte| *byte == 0).unwrap_or(NAME_BYTES);
-    end + MAX_CUT_CHARACTER_BYTES >= NAME_BYTES && path.len() > end && path.starts_with(&name[..end])
+    let end = name
+        .iter()
+        .position(|byte| *byte == 0)
+        .unwrap_or(NAME_BYTES);
+    end + MAX_CUT_CHARACTER_BYTES >= NAME_BYTES
+        && path.len() > end
+        && path.starts_with(&name[..end])
 }
 
 fn record(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
-    let space = bytes.iter().take(MAX_LENGTH_DIGITS).position(|byte| *byte == b' ')?;
+    let space = bytes
+        .iter()
+        .take(MAX_LENGTH_DIGITS)
+        .position(|byte| *byte == b' ')?;
     let length = usize::try_from(decimal(&bytes[..space])?).ok()?;
     let (record, rest) = bytes.split_at_checked(length)?;
     Some((record.get(space + 1..)?.strip_suffix(b"\n")?, rest))
@@ -222,9 +242,18 @@ mod tests {
         for length in 1..=NAME_BYTES {
             let own = [&vec![b'd'; length - 1][..], b"/"].concat();
             let is_cut = length + MAX_CUT_CHARACTER_BYTES >= NAME_BYTES;
-            assert_eq!(named(&[&own[..], b"file"].concat()).fits(&header(&own, b'0')), is_cut, "{length}");
-            assert!(!named(&own).fits(&header(&own, b'0')), "it is the whole name");
-            assert!(!named(&[&own[..], b"file"].concat()[1..]).fits(&header(&own, b'0')) || length == 1);
+            assert_eq!(
+                named(&[&own[..], b"file"].concat()).fits(&header(&own, b'0')),
+                is_cut,
+                "{length}"
+            );
+            assert!(
+                !named(&own).fits(&header(&own, b'0')),
+                "it is the whole name"
+            );
+            assert!(
+                !named(&[&own[..], b"file"].concat()[1..]).fits(&header(&own, b'0')) || length == 1
+            );
             assert!(!named(&[&own[..], b"file"].concat()).fits(&header(&own, 0)));
         }
     }
@@ -245,7 +274,10 @@ mod tests {
         assert_eq!(pax.path(&header(b"b", b'0')), b"a");
         assert_eq!(Extension::check_global_pax(b"6 x=1\n"), Ok(()));
         assert_eq!(Extension::check_global_pax(record), Err(GlobalError::Names));
-        assert_eq!(Extension::check_global_pax(b"10 size=1\n"), Err(GlobalError::Names));
+        assert_eq!(
+            Extension::check_global_pax(b"10 size=1\n"),
+            Err(GlobalError::Names)
+        );
     }
 
     #[test]

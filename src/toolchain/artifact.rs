@@ -25,7 +25,8 @@ const MAX_ARTIFACTS: usize = 1000;
 const MAX_ARTIFACT_NAME_BYTES: usize = 900;
 
 /// Of two artifacts that are one on some system, or that a folder and a file cannot both be.
-const NOT_DISTINCT: &str = "there are two of this name, or two that differ in upper and lower case only";
+const NOT_DISTINCT: &str =
+    "there are two of this name, or two that differ in upper and lower case only";
 
 /// The folder that a build's artifacts are copied to.
 pub(super) struct Artifacts {
@@ -75,7 +76,11 @@ impl Artifacts {
         }
         let path = self.folder.join(name);
         let file = create(&path, executable)?;
-        let mut out = Limited { out: Sha256Writer::new(file), left: self.room(), is_exceeded: false };
+        let mut out = Limited {
+            out: Sha256Writer::new(file),
+            left: self.room(),
+            is_exceeded: false,
+        };
         let filled = fill(&mut out);
         if out.is_exceeded {
             return Err(self.too_large(name));
@@ -83,7 +88,13 @@ impl Artifacts {
         filled?;
         let (_, sha256, size) = out.out.finish();
         self.left -= size;
-        self.made.push(Artifact { name: name.to_owned(), path, sha256, size, executable });
+        self.made.push(Artifact {
+            name: name.to_owned(),
+            path,
+            sha256,
+            size,
+            executable,
+        });
         Ok(())
     }
 
@@ -94,7 +105,14 @@ impl Artifacts {
 
     fn too_large(&self, name: &str) -> ToolchainError {
         let alone = self.left >= MAX_ARTIFACT_BYTES;
-        refused(name, if alone { "it is too large" } else { "all of them together are too large" })
+        refused(
+            name,
+            if alone {
+                "it is too large"
+            } else {
+                "all of them together are too large"
+            },
+        )
     }
 
     /// All of them, sorted by name.
@@ -130,7 +148,10 @@ impl Write for Limited {
 /// An artifact that is not delivered, with the reason. Of its name, what could be taken for another
 /// character is escaped.
 pub(super) fn refused(name: &str, why: &'static str) -> ToolchainError {
-    ToolchainError::Artifact { name: name.escape_default().to_string(), why }
+    ToolchainError::Artifact {
+        name: name.escape_default().to_string(),
+        why,
+    }
 }
 
 /// What a bundle's reader takes.
@@ -145,7 +166,11 @@ fn check_name(name: &str) -> Result<(), ToolchainError> {
 fn create(path: &Path, executable: bool) -> io::Result<File> {
     let mode = if executable { 0o755 } else { 0o644 };
     path.parent().map_or(Ok(()), fs::create_dir_all)?;
-    OpenOptions::new().write(true).create_new(true).mode(mode).open(path)
+    OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(path)
 }
 
 #[cfg(test)]
@@ -169,9 +194,20 @@ mod tests {
             write(&mut artifacts, name).unwrap();
         }
         let made = artifacts.finish();
-        assert_eq!(made.iter().map(|made| made.name.as_str()).collect::<Vec<_>>(), ["bin/u", "lib-a", "lib/z/x y.so"]);
-        assert_eq!((made[0].sha256, made[0].size, made[0].executable), (Sha256Digest::of(b"bytes"), 5, false));
-        assert_eq!(fs::read(folder.path().join("a/lib/z/x y.so")).unwrap(), b"bytes");
+        assert_eq!(
+            made.iter()
+                .map(|made| made.name.as_str())
+                .collect::<Vec<_>>(),
+            ["bin/u", "lib-a", "lib/z/x y.so"]
+        );
+        assert_eq!(
+            (made[0].sha256, made[0].size, made[0].executable),
+            (Sha256Digest::of(b"bytes"), 5, false)
+        );
+        assert_eq!(
+            fs::read(folder.path().join("a/lib/z/x y.so")).unwrap(),
+            b"bytes"
+        );
     }
 
     #[test]
@@ -179,10 +215,22 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut artifacts = Artifacts::create(&folder.path().join("a")).unwrap();
         for name in ["", ".", "..", "/x", "x/", "a//b", "a/../b", "./a", "a\\b"] {
-            assert_eq!(write(&mut artifacts, name), Err("its name is no plain path"), "{name:?}");
+            assert_eq!(
+                write(&mut artifacts, name),
+                Err("its name is no plain path"),
+                "{name:?}"
+            );
         }
         // The third is a Cyrillic letter, the last what stands for bytes that are no UTF-8.
-        for name in ["a\nb", "a\u{85}", "t\u{43e}ol", "gr\u{f6}\u{df}e", "a\u{200b}", "\u{202e}a", "a\u{fffd}"] {
+        for name in [
+            "a\nb",
+            "a\u{85}",
+            "t\u{43e}ol",
+            "gr\u{f6}\u{df}e",
+            "a\u{200b}",
+            "\u{202e}a",
+            "a\u{fffd}",
+        ] {
             let why = "its name has a character that is not printable ASCII";
             assert_eq!(write(&mut artifacts, name), Err(why), "{name:?}");
         }
@@ -190,9 +238,18 @@ mod tests {
             let why = "a part of its name starts with a dash, like an option";
             assert_eq!(write(&mut artifacts, name), Err(why), "{name:?}");
         }
-        let refusal = artifacts.write("t\u{43e}ol", false, |_| Ok(())).unwrap_err().to_string();
-        assert!(refusal.contains("artifact t\\u{43e}ol is refused"), "{refusal}");
-        assert_eq!(write(&mut artifacts, "n/".repeat(500).trim_end_matches('/')), Err("its name is too long"));
+        let refusal = artifacts
+            .write("t\u{43e}ol", false, |_| Ok(()))
+            .unwrap_err()
+            .to_string();
+        assert!(
+            refusal.contains("artifact t\\u{43e}ol is refused"),
+            "{refusal}"
+        );
+        assert_eq!(
+            write(&mut artifacts, "n/".repeat(500).trim_end_matches('/')),
+            Err("its name is too long")
+        );
         write(&mut artifacts, "n/".repeat(450).trim_end_matches('/')).unwrap();
     }
 
@@ -212,7 +269,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut artifacts = Artifacts::create(&folder.path().join("a")).unwrap();
         let file = File::create(folder.path().join("file")).unwrap();
-        let mut out = Limited { out: Sha256Writer::new(file), left: 5, is_exceeded: false };
+        let mut out = Limited {
+            out: Sha256Writer::new(file),
+            left: 5,
+            is_exceeded: false,
+        };
         assert!(out.write_all(b"bytes").is_ok() && out.write_all(b"").is_ok() && !out.is_exceeded);
         assert!(out.write_all(b"x").is_err() && out.is_exceeded);
         for number in 0..MAX_ARTIFACTS {
@@ -227,14 +288,30 @@ mod tests {
         let mut artifacts = Artifacts::create(&folder.path().join("a")).unwrap();
         artifacts.left = 9;
         write(&mut artifacts, "one").unwrap();
-        assert_eq!(write(&mut artifacts, "two"), Err("all of them together are too large"));
+        assert_eq!(
+            write(&mut artifacts, "two"),
+            Err("all of them together are too large")
+        );
         let long = File::create_new(folder.path().join("long")).unwrap();
         long.set_len(5).unwrap();
         let refusal = artifacts.copy("three", long).unwrap_err();
-        assert!(matches!(refusal, ToolchainError::Artifact { why: "all of them together are too large", .. }));
-        assert!(!folder.path().join("a/three").exists(), "something of it was copied");
-        artifacts.copy("four", File::open(folder.path().join("a/one")).unwrap()).unwrap_err();
+        assert!(matches!(
+            refusal,
+            ToolchainError::Artifact {
+                why: "all of them together are too large",
+                ..
+            }
+        ));
+        assert!(
+            !folder.path().join("a/three").exists(),
+            "something of it was copied"
+        );
+        artifacts
+            .copy("four", File::open(folder.path().join("a/one")).unwrap())
+            .unwrap_err();
         artifacts.left = 5;
-        artifacts.copy("four", File::open(folder.path().join("a/one")).unwrap()).unwrap();
+        artifacts
+            .copy("four", File::open(folder.path().join("a/one")).unwrap())
+            .unwrap();
     }
 }

@@ -60,7 +60,9 @@ pub enum ToolchainError {
     #[error("flake.lock does not fit the flake: nix would have to change it")]
     FlakeLockOutdated,
     /// A relative path leads to nothing that could be identified.
-    #[error("input {input:?} of flake.lock is no file or folder of its tree, or is reached through a link")]
+    #[error(
+        "input {input:?} of flake.lock is no file or folder of its tree, or is reached through a link"
+    )]
     InputPath {
         /// The input's node.
         input: String,
@@ -125,7 +127,9 @@ pub enum ToolchainError {
         to: String,
     },
     /// A server sent us to a URL that cannot be recorded.
-    #[error("{download} was redirected, and it cannot be recorded where to: a URL is too long, no text, or nobody's")]
+    #[error(
+        "{download} was redirected, and it cannot be recorded where to: a URL is too long, no text, or nobody's"
+    )]
     UnreadableUrl {
         /// An archive, or the URL that was asked for, escaped and cut.
         download: String,
@@ -164,7 +168,9 @@ pub enum ToolchainError {
         package: String,
     },
     /// The workspace's root, where cargo looks for the lockfile, is not the source's.
-    #[error("the source's workspace has its root, and so its lockfile, elsewhere than at the top of the source")]
+    #[error(
+        "the source's workspace has its root, and so its lockfile, elsewhere than at the top of the source"
+    )]
     WorkspaceRoot,
     /// The manifest cannot be used.
     #[error("cargo cannot read the project")]
@@ -173,7 +179,9 @@ pub enum ToolchainError {
     #[error("the source's cargo configuration cannot be read")]
     Configuration,
     /// Settings and sources that were carried over are more than the system takes as words of a command.
-    #[error("the source's cargo configuration, or what its lockfile names, has more than a command can take")]
+    #[error(
+        "the source's cargo configuration, or what its lockfile names, has more than a command can take"
+    )]
     CommandTooLong,
     /// A tool failed.
     #[error("{phase} failed ({})", describe(.exit))]
@@ -212,7 +220,9 @@ pub enum ToolchainError {
         tool: &'static str,
     },
     /// What cargo says of the commands that it runs is too long, or not as it says it.
-    #[error("what cargo says of the commands that it ran cannot be read, so the linker's arguments cannot be recorded")]
+    #[error(
+        "what cargo says of the commands that it ran cannot be read, so the linker's arguments cannot be recorded"
+    )]
     Commands,
     /// More than is recorded.
     #[error(
@@ -265,7 +275,10 @@ impl ToolchainError {
             | Self::NotFetched { .. }
             | Self::Plaintext { .. }
             | Self::UnreadableUrl { .. }
-            | Self::Failed { phase: Phase::Fetch, .. } => ErrorType::DependencyFetchFailed,
+            | Self::Failed {
+                phase: Phase::Fetch,
+                ..
+            } => ErrorType::DependencyFetchFailed,
             Self::Outside { .. }
             | Self::Manifest
             | Self::Configuration
@@ -280,7 +293,10 @@ impl ToolchainError {
             Self::Redirect(error) if !error.is_fault() => ErrorType::DependencyFetchFailed,
             Self::Ledger(error) if !error.is_fault() => ErrorType::BuildFailed,
             Self::Nar(error) if !error.is_fault() => ErrorType::BuildFailed,
-            Self::TimedOut { phase: Phase::Fetch, .. } => ErrorType::DependencyFetchFailed,
+            Self::TimedOut {
+                phase: Phase::Fetch,
+                ..
+            } => ErrorType::DependencyFetchFailed,
             Self::TimedOut { .. } => ErrorType::BuildTimeout,
             Self::OutOfMemory { .. } => ErrorType::OutOfMemory,
             Self::NoArtifacts => ErrorType::NoArtifacts,
@@ -307,7 +323,9 @@ impl ToolchainError {
     pub(super) fn of_exit(phase: Phase, exit: Exit) -> Result<(), Self> {
         match exit {
             Exit::Status(0) => Ok(()),
-            Exit::Status(_) | Exit::Signal(_) | Exit::RefusedAddress => Err(Self::Failed { phase, exit }),
+            Exit::Status(_) | Exit::Signal(_) | Exit::RefusedAddress => {
+                Err(Self::Failed { phase, exit })
+            }
             Exit::TimedOut { limit } => Err(Self::TimedOut { phase, limit }),
             Exit::OutOfMemory => Err(Self::OutOfMemory { phase }),
         }
@@ -317,7 +335,9 @@ impl ToolchainError {
 impl From<RunError> for ToolchainError {
     fn from(error: RunError) -> Self {
         match error {
-            RunError::Start { source } if source.kind() == io::ErrorKind::ArgumentListTooLong => Self::CommandTooLong,
+            RunError::Start { source } if source.kind() == io::ErrorKind::ArgumentListTooLong => {
+                Self::CommandTooLong
+            }
             error => Self::Run(error),
         }
     }
@@ -329,9 +349,11 @@ fn describe(exit: &Exit) -> String {
         Exit::Signal(signal) => format!("signal {signal}"),
         Exit::TimedOut { limit } => format!("longer than {} s", limit.as_secs()),
         Exit::OutOfMemory => "out of memory".to_owned(),
-        Exit::RefusedAddress => "a host that it asked for, which its last words in the log name, has \
+        Exit::RefusedAddress => {
+            "a host that it asked for, which its last words in the log name, has \
             no public address: only public addresses are reached"
-            .to_owned(),
+                .to_owned()
+        }
     }
 }
 
@@ -343,25 +365,48 @@ mod tests {
 
     #[test]
     fn an_exit_becomes_the_error_that_clients_know() {
-        let of = |phase, exit| ToolchainError::of_exit(phase, exit).unwrap_err().error_type();
+        let of = |phase, exit| {
+            ToolchainError::of_exit(phase, exit)
+                .unwrap_err()
+                .error_type()
+        };
         let limit = Duration::from_secs(1);
         assert!(ToolchainError::of_exit(Phase::Build, Exit::Status(0)).is_ok());
         assert_eq!(of(Phase::Build, Exit::Status(101)), ErrorType::BuildFailed);
         assert_eq!(of(Phase::Build, Exit::Signal(9)), ErrorType::BuildFailed);
-        assert_eq!(of(Phase::Fetch, Exit::Status(101)), ErrorType::DependencyFetchFailed);
-        assert_eq!(of(Phase::Fetch, Exit::TimedOut { limit }), ErrorType::DependencyFetchFailed);
-        assert_eq!(of(Phase::Fetch, Exit::RefusedAddress), ErrorType::DependencyFetchFailed);
+        assert_eq!(
+            of(Phase::Fetch, Exit::Status(101)),
+            ErrorType::DependencyFetchFailed
+        );
+        assert_eq!(
+            of(Phase::Fetch, Exit::TimedOut { limit }),
+            ErrorType::DependencyFetchFailed
+        );
+        assert_eq!(
+            of(Phase::Fetch, Exit::RefusedAddress),
+            ErrorType::DependencyFetchFailed
+        );
         let refused = ToolchainError::of_exit(Phase::Fetch, Exit::RefusedAddress).unwrap_err();
-        assert!(refused.to_string().contains("only public addresses are reached"), "{refused}");
-        assert_eq!(of(Phase::Build, Exit::TimedOut { limit }), ErrorType::BuildTimeout);
+        assert!(
+            refused
+                .to_string()
+                .contains("only public addresses are reached"),
+            "{refused}"
+        );
+        assert_eq!(
+            of(Phase::Build, Exit::TimedOut { limit }),
+            ErrorType::BuildTimeout
+        );
         assert_eq!(of(Phase::Build, Exit::OutOfMemory), ErrorType::OutOfMemory);
     }
 
     #[test]
     fn a_cause_is_said_once() {
         let lockfile = ToolchainError::Lockfile(LockfileError::Encoding);
-        let archive =
-            ToolchainError::Crate { package: "a@1.0.0".to_owned(), source: CrateError::TooManyFiles { limit: 1 } };
+        let archive = ToolchainError::Crate {
+            package: "a@1.0.0".to_owned(),
+            source: CrateError::TooManyFiles { limit: 1 },
+        };
         for error in [lockfile, archive] {
             let cause = error.source().unwrap().to_string();
             assert!(!error.to_string().contains(&cause), "{error}: {cause}");

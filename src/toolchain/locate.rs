@@ -55,7 +55,10 @@ impl Toolchain {
         let machine_sysroot = sysroot.canonicalize()?;
         for program in ["rustc", "cargo"] {
             if !is_file(&machine_sysroot.join("bin").join(program))? {
-                return Err(FindToolchainError::Incomplete { sysroot: machine_sysroot, program });
+                return Err(FindToolchainError::Incomplete {
+                    sysroot: machine_sysroot,
+                    program,
+                });
             }
         }
         for program in ["cc", "ld"] {
@@ -66,8 +69,17 @@ impl Toolchain {
         let git = first_file(["/usr/bin/git", "/usr/local/bin/git"].map(PathBuf::from))?;
         let git = git.ok_or(FindToolchainError::NoTool { program: "git" })?;
         let system = machine_sysroot.starts_with(SYSTEM);
-        let sysroot = if system { machine_sysroot.clone() } else { PathBuf::from(TOOLCHAIN) };
-        Ok(Self { sysroot, machine_sysroot, git, nix: None })
+        let sysroot = if system {
+            machine_sysroot.clone()
+        } else {
+            PathBuf::from(TOOLCHAIN)
+        };
+        Ok(Self {
+            sysroot,
+            machine_sysroot,
+            git,
+            nix: None,
+        })
     }
 
     /// The same toolchain with a nix, which builds flakes.
@@ -89,7 +101,11 @@ impl Toolchain {
 
     /// A program of the sysroot, in the sandbox.
     pub fn program(&self, name: &str) -> String {
-        self.sysroot.join("bin").join(name).to_string_lossy().into_owned()
+        self.sysroot
+            .join("bin")
+            .join(name)
+            .to_string_lossy()
+            .into_owned()
     }
 
     /// `git`, in the sandbox.
@@ -122,8 +138,17 @@ impl Toolchain {
     pub(super) fn test_only_at(machine_sysroot: &str) -> Self {
         let machine_sysroot = PathBuf::from(machine_sysroot);
         let system = machine_sysroot.starts_with(SYSTEM);
-        let sysroot = if system { machine_sysroot.clone() } else { PathBuf::from(TOOLCHAIN) };
-        Self { sysroot, machine_sysroot, git: PathBuf::from("/usr/bin/git"), nix: None }
+        let sysroot = if system {
+            machine_sysroot.clone()
+        } else {
+            PathBuf::from(TOOLCHAIN)
+        };
+        Self {
+            sysroot,
+            machine_sysroot,
+            git: PathBuf::from("/usr/bin/git"),
+            nix: None,
+        }
     }
 }
 
@@ -135,6 +160,15 @@ mod tests {
     fn a_folder_without_cargo_is_no_toolchain() {
         let folder = tempfile::tempdir().unwrap();
         let refusal = Toolchain::find(folder.path()).unwrap_err();
-        assert!(matches!(refusal, FindToolchainError::Incomplete { program: "rustc", .. }), "{refusal}");
+        assert!(
+            matches!(
+                refusal,
+                FindToolchainError::Incomplete {
+                    program: "rustc",
+                    ..
+                }
+            ),
+            "{refusal}"
+        );
     }
 }

@@ -28,7 +28,10 @@ const TARGET: &str = "x86_64-unknown-linux-gnu";
 
 /// Where distributions keep libraries, and gcc its parts.
 const SYSTEM_LIBRARIES: &str = "/usr/lib/x86_64-linux-gnu";
-const GCC_FOLDERS: [&str; 2] = ["/usr/libexec/gcc/x86_64-linux-gnu", "/usr/lib/gcc/x86_64-linux-gnu"];
+const GCC_FOLDERS: [&str; 2] = [
+    "/usr/libexec/gcc/x86_64-linux-gnu",
+    "/usr/lib/gcc/x86_64-linux-gnu",
+];
 
 /// Most bytes that are kept of what a program prints about its version.
 const MAX_VERSION_BYTES: usize = 4096;
@@ -75,7 +78,11 @@ impl Versions {
                 Family::Ld => &self.ld,
                 Family::Ar => &self.ar,
             };
-            Tool { name: part.name, version: version.clone(), sha256: part.sha256 }
+            Tool {
+                name: part.name,
+                version: version.clone(),
+                sha256: part.sha256,
+            }
         };
         parts.into_iter().map(label).collect()
     }
@@ -107,9 +114,16 @@ impl Toolchain {
             part("rustc", Family::Rustc, &sysroot.join("bin/rustc"))?,
             part("cargo", Family::Cargo, &sysroot.join("bin/cargo"))?,
         ];
-        parts.extend(compiler_libraries(&[sysroot.join("lib"), PathBuf::from(SYSTEM_LIBRARIES)])?);
+        parts.extend(compiler_libraries(&[
+            sysroot.join("lib"),
+            PathBuf::from(SYSTEM_LIBRARIES),
+        ])?);
         let std = folder(&sysroot.join("lib/rustlib").join(TARGET))?;
-        parts.push(Part { name: "rust-std".to_owned(), family: Family::Rustc, sha256: std });
+        parts.push(Part {
+            name: "rust-std".to_owned(),
+            family: Family::Rustc,
+            sha256: std,
+        });
         parts.push(part("cc", Family::Cc, Path::new("/usr/bin/cc"))?);
         for name in ["cc1", "collect2"] {
             for path in gcc_program(name)? {
@@ -144,7 +158,11 @@ impl OutputSink for FirstLine {
 }
 
 fn part(name: &str, family: Family, path: &Path) -> io::Result<Part> {
-    Ok(Part { name: name.to_owned(), family, sha256: file(path)? })
+    Ok(Part {
+        name: name.to_owned(),
+        family,
+        sha256: file(path)?,
+    })
 }
 
 fn file(path: &Path) -> io::Result<Sha256Digest> {
@@ -160,17 +178,26 @@ fn compiler_libraries(folders: &[PathBuf]) -> io::Result<Vec<Part>> {
         let drivers = named(folder, "librustc_driver-")?;
         if !drivers.is_empty() {
             let all = drivers.into_iter().chain(named(folder, "libLLVM")?);
-            return all.map(|(name, path)| part(&name, Family::Rustc, &path)).collect();
+            return all
+                .map(|(name, path)| part(&name, Family::Rustc, &path))
+                .collect();
         }
     }
-    Err(io::Error::new(io::ErrorKind::NotFound, "the compiler's driver library was not found"))
+    Err(io::Error::new(
+        io::ErrorKind::NotFound,
+        "the compiler's driver library was not found",
+    ))
 }
 
 /// The files in `folder` whose name starts with `start`, in order.
 pub(super) fn named(folder: &Path, start: &str) -> io::Result<Vec<(String, PathBuf)>> {
     let mut found = Vec::new();
     for path in sorted(folder)? {
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let name = path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
         if name.starts_with(start) && is_file(&path)? {
             found.push((name, path));
         }
@@ -181,7 +208,11 @@ pub(super) fn named(folder: &Path, start: &str) -> io::Result<Vec<(String, PathB
 fn gcc_program(name: &str) -> io::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for folder in GCC_FOLDERS.map(Path::new) {
-        let versions = if is_folder(folder)? { sorted(folder)? } else { Vec::new() };
+        let versions = if is_folder(folder)? {
+            sorted(folder)?
+        } else {
+            Vec::new()
+        };
         for path in versions.into_iter().map(|version| version.join(name)) {
             if is_file(&path)? {
                 found.push(path);
@@ -196,7 +227,10 @@ fn folder(root: &Path) -> io::Result<Sha256Digest> {
     let mut lines = Vec::new();
     list(root, Path::new("."), &mut lines)?;
     lines.sort();
-    let text: String = lines.into_iter().map(|(path, what)| format!("{what}  {path}\n")).collect();
+    let text: String = lines
+        .into_iter()
+        .map(|(path, what)| format!("{what}  {path}\n"))
+        .collect();
     Ok(Sha256Digest::of(text.as_bytes()))
 }
 
@@ -206,7 +240,10 @@ fn list(root: &Path, below: &Path, lines: &mut Vec<(String, String)>) -> io::Res
         if path.symlink_metadata()?.is_dir() {
             list(root, &relative, lines)?;
         } else if is_file(&path)? {
-            lines.push((relative.to_string_lossy().into_owned(), file(&path)?.to_string()));
+            lines.push((
+                relative.to_string_lossy().into_owned(),
+                file(&path)?.to_string(),
+            ));
         } else {
             let target = format!("link:{}", fs::read_link(&path)?.display());
             lines.push((relative.to_string_lossy().into_owned(), target));
@@ -216,7 +253,9 @@ fn list(root: &Path, below: &Path, lines: &mut Vec<(String, String)>) -> io::Res
 }
 
 fn sorted(folder: &Path) -> io::Result<Vec<PathBuf>> {
-    let mut paths = fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>()?;
+    let mut paths = fs::read_dir(folder)?
+        .map(|entry| Ok(entry?.path()))
+        .collect::<io::Result<Vec<_>>>()?;
     paths.sort();
     Ok(paths)
 }
@@ -232,10 +271,20 @@ mod tests {
         fs::write(folder_.path().join("b/c"), "1").unwrap();
         fs::write(folder_.path().join("a"), "2").unwrap();
         std::os::unix::fs::symlink("nowhere", folder_.path().join("z")).unwrap();
-        let text = format!("{}  ./a\n{}  ./b/c\nlink:nowhere  ./z\n", Sha256Digest::of(b"2"), Sha256Digest::of(b"1"));
-        assert_eq!(folder(folder_.path()).unwrap(), Sha256Digest::of(text.as_bytes()));
+        let text = format!(
+            "{}  ./a\n{}  ./b/c\nlink:nowhere  ./z\n",
+            Sha256Digest::of(b"2"),
+            Sha256Digest::of(b"1")
+        );
+        assert_eq!(
+            folder(folder_.path()).unwrap(),
+            Sha256Digest::of(text.as_bytes())
+        );
         fs::write(folder_.path().join("b/c"), "3").unwrap();
-        assert_ne!(folder(folder_.path()).unwrap(), Sha256Digest::of(text.as_bytes()));
+        assert_ne!(
+            folder(folder_.path()).unwrap(),
+            Sha256Digest::of(text.as_bytes())
+        );
     }
 
     #[test]
@@ -244,9 +293,13 @@ mod tests {
         assert!(compiler_libraries(&[sysroot.path().to_owned()]).is_err());
         fs::write(sysroot.path().join("librustc_driver-1.so"), "").unwrap();
         fs::write(sysroot.path().join("libLLVM.so.1"), "").unwrap();
-        let parts = compiler_libraries(&[PathBuf::from("/nowhere"), sysroot.path().to_owned()]).unwrap();
+        let parts =
+            compiler_libraries(&[PathBuf::from("/nowhere"), sysroot.path().to_owned()]).unwrap();
         assert_eq!(
-            parts.iter().map(|part| part.name.as_str()).collect::<Vec<_>>(),
+            parts
+                .iter()
+                .map(|part| part.name.as_str())
+                .collect::<Vec<_>>(),
             ["librustc_driver-1.so", "libLLVM.so.1"]
         );
     }
@@ -262,9 +315,23 @@ mod tests {
             ar: "x".into(),
         };
         let sha256 = Sha256Digest::of(b"");
-        let part = |name: &str, family| Part { name: name.to_owned(), family, sha256 };
-        let tools = versions.label(vec![part("rust-std", Family::Rustc), part("as", Family::As)]);
-        assert_eq!(tools[0], Tool { name: "rust-std".to_owned(), version: "r".to_owned(), sha256 });
+        let part = |name: &str, family| Part {
+            name: name.to_owned(),
+            family,
+            sha256,
+        };
+        let tools = versions.label(vec![
+            part("rust-std", Family::Rustc),
+            part("as", Family::As),
+        ]);
+        assert_eq!(
+            tools[0],
+            Tool {
+                name: "rust-std".to_owned(),
+                version: "r".to_owned(),
+                sha256
+            }
+        );
         assert_eq!(tools[1].version, "a");
     }
 }

@@ -54,7 +54,11 @@ impl Kind {
     /// # Errors
     /// It cannot be told whether a file is there.
     pub fn of(root: &Path) -> io::Result<Option<Self>> {
-        let has = |name| Ok::<_, io::Error>(there(root.join(name).symlink_metadata())?.is_some_and(|it| it.is_file()));
+        let has = |name| {
+            Ok::<_, io::Error>(
+                there(root.join(name).symlink_metadata())?.is_some_and(|it| it.is_file()),
+            )
+        };
         Ok(if has("flake.lock")? {
             Some(Self::Nix)
         } else if has("Cargo.lock")? {
@@ -111,7 +115,11 @@ enum By {
 ///
 /// # Errors
 /// A lockfile that cannot be used, a dependency that cannot be fetched or is not what the lockfile says.
-pub async fn fetch(detected: Detected, context: &Context<'_>, log: &mut dyn Log) -> Result<Fetched, ToolchainError> {
+pub async fn fetch(
+    detected: Detected,
+    context: &Context<'_>,
+    log: &mut dyn Log,
+) -> Result<Fetched, ToolchainError> {
     Ok(Fetched(match detected.kind {
         Kind::Cargo => By::Cargo(cargo::fetch(detected, context, log).await?),
         Kind::Nix => By::Nix(nix::fetch(detected, context, log).await?),
@@ -122,7 +130,11 @@ pub async fn fetch(detected: Detected, context: &Context<'_>, log: &mut dyn Log)
 ///
 /// # Errors
 /// What stopped the build; nothing to hand out.
-pub async fn build(fetched: Fetched, context: &Context<'_>, log: &mut dyn Log) -> Result<Built, ToolchainError> {
+pub async fn build(
+    fetched: Fetched,
+    context: &Context<'_>,
+    log: &mut dyn Log,
+) -> Result<Built, ToolchainError> {
     match fetched.0 {
         By::Cargo(fetched) => cargo::build(fetched, context, log).await,
         By::Nix(fetched) => nix::build(fetched, context, log).await,
@@ -155,7 +167,10 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { fetch: FETCH_TIME, build: BUILD_TIME }
+        Self {
+            fetch: FETCH_TIME,
+            build: BUILD_TIME,
+        }
     }
 }
 
@@ -236,7 +251,9 @@ impl Lockfile {
     /// Reads it from the top of a source tree; of one that is over the limit, one byte more than that.
     fn read(root: &Path, name: &'static str, limit: u64) -> io::Result<Self> {
         let mut bytes = Vec::new();
-        File::open(root.join(name))?.take(limit + 1).read_to_end(&mut bytes)?;
+        File::open(root.join(name))?
+            .take(limit + 1)
+            .read_to_end(&mut bytes)?;
         Ok(Self { name, bytes })
     }
 }
@@ -245,7 +262,9 @@ impl Lockfile {
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, ToolchainError> + Send + 'static,
 ) -> Result<T, ToolchainError> {
-    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(io::Error::other)?
 }
 
 #[cfg(test)]

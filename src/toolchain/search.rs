@@ -63,7 +63,9 @@ fn in_path(program: &'static str) -> Result<PathBuf, SearchError> {
         match is_file(&candidate) {
             Ok(true) => return Ok(candidate),
             // Where one may not look, one could not start it either: shells go on too.
-            Err(error) if error.kind() != io::ErrorKind::PermissionDenied => return Err(error.into()),
+            Err(error) if error.kind() != io::ErrorKind::PermissionDenied => {
+                return Err(error.into());
+            }
             _ => {}
         }
     }
@@ -71,7 +73,10 @@ fn in_path(program: &'static str) -> Result<PathBuf, SearchError> {
 }
 
 fn sysroot_of(rustc: &Path) -> Result<PathBuf, SearchError> {
-    let output = Command::new(rustc).args(["--print", "sysroot"]).current_dir("/").output()?;
+    let output = Command::new(rustc)
+        .args(["--print", "sysroot"])
+        .current_dir("/")
+        .output()?;
     let answer = String::from_utf8_lossy(&output.stdout).trim().to_owned();
     if !output.status.success() || !Path::new(&answer).is_absolute() {
         let answer = String::from_utf8_lossy(&output.stderr).trim().to_owned();
@@ -97,7 +102,10 @@ mod tests {
     fn another_toolchain_is_mounted_where_the_machine_has_it_now() {
         let other = Toolchain::test_only_at("/home/x/stable").seen_at("/private".into());
         let mount = other.mount().unwrap();
-        assert_eq!((mount.source.as_path(), mount.access), (Path::new("/private"), Access::ReadOnly));
+        assert_eq!(
+            (mount.source.as_path(), mount.access),
+            (Path::new("/private"), Access::ReadOnly)
+        );
         assert_eq!(other.program("cargo"), "/toolchain/bin/cargo");
         assert_eq!(other.path_variable(), "/toolchain/bin:/usr/bin:/bin");
     }

@@ -37,7 +37,10 @@ impl Untrusted {
     pub fn file(&self, name: impl AsRef<Path>) -> io::Result<File> {
         let opened = self.open_beneath(name.as_ref(), OFlags::NONBLOCK | OFlags::NOCTTY)?;
         if !FileType::from_raw_mode(fstat(&opened)?.st_mode).is_file() {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "not a regular file"));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "not a regular file",
+            ));
         }
         Ok(File::from(opened))
     }
@@ -60,7 +63,11 @@ impl Untrusted {
 
     /// What a name in this folder is.
     pub fn kind(&self, name: impl AsRef<Path>) -> io::Result<FileType> {
-        let found = rustix::fs::statat(&self.0, name.as_ref(), rustix::fs::AtFlags::SYMLINK_NOFOLLOW)?;
+        let found = rustix::fs::statat(
+            &self.0,
+            name.as_ref(),
+            rustix::fs::AtFlags::SYMLINK_NOFOLLOW,
+        )?;
         Ok(FileType::from_raw_mode(found.st_mode))
     }
 
@@ -80,7 +87,10 @@ impl Untrusted {
                 continue;
             }
             if entries.len() == MAX_FOLDER_ENTRIES {
-                return Err(io::Error::new(io::ErrorKind::InvalidData, "too many names in a folder"));
+                return Err(io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    "too many names in a folder",
+                ));
             }
             let kind = self.kind(&name)?;
             entries.push((name, kind));
@@ -116,7 +126,14 @@ mod tests {
         symlink("sub/file", folder.path().join("link")).unwrap();
         symlink("sub", folder.path().join("folder-link")).unwrap();
         symlink("/etc", folder.path().join("etc")).unwrap();
-        rustix::fs::mknodat(rustix::fs::CWD, folder.path().join("fifo"), FileType::Fifo, Mode::RUSR, 0).unwrap();
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            folder.path().join("fifo"),
+            FileType::Fifo,
+            Mode::RUSR,
+            0,
+        )
+        .unwrap();
         let opened = Untrusted::open(folder.path()).unwrap();
         (folder, opened)
     }
@@ -125,7 +142,16 @@ mod tests {
     fn opens_regular_files_only() {
         let (_folder, opened) = fixture();
         assert!(opened.file("sub/file").is_ok());
-        for hostile in ["link", "folder-link/file", "etc/passwd", "fifo", "sub", "../x", "/etc/passwd", "missing"] {
+        for hostile in [
+            "link",
+            "folder-link/file",
+            "etc/passwd",
+            "fifo",
+            "sub",
+            "../x",
+            "/etc/passwd",
+            "missing",
+        ] {
             assert!(opened.file(hostile).is_err(), "{hostile}");
         }
     }
@@ -133,7 +159,10 @@ mod tests {
     #[test]
     fn lists_names_in_order() {
         let (_folder, opened) = fixture();
-        assert_eq!(opened.names().unwrap(), ["etc", "fifo", "folder-link", "link", "sub"]);
+        assert_eq!(
+            opened.names().unwrap(),
+            ["etc", "fifo", "folder-link", "link", "sub"]
+        );
         assert!(opened.folder("etc").is_err());
         assert!(opened.folder("sub").is_ok());
     }

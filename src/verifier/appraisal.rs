@@ -26,11 +26,18 @@ impl Parts {
     fn of(data: [u8; 64]) -> Self {
         let part = |start: usize| std::array::from_fn(|index| data[start + index]);
         let subject = Sha256Digest::from_bytes(std::array::from_fn(|index| data[index]));
-        Self { subject, nonce: part(32), tag: part(48) }
+        Self {
+            subject,
+            nonce: part(32),
+            tag: part(48),
+        }
     }
 
     fn tag_error(&self, expected: [u8; 16]) -> Rejection {
-        Rejection::ReportDataTag { expected: hex::encode(expected), actual: hex::encode(self.tag) }
+        Rejection::ReportDataTag {
+            expected: hex::encode(expected),
+            actual: hex::encode(self.tag),
+        }
     }
 }
 
@@ -38,16 +45,26 @@ impl Parts {
 ///
 /// # Errors
 /// The first part that differs.
-pub fn appraise_report_data(data: [u8; 64], provenance: &[u8], nonce: Option<&Nonce>) -> Result<(), Rejection> {
+pub fn appraise_report_data(
+    data: [u8; 64],
+    provenance: &[u8],
+    nonce: Option<&Nonce>,
+) -> Result<(), Rejection> {
     let actual = Parts::of(data);
     let subject = Sha256Digest::of(provenance);
     if actual.subject != subject {
-        return Err(Rejection::ProvenanceDigest { expected: subject, actual: actual.subject });
+        return Err(Rejection::ProvenanceDigest {
+            expected: subject,
+            actual: actual.subject,
+        });
     }
     match nonce {
         Some(nonce) if report_data(provenance, nonce) == data => Ok(()),
         _ if actual.tag != [0; 16] => Err(actual.tag_error([0; 16])),
-        _ => Err(Rejection::ReportDataNonce { provenance: nonce.cloned(), report: hex::encode(actual.nonce) }),
+        _ => Err(Rejection::ReportDataNonce {
+            provenance: nonce.cloned(),
+            report: hex::encode(actual.nonce),
+        }),
     }
 }
 
@@ -74,12 +91,20 @@ pub fn quoted_build(extra_data: &[u8], provenance: &[u8]) -> Result<[u8; 64], Re
 ///
 /// # Errors
 /// It is about another number of bytes, or about another key or nonce: of both there is one digest.
-pub fn appraise_quoted_session(extra_data: &[u8], public_key: &[u8], nonce: &Nonce) -> Result<(), Rejection> {
+pub fn appraise_quoted_session(
+    extra_data: &[u8],
+    public_key: &[u8],
+    nonce: &Nonce,
+) -> Result<(), Rejection> {
     let expected = Sha256Digest::of(&session_report_data(public_key, nonce));
     let found = azure::appraise_extra_data(extra_data, expected.as_bytes());
     found.map_err(|error| match error {
-        ExtraDataError::Length { expected, actual } => AzureRejection::ExtraDataLength { expected, actual }.into(),
-        ExtraDataError::Bytes { actual, .. } => AzureRejection::SessionDigest { expected, actual }.into(),
+        ExtraDataError::Length { expected, actual } => {
+            AzureRejection::ExtraDataLength { expected, actual }.into()
+        }
+        ExtraDataError::Bytes { actual, .. } => {
+            AzureRejection::SessionDigest { expected, actual }.into()
+        }
     })
 }
 
@@ -87,11 +112,18 @@ pub fn appraise_quoted_session(extra_data: &[u8], public_key: &[u8], nonce: &Non
 ///
 /// # Errors
 /// The first part that differs.
-pub fn appraise_session_data(data: [u8; 64], public_key: &[u8], nonce: &Nonce) -> Result<(), Rejection> {
+pub fn appraise_session_data(
+    data: [u8; 64],
+    public_key: &[u8],
+    nonce: &Nonce,
+) -> Result<(), Rejection> {
     let actual = Parts::of(data);
     let expected = Sha256Digest::of(public_key);
     if actual.subject != expected {
-        return Err(Rejection::SessionKey { expected, actual: actual.subject });
+        return Err(Rejection::SessionKey {
+            expected,
+            actual: actual.subject,
+        });
     }
     match session_report_data(public_key, nonce) == data {
         true => Ok(()),
@@ -109,19 +141,28 @@ pub fn appraise_nonce(data: [u8; 64], expected: &Nonce) -> Result<(), Rejection>
     if actual == expected.padded() {
         return Ok(());
     }
-    Err(Rejection::NonceNotInReport { expected: expected.clone(), actual: hex::encode(actual) })
+    Err(Rejection::NonceNotInReport {
+        expected: expected.clone(),
+        actual: hex::encode(actual),
+    })
 }
 
 /// Appraises it against provenance.json, which has it with its length.
 ///
 /// # Errors
 /// The statement has another one, or none.
-pub fn appraise_stated_nonce(statement: Option<&Statement<'_>>, expected: &Nonce) -> Result<(), Rejection> {
+pub fn appraise_stated_nonce(
+    statement: Option<&Statement<'_>>,
+    expected: &Nonce,
+) -> Result<(), Rejection> {
     let actual = statement.and_then(Statement::nonce);
     if actual.as_ref() == Some(expected) {
         return Ok(());
     }
-    Err(Rejection::NonceNotInProvenance { expected: expected.clone(), actual })
+    Err(Rejection::NonceNotInProvenance {
+        expected: expected.clone(),
+        actual,
+    })
 }
 
 /// Whether the reader asked for anything about the source, the options or the artifacts.
@@ -140,40 +181,59 @@ pub fn asks(expectations: &Expectations) -> bool {
 ///
 /// # Errors
 /// The first that is not as the reader asked.
-pub fn appraise_expectations(statement: &Statement<'_>, expectations: &Expectations) -> Result<(), Rejection> {
+pub fn appraise_expectations(
+    statement: &Statement<'_>,
+    expectations: &Expectations,
+) -> Result<(), Rejection> {
     let actual = statement.repository();
     if let Some(expected) = &expectations.repository
         && actual.map(RepositoryName::of) != Some(RepositoryName::of(expected))
     {
-        return Err(Rejection::Repository { expected: expected.clone(), actual: actual.map(str::to_owned) });
+        return Err(Rejection::Repository {
+            expected: expected.clone(),
+            actual: actual.map(str::to_owned),
+        });
     }
     let actual = statement.reference();
     if let Some(expected) = &expectations.reference
         && actual != Some(expected)
     {
-        return Err(Rejection::Reference { expected: expected.clone(), actual: actual.map(str::to_owned) });
+        return Err(Rejection::Reference {
+            expected: expected.clone(),
+            actual: actual.map(str::to_owned),
+        });
     }
     let actual = statement.commit();
     if let Some(expected) = expectations.commit.map(|commit| commit.to_string())
         && actual != Some(&expected)
     {
-        return Err(Rejection::Commit { expected, actual: actual.map(str::to_owned) });
+        return Err(Rejection::Commit {
+            expected,
+            actual: actual.map(str::to_owned),
+        });
     }
     appraise_source_bytes(statement, expectations)?;
     appraise_options(statement, expectations)?;
     let subjects = statement.sorted_subjects();
-    let missing = expectations
-        .artifacts
-        .iter()
-        .find(|artifact| !subjects.iter().any(|subject| subject.sha256() == Some(artifact.sha256)));
+    let missing = expectations.artifacts.iter().find(|artifact| {
+        !subjects
+            .iter()
+            .any(|subject| subject.sha256() == Some(artifact.sha256))
+    });
     match missing {
-        Some(artifact) => Err(Rejection::Artifact { file: artifact.file.clone(), sha256: artifact.sha256 }),
+        Some(artifact) => Err(Rejection::Artifact {
+            file: artifact.file.clone(),
+            sha256: artifact.sha256,
+        }),
         None => Ok(()),
     }
 }
 
 /// Compares what was built with the bytes that the reader sent.
-fn appraise_source_bytes(statement: &Statement<'_>, expectations: &Expectations) -> Result<(), Rejection> {
+fn appraise_source_bytes(
+    statement: &Statement<'_>,
+    expectations: &Expectations,
+) -> Result<(), Rejection> {
     let actual = statement.archive();
     if let Some(expected) = expectations.source_archive
         && actual != Some(&expected.to_string())
@@ -185,23 +245,34 @@ fn appraise_source_bytes(statement: &Statement<'_>, expectations: &Expectations)
     if let Some(expected) = expectations.source_tree
         && actual != Some(&expected.to_string())
     {
-        return Err(Rejection::SourceTree { expected, actual: actual.map(str::to_owned) });
+        return Err(Rejection::SourceTree {
+            expected,
+            actual: actual.map(str::to_owned),
+        });
     }
     Ok(())
 }
 
-fn appraise_options(statement: &Statement<'_>, expectations: &Expectations) -> Result<(), Rejection> {
+fn appraise_options(
+    statement: &Statement<'_>,
+    expectations: &Expectations,
+) -> Result<(), Rejection> {
     for ExpectedOption { name, value } in &expectations.options {
         let actual = statement.options().value(name);
         if actual != Some(value) {
             let (expected, actual) = (value.clone(), actual.map(str::to_owned));
-            return Err(Rejection::OptionMismatch { name, expected, actual });
+            return Err(Rejection::OptionMismatch {
+                name,
+                expected,
+                actual,
+            });
         }
     }
     match unexpected_options(statement, expectations).next() {
-        Some((name, actual)) if expectations.no_other_options => {
-            Err(Rejection::OptionUnexpected { name, actual: actual.to_owned() })
-        }
+        Some((name, actual)) if expectations.no_other_options => Err(Rejection::OptionUnexpected {
+            name,
+            actual: actual.to_owned(),
+        }),
         _ => Ok(()),
     }
 }
@@ -211,8 +282,16 @@ pub fn unexpected_options<'s>(
     statement: &'s Statement<'_>,
     expectations: &Expectations,
 ) -> impl Iterator<Item = (&'static str, &'s str)> {
-    let is_expected = |name: &str| expectations.options.iter().any(|option| option.name == name);
-    statement.options().options().filter(move |(name, _)| !is_expected(name))
+    let is_expected = |name: &str| {
+        expectations
+            .options
+            .iter()
+            .any(|option| option.name == name)
+    };
+    statement
+        .options()
+        .options()
+        .filter(move |(name, _)| !is_expected(name))
 }
 
 /// The evidence's bytes, of which there must be some.

@@ -47,39 +47,71 @@ const TURIN_CHIP_ID_BYTES: usize = 8;
 ///
 /// # Errors
 /// The first that differs.
-pub fn verify(report: &Report, certificate: &Certificate, endorsed: Option<Endorsed>) -> Result<(), Rejection> {
+pub fn verify(
+    report: &Report,
+    certificate: &Certificate,
+    endorsed: Option<Endorsed>,
+) -> Result<(), Rejection> {
     if report.mask_chip_key() {
         return Err(Rejection::ChipKeyMasked);
     }
     let kind = kind(certificate);
     if kind != Some(report.signing_key()) {
-        return Err(Rejection::SigningKeyMismatch { certificate: kind, report: report.signing_key() });
+        return Err(Rejection::SigningKeyMismatch {
+            certificate: kind,
+            report: report.signing_key(),
+        });
     }
     verify_role(report.signing_key(), certificate, endorsed)?;
     let expected = product(report, certificate)?;
-    let others = [Some(named_product(certificate)?), endorsed.and_then(|endorsed| endorsed.product())];
-    if let Some(actual) = others.into_iter().flatten().find(|actual| *actual != expected) {
+    let others = [
+        Some(named_product(certificate)?),
+        endorsed.and_then(|endorsed| endorsed.product()),
+    ];
+    if let Some(actual) = others
+        .into_iter()
+        .flatten()
+        .find(|actual| *actual != expected)
+    {
         return Err(Rejection::ProductMismatch { expected, actual });
     }
     verify_tcb(report, certificate, expected)?;
-    if kind == Some(SigningKey::Vcek) { verify_chip(report, certificate, expected) } else { Ok(()) }
+    if kind == Some(SigningKey::Vcek) {
+        verify_chip(report, certificate, expected)
+    } else {
+        Ok(())
+    }
 }
 
 /// A VCEK has a VCEK's subject and is issued by an ASK, a VLEK a VLEK's and by an ASVK (AMD 57230 revision 0.53, section 3).
-fn verify_role(kind: SigningKey, certificate: &Certificate, endorsed: Option<Endorsed>) -> Result<(), Rejection> {
+fn verify_role(
+    kind: SigningKey,
+    certificate: &Certificate,
+    endorsed: Option<Endorsed>,
+) -> Result<(), Rejection> {
     let (subject, issuer) = match kind {
         SigningKey::Vlek => ("SEV-VLEK", "an ASVK: SEV-VLEK- and the product"),
         _ => ("SEV-VCEK", "an ASK: SEV- and the product"),
     };
     if certificate.subject_common_name().as_deref() != Some(subject) {
         let actual = certificate.subject_text();
-        return Err(Rejection::CertificateSubject { kind, expected: subject, actual });
+        return Err(Rejection::CertificateSubject {
+            kind,
+            expected: subject,
+            actual,
+        });
     }
     // Without a verified issuer there is nobody whose role could be wrong.
-    let Some(endorsed) = endorsed else { return Ok(()) };
+    let Some(endorsed) = endorsed else {
+        return Ok(());
+    };
     if endorsed.signs() != Some(kind) {
         let actual = certificate.issuer_text();
-        return Err(Rejection::CertificateIssuerRole { kind, expected: issuer, actual });
+        return Err(Rejection::CertificateIssuerRole {
+            kind,
+            expected: issuer,
+            actual,
+        });
     }
     Ok(())
 }
@@ -89,16 +121,23 @@ fn verify_role(kind: SigningKey, certificate: &Certificate, endorsed: Option<End
 /// # Errors
 /// Nobody that is known here.
 pub fn product(report: &Report, certificate: &Certificate) -> Result<Product, Rejection> {
-    let Some((family, model)) = report.cpuid() else { return named_product(certificate) };
-    Product::from_cpuid(family, model)
-        .ok_or_else(|| Rejection::ProductUnknown { actual: format!("CPUID family {family:#x} model {model:#x}") })
+    let Some((family, model)) = report.cpuid() else {
+        return named_product(certificate);
+    };
+    Product::from_cpuid(family, model).ok_or_else(|| Rejection::ProductUnknown {
+        actual: format!("CPUID family {family:#x} model {model:#x}"),
+    })
 }
 
 fn named_product(certificate: &Certificate) -> Result<Product, Rejection> {
     const NAME: &str = "product name";
-    let value = certificate.extension(PRODUCT_NAME).ok_or(Rejection::ExtensionMissing { name: NAME })?;
+    let value = certificate
+        .extension(PRODUCT_NAME)
+        .ok_or(Rejection::ExtensionMissing { name: NAME })?;
     let name = Ia5StringRef::from_der(value).map_err(|_| encoding(NAME, value))?;
-    Product::from_certificate(name.as_str()).ok_or_else(|| Rejection::ProductUnknown { actual: name.to_string() })
+    Product::from_certificate(name.as_str()).ok_or_else(|| Rejection::ProductUnknown {
+        actual: name.to_string(),
+    })
 }
 
 /// A chip's certificate has a chip id and no cloud, a cloud's the other way round.
@@ -110,26 +149,44 @@ fn kind(certificate: &Certificate) -> Option<SigningKey> {
     }
 }
 
-fn verify_tcb(report: &Report, certificate: &Certificate, product: Product) -> Result<(), Rejection> {
+fn verify_tcb(
+    report: &Report,
+    certificate: &Certificate,
+    product: Product,
+) -> Result<(), Rejection> {
     let certified = certified_tcb(certificate, product)?;
     let reported = report.reported_tcb(product);
     if certified == reported {
         Ok(())
     } else {
-        Err(Rejection::TcbMismatch { certificate: certified, report: reported })
+        Err(Rejection::TcbMismatch {
+            certificate: certified,
+            report: reported,
+        })
     }
 }
 
 /// The certificate's numbers, packed as the report has them: reserved bytes are compared too.
 fn certified_tcb(certificate: &Certificate, product: Product) -> Result<TcbVersion, Rejection> {
     let number = |name, id| {
-        let value = certificate.extension(id).ok_or(Rejection::ExtensionMissing { name })?;
+        let value = certificate
+            .extension(id)
+            .ok_or(Rejection::ExtensionMissing { name })?;
         u8::from_der(value).map_err(|_| encoding(name, value))
     };
     let (bootloader, tee) = (number("bootloader", BOOTLOADER)?, number("TEE", TEE)?);
     let (snp, microcode) = (number("SNP", SNP)?, number("microcode", MICROCODE)?);
     let bytes = match product {
-        Product::Turin => [number("FMC", FMC)?, bootloader, tee, snp, 0, 0, 0, microcode],
+        Product::Turin => [
+            number("FMC", FMC)?,
+            bootloader,
+            tee,
+            snp,
+            0,
+            0,
+            0,
+            microcode,
+        ],
         Product::Milan | Product::Genoa => {
             let (four, five) = (number("SPL 4", SPL_4)?, number("SPL 5", SPL_5)?);
             let (six, seven) = (number("SPL 6", SPL_6)?, number("SPL 7", SPL_7)?);
@@ -139,21 +196,35 @@ fn certified_tcb(certificate: &Certificate, product: Product) -> Result<TcbVersi
     Ok(TcbVersion::new(bytes, product))
 }
 
-fn verify_chip(report: &Report, certificate: &Certificate, product: Product) -> Result<(), Rejection> {
+fn verify_chip(
+    report: &Report,
+    certificate: &Certificate,
+    product: Product,
+) -> Result<(), Rejection> {
     let reported = report.chip_id();
     if reported == [0; CHIP_ID_BYTES] {
         return Err(Rejection::ChipIdZero);
     }
     let certified = certificate.extension(CHIP_ID).unwrap_or_default();
-    let length = if product == Product::Turin { TURIN_CHIP_ID_BYTES } else { CHIP_ID_BYTES };
+    let length = if product == Product::Turin {
+        TURIN_CHIP_ID_BYTES
+    } else {
+        CHIP_ID_BYTES
+    };
     let (chip, padding) = reported.split_at(length);
     if chip != certified || padding.iter().any(|byte| *byte != 0) {
         let (certificate, report) = (hex::encode(certified), hex::encode(reported));
-        return Err(Rejection::ChipIdMismatch { certificate, report });
+        return Err(Rejection::ChipIdMismatch {
+            certificate,
+            report,
+        });
     }
     Ok(())
 }
 
 fn encoding(name: &'static str, value: &[u8]) -> Rejection {
-    Rejection::ExtensionEncoding { name, value: hex::encode(value) }
+    Rejection::ExtensionEncoding {
+        name,
+        value: hex::encode(value),
+    }
 }

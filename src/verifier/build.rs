@@ -22,26 +22,47 @@ fn main() -> io::Result<()> {
         return Ok(());
     }
     println!("cargo:rerun-if-env-changed=KETTLE_MEASUREMENTS");
-    let folder = env::var_os("KETTLE_MEASUREMENTS")
-        .map_or_else(|| variable("CARGO_MANIFEST_DIR").join("measurements"), PathBuf::from);
+    let folder = env::var_os("KETTLE_MEASUREMENTS").map_or_else(
+        || variable("CARGO_MANIFEST_DIR").join("measurements"),
+        PathBuf::from,
+    );
     println!("cargo:rerun-if-changed={}", folder.display());
     if env::var_os("KETTLE_MEASUREMENTS").is_some() && !folder.is_dir() {
-        let message = format!("{}, which KETTLE_MEASUREMENTS names, is no directory", folder.display());
+        let message = format!(
+            "{}, which KETTLE_MEASUREMENTS names, is no directory",
+            folder.display()
+        );
         return Err(io::Error::new(io::ErrorKind::NotFound, message));
     }
-    let (revoked, others): (Vec<_>, Vec<_>) = files(&folder)?.into_iter().partition(|path| path.ends_with(REVOKED));
-    let (floor, published): (Vec<_>, Vec<_>) = others.into_iter().partition(|path| path.ends_with(FLOOR));
-    let list: String = published.iter().map(|path| format!("    include_bytes!({path:?}),\n")).collect();
+    let (revoked, others): (Vec<_>, Vec<_>) = files(&folder)?
+        .into_iter()
+        .partition(|path| path.ends_with(REVOKED));
+    let (floor, published): (Vec<_>, Vec<_>) =
+        others.into_iter().partition(|path| path.ends_with(FLOOR));
+    let list: String = published
+        .iter()
+        .map(|path| format!("    include_bytes!({path:?}),\n"))
+        .collect();
     if revoked.is_empty() && !published.is_empty() {
-        let message = format!("{} has reference values and no {REVOKED}: none would be revoked", folder.display());
+        let message = format!(
+            "{} has reference values and no {REVOKED}: none would be revoked",
+            folder.display()
+        );
         return Err(io::Error::new(io::ErrorKind::NotFound, message));
     }
     if floor.is_empty() && !published.is_empty() {
-        let message = format!("{} has reference values and no {FLOOR}: any firmware would do", folder.display());
+        let message = format!(
+            "{} has reference values and no {FLOOR}: any firmware would do",
+            folder.display()
+        );
         return Err(io::Error::new(io::ErrorKind::NotFound, message));
     }
     let index = folder.join(INDEX);
-    let index = included(if index.is_file() { std::slice::from_ref(&index) } else { &[] });
+    let index = included(if index.is_file() {
+        std::slice::from_ref(&index)
+    } else {
+        &[]
+    });
     let (revoked, floor) = (included(&revoked), included(&floor));
     let text = format!(
         "/// The files of reference values that were there at compilation.\n\
@@ -58,7 +79,9 @@ fn main() -> io::Result<()> {
 
 /// The bytes of the one file, as an expression.
 fn included(files: &[PathBuf]) -> String {
-    files.first().map_or("None".to_owned(), |path| format!("Some(include_bytes!({path:?}))"))
+    files.first().map_or("None".to_owned(), |path| {
+        format!("Some(include_bytes!({path:?}))")
+    })
 }
 
 fn variable(name: &str) -> PathBuf {
@@ -78,5 +101,6 @@ fn files(folder: &Path) -> io::Result<Vec<PathBuf>> {
 
 /// A bill of materials lies beside the reference values that it belongs to.
 fn is_bill(path: &Path) -> bool {
-    path.to_str().is_some_and(|path| path.ends_with(".cdx.json"))
+    path.to_str()
+        .is_some_and(|path| path.ends_with(".cdx.json"))
 }

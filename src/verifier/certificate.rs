@@ -69,19 +69,32 @@ impl Certificate {
     pub fn read(bytes: &[u8], role: Role) -> Result<Self, Rejection> {
         let malformed = |reason: String| Rejection::CertificateMalformed { role, reason };
         let der = der_of(bytes, "CERTIFICATE").map_err(malformed)?;
-        let parsed = x509_cert::Certificate::from_der(&der).map_err(|error| malformed(error.to_string()))?;
+        let parsed =
+            x509_cert::Certificate::from_der(&der).map_err(|error| malformed(error.to_string()))?;
         if parsed.signature_algorithm != parsed.tbs_certificate.signature {
             return Err(malformed("it names two signature algorithms".to_owned()));
         }
-        let signed = Signed::new(&der, &parsed.signature_algorithm, parsed.signature.as_bytes());
+        let signed = Signed::new(
+            &der,
+            &parsed.signature_algorithm,
+            parsed.signature.as_bytes(),
+        );
         let signed = signed.map_err(|error| malformed(error.to_string()))?;
-        let certificate = Self { role, signed, parsed };
+        let certificate = Self {
+            role,
+            signed,
+            parsed,
+        };
         certificate.no_extension_twice().map_err(malformed)?;
         Ok(certificate)
     }
 
     fn no_extension_twice(&self) -> Result<(), String> {
-        let mut ids: Vec<_> = self.extensions().iter().map(|extension| extension.extn_id).collect();
+        let mut ids: Vec<_> = self
+            .extensions()
+            .iter()
+            .map(|extension| extension.extn_id)
+            .collect();
         ids.sort_unstable();
         match ids.windows(2).find(|pair| pair[0] == pair[1]) {
             Some(pair) => Err(format!("the extension {} is there twice", pair[0])),
@@ -91,7 +104,11 @@ impl Certificate {
 
     /// Who issued it, as DER.
     pub fn issuer(&self) -> Vec<u8> {
-        self.parsed.tbs_certificate.issuer.to_der().unwrap_or_default()
+        self.parsed
+            .tbs_certificate
+            .issuer
+            .to_der()
+            .unwrap_or_default()
     }
 
     /// Who issued it, for people.
@@ -101,7 +118,11 @@ impl Certificate {
 
     /// Whom it names, as DER.
     pub fn subject(&self) -> Vec<u8> {
-        self.parsed.tbs_certificate.subject.to_der().unwrap_or_default()
+        self.parsed
+            .tbs_certificate
+            .subject
+            .to_der()
+            .unwrap_or_default()
     }
 
     /// Whom it names, for people.
@@ -111,9 +132,17 @@ impl Certificate {
 
     /// The common name of whom it names; none where there is not exactly one.
     pub fn subject_common_name(&self) -> Option<String> {
-        let names = self.parsed.tbs_certificate.subject.0.iter().flat_map(|names| names.0.iter());
+        let names = self
+            .parsed
+            .tbs_certificate
+            .subject
+            .0
+            .iter()
+            .flat_map(|names| names.0.iter());
         let mut common = names.filter(|name| name.oid == COMMON_NAME);
-        let (name, None) = (common.next()?, common.next()) else { return None };
+        let (name, None) = (common.next()?, common.next()) else {
+            return None;
+        };
         text(&name.value)
     }
 
@@ -124,7 +153,11 @@ impl Certificate {
 
     /// Its DER SubjectPublicKeyInfo.
     pub fn public_key_info(&self) -> Vec<u8> {
-        self.parsed.tbs_certificate.subject_public_key_info.to_der().unwrap_or_default()
+        self.parsed
+            .tbs_certificate
+            .subject_public_key_info
+            .to_der()
+            .unwrap_or_default()
     }
 
     /// Verifies that `issuer` is named as its issuer and signed it.
@@ -134,7 +167,11 @@ impl Certificate {
     pub fn verify_issued_by(&self, issuer: &Self) -> Result<(), Rejection> {
         if self.issuer() != issuer.subject() {
             let (trusted, actual) = (vec![issuer.subject_text()], self.issuer_text());
-            return Err(Rejection::IssuerUnknown { role: self.role, trusted, actual });
+            return Err(Rejection::IssuerUnknown {
+                role: self.role,
+                trusted,
+                actual,
+            });
         }
         self.signed.verify_by(issuer, self.role)
     }
@@ -148,10 +185,18 @@ impl Certificate {
         let not_before = validity.not_before.to_unix_duration().as_secs();
         let not_after = validity.not_after.to_unix_duration().as_secs();
         if at < not_before {
-            return Err(Rejection::CertificateNotYetValid { role: self.role, not_before, at });
+            return Err(Rejection::CertificateNotYetValid {
+                role: self.role,
+                not_before,
+                at,
+            });
         }
         if at > not_after {
-            return Err(Rejection::CertificateExpired { role: self.role, not_after, at });
+            return Err(Rejection::CertificateExpired {
+                role: self.role,
+                not_after,
+                at,
+            });
         }
         Ok(())
     }
@@ -161,25 +206,38 @@ impl Certificate {
     /// # Errors
     /// One of the two does not hold.
     pub fn verify_extensions(&self) -> Result<(), Rejection> {
-        let known =
-            |id: &ObjectIdentifier| [BASIC_CONSTRAINTS, KEY_USAGE].contains(id) || id.to_string().starts_with(AMD_ARC);
-        let critical = self.extensions().iter().find(|extension| extension.critical && !known(&extension.extn_id));
+        let known = |id: &ObjectIdentifier| {
+            [BASIC_CONSTRAINTS, KEY_USAGE].contains(id) || id.to_string().starts_with(AMD_ARC)
+        };
+        let critical = self
+            .extensions()
+            .iter()
+            .find(|extension| extension.critical && !known(&extension.extn_id));
         if let Some(extension) = critical {
-            return Err(Rejection::CriticalExtension { role: self.role, oid: extension.extn_id.to_string() });
+            return Err(Rejection::CriticalExtension {
+                role: self.role,
+                oid: extension.extn_id.to_string(),
+            });
         }
         let expected = self.role != Role::Leaf;
         if self.is_ca()? != expected {
-            return Err(Rejection::CertificateAuthority { role: self.role, expected });
+            return Err(Rejection::CertificateAuthority {
+                role: self.role,
+                expected,
+            });
         }
         Ok(())
     }
 
     fn is_ca(&self) -> Result<bool, Rejection> {
-        let Some(value) = self.extension(BASIC_CONSTRAINTS) else { return Ok(false) };
-        let constraints = BasicConstraints::from_der(value).map_err(|error| Rejection::CertificateMalformed {
-            role: self.role,
-            reason: format!("its basic constraints cannot be read: {error}"),
-        })?;
+        let Some(value) = self.extension(BASIC_CONSTRAINTS) else {
+            return Ok(false);
+        };
+        let constraints =
+            BasicConstraints::from_der(value).map_err(|error| Rejection::CertificateMalformed {
+                role: self.role,
+                reason: format!("its basic constraints cannot be read: {error}"),
+            })?;
         Ok(constraints.ca)
     }
 
@@ -189,12 +247,26 @@ impl Certificate {
     /// Its key is of another kind.
     pub fn p384_point(&self) -> Result<&[u8], Rejection> {
         let info = &self.parsed.tbs_certificate.subject_public_key_info;
-        let curve = info.algorithm.parameters.as_ref().and_then(|any| any.decode_as::<ObjectIdentifier>().ok());
+        let curve = info
+            .algorithm
+            .parameters
+            .as_ref()
+            .and_then(|any| any.decode_as::<ObjectIdentifier>().ok());
         let point = info.subject_public_key.as_bytes().unwrap_or_default();
-        if info.algorithm.oid != EC || curve != Some(P384) || point.len() != POINT_BYTES || point[0] != 4 {
-            let curve = curve.map(|curve| format!(" on {curve}")).unwrap_or_default();
+        if info.algorithm.oid != EC
+            || curve != Some(P384)
+            || point.len() != POINT_BYTES
+            || point[0] != 4
+        {
+            let curve = curve
+                .map(|curve| format!(" on {curve}"))
+                .unwrap_or_default();
             let actual = format!("{}{curve}", info.algorithm.oid);
-            return Err(Rejection::CertificateKey { role: self.role, expected: "a point of P-384", actual });
+            return Err(Rejection::CertificateKey {
+                role: self.role,
+                expected: "a point of P-384",
+                actual,
+            });
         }
         Ok(point)
     }
@@ -205,13 +277,21 @@ impl Certificate {
             Some(key) if [RSA, RSASSA_PSS].contains(&info.algorithm.oid) => Ok(key),
             _ => {
                 let actual = info.algorithm.oid.to_string();
-                Err(Rejection::CertificateKey { role: self.role, expected: "RSA", actual })
+                Err(Rejection::CertificateKey {
+                    role: self.role,
+                    expected: "RSA",
+                    actual,
+                })
             }
         }
     }
 
     fn extensions(&self) -> &[Extension] {
-        self.parsed.tbs_certificate.extensions.as_deref().unwrap_or_default()
+        self.parsed
+            .tbs_certificate
+            .extensions
+            .as_deref()
+            .unwrap_or_default()
     }
 
     /// The value of an extension, as it is in the certificate.
@@ -228,7 +308,11 @@ impl Signed {
     ///
     /// # Errors
     /// It is no sequence of three.
-    pub fn new(der: &[u8], algorithm: &AlgorithmIdentifierOwned, signature: Option<&[u8]>) -> der::Result<Self> {
+    pub fn new(
+        der: &[u8],
+        algorithm: &AlgorithmIdentifierOwned,
+        signature: Option<&[u8]>,
+    ) -> der::Result<Self> {
         let mut reader = SliceReader::new(der)?;
         let bytes = reader.sequence(|parts| {
             let bytes = parts.tlv_bytes()?;
@@ -238,7 +322,11 @@ impl Signed {
         })?;
         reader.finish(())?;
         let signature = signature.unwrap_or_default().to_vec();
-        Ok(Self { bytes: bytes.to_vec(), algorithm: algorithm.clone(), signature })
+        Ok(Self {
+            bytes: bytes.to_vec(),
+            algorithm: algorithm.clone(),
+            signature,
+        })
     }
 
     /// Verifies that `issuer`'s key signed it.
@@ -247,31 +335,47 @@ impl Signed {
     /// Another algorithm, or another signature.
     pub fn verify_by(&self, issuer: &Certificate, role: Role) -> Result<(), Rejection> {
         if !is_pss_with_sha384(&self.algorithm).unwrap_or(false) {
-            return Err(Rejection::CertificateAlgorithm { role, actual: described(&self.algorithm) });
+            return Err(Rejection::CertificateAlgorithm {
+                role,
+                actual: described(&self.algorithm),
+            });
         }
         let key = UnparsedPublicKey::new(&RSA_PSS_2048_8192_SHA384, issuer.rsa_key()?);
-        key.verify(&self.bytes, &self.signature).map_err(|_| Rejection::CertificateSignature { role })
+        key.verify(&self.bytes, &self.signature)
+            .map_err(|_| Rejection::CertificateSignature { role })
     }
 }
 
 /// RSASSA-PSS-params (RFC 4055, section 3.1), each field with its context tag.
 fn is_pss_with_sha384(algorithm: &AlgorithmIdentifierOwned) -> der::Result<bool> {
-    let Some(parameters) = algorithm.parameters.as_ref().filter(|_| algorithm.oid == RSASSA_PSS) else {
+    let Some(parameters) = algorithm
+        .parameters
+        .as_ref()
+        .filter(|_| algorithm.oid == RSASSA_PSS)
+    else {
         return Ok(false);
     };
     let der = parameters.to_der()?;
     let mut reader = SliceReader::new(&der)?;
     let found = reader.sequence(|fields| {
-        let hash: Option<AlgorithmIdentifierOwned> = fields.context_specific(TagNumber::N0, TagMode::Explicit)?;
-        let mask: Option<AlgorithmIdentifierOwned> = fields.context_specific(TagNumber::N1, TagMode::Explicit)?;
+        let hash: Option<AlgorithmIdentifierOwned> =
+            fields.context_specific(TagNumber::N0, TagMode::Explicit)?;
+        let mask: Option<AlgorithmIdentifierOwned> =
+            fields.context_specific(TagNumber::N1, TagMode::Explicit)?;
         let salt: Option<u32> = fields.context_specific(TagNumber::N2, TagMode::Explicit)?;
         let trailer: Option<u32> = fields.context_specific(TagNumber::N3, TagMode::Explicit)?;
-        let mask_hash = match mask.filter(|mask| mask.oid == MGF1).and_then(|mask| mask.parameters) {
-            Some(parameters) => Some(AlgorithmIdentifierOwned::from_der(&parameters.to_der()?)?.oid),
+        let mask_hash = match mask
+            .filter(|mask| mask.oid == MGF1)
+            .and_then(|mask| mask.parameters)
+        {
+            Some(parameters) => {
+                Some(AlgorithmIdentifierOwned::from_der(&parameters.to_der()?)?.oid)
+            }
             None => None,
         };
         let hash = hash.map(|hash| hash.oid);
-        Ok((hash, mask_hash, salt, trailer.unwrap_or(1)) == (Some(SHA384), Some(SHA384), Some(SALT_BYTES), 1))
+        Ok((hash, mask_hash, salt, trailer.unwrap_or(1))
+            == (Some(SHA384), Some(SHA384), Some(SALT_BYTES), 1))
     })?;
     reader.finish(found)
 }
@@ -279,14 +383,25 @@ fn is_pss_with_sha384(algorithm: &AlgorithmIdentifierOwned) -> der::Result<bool>
 /// A name's text, in one of the two forms that AMD's certificates and new ones use (RFC 5280, section 4.1.2.4).
 fn text(value: &Any) -> Option<String> {
     match value.tag() {
-        Tag::PrintableString | Tag::Utf8String => Some(std::str::from_utf8(value.value()).ok()?.to_owned()),
+        Tag::PrintableString | Tag::Utf8String => {
+            Some(std::str::from_utf8(value.value()).ok()?.to_owned())
+        }
         _ => None,
     }
 }
 
 fn described(algorithm: &AlgorithmIdentifierOwned) -> String {
-    let parameters = algorithm.parameters.as_ref().and_then(|any| any.to_der().ok());
-    format!("{} {}", algorithm.oid, hex::encode(parameters.unwrap_or_default())).trim_end().to_owned()
+    let parameters = algorithm
+        .parameters
+        .as_ref()
+        .and_then(|any| any.to_der().ok());
+    format!(
+        "{} {}",
+        algorithm.oid,
+        hex::encode(parameters.unwrap_or_default())
+    )
+    .trim_end()
+    .to_owned()
 }
 
 /// The DER in `bytes`, which may be one PEM block with this label, and words around it.
@@ -312,7 +427,10 @@ pub fn der_of(bytes: &[u8], label: &str) -> Result<Vec<u8>, String> {
 /// # Errors
 /// It is neither.
 pub fn certificate_der(bytes: &[u8]) -> Result<Vec<u8>, Rejection> {
-    let malformed = |reason| Rejection::CertificateMalformed { role: Role::Leaf, reason };
+    let malformed = |reason| Rejection::CertificateMalformed {
+        role: Role::Leaf,
+        reason,
+    };
     der_of(bytes, "CERTIFICATE").map_err(malformed)
 }
 
@@ -324,7 +442,11 @@ pub fn pem_blocks(bytes: &[u8]) -> Vec<&str> {
     while let Some(start) = line_start(rest, BEGIN) {
         let block = &rest[start..];
         let last = line_start(block, END).unwrap_or(block.len());
-        let (block, after) = block.split_at(block[last..].find('\n').map_or(block.len(), |end| last + end));
+        let (block, after) = block.split_at(
+            block[last..]
+                .find('\n')
+                .map_or(block.len(), |end| last + end),
+        );
         blocks.push(block);
         rest = after;
     }
@@ -333,19 +455,29 @@ pub fn pem_blocks(bytes: &[u8]) -> Vec<&str> {
 
 /// Where the first line is that starts so.
 fn line_start(text: &str, start: &str) -> Option<usize> {
-    text.match_indices(start).map(|(at, _)| at).find(|at| *at == 0 || text[..*at].ends_with('\n'))
+    text.match_indices(start)
+        .map(|(at, _)| at)
+        .find(|at| *at == 0 || text[..*at].ends_with('\n'))
 }
 
 fn decoded(block: &str, label: &str) -> Result<Vec<u8>, String> {
     let damaged = || "its PEM is damaged".to_owned();
     let (first, rest) = block.split_once('\n').ok_or_else(damaged)?;
-    let found =
-        first.trim_end().strip_prefix(BEGIN).and_then(|label| label.strip_suffix("-----")).ok_or_else(damaged)?;
+    let found = first
+        .trim_end()
+        .strip_prefix(BEGIN)
+        .and_then(|label| label.strip_suffix("-----"))
+        .ok_or_else(damaged)?;
     if found != label {
         return Err(format!("it is a PEM {found}, not a {label}"));
     }
-    let base64 = rest.trim_end().strip_suffix(&format!("{END}{label}-----")).ok_or_else(damaged)?;
-    STANDARD.decode(base64.split_ascii_whitespace().collect::<String>()).map_err(|_| damaged())
+    let base64 = rest
+        .trim_end()
+        .strip_suffix(&format!("{END}{label}-----"))
+        .ok_or_else(damaged)?;
+    STANDARD
+        .decode(base64.split_ascii_whitespace().collect::<String>())
+        .map_err(|_| damaged())
 }
 
 #[cfg(test)]
@@ -379,14 +511,21 @@ mod tests {
     #[test]
     fn pem_may_have_words_around_it_and_lines_of_any_length() {
         let pem = der::pem::encode_string("CERTIFICATE", LineEnding::LF, AMD[0].ask).unwrap();
-        let long = format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----", STANDARD.encode(AMD[0].ask));
+        let long = format!(
+            "-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----",
+            STANDARD.encode(AMD[0].ask)
+        );
         for text in [
             format!("Certificate:\n    Data: -----BEGIN nothing\n{pem}"),
             format!("\n  {pem}\n\nof a chip\n"),
             pem.replace('\n', "\r\n"),
             long,
         ] {
-            assert_eq!(der_of(text.as_bytes(), "CERTIFICATE").as_deref(), Ok(AMD[0].ask), "{text}");
+            assert_eq!(
+                der_of(text.as_bytes(), "CERTIFICATE").as_deref(),
+                Ok(AMD[0].ask),
+                "{text}"
+            );
         }
         for text in [
             format!("{pem}{pem}"),

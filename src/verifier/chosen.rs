@@ -14,7 +14,9 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::Deserialize;
-use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{
+    DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor,
+};
 
 use super::json::Text;
 
@@ -97,12 +99,19 @@ impl FromStr for ExpectedOption {
 
     fn from_str(text: &str) -> Result<Self, ExpectedOptionError> {
         let Some((name, value)) = text.split_once('=') else {
-            return Err(ExpectedOptionError::Form { text: text.to_owned() });
+            return Err(ExpectedOptionError::Form {
+                text: text.to_owned(),
+            });
         };
         let Some((name, _)) = OPTIONS.into_iter().find(|(known, _)| *known == name) else {
-            return Err(ExpectedOptionError::Name { name: name.to_owned() });
+            return Err(ExpectedOptionError::Name {
+                name: name.to_owned(),
+            });
         };
-        Ok(Self { name, value: value.to_owned() })
+        Ok(Self {
+            name,
+            value: value.to_owned(),
+        })
     }
 }
 
@@ -149,7 +158,9 @@ impl Form {
         match self {
             Self::Text => within(members.next_value::<String>()?),
             Self::Flag => members.next_value::<bool>().map(|value| value.to_string()),
-            Self::List => members.next_value_seed(Joined::<Text<'de>> { text: |item| one(&item, &[',']) }),
+            Self::List => members.next_value_seed(Joined::<Text<'de>> {
+                text: |item| one(&item, &[',']),
+            }),
             Self::Caches => members.next_value_seed(Joined::<Cache<'de>> { text: cache }),
         }
     }
@@ -170,7 +181,9 @@ fn within<E: serde::de::Error>(value: String) -> Result<String, E> {
     if value.len() <= MAX_OPTION_BYTES {
         return Ok(value);
     }
-    Err(E::custom(format!("the value of an option has over {MAX_OPTION_BYTES} bytes (MAX_OPTION_BYTES)")))
+    Err(E::custom(format!(
+        "the value of an option has over {MAX_OPTION_BYTES} bytes (MAX_OPTION_BYTES)"
+    )))
 }
 
 /// A list as one text, each item as `text` writes it. Only the text is held.
@@ -197,7 +210,9 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for Joined<T> {
         let mut joined = String::new();
         while let Some(item) = items.next_element()? {
             let Some(item) = (self.text)(item) else {
-                return Err(A::Error::custom("an item in the list of an option is empty or has a separator in it"));
+                return Err(A::Error::custom(
+                    "an item in the list of an option is empty or has a separator in it",
+                ));
             };
             if !joined.is_empty() {
                 joined.push(',');
@@ -221,7 +236,10 @@ mod tests {
         let text = r#"{"toolchain":"cargo","path":"a/b","package":"p","bins":["x","y"],"features":[],
             "noDefaultFeatures":true,"attribute":"packages.x","caches":[{"url":"https://c","key":"k:1"}]}"#;
         let chosen = read(text).unwrap();
-        let options: Vec<_> = chosen.options().map(|(name, value)| format!("{name}={value}")).collect();
+        let options: Vec<_> = chosen
+            .options()
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect();
         let expected = [
             "attribute=packages.x",
             "bins=x,y",
@@ -233,7 +251,10 @@ mod tests {
             "toolchain=cargo",
         ];
         assert_eq!(options, expected);
-        assert_eq!((chosen.value("bins"), chosen.value("x"), chosen.unknown()), (Some("x,y"), None, None));
+        assert_eq!(
+            (chosen.value("bins"), chosen.value("x"), chosen.unknown()),
+            (Some("x,y"), None, None)
+        );
     }
 
     #[test]
@@ -251,7 +272,12 @@ mod tests {
         ] {
             assert!(read(bad).is_err(), "{bad}");
         }
-        assert_eq!(read(r#"{"path":"a","profile":"dev","lto":1}"#).unwrap().unknown(), Some("profile"));
+        assert_eq!(
+            read(r#"{"path":"a","profile":"dev","lto":1}"#)
+                .unwrap()
+                .unknown(),
+            Some("profile")
+        );
     }
 
     #[test]
@@ -260,7 +286,12 @@ mod tests {
         let list = |items| format!(r#"{{"bins":[{}]}}"#, vec!["\"a\""; items].join(","));
         assert!(read(&text(MAX_OPTION_BYTES)).is_ok() && read(&list(MAX_OPTION_BYTES / 2)).is_ok());
         for long in [text(MAX_OPTION_BYTES + 1), list(MAX_OPTION_BYTES)] {
-            assert!(read(&long).unwrap_err().to_string().contains("MAX_OPTION_BYTES"));
+            assert!(
+                read(&long)
+                    .unwrap_err()
+                    .to_string()
+                    .contains("MAX_OPTION_BYTES")
+            );
         }
     }
 
@@ -268,10 +299,16 @@ mod tests {
     fn an_expected_option_has_a_name_that_there_is() {
         let option: ExpectedOption = "features=a=b,c".parse().unwrap();
         assert_eq!((option.name, &*option.value), ("features", "a=b,c"));
-        assert!(matches!("features".parse::<ExpectedOption>(), Err(ExpectedOptionError::Form { .. })));
+        assert!(matches!(
+            "features".parse::<ExpectedOption>(),
+            Err(ExpectedOptionError::Form { .. })
+        ));
         for name in ["", "Features", "no_default_features", "profile"] {
             let refusal = format!("{name}=x").parse::<ExpectedOption>().unwrap_err();
-            assert!(matches!(&refusal, ExpectedOptionError::Name { .. }), "{refusal}");
+            assert!(
+                matches!(&refusal, ExpectedOptionError::Name { .. }),
+                "{refusal}"
+            );
         }
     }
 }

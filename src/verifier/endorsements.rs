@@ -55,7 +55,10 @@ impl TrustRoots {
                 chains.push(Chain::read(roots.ark, intermediate, Some(roots.product))?);
             }
         }
-        Ok(Self { chains, is_amd: true })
+        Ok(Self {
+            chains,
+            is_amd: true,
+        })
     }
 
     /// A test hierarchy instead: PEM, its ARK then its ASK (or ASVK). Not verified yet: that is part of each verification.
@@ -64,9 +67,16 @@ impl TrustRoots {
     /// There are not two certificates.
     pub fn test_only(pem: &[u8]) -> Result<Self, TrustRootError> {
         let blocks = pem_blocks(pem);
-        let [ark, intermediate] = blocks[..] else { return Err(TrustRootError::Count { actual: blocks.len() }) };
+        let [ark, intermediate] = blocks[..] else {
+            return Err(TrustRootError::Count {
+                actual: blocks.len(),
+            });
+        };
         let chain = Chain::read(ark.as_bytes(), intermediate.as_bytes(), None)?;
-        Ok(Self { chains: vec![chain], is_amd: false })
+        Ok(Self {
+            chains: vec![chain],
+            is_amd: false,
+        })
     }
 
     /// Whether these are AMD's own.
@@ -79,7 +89,12 @@ impl TrustRoots {
     ///
     /// # Errors
     /// The first of them that does not hold.
-    pub fn verify(&self, leaf: &Certificate, crl: Option<&[u8]>, at: u64) -> Result<Endorsed, Rejection> {
+    pub fn verify(
+        &self,
+        leaf: &Certificate,
+        crl: Option<&[u8]>,
+        at: u64,
+    ) -> Result<Endorsed, Rejection> {
         let chain = self.chain_of(leaf)?;
         leaf.verify_issued_by(&chain.intermediate)?;
         chain.intermediate.verify_issued_by(&chain.ark)?;
@@ -92,18 +107,26 @@ impl TrustRoots {
         if let Some(crl) = crl {
             verify_not_revoked(chain, crl, at)?;
         }
-        Ok(Endorsed { product: chain.product, signs: chain.signs })
+        Ok(Endorsed {
+            product: chain.product,
+            signs: chain.signs,
+        })
     }
 
     pub(super) fn chain_of(&self, leaf: &Certificate) -> Result<&Chain, Rejection> {
         let issuer = leaf.issuer();
-        self.chains.iter().find(|chain| chain.intermediate.subject() == issuer).ok_or_else(|| {
-            Rejection::IssuerUnknown {
+        self.chains
+            .iter()
+            .find(|chain| chain.intermediate.subject() == issuer)
+            .ok_or_else(|| Rejection::IssuerUnknown {
                 role: Role::Leaf,
-                trusted: self.chains.iter().map(|chain| chain.intermediate.subject_text()).collect(),
+                trusted: self
+                    .chains
+                    .iter()
+                    .map(|chain| chain.intermediate.subject_text())
+                    .collect(),
                 actual: leaf.issuer_text(),
-            }
-        })
+            })
     }
 }
 
@@ -127,11 +150,24 @@ impl Endorsed {
 }
 
 impl Chain {
-    fn read(ark: &[u8], intermediate: &[u8], product: Option<Product>) -> Result<Self, TrustRootError> {
+    fn read(
+        ark: &[u8],
+        intermediate: &[u8],
+        product: Option<Product>,
+    ) -> Result<Self, TrustRootError> {
         let ark = Certificate::read(ark, Role::Root).map_err(TrustRootError::Certificate)?;
-        let intermediate = Certificate::read(intermediate, Role::Intermediate).map_err(TrustRootError::Certificate)?;
-        let signs = intermediate.subject_common_name().as_deref().and_then(certified_by);
-        Ok(Self { ark, intermediate, product, signs })
+        let intermediate = Certificate::read(intermediate, Role::Intermediate)
+            .map_err(TrustRootError::Certificate)?;
+        let signs = intermediate
+            .subject_common_name()
+            .as_deref()
+            .and_then(certified_by);
+        Ok(Self {
+            ark,
+            intermediate,
+            product,
+            signs,
+        })
     }
 }
 
@@ -150,7 +186,10 @@ fn certified_by(name: &str) -> Option<SigningKey> {
 
 /// AMD's leaf certificates all have serial number 0, so a list speaks of the intermediate and the root.
 pub(super) fn verify_not_revoked(chain: &Chain, crl: &[u8], at: u64) -> Result<(), Rejection> {
-    let malformed = |reason: String| Rejection::CertificateMalformed { role: Role::Crl, reason };
+    let malformed = |reason: String| Rejection::CertificateMalformed {
+        role: Role::Crl,
+        reason,
+    };
     let der = der_of(crl, "X509 CRL").map_err(malformed)?;
     let list = CertificateList::from_der(&der).map_err(|error| malformed(error.to_string()))?;
     if list.signature_algorithm != list.tbs_cert_list.signature {
@@ -158,12 +197,20 @@ pub(super) fn verify_not_revoked(chain: &Chain, crl: &[u8], at: u64) -> Result<(
     }
     verify_crl_issuer(chain, &list)?;
     let signed = Signed::new(&der, &list.signature_algorithm, list.signature.as_bytes());
-    signed.map_err(|error| malformed(error.to_string()))?.verify_by(&chain.ark, Role::Crl)?;
+    signed
+        .map_err(|error| malformed(error.to_string()))?
+        .verify_by(&chain.ark, Role::Crl)?;
     verify_crl_date(&list, at)?;
     let revoked = list.tbs_cert_list.revoked_certificates.unwrap_or_default();
-    for (role, certificate) in [(Role::Intermediate, &chain.intermediate), (Role::Root, &chain.ark)] {
+    for (role, certificate) in [
+        (Role::Intermediate, &chain.intermediate),
+        (Role::Root, &chain.ark),
+    ] {
         let serial = certificate.serial();
-        if revoked.iter().any(|entry| hex::encode(entry.serial_number.as_bytes()) == serial) {
+        if revoked
+            .iter()
+            .any(|entry| hex::encode(entry.serial_number.as_bytes()) == serial)
+        {
             return Err(Rejection::Revoked { role, serial });
         }
     }
@@ -173,12 +220,27 @@ pub(super) fn verify_not_revoked(chain: &Chain, crl: &[u8], at: u64) -> Result<(
 fn verify_crl_issuer(chain: &Chain, list: &CertificateList) -> Result<(), Rejection> {
     let issuer = der::Encode::to_der(&list.tbs_cert_list.issuer).unwrap_or_default();
     if issuer != chain.ark.subject() {
-        let (trusted, actual) = (vec![chain.ark.subject_text()], list.tbs_cert_list.issuer.to_string());
-        return Err(Rejection::IssuerUnknown { role: Role::Crl, trusted, actual });
+        let (trusted, actual) = (
+            vec![chain.ark.subject_text()],
+            list.tbs_cert_list.issuer.to_string(),
+        );
+        return Err(Rejection::IssuerUnknown {
+            role: Role::Crl,
+            trusted,
+            actual,
+        });
     }
-    let critical = list.tbs_cert_list.crl_extensions.iter().flatten().find(|extension| extension.critical);
+    let critical = list
+        .tbs_cert_list
+        .crl_extensions
+        .iter()
+        .flatten()
+        .find(|extension| extension.critical);
     match critical {
-        Some(extension) => Err(Rejection::CriticalExtension { role: Role::Crl, oid: extension.extn_id.to_string() }),
+        Some(extension) => Err(Rejection::CriticalExtension {
+            role: Role::Crl,
+            oid: extension.extn_id.to_string(),
+        }),
         None => Ok(()),
     }
 }
@@ -186,7 +248,10 @@ fn verify_crl_issuer(chain: &Chain, list: &CertificateList) -> Result<(), Reject
 /// A list that does not say when it ends cannot be called current.
 fn verify_crl_date(list: &CertificateList, at: u64) -> Result<(), Rejection> {
     let this_update = list.tbs_cert_list.this_update.to_unix_duration().as_secs();
-    let next_update = list.tbs_cert_list.next_update.map(|time| time.to_unix_duration().as_secs());
+    let next_update = list
+        .tbs_cert_list
+        .next_update
+        .map(|time| time.to_unix_duration().as_secs());
     if at < this_update {
         return Err(Rejection::CrlNotYetValid { this_update, at });
     }
@@ -204,8 +269,19 @@ mod tests {
     fn amds_intermediates_say_what_they_sign() {
         let roots = TrustRoots::amd().unwrap();
         let signs: Vec<_> = roots.chains.iter().map(|chain| chain.signs).collect();
-        assert_eq!(signs, [Some(SigningKey::Vcek), Some(SigningKey::Vlek)].repeat(AMD.len()));
-        for name in ["", "SEV", "SEV-VCEK", "SEV-VLEK", "ARK-Milan", "sev-Milan", "xSEV-Milan"] {
+        assert_eq!(
+            signs,
+            [Some(SigningKey::Vcek), Some(SigningKey::Vlek)].repeat(AMD.len())
+        );
+        for name in [
+            "",
+            "SEV",
+            "SEV-VCEK",
+            "SEV-VLEK",
+            "ARK-Milan",
+            "sev-Milan",
+            "xSEV-Milan",
+        ] {
             assert_eq!(certified_by(name), None, "{name}");
         }
     }

@@ -43,7 +43,9 @@ struct Head<'a> {
 impl Head<'_> {
     /// Returns the platform, if it is known.
     fn known(&self) -> Option<Platform> {
-        Platform::ALL.into_iter().find(|known| *self.platform == *known.name())
+        Platform::ALL
+            .into_iter()
+            .find(|known| *self.platform == *known.name())
     }
 }
 
@@ -100,12 +102,20 @@ trait Decode {
 impl Evidence {
     /// Evidence of the platform `snp`.
     pub fn new(report: Report, certificate: Option<Vec<u8>>) -> Self {
-        Self { report, certificate, tpm: None }
+        Self {
+            report,
+            certificate,
+            tpm: None,
+        }
     }
 
     /// Evidence of the platform `az-snp`: the report is the one in the HCL report.
     pub fn of_tpm(tpm: TpmEvidence, certificate: Option<Vec<u8>>) -> Self {
-        Self { report: tpm.hcl.report().clone(), certificate, tpm: Some(Box::new(tpm)) }
+        Self {
+            report: tpm.hcl.report().clone(),
+            certificate,
+            tpm: Some(Box::new(tpm)),
+        }
     }
 
     /// Reads `evidence.json`.
@@ -114,14 +124,24 @@ impl Evidence {
     /// It is no evidence of a platform that is known.
     pub fn read(bytes: &[u8]) -> Result<Self, Rejection> {
         match platform(bytes)? {
-            Platform::Snp => json::read::<Document<'_, Body<'_>>>(bytes).map_err(malformed)?.evidence.decode(),
-            Platform::AzSnp => json::read::<Document<'_, AzureBody<'_>>>(bytes).map_err(malformed)?.evidence.decode(),
+            Platform::Snp => json::read::<Document<'_, Body<'_>>>(bytes)
+                .map_err(malformed)?
+                .evidence
+                .decode(),
+            Platform::AzSnp => json::read::<Document<'_, AzureBody<'_>>>(bytes)
+                .map_err(malformed)?
+                .evidence
+                .decode(),
         }
     }
 
     /// Returns the kind of machine that it is of.
     pub fn platform(&self) -> Platform {
-        if self.tpm.is_some() { Platform::AzSnp } else { Platform::Snp }
+        if self.tpm.is_some() {
+            Platform::AzSnp
+        } else {
+            Platform::Snp
+        }
     }
 }
 
@@ -132,16 +152,27 @@ impl SessionEvidence {
     /// It is no evidence of a platform that is known.
     pub fn read(bytes: &[u8]) -> Result<Self, Rejection> {
         match platform(bytes)? {
-            Platform::Snp => json::read::<SessionDocument<'_, Body<'_>>>(bytes).map_err(malformed)?.read(),
-            Platform::AzSnp => json::read::<SessionDocument<'_, AzureBody<'_>>>(bytes).map_err(malformed)?.read(),
+            Platform::Snp => json::read::<SessionDocument<'_, Body<'_>>>(bytes)
+                .map_err(malformed)?
+                .read(),
+            Platform::AzSnp => json::read::<SessionDocument<'_, AzureBody<'_>>>(bytes)
+                .map_err(malformed)?
+                .read(),
         }
     }
 }
 
 impl<B: Decode> SessionDocument<'_, B> {
     fn read(&self) -> Result<SessionEvidence, Rejection> {
-        let public_key = self.tls_public_key.as_ref().map(|text| decode("tls_public_key", text)).transpose()?;
-        Ok(SessionEvidence { evidence: self.evidence.decode()?, public_key })
+        let public_key = self
+            .tls_public_key
+            .as_ref()
+            .map(|text| decode("tls_public_key", text))
+            .transpose()?;
+        Ok(SessionEvidence {
+            evidence: self.evidence.decode()?,
+            public_key,
+        })
     }
 }
 
@@ -155,15 +186,25 @@ fn platform(bytes: &[u8]) -> Result<Platform, Rejection> {
         Err(_) if read_foreign(bytes).is_ok() => return Err(AzureRejection::OtherForm.into()),
         Err(error) => return Err(malformed(error)),
     };
-    head.known().ok_or_else(|| Rejection::PlatformUnknown { actual: head.platform.0.into_owned() })
+    head.known().ok_or_else(|| Rejection::PlatformUnknown {
+        actual: head.platform.0.into_owned(),
+    })
 }
 
 impl Decode for Body<'_> {
     fn decode(&self) -> Result<Evidence, Rejection> {
         let report = decode("attestation_report", &self.attestation_report)?;
-        let report = Report::try_from(&report[..]).map_err(|error| Rejection::ReportLength { actual: error.actual })?;
-        let vcek = self.cert_chain.as_ref().and_then(|chain| chain.vcek.as_ref());
-        Ok(Evidence::new(report, vcek.map(|text| decode("vcek", text)).transpose()?))
+        let report = Report::try_from(&report[..]).map_err(|error| Rejection::ReportLength {
+            actual: error.actual,
+        })?;
+        let vcek = self
+            .cert_chain
+            .as_ref()
+            .and_then(|chain| chain.vcek.as_ref());
+        Ok(Evidence::new(
+            report,
+            vcek.map(|text| decode("vcek", text)).transpose()?,
+        ))
     }
 }
 
@@ -175,7 +216,12 @@ impl Decode for AzureBody<'_> {
 }
 
 fn decode(field: &'static str, text: &str) -> Result<Vec<u8>, Rejection> {
-    STANDARD.decode(text).map_err(|_| Rejection::EvidenceEncoding { field, encoding: "standard base64" })
+    STANDARD
+        .decode(text)
+        .map_err(|_| Rejection::EvidenceEncoding {
+            field,
+            encoding: "standard base64",
+        })
 }
 
 #[cfg(test)]
@@ -184,7 +230,9 @@ mod tests {
 
     fn document(platform: &str, report: &[u8], chain: &str) -> String {
         let report = STANDARD.encode(report);
-        format!(r#"{{"platform":"{platform}","evidence":{{"attestation_report":"{report}","cert_chain":{chain}}}}}"#)
+        format!(
+            r#"{{"platform":"{platform}","evidence":{{"attestation_report":"{report}","cert_chain":{chain}}}}}"#
+        )
     }
 
     fn code(text: &str) -> &'static str {
@@ -193,7 +241,11 @@ mod tests {
 
     #[test]
     fn reads_evidence_with_and_without_certificates() {
-        let read = |chain| Evidence::read(document("snp", &[7; 1184], chain).as_bytes()).unwrap().certificate;
+        let read = |chain| {
+            Evidence::read(document("snp", &[7; 1184], chain).as_bytes())
+                .unwrap()
+                .certificate
+        };
         assert_eq!(read("null"), None);
         assert_eq!(read(r#"{"vcek":"AAE="}"#), Some(vec![0, 1]));
         assert_eq!(read(r#"{"ark":"nothing reads this","vcek":null}"#), None);
@@ -202,20 +254,45 @@ mod tests {
     #[test]
     fn names_what_is_wrong() {
         let good = document("snp", &[7; 1184], "null");
-        assert_eq!(code(&document("az-snp", &[7; 1184], "null")), "evidence-malformed");
-        assert_eq!(code(&document("az-tdx", &[7; 1184], "null")), "platform-unknown");
+        assert_eq!(
+            code(&document("az-snp", &[7; 1184], "null")),
+            "evidence-malformed"
+        );
+        assert_eq!(
+            code(&document("az-tdx", &[7; 1184], "null")),
+            "platform-unknown"
+        );
         assert_eq!(code(&document("snp", &[7; 1183], "null")), "report-length");
-        assert_eq!(code(&document("snp", &[7; 1184], r#"{"vcek":"AAF="}"#)), "evidence-encoding");
-        assert_eq!(code(&document("snp", &[7; 1184], r#"{"crl":"AAE="}"#)), "evidence-malformed");
-        assert_eq!(code(&good.replace("{\"platform", "{\"platform\":\"snp\",\"platform")), "evidence-malformed");
+        assert_eq!(
+            code(&document("snp", &[7; 1184], r#"{"vcek":"AAF="}"#)),
+            "evidence-encoding"
+        );
+        assert_eq!(
+            code(&document("snp", &[7; 1184], r#"{"crl":"AAE="}"#)),
+            "evidence-malformed"
+        );
+        assert_eq!(
+            code(&good.replace("{\"platform", "{\"platform\":\"snp\",\"platform")),
+            "evidence-malformed"
+        );
         assert_eq!(code(&good[1..]), "evidence-malformed");
-        assert_eq!(code(r#"{"platform":"tdx","anything":[]}"#), "platform-unknown");
+        assert_eq!(
+            code(r#"{"platform":"tdx","anything":[]}"#),
+            "platform-unknown"
+        );
     }
 
     #[test]
     fn a_session_says_its_key() {
-        let text = document("snp", &[7; 1184], "null").replacen('{', r#"{"tls_public_key":"AAE=","state":"idle","#, 1);
-        assert_eq!(SessionEvidence::read(text.as_bytes()).unwrap().public_key, Some(vec![0, 1]));
+        let text = document("snp", &[7; 1184], "null").replacen(
+            '{',
+            r#"{"tls_public_key":"AAE=","state":"idle","#,
+            1,
+        );
+        assert_eq!(
+            SessionEvidence::read(text.as_bytes()).unwrap().public_key,
+            Some(vec![0, 1])
+        );
         assert_eq!(code(&text), "evidence-malformed");
     }
 }

@@ -22,11 +22,19 @@ use super::statement::ImageClaim;
 pub const NOT_ESTABLISHED: &str = "not_established";
 
 /// Verifies evidence that is about nothing in particular: what it signs (`report-data`) and everything beyond is not checked.
-pub fn verify_evidence_alone(evidence: &Evidence, expectations: &Expectations) -> AttestationResult {
+pub fn verify_evidence_alone(
+    evidence: &Evidence,
+    expectations: &Expectations,
+) -> AttestationResult {
     let mut result = AttestationResult::new(evidence.platform());
-    for check in
-        [Check::Bundle, Check::ReportData, Check::Nonce, Check::Statement, Check::Expectations, Check::Subjects]
-    {
+    for check in [
+        Check::Bundle,
+        Check::ReportData,
+        Check::Nonce,
+        Check::Statement,
+        Check::Expectations,
+        Check::Subjects,
+    ] {
         result.set(check, Outcome::NotChecked);
     }
     verify_evidence(&mut result, evidence, expectations, None);
@@ -61,11 +69,21 @@ pub fn verify_evidence(
         return None;
     }
     let report = &evidence.report;
-    appraise_firmware(result, report, &certificate, expectations, evidence.platform());
+    appraise_firmware(
+        result,
+        report,
+        &certificate,
+        expectations,
+        evidence.platform(),
+    );
     match &evidence.tpm {
-        Some(tpm) => azure::verify(result, report, tpm, expectations, image).map(Subject::ExtraData),
+        Some(tpm) => {
+            azure::verify(result, report, tpm, expectations, image).map(Subject::ExtraData)
+        }
         None => {
-            let measurement = expectations.references.appraise(report.measurement(), image);
+            let measurement = expectations
+                .references
+                .appraise(report.measurement(), image);
             let outcome = waivable(Waivable::LaunchMeasurement, measurement, expectations);
             result.set(Check::LaunchMeasurement, outcome);
             Some(Subject::ReportData(report.report_data()))
@@ -74,7 +92,10 @@ pub fn verify_evidence(
 }
 
 fn certificate(evidence: &Evidence, expectations: &Expectations) -> Result<Certificate, Rejection> {
-    let bytes = expectations.certificate.as_deref().or(evidence.certificate.as_deref());
+    let bytes = expectations
+        .certificate
+        .as_deref()
+        .or(evidence.certificate.as_deref());
     Certificate::read(bytes.ok_or(Rejection::CertificateMissing)?, Role::Leaf)
 }
 
@@ -85,7 +106,10 @@ fn verify(
     certificate: &Certificate,
     expectations: &Expectations,
 ) -> bool {
-    let verified = expectations.roots.verify(certificate, expectations.crl.as_deref(), expectations.at);
+    let verified =
+        expectations
+            .roots
+            .verify(certificate, expectations.crl.as_deref(), expectations.at);
     let endorsed = verified.as_ref().ok().copied();
     let binding = binding::verify(&evidence.report, certificate, endorsed);
     let binding = waivable(Waivable::CertificateBinding, binding, expectations);
@@ -113,14 +137,25 @@ fn appraise_firmware(
     let tcb = binding::product(report, certificate)
         .and_then(|product| guest::appraise_tcb(report, product, &expectations.minimum_tcb));
     for (waivable_check, found) in [(Waivable::GuestPolicy, policy), (Waivable::Tcb, tcb)] {
-        result.set(waivable_check.check(), waivable(waivable_check, found, expectations));
+        result.set(
+            waivable_check.check(),
+            waivable(waivable_check, found, expectations),
+        );
     }
 }
 
 /// Pass, rejection, or a waived one.
-pub fn waivable(check: Waivable, found: Result<(), Rejection>, expectations: &Expectations) -> Outcome {
+pub fn waivable(
+    check: Waivable,
+    found: Result<(), Rejection>,
+    expectations: &Expectations,
+) -> Outcome {
     let may_be_waived = found.as_ref().err().is_none_or(Rejection::is_waivable);
-    if may_be_waived && expectations.waived.contains(&check) { Outcome::Waived(found.err()) } else { outcome(found) }
+    if may_be_waived && expectations.waived.contains(&check) {
+        Outcome::Waived(found.err())
+    } else {
+        outcome(found)
+    }
 }
 
 const fn is_rejected(outcome: &Outcome) -> bool {
@@ -135,15 +170,23 @@ pub fn outcome(found: Result<(), Rejection>) -> Outcome {
 /// What an accepted report says.
 pub fn claims(evidence: &Evidence, expectations: &Expectations) -> Map<String, Value> {
     let report = &evidence.report;
-    let product =
-        certificate(evidence, expectations).ok().and_then(|certificate| binding::product(report, &certificate).ok());
-    let root = if expectations.roots.is_amd() { "AMD" } else { "a test hierarchy (--trust-root), not AMD" };
+    let product = certificate(evidence, expectations)
+        .ok()
+        .and_then(|certificate| binding::product(report, &certificate).ok());
+    let root = if expectations.roots.is_amd() {
+        "AMD"
+    } else {
+        "a test hierarchy (--trust-root), not AMD"
+    };
     let tcb = product.map(|product| report.reported_tcb(product).to_string());
     // Of a check that was waived nothing is established.
     let checked = product.filter(|_| !expectations.waived.contains(&Waivable::Tcb));
-    let established = checked.map(|product| guest::established(report, product, &expectations.minimum_tcb));
+    let established =
+        checked.map(|product| guest::established(report, product, &expectations.minimum_tcb));
     let open = established.iter().flat_map(|established| &established.open);
-    let mut open: Vec<_> = open.map(|sentence| format!("{}: {sentence}", Check::Tcb.name())).collect();
+    let mut open: Vec<_> = open
+        .map(|sentence| format!("{}: {sentence}", Check::Tcb.name()))
+        .collect();
     let mut claims = match &evidence.tpm {
         Some(tpm) => {
             open.extend(azure::open());
@@ -154,13 +197,25 @@ pub fn claims(evidence: &Evidence, expectations: &Expectations) -> Map<String, V
     claims.extend([
         ("platform".to_owned(), json!(evidence.platform().name())),
         ("root".to_owned(), json!(root)),
-        ("product".to_owned(), json!(product.map(|product| product.name()))),
+        (
+            "product".to_owned(),
+            json!(product.map(|product| product.name())),
+        ),
         ("chip_id".to_owned(), json!(hex::encode(report.chip_id()))),
         ("reported_tcb".to_owned(), json!(tcb)),
-        ("minimum_tcb".to_owned(), json!(established.as_ref().map(|established| &established.minimum))),
-        ("tcb_floor_dated".to_owned(), json!(TcbFloor::compiled_in().dated())),
+        (
+            "minimum_tcb".to_owned(),
+            json!(established.as_ref().map(|established| &established.minimum)),
+        ),
+        (
+            "tcb_floor_dated".to_owned(),
+            json!(TcbFloor::compiled_in().dated()),
+        ),
         (NOT_ESTABLISHED.to_owned(), json!(open)),
-        ("platform_info".to_owned(), json!(report.platform_info().to_string())),
+        (
+            "platform_info".to_owned(),
+            json!(report.platform_info().to_string()),
+        ),
         ("report_version".to_owned(), json!(report.version())),
     ]);
     claims
@@ -170,7 +225,10 @@ fn launch_claims(report: &Report, expectations: &Expectations) -> Map<String, Va
     let (references, measurement) = (&expectations.references, report.measurement());
     Map::from_iter([
         ("measurement".to_owned(), json!(measurement.to_string())),
-        ("anchor".to_owned(), json!(references.anchor(measurement).map(Anchor::name))),
+        (
+            "anchor".to_owned(),
+            json!(references.anchor(measurement).map(Anchor::name)),
+        ),
         ("image".to_owned(), json!(references.shape(measurement))),
     ])
 }

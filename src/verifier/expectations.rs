@@ -100,8 +100,13 @@ pub enum Waivable {
 }
 
 impl Waivable {
-    const ALL: [Self; 5] =
-        [Self::CertificateBinding, Self::GuestPolicy, Self::Tcb, Self::LaunchMeasurement, Self::BootMeasurement];
+    const ALL: [Self; 5] = [
+        Self::CertificateBinding,
+        Self::GuestPolicy,
+        Self::Tcb,
+        Self::LaunchMeasurement,
+        Self::BootMeasurement,
+    ];
 
     /// The check.
     pub const fn check(self) -> Check {
@@ -129,8 +134,12 @@ impl FromStr for Waivable {
     type Err = NotWaivable;
 
     fn from_str(name: &str) -> Result<Self, NotWaivable> {
-        let found = Self::ALL.into_iter().find(|waivable| waivable.check().name() == name);
-        found.ok_or_else(|| NotWaivable { name: name.to_owned() })
+        let found = Self::ALL
+            .into_iter()
+            .find(|waivable| waivable.check().name() == name);
+        found.ok_or_else(|| NotWaivable {
+            name: name.to_owned(),
+        })
     }
 }
 
@@ -167,7 +176,10 @@ impl MinimumTcb {
 
     /// Takes any firmware, old as it may be.
     pub const fn none() -> Self {
-        Self { given: [None; Component::ALL.len()], takes_any: true }
+        Self {
+            given: [None; Component::ALL.len()],
+            takes_any: true,
+        }
     }
 
     /// Whether the reader takes any firmware.
@@ -190,8 +202,9 @@ impl FromStr for MinimumTcb {
         }
         let mut minimum = Self::default();
         for part in text.split(',') {
-            let (component, version) =
-                minimum_part(part).ok_or_else(|| MinimumTcbError::Part { part: part.to_owned() })?;
+            let (component, version) = minimum_part(part).ok_or_else(|| MinimumTcbError::Part {
+                part: part.to_owned(),
+            })?;
             if minimum.given[component as usize].replace(version).is_some() {
                 return Err(MinimumTcbError::Twice { component });
             }
@@ -202,9 +215,14 @@ impl FromStr for MinimumTcb {
 
 fn minimum_part(part: &str) -> Option<(Component, u8)> {
     let (name, version) = part.split_once('=')?;
-    let component = Component::ALL.into_iter().find(|component| component.name() == name)?;
+    let component = Component::ALL
+        .into_iter()
+        .find(|component| component.name() == name)?;
     let is_number = !version.is_empty() && version.bytes().all(|byte| byte.is_ascii_digit());
-    is_number.then(|| version.parse().ok()).flatten().map(|version| (component, version))
+    is_number
+        .then(|| version.parse().ok())
+        .flatten()
+        .map(|version| (component, version))
 }
 
 /// A repository URL as it is compared: without trailing `/` and `.git`, scheme and host in lower case.
@@ -215,10 +233,19 @@ impl RepositoryName {
     /// Of a URL.
     pub fn of(url: &str) -> Self {
         let url = url.trim_end_matches('/');
-        let url = url.strip_suffix(".git").unwrap_or(url).trim_end_matches('/');
-        let Some((scheme, rest)) = url.split_once("://") else { return Self(url.to_owned()) };
+        let url = url
+            .strip_suffix(".git")
+            .unwrap_or(url)
+            .trim_end_matches('/');
+        let Some((scheme, rest)) = url.split_once("://") else {
+            return Self(url.to_owned());
+        };
         let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-        Self(format!("{}://{}{path}", scheme.to_ascii_lowercase(), host.to_ascii_lowercase()))
+        Self(format!(
+            "{}://{}{path}",
+            scheme.to_ascii_lowercase(),
+            host.to_ascii_lowercase()
+        ))
     }
 }
 
@@ -235,14 +262,36 @@ mod tests {
     #[test]
     fn minimum_tcb_takes_any_subset_once() {
         let minimum: MinimumTcb = "snp=22,fmc=0".parse().unwrap();
-        assert_eq!((minimum.of(Component::Snp), minimum.of(Component::Fmc)), (Some(22), Some(0)));
+        assert_eq!(
+            (minimum.of(Component::Snp), minimum.of(Component::Fmc)),
+            (Some(22), Some(0))
+        );
         assert_eq!(minimum.of(Component::Tee), None);
         assert!(!minimum.takes_any() && "none".parse::<MinimumTcb>().unwrap().takes_any());
-        for text in ["", "snp", "snp=", "snp=256", "snp=+1", "SNP=1", "spl=1", "snp=1,", "snp=1 ", "None", "none,snp=1"]
-        {
-            assert!(matches!(text.parse::<MinimumTcb>(), Err(MinimumTcbError::Part { .. })), "{text}");
+        for text in [
+            "",
+            "snp",
+            "snp=",
+            "snp=256",
+            "snp=+1",
+            "SNP=1",
+            "spl=1",
+            "snp=1,",
+            "snp=1 ",
+            "None",
+            "none,snp=1",
+        ] {
+            assert!(
+                matches!(
+                    text.parse::<MinimumTcb>(),
+                    Err(MinimumTcbError::Part { .. })
+                ),
+                "{text}"
+            );
         }
-        let twice = MinimumTcbError::Twice { component: Component::Snp };
+        let twice = MinimumTcbError::Twice {
+            component: Component::Snp,
+        };
         assert_eq!("snp=1,snp=1".parse::<MinimumTcb>(), Err(twice));
     }
 
@@ -257,9 +306,12 @@ mod tests {
         ] {
             assert_eq!(RepositoryName::of(same), name, "{same}");
         }
-        for other in
-            ["http://example.org/a/B", "https://example.org/a/b", "https://example.org/a/B.git.git", "example.org/a/B"]
-        {
+        for other in [
+            "http://example.org/a/B",
+            "https://example.org/a/b",
+            "https://example.org/a/B.git.git",
+            "example.org/a/B",
+        ] {
             assert_ne!(RepositoryName::of(other), name, "{other}");
         }
     }
@@ -268,7 +320,16 @@ mod tests {
     fn five_checks_can_be_waived_and_no_other() {
         assert_eq!("tcb".parse(), Ok(Waivable::Tcb));
         assert_eq!("boot-measurement".parse(), Ok(Waivable::BootMeasurement));
-        for name in ["", "report-signature", "endorsements", "nonce", "TCB", "runtime-data", "paravisor", "quote"] {
+        for name in [
+            "",
+            "report-signature",
+            "endorsements",
+            "nonce",
+            "TCB",
+            "runtime-data",
+            "paravisor",
+            "quote",
+        ] {
             assert!(name.parse::<Waivable>().is_err(), "{name}");
         }
     }

@@ -12,8 +12,11 @@ use super::rejection::{Rejection, Role};
 impl TrustRoots {
     /// Whether `certificate` (DER or PEM) is vouched for at `at` (seconds since 1970), and is the one for `report`'s key.
     pub fn certify(&self, report: &Report, certificate: &[u8], at: u64) -> bool {
-        let Ok(leaf) = Certificate::read(certificate, Role::Leaf) else { return false };
-        self.verify(&leaf, None, at).is_ok_and(|endorsed| binding::verify(report, &leaf, Some(endorsed)).is_ok())
+        let Ok(leaf) = Certificate::read(certificate, Role::Leaf) else {
+            return false;
+        };
+        self.verify(&leaf, None, at)
+            .is_ok_and(|endorsed| binding::verify(report, &leaf, Some(endorsed)).is_ok())
     }
 
     /// The product that the issuer of `certificate` (DER or PEM) signs for, by its name alone. None for a certificate that
@@ -26,8 +29,12 @@ impl TrustRoots {
     /// Whether `list` (DER or PEM) is a revocation list about the issuer of `certificate`, in order and in date at `at`,
     /// whatever it revokes.
     pub fn recognise_list(&self, certificate: &[u8], list: &[u8], at: u64) -> bool {
-        let Ok(leaf) = Certificate::read(certificate, Role::Leaf) else { return false };
-        let found = self.chain_of(&leaf).and_then(|chain| verify_not_revoked(chain, list, at));
+        let Ok(leaf) = Certificate::read(certificate, Role::Leaf) else {
+            return false;
+        };
+        let found = self
+            .chain_of(&leaf)
+            .and_then(|chain| verify_not_revoked(chain, list, at));
         matches!(found, Ok(()) | Err(Rejection::Revoked { .. }))
     }
 }

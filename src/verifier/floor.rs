@@ -119,13 +119,28 @@ impl TcbFloor {
     /// A file that cannot be read demands what nothing meets.
     fn damaged(error: &FloorError) -> Self {
         let name = format!("the floor that was compiled in cannot be read: {error}");
-        let floor = Floor { minimum: UNREACHABLE, advisory: Advisory { name, date: "no date".to_owned() } };
+        let floor = Floor {
+            minimum: UNREACHABLE,
+            advisory: Advisory {
+                name,
+                date: "no date".to_owned(),
+            },
+        };
         let of_component = |component| (component, None, floor.clone());
         let of_product = |product| {
             let floors = components(product).map(of_component).collect();
-            (product, ProductFloor { floors, ..ProductFloor::default() })
+            (
+                product,
+                ProductFloor {
+                    floors,
+                    ..ProductFloor::default()
+                },
+            )
         };
-        Self { dated: String::new(), products: Product::ALL.into_iter().map(of_product).collect() }
+        Self {
+            dated: String::new(),
+            products: Product::ALL.into_iter().map(of_product).collect(),
+        }
     }
 
     /// Returns the day on which the values were looked up.
@@ -146,15 +161,23 @@ impl ProductFloor {
     pub fn of(&self, component: Component, processor: Option<Processor>) -> Option<&Floor> {
         let is_listed = self.lists(component, processor);
         let applies = |only: &Option<Processor>| !is_listed || only.is_none() || *only == processor;
-        let floors = self.floors.iter().filter(|(of, only, _)| *of == component && applies(only));
-        floors.map(|(_, _, floor)| floor).max_by_key(|floor| floor.minimum)
+        let floors = self
+            .floors
+            .iter()
+            .filter(|(of, only, _)| *of == component && applies(only));
+        floors
+            .map(|(_, _, floor)| floor)
+            .max_by_key(|floor| floor.minimum)
     }
 
     /// Returns whether the floor of a component says something of this very processor, or makes no
     /// difference between processors.
     pub fn lists(&self, component: Component, processor: Option<Processor>) -> bool {
         let mut of_component = self.floors.iter().filter(|(of, ..)| *of == component);
-        let mut single = of_component.clone().filter_map(|(_, only, _)| *only).peekable();
+        let mut single = of_component
+            .clone()
+            .filter_map(|(_, only, _)| *only)
+            .peekable();
         let is_single = single.peek().is_some();
         match processor {
             Some(processor) if is_single => single.any(|only| only == processor),
@@ -167,7 +190,9 @@ impl ProductFloor {
 /// The components that a product has.
 pub fn components(product: Product) -> impl Iterator<Item = Component> {
     let tcb = TcbVersion::new([0; TcbVersion::BYTES], product);
-    Component::ALL.into_iter().filter(move |component| tcb.component(*component).is_some())
+    Component::ALL
+        .into_iter()
+        .filter(move |component| tcb.component(*component).is_some())
 }
 
 #[derive(Deserialize)]
@@ -245,7 +270,10 @@ impl Document {
             let (product, floor) = listed.read(&advisories)?;
             products.insert(product, floor);
         }
-        Ok(TcbFloor { dated: self.dated, products })
+        Ok(TcbFloor {
+            dated: self.dated,
+            products,
+        })
     }
 }
 
@@ -254,25 +282,37 @@ struct Advisories(Vec<ListedAdvisory>);
 impl Advisories {
     fn named(&self, name: &str) -> Result<Advisory, FloorError> {
         let Some(listed) = self.0.iter().find(|listed| listed.name == name) else {
-            return Err(FloorError::Advisory { name: name.to_owned() });
+            return Err(FloorError::Advisory {
+                name: name.to_owned(),
+            });
         };
-        Ok(Advisory { name: listed.name.clone(), date: listed.date.clone() })
+        Ok(Advisory {
+            name: listed.name.clone(),
+            date: listed.date.clone(),
+        })
     }
 }
 
 impl ListedProduct {
     fn read(self, advisories: &Advisories) -> Result<(Product, ProductFloor), FloorError> {
-        let found = Product::ALL.into_iter().find(|product| product.name() == self.product);
+        let found = Product::ALL
+            .into_iter()
+            .find(|product| product.name() == self.product);
         let product = found.ok_or(FloorError::Product { name: self.product })?;
         let mut read = ProductFloor::default();
         for listed in self.floors {
             read.floors.push(listed.read(product, advisories)?);
         }
         if let Some(ListedAliasCheck { snp, advisory, .. }) = self.alias_check {
-            read.alias_check = Some(Floor { minimum: snp, advisory: advisories.named(&advisory)? });
+            read.alias_check = Some(Floor {
+                minimum: snp,
+                advisory: advisories.named(&advisory)?,
+            });
         }
         let reasons = self.without_value.into_iter();
-        read.without_value = reasons.map(|listed| (listed.advisory, listed.reason)).collect();
+        read.without_value = reasons
+            .map(|listed| (listed.advisory, listed.reason))
+            .collect();
         Ok((product, read))
     }
 }
@@ -284,13 +324,23 @@ impl ListedFloor {
         advisories: &Advisories,
     ) -> Result<(Component, Option<Processor>, Floor), FloorError> {
         let component = components(product).find(|component| component.name() == self.component);
-        let component = component.ok_or(FloorError::Component { product, name: self.component })?;
+        let component = component.ok_or(FloorError::Component {
+            product,
+            name: self.component,
+        })?;
         let processor = match (self.family, self.model, self.stepping) {
-            (Some(family), Some(model), Some(stepping)) => Some(Processor { family, model, stepping }),
+            (Some(family), Some(model), Some(stepping)) => Some(Processor {
+                family,
+                model,
+                stepping,
+            }),
             (None, None, None) => None,
             _ => return Err(FloorError::Processor),
         };
-        let floor = Floor { minimum: self.minimum, advisory: advisories.named(&self.advisory)? };
+        let floor = Floor {
+            minimum: self.minimum,
+            advisory: advisories.named(&self.advisory)?,
+        };
         Ok((component, processor, floor))
     }
 }
@@ -300,11 +350,23 @@ mod tests {
     use super::*;
 
     const fn processor(model: u8, stepping: u8) -> Option<Processor> {
-        Some(Processor { family: 0x19, model, stepping })
+        Some(Processor {
+            family: 0x19,
+            model,
+            stepping,
+        })
     }
 
-    fn minimum(floor: &TcbFloor, product: Product, component: Component, processor: Option<Processor>) -> Option<u8> {
-        floor.of(product)?.of(component, processor).map(|floor| floor.minimum)
+    fn minimum(
+        floor: &TcbFloor,
+        product: Product,
+        component: Component,
+        processor: Option<Processor>,
+    ) -> Option<u8> {
+        floor
+            .of(product)?
+            .of(component, processor)
+            .map(|floor| floor.minimum)
     }
 
     #[test]
@@ -312,11 +374,21 @@ mod tests {
         let text = include_bytes!("../../measurements/tcb-floor.json");
         let floor = TcbFloor::read(text).unwrap();
         for product in Product::ALL {
-            let (ours, compiled) = (floor.of(product).unwrap(), TcbFloor::compiled_in().of(product).unwrap());
+            let (ours, compiled) = (
+                floor.of(product).unwrap(),
+                TcbFloor::compiled_in().of(product).unwrap(),
+            );
             for component in [Component::Snp, Component::Microcode] {
                 let found = ours.of(component, None).unwrap();
-                assert_eq!(Some(found), compiled.of(component, None), "{product} {component}");
-                assert!(found.minimum < UNREACHABLE && found.advisory.name.starts_with("AMD-SB-"), "{found:?}");
+                assert_eq!(
+                    Some(found),
+                    compiled.of(component, None),
+                    "{product} {component}"
+                );
+                assert!(
+                    found.minimum < UNREACHABLE && found.advisory.name.starts_with("AMD-SB-"),
+                    "{found:?}"
+                );
                 assert_eq!(found.advisory.date.len(), "2026-01-31".len(), "{found:?}");
             }
         }
@@ -327,18 +399,30 @@ mod tests {
     fn each_stepping_has_its_own_microcode_and_an_unnamed_one_the_highest() {
         let floor = TcbFloor::compiled_in();
         let microcode = |processor| minimum(floor, Product::Genoa, Component::Microcode, processor);
-        let named = [(0x11, 1), (0x11, 2), (0xa0, 2)].map(|(model, stepping)| microcode(processor(model, stepping)));
+        let named = [(0x11, 1), (0x11, 2), (0xa0, 2)]
+            .map(|(model, stepping)| microcode(processor(model, stepping)));
         assert!(named.iter().all(Option::is_some), "{named:?}");
         assert_eq!(microcode(None), named.into_iter().max().unwrap());
         let highest = microcode(None);
         for (model, stepping) in [(0x11, 9), (0xa0, 1), (0, 0), (0xff, 15)] {
             let unlisted = processor(model, stepping);
-            assert_eq!(microcode(unlisted), highest, "a processor that nobody knows");
+            assert_eq!(
+                microcode(unlisted),
+                highest,
+                "a processor that nobody knows"
+            );
             let genoa = floor.of(Product::Genoa).unwrap();
             assert!(!genoa.lists(Component::Microcode, unlisted));
-            assert!(genoa.lists(Component::Snp, unlisted), "one for all processors");
+            assert!(
+                genoa.lists(Component::Snp, unlisted),
+                "one for all processors"
+            );
         }
-        let other_family = Some(Processor { family: 0x1a, model: 0x11, stepping: 1 });
+        let other_family = Some(Processor {
+            family: 0x1a,
+            model: 0x11,
+            stepping: 1,
+        });
         assert_eq!(microcode(other_family), highest);
         let snp = |processor| minimum(floor, Product::Genoa, Component::Snp, processor);
         assert!(snp(None).is_some() && snp(None) == snp(processor(0x11, 9)));
@@ -350,18 +434,28 @@ mod tests {
         let damaged = TcbFloor::damaged(&error);
         for product in Product::ALL {
             for component in components(product) {
-                assert_eq!(minimum(&damaged, product, component, None), Some(UNREACHABLE));
+                assert_eq!(
+                    minimum(&damaged, product, component, None),
+                    Some(UNREACHABLE)
+                );
             }
         }
     }
 
     #[test]
     fn a_value_without_its_advisory_is_refused() {
-        let text = String::from_utf8(include_bytes!("../../measurements/tcb-floor.json").to_vec()).unwrap();
+        let text = String::from_utf8(include_bytes!("../../measurements/tcb-floor.json").to_vec())
+            .unwrap();
         for (from, to) in [
             ("\"format\": 1", "\"format\": 2"),
-            ("\"advisory\": \"AMD-SB-3030\",\n     \"read_in\"", "\"advisory\": \"AMD-SB-1\",\n     \"read_in\""),
-            ("\"advisory\": \"AMD-SB-3030\",\n     \"read_in\"", "\"read_in\""),
+            (
+                "\"advisory\": \"AMD-SB-3030\",\n     \"read_in\"",
+                "\"advisory\": \"AMD-SB-1\",\n     \"read_in\"",
+            ),
+            (
+                "\"advisory\": \"AMD-SB-3030\",\n     \"read_in\"",
+                "\"read_in\"",
+            ),
             ("\"read_in\"", "\"read\""),
             ("\"product\": \"Milan\"", "\"product\": \"Naples\""),
             ("\"component\": \"snp\"", "\"component\": \"fmc\""),
@@ -369,7 +463,10 @@ mod tests {
             ("\"minimum\": 29", "\"minimum\": 256"),
         ] {
             assert!(text.contains(from), "{from}");
-            assert!(TcbFloor::read(text.replacen(from, to, 1).as_bytes()).is_err(), "{to}");
+            assert!(
+                TcbFloor::read(text.replacen(from, to, 1).as_bytes()).is_err(),
+                "{to}"
+            );
         }
     }
 }

@@ -28,19 +28,27 @@ pub fn appraise_policy(report: &Report, keys: Option<&KeyDigests>) -> Result<(),
         return Err(Rejection::PolicyReserved { policy });
     }
     if report.vmpl() != 0 {
-        return Err(Rejection::Vmpl { actual: report.vmpl() });
+        return Err(Rejection::Vmpl {
+            actual: report.vmpl(),
+        });
     }
     keys.map_or(Ok(()), |keys| appraise_keys(report, keys))
 }
 
 fn appraise_keys(report: &Report, keys: &KeyDigests) -> Result<(), Rejection> {
     if report.id_key_digest() != keys.id_key {
-        let (expected, actual) = (hex::encode(keys.id_key), hex::encode(report.id_key_digest()));
+        let (expected, actual) = (
+            hex::encode(keys.id_key),
+            hex::encode(report.id_key_digest()),
+        );
         return Err(Rejection::IdKey { expected, actual });
     }
     let is_enabled = keys.author_key != [0; 48];
     if report.author_key_digest() != keys.author_key || report.author_key_enabled() != is_enabled {
-        let (expected, actual) = (hex::encode(keys.author_key), hex::encode(report.author_key_digest()));
+        let (expected, actual) = (
+            hex::encode(keys.author_key),
+            hex::encode(report.author_key_digest()),
+        );
         return Err(Rejection::AuthorKey { expected, actual });
     }
     Ok(())
@@ -50,8 +58,17 @@ fn appraise_keys(report: &Report, keys: &KeyDigests) -> Result<(), Rejection> {
 ///
 /// # Errors
 /// The first component that is not in order or too old; then an alias check that is not complete.
-pub fn appraise_tcb(report: &Report, product: Product, minimum: &MinimumTcb) -> Result<(), Rejection> {
-    let tcb = Tcb { report, product, minimum, floor: TcbFloor::compiled_in().of(product) };
+pub fn appraise_tcb(
+    report: &Report,
+    product: Product,
+    minimum: &MinimumTcb,
+) -> Result<(), Rejection> {
+    let tcb = Tcb {
+        report,
+        product,
+        minimum,
+        floor: TcbFloor::compiled_in().of(product),
+    };
     tcb.appraise_order()?;
     tcb.appraise_minimum()?;
     tcb.appraise_alias_check()
@@ -59,8 +76,16 @@ pub fn appraise_tcb(report: &Report, product: Product, minimum: &MinimumTcb) -> 
 
 /// Says which versions an accepted report had at least, and what its firmware leaves open.
 pub fn established(report: &Report, product: Product, minimum: &MinimumTcb) -> Established {
-    let tcb = Tcb { report, product, minimum, floor: TcbFloor::compiled_in().of(product) };
-    Established { minimum: tcb.minimum(), open: tcb.open() }
+    let tcb = Tcb {
+        report,
+        product,
+        minimum,
+        floor: TcbFloor::compiled_in().of(product),
+    };
+    Established {
+        minimum: tcb.minimum(),
+        open: tcb.open(),
+    }
 }
 
 /// What an accepted report establishes of the firmware.
@@ -95,18 +120,33 @@ impl<'a> Tcb<'a> {
     /// Reported at most committed, launch at most current.
     fn appraise_order(&self) -> Result<(), Rejection> {
         let committed = self.report.committed_tcb(self.product);
-        let (launch, current) = (self.report.launch_tcb(self.product), self.report.current_tcb(self.product));
+        let (launch, current) = (
+            self.report.launch_tcb(self.product),
+            self.report.current_tcb(self.product),
+        );
         for component in Component::ALL {
-            if let Some((reported, committed)) =
-                self.reported().component(component).zip(committed.component(component))
+            if let Some((reported, committed)) = self
+                .reported()
+                .component(component)
+                .zip(committed.component(component))
                 && reported > committed
             {
-                return Err(Rejection::ReportedAboveCommitted { component, committed, reported });
+                return Err(Rejection::ReportedAboveCommitted {
+                    component,
+                    committed,
+                    reported,
+                });
             }
-            if let Some((launch, current)) = launch.component(component).zip(current.component(component))
+            if let Some((launch, current)) = launch
+                .component(component)
+                .zip(current.component(component))
                 && launch > current
             {
-                return Err(Rejection::LaunchAboveCurrent { component, current, launch });
+                return Err(Rejection::LaunchAboveCurrent {
+                    component,
+                    current,
+                    launch,
+                });
             }
         }
         Ok(())
@@ -118,11 +158,20 @@ impl<'a> Tcb<'a> {
             let is_below = |minimum| reported.is_none_or(|reported| reported < minimum);
             match self.demand(component) {
                 Some(Demand::Given(minimum)) if is_below(minimum) => {
-                    return Err(Rejection::BelowMinimum { component, minimum, reported });
+                    return Err(Rejection::BelowMinimum {
+                        component,
+                        minimum,
+                        reported,
+                    });
                 }
                 Some(Demand::Floor(floor)) if is_below(floor.minimum) => {
                     let (floor, unlisted) = (Box::new(floor.clone()), self.unlisted(component));
-                    return Err(Rejection::BelowFloor { component, floor, unlisted, reported });
+                    return Err(Rejection::BelowFloor {
+                        component,
+                        floor,
+                        unlisted,
+                        reported,
+                    });
                 }
                 _ => {}
             }
@@ -135,7 +184,11 @@ impl<'a> Tcb<'a> {
         if let Some(minimum) = self.minimum.of(component) {
             return Some(Demand::Given(minimum));
         }
-        if self.minimum.takes_any() { None } else { self.floor_of(component).map(Demand::Floor) }
+        if self.minimum.takes_any() {
+            None
+        } else {
+            self.floor_of(component).map(Demand::Floor)
+        }
     }
 
     fn floor_of(&self, component: Component) -> Option<&'a Floor> {
@@ -145,7 +198,10 @@ impl<'a> Tcb<'a> {
     /// The processor, if the report names one and the floor of the component has no value of it.
     fn unlisted(&self, component: Component) -> Option<Processor> {
         let processor = self.report.processor();
-        processor.filter(|_| self.floor.is_some_and(|floor| !floor.lists(component, processor)))
+        processor.filter(|_| {
+            self.floor
+                .is_some_and(|floor| !floor.lists(component, processor))
+        })
     }
 
     /// The firmware that writes PLATFORM_INFO is the one that runs. It looks for aliases since a version of its own; whoever
@@ -153,8 +209,13 @@ impl<'a> Tcb<'a> {
     fn appraise_alias_check(&self) -> Result<(), Rejection> {
         let platform_info = self.report.platform_info();
         match self.alias_check() {
-            Some(since) if self.looks_for_aliases(since) && !platform_info.alias_check_complete() => {
-                Err(Rejection::AliasCheck { since: Box::new(since.clone()), platform_info })
+            Some(since)
+                if self.looks_for_aliases(since) && !platform_info.alias_check_complete() =>
+            {
+                Err(Rejection::AliasCheck {
+                    since: Box::new(since.clone()),
+                    platform_info,
+                })
             }
             _ => Ok(()),
         }
@@ -165,7 +226,10 @@ impl<'a> Tcb<'a> {
     }
 
     fn looks_for_aliases(&self, since: &Floor) -> bool {
-        let current = self.report.current_tcb(self.product).component(Component::Snp);
+        let current = self
+            .report
+            .current_tcb(self.product)
+            .component(Component::Snp);
         current.max(self.reported().component(Component::Snp)) >= Some(since.minimum)
     }
 
@@ -176,7 +240,9 @@ impl<'a> Tcb<'a> {
         let demanded = components(self.product).filter_map(|component| {
             Some(match self.demand(component)? {
                 Demand::Given(minimum) => format!("{component}={minimum} (given)"),
-                Demand::Floor(Floor { minimum, advisory }) => format!("{component}={minimum} ({advisory})"),
+                Demand::Floor(Floor { minimum, advisory }) => {
+                    format!("{component}={minimum} ({advisory})")
+                }
             })
         });
         demanded.collect::<Vec<_>>().join(", ")
@@ -184,11 +250,13 @@ impl<'a> Tcb<'a> {
 
     fn open(&self) -> Vec<String> {
         let mut open = self.open_versions();
-        let without_value = self.floor.into_iter().flat_map(|floor| &floor.without_value);
-        open.extend(
-            without_value
-                .map(|(advisory, reason)| format!("whether the firmware answers {advisory} is not known: {reason}")),
-        );
+        let without_value = self
+            .floor
+            .into_iter()
+            .flat_map(|floor| &floor.without_value);
+        open.extend(without_value.map(|(advisory, reason)| {
+            format!("whether the firmware answers {advisory} is not known: {reason}")
+        }));
         match self.alias_check() {
             None => open.push(format!(
                 "since which firmware {} looks for memory with two addresses is not known",
@@ -228,9 +296,15 @@ impl<'a> Tcb<'a> {
             }
         }
         if !unknown.is_empty() {
-            let processor = self.report.processor().map(|processor| format!(" ({processor})"));
+            let processor = self
+                .report
+                .processor()
+                .map(|processor| format!(" ({processor})"));
             let of = format!("{}{}", self.product, processor.unwrap_or_default());
-            open.push(format!("no floor is known for {} of {of}", unknown.join(", ")));
+            open.push(format!(
+                "no floor is known for {} of {of}",
+                unknown.join(", ")
+            ));
         }
         open
     }

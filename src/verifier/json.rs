@@ -5,7 +5,9 @@ use std::borrow::Cow;
 use std::cell::Cell;
 use std::fmt;
 
-use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde::de::{
+    Deserialize, DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor,
+};
 
 /// Most keys of an object and of those that it is in, together: their names are held until it ends.
 pub const MAX_OPEN_KEYS: usize = 16 << 10;
@@ -36,7 +38,10 @@ pub fn read<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, JsonError> {
         return Err(JsonError::ByteOrderMark);
     }
     let mut deserializer = serde_json::Deserializer::from_str(text);
-    Strict { open_keys: &Cell::new(0) }.deserialize(&mut deserializer)?;
+    Strict {
+        open_keys: &Cell::new(0),
+    }
+    .deserialize(&mut deserializer)?;
     deserializer.end()?;
     Ok(serde_json::from_str(text)?)
 }
@@ -60,7 +65,9 @@ fn within<E: serde::de::Error>(text: &str) -> Result<(), E> {
     if text.len() <= MAX_STRING_BYTES {
         return Ok(());
     }
-    Err(E::custom(format!("a string has over {MAX_STRING_BYTES} bytes (MAX_STRING_BYTES)")))
+    Err(E::custom(format!(
+        "a string has over {MAX_STRING_BYTES} bytes (MAX_STRING_BYTES)"
+    )))
 }
 
 impl<'de> Visitor<'de> for Strict<'_> {
@@ -107,14 +114,19 @@ impl<'de> Visitor<'de> for Strict<'_> {
             keys.push(key);
             self.open_keys.set(outer + keys.len());
             if self.open_keys.get() > MAX_OPEN_KEYS {
-                return Err(A::Error::custom(format!("over {MAX_OPEN_KEYS} keys are open (MAX_OPEN_KEYS)")));
+                return Err(A::Error::custom(format!(
+                    "over {MAX_OPEN_KEYS} keys are open (MAX_OPEN_KEYS)"
+                )));
             }
             members.next_value_seed(self)?;
         }
         self.open_keys.set(outer);
         keys.sort_unstable();
         match keys.windows(2).find(|pair| pair[0] == pair[1]) {
-            Some(pair) => Err(A::Error::custom(format!("the key {:?} is there twice", pair[0].0))),
+            Some(pair) => Err(A::Error::custom(format!(
+                "the key {:?} is there twice",
+                pair[0].0
+            ))),
             None => Ok(()),
         }
     }
@@ -189,19 +201,28 @@ mod tests {
     #[test]
     fn white_space_order_and_escapes_do_not_matter() {
         let text = b" {\"b\" : [1, null, true, 1.5, -1] ,\n \"\\u0061\" : \"\\u00e9\" } \n";
-        assert_eq!(read::<Value>(text).unwrap(), serde_json::json!({"a": "é", "b": [1, null, true, 1.5, -1]}));
+        assert_eq!(
+            read::<Value>(text).unwrap(),
+            serde_json::json!({"a": "é", "b": [1, null, true, 1.5, -1]})
+        );
     }
 
     #[test]
     fn keys_have_a_limit_with_those_of_the_objects_around() {
         let object = |keys, last: &str| {
-            let members: Vec<_> = (1..keys).map(|key| format!("\"{key}\":0")).chain([format!("\"\":{last}")]).collect();
+            let members: Vec<_> = (1..keys)
+                .map(|key| format!("\"{key}\":0"))
+                .chain([format!("\"\":{last}")])
+                .collect();
             format!("{{{}}}", members.join(","))
         };
         let half = object(MAX_OPEN_KEYS / 2, "0");
         let accepts = |text: String| read::<Value>(text.as_bytes()).is_ok();
         assert!(accepts(object(MAX_OPEN_KEYS, "0")) && !accepts(object(MAX_OPEN_KEYS + 1, "0")));
-        assert!(accepts(object(MAX_OPEN_KEYS / 2, &half)) && !accepts(object(MAX_OPEN_KEYS / 2 + 1, &half)));
+        assert!(
+            accepts(object(MAX_OPEN_KEYS / 2, &half))
+                && !accepts(object(MAX_OPEN_KEYS / 2 + 1, &half))
+        );
         assert!(accepts(format!("[{half},{half},{half}]")));
     }
 
@@ -209,9 +230,17 @@ mod tests {
     fn strings_have_a_limit() {
         let long = |more| "a".repeat(MAX_STRING_BYTES + more);
         for text in ["[\"TEXT\"]", "{\"TEXT\":0}", "{\"a\":{\"b\":\"TEXT\"}}"] {
-            assert!(read::<Value>(text.replace("TEXT", &long(0)).as_bytes()).is_ok(), "{text}");
-            let refusal = read::<Value>(text.replace("TEXT", &long(1)).as_bytes()).unwrap_err().to_string();
-            assert!(refusal.contains("MAX_STRING_BYTES") && refusal.len() < 200, "{refusal}");
+            assert!(
+                read::<Value>(text.replace("TEXT", &long(0)).as_bytes()).is_ok(),
+                "{text}"
+            );
+            let refusal = read::<Value>(text.replace("TEXT", &long(1)).as_bytes())
+                .unwrap_err()
+                .to_string();
+            assert!(
+                refusal.contains("MAX_STRING_BYTES") && refusal.len() < 200,
+                "{refusal}"
+            );
         }
     }
 

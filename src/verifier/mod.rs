@@ -53,7 +53,8 @@ pub use endorsements::{TrustRootError, TrustRoots};
 pub use envelope::{Evidence, SessionEvidence};
 pub use evidence::{NOT_ESTABLISHED, verify_evidence_alone};
 pub use expectations::{
-    Expectations, ExpectedArtifact, MinimumTcb, MinimumTcbError, NotWaivable, RepositoryName, Waivable,
+    Expectations, ExpectedArtifact, MinimumTcb, MinimumTcbError, NotWaivable, RepositoryName,
+    Waivable,
 };
 pub use floor::{Advisory, Floor, FloorError, ProductFloor, TcbFloor};
 pub use json::JsonError;
@@ -68,12 +69,14 @@ pub use statement::{ImageClaim, NamedFile, Statement};
 use evidence::{Subject, outcome, verify_evidence};
 
 /// What is said of a folder on a file system that does not list extended attributes.
-const UNLISTED_ATTRIBUTES: &str =
-    "bundle: the file system of this folder does not list extended attributes, so none was looked for";
+const UNLISTED_ATTRIBUTES: &str = "bundle: the file system of this folder does not list extended attributes, so none was looked for";
 
 /// Verifies a bundle that was read, or says why it could not be.
 pub fn verify(bundle: Result<Bundle, ReadError>, expectations: &Expectations) -> AttestationResult {
-    let named = bundle.as_ref().ok().and_then(|bundle| envelope::platform_of(bundle.evidence.as_deref()?));
+    let named = bundle
+        .as_ref()
+        .ok()
+        .and_then(|bundle| envelope::platform_of(bundle.evidence.as_deref()?));
     let mut result = AttestationResult::new(named.unwrap_or_default());
     let opened = bundle.map_err(Rejection::Bundle).and_then(|bundle| {
         let evidence = Evidence::read(appraisal::evidence(&bundle)?)?;
@@ -107,7 +110,12 @@ pub fn appraise_without_evidence(
     subjects::appraise(&bundle, &statement)
 }
 
-fn verify_opened(result: &mut AttestationResult, bundle: &Bundle, evidence: &Evidence, expectations: &Expectations) {
+fn verify_opened(
+    result: &mut AttestationResult,
+    bundle: &Bundle,
+    evidence: &Evidence,
+    expectations: &Expectations,
+) {
     let read = Statement::read(&bundle.provenance);
     let statement = read.as_ref().ok();
     // A statement that cannot be read says neither time nor project, and is rejected by its own
@@ -123,7 +131,13 @@ fn verify_opened(result: &mut AttestationResult, bundle: &Bundle, evidence: &Evi
     // A statement without an image claims nothing, which is not what a published image says of itself.
     let image = statement.map(|statement| statement.image().unwrap_or_default());
     if let Some(subject) = verify_evidence(result, evidence, expectations, image.as_ref()) {
-        appraise_subject(result, &subject, &bundle.provenance, statement, expectations);
+        appraise_subject(
+            result,
+            &subject,
+            &bundle.provenance,
+            statement,
+            expectations,
+        );
     }
     match read {
         Ok(statement) => {
@@ -162,8 +176,14 @@ fn appraise_subject(
     }
 }
 
-fn nonce_outcome(data: [u8; 64], statement: Option<&Statement<'_>>, expectations: &Expectations) -> Outcome {
-    let Some(nonce) = &expectations.nonce else { return Outcome::NotChecked };
+fn nonce_outcome(
+    data: [u8; 64],
+    statement: Option<&Statement<'_>>,
+    expectations: &Expectations,
+) -> Outcome {
+    let Some(nonce) = &expectations.nonce else {
+        return Outcome::NotChecked;
+    };
     let in_report = appraisal::appraise_nonce(data, nonce);
     outcome(in_report.and_then(|()| appraisal::appraise_stated_nonce(statement, nonce)))
 }
@@ -182,7 +202,10 @@ fn verify_statement(
         Outcome::NotChecked
     };
     result.set(Check::Expectations, expected);
-    result.set(Check::Subjects, outcome(subjects::appraise(bundle, statement)));
+    result.set(
+        Check::Subjects,
+        outcome(subjects::appraise(bundle, statement)),
+    );
 }
 
 fn claims(
@@ -193,9 +216,11 @@ fn claims(
 ) -> Map<String, Value> {
     let mut claims = evidence::claims(evidence, expectations);
     let unexpected = appraisal::unexpected_options(statement, expectations);
-    let unexpected =
-        unexpected.map(|(name, value)| format!("expectations: nobody asked for the option {name}={value}"));
-    let unlisted = bundle.has_unlisted_attributes.then(|| UNLISTED_ATTRIBUTES.to_owned());
+    let unexpected = unexpected
+        .map(|(name, value)| format!("expectations: nobody asked for the option {name}={value}"));
+    let unlisted = bundle
+        .has_unlisted_attributes
+        .then(|| UNLISTED_ATTRIBUTES.to_owned());
     if let Some(Value::Array(open)) = claims.get_mut(NOT_ESTABLISHED) {
         open.extend(unlisted.into_iter().chain(unexpected).map(Value::String));
     }
@@ -206,12 +231,24 @@ fn claims(
         ("ref".to_owned(), json!(statement.reference())),
         ("commit".to_owned(), json!(statement.commit())),
         ("archive_sha256".to_owned(), json!(statement.archive())),
-        ("options".to_owned(), json!(statement.options().options().collect::<BTreeMap<_, _>>())),
-        ("nonce".to_owned(), json!(statement.nonce().map(|nonce| nonce.to_string()))),
-        ("provenance_sha256".to_owned(), json!(Sha256Digest::of(&bundle.provenance).to_string())),
+        (
+            "options".to_owned(),
+            json!(statement.options().options().collect::<BTreeMap<_, _>>()),
+        ),
+        (
+            "nonce".to_owned(),
+            json!(statement.nonce().map(|nonce| nonce.to_string())),
+        ),
+        (
+            "provenance_sha256".to_owned(),
+            json!(Sha256Digest::of(&bundle.provenance).to_string()),
+        ),
         ("artifacts".to_owned(), json!(bundle.artifacts.len())),
         ("built_here".to_owned(), json!(statement.built_here())),
-        ("displacing_link_arguments".to_owned(), json!(statement.displacing_link_arguments())),
+        (
+            "displacing_link_arguments".to_owned(),
+            json!(statement.displacing_link_arguments()),
+        ),
     ]);
     claims
 }

@@ -46,15 +46,25 @@ pub enum ReferenceError {
     Size { size: usize, limit: usize },
     #[error("these are no reference values in the published form")]
     Json(#[from] JsonError),
-    #[error("made by appliance {version}, newer than this verifier: it has format {format}, up to {newest} is known")]
-    Newer { version: String, format: u64, newest: u64 },
+    #[error(
+        "made by appliance {version}, newer than this verifier: it has format {format}, up to {newest} is known"
+    )]
+    Newer {
+        version: String,
+        format: u64,
+        newest: u64,
+    },
     #[error("made by appliance {version} in format {format}, which never existed")]
     Format { version: String, format: u64 },
     #[error("there is no measurement in it")]
     Empty,
-    #[error("the list of revoked images names another firmware than the published file of image {version}")]
+    #[error(
+        "the list of revoked images names another firmware than the published file of image {version}"
+    )]
     OtherFirmware { version: String },
-    #[error("max_vcpus and the chains make {count} measurements, the limit is {limit} (MAX_REFERENCE_MEASUREMENTS)")]
+    #[error(
+        "max_vcpus and the chains make {count} measurements, the limit is {limit} (MAX_REFERENCE_MEASUREMENTS)"
+    )]
     Measurements { count: usize, limit: usize },
     #[error("{field} is no digest: {value:?}")]
     Digest { field: &'static str, value: String },
@@ -125,14 +135,20 @@ impl Image {
 
 impl Series {
     fn listed(vcpu_type: String, counts: Vec<(u32, LaunchMeasurement)>) -> Self {
-        Self { vcpu_type, chain: None, counts: OnceLock::from(counts) }
+        Self {
+            vcpu_type,
+            chain: None,
+            counts: OnceLock::from(counts),
+        }
     }
 
     /// Returns each number of vCPUs with its measurement. A chain is extended when somebody asks: that takes longer than
     /// to read all of its file, and of most files nobody does.
     pub fn counts(&self) -> &[(u32, LaunchMeasurement)] {
         self.counts.get_or_init(|| {
-            let extend = |(chain, max_vcpus): &(Chain, u32)| (1..=*max_vcpus).zip(chain.by_vcpus()).collect();
+            let extend = |(chain, max_vcpus): &(Chain, u32)| {
+                (1..=*max_vcpus).zip(chain.by_vcpus()).collect()
+            };
             self.chain.as_ref().map(extend).unwrap_or_default()
         })
     }
@@ -149,13 +165,22 @@ impl Series {
 /// It is too large, of a newer format, or not in the form of its format.
 pub fn read(bytes: &[u8]) -> Result<Vec<Image>, ReferenceError> {
     if bytes.len() > MAX_REFERENCE_BYTES {
-        return Err(ReferenceError::Size { size: bytes.len(), limit: MAX_REFERENCE_BYTES });
+        return Err(ReferenceError::Size {
+            size: bytes.len(),
+            limit: MAX_REFERENCE_BYTES,
+        });
     }
     let Head { format, version } = json::read(bytes)?;
     match format {
-        None => json::read::<Listed>(bytes)?.image().map(|image| vec![image]),
+        None => json::read::<Listed>(bytes)?
+            .image()
+            .map(|image| vec![image]),
         Some(FORMAT) => json::read::<Compact>(bytes)?.images(),
-        Some(format) if format > FORMAT => Err(ReferenceError::Newer { version, format, newest: FORMAT }),
+        Some(format) if format > FORMAT => Err(ReferenceError::Newer {
+            version,
+            format,
+            newest: FORMAT,
+        }),
         Some(format) => Err(ReferenceError::Format { version, format }),
     }
 }
@@ -184,7 +209,10 @@ fn limited(chains: &[ChainEntry], max_vcpus: u32) -> Result<(), ReferenceError> 
         return Err(ReferenceError::Empty);
     }
     if count > MAX_REFERENCE_MEASUREMENTS {
-        return Err(ReferenceError::Measurements { count, limit: MAX_REFERENCE_MEASUREMENTS });
+        return Err(ReferenceError::Measurements {
+            count,
+            limit: MAX_REFERENCE_MEASUREMENTS,
+        });
     }
     Ok(())
 }
@@ -283,15 +311,25 @@ impl BootEntry {
         let mut registers = BTreeMap::new();
         for (name, value) in self.pcrs {
             let number = name.parse::<u8>().ok();
-            let Some(number) = number.filter(|number| usize::from(*number) < REGISTERS && number.to_string() == name)
+            let Some(number) = number
+                .filter(|number| usize::from(*number) < REGISTERS && number.to_string() == name)
             else {
                 return Err(ReferenceError::Register { name });
             };
             registers.insert(number, sha256("pcrs", &value)?);
         }
-        match BOOT_REGISTERS.into_iter().find(|register| !registers.contains_key(register)) {
-            Some(register) => Err(ReferenceError::BootRegister { name: self.name, register }),
-            None => Ok(Boot { name: self.name, registers }),
+        match BOOT_REGISTERS
+            .into_iter()
+            .find(|register| !registers.contains_key(register))
+        {
+            Some(register) => Err(ReferenceError::BootRegister {
+                name: self.name,
+                register,
+            }),
+            None => Ok(Boot {
+                name: self.name,
+                registers,
+            }),
         }
     }
 }
@@ -300,7 +338,8 @@ impl Listed {
     fn image(self) -> Result<Image, ReferenceError> {
         let mut series: Vec<(String, Vec<_>)> = Vec::new();
         for entry in self.measurements {
-            let measurement = hex48("measurement", &entry.measurement).map(LaunchMeasurement::from_bytes)?;
+            let measurement =
+                hex48("measurement", &entry.measurement).map(LaunchMeasurement::from_bytes)?;
             let vcpu_type = entry.vcpu_type.unwrap_or(entry.vcpu_signature);
             let counted = (entry.vcpus, measurement);
             match series.iter_mut().find(|(known, _)| *known == vcpu_type) {
@@ -311,7 +350,12 @@ impl Listed {
         if series.is_empty() {
             return Err(ReferenceError::Empty);
         }
-        let optional = |field, value: &Option<String>| value.as_deref().map(|value| sha256(field, value)).transpose();
+        let optional = |field, value: &Option<String>| {
+            value
+                .as_deref()
+                .map(|value| sha256(field, value))
+                .transpose()
+        };
         Ok(Image {
             version: self.version,
             variant: None,
@@ -322,9 +366,15 @@ impl Listed {
                 root_hash: optional("root_hash", &self.root_hash)?,
                 command_line: optional("command_line_sha256", &self.command_line_sha256)?,
             },
-            keys: keys(self.id_key_digest.as_deref(), self.author_key_digest.as_deref())?,
+            keys: keys(
+                self.id_key_digest.as_deref(),
+                self.author_key_digest.as_deref(),
+            )?,
             withdrawn: self.withdrawn,
-            series: series.into_iter().map(|(vcpu_type, counts)| Series::listed(vcpu_type, counts)).collect(),
+            series: series
+                .into_iter()
+                .map(|(vcpu_type, counts)| Series::listed(vcpu_type, counts))
+                .collect(),
             boot: Vec::new(),
         })
     }
@@ -334,10 +384,18 @@ impl Compact {
     /// The image, then its variants.
     fn images(self) -> Result<Vec<Image>, ReferenceError> {
         self.check_what_is_not_compared()?;
-        let chains = self.variants.iter().map(|variant| variant.chains.len()).sum::<usize>() + self.chains.len();
+        let chains = self
+            .variants
+            .iter()
+            .map(|variant| variant.chains.len())
+            .sum::<usize>()
+            + self.chains.len();
         let count = chains.saturating_mul(self.max_vcpus as usize);
         if count > MAX_REFERENCE_MEASUREMENTS {
-            return Err(ReferenceError::Measurements { count, limit: MAX_REFERENCE_MEASUREMENTS });
+            return Err(ReferenceError::Measurements {
+                count,
+                limit: MAX_REFERENCE_MEASUREMENTS,
+            });
         }
         let root_hash = Some(sha256("root_hash", &self.root_hash)?);
         let main = Image {
@@ -346,19 +404,37 @@ impl Compact {
             firmware: Some(sha256("firmware_sha256", &self.firmware_sha256)?),
             inputs: Inputs {
                 root_hash,
-                ..started(&self.kernel_sha256, &self.initrd_sha256, &self.command_line_sha256)?
+                ..started(
+                    &self.kernel_sha256,
+                    &self.initrd_sha256,
+                    &self.command_line_sha256,
+                )?
             },
-            keys: keys(self.id_key_digest.as_deref(), self.author_key_digest.as_deref())?,
+            keys: keys(
+                self.id_key_digest.as_deref(),
+                self.author_key_digest.as_deref(),
+            )?,
             withdrawn: self.withdrawn,
             series: series(&self.chains, self.max_vcpus)?,
-            boot: self.boot.into_iter().map(BootEntry::boot).collect::<Result<_, _>>()?,
+            boot: self
+                .boot
+                .into_iter()
+                .map(BootEntry::boot)
+                .collect::<Result<_, _>>()?,
         };
         let mut images = vec![main.clone()];
         for variant in self.variants {
-            let inputs = started(&variant.kernel_sha256, &variant.initrd_sha256, &variant.command_line_sha256)?;
+            let inputs = started(
+                &variant.kernel_sha256,
+                &variant.initrd_sha256,
+                &variant.command_line_sha256,
+            )?;
             images.push(Image {
                 variant: Some(variant.name),
-                inputs: Inputs { root_hash, ..inputs },
+                inputs: Inputs {
+                    root_hash,
+                    ..inputs
+                },
                 series: series(&variant.chains, self.max_vcpus)?,
                 // A disk starts the image's own kernel.
                 boot: Vec::new(),
@@ -372,8 +448,14 @@ impl Compact {
         sha256("root_image_sha256", &self.root_image_sha256)?;
         number("guest_policy", &self.guest_policy)?;
         number("guest_features", &self.guest_features)?;
-        for (field, value) in [("disk_sha256", &self.disk_sha256), ("uki_sha256", &self.uki_sha256)] {
-            value.as_deref().map(|value| sha256(field, value)).transpose()?;
+        for (field, value) in [
+            ("disk_sha256", &self.disk_sha256),
+            ("uki_sha256", &self.uki_sha256),
+        ] {
+            value
+                .as_deref()
+                .map(|value| sha256(field, value))
+                .transpose()?;
         }
         Ok(())
     }
@@ -383,7 +465,8 @@ impl ChainEntry {
     fn chain(&self) -> Result<Chain, ReferenceError> {
         number("vcpu_signature", &self.vcpu_signature)?;
         Ok(Chain {
-            launch_digest: hex48("launch_digest", &self.launch_digest).map(LaunchMeasurement::from_bytes)?,
+            launch_digest: hex48("launch_digest", &self.launch_digest)
+                .map(LaunchMeasurement::from_bytes)?,
             bsp_vmsa: hex48("bsp_vmsa", &self.bsp_vmsa)?,
             ap_vmsa: hex48("ap_vmsa", &self.ap_vmsa)?,
         })
@@ -391,7 +474,11 @@ impl ChainEntry {
 
     fn series(&self, max_vcpus: u32) -> Result<Series, ReferenceError> {
         let chain = Some((self.chain()?, max_vcpus));
-        Ok(Series { vcpu_type: self.vcpu_type.clone(), chain, counts: OnceLock::new() })
+        Ok(Series {
+            vcpu_type: self.vcpu_type.clone(),
+            chain,
+            counts: OnceLock::new(),
+        })
     }
 }
 
@@ -406,26 +493,40 @@ fn started(kernel: &str, initrd: &str, command_line: &str) -> Result<Inputs, Ref
 }
 
 pub fn sha256(field: &'static str, value: &str) -> Result<Sha256Digest, ReferenceError> {
-    value.parse().map_err(|_| ReferenceError::Digest { field, value: value.to_owned() })
+    value.parse().map_err(|_| ReferenceError::Digest {
+        field,
+        value: value.to_owned(),
+    })
 }
 
 fn keys(id_key: Option<&str>, author_key: Option<&str>) -> Result<KeyDigests, ReferenceError> {
     let key = |field, value: Option<&str>| value.map_or(Ok([0; 48]), |value| hex48(field, value));
-    Ok(KeyDigests { id_key: key("id_key_digest", id_key)?, author_key: key("author_key_digest", author_key)? })
+    Ok(KeyDigests {
+        id_key: key("id_key_digest", id_key)?,
+        author_key: key("author_key_digest", author_key)?,
+    })
 }
 
 fn hex48(field: &'static str, value: &str) -> Result<PageDigest, ReferenceError> {
     let mut bytes = [0; 48];
     match hex::decode_to_slice(value, &mut bytes) {
         Ok(()) => Ok(bytes),
-        Err(_) => Err(ReferenceError::Digest { field, value: value.to_owned() }),
+        Err(_) => Err(ReferenceError::Digest {
+            field,
+            value: value.to_owned(),
+        }),
     }
 }
 
 fn number(field: &'static str, value: &str) -> Result<u64, ReferenceError> {
-    let digits = value.strip_prefix("0x").filter(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()));
+    let digits = value
+        .strip_prefix("0x")
+        .filter(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()));
     let number = digits.and_then(|digits| u64::from_str_radix(digits, 16).ok());
-    number.ok_or_else(|| ReferenceError::Number { field, value: value.to_owned() })
+    number.ok_or_else(|| ReferenceError::Number {
+        field,
+        value: value.to_owned(),
+    })
 }
 
 #[cfg(test)]
@@ -474,11 +575,20 @@ mod tests {
     #[test]
     fn chains_are_extended_to_every_count() {
         let images = with(&[]).unwrap();
-        let [image] = &images[..] else { panic!("{images:?}") };
-        let names: Vec<_> = image.series.iter().map(|series| &*series.vcpu_type).collect();
+        let [image] = &images[..] else {
+            panic!("{images:?}")
+        };
+        let names: Vec<_> = image
+            .series
+            .iter()
+            .map(|series| &*series.vcpu_type)
+            .collect();
         assert_eq!(names, ["EPYC-v4", "EPYC-Milan"]);
-        let chain =
-            Chain { launch_digest: LaunchMeasurement::from_bytes([1; 48]), bsp_vmsa: [2; 48], ap_vmsa: [3; 48] };
+        let chain = Chain {
+            launch_digest: LaunchMeasurement::from_bytes([1; 48]),
+            bsp_vmsa: [2; 48],
+            ap_vmsa: [3; 48],
+        };
         let expected: Vec<_> = (1..=255).zip(chain.by_vcpus()).collect();
         assert_eq!(image.series[1].counts(), expected);
     }
@@ -494,22 +604,44 @@ mod tests {
             "chains": [chain("EPYC-v4")],
         });
         let images = with(&[("variants", json!([variant])), ("withdrawn", json!("bad"))]).unwrap();
-        let [main, variant] = &images[..] else { panic!("{images:?}") };
-        assert_eq!((&main.variant, variant.variant.as_deref()), (&None, Some("debian")));
-        assert_eq!((main.inputs.root_hash, main.firmware), (variant.inputs.root_hash, variant.firmware));
+        let [main, variant] = &images[..] else {
+            panic!("{images:?}")
+        };
+        assert_eq!(
+            (&main.variant, variant.variant.as_deref()),
+            (&None, Some("debian"))
+        );
+        assert_eq!(
+            (main.inputs.root_hash, main.firmware),
+            (variant.inputs.root_hash, variant.firmware)
+        );
         assert_ne!(main.inputs.kernel, variant.inputs.kernel);
-        assert_eq!((variant.series.len(), variant.withdrawn.as_deref()), (1, Some("bad")));
+        assert_eq!(
+            (variant.series.len(), variant.withdrawn.as_deref()),
+            (1, Some("bad"))
+        );
     }
 
     #[test]
     fn a_newer_form_says_who_made_it() {
-        let refusal = with(&[("format", json!(3)), ("chains", json!("other"))]).unwrap_err().to_string();
-        assert!(refusal.starts_with("made by appliance 9.9.9, newer than this verifier"), "{refusal}");
+        let refusal = with(&[("format", json!(3)), ("chains", json!("other"))])
+            .unwrap_err()
+            .to_string();
+        assert!(
+            refusal.starts_with("made by appliance 9.9.9, newer than this verifier"),
+            "{refusal}"
+        );
         for format in [0, 1] {
-            assert!(matches!(with(&[("format", json!(format))]), Err(ReferenceError::Format { .. })));
+            assert!(matches!(
+                with(&[("format", json!(format))]),
+                Err(ReferenceError::Format { .. })
+            ));
         }
         for format in [json!("2"), json!(2.5), json!(-1)] {
-            assert!(matches!(with(&[("format", format)]), Err(ReferenceError::Json(_))));
+            assert!(matches!(
+                with(&[("format", format)]),
+                Err(ReferenceError::Json(_))
+            ));
         }
     }
 

@@ -68,7 +68,9 @@ impl ReferenceValues {
     /// A file in `measurements/` was damaged when this was compiled.
     pub fn published() -> Result<Self, ReferenceError> {
         let mut values = Self::default();
-        PUBLISHED.iter().try_for_each(|file| values.add_file_from(Anchor::Published, file))?;
+        PUBLISHED
+            .iter()
+            .try_for_each(|file| values.add_file_from(Anchor::Published, file))?;
         Ok(values)
     }
 
@@ -95,7 +97,11 @@ impl ReferenceValues {
     /// # Errors
     /// It is too large or not in the published form.
     pub fn add_file_from(&mut self, anchor: Anchor, bytes: &[u8]) -> Result<(), ReferenceError> {
-        self.images.extend(published::read(bytes)?.into_iter().map(|image| (image, anchor)));
+        self.images.extend(
+            published::read(bytes)?
+                .into_iter()
+                .map(|image| (image, anchor)),
+        );
         Ok(())
     }
 
@@ -111,7 +117,9 @@ impl ReferenceValues {
 
     /// The keys that go with a measurement, where what was published says it.
     pub fn keys(&self, measurement: LaunchMeasurement) -> Option<&KeyDigests> {
-        self.images_of(measurement).next().map(|(image, _)| &image.keys)
+        self.images_of(measurement)
+            .next()
+            .map(|(image, _)| &image.keys)
     }
 
     /// Appraises a launch measurement; `claim` is what the statement says of its image, none where there is no statement.
@@ -119,16 +127,27 @@ impl ReferenceValues {
     /// # Errors
     /// The measurement is revoked, it is none of these, there are none, or the statement claims another image than the one
     /// that the measurement was published for.
-    pub fn appraise(&self, measurement: LaunchMeasurement, claim: Option<&ImageClaim>) -> Result<(), Rejection> {
+    pub fn appraise(
+        &self,
+        measurement: LaunchMeasurement,
+        claim: Option<&ImageClaim>,
+    ) -> Result<(), Rejection> {
         if let Some(revocation) = self.revocation(measurement) {
-            return Err(Rejection::MeasurementRevoked { by: Box::new(revocation), actual: measurement });
+            return Err(Rejection::MeasurementRevoked {
+                by: Box::new(revocation),
+                actual: measurement,
+            });
         }
         if self.is_empty() {
             return Err(Rejection::NoReferenceValues);
         }
         if self.anchor(measurement).is_none() {
             let expected = self.believed().collect();
-            return Err(Rejection::MeasurementUnknown { tried: self.tried(claim), expected, actual: measurement });
+            return Err(Rejection::MeasurementUnknown {
+                tried: self.tried(claim),
+                expected,
+                actual: measurement,
+            });
         }
         let Some(claim) = claim else { return Ok(()) };
         let mut mismatch = None;
@@ -143,38 +162,56 @@ impl ReferenceValues {
 
     /// Returns who says that a measurement is to be believed, if anybody does.
     pub fn anchor(&self, measurement: LaunchMeasurement) -> Option<Anchor> {
-        let of_file = self.images_of(measurement).next().map(|(_, anchor)| *anchor);
+        let of_file = self
+            .images_of(measurement)
+            .next()
+            .map(|(_, anchor)| *anchor);
         of_file.or_else(|| self.given_alone(measurement))
     }
 
     /// Returns the version, type and count of vCPUs that a measurement was published for.
     pub fn shape(&self, measurement: LaunchMeasurement) -> Option<String> {
-        let shape = self.shapes().find(|shape| shape.measurement == measurement)?;
+        let shape = self
+            .shapes()
+            .find(|shape| shape.measurement == measurement)?;
         let image = name(shape.version, shape.variant);
-        Some(format!("{image}, {}, {} vCPUs", shape.vcpu_type, shape.vcpus))
+        Some(format!(
+            "{image}, {}, {} vCPUs",
+            shape.vcpu_type, shape.vcpus
+        ))
     }
 
     /// Returns every measurement of the published files.
     pub fn shapes(&self) -> impl Iterator<Item = PublishedShape<'_>> {
         self.images.iter().flat_map(|(image, _)| {
             image.series.iter().flat_map(|series| {
-                series.counts().iter().map(|(vcpus, measurement)| PublishedShape {
-                    version: &image.version,
-                    variant: image.variant.as_deref(),
-                    vcpu_type: &series.vcpu_type,
-                    vcpus: *vcpus,
-                    measurement: *measurement,
-                })
+                series
+                    .counts()
+                    .iter()
+                    .map(|(vcpus, measurement)| PublishedShape {
+                        version: &image.version,
+                        variant: image.variant.as_deref(),
+                        vcpu_type: &series.vcpu_type,
+                        vcpus: *vcpus,
+                        measurement: *measurement,
+                    })
             })
         })
     }
 
     fn given_alone(&self, measurement: LaunchMeasurement) -> Option<Anchor> {
-        self.single.iter().find(|(single, _)| *single == measurement).map(|(_, anchor)| *anchor)
+        self.single
+            .iter()
+            .find(|(single, _)| *single == measurement)
+            .map(|(_, anchor)| *anchor)
     }
 
     fn images_of(&self, measurement: LaunchMeasurement) -> impl Iterator<Item = &(Image, Anchor)> {
-        self.images.iter().filter(move |(image, _)| image.measurements().any(|published| published == measurement))
+        self.images.iter().filter(move |(image, _)| {
+            image
+                .measurements()
+                .any(|published| published == measurement)
+        })
     }
 
     /// Why a measurement is not to be believed: the list that was compiled in says so, or a file that has it.
@@ -184,18 +221,28 @@ impl ReferenceValues {
             Some(Anchor::Published) => list.of_published(measurement),
             _ => list.of_measurement(measurement),
         };
-        listed.cloned().or_else(|| self.images_of(measurement).find_map(|(image, _)| image.revocation()))
+        listed.cloned().or_else(|| {
+            self.images_of(measurement)
+                .find_map(|(image, _)| image.revocation())
+        })
     }
 
     /// What a report could have said.
     fn believed(&self) -> impl Iterator<Item = LaunchMeasurement> {
-        let published = self.images.iter().filter(|(image, _)| image.revocation().is_none());
+        let published = self
+            .images
+            .iter()
+            .filter(|(image, _)| image.revocation().is_none());
         let single = self.single.iter().map(|(measurement, _)| *measurement);
         single.chain(published.flat_map(|(image, _)| image.measurements()))
     }
 
     fn tried(&self, claim: Option<&ImageClaim>) -> String {
-        let mut tried: Vec<_> = self.images.iter().map(|(image, _)| image.tried(claim)).collect();
+        let mut tried: Vec<_> = self
+            .images
+            .iter()
+            .map(|(image, _)| image.tried(claim))
+            .collect();
         if !self.single.is_empty() {
             tried.push(format!("{} given without a shape", self.single.len()));
         }
@@ -213,7 +260,11 @@ pub(super) struct Difference {
 impl Difference {
     pub(super) fn rejection(self, image: &Image) -> Rejection {
         let input = format!("{} of image {}", self.input, image.name()).into();
-        Rejection::ImageClaim { input, expected: self.published, actual: self.claimed }
+        Rejection::ImageClaim {
+            input,
+            expected: self.published,
+            actual: self.claimed,
+        }
     }
 }
 
@@ -224,8 +275,15 @@ impl Image {
 
     /// Why it is not to be believed: its own file says so, or its firmware is revoked.
     pub(super) fn revocation(&self) -> Option<Revocation> {
-        let own = |reason: &String| Revocation { version: self.version.clone(), reason: reason.clone() };
-        let of_firmware = || Revocations::compiled_in().of_firmware(self.firmware?).cloned();
+        let own = |reason: &String| Revocation {
+            version: self.version.clone(),
+            reason: reason.clone(),
+        };
+        let of_firmware = || {
+            Revocations::compiled_in()
+                .of_firmware(self.firmware?)
+                .cloned()
+        };
         self.withdrawn.as_ref().map(own).or_else(of_firmware)
     }
 
@@ -239,7 +297,11 @@ impl Image {
         ];
         pairs.into_iter().filter_map(|(input, published, claimed)| {
             let published = published.filter(|published| claimed != Some(*published))?;
-            Some(Difference { input, published, claimed })
+            Some(Difference {
+                input,
+                published,
+                claimed,
+            })
         })
     }
 
@@ -249,9 +311,16 @@ impl Image {
             return format!("image {}: none, it is withdrawn", self.name());
         }
         let mut text = format!("image {}: {}", self.name(), self.ranges());
-        for Difference { input, published, claimed } in claim.into_iter().flat_map(|claim| self.difference(claim)) {
+        for Difference {
+            input,
+            published,
+            claimed,
+        } in claim.into_iter().flat_map(|claim| self.difference(claim))
+        {
             if let Some(claimed) = claimed {
-                text.push_str(&format!("; its {input} is {published}, the statement claims {claimed}"));
+                text.push_str(&format!(
+                    "; its {input} is {published}, the statement claims {claimed}"
+                ));
             }
         }
         text
@@ -273,7 +342,10 @@ impl Image {
 }
 
 fn name(version: &str, variant: Option<&str>) -> String {
-    variant.map_or_else(|| version.to_owned(), |variant| format!("{version} ({variant})"))
+    variant.map_or_else(
+        || version.to_owned(),
+        |variant| format!("{version} ({variant})"),
+    )
 }
 
 #[cfg(test)]
@@ -282,9 +354,16 @@ mod tests {
 
     fn file(extra: &str) -> String {
         let entry = |byte: &str, vcpus| {
-            format!(r#"{{"measurement":"{}","vcpu_type":"EPYC","vcpus":{vcpus}}}"#, byte.repeat(48))
+            format!(
+                r#"{{"measurement":"{}","vcpu_type":"EPYC","vcpus":{vcpus}}}"#,
+                byte.repeat(48)
+            )
         };
-        format!(r#"{{"version":"1.0.0"{extra},"measurements":[{},{}]}}"#, entry("01", 1), entry("02", 2))
+        format!(
+            r#"{{"version":"1.0.0"{extra},"measurements":[{},{}]}}"#,
+            entry("01", 1),
+            entry("02", 2)
+        )
     }
 
     fn measurement(byte: u8) -> LaunchMeasurement {
@@ -294,24 +373,45 @@ mod tests {
     #[test]
     fn only_what_was_published_or_given_is_known() {
         let mut values = ReferenceValues::default();
-        assert!(matches!(values.appraise(measurement(1), None), Err(Rejection::NoReferenceValues)));
+        assert!(matches!(
+            values.appraise(measurement(1), None),
+            Err(Rejection::NoReferenceValues)
+        ));
         values.add_file(file("").as_bytes()).unwrap();
         values.add(measurement(9));
         for known in [1, 2, 9] {
             values.appraise(measurement(known), None).unwrap();
         }
-        assert_eq!(values.shape(measurement(2)).unwrap(), "1.0.0, EPYC, 2 vCPUs");
+        assert_eq!(
+            values.shape(measurement(2)).unwrap(),
+            "1.0.0, EPYC, 2 vCPUs"
+        );
         let refusal = values.appraise(measurement(3), None).unwrap_err();
-        assert!(refusal.to_string().ends_with("tried image 1.0.0: EPYC with 1 to 2 vCPUs; 1 given without a shape"));
+        assert!(
+            refusal
+                .to_string()
+                .ends_with("tried image 1.0.0: EPYC with 1 to 2 vCPUs; 1 given without a shape")
+        );
     }
 
     #[test]
     fn a_mismatch_names_the_input_that_differs() {
         let mut values = ReferenceValues::default();
-        values.add_file(file(&format!(r#","root_hash":"{}""#, "aa".repeat(32))).as_bytes()).unwrap();
-        let claim = ImageClaim { root_hash: Some(Sha256Digest::of(b"")), ..ImageClaim::default() };
-        let text = values.appraise(measurement(3), Some(&claim)).unwrap_err().to_string();
-        assert!(text.contains("its root hash is aaaa") && text.contains("the statement claims e3b0"), "{text}");
+        values
+            .add_file(file(&format!(r#","root_hash":"{}""#, "aa".repeat(32))).as_bytes())
+            .unwrap();
+        let claim = ImageClaim {
+            root_hash: Some(Sha256Digest::of(b"")),
+            ..ImageClaim::default()
+        };
+        let text = values
+            .appraise(measurement(3), Some(&claim))
+            .unwrap_err()
+            .to_string();
+        assert!(
+            text.contains("its root hash is aaaa") && text.contains("the statement claims e3b0"),
+            "{text}"
+        );
     }
 
     #[test]
@@ -320,12 +420,28 @@ mod tests {
         let (hash, line) = (Sha256Digest::of(b"tree"), Sha256Digest::of(b"line"));
         let members = format!(r#","root_hash":"{hash}","command_line_sha256":"{line}""#);
         values.add_file(file(&members).as_bytes()).unwrap();
-        let claim = ImageClaim { root_hash: Some(hash), command_line: Some(line), ..ImageClaim::default() };
+        let claim = ImageClaim {
+            root_hash: Some(hash),
+            command_line: Some(line),
+            ..ImageClaim::default()
+        };
         values.appraise(measurement(1), Some(&claim)).unwrap();
         values.appraise(measurement(1), None).unwrap();
         for (wrong, input) in [
-            (ImageClaim { root_hash: Some(line), ..claim }, "root hash of image 1.0.0"),
-            (ImageClaim { command_line: None, ..claim }, "command line of image 1.0.0"),
+            (
+                ImageClaim {
+                    root_hash: Some(line),
+                    ..claim
+                },
+                "root hash of image 1.0.0",
+            ),
+            (
+                ImageClaim {
+                    command_line: None,
+                    ..claim
+                },
+                "command line of image 1.0.0",
+            ),
             (ImageClaim::default(), "root hash of image 1.0.0"),
         ] {
             let refusal = values.appraise(measurement(1), Some(&wrong)).unwrap_err();
@@ -334,7 +450,11 @@ mod tests {
         }
         // A measurement that was also given alone is still one of the file.
         values.add(measurement(1));
-        assert!(values.appraise(measurement(1), Some(&ImageClaim::default())).is_err());
+        assert!(
+            values
+                .appraise(measurement(1), Some(&ImageClaim::default()))
+                .is_err()
+        );
     }
 
     #[test]
@@ -344,7 +464,12 @@ mod tests {
         values.add(measurement(8));
         values.add(measurement(1));
         values.add_file(file("").as_bytes()).unwrap();
-        for (byte, anchor) in [(7, Anchor::Policy), (8, Anchor::Option), (1, Anchor::File), (2, Anchor::File)] {
+        for (byte, anchor) in [
+            (7, Anchor::Policy),
+            (8, Anchor::Option),
+            (1, Anchor::File),
+            (2, Anchor::File),
+        ] {
             assert_eq!(values.anchor(measurement(byte)), Some(anchor));
         }
         assert_eq!(values.anchor(measurement(9)), None);
@@ -361,24 +486,41 @@ mod tests {
         file.add_file(OLD).unwrap();
         let mut policy = ReferenceValues::default();
         policy.add_from(Anchor::Policy, revoked);
-        for values in [ReferenceValues::default(), ReferenceValues::published().unwrap(), alone, file, policy] {
+        for values in [
+            ReferenceValues::default(),
+            ReferenceValues::published().unwrap(),
+            alone,
+            file,
+            policy,
+        ] {
             let refusal = values.appraise(revoked, None).unwrap_err();
             assert_eq!(refusal.code(), "measurement-revoked");
-            assert!(refusal.to_string().contains("image 0.1.0") && !refusal.is_waivable(), "{refusal}");
+            assert!(
+                refusal.to_string().contains("image 0.1.0") && !refusal.is_waivable(),
+                "{refusal}"
+            );
         }
     }
 
     #[test]
     fn a_file_is_revoked_by_its_own_word_and_by_its_firmware() {
         const FIRMWARE: &str = "3e4fd0b3fe3b2dbe481c3d9e99418a034174f26cbe1f55aa212b0f18c12d2d6f";
-        for member in [r#","withdrawn":"bad""#.to_owned(), format!(r#","firmware_sha256":"{FIRMWARE}""#)] {
+        for member in [
+            r#","withdrawn":"bad""#.to_owned(),
+            format!(r#","firmware_sha256":"{FIRMWARE}""#),
+        ] {
             let mut values = ReferenceValues::default();
             values.add_file(file(&member).as_bytes()).unwrap();
             values.add(measurement(1));
             let refusal = values.appraise(measurement(1), None).unwrap_err();
             assert_eq!(refusal.code(), "measurement-revoked");
             let unknown = values.appraise(measurement(3), None).unwrap_err();
-            assert!(unknown.to_string().contains("image 1.0.0: none, it is withdrawn"), "{unknown}");
+            assert!(
+                unknown
+                    .to_string()
+                    .contains("image 1.0.0: none, it is withdrawn"),
+                "{unknown}"
+            );
             assert_eq!(unknown.sides().0, Some(measurement(1).to_string()));
         }
     }
@@ -386,7 +528,9 @@ mod tests {
     #[test]
     fn a_file_that_names_no_keys_is_of_a_launch_without() {
         let mut values = ReferenceValues::default();
-        values.add_file(file(&format!(r#","id_key_digest":"{}""#, "03".repeat(48))).as_bytes()).unwrap();
+        values
+            .add_file(file(&format!(r#","id_key_digest":"{}""#, "03".repeat(48))).as_bytes())
+            .unwrap();
         let keys = values.keys(measurement(1)).unwrap();
         assert_eq!((keys.id_key, keys.author_key), ([3; 48], [0; 48]));
         assert_eq!(values.keys(measurement(7)), None);
@@ -404,7 +548,11 @@ mod tests {
         ] {
             assert!(values.add_file(bad.as_bytes()).is_err(), "{bad}");
         }
-        assert!(values.add_file(&vec![b' '; published::MAX_REFERENCE_BYTES + 1]).is_err());
+        assert!(
+            values
+                .add_file(&vec![b' '; published::MAX_REFERENCE_BYTES + 1])
+                .is_err()
+        );
         assert!(values.is_empty());
     }
 

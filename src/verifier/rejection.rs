@@ -7,7 +7,8 @@ use crate::digest::{GitOid, Sha256Digest};
 use crate::provenance::Nonce;
 use crate::snp::measurement::LaunchMeasurement;
 use crate::snp::report::{
-    ECDSA_P384_SHA384, GuestPolicy, MAX_VERSION, MIN_VERSION, PlatformInfo, Processor, REPORT_BYTES, SigningKey,
+    ECDSA_P384_SHA384, GuestPolicy, MAX_VERSION, MIN_VERSION, PlatformInfo, Processor,
+    REPORT_BYTES, SigningKey,
 };
 use crate::snp::tcb::{Component, Product, TcbVersion};
 
@@ -54,25 +55,38 @@ pub enum Rejection {
     #[error("evidence.json cannot be read: {0}")]
     EvidenceMalformed(JsonError),
     #[error("{field} in the evidence is not {encoding}")]
-    EvidenceEncoding { field: &'static str, encoding: &'static str },
+    EvidenceEncoding {
+        field: &'static str,
+        encoding: &'static str,
+    },
     #[error("the evidence is of a platform that this verifier does not know")]
     PlatformUnknown { actual: String },
     #[error("the attestation report has another length")]
     ReportLength { actual: usize },
 
     // endorsements
-    #[error("the evidence carries no VCEK or VLEK; give it with --vcek, or get a VCEK with --fetch")]
+    #[error(
+        "the evidence carries no VCEK or VLEK; give it with --vcek, or get a VCEK with --fetch"
+    )]
     CertificateMissing,
     #[error("{role} cannot be read: {reason}")]
     CertificateMalformed { role: Role, reason: String },
     #[error("{role} was issued by nobody that is trusted")]
-    IssuerUnknown { role: Role, trusted: Vec<String>, actual: String },
+    IssuerUnknown {
+        role: Role,
+        trusted: Vec<String>,
+        actual: String,
+    },
     #[error("{role} is not signed with RSASSA-PSS and SHA-384")]
     CertificateAlgorithm { role: Role, actual: String },
     #[error("the signature on {role} is not its issuer's")]
     CertificateSignature { role: Role },
     #[error("{role} is not valid yet")]
-    CertificateNotYetValid { role: Role, not_before: u64, at: u64 },
+    CertificateNotYetValid {
+        role: Role,
+        not_before: u64,
+        at: u64,
+    },
     #[error("{role} has expired")]
     CertificateExpired { role: Role, not_after: u64, at: u64 },
     #[error("{role} has a critical extension that is not known")]
@@ -82,7 +96,11 @@ pub enum Rejection {
     )]
     CertificateAuthority { role: Role, expected: bool },
     #[error("{role} has a key of another kind")]
-    CertificateKey { role: Role, expected: &'static str, actual: String },
+    CertificateKey {
+        role: Role,
+        expected: &'static str,
+        actual: String,
+    },
     #[error("the revocation list is not valid yet")]
     CrlNotYetValid { this_update: u64, at: u64 },
     #[error("the revocation list is out of date")]
@@ -94,11 +112,22 @@ pub enum Rejection {
     #[error("the host masked the chip key: the firmware signs nothing then")]
     ChipKeyMasked,
     #[error("the certificate is not of the kind of key that the report says signed it")]
-    SigningKeyMismatch { certificate: Option<SigningKey>, report: SigningKey },
+    SigningKeyMismatch {
+        certificate: Option<SigningKey>,
+        report: SigningKey,
+    },
     #[error("the certificate does not have the subject of a {kind}")]
-    CertificateSubject { kind: SigningKey, expected: &'static str, actual: String },
+    CertificateSubject {
+        kind: SigningKey,
+        expected: &'static str,
+        actual: String,
+    },
     #[error("the certificate is of a {kind}, and its issuer does not sign these")]
-    CertificateIssuerRole { kind: SigningKey, expected: &'static str, actual: String },
+    CertificateIssuerRole {
+        kind: SigningKey,
+        expected: &'static str,
+        actual: String,
+    },
     #[error("the product is not one that this verifier knows")]
     ProductUnknown { actual: String },
     #[error("report, certificate and its issuer are not of the same product")]
@@ -112,7 +141,10 @@ pub enum Rejection {
     #[error("the report is of another chip than the certificate")]
     ChipIdMismatch { certificate: String, report: String },
     #[error("the certificate is for another TCB version than the report's reported one")]
-    TcbMismatch { certificate: TcbVersion, report: TcbVersion },
+    TcbMismatch {
+        certificate: TcbVersion,
+        report: TcbVersion,
+    },
 
     // report-signature
     #[error("the report has a version that this verifier does not know")]
@@ -144,32 +176,65 @@ pub enum Rejection {
 
     // tcb
     #[error("the reported {component} version is above the committed one")]
-    ReportedAboveCommitted { component: Component, committed: u8, reported: u8 },
+    ReportedAboveCommitted {
+        component: Component,
+        committed: u8,
+        reported: u8,
+    },
     #[error("the launch {component} version is above the current one")]
-    LaunchAboveCurrent { component: Component, current: u8, launch: u8 },
+    LaunchAboveCurrent {
+        component: Component,
+        current: u8,
+        launch: u8,
+    },
     #[error("the reported {component} version is below the minimum")]
-    BelowMinimum { component: Component, minimum: u8, reported: Option<u8> },
+    BelowMinimum {
+        component: Component,
+        minimum: u8,
+        reported: Option<u8>,
+    },
     #[error(
         "the reported {component} version is below the floor of {}{}; newer firmware answers it, --min-tcb takes another",
         .floor.advisory,
         highest_for(.unlisted)
     )]
-    BelowFloor { component: Component, floor: Box<Floor>, unlisted: Option<Processor>, reported: Option<u8> },
+    BelowFloor {
+        component: Component,
+        floor: Box<Floor>,
+        unlisted: Option<Processor>,
+        reported: Option<u8>,
+    },
     #[error(
         "the firmware has not made sure that no memory has two addresses, as it does since snp={} ({})",
         .since.minimum, .since.advisory
     )]
-    AliasCheck { since: Box<Floor>, platform_info: PlatformInfo },
+    AliasCheck {
+        since: Box<Floor>,
+        platform_info: PlatformInfo,
+    },
 
     // launch-measurement
-    #[error("there is no reference value: this verifier has none of its release and none was given")]
+    #[error(
+        "there is no reference value: this verifier has none of its release and none was given"
+    )]
     NoReferenceValues,
     #[error("the launch measurement is no reference value; {tried}")]
-    MeasurementUnknown { tried: String, expected: Vec<LaunchMeasurement>, actual: LaunchMeasurement },
+    MeasurementUnknown {
+        tried: String,
+        expected: Vec<LaunchMeasurement>,
+        actual: LaunchMeasurement,
+    },
     #[error("the launch measurement is of image {}, which is revoked: {}", .by.version, .by.reason)]
-    MeasurementRevoked { by: Box<Revocation>, actual: LaunchMeasurement },
+    MeasurementRevoked {
+        by: Box<Revocation>,
+        actual: LaunchMeasurement,
+    },
     #[error("the launch measurement was published for another {input} than the statement claims")]
-    ImageClaim { input: Box<str>, expected: Sha256Digest, actual: Option<Sha256Digest> },
+    ImageClaim {
+        input: Box<str>,
+        expected: Sha256Digest,
+        actual: Option<Sha256Digest>,
+    },
 
     // runtime-data, paravisor, quote, boot-measurement, and what else is of the platform az-snp
     #[error(transparent)]
@@ -177,15 +242,27 @@ pub enum Rejection {
 
     // report-data
     #[error("the report is about other bytes than this provenance.json")]
-    ProvenanceDigest { expected: Sha256Digest, actual: Sha256Digest },
+    ProvenanceDigest {
+        expected: Sha256Digest,
+        actual: Sha256Digest,
+    },
     #[error("the report has another nonce than provenance.json")]
-    ReportDataNonce { provenance: Option<Nonce>, report: String },
+    ReportDataNonce {
+        provenance: Option<Nonce>,
+        report: String,
+    },
     #[error("the last bytes of the report data are not what they are for this kind of evidence")]
     ReportDataTag { expected: String, actual: String },
     #[error("the report is about another TLS key")]
-    SessionKey { expected: Sha256Digest, actual: Sha256Digest },
+    SessionKey {
+        expected: Sha256Digest,
+        actual: Sha256Digest,
+    },
     #[error("the evidence document says another TLS key than the one that was given")]
-    SessionDocument { expected: Sha256Digest, actual: Sha256Digest },
+    SessionDocument {
+        expected: Sha256Digest,
+        actual: Sha256Digest,
+    },
     #[error("neither the evidence document nor the reader says which TLS key it is about")]
     SessionKeyMissing,
 
@@ -193,7 +270,10 @@ pub enum Rejection {
     #[error("the report is not about this nonce")]
     NonceNotInReport { expected: Nonce, actual: String },
     #[error("provenance.json is not about this nonce")]
-    NonceNotInProvenance { expected: Nonce, actual: Option<Nonce> },
+    NonceNotInProvenance {
+        expected: Nonce,
+        actual: Option<Nonce>,
+    },
 
     // statement
     #[error("provenance.json cannot be read: {0}")]
@@ -205,37 +285,65 @@ pub enum Rejection {
     #[error("the build type is not one that this verifier knows")]
     BuildType { actual: String },
     #[error("the builder is not one whose evidence can be accepted here")]
-    Builder { expected: Vec<&'static str>, actual: String },
+    Builder {
+        expected: Vec<&'static str>,
+        actual: String,
+    },
     #[error("the statement has an external parameter that this verifier does not know")]
     ExternalParameter { actual: String },
     #[error("the source is neither one repository nor one archive")]
     SourceParameter,
-    #[error("the nonce in provenance.json is not 1 to 16 bytes of lower-case hex, or nobody chose it")]
+    #[error(
+        "the nonce in provenance.json is not 1 to 16 bytes of lower-case hex, or nobody chose it"
+    )]
     NonceSyntax { actual: String },
     #[error("a digest is not lower-case hex of a known algorithm ({what})")]
     DigestSyntax { what: String },
     #[error("the statement has no subject")]
     NoSubject,
-    #[error("a subject's name is no plain relative path of printable ASCII, or looks like an option")]
+    #[error(
+        "a subject's name is no plain relative path of printable ASCII, or looks like an option"
+    )]
     SubjectName { actual: String },
     #[error("a subject is there twice")]
     SubjectDuplicate { name: String },
-    #[error("two subjects are one file where upper and lower case are alike, or one is a folder of the other")]
+    #[error(
+        "two subjects are one file where upper and lower case are alike, or one is a folder of the other"
+    )]
     SubjectAlike { name: String },
 
     // expectations
     #[error("it was built from another repository")]
-    Repository { expected: String, actual: Option<String> },
+    Repository {
+        expected: String,
+        actual: Option<String>,
+    },
     #[error("it was built from another ref")]
-    Reference { expected: String, actual: Option<String> },
+    Reference {
+        expected: String,
+        actual: Option<String>,
+    },
     #[error("it was built from another commit")]
-    Commit { expected: String, actual: Option<String> },
+    Commit {
+        expected: String,
+        actual: Option<String>,
+    },
     #[error("it was built from another archive than the one that was sent")]
-    SourceArchive { expected: Sha256Digest, actual: Option<String> },
+    SourceArchive {
+        expected: Sha256Digest,
+        actual: Option<String>,
+    },
     #[error("it was built from other files than those that were sent")]
-    SourceTree { expected: GitOid, actual: Option<String> },
+    SourceTree {
+        expected: GitOid,
+        actual: Option<String>,
+    },
     #[error("it was built with another value of the option {name}")]
-    OptionMismatch { name: &'static str, expected: String, actual: Option<String> },
+    OptionMismatch {
+        name: &'static str,
+        expected: String,
+        actual: Option<String>,
+    },
     #[error("it was built with the option {name}, which nobody expected")]
     OptionUnexpected { name: &'static str, actual: String },
     #[error("{file} is no subject of the statement")]
@@ -245,19 +353,34 @@ pub enum Rejection {
     #[error("{name} is a subject and not in the bundle")]
     SubjectMissing { name: String },
     #[error("{name} has other bytes than its subject")]
-    SubjectDigest { name: String, expected: Sha256Digest, actual: Sha256Digest },
+    SubjectDigest {
+        name: String,
+        expected: Sha256Digest,
+        actual: Sha256Digest,
+    },
     #[error("{name} is executable in one of bundle and statement, and not in the other")]
-    SubjectMode { name: String, expected: bool, actual: bool },
+    SubjectMode {
+        name: String,
+        expected: bool,
+        actual: bool,
+    },
     #[error("{name} is in the bundle and no subject")]
     ArtifactUnlisted { name: String },
     #[error("{name} is recorded and not in the bundle")]
     RecordMissing { name: String },
     #[error("{name} has other bytes than recorded")]
-    RecordDigest { name: String, expected: Sha256Digest, actual: Sha256Digest },
+    RecordDigest {
+        name: String,
+        expected: Sha256Digest,
+        actual: Sha256Digest,
+    },
     #[error("{name} is in the bundle and not recorded")]
     RecordUnlisted { name: String },
     #[error("the statement records two digests of one file")]
-    RecordContradiction { expected: Sha256Digest, actual: Sha256Digest },
+    RecordContradiction {
+        expected: Sha256Digest,
+        actual: Sha256Digest,
+    },
 }
 
 /// What was expected, and what was there.
@@ -267,7 +390,9 @@ pub type Sides = (Option<String>, Option<String>);
 fn highest_for(unlisted: &Option<Processor>) -> String {
     match unlisted {
         None => String::new(),
-        Some(processor) => format!(", the highest of the product, because none is known for {processor}"),
+        Some(processor) => {
+            format!(", the highest of the product, because none is known for {processor}")
+        }
     }
 }
 
@@ -275,7 +400,10 @@ impl Rejection {
     /// Whether waiving its check covers it. A revoked measurement is known to prove nothing: whoever wants to believe it
     /// needs a verifier that does not know of the revocation.
     pub const fn is_waivable(&self) -> bool {
-        !matches!(self, Self::MeasurementRevoked { .. } | Self::Azure(AzureRejection::BootRevoked { .. }))
+        !matches!(
+            self,
+            Self::MeasurementRevoked { .. } | Self::Azure(AzureRejection::BootRevoked { .. })
+        )
     }
 
     /// Its stable name.
@@ -289,17 +417,25 @@ impl Rejection {
             Self::PlatformUnknown { .. } => "platform-unknown",
             Self::ReportLength { .. } => "report-length",
             Self::CertificateMissing => "certificate-missing",
-            Self::CertificateMalformed { role: Role::Crl, .. } => "crl-malformed",
+            Self::CertificateMalformed {
+                role: Role::Crl, ..
+            } => "crl-malformed",
             Self::CertificateMalformed { .. } => "certificate-malformed",
-            Self::IssuerUnknown { role: Role::Crl, .. } => "crl-issuer",
+            Self::IssuerUnknown {
+                role: Role::Crl, ..
+            } => "crl-issuer",
             Self::IssuerUnknown { .. } => "issuer-unknown",
-            Self::CertificateAlgorithm { role: Role::Crl, .. } => "crl-algorithm",
+            Self::CertificateAlgorithm {
+                role: Role::Crl, ..
+            } => "crl-algorithm",
             Self::CertificateAlgorithm { .. } => "certificate-algorithm",
             Self::CertificateSignature { role: Role::Crl } => "crl-signature",
             Self::CertificateSignature { .. } => "certificate-signature",
             Self::CertificateNotYetValid { .. } => "certificate-not-yet-valid",
             Self::CertificateExpired { .. } => "certificate-expired",
-            Self::CriticalExtension { role: Role::Crl, .. } => "crl-critical-extension",
+            Self::CriticalExtension {
+                role: Role::Crl, ..
+            } => "crl-critical-extension",
             Self::CriticalExtension { .. } => "critical-extension",
             Self::CertificateAuthority { .. } => "certificate-authority",
             Self::CertificateKey { .. } => "certificate-key",
@@ -384,31 +520,55 @@ impl Rejection {
         match self {
             Self::PlatformUnknown { actual } => sides("snp", actual),
             Self::ReportLength { actual } => sides(REPORT_BYTES, actual),
-            Self::IssuerUnknown { trusted, actual, .. } => sides(trusted.join(" | "), actual),
-            Self::CertificateAlgorithm { actual, .. } => {
-                sides("RSASSA-PSS, SHA-384, MGF1 with SHA-384, 48 bytes of salt", actual)
-            }
+            Self::IssuerUnknown {
+                trusted, actual, ..
+            } => sides(trusted.join(" | "), actual),
+            Self::CertificateAlgorithm { actual, .. } => sides(
+                "RSASSA-PSS, SHA-384, MGF1 with SHA-384, 48 bytes of salt",
+                actual,
+            ),
             Self::CertificateNotYetValid { not_before, at, .. } => sides(not_before, at),
             Self::CertificateExpired { not_after, at, .. } => sides(not_after, at),
             Self::CriticalExtension { oid, .. } => (None, Some(oid.clone())),
             Self::CertificateAuthority { expected, .. } => sides(expected, !expected),
-            Self::CertificateKey { expected, actual, .. }
-            | Self::CertificateSubject { expected, actual, .. }
-            | Self::CertificateIssuerRole { expected, actual, .. } => sides(expected, actual),
+            Self::CertificateKey {
+                expected, actual, ..
+            }
+            | Self::CertificateSubject {
+                expected, actual, ..
+            }
+            | Self::CertificateIssuerRole {
+                expected, actual, ..
+            } => sides(expected, actual),
             Self::CrlNotYetValid { this_update, at } => sides(this_update, at),
-            Self::CrlOutOfDate { next_update, at } => {
-                (next_update.map(|moment| moment.to_string()), Some(at.to_string()))
-            }
+            Self::CrlOutOfDate { next_update, at } => (
+                next_update.map(|moment| moment.to_string()),
+                Some(at.to_string()),
+            ),
             Self::Revoked { serial, .. } => (None, Some(serial.clone())),
-            Self::SigningKeyMismatch { certificate, report } => {
-                (Some(report.to_string()), certificate.map(|kind| kind.to_string()))
+            Self::SigningKeyMismatch {
+                certificate,
+                report,
+            } => (
+                Some(report.to_string()),
+                certificate.map(|kind| kind.to_string()),
+            ),
+            Self::ProductUnknown { actual } => {
+                sides(Product::ALL.map(Product::name).join(" | "), actual)
             }
-            Self::ProductUnknown { actual } => sides(Product::ALL.map(Product::name).join(" | "), actual),
             Self::ProductMismatch { expected, actual } => sides(expected, actual),
             Self::ExtensionEncoding { value, .. } => (None, Some(value.clone())),
-            Self::ChipIdMismatch { certificate, report } => sides(certificate, report),
-            Self::TcbMismatch { certificate, report } => sides(certificate, report),
-            Self::ReportVersion { actual } => sides(format!("{MIN_VERSION} to {MAX_VERSION}"), actual),
+            Self::ChipIdMismatch {
+                certificate,
+                report,
+            } => sides(certificate, report),
+            Self::TcbMismatch {
+                certificate,
+                report,
+            } => sides(certificate, report),
+            Self::ReportVersion { actual } => {
+                sides(format!("{MIN_VERSION} to {MAX_VERSION}"), actual)
+            }
             Self::ReportAlgorithm { actual } => sides(ECDSA_P384_SHA384, actual),
             Self::ReportReserved { offset } => sides("0", format!("not 0 at {offset:#x}")),
             Self::Debug { policy }
@@ -416,34 +576,57 @@ impl Rejection {
             | Self::PolicyReservedOne { policy }
             | Self::PolicyReserved { policy } => (None, Some(policy.to_string())),
             Self::Vmpl { actual } => sides(0, actual),
-            Self::IdKey { expected, actual } | Self::AuthorKey { expected, actual } => sides(expected, actual),
-            Self::ReportedAboveCommitted { committed, reported, .. } => sides(format!("at most {committed}"), reported),
-            Self::LaunchAboveCurrent { current, launch, .. } => sides(format!("at most {current}"), launch),
-            Self::BelowMinimum { minimum, reported, .. } => {
-                (Some(format!("at least {minimum}")), reported.map(|reported| reported.to_string()))
+            Self::IdKey { expected, actual } | Self::AuthorKey { expected, actual } => {
+                sides(expected, actual)
             }
-            Self::BelowFloor { floor, reported, .. } => {
-                (Some(format!("at least {}", floor.minimum)), reported.map(|reported| reported.to_string()))
-            }
-            Self::AliasCheck { platform_info, .. } => {
-                sides(format!("{:#x} set", PlatformInfo::ALIAS_CHECK_COMPLETE), platform_info)
-            }
-            Self::MeasurementUnknown { expected, actual, .. } => sides(joined(expected), actual),
+            Self::ReportedAboveCommitted {
+                committed,
+                reported,
+                ..
+            } => sides(format!("at most {committed}"), reported),
+            Self::LaunchAboveCurrent {
+                current, launch, ..
+            } => sides(format!("at most {current}"), launch),
+            Self::BelowMinimum {
+                minimum, reported, ..
+            } => (
+                Some(format!("at least {minimum}")),
+                reported.map(|reported| reported.to_string()),
+            ),
+            Self::BelowFloor {
+                floor, reported, ..
+            } => (
+                Some(format!("at least {}", floor.minimum)),
+                reported.map(|reported| reported.to_string()),
+            ),
+            Self::AliasCheck { platform_info, .. } => sides(
+                format!("{:#x} set", PlatformInfo::ALIAS_CHECK_COMPLETE),
+                platform_info,
+            ),
+            Self::MeasurementUnknown {
+                expected, actual, ..
+            } => sides(joined(expected), actual),
             Self::MeasurementRevoked { actual, .. } => (None, Some(actual.to_string())),
-            Self::ImageClaim { expected, actual, .. } => {
-                (Some(expected.to_string()), actual.map(|actual| actual.to_string()))
-            }
+            Self::ImageClaim {
+                expected, actual, ..
+            } => (
+                Some(expected.to_string()),
+                actual.map(|actual| actual.to_string()),
+            ),
             Self::Azure(rejection) => rejection.sides(),
             Self::ProvenanceDigest { expected, actual } => sides(expected, actual),
-            Self::ReportDataNonce { provenance, report } => (provenance.as_ref().map(padded), Some(report.clone())),
+            Self::ReportDataNonce { provenance, report } => {
+                (provenance.as_ref().map(padded), Some(report.clone()))
+            }
             Self::ReportDataTag { expected, actual } => sides(expected, actual),
             Self::SessionKey { expected, actual } | Self::SessionDocument { expected, actual } => {
                 sides(expected, actual)
             }
             Self::NonceNotInReport { expected, actual } => sides(padded(expected), actual),
-            Self::NonceNotInProvenance { expected, actual } => {
-                (Some(expected.to_string()), actual.as_ref().map(Nonce::to_string))
-            }
+            Self::NonceNotInProvenance { expected, actual } => (
+                Some(expected.to_string()),
+                actual.as_ref().map(Nonce::to_string),
+            ),
             Self::StatementType { actual } => sides(crate::provenance::STATEMENT_TYPE, actual),
             Self::PredicateType { actual } => sides(crate::provenance::PREDICATE_TYPE, actual),
             Self::BuildType { actual } => sides(super::statement::BUILD_TYPES.join(" | "), actual),
@@ -455,19 +638,32 @@ impl Rejection {
             Self::Repository { expected, actual }
             | Self::Reference { expected, actual }
             | Self::Commit { expected, actual }
-            | Self::OptionMismatch { expected, actual, .. } => (Some(expected.clone()), actual.clone()),
-            Self::SourceArchive { expected, actual } => (Some(expected.to_string()), actual.clone()),
+            | Self::OptionMismatch {
+                expected, actual, ..
+            } => (Some(expected.clone()), actual.clone()),
+            Self::SourceArchive { expected, actual } => {
+                (Some(expected.to_string()), actual.clone())
+            }
             Self::SourceTree { expected, actual } => (Some(expected.to_string()), actual.clone()),
             Self::OptionUnexpected { actual, .. } => (None, Some(actual.clone())),
             Self::Artifact { sha256, .. } => (None, Some(sha256.to_string())),
-            Self::SubjectMode { expected, actual, .. } => sides(executable(*expected), executable(*actual)),
-            Self::SubjectDigest { expected, actual, .. }
-            | Self::RecordDigest { expected, actual, .. }
-            | Self::RecordContradiction { expected, actual } => sides(expected, actual),
-            Self::Bundle(ReadError::Limit { size, limit, .. }) => sides(format!("at most {limit}"), size),
-            Self::Bundle(ReadError::NotCanonical { expected, actual, .. }) | Self::Project { expected, actual } => {
-                sides(expected, actual)
+            Self::SubjectMode {
+                expected, actual, ..
+            } => sides(executable(*expected), executable(*actual)),
+            Self::SubjectDigest {
+                expected, actual, ..
             }
+            | Self::RecordDigest {
+                expected, actual, ..
+            }
+            | Self::RecordContradiction { expected, actual } => sides(expected, actual),
+            Self::Bundle(ReadError::Limit { size, limit, .. }) => {
+                sides(format!("at most {limit}"), size)
+            }
+            Self::Bundle(ReadError::NotCanonical {
+                expected, actual, ..
+            })
+            | Self::Project { expected, actual } => sides(expected, actual),
             Self::Bundle(_)
             | Self::EvidenceMissing
             | Self::EvidenceMalformed(_)
@@ -500,7 +696,11 @@ fn sides(expected: impl ToString, actual: impl ToString) -> Sides {
 }
 
 fn executable(is_executable: bool) -> &'static str {
-    if is_executable { "executable" } else { "not executable" }
+    if is_executable {
+        "executable"
+    } else {
+        "not executable"
+    }
 }
 
 /// The nonce as its field of the report data has it.
@@ -511,7 +711,12 @@ fn padded(nonce: &Nonce) -> String {
 fn joined(measurements: &[LaunchMeasurement]) -> String {
     /// How many are shown; a release has one for each vCPU type and count.
     const MAX_SHOWN: usize = 4;
-    let mut text = measurements.iter().take(MAX_SHOWN).map(ToString::to_string).collect::<Vec<_>>().join(" | ");
+    let mut text = measurements
+        .iter()
+        .take(MAX_SHOWN)
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(" | ");
     if measurements.len() > MAX_SHOWN {
         text.push_str(&format!(" | {} more", measurements.len() - MAX_SHOWN));
     }

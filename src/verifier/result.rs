@@ -173,7 +173,11 @@ pub struct AttestationResult {
 impl AttestationResult {
     /// Nothing was reached.
     pub(super) fn new(platform: Platform) -> Self {
-        Self { platform, outcomes: Check::ALL.map(|_| Outcome::NotReached), claims: Map::new() }
+        Self {
+            platform,
+            outcomes: Check::ALL.map(|_| Outcome::NotReached),
+            claims: Map::new(),
+        }
     }
 
     /// Returns the platform whose checks these are. Of evidence that names none that is known, that is `snp`.
@@ -199,7 +203,10 @@ impl AttestationResult {
 
     /// Every check of the platform with its outcome, in order.
     pub fn outcomes(&self) -> impl Iterator<Item = (Check, &Outcome)> {
-        Check::ALL.into_iter().zip(&self.outcomes).filter(|(check, _)| check.is_of(self.platform))
+        Check::ALL
+            .into_iter()
+            .zip(&self.outcomes)
+            .filter(|(check, _)| check.is_of(self.platform))
     }
 
     /// The verdict.

@@ -38,7 +38,10 @@ const INDEXED_BYTES: usize = 4;
 static COMPILED_IN: LazyLock<Revocations> = LazyLock::new(|| match REVOKED {
     Some(list) => Revocations::read(list, PUBLISHED).map_or_else(
         |error| Revocations::damaged(&error),
-        |found| Revocations { index: REVOKED_INDEX.and_then(|bytes| Index::of(list, bytes)), ..found },
+        |found| Revocations {
+            index: REVOKED_INDEX.and_then(|bytes| Index::of(list, bytes)),
+            ..found
+        },
     ),
     None => Revocations::default(),
 });
@@ -73,13 +76,16 @@ impl Index {
     fn of(list: &[u8], bytes: &'static [u8]) -> Option<Self> {
         let (digest, indexed) = bytes.split_first_chunk()?;
         let (prefixes, rest) = indexed.as_chunks();
-        let is_whole = *digest == index_digest(list, indexed) && rest.is_empty() && prefixes.is_sorted();
+        let is_whole =
+            *digest == index_digest(list, indexed) && rest.is_empty() && prefixes.is_sorted();
         is_whole.then_some(Self(prefixes))
     }
 
     /// Whether a chain may be extended to a measurement. One in some hundred thousand others looks as if it were.
     fn may_have(self, measurement: LaunchMeasurement) -> bool {
-        let Some(prefix) = measurement.as_bytes().first_chunk() else { return true };
+        let Some(prefix) = measurement.as_bytes().first_chunk() else {
+            return true;
+        };
         self.0.binary_search(prefix).is_ok()
     }
 }
@@ -121,12 +127,18 @@ struct Listed {
 impl Entry {
     fn new(listed: Listed, published: &[Image]) -> Result<Self, ReferenceError> {
         let firmware = listed.firmware_sha256.as_deref();
-        let firmware = firmware.map(|value| published::sha256("firmware_sha256", value)).transpose()?;
-        let of_version = published.iter().filter(|image| image.version == listed.version);
+        let firmware = firmware
+            .map(|value| published::sha256("firmware_sha256", value))
+            .transpose()?;
+        let of_version = published
+            .iter()
+            .filter(|image| image.version == listed.version);
         let mut measurements = Vec::new();
         for image in of_version {
             if firmware.is_some() && image.firmware != firmware {
-                return Err(ReferenceError::OtherFirmware { version: listed.version });
+                return Err(ReferenceError::OtherFirmware {
+                    version: listed.version,
+                });
             }
             measurements.extend(image.measurements());
         }
@@ -137,25 +149,46 @@ impl Entry {
         if measurements.is_empty() && chains.is_empty() {
             return Err(ReferenceError::Empty);
         }
-        let revocation = Revocation { version: listed.version, reason: listed.reason };
+        let revocation = Revocation {
+            version: listed.version,
+            reason: listed.reason,
+        };
         let count = listed.max_vcpus as usize;
         let chains = chains.into_iter().map(|chain| (chain, count)).collect();
-        Ok(Self { revocation, firmware, measurements, chains })
+        Ok(Self {
+            revocation,
+            firmware,
+            measurements,
+            chains,
+        })
     }
 
     /// Whether one of the chains is extended to a measurement: some thousand digests.
     fn extends_to(&self, measurement: LaunchMeasurement) -> bool {
         let mut chains = self.chains.iter();
-        chains.any(|(chain, count)| chain.by_vcpus().take(*count).any(|found| found == measurement))
+        chains.any(|(chain, count)| {
+            chain
+                .by_vcpus()
+                .take(*count)
+                .any(|found| found == measurement)
+        })
     }
 }
 
 impl Entry {
     /// Of an image whose own file says that it is withdrawn.
     fn of_withdrawn(image: &Image) -> Option<Self> {
-        let revocation = Revocation { version: image.version.clone(), reason: image.withdrawn.clone()? };
+        let revocation = Revocation {
+            version: image.version.clone(),
+            reason: image.withdrawn.clone()?,
+        };
         let measurements = image.measurements().collect();
-        Some(Self { revocation, firmware: None, measurements, chains: Vec::new() })
+        Some(Self {
+            revocation,
+            firmware: None,
+            measurements,
+            chains: Vec::new(),
+        })
     }
 }
 
@@ -179,18 +212,35 @@ impl Revocations {
         for file in published {
             images.extend(published::read(file)?);
         }
-        let listed = revoked.into_iter().map(|listed| Entry::new(listed, &images));
+        let listed = revoked
+            .into_iter()
+            .map(|listed| Entry::new(listed, &images));
         let mut entries = listed.collect::<Result<Vec<_>, _>>()?;
         entries.extend(images.iter().filter_map(Entry::of_withdrawn));
-        Ok(Self { entries, images, index: None, all: None })
+        Ok(Self {
+            entries,
+            images,
+            index: None,
+            all: None,
+        })
     }
 
     /// A list that cannot be read could have revoked anything.
     fn damaged(error: &ReferenceError) -> Self {
-        let reason =
-            format!("the list of revoked images in this verifier cannot be read: {}", crate::causes::Chain(error));
-        let all = Some(Revocation { version: "unknown".to_owned(), reason });
-        Self { entries: Vec::new(), images: Vec::new(), index: None, all }
+        let reason = format!(
+            "the list of revoked images in this verifier cannot be read: {}",
+            crate::causes::Chain(error)
+        );
+        let all = Some(Revocation {
+            version: "unknown".to_owned(),
+            reason,
+        });
+        Self {
+            entries: Vec::new(),
+            images: Vec::new(),
+            index: None,
+            all,
+        }
     }
 
     /// Returns the images of the files that were compiled in, revoked ones and others.
@@ -205,27 +255,47 @@ impl Revocations {
             let is_firmware = entry.firmware.is_none() || entry.firmware == image.firmware;
             entry.revocation.version == image.version && is_firmware
         };
-        self.all.as_ref().or_else(|| self.entries.iter().find(is_of).map(|entry| &entry.revocation))
+        self.all.as_ref().or_else(|| {
+            self.entries
+                .iter()
+                .find(is_of)
+                .map(|entry| &entry.revocation)
+        })
     }
 
     /// Returns why a measurement is not to be believed, if it is on the list.
     pub fn of_measurement(&self, measurement: LaunchMeasurement) -> Option<&Revocation> {
         let may_be = self.index.is_none_or(|index| index.may_have(measurement));
-        let in_chain = || self.entries.iter().find(|entry| may_be && entry.extends_to(measurement));
-        self.of_published(measurement).or_else(|| Some(&in_chain()?.revocation))
+        let in_chain = || {
+            self.entries
+                .iter()
+                .find(|entry| may_be && entry.extends_to(measurement))
+        };
+        self.of_published(measurement)
+            .or_else(|| Some(&in_chain()?.revocation))
     }
 
     /// The same for a measurement of a file that was compiled in, without a look at the chains: a file
     /// of their image names their firmware, see [`Self::of_firmware`].
     pub fn of_published(&self, measurement: LaunchMeasurement) -> Option<&Revocation> {
-        let found = self.entries.iter().find(|entry| entry.measurements.contains(&measurement));
-        self.all.as_ref().or_else(|| found.map(|entry| &entry.revocation))
+        let found = self
+            .entries
+            .iter()
+            .find(|entry| entry.measurements.contains(&measurement));
+        self.all
+            .as_ref()
+            .or_else(|| found.map(|entry| &entry.revocation))
     }
 
     /// Returns why no image with a firmware is to be believed, if it is on the list.
     pub fn of_firmware(&self, firmware: Sha256Digest) -> Option<&Revocation> {
-        let found = self.entries.iter().find(|entry| entry.firmware == Some(firmware));
-        self.all.as_ref().or_else(|| found.map(|entry| &entry.revocation))
+        let found = self
+            .entries
+            .iter()
+            .find(|entry| entry.firmware == Some(firmware));
+        self.all
+            .as_ref()
+            .or_else(|| found.map(|entry| &entry.revocation))
     }
 }
 
@@ -265,13 +335,24 @@ mod tests {
             count += 1;
         }
         assert_eq!(count, 4 * 64);
-        let [(chain, vcpus), ..] = alone.entries[0].chains[..] else { panic!("there is no chain") };
+        let [(chain, vcpus), ..] = alone.entries[0].chains[..] else {
+            panic!("there is no chain")
+        };
         let beyond = chain.by_vcpus().nth(vcpus - 1).unwrap();
         assert_eq!((alone.entries[0].chains.len(), vcpus), (5, 255));
         assert_eq!(alone.of_measurement(beyond).unwrap().version, "0.1.0");
         assert_eq!(alone.of_published(beyond), None, "no file lists it");
-        assert_eq!(alone.of_firmware(images[0].firmware.unwrap()).unwrap().version, "0.1.0");
-        assert_eq!(alone.of_measurement(LaunchMeasurement::from_bytes([7; 48])), None);
+        assert_eq!(
+            alone
+                .of_firmware(images[0].firmware.unwrap())
+                .unwrap()
+                .version,
+            "0.1.0"
+        );
+        assert_eq!(
+            alone.of_measurement(LaunchMeasurement::from_bytes([7; 48])),
+            None
+        );
     }
 
     /// The index that belongs to the list.
@@ -279,20 +360,31 @@ mod tests {
         let list = Revocations::read(LIST, &[]).unwrap();
         let chains = list.entries.iter().flat_map(|entry| &entry.chains);
         let measurements = chains.flat_map(|(chain, count)| chain.by_vcpus().take(*count));
-        let prefixes: std::collections::BTreeSet<[u8; INDEXED_BYTES]> =
-            measurements.map(|measurement| *measurement.as_bytes().first_chunk().unwrap()).collect();
+        let prefixes: std::collections::BTreeSet<[u8; INDEXED_BYTES]> = measurements
+            .map(|measurement| *measurement.as_bytes().first_chunk().unwrap())
+            .collect();
         let prefixes: Vec<_> = prefixes.into_iter().collect();
-        [&index_digest(LIST, prefixes.as_flattened()), prefixes.as_flattened()].concat()
+        [
+            &index_digest(LIST, prefixes.as_flattened()),
+            prefixes.as_flattened(),
+        ]
+        .concat()
     }
 
     #[test]
     fn the_index_has_every_measurement_of_the_chains() {
-        let (expected, path) =
-            (index_of_the_list(), Path::new(env!("CARGO_MANIFEST_DIR")).join("measurements/revoked.index"));
+        let (expected, path) = (
+            index_of_the_list(),
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("measurements/revoked.index"),
+        );
         if std::fs::read(&path).unwrap_or_default() != expected {
             let made = std::env::temp_dir().join("revoked.index");
             std::fs::write(&made, expected).unwrap();
-            panic!("{} is not the index of the list: {} is", path.display(), made.display());
+            panic!(
+                "{} is not the index of the list: {} is",
+                path.display(),
+                made.display()
+            );
         }
     }
 
@@ -303,9 +395,17 @@ mod tests {
         assert!(Index::of(LIST, &bytes[..bytes.len() - 1]).is_none());
         assert!(Index::of(LIST, &bytes[..bytes.len() - INDEXED_BYTES]).is_none());
         let index = Index::of(LIST, bytes).unwrap();
-        let list = Revocations { index: Some(index), ..Revocations::read(LIST, &[]).unwrap() };
+        let list = Revocations {
+            index: Some(index),
+            ..Revocations::read(LIST, &[]).unwrap()
+        };
         for measurement in EARLIER {
-            assert_eq!(list.of_measurement(measurement.parse().unwrap()).unwrap().version, "0.1.0");
+            assert_eq!(
+                list.of_measurement(measurement.parse().unwrap())
+                    .unwrap()
+                    .version,
+                "0.1.0"
+            );
         }
         let stranger = LaunchMeasurement::from_bytes([7; 48]);
         assert!(!index.may_have(stranger), "nothing is spared");
@@ -317,7 +417,12 @@ mod tests {
         // The first and the last of the files that were published under this version (EPYC-v4 with 1 vCPU, EPYC-Turin with 16).
         let list = Revocations::read(LIST, &[]).unwrap();
         for measurement in EARLIER {
-            assert_eq!(list.of_measurement(measurement.parse().unwrap()).unwrap().version, "0.1.0");
+            assert_eq!(
+                list.of_measurement(measurement.parse().unwrap())
+                    .unwrap()
+                    .version,
+                "0.1.0"
+            );
         }
         assert_eq!(list.entries.len(), 11);
     }
@@ -327,7 +432,8 @@ mod tests {
         let measurement = LaunchMeasurement::from_bytes([7; 48]);
         let of_firmware = format!(r#","firmware_sha256":"{}""#, "aa".repeat(32));
         for members in ["", &of_firmware] {
-            let list = Revocations::read(list(members).as_bytes(), &[file("1", "aa").as_bytes()]).unwrap();
+            let list =
+                Revocations::read(list(members).as_bytes(), &[file("1", "aa").as_bytes()]).unwrap();
             assert_eq!(list.of_measurement(measurement).unwrap().reason, "bad");
         }
     }
@@ -346,7 +452,9 @@ mod tests {
         ] {
             let error = Revocations::read(list.as_bytes(), &[published.as_bytes()]).unwrap_err();
             let damaged = Revocations::damaged(&error);
-            let found = damaged.of_measurement(LaunchMeasurement::from_bytes([1; 48])).unwrap();
+            let found = damaged
+                .of_measurement(LaunchMeasurement::from_bytes([1; 48]))
+                .unwrap();
             assert!(found.reason.contains("cannot be read"), "{found:?}");
             assert!(damaged.of_firmware(Sha256Digest::of(b"")).is_some());
         }

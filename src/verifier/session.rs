@@ -36,17 +36,23 @@ pub enum SessionError {
 /// It is neither.
 pub fn public_key_of(bytes: &[u8], is_certificate: bool) -> Result<Vec<u8>, SessionError> {
     if is_certificate {
-        let certificate = Certificate::read(bytes, Role::Leaf).map_err(SessionError::Certificate)?;
+        let certificate =
+            Certificate::read(bytes, Role::Leaf).map_err(SessionError::Certificate)?;
         return Ok(certificate.public_key_info());
     }
     let der = der_of(bytes, "PUBLIC KEY").map_err(SessionError::PublicKey)?;
-    let info = SubjectPublicKeyInfoOwned::from_der(&der).map_err(|error| SessionError::PublicKey(error.to_string()))?;
-    info.to_der().map_err(|error| SessionError::PublicKey(error.to_string()))
+    let info = SubjectPublicKeyInfoOwned::from_der(&der)
+        .map_err(|error| SessionError::PublicKey(error.to_string()))?;
+    info.to_der()
+        .map_err(|error| SessionError::PublicKey(error.to_string()))
 }
 
 /// The pin that curl takes: `sha256//` and the digest of the DER SubjectPublicKeyInfo in base64.
 pub fn pin(public_key: &[u8]) -> String {
-    format!("sha256//{}", STANDARD.encode(Sha256Digest::of(public_key).as_bytes()))
+    format!(
+        "sha256//{}",
+        STANDARD.encode(Sha256Digest::of(public_key).as_bytes())
+    )
 }
 
 /// Verifies evidence about a TLS key. `public_key` is the key that the reader saw; without it, the key is the one that the
@@ -83,13 +89,22 @@ fn verify_opened(
     }
     match verify_evidence(result, &session.evidence, expectations, None) {
         Some(Subject::ReportData(data)) => {
-            result.set(Check::ReportData, outcome(appraisal::appraise_session_data(data, key, nonce)));
-            result.set(Check::Nonce, outcome(appraisal::appraise_nonce(data, nonce)));
+            result.set(
+                Check::ReportData,
+                outcome(appraisal::appraise_session_data(data, key, nonce)),
+            );
+            result.set(
+                Check::Nonce,
+                outcome(appraisal::appraise_nonce(data, nonce)),
+            );
         }
         // One digest of both: what is wrong about one is wrong about the other.
         Some(Subject::ExtraData(data)) => {
             for check in [Check::ReportData, Check::Nonce] {
-                result.set(check, outcome(appraisal::appraise_quoted_session(&data, key, nonce)));
+                result.set(
+                    check,
+                    outcome(appraisal::appraise_quoted_session(&data, key, nonce)),
+                );
             }
         }
         None => {}

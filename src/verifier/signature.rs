@@ -10,9 +10,9 @@ use super::rejection::Rejection;
 
 /// The order of P-384's group, big-endian (SEC 2 version 2, section 2.5.1).
 const ORDER: [u8; 48] = [
-    0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
-    0xff, 0xff, 0xff, 0xff, 0xff, 0xc7, 0x63, 0x4d, 0x81, 0xf4, 0x37, 0x2d, 0xdf, 0x58, 0x1a, 0x0d, 0xb2, 0x48, 0xb0,
-    0xa7, 0x7a, 0xec, 0xec, 0x19, 0x6a, 0xcc, 0xc5, 0x29, 0x73,
+    0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+    0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xc7, 0x63, 0x4d, 0x81, 0xf4, 0x37, 0x2d, 0xdf,
+    0x58, 0x1a, 0x0d, 0xb2, 0x48, 0xb0, 0xa7, 0x7a, 0xec, 0xec, 0x19, 0x6a, 0xcc, 0xc5, 0x29, 0x73,
 ];
 
 /// Verifies version, algorithm, reserved bytes and the signature. Of a signature (R, S) its twin (R, n − S) is as good.
@@ -21,17 +21,28 @@ const ORDER: [u8; 48] = [
 /// The first that does not hold.
 pub fn verify(report: &Report, certificate: &Certificate) -> Result<(), Rejection> {
     if !(MIN_VERSION..=MAX_VERSION).contains(&report.version()) {
-        return Err(Rejection::ReportVersion { actual: report.version() });
+        return Err(Rejection::ReportVersion {
+            actual: report.version(),
+        });
     }
     if report.signature_algorithm() != ECDSA_P384_SHA384 {
-        return Err(Rejection::ReportAlgorithm { actual: report.signature_algorithm() });
+        return Err(Rejection::ReportAlgorithm {
+            actual: report.signature_algorithm(),
+        });
     }
     if let Some(offset) = report.reserved_not_zero() {
         return Err(Rejection::ReportReserved { offset });
     }
     let in_range = |scalar: &[u8; 48]| *scalar != [0; 48] && *scalar < ORDER;
-    let r = report.signature_r().filter(in_range).ok_or(Rejection::SignatureRange)?;
-    let s = report.signature_s().filter(in_range).ok_or(Rejection::SignatureRange)?;
+    let r = report
+        .signature_r()
+        .filter(in_range)
+        .ok_or(Rejection::SignatureRange)?;
+    let s = report
+        .signature_s()
+        .filter(in_range)
+        .ok_or(Rejection::SignatureRange)?;
     let key = UnparsedPublicKey::new(&ECDSA_P384_SHA384_FIXED, certificate.p384_point()?);
-    key.verify(report.signed_bytes(), &[r, s].concat()).map_err(|_| Rejection::SignatureInvalid)
+    key.verify(report.signed_bytes(), &[r, s].concat())
+        .map_err(|_| Rejection::SignatureInvalid)
 }

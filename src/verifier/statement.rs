@@ -13,8 +13,8 @@ use crate::digest::Sha256Digest;
 use crate::name::{self, DistinctNames};
 use crate::provenance::link::{can_displace_linker, is_linker_variable};
 use crate::provenance::{
-    BUILD_TYPE_CARGO, BUILD_TYPE_NIX, BUILDER_AZ_SNP, BUILDER_SEV_SNP, BUILDER_SIMULATED, Nonce, PREDICATE_TYPE,
-    STATEMENT_TYPE, is_built_here,
+    BUILD_TYPE_CARGO, BUILD_TYPE_NIX, BUILDER_AZ_SNP, BUILDER_SEV_SNP, BUILDER_SIMULATED, Nonce,
+    PREDICATE_TYPE, STATEMENT_TYPE, is_built_here,
 };
 
 use super::chosen::Chosen;
@@ -251,37 +251,62 @@ impl<'a> Statement<'a> {
 
     fn appraise_types(&self) -> Result<(), Rejection> {
         if *self.statement_type != *STATEMENT_TYPE {
-            return Err(Rejection::StatementType { actual: self.statement_type.to_string() });
+            return Err(Rejection::StatementType {
+                actual: self.statement_type.to_string(),
+            });
         }
         if *self.predicate_type != *PREDICATE_TYPE {
-            return Err(Rejection::PredicateType { actual: self.predicate_type.to_string() });
+            return Err(Rejection::PredicateType {
+                actual: self.predicate_type.to_string(),
+            });
         }
         let actual = self.build_type();
-        if BUILD_TYPES.contains(&actual) { Ok(()) } else { Err(Rejection::BuildType { actual: actual.to_owned() }) }
+        if BUILD_TYPES.contains(&actual) {
+            Ok(())
+        } else {
+            Err(Rejection::BuildType {
+                actual: actual.to_owned(),
+            })
+        }
     }
 
     fn appraise_builder(&self, platform: Platform, is_amd: bool) -> Result<(), Rejection> {
         let of_platform = builders(platform);
-        let expected = if is_amd { &of_platform[..1] } else { of_platform };
+        let expected = if is_amd {
+            &of_platform[..1]
+        } else {
+            of_platform
+        };
         if expected.contains(&self.builder()) {
             return Ok(());
         }
-        Err(Rejection::Builder { expected: expected.to_vec(), actual: self.builder().to_owned() })
+        Err(Rejection::Builder {
+            expected: expected.to_vec(),
+            actual: self.builder().to_owned(),
+        })
     }
 
     fn appraise_parameters(&self) -> Result<(), Rejection> {
         let parameters = &self.predicate.build_definition.external_parameters;
         if let Some(actual) = &parameters.unknown {
-            return Err(Rejection::ExternalParameter { actual: actual.clone() });
+            return Err(Rejection::ExternalParameter {
+                actual: actual.clone(),
+            });
         }
         if let Some(name) = parameters.options.unknown() {
-            return Err(Rejection::ExternalParameter { actual: format!("options.{name}") });
+            return Err(Rejection::ExternalParameter {
+                actual: format!("options.{name}"),
+            });
         }
         let source = &parameters.source;
         match (&source.repository, &source.reference, &source.archive) {
             (Some(_), _, None) => {}
             (None, None, Some(archive)) if is_hex(&archive.sha256, 64) => {}
-            (None, None, Some(_)) => return Err(Rejection::DigestSyntax { what: "the archive".to_owned() }),
+            (None, None, Some(_)) => {
+                return Err(Rejection::DigestSyntax {
+                    what: "the archive".to_owned(),
+                });
+            }
             _ => return Err(Rejection::SourceParameter),
         }
         if self.nonce().is_none() || !["client", "appliance"].contains(&&*parameters.nonce_source) {
@@ -295,15 +320,33 @@ impl<'a> Statement<'a> {
     fn appraise_digests(&self) -> Result<(), Rejection> {
         let definition = &self.predicate.build_definition;
         let image = definition.internal_parameters.image.as_ref();
-        let measured =
-            image.into_iter().flat_map(|image| [&image.kernel, &image.initrd, &image.command_line]).flatten();
+        let measured = image
+            .into_iter()
+            .flat_map(|image| [&image.kernel, &image.initrd, &image.command_line])
+            .flatten();
         let byproducts = &self.predicate.run_details.byproducts;
-        let files = self.subject.iter().chain([self.lockfile()]).chain(byproducts).chain(measured);
-        let bad = files.filter_map(|file| file.digest.bad.as_ref().map(|bad| format!("{}: {bad}", file.name)));
-        let InternalParameters { toolchain, outputs, .. } = &definition.internal_parameters;
+        let files = self
+            .subject
+            .iter()
+            .chain([self.lockfile()])
+            .chain(byproducts)
+            .chain(measured);
+        let bad = files.filter_map(|file| {
+            file.digest
+                .bad
+                .as_ref()
+                .map(|bad| format!("{}: {bad}", file.name))
+        });
+        let InternalParameters {
+            toolchain, outputs, ..
+        } = &definition.internal_parameters;
         let parts = [&definition.resolved_dependencies.others, toolchain, outputs];
-        let parts = parts.into_iter().filter_map(|parts| parts.bad.as_ref().map(ToString::to_string));
-        let root = image.and_then(|image| image.root_hash.as_ref()).filter(|hash| !is_hex(hash, 64));
+        let parts = parts
+            .into_iter()
+            .filter_map(|parts| parts.bad.as_ref().map(ToString::to_string));
+        let root = image
+            .and_then(|image| image.root_hash.as_ref())
+            .filter(|hash| !is_hex(hash, 64));
         let root = root.map(|hash| format!("root hash: {}", &**hash));
         match bad.chain(parts).chain(root).next() {
             Some(what) => Err(Rejection::DigestSyntax { what }),
@@ -315,12 +358,20 @@ impl<'a> Statement<'a> {
         if self.subject.is_empty() {
             return Err(Rejection::NoSubject);
         }
-        if let Some(subject) = self.subject.iter().find(|subject| name::check(&subject.name).is_err()) {
-            return Err(Rejection::SubjectName { actual: subject.name.to_string() });
+        if let Some(subject) = self
+            .subject
+            .iter()
+            .find(|subject| name::check(&subject.name).is_err())
+        {
+            return Err(Rejection::SubjectName {
+                actual: subject.name.to_string(),
+            });
         }
         let names = self.sorted_subjects();
         match names.windows(2).find(|pair| pair[0].name == pair[1].name) {
-            Some(pair) => Err(Rejection::SubjectDuplicate { name: pair[0].name.to_string() }),
+            Some(pair) => Err(Rejection::SubjectDuplicate {
+                name: pair[0].name.to_string(),
+            }),
             None => self.appraise_likeness(),
         }
     }
@@ -328,8 +379,14 @@ impl<'a> Statement<'a> {
     /// Two files that are one on some system: whoever unpacks them there has one of the two.
     fn appraise_likeness(&self) -> Result<(), Rejection> {
         let mut names = DistinctNames::default();
-        match self.subject.iter().find(|subject| !names.insert(&subject.name)) {
-            Some(subject) => Err(Rejection::SubjectAlike { name: subject.name.to_string() }),
+        match self
+            .subject
+            .iter()
+            .find(|subject| !names.insert(&subject.name))
+        {
+            Some(subject) => Err(Rejection::SubjectAlike {
+                name: subject.name.to_string(),
+            }),
             None => Ok(()),
         }
     }
@@ -344,7 +401,9 @@ impl<'a> Statement<'a> {
     /// The nonce, if it is one as the appliance writes it.
     pub fn nonce(&self) -> Option<Nonce> {
         let text = &self.predicate.build_definition.external_parameters.nonce;
-        Nonce::parse(text).ok().filter(|nonce| nonce.to_string() == **text)
+        Nonce::parse(text)
+            .ok()
+            .filter(|nonce| nonce.to_string() == **text)
     }
 
     /// `buildType`.
@@ -359,12 +418,22 @@ impl<'a> Statement<'a> {
 
     /// The repository that was asked for.
     pub fn repository(&self) -> Option<&str> {
-        self.predicate.build_definition.external_parameters.source.repository.as_deref()
+        self.predicate
+            .build_definition
+            .external_parameters
+            .source
+            .repository
+            .as_deref()
     }
 
     /// The ref that was asked for.
     pub fn reference(&self) -> Option<&str> {
-        self.predicate.build_definition.external_parameters.source.reference.as_deref()
+        self.predicate
+            .build_definition
+            .external_parameters
+            .source
+            .reference
+            .as_deref()
     }
 
     /// What the client chose beyond the source.
@@ -374,18 +443,34 @@ impl<'a> Statement<'a> {
 
     /// SHA-256 of the archive that was sent, hex.
     pub fn archive(&self) -> Option<&str> {
-        self.predicate.build_definition.external_parameters.source.archive.as_ref().map(|archive| &*archive.sha256)
+        self.predicate
+            .build_definition
+            .external_parameters
+            .source
+            .archive
+            .as_ref()
+            .map(|archive| &*archive.sha256)
     }
 
     /// The commit of the repository that was built, hex; an archive has none.
     pub fn commit(&self) -> Option<&str> {
         self.repository()?;
-        self.predicate.build_definition.resolved_dependencies.source.git_commit.as_deref()
+        self.predicate
+            .build_definition
+            .resolved_dependencies
+            .source
+            .git_commit
+            .as_deref()
     }
 
     /// Git's id of the tree that was built, hex.
     pub fn source_tree(&self) -> Option<&str> {
-        self.predicate.build_definition.resolved_dependencies.source.git_tree.as_deref()
+        self.predicate
+            .build_definition
+            .resolved_dependencies
+            .source
+            .git_tree
+            .as_deref()
     }
 
     /// The lockfile as it was used.
@@ -395,37 +480,66 @@ impl<'a> Statement<'a> {
 
     /// What is recorded of another file that came of the build.
     pub fn byproducts(&self, name: &str) -> impl Iterator<Item = &NamedFile<'a>> {
-        self.predicate.run_details.byproducts.iter().filter(move |file| *file.name == *name)
+        self.predicate
+            .run_details
+            .byproducts
+            .iter()
+            .filter(move |file| *file.name == *name)
     }
 
     /// The time of every file of the bundle, in seconds.
     pub fn source_date_epoch(&self) -> Option<u64> {
-        self.predicate.build_definition.internal_parameters.source_date_epoch
+        self.predicate
+            .build_definition
+            .internal_parameters
+            .source_date_epoch
     }
 
     /// Whether anything that is handed out was made by this build, where a build can also be a download: with nix.
     pub fn built_here(&self) -> Option<bool> {
-        self.predicate.build_definition.internal_parameters.outputs.any_built
+        self.predicate
+            .build_definition
+            .internal_parameters
+            .outputs
+            .any_built
     }
 
     /// What build scripts gave to the linker by which they can have put another program in its place, `PACKAGE: ARGUMENT`
     /// or `PACKAGE: NAME=VALUE` each; `None` where there is no such thing.
     pub fn displacing_link_arguments(&self) -> Option<Vec<String>> {
         let mut found = Vec::new();
-        for LinkArguments { package, arguments, environment } in
-            &self.predicate.build_definition.internal_parameters.link_arguments
+        for LinkArguments {
+            package,
+            arguments,
+            environment,
+        } in &self
+            .predicate
+            .build_definition
+            .internal_parameters
+            .link_arguments
         {
-            let arguments = arguments.iter().filter(|argument| can_displace_linker(argument));
+            let arguments = arguments
+                .iter()
+                .filter(|argument| can_displace_linker(argument));
             found.extend(arguments.map(|argument| format!("{}: {}", &**package, &**argument)));
-            let variables = environment.iter().filter(|(name, _)| is_linker_variable(name));
-            found.extend(variables.map(|(name, value)| format!("{}: {}={}", &**package, &**name, &**value)));
+            let variables = environment
+                .iter()
+                .filter(|(name, _)| is_linker_variable(name));
+            found.extend(
+                variables.map(|(name, value)| format!("{}: {}={}", &**package, &**name, &**value)),
+            );
         }
         (!found.is_empty()).then_some(found)
     }
 
     /// What it says of the image.
     pub fn image(&self) -> Option<ImageClaim> {
-        let image = self.predicate.build_definition.internal_parameters.image.as_ref()?;
+        let image = self
+            .predicate
+            .build_definition
+            .internal_parameters
+            .image
+            .as_ref()?;
         Some(ImageClaim {
             kernel: image.kernel.as_ref().and_then(NamedFile::sha256),
             initrd: image.initrd.as_ref().and_then(NamedFile::sha256),
@@ -448,7 +562,10 @@ impl NamedFile<'_> {
 }
 
 fn is_hex(text: &str, digits: usize) -> bool {
-    text.len() == digits && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    text.len() == digits
+        && text
+            .bytes()
+            .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 impl<'de: 'a, 'a> Deserialize<'de> for ExternalParameters<'a> {
@@ -463,7 +580,8 @@ impl<'de: 'a, 'a> Deserialize<'de> for ExternalParameters<'a> {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self::Value, A::Error> {
-                let (mut source, mut nonce, mut nonce_source, mut unknown) = (None, None, None, None);
+                let (mut source, mut nonce, mut nonce_source, mut unknown) =
+                    (None, None, None, None);
                 let mut options = Chosen::default();
                 while let Some(name) = members.next_key::<Text<'de>>()? {
                     match &*name {
@@ -480,7 +598,8 @@ impl<'de: 'a, 'a> Deserialize<'de> for ExternalParameters<'a> {
                 Ok(ExternalParameters {
                     source: source.ok_or_else(|| A::Error::missing_field("source"))?,
                     nonce: nonce.ok_or_else(|| A::Error::missing_field("nonce"))?,
-                    nonce_source: nonce_source.ok_or_else(|| A::Error::missing_field("nonceSource"))?,
+                    nonce_source: nonce_source
+                        .ok_or_else(|| A::Error::missing_field("nonceSource"))?,
                     options,
                     unknown,
                 })
@@ -491,12 +610,22 @@ impl<'de: 'a, 'a> Deserialize<'de> for ExternalParameters<'a> {
     }
 }
 
-fn subjects<'de: 'a, 'a, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<NamedFile<'a>>, D::Error> {
-    deserializer.deserialize_seq(Files { limit: MAX_BUNDLE_ENTRIES, name: "MAX_BUNDLE_ENTRIES" })
+fn subjects<'de: 'a, 'a, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Vec<NamedFile<'a>>, D::Error> {
+    deserializer.deserialize_seq(Files {
+        limit: MAX_BUNDLE_ENTRIES,
+        name: "MAX_BUNDLE_ENTRIES",
+    })
 }
 
-fn byproducts<'de: 'a, 'a, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<NamedFile<'a>>, D::Error> {
-    deserializer.deserialize_seq(Files { limit: MAX_BYPRODUCTS, name: "MAX_BYPRODUCTS" })
+fn byproducts<'de: 'a, 'a, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Vec<NamedFile<'a>>, D::Error> {
+    deserializer.deserialize_seq(Files {
+        limit: MAX_BYPRODUCTS,
+        name: "MAX_BYPRODUCTS",
+    })
 }
 
 /// At most so many files.
@@ -549,7 +678,8 @@ impl<'de> Visitor<'de> for Digests {
         while let Some((algorithm, value)) = members.next_entry::<Text<'de>, Text<'de>>()? {
             let known = ALGORITHMS.iter().find(|(name, _)| *name == &*algorithm);
             if !known.is_some_and(|(_, digits)| is_hex(&value, *digits)) {
-                set.bad.get_or_insert_with(|| format!("{} {:?}", algorithm, &*value).into());
+                set.bad
+                    .get_or_insert_with(|| format!("{} {:?}", algorithm, &*value).into());
             } else if *algorithm == *"sha256" {
                 set.sha256 = value.parse().ok();
             } else if *algorithm == *"gitCommit" {
@@ -587,7 +717,12 @@ impl<'de: 'a, 'a> Deserialize<'de> for AnyDigests<'a> {
 impl Parts {
     /// Reads the rest of a list.
     fn read<'de, A: SeqAccess<'de>>(mut self, mut items: A) -> Result<Self, A::Error> {
-        while let Some(Part { digest, realised, copied_from }) = items.next_element()? {
+        while let Some(Part {
+            digest,
+            realised,
+            copied_from,
+        }) = items.next_element()?
+        {
             self.bad = self.bad.or(digest.0.bad);
             let is_built = is_built_here(realised.as_deref(), !copied_from.is_empty());
             self.any_built = Some(is_built || self.any_built == Some(true));
@@ -628,9 +763,15 @@ impl<'de: 'a, 'a> Deserialize<'de> for Dependencies<'a> {
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
-                let first: Part<'de> = items.next_element()?.ok_or_else(|| A::Error::invalid_length(0, &self))?;
+                let first: Part<'de> = items
+                    .next_element()?
+                    .ok_or_else(|| A::Error::invalid_length(0, &self))?;
                 let source = first.digest.0;
-                let others = Parts { bad: source.bad.clone(), any_built: None }.read(items)?;
+                let others = Parts {
+                    bad: source.bad.clone(),
+                    any_built: None,
+                }
+                .read(items)?;
                 Ok(Dependencies { source, others })
             }
         }

@@ -17,7 +17,12 @@ const LOG: &str = "build.log";
 pub fn appraise(bundle: &Bundle, statement: &Statement<'_>) -> Result<(), Rejection> {
     appraise_artifacts(&bundle.artifacts, &statement.sorted_subjects())?;
     appraise_lockfile(&bundle.build_config, statement)?;
-    let log = statement.byproducts(LOG).next().ok_or_else(|| Rejection::RecordUnlisted { name: LOG.to_owned() })?;
+    let log = statement
+        .byproducts(LOG)
+        .next()
+        .ok_or_else(|| Rejection::RecordUnlisted {
+            name: LOG.to_owned(),
+        })?;
     appraise_records(log, statement)?;
     appraise_record(LOG.to_owned(), log, bundle.log.as_ref())
 }
@@ -28,7 +33,9 @@ pub fn appraise(bundle: &Bundle, statement: &Statement<'_>) -> Result<(), Reject
 /// # Errors
 /// The archive is not the one that the appliance makes of these files.
 pub fn appraise_time(bundle: &Bundle, statement: &Statement<'_>) -> Result<(), Rejection> {
-    let Some(actual) = bundle.time else { return Ok(()) };
+    let Some(actual) = bundle.time else {
+        return Ok(());
+    };
     let expected = statement.source_date_epoch();
     if expected == Some(actual) {
         return Ok(());
@@ -36,7 +43,10 @@ pub fn appraise_time(bundle: &Bundle, statement: &Statement<'_>) -> Result<(), R
     Err(Rejection::Bundle(ReadError::NotCanonical {
         place: "every entry".to_owned(),
         field: "time",
-        expected: expected.map_or("no time (the statement has no sourceDateEpoch)".to_owned(), |time| time.to_string()),
+        expected: expected.map_or(
+            "no time (the statement has no sourceDateEpoch)".to_owned(),
+            |time| time.to_string(),
+        ),
         actual: actual.to_string(),
     }))
 }
@@ -54,30 +64,53 @@ pub fn appraise_project(bundle: &Bundle, statement: &Statement<'_>) -> Result<()
     if expected == *actual {
         return Ok(());
     }
-    Err(Rejection::Project { expected: expected.to_string(), actual: actual.to_string() })
+    Err(Rejection::Project {
+        expected: expected.to_string(),
+        actual: actual.to_string(),
+    })
 }
 
 /// Both are sorted by name.
-fn appraise_artifacts(artifacts: &[HashedFile], subjects: &[&NamedFile<'_>]) -> Result<(), Rejection> {
+fn appraise_artifacts(
+    artifacts: &[HashedFile],
+    subjects: &[&NamedFile<'_>],
+) -> Result<(), Rejection> {
     for subject in subjects {
         let name = format!("artifacts/{}", subject.name);
-        let Ok(at) = artifacts.binary_search_by(|file| file.name.as_str().cmp(&subject.name)) else {
+        let Ok(at) = artifacts.binary_search_by(|file| file.name.as_str().cmp(&subject.name))
+        else {
             return Err(Rejection::SubjectMissing { name });
         };
         let file = &artifacts[at];
         match subject.sha256() {
             Some(expected) if expected == file.sha256 => {}
-            Some(expected) => return Err(Rejection::SubjectDigest { name, expected, actual: file.sha256 }),
+            Some(expected) => {
+                return Err(Rejection::SubjectDigest {
+                    name,
+                    expected,
+                    actual: file.sha256,
+                });
+            }
             None => return Err(Rejection::DigestSyntax { what: name }),
         }
         if subject.is_executable() != file.executable {
             let (expected, actual) = (subject.is_executable(), file.executable);
-            return Err(Rejection::SubjectMode { name, expected, actual });
+            return Err(Rejection::SubjectMode {
+                name,
+                expected,
+                actual,
+            });
         }
     }
-    let listed = |file: &&HashedFile| subjects.binary_search_by(|subject| (*subject.name).cmp(&file.name)).is_err();
+    let listed = |file: &&HashedFile| {
+        subjects
+            .binary_search_by(|subject| (*subject.name).cmp(&file.name))
+            .is_err()
+    };
     match artifacts.iter().find(listed) {
-        Some(file) => Err(Rejection::ArtifactUnlisted { name: format!("artifacts/{}", file.name) }),
+        Some(file) => Err(Rejection::ArtifactUnlisted {
+            name: format!("artifacts/{}", file.name),
+        }),
         None => Ok(()),
     }
 }
@@ -85,26 +118,47 @@ fn appraise_artifacts(artifacts: &[HashedFile], subjects: &[&NamedFile<'_>]) -> 
 fn appraise_lockfile(files: &[HashedFile], statement: &Statement<'_>) -> Result<(), Rejection> {
     let lockfile = statement.lockfile();
     if let Some(extra) = files.iter().find(|file| file.name != *lockfile.name) {
-        return Err(Rejection::RecordUnlisted { name: format!("build-config/{}", extra.name) });
+        return Err(Rejection::RecordUnlisted {
+            name: format!("build-config/{}", extra.name),
+        });
     }
     appraise_records(lockfile, statement)?;
-    appraise_record(format!("build-config/{}", lockfile.name), lockfile, files.first())
+    appraise_record(
+        format!("build-config/{}", lockfile.name),
+        lockfile,
+        files.first(),
+    )
 }
 
 /// All byproducts of one name say one digest.
 fn appraise_records(record: &NamedFile<'_>, statement: &Statement<'_>) -> Result<(), Rejection> {
-    let digests = statement.byproducts(&record.name).filter_map(|other| record.sha256().zip(other.sha256()));
-    match digests.into_iter().find(|(expected, actual)| expected != actual) {
+    let digests = statement
+        .byproducts(&record.name)
+        .filter_map(|other| record.sha256().zip(other.sha256()));
+    match digests
+        .into_iter()
+        .find(|(expected, actual)| expected != actual)
+    {
         Some((expected, actual)) => Err(Rejection::RecordContradiction { expected, actual }),
         None => Ok(()),
     }
 }
 
-fn appraise_record(name: String, record: &NamedFile<'_>, file: Option<&HashedFile>) -> Result<(), Rejection> {
-    let Some(file) = file else { return Err(Rejection::RecordMissing { name }) };
+fn appraise_record(
+    name: String,
+    record: &NamedFile<'_>,
+    file: Option<&HashedFile>,
+) -> Result<(), Rejection> {
+    let Some(file) = file else {
+        return Err(Rejection::RecordMissing { name });
+    };
     match record.sha256() {
         Some(expected) if expected == file.sha256 => Ok(()),
-        Some(expected) => Err(Rejection::RecordDigest { name, expected, actual: file.sha256 }),
+        Some(expected) => Err(Rejection::RecordDigest {
+            name,
+            expected,
+            actual: file.sha256,
+        }),
         None => Err(Rejection::DigestSyntax { what: name }),
     }
 }

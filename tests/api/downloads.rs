@@ -10,7 +10,9 @@ use crate::support::{Appliance, fail};
 #[test]
 fn the_result_comes_with_everything_that_a_client_needs_to_resume() {
     let appliance = Appliance::start();
-    let bundle: Vec<u8> = (0..200_000_u32).map(|number| (number * 7 % 251) as u8).collect();
+    let bundle: Vec<u8> = (0..200_000_u32)
+        .map(|number| (number * 7 % 251) as u8)
+        .collect();
     let path = format!("/build/{}/result", appliance.finished(&bundle));
     let response = appliance.get(&path);
     assert_eq!(response.status, 200);
@@ -24,21 +26,38 @@ fn the_result_comes_with_everything_that_a_client_needs_to_resume() {
         ("etag", &etag),
         ("accept-ranges", "bytes"),
         ("repr-digest", &repr_digest),
-        ("content-disposition", "attachment; filename=\"hello-1.0.tar.gz\""),
+        (
+            "content-disposition",
+            "attachment; filename=\"hello-1.0.tar.gz\"",
+        ),
         ("x-content-type-options", "nosniff"),
     ] {
         assert_eq!(response.header(name), Some(value), "{name}");
     }
     let head = appliance.ask(&format!("HEAD {path} HTTP/1.1"));
     let without_date = |response: &crate::support::Response| {
-        response.headers.iter().filter(|(name, _)| name != "date").cloned().collect::<Vec<_>>()
+        response
+            .headers
+            .iter()
+            .filter(|(name, _)| name != "date")
+            .cloned()
+            .collect::<Vec<_>>()
     };
-    assert_eq!((head.status, without_date(&head)), (200, without_date(&response)));
+    assert_eq!(
+        (head.status, without_date(&head)),
+        (200, without_date(&response))
+    );
 
     let ask = |headers: &str| appliance.ask(&format!("GET {path} HTTP/1.1\r\n{headers}"));
     let part = ask("Range: bytes=150000-");
-    assert_eq!((part.status, part.header("content-range")), (206, Some("bytes 150000-199999/200000")));
-    assert_eq!((part.header("content-length"), part.header("etag")), (Some("50000"), Some(etag.as_str())));
+    assert_eq!(
+        (part.status, part.header("content-range")),
+        (206, Some("bytes 150000-199999/200000"))
+    );
+    assert_eq!(
+        (part.header("content-length"), part.header("etag")),
+        (Some("50000"), Some(etag.as_str()))
+    );
     assert!(part.body == bundle[150_000..]);
     assert!(ask("Range: bytes=-5").body == bundle[199_995..]);
     assert_eq!(ask("Range: bytes=3-3").body, &bundle[3..4]);
@@ -48,10 +67,20 @@ fn the_result_comes_with_everything_that_a_client_needs_to_resume() {
     beyond.is_problem(416, "range-not-satisfiable");
     assert_eq!(beyond.header("content-range"), Some("bytes */200000"));
 
-    assert_eq!(ask(&format!("Range: bytes=0-0\r\nIf-Range: {etag}")).status, 206);
+    assert_eq!(
+        ask(&format!("Range: bytes=0-0\r\nIf-Range: {etag}")).status,
+        206
+    );
     assert_eq!(ask("Range: bytes=0-0\r\nIf-Range: \"other\"").status, 200);
     let unchanged = ask(&format!("If-None-Match: \"other\", {etag}"));
-    assert_eq!((unchanged.status, unchanged.header("etag"), unchanged.body.len()), (304, Some(etag.as_str()), 0));
+    assert_eq!(
+        (
+            unchanged.status,
+            unchanged.header("etag"),
+            unchanged.body.len()
+        ),
+        (304, Some(etag.as_str()), 0)
+    );
     assert_eq!(ask("If-None-Match: \"other\"").status, 200);
 }
 
@@ -62,17 +91,43 @@ fn artifacts_are_found_by_their_recorded_names_only() {
     let get = |name: &str| appliance.get(&format!("/v1/builds/{id}/artifacts/{name}"));
     let hello = get("hello");
     assert_eq!((hello.status, hello.text()), (200, "ELF"));
-    assert_eq!(hello.header("content-disposition"), Some("attachment; filename=\"hello\""));
-    assert_eq!(hello.header("content-type"), Some("application/octet-stream"));
+    assert_eq!(
+        hello.header("content-disposition"),
+        Some("attachment; filename=\"hello\"")
+    );
+    assert_eq!(
+        hello.header("content-type"),
+        Some("application/octet-stream")
+    );
     for name in ["lib/a%20b%25%3F%C3%BC.so", "lib%2Fa%20b%25%3F%c3%bc.so"] {
         assert_eq!(get(name).text(), "shared");
     }
     let empty = get("empty");
-    assert_eq!((empty.status, empty.header("content-length"), empty.body.len()), (200, Some("0"), 0));
-    for name in ["hello/", "./hello", "x/../hello", "..%2Fevents", "%2E%2E/bundle", "/etc/passwd", "lib", "Hello", ""] {
+    assert_eq!(
+        (
+            empty.status,
+            empty.header("content-length"),
+            empty.body.len()
+        ),
+        (200, Some("0"), 0)
+    );
+    for name in [
+        "hello/",
+        "./hello",
+        "x/../hello",
+        "..%2Fevents",
+        "%2E%2E/bundle",
+        "/etc/passwd",
+        "lib",
+        "Hello",
+        "",
+    ] {
         get(name).is_problem(404, "artifact-unknown");
     }
-    for item in appliance.get(&format!("/build/{id}")).json()["result"]["artifacts"].as_array().unwrap() {
+    for item in appliance.get(&format!("/build/{id}")).json()["result"]["artifacts"]
+        .as_array()
+        .unwrap()
+    {
         let response = appliance.get(item["download_url"].as_str().unwrap());
         assert_eq!(item["sha256"], Sha256Digest::of(&response.body).to_string());
         assert_eq!(item["size"], response.body.len());
@@ -84,14 +139,23 @@ fn documents_are_the_exact_bytes() {
     let appliance = Appliance::start();
     let id = appliance.finished(b"bundle");
     let provenance = appliance.get(&format!("/build/{id}/provenance.json"));
-    assert_eq!((provenance.status, provenance.text()), (200, "{\"z\":1,\"a\":\"\\u0000\"}\n"));
+    assert_eq!(
+        (provenance.status, provenance.text()),
+        (200, "{\"z\":1,\"a\":\"\\u0000\"}\n")
+    );
     assert_eq!(provenance.header("content-type"), Some("application/json"));
-    let part = appliance.ask(&format!("GET /build/{id}/provenance.json HTTP/1.1\r\nRange: bytes=1-3"));
+    let part = appliance.ask(&format!(
+        "GET /build/{id}/provenance.json HTTP/1.1\r\nRange: bytes=1-3"
+    ));
     assert_eq!((part.status, part.text()), (206, "\"z\""));
     let config = appliance.get(&format!("/builds/{id}/build-config/Cargo.lock"));
     assert_eq!((config.status, config.text()), (200, "version = 4\n"));
-    appliance.get(&format!("/builds/{id}/build-config/Cargo.toml")).is_problem(404, "build-config-unknown");
-    appliance.get(&format!("/build/{id}/evidence.json")).is_problem(404, "evidence-unavailable");
+    appliance
+        .get(&format!("/builds/{id}/build-config/Cargo.toml"))
+        .is_problem(404, "build-config-unknown");
+    appliance
+        .get(&format!("/build/{id}/evidence.json"))
+        .is_problem(404, "evidence-unavailable");
 }
 
 #[test]

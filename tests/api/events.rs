@@ -35,9 +35,27 @@ fn typed_events_are_replayed_followed_and_ended() {
     running.emit(Event::Init("early")).unwrap();
     let (_, mut events) = open_events(&appliance, &format!("GET /api/build/{id}/events HTTP/1.1"));
     let mut next = || events.next().unwrap();
-    assert_eq!(next(), SentEvent { id: Some(0), data: json!({"type":"queued","position":0}) });
-    assert_eq!(next(), SentEvent { id: Some(1), data: json!({"type":"vm","msg":"kettle test"}) });
-    assert_eq!(next(), SentEvent { id: Some(2), data: json!({"type":"init","msg":"early"}) });
+    assert_eq!(
+        next(),
+        SentEvent {
+            id: Some(0),
+            data: json!({"type":"queued","position":0})
+        }
+    );
+    assert_eq!(
+        next(),
+        SentEvent {
+            id: Some(1),
+            data: json!({"type":"vm","msg":"kettle test"})
+        }
+    );
+    assert_eq!(
+        next(),
+        SentEvent {
+            id: Some(2),
+            data: json!({"type":"init","msg":"early"})
+        }
+    );
     whole_build(running.job());
     let expected = [
         json!({"type":"init","msg":"fetching"}),
@@ -52,17 +70,29 @@ fn typed_events_are_replayed_followed_and_ended() {
         json!({"type":"attest","msg":"requesting"}),
     ];
     for (number, data) in expected.into_iter().enumerate() {
-        assert_eq!(next(), SentEvent { id: Some(number as u64 + 3), data });
+        assert_eq!(
+            next(),
+            SentEvent {
+                id: Some(number as u64 + 3),
+                data
+            }
+        );
     }
     appliance.succeed(running, b"bundle");
     let complete = next();
     assert_eq!(complete.id, Some(13));
     let mut result = complete.data["result"].clone();
-    assert_eq!((&complete.data["type"], &result["status"]), (&"complete".into(), &"ok".into()));
+    assert_eq!(
+        (&complete.data["type"], &result["status"]),
+        (&"complete".into(), &"ok".into())
+    );
     assert!(events.next().is_none());
     // But for the word, it is the result of the job document.
     result["status"] = "success".into();
-    assert_eq!(result, appliance.get(&format!("/build/{id}")).json()["result"]);
+    assert_eq!(
+        result,
+        appliance.get(&format!("/build/{id}")).json()["result"]
+    );
 }
 
 #[test]
@@ -80,18 +110,27 @@ fn the_stream_says_the_milestones_with_the_output_between_them() {
         let mut events = client.events();
         let running = appliance.build();
         let id = running.id().to_string();
-        assert_eq!((head.status, head.header("content-type")), (200, Some("text/event-stream")));
+        assert_eq!(
+            (head.status, head.header("content-type")),
+            (200, Some("text/event-stream"))
+        );
         assert_eq!(head.header("cache-control"), Some("no-cache"));
         assert_eq!(head.header("x-accel-buffering"), Some("no"));
         assert_eq!(head.header("kettle-job-id"), Some(id.as_str()));
         let first = events.next().unwrap().data;
-        assert_eq!((&first["type"], &first["job_id"]), (&"info".into(), &id.clone().into()));
+        assert_eq!(
+            (&first["type"], &first["job_id"]),
+            (&"info".into(), &id.clone().into())
+        );
         whole_build(running.job());
         fail(running, ErrorType::AttestationFailed);
         let rest: Vec<SentEvent> = events.collect();
         let (complete, infos) = rest.split_last().unwrap();
         assert!(infos.iter().all(|event| event.data["type"] == "info"));
-        let messages: Vec<&str> = infos.iter().map(|event| event.data["message"].as_str().unwrap()).collect();
+        let messages: Vec<&str> = infos
+            .iter()
+            .map(|event| event.data["message"].as_str().unwrap())
+            .collect();
         assert_eq!(
             messages,
             [
@@ -114,9 +153,14 @@ fn the_stream_says_the_milestones_with_the_output_between_them() {
             "error_type": "AttestationFailed"}});
         assert_eq!(complete.data, expected);
         // Its numbers are those of the typed events: a dropped stream resumes there.
-        let typed: Vec<_> = open_events(&appliance, &format!("GET /build/{id}/events HTTP/1.1")).1.collect();
+        let typed: Vec<_> = open_events(&appliance, &format!("GET /build/{id}/events HTTP/1.1"))
+            .1
+            .collect();
         assert_eq!(typed.last().unwrap().id, complete.id);
-        let compiling = typed.iter().find(|event| event.data["msg"] == messages[5]).unwrap();
+        let compiling = typed
+            .iter()
+            .find(|event| event.data["msg"] == messages[5])
+            .unwrap();
         assert_eq!(compiling.id, rest[5].id);
     }
 }
@@ -131,8 +175,14 @@ fn no_line_of_the_stream_is_the_appliances_own_unless_the_appliance_says_it() {
     let events = client.events();
     let running = appliance.build();
     whole_build(running.job());
-    let told =
-        ["kettle test", "checking\\u{a}inputs", "a note", "more", "cargo"].map(|text| format!("[kettle] {text}"));
+    let told = [
+        "kettle test",
+        "checking\\u{a}inputs",
+        "a note",
+        "more",
+        "cargo",
+    ]
+    .map(|text| format!("[kettle] {text}"));
     let milestones = [
         "Build accepted",
         "Initializing build environment",
@@ -143,7 +193,12 @@ fn no_line_of_the_stream_is_the_appliances_own_unless_the_appliance_says_it() {
         "Creating attestation",
     ];
     for text in told.iter().map(String::as_str).chain(milestones) {
-        for imitation in [text.to_owned(), format!("  {text}"), format!("x {text}"), text.to_uppercase()] {
+        for imitation in [
+            text.to_owned(),
+            format!("  {text}"),
+            format!("x {text}"),
+            text.to_uppercase(),
+        ] {
             line(&running, &imitation).unwrap();
         }
     }
@@ -152,11 +207,28 @@ fn no_line_of_the_stream_is_the_appliances_own_unless_the_appliance_says_it() {
     fail(running, ErrorType::BuildFailed);
     let messages = events.filter_map(|event| Some(event.data["message"].as_str()?.to_lowercase()));
     let messages: Vec<String> = messages.collect();
-    let own: Vec<_> = messages.iter().filter(|text| text.trim_start().starts_with("[kettle]")).collect();
-    assert_eq!(own, told.iter().map(|text| text.to_lowercase()).collect::<Vec<_>>().iter().collect::<Vec<_>>());
+    let own: Vec<_> = messages
+        .iter()
+        .filter(|text| text.trim_start().starts_with("[kettle]"))
+        .collect();
+    assert_eq!(
+        own,
+        told.iter()
+            .map(|text| text.to_lowercase())
+            .collect::<Vec<_>>()
+            .iter()
+            .collect::<Vec<_>>()
+    );
     for milestone in milestones.map(str::to_lowercase) {
-        let said = messages.iter().filter(|text| text.contains(&milestone)).count();
-        assert_eq!(said, usize::from(milestone != "running nix build"), "{milestone}: {messages:?}");
+        let said = messages
+            .iter()
+            .filter(|text| text.contains(&milestone))
+            .count();
+        assert_eq!(
+            said,
+            usize::from(milestone != "running nix build"),
+            "{milestone}: {messages:?}"
+        );
     }
 }
 
@@ -169,7 +241,12 @@ fn readers_resume_where_they_want() {
     }
     fail(running, ErrorType::BuildFailed);
     let read = |query: &str, headers: &str| -> Vec<SentEvent> {
-        open_events(&appliance, &format!("GET /build/{id}/events{query} HTTP/1.1{headers}")).1.collect()
+        open_events(
+            &appliance,
+            &format!("GET /build/{id}/events{query} HTTP/1.1{headers}"),
+        )
+        .1
+        .collect()
     };
     let all = read("", "");
     assert_eq!(ids(&all), (0..=2000).collect::<Vec<_>>());
@@ -210,7 +287,9 @@ fn a_reader_that_has_the_last_event_is_told_that_there_is_no_more() {
     let (running, id) = appliance.accepted();
     let asks = |method: &str, last: u64| {
         let mut client = appliance.connect();
-        client.send_head(&format!("{method} /build/{id}/events HTTP/1.1\r\nLast-Event-ID: {last}"));
+        client.send_head(&format!(
+            "{method} /build/{id}/events HTTP/1.1\r\nLast-Event-ID: {last}"
+        ));
         client.head()
     };
     // Nobody knows yet which event will be the last one.
@@ -223,21 +302,40 @@ fn a_reader_that_has_the_last_event_is_told_that_there_is_no_more() {
         }
     }
     let none = asks("GET", 3);
-    assert_eq!((none.header("content-length"), none.header("transfer-encoding")), (None, None));
+    assert_eq!(
+        (
+            none.header("content-length"),
+            none.header("transfer-encoding")
+        ),
+        (None, None)
+    );
     let mut again = appliance.connect();
     let head = format!("GET /build/{id}/events?from=1 HTTP/1.1\r\nLast-Event-ID: 3");
     again.send_head(&head);
     assert_eq!(again.head().status, 204);
-    assert_eq!(again.ask("GET /health HTTP/1.1", "").text(), "ok", "the connection is of further use");
+    assert_eq!(
+        again.ask("GET /health HTTP/1.1", "").text(),
+        "ok",
+        "the connection is of further use"
+    );
 }
 
 #[test]
 fn from_beyond_the_end_gives_what_comes_after() {
     let appliance = Appliance::start();
     let (running, id) = appliance.accepted();
-    let (_, mut events) = open_events(&appliance, &format!("GET /build/{id}/events?from=1000 HTTP/1.1"));
+    let (_, mut events) = open_events(
+        &appliance,
+        &format!("GET /build/{id}/events?from=1000 HTTP/1.1"),
+    );
     line(&running, "later").unwrap();
-    assert_eq!(events.next().unwrap(), SentEvent { id: Some(2), data: json!({"type":"build","msg":"later"}) });
+    assert_eq!(
+        events.next().unwrap(),
+        SentEvent {
+            id: Some(2),
+            data: json!({"type":"build","msg":"later"})
+        }
+    );
     fail(running, ErrorType::BuildFailed);
     assert_eq!(events.next().unwrap().data["type"], "complete");
     assert!(events.next().is_none());
@@ -247,7 +345,10 @@ fn from_beyond_the_end_gives_what_comes_after() {
 fn events_come_promptly_while_nothing_else_happens() {
     let appliance = Appliance::start();
     let (running, id) = appliance.accepted();
-    let (_, mut events) = open_events(&appliance, &format!("GET /build/{id}/events?from=2 HTTP/1.1"));
+    let (_, mut events) = open_events(
+        &appliance,
+        &format!("GET /build/{id}/events?from=2 HTTP/1.1"),
+    );
     for number in 0..20 {
         let sent = Instant::now();
         line(&running, &number.to_string()).unwrap();
@@ -262,7 +363,10 @@ fn head_gives_the_headers_and_does_not_wait() {
     let appliance = Appliance::start();
     let (_running, id) = appliance.accepted();
     let head = appliance.ask(&format!("HEAD /build/{id}/events HTTP/1.1"));
-    assert_eq!((head.status, head.header("content-type")), (200, Some("text/event-stream")));
+    assert_eq!(
+        (head.status, head.header("content-type")),
+        (200, Some("text/event-stream"))
+    );
 }
 
 /// Checks numbers and texts of a long log, as it is read.
@@ -308,5 +412,8 @@ fn a_slow_reader_and_a_fast_one_see_every_line_once() {
     });
     let mut log = Vec::new();
     job.log().write_build_log(&mut log).unwrap();
-    assert_eq!(log.iter().filter(|byte| **byte == b'\n').count() as u64, LINES);
+    assert_eq!(
+        log.iter().filter(|byte| **byte == b'\n').count() as u64,
+        LINES
+    );
 }

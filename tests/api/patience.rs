@@ -56,7 +56,9 @@ fn a_tls_handshake_that_does_not_begin_ends_the_connection() {
     let appliance = Appliance::start();
     let start = Instant::now();
     let stream = TcpStream::connect(appliance.addresses.tls).unwrap();
-    stream.set_read_timeout(Some(6 * TLS_HANDSHAKE_TIMEOUT)).unwrap();
+    stream
+        .set_read_timeout(Some(6 * TLS_HANDSHAKE_TIMEOUT))
+        .unwrap();
     assert_eq!(ends_after(TLS_HANDSHAKE_TIMEOUT, start, stream), b"");
 }
 
@@ -68,7 +70,10 @@ fn a_reader_of_events_gets_a_comment_when_nothing_happens() {
     client.send_head(&format!("GET /build/{id}/events?from=2 HTTP/1.1"));
     assert_eq!(client.head().status, 200);
     let chunk = client.chunk().unwrap();
-    assert!(chunk.starts_with(b":") && chunk.ends_with(b"\n\n"), "{chunk:?}");
+    assert!(
+        chunk.starts_with(b":") && chunk.ends_with(b"\n\n"),
+        "{chunk:?}"
+    );
     assert!(start.elapsed() >= EVENT_HEARTBEAT, "{:?}", start.elapsed());
 }
 

@@ -28,8 +28,18 @@ fn what_is_no_secret_is_answered_in_plaintext_too() {
             ("/attestation?nonce=00", 503),
             ("/attestation", 400),
         ] {
-            assert_eq!(appliance.get(&format!("{prefix}{path}")).status, status, "{path}");
-            assert_eq!(appliance.ask(&format!("HEAD {prefix}{path} HTTP/1.1")).status, status, "{path}");
+            assert_eq!(
+                appliance.get(&format!("{prefix}{path}")).status,
+                status,
+                "{path}"
+            );
+            assert_eq!(
+                appliance
+                    .ask(&format!("HEAD {prefix}{path} HTTP/1.1"))
+                    .status,
+                status,
+                "{path}"
+            );
         }
     }
 }
@@ -37,22 +47,37 @@ fn what_is_no_secret_is_answered_in_plaintext_too() {
 #[test]
 fn everything_else_is_refused_in_plaintext_with_the_commands_to_type() {
     let appliance = Appliance::in_the_image();
-    let id = connect_tls(&appliance).ask(&post_head("/build", JSON, "valid"), "valid").json()["job_id"].clone();
+    let id = connect_tls(&appliance)
+        .ask(&post_head("/build", JSON, "valid"), "valid")
+        .json()["job_id"]
+        .clone();
     let running = appliance.build();
     let id = id.as_str().unwrap();
     assert_eq!(running.id().to_string(), id);
     appliance.succeed(running, b"bundle");
-    let private = ROUTES.iter().map(|route| route.path).filter(|path| !PUBLIC.contains(path));
+    let private = ROUTES
+        .iter()
+        .map(|route| route.path)
+        .filter(|path| !PUBLIC.contains(path));
     let paths = private.map(|path| path.replace("{id}", id).replace("{name}", "hello"));
     let unknown = ["/", "/nothing", "/healthz", "/ready/", "*", "/v2/health"].map(str::to_owned);
     for path in paths.chain(unknown) {
-        for prefix in if path.starts_with('/') { &["", "/v1", "/api"][..] } else { &[""] } {
+        for prefix in if path.starts_with('/') {
+            &["", "/v1", "/api"][..]
+        } else {
+            &[""]
+        } {
             for method in ["GET", "POST", "PUT", "DELETE", "OPTIONS"] {
                 let response = appliance.ask(&format!("{method} {prefix}{path} HTTP/1.1"));
                 is_refused(&response);
                 assert!(!response.text().contains(id) && response.json().get("build_id").is_none());
             }
-            assert_eq!(appliance.ask(&format!("HEAD {prefix}{path} HTTP/1.1")).status, 426);
+            assert_eq!(
+                appliance
+                    .ask(&format!("HEAD {prefix}{path} HTTP/1.1"))
+                    .status,
+                426
+            );
         }
     }
     for path in PUBLIC {
@@ -60,18 +85,38 @@ fn everything_else_is_refused_in_plaintext_with_the_commands_to_type() {
             is_refused(&appliance.ask(&format!("{method} {path} HTTP/1.1")));
         }
     }
-    let detail = appliance.ask("GET /build HTTP/1.1").json()["detail"].as_str().unwrap().to_owned();
+    let detail = appliance.ask("GET /build HTTP/1.1").json()["detail"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     let commands: Vec<_> = detail.lines().skip(1).collect();
-    let [ask, verify, post] = commands[..] else { panic!("three commands: {detail}") };
-    assert!(ask.contains("curl -k \"https://kettle/attestation?nonce=$NONCE\" -o session.json"), "{ask}");
-    assert!(verify.contains("kettle verify --session session.json --nonce $NONCE"), "{verify}");
-    assert!(post.contains("--pinnedpubkey \"$PIN\"") && post.ends_with("https://kettle/build"), "{post}");
+    let [ask, verify, post] = commands[..] else {
+        panic!("three commands: {detail}")
+    };
+    assert!(
+        ask.contains("curl -k \"https://kettle/attestation?nonce=$NONCE\" -o session.json"),
+        "{ask}"
+    );
+    assert!(
+        verify.contains("kettle verify --session session.json --nonce $NONCE"),
+        "{verify}"
+    );
+    assert!(
+        post.contains("--pinnedpubkey \"$PIN\"") && post.ends_with("https://kettle/build"),
+        "{post}"
+    );
 }
 
 #[test]
 fn a_source_in_plaintext_is_refused_before_it_is_read() {
     let appliance = Appliance::in_the_image();
-    for path in ["/build", "/v1/build", "/api/build/stream", "/health", "/nothing"] {
+    for path in [
+        "/build",
+        "/v1/build",
+        "/api/build/stream",
+        "/health",
+        "/nothing",
+    ] {
         for (kind, length) in [
             (JSON, "Content-Length: 1000000000"),
             (FORM, "Transfer-Encoding: chunked"),
@@ -100,7 +145,10 @@ fn the_image_answers_to_any_name_and_to_no_page_of_another_origin() {
         client.response(false)
     };
     assert_eq!(ask("Host: build-7.example").text(), "ok");
-    assert_eq!(ask("Host: build-7.example\r\nOrigin: https://build-7.example").text(), "ok");
+    assert_eq!(
+        ask("Host: build-7.example\r\nOrigin: https://build-7.example").text(),
+        "ok"
+    );
     ask("Host: build-7.example\r\nOrigin: https://other.example").is_problem(403, "cross-origin");
     ask("Host: build-7.example\r\nSec-Fetch-Site: same-site").is_problem(403, "cross-origin");
     // The refusal of a page comes first: it would not follow the advice.

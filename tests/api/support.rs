@@ -14,12 +14,13 @@ use hyper::body::Incoming;
 use hyper::http::request::Parts;
 use kettle::api::submission::Intake;
 use kettle::api::{
-    self, Addresses, HostName, Listeners, LocalFuture, Premises, Problem, Receive, Service, TlsIdentity,
+    self, Addresses, HostName, Listeners, LocalFuture, Premises, Problem, Receive, Service,
+    TlsIdentity,
 };
 use kettle::digest::Sha256Digest;
 use kettle::job::{
-    Builder, BundleFile, ErrorType, Event, Finished, LineSplitter, LogError, Outcome, Request, Running, Slot,
-    SourceRequest,
+    Builder, BundleFile, ErrorType, Event, Finished, LineSplitter, LogError, Outcome, Request,
+    Running, Slot, SourceRequest,
 };
 use kettle::provenance::{Nonce, NonceSource};
 use kettle::source::{ProjectName, RepositoryUrl};
@@ -42,7 +43,11 @@ pub struct Counts {
 struct Reader(Arc<Counts>);
 
 impl Receive for Reader {
-    fn receive<'a>(&'a self, _parts: &'a Parts, body: Incoming) -> LocalFuture<'a, Result<Request, Problem>> {
+    fn receive<'a>(
+        &'a self,
+        _parts: &'a Parts,
+        body: Incoming,
+    ) -> LocalFuture<'a, Result<Request, Problem>> {
         self.0.begun.fetch_add(1, Ordering::SeqCst);
         Box::pin(async move {
             let broken = |error| Problem::new(400, "body-broken", error);
@@ -51,10 +56,21 @@ impl Receive for Reader {
                 return Err(Problem::new(400, "json-malformed", "the body is not valid"));
             }
             let drawn = body.starts_with(b"valid without nonce");
-            let nonce_source = if drawn { NonceSource::Appliance } else { NonceSource::Client };
+            let nonce_source = if drawn {
+                NonceSource::Appliance
+            } else {
+                NonceSource::Client
+            };
             let url = RepositoryUrl::parse("https://example.org/hello.git").unwrap();
-            let source = SourceRequest::Repository { url, reference: None };
-            Ok(Request { nonce: Nonce::parse("00FFab").unwrap(), nonce_source, source })
+            let source = SourceRequest::Repository {
+                url,
+                reference: None,
+            };
+            Ok(Request {
+                nonce: Nonce::parse("00FFab").unwrap(),
+                nonce_source,
+                source,
+            })
         })
     }
 
@@ -121,7 +137,10 @@ impl Appliance {
         let (builder, builds) = mpsc::channel();
         let (started, start) = mpsc::channel();
         let ready = Arc::new(AtomicBool::new(true));
-        let builder = Handover { builds: builder, ready: Arc::clone(&ready) };
+        let builder = Handover {
+            builds: builder,
+            ready: Arc::clone(&ready),
+        };
         let slot = Arc::new(Slot::new(work.path().to_owned(), "kettle test".to_owned()));
         end_with_a_panic_of_the_service();
         let service = std::thread::Builder::new().name(SERVICE.to_owned());
@@ -133,14 +152,23 @@ impl Appliance {
                 let public_key = identity.public_key().to_vec();
                 let any = SocketAddr::from(([127, 0, 0, 1], 0));
                 let listeners = Listeners::bind(any, any, identity).await.unwrap();
-                started.send((listeners.addresses().unwrap(), public_key)).unwrap();
+                started
+                    .send((listeners.addresses().unwrap(), public_key))
+                    .unwrap();
                 let service = Service::new(slot, Box::new(reader), Box::new(builder), premises);
                 api::serve(listeners, Rc::new(service)).await
             })
         });
         serving.unwrap();
         let (addresses, public_key) = start.recv().unwrap();
-        Self { addresses, public_key, counts, ready, builds: Mutex::new(builds), work }
+        Self {
+            addresses,
+            public_key,
+            counts,
+            ready,
+            builds: Mutex::new(builds),
+            work,
+        }
     }
 
     pub fn connect(&self) -> Client<TcpStream> {
@@ -196,17 +224,30 @@ impl Appliance {
         };
         let (path, sha256, size) = keep("bundle", bundle);
         let bundle = BundleFile { path, size, sha256 };
-        let artifacts = [("hello", &b"ELF"[..]), ("lib/a b%?ü.so", &b"shared"[..]), ("empty", &b""[..])];
+        let artifacts = [
+            ("hello", &b"ELF"[..]),
+            ("lib/a b%?ü.so", &b"shared"[..]),
+            ("empty", &b""[..]),
+        ];
         let artifacts = artifacts.iter().enumerate().map(|(number, (name, bytes))| {
             let (path, sha256, size) = keep(&format!("artifact-{number}"), bytes);
-            Artifact { name: (*name).to_owned(), path, sha256, size, executable: true }
+            Artifact {
+                name: (*name).to_owned(),
+                path,
+                sha256,
+                size,
+                executable: true,
+            }
         });
         let outcome = Outcome::Succeeded(Finished {
             project: ProjectName::of_archive(Some("hello-1.0"), None),
             toolchain: Kind::Cargo,
             bundle,
             artifacts: artifacts.collect(),
-            build_config: Lockfile { name: "Cargo.lock", bytes: b"version = 4\n".to_vec() },
+            build_config: Lockfile {
+                name: "Cargo.lock",
+                bytes: b"version = 4\n".to_vec(),
+            },
             provenance: b"{\"z\":1,\"a\":\"\\u0000\"}\n".to_vec(),
             evidence: None,
         });
@@ -216,7 +257,9 @@ impl Appliance {
 
 /// An ordinary host that is called as these tests call it.
 fn host() -> Premises {
-    Premises::Host { names: vec![HostName::parse("kettle").unwrap()] }
+    Premises::Host {
+        names: vec![HostName::parse("kettle").unwrap()],
+    }
 }
 
 /// The program that is shipped ends with its first panic, and so do these tests: tokio would swallow one of a connection.
@@ -234,20 +277,32 @@ fn end_with_a_panic_of_the_service() {
 }
 
 pub fn fail(running: Running, error_type: ErrorType) {
-    running.finish(Outcome::Failed { error_type, message: "it does not compile".to_owned() });
+    running.finish(Outcome::Failed {
+        error_type,
+        message: "it does not compile".to_owned(),
+    });
 }
 
 /// Appends one line of output, as the pipeline does.
 pub fn line(job: &kettle::job::Job, text: &str) -> Result<(), LogError> {
-    LineSplitter::new().push(format!("{text}\n").as_bytes(), |line| job.emit(Event::Line(line)))
+    LineSplitter::new().push(format!("{text}\n").as_bytes(), |line| {
+        job.emit(Event::Line(line))
+    })
 }
 
 pub const JSON: &str = "Content-Type: application/json";
 pub const FORM: &str = "Content-Type: multipart/form-data; boundary=x";
 
 pub fn post_head(path: &str, headers: &str, body: &str) -> String {
-    let headers = if headers.is_empty() { String::new() } else { format!("\r\n{headers}") };
-    format!("POST {path} HTTP/1.1{headers}\r\nContent-Length: {}", body.len())
+    let headers = if headers.is_empty() {
+        String::new()
+    } else {
+        format!("\r\n{headers}")
+    };
+    format!(
+        "POST {path} HTTP/1.1{headers}\r\nContent-Length: {}",
+        body.len()
+    )
 }
 
 #[derive(Debug)]
@@ -259,7 +314,10 @@ pub struct Response {
 
 impl Response {
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+        self.headers
+            .iter()
+            .find(|(known, _)| known == name)
+            .map(|(_, value)| value.as_str())
     }
 
     pub fn text(&self) -> &str {
@@ -267,13 +325,17 @@ impl Response {
     }
 
     pub fn json(&self) -> serde_json::Value {
-        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {:?}", self.text()))
+        serde_json::from_slice(&self.body)
+            .unwrap_or_else(|error| panic!("{error}: {:?}", self.text()))
     }
 
     /// Checks that this is a problem document, complete and consistent.
     pub fn is_problem(&self, status: u16, code: &str) {
         assert_eq!(self.status, status, "{self:?}");
-        assert_eq!(self.header("content-type"), Some("application/problem+json"));
+        assert_eq!(
+            self.header("content-type"),
+            Some("application/problem+json")
+        );
         let document = self.json();
         assert_eq!(document["type"], format!("/problems/{code}"));
         assert_eq!(document["status"], status);
@@ -291,7 +353,9 @@ pub struct Client<S> {
 
 impl<S: Read + Write> Client<S> {
     pub fn new(stream: S) -> Self {
-        Self { reader: BufReader::new(stream) }
+        Self {
+            reader: BufReader::new(stream),
+        }
     }
 
     /// The stream, for whoever reads on. Nothing may have been read ahead.
@@ -323,15 +387,23 @@ impl<S: Read + Write> Client<S> {
     /// Status line and headers.
     pub fn head(&mut self) -> Response {
         let line = self.line();
-        let status = line.strip_prefix("HTTP/1.1 ").and_then(|rest| rest[..3].parse().ok());
+        let status = line
+            .strip_prefix("HTTP/1.1 ")
+            .and_then(|rest| rest[..3].parse().ok());
         let status = status.unwrap_or_else(|| panic!("no status line: {line:?}"));
         let mut headers = Vec::new();
         loop {
             let line = self.line();
-            let Some((name, value)) = line.split_once(": ") else { break };
+            let Some((name, value)) = line.split_once(": ") else {
+                break;
+            };
             headers.push((name.to_lowercase(), value.to_owned()));
         }
-        Response { status, headers, body: Vec::new() }
+        Response {
+            status,
+            headers,
+            body: Vec::new(),
+        }
     }
 
     pub fn response(&mut self, bodiless: bool) -> Response {
@@ -344,7 +416,11 @@ impl<S: Read + Write> Client<S> {
                 response.body.extend(chunk);
             }
         } else {
-            let length = response.header("content-length").unwrap_or("0").parse().unwrap();
+            let length = response
+                .header("content-length")
+                .unwrap_or("0")
+                .parse()
+                .unwrap();
             response.body = vec![0; length];
             self.reader.read_exact(&mut response.body).unwrap();
         }
@@ -367,7 +443,11 @@ impl<S: Read + Write> Client<S> {
 
     /// Reads the events of a stream whose head has been read.
     pub fn events(self) -> Events<S> {
-        Events { client: self, pending: Vec::new(), ended: false }
+        Events {
+            client: self,
+            pending: Vec::new(),
+            ended: false,
+        }
     }
 }
 
@@ -391,7 +471,9 @@ impl<S: Read + Write> Iterator for Events<S> {
         loop {
             if let Some(end) = self.pending.windows(2).position(|two| two == b"\n\n") {
                 let block: Vec<u8> = self.pending.drain(..end + 2).collect();
-                return Some(parse_event(std::str::from_utf8(&block).unwrap().trim_end_matches('\n')));
+                return Some(parse_event(
+                    std::str::from_utf8(&block).unwrap().trim_end_matches('\n'),
+                ));
             }
             if self.ended {
                 assert!(self.pending.is_empty(), "half an event at the end");
@@ -406,7 +488,10 @@ impl<S: Read + Write> Iterator for Events<S> {
 }
 
 fn parse_event(block: &str) -> SentEvent {
-    let mut event = SentEvent { id: None, data: serde_json::Value::Null };
+    let mut event = SentEvent {
+        id: None,
+        data: serde_json::Value::Null,
+    };
     for line in block.split('\n') {
         match line.split_once(": ").unwrap() {
             ("id", id) => event.id = Some(id.parse().unwrap()),

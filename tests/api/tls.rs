@@ -55,16 +55,25 @@ struct Direction {
 
 impl Direction {
     fn new((sequence, secrets): (u64, ConnectionTrafficSecrets)) -> Self {
-        let ConnectionTrafficSecrets::Chacha20Poly1305 { key, iv } = secrets else { panic!("another suite") };
+        let ConnectionTrafficSecrets::Chacha20Poly1305 { key, iv } = secrets else {
+            panic!("another suite")
+        };
         let key = LessSafeKey::new(UnboundKey::new(&CHACHA20_POLY1305, key.as_ref()).unwrap());
-        Self { key, iv: iv.as_ref().try_into().unwrap(), sequence }
+        Self {
+            key,
+            iv: iv.as_ref().try_into().unwrap(),
+            sequence,
+        }
     }
 
     /// The next record's nonce (RFC 7905, section 2; RFC 8446, section 5.3) and number.
     fn next(&mut self) -> (Nonce, [u8; 8]) {
         let number = self.sequence.to_be_bytes();
         let mut nonce = self.iv;
-        nonce[NONCE_LEN - number.len()..].iter_mut().zip(number).for_each(|(byte, number)| *byte ^= number);
+        nonce[NONCE_LEN - number.len()..]
+            .iter_mut()
+            .zip(number)
+            .for_each(|(byte, number)| *byte ^= number);
         self.sequence += 1;
         (Nonce::assume_unique_for_key(nonce), number)
     }
@@ -81,18 +90,34 @@ struct Rogue {
 impl Rogue {
     /// Makes a handshake, asks once, and takes the keys.
     fn connect(appliance: &Appliance, version: &'static SupportedProtocolVersion) -> Self {
-        let suites = vec![TLS13_CHACHA20_POLY1305_SHA256, TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256];
-        let provider = CryptoProvider { cipher_suites: suites, ..provider::default_provider() };
+        let suites = vec![
+            TLS13_CHACHA20_POLY1305_SHA256,
+            TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
+        ];
+        let provider = CryptoProvider {
+            cipher_suites: suites,
+            ..provider::default_provider()
+        };
         let mut config = client_config(appliance, provider, &[version]);
         config.enable_secret_extraction = true;
         let mut client = connect_with(appliance, config);
         assert_eq!(client.ask("GET /health HTTP/1.1", "").text(), "ok");
         let connected = client.into_inner();
-        let (stream, secrets) = (connected.sock, connected.conn.dangerous_extract_secrets().unwrap());
+        let (stream, secrets) = (
+            connected.sock,
+            connected.conn.dangerous_extract_secrets().unwrap(),
+        );
         // Longer than anything that the server waits for.
-        stream.set_read_timeout(Some(6 * TLS_HANDSHAKE_TIMEOUT)).unwrap();
+        stream
+            .set_read_timeout(Some(6 * TLS_HANDSHAKE_TIMEOUT))
+            .unwrap();
         let (ours, theirs) = (Direction::new(secrets.tx), Direction::new(secrets.rx));
-        Self { stream, tls13: *version == TLS13, ours, theirs }
+        Self {
+            stream,
+            tls13: *version == TLS13,
+            ours,
+            theirs,
+        }
     }
 
     /// A record as it should be, whatever is in it.
@@ -105,13 +130,20 @@ impl Rogue {
         let outer = if self.tls13 { DATA } else { kind };
         let length = sealed.len() + CHACHA20_POLY1305.tag_len();
         let aad = self.additional(outer, &number, sealed.len(), length);
-        self.ours.key.seal_in_place_append_tag(nonce, Aad::from(aad), &mut sealed).unwrap();
+        self.ours
+            .key
+            .seal_in_place_append_tag(nonce, Aad::from(aad), &mut sealed)
+            .unwrap();
         record(outer, &sealed)
     }
 
     /// What is authenticated beside the content (RFC 5246, section 6.2.3.3; RFC 8446, section 5.2).
     fn additional(&self, kind: u8, number: &[u8], plain: usize, sealed: usize) -> Vec<u8> {
-        if self.tls13 { header(kind, sealed).to_vec() } else { [number, &header(kind, plain)[..]].concat() }
+        if self.tls13 {
+            header(kind, sealed).to_vec()
+        } else {
+            [number, &header(kind, plain)[..]].concat()
+        }
     }
 
     fn send(&mut self, kind: u8, content: &[u8]) {
@@ -129,7 +161,12 @@ impl Rogue {
         let mut head = [0; RECORD_HEADER_BYTES];
         match self.stream.read_exact(&mut head) {
             Ok(()) => (),
-            Err(error) if matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset) => {
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset
+                ) =>
+            {
                 return None;
             }
             Err(error) => panic!("no end in time: {error}"),
@@ -139,8 +176,17 @@ impl Rogue {
         let (nonce, number) = self.theirs.next();
         let plain = sealed.len() - CHACHA20_POLY1305.tag_len();
         let aad = self.additional(head[0], &number, plain, sealed.len());
-        let mut content = self.theirs.key.open_in_place(nonce, Aad::from(aad), &mut sealed).unwrap().to_vec();
-        let kind = if self.tls13 { content.pop().unwrap() } else { head[0] };
+        let mut content = self
+            .theirs
+            .key
+            .open_in_place(nonce, Aad::from(aad), &mut sealed)
+            .unwrap()
+            .to_vec();
+        let kind = if self.tls13 {
+            content.pop().unwrap()
+        } else {
+            head[0]
+        };
         Some((kind, content))
     }
 
@@ -173,11 +219,16 @@ fn message(kind: u8, content: &[u8]) -> Vec<u8> {
 /// A ClientHello that is complete and in order, for whichever version is at most `version`.
 fn hello(version: u16) -> Vec<u8> {
     let extension = |kind: u16, content: &[u8]| {
-        [&kind.to_be_bytes()[..], &u16::try_from(content.len()).unwrap().to_be_bytes(), content].concat()
+        [
+            &kind.to_be_bytes()[..],
+            &u16::try_from(content.len()).unwrap().to_be_bytes(),
+            content,
+        ]
+        .concat()
     };
     let extensions = [
-        extension(0x000a, &[0, 2, 0, 0x17]),    // supported_groups: secp256r1
-        extension(0x000b, &[1, 0]),             // ec_point_formats: uncompressed
+        extension(0x000a, &[0, 2, 0, 0x17]), // supported_groups: secp256r1
+        extension(0x000b, &[1, 0]),          // ec_point_formats: uncompressed
         extension(0x000d, &[0, 4, 4, 3, 2, 3]), // signature_algorithms: ECDSA with SHA-256, with SHA-1
         extension(0x0017, &[]),                 // extended_master_secret
         extension(0xff01, &[0]),                // renegotiation_info: a first handshake
@@ -214,12 +265,18 @@ const fn attempt(
     versions: &'static [&'static SupportedProtocolVersion],
     act: fn(&mut Rogue),
 ) -> Attempt {
-    Attempt { name, versions, act }
+    Attempt {
+        name,
+        versions,
+        act,
+    }
 }
 
 /// What is sealed as it should be, and is not for this side or not for now.
 const SEALED: &[Attempt] = &[
-    attempt("a second ClientHello", NEW, |rogue| rogue.send(HANDSHAKE, &hello(0x0303))),
+    attempt("a second ClientHello", NEW, |rogue| {
+        rogue.send(HANDSHAKE, &hello(0x0303))
+    }),
     attempt("a HelloRequest", BOTH, |rogue| {
         rogue.send(HANDSHAKE, &message(HELLO_REQUEST, &[]));
     }),
@@ -233,7 +290,13 @@ const SEALED: &[Attempt] = &[
         rogue.send(HANDSHAKE, &message(CERTIFICATE, &[0, 0, 0, 0]));
     }),
     attempt("a ticket from the wrong side", NEW, |rogue| {
-        rogue.send(HANDSHAKE, &message(NEW_SESSION_TICKET, &[0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 1, 7, 0, 0]));
+        rogue.send(
+            HANDSHAKE,
+            &message(
+                NEW_SESSION_TICKET,
+                &[0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 1, 7, 0, 0],
+            ),
+        );
     }),
     attempt("an end of early data", NEW, |rogue| {
         rogue.send(HANDSHAKE, &message(END_OF_EARLY_DATA, &[]));
@@ -242,7 +305,10 @@ const SEALED: &[Attempt] = &[
         rogue.send(HANDSHAKE, &message(KEY_UPDATE, &[7]));
     }),
     attempt("a change of keys with more behind it", NEW, |rogue| {
-        rogue.send(HANDSHAKE, &[message(KEY_UPDATE, &[0]), message(KEY_UPDATE, &[0])].concat());
+        rogue.send(
+            HANDSHAKE,
+            &[message(KEY_UPDATE, &[0]), message(KEY_UPDATE, &[0])].concat(),
+        );
     }),
     attempt("a handshake message that nobody knows", BOTH, |rogue| {
         rogue.send(HANDSHAKE, &message(99, &[1, 2, 3]));
@@ -257,12 +323,16 @@ const SEALED: &[Attempt] = &[
     attempt("a second change of ciphers", BOTH, |rogue| {
         rogue.send(CHANGE_CIPHER_SPEC, &[1]);
     }),
-    attempt("a kind that nobody knows", BOTH, |rogue| rogue.send(99, &[1, 2, 3])),
+    attempt("a kind that nobody knows", BOTH, |rogue| {
+        rogue.send(99, &[1, 2, 3])
+    }),
     attempt("a record that is too long", BOTH, |rogue| {
         rogue.send(DATA, &[b'x'; MAX_RECORD_BYTES + 1]);
     }),
     attempt("half an alert", BOTH, |rogue| rogue.send(ALERT, &[FATAL])),
-    attempt("an alert that ends it", BOTH, |rogue| rogue.send(ALERT, &[FATAL, UNEXPECTED_MESSAGE])),
+    attempt("an alert that ends it", BOTH, |rogue| {
+        rogue.send(ALERT, &[FATAL, UNEXPECTED_MESSAGE])
+    }),
     attempt("warnings without end", BOTH, |rogue| {
         (0..100).for_each(|_| rogue.send(ALERT, &[WARNING, NO_RENEGOTIATION]));
     }),
@@ -271,13 +341,25 @@ const SEALED: &[Attempt] = &[
 /// What is not sealed, or not as it should be.
 const UNSEALED: &[Attempt] = &[
     attempt("a request in clear", BOTH, |rogue| rogue.send_raw(ASK)),
-    attempt("a record of data in clear", BOTH, |rogue| rogue.send_raw(&record(DATA, ASK))),
-    attempt("a ClientHello in clear", BOTH, |rogue| rogue.send_raw(&record(HANDSHAKE, &hello(0x0303)))),
-    attempt("an alert in clear", BOTH, |rogue| rogue.send_raw(&record(ALERT, &[FATAL, CLOSE_NOTIFY]))),
-    attempt("an end in clear", BOTH, |rogue| rogue.send_raw(&record(ALERT, &[WARNING, CLOSE_NOTIFY]))),
-    attempt("a change of ciphers in clear", BOTH, |rogue| rogue.send_raw(&record(CHANGE_CIPHER_SPEC, &[1]))),
+    attempt("a record of data in clear", BOTH, |rogue| {
+        rogue.send_raw(&record(DATA, ASK))
+    }),
+    attempt("a ClientHello in clear", BOTH, |rogue| {
+        rogue.send_raw(&record(HANDSHAKE, &hello(0x0303)))
+    }),
+    attempt("an alert in clear", BOTH, |rogue| {
+        rogue.send_raw(&record(ALERT, &[FATAL, CLOSE_NOTIFY]))
+    }),
+    attempt("an end in clear", BOTH, |rogue| {
+        rogue.send_raw(&record(ALERT, &[WARNING, CLOSE_NOTIFY]))
+    }),
+    attempt("a change of ciphers in clear", BOTH, |rogue| {
+        rogue.send_raw(&record(CHANGE_CIPHER_SPEC, &[1]))
+    }),
     attempt("noise", BOTH, |rogue| rogue.send_raw(&[0xa5; 4096])),
-    attempt("a record without content", BOTH, |rogue| rogue.send_raw(&record(DATA, &[]))),
+    attempt("a record without content", BOTH, |rogue| {
+        rogue.send_raw(&record(DATA, &[]))
+    }),
     attempt("a bit that changed", BOTH, |rogue| {
         let mut record = rogue.seal(DATA, ASK);
         record[RECORD_HEADER_BYTES] ^= 1;
@@ -293,7 +375,10 @@ const UNSEALED: &[Attempt] = &[
     }),
     attempt("a record that was cut", BOTH, |rogue| {
         let sealed = rogue.seal(DATA, ASK);
-        rogue.send_raw(&record(DATA, &sealed[RECORD_HEADER_BYTES..sealed.len() - 1]));
+        rogue.send_raw(&record(
+            DATA,
+            &sealed[RECORD_HEADER_BYTES..sealed.len() - 1],
+        ));
     }),
     attempt("another version", OLD, |rogue| {
         let mut record = rogue.seal(DATA, ASK);
@@ -305,7 +390,12 @@ const UNSEALED: &[Attempt] = &[
 #[test]
 fn what_is_no_data_after_the_handshake_costs_that_connection() {
     let appliance = Appliance::start();
-    for Attempt { name, versions, act } in SEALED.iter().chain(UNSEALED) {
+    for Attempt {
+        name,
+        versions,
+        act,
+    } in SEALED.iter().chain(UNSEALED)
+    {
         for version in *versions {
             let name = format!("{name} in {:?}", version.version);
             let mut bystander = Rogue::connect(&appliance, version);
@@ -314,7 +404,9 @@ fn what_is_no_data_after_the_handshake_costs_that_connection() {
             // A request behind it is not answered.
             rogue.send(DATA, ASK);
             let rest = rogue.rest();
-            let alerts = rest.iter().all(|(kind, alert)| *kind == ALERT && alert[0] == FATAL);
+            let alerts = rest
+                .iter()
+                .all(|(kind, alert)| *kind == ALERT && alert[0] == FATAL);
             assert!(alerts && rest.len() < 2, "{name}: {rest:?}");
             others_are_served(&appliance, &mut bystander, &name);
         }
@@ -329,7 +421,11 @@ fn what_means_nothing_costs_nothing() {
         let mut rogue = Rogue::connect(&appliance, version);
         rogue.send(HANDSHAKE, &[]);
         rogue.send(DATA, &[]);
-        assert!(rogue.is_served(), "records without content in {:?}", version.version);
+        assert!(
+            rogue.is_served(),
+            "records without content in {:?}",
+            version.version
+        );
     }
     // The version of a record is ignored since TLS 1.3 (RFC 8446, section 5.1).
     let mut rogue = Rogue::connect(&appliance, &TLS13);
@@ -343,8 +439,18 @@ fn what_means_nothing_costs_nothing() {
 /// The connection that was there before, a new one, and the other port.
 fn others_are_served(appliance: &Appliance, bystander: &mut Rogue, name: &str) {
     assert!(bystander.is_served(), "{name}: another connection");
-    assert_eq!(connect_tls(appliance).ask("GET /health HTTP/1.1", "").text(), "ok", "{name}: a new connection");
-    assert_eq!(appliance.get("/health").text(), "ok", "{name}: the other port");
+    assert_eq!(
+        connect_tls(appliance)
+            .ask("GET /health HTTP/1.1", "")
+            .text(),
+        "ok",
+        "{name}: a new connection"
+    );
+    assert_eq!(
+        appliance.get("/health").text(),
+        "ok",
+        "{name}: the other port"
+    );
 }
 
 /// In TLS 1.2 a client may ask for another handshake at any time; none begins (RFC 5746, section 4.5).
@@ -353,7 +459,10 @@ fn a_renegotiation_is_declined_and_the_second_one_ends_the_connection() {
     let appliance = Appliance::start();
     let mut rogue = Rogue::connect(&appliance, &TLS12);
     rogue.send(HANDSHAKE, &hello(0x0303));
-    assert_eq!(rogue.receive(), Some((ALERT, vec![WARNING, NO_RENEGOTIATION])));
+    assert_eq!(
+        rogue.receive(),
+        Some((ALERT, vec![WARNING, NO_RENEGOTIATION]))
+    );
     assert!(rogue.is_served());
     let mut bystander = Rogue::connect(&appliance, &TLS12);
     rogue.send(HANDSHAKE, &hello(0x0303));
@@ -368,14 +477,22 @@ fn versions_before_1_2_are_refused_by_name() {
     let appliance = Appliance::start();
     let greet = |version: u16| {
         let mut stream = TcpStream::connect(appliance.addresses.tls).unwrap();
-        stream.set_read_timeout(Some(6 * TLS_HANDSHAKE_TIMEOUT)).unwrap();
-        stream.write_all(&record(HANDSHAKE, &hello(version))).unwrap();
+        stream
+            .set_read_timeout(Some(6 * TLS_HANDSHAKE_TIMEOUT))
+            .unwrap();
+        stream
+            .write_all(&record(HANDSHAKE, &hello(version)))
+            .unwrap();
         stream
     };
     for version in [0x0002, 0x0300, 0x0301, 0x0302] {
         let mut answer = Vec::new();
         greet(version).read_to_end(&mut answer).unwrap();
-        assert_eq!(answer, record(ALERT, &[FATAL, PROTOCOL_VERSION]), "{version:#x}");
+        assert_eq!(
+            answer,
+            record(ALERT, &[FATAL, PROTOCOL_VERSION]),
+            "{version:#x}"
+        );
     }
     let mut kind = [0];
     greet(0x0303).read_exact(&mut kind).unwrap();
@@ -401,8 +518,14 @@ fn keys_do_not_change_without_end() {
         stream.read_exact(&mut [0])
     });
     // It is the server that has had enough, and not this client of its answers.
-    let reason = asked.unwrap_err().into_inner().and_then(|reason| reason.downcast::<rustls::Error>().ok());
-    assert!(!matches!(reason.as_deref(), Some(rustls::Error::PeerMisbehaved(_))), "{reason:?}");
+    let reason = asked
+        .unwrap_err()
+        .into_inner()
+        .and_then(|reason| reason.downcast::<rustls::Error>().ok());
+    assert!(
+        !matches!(reason.as_deref(), Some(rustls::Error::PeerMisbehaved(_))),
+        "{reason:?}"
+    );
     assert_eq!(client.ask("GET /health HTTP/1.1", "").text(), "ok");
 }
 
@@ -422,7 +545,8 @@ fn change_keys(client: TlsClient, times: usize) -> io::Result<TlsClient> {
 #[test]
 fn half_a_submission_and_then_something_else_takes_no_slot() {
     let appliance = Appliance::start();
-    let head = format!("POST /build HTTP/1.1\r\nHost: kettle\r\n{JSON}\r\nContent-Length: 5\r\n\r\nval");
+    let head =
+        format!("POST /build HTTP/1.1\r\nHost: kettle\r\n{JSON}\r\nContent-Length: 5\r\n\r\nval");
     for Attempt { versions, act, .. } in SEALED.iter().chain(UNSEALED) {
         for version in *versions {
             let mut rogue = Rogue::connect(&appliance, version);
@@ -441,18 +565,36 @@ fn half_a_submission_and_then_something_else_takes_no_slot() {
 fn what_follows_an_early_answer_is_thrown_away() {
     let appliance = Appliance::start();
     let _running = appliance.accepted();
-    let head = format!("POST /build HTTP/1.1\r\nHost: kettle\r\n{JSON}\r\nContent-Length: 1000\r\n\r\nval");
-    for Attempt { name, versions, act } in SEALED.iter().chain(UNSEALED) {
+    let head = format!(
+        "POST /build HTTP/1.1\r\nHost: kettle\r\n{JSON}\r\nContent-Length: 1000\r\n\r\nval"
+    );
+    for Attempt {
+        name,
+        versions,
+        act,
+    } in SEALED.iter().chain(UNSEALED)
+    {
         for version in *versions {
             let mut rogue = Rogue::connect(&appliance, version);
             rogue.send(DATA, head.as_bytes());
             let (kind, answer) = rogue.receive().unwrap();
-            assert!(kind == DATA && answer.starts_with(b"HTTP/1.1 409"), "{name}");
+            assert!(
+                kind == DATA && answer.starts_with(b"HTTP/1.1 409"),
+                "{name}"
+            );
             while let Some((kind, alert)) = rogue.receive() {
-                assert!(kind == DATA || alert == [WARNING, CLOSE_NOTIFY], "{name}: {alert:?}");
+                assert!(
+                    kind == DATA || alert == [WARNING, CLOSE_NOTIFY],
+                    "{name}: {alert:?}"
+                );
             }
             act(&mut rogue);
         }
     }
-    assert_eq!(connect_tls(&appliance).ask("GET /health HTTP/1.1", "").text(), "ok");
+    assert_eq!(
+        connect_tls(&appliance)
+            .ask("GET /health HTTP/1.1", "")
+            .text(),
+        "ok"
+    );
 }

@@ -12,7 +12,14 @@ impl Tar {
         Self(Vec::new())
     }
 
-    pub fn header(&mut self, name: &[u8], kind: u8, mode: u32, size: u64, link: &[u8]) -> &mut Self {
+    pub fn header(
+        &mut self,
+        name: &[u8],
+        kind: u8,
+        mode: u32,
+        size: u64,
+        link: &[u8],
+    ) -> &mut Self {
         let mut block = [0u8; 512];
         block[..name.len().min(100)].copy_from_slice(&name[..name.len().min(100)]);
         block[100..107].copy_from_slice(format!("{mode:07o}").as_bytes());
@@ -48,7 +55,8 @@ impl Tar {
     }
 
     pub fn raw_file(&mut self, name: &[u8], mode: u32, content: &[u8]) -> &mut Self {
-        self.header(name, b'0', mode, content.len() as u64, b"").data(content)
+        self.header(name, b'0', mode, content.len() as u64, b"")
+            .data(content)
     }
 
     pub fn folder(&mut self, name: &str) -> &mut Self {
@@ -60,7 +68,8 @@ impl Tar {
     }
 
     pub fn extended(&mut self, kind: u8, content: &[u8]) -> &mut Self {
-        self.header(b"extended", kind, 0o644, content.len() as u64, b"").data(content)
+        self.header(b"extended", kind, 0o644, content.len() as u64, b"")
+            .data(content)
     }
 
     /// For closures that give nothing back.
@@ -74,7 +83,10 @@ impl Tar {
 
 pub fn pax(key: &str, value: &[u8]) -> Vec<u8> {
     let body = key.len() + value.len() + 3;
-    let length = (1..6).map(|digits| body + digits).find(|length| length.to_string().len() + body == *length).unwrap();
+    let length = (1..6)
+        .map(|digits| body + digits)
+        .find(|length| length.to_string().len() + body == *length)
+        .unwrap();
     [format!("{length} {key}=").as_bytes(), value, b"\n"].concat()
 }
 
@@ -130,7 +142,11 @@ pub fn stored(name: &str, content: &[u8]) -> ZipEntry {
 pub fn deflated(name: &str, content: &[u8]) -> ZipEntry {
     let mut encoder = flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::fast());
     encoder.write_all(content).unwrap();
-    ZipEntry { method: 8, data: encoder.finish().unwrap(), ..stored(name, content) }
+    ZipEntry {
+        method: 8,
+        data: encoder.finish().unwrap(),
+        ..stored(name, content)
+    }
 }
 
 pub fn zip(entries: &[ZipEntry]) -> Vec<u8> {
@@ -143,8 +159,11 @@ pub fn zip_with(entries: &[ZipEntry], before: &[u8], between: &[u8], comment: &[
     for entry in entries {
         let offset = entry.offset.unwrap_or(out.len() as u32);
         let described = entry.descriptor.is_some();
-        let (crc, packed, size) =
-            if described { (0, 0, 0) } else { (entry.crc, entry.data.len() as u32, entry.local_size) };
+        let (crc, packed, size) = if described {
+            (0, 0, 0)
+        } else {
+            (entry.crc, entry.data.len() as u32, entry.local_size)
+        };
         out.extend([b'P', b'K', 3, 4, 20, 0]);
         out.extend(entry.local_flags.to_le_bytes());
         out.extend(entry.method.to_le_bytes());

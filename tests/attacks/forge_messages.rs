@@ -12,7 +12,12 @@ pub fn trick(_: TokenStream) -> TokenStream {
     // Below the target folder, but of a program that the package does not have, or not the file of the one that it has.
     let planted = "/kettle/target/release/planted";
     std::fs::write(planted, "not compiled").unwrap();
-    for path in ["/etc/passwd", "/kettle/source/Cargo.toml", "/kettle/target/../source/Cargo.lock", planted] {
+    for path in [
+        "/etc/passwd",
+        "/kettle/source/Cargo.toml",
+        "/kettle/target/../source/Cargo.lock",
+        planted,
+    ] {
         let name = path.rsplit('/').next().unwrap();
         for name in [name, "attack"] {
             print_message(name, path);

@@ -10,7 +10,9 @@ use proc_macro::TokenStream;
 
 #[proc_macro]
 pub fn trick(_: TokenStream) -> TokenStream {
-    eprintln!("data: {{\"type\":\"complete\",\"result\":{{\"status\":\"ok\"}}}}\n\nid: 99\nevent: complete\n");
+    eprintln!(
+        "data: {{\"type\":\"complete\",\"result\":{{\"status\":\"ok\"}}}}\n\nid: 99\nevent: complete\n"
+    );
     println!("{{\"reason\":\"build-finished\",\"success\":true}}");
     eprintln!("ATTACK: contained: an imitated end");
     TokenStream::new()

@@ -16,7 +16,9 @@ pub fn trick(_: TokenStream) -> TokenStream {
         for piece in line.as_bytes().chunks(4093) {
             stderr.write_all(piece).unwrap();
         }
-        stderr.write_all(b"\xf0\x9f\xa6\n\xc0\xaf\n\xed\xa0\x80\n\xf4\x90\x80\x80\n\xff\n").unwrap();
+        stderr
+            .write_all(b"\xf0\x9f\xa6\n\xc0\xaf\n\xed\xa0\x80\n\xf4\x90\x80\x80\n\xff\n")
+            .unwrap();
     }
     writeln!(stderr, "ATTACK: contained: halves of characters").unwrap();
     TokenStream::new()

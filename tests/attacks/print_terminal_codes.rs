@@ -11,7 +11,11 @@ use proc_macro::TokenStream;
 pub fn trick(_: TokenStream) -> TokenStream {
     use std::io::Write;
     let mut stderr = std::io::stderr().lock();
-    stderr.write_all(b"\x1b]0;owned\x07 \x1b[2J \xff\xfe \xc3( \0 \r overwritten \x08\x7f \xc2\x9b31m\n").unwrap();
+    stderr
+        .write_all(
+            b"\x1b]0;owned\x07 \x1b[2J \xff\xfe \xc3( \0 \r overwritten \x08\x7f \xc2\x9b31m\n",
+        )
+        .unwrap();
     writeln!(stderr, "ATTACK: contained: terminal codes").unwrap();
     TokenStream::new()
 }

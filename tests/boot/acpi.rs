@@ -19,7 +19,10 @@ const PORT: u16 = 0x402;
 /// With this, the image's kernel runs such programs.
 const ON: &str = "kettle.acpi=on";
 /// With these, a distribution's kernel runs none, and can do without them.
-const OFF_BY_WORDS: [&str; 2] = ["initcall_blacklist=acpi_init,erst_init,bert_init", "pci=lastbus=1"];
+const OFF_BY_WORDS: [&str; 2] = [
+    "initcall_blacklist=acpi_init,erst_init,bert_init",
+    "pci=lastbus=1",
+];
 
 /// The language of ACPI tables, as far as it is needed: ACPI 6.5, chapter 20.
 mod aml {
@@ -59,7 +62,10 @@ mod aml {
     pub fn port(region: &[u8; 4], name: &[u8; 4], port: u16) -> Vec<u8> {
         let place = [&[SYSTEM_IO, WORD][..], &port.to_le_bytes(), &[BYTE, 1]].concat();
         let opened = [&[0x5b, 0x80][..], region, &place].concat();
-        let field = package(&[0x5b, 0x81], &[&region[..], &[BYTE_ACCESS], name, &[8]].concat());
+        let field = package(
+            &[0x5b, 0x81],
+            &[&region[..], &[BYTE_ACCESS], name, &[8]].concat(),
+        );
         [opened, field].concat()
     }
 
@@ -70,8 +76,15 @@ mod aml {
 
 /// A device whose initialisation, which a kernel runs when it looks for devices, writes the mark.
 fn table() -> Vec<u8> {
-    let stores: Vec<_> = MARK.iter().flat_map(|byte| aml::store(*byte, b"OUTB")).collect();
-    let device = [aml::port(b"PRT0", b"OUTB", PORT), aml::method(b"_INI", &stores)].concat();
+    let stores: Vec<_> = MARK
+        .iter()
+        .flat_map(|byte| aml::store(*byte, b"OUTB"))
+        .collect();
+    let device = [
+        aml::port(b"PRT0", b"OUTB", PORT),
+        aml::method(b"_INI", &stores),
+    ]
+    .concat();
     aml::scope(b"\\_SB_", &aml::device(b"HOST", &device))
 }
 
@@ -95,19 +108,29 @@ impl HostWithProgram {
         let path = |path: &Path| path.display().to_string();
         let devices = [
             "-acpitable".to_owned(),
-            format!("sig=SSDT,rev=2,data={}", path(&self.folder.path().join("table"))),
+            format!(
+                "sig=SSDT,rev=2,data={}",
+                path(&self.folder.path().join("table"))
+            ),
             "-debugcon".to_owned(),
             format!("file:{}", path(&self.debug_console())),
             "-global".to_owned(),
             format!("isa-debugcon.iobase={PORT:#x}"),
         ];
-        Host { firmware: Firmware::SeaBios, devices: devices.to_vec(), ..Host::with_disks(disks) }
+        Host {
+            firmware: Firmware::SeaBios,
+            devices: devices.to_vec(),
+            ..Host::with_disks(disks)
+        }
     }
 
     /// Whether the program ran in a machine that came as far as PID 1, which finds no disk.
     fn ran(&self, image: &Image) -> bool {
         let console = Machine::start(image, &self.host(vec![])).wait_for_its_end();
-        assert!(console.contains(NO_ROOT_DISK) && !console.contains("listening"), "{console}");
+        assert!(
+            console.contains(NO_ROOT_DISK) && !console.contains("listening"),
+            "{console}"
+        );
         self.has_mark()
     }
 
@@ -120,9 +143,16 @@ impl HostWithProgram {
 impl Image {
     /// The same with a kernel that runs the programs of ACPI tables.
     fn that_runs_the_hosts_programs(mut self) -> Self {
-        let words = self.command_line.split(' ').filter(|word| !OFF_BY_WORDS.contains(word));
+        let words = self
+            .command_line
+            .split(' ')
+            .filter(|word| !OFF_BY_WORDS.contains(word));
         let left = words.collect::<Vec<_>>().join(" ");
-        self.command_line = if left == self.command_line { with_word(&left, ON) } else { left };
+        self.command_line = if left == self.command_line {
+            with_word(&left, ON)
+        } else {
+            left
+        };
         self
     }
 }
@@ -139,7 +169,10 @@ fn a_program_of_the_hosts_acpi_tables_does_not_run() {
     let host = HostWithProgram::new();
     assert!(!host.ran(&Image::from_environment()));
     // The same table, in the same machine, with the word that asks for it.
-    assert!(host.ran(&Image::from_environment().that_runs_the_hosts_programs()), "the program does nothing");
+    assert!(
+        host.ran(&Image::from_environment().that_runs_the_hosts_programs()),
+        "the program does nothing"
+    );
 }
 
 #[test]

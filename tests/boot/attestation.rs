@@ -33,15 +33,37 @@ pub struct Platform {
 impl Platform {
     /// With options of `kettle-simulator keys`.
     pub fn new(options: &[&str]) -> Self {
-        let (image, folder) = (Image::from_environment().with_test_kernel(), TempDir::new().unwrap());
+        let (image, folder) = (
+            Image::from_environment().with_test_kernel(),
+            TempDir::new().unwrap(),
+        );
         let mut host = Host::honest(&image);
         let measurement = measurement(&image, host.processors);
-        simulator(folder.path(), &[&["keys", "--out", "keys", "--measurement", &measurement], options].concat());
+        simulator(
+            folder.path(),
+            &[
+                &["keys", "--out", "keys", "--measurement", &measurement],
+                options,
+            ]
+            .concat(),
+        );
         let init = image.file("kettle-init");
-        let segment = ["segment", "--keys", "keys", "--out", "segment", "--init", init.to_str().unwrap()];
+        let segment = [
+            "segment",
+            "--keys",
+            "keys",
+            "--out",
+            "segment",
+            "--init",
+            init.to_str().unwrap(),
+        ];
         simulator(folder.path(), &segment);
         host.segment = Some(folder.path().join("segment"));
-        Self { image, host, folder }
+        Self {
+            image,
+            host,
+            folder,
+        }
     }
 
     pub fn boot(&self) -> Machine {
@@ -54,7 +76,13 @@ impl Platform {
         let output = Command::new(env!("CARGO_BIN_EXE_kettle"))
             .arg("verify")
             .args(what)
-            .args(["--json", "--nonce", NONCE, "--measurements", measurements.to_str().unwrap()])
+            .args([
+                "--json",
+                "--nonce",
+                NONCE,
+                "--measurements",
+                measurements.to_str().unwrap(),
+            ])
             .args(more)
             .current_dir(self.folder.path())
             .output()
@@ -71,8 +99,16 @@ pub const TRUSTING: [&str; 2] = ["--trust-root", "keys/trust-root.pem"];
 
 fn simulator(folder: &Path, arguments: &[&str]) {
     let program = env!("CARGO_BIN_EXE_kettle-simulator");
-    let done = Command::new(program).args(arguments).current_dir(folder).output().unwrap();
-    assert!(done.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&done.stderr));
+    let done = Command::new(program)
+        .args(arguments)
+        .current_dir(folder)
+        .output()
+        .unwrap();
+    assert!(
+        done.status.success(),
+        "{arguments:?}: {}",
+        String::from_utf8_lossy(&done.stderr)
+    );
 }
 
 /// Of the image in this shape of machine: the shipped kernel's, which the simulated secure processor reports. The kernel that runs has a
@@ -86,16 +122,30 @@ fn measurement(image: &Image, processors: u32) -> String {
         .output()
         .unwrap();
     assert!(done.status.success(), "{done:?}");
-    String::from_utf8(done.stdout).unwrap().trim_end().to_owned()
+    String::from_utf8(done.stdout)
+        .unwrap()
+        .trim_end()
+        .to_owned()
 }
 
 /// The same program is in the initrd that is measured: the segment changes who starts it, not what it is.
 fn assert_shipped(image: &Image) {
     let unpack = "zstd --quiet --decompress --stdout \"$1\" | cpio --quiet --extract --to-stdout init | sha256sum";
-    let done =
-        Command::new("bash").args(["-o", "pipefail", "-c", unpack, "-"]).arg(image.file("initrd")).output().unwrap();
-    let in_initrd = String::from_utf8_lossy(&done.stdout).split(' ').next().unwrap_or_default().to_owned();
-    assert_eq!(in_initrd, sha256(&fs::read(image.file("kettle-init")).unwrap()), "{done:?}");
+    let done = Command::new("bash")
+        .args(["-o", "pipefail", "-c", unpack, "-"])
+        .arg(image.file("initrd"))
+        .output()
+        .unwrap();
+    let in_initrd = String::from_utf8_lossy(&done.stdout)
+        .split(' ')
+        .next()
+        .unwrap_or_default()
+        .to_owned();
+    assert_eq!(
+        in_initrd,
+        sha256(&fs::read(image.file("kettle-init")).unwrap()),
+        "{done:?}"
+    );
 }
 
 #[test]
@@ -107,15 +157,29 @@ fn a_build_is_attested_by_the_shipped_program_and_accepted_by_the_verifier() {
     let machine = platform.boot();
     session(&platform, &machine);
     let archive = project("hello");
-    let outcome = machine.build(Door::Tls, &Source::Archive { bytes: &archive, name: "hello.tar" });
+    let outcome = machine.build(
+        Door::Tls,
+        &Source::Archive {
+            bytes: &archive,
+            name: "hello.tar",
+        },
+    );
     outcome.assert_succeeded();
     let bytes = machine.bundle(Door::Tls, &outcome.job);
     platform.keep("bundle.tar.gz", &bytes);
     let result = platform.verify(&["bundle.tar.gz"], &TRUSTING);
     assert_eq!(result["verdict"], "accepted", "{result:#}");
-    assert_eq!(platform.verify(&["bundle.tar.gz"], &[])["verdict"], "rejected", "under AMD's roots");
+    assert_eq!(
+        platform.verify(&["bundle.tar.gz"], &[])["verdict"],
+        "rejected",
+        "under AMD's roots"
+    );
     assert_bound(&Bundle::read(&bytes, EPOCH));
-    assert!(!machine.console().contains("simulat"), "{}", machine.console());
+    assert!(
+        !machine.console().contains("simulat"),
+        "{}",
+        machine.console()
+    );
 }
 
 /// Asks, verifies, and pins, before anything is sent.
@@ -128,19 +192,33 @@ fn session(platform: &Platform, machine: &Machine) {
     let pin = result["claims"]["pinned_public_key"].as_str().unwrap();
     let url = format!("https://127.0.0.1:{}/health", machine.port(Door::Tls));
     let other = format!("sha256//{}=", "A".repeat(43));
-    let curl = Command::new("curl").args(["-sk", "--pinnedpubkey", &other, &url]).output().unwrap();
-    assert!(!curl.status.success() && curl.stdout.is_empty(), "another key is not taken: {curl:?}");
+    let curl = Command::new("curl")
+        .args(["-sk", "--pinnedpubkey", &other, &url])
+        .output()
+        .unwrap();
+    assert!(
+        !curl.status.success() && curl.stdout.is_empty(),
+        "another key is not taken: {curl:?}"
+    );
     machine.pin.set(pin.to_owned()).unwrap();
     assert_eq!(machine.get(Door::Tls, "/health").body, b"ok");
 }
 
 fn assert_bound(bundle: &Bundle) {
     let evidence: Value = serde_json::from_slice(&bundle.files["evidence.json"]).unwrap();
-    let report = STANDARD.decode(evidence["evidence"]["attestation_report"].as_str().unwrap()).unwrap();
-    let data = report_data(&bundle.files["provenance.json"], &Nonce::parse(NONCE).unwrap());
+    let report = STANDARD
+        .decode(evidence["evidence"]["attestation_report"].as_str().unwrap())
+        .unwrap();
+    let data = report_data(
+        &bundle.files["provenance.json"],
+        &Nonce::parse(NONCE).unwrap(),
+    );
     assert_eq!(Report::try_from(&report[..]).unwrap().report_data(), data);
     let statement = bundle.statement();
-    assert_eq!(statement["predicate"]["runDetails"]["builder"]["id"], BUILDER_SEV_SNP);
+    assert_eq!(
+        statement["predicate"]["runDetails"]["builder"]["id"],
+        BUILDER_SEV_SNP
+    );
     assert!(statement["predicate"]["buildDefinition"]["internalParameters"]["image"].is_object());
 }
 
@@ -150,11 +228,29 @@ fn a_build_cannot_reach_the_secure_processor() {
     let platform = Platform::new(&[]);
     for attack in ["find_signer", "ask_signer"] {
         let machine = platform.boot();
-        let outcome = machine.build(Door::Tls, &Source::Archive { bytes: &hostile(attack), name: "attack.tar" });
+        let outcome = machine.build(
+            Door::Tls,
+            &Source::Archive {
+                bytes: &hostile(attack),
+                name: "attack.tar",
+            },
+        );
         outcome.assert_succeeded();
-        assert!(outcome.result["evidence"].is_object(), "there was nothing to reach");
-        let said = |word: &str| outcome.lines.iter().any(|line| line.contains(&format!("ATTACK: {word}")));
-        assert!(said("contained") && !said("SUCCEEDED"), "{}", outcome.lines.join("\n"));
+        assert!(
+            outcome.result["evidence"].is_object(),
+            "there was nothing to reach"
+        );
+        let said = |word: &str| {
+            outcome
+                .lines
+                .iter()
+                .any(|line| line.contains(&format!("ATTACK: {word}")))
+        };
+        assert!(
+            said("contained") && !said("SUCCEEDED"),
+            "{}",
+            outcome.lines.join("\n")
+        );
     }
 }
 
@@ -163,10 +259,19 @@ fn hostile(name: &str) -> Vec<u8> {
     let attacks = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/attacks");
     let folder = TempDir::new().unwrap();
     let project = folder.path().join("attack");
-    let copied = Command::new("cp").arg("-r").arg(attacks.join("templates/plain")).arg(&project).status().unwrap();
+    let copied = Command::new("cp")
+        .arg("-r")
+        .arg(attacks.join("templates/plain"))
+        .arg(&project)
+        .status()
+        .unwrap();
     assert!(copied.success());
     fs::copy(attacks.join(format!("{name}.rs")), project.join("build.rs")).unwrap();
-    fs::copy(attacks.join("templates/attack.rs"), project.join("attack.rs")).unwrap();
+    fs::copy(
+        attacks.join("templates/attack.rs"),
+        project.join("attack.rs"),
+    )
+    .unwrap();
     fs::write(project.join("host.txt"), "").unwrap();
     tar_of(&project)
 }
@@ -175,12 +280,18 @@ fn hostile(name: &str) -> Vec<u8> {
 #[ignore = "needs QEMU and a built image"]
 fn a_secure_processor_that_does_not_work_ends_the_machine() {
     for (options, cause) in [
-        (["--reports", "0"], "the secure processor refused the request with error 0x16"),
+        (
+            ["--reports", "0"],
+            "the secure processor refused the request with error 0x16",
+        ),
         (["--certificates", "broken"], "certificate table is broken"),
     ] {
         let platform = Platform::new(&options);
         let console = Machine::start(&platform.image, &platform.host).wait_for_its_end();
-        assert!(console.contains("halting: ") && console.contains(cause), "{options:?}: {console}");
+        assert!(
+            console.contains("halting: ") && console.contains(cause),
+            "{options:?}: {console}"
+        );
         assert!(!console.contains("listening"), "{console}");
     }
 }
@@ -190,7 +301,18 @@ fn a_secure_processor_that_does_not_work_ends_the_machine() {
 fn a_build_without_evidence_fails() {
     let machine = Platform::new(&["--reports", "1", "--certificates", "nothing"]).boot();
     let archive = project("hello");
-    let outcome = machine.build(Door::Tls, &Source::Archive { bytes: &archive, name: "hello.tar" });
+    let outcome = machine.build(
+        Door::Tls,
+        &Source::Archive {
+            bytes: &archive,
+            name: "hello.tar",
+        },
+    );
     outcome.assert_failed("AttestationFailed");
-    assert_eq!(machine.get(Door::Tls, &format!("/build/{}/result", outcome.job)).status, 404);
+    assert_eq!(
+        machine
+            .get(Door::Tls, &format!("/build/{}/result", outcome.job))
+            .status,
+        404
+    );
 }

@@ -42,7 +42,10 @@ static SEEN: LazyLock<Seen> = LazyLock::new(|| {
     let machine = Machine::serving(&image, &host);
     let get = |path: &str| machine.get(Door::Tls, path);
     let archive = project("hello");
-    let hello = Source::Archive { bytes: &archive, name: "hello.tar" };
+    let hello = Source::Archive {
+        bytes: &archive,
+        name: "hello.tar",
+    };
     // Were this one accepted, there would be no build over TLS.
     let before = ("a source", machine.submit(Door::Clear, &hello));
     let ready_before = readiness(&machine);
@@ -56,13 +59,26 @@ static SEEN: LazyLock<Seen> = LazyLock::new(|| {
             before,
             ("a second source", machine.submit(Door::Clear, &hello)),
             ("the job", in_plaintext(&format!("/build/{job}"))),
-            ("its events", in_plaintext(&format!("/v1/build/{job}/events"))),
-            ("its result", in_plaintext(&format!("/api/build/{job}/result"))),
-            ("an artifact", in_plaintext(&format!("/builds/{job}/artifacts/hello"))),
+            (
+                "its events",
+                in_plaintext(&format!("/v1/build/{job}/events")),
+            ),
+            (
+                "its result",
+                in_plaintext(&format!("/api/build/{job}/result")),
+            ),
+            (
+                "an artifact",
+                in_plaintext(&format!("/builds/{job}/artifacts/hello")),
+            ),
             ("an unknown path", in_plaintext("/")),
         ],
         job: get(&format!("/build/{job}")).json(),
-        log: outcome.lines.iter().map(|line| format!("{line}\n")).collect(),
+        log: outcome
+            .lines
+            .iter()
+            .map(|line| format!("{line}\n"))
+            .collect(),
         bundle: Bundle::read(&machine.bundle(Door::Tls, job), 0),
         provenance: get(&format!("/build/{job}/provenance.json")).body,
         lockfile: get(&format!("/builds/{job}/build-config/Cargo.lock")).body,
@@ -93,7 +109,10 @@ fn readiness(machine: &Machine) -> Answer {
 #[ignore = "needs QEMU and a built image"]
 fn everything_that_a_client_sees_comes_over_tls() {
     SEEN.bundle.assert_described();
-    assert_eq!((&SEEN.job["state"], &SEEN.job["result"]["status"]), (&json!("succeeded"), &json!("success")));
+    assert_eq!(
+        (&SEEN.job["state"], &SEEN.job["result"]["status"]),
+        (&json!("succeeded"), &json!("success"))
+    );
     assert!(SEEN.log.contains("Compiling hello"), "{}", SEEN.log);
     assert_eq!(SEEN.log.as_bytes(), SEEN.bundle.files["build.log"]);
     assert_eq!(SEEN.provenance, SEEN.bundle.files["provenance.json"]);
@@ -104,10 +123,18 @@ fn everything_that_a_client_sees_comes_over_tls() {
 #[test]
 #[ignore = "needs QEMU and a built image"]
 fn a_second_build_is_refused_at_both_doors() {
-    let (_, in_plaintext) = SEEN.in_plaintext.iter().find(|(name, _)| *name == "a second source").unwrap();
+    let (_, in_plaintext) = SEEN
+        .in_plaintext
+        .iter()
+        .find(|(name, _)| *name == "a second source")
+        .unwrap();
     for (answer, status) in [(&SEEN.second, 409), (in_plaintext, 426)] {
         assert_eq!(answer.status, status, "{}", answer.text());
-        assert!(!answer.text().contains(SEEN.job["job_id"].as_str().unwrap()), "{}", answer.text());
+        assert!(
+            !answer.text().contains(SEEN.job["job_id"].as_str().unwrap()),
+            "{}",
+            answer.text()
+        );
     }
 }
 
@@ -117,19 +144,34 @@ fn the_plaintext_port_of_the_image_takes_no_source_and_shows_no_job() {
     for (name, answer) in &SEEN.in_plaintext {
         assert_eq!(answer.status, 426, "{name}: {}", answer.text());
         let problem = answer.json();
-        assert_eq!((&problem["error_type"], &problem["build_id"]), (&json!("TlsRequired"), &Value::Null), "{name}");
-        assert!(problem["detail"].as_str().unwrap().contains("--pinnedpubkey"), "{name}: {problem}");
+        assert_eq!(
+            (&problem["error_type"], &problem["build_id"]),
+            (&json!("TlsRequired"), &Value::Null),
+            "{name}"
+        );
+        assert!(
+            problem["detail"]
+                .as_str()
+                .unwrap()
+                .contains("--pinnedpubkey"),
+            "{name}: {problem}"
+        );
     }
     let [before, after] = &SEEN.ready;
-    assert_eq!((before.text().as_str(), after.status), ("ready", 404), "{} {}", before.status, after.text());
+    assert_eq!(
+        (before.text().as_str(), after.status),
+        ("ready", 404),
+        "{} {}",
+        before.status,
+        after.text()
+    );
 }
 
 #[test]
 #[ignore = "needs QEMU and a built image"]
 fn provenance_names_the_image_that_was_booted() {
     let image = &SEEN.image;
-    let named =
-        |name: &str| json!({ "name": name, "digest": { "sha256": sha256(&fs::read(image.file(name)).unwrap()) } });
+    let named = |name: &str| json!({ "name": name, "digest": { "sha256": sha256(&fs::read(image.file(name)).unwrap()) } });
     let recorded = json!({
         "version": image.word("kettle.version"),
         "rootHash": image.word("kettle.roothash"),
@@ -137,7 +179,10 @@ fn provenance_names_the_image_that_was_booted() {
         "initrd": named("initrd"),
         "commandLine": named("cmdline"),
     });
-    assert_eq!(definition(&SEEN.bundle)["internalParameters"]["image"], recorded);
+    assert_eq!(
+        definition(&SEEN.bundle)["internalParameters"]["image"],
+        recorded
+    );
 }
 
 #[test]
@@ -155,13 +200,19 @@ fn the_sandbox_of_the_image_has_no_degradation() {
     let sandbox = &definition(&SEEN.bundle)["internalParameters"]["sandbox"];
     assert_eq!(sandbox["degradations"], json!([]));
     assert_eq!(sandbox["controllers"], json!(["memory", "pids"]));
-    assert_eq!(sandbox["fetchNetwork"], json!({ "reaches": "public-unicast", "allowed": [] }));
+    assert_eq!(
+        sandbox["fetchNetwork"],
+        json!({ "reaches": "public-unicast", "allowed": [] })
+    );
 }
 
 #[test]
 #[ignore = "needs QEMU and a built image"]
 fn the_console_says_nothing_once_the_machine_serves() {
-    let (boot, rest) = SEEN.console.split_once("listening on https://[::]:443").unwrap();
+    let (boot, rest) = SEEN
+        .console
+        .split_once("listening on https://[::]:443")
+        .unwrap();
     assert!(boot.contains("kettle: quiet console: "), "{boot}");
     assert_eq!(rest.trim(), "");
 }
@@ -169,7 +220,10 @@ fn the_console_says_nothing_once_the_machine_serves() {
 #[test]
 #[ignore = "needs QEMU and a built image"]
 fn a_disk_that_could_be_written_is_not() {
-    assert_eq!(SEEN.disk, sha256(&fs::read(SEEN.image.file("root.img")).unwrap()));
+    assert_eq!(
+        SEEN.disk,
+        sha256(&fs::read(SEEN.image.file("root.img")).unwrap())
+    );
 }
 
 #[test]
@@ -177,17 +231,38 @@ fn a_disk_that_could_be_written_is_not() {
 fn a_machine_that_differs_in_everything_makes_the_same_artifact() {
     let image = Image::from_environment();
     let other_root = Disk::copy_of(&image).with_flipped_bit(image.top_of_tree());
-    let disks = vec![other_root, Disk::of(&image).on(Bus::VirtioScsi), Disk::of(&image).on(Bus::VirtioScsi)];
-    let host = Host { processors: 1, memory_mib: 1536, ..Host::with_disks(disks) };
+    let disks = vec![
+        other_root,
+        Disk::of(&image).on(Bus::VirtioScsi),
+        Disk::of(&image).on(Bus::VirtioScsi),
+    ];
+    let host = Host {
+        processors: 1,
+        memory_mib: 1536,
+        ..Host::with_disks(disks)
+    };
     let machine = Machine::serving(&image, &host);
     let archive = project("hello");
-    let outcome = machine.build(Door::Tls, &Source::Archive { bytes: &archive, name: "hello.tar" });
+    let outcome = machine.build(
+        Door::Tls,
+        &Source::Archive {
+            bytes: &archive,
+            name: "hello.tar",
+        },
+    );
     outcome.assert_succeeded();
     let bundle = Bundle::read(&machine.bundle(Door::Tls, &outcome.job), 0);
     bundle.assert_described();
-    assert!(bundle.artifacts() == SEEN.bundle.artifacts(), "the artifacts differ");
+    assert!(
+        bundle.artifacts() == SEEN.bundle.artifacts(),
+        "the artifacts differ"
+    );
     let recorded = |bundle: &Bundle| definition(bundle)["internalParameters"]["image"].clone();
-    assert_eq!(recorded(&bundle), recorded(&SEEN.bundle), "the same image, whatever machine it is");
+    assert_eq!(
+        recorded(&bundle),
+        recorded(&SEEN.bundle),
+        "the same image, whatever machine it is"
+    );
 }
 
 /// What `tests/projects/hello` becomes: names and contents.

@@ -13,12 +13,21 @@ const UNREADABLE: &str = "Kernel panic - not syncing: dm-verity device has I/O e
 
 /// The build has no end but the machine's; which may come before anybody hears that the build was accepted.
 fn assert_a_build_ends_the_machine(machine: Machine, reason: &str) {
-    let answer = machine.submit(Door::Tls, &Source::Archive { bytes: &project("hello"), name: "hello.tar" });
+    let answer = machine.submit(
+        Door::Tls,
+        &Source::Archive {
+            bytes: &project("hello"),
+            name: "hello.tar",
+        },
+    );
     if answer.status != 0 {
         assert_eq!(answer.status, 202, "{}", answer.text());
         let job = answer.json()["job_id"].as_str().unwrap().to_owned();
         let events = machine.follow(Door::Tls, &job);
-        assert!(!events.iter().any(|event| event["type"] == "complete"), "{events:?}");
+        assert!(
+            !events.iter().any(|event| event["type"] == "complete"),
+            "{events:?}"
+        );
         let answer = machine.get(Door::Tls, &format!("/build/{job}/result"));
         assert_eq!(answer.status, 0, "{}", answer.text());
     }
@@ -36,7 +45,13 @@ fn a_block_that_cannot_be_read_when_a_build_needs_it_ends_the_machine() {
     let image = Image::from_environment();
     let (disk, machine) = ServedDisk::of_a_serving_machine(&image);
     let place = image.place_of(READ_BY_BUILDS_ONLY);
-    disk.decide(Box::new(move |at, length| if reads(at, length, place) { Answer::Error } else { Answer::Honest }));
+    disk.decide(Box::new(move |at, length| {
+        if reads(at, length, place) {
+            Answer::Error
+        } else {
+            Answer::Honest
+        }
+    }));
     assert_a_build_ends_the_machine(machine, UNREADABLE);
 }
 
@@ -78,8 +93,12 @@ fn a_disk_that_shows_pid_1_the_right_top_and_the_kernel_another_ends_the_machine
             (true, true) => Answer::Flipped(top),
         }),
     );
-    let console = Machine::start(&image, &Host::with_disks(vec![Disk::served(&disk)])).wait_for_its_end();
-    assert!(console.contains("kettle: root disk: "), "PID 1 chose it: {console}");
+    let console =
+        Machine::start(&image, &Host::with_disks(vec![Disk::served(&disk)])).wait_for_its_end();
+    assert!(
+        console.contains("kettle: root disk: "),
+        "PID 1 chose it: {console}"
+    );
     assert!(console.contains(CORRUPTED), "{console}");
     assert!(!console.contains("listening"), "{console}");
 }

@@ -34,7 +34,8 @@ pub struct Answer {
 
 impl Answer {
     pub fn json(&self) -> Value {
-        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.text()))
+        serde_json::from_slice(&self.body)
+            .unwrap_or_else(|error| panic!("{error}: {}", self.text()))
     }
 
     pub fn text(&self) -> String {
@@ -55,22 +56,43 @@ impl Outcome {
     /// What a build script told of itself, as `cargo::warning=FACT: KEY: VALUE`.
     pub fn facts(&self, key: &str) -> Vec<&str> {
         let prefix = format!("FACT: {key}: ");
-        self.lines.iter().filter_map(|line| Some(line.split_once(&prefix)?.1)).collect()
+        self.lines
+            .iter()
+            .filter_map(|line| Some(line.split_once(&prefix)?.1))
+            .collect()
     }
 
     pub fn fact(&self, key: &str) -> &str {
         let facts = self.facts(key);
-        assert_eq!(facts.len(), 1, "{key}: {}\n{}", self.result, self.lines.join("\n"));
+        assert_eq!(
+            facts.len(),
+            1,
+            "{key}: {}\n{}",
+            self.result,
+            self.lines.join("\n")
+        );
         facts[0]
     }
 
     pub fn assert_succeeded(&self) {
-        assert_eq!(self.result["status"], "ok", "{}\n{}", self.result, self.lines.join("\n"));
+        assert_eq!(
+            self.result["status"],
+            "ok",
+            "{}\n{}",
+            self.result,
+            self.lines.join("\n")
+        );
     }
 
     pub fn assert_failed(&self, error_type: &str) {
         let found = (&self.result["status"], &self.result["error_type"]);
-        assert_eq!(found, (&"failed".into(), &error_type.into()), "{}\n{}", self.result, self.lines.join("\n"));
+        assert_eq!(
+            found,
+            (&"failed".into(), &error_type.into()),
+            "{}\n{}",
+            self.result,
+            self.lines.join("\n")
+        );
     }
 }
 
@@ -90,14 +112,22 @@ impl Machine {
             Source::Repository { url } => format!("repo_url={url}"),
         };
         let nonce = format!("nonce={NONCE}");
-        self.curl(door, "/build", &["-H", "Prefer: respond-async", "-F", &nonce, "-F", &source])
+        self.curl(
+            door,
+            "/build",
+            &["-H", "Prefer: respond-async", "-F", &nonce, "-F", &source],
+        )
     }
 
     /// The events of a job as they come, to their end; less if the machine ends before.
     pub fn follow(&self, door: Door, job: &str) -> Vec<Value> {
-        let stream = self.curl(door, &format!("/build/{job}/events"), &["-N"]).text();
+        let stream = self
+            .curl(door, &format!("/build/{job}/events"), &["-N"])
+            .text();
         let events = stream.lines().filter_map(|line| line.strip_prefix("data:"));
-        events.map(|data| serde_json::from_str(data).unwrap_or_default()).collect()
+        events
+            .map(|data| serde_json::from_str(data).unwrap_or_default())
+            .collect()
     }
 
     /// A whole build.
@@ -106,8 +136,12 @@ impl Machine {
         assert_eq!(answer.status, 202, "{}", answer.text());
         let job = answer.json()["job_id"].as_str().unwrap().to_owned();
         let mut events = self.follow(door, &job);
-        let lines = events.iter().filter(|event| event["type"] == "build" || event["type"] == "note");
-        let lines = lines.map(|event| event["msg"].as_str().unwrap().to_owned()).collect();
+        let lines = events
+            .iter()
+            .filter(|event| event["type"] == "build" || event["type"] == "note");
+        let lines = lines
+            .map(|event| event["msg"].as_str().unwrap().to_owned())
+            .collect();
         let result = events.pop().unwrap_or_default()["result"].take();
         Outcome { job, result, lines }
     }
@@ -125,7 +159,14 @@ impl Machine {
         };
         let url = format!("{scheme}://127.0.0.1:{}{path}", self.port(door));
         // The status comes after the body, in three digits.
-        let fixed = ["-sk", "--http1.1", "-m", BUILD_SECONDS, "-w", "%{http_code}"];
+        let fixed = [
+            "-sk",
+            "--http1.1",
+            "-m",
+            BUILD_SECONDS,
+            "-w",
+            "%{http_code}",
+        ];
         let pin = self.pin.get().map(|pin| ["--pinnedpubkey", pin]);
         let mut body = Command::new("curl")
             .args(fixed)
@@ -136,6 +177,9 @@ impl Machine {
             .unwrap()
             .stdout;
         let status = body.split_off(body.len().checked_sub(3).unwrap());
-        Answer { status: std::str::from_utf8(&status).unwrap().parse().unwrap(), body }
+        Answer {
+            status: std::str::from_utf8(&status).unwrap().parse().unwrap(),
+            body,
+        }
     }
 }

@@ -31,15 +31,27 @@ impl Vendored {
         let folder = TempDir::new().unwrap();
         let (name, version) = CRATE;
         let archive = crate_file(name, version);
-        tar::Archive::new(GzDecoder::new(&archive[..])).unpack(folder.path()).unwrap();
+        tar::Archive::new(GzDecoder::new(&archive[..]))
+            .unpack(folder.path())
+            .unwrap();
         let source = folder.path().join(format!("{name}-{version}"));
-        let vendor =
-            Command::new("cargo").args(["vendor", "--locked", "vendor"]).current_dir(&source).output().unwrap();
-        assert!(vendor.status.success(), "{}", String::from_utf8_lossy(&vendor.stderr));
+        let vendor = Command::new("cargo")
+            .args(["vendor", "--locked", "vendor"])
+            .current_dir(&source)
+            .output()
+            .unwrap();
+        assert!(
+            vendor.status.success(),
+            "{}",
+            String::from_utf8_lossy(&vendor.stderr)
+        );
         fs::create_dir_all(source.join(".cargo")).unwrap();
         fs::write(source.join(".cargo/config.toml"), vendor.stdout).unwrap();
         git_repository(&source);
-        Self { source, _folder: folder }
+        Self {
+            source,
+            _folder: folder,
+        }
     }
 
     /// What git calls a commit, a folder of it, or its time.
@@ -61,7 +73,10 @@ fn build(source: &Source, epoch: u64) -> Bundle {
 
 /// What a statement says went into the build: the source itself, then the folders that dependencies came from.
 fn dependencies(bundle: &Bundle) -> Vec<Value> {
-    definition(bundle)["resolvedDependencies"].as_array().unwrap().clone()
+    definition(bundle)["resolvedDependencies"]
+        .as_array()
+        .unwrap()
+        .clone()
 }
 
 #[test]
@@ -78,20 +93,41 @@ fn a_published_crate_is_built_from_an_archive_and_from_a_git_server_of_the_host(
     };
     let folders: Vec<_> = DEPENDENCIES.iter().map(folder).collect();
     let (commit, tree) = (object("HEAD"), object("HEAD^{tree}"));
-    let epoch = vendored.git(&["show", "--no-patch", "--format=%ct", "HEAD"]).parse().unwrap();
+    let epoch = vendored
+        .git(&["show", "--no-patch", "--format=%ct", "HEAD"])
+        .parse()
+        .unwrap();
     let server = StaticServer::start(vendored.source.join(".git"));
     let url = format!("http://{HOST}:{}/", server.port);
 
     let from_server = build(&Source::Repository { url: &url }, epoch);
     fs::remove_dir_all(vendored.source.join(".git")).unwrap();
     let archive = tar_of(&vendored.source);
-    let from_archive = build(&Source::Archive { bytes: &archive, name: "indexmap.tar" }, 0);
+    let from_archive = build(
+        &Source::Archive {
+            bytes: &archive,
+            name: "indexmap.tar",
+        },
+        0,
+    );
 
-    let repository =
-        json!({ "uri": format!("git+{url}#{commit}"), "digest": { "gitCommit": commit, "gitTree": tree } });
-    assert_eq!(dependencies(&from_server), [&[repository], &folders[..]].concat());
+    let repository = json!({ "uri": format!("git+{url}#{commit}"), "digest": { "gitCommit": commit, "gitTree": tree } });
+    assert_eq!(
+        dependencies(&from_server),
+        [&[repository], &folders[..]].concat()
+    );
     let source = json!({ "name": "indexmap.tar", "digest": { "sha256": sha256(&archive), "gitTree": tree } });
-    assert_eq!(dependencies(&from_archive), [&[source], &folders[..]].concat());
-    assert!(from_server.artifacts().keys().eq(ARTIFACTS), "{:?}", from_server.artifacts().keys());
-    assert!(from_server.artifacts() == from_archive.artifacts(), "the artifacts differ");
+    assert_eq!(
+        dependencies(&from_archive),
+        [&[source], &folders[..]].concat()
+    );
+    assert!(
+        from_server.artifacts().keys().eq(ARTIFACTS),
+        "{:?}",
+        from_server.artifacts().keys()
+    );
+    assert!(
+        from_server.artifacts() == from_archive.artifacts(),
+        "the artifacts differ"
+    );
 }

@@ -13,17 +13,25 @@ use crate::machine::{Host, Machine};
 fn unsigned_module(image: &Image, folder: &Path) -> PathBuf {
     let run = |script: &str| {
         let mut bash = Command::new("bash");
-        bash.args(["-o", "pipefail", "-c", script, "-"]).arg(image.file("initrd")).current_dir(folder);
+        bash.args(["-o", "pipefail", "-c", script, "-"])
+            .arg(image.file("initrd"))
+            .current_dir(folder);
         assert!(bash.status().unwrap().success(), "{script}");
     };
-    run("mkdir modules && zstd --quiet --decompress --stdout \"$1\" | \
-         cpio --quiet --extract --to-stdout 'modules/*-dm-mod.ko' >signed");
+    run(
+        "mkdir modules && zstd --quiet --decompress --stdout \"$1\" | \
+         cpio --quiet --extract --to-stdout 'modules/*-dm-mod.ko' >signed",
+    );
     let signed = fs::read(folder.join("signed")).unwrap();
     // The kernel's scripts/sign-file: the module, the signature, how long it is in a structure of 12 bytes, this.
     let marker = b"~Module signature appended~\n";
     let end = signed.strip_suffix(marker).unwrap().len();
     let length = u32::from_be_bytes(signed[end - 4..end].try_into().unwrap()) as usize;
-    fs::write(folder.join("modules/00-unsigned.ko"), &signed[..end - 12 - length]).unwrap();
+    fs::write(
+        folder.join("modules/00-unsigned.ko"),
+        &signed[..end - 12 - length],
+    )
+    .unwrap();
     run("echo modules/00-unsigned.ko | cpio --quiet --create --format=newc >segment");
     folder.join("segment")
 }
@@ -33,7 +41,17 @@ fn unsigned_module(image: &Image, folder: &Path) -> PathBuf {
 fn an_initrd_with_a_module_that_nobody_signed_ends_the_machine() {
     let (image, folder) = (Image::from_environment(), TempDir::new().unwrap());
     let segment = Some(unsigned_module(&image, folder.path()));
-    let console = Machine::start(&image, &Host { segment, ..Host::honest(&image) }).wait_for_its_end();
-    assert!(console.contains("halting: modules: module 00-unsigned.ko: "), "{console}");
+    let console = Machine::start(
+        &image,
+        &Host {
+            segment,
+            ..Host::honest(&image)
+        },
+    )
+    .wait_for_its_end();
+    assert!(
+        console.contains("halting: modules: module 00-unsigned.ko: "),
+        "{console}"
+    );
     assert!(!console.contains("listening"), "{console}");
 }

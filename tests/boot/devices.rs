@@ -41,13 +41,23 @@ impl WatchedDisk {
         let record = reads.clone();
         let decision = move |at, length| {
             record.lock().unwrap().push((at, length));
-            if (at..at + length).contains(&top) { Answer::Flipped(top) } else { Answer::Honest }
+            if (at..at + length).contains(&top) {
+                Answer::Flipped(top)
+            } else {
+                Answer::Honest
+            }
         };
-        Self { disk: ServedDisk::start(image, Box::new(decision)), reads }
+        Self {
+            disk: ServedDisk::start(image, Box::new(decision)),
+            reads,
+        }
     }
 
     fn drive(&self, id: &str) -> String {
-        format!("file={},format=raw,if=none,id={id},readonly=on", self.disk.path().display())
+        format!(
+            "file={},format=raw,if=none,id={id},readonly=on",
+            self.disk.path().display()
+        )
     }
 
     fn reads(&self) -> Vec<(u64, u64)> {
@@ -58,7 +68,10 @@ impl WatchedDisk {
 /// Ways in that nobody asked for: what the machine writes to them goes to files of `folder`.
 fn ways_in(folder: &Path) -> Vec<String> {
     let file = |name: &str| format!("file,id={name},path={}", folder.join(name).display());
-    let share = format!("local,id=share,path={},security_model=none,readonly=on", folder.display());
+    let share = format!(
+        "local,id=share,path={},security_model=none,readonly=on",
+        folder.display()
+    );
     let words = format!(
         "-chardev {} -chardev {} -chardev {} \
          -device virtio-serial-pci -device virtconsole,chardev=console2 \
@@ -77,7 +90,8 @@ fn ways_in(folder: &Path) -> Vec<String> {
 
 /// A network card that leads nowhere.
 fn dead_card(model: &str) -> Vec<String> {
-    let words = format!("-netdev hubport,id={model},hubid=7 -device {model},netdev={model},romfile=");
+    let words =
+        format!("-netdev hubport,id={model},hubid=7 -device {model},netdev={model},romfile=");
     words.split_whitespace().map(str::to_owned).collect()
 }
 
@@ -101,28 +115,54 @@ fn a_machine_full_of_unknown_devices_makes_the_same_artifact_and_leaves_them_alo
     let [cd, stick, nvme] = [(); 3].map(|()| WatchedDisk::start(&image));
     let unreadable = ServedDisk::start(&image, Box::new(|_, _| Answer::Error));
     let host = Host {
-        devices: [ways_in(folder.path()), dead_card(WITHOUT_DRIVER), dead_card(WITH_DRIVER), disks(&cd, &stick, &nvme)]
-            .concat(),
+        devices: [
+            ways_in(folder.path()),
+            dead_card(WITHOUT_DRIVER),
+            dead_card(WITH_DRIVER),
+            disks(&cd, &stick, &nvme),
+        ]
+        .concat(),
         ..Host::with_disks(vec![Disk::served(&unreadable), Disk::of(&image)])
     };
     let machine = Machine::serving(&image, &host);
     let archive = project("hello");
-    let outcome = machine.build(Door::Tls, &Source::Archive { bytes: &archive, name: "hello.tar" });
+    let outcome = machine.build(
+        Door::Tls,
+        &Source::Archive {
+            bytes: &archive,
+            name: "hello.tar",
+        },
+    );
     outcome.assert_succeeded();
     let bundle = Bundle::read(&machine.bundle(Door::Tls, &outcome.job), 0);
-    assert!(bundle.artifacts() == artifacts_of_an_honest_host(), "the artifacts differ");
+    assert!(
+        bundle.artifacts() == artifacts_of_an_honest_host(),
+        "the artifacts differ"
+    );
 
     // Neither the firmware nor the kernel has a driver for them. QEMU itself reads the first sector, for the shape of the disk.
     for disk in [&cd, &stick] {
-        assert!(disk.reads().iter().all(|read| *read == (0, SECTOR_BYTES)), "{:?}", disk.reads());
+        assert!(
+            disk.reads().iter().all(|read| *read == (0, SECTOR_BYTES)),
+            "{:?}",
+            disk.reads()
+        );
     }
-    let (size, top) = (fs::metadata(image.file("root.img")).unwrap().len(), image.top_of_tree());
+    let (size, top) = (
+        fs::metadata(image.file("root.img")).unwrap().len(),
+        image.top_of_tree(),
+    );
     let expected = |(at, length): &(u64, u64)| {
         at + length <= PARTITION_TABLES_BYTES
             || *at >= size - PARTITION_TABLES_BYTES
             || (*at >= top - READ_AHEAD_BYTES && at + length <= top + READ_AHEAD_BYTES)
     };
-    assert!(nvme.reads().iter().any(|(at, length)| (*at..at + length).contains(&top)), "it was not looked at");
+    assert!(
+        nvme.reads()
+            .iter()
+            .any(|(at, length)| (*at..at + length).contains(&top)),
+        "it was not looked at"
+    );
     assert!(nvme.reads().iter().all(expected), "{:?}", nvme.reads());
     for way in ["console2", "agent", "serial2"] {
         assert_eq!(fs::read(folder.path().join(way)).unwrap(), b"", "{way}");
@@ -133,9 +173,16 @@ fn a_machine_full_of_unknown_devices_makes_the_same_artifact_and_leaves_them_alo
 #[ignore = "needs QEMU and a built image"]
 fn a_machine_whose_only_network_card_has_no_driver_ends() {
     let image = Image::from_environment();
-    let host = Host { devices: dead_card(WITHOUT_DRIVER), network: Network::None, ..Host::honest(&image) };
+    let host = Host {
+        devices: dead_card(WITHOUT_DRIVER),
+        network: Network::None,
+        ..Host::honest(&image)
+    };
     let console = Machine::start(&image, &host).wait_for_its_end();
-    assert!(console.contains("halting: network: there is no network interface"), "{console}");
+    assert!(
+        console.contains("halting: network: there is no network interface"),
+        "{console}"
+    );
     assert!(!console.contains("listening"), "{console}");
 }
 
@@ -144,18 +191,42 @@ fn a_machine_whose_only_network_card_has_no_driver_ends() {
 fn a_keyboard_of_the_hosts_gives_the_kernel_no_orders() {
     let (image, folder) = (Image::from_environment(), TempDir::new().unwrap());
     let monitor = folder.path().join("monitor");
-    let devices = vec!["-monitor".to_owned(), format!("unix:{},server=on,wait=off", monitor.display())];
-    let mut machine = Machine::serving(&image, &Host { devices, ..Host::honest(&image) });
+    let devices = vec![
+        "-monitor".to_owned(),
+        format!("unix:{},server=on,wait=off", monitor.display()),
+    ];
+    let mut machine = Machine::serving(
+        &image,
+        &Host {
+            devices,
+            ..Host::honest(&image)
+        },
+    );
     // Show all messages; make all file systems read-only; kill what has the console; reboot.
     for key in ["9", "u", "k", "b"] {
         let mut monitor = UnixStream::connect(&monitor).unwrap();
-        monitor.write_all(format!("sendkey alt-sysrq-{key} 50\n").as_bytes()).unwrap();
+        monitor
+            .write_all(format!("sendkey alt-sysrq-{key} 50\n").as_bytes())
+            .unwrap();
         monitor.set_read_timeout(Some(KEY_TIME)).unwrap();
         // The monitor's prompt, until the key is up again.
         while monitor.read(&mut [0; 256]).is_ok_and(|length| length > 0) {}
     }
     assert!(machine.is_on(), "{}", machine.console());
-    let outcome = machine.build(Door::Tls, &Source::Archive { bytes: &project("hello"), name: "hello.tar" });
+    let outcome = machine.build(
+        Door::Tls,
+        &Source::Archive {
+            bytes: &project("hello"),
+            name: "hello.tar",
+        },
+    );
     outcome.assert_succeeded();
-    assert!(machine.console().trim_end().ends_with("listening on https://[::]:443"), "{}", machine.console());
+    assert!(
+        machine
+            .console()
+            .trim_end()
+            .ends_with("listening on https://[::]:443"),
+        "{}",
+        machine.console()
+    );
 }

@@ -44,13 +44,22 @@ impl Question {
     pub fn heard(frame: &[u8]) -> Option<Self> {
         let heard = heard(frame).filter(|heard| heard.destination.1 == 67)?;
         let message = heard.message;
-        let address = (message[243..245] == [50, 4]).then(|| <[u8; 4]>::try_from(&message[245..249]).unwrap().into());
-        Some(Self { transaction: message[4..8].try_into().unwrap(), mac: heard.mac, kind: message[242], address })
+        let address = (message[243..245] == [50, 4])
+            .then(|| <[u8; 4]>::try_from(&message[245..249]).unwrap().into());
+        Some(Self {
+            transaction: message[4..8].try_into().unwrap(),
+            mac: heard.mac,
+            kind: message[242],
+            address,
+        })
     }
 
     /// What an honest server says.
     pub fn honest(&self, kind: u8) -> Vec<u8> {
-        self.answer(ADDRESS, &[&[53, 1, kind], MASK, ROUTER, NAME_SERVERS, SERVER, &[END]])
+        self.answer(
+            ADDRESS,
+            &[&[53, 1, kind], MASK, ROUTER, NAME_SERVERS, SERVER, &[END]],
+        )
     }
 
     /// Options as they are, in a message to us.
@@ -62,15 +71,31 @@ impl Question {
         message[28..34].copy_from_slice(&self.mac);
         message[236..].copy_from_slice(&COOKIE);
         message.extend(options.concat());
-        udp(BROADCAST, [(GATEWAY, 67), (Ipv4Addr::BROADCAST, 68)], &message)
+        udp(
+            BROADCAST,
+            [(GATEWAY, 67), (Ipv4Addr::BROADCAST, 68)],
+            &message,
+        )
     }
 
     /// Everything that looks like an answer of this kind and must not be taken. Whatever has a good address has one of
     /// its own, which is not the honest one.
     pub fn hostile(&self, kind: u8) -> Vec<Vec<u8>> {
-        let addresses = [[0, 0, 0, 0], [0, 1, 2, 3], [127, 0, 0, 1], [224, 0, 0, 1], [240, 0, 0, 1], [255; 4]];
+        let addresses = [
+            [0, 0, 0, 0],
+            [0, 1, 2, 3],
+            [127, 0, 0, 1],
+            [224, 0, 0, 1],
+            [240, 0, 0, 1],
+            [255; 4],
+        ];
         let mut frames: Vec<_> = addresses
-            .map(|address| self.answer(address.into(), &[&[53, 1, kind], MASK, ROUTER, SERVER, &[END]]))
+            .map(|address| {
+                self.answer(
+                    address.into(),
+                    &[&[53, 1, kind], MASK, ROUTER, SERVER, &[END]],
+                )
+            })
             .to_vec();
         let mut own = (1..=u8::MAX).map(|number| Ipv4Addr::new(10, 66, 0, number));
         for (place, option) in bad_options() {
@@ -92,10 +117,28 @@ impl Question {
         let name = [&[12, 9][..], b"$(reboot)"].concat().repeat(40);
         let unusable = [[127, 0, 0, 1], [0, 0, 0, 0], [224, 0, 0, 1]];
         let many = (1..=58).map(|number| [10, 66, 1, number]);
-        let servers: Vec<_> = unusable.into_iter().chain([NAME_SERVER.octets()]).chain(many).flatten().collect();
+        let servers: Vec<_> = unusable
+            .into_iter()
+            .chain([NAME_SERVER.octets()])
+            .chain(many)
+            .flatten()
+            .collect();
         let servers = [&[6, servers.len() as u8][..], &servers].concat();
-        let first = [&[53, 1, kind], &[0; 99][..], &name, MASK, ROUTER, &servers, SERVER];
-        let again = [&[1, 4, 255, 0, 0, 0], &[3, 4, 10, 66, 0, 1], &[6, 4, 10, 66, 2, 1], &[54, 4, 10, 66, 0, 1]];
+        let first = [
+            &[53, 1, kind],
+            &[0; 99][..],
+            &name,
+            MASK,
+            ROUTER,
+            &servers,
+            SERVER,
+        ];
+        let again = [
+            &[1, 4, 255, 0, 0, 0],
+            &[3, 4, 10, 66, 0, 1],
+            &[6, 4, 10, 66, 2, 1],
+            &[54, 4, 10, 66, 0, 1],
+        ];
         // Tiny frames; routes to everywhere, in both spellings; a lease of a second; a proxy.
         let more: [&[u8]; 5] = [
             &[26, 2, 0, 68],
@@ -104,7 +147,10 @@ impl Question {
             &[51, 4, 0, 0, 0, 1],
             b"\xfc\x12http://10.66.0.1/p",
         ];
-        self.answer(ADDRESS, &[&first[..], &again.map(|option| &option[..]), &more].concat())
+        self.answer(
+            ADDRESS,
+            &[&first[..], &again.map(|option| &option[..]), &more].concat(),
+        )
     }
 }
 
@@ -133,10 +179,18 @@ fn bad_options() -> Vec<(usize, Vec<u8>)> {
     let name_servers: [&[u8]; 3] = [&[6, 1, 10], b"\x06\x0bdns.example", b"\x06\x03dns"];
     let servers: [&[u8]; 3] = [&[54, 3, 10, 0, 2], &[54, 0], &[]];
     // Beyond the end of the message, by one byte and by many; a code without a length.
-    let ends: [&[u8]; 5] = [&[12, 1], &[12, 255, b'a'], &[6, 8, 10, 0, 2, 3], &[12], &hundreds_and_one_that_is_cut];
+    let ends: [&[u8]; 5] = [
+        &[12, 1],
+        &[12, 255, b'a'],
+        &[6, 8, 10, 0, 2, 3],
+        &[12],
+        &hundreds_and_one_that_is_cut,
+    ];
     let all: [&[&[u8]]; 6] = [&kinds, &masks, &routers, &name_servers, &servers, &ends];
     let numbered = all.iter().enumerate();
-    numbered.flat_map(|(place, bad)| bad.iter().map(move |option| (place, option.to_vec()))).collect()
+    numbered
+        .flat_map(|(place, bad)| bad.iter().map(move |option| (place, option.to_vec())))
+        .collect()
 }
 
 type Change = Box<dyn Fn(&mut Vec<u8>)>;
@@ -153,7 +207,13 @@ fn changes() -> Vec<Change> {
     // Cut, with lengths that say otherwise.
     changes.extend([1, 14, 33, 34, 41, 42, 42 + 239, 42 + 245].map(cut));
     // Another ethertype, version and protocol; headers that are too short and too long; a fragment, and not the first.
-    changes.extend([set(12, &[0x86, 0xdd]), set(14, &[0x65]), set(23, &[6]), set(14, &[0x44]), set(14, &[0x4f])]);
+    changes.extend([
+        set(12, &[0x86, 0xdd]),
+        set(14, &[0x65]),
+        set(23, &[6]),
+        set(14, &[0x44]),
+        set(14, &[0x4f]),
+    ]);
     changes.extend([set(20, &[0x20, 0]), set(20, &[0, 1])]);
     // Lengths of the datagram, then of what is in it: none, too small, too large. Other ports.
     changes.extend([set(16, &[0, 0]), set(16, &[0, 27]), set(16, &[255, 255])]);

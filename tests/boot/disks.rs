@@ -25,20 +25,32 @@ fn assert_never_serves(image: &Image, disks: Vec<Disk>, reason: &str) {
 #[ignore = "needs QEMU and a built image"]
 fn a_flipped_bit_that_the_mount_reads_ends_the_machine() {
     let image = Image::from_environment();
-    assert_never_serves(&image, vec![Disk::copy_of(&image).with_flipped_bit(READ_AT_MOUNT)], CORRUPTED);
+    assert_never_serves(
+        &image,
+        vec![Disk::copy_of(&image).with_flipped_bit(READ_AT_MOUNT)],
+        CORRUPTED,
+    );
 }
 
 #[test]
 #[ignore = "needs QEMU and a built image"]
 fn a_wrong_root_hash_ends_the_machine() {
     let image = Image::from_environment().with_other_root_hash();
-    assert_never_serves(&image, vec![Disk::of(&image)], &format!("none of the 1 {NO_ROOT_DISK}"));
+    assert_never_serves(
+        &image,
+        vec![Disk::of(&image)],
+        &format!("none of the 1 {NO_ROOT_DISK}"),
+    );
 }
 
 #[test]
 #[ignore = "needs QEMU and a built image"]
 fn a_missing_disk_ends_the_machine() {
-    assert_never_serves(&Image::from_environment(), vec![], &format!("none of the 0 {NO_ROOT_DISK}"));
+    assert_never_serves(
+        &Image::from_environment(),
+        vec![],
+        &format!("none of the 0 {NO_ROOT_DISK}"),
+    );
 }
 
 #[test]
@@ -61,7 +73,11 @@ fn a_disk_whose_tree_is_cut_off_below_its_top_ends_the_machine() {
 #[ignore = "needs QEMU and a built image"]
 fn a_command_line_without_our_words_ends_the_machine() {
     let image = Image::from_environment().without_our_words();
-    assert_never_serves(&image, vec![Disk::of(&image)], "halting: command line: kettle.");
+    assert_never_serves(
+        &image,
+        vec![Disk::of(&image)],
+        "halting: command line: kettle.",
+    );
 }
 
 #[test]
@@ -71,8 +87,18 @@ fn a_bit_that_the_host_flips_while_the_machine_runs_ends_it_when_a_build_reads_i
     let host = Host::with_disks(vec![Disk::copy_of(&image)]);
     let machine = Machine::serving(&image, &host);
     host.disks[0].flip(image.place_of(READ_BY_BUILDS_ONLY));
-    let outcome = machine.build(Door::Tls, &Source::Archive { bytes: &project("hello"), name: "hello.tar" });
-    assert!(outcome.lines.iter().any(|line| line.contains("Compiling")), "the build began: {:?}", outcome.lines);
+    let outcome = machine.build(
+        Door::Tls,
+        &Source::Archive {
+            bytes: &project("hello"),
+            name: "hello.tar",
+        },
+    );
+    assert!(
+        outcome.lines.iter().any(|line| line.contains("Compiling")),
+        "the build began: {:?}",
+        outcome.lines
+    );
     assert!(outcome.result.is_null(), "{}", outcome.result);
     let answer = machine.get(Door::Tls, &format!("/build/{}/result", outcome.job));
     assert_eq!(answer.status, 0, "{}", answer.text());

@@ -51,14 +51,22 @@ impl Files {
     /// The path of a new file of so many zeros.
     pub fn zeros(&self, name: &str, bytes: u64) -> PathBuf {
         let path = self.file(name, b"");
-        fs::File::options().write(true).open(&path).unwrap().set_len(bytes).unwrap();
+        fs::File::options()
+            .write(true)
+            .open(&path)
+            .unwrap()
+            .set_len(bytes)
+            .unwrap();
         path
     }
 }
 
 /// `-fw_cfg`, with a file.
 pub fn item(name: &str, path: &Path) -> Vec<String> {
-    vec!["-fw_cfg".to_owned(), format!("name={name},file={}", path.display())]
+    vec![
+        "-fw_cfg".to_owned(),
+        format!("name={name},file={}", path.display()),
+    ]
 }
 
 /// Words for QEMU, of a line without quotes.
@@ -68,9 +76,14 @@ pub fn words(line: &str) -> Vec<String> {
 
 /// The page that a launch of the image measures.
 pub fn page_of(image: &Image) -> Vec<u8> {
-    let firmware = kettle::snp::measurement::Firmware::parse(&fs::read(image.file("firmware.fd")).unwrap()).unwrap();
+    let firmware =
+        kettle::snp::measurement::Firmware::parse(&fs::read(image.file("firmware.fd")).unwrap())
+            .unwrap();
     let hashes = machine::hashes(image, &image.file("initrd"));
-    kettle::snp::measurement::KernelHashesPage::new(&firmware, &hashes).unwrap().bytes.to_vec()
+    kettle::snp::measurement::KernelHashesPage::new(&firmware, &hashes)
+        .unwrap()
+        .bytes
+        .to_vec()
 }
 
 /// The three files that a launch measures, as items of fw_cfg. The command line ends with a NUL there, as it is measured.
@@ -80,8 +93,16 @@ pub fn items(files: &Files, [kernel, initrd, command_line]: [Option<&Path>; 3]) 
         let name = path.file_name().unwrap().display();
         files.file(&format!("{name}-with-its-end"), &[&text[..], &[0]].concat())
     });
-    let given = [("kernel", kernel), ("initrd", initrd), ("cmdline", command_line.as_deref())];
-    given.iter().filter_map(|(name, path)| Some(item(&format!("etc/boot/{name}"), (*path)?))).flatten().collect()
+    let given = [
+        ("kernel", kernel),
+        ("initrd", initrd),
+        ("cmdline", command_line.as_deref()),
+    ];
+    given
+        .iter()
+        .filter_map(|(name, path)| Some(item(&format!("etc/boot/{name}"), (*path)?)))
+        .flatten()
+        .collect()
 }
 
 /// The control: the payload works, where it is what was measured.
@@ -91,11 +112,25 @@ fn a_program_of_the_host_runs_where_it_is_what_was_measured() {
     let (image, files) = (Image::from_environment(), Files::new());
     let image = image.with_kernel(files.file("program.efi", &payload::application()));
     let (initrd, command_line) = (image.file("initrd"), image.file("cmdline"));
-    let devices = items(&files, [Some(image.kernel()), Some(&initrd), Some(&command_line)]);
-    let machine = Machine::start(&image, &Host { offer: Offer::Nothing, devices, ..Host::honest(&image) });
+    let devices = items(
+        &files,
+        [Some(image.kernel()), Some(&initrd), Some(&command_line)],
+    );
+    let machine = Machine::start(
+        &image,
+        &Host {
+            offer: Offer::Nothing,
+            devices,
+            ..Host::honest(&image)
+        },
+    );
     let start = Instant::now();
     while !machine.console().contains(payload::LINE) {
-        assert!(start.elapsed() < LIMIT, "the payload does not work: {}", machine.console());
+        assert!(
+            start.elapsed() < LIMIT,
+            "the payload does not work: {}",
+            machine.console()
+        );
         sleep(PAUSE);
     }
 }

@@ -21,20 +21,46 @@ const PAGE_BYTES: u64 = 4096;
 fn run(script: &str) -> (Machine, Outcome) {
     let image = Image::from_environment();
     // A small machine is full soon.
-    let machine = Machine::serving(&image, &Host { memory_mib: 1536, ..Host::honest(&image) });
+    let machine = Machine::serving(
+        &image,
+        &Host {
+            memory_mib: 1536,
+            ..Host::honest(&image)
+        },
+    );
     let archive = package(&[
         ("src/main.rs", "fn main() {}\n"),
         ("build.rs", script),
         ("attack.rs", include_str!("../attacks/templates/attack.rs")),
         ("host.txt", ""),
     ]);
-    let hostile = Source::Archive { bytes: &archive, name: "package.tar" };
+    let hostile = Source::Archive {
+        bytes: &archive,
+        name: "package.tar",
+    };
     let outcome = machine.build(Door::Tls, &hostile);
-    assert_eq!(machine.get(Door::Clear, "/health").body, b"ok", "{}", machine.console());
+    assert_eq!(
+        machine.get(Door::Clear, "/health").body,
+        b"ok",
+        "{}",
+        machine.console()
+    );
     let job = machine.get(Door::Tls, &format!("/build/{}", outcome.job));
-    let state = if outcome.result["status"] == "ok" { "succeeded" } else { "failed" };
-    assert_eq!((job.status, &job.json()["state"]), (200, &state.into()), "{}", job.text());
-    assert_eq!(job.json()["result"]["error_type"], outcome.result["error_type"]);
+    let state = if outcome.result["status"] == "ok" {
+        "succeeded"
+    } else {
+        "failed"
+    };
+    assert_eq!(
+        (job.status, &job.json()["state"]),
+        (200, &state.into()),
+        "{}",
+        job.text()
+    );
+    assert_eq!(
+        job.json()["result"]["error_type"],
+        outcome.result["error_type"]
+    );
     assert_eq!(machine.submit(Door::Tls, &hostile).status, 409);
     wait_until_idle(&machine);
     (machine, outcome)
@@ -49,7 +75,10 @@ fn wait_until_idle(machine: &Machine) {
         if share < IDLE_SHARE {
             return;
         }
-        assert!(start.elapsed() < IDLE_LIMIT, "something uses {share} of a processor, and goes on");
+        assert!(
+            start.elapsed() < IDLE_LIMIT,
+            "something uses {share} of a processor, and goes on"
+        );
     }
 }
 
@@ -74,13 +103,28 @@ fn a_build_that_takes_all_it_can_get_finds_the_limits_and_leaves_nothing_running
     outcome.assert_succeeded();
     let bundle = Bundle::read(&machine.bundle(Door::Tls, &outcome.job), 0);
     let limits = &definition(&bundle)["internalParameters"]["sandbox"]["limits"];
-    let (tasks, tmp) = (limits["tasks"].as_u64().unwrap(), limits["tmpBytes"].as_u64().unwrap());
+    let (tasks, tmp) = (
+        limits["tasks"].as_u64().unwrap(),
+        limits["tmpBytes"].as_u64().unwrap(),
+    );
     let number = |key: &str| outcome.fact(key).parse::<u64>().unwrap();
 
     // The build has some tasks itself. In the group of the limit a process that nobody collected would count.
-    assert!((tasks - 100..tasks).contains(&number("tasks")), "{} of {tasks} tasks", number("tasks"));
-    assert!(number("orphans") > tasks, "{} orphans of {tasks} tasks", number("orphans"));
-    assert_eq!(number("tmp"), tmp.next_multiple_of(PAGE_BYTES), "bytes in /tmp");
+    assert!(
+        (tasks - 100..tasks).contains(&number("tasks")),
+        "{} of {tasks} tasks",
+        number("tasks")
+    );
+    assert!(
+        number("orphans") > tasks,
+        "{} orphans of {tasks} tasks",
+        number("orphans")
+    );
+    assert_eq!(
+        number("tmp"),
+        tmp.next_multiple_of(PAGE_BYTES),
+        "bytes in /tmp"
+    );
     assert_eq!(outcome.fact("daemons"), "2");
     assert_eq!(number("processors"), 2, "all that the machine has");
 
@@ -101,7 +145,10 @@ fn assert_mounts(mounts: &[&str]) {
         match kind[0] {
             "tmpfs" | "proc" | "devtmpfs" | "devpts" => {}
             "erofs" => {
-                assert!(options.contains(&"ro") && kind[2].split(',').any(|it| it == "ro"), "{mount}");
+                assert!(
+                    options.contains(&"ro") && kind[2].split(',').any(|it| it == "ro"),
+                    "{mount}"
+                );
                 assert_eq!(kind[1], "/dev/dm-0", "{mount}");
                 verified += 1;
             }

@@ -22,9 +22,15 @@ pub struct Image {
 impl Image {
     pub fn from_environment() -> Self {
         let folder = std::env::var_os("KETTLE_IMAGE").map(PathBuf::from);
-        let folder = folder.unwrap_or_else(|| panic!("KETTLE_IMAGE is not set: it names the folder of a built image"));
+        let folder = folder.unwrap_or_else(|| {
+            panic!("KETTLE_IMAGE is not set: it names the folder of a built image")
+        });
         let command_line = fs::read_to_string(folder.join("cmdline")).unwrap();
-        Self { kernel: folder.join("kernel"), folder, command_line }
+        Self {
+            kernel: folder.join("kernel"),
+            folder,
+            command_line,
+        }
     }
 
     /// The same with the kernel that differs by one line: it has character devices of programs, for a simulated secure processor.
@@ -50,8 +56,13 @@ impl Image {
 
     /// The value of a word of the command line.
     pub fn word(&self, name: &str) -> &str {
-        let mut words = self.command_line.split(' ').filter_map(|word| word.split_once('='));
-        words.find_map(|(key, value)| (key == name).then_some(value)).unwrap_or_else(|| panic!("no {name}"))
+        let mut words = self
+            .command_line
+            .split(' ')
+            .filter_map(|word| word.split_once('='));
+        words
+            .find_map(|(key, value)| (key == name).then_some(value))
+            .unwrap_or_else(|| panic!("no {name}"))
     }
 
     /// Where the root file system ends and, a block later, its tree begins.
@@ -74,20 +85,42 @@ impl Image {
 
     /// The same, launched with the kernel's part of the command line only.
     pub fn without_our_words(mut self) -> Self {
-        let words: Vec<_> = self.command_line.split(' ').filter(|word| !word.starts_with("kettle.")).collect();
+        let words: Vec<_> = self
+            .command_line
+            .split(' ')
+            .filter(|word| !word.starts_with("kettle."))
+            .collect();
         self.command_line = words.join(" ");
         self
     }
 
     /// Where on the disk the first bytes of a file of the root image are, as erofs-utils read it.
     pub fn place_of(&self, path: &str) -> u64 {
-        let output =
-            Command::new("dump.erofs").arg(format!("--path={path}")).arg("-e").arg(self.file("root.img")).output();
+        let output = Command::new("dump.erofs")
+            .arg(format!("--path={path}"))
+            .arg("-e")
+            .arg(self.file("root.img"))
+            .output();
         let output = output.unwrap();
         let text = String::from_utf8_lossy(&output.stdout);
-        let extent = text.lines().find(|line| line.trim_start().starts_with("0:"));
-        let place = extent.and_then(|line| line.rsplit(':').next()?.split("..").next()?.trim().parse().ok());
-        place.unwrap_or_else(|| panic!("{path} has no extent: {text}{}", String::from_utf8_lossy(&output.stderr)))
+        let extent = text
+            .lines()
+            .find(|line| line.trim_start().starts_with("0:"));
+        let place = extent.and_then(|line| {
+            line.rsplit(':')
+                .next()?
+                .split("..")
+                .next()?
+                .trim()
+                .parse()
+                .ok()
+        });
+        place.unwrap_or_else(|| {
+            panic!(
+                "{path} has no extent: {text}{}",
+                String::from_utf8_lossy(&output.stderr)
+            )
+        })
     }
 }
 
@@ -111,7 +144,12 @@ pub struct Disk {
 impl Disk {
     /// The root disk as it was built; nobody can write it.
     pub fn of(image: &Image) -> Self {
-        Self { path: image.file("root.img"), bus: Bus::VirtioBlk, writable: false, copy: None }
+        Self {
+            path: image.file("root.img"),
+            bus: Bus::VirtioBlk,
+            writable: false,
+            copy: None,
+        }
     }
 
     /// A copy of it, for the host to change.
@@ -119,12 +157,22 @@ impl Disk {
         let folder = TempDir::new().unwrap();
         let path = folder.path().join("root.img");
         fs::copy(image.file("root.img"), &path).unwrap();
-        Self { path, bus: Bus::VirtioBlk, writable: false, copy: Some(folder) }
+        Self {
+            path,
+            bus: Bus::VirtioBlk,
+            writable: false,
+            copy: Some(folder),
+        }
     }
 
     /// One that answers as it likes.
     pub fn served(disk: &ServedDisk) -> Self {
-        Self { path: disk.path(), bus: Bus::VirtioBlk, writable: false, copy: None }
+        Self {
+            path: disk.path(),
+            bus: Bus::VirtioBlk,
+            writable: false,
+            copy: None,
+        }
     }
 
     pub fn on(self, bus: Bus) -> Self {
@@ -133,7 +181,10 @@ impl Disk {
 
     /// The machine could write it.
     pub fn writable(self) -> Self {
-        Self { writable: true, ..self }
+        Self {
+            writable: true,
+            ..self
+        }
     }
 
     /// Changes one bit.
@@ -162,6 +213,10 @@ impl Disk {
 
     fn file(&self) -> File {
         assert!(self.copy.is_some(), "this is the image itself");
-        File::options().read(true).write(true).open(&self.path).unwrap()
+        File::options()
+            .read(true)
+            .write(true)
+            .open(&self.path)
+            .unwrap()
     }
 }

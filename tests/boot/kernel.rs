@@ -18,8 +18,12 @@ use crate::support::package;
 
 const PROBE: &str = include_str!("guest/probe.rs");
 /// What is there, so that the probe cannot find everything absent because it asks in a wrong way.
-const PRESENT: &[(&str, &str)] =
-    &[("getpid", "success"), ("membarrier", "success"), ("/proc/self/status", "present"), ("/dev/null", "present")];
+const PRESENT: &[(&str, &str)] = &[
+    ("getpid", "success"),
+    ("membarrier", "success"),
+    ("/proc/self/status", "present"),
+    ("/dev/null", "present"),
+];
 /// Of errno(3): the call is not there; the filter of the sandbox refuses it by name.
 const NOT_THERE: &str = "error 38";
 const REFUSED: &str = "error 1";
@@ -51,7 +55,10 @@ type Facts<'a> = BTreeMap<&'a str, &'a str>;
 fn facts<'a>(lines: impl Iterator<Item = &'a str>) -> (Facts<'a>, Vec<&'a str>) {
     let told = lines.filter_map(|line| line.split_once("FACT: ")?.1.split_once(": "));
     let (log, facts): (Vec<_>, Vec<_>) = told.partition(|(key, _)| *key == "log");
-    (facts.into_iter().collect(), log.into_iter().map(|(_, line)| line).collect())
+    (
+        facts.into_iter().collect(),
+        log.into_iter().map(|(_, line)| line).collect(),
+    )
 }
 
 /// Asserts the controls present, and everything else that was asked for absent; `absent_call` is how an absent call may answer.
@@ -59,26 +66,57 @@ fn assert_absent(facts: &Facts, absent_call: &[&str]) {
     for (name, value) in PRESENT {
         assert_eq!(facts.get(name), Some(value), "{name}: {facts:?}");
     }
-    let is_control = |name: &str| name == END || PRESENT.iter().any(|(present, _)| *present == name);
+    let is_control =
+        |name: &str| name == END || PRESENT.iter().any(|(present, _)| *present == name);
     let asked: Vec<_> = facts.iter().filter(|(name, _)| !is_control(name)).collect();
-    assert!(asked.len() >= LEAST_ASKED, "too little was asked: {facts:?}");
+    assert!(
+        asked.len() >= LEAST_ASKED,
+        "too little was asked: {facts:?}"
+    );
     let is_absent = |name: &str, value: &str| match name {
         "int 0x80" | "vsyscall" => value == NO_ENTRY,
         file if file.starts_with('/') => value == "absent",
         _ => absent_call.contains(&value),
     };
-    let present: Vec<_> = asked.iter().filter(|(name, value)| !is_absent(name, value)).collect();
-    assert!(present.is_empty(), "the kernel has what it was built without: {present:?}");
+    let present: Vec<_> = asked
+        .iter()
+        .filter(|(name, value)| !is_absent(name, value))
+        .collect();
+    assert!(
+        present.is_empty(),
+        "the kernel has what it was built without: {present:?}"
+    );
 }
 
 /// What is appended to an initrd, so that a program of ours is the machine's first.
 fn first_program(folder: &Path, source: &str) -> PathBuf {
     fs::write(folder.join("init.rs"), source).unwrap();
-    let options = ["--edition", "2024", "-C", "target-feature=+crt-static", "-O", "-o", "init", "init.rs"];
-    let compiled = Command::new("rustc").args(options).current_dir(folder).output().unwrap();
-    assert!(compiled.status.success(), "{}", String::from_utf8_lossy(&compiled.stderr));
+    let options = [
+        "--edition",
+        "2024",
+        "-C",
+        "target-feature=+crt-static",
+        "-O",
+        "-o",
+        "init",
+        "init.rs",
+    ];
+    let compiled = Command::new("rustc")
+        .args(options)
+        .current_dir(folder)
+        .output()
+        .unwrap();
+    assert!(
+        compiled.status.success(),
+        "{}",
+        String::from_utf8_lossy(&compiled.stderr)
+    );
     let pack = "echo init | cpio --quiet --create --format=newc >segment";
-    let packed = Command::new("bash").args(["-o", "pipefail", "-c", pack]).current_dir(folder).status().unwrap();
+    let packed = Command::new("bash")
+        .args(["-o", "pipefail", "-c", pack])
+        .current_dir(folder)
+        .status()
+        .unwrap();
     assert!(packed.success());
     folder.join("segment")
 }
@@ -88,12 +126,24 @@ fn first_program(folder: &Path, source: &str) -> PathBuf {
 fn what_was_left_out_of_the_kernel_is_absent_even_for_the_first_program() {
     let (image, folder) = (Image::from_environment(), TempDir::new().unwrap());
     let segment = Some(first_program(folder.path(), PROBE));
-    let console = Machine::start(&image, &Host { segment, ..Host::with_disks(vec![]) }).wait_for_its_end();
+    let console = Machine::start(
+        &image,
+        &Host {
+            segment,
+            ..Host::with_disks(vec![])
+        },
+    )
+    .wait_for_its_end();
     let (facts, log) = facts(console.lines());
     assert!(facts.contains_key(END), "{console}");
     assert_absent(&facts, &[NOT_THERE]);
 
-    let said = |words: &str| assert!(log.iter().any(|line| line.contains(words)), "{words}: {log:?}");
+    let said = |words: &str| {
+        assert!(
+            log.iter().any(|line| line.contains(words)),
+            "{words}: {log:?}"
+        )
+    };
     said("mem auto-init: stack:all(zero), heap alloc:on, heap free:on");
     said("Kernel is locked down from Kernel configuration");
     said("ACPI: Disabled from here on");
@@ -105,7 +155,13 @@ fn what_was_left_out_of_the_kernel_is_absent_in_a_build() {
     let image = Image::from_environment();
     let machine = Machine::serving(&image, &Host::honest(&image));
     let archive = package(&[("src/main.rs", "fn main() {}\n"), ("build.rs", PROBE)]);
-    let outcome = machine.build(Door::Tls, &Source::Archive { bytes: &archive, name: "package.tar" });
+    let outcome = machine.build(
+        Door::Tls,
+        &Source::Archive {
+            bytes: &archive,
+            name: "package.tar",
+        },
+    );
     outcome.assert_succeeded();
     let (facts, _) = facts(outcome.lines.iter().map(String::as_str));
     assert_absent(&facts, &[NOT_THERE, REFUSED]);
@@ -115,7 +171,11 @@ fn what_was_left_out_of_the_kernel_is_absent_in_a_build() {
 fn pages_with_secret(image: &Image) -> usize {
     let folder = TempDir::new().unwrap();
     let segment = Some(first_program(folder.path(), SECRET));
-    let host = Host { segment, memory_mib: MEMORY_MIB, ..Host::with_disks(vec![]) };
+    let host = Host {
+        segment,
+        memory_mib: MEMORY_MIB,
+        ..Host::with_disks(vec![])
+    };
     let machine = Machine::start(image, &host);
     let start = Instant::now();
     while !machine.console().contains("FACT: secret: given back") {
@@ -123,8 +183,13 @@ fn pages_with_secret(image: &Image) -> usize {
         sleep(PAUSE);
     }
     let (path, size) = (folder.path().join("memory"), u64::from(MEMORY_MIB) << 20);
-    machine.order("pmemsave", &json!({ "val": 0, "size": size, "filename": path }));
-    let secret = SECRET_FACTORS[0].wrapping_mul(SECRET_FACTORS[1]).to_le_bytes();
+    machine.order(
+        "pmemsave",
+        &json!({ "val": 0, "size": size, "filename": path }),
+    );
+    let secret = SECRET_FACTORS[0]
+        .wrapping_mul(SECRET_FACTORS[1])
+        .to_le_bytes();
     let memory = fs::read(path).unwrap();
     let has_it = |page: &&[u8]| page.chunks(secret.len()).any(|word| word == secret);
     memory.chunks(PAGE_BYTES).filter(has_it).count()
@@ -139,5 +204,8 @@ fn what_a_program_had_in_memory_is_gone_when_the_program_is() {
     // The same without the kernel's clearing, so that the secret would be found.
     image.command_line.push_str(" init_on_free=0");
     let left = pages_with_secret(&image);
-    assert!(left > SECRET_PAGES / 2, "of {SECRET_PAGES} pages {left} were found");
+    assert!(
+        left > SECRET_PAGES / 2,
+        "of {SECRET_PAGES} pages {left} were found"
+    );
 }

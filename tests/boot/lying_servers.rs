@@ -49,7 +49,9 @@ impl LyingServer {
         thread::spawn(move || {
             for stream in listener.incoming() {
                 let stream = stream.unwrap();
-                let Some(path) = path_of_request(&stream) else { continue };
+                let Some(path) = path_of_request(&stream) else {
+                    continue;
+                };
                 record.lock().unwrap().push(path.clone());
                 let _ = answer(stream, reply(port, &path));
             }
@@ -59,10 +61,12 @@ impl LyingServer {
 
     /// A folder of git's, to whoever asks for files.
     pub fn of_repository(folder: PathBuf) -> Self {
-        Self::start(move |_, path| match fs::read(folder.join(path.trim_start_matches('/'))) {
-            Ok(content) => Reply::Whole(content),
-            Err(_) => Reply::NotFound,
-        })
+        Self::start(
+            move |_, path| match fs::read(folder.join(path.trim_start_matches('/'))) {
+                Ok(content) => Reply::Whole(content),
+                Err(_) => Reply::NotFound,
+            },
+        )
     }
 
     /// The paths, in order.
@@ -72,7 +76,9 @@ impl LyingServer {
 }
 
 fn path_of_request(stream: &TcpStream) -> Option<String> {
-    let mut lines = BufReader::new(stream.try_clone().unwrap()).lines().map_while(Result::ok);
+    let mut lines = BufReader::new(stream.try_clone().unwrap())
+        .lines()
+        .map_while(Result::ok);
     let first = lines.next()?;
     lines.take_while(|line| !line.is_empty()).for_each(drop);
     Some(first.split(' ').nth(1)?.split('?').next()?.to_owned())
@@ -81,13 +87,25 @@ fn path_of_request(stream: &TcpStream) -> Option<String> {
 fn answer(mut stream: TcpStream, reply: Reply) -> std::io::Result<()> {
     let (status, content, sent) = match &reply {
         Reply::Whole(content) => ("200 OK", &content[..], content.len()),
-        Reply::Packed(content) => ("200 OK\r\nContent-Encoding: gzip", &content[..], content.len()),
+        Reply::Packed(content) => (
+            "200 OK\r\nContent-Encoding: gzip",
+            &content[..],
+            content.len(),
+        ),
         Reply::Half(content) => ("200 OK", &content[..], content.len() / 2),
         Reply::NotFound => ("404 Not Found", &[][..], 0),
         // What is closed without lingering is reset.
-        Reply::Reset => return Ok(rustix::net::sockopt::set_socket_linger(&stream, Some(Duration::ZERO))?),
+        Reply::Reset => {
+            return Ok(rustix::net::sockopt::set_socket_linger(
+                &stream,
+                Some(Duration::ZERO),
+            )?);
+        }
     };
-    let head = format!("HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", content.len());
+    let head = format!(
+        "HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
+        content.len()
+    );
     stream.write_all(head.as_bytes())?;
     stream.write_all(&content[..sent])
 }
@@ -115,7 +133,13 @@ fn leaf(source: &str) -> Vec<u8> {
         let mut header = tar::Header::new_ustar();
         header.set_mode(0o644);
         header.set_size(content.len() as u64);
-        archive.append_data(&mut header, format!("leaf-1.0.0/{name}"), content.as_bytes()).unwrap();
+        archive
+            .append_data(
+                &mut header,
+                format!("leaf-1.0.0/{name}"),
+                content.as_bytes(),
+            )
+            .unwrap();
     }
     archive.into_inner().unwrap().finish().unwrap()
 }
@@ -132,7 +156,10 @@ fn dependent(port: u16, checksum: &str) -> Vec<u8> {
     package(&[
         ("Cargo.toml", manifest),
         ("Cargo.lock", &lockfile),
-        (".cargo/config.toml", &format!("[registries.own]\nindex = \"{index}\"\n")),
+        (
+            ".cargo/config.toml",
+            &format!("[registries.own]\nindex = \"{index}\"\n"),
+        ),
         ("src/main.rs", "fn main() {}\n"),
     ])
 }
@@ -145,7 +172,9 @@ fn assert_fetch_fails(lie: fn(Vec<u8>) -> Reply, error_type: &str) {
         "{{\"name\":\"leaf\",\"vers\":\"1.0.0\",\"deps\":[],\"cksum\":\"{checksum}\",\"features\":{{}},\"yanked\":false}}\n"
     );
     let server = LyingServer::start(move |port, path| match path {
-        "/config.json" => Reply::Whole(format!("{{\"dl\":\"http://{HOST}:{port}/dl\"}}").into_bytes()),
+        "/config.json" => {
+            Reply::Whole(format!("{{\"dl\":\"http://{HOST}:{port}/dl\"}}").into_bytes())
+        }
         "/le/af/leaf" => Reply::Whole(line.clone().into_bytes()),
         ARCHIVE => lie(honest.clone()),
         _ => Reply::NotFound,
@@ -153,11 +182,32 @@ fn assert_fetch_fails(lie: fn(Vec<u8>) -> Reply, error_type: &str) {
     let image = Image::from_environment();
     let machine = Machine::serving(&image, &Host::honest(&image));
     let archive = dependent(server.port, &checksum);
-    let outcome = machine.build(Door::Tls, &Source::Archive { bytes: &archive, name: "package.tar" });
-    assert!(server.asked().contains(&ARCHIVE.to_owned()), "{:?} {:?}", server.asked(), outcome.lines);
+    let outcome = machine.build(
+        Door::Tls,
+        &Source::Archive {
+            bytes: &archive,
+            name: "package.tar",
+        },
+    );
+    assert!(
+        server.asked().contains(&ARCHIVE.to_owned()),
+        "{:?} {:?}",
+        server.asked(),
+        outcome.lines
+    );
     outcome.assert_failed(error_type);
-    assert_eq!(machine.get(Door::Tls, &format!("/build/{}/result", outcome.job)).status, 404);
-    assert_eq!(machine.get(Door::Tls, "/health").body, b"ok", "{}", machine.console());
+    assert_eq!(
+        machine
+            .get(Door::Tls, &format!("/build/{}/result", outcome.job))
+            .status,
+        404
+    );
+    assert_eq!(
+        machine.get(Door::Tls, "/health").body,
+        b"ok",
+        "{}",
+        machine.console()
+    );
 }
 
 /// Zeros.
@@ -174,22 +224,49 @@ fn packed(mebibytes: usize) -> Vec<u8> {
 fn a_registry_whose_answer_takes_all_memory_ends_the_fetch_and_not_the_machine() {
     let bomb = packed(1024);
     let server = LyingServer::start(move |port, path| match path {
-        "/config.json" => Reply::Whole(format!("{{\"dl\":\"http://{HOST}:{port}/dl\"}}").into_bytes()),
+        "/config.json" => {
+            Reply::Whole(format!("{{\"dl\":\"http://{HOST}:{port}/dl\"}}").into_bytes())
+        }
         _ => Reply::Packed(bomb.clone()),
     });
     let image = Image::from_environment();
-    let machine = Machine::serving(&image, &Host { memory_mib: 768, ..Host::honest(&image) });
+    let machine = Machine::serving(
+        &image,
+        &Host {
+            memory_mib: 768,
+            ..Host::honest(&image)
+        },
+    );
     let archive = dependent(server.port, &sha256(b""));
-    let outcome = machine.build(Door::Tls, &Source::Archive { bytes: &archive, name: "package.tar" });
+    let outcome = machine.build(
+        Door::Tls,
+        &Source::Archive {
+            bytes: &archive,
+            name: "package.tar",
+        },
+    );
     outcome.assert_failed("OutOfMemory");
-    assert_eq!(machine.get(Door::Tls, &format!("/build/{}/result", outcome.job)).status, 404);
-    assert_eq!(machine.get(Door::Tls, "/health").body, b"ok", "{}", machine.console());
+    assert_eq!(
+        machine
+            .get(Door::Tls, &format!("/build/{}/result", outcome.job))
+            .status,
+        404
+    );
+    assert_eq!(
+        machine.get(Door::Tls, "/health").body,
+        b"ok",
+        "{}",
+        machine.console()
+    );
 }
 
 #[test]
 #[ignore = "needs QEMU and a built image"]
 fn a_registry_that_serves_other_bytes_than_were_locked_fails_the_build() {
-    assert_fetch_fails(|_| Reply::Whole(leaf("compile_error!(\"other\");")), "LockfileMismatch");
+    assert_fetch_fails(
+        |_| Reply::Whole(leaf("compile_error!(\"other\");")),
+        "LockfileMismatch",
+    );
 }
 
 #[test]

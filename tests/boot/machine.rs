@@ -63,7 +63,10 @@ pub mod user_network {
 
     /// As QEMU is told.
     pub fn options() -> String {
-        format!("net={}/24,host={HOST},dns={NAME_SERVER},dhcpstart={MACHINE}", address(0))
+        format!(
+            "net={}/24,host={HOST},dns={NAME_SERVER},dhcpstart={MACHINE}",
+            address(0)
+        )
     }
 }
 
@@ -141,24 +144,60 @@ impl Machine {
         let free = [0; 2].map(|_| TcpListener::bind("127.0.0.1:0").unwrap());
         let ports = free.map(|listener| listener.local_addr().unwrap().port());
         let mut command = Command::new("qemu-system-x86_64");
-        let socket = |name: &str| format!("path={},server=on,wait=off", folder.path().join(name).display());
+        let socket = |name: &str| {
+            format!(
+                "path={},server=on,wait=off",
+                folder.path().join(name).display()
+            )
+        };
         let initrd = initrd(image, host, folder.path());
         command
             .args(["-machine", "q35"])
-            .args(["-accel", "tcg,thread=multi", "-cpu", "max", "-nodefaults", "-no-reboot", "-display", "none"])
-            .args(["-smp", &host.processors.to_string(), "-m", &host.memory_mib.to_string()])
+            .args([
+                "-accel",
+                "tcg,thread=multi",
+                "-cpu",
+                "max",
+                "-nodefaults",
+                "-no-reboot",
+                "-display",
+                "none",
+            ])
+            .args([
+                "-smp",
+                &host.processors.to_string(),
+                "-m",
+                &host.memory_mib.to_string(),
+            ])
             .arg("-chardev")
-            .arg(format!("socket,id=serial,{},logfile={}", socket("serial"), folder.path().join("console").display()))
+            .arg(format!(
+                "socket,id=serial,{},logfile={}",
+                socket("serial"),
+                folder.path().join("console").display()
+            ))
             .args(["-serial", "chardev:serial", "-qmp"])
-            .arg(format!("unix:{}", socket("monitor").trim_start_matches("path=")))
+            .arg(format!(
+                "unix:{}",
+                socket("monitor").trim_start_matches("path=")
+            ))
             .args(offered(image, host.offer, &initrd))
             .args(firmware(image, host, &initrd, folder.path()))
             .args(&host.devices)
             .args(network(&host.network, ports))
             .args(disks(&host.disks));
         let errors = File::create(folder.path().join("qemu.log")).unwrap();
-        let process = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(errors).spawn().unwrap();
-        Self { process, ports, folder, pin: OnceLock::new() }
+        let process = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(errors)
+            .spawn()
+            .unwrap();
+        Self {
+            process,
+            ports,
+            folder,
+            pin: OnceLock::new(),
+        }
     }
 
     /// Started, and serving.
@@ -166,8 +205,16 @@ impl Machine {
         let mut machine = Self::start(image, host);
         let start = Instant::now();
         while machine.get(Door::Clear, "/health").body != b"ok" {
-            assert!(machine.is_on(), "it does not serve, it is off: {}", machine.console());
-            assert!(start.elapsed() < BOOT_LIMIT, "it does not serve: {}", machine.console());
+            assert!(
+                machine.is_on(),
+                "it does not serve, it is off: {}",
+                machine.console()
+            );
+            assert!(
+                start.elapsed() < BOOT_LIMIT,
+                "it does not serve: {}",
+                machine.console()
+            );
             sleep(PAUSE);
         }
         machine
@@ -193,7 +240,11 @@ impl Machine {
     pub fn wait_for_its_end(mut self) -> String {
         let start = Instant::now();
         while self.is_on() {
-            assert!(start.elapsed() < BOOT_LIMIT, "it is still on: {}", self.console());
+            assert!(
+                start.elapsed() < BOOT_LIMIT,
+                "it is still on: {}",
+                self.console()
+            );
             sleep(PAUSE);
         }
         self.console()
@@ -203,8 +254,17 @@ impl Machine {
     pub fn processor_seconds(&self) -> f64 {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.process.id())).unwrap();
         // proc(5): the fields after the name are counted from the third; utime and stime are the 14th and 15th.
-        let fields: Vec<_> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
-        fields[11..13].iter().map(|ticks| ticks.parse::<f64>().unwrap()).sum::<f64>() / TICKS
+        let fields: Vec<_> = stat
+            .rsplit_once(')')
+            .unwrap()
+            .1
+            .split_whitespace()
+            .collect();
+        fields[11..13]
+            .iter()
+            .map(|ticks| ticks.parse::<f64>().unwrap())
+            .sum::<f64>()
+            / TICKS
     }
 }
 
@@ -217,7 +277,9 @@ impl Drop for Machine {
 
 fn initrd(image: &Image, host: &Host, folder: &Path) -> PathBuf {
     let whole = image.file("initrd");
-    let Some(segment) = &host.segment else { return whole };
+    let Some(segment) = &host.segment else {
+        return whole;
+    };
     let mut bytes = fs::read(whole).unwrap();
     // An archive begins at a multiple of four bytes.
     bytes.resize(bytes.len().next_multiple_of(4), 0);
@@ -257,7 +319,11 @@ fn firmware(image: &Image, host: &Host, initrd: &Path, folder: &Path) -> Vec<OsS
     }
     let file = folder.join("page");
     fs::write(&file, page.bytes).unwrap();
-    let loader = format!("loader,file={},addr={:#x},force-raw=on", file.display(), page.address);
+    let loader = format!(
+        "loader,file={},addr={:#x},force-raw=on",
+        file.display(),
+        page.address
+    );
     words.extend(["-device".into(), loader.into()]);
     words
 }
@@ -265,7 +331,12 @@ fn firmware(image: &Image, host: &Host, initrd: &Path, folder: &Path) -> Vec<OsS
 /// Of what an image boots, with this initrd.
 pub fn hashes(image: &Image, initrd: &Path) -> BootHashes {
     let hash = |path: &Path| Sha256::digest(fs::read(path).unwrap()).into();
-    BootHashes::new(hash(image.kernel()), Some(hash(initrd)), image.command_line.as_bytes()).unwrap()
+    BootHashes::new(
+        hash(image.kernel()),
+        Some(hash(initrd)),
+        image.command_line.as_bytes(),
+    )
+    .unwrap()
 }
 
 fn network(network: &Network, [clear, tls]: [u16; 2]) -> Vec<String> {
@@ -276,12 +347,28 @@ fn network(network: &Network, [clear, tls]: [u16; 2]) -> Vec<String> {
         Network::User => vec![user.replace("id=u", "id=n")],
         Network::Silent => vec!["hubport,id=n,hubid=0".to_owned()],
         Network::Tapped(wire) => {
-            let hub = ["hubport,id=h,hubid=1,netdev=w", "hubport,id=g,hubid=1,netdev=u"].map(str::to_owned);
-            [vec![wire.backend(Side::Machine, "n"), wire.backend(Side::Network, "w"), user], hub.to_vec()].concat()
+            let hub = [
+                "hubport,id=h,hubid=1,netdev=w",
+                "hubport,id=g,hubid=1,netdev=u",
+            ]
+            .map(str::to_owned);
+            [
+                vec![
+                    wire.backend(Side::Machine, "n"),
+                    wire.backend(Side::Network, "w"),
+                    user,
+                ],
+                hub.to_vec(),
+            ]
+            .concat()
         }
     };
     let card = ["-device", "virtio-net-pci,netdev=n,romfile="].map(str::to_owned);
-    backends.into_iter().flat_map(|backend| ["-netdev".to_owned(), backend]).chain(card).collect()
+    backends
+        .into_iter()
+        .flat_map(|backend| ["-netdev".to_owned(), backend])
+        .chain(card)
+        .collect()
 }
 
 fn disks(disks: &[Disk]) -> Vec<String> {
@@ -295,7 +382,10 @@ fn disks(disks: &[Disk]) -> Vec<String> {
             Bus::VirtioBlk => "virtio-blk-pci",
             Bus::VirtioScsi => "scsi-hd",
         };
-        let drive = format!("file={},format=raw,if=none,id=d{number},readonly={access}", disk.path.display());
+        let drive = format!(
+            "file={},format=raw,if=none,id=d{number},readonly={access}",
+            disk.path.display()
+        );
         words.extend([
             "-drive".to_owned(),
             drive,

@@ -17,15 +17,29 @@ impl Machine {
     /// One order, which QEMU has carried out, or begun, when this returns.
     pub fn order(&self, command: &str, arguments: &Value) -> Value {
         let stream = self.connect_to("monitor");
-        let mut lines = BufReader::new(stream.try_clone().unwrap()).lines().map(Result::unwrap);
+        let mut lines = BufReader::new(stream.try_clone().unwrap())
+            .lines()
+            .map(Result::unwrap);
         assert!(lines.next().unwrap().contains("QMP"), "the greeting");
         let mut ask = |command: &str, arguments: &Value| {
-            writeln!(&stream, "{}", json!({ "execute": command, "arguments": arguments })).unwrap();
-            let answers = lines.by_ref().map(|line| serde_json::from_str::<Value>(&line).unwrap());
+            writeln!(
+                &stream,
+                "{}",
+                json!({ "execute": command, "arguments": arguments })
+            )
+            .unwrap();
+            let answers = lines
+                .by_ref()
+                .map(|line| serde_json::from_str::<Value>(&line).unwrap());
             // Events come in between.
             let mut answers = answers.filter(|answer| answer.get("event").is_none());
-            let mut answer = answers.next().unwrap_or_else(|| panic!("no answer to {command}"));
-            assert!(answer.get("error").is_none(), "{command} {arguments}: {answer}");
+            let mut answer = answers
+                .next()
+                .unwrap_or_else(|| panic!("no answer to {command}"));
+            assert!(
+                answer.get("error").is_none(),
+                "{command} {arguments}: {answer}"
+            );
             answer["return"].take()
         };
         ask("qmp_capabilities", &json!({}));
@@ -43,7 +57,11 @@ impl Machine {
         loop {
             match UnixStream::connect(self.folder.path().join(socket)) {
                 Ok(stream) => return stream,
-                Err(error) => assert!(start.elapsed() < LIMIT, "{socket}: {error}: {}", self.console()),
+                Err(error) => assert!(
+                    start.elapsed() < LIMIT,
+                    "{socket}: {error}: {}",
+                    self.console()
+                ),
             }
             sleep(PAUSE);
         }

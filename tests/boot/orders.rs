@@ -47,10 +47,17 @@ impl Machine {
 
     /// Sends half of an archive, is not heard of for a while, and sends the rest. The id of the job.
     fn submit_with_a_stop_in_the_middle(&self, archive: &[u8]) -> String {
-        let part = |head: &str| format!("--kettle\r\nContent-Disposition: form-data; {head}\r\n\r\n");
+        let part =
+            |head: &str| format!("--kettle\r\nContent-Disposition: form-data; {head}\r\n\r\n");
         let nonce = format!("{}{NONCE}\r\n", part("name=\"nonce\""));
         let source = part("name=\"source\"; filename=\"hello.tar\"");
-        let body = [nonce.as_bytes(), source.as_bytes(), archive, b"\r\n--kettle--\r\n"].concat();
+        let body = [
+            nonce.as_bytes(),
+            source.as_bytes(),
+            archive,
+            b"\r\n--kettle--\r\n",
+        ]
+        .concat();
         let head = format!(
             "POST /build HTTP/1.1\r\nHost: kettle\r\nConnection: close\r\nPrefer: respond-async\r\nContent-Length: {}\r\n\
              Content-Type: multipart/form-data; boundary=kettle\r\n\r\n",
@@ -58,7 +65,9 @@ impl Machine {
         );
         let mut stream = self.connect_tls();
         let (first, second) = body.split_at(body.len() / 2);
-        stream.write_all(&[head.as_bytes(), first].concat()).unwrap();
+        stream
+            .write_all(&[head.as_bytes(), first].concat())
+            .unwrap();
         stream.flush().unwrap();
         self.stop_for_a_while();
         stream.write_all(second).unwrap();
@@ -66,7 +75,8 @@ impl Machine {
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
         assert!(answer.starts_with("HTTP/1.1 202 "), "{answer}");
-        let document: Value = serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap();
+        let document: Value =
+            serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap();
         document["job_id"].as_str().unwrap().to_owned()
     }
 }
@@ -75,13 +85,21 @@ impl Machine {
 fn with_room(host: Host) -> Host {
     let words = "-smp 2,maxcpus=3 -netdev hubport,id=dead,hubid=7 \
          -device pcie-root-port,id=slot1,chassis=1 -device pcie-root-port,id=slot2,chassis=2";
-    Host { devices: words.split_whitespace().map(str::to_owned).collect(), ..host }
+    Host {
+        devices: words.split_whitespace().map(str::to_owned).collect(),
+        ..host
+    }
 }
 
 /// A place for one, with what goes there.
 fn another_processor(machine: &Machine) -> Value {
     let places = machine.order("query-hotpluggable-cpus", &json!({}));
-    let free = places.as_array().unwrap().iter().find(|place| place.get("qom-path").is_none()).unwrap();
+    let free = places
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|place| place.get("qom-path").is_none())
+        .unwrap();
     let mut processor = free["props"].clone();
     processor["driver"] = free["type"].clone();
     processor["id"] = "third".into();
@@ -91,7 +109,10 @@ fn another_processor(machine: &Machine) -> Value {
 /// What can be plugged in, but memory: that lies where the kernel put the windows of devices, which the machine then does not reach.
 fn plug_in(machine: &Machine, disk: &Path) {
     let file = json!({ "driver": "file", "filename": disk, "read-only": true });
-    machine.order("blockdev-add", &json!({ "node-name": "other", "driver": "raw", "read-only": true, "file": file }));
+    machine.order(
+        "blockdev-add",
+        &json!({ "node-name": "other", "driver": "raw", "read-only": true, "file": file }),
+    );
     for device in [
         json!({ "driver": "virtio-blk-pci", "bus": "slot1", "drive": "other", "id": "another-disk" }),
         json!({ "driver": "virtio-net-pci", "bus": "slot2", "netdev": "dead", "id": "another-card", "romfile": "" }),
@@ -108,11 +129,17 @@ fn with_the_disk_in_a_slot(image: &Image) -> Host {
          -device virtio-blk-pci,bus=bay,drive=d,id=disk0",
         image.file("root.img").display()
     );
-    Host { devices: words.split_whitespace().map(str::to_owned).collect(), ..Host::with_disks(vec![]) }
+    Host {
+        devices: words.split_whitespace().map(str::to_owned).collect(),
+        ..Host::with_disks(vec![])
+    }
 }
 
 fn has(machine: &Machine, device: &str) -> bool {
-    machine.order("query-pci", &json!({})).to_string().contains(device)
+    machine
+        .order("query-pci", &json!({}))
+        .to_string()
+        .contains(device)
 }
 
 /// It is stopped in the upload and in the build; and when it wakes in the build, all the rest has happened.
@@ -136,11 +163,25 @@ fn a_machine_that_is_stopped_and_woken_plugged_and_unplugged_makes_the_same_arti
         machine.order("device_del", &json!({ "id": device }));
     }
     let events = machine.follow(Door::Tls, &job);
-    assert_eq!(events.last().unwrap()["result"]["status"], "ok", "{events:?} {}", machine.console());
+    assert_eq!(
+        events.last().unwrap()["result"]["status"],
+        "ok",
+        "{events:?} {}",
+        machine.console()
+    );
     let bundle = Bundle::read(&machine.bundle(Door::Tls, &job), 0);
-    assert!(bundle.artifacts() == artifacts_of_an_honest_host(), "the artifacts differ");
+    assert!(
+        bundle.artifacts() == artifacts_of_an_honest_host(),
+        "the artifacts differ"
+    );
     // The NMI reached it, so the rest would have; what takes ACPI code to be noticed, it does not notice, and so gives nothing back.
-    assert!(machine.console().contains("NMI received for unknown reason"), "{}", machine.console());
+    assert!(
+        machine
+            .console()
+            .contains("NMI received for unknown reason"),
+        "{}",
+        machine.console()
+    );
     for device in ["another-disk", "another-card"] {
         assert!(has(&machine, device), "{device}");
     }
@@ -153,7 +194,13 @@ fn a_machine_that_is_asked_for_its_root_disk_keeps_it() {
     let image = Image::from_environment();
     let machine = Machine::serving(&image, &with_the_disk_in_a_slot(&image));
     machine.order("device_del", &json!({ "id": "disk0" }));
-    let outcome = machine.build(Door::Tls, &Source::Archive { bytes: &project("hello"), name: "hello.tar" });
+    let outcome = machine.build(
+        Door::Tls,
+        &Source::Archive {
+            bytes: &project("hello"),
+            name: "hello.tar",
+        },
+    );
     outcome.assert_succeeded();
     assert!(has(&machine, "disk0"));
 }
@@ -165,7 +212,13 @@ fn a_machine_that_is_reset_in_a_build_begins_anew_and_knows_nothing_of_it() {
     let image = Image::from_environment();
     let machine = Machine::serving(&image, &Host::honest(&image));
     let archive = endless_build();
-    let answer = machine.submit(Door::Tls, &Source::Archive { bytes: &archive, name: "package.tar" });
+    let answer = machine.submit(
+        Door::Tls,
+        &Source::Archive {
+            bytes: &archive,
+            name: "package.tar",
+        },
+    );
     let job = answer.json()["job_id"].as_str().unwrap().to_owned();
     wait_for_a_running_build(&machine, &job);
     machine.order("set-action", &json!({ "reboot": "reset" }));
@@ -175,10 +228,25 @@ fn a_machine_that_is_reset_in_a_build_begins_anew_and_knows_nothing_of_it() {
         assert!(start.elapsed() < LIMIT, "{}", machine.console());
         sleep(PAUSE);
     }
-    for path in [format!("/build/{job}"), format!("/build/{job}/events"), format!("/build/{job}/result")] {
+    for path in [
+        format!("/build/{job}"),
+        format!("/build/{job}/events"),
+        format!("/build/{job}/result"),
+    ] {
         assert_eq!(machine.get(Door::Tls, &path).status, 404, "{path}");
     }
-    assert_eq!(machine.submit(Door::Tls, &Source::Archive { bytes: b"none", name: "none.tar" }).status, 400);
+    assert_eq!(
+        machine
+            .submit(
+                Door::Tls,
+                &Source::Archive {
+                    bytes: b"none",
+                    name: "none.tar"
+                }
+            )
+            .status,
+        400
+    );
 }
 
 /// The image's kernel knows no orders. Debian's takes those that it leaves on until PID 1 has made its settings: more messages, a
@@ -190,7 +258,11 @@ fn breaks_on_the_serial_line_give_the_kernel_no_orders() {
     let mut machine = Machine::start(&image, &Host::honest(&image));
     let start = Instant::now();
     while machine.get(Door::Clear, "/health").body != b"ok" {
-        assert!(machine.is_on() && start.elapsed() < LIMIT, "{}", machine.console());
+        assert!(
+            machine.is_on() && start.elapsed() < LIMIT,
+            "{}",
+            machine.console()
+        );
         // All messages.
         machine.break_and(b'9');
     }
@@ -199,10 +271,20 @@ fn breaks_on_the_serial_line_give_the_kernel_no_orders() {
         machine.break_and(key);
     }
     assert!(machine.is_on(), "{}", machine.console());
-    let outcome = machine.build(Door::Tls, &Source::Archive { bytes: &project("hello"), name: "hello.tar" });
+    let outcome = machine.build(
+        Door::Tls,
+        &Source::Archive {
+            bytes: &project("hello"),
+            name: "hello.tar",
+        },
+    );
     outcome.assert_succeeded();
     // A terminal shows what is typed. Nobody else says anything.
     let console = machine.console();
     let typed = console.rsplit_once(SERVES).unwrap().1.replace(BREAK, "");
-    assert_eq!(typed.trim(), std::str::from_utf8(&ORDERS).unwrap(), "{console}");
+    assert_eq!(
+        typed.trim(),
+        std::str::from_utf8(&ORDERS).unwrap(),
+        "{console}"
+    );
 }

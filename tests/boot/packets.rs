@@ -29,7 +29,12 @@ pub fn ethernet(to: Mac, kind: [u8; 2], payload: &[u8]) -> Vec<u8> {
 
 fn ipv4(to: Mac, protocol: u8, addresses: [Ipv4Addr; 2], payload: &[u8]) -> Vec<u8> {
     let length = (IPV4_BYTES + payload.len()) as u16;
-    let mut header = [&[0x45, 0][..], &length.to_be_bytes(), &[0, 0, 0, 0, 64, protocol, 0, 0]].concat();
+    let mut header = [
+        &[0x45, 0][..],
+        &length.to_be_bytes(),
+        &[0, 0, 0, 0, 64, protocol, 0, 0],
+    ]
+    .concat();
     header.extend(addresses.map(|address| address.octets()).concat());
     let sum = checksum(&header);
     header[10..12].copy_from_slice(&sum);
@@ -38,13 +43,26 @@ fn ipv4(to: Mac, protocol: u8, addresses: [Ipv4Addr; 2], payload: &[u8]) -> Vec<
 
 /// Without a checksum, which is allowed.
 pub fn udp(to: Mac, [source, destination]: [(Ipv4Addr, u16); 2], message: &[u8]) -> Vec<u8> {
-    let numbers = [source.1, destination.1, (UDP_BYTES + message.len()) as u16, 0].map(u16::to_be_bytes).concat();
-    ipv4(to, UDP, [source.0, destination.0], &[&numbers[..], message].concat())
+    let numbers = [
+        source.1,
+        destination.1,
+        (UDP_BYTES + message.len()) as u16,
+        0,
+    ]
+    .map(u16::to_be_bytes)
+    .concat();
+    ipv4(
+        to,
+        UDP,
+        [source.0, destination.0],
+        &[&numbers[..], message].concat(),
+    )
 }
 
 /// RFC 1071.
 fn checksum(bytes: &[u8]) -> [u8; 2] {
-    let word = |pair: &[u8]| u32::from(pair[0]) << 8 | pair.get(1).map_or(0, |byte| u32::from(*byte));
+    let word =
+        |pair: &[u8]| u32::from(pair[0]) << 8 | pair.get(1).map_or(0, |byte| u32::from(*byte));
     let sum: u32 = bytes.chunks(2).map(word).sum();
     let sum = (sum & 0xffff) + (sum >> 16);
     (!((sum & 0xffff) + (sum >> 16)) as u16).to_be_bytes()
@@ -53,7 +71,18 @@ fn checksum(bytes: &[u8]) -> [u8; 2] {
 /// "This address is mine."
 pub fn arp(to: Mac, address: Ipv4Addr, machine: Ipv4Addr) -> Vec<u8> {
     let fixed = [0, 1, 8, 0, 6, 4, 0, 2];
-    ethernet(to, ETHERTYPE_ARP, &[&fixed[..], &SOMEBODY, &address.octets(), &to, &machine.octets()].concat())
+    ethernet(
+        to,
+        ETHERTYPE_ARP,
+        &[
+            &fixed[..],
+            &SOMEBODY,
+            &address.octets(),
+            &to,
+            &machine.octets(),
+        ]
+        .concat(),
+    )
 }
 
 /// "There is a better way to this address", as if the router said so.
@@ -68,11 +97,21 @@ pub fn redirect(to: Mac, router: Ipv4Addr, machine: Ipv4Addr, address: Ipv4Addr)
 
 /// A router advertisement (RFC 4861) with these options.
 pub fn advertisement(options: &[u8]) -> Vec<u8> {
-    let (source, all) = (Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0x66), Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1));
+    let (source, all) = (
+        Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0x66),
+        Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1),
+    );
     // Hops, flags, lifetime, two times.
     let mut message = [&[134, 0, 0, 0, 64, 0, 0xff, 0xff][..], &[0; 8], options].concat();
     let length = message.len() as u32;
-    let pseudo = [&source.octets()[..], &all.octets(), &length.to_be_bytes(), &[0, 0, 0, ICMPV6], &message].concat();
+    let pseudo = [
+        &source.octets()[..],
+        &all.octets(),
+        &length.to_be_bytes(),
+        &[0, 0, 0, ICMPV6],
+        &message,
+    ]
+    .concat();
     message[2..4].copy_from_slice(&checksum(&pseudo));
     let mut header = vec![0x60, 0, 0, 0];
     header.extend((length as u16).to_be_bytes());

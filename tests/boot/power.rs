@@ -20,7 +20,11 @@ const STARVED_SPAN: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(100);
 
 fn with_memory(image: &Image, memory_mib: u32) -> Host {
-    Host { firmware: Firmware::SeaBios, memory_mib, ..Host::honest(image) }
+    Host {
+        firmware: Firmware::SeaBios,
+        memory_mib,
+        ..Host::honest(image)
+    }
 }
 
 #[test]
@@ -38,15 +42,31 @@ fn with_too_little_memory_to_come_up_the_machine_ends() {
 fn with_hardly_any_memory_the_machine_serves_during_a_build_too() {
     let image = Image::from_environment();
     let machine = Machine::serving(&image, &with_memory(&image, ENOUGH_TO_SERVE_MIB));
-    let answer = machine.submit(Door::Tls, &Source::Archive { bytes: &project("hello"), name: "hello.tar" });
+    let answer = machine.submit(
+        Door::Tls,
+        &Source::Archive {
+            bytes: &project("hello"),
+            name: "hello.tar",
+        },
+    );
     assert_eq!(answer.status, 202, "{}", answer.text());
     let job = answer.json()["job_id"].as_str().unwrap().to_owned();
     let start = Instant::now();
     while start.elapsed() < STARVED_SPAN {
-        assert_eq!(machine.get(Door::Tls, "/health").body, b"ok", "{}", machine.console());
+        assert_eq!(
+            machine.get(Door::Tls, "/health").body,
+            b"ok",
+            "{}",
+            machine.console()
+        );
         sleep(PAUSE);
     }
-    assert_eq!(machine.get(Door::Tls, &format!("/build/{job}/result")).status, 404);
+    assert_eq!(
+        machine
+            .get(Door::Tls, &format!("/build/{job}/result"))
+            .status,
+        404
+    );
 }
 
 #[test]
@@ -56,18 +76,37 @@ fn a_machine_whose_power_was_cut_in_a_build_leaves_nothing_for_the_next() {
     let host = Host::with_disks(vec![Disk::copy_of(&image).writable()]);
     let machine = Machine::serving(&image, &host);
     let archive = endless_build();
-    let answer = machine.submit(Door::Tls, &Source::Archive { bytes: &archive, name: "package.tar" });
+    let answer = machine.submit(
+        Door::Tls,
+        &Source::Archive {
+            bytes: &archive,
+            name: "package.tar",
+        },
+    );
     let job = answer.json()["job_id"].as_str().unwrap().to_owned();
     wait_for_a_running_build(&machine, &job);
     // Killed: nothing in it is told.
     drop(machine);
-    assert_eq!(sha256(&fs::read(&host.disks[0].path).unwrap()), sha256(&fs::read(image.file("root.img")).unwrap()));
+    assert_eq!(
+        sha256(&fs::read(&host.disks[0].path).unwrap()),
+        sha256(&fs::read(image.file("root.img")).unwrap())
+    );
 
     let next = Machine::serving(&image, &host);
-    for path in [format!("/build/{job}"), format!("/build/{job}/events"), format!("/build/{job}/result")] {
+    for path in [
+        format!("/build/{job}"),
+        format!("/build/{job}/events"),
+        format!("/build/{job}/result"),
+    ] {
         assert_eq!(next.get(Door::Tls, &path).status, 404, "{path}");
     }
-    let outcome = next.build(Door::Tls, &Source::Archive { bytes: &project("hello"), name: "hello.tar" });
+    let outcome = next.build(
+        Door::Tls,
+        &Source::Archive {
+            bytes: &project("hello"),
+            name: "hello.tar",
+        },
+    );
     outcome.assert_succeeded();
     Bundle::read(&next.bundle(Door::Tls, &outcome.job), 0).assert_described();
 }

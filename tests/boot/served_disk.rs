@@ -83,7 +83,10 @@ impl ServedDisk {
         let socket = folder.path().join("disk");
         let listener = UnixListener::bind(&socket).unwrap();
         let disk = Arc::new(File::open(image.file("root.img")).unwrap());
-        let decider = Arc::new(Decider { decision: Mutex::new(decision), replaced: Condvar::new() });
+        let decider = Arc::new(Decider {
+            decision: Mutex::new(decision),
+            replaced: Condvar::new(),
+        });
         let shared = decider.clone();
         thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
@@ -92,7 +95,11 @@ impl ServedDisk {
                 thread::spawn(move || serve(stream, &disk, &decider));
             }
         });
-        Self { socket, decider, _folder: folder }
+        Self {
+            socket,
+            decider,
+            _folder: folder,
+        }
     }
 
     /// From now on.
@@ -128,7 +135,12 @@ fn serve(mut stream: UnixStream, disk: &File, decider: &Decider) -> io::Result<(
             Answer::Error => EIO,
             Answer::Gone | Answer::Silence => return Ok(()),
         };
-        let header = [&SIMPLE_REPLY.to_be_bytes()[..], &error.to_be_bytes(), handle].concat();
+        let header = [
+            &SIMPLE_REPLY.to_be_bytes()[..],
+            &error.to_be_bytes(),
+            handle,
+        ]
+        .concat();
         stream.write_all(&header)?;
         if error == 0 {
             stream.write_all(&data)?;
@@ -165,5 +177,7 @@ fn bytes<const N: usize>(stream: &mut UnixStream) -> io::Result<[u8; N]> {
 }
 
 fn number(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0, |number, byte| number << 8 | u64::from(*byte))
+    bytes
+        .iter()
+        .fold(0, |number, byte| number << 8 | u64::from(*byte))
 }

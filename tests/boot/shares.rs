@@ -50,7 +50,11 @@ impl BackEnd {
                 let _ = answer(stream, &record);
             }
         });
-        Self { socket, asked, _folder: folder }
+        Self {
+            socket,
+            asked,
+            _folder: folder,
+        }
     }
 
     fn asked(&self) -> Vec<u32> {
@@ -63,7 +67,8 @@ fn answer(mut stream: UnixStream, record: &Mutex<Vec<u32>>) -> std::io::Result<(
     loop {
         let mut head = [0; 12];
         stream.read_exact(&mut head)?;
-        let number = |at: usize| u32::from_le_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
+        let number =
+            |at: usize| u32::from_le_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
         let (request, flags) = (number(0), number(4));
         let mut body = vec![0; number(8) as usize];
         stream.read_exact(&mut body)?;
@@ -77,7 +82,9 @@ fn answer(mut stream: UnixStream, record: &Mutex<Vec<u32>>) -> std::io::Result<(
             _ if flags & WANTS_ACKNOWLEDGEMENT != 0 => 0_u64.to_le_bytes().to_vec(),
             _ => continue,
         };
-        let reply = [request, REPLY_FLAGS, value.len() as u32].map(u32::to_le_bytes).concat();
+        let reply = [request, REPLY_FLAGS, value.len() as u32]
+            .map(u32::to_le_bytes)
+            .concat();
         stream.write_all(&[reply, value].concat())?;
     }
 }
@@ -96,13 +103,28 @@ fn devices(share: &BackEnd, sockets: &BackEnd) -> Vec<String> {
 #[test]
 #[ignore = "needs QEMU and a built image"]
 fn a_machine_with_a_share_and_sockets_of_the_hosts_has_no_sockets_and_serves_without_the_share() {
-    let (image, share, sockets) = (Image::from_environment(), BackEnd::start(), BackEnd::start());
-    let host = Host { devices: devices(&share, &sockets), ..Host::honest(&image) };
+    let (image, share, sockets) = (
+        Image::from_environment(),
+        BackEnd::start(),
+        BackEnd::start(),
+    );
+    let host = Host {
+        devices: devices(&share, &sockets),
+        ..Host::honest(&image)
+    };
     let machine = Machine::serving(&image, &host);
     assert_eq!(machine.get(Door::Tls, "/health").body, b"ok");
     // QEMU asks for both. The kernel has a driver for neither, which would give addresses.
     for back_end in [&share, &sockets] {
-        assert!(back_end.asked().contains(&FEATURES), "QEMU did not ask: {:?}", back_end.asked());
-        assert!(!back_end.asked().contains(&QUEUE_ADDRESSES), "{:?}", back_end.asked());
+        assert!(
+            back_end.asked().contains(&FEATURES),
+            "QEMU did not ask: {:?}",
+            back_end.asked()
+        );
+        assert!(
+            !back_end.asked().contains(&QUEUE_ADDRESSES),
+            "{:?}",
+            back_end.asked()
+        );
     }
 }

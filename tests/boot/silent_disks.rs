@@ -39,11 +39,13 @@ impl ServedDisk {
 
     /// Honest again but for one bit.
     fn flip_from_now_on(&self, place: u64) {
-        self.decide(Box::new(
-            move |at, length| {
-                if (at..at + length).contains(&place) { Answer::Flipped(place) } else { Answer::Honest }
-            },
-        ));
+        self.decide(Box::new(move |at, length| {
+            if (at..at + length).contains(&place) {
+                Answer::Flipped(place)
+            } else {
+                Answer::Honest
+            }
+        }));
     }
 }
 
@@ -52,11 +54,18 @@ fn waiting_at_boot(image: &Image, place: u64) -> (ServedDisk, Machine) {
     let disk = ServedDisk::start(image, Box::new(|_, _| Answer::Honest));
     let asked = disk.fall_silent_at(place);
     let mut machine = Machine::start(image, &Host::with_disks(vec![Disk::served(&disk)]));
-    asked.recv_timeout(READ_LIMIT).unwrap_or_else(|_| panic!("it was not read: {}", machine.console()));
+    asked
+        .recv_timeout(READ_LIMIT)
+        .unwrap_or_else(|_| panic!("it was not read: {}", machine.console()));
     let start = Instant::now();
     while start.elapsed() < SILENT_SPAN {
         assert!(machine.is_on(), "{}", machine.console());
-        assert_eq!(machine.get(Door::Clear, "/health").status, 0, "{}", machine.console());
+        assert_eq!(
+            machine.get(Door::Clear, "/health").status,
+            0,
+            "{}",
+            machine.console()
+        );
         sleep(PAUSE);
     }
     (disk, machine)
@@ -98,22 +107,41 @@ fn a_disk_that_is_silent_in_a_build_holds_up_nothing_but_the_build() {
         Answer::Silence
     }));
     let archive = project("hello");
-    let hello = Source::Archive { bytes: &archive, name: "hello.tar" };
+    let hello = Source::Archive {
+        bytes: &archive,
+        name: "hello.tar",
+    };
     let answer = machine.submit(Door::Tls, &hello);
     assert_eq!(answer.status, 202, "{}", answer.text());
     let job = answer.json()["job_id"].as_str().unwrap().to_owned();
     seen.recv_timeout(READ_LIMIT).unwrap();
     let start = Instant::now();
     while start.elapsed() < SILENT_SPAN {
-        assert_eq!(machine.get(Door::Tls, "/health").body, b"ok", "{}", machine.console());
-        assert_eq!(machine.get(Door::Tls, &format!("/build/{job}")).json()["state"], "running");
-        assert_eq!(machine.get(Door::Tls, &format!("/build/{job}/result")).status, 404);
+        assert_eq!(
+            machine.get(Door::Tls, "/health").body,
+            b"ok",
+            "{}",
+            machine.console()
+        );
+        assert_eq!(
+            machine.get(Door::Tls, &format!("/build/{job}")).json()["state"],
+            "running"
+        );
+        assert_eq!(
+            machine
+                .get(Door::Tls, &format!("/build/{job}/result"))
+                .status,
+            404
+        );
         assert_eq!(machine.submit(Door::Tls, &hello).status, 409);
         sleep(PAUSE);
     }
     disk.flip_from_now_on(image.place_of(READ_BY_BUILDS_ONLY));
     let events = machine.follow(Door::Tls, &job);
-    assert!(!events.iter().any(|event| event["type"] == "complete"), "{events:?}");
+    assert!(
+        !events.iter().any(|event| event["type"] == "complete"),
+        "{events:?}"
+    );
     let console = machine.wait_for_its_end();
     assert!(console.contains(CORRUPTED), "{console}");
 }
@@ -124,15 +152,33 @@ fn a_disk_that_is_silent_for_a_while_in_a_build_changes_nothing_of_its_artifact(
     let image = Image::from_environment();
     let (disk, machine) = ServedDisk::of_a_serving_machine(&image);
     let asked = disk.fall_silent_at(image.place_of(READ_BY_BUILDS_ONLY));
-    let answer = machine.submit(Door::Tls, &Source::Archive { bytes: &project("hello"), name: "hello.tar" });
+    let answer = machine.submit(
+        Door::Tls,
+        &Source::Archive {
+            bytes: &project("hello"),
+            name: "hello.tar",
+        },
+    );
     assert_eq!(answer.status, 202, "{}", answer.text());
     let job = answer.json()["job_id"].as_str().unwrap().to_owned();
     asked.recv_timeout(READ_LIMIT).unwrap();
     sleep(SILENT_SPAN);
-    assert_eq!(machine.get(Door::Tls, &format!("/build/{job}/result")).status, 404);
+    assert_eq!(
+        machine
+            .get(Door::Tls, &format!("/build/{job}/result"))
+            .status,
+        404
+    );
     disk.decide(Box::new(|_, _| Answer::Honest));
     let events = machine.follow(Door::Tls, &job);
-    assert_eq!(events.last().unwrap()["result"]["status"], "ok", "{events:?}");
+    assert_eq!(
+        events.last().unwrap()["result"]["status"],
+        "ok",
+        "{events:?}"
+    );
     let bundle = Bundle::read(&machine.bundle(Door::Tls, &job), 0);
-    assert!(bundle.artifacts() == artifacts_of_an_honest_host(), "the artifacts differ");
+    assert!(
+        bundle.artifacts() == artifacts_of_an_honest_host(),
+        "the artifacts differ"
+    );
 }

@@ -16,5 +16,9 @@ pub const NONCE: &str = "00112233445566778899aabbccddeeff";
 
 /// A project of `tests/projects`, as an archive.
 pub fn project(name: &str) -> Vec<u8> {
-    tar_of(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/projects").join(name))
+    tar_of(
+        &Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("tests/projects")
+            .join(name),
+    )
 }

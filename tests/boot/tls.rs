@@ -15,7 +15,8 @@ impl Machine {
     /// A connection with TLS, its handshake done.
     pub fn connect_tls(&self) -> StreamOwned<ClientConnection, TcpStream> {
         let config = unchecked::client_config(|_| ());
-        let connection = ClientConnection::new(Arc::new(config), "localhost".try_into().unwrap()).unwrap();
+        let connection =
+            ClientConnection::new(Arc::new(config), "localhost".try_into().unwrap()).unwrap();
         let socket = TcpStream::connect(("127.0.0.1", self.port(Door::Tls))).unwrap();
         let mut stream = StreamOwned::new(connection, socket);
         while stream.conn.is_handshaking() {

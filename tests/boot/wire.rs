@@ -41,7 +41,10 @@ impl Ends {
             let path = folder.path().join(side.name());
             UnixDatagram::bind(path).unwrap()
         });
-        Self { folder: Arc::new(folder), sockets: Arc::new(sockets) }
+        Self {
+            folder: Arc::new(folder),
+            sockets: Arc::new(sockets),
+        }
     }
 
     /// Waits until there is room. A side that is off gets nothing.
@@ -86,7 +89,10 @@ impl Wire {
 
     /// What QEMU calls its end.
     pub fn backend(&self, side: Side, id: &str) -> String {
-        let (local, remote) = (self.ends.place_of_qemu(side), self.ends.folder.path().join(side.name()));
+        let (local, remote) = (
+            self.ends.place_of_qemu(side),
+            self.ends.folder.path().join(side.name()),
+        );
         format!(
             "dgram,id={id},local.type=unix,local.path={},remote.type=unix,remote.path={}",
             local.display(),

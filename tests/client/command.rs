@@ -25,7 +25,10 @@ pub const MARKER: &str = "the-source-that-nobody-may-see";
 pub fn processor() -> &'static Folder {
     static FOLDER: OnceLock<Folder> = OnceLock::new();
     FOLDER.get_or_init(|| {
-        let faults = Faults { reports: Some(u32::MAX), ..Faults::default() };
+        let faults = Faults {
+            reports: Some(u32::MAX),
+            ..Faults::default()
+        };
         Folder::with(faults)
     })
 }
@@ -52,7 +55,11 @@ impl Desk {
         let manifest = "[package]\nname = \"package\"\nversion = \"0.1.0\"\nedition = \"2021\"\n";
         let lockfile = "version = 4\n\n[[package]]\nname = \"package\"\nversion = \"0.1.0\"\n";
         let program = format!("fn main() {{ println!(\"{MARKER}\") }}\n");
-        for (name, content) in [("Cargo.toml", manifest), ("Cargo.lock", lockfile), ("src/main.rs", &program)] {
+        for (name, content) in [
+            ("Cargo.toml", manifest),
+            ("Cargo.lock", lockfile),
+            ("src/main.rs", &program),
+        ] {
             fs::write(root.join(name), content).unwrap();
         }
         desk
@@ -75,7 +82,10 @@ impl Desk {
     /// A run that trusts the simulated processor and its measurement.
     pub fn command(&self, source: &str, to: &str) -> Command {
         let mut command = self.bare(source, to);
-        command.arg("--trust-root").arg(processor().trust_root()).args(["--measurement", &MEASUREMENT.to_string()]);
+        command
+            .arg("--trust-root")
+            .arg(processor().trust_root())
+            .args(["--measurement", &MEASUREMENT.to_string()]);
         command
     }
 
@@ -118,7 +128,11 @@ pub struct Run {
 
 impl Run {
     pub fn of(command: &mut Command) -> Self {
-        let Output { status, stdout, stderr } = command.output().unwrap();
+        let Output {
+            status,
+            stdout,
+            stderr,
+        } = command.output().unwrap();
         Self {
             status: status.code().unwrap_or(-1),
             out: String::from_utf8(stdout).unwrap(),
@@ -128,13 +142,19 @@ impl Run {
 
     /// The documents of `--json`.
     pub fn documents(&self) -> Vec<Value> {
-        self.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+        self.out
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
     }
 
     #[track_caller]
     pub fn expect(&self, status: i32, words: &str) {
         let said = format!("{}{}", self.out, self.errors);
-        assert!(self.status == status && said.contains(words), "{words:?} {status}: {self:?}");
+        assert!(
+            self.status == status && said.contains(words),
+            "{words:?} {status}: {self:?}"
+        );
     }
 }
 

@@ -43,26 +43,66 @@ fn twenty_cuts_in_every_phase_end_in_one_build_and_one_bundle() {
     let whole = || vec![Budget::WHOLE];
     let all = usize::MAX;
     let attestation = budgets(|n| match n % 2 {
-        0 => Budget { up: n * 20, down: all },
-        _ => Budget { up: all, down: n * 150 },
+        0 => Budget {
+            up: n * 20,
+            down: all,
+        },
+        _ => Budget {
+            up: all,
+            down: n * 150,
+        },
     });
     // Never all of it: then the answer would be lost, and not the submission.
-    let submission = budgets(|n| Budget { up: n * n * 4500, down: all });
+    let submission = budgets(|n| Budget {
+        up: n * n * 4500,
+        down: all,
+    });
     // The last event carries the statement, which does not fit.
-    let events = budgets(|n| Budget { up: all, down: n * 200 });
-    let download = budgets(|n| Budget { up: all, down: n * 8000 });
-    let plan = [attestation, whole(), submission, whole(), events, whole(), download, whole()];
+    let events = budgets(|n| Budget {
+        up: all,
+        down: n * 200,
+    });
+    let download = budgets(|n| Budget {
+        up: all,
+        down: n * 8000,
+    });
+    let plan = [
+        attestation,
+        whole(),
+        submission,
+        whole(),
+        events,
+        whole(),
+        download,
+        whole(),
+    ];
     let cutter = Cutter::start(server.tls_port, plan.concat());
     let run = desk.build(&format!("https://127.0.0.1:{}", cutter.port), &["--json"]);
     assert_eq!(run.status, ACCEPTED, "{run:?}");
     assert_eq!(cutter.cuts(), 4 * CUTS);
     let documents = run.documents();
     assert_eq!(documents.last().unwrap()["verdict"], "accepted");
-    let count = |kind: &str| documents.iter().filter(|document| document["type"] == kind).count();
-    assert_eq!((count("machine"), count("accepted"), count("verdict")), (1, 1, 1));
-    let ids: Vec<_> = documents.iter().filter_map(|document| document["id"].as_u64()).collect();
-    assert!(ids.iter().copied().eq(0..ids.len() as u64), "each event once and in order: {ids:?}");
+    let count = |kind: &str| {
+        documents
+            .iter()
+            .filter(|document| document["type"] == kind)
+            .count()
+    };
+    assert_eq!(
+        (count("machine"), count("accepted"), count("verdict")),
+        (1, 1, 1)
+    );
+    let ids: Vec<_> = documents
+        .iter()
+        .filter_map(|document| document["id"].as_u64())
+        .collect();
+    assert!(
+        ids.iter().copied().eq(0..ids.len() as u64),
+        "each event once and in order: {ids:?}"
+    );
     assert_eq!(server.log().matches("a job was accepted").count(), 1);
-    let ran = std::process::Command::new(desk.artifact()).output().unwrap();
+    let ran = std::process::Command::new(desk.artifact())
+        .output()
+        .unwrap();
     assert_eq!(ran.stdout, format!("{NOISE_BYTES}\n").into_bytes());
 }

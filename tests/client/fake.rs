@@ -23,7 +23,10 @@ pub struct Key {
 impl Key {
     pub fn new() -> Self {
         let pair = KeyPair::generate().unwrap();
-        let certificate = CertificateParams::new(vec!["fake".to_owned()]).unwrap().self_signed(&pair).unwrap();
+        let certificate = CertificateParams::new(vec!["fake".to_owned()])
+            .unwrap()
+            .self_signed(&pair)
+            .unwrap();
         let private = PrivatePkcs8KeyDer::from(pair.serialize_der()).into();
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let config = ServerConfig::builder_with_provider(provider)
@@ -32,7 +35,10 @@ impl Key {
             .with_no_client_auth()
             .with_single_cert(vec![certificate.der().clone()], private)
             .unwrap();
-        Self { public_key: kettle::verifier::public_key_of(certificate.der(), true).unwrap(), config: Arc::new(config) }
+        Self {
+            public_key: kettle::verifier::public_key_of(certificate.der(), true).unwrap(),
+            config: Arc::new(config),
+        }
     }
 }
 
@@ -46,12 +52,22 @@ pub struct Request {
 
 impl Request {
     pub fn header(&self, name: &str) -> &str {
-        let found = self.headers.iter().find(|(it, _)| it.eq_ignore_ascii_case(name));
+        let found = self
+            .headers
+            .iter()
+            .find(|(it, _)| it.eq_ignore_ascii_case(name));
         found.map_or("", |(_, value)| value)
     }
 
     pub fn nonce(&self) -> Nonce {
-        let text = self.line.split("nonce=").nth(1).unwrap().split(' ').next().unwrap();
+        let text = self
+            .line
+            .split("nonce=")
+            .nth(1)
+            .unwrap()
+            .split(' ')
+            .next()
+            .unwrap();
         Nonce::parse(text).unwrap()
     }
 }
@@ -76,12 +92,18 @@ impl Fake {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let (requests, connections) = (Arc::default(), Arc::new(Mutex::new(0)));
-        let fake = Self { port, requests: Arc::clone(&requests), connections: Arc::clone(&connections) };
+        let fake = Self {
+            port,
+            requests: Arc::clone(&requests),
+            connections: Arc::clone(&connections),
+        };
         std::thread::spawn(move || {
             for (number, stream) in listener.incoming().enumerate() {
                 *connections.lock().unwrap() += 1;
                 // A client that goes away is what some of these tests want.
-                let _ = serve(stream.unwrap(), &key(number), &requests, |request| answer(number, request));
+                let _ = serve(stream.unwrap(), &key(number), &requests, |request| {
+                    answer(number, request)
+                });
             }
         });
         fake
@@ -100,7 +122,10 @@ impl Fake {
     #[track_caller]
     pub fn got_nothing(&self) {
         for request in self.seen() {
-            assert!(request.line.starts_with("GET /attestation?nonce="), "{request:?}");
+            assert!(
+                request.line.starts_with("GET /attestation?nonce="),
+                "{request:?}"
+            );
             assert!(request.body.is_empty(), "{request:?}");
         }
     }
@@ -119,7 +144,9 @@ fn serve(
     loop {
         let mut line = String::new();
         stream.read_line(&mut line)?;
-        let Some((name, value)) = line.trim_end().split_once(": ") else { break };
+        let Some((name, value)) = line.trim_end().split_once(": ") else {
+            break;
+        };
         request.headers.push((name.to_owned(), value.to_owned()));
     }
     let length = request.header("content-length").parse().unwrap_or(0);
@@ -127,18 +154,25 @@ fn serve(
     stream.read_exact(&mut body)?;
     request.body = body;
     requests.lock().unwrap().push(request.clone());
-    let Some((status, document)) = answer(&request) else { return Ok(()) };
+    let Some((status, document)) = answer(&request) else {
+        return Ok(());
+    };
     let body = document.to_string();
     let length = body.len();
     let stream = stream.get_mut();
-    write!(stream, "HTTP/1.1 {status} X\r\nContent-Length: {length}\r\n\r\n{body}")?;
+    write!(
+        stream,
+        "HTTP/1.1 {status} X\r\nContent-Length: {length}\r\n\r\n{body}"
+    )?;
     stream.conn.send_close_notify();
     stream.flush()
 }
 
 /// What a machine with this processor answers about this key under this nonce.
 pub fn session(processor: &Processor, public_key: &[u8], nonce: &Nonce) -> Value {
-    let evidence = processor.attest(&session_report_data(public_key, nonce)).unwrap();
+    let evidence = processor
+        .attest(&session_report_data(public_key, nonce))
+        .unwrap();
     let mut document = serde_json::to_value(evidence.envelope()).unwrap();
     document["tls_public_key"] = json!(STANDARD.encode(public_key));
     document["state"] = json!("idle");

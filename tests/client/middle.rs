@@ -35,7 +35,11 @@ fn the_recording_machine_records() {
     let seen = fake.seen().pop().unwrap();
     assert!(seen.line.starts_with("POST /build "), "{seen:?}");
     let marker = MARKER.as_bytes();
-    assert!(seen.body.windows(marker.len()).any(|window| window == marker));
+    assert!(
+        seen.body
+            .windows(marker.len())
+            .any(|window| window == marker)
+    );
 }
 
 /// It has a key of its own, and passes on what the real machine says about the real machine's.
@@ -48,7 +52,8 @@ fn with_another_key() {
         Some((200, super::harness::Request::get(&path).run(port).json()))
     };
     let fake = Fake::start(move |_| Arc::clone(&key), relay);
-    desk.build(&fake.address(), NOTHING_MORE).expect(REJECTED, "session-document");
+    desk.build(&fake.address(), NOTHING_MORE)
+        .expect(REJECTED, "session-document");
     fake.got_nothing();
     assert!(desk.is_empty());
     // The same, having put its own key into the document.
@@ -62,7 +67,8 @@ fn with_another_key() {
         Some((200, document))
     };
     let fake = Fake::start(move |_| Arc::clone(&key), forge);
-    desk.build(&fake.address(), NOTHING_MORE).expect(REJECTED, "session-key");
+    desk.build(&fake.address(), NOTHING_MORE)
+        .expect(REJECTED, "session-key");
     fake.got_nothing();
     assert!(has_no_job(&server));
 }
@@ -75,15 +81,22 @@ fn with_another_measurement() {
     let mut other = open();
     other.measurement = kettle::snp::measurement::LaunchMeasurement::from_bytes([0xa5; 48]);
     let other = Mutex::new(other);
-    let answer =
-        move |_: usize, request: &Request| Some((200, session(&other.lock().unwrap(), &public_key, &request.nonce())));
+    let answer = move |_: usize, request: &Request| {
+        Some((
+            200,
+            session(&other.lock().unwrap(), &public_key, &request.nonce()),
+        ))
+    };
     let fake = Fake::start(move |_| Arc::clone(&key), answer);
-    desk.build(&fake.address(), NOTHING_MORE).expect(REJECTED, "measurement-unknown");
+    desk.build(&fake.address(), NOTHING_MORE)
+        .expect(REJECTED, "measurement-unknown");
     fake.got_nothing();
     // And nobody's root is believed.
     let key = Arc::new(Key::new());
     let public_key = key.public_key.clone();
-    let answer = move |_: usize, request: &Request| Some((200, session(&open(), &public_key, &request.nonce())));
+    let answer = move |_: usize, request: &Request| {
+        Some((200, session(&open(), &public_key, &request.nonce())))
+    };
     let fake = Fake::start(move |_| Arc::clone(&key), answer);
     Run::of(&mut desk.bare("package", &fake.address())).expect(REJECTED, "issuer-unknown");
     fake.got_nothing();
@@ -94,13 +107,21 @@ fn with_another_measurement() {
 #[test]
 fn with_a_replayed_session() {
     let (desk, key) = (Desk::new(), Arc::new(Key::new()));
-    let old = session(&open(), &key.public_key, &Nonce::parse(&"00".repeat(16)).unwrap());
-    let fake = Fake::start(move |_| Arc::clone(&key), move |_, _| Some((200, old.clone())));
+    let old = session(
+        &open(),
+        &key.public_key,
+        &Nonce::parse(&"00".repeat(16)).unwrap(),
+    );
+    let fake = Fake::start(
+        move |_| Arc::clone(&key),
+        move |_, _| Some((200, old.clone())),
+    );
     let run = desk.build(&fake.address(), NOTHING_MORE);
     run.expect(REJECTED, "nonce-not-in-report");
     fake.got_nothing();
     // Each run asks with a nonce of its own.
-    desk.build(&fake.address(), NOTHING_MORE).expect(REJECTED, "nonce-not-in-report");
+    desk.build(&fake.address(), NOTHING_MORE)
+        .expect(REJECTED, "nonce-not-in-report");
     let nonces: Vec<_> = fake.seen().iter().map(Request::nonce).collect();
     assert!(nonces.len() == 2 && nonces[0] != nonces[1] && nonces[0].as_bytes().len() == 16);
 }
@@ -116,11 +137,13 @@ fn with_evidence_about_a_build() {
         let mut document = session(&open(), &public_key, &nonce);
         let data = kettle::provenance::report_data(&public_key, &nonce);
         let evidence = open().attest(&data).unwrap();
-        document["evidence"] = serde_json::to_value(evidence.envelope()).unwrap()["evidence"].take();
+        document["evidence"] =
+            serde_json::to_value(evidence.envelope()).unwrap()["evidence"].take();
         Some((200, document))
     };
     let fake = Fake::start(move |_| Arc::clone(&key), answer);
-    desk.build(&fake.address(), NOTHING_MORE).expect(REJECTED, "report-data-tag");
+    desk.build(&fake.address(), NOTHING_MORE)
+        .expect(REJECTED, "report-data-tag");
     fake.got_nothing();
 }
 
@@ -137,7 +160,11 @@ fn with_a_key_that_is_swapped_after_the_evidence() {
     let run = desk.build(&fake.address(), NOTHING_MORE);
     run.expect(NOTHING, "is not the one that was verified");
     fake.got_nothing();
-    assert_eq!((fake.seen().len(), *fake.connections.lock().unwrap()), (1, 2), "no other try");
+    assert_eq!(
+        (fake.seen().len(), *fake.connections.lock().unwrap()),
+        (1, 2),
+        "no other try"
+    );
     assert!(desk.is_empty());
 }
 
@@ -150,7 +177,10 @@ fn with_a_key_that_is_swapped_after_the_submission() {
         true => Some((200, session(&open(), &public_key, &request.nonce()))),
         false => Some((202, json!({"job_id": "00".repeat(16)}))),
     };
-    let fake = Fake::start(move |number| Arc::clone(&keys[usize::from(number > 1)]), answer);
+    let fake = Fake::start(
+        move |number| Arc::clone(&keys[usize::from(number > 1)]),
+        answer,
+    );
     let run = desk.build(&fake.address(), NOTHING_MORE);
     run.expect(NOTHING, "is not the one that was verified");
     assert_eq!(fake.seen().len(), 2);
@@ -162,7 +192,8 @@ fn with_a_key_that_is_swapped_after_the_submission() {
 fn with_a_redirect() {
     let (desk, key) = (Desk::new(), Arc::new(Key::new()));
     let fake = Fake::start(move |_| Arc::clone(&key), |_, _| Some((307, json!({}))));
-    desk.build(&fake.address(), NOTHING_MORE).expect(NOTHING, "status 307");
+    desk.build(&fake.address(), NOTHING_MORE)
+        .expect(NOTHING, "status 307");
     fake.got_nothing();
 }
 
@@ -187,22 +218,46 @@ fn a_lost_confirmation_is_asked_for_under_the_same_key() {
         }
     };
     let fake = Fake::start(move |_| Arc::clone(&key), answer);
-    desk.build(&fake.address(), NOTHING_MORE).expect(NOTHING, "perhaps by this very build");
-    let posts: Vec<_> = fake.seen().into_iter().filter(|it| it.line.starts_with("POST /build ")).collect();
+    desk.build(&fake.address(), NOTHING_MORE)
+        .expect(NOTHING, "perhaps by this very build");
+    let posts: Vec<_> = fake
+        .seen()
+        .into_iter()
+        .filter(|it| it.line.starts_with("POST /build "))
+        .collect();
     assert_eq!(posts.len(), 3);
     let contents: Vec<_> = posts.iter().map(content).collect();
-    assert!(contents.iter().all(|it| *it == contents[0]), "the same submission");
+    assert!(
+        contents.iter().all(|it| *it == contents[0]),
+        "the same submission"
+    );
     let key = posts[0].header("idempotency-key");
-    assert!(key.len() == 32 && posts.iter().all(|post| post.header("idempotency-key") == key));
+    assert!(
+        key.len() == 32
+            && posts
+                .iter()
+                .all(|post| post.header("idempotency-key") == key)
+    );
     let nonce = format!("name=\"nonce\"\r\n\r\n{key}\r\n");
-    assert!(String::from_utf8_lossy(&posts[0].body).contains(&nonce), "the nonce is the key");
+    assert!(
+        String::from_utf8_lossy(&posts[0].body).contains(&nonce),
+        "the nonce is the key"
+    );
 }
 
 /// A body without its boundary, which is drawn anew.
 fn content(post: &Request) -> Vec<u8> {
-    let boundary = post.header("content-type").split("boundary=").nth(1).unwrap().as_bytes();
+    let boundary = post
+        .header("content-type")
+        .split("boundary=")
+        .nth(1)
+        .unwrap()
+        .as_bytes();
     let mut content = post.body.clone();
-    while let Some(at) = content.windows(boundary.len()).position(|window| window == boundary) {
+    while let Some(at) = content
+        .windows(boundary.len())
+        .position(|window| window == boundary)
+    {
         content.drain(at..at + boundary.len());
     }
     content

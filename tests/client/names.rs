@@ -15,7 +15,10 @@ fn a_proxy_is_told_the_name_and_sees_no_source() {
     let proxy = Proxy::start(server.tls_port, 200);
     let to = format!("https://{NAME}:8443");
     let mut command = desk.command("package", &to);
-    command.env("HTTPS_PROXY", format!("http://user:word@127.0.0.1:{}", proxy.port));
+    command.env(
+        "HTTPS_PROXY",
+        format!("http://user:word@127.0.0.1:{}", proxy.port),
+    );
     Run::of(&mut command).expect(ACCEPTED, "ACCEPTED");
     let asked = proxy.asked();
     assert!(asked.len() >= 4, "{asked:?}");
@@ -35,7 +38,11 @@ fn a_proxy_that_refuses_is_an_error_and_exceptions_are_kept() {
     Run::of(command.env("ALL_PROXY", &address)).expect(NOTHING, "status 403");
     let mut command = desk.command("package", &tls(&server));
     Run::of(command.env("ALL_PROXY", &address)).expect(ACCEPTED, "ACCEPTED");
-    assert_eq!(proxy.asked().len(), 1, "this machine itself is reached directly");
+    assert_eq!(
+        proxy.asked().len(),
+        1,
+        "this machine itself is reached directly"
+    );
     let desk = Desk::new();
     let mut command = desk.command("package", &to);
     Run::of(command.env("ALL_PROXY", "socks5://127.0.0.1:1")).expect(NOTHING, "ALL_PROXY");
@@ -45,12 +52,17 @@ fn a_proxy_that_refuses_is_an_error_and_exceptions_are_kept() {
 /// C library, which a static program cannot use, would find no name there: it is told to look
 /// nowhere.
 fn with_files(desk: &Desk, hosts: &str, resolv: &str, to: &str) -> Run {
-    let files = [("hosts", hosts), ("resolv.conf", resolv), ("nsswitch.conf", "hosts: nothing\n")];
+    let files = [
+        ("hosts", hosts),
+        ("resolv.conf", resolv),
+        ("nsswitch.conf", "hosts: nothing\n"),
+    ];
     for (name, text) in files {
         fs::write(desk.path(name), text).unwrap();
     }
     let kettle = desk.command("package", to);
-    let script = "for name in hosts resolv.conf nsswitch.conf; do mount --bind $name /etc/$name; done
+    let script =
+        "for name in hosts resolv.conf nsswitch.conf; do mount --bind $name /etc/$name; done
         ! getent hosts appliance.example || exit 99
         exec \"$@\"";
     let mut command = Command::new("unshare");

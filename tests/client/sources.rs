@@ -8,7 +8,8 @@ use std::process::Command;
 use serde_json::Value;
 
 use super::command::{
-    ACCEPTED, Desk, FAILED, MARKER, NOTHING, REJECTED, Run, appliance, has_no_job, processor, statement, tls,
+    ACCEPTED, Desk, FAILED, MARKER, NOTHING, REJECTED, Run, appliance, has_no_job, processor,
+    statement, tls,
 };
 use super::harness::{Server, StaticServer, git, git_repository, package};
 use super::processors::MEASUREMENT;
@@ -60,13 +61,23 @@ fn a_work_tree_goes_to_files_in_one_command() {
     // What git itself calls the tree of these files.
     git(&root, &["add", "--all"]);
     let tree = git(&root, &["write-tree"]);
-    assert_eq!(source_of(&statement(&desk.out().join("package")))["digest"]["gitTree"], *tree);
-    assert_eq!(fs::read_dir(desk.out()).unwrap().count(), 2, "nothing unfinished is left");
+    assert_eq!(
+        source_of(&statement(&desk.out().join("package")))["digest"]["gitTree"],
+        *tree
+    );
+    assert_eq!(
+        fs::read_dir(desk.out()).unwrap().count(),
+        2,
+        "nothing unfinished is left"
+    );
 }
 
 #[test]
 fn a_folder_without_git_is_sent_as_a_whole_and_the_output_says_so() {
-    for (path, words) in [(None, "this is no work tree"), (Some("/nothing"), "EVERY FILE")] {
+    for (path, words) in [
+        (None, "this is no work tree"),
+        (Some("/nothing"), "EVERY FILE"),
+    ] {
         let (desk, server) = (Desk::new(), appliance());
         if path.is_some() {
             git_repository(&desk.source());
@@ -80,8 +91,13 @@ fn a_folder_without_git_is_sent_as_a_whole_and_the_output_says_so() {
         let run = Run::of(&mut command);
         run.expect(ACCEPTED, words);
         fs::remove_dir_all(desk.source().join(".git")).ok();
-        let tree = kettle::source::tree::hash(&desk.source()).unwrap().to_string();
-        assert_eq!(source_of(&statement(&desk.out().join("package")))["digest"]["gitTree"], tree);
+        let tree = kettle::source::tree::hash(&desk.source())
+            .unwrap()
+            .to_string();
+        assert_eq!(
+            source_of(&statement(&desk.out().join("package")))["digest"]["gitTree"],
+            tree
+        );
     }
 }
 
@@ -91,10 +107,16 @@ fn all_sends_what_git_ignores_and_nothing_of_git() {
     git_repository(&desk.source());
     fs::write(desk.source().join(".gitignore"), "/more\n").unwrap();
     fs::write(desk.source().join("more"), "ignored").unwrap();
-    desk.build(&tls(&server), &["--all"]).expect(ACCEPTED, "as --all says");
+    desk.build(&tls(&server), &["--all"])
+        .expect(ACCEPTED, "as --all says");
     fs::remove_dir_all(desk.source().join(".git")).unwrap();
-    let tree = kettle::source::tree::hash(&desk.source()).unwrap().to_string();
-    assert_eq!(source_of(&statement(&desk.out().join("package")))["digest"]["gitTree"], tree);
+    let tree = kettle::source::tree::hash(&desk.source())
+        .unwrap()
+        .to_string();
+    assert_eq!(
+        source_of(&statement(&desk.out().join("package")))["digest"]["gitTree"],
+        tree
+    );
 }
 
 #[test]
@@ -102,11 +124,22 @@ fn a_repositorys_configuration_runs_no_program_here() {
     let (desk, server) = (Desk::new(), appliance());
     git_repository(&desk.source());
     let script = desk.path("run-me");
-    fs::write(&script, format!("#!/bin/sh\ntouch {}\n", desk.path("ran").display())).unwrap();
+    fs::write(
+        &script,
+        format!("#!/bin/sh\ntouch {}\n", desk.path("ran").display()),
+    )
+    .unwrap();
     fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
-    git(&desk.source(), &["config", "core.fsmonitor", script.to_str().unwrap()]);
-    desk.build(&tls(&server), &[] as &[&str]).expect(ACCEPTED, "ACCEPTED");
-    assert!(!desk.path("ran").exists(), "git ran what the repository names");
+    git(
+        &desk.source(),
+        &["config", "core.fsmonitor", script.to_str().unwrap()],
+    );
+    desk.build(&tls(&server), &[] as &[&str])
+        .expect(ACCEPTED, "ACCEPTED");
+    assert!(
+        !desk.path("ran").exists(),
+        "git ran what the repository names"
+    );
 }
 
 #[test]
@@ -116,7 +149,11 @@ fn an_object_that_is_missing_is_not_fetched_by_a_program_that_the_repository_nam
     fs::write(source.join(".gitignore"), "/x\n").unwrap();
     git_repository(&source);
     let script = desk.path("run-me");
-    fs::write(&script, format!("#!/bin/sh\ntouch {}\n", desk.path("ran").display())).unwrap();
+    fs::write(
+        &script,
+        format!("#!/bin/sh\ntouch {}\n", desk.path("ran").display()),
+    )
+    .unwrap();
     fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
     // git reads which files are ignored from its index where the file is not to be on the disk.
     let blob = git(&source, &["rev-parse", "HEAD:.gitignore"]);
@@ -134,7 +171,10 @@ fn an_object_that_is_missing_is_not_fetched_by_a_program_that_the_repository_nam
         git(&source, &["config", name, value]);
     }
     let _ = desk.build(&tls(&server), &[] as &[&str]);
-    assert!(!desk.path("ran").exists(), "git ran what the repository names");
+    assert!(
+        !desk.path("ran").exists(),
+        "git ran what the repository names"
+    );
 }
 
 #[test]
@@ -172,7 +212,10 @@ fn an_archive_is_sent_as_it_is() {
     let statement = statement(&desk.out().join("package"));
     let source = &statement["predicate"]["buildDefinition"]["externalParameters"]["source"];
     assert_eq!(source["archive"]["name"], "source.tar");
-    assert_eq!(source["archive"]["sha256"], super::harness::sha256(&archive));
+    assert_eq!(
+        source["archive"]["sha256"],
+        super::harness::sha256(&archive)
+    );
 }
 
 #[test]
@@ -186,9 +229,14 @@ fn a_repository_is_named_with_its_ref() {
     let mut command = desk.command(&url, &tls(&server));
     Run::of(command.args(["--ref", "v1"])).expect(ACCEPTED, "ACCEPTED");
     let commit = git(&desk.source(), &["rev-parse", "v1"]);
-    let folder = fs::read_dir(desk.out()).unwrap().map(|entry| entry.unwrap().path());
+    let folder = fs::read_dir(desk.out())
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
     let folder = folder.into_iter().find(|path| path.is_dir()).unwrap();
-    assert_eq!(source_of(&statement(&folder))["digest"]["gitCommit"], *commit);
+    assert_eq!(
+        source_of(&statement(&folder))["digest"]["gitCommit"],
+        *commit
+    );
 }
 
 #[test]
@@ -204,7 +252,10 @@ fn a_build_that_fails_has_a_status_of_its_own_and_leaves_nothing() {
     let documents = desk.build(&tls(&server), &["--json"]).documents();
     let last = documents.last().unwrap();
     let verdict = (&last["type"], &last["verdict"], &last["error_type"]);
-    assert_eq!(verdict, (&"verdict".into(), &"failed".into(), &"BuildFailed".into()));
+    assert_eq!(
+        verdict,
+        (&"verdict".into(), &"failed".into(), &"BuildFailed".into())
+    );
 }
 
 #[test]
@@ -213,15 +264,35 @@ fn json_is_a_document_a_line_with_each_event_once() {
     let run = desk.build(&tls(&server), &["--json", "--nonce", "00c0ffee"]);
     assert_eq!((run.status, run.errors.as_str()), (ACCEPTED, ""));
     let documents = run.documents();
-    let ids: Vec<_> = documents.iter().filter_map(|document| document["id"].as_u64()).collect();
-    assert!(ids.len() > 5 && ids.iter().copied().eq(0..ids.len() as u64), "{ids:?}");
-    let of = |kind: &str| documents.iter().filter(|it| it["type"] == kind).collect::<Vec<_>>();
+    let ids: Vec<_> = documents
+        .iter()
+        .filter_map(|document| document["id"].as_u64())
+        .collect();
+    assert!(
+        ids.len() > 5 && ids.iter().copied().eq(0..ids.len() as u64),
+        "{ids:?}"
+    );
+    let of = |kind: &str| {
+        documents
+            .iter()
+            .filter(|it| it["type"] == kind)
+            .collect::<Vec<_>>()
+    };
     assert_eq!(of("machine")[0]["verdict"], "accepted");
     // Whatever a machine says is inside of such a document.
-    assert!(of("event").len() == ids.len() && of("event").iter().all(|it| it["event"]["type"].is_string()));
+    assert!(
+        of("event").len() == ids.len()
+            && of("event").iter().all(|it| it["event"]["type"].is_string())
+    );
     let verdict = of("verdict");
-    assert!(verdict.len() == 1 && documents.last() == Some(verdict[0]), "{documents:?}");
-    assert_eq!((&verdict[0]["verdict"], &verdict[0]["claims"]["nonce"]), (&"accepted".into(), &"00c0ffee".into()));
+    assert!(
+        verdict.len() == 1 && documents.last() == Some(verdict[0]),
+        "{documents:?}"
+    );
+    assert_eq!(
+        (&verdict[0]["verdict"], &verdict[0]["claims"]["nonce"]),
+        (&"accepted".into(), &"00c0ffee".into())
+    );
     for file in verdict[0]["files"].as_array().unwrap() {
         assert!(desk.path(file.as_str().unwrap()).is_file(), "{file}");
     }
@@ -235,12 +306,24 @@ fn wrong_usage_reaches_no_machine() {
     fs::write(desk.path("full/file"), "").unwrap();
     for (source, more, words) in [
         ("nothing-here", &[][..], "no directory, no file"),
-        ("git@host:project.git", &[], "has to have an https:// or http:// URL"),
+        (
+            "git@host:project.git",
+            &[],
+            "has to have an https:// or http:// URL",
+        ),
         ("package", &["--ref", "v1"], "--ref is of a repository"),
-        ("package/Cargo.toml", &["--all"], "--all is about the files of a directory"),
+        (
+            "package/Cargo.toml",
+            &["--all"],
+            "--all is about the files of a directory",
+        ),
         ("package", &["--measurement", "00"], "--measurement"),
         ("package", &["--nonce", "0"], "--nonce"),
-        ("package", &["--insecure-no-evidence"], "cannot be used with"),
+        (
+            "package",
+            &["--insecure-no-evidence"],
+            "cannot be used with",
+        ),
     ] {
         Run::of(desk.command(source, &to).args(more)).expect(NOTHING, words);
         assert!(desk.is_empty(), "{source} {more:?}");
@@ -264,38 +347,66 @@ fn a_host_without_evidence_gets_nothing_unless_somebody_wants_that() {
     let run = desk.build(&tls(&server), &[] as &[&str]);
     run.expect(NOTHING, "got nothing of the source");
     assert!(has_no_job(&server));
-    let insecure = |to: &str, more: &[&str]| Run::of(desk.bare("package", to).arg("--insecure-no-evidence").args(more));
+    let insecure = |to: &str, more: &[&str]| {
+        Run::of(
+            desk.bare("package", to)
+                .arg("--insecure-no-evidence")
+                .args(more),
+        )
+    };
     let run = insecure(&tls(&server), &[]);
     run.expect(ACCEPTED, "NOTHING ABOUT THIS MACHINE IS VERIFIED");
-    assert!(run.out.starts_with("NOT VERIFIED: NOBODY SIGNED THIS BUNDLE"), "{run:?}");
+    assert!(
+        run.out
+            .starts_with("NOT VERIFIED: NOBODY SIGNED THIS BUNDLE"),
+        "{run:?}"
+    );
     assert!(!run.out.contains("ACCEPTED"), "{run:?}");
     assert!(desk.artifact().is_file());
     fs::remove_dir_all(desk.out()).unwrap();
     let server = Server::start();
     let run = insecure(&format!("http://127.0.0.1:{}", server.port), &["--json"]);
     let verdict = run.documents().pop().unwrap();
-    assert_eq!((run.status, &verdict["verdict"]), (ACCEPTED, &Value::from("not-verified")));
+    assert_eq!(
+        (run.status, &verdict["verdict"]),
+        (ACCEPTED, &Value::from("not-verified"))
+    );
 }
 
 #[test]
 fn a_machine_that_is_taken_is_an_error_and_one_that_comes_later_is_waited_for() {
     let (desk, server) = (Desk::new(), appliance());
-    desk.build(&tls(&server), &[] as &[&str]).expect(ACCEPTED, "ACCEPTED");
+    desk.build(&tls(&server), &[] as &[&str])
+        .expect(ACCEPTED, "ACCEPTED");
     let other = Desk::new();
-    other.build(&tls(&server), &[] as &[&str]).expect(NOTHING, "status 409 (SlotTaken)");
+    other
+        .build(&tls(&server), &[] as &[&str])
+        .expect(NOTHING, "status 409 (SlotTaken)");
     assert!(other.is_empty());
     let run = other.build(&tls(&server), &["--wait", "3"]);
     run.expect(NOTHING, "trying again in");
-    assert!(run.errors.matches("accepted; its TLS key is pinned").count() > 1, "{run:?}");
+    assert!(
+        run.errors
+            .matches("accepted; its TLS key is pinned")
+            .count()
+            > 1,
+        "{run:?}"
+    );
     let nobody = "https://127.0.0.1:1";
-    other.build(nobody, &[] as &[&str]).expect(NOTHING, "cannot be reached");
+    other
+        .build(nobody, &[] as &[&str])
+        .expect(NOTHING, "cannot be reached");
 }
 
 #[test]
 fn a_bundle_that_is_rejected_is_kept_under_that_name_and_not_unpacked() {
     let (desk, server) = (Desk::new(), appliance());
     let wanted = ["--commit", "0123456789012345678901234567890123456789"];
-    desk.build(&tls(&server), &wanted).expect(REJECTED, "commit-mismatch");
-    let names: Vec<_> = fs::read_dir(desk.out()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    desk.build(&tls(&server), &wanted)
+        .expect(REJECTED, "commit-mismatch");
+    let names: Vec<_> = fs::read_dir(desk.out())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
     assert_eq!(names, ["rejected.tar.gz"]);
 }

@@ -13,7 +13,10 @@ pub struct Budget {
 }
 
 impl Budget {
-    pub const WHOLE: Self = Self { up: usize::MAX, down: usize::MAX };
+    pub const WHOLE: Self = Self {
+        up: usize::MAX,
+        down: usize::MAX,
+    };
 }
 
 /// Passes connections on to a port of the loopback.
@@ -47,7 +50,14 @@ impl Cutter {
 fn pass(client: TcpStream, target: u16, budget: Budget, cuts: &Arc<Mutex<usize>>) {
     let server = TcpStream::connect(("127.0.0.1", target)).unwrap();
     let was_cut = Arc::new(Mutex::new(false));
-    let ends = [(client.try_clone().unwrap(), server.try_clone().unwrap(), budget.up), (server, client, budget.down)];
+    let ends = [
+        (
+            client.try_clone().unwrap(),
+            server.try_clone().unwrap(),
+            budget.up,
+        ),
+        (server, client, budget.down),
+    ];
     for (from, to, left) in ends {
         let (cuts, was_cut) = (Arc::clone(cuts), Arc::clone(&was_cut));
         thread::spawn(move || {
@@ -70,7 +80,9 @@ fn copy(mut from: &TcpStream, mut to: &TcpStream, mut left: usize) -> bool {
             return true;
         }
         let wanted = buffer.len().min(left);
-        let Ok(count) = from.read(&mut buffer[..wanted]) else { return false };
+        let Ok(count) = from.read(&mut buffer[..wanted]) else {
+            return false;
+        };
         if count == 0 || to.write_all(&buffer[..count]).is_err() {
             return false;
         }
@@ -115,6 +127,8 @@ fn question(client: &TcpStream) -> (String, String) {
     let mut lines = BufReader::new(client).lines().map(Result::unwrap);
     let first = lines.next().unwrap();
     let rest: Vec<_> = lines.take_while(|line| !line.is_empty()).collect();
-    let credentials = rest.iter().find_map(|line| line.strip_prefix("Proxy-Authorization: "));
+    let credentials = rest
+        .iter()
+        .find_map(|line| line.strip_prefix("Proxy-Authorization: "));
     (first, credentials.unwrap_or_default().to_owned())
 }

@@ -13,7 +13,11 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const MAIN: (&str, &str) = ("src/main.rs", "fn main() {}\n");
 
 fn assert_fails(result: &Value, error_type: &str) {
-    assert_eq!((&result["status"], &result["error_type"]), (&"failed".into(), &error_type.into()), "{result}");
+    assert_eq!(
+        (&result["status"], &result["error_type"]),
+        (&"failed".into(), &error_type.into()),
+        "{result}"
+    );
     assert_ne!(result["error"].as_str().unwrap_or_default(), "");
 }
 
@@ -30,7 +34,10 @@ fn assert_ends(ended: impl Fn() -> bool, what: &str) {
 fn a_compile_error_is_422_for_the_client_that_waits() {
     let archive = package(&[("src/main.rs", "fn main() { nothing }\n")]);
     let answer = Server::start().run(&Request::form(&archive, "package.tar"));
-    assert_eq!((answer.status, answer.header("content-type")), (422, "application/problem+json"));
+    assert_eq!(
+        (answer.status, answer.header("content-type")),
+        (422, "application/problem+json")
+    );
     assert_eq!(answer.json()["error_type"], "BuildFailed");
 }
 
@@ -38,8 +45,7 @@ fn a_compile_error_is_422_for_the_client_that_waits() {
 fn a_failure_that_is_followed_has_its_code() {
     let stale = "[package]\nname = \"package\"\nversion = \"0.2.0\"\nedition = \"2021\"\n";
     let endless = "fn main() { loop { std::thread::sleep(std::time::Duration::from_secs(1)) } }\n";
-    let dependency =
-        "[package]\nname = \"package\"\nversion = \"0.1.0\"\nedition = \"2021\"\n[dependencies]\nitoa = \"=1.0.11\"\n";
+    let dependency = "[package]\nname = \"package\"\nversion = \"0.1.0\"\nedition = \"2021\"\n[dependencies]\nitoa = \"=1.0.11\"\n";
     // The checksum is another one than the registry's.
     let forged = format!(
         "version = 4\n\n[[package]]\nname = \"itoa\"\nversion = \"1.0.11\"\n\
@@ -49,13 +55,22 @@ fn a_failure_that_is_followed_has_its_code() {
     );
     let cases = [
         ("LockfileMismatch", package(&[MAIN, ("Cargo.toml", stale)])),
-        ("LockfileMismatch", package(&[MAIN, ("Cargo.toml", dependency), ("Cargo.lock", &forged)])),
-        ("UnsupportedToolchain", package(&[MAIN, ("flake.lock", "{}"), ("flake.nix", "{}")])),
+        (
+            "LockfileMismatch",
+            package(&[MAIN, ("Cargo.toml", dependency), ("Cargo.lock", &forged)]),
+        ),
+        (
+            "UnsupportedToolchain",
+            package(&[MAIN, ("flake.lock", "{}"), ("flake.nix", "{}")]),
+        ),
         ("BuildTimeout", package(&[MAIN, ("build.rs", endless)])),
     ];
     for (error_type, archive) in cases {
         let server = Server::with_options(&["--build-seconds", "2"]);
-        assert_fails(&server.result(&Request::json(&archive, "package.tar")), error_type);
+        assert_fails(
+            &server.result(&Request::json(&archive, "package.tar")),
+            error_type,
+        );
         // The toolchain may still be asked for its version; that ends by itself, the build script would not.
         assert_ends(|| server.descendants().is_empty(), error_type);
     }
@@ -63,7 +78,8 @@ fn a_failure_that_is_followed_has_its_code() {
 
 #[test]
 fn a_repository_that_cannot_be_reached_is_the_sources_failure() {
-    let result = Server::start().result(&Request::repository("http://127.0.0.1:1/nothing.git", None));
+    let result =
+        Server::start().result(&Request::repository("http://127.0.0.1:1/nothing.git", None));
     assert_fails(&result, "SourceFetchFailed");
 }
 
@@ -73,7 +89,10 @@ fn a_repository_without_a_lockfile_is_unsupported() {
     std::fs::write(folder.path().join("README"), "nothing to build\n").unwrap();
     git_repository(folder.path());
     let files = StaticServer::start(folder.path().join(".git"));
-    let result = Server::start().result(&Request::repository(&format!("http://127.0.0.1:{}/", files.port), None));
+    let result = Server::start().result(&Request::repository(
+        &format!("http://127.0.0.1:{}/", files.port),
+        None,
+    ));
     assert_fails(&result, "UnsupportedToolchain");
 }
 
@@ -84,19 +103,40 @@ fn an_archive_without_a_lockfile_does_not_take_the_slot() {
     let mut header = tar::Header::new_ustar();
     header.set_mode(0o644);
     header.set_size(0);
-    archive.append_data(&mut header, "package/README", &b""[..]).unwrap();
-    let answer = server.run(&Request::json(&archive.into_inner().unwrap(), "package.tar"));
+    archive
+        .append_data(&mut header, "package/README", &b""[..])
+        .unwrap();
+    let answer = server.run(&Request::json(
+        &archive.into_inner().unwrap(),
+        "package.tar",
+    ));
     assert_eq!(answer.status, 422);
-    assert_eq!(server.run(&Request::json(&package(&[MAIN]), "package.tar")).status, 202);
+    assert_eq!(
+        server
+            .run(&Request::json(&package(&[MAIN]), "package.tar"))
+            .status,
+        202
+    );
 }
 
 #[test]
 fn a_service_that_is_told_to_end_during_a_build_leaves_nothing() {
     let endless = "fn main() { loop { std::thread::sleep(std::time::Duration::from_secs(1)) } }\n";
     let mut server = Server::start();
-    let job = server.run(&Request::json(&package(&[MAIN, ("build.rs", endless)]), "package.tar")).job();
+    let job = server
+        .run(&Request::json(
+            &package(&[MAIN, ("build.rs", endless)]),
+            "package.tar",
+        ))
+        .job();
     let mut events = Events::open(server.port, &format!("/build/{job}/events"));
-    events.find(|(_, event)| event["msg"].as_str().is_some_and(|it| it.contains("Compiling"))).expect("the build");
+    events
+        .find(|(_, event)| {
+            event["msg"]
+                .as_str()
+                .is_some_and(|it| it.contains("Compiling"))
+        })
+        .expect("the build");
     let left = server.descendants();
     assert!(!left.is_empty(), "nothing runs");
     assert!(server.terminate().success());

@@ -18,16 +18,32 @@ fn help_lists_every_limit() {
     let limits = kettle::api::limits::all();
     assert!(limits.len() > 20);
     for limit in limits {
-        let line = help.lines().find(|line| line.split_whitespace().next() == Some(limit.name));
-        assert!(line.is_some_and(|line| line.contains(&limit.value.to_string())), "{} is not in the help", limit.name);
+        let line = help
+            .lines()
+            .find(|line| line.split_whitespace().next() == Some(limit.name));
+        assert!(
+            line.is_some_and(|line| line.contains(&limit.value.to_string())),
+            "{} is not in the help",
+            limit.name
+        );
     }
 }
 
 #[test]
 fn wrong_usage_has_status_2() {
-    for words in [&[][..], &["build"], &["serve"], &["serve", "--listen", "127.0.0.1:0", "--work"]] {
+    for words in [
+        &[][..],
+        &["build"],
+        &["serve"],
+        &["serve", "--listen", "127.0.0.1:0", "--work"],
+    ] {
         let output = kettle_host(words).output().unwrap();
-        assert_eq!(output.status.code(), Some(2), "{words:?}: {}", text(&output));
+        assert_eq!(
+            output.status.code(),
+            Some(2),
+            "{words:?}: {}",
+            text(&output)
+        );
         assert!(text(&output).contains("--help"));
     }
 }
@@ -35,9 +51,21 @@ fn wrong_usage_has_status_2() {
 #[test]
 fn the_program_of_the_image_is_nothing_but_pid_1_and_says_where_to_go() {
     for words in [&[][..], &["serve", "--listen", "127.0.0.1:0"], &["--help"]] {
-        let output = Command::new(env!("CARGO_BIN_EXE_kettle-init")).args(words).output().unwrap();
-        assert_eq!(output.status.code(), Some(2), "{words:?}: {}", text(&output));
-        assert!(text(&output).contains("PID 1") && text(&output).contains("kettle-host serve"), "{}", text(&output));
+        let output = Command::new(env!("CARGO_BIN_EXE_kettle-init"))
+            .args(words)
+            .output()
+            .unwrap();
+        assert_eq!(
+            output.status.code(),
+            Some(2),
+            "{words:?}: {}",
+            text(&output)
+        );
+        assert!(
+            text(&output).contains("PID 1") && text(&output).contains("kettle-host serve"),
+            "{}",
+            text(&output)
+        );
         assert!(!text(&output).contains("listening"));
     }
 }
@@ -46,8 +74,19 @@ fn the_program_of_the_image_is_nothing_but_pid_1_and_says_where_to_go() {
 fn without_a_toolchain_it_does_not_start_and_says_so() {
     let folder = tempfile::tempdir().unwrap();
     let work = folder.path().join("work");
-    let words = ["serve", "--listen", "127.0.0.1:0", "--tls-listen", "127.0.0.1:0", "--work", work.to_str().unwrap()];
-    let output = kettle_host(&words).env("PATH", folder.path()).output().unwrap();
+    let words = [
+        "serve",
+        "--listen",
+        "127.0.0.1:0",
+        "--tls-listen",
+        "127.0.0.1:0",
+        "--work",
+        work.to_str().unwrap(),
+    ];
+    let output = kettle_host(&words)
+        .env("PATH", folder.path())
+        .output()
+        .unwrap();
     assert_eq!(output.status.code(), Some(1), "{}", text(&output));
     assert!(text(&output).contains("rustc"), "{}", text(&output));
     assert!(!text(&output).contains("listening"));

@@ -8,17 +8,29 @@ use crate::harness::{Bundle, Request, Server, crate_file, tar_of};
 fn build_twice(archive: &[u8], name: &str) -> Bundle {
     let [first, second] = [(); 2].map(|()| {
         let answer = Server::start().run(&Request::form(archive, name));
-        assert_eq!(answer.status, 200, "{name}: {}", String::from_utf8_lossy(&answer.body));
+        assert_eq!(
+            answer.status,
+            200,
+            "{name}: {}",
+            String::from_utf8_lossy(&answer.body)
+        );
         Bundle::read(&answer.body, 0)
     });
     first.assert_described();
     second.assert_described();
-    assert!(first.artifacts() == second.artifacts(), "{name}: the artifacts differ");
+    assert!(
+        first.artifacts() == second.artifacts(),
+        "{name}: the artifacts differ"
+    );
     first
 }
 
 fn project(name: &str) -> Vec<u8> {
-    tar_of(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/projects").join(name))
+    tar_of(
+        &Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("tests/projects")
+            .join(name),
+    )
 }
 
 fn names(bundle: &Bundle) -> Vec<&str> {
@@ -29,13 +41,19 @@ fn names(bundle: &Bundle) -> Vec<&str> {
 fn a_workspace_gives_its_programs_and_c_libraries() {
     let bundle = build_twice(&project("workspace"), "workspace.tar");
     assert_eq!(bundle.top, "workspace");
-    assert_eq!(names(&bundle), ["first-tool", "libcapi.a", "libcapi.so", "second-tool"]);
+    assert_eq!(
+        names(&bundle),
+        ["first-tool", "libcapi.a", "libcapi.so", "second-tool"]
+    );
 }
 
 #[test]
 fn a_library_gives_its_package_and_rlib() {
     let bundle = build_twice(&project("library"), "library.tar");
-    assert_eq!(names(&bundle), ["libsome_library.rlib", "some-library-1.2.3.crate"]);
+    assert_eq!(
+        names(&bundle),
+        ["libsome_library.rlib", "some-library-1.2.3.crate"]
+    );
 }
 
 /// Small, with a lockfile in its package and a few dependencies.

@@ -8,7 +8,9 @@ use base64::engine::general_purpose::STANDARD;
 use flate2::read::GzDecoder;
 use serde_json::Value;
 
-use crate::harness::{Answer, Bundle, Request, Server, StaticServer, crate_file, git, git_repository, sha256};
+use crate::harness::{
+    Answer, Bundle, Request, Server, StaticServer, crate_file, git, git_repository, sha256,
+};
 
 /// More than this many packages are locked.
 const LEAST_LOCKED: usize = 40;
@@ -16,20 +18,38 @@ const LEAST_LOCKED: usize = 40;
 /// The checked packages of a lockfile: URI and checksum.
 fn locked(lockfile: &[u8]) -> BTreeMap<String, String> {
     let lockfile: toml::Table = std::str::from_utf8(lockfile).unwrap().parse().unwrap();
-    let text = |package: &toml::Value, key: &str| package.get(key).map(|it| it.as_str().unwrap().to_owned());
+    let text = |package: &toml::Value, key: &str| {
+        package.get(key).map(|it| it.as_str().unwrap().to_owned())
+    };
     let entry = |package: &toml::Value| {
-        let uri = format!("pkg:cargo/{}@{}", text(package, "name")?, text(package, "version")?);
+        let uri = format!(
+            "pkg:cargo/{}@{}",
+            text(package, "name")?,
+            text(package, "version")?
+        );
         Some((uri, text(package, "checksum")?))
     };
-    lockfile["package"].as_array().unwrap().iter().filter_map(entry).collect()
+    lockfile["package"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(entry)
+        .collect()
 }
 
 /// Every dependency of the statement is locked with the same digest, and there are many.
 fn assert_locked(statement: &Value, lockfile: &[u8]) {
     let locked = locked(lockfile);
-    let dependencies = statement["predicate"]["buildDefinition"]["resolvedDependencies"].as_array().unwrap();
+    let dependencies = statement["predicate"]["buildDefinition"]["resolvedDependencies"]
+        .as_array()
+        .unwrap();
     let packages = &dependencies[1..];
-    assert!(locked.len() > LEAST_LOCKED && packages.len() > 10, "{} and {}", locked.len(), packages.len());
+    assert!(
+        locked.len() > LEAST_LOCKED && packages.len() > 10,
+        "{} and {}",
+        locked.len(),
+        packages.len()
+    );
     for package in packages {
         let uri = package["uri"].as_str().unwrap();
         assert_eq!(package["digest"]["sha256"], locked[uri], "{uri}");
@@ -44,12 +64,21 @@ fn assert_downloads(server: &Server, job: &str, result: &Answer, bundle: &Bundle
         _ => String::new(),
     };
     let log: String = server.events(job).iter().map(line).collect();
-    assert!(log.as_bytes() == bundle.files["build.log"], "the events are not the log");
-    assert!(server.get(&format!("/build/{job}/provenance.json")).body == bundle.files["provenance.json"]);
+    assert!(
+        log.as_bytes() == bundle.files["build.log"],
+        "the events are not the log"
+    );
+    assert!(
+        server.get(&format!("/build/{job}/provenance.json")).body
+            == bundle.files["provenance.json"]
+    );
     let lockfile = server.get(&format!("/builds/{job}/build-config/Cargo.lock"));
     assert!(lockfile.body == bundle.files["build-config/Cargo.lock"]);
     for (name, bytes) in bundle.artifacts() {
-        assert!(server.get(&format!("/builds/{job}/artifacts/{name}")).body == bytes, "{name}");
+        assert!(
+            server.get(&format!("/builds/{job}/artifacts/{name}")).body == bytes,
+            "{name}"
+        );
     }
     let digest = STANDARD.encode(hex::decode(sha256(&result.body)).unwrap());
     assert_eq!(result.header("repr-digest"), format!("sha-256=:{digest}:"));
@@ -57,7 +86,9 @@ fn assert_downloads(server: &Server, job: &str, result: &Answer, bundle: &Bundle
     let path = format!("/build/{job}/result");
     let etag = result.header("etag");
     assert!(etag.starts_with('"'), "{etag} is weak");
-    let resume = Request::get(&path).header("Range", &format!("bytes={half}-")).header("If-Range", etag);
+    let resume = Request::get(&path)
+        .header("Range", &format!("bytes={half}-"))
+        .header("If-Range", etag);
     let rest = server.run(&resume);
     assert_eq!(rest.status, 206);
     assert!(rest.body == result.body[half..], "the rest is another");
@@ -67,30 +98,45 @@ fn assert_downloads(server: &Server, job: &str, result: &Answer, bundle: &Bundle
 fn three_ways_in_give_the_same_artifacts() {
     let archive = crate_file("ripgrep", "14.1.1");
     let folder = tempfile::tempdir().unwrap();
-    tar::Archive::new(GzDecoder::new(&archive[..])).unpack(folder.path()).unwrap();
+    tar::Archive::new(GzDecoder::new(&archive[..]))
+        .unpack(folder.path())
+        .unwrap();
     let source = folder.path().join("ripgrep-14.1.1");
     git_repository(&source);
     let tree = git(&source, &["rev-parse", "HEAD^{tree}"]);
     let commit = git(&source, &["rev-parse", "HEAD"]);
-    let epoch = git(&source, &["show", "--no-patch", "--format=%ct", "HEAD"]).parse().unwrap();
+    let epoch = git(&source, &["show", "--no-patch", "--format=%ct", "HEAD"])
+        .parse()
+        .unwrap();
     let files = StaticServer::start(source.join(".git"));
     let url = format!("http://127.0.0.1:{}/", files.port);
 
     let json = Server::start();
-    let job = json.run(&Request::json(&archive, "ripgrep-14.1.1.crate")).job();
+    let job = json
+        .run(&Request::json(&archive, "ripgrep-14.1.1.crate"))
+        .job();
     assert_eq!(json.events(&job).last().unwrap()["result"]["status"], "ok");
     let by_json = json.get(&format!("/build/{job}/result"));
     let first = Bundle::read(&by_json.body, 0);
     assert_downloads(&json, &job, &by_json, &first);
 
     let (by_form, (repository, repository_job)) = thread::scope(|scope| {
-        let form = scope.spawn(|| Server::start().run(&Request::form(&archive, "ripgrep-14.1.1.crate")));
+        let form =
+            scope.spawn(|| Server::start().run(&Request::form(&archive, "ripgrep-14.1.1.crate")));
         let server = Server::start();
         let job = server.run(&Request::repository(&url, None)).job();
-        assert_eq!(server.events(&job).last().unwrap()["result"]["status"], "ok");
+        assert_eq!(
+            server.events(&job).last().unwrap()["result"]["status"],
+            "ok"
+        );
         (form.join().unwrap(), (server, job))
     });
-    assert_eq!(by_form.status, 200, "{}", String::from_utf8_lossy(&by_form.body));
+    assert_eq!(
+        by_form.status,
+        200,
+        "{}",
+        String::from_utf8_lossy(&by_form.body)
+    );
     let second = Bundle::read(&by_form.body, 0);
     let by_repository = repository.get(&format!("/build/{repository_job}/result"));
     let third = Bundle::read(&by_repository.body, epoch);
@@ -98,7 +144,10 @@ fn three_ways_in_give_the_same_artifacts() {
 
     for bundle in [&first, &second, &third] {
         bundle.assert_described();
-        assert!(bundle.artifacts() == first.artifacts(), "the artifacts differ");
+        assert!(
+            bundle.artifacts() == first.artifacts(),
+            "the artifacts differ"
+        );
         let statement = bundle.statement();
         assert_locked(&statement, &bundle.files["build-config/Cargo.lock"]);
         let source = &statement["predicate"]["buildDefinition"]["resolvedDependencies"][0];

@@ -21,17 +21,40 @@ fn of_fifty_valid_requests_at_once_one_is_accepted() {
         server.run(&request)
     };
     let answers: Vec<_> = thread::scope(|scope| {
-        let clients: Vec<_> = (0..CLIENTS).map(|number| scope.spawn(move || ask(number))).collect();
+        let clients: Vec<_> = (0..CLIENTS)
+            .map(|number| scope.spawn(move || ask(number)))
+            .collect();
         together.wait();
         for _ in 0..10 {
             assert_eq!(server.get("/health").body, b"ok");
         }
-        clients.into_iter().map(|client| client.join().unwrap()).collect()
+        clients
+            .into_iter()
+            .map(|client| client.join().unwrap())
+            .collect()
     });
-    let (accepted, refused): (Vec<_>, Vec<_>) = answers.iter().partition(|answer| answer.status == 202);
-    assert_eq!(accepted.len(), 1, "{:?}", answers.iter().map(|it| it.status).collect::<Vec<_>>());
-    assert!(refused.iter().all(|it| it.status == 409 && it.header("content-type") == "application/problem+json"));
+    let (accepted, refused): (Vec<_>, Vec<_>) =
+        answers.iter().partition(|answer| answer.status == 202);
+    assert_eq!(
+        accepted.len(),
+        1,
+        "{:?}",
+        answers.iter().map(|it| it.status).collect::<Vec<_>>()
+    );
+    assert!(
+        refused
+            .iter()
+            .all(|it| it.status == 409 && it.header("content-type") == "application/problem+json")
+    );
     let job = accepted[0].job();
-    assert!(refused.iter().all(|it| !String::from_utf8_lossy(&it.body).contains(&job)), "a refusal gives the id away");
-    assert_eq!(server.events(&job).last().unwrap()["result"]["status"], "ok");
+    assert!(
+        refused
+            .iter()
+            .all(|it| !String::from_utf8_lossy(&it.body).contains(&job)),
+        "a refusal gives the id away"
+    );
+    assert_eq!(
+        server.events(&job).last().unwrap()["result"]["status"],
+        "ok"
+    );
 }

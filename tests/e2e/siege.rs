@@ -21,29 +21,54 @@ fn thousands_of_connections_take_no_more_places_than_there_are() {
     let before = server.descriptors();
     for _ in 0..WAVES {
         let address = ([127, 0, 0, 1], server.port).into();
-        let held: Vec<_> = (0..AT_ONCE).filter_map(|_| TcpStream::connect_timeout(&address, CONNECT).ok()).collect();
-        assert!(held.len() > MAX_CONNECTIONS, "only {} connections were made", held.len());
+        let held: Vec<_> = (0..AT_ONCE)
+            .filter_map(|_| TcpStream::connect_timeout(&address, CONNECT).ok())
+            .collect();
+        assert!(
+            held.len() > MAX_CONNECTIONS,
+            "only {} connections were made",
+            held.len()
+        );
         let taken = server.descriptors();
-        assert!(taken <= MAX_CONNECTIONS + OWN_DESCRIPTORS, "{taken} descriptors");
+        assert!(
+            taken <= MAX_CONNECTIONS + OWN_DESCRIPTORS,
+            "{taken} descriptors"
+        );
         // Half of them end their side, the others go.
-        held.iter().step_by(2).for_each(|stream| drop(stream.shutdown(Shutdown::Write)));
+        held.iter()
+            .step_by(2)
+            .for_each(|stream| drop(stream.shutdown(Shutdown::Write)));
     }
     let patience = Instant::now() + 6 * HEADER_TIMEOUT;
     while server.descriptors() > before + 1 {
-        assert!(Instant::now() < patience, "{} descriptors are left, {before} were there", server.descriptors());
+        assert!(
+            Instant::now() < patience,
+            "{} descriptors are left, {before} were there",
+            server.descriptors()
+        );
         std::thread::sleep(Duration::from_millis(100));
     }
     assert_eq!(server.get("/health").body, b"ok");
     // And it is still there for a build.
     let archive = package(&[("src/main.rs", "fn main() {}\n")]);
-    assert_eq!(server.result(&Request::json(&archive, "package.tar"))["status"], "ok");
+    assert_eq!(
+        server.result(&Request::json(&archive, "package.tar"))["status"],
+        "ok"
+    );
 }
 
 /// The clients are all in this process, beside those of other tests.
 fn raise_our_own_limit() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
-    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).unwrap();
+    setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: maximum,
+            maximum,
+        },
+    )
+    .unwrap();
 }
 
 /// Idle ones keep their places for no longer than a header may take.
@@ -51,10 +76,15 @@ fn raise_our_own_limit() {
 fn connections_that_say_nothing_make_room_in_time() {
     raise_our_own_limit();
     let server = Server::start();
-    let silent: Vec<_> =
-        (0..MAX_CONNECTIONS + 50).map(|_| TcpStream::connect(("127.0.0.1", server.port)).unwrap()).collect();
+    let silent: Vec<_> = (0..MAX_CONNECTIONS + 50)
+        .map(|_| TcpStream::connect(("127.0.0.1", server.port)).unwrap())
+        .collect();
     let begun = Instant::now();
     assert_eq!(server.get("/health").body, b"ok");
-    assert!(begun.elapsed() < 3 * HEADER_TIMEOUT, "{:?}", begun.elapsed());
+    assert!(
+        begun.elapsed() < 3 * HEADER_TIMEOUT,
+        "{:?}",
+        begun.elapsed()
+    );
     drop(silent);
 }

@@ -56,7 +56,8 @@ impl Answer {
     }
 
     pub fn json(&self) -> Value {
-        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.text()))
+        serde_json::from_slice(&self.body)
+            .unwrap_or_else(|error| panic!("{error}: {}", self.text()))
     }
 
     pub fn text(&self) -> String {
@@ -68,9 +69,19 @@ impl Answer {
         if self.status < 400 {
             return false;
         }
-        assert_eq!(self.header("content-type"), Some("application/problem+json"), "{}: {}", self.status, self.text());
+        assert_eq!(
+            self.header("content-type"),
+            Some("application/problem+json"),
+            "{}: {}",
+            self.status,
+            self.text()
+        );
         assert_eq!(self.json()["status"], self.status);
-        assert!(!self.text().contains("/job-"), "a path of the machine: {}", self.text());
+        assert!(
+            !self.text().contains("/job-"),
+            "a path of the machine: {}",
+            self.text()
+        );
         true
     }
 }
@@ -83,11 +94,17 @@ pub struct Request {
 
 impl Request {
     pub fn get(path: &str) -> Self {
-        Self { head: format!("GET {path} HTTP/1.1\r\n"), body: Vec::new() }
+        Self {
+            head: format!("GET {path} HTTP/1.1\r\n"),
+            body: Vec::new(),
+        }
     }
 
     fn post(content_type: &str, body: Vec<u8>) -> Self {
-        Self { head: format!("POST /build HTTP/1.1\r\nContent-Type: {content_type}\r\n"), body }
+        Self {
+            head: format!("POST /build HTTP/1.1\r\nContent-Type: {content_type}\r\n"),
+            body,
+        }
     }
 
     pub fn json(archive: &[u8]) -> Self {
@@ -119,7 +136,8 @@ impl Request {
     /// The same with TLS, whatever the key.
     pub fn run_with_tls(&self, port: u16) -> Result<Answer, Lost> {
         let config = unchecked::client_config(check_validity);
-        let session = ClientConnection::new(Arc::new(config), "localhost".try_into().unwrap()).unwrap();
+        let session =
+            ClientConnection::new(Arc::new(config), "localhost".try_into().unwrap()).unwrap();
         self.exchange(StreamOwned::new(session, connect(port)?))
     }
 
@@ -160,7 +178,8 @@ impl Request {
 
     fn head(&self) -> Vec<u8> {
         let length = self.body.len();
-        let rest = format!("Host: localhost\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n");
+        let rest =
+            format!("Host: localhost\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n");
         [self.head.as_bytes(), rest.as_bytes()].concat()
     }
 }
@@ -185,15 +204,23 @@ fn connect(port: u16) -> io::Result<TcpStream> {
 fn read(mut stream: impl BufRead) -> Result<Answer, Lost> {
     let deadline = Instant::now() + PATIENCE;
     let first = line(&mut stream)?;
-    let status = first.split(' ').nth(1).and_then(|word| word.parse().ok()).ok_or_else(|| cut("no status"))?;
+    let status = first
+        .split(' ')
+        .nth(1)
+        .and_then(|word| word.parse().ok())
+        .ok_or_else(|| cut("no status"))?;
     let mut headers = BTreeMap::new();
     while let Some((name, value)) = line(&mut stream)?.split_once(':') {
         headers.insert(name.to_ascii_lowercase(), value.trim().to_owned());
     }
     let mut body = Vec::new();
-    if headers.get("transfer-encoding").is_some_and(|it| it == "chunked") {
+    if headers
+        .get("transfer-encoding")
+        .is_some_and(|it| it == "chunked")
+    {
         loop {
-            let size = usize::from_str_radix(&line(&mut stream)?, 16).map_err(|_| cut("no size of a chunk"))?;
+            let size = usize::from_str_radix(&line(&mut stream)?, 16)
+                .map_err(|_| cut("no size of a chunk"))?;
             append(&mut stream, &mut body, size)?;
             line(&mut stream)?;
             if size == 0 {
@@ -204,10 +231,20 @@ fn read(mut stream: impl BufRead) -> Result<Answer, Lost> {
             }
         }
     } else {
-        let length = headers.get("content-length").and_then(|length| length.parse().ok());
-        append(&mut stream, &mut body, length.ok_or_else(|| cut("no length"))?)?;
+        let length = headers
+            .get("content-length")
+            .and_then(|length| length.parse().ok());
+        append(
+            &mut stream,
+            &mut body,
+            length.ok_or_else(|| cut("no length"))?,
+        )?;
     }
-    Ok(Answer { status, headers, body })
+    Ok(Answer {
+        status,
+        headers,
+        body,
+    })
 }
 
 fn append(stream: &mut impl BufRead, body: &mut Vec<u8>, size: usize) -> Result<(), Lost> {
@@ -220,7 +257,9 @@ fn append(stream: &mut impl BufRead, body: &mut Vec<u8>, size: usize) -> Result<
 fn line(stream: &mut impl BufRead) -> Result<String, Lost> {
     let mut line = String::new();
     stream.read_line(&mut line)?;
-    line.strip_suffix("\r\n").map(str::to_owned).ok_or_else(|| cut("the end within a line"))
+    line.strip_suffix("\r\n")
+        .map(str::to_owned)
+        .ok_or_else(|| cut("the end within a line"))
 }
 
 fn cut(what: &str) -> Lost {
@@ -229,7 +268,12 @@ fn cut(what: &str) -> Lost {
 
 /// The certificate has to be one for all times.
 fn check_validity(certificate: &CertificateDer<'_>) {
-    assert!(certificate.windows(VALIDITY.len()).any(|window| window == VALIDITY), "a certificate of another time");
+    assert!(
+        certificate
+            .windows(VALIDITY.len())
+            .any(|window| window == VALIDITY),
+        "a certificate of another time"
+    );
 }
 
 #[cfg(test)]
@@ -238,11 +282,18 @@ mod tests {
 
     #[test]
     fn an_answer_that_is_cut_off_is_none() {
-        let whole = ["Content-Length: 3\r\n\r\nabc", "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"];
+        let whole = [
+            "Content-Length: 3\r\n\r\nabc",
+            "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+        ];
         for text in whole.map(|rest| format!("HTTP/1.1 200 OK\r\n{rest}")) {
             assert_eq!(read(text.as_bytes()).unwrap().body, b"abc");
             for end in 0..text.len() {
-                assert!(matches!(read(&text.as_bytes()[..end]), Err(Lost::Gone(_))), "{:?}", &text[..end]);
+                assert!(
+                    matches!(read(&text.as_bytes()[..end]), Err(Lost::Gone(_))),
+                    "{:?}",
+                    &text[..end]
+                );
             }
         }
     }

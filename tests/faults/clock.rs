@@ -20,10 +20,13 @@ pub enum Clock {
 impl Clock {
     fn of(id: clockid_t) -> Option<Self> {
         match id {
-            libc::CLOCK_REALTIME | libc::CLOCK_REALTIME_COARSE | libc::CLOCK_TAI => Some(Self::Wall),
-            libc::CLOCK_MONOTONIC | libc::CLOCK_MONOTONIC_RAW | libc::CLOCK_MONOTONIC_COARSE | libc::CLOCK_BOOTTIME => {
-                Some(Self::Steady)
+            libc::CLOCK_REALTIME | libc::CLOCK_REALTIME_COARSE | libc::CLOCK_TAI => {
+                Some(Self::Wall)
             }
+            libc::CLOCK_MONOTONIC
+            | libc::CLOCK_MONOTONIC_RAW
+            | libc::CLOCK_MONOTONIC_COARSE
+            | libc::CLOCK_BOOTTIME => Some(Self::Steady),
             // How much of a processor somebody used.
             _ => None,
         }
@@ -81,7 +84,10 @@ pub struct Jump {
 pub const DATES: [(&str, Lie); 8] = [
     ("ten years back", Lie::By(-10 * YEAR)),
     ("ten years forward", Lie::By(10 * YEAR)),
-    ("ten years, back and forward at each look", Lie::Swings(10 * YEAR)),
+    (
+        "ten years, back and forward at each look",
+        Lie::Swings(10 * YEAR),
+    ),
     ("to 1970", Lie::To(0)),
     ("past 2038, and 31 bits", Lie::To(1 << 31)),
     ("past 2106, and 32 bits", Lie::To(1 << 32)),
@@ -98,12 +104,16 @@ pub const NO_DATES: [(&str, Lie); 4] = [
 ];
 
 /// The clock that limits are measured by, where it goes forward.
-pub const FORWARD: [(&str, Lie); 2] =
-    [("hours forward", Lie::By(6 * HOUR)), ("200 years forward", Lie::By(200 * YEAR))];
+pub const FORWARD: [(&str, Lie); 2] = [
+    ("hours forward", Lie::By(6 * HOUR)),
+    ("200 years forward", Lie::By(200 * YEAR)),
+];
 
 /// The same, where it hardly goes.
-pub const HARDLY: [(&str, Lie); 2] =
-    [("nowhere: it stands", Lie::Stands), ("a second, back and forward at each look", Lie::Swings(1))];
+pub const HARDLY: [(&str, Lie); 2] = [
+    ("nowhere: it stands", Lie::Stands),
+    ("a second, back and forward at each look", Lie::Swings(1)),
+];
 
 /// The same, where it goes back: a kernel should not let it.
 pub const BACK: (&str, Lie) = ("an hour back", Lie::By(-HOUR));
@@ -121,7 +131,13 @@ pub struct Liar {
 
 impl Liar {
     pub fn new(clock: Clock, lie: Lie) -> Self {
-        Self { clock, lie, lies: AtomicBool::new(false), told: AtomicU64::new(0), first: Mutex::new(None) }
+        Self {
+            clock,
+            lie,
+            lies: AtomicBool::new(false),
+            told: AtomicU64::new(0),
+            first: Mutex::new(None),
+        }
     }
 
     pub fn begin(&self) {
@@ -149,7 +165,11 @@ impl Liar {
         }
         let told = self.told.fetch_add(1, Ordering::SeqCst);
         let now = seconds as i64;
-        let first = *self.first.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(now);
+        let first = *self
+            .first
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get_or_insert(now);
         let (seconds, nanos) = match self.lie {
             Lie::By(change) => (now + change, nanos),
             Lie::To(moment) => (moment.saturating_add(now - first), nanos),
@@ -158,7 +178,11 @@ impl Liar {
             Lie::Stands => (first, 0),
         };
         // The kernel counts this one from its own start.
-        let earliest = if self.clock == Clock::Steady { 0 } else { i64::MIN };
+        let earliest = if self.clock == Clock::Steady {
+            0
+        } else {
+            i64::MIN
+        };
         Some([seconds.max(earliest) as u64, nanos])
     }
 }
@@ -171,7 +195,10 @@ mod tests {
         let liar = Liar::new(clock, lie);
         assert_eq!(liar.tell(id, [1, 2]), None, "before it began");
         liar.begin();
-        seconds.iter().map(|now| liar.tell(id, [*now, 2]).map(|[seconds, _]| seconds as i64)).collect()
+        seconds
+            .iter()
+            .map(|now| liar.tell(id, [*now, 2]).map(|[seconds, _]| seconds as i64))
+            .collect()
     }
 
     #[test]
@@ -181,8 +208,22 @@ mod tests {
         assert_eq!(wall(Lie::To(7)), [Some(7), Some(10)]);
         assert_eq!(wall(Lie::Swings(10)), [Some(110), Some(93)]);
         assert_eq!(wall(Lie::Stands), [Some(100), Some(100)]);
-        assert_eq!(told(Clock::Steady, Lie::By(-200), libc::CLOCK_MONOTONIC, &[100]), [Some(0)]);
-        assert_eq!(told(Clock::Steady, Lie::Stands, libc::CLOCK_REALTIME, &[100]), [None]);
-        assert_eq!(told(Clock::Wall, Lie::Stands, libc::CLOCK_PROCESS_CPUTIME_ID, &[100]), [None]);
+        assert_eq!(
+            told(Clock::Steady, Lie::By(-200), libc::CLOCK_MONOTONIC, &[100]),
+            [Some(0)]
+        );
+        assert_eq!(
+            told(Clock::Steady, Lie::Stands, libc::CLOCK_REALTIME, &[100]),
+            [None]
+        );
+        assert_eq!(
+            told(
+                Clock::Wall,
+                Lie::Stands,
+                libc::CLOCK_PROCESS_CPUTIME_ID,
+                &[100]
+            ),
+            [None]
+        );
     }
 }

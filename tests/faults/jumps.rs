@@ -5,7 +5,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, PoisonError};
 
 use crate::STAGE;
-use crate::clock::{Answers, BACK, Clock, DATES, FORWARD, HARDLY, Jump, Liar, Lie, Moment, NO_DATES, WILD};
+use crate::clock::{
+    Answers, BACK, Clock, DATES, FORWARD, HARDLY, Jump, Liar, Lie, Moment, NO_DATES, WILD,
+};
 use crate::scene::{Stage, Story};
 
 /// The job gives the product that it gives under a good clock.
@@ -29,13 +31,29 @@ fn perform(runs: impl IntoIterator<Item = Run>) {
     let stage = Stage::build();
     let (clean, _) = stage.rehearse(Story::Json);
     let mut broken = Vec::new();
-    for Run { clock, moment, lie: (name, lie), answers, expected } in runs {
-        let jump = Jump { moment, liar: Arc::new(Liar::new(clock, lie)), answers };
+    for Run {
+        clock,
+        moment,
+        lie: (name, lie),
+        answers,
+        expected,
+    } in runs
+    {
+        let jump = Jump {
+            moment,
+            liar: Arc::new(Liar::new(clock, lie)),
+            answers,
+        };
         let ended = catch_unwind(AssertUnwindSafe(|| stage.jump(Story::Json, &jump, &clean)));
-        println!("{clock:?}, {moment:?}, {name}: {ended:?}, {} lies", jump.liar.told());
+        println!(
+            "{clock:?}, {moment:?}, {name}: {ended:?}, {} lies",
+            jump.liar.told()
+        );
         match ended {
             Ok(failure) if expected.contains(&failure.as_deref()) => {}
-            Ok(failure) => broken.push(format!("{moment:?}, {name}: {failure:?} instead of {expected:?}")),
+            Ok(failure) => broken.push(format!(
+                "{moment:?}, {name}: {failure:?} instead of {expected:?}"
+            )),
             Err(panic) => {
                 let what = panic.downcast_ref::<String>().cloned().unwrap_or_default();
                 broken.push(format!("{moment:?}, {name}: {what}"));
@@ -46,34 +64,67 @@ fn perform(runs: impl IntoIterator<Item = Run>) {
 }
 
 fn all(clock: Clock, moment: Moment, lies: &[(&'static str, Lie)], answers: Answers) -> Vec<Run> {
-    lies.iter().map(|lie| Run { clock, moment, lie: *lie, answers, expected: SUCCESS }).collect()
+    lies.iter()
+        .map(|lie| Run {
+            clock,
+            moment,
+            lie: *lie,
+            answers,
+            expected: SUCCESS,
+        })
+        .collect()
 }
 
 #[test]
 fn a_wall_clock_that_jumps_changes_nothing_but_times() {
-    perform(Moment::ALL.into_iter().flat_map(|moment| all(Clock::Wall, moment, &DATES, Answers::Everybody)));
+    perform(
+        Moment::ALL
+            .into_iter()
+            .flat_map(|moment| all(Clock::Wall, moment, &DATES, Answers::Everybody)),
+    );
 }
 
 #[test]
 fn a_wall_clock_without_a_date_cuts_off_until_it_has_one() {
-    perform(all(Clock::Wall, Moment::Build, &NO_DATES, Answers::NobodyForNow));
+    perform(all(
+        Clock::Wall,
+        Moment::Build,
+        &NO_DATES,
+        Answers::NobodyForNow,
+    ));
 }
 
 #[test]
 fn a_steady_clock_that_jumps_ends_what_was_limited_by_it_and_nothing_else() {
     let before = all(Clock::Steady, Moment::Served, &FORWARD, Answers::Everybody);
     let within = all(Clock::Steady, Moment::Build, &FORWARD, Answers::Everybody);
-    let within = within.into_iter().map(|run| Run { expected: TOO_LONG, ..run });
+    let within = within.into_iter().map(|run| Run {
+        expected: TOO_LONG,
+        ..run
+    });
     perform(before.into_iter().chain(within));
 }
 
 #[test]
 fn a_steady_clock_that_stands_or_stutters_changes_nothing() {
-    perform(Moment::ALL.into_iter().flat_map(|moment| all(Clock::Steady, moment, &HARDLY, Answers::Everybody)));
+    perform(
+        Moment::ALL
+            .into_iter()
+            .flat_map(|moment| all(Clock::Steady, moment, &HARDLY, Answers::Everybody)),
+    );
 }
 
 #[test]
 fn a_steady_clock_that_goes_back_fails_closed() {
-    let run = |lie, answers| Run { clock: Clock::Steady, moment: Moment::Build, lie, answers, expected: ANYTHING };
-    perform([run(BACK, Answers::SomeForNow), run(WILD, Answers::SomeFromNowOn)]);
+    let run = |lie, answers| Run {
+        clock: Clock::Steady,
+        moment: Moment::Build,
+        lie,
+        answers,
+        expected: ANYTHING,
+    };
+    perform([
+        run(BACK, Answers::SomeForNow),
+        run(WILD, Answers::SomeFromNowOn),
+    ]);
 }

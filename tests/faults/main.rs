@@ -3,7 +3,12 @@
 //! the real service. [`scene`] says how a run may end. README.md beside this says what came out.
 //!
 //! `KETTLE_FAULTS_SEED` repeats a sample, `KETTLE_FAULTS_ONLY` runs the places whose description contains it.
-#![cfg(all(feature = "cli", feature = "host", target_os = "linux", target_arch = "x86_64"))]
+#![cfg(all(
+    feature = "cli",
+    feature = "host",
+    target_os = "linux",
+    target_arch = "x86_64"
+))]
 #![allow(clippy::expect_used, clippy::unwrap_used)]
 
 mod client;
@@ -62,7 +67,8 @@ struct Rehearsed {
 /// Every place of every story, in the first one that has it.
 fn rehearse() -> Rehearsed {
     let stage = Stage::build();
-    let (mut clean, mut found, mut calls) = (BTreeMap::new(), BTreeMap::<Key, (Story, Call)>::new(), 0);
+    let (mut clean, mut found, mut calls) =
+        (BTreeMap::new(), BTreeMap::<Key, (Story, Call)>::new(), 0);
     for story in Story::ALL {
         let (product, trace) = stage.rehearse(*story);
         clean.insert(*story, product);
@@ -71,22 +77,35 @@ fn rehearse() -> Rehearsed {
             found.entry(key).or_insert((*story, call));
         }
     }
-    println!("{calls} system calls in {} jobs, from {} places", Story::ALL.len(), found.len());
+    println!(
+        "{calls} system calls in {} jobs, from {} places",
+        Story::ALL.len(),
+        found.len()
+    );
     // Who called has to be known: a place that is told by the call alone would be one of many.
-    let ours = found.keys().filter(|key| key.stack.iter().any(|address| stage.image.is_own(*address))).count();
-    assert!(ours * 10 >= found.len() * 8, "only {ours} of {} places lead to a function of ours", found.len());
+    let ours = found
+        .keys()
+        .filter(|key| key.stack.iter().any(|address| stage.image.is_own(*address)))
+        .count();
+    assert!(
+        ours * 10 >= found.len() * 8,
+        "only {ours} of {} places lead to a function of ours",
+        found.len()
+    );
     let places = Places::of(found.keys());
     let only = env::var("KETTLE_FAULTS_ONLY").unwrap_or_default();
     let mut runs = Vec::new();
     for (key, (story, call)) in found {
         let place = places.describe(&key);
-        let of_place = |fault| Run { story, key: key.clone(), fault, place: place.clone() };
-        runs.extend(
-            key.faults(&call)
-                .into_iter()
-                .map(of_place)
-                .filter(|run| format!("{:?}: {}, {}", run.story, run.place, run.fault).contains(&only)),
-        );
+        let of_place = |fault| Run {
+            story,
+            key: key.clone(),
+            fault,
+            place: place.clone(),
+        };
+        runs.extend(key.faults(&call).into_iter().map(of_place).filter(|run| {
+            format!("{:?}: {}, {}", run.story, run.place, run.fault).contains(&only)
+        }));
     }
     Rehearsed { stage, clean, runs }
 }
@@ -97,7 +116,8 @@ impl Rehearsed {
         for _ in 0..CHANCES {
             let plan = Plan::Inject(run.key.clone(), run.fault);
             ending = catch_unwind(AssertUnwindSafe(|| {
-                self.stage.perform(run.story, plan, run.fault, &self.clean[&run.story])
+                self.stage
+                    .perform(run.story, plan, run.fault, &self.clean[&run.story])
             }));
             if !matches!(ending, Ok((Ending::NotReached, _))) {
                 break;
@@ -107,12 +127,25 @@ impl Rehearsed {
             Ok((ending, remarks)) => (Ok(ending), remarks),
             Err(panic) => {
                 let what = panic.downcast_ref::<String>().cloned();
-                (Err(what.unwrap_or_else(|| "it panicked".to_owned())), "see below".to_owned())
+                (
+                    Err(what.unwrap_or_else(|| "it panicked".to_owned())),
+                    "see below".to_owned(),
+                )
             }
         };
-        let word = ending.as_ref().map_or_else(|_| "BROKEN".to_owned(), |ending| format!("{ending:?}"));
-        println!("{word}: {:?}: {}, {} [{remarks}]", run.story, run.place, run.fault);
-        Line { kind: run.key.kind, place: run.place.clone(), fault: run.fault, ending }
+        let word = ending
+            .as_ref()
+            .map_or_else(|_| "BROKEN".to_owned(), |ending| format!("{ending:?}"));
+        println!(
+            "{word}: {:?}: {}, {} [{remarks}]",
+            run.story, run.place, run.fault
+        );
+        Line {
+            kind: run.key.kind,
+            place: run.place.clone(),
+            fault: run.fault,
+            ending,
+        }
     }
 }
 
@@ -121,20 +154,42 @@ fn conclude(lines: &[Line]) {
     println!("\n{}\ntolerated:\n{}", table(lines), tolerated(lines));
     let broken: Vec<_> = lines
         .iter()
-        .filter_map(|line| Some(format!("{}, {}:\n{}", line.place, line.fault, line.ending.as_ref().err()?)))
+        .filter_map(|line| {
+            Some(format!(
+                "{}, {}:\n{}",
+                line.place,
+                line.fault,
+                line.ending.as_ref().err()?
+            ))
+        })
         .collect();
     let (count, all) = (broken.len(), lines.len());
-    assert!(broken.is_empty(), "{count} of {all} runs ended as none may:\n\n{}", broken.join("\n\n"));
+    assert!(
+        broken.is_empty(),
+        "{count} of {all} runs ended as none may:\n\n{}",
+        broken.join("\n\n")
+    );
     // Who happens to need more memory is another one in each run.
-    let missed = lines.iter().filter(|line| line.ending == Ok(Ending::NotReached) && line.kind != Kind::Memory).count();
-    assert!(missed * 10 <= all, "{missed} of {all} places were not reached");
+    let missed = lines
+        .iter()
+        .filter(|line| line.ending == Ok(Ending::NotReached) && line.kind != Kind::Memory)
+        .count();
+    assert!(
+        missed * 10 <= all,
+        "{missed} of {all} places were not reached"
+    );
 }
 
 #[test]
 fn a_sample_of_faults_never_gives_a_wrong_result() {
     let _stage = STAGE.lock().unwrap_or_else(PoisonError::into_inner);
     let seed = env::var("KETTLE_FAULTS_SEED").map_or_else(
-        |_| SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64,
+        |_| {
+            SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .unwrap()
+                .as_nanos() as u64
+        },
         |seed| seed.parse().unwrap(),
     );
     println!("KETTLE_FAULTS_SEED={seed}");
@@ -160,8 +215,15 @@ fn a_sample_of_faults_never_gives_a_wrong_result() {
 fn no_fault_gives_a_wrong_result() {
     let _stage = STAGE.lock().unwrap_or_else(PoisonError::into_inner);
     let rehearsed = rehearse();
-    let lines: Vec<_> = rehearsed.runs.iter().map(|run| rehearsed.perform(run)).collect();
+    let lines: Vec<_> = rehearsed
+        .runs
+        .iter()
+        .map(|run| rehearsed.perform(run))
+        .collect();
     conclude(&lines);
     let kinds: BTreeSet<_> = lines.iter().map(|line| line.kind).collect();
-    assert!(env::var_os("KETTLE_FAULTS_ONLY").is_some() || kinds.len() == Kind::ALL.len(), "only {kinds:?}");
+    assert!(
+        env::var_os("KETTLE_FAULTS_ONLY").is_some() || kinds.len() == Kind::ALL.len(),
+        "only {kinds:?}"
+    );
 }

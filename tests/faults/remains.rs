@@ -44,5 +44,9 @@ fn orphans() -> Vec<String> {
         }
         Some(name.to_owned())
     };
-    fs::read_dir("/proc").unwrap().flatten().filter_map(child).collect()
+    fs::read_dir("/proc")
+        .unwrap()
+        .flatten()
+        .filter_map(child)
+        .collect()
 }

@@ -38,8 +38,7 @@ const ATTEMPTS: usize = 3;
 /// For a process that is ending: it frees its memory.
 const MOMENT: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(5);
-const MANIFEST: &str =
-    "[package]\nname = \"package\"\nversion = \"0.1.0\"\nedition = \"2021\"\n\n[profile.release]\nopt-level = 0\n";
+const MANIFEST: &str = "[package]\nname = \"package\"\nversion = \"0.1.0\"\nedition = \"2021\"\n\n[profile.release]\nopt-level = 0\n";
 const LOCKFILE: &str = "version = 4\n\n[[package]]\nname = \"package\"\nversion = \"0.1.0\"\n";
 const MAIN: &str = "fn main() {}\n";
 
@@ -80,8 +79,14 @@ pub enum Ending {
 }
 
 impl Ending {
-    pub const ALL: [Self; 6] =
-        [Self::Halt, Self::Problem, Self::FailedJob, Self::Cut, Self::Tolerated, Self::NotReached];
+    pub const ALL: [Self; 6] = [
+        Self::Halt,
+        Self::Problem,
+        Self::FailedJob,
+        Self::Cut,
+        Self::Tolerated,
+        Self::NotReached,
+    ];
 }
 
 /// What all runs share.
@@ -103,7 +108,11 @@ impl Stage {
         take_orphans();
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("src")).unwrap();
-        for (name, content) in [("Cargo.toml", MANIFEST), ("Cargo.lock", LOCKFILE), ("src/main.rs", MAIN)] {
+        for (name, content) in [
+            ("Cargo.toml", MANIFEST),
+            ("Cargo.lock", LOCKFILE),
+            ("src/main.rs", MAIN),
+        ] {
             fs::write(folder.path().join(name), content).unwrap();
         }
         git_repository(folder.path());
@@ -119,7 +128,9 @@ impl Stage {
             repository: format!("http://127.0.0.1:{}/", files.port),
             #[cfg(feature = "simulator")]
             processor: processor(),
-            commit_time: git(folder.path(), &["log", "-1", "--format=%ct"]).parse().unwrap(),
+            commit_time: git(folder.path(), &["log", "-1", "--format=%ct"])
+                .parse()
+                .unwrap(),
             _folder: folder,
         }
     }
@@ -136,7 +147,11 @@ impl Stage {
 
     /// The time of every file in a bundle.
     fn epoch(&self, story: Story) -> u64 {
-        if story == Story::Repository { self.commit_time } else { 0 }
+        if story == Story::Repository {
+            self.commit_time
+        } else {
+            0
+        }
     }
 
     fn options(&self, story: Story) -> Vec<PathBuf> {
@@ -150,19 +165,39 @@ impl Stage {
     /// A run in which nothing fails: its product, and every place from which a call was made.
     pub fn rehearse(&self, story: Story) -> (Product, Trace) {
         let run = self.run(story, Plan::Record, None, None);
-        assert_eq!((run.problems, run.cuts), (Vec::new(), Vec::new()), "without a fault");
-        (run.product.unwrap_or_else(|| panic!("no product without a fault: {}", run.said)), run.trace)
+        assert_eq!(
+            (run.problems, run.cuts),
+            (Vec::new(), Vec::new()),
+            "without a fault"
+        );
+        (
+            run.product
+                .unwrap_or_else(|| panic!("no product without a fault: {}", run.said)),
+            run.trace,
+        )
     }
 
     /// A run with a fault.
     ///
     /// # Panics
     /// It ended as none may.
-    pub fn perform(&self, story: Story, plan: Plan, fault: Fault, clean: &Product) -> (Ending, String) {
+    pub fn perform(
+        &self,
+        story: Story,
+        plan: Plan,
+        fault: Fault,
+        clean: &Product,
+    ) -> (Ending, String) {
         let run = self.run(story, plan, Some(fault), None);
         let mut remarks = [run.problems.clone(), run.cuts.clone()].concat();
         remarks.extend(run.failure.clone());
-        remarks.extend(run.said.lines().last().filter(|_| run.halted).map(str::to_owned));
+        remarks.extend(
+            run.said
+                .lines()
+                .last()
+                .filter(|_| run.halted)
+                .map(str::to_owned),
+        );
         let remarks = remarks.join("; ");
         if let Some(product) = &run.product {
             product.assert_same_as(clean);
@@ -176,8 +211,14 @@ impl Stage {
             () => Ending::Tolerated,
         };
         let unharmed = [Ending::Tolerated, Ending::NotReached].contains(&ending);
-        assert!(unharmed || !fault.must_be_survived(), "an interruption ended as {ending:?}: {remarks}");
-        assert!(unharmed || run.trace.injected, "{ending:?} without a fault: {remarks}");
+        assert!(
+            unharmed || !fault.must_be_survived(),
+            "an interruption ended as {ending:?}: {remarks}"
+        );
+        assert!(
+            unharmed || run.trace.injected,
+            "{ending:?} without a fault: {remarks}"
+        );
         (ending, remarks)
     }
 
@@ -187,9 +228,17 @@ impl Stage {
     /// The service did not go on as ever, or gave another product.
     pub fn jump(&self, story: Story, jump: &Jump, clean: &Product) -> Option<String> {
         let run = self.run(story, Plan::Lie(Arc::clone(&jump.liar)), None, Some(jump));
-        assert!(!run.halted && !run.said.contains("panicked"), "{}", run.said);
+        assert!(
+            !run.halted && !run.said.contains("panicked"),
+            "{}",
+            run.said
+        );
         assert_eq!(run.problems, Vec::<String>::new());
-        assert!(run.cuts.is_empty() || jump.answers == Answers::SomeFromNowOn, "{:?}", run.cuts);
+        assert!(
+            run.cuts.is_empty() || jump.answers == Answers::SomeFromNowOn,
+            "{:?}",
+            run.cuts
+        );
         assert!(jump.liar.told() > 0, "nobody looked at the clock");
         if let Some(product) = &run.product {
             product.assert_same_as(clean);
@@ -202,7 +251,14 @@ impl Stage {
     fn assert_the_next_one_tidies_up(&self, left: &[String]) {
         let folder = tempfile::tempdir().unwrap();
         let mut next = Command::new(&self.service)
-            .args(["serve", "--listen", "127.0.0.1:0", "--tls-listen", "127.0.0.1:0", "--work"])
+            .args([
+                "serve",
+                "--listen",
+                "127.0.0.1:0",
+                "--tls-listen",
+                "127.0.0.1:0",
+                "--work",
+            ])
             .arg(folder.path().join("work"))
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -211,7 +267,10 @@ impl Stage {
         let listening = BufReader::new(next.stdout.take().unwrap()).lines().next();
         next.kill().and_then(|()| next.wait()).unwrap();
         assert!(listening.is_some(), "the next service does not start");
-        assert!(left_behind().is_empty(), "left behind, and by the next service, too: {left:?}");
+        assert!(
+            left_behind().is_empty(),
+            "left behind, and by the next service, too: {left:?}"
+        );
     }
 
     fn run(&self, story: Story, plan: Plan, fault: Option<Fault>, jump: Option<&Jump>) -> Run {
@@ -220,7 +279,14 @@ impl Stage {
         let log = folder.path().join("service.log");
         let mut command = Command::new(&self.service);
         command
-            .args(["serve", "--listen", "127.0.0.1:0", "--tls-listen", "127.0.0.1:0", "--work"])
+            .args([
+                "serve",
+                "--listen",
+                "127.0.0.1:0",
+                "--tls-listen",
+                "127.0.0.1:0",
+                "--work",
+            ])
             .arg(&work)
             // The repository is on this machine's loopback.
             .args(["--allow-network", "127.0.0.0/8"])
@@ -230,7 +296,14 @@ impl Stage {
             .stderr(File::create(&log).unwrap());
         let service = Traced::start(command, Arc::clone(&self.image), plan);
         let told = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            let mut scene = Scene { service: &service, work: &work, log: &log, fault, jump, told: Told::default() };
+            let mut scene = Scene {
+                service: &service,
+                work: &work,
+                log: &log,
+                fault,
+                jump,
+                told: Told::default(),
+            };
             scene.reach(Moment::Start);
             if let Some(ports) = scene.ports() {
                 scene.tell(ports, &self.request(story), self.epoch(story));
@@ -242,7 +315,9 @@ impl Stage {
             service.kill();
             let said = fs::read_to_string(&log).unwrap_or_default();
             let what = panic.downcast_ref::<String>().cloned();
-            let what = what.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default();
+            let what = what
+                .or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()))
+                .unwrap_or_default();
             panic!("{what}\nthe service's threads:\n{stacks}the service's log:\n{said}");
         });
         let service_id = service.id;
@@ -250,7 +325,10 @@ impl Stage {
         let status = trace.status.expect("a status");
         let said = fs::read_to_string(&log).unwrap_or_default();
         let halted = !status.success();
-        assert!(halted || told.asked_to_end, "it ended by itself, and calls that success: {said}");
+        assert!(
+            halted || told.asked_to_end,
+            "it ended by itself, and calls that success: {said}"
+        );
         let left = left_behind();
         if !left.is_empty() {
             assert!(halted, "left behind by {service_id}: {left:?}");
@@ -328,7 +406,10 @@ impl Scene<'_> {
         let health = self.ask(|| Request::get("/health").run_with_tls(tls_port))?;
         assert_eq!((health.status, health.text().as_str()), (200, "ok"));
         let passes = |jump: &&Jump| jump.moment == Moment::Served && jump.liar.passes_every_limit();
-        let begun = self.jump.filter(passes).map(|_| request.begin(port).expect("the beginning of an upload"));
+        let begun = self
+            .jump
+            .filter(passes)
+            .map(|_| request.begin(port).expect("the beginning of an upload"));
         if begun.is_some() {
             // Whoever came before is waiting by now.
             self.get(port, "/health")?;
@@ -336,8 +417,15 @@ impl Scene<'_> {
         self.reach(Moment::Served);
         if let Some(begun) = begun {
             self.get(port, "/health")?;
-            let answer = begun.answer().expect("an answer to an upload that has only begun");
-            assert!(answer.is_problem() && answer.status == 408, "{}: {}", answer.status, answer.text());
+            let answer = begun
+                .answer()
+                .expect("an answer to an upload that has only begun");
+            assert!(
+                answer.is_problem() && answer.status == 408,
+                "{}: {}",
+                answer.status,
+                answer.text()
+            );
         }
         let (job, given) = self.submit(port, request)?;
         self.follow_into_build((port, tls_port), &job);
@@ -357,9 +445,18 @@ impl Scene<'_> {
         assert_events_end(&events, if succeeded { "ok" } else { "failed" });
         if succeeded {
             let bundle = take_apart(&result.body, epoch);
-            assert!(given.is_none_or(|it| it.status != 200 || it.body == result.body), "two bundles of one job");
-            assert_eq!((provenance.status, &provenance.body), (200, &bundle.files["provenance.json"]));
-            assert_eq!((artifact.status, &artifact.body), (200, &bundle.files["artifacts/package"]));
+            assert!(
+                given.is_none_or(|it| it.status != 200 || it.body == result.body),
+                "two bundles of one job"
+            );
+            assert_eq!(
+                (provenance.status, &provenance.body),
+                (200, &bundle.files["provenance.json"])
+            );
+            assert_eq!(
+                (artifact.status, &artifact.body),
+                (200, &bundle.files["artifacts/package"])
+            );
             match bundle.files.get("evidence.json") {
                 Some(bytes) => assert_eq!((evidence.status, &evidence.body), (200, bytes)),
                 None => assert!(evidence.is_problem()),
@@ -369,7 +466,10 @@ impl Scene<'_> {
             for answer in [&result, &provenance, &evidence, &artifact] {
                 assert_eq!(answer.status, 404, "something of a job that failed");
             }
-            assert!(given.is_none_or(|answer| answer.status != 200), "a bundle, and a job that failed");
+            assert!(
+                given.is_none_or(|answer| answer.status != 200),
+                "a bundle, and a job that failed"
+            );
             self.told.failure = Some(document["result"]["error_type"].to_string());
         }
         let health = self.ask(|| Request::get("/health").run_with_tls(tls_port))?;
@@ -382,10 +482,14 @@ impl Scene<'_> {
 
     /// Where a clock jumps in the build: goes along until the build runs, or until its end where nobody is answered before.
     fn follow_into_build(&self, ports: (u16, u16), job: &str) {
-        let Some(jump) = self.jump.filter(|jump| jump.moment == Moment::Build) else { return };
+        let Some(jump) = self.jump.filter(|jump| jump.moment == Moment::Build) else {
+            return;
+        };
         let folder = self.work.join(format!("job-{job}"));
         let events = Request::get(&format!("/build/{job}/events"));
-        events.run_until(ports.0, COMPILING).expect("a build that begins");
+        events
+            .run_until(ports.0, COMPILING)
+            .expect("a build that begins");
         self.reach(Moment::Build);
         if jump.answers != Answers::Everybody {
             wait_until("the job does not end", || {
@@ -397,7 +501,8 @@ impl Scene<'_> {
                         Err(Lost::Silent) => panic!("no answer, and no end of the connection"),
                     }
                 }
-                folder.join("bundle.tar.gz").exists() || fs::read_to_string(self.log).unwrap().contains(JOB_FAILED)
+                folder.join("bundle.tar.gz").exists()
+                    || fs::read_to_string(self.log).unwrap().contains(JOB_FAILED)
             });
             jump.liar.end();
         }
@@ -417,13 +522,20 @@ impl Scene<'_> {
                 }
             };
             if answer.is_problem() {
-                self.told.problems.push(format!("{}: {}", answer.status, answer.json()["error_type"]));
+                self.told.problems.push(format!(
+                    "{}: {}",
+                    answer.status,
+                    answer.json()["error_type"]
+                ));
             }
             if let Some(job) = answer.header("kettle-job-id") {
                 return Some((job.to_owned(), Some(answer)));
             }
             if answer.status == 409 {
-                return Some((self.accepted(port)?.expect("the job that has the slot"), None));
+                return Some((
+                    self.accepted(port)?.expect("the job that has the slot"),
+                    None,
+                ));
             }
         }
         self.refuses()
@@ -431,8 +543,13 @@ impl Scene<'_> {
 
     /// The job that the service knows, by the names in its folder.
     fn accepted(&mut self, port: u16) -> Option<Option<String>> {
-        let names = fs::read_dir(self.work).unwrap().flatten().map(|entry| entry.file_name().into_string().unwrap());
-        let jobs: Vec<_> = names.filter_map(|name| name.strip_prefix("job-").map(str::to_owned)).collect();
+        let names = fs::read_dir(self.work)
+            .unwrap()
+            .flatten()
+            .map(|entry| entry.file_name().into_string().unwrap());
+        let jobs: Vec<_> = names
+            .filter_map(|name| name.strip_prefix("job-").map(str::to_owned))
+            .collect();
         for job in jobs {
             if self.get(port, &format!("/build/{job}"))?.status == 200 {
                 return Some(Some(job));
@@ -450,7 +567,11 @@ impl Scene<'_> {
         for _ in 0..ATTEMPTS {
             match request() {
                 Ok(answer) if answer.is_problem() && answer.status >= 500 => {
-                    self.told.problems.push(format!("{}: {}", answer.status, answer.json()["error_type"]));
+                    self.told.problems.push(format!(
+                        "{}: {}",
+                        answer.status,
+                        answer.json()["error_type"]
+                    ));
                 }
                 Ok(answer) => return Some(answer),
                 Err(lost) => self.lost(lost)?,
@@ -461,9 +582,15 @@ impl Scene<'_> {
 
     /// Nobody is answered any more: right only where a fault lasts.
     fn refuses<T>(&mut self) -> Option<T> {
-        let of_clock = self.jump.is_some_and(|jump| jump.answers == Answers::SomeFromNowOn);
+        let of_clock = self
+            .jump
+            .is_some_and(|jump| jump.answers == Answers::SomeFromNowOn);
         let lasts = of_clock || self.fault.is_some_and(Fault::lasts);
-        assert!(lasts, "no answer in {ATTEMPTS} attempts: {:?} {:?}", self.told.problems, self.told.cuts);
+        assert!(
+            lasts,
+            "no answer in {ATTEMPTS} attempts: {:?} {:?}",
+            self.told.problems, self.told.cuts
+        );
         self.told.asked_to_end = true;
         self.service.terminate();
         assert!(self.ends_within(PATIENCE), "it was told to end and goes on");
@@ -513,27 +640,48 @@ fn processor() -> TempDir {
     const SMALL_RSA_BITS: usize = 2048;
     let folder = tempfile::tempdir().unwrap();
     let identity = Identity::draw(kettle::snp::tcb::Product::Genoa, Key::Vcek).unwrap();
-    Processor::generate(identity, SMALL_RSA_BITS).unwrap().save(folder.path()).unwrap();
+    Processor::generate(identity, SMALL_RSA_BITS)
+        .unwrap()
+        .save(folder.path())
+        .unwrap();
     folder
 }
 
 /// A job that failed leaves no bundle and no artifact in its folder either.
 fn assert_nothing_to_take(work: &Path, said: &str) {
-    for job in
-        fs::read_dir(work).unwrap().flatten().filter(|entry| entry.file_name().to_string_lossy().starts_with("job-"))
+    for job in fs::read_dir(work)
+        .unwrap()
+        .flatten()
+        .filter(|entry| entry.file_name().to_string_lossy().starts_with("job-"))
     {
         for name in ["bundle.tar.gz", "artifacts"] {
-            assert!(!job.path().join(name).exists(), "a job that failed left {name}: {said}");
+            assert!(
+                !job.path().join(name).exists(),
+                "a job that failed left {name}: {said}"
+            );
         }
     }
 }
 
 /// Where each thread of a service waits, as far as the kernel tells.
 fn stacks(service: i32) -> String {
-    let threads = fs::read_dir(format!("/proc/{service}/task")).into_iter().flatten().flatten();
+    let threads = fs::read_dir(format!("/proc/{service}/task"))
+        .into_iter()
+        .flatten()
+        .flatten();
     let line = |thread: fs::DirEntry| {
-        let read = |name: &str| fs::read_to_string(thread.path().join(name)).unwrap_or_default().trim().to_owned();
-        format!("  {} in {}: call {}\n", read("comm"), read("wchan"), read("syscall"))
+        let read = |name: &str| {
+            fs::read_to_string(thread.path().join(name))
+                .unwrap_or_default()
+                .trim()
+                .to_owned()
+        };
+        format!(
+            "  {} in {}: call {}\n",
+            read("comm"),
+            read("wchan"),
+            read("syscall")
+        )
     };
     threads.map(line).collect()
 }
@@ -543,11 +691,19 @@ fn listening(process: i32) -> Vec<u16> {
     const LISTEN: &str = "0A";
     let table = fs::read_to_string("/proc/net/tcp").unwrap();
     // proc(5): number, local and remote address, state, …; the inode is the tenth.
-    let sockets = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
-    let sockets: Vec<_> = sockets.filter(|fields| fields.get(3) == Some(&LISTEN)).collect();
-    let descriptors = fs::read_dir(format!("/proc/{process}/fd")).into_iter().flatten().flatten();
-    let mut descriptors: Vec<_> =
-        descriptors.filter_map(|it| Some((it.file_name().to_str()?.parse::<u32>().ok()?, it.path()))).collect();
+    let sockets = table
+        .lines()
+        .map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let sockets: Vec<_> = sockets
+        .filter(|fields| fields.get(3) == Some(&LISTEN))
+        .collect();
+    let descriptors = fs::read_dir(format!("/proc/{process}/fd"))
+        .into_iter()
+        .flatten()
+        .flatten();
+    let mut descriptors: Vec<_> = descriptors
+        .filter_map(|it| Some((it.file_name().to_str()?.parse::<u32>().ok()?, it.path())))
+        .collect();
     descriptors.sort();
     let port = |(_, path): &(u32, PathBuf)| {
         let link = fs::read_link(path).ok()?;

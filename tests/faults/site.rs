@@ -23,15 +23,24 @@ pub enum Kind {
 }
 
 impl Kind {
-    pub const ALL: [Self; 7] =
-        [Self::Memory, Self::Disk, Self::Process, Self::Pipe, Self::Socket, Self::Readiness, Self::Entropy];
+    pub const ALL: [Self; 7] = [
+        Self::Memory,
+        Self::Disk,
+        Self::Process,
+        Self::Pipe,
+        Self::Socket,
+        Self::Readiness,
+        Self::Entropy,
+    ];
 
     /// The kind of a call; none for one that has no error that its caller could meet.
     ///
     /// Left out: `close`, `exit`, `munmap`, `madvise` and `futex`, whose callers are not told or may not care, and calls that
     /// fail only for arguments that are wrong.
     pub fn of(number: i64, target: Target) -> Option<Self> {
-        let (kind, _) = CALLS.iter().find(|(_, calls)| calls.iter().any(|(known, _)| *known == number))?;
+        let (kind, _) = CALLS
+            .iter()
+            .find(|(_, calls)| calls.iter().any(|(known, _)| *known == number))?;
         kind.or(match target {
             Target::Socket => Some(Self::Socket),
             Target::Pipe | Target::Pair => Some(Self::Pipe),
@@ -51,7 +60,10 @@ macro_rules! names {
 
 /// Every call that can fail, with its kind where its descriptor does not decide that.
 const CALLS: [(Option<Kind>, Names); 8] = [
-    (Some(Kind::Memory), names! { SYS_brk SYS_mmap SYS_mremap SYS_mprotect }),
+    (
+        Some(Kind::Memory),
+        names! { SYS_brk SYS_mmap SYS_mremap SYS_mprotect },
+    ),
     (
         Some(Kind::Process),
         names! {
@@ -73,7 +85,10 @@ const CALLS: [(Option<Kind>, Names); 8] = [
         names! { SYS_epoll_create1 SYS_epoll_ctl SYS_epoll_wait SYS_epoll_pwait SYS_eventfd2 SYS_poll SYS_ppoll },
     ),
     (Some(Kind::Entropy), names! { SYS_getrandom }),
-    (None, names! { SYS_read SYS_write SYS_readv SYS_writev SYS_recvfrom SYS_recvmsg SYS_sendto SYS_sendmsg }),
+    (
+        None,
+        names! { SYS_read SYS_write SYS_readv SYS_writev SYS_recvfrom SYS_recvmsg SYS_sendto SYS_sendmsg },
+    ),
     (
         Some(Kind::Disk),
         names! {
@@ -106,12 +121,16 @@ impl Target {
         if !ON_DESCRIPTOR.contains(&number) {
             return Self::Nothing;
         }
-        let Some(path) = link() else { return Self::Nothing };
+        let Some(path) = link() else {
+            return Self::Nothing;
+        };
         let path = path.to_string_lossy();
         match path.split_once(':') {
             Some(("socket", inode)) => {
                 let inode = inode.trim_matches(['[', ']']);
-                let is_pair = pairs().lines().any(|line| line.split_whitespace().nth(6) == Some(inode));
+                let is_pair = pairs()
+                    .lines()
+                    .any(|line| line.split_whitespace().nth(6) == Some(inode));
                 if is_pair { Self::Pair } else { Self::Socket }
             }
             Some(("pipe", _)) => Self::Pipe,
@@ -143,11 +162,28 @@ pub struct Key {
 }
 
 impl Key {
-    pub fn new(number: i64, target: Target, kind: Kind, stack: &[u64], is_own: impl Fn(u64) -> bool) -> Self {
+    pub fn new(
+        number: i64,
+        target: Target,
+        kind: Kind,
+        stack: &[u64],
+        is_own: impl Fn(u64) -> bool,
+    ) -> Self {
         let counting = if kind == Kind::Memory { 1 } else { OWN_FRAMES };
-        let own = stack.iter().enumerate().filter(|(_, address)| is_own(**address));
-        let end = own.map(|(index, _)| index + 1).nth(counting - 1).unwrap_or(stack.len());
-        Self { number, target, kind, stack: stack[..end].to_vec() }
+        let own = stack
+            .iter()
+            .enumerate()
+            .filter(|(_, address)| is_own(**address));
+        let end = own
+            .map(|(index, _)| index + 1)
+            .nth(counting - 1)
+            .unwrap_or(stack.len());
+        Self {
+            number,
+            target,
+            kind,
+            stack: stack[..end].to_vec(),
+        }
     }
 
     /// Whether a call of this kind can wait, and if so, whether its descriptor decides that.
@@ -177,8 +213,18 @@ impl Key {
 
     /// The ways in which this place can fail.
     pub fn faults(&self, call: &Call) -> Vec<Fault> {
-        let mut all: Vec<_> = self.errors().iter().map(|errno| Fault { errno: *errno, kind: self.kind }).collect();
-        all.extend(call.interruptible.then_some(Fault { errno: libc::EINTR, kind: self.kind }));
+        let mut all: Vec<_> = self
+            .errors()
+            .iter()
+            .map(|errno| Fault {
+                errno: *errno,
+                kind: self.kind,
+            })
+            .collect();
+        all.extend(call.interruptible.then_some(Fault {
+            errno: libc::EINTR,
+            kind: self.kind,
+        }));
         all
     }
 
@@ -186,14 +232,21 @@ impl Key {
         match self.number {
             _ if [Target::Pair, Target::Event].contains(&self.target) => &[],
             libc::SYS_open | libc::SYS_openat | libc::SYS_openat2 => &[libc::EMFILE, libc::EIO],
-            libc::SYS_mkdir | libc::SYS_mkdirat | libc::SYS_rename | libc::SYS_renameat | libc::SYS_renameat2 => {
+            libc::SYS_mkdir
+            | libc::SYS_mkdirat
+            | libc::SYS_rename
+            | libc::SYS_renameat
+            | libc::SYS_renameat2 => &[libc::ENOSPC],
+            libc::SYS_link | libc::SYS_linkat | libc::SYS_symlink | libc::SYS_symlinkat => {
                 &[libc::ENOSPC]
             }
-            libc::SYS_link | libc::SYS_linkat | libc::SYS_symlink | libc::SYS_symlinkat => &[libc::ENOSPC],
-            libc::SYS_pwrite64 | libc::SYS_ftruncate | libc::SYS_fallocate | libc::SYS_copy_file_range => {
-                &[libc::ENOSPC, libc::EIO]
+            libc::SYS_pwrite64
+            | libc::SYS_ftruncate
+            | libc::SYS_fallocate
+            | libc::SYS_copy_file_range => &[libc::ENOSPC, libc::EIO],
+            libc::SYS_clone | libc::SYS_clone3 | libc::SYS_fork | libc::SYS_vfork => {
+                &[libc::EAGAIN, libc::ENOMEM]
             }
-            libc::SYS_clone | libc::SYS_clone3 | libc::SYS_fork | libc::SYS_vfork => &[libc::EAGAIN, libc::ENOMEM],
             libc::SYS_execve => &[libc::ENOMEM, libc::EACCES],
             libc::SYS_wait4 | libc::SYS_waitid => &[libc::ECHILD],
             libc::SYS_pidfd_send_signal
@@ -201,15 +254,19 @@ impl Key {
             | libc::SYS_setuid
             | libc::SYS_setgid
             | libc::SYS_prlimit64 => &[libc::EPERM],
-            libc::SYS_setgroups | libc::SYS_unshare | libc::SYS_mount | libc::SYS_chdir => &[libc::EPERM],
+            libc::SYS_setgroups | libc::SYS_unshare | libc::SYS_mount | libc::SYS_chdir => {
+                &[libc::EPERM]
+            }
             libc::SYS_pidfd_open
             | libc::SYS_memfd_create
             | libc::SYS_pipe2
             | libc::SYS_socket
             | libc::SYS_socketpair => &[libc::EMFILE],
-            libc::SYS_eventfd2 | libc::SYS_epoll_create1 | libc::SYS_dup2 | libc::SYS_dup3 | libc::SYS_fcntl => {
-                &[libc::EMFILE]
-            }
+            libc::SYS_eventfd2
+            | libc::SYS_epoll_create1
+            | libc::SYS_dup2
+            | libc::SYS_dup3
+            | libc::SYS_fcntl => &[libc::EMFILE],
             libc::SYS_accept4 => &[libc::EMFILE, libc::ECONNABORTED],
             libc::SYS_bind => &[libc::EADDRINUSE],
             libc::SYS_sendto | libc::SYS_sendmsg => &[libc::EPIPE],
@@ -275,5 +332,7 @@ impl fmt::Display for Fault {
 /// The call's name, of those that have a kind.
 pub fn name(number: i64) -> &'static str {
     let all = CALLS.iter().flat_map(|(_, calls)| calls.iter());
-    all.clone().find(|(known, _)| *known == number).map_or("?", |(_, name)| name.trim_start_matches("SYS_"))
+    all.clone()
+        .find(|(known, _)| *known == number)
+        .map_or("?", |(_, name)| name.trim_start_matches("SYS_"))
 }

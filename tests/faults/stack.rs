@@ -70,28 +70,55 @@ struct Row {
 impl Image {
     pub fn read(bytes: Vec<u8>) -> Self {
         let sections = sections(&bytes);
-        let find =
-            |name: &str| sections.iter().find(|it| it.name == name).unwrap_or_else(|| panic!("no {name}")).clone();
+        let find = |name: &str| {
+            sections
+                .iter()
+                .find(|it| it.name == name)
+                .unwrap_or_else(|| panic!("no {name}"))
+                .clone()
+        };
         let mut frames = descriptions(&bytes, &find(".eh_frame"));
         frames.sort_by_key(|frame| frame.code.start);
         let mut own = functions(&bytes, &find(".symtab"), &find(".strtab"));
         own.sort_by_key(|code| code.start);
-        Self { entry: Reader::at(&bytes, 24).number(8), bytes, frames, own }
+        Self {
+            entry: Reader::at(&bytes, 24).number(8),
+            bytes,
+            frames,
+            own,
+        }
     }
 
     /// Return addresses, from `registers` outwards; the first is the place of the call itself. All relative to `base`.
-    pub fn unwind(&self, mut registers: Registers, base: u64, mut word: impl FnMut(u64) -> Option<u64>) -> Vec<u64> {
+    pub fn unwind(
+        &self,
+        mut registers: Registers,
+        base: u64,
+        mut word: impl FnMut(u64) -> Option<u64>,
+    ) -> Vec<u64> {
         let mut found = Vec::new();
         while let Some(address) = registers[RETURN].filter(|_| found.len() < MAX_FRAMES) {
             let address = address.wrapping_sub(base);
             // A call can be the last instruction of its function: what is looked up is the call, not what follows.
-            let Some(row) = self.row(address.wrapping_sub(1)) else { break };
+            let Some(row) = self.row(address.wrapping_sub(1)) else {
+                break;
+            };
             found.push(address);
-            let Some((register, offset)) = row.frame else { break };
-            let Some(frame) = registers[register].map(|value| value.wrapping_add_signed(offset)) else { break };
+            let Some((register, offset)) = row.frame else {
+                break;
+            };
+            let Some(frame) = registers[register].map(|value| value.wrapping_add_signed(offset))
+            else {
+                break;
+            };
             let mut outer = registers;
             outer[RSP] = Some(frame);
-            for (number, rule) in row.rules.iter().enumerate().filter(|(number, _)| *number != RSP) {
+            for (number, rule) in row
+                .rules
+                .iter()
+                .enumerate()
+                .filter(|(number, _)| *number != RSP)
+            {
                 match rule {
                     Rule::Same if number != RETURN => {}
                     Rule::At(offset) => outer[number] = word(frame.wrapping_add_signed(*offset)),
@@ -106,20 +133,46 @@ impl Image {
     /// Whether a call at this address is in a function of ours.
     pub fn is_own(&self, address: u64) -> bool {
         let at = self.own.partition_point(|code| code.start < address);
-        at.checked_sub(1).is_some_and(|at| self.own[at].contains(&(address - 1)))
+        at.checked_sub(1)
+            .is_some_and(|at| self.own[at].contains(&(address - 1)))
     }
 
     /// How to get out of the frame of the instruction at `address`.
     fn row(&self, address: u64) -> Option<Row> {
-        let at = self.frames.partition_point(|frame| frame.code.start <= address).checked_sub(1)?;
-        let frame = self.frames.get(at).filter(|frame| frame.code.contains(&address))?;
-        let mut row = Row { frame: None, rules: [Rule::Same; REGISTERS] };
+        let at = self
+            .frames
+            .partition_point(|frame| frame.code.start <= address)
+            .checked_sub(1)?;
+        let frame = self
+            .frames
+            .get(at)
+            .filter(|frame| frame.code.contains(&address))?;
+        let mut row = Row {
+            frame: None,
+            rules: [Rule::Same; REGISTERS],
+        };
         let mut reader = Reader::at(&self.bytes, frame.common.program.start);
-        run(&mut reader, frame.common.program.end, &frame.common, None, &mut row, &mut 0, u64::MAX)?;
+        run(
+            &mut reader,
+            frame.common.program.end,
+            &frame.common,
+            None,
+            &mut row,
+            &mut 0,
+            u64::MAX,
+        )?;
         let initial = row.clone();
         let mut reader = Reader::at(&self.bytes, frame.program.start);
         let mut reached = frame.code.start;
-        run(&mut reader, frame.program.end, &frame.common, Some(&initial), &mut row, &mut reached, address)?;
+        run(
+            &mut reader,
+            frame.program.end,
+            &frame.common,
+            Some(&initial),
+            &mut row,
+            &mut reached,
+            address,
+        )?;
         Some(row)
     }
 }
@@ -165,7 +218,10 @@ fn run(
                     0x00 => {}
                     0x05 => {
                         let register = reader.unsigned() as usize;
-                        set(register, Rule::At(reader.unsigned() as i64 * common.data_factor));
+                        set(
+                            register,
+                            Rule::At(reader.unsigned() as i64 * common.data_factor),
+                        );
                     }
                     0x06 => {
                         let register = reader.unsigned() as usize;
@@ -204,18 +260,30 @@ fn sections(bytes: &[u8]) -> Vec<Section> {
     assert_eq!(bytes[..6], *b"\x7fELF\x02\x01", "no ELF file of 64 bits");
     let table = Reader::at(bytes, 40).number(8) as usize;
     let mut sizes = Reader::at(bytes, 58);
-    let (size, count, names) = (sizes.number(2) as usize, sizes.number(2) as usize, sizes.number(2) as usize);
+    let (size, count, names) = (
+        sizes.number(2) as usize,
+        sizes.number(2) as usize,
+        sizes.number(2) as usize,
+    );
     let header = |index: usize| {
         let mut header = Reader::at(bytes, table + index * size);
         let name = header.number(4) as usize;
         header.at += 12;
-        let (address, start, length) = (header.number(8), header.number(8) as usize, header.number(8) as usize);
+        let (address, start, length) = (
+            header.number(8),
+            header.number(8) as usize,
+            header.number(8) as usize,
+        );
         (name, address, start..start + length)
     };
     let names = header(names).2.start;
     let section = |index| {
         let (name, address, bytes_) = header(index);
-        Section { name: String::from_utf8_lossy(text(bytes, names + name)).into_owned(), address, bytes: bytes_ }
+        Section {
+            name: String::from_utf8_lossy(text(bytes, names + name)).into_owned(),
+            address,
+            bytes: bytes_,
+        }
     };
     (0..count).map(section).collect()
 }
@@ -228,10 +296,17 @@ fn functions(bytes: &[u8], symbols: &Section, names: &Section) -> Vec<Range<u64>
         let name = text(bytes, names.bytes.start + symbol.number(4) as usize);
         symbol.at += 4;
         let (start, size) = (symbol.number(8), symbol.number(8));
-        let is_own = OWN.iter().any(|part| name.windows(part.len()).any(|window| window == *part));
+        let is_own = OWN
+            .iter()
+            .any(|part| name.windows(part.len()).any(|window| window == *part));
         (is_own && size > 0).then_some(start..start + size)
     };
-    symbols.bytes.clone().step_by(SYMBOL_BYTES).filter_map(own).collect()
+    symbols
+        .bytes
+        .clone()
+        .step_by(SYMBOL_BYTES)
+        .filter_map(own)
+        .collect()
 }
 
 /// Every frame description of `.eh_frame`.
@@ -251,17 +326,26 @@ fn descriptions(bytes: &[u8], section: &Section) -> Vec<Description> {
         if back == 0 {
             continue;
         }
-        let Some(common) = common(bytes, pointer - back) else { continue };
+        let Some(common) = common(bytes, pointer - back) else {
+            continue;
+        };
         let place = reader.at;
         // Relative to its own place, signed, four bytes: what compilers for this machine write.
-        assert_eq!(common.pointers, 0x1b, "an encoding of pointers that is not read here");
+        assert_eq!(
+            common.pointers, 0x1b,
+            "an encoding of pointers that is not read here"
+        );
         let start = address(place).wrapping_add_signed(i64::from(reader.number(4) as i32));
         let size = reader.number(4);
         if common.has_augmentation {
             let skipped = reader.unsigned() as usize;
             reader.at += skipped;
         }
-        found.push(Description { code: start..start + size, common, program: reader.at..end });
+        found.push(Description {
+            code: start..start + size,
+            common,
+            program: reader.at..end,
+        });
     }
     found
 }
@@ -277,7 +361,11 @@ fn common(bytes: &[u8], at: usize) -> Option<Common> {
     let augmentation = text(bytes, reader.at).to_vec();
     reader.at += augmentation.len() + 1;
     let (code_factor, data_factor) = (reader.unsigned(), reader.signed());
-    let _return = if version == 1 { u64::from(reader.byte()) } else { reader.unsigned() };
+    let _return = if version == 1 {
+        u64::from(reader.byte())
+    } else {
+        reader.unsigned()
+    };
     let (mut pointers, has_augmentation) = (0, augmentation.first() == Some(&b'z'));
     if has_augmentation {
         let size = reader.unsigned() as usize;
@@ -288,7 +376,11 @@ fn common(bytes: &[u8], at: usize) -> Option<Common> {
                 b'L' => drop(reader.byte()),
                 b'P' => {
                     let encoding = reader.byte();
-                    reader.at += if encoding & 7 == 4 || encoding & 7 == 0 { 8 } else { 4 };
+                    reader.at += if encoding & 7 == 4 || encoding & 7 == 0 {
+                        8
+                    } else {
+                        4
+                    };
                 }
                 // A signal's frame: nothing of ours is beyond it.
                 _ => return None,
@@ -296,12 +388,21 @@ fn common(bytes: &[u8], at: usize) -> Option<Common> {
         }
         reader.at = after;
     }
-    Some(Common { code_factor, data_factor, program: reader.at..end, has_augmentation, pointers })
+    Some(Common {
+        code_factor,
+        data_factor,
+        program: reader.at..end,
+        has_augmentation,
+        pointers,
+    })
 }
 
 /// Bytes up to the next zero.
 fn text(bytes: &[u8], at: usize) -> &[u8] {
-    bytes[at..].split(|byte| *byte == 0).next().unwrap_or_default()
+    bytes[at..]
+        .split(|byte| *byte == 0)
+        .next()
+        .unwrap_or_default()
 }
 
 struct Reader<'a> {
@@ -320,7 +421,9 @@ impl<'a> Reader<'a> {
     }
 
     fn number(&mut self, size: usize) -> u64 {
-        (0..size).fold(0, |number, index| number | u64::from(self.byte()) << (8 * index))
+        (0..size).fold(0, |number, index| {
+            number | u64::from(self.byte()) << (8 * index)
+        })
     }
 
     fn register(&mut self) -> Option<usize> {
@@ -334,7 +437,11 @@ impl<'a> Reader<'a> {
 
     fn signed(&mut self) -> i64 {
         let (value, bits, last) = self.leb();
-        if last & 0x40 != 0 && bits < 64 { (value | u64::MAX << bits) as i64 } else { value as i64 }
+        if last & 0x40 != 0 && bits < 64 {
+            (value | u64::MAX << bits) as i64
+        } else {
+            value as i64
+        }
     }
 
     fn leb(&mut self) -> (u64, u32, u8) {

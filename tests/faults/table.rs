@@ -21,7 +21,10 @@ impl Places {
             .expect("addr2line, of binutils");
         let mut input = tool.stdin.take().unwrap();
         // A return address is behind its call.
-        let text: String = addresses.iter().map(|address| format!("{:#x}\n", address - 1)).collect();
+        let text: String = addresses
+            .iter()
+            .map(|address| format!("{:#x}\n", address - 1))
+            .collect();
         let writing = std::thread::spawn(move || input.write_all(text.as_bytes()));
         let output = tool.wait_with_output().unwrap();
         writing.join().unwrap().unwrap();
@@ -39,13 +42,21 @@ impl Places {
 
     /// The innermost place of ours, and who called it.
     pub fn describe(&self, key: &Key) -> String {
-        let mut places: Vec<_> =
-            key.stack.iter().filter_map(|address| self.0.get(address)).map(String::as_str).collect();
+        let mut places: Vec<_> = key
+            .stack
+            .iter()
+            .filter_map(|address| self.0.get(address))
+            .map(String::as_str)
+            .collect();
         places.dedup();
         format!(
             "{} {}",
             name(key.number),
-            if places.is_empty() { "the runtime".to_owned() } else { places.join(" < ") }
+            if places.is_empty() {
+                "the runtime".to_owned()
+            } else {
+                places.join(" < ")
+            }
         )
     }
 }
@@ -53,7 +64,9 @@ impl Places {
 /// `src/…` of this crate. A toolchain's own sources have folders called src, too.
 fn own(line: &str) -> Option<String> {
     let line = line.split(" (").next()?;
-    let path = line.strip_prefix(concat!(env!("CARGO_MANIFEST_DIR"), "/")).unwrap_or(line);
+    let path = line
+        .strip_prefix(concat!(env!("CARGO_MANIFEST_DIR"), "/"))
+        .unwrap_or(line);
     path.starts_with("src/").then(|| path.to_owned())
 }
 
@@ -73,24 +86,47 @@ pub fn table(lines: &[Line]) -> String {
     }
     text += &format!("{:>11}{:>11}\n", "BROKEN", "runs");
     for kind in Kind::ALL.map(Some).into_iter().chain([None]) {
-        let of_kind = || lines.iter().filter(|line| kind.is_none_or(|kind| kind == line.kind));
-        text += &format!("{:<12}", kind.map_or_else(|| "all".to_owned(), |kind| format!("{kind:?}")));
+        let of_kind = || {
+            lines
+                .iter()
+                .filter(|line| kind.is_none_or(|kind| kind == line.kind))
+        };
+        text += &format!(
+            "{:<12}",
+            kind.map_or_else(|| "all".to_owned(), |kind| format!("{kind:?}"))
+        );
         for ending in Ending::ALL {
-            text += &format!("{:>11}", of_kind().filter(|line| line.ending == Ok(ending)).count());
+            text += &format!(
+                "{:>11}",
+                of_kind().filter(|line| line.ending == Ok(ending)).count()
+            );
         }
-        text += &format!("{:>11}{:>11}\n", of_kind().filter(|line| line.ending.is_err()).count(), of_kind().count());
+        text += &format!(
+            "{:>11}{:>11}\n",
+            of_kind().filter(|line| line.ending.is_err()).count(),
+            of_kind().count()
+        );
     }
     text
 }
 
 /// What went unnoticed: how many interruptions, then all else by place.
 pub fn tolerated(lines: &[Line]) -> String {
-    let all = lines.iter().filter(|line| line.ending == Ok(Ending::Tolerated));
-    let (interruptions, others): (Vec<_>, Vec<_>) = all.partition(|line| line.fault.must_be_survived());
+    let all = lines
+        .iter()
+        .filter(|line| line.ending == Ok(Ending::Tolerated));
+    let (interruptions, others): (Vec<_>, Vec<_>) =
+        all.partition(|line| line.fault.must_be_survived());
     let mut groups: BTreeMap<String, usize> = BTreeMap::new();
     for line in others {
-        *groups.entry(format!("{:?}: {}, {}", line.kind, line.place, line.fault)).or_default() += 1;
+        *groups
+            .entry(format!("{:?}: {}, {}", line.kind, line.place, line.fault))
+            .or_default() += 1;
     }
-    let groups = groups.iter().map(|(group, count)| format!("{count:>4}  {group}\n"));
-    std::iter::once(format!("{:>4}  interruptions\n", interruptions.len())).chain(groups).collect()
+    let groups = groups
+        .iter()
+        .map(|(group, count)| format!("{count:>4}  {group}\n"));
+    std::iter::once(format!("{:>4}  interruptions\n", interruptions.len()))
+        .chain(groups)
+        .collect()
 }

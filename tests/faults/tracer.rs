@@ -131,17 +131,36 @@ impl Tracer {
         }
         let main = match command.spawn() {
             Ok(child) => child.id() as pid_t,
-            Err(error) => panic!("the service cannot be started under ptrace, which this kernel may refuse: {error}"),
+            Err(error) => panic!(
+                "the service cannot be started under ptrace, which this kernel may refuse: {error}"
+            ),
         };
         let (_, status) = wait(main).expect("the service stops at its exec");
-        assert!(libc::WIFSTOPPED(status), "the service does not stop at its exec: {status:#x}");
-        request(libc::PTRACE_SETOPTIONS, main, 0, OPTIONS as *mut c_void).expect("options of ptrace");
+        assert!(
+            libc::WIFSTOPPED(status),
+            "the service does not stop at its exec: {status:#x}"
+        );
+        request(libc::PTRACE_SETOPTIONS, main, 0, OPTIONS as *mut c_void)
+            .expect("options of ptrace");
         let base = entry(main) - image.entry;
         if let Plan::Lie(_) = plan {
             hide_vdso(main);
         }
-        let threads = HashMap::from([(main, Thread { seen: true, ..Thread::default() })]);
-        Self { image, plan, main, base, threads, trace: Trace::default() }
+        let threads = HashMap::from([(
+            main,
+            Thread {
+                seen: true,
+                ..Thread::default()
+            },
+        )]);
+        Self {
+            image,
+            plan,
+            main,
+            base,
+            threads,
+            trace: Trace::default(),
+        }
     }
 
     fn run(&mut self) {
@@ -182,7 +201,11 @@ impl Tracer {
     /// A thread that was killed meanwhile cannot be resumed; its end is reported.
     fn resume(&self, id: pid_t, signal: c_int) {
         let inside = self.threads.get(&id).is_some_and(|thread| thread.inside);
-        let how = if self.done() && !inside { libc::PTRACE_CONT } else { libc::PTRACE_SYSCALL };
+        let how = if self.done() && !inside {
+            libc::PTRACE_CONT
+        } else {
+            libc::PTRACE_SYSCALL
+        };
         let _ = request(how, id, 0, signal as usize as *mut c_void);
     }
 
@@ -192,7 +215,9 @@ impl Tracer {
     }
 
     fn at_call(&mut self, id: pid_t) {
-        let Some(mut values) = read_registers(id) else { return };
+        let Some(mut values) = read_registers(id) else {
+            return;
+        };
         let thread = self.threads.entry(id).or_default();
         thread.inside = !thread.inside;
         if !thread.inside {
@@ -222,13 +247,20 @@ impl Tracer {
             Plan::Inject(_, fault) if fault.lasts() && self.trace.injected => {
                 fault.hits(number, values).then_some(fault.errno)
             }
-            Plan::Inject(key, fault) => {
-                (number == key.number && self.key(id, values).as_ref() == Some(key)).then_some(fault.errno)
-            }
+            Plan::Inject(key, fault) => (number == key.number
+                && self.key(id, values).as_ref() == Some(key))
+            .then_some(fault.errno),
             Plan::Record => {
                 if let Some(key) = self.key(id, values) {
-                    let call = || Call { interruptible: interruptible(id, &key, values), count: 0 };
-                    self.trace.sites.entry(key.clone()).or_insert_with(call).count += 1;
+                    let call = || Call {
+                        interruptible: interruptible(id, &key, values),
+                        count: 0,
+                    };
+                    self.trace
+                        .sites
+                        .entry(key.clone())
+                        .or_insert_with(call)
+                        .count += 1;
                 }
                 None
             }
@@ -240,11 +272,16 @@ impl Tracer {
     fn lie(&self, id: pid_t, values: &user_regs_struct) {
         let Plan::Lie(liar) = &self.plan else { return };
         let number = values.orig_rax as i64;
-        assert!(![libc::SYS_time, libc::SYS_gettimeofday].contains(&number), "a clock about which nobody lies");
+        assert!(
+            ![libc::SYS_time, libc::SYS_gettimeofday].contains(&number),
+            "a clock about which nobody lies"
+        );
         if number != libc::SYS_clock_gettime || values.rax != 0 {
             return;
         }
-        let Some(time) = read_words(id, values.rsi) else { return };
+        let Some(time) = read_words(id, values.rsi) else {
+            return;
+        };
         if let Some(lie) = liar.tell(values.rdi as libc::clockid_t, time) {
             write_words(id, values.rsi, lie);
         }
@@ -257,9 +294,13 @@ impl Tracer {
             return None;
         }
         let link = || fs::read_link(format!("/proc/{id}/fd/{}", values.rdi as i32)).ok();
-        let target = Target::of(number, link, || fs::read_to_string("/proc/net/unix").unwrap());
+        let target = Target::of(number, link, || {
+            fs::read_to_string("/proc/net/unix").unwrap()
+        });
         let kind = Kind::of(number, target)?;
-        let saved = [values.rbx, values.rbp, values.r12, values.r13, values.r14, values.r15];
+        let saved = [
+            values.rbx, values.rbp, values.r12, values.r13, values.r14, values.r15,
+        ];
         let mut piece = Vec::new();
         let mut start = 0;
         let word = |address: u64| {
@@ -269,22 +310,35 @@ impl Tracer {
             let at = (address - start) as usize;
             Some(u64::from_le_bytes(piece.get(at..at + 8)?.try_into().ok()?))
         };
-        let stack = self.image.unwind(registers(values.rip, values.rsp, saved), self.base, word);
-        Some(Key::new(number, target, kind, &stack, |address| self.image.is_own(address)))
+        let stack = self
+            .image
+            .unwind(registers(values.rip, values.rsp, saved), self.base, word);
+        Some(Key::new(number, target, kind, &stack, |address| {
+            self.image.is_own(address)
+        }))
     }
 }
 
 /// Whether a signal could interrupt this call: one on a descriptor only where that can make it wait.
 fn interruptible(id: pid_t, key: &Key, values: &user_regs_struct) -> bool {
-    let Some(on_descriptor) = key.waits() else { return false };
-    let options = if key.number == libc::SYS_waitid { values.r10 } else { values.rdx };
-    if [libc::SYS_wait4, libc::SYS_waitid].contains(&key.number) && options as c_int & libc::WNOHANG != 0 {
+    let Some(on_descriptor) = key.waits() else {
+        return false;
+    };
+    let options = if key.number == libc::SYS_waitid {
+        values.r10
+    } else {
+        values.rdx
+    };
+    if [libc::SYS_wait4, libc::SYS_waitid].contains(&key.number)
+        && options as c_int & libc::WNOHANG != 0
+    {
         return false;
     }
     if !on_descriptor {
         return true;
     }
-    let info = fs::read_to_string(format!("/proc/{id}/fdinfo/{}", values.rdi as i32)).unwrap_or_default();
+    let info =
+        fs::read_to_string(format!("/proc/{id}/fdinfo/{}", values.rdi as i32)).unwrap_or_default();
     let flags = info.lines().find_map(|line| line.strip_prefix("flags:"));
     let flags = flags.and_then(|flags| c_int::from_str_radix(flags.trim(), 8).ok());
     flags.is_some_and(|flags| flags & libc::O_NONBLOCK == 0)
@@ -293,7 +347,9 @@ fn interruptible(id: pid_t, key: &Key, values: &user_regs_struct) -> bool {
 /// The address at which the kernel started a program, from its auxiliary vector.
 fn entry(id: pid_t) -> u64 {
     let vector = fs::read(format!("/proc/{id}/auxv")).unwrap();
-    let mut words = vector.chunks_exact(8).map(|word| u64::from_le_bytes(word.try_into().unwrap()));
+    let mut words = vector
+        .chunks_exact(8)
+        .map(|word| u64::from_le_bytes(word.try_into().unwrap()));
     while let (Some(kind), Some(value)) = (words.next(), words.next()) {
         if kind == libc::AT_ENTRY {
             return value;
@@ -344,21 +400,38 @@ fn request(what: libc::c_uint, id: pid_t, address: usize, data: *mut c_void) -> 
 fn read_registers(id: pid_t) -> Option<user_regs_struct> {
     // SAFETY: the structure has integers only, for which all zeros is a value.
     let mut values: user_regs_struct = unsafe { std::mem::zeroed() };
-    request(libc::PTRACE_GETREGS, id, 0, ptr::from_mut(&mut values).cast()).ok()?;
+    request(
+        libc::PTRACE_GETREGS,
+        id,
+        0,
+        ptr::from_mut(&mut values).cast(),
+    )
+    .ok()?;
     Some(values)
 }
 
 fn write_registers(id: pid_t, values: &user_regs_struct) {
     // Only a thread that was killed meanwhile refuses.
-    let _ = request(libc::PTRACE_SETREGS, id, 0, ptr::from_ref(values).cast_mut().cast());
+    let _ = request(
+        libc::PTRACE_SETREGS,
+        id,
+        0,
+        ptr::from_ref(values).cast_mut().cast(),
+    );
 }
 
 /// As much as there is from an address on, up to a piece.
 fn read_memory(id: pid_t, address: u64) -> Vec<u8> {
     let mut bytes = vec![0; PIECE_BYTES];
     loop {
-        let local = libc::iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: bytes.len() };
-        let remote = libc::iovec { iov_base: address as *mut c_void, iov_len: bytes.len() };
+        let local = libc::iovec {
+            iov_base: bytes.as_mut_ptr().cast(),
+            iov_len: bytes.len(),
+        };
+        let remote = libc::iovec {
+            iov_base: address as *mut c_void,
+            iov_len: bytes.len(),
+        };
         // SAFETY: the kernel writes at most the length of our buffer to it, and reads the other process's memory.
         let read = unsafe { libc::process_vm_readv(id, &local, 1, &remote, 1, 0) };
         match read {
@@ -375,7 +448,9 @@ fn read_memory(id: pid_t, address: u64) -> Vec<u8> {
 
 fn read_words<const COUNT: usize>(id: pid_t, address: u64) -> Option<[u64; COUNT]> {
     let bytes = read_memory(id, address);
-    let mut words = bytes.chunks_exact(8).map(|word| u64::from_le_bytes(word.try_into().unwrap()));
+    let mut words = bytes
+        .chunks_exact(8)
+        .map(|word| u64::from_le_bytes(word.try_into().unwrap()));
     let mut found = [0; COUNT];
     for place in &mut found {
         *place = words.next()?;
@@ -385,8 +460,14 @@ fn read_words<const COUNT: usize>(id: pid_t, address: u64) -> Option<[u64; COUNT
 
 fn write_words<const COUNT: usize>(id: pid_t, address: u64, mut words: [u64; COUNT]) {
     let size = size_of_val(&words);
-    let local = libc::iovec { iov_base: words.as_mut_ptr().cast(), iov_len: size };
-    let remote = libc::iovec { iov_base: address as *mut c_void, iov_len: size };
+    let local = libc::iovec {
+        iov_base: words.as_mut_ptr().cast(),
+        iov_len: size,
+    };
+    let remote = libc::iovec {
+        iov_base: address as *mut c_void,
+        iov_len: size,
+    };
     // SAFETY: the kernel reads our array, and writes the other process's memory. Only one that was killed meanwhile refuses.
     unsafe { libc::process_vm_writev(id, &local, 1, &remote, 1, 0) };
 }

@@ -12,13 +12,21 @@ impl Neighbour {
     /// With the machine as its router.
     fn new() -> Self {
         let mut waiting = Command::new("unshare");
-        let child = waiting.args(["--net", "cat"]).stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        let child = waiting
+            .args(["--net", "cat"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
         let neighbour = Self(child);
         let own = fs::read_link("/proc/thread-self/ns/net").unwrap();
         while fs::read_link(neighbour.namespace()).unwrap() == own {
             std::thread::yield_now();
         }
-        ip(&format!("link add lan0 type veth peer name eth0 netns {}", neighbour.namespace()));
+        ip(&format!(
+            "link add lan0 type veth peer name eth0 netns {}",
+            neighbour.namespace()
+        ));
         ip("link set lan0 up");
         ip("addr add 192.168.7.1/24 dev lan0");
         ip("addr add 2a00:7::1/64 nodad dev lan0");
@@ -79,13 +87,23 @@ impl<F: FnMut()> kettle::sandbox::OutputSink for Watching<F> {
 fn the_machine_forwards_for_nobody_else_meanwhile() {
     for (target, network, setting) in [
         ("1.1.1.1", "192.168.7.0/24", "/proc/sys/net/ipv4/ip_forward"),
-        ("2606:4700::1111", "2a00:7::/64", "/proc/sys/net/ipv6/conf/all/forwarding"),
+        (
+            "2606:4700::1111",
+            "2a00:7::/64",
+            "/proc/sys/net/ipv6/conf/all/forwarding",
+        ),
     ] {
         with_machine(&[target], |world| {
             world.knows_the_way_to(network);
             let neighbour = Neighbour::new();
             let targets = [(target, PORT)];
-            let reaches = || !reached(&neighbour.run(&["bash", "-c", &reaching(&targets)]), &targets).is_empty();
+            let reaches = || {
+                !reached(
+                    &neighbour.run(&["bash", "-c", &reaching(&targets)]),
+                    &targets,
+                )
+                .is_empty()
+            };
             assert!(!reaches(), "without a phase");
             while_a_phase_runs(|| assert!(!reaches(), "with a phase"));
             fs::write(setting, "1").unwrap();

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use kettle::sandbox::Exit;
 
 use crate::scene::{
-    MACHINE, NAME_SERVER, PORT, SECRET, interfaces, logged, reached, reached_by_the_machine, reaching, run,
-    run_program, runner, serve_in_the_machine, with_machine,
+    MACHINE, NAME_SERVER, PORT, SECRET, interfaces, logged, reached, reached_by_the_machine,
+    reaching, run, run_program, runner, serve_in_the_machine, with_machine,
 };
 
 /// Far less than Linux waits for an answer before it gives a connection up.
@@ -92,7 +92,10 @@ fn is_reachable(address: &str) -> bool {
         IpAddr::V6(address) => {
             let is_of_ipv4 = address.to_ipv4_mapped().is_some();
             let needs_an_interface = address.is_unicast_link_local() || address.is_multicast();
-            !address.is_loopback() && !address.is_unspecified() && !is_of_ipv4 && !needs_an_interface
+            !address.is_loopback()
+                && !address.is_unspecified()
+                && !is_of_ipv4
+                && !needs_an_interface
         }
     }
 }
@@ -105,12 +108,23 @@ fn targets<'a>(addresses: &[&'a str]) -> Vec<(&'a str, u16)> {
 #[ignore = "needs root"]
 fn a_phase_reaches_public_addresses_and_no_others() {
     let special = special();
-    let refused: Vec<_> = special.iter().map(String::as_str).chain(NOT_PUBLIC).collect();
-    let reachable = refused.iter().copied().filter(|address| is_reachable(address));
+    let refused: Vec<_> = special
+        .iter()
+        .map(String::as_str)
+        .chain(NOT_PUBLIC)
+        .collect();
+    let reachable = refused
+        .iter()
+        .copied()
+        .filter(|address| is_reachable(address));
     let world: BTreeSet<_> = PUBLIC.into_iter().chain(reachable).collect();
     let world: Vec<_> = world.into_iter().collect();
     with_machine(&world, |_| {
-        assert_eq!(reached_by_the_machine(&targets(&world)), targets(&world), "the control");
+        assert_eq!(
+            reached_by_the_machine(&targets(&world)),
+            targets(&world),
+            "the control"
+        );
         let all: Vec<_> = PUBLIC.into_iter().chain(refused.iter().copied()).collect();
         let (exit, printed) = run(&runner(&[]), &reaching(&targets(&all)));
         assert_eq!(exit, Exit::Status(0), "{printed}");
@@ -121,15 +135,28 @@ fn a_phase_reaches_public_addresses_and_no_others() {
 #[test]
 #[ignore = "needs root"]
 fn a_phase_reaches_nothing_of_the_machine_itself() {
-    let own = [MACHINE[0], MACHINE[1], "127.0.0.1", "127.1.2.3", "::1", "::ffff:127.0.0.1", "::ffff:1.0.0.2"];
+    let own = [
+        MACHINE[0],
+        MACHINE[1],
+        "127.0.0.1",
+        "127.1.2.3",
+        "::1",
+        "::ffff:127.0.0.1",
+        "::ffff:1.0.0.2",
+    ];
     with_machine(&["1.1.1.1"], |_| {
         serve_in_the_machine();
-        assert_eq!(reached_by_the_machine(&targets(&own)), targets(&own), "the control");
+        assert_eq!(
+            reached_by_the_machine(&targets(&own)),
+            targets(&own),
+            "the control"
+        );
         let script = format!(
             "{}; gateway=$(sed -n 's/^eth0\\t00000000\\t\\(..\\)\\(..\\)\\(..\\)\\(..\\)\\t.*/0x\\4 0x\\3 0x\\2 0x\\1/p' \
              /proc/net/route); gateway=$(printf '%d.%d.%d.%d' $gateway); echo gateway $gateway; \
              timeout 4 bash -c \"exec 3<>/dev/tcp/$gateway/{PORT}\" 2>/dev/null && echo reached; exit 0",
-            reaching(&[&targets(&own)[..], &[("1.1.1.1", PORT)]].concat()).trim_end_matches("; exit 0")
+            reaching(&[&targets(&own)[..], &[("1.1.1.1", PORT)]].concat())
+                .trim_end_matches("; exit 0")
         );
         let (exit, printed) = run(&runner(&[]), &script);
         assert_eq!(exit, Exit::Status(0), "{printed}");
@@ -155,7 +182,10 @@ fn of_a_name_server_a_phase_reaches_port_53_and_nobody_elses() {
         world.set_name_servers(&[NAME_SERVER, "8.8.8.8"]);
         assert_eq!(reached_by_the_machine(&table), table, "the control");
         let (_, printed) = run(&runner(&[]), &reaching(&table));
-        assert_eq!(reached(&printed, &table), [(NAME_SERVER, 53), ("8.8.8.8", 53), ("1.1.1.1", PORT)]);
+        assert_eq!(
+            reached(&printed, &table),
+            [(NAME_SERVER, 53), ("8.8.8.8", 53), ("1.1.1.1", PORT)]
+        );
     });
 }
 
@@ -168,12 +198,25 @@ fn a_refused_address_ends_the_command_at_once_and_is_in_the_log_alone() {
         let connect = |address: &str| format!("exec 3<>/dev/tcp/{address}/{PORT}");
         let in_log = |address: &str| logged(&format!("refused {address}, which is not a public"));
         // The last two are the machine's own, and public by their numbers.
-        for address in ["10.0.0.1", "127.0.0.1", "fd00:ec2::254", MACHINE[0], MACHINE[1]] {
+        for address in [
+            "10.0.0.1",
+            "127.0.0.1",
+            "fd00:ec2::254",
+            MACHINE[0],
+            MACHINE[1],
+        ] {
             let started = Instant::now();
             let (exit, printed) = run(&runner, &connect(address));
             assert_eq!(exit, Exit::RefusedAddress, "{address}: {printed}");
-            assert!(printed.contains("Connection refused"), "{address}: {printed}");
-            assert!(started.elapsed() < TIMED_OUT, "{address}: {:?}", started.elapsed());
+            assert!(
+                printed.contains("Connection refused"),
+                "{address}: {printed}"
+            );
+            assert!(
+                started.elapsed() < TIMED_OUT,
+                "{address}: {:?}",
+                started.elapsed()
+            );
             assert!(in_log(address), "{address}");
         }
         // Whoever succeeds had no use for it; whoever fails for another reason tried nothing that was refused.
@@ -187,7 +230,13 @@ fn a_refused_address_ends_the_command_at_once_and_is_in_the_log_alone() {
 #[test]
 #[ignore = "needs root"]
 fn what_an_operator_allows_is_reached_and_recorded_and_nothing_beside_it() {
-    let table = [("10.1.0.1", PORT), ("10.2.0.1", PORT), ("127.0.0.1", PORT), ("127.9.9.9", PORT), (MACHINE[0], PORT)];
+    let table = [
+        ("10.1.0.1", PORT),
+        ("10.2.0.1", PORT),
+        ("127.0.0.1", PORT),
+        ("127.9.9.9", PORT),
+        (MACHINE[0], PORT),
+    ];
     with_machine(&["10.1.0.1", "10.2.0.1"], |_| {
         serve_in_the_machine();
         assert_eq!(reached_by_the_machine(&table), table, "the control");
@@ -251,13 +300,21 @@ fn forwarding() -> Vec<String> {
 
 fn number_of_the_namespace() -> String {
     let number = fs::read_link("/proc/thread-self/ns/net").unwrap();
-    number.to_str().unwrap().trim_matches(|letter: char| !letter.is_ascii_digit()).to_owned()
+    number
+        .to_str()
+        .unwrap()
+        .trim_matches(|letter: char| !letter.is_ascii_digit())
+        .to_owned()
 }
 
 fn left_in_run() -> Vec<String> {
     let number = number_of_the_namespace();
-    let names = fs::read_dir("/run").unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    names.filter(|name| name.starts_with("kettle-network-") && name.contains(&number)).collect()
+    let names = fs::read_dir("/run")
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    names
+        .filter(|name| name.starts_with("kettle-network-") && name.contains(&number))
+        .collect()
 }
 
 /// Writing the one setting for all interfaces of IPv6 overwrites those of each.
@@ -291,7 +348,11 @@ fn the_settings_of_single_interfaces_are_afterwards_as_they_were() {
 fn what_a_killed_service_left_forwarding_is_ended_by_the_next_one() {
     with_machine(&["1.1.1.1"], |_| {
         let before = forwarding();
-        let left = ["ipv4/conf/up0/forwarding", "ipv6/conf/default/forwarding", "ipv6/conf/all/forwarding"];
+        let left = [
+            "ipv4/conf/up0/forwarding",
+            "ipv6/conf/default/forwarding",
+            "ipv6/conf/all/forwarding",
+        ];
         let record = format!("/run/kettle-network-{}", number_of_the_namespace());
         fs::write(&record, left.map(|path| format!("{path} 0\n")).concat()).unwrap();
         for path in left {
@@ -359,7 +420,10 @@ const ASKED: &str = "asked for 8.8.8.2\nasked for 8.8.8.3\nasked for fd00:ec2::2
 /// Runs something while packets are watched that leave the machine; returns their destinations.
 fn leaving_while(work: impl FnOnce()) -> BTreeSet<String> {
     let mut watching = Command::new("python3");
-    watching.args(["-c", WATCH]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    watching
+        .args(["-c", WATCH])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped());
     let mut watching = watching.spawn().unwrap();
     let mut lines = BufReader::new(watching.stdout.take().unwrap()).lines();
     assert_eq!(lines.next().unwrap().unwrap(), "ready");
@@ -376,7 +440,11 @@ fn a_packet_that_names_another_destination_further_on_does_not_leave() {
     with_machine(&["1.1.1.1"], |_| {
         let by_the_machine = leaving_while(|| {
             let printed = run_program("python3", &["-c", GO_ELSEWHERE]);
-            assert_eq!(printed, format!("asked for 10.0.0.1\n{ASKED}"), "the control");
+            assert_eq!(
+                printed,
+                format!("asked for 10.0.0.1\n{ASKED}"),
+                "the control"
+            );
         });
         let all = ["2606:4700::1111", "8.8.8.1", "8.8.8.2", "8.8.8.3"].map(str::to_owned);
         assert_eq!(by_the_machine, BTreeSet::from(all), "the control");
@@ -398,7 +466,11 @@ fn nothing_of_a_network_is_left_after_its_phase() {
         let runner = runner(&[]);
         for script in ["exit 0", "exit 1", "kill -KILL $$"] {
             run(&runner, script);
-            assert_eq!((interfaces(), forwarding()), (before.clone(), settings.clone()), "{script}");
+            assert_eq!(
+                (interfaces(), forwarding()),
+                (before.clone(), settings.clone()),
+                "{script}"
+            );
             assert_eq!(left_in_run(), Vec::<String>::new(), "{script}");
         }
         // Tables are ended by the end of their sockets; the one without a socket has a name that can be taken again.

@@ -70,10 +70,16 @@ impl World {
         let names = Names::default();
         let (until_dropped, done, world) = inhabit(&names);
         ip("link set lo up");
-        ip(&format!("link add up0 type veth peer name eth0 netns {world}"));
+        ip(&format!(
+            "link add up0 type veth peer name eth0 netns {world}"
+        ));
         ip("link set up0 up");
         for (machine, router) in MACHINE.iter().zip(ROUTERS) {
-            let prefix = if machine.contains(':') { "64 nodad" } else { "24" };
+            let prefix = if machine.contains(':') {
+                "64 nodad"
+            } else {
+                "24"
+            };
             ip(&format!("addr add {machine}/{prefix} dev up0"));
             in_namespace(&world, &format!("addr add {router}/{prefix} dev eth0"));
         }
@@ -83,7 +89,11 @@ impl World {
             ip(&format!("route add default via {router}"));
         }
         for address in addresses.iter().chain([&NAME_SERVER]) {
-            let prefix = if address.contains(':') { "128 nodad" } else { "32" };
+            let prefix = if address.contains(':') {
+                "128 nodad"
+            } else {
+                "32"
+            };
             in_namespace(&world, &format!("addr add {address}/{prefix} dev lo"));
             if let Ok(address) = address.parse() {
                 until_dropped.send(address).unwrap();
@@ -92,8 +102,20 @@ impl World {
         }
         let resolv_conf = tempfile::NamedTempFile::new().unwrap();
         run_program("mount", &["--make-rprivate", "/"]);
-        run_program("mount", &["--bind", resolv_conf.path().to_str().unwrap(), "/etc/resolv.conf"]);
-        let world = Self { names, resolv_conf, namespace: world, _until_dropped: until_dropped };
+        run_program(
+            "mount",
+            &[
+                "--bind",
+                resolv_conf.path().to_str().unwrap(),
+                "/etc/resolv.conf",
+            ],
+        );
+        let world = Self {
+            names,
+            resolv_conf,
+            namespace: world,
+            _until_dropped: until_dropped,
+        };
         world.set_name_servers(&[NAME_SERVER]);
         world
     }
@@ -101,12 +123,18 @@ impl World {
     /// Has the world send what is for a network to the machine.
     pub fn knows_the_way_to(&self, network: &str) {
         let machine = MACHINE[usize::from(network.contains(':'))];
-        in_namespace(&self.namespace, &format!("route add {network} via {machine}"));
+        in_namespace(
+            &self.namespace,
+            &format!("route add {network} via {machine}"),
+        );
     }
 
     /// Writes the machine's `/etc/resolv.conf`.
     pub fn set_name_servers(&self, servers: &[&str]) {
-        let text: String = servers.iter().map(|server| format!("nameserver {server}\n")).collect();
+        let text: String = servers
+            .iter()
+            .map(|server| format!("nameserver {server}\n"))
+            .collect();
         fs::write(self.resolv_conf.path(), text).unwrap();
     }
 }
@@ -162,10 +190,14 @@ fn answer_questions(socket: &UdpSocket, names: &Names) {
         let question = &message[12..length];
         let end = question.iter().position(|byte| *byte == 0).unwrap() + 5;
         let asks_for_v4 = question[end - 4..end] == [0, 1, 0, 1];
-        let address = Some(name_in(question)).filter(|_| asks_for_v4).and_then(|name| next_address(names, &name));
+        let address = Some(name_in(question))
+            .filter(|_| asks_for_v4)
+            .and_then(|name| next_address(names, &name));
         let answers = u8::from(address.is_some());
         // The same number; an answer, by one who asks others for us, without an error; one question, and the answers.
-        let mut answer = vec![message[0], message[1], 0x81, 0x80, 0, 1, 0, answers, 0, 0, 0, 0];
+        let mut answer = vec![
+            message[0], message[1], 0x81, 0x80, 0, 1, 0, answers, 0, 0, 0, 0,
+        ];
         answer.extend(&question[..end]);
         if let Some(address) = address {
             // The name of the question, an address of the internet, for no time at all, 4 bytes.
@@ -188,7 +220,11 @@ fn name_in(mut question: &[u8]) -> String {
 fn next_address(names: &Names, name: &str) -> Option<Ipv4Addr> {
     let mut names = names.lock().unwrap();
     let answers = names.get_mut(name)?;
-    if answers.len() > 1 { Some(answers.remove(0)) } else { answers.first().copied() }
+    if answers.len() > 1 {
+        Some(answers.remove(0))
+    } else {
+        answers.first().copied()
+    }
 }
 
 /// Changes the machine's interfaces, addresses and routes.
@@ -199,19 +235,29 @@ pub fn ip(words: &str) {
 fn in_namespace(namespace: &str, words: &str) {
     let inside = format!("--net={namespace}");
     let words: Vec<_> = words.split(' ').collect();
-    run_program("nsenter", &[&[inside.as_str(), "ip"][..], &words[..]].concat());
+    run_program(
+        "nsenter",
+        &[&[inside.as_str(), "ip"][..], &words[..]].concat(),
+    );
 }
 
 pub fn run_program(program: &str, words: &[&str]) -> String {
     let output = Command::new(program).args(words).output().unwrap();
-    assert!(output.status.success(), "{program} {words:?}: {}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{program} {words:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     String::from_utf8(output.stdout).unwrap()
 }
 
 /// Names of the machine's interfaces.
 pub fn interfaces() -> Vec<String> {
     let listed = run_program("ip", &["-brief", "link"]);
-    listed.lines().map(|line| line.split(['@', ' ']).next().unwrap().to_owned()).collect()
+    listed
+        .lines()
+        .map(|line| line.split(['@', ' ']).next().unwrap().to_owned())
+        .collect()
 }
 
 /// A runner in this machine whose phases reach these ranges too.
@@ -219,7 +265,12 @@ pub fn runner(allowed: &[&str]) -> Runner {
     let allowed: Vec<_> = allowed.iter().map(|range| range.parse().unwrap()).collect();
     let runner = Runner::allowing(&allowed).unwrap();
     let degradations = &runner.description().degradations;
-    assert!(!degradations.iter().any(|one| one.name == "fetch-network-shared"), "{degradations:?}");
+    assert!(
+        !degradations
+            .iter()
+            .any(|one| one.name == "fetch-network-shared"),
+        "{degradations:?}"
+    );
     runner
 }
 
@@ -242,7 +293,12 @@ impl log::Log for MachineLog {
 
 /// Whether the machine's log has such a line. It is kept from the first machine on.
 pub fn logged(text: &str) -> bool {
-    MACHINE_LOG.0.lock().unwrap().iter().any(|line| line.contains(text))
+    MACHINE_LOG
+        .0
+        .lock()
+        .unwrap()
+        .iter()
+        .any(|line| line.contains(text))
 }
 
 /// Keeps what a command prints.
@@ -263,7 +319,11 @@ impl Kept {
 }
 
 pub fn block_on<T>(future: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap()
+        .block_on(future)
 }
 
 /// A script of a phase that fetches.
@@ -299,8 +359,16 @@ pub fn reaching(targets: &[(&str, u16)]) -> String {
 
 /// What a script of [`reaching`] printed, sorted as the targets are.
 pub fn reached<'a>(printed: &str, targets: &[(&'a str, u16)]) -> Vec<(&'a str, u16)> {
-    let is_printed = |(address, port): &(&str, u16)| printed.lines().any(|line| line == format!("{address} {port}"));
-    targets.iter().filter(|target| is_printed(target)).copied().collect()
+    let is_printed = |(address, port): &(&str, u16)| {
+        printed
+            .lines()
+            .any(|line| line == format!("{address} {port}"))
+    };
+    targets
+        .iter()
+        .filter(|target| is_printed(target))
+        .copied()
+        .collect()
 }
 
 /// What the machine itself reaches: the control of every table.
@@ -310,5 +378,11 @@ pub fn reached_by_the_machine<'a>(targets: &[(&'a str, u16)]) -> Vec<(&'a str, u
 
 /// Has the machine itself say the secret, at all its addresses.
 pub fn serve_in_the_machine() {
-    serve(TcpListener::bind(SocketAddr::from((IpAddr::from(Ipv6Addr::UNSPECIFIED), PORT))).unwrap());
+    serve(
+        TcpListener::bind(SocketAddr::from((
+            IpAddr::from(Ipv6Addr::UNSPECIFIED),
+            PORT,
+        )))
+        .unwrap(),
+    );
 }

@@ -10,7 +10,9 @@ use kettle::sandbox::{Access, Mount, Run, Runner};
 use kettle::source::repository::{FetchLog, RepositoryError, RepositoryUrl, fetch};
 
 use crate::harness::{Request, Server, package};
-use crate::scene::{Kept, PORT, SECRET, block_on, logged, phase, runner, serve, serve_in_the_machine, with_machine};
+use crate::scene::{
+    Kept, PORT, SECRET, block_on, logged, phase, runner, serve, serve_in_the_machine, with_machine,
+};
 
 impl FetchLog for Kept {
     fn note(&mut self, line: &str) -> std::io::Result<()> {
@@ -33,19 +35,33 @@ fn fetched(runner: &Runner, host: &str) -> (RepositoryError, String) {
 fn a_repository_at_an_address_that_is_not_public_is_refused_by_its_url_and_says_nothing() {
     with_machine(&["10.0.0.1", "1.1.1.1"], |world| {
         serve_in_the_machine();
-        world.names.lock().unwrap().insert("git.example".to_owned(), vec![[10, 0, 0, 1].into()]);
+        world
+            .names
+            .lock()
+            .unwrap()
+            .insert("git.example".to_owned(), vec![[10, 0, 0, 1].into()]);
         let runner = runner(&[]);
         let (error, log) = fetched(&runner, "1.1.1.1");
         assert!(matches!(error, RepositoryError::Git { .. }), "{error}");
-        assert!(log.contains("403"), "the control: a public server is heard: {log}");
+        assert!(
+            log.contains("403"),
+            "the control: a public server is heard: {log}"
+        );
         for host in ["127.0.0.1", "10.0.0.1", "git.example"] {
             let (error, log) = fetched(&runner, host);
-            assert!(matches!(error, RepositoryError::RefusedAddress { .. }), "{host}: {error}: {log}");
+            assert!(
+                matches!(error, RepositoryError::RefusedAddress { .. }),
+                "{host}: {error}: {log}"
+            );
             let named = format!("http://{host}:{PORT}/meta is at no public address");
             assert!(error.to_string().contains(&named), "{error}");
             assert!(!log.contains(SECRET) && !log.contains("403"), "{log}");
             let said = format!("{log}{error}{error:?}");
-            assert_eq!(said.contains("10.0.0.1"), host == "10.0.0.1", "what the name means: {said}");
+            assert_eq!(
+                said.contains("10.0.0.1"),
+                host == "10.0.0.1",
+                "what the name means: {said}"
+            );
         }
         assert!(logged("refused 10.0.0.1, which is not a public address"));
     });
@@ -78,7 +94,8 @@ fn a_service_reaches_no_port_and_no_abstract_socket_of_the_machine() {
     with_machine(&["1.1.1.1"], |_| {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let name = format!("kettle-test-{}", std::process::id());
-        let named = UnixListener::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
+        let named =
+            UnixListener::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
         let port = listener.local_addr().unwrap().port().to_string();
         let runner = runner(&[]);
         let outer = tempfile::tempdir().unwrap();
@@ -86,7 +103,9 @@ fn a_service_reaches_no_port_and_no_abstract_socket_of_the_machine() {
         let folder = outer.path().join("service");
         runner.make_service_folder(&folder).unwrap();
         let mut spec = phase("");
-        spec.argv = ["/usr/bin/python3", "-c", SERVICE, &port, &name].map(str::to_owned).into();
+        spec.argv = ["/usr/bin/python3", "-c", SERVICE, &port, &name]
+            .map(str::to_owned)
+            .into();
         spec.mounts = vec![Mount::new(&folder, "/service", Access::ReadWrite)];
         let mut facts = String::new();
         let work = Box::pin(async { facts = fs::read_to_string(folder.join("facts")).unwrap() });
@@ -95,8 +114,12 @@ fn a_service_reaches_no_port_and_no_abstract_socket_of_the_machine() {
         assert!(served.was_refused_an_address);
         assert!(logged("refused 127.0.0.1, which is not a public address"));
         for nobody in [
-            listener.set_nonblocking(true).map(|()| listener.accept().is_err()),
-            named.set_nonblocking(true).map(|()| named.accept().is_err()),
+            listener
+                .set_nonblocking(true)
+                .map(|()| listener.accept().is_err()),
+            named
+                .set_nonblocking(true)
+                .map(|()| named.accept().is_err()),
         ] {
             assert!(nobody.unwrap(), "somebody came");
         }
@@ -108,7 +131,10 @@ fn a_service_reaches_no_port_and_no_abstract_socket_of_the_machine() {
 #[ignore = "needs root"]
 fn what_an_internal_service_says_is_in_no_event_and_no_error() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://127.0.0.1:{}/meta", listener.local_addr().unwrap().port());
+    let url = format!(
+        "http://127.0.0.1:{}/meta",
+        listener.local_addr().unwrap().port()
+    );
     serve(listener);
     let manifest = format!(
         "[package]\nname = \"package\"\nversion = \"0.1.0\"\nedition = \"2021\"\n\
@@ -119,12 +145,19 @@ fn what_an_internal_service_says_is_in_no_event_and_no_error() {
          [[package]]\nname = \"package\"\nversion = \"0.1.0\"\ndependencies = [\n \"leaf\",\n]\n",
         commit = "1".repeat(40)
     );
-    let files = [("src/main.rs", "fn main() {}\n"), ("Cargo.toml", &manifest), ("Cargo.lock", &locked)];
+    let files = [
+        ("src/main.rs", "fn main() {}\n"),
+        ("Cargo.toml", &manifest),
+        ("Cargo.lock", &locked),
+    ];
     let requests = || {
         let archive = package(&files);
         [
             ("SourceFetchFailed", Request::repository(&url, None)),
-            ("DependencyFetchFailed", Request::json(&archive, "package.tar")),
+            (
+                "DependencyFetchFailed",
+                Request::json(&archive, "package.tar"),
+            ),
         ]
     };
     for (error_type, request) in requests() {
@@ -134,13 +167,19 @@ fn what_an_internal_service_says_is_in_no_event_and_no_error() {
         assert_eq!(result["error_type"], error_type, "{result}");
         let error = result["error"].as_str().unwrap();
         let says = ["is at no public address", "has no public address"];
-        assert!(says.into_iter().any(|text| error.contains(text)), "{result}");
+        assert!(
+            says.into_iter().any(|text| error.contains(text)),
+            "{result}"
+        );
         let all = format!("{events:?}");
         assert!(!all.contains(SECRET) && !all.contains("403"), "{all}");
     }
     for (_, request) in requests() {
         let server = Server::with_options(&[]);
         let all = format!("{:?}", server.events(&server.run(&request).job()));
-        assert!(all.contains("403"), "the control: where the operator allows it, the service is heard: {all}");
+        assert!(
+            all.contains("403"),
+            "the control: where the operator allows it, the service is heard: {all}"
+        );
     }
 }

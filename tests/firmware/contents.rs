@@ -27,7 +27,10 @@ const TRACES_OF_A_BUILD: [&[u8]; 4] = [b"/build", b"edk2", b"Pkg/", b".dll"];
 /// Drivers, and the core that loads them: what runs with page tables of the firmware's own.
 fn drivers() -> Vec<Program> {
     let all = rom().programs();
-    let drivers: Vec<_> = all.into_iter().filter(|program| [DXE_CORE, DRIVER].contains(&program.file_kind)).collect();
+    let drivers: Vec<_> = all
+        .into_iter()
+        .filter(|program| [DXE_CORE, DRIVER].contains(&program.file_kind))
+        .collect();
     assert!(!drivers.is_empty());
     drivers
 }
@@ -37,7 +40,10 @@ fn drivers() -> Vec<Program> {
 fn has_the_listed_modules() {
     let built = fs::read_to_string(image().join("firmware.modules")).unwrap();
     let listed = fs::read_to_string(MODULES).unwrap();
-    let entries: Vec<_> = listed.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).collect();
+    let entries: Vec<_> = listed
+        .lines()
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+        .collect();
     assert_eq!(built.lines().collect::<Vec<_>>(), entries);
     // All of them are programs in the ROM, but the reset vector.
     assert_eq!(rom().programs().len(), entries.len() - 1);
@@ -67,13 +73,29 @@ fn has_the_sections_of_memory_that_a_launch_measures() {
 fn has_no_program_with_writable_code() {
     for program in drivers() {
         let name = &program.guid;
-        assert!(program.section_alignment() >= PAGE, "{name}: sections share pages");
+        assert!(
+            program.section_alignment() >= PAGE,
+            "{name}: sections share pages"
+        );
         let sections = program.sections();
-        assert!(sections.iter().any(|section| section.characteristics & EXECUTABLE != 0), "{name}: no code");
+        assert!(
+            sections
+                .iter()
+                .any(|section| section.characteristics & EXECUTABLE != 0),
+            "{name}: no code"
+        );
         for section in sections {
-            assert_eq!(section.address % PAGE, 0, "{name}: a section begins inside a page");
+            assert_eq!(
+                section.address % PAGE,
+                0,
+                "{name}: a section begins inside a page"
+            );
             let both = EXECUTABLE | WRITABLE;
-            assert_ne!(section.characteristics & both, both, "{name}: code is writable");
+            assert_ne!(
+                section.characteristics & both,
+                both,
+                "{name}: code is writable"
+            );
         }
     }
 }
@@ -82,7 +104,12 @@ fn has_no_program_with_writable_code() {
 #[ignore = "needs a built image"]
 fn leaves_no_program_in_memory_for_the_kernel() {
     for program in drivers() {
-        assert_eq!(program.subsystem(), BOOT_DRIVER_SUBSYSTEM, "{}", program.guid);
+        assert_eq!(
+            program.subsystem(),
+            BOOT_DRIVER_SUBSYSTEM,
+            "{}",
+            program.guid
+        );
     }
 }
 

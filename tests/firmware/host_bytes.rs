@@ -27,27 +27,65 @@ const LARGE_LENGTHS: [usize; 3] = [4095, 65_536, 1_000_003];
 /// A file, and what is replaced in it by what.
 const MUTATIONS: [(&str, &str, &str); 15] = [
     ("Boot/Sha256.c", "^ (X >> 3)", "^ (X >> 4)"),
-    ("Boot/Sha256.c", "RestSize < BLOCK_SIZE - LENGTH_SIZE", "RestSize <= BLOCK_SIZE - LENGTH_SIZE"),
-    ("Boot/Sha256.c", "(UINT64)Size * 8", "(UINT32)(UINT8)Size * 8"),
+    (
+        "Boot/Sha256.c",
+        "RestSize < BLOCK_SIZE - LENGTH_SIZE",
+        "RestSize <= BLOCK_SIZE - LENGTH_SIZE",
+    ),
+    (
+        "Boot/Sha256.c",
+        "(UINT64)Size * 8",
+        "(UINT32)(UINT8)Size * 8",
+    ),
     ("Boot/HashPage.c", "Size < sizeof Copy", "FALSE"),
     ("Boot/HashPage.c", "Copy.Length != sizeof Copy", "FALSE"),
     ("Boot/HashPage.c", " || Found[Kind]", ""),
     ("Boot/HashPage.c", "Entry->Length != sizeof *Entry", "FALSE"),
-    ("Boot/HashPage.c", "Hashes->Hash[Kind], SHA256_SIZE) == 0", "Hashes->Hash[Kind], 1) == 0"),
+    (
+        "Boot/HashPage.c",
+        "Hashes->Hash[Kind], SHA256_SIZE) == 0",
+        "Hashes->Hash[Kind], 1) == 0",
+    ),
     ("Boot/HashPage.c", "Data[Index] > '~'", "Data[Index] > 0x7f"),
-    ("FwCfg/MemoryMap.c", "IsLow (Range) && Map->LowLength == 0", "IsLow (Range)"),
-    ("FwCfg/MemoryMap.c", "IsHigh (Range) && Map->HighLength == 0", "IsHigh (Range)"),
-    ("FwCfg/MemoryMap.c", "MIN (SwapBytes32 (Count), MAX_FILES)", "SwapBytes32 (Count)"),
-    ("FwCfg/MemoryMap.c", "mFileName, sizeof mFileName)", "mFileName, sizeof mFileName - 1)"),
-    ("FwCfg/MemoryMap.c", "Size / sizeof Range > MAX_RANGES", "FALSE"),
-    ("FwCfg/MemoryMap.c", "Range->Length <= MAX_LOW_LENGTH &&", ""),
+    (
+        "FwCfg/MemoryMap.c",
+        "IsLow (Range) && Map->LowLength == 0",
+        "IsLow (Range)",
+    ),
+    (
+        "FwCfg/MemoryMap.c",
+        "IsHigh (Range) && Map->HighLength == 0",
+        "IsHigh (Range)",
+    ),
+    (
+        "FwCfg/MemoryMap.c",
+        "MIN (SwapBytes32 (Count), MAX_FILES)",
+        "SwapBytes32 (Count)",
+    ),
+    (
+        "FwCfg/MemoryMap.c",
+        "mFileName, sizeof mFileName)",
+        "mFileName, sizeof mFileName - 1)",
+    ),
+    (
+        "FwCfg/MemoryMap.c",
+        "Size / sizeof Range > MAX_RANGES",
+        "FALSE",
+    ),
+    (
+        "FwCfg/MemoryMap.c",
+        "Range->Length <= MAX_LOW_LENGTH &&",
+        "",
+    ),
 ];
 
 #[test]
 fn are_accepted_only_where_another_reader_would() {
     let program = Program::compile(None);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-    let seed = (u64::from(now.subsec_nanos()) << 32 | now.as_secs() & 0xFFFF_FFFF).max(1).to_string();
+    let seed = (u64::from(now.subsec_nanos()) << 32 | now.as_secs() & 0xFFFF_FFFF)
+        .max(1)
+        .to_string();
     println!("host_bytes random {seed} {ROUNDS}");
     let output = program.random(&seed, ROUNDS);
     assert!(output.status.success(), "seed {seed}: {}", said(&output));
@@ -82,7 +120,15 @@ impl Program {
         }
         let harness = Path::new(ROOT).join("tests/firmware/host_bytes");
         let output = Command::new("cc")
-            .args(["-std=gnu11", "-O1", "-g", "-Wall", "-Wextra", "-Werror", "-fshort-wchar"])
+            .args([
+                "-std=gnu11",
+                "-O1",
+                "-g",
+                "-Wall",
+                "-Wextra",
+                "-Werror",
+                "-fshort-wchar",
+            ])
             // Mutations leave things unused.
             .args(["-Wno-unused", "-Wno-type-limits", "-fno-strict-aliasing"])
             .args(["-fsanitize=address,undefined", "-fno-sanitize-recover=all"])
@@ -105,16 +151,27 @@ impl Program {
     }
 
     fn random(&self, seed: &str, rounds: &str) -> Output {
-        self.command().args(["random", seed, rounds]).output().unwrap()
+        self.command()
+            .args(["random", seed, rounds])
+            .output()
+            .unwrap()
     }
 
     fn digests(&self) -> String {
-        let mut child = self.command().arg("sha256").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut child = self
+            .command()
+            .arg("sha256")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
         let mut input = child.stdin.take().unwrap();
         // A broken program may end before it has read everything.
         let _ = pieces().iter().try_for_each(|piece| {
             let length = u32::try_from(piece.len()).unwrap();
-            input.write_all(&length.to_le_bytes()).and_then(|()| input.write_all(piece))
+            input
+                .write_all(&length.to_le_bytes())
+                .and_then(|()| input.write_all(piece))
         });
         drop(input);
         String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap()
@@ -127,9 +184,14 @@ fn flat(folder: &Path, name: &str) -> PathBuf {
 }
 
 fn copy(name: &str, folder: &Path, mutation: Option<(&str, &str, &str)>) {
-    let mut text = fs::read_to_string(Path::new(ROOT).join("image/firmware/KettlePkg").join(name)).unwrap();
+    let mut text =
+        fs::read_to_string(Path::new(ROOT).join("image/firmware/KettlePkg").join(name)).unwrap();
     if let Some((_, from, to)) = mutation.filter(|(file, ..)| *file == name) {
-        assert_eq!(text.matches(from).count(), 1, "{name} has not exactly one {from}");
+        assert_eq!(
+            text.matches(from).count(),
+            1,
+            "{name} has not exactly one {from}"
+        );
         text = text.replace(from, to);
     }
     fs::write(flat(folder, name), text).unwrap();
@@ -137,11 +199,16 @@ fn copy(name: &str, folder: &Path, mutation: Option<(&str, &str, &str)>) {
 
 fn pieces() -> Vec<Vec<u8>> {
     let lengths = (0..SMALL_LENGTHS).chain(LARGE_LENGTHS);
-    lengths.map(|length| (0..length).map(|at| (at * 7 + length) as u8).collect()).collect()
+    lengths
+        .map(|length| (0..length).map(|at| (at * 7 + length) as u8).collect())
+        .collect()
 }
 
 fn expected_digests() -> String {
-    pieces().iter().map(|piece| hex::encode(Sha256::digest(piece)) + "\n").collect()
+    pieces()
+        .iter()
+        .map(|piece| hex::encode(Sha256::digest(piece)) + "\n")
+        .collect()
 }
 
 fn said(output: &Output) -> String {

@@ -11,7 +11,12 @@ use crate::payload::Probe;
 
 const LIST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/image/firmware/host-inputs");
 
-const EVENTS: [&str; 4] = ["memory_region_ops_read", "memory_region_ops_write", "fw_cfg_select", "fw_cfg_add_file"];
+const EVENTS: [&str; 4] = [
+    "memory_region_ops_read",
+    "memory_region_ops_write",
+    "fw_cfg_select",
+    "fw_cfg_add_file",
+];
 
 /// The firmware says one line, that it starts the kernel or why not, and is at its end then.
 const END_OF_LINE: &str = "\r\n";
@@ -42,7 +47,9 @@ const MORE_DEVICES: [&str; 14] = [
 #[ignore = "needs QEMU and a built image"]
 fn are_the_listed_ones() {
     let text = fs::read_to_string(LIST).unwrap();
-    let entries = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let entries = text
+        .lines()
+        .filter(|line| !line.is_empty() && !line.starts_with('#'));
     let listed: BTreeSet<_> = entries.map(str::to_owned).collect();
     let mut taken = inputs(&BLOBS, &[]);
     taken.extend(inputs(&BLOBS, &MORE_DEVICES));
@@ -52,7 +59,10 @@ fn are_the_listed_ones() {
     }
     let new: Vec<_> = taken.difference(&listed).collect();
     let gone: Vec<_> = listed.difference(&taken).collect();
-    assert!(new.is_empty() && gone.is_empty(), "not in {LIST}: {new:#?}\nthere, and not taken: {gone:#?}");
+    assert!(
+        new.is_empty() && gone.is_empty(),
+        "not in {LIST}: {new:#?}\nthere, and not taken: {gone:#?}"
+    );
 }
 
 fn inputs(blobs: &[&str], words: &[&str]) -> BTreeSet<String> {
@@ -63,7 +73,10 @@ fn inputs(blobs: &[&str], words: &[&str]) -> BTreeSet<String> {
     let mut launch = Launch::offering(blobs, Probe::Nothing, &all);
     launch.wait_for(&[END_OF_LINE]);
     let trace = launch.into_trace();
-    assert!(trace.contains("memory_region_ops_write"), "QEMU does not write this kind of trace");
+    assert!(
+        trace.contains("memory_region_ops_write"),
+        "QEMU does not write this kind of trace"
+    );
     inputs_of(&trace)
 }
 
@@ -93,12 +106,16 @@ fn inputs_of(trace: &str) -> BTreeSet<String> {
 fn field<'a>(line: &'a str, name: &str) -> &'a str {
     let mut words = line.split(' ');
     words.find(|word| *word == name);
-    words.next().unwrap_or_else(|| panic!("no {name} in {line}"))
+    words
+        .next()
+        .unwrap_or_else(|| panic!("no {name} in {line}"))
 }
 
 /// What is between quotes.
 fn quoted(line: &str) -> &str {
-    line.split('\'').nth(1).unwrap_or_else(|| panic!("no name in {line}"))
+    line.split('\'')
+        .nth(1)
+        .unwrap_or_else(|| panic!("no name in {line}"))
 }
 
 fn register_read(line: &str) -> String {

@@ -33,7 +33,8 @@ const COMMAND_LINE: &[u8] = b"one two\0";
 /// The folder of a built image, which has `firmware.fd` in it.
 pub fn image() -> PathBuf {
     let folder = std::env::var_os("KETTLE_IMAGE").map(PathBuf::from);
-    folder.unwrap_or_else(|| panic!("KETTLE_IMAGE is not set: it names the folder of a built image"))
+    folder
+        .unwrap_or_else(|| panic!("KETTLE_IMAGE is not set: it names the folder of a built image"))
 }
 
 pub fn rom() -> Rom {
@@ -42,8 +43,16 @@ pub fn rom() -> Rom {
 
 /// The measured table.
 pub fn hash_table(kernel: &[u8], initrd: &[u8], command_line: &[u8]) -> Vec<u8> {
-    let mut table = [hex::decode(TABLE_GUID).unwrap(), TABLE_BYTES.to_le_bytes().to_vec()].concat();
-    for (guid, blob) in [(COMMAND_LINE_GUID, command_line), (INITRD_GUID, initrd), (KERNEL_GUID, kernel)] {
+    let mut table = [
+        hex::decode(TABLE_GUID).unwrap(),
+        TABLE_BYTES.to_le_bytes().to_vec(),
+    ]
+    .concat();
+    for (guid, blob) in [
+        (COMMAND_LINE_GUID, command_line),
+        (INITRD_GUID, initrd),
+        (KERNEL_GUID, kernel),
+    ] {
         table.extend(hex::decode(guid).unwrap());
         table.extend(ENTRY_BYTES.to_le_bytes());
         table.extend(Sha256::digest(blob));
@@ -70,23 +79,47 @@ impl Launch {
         probe.assemble(&file("kernel"));
         fs::write(file("initrd"), INITRD).unwrap();
         fs::write(file("cmdline"), COMMAND_LINE).unwrap();
-        fs::write(file("table"), hash_table(&fs::read(file("kernel")).unwrap(), INITRD, COMMAND_LINE)).unwrap();
+        fs::write(
+            file("table"),
+            hash_table(&fs::read(file("kernel")).unwrap(), INITRD, COMMAND_LINE),
+        )
+        .unwrap();
         let (address, _) = rom().hash_area();
         let mut command = Command::new("qemu-system-x86_64");
         command
-            .args(["-accel", "tcg,thread=multi", "-cpu", "max", "-machine", "q35", "-m", "256M"])
+            .args([
+                "-accel",
+                "tcg,thread=multi",
+                "-cpu",
+                "max",
+                "-machine",
+                "q35",
+                "-m",
+                "256M",
+            ])
             .args(["-nodefaults", "-no-reboot", "-display", "none", "-serial"])
             .arg(format!("file:{}", file("console").display()))
             .arg("-bios")
             .arg(image().join("firmware.fd"))
             .arg("-device")
-            .arg(format!("loader,file={},addr={address:#x},force-raw=on", file("table").display()));
+            .arg(format!(
+                "loader,file={},addr={address:#x},force-raw=on",
+                file("table").display()
+            ));
         for name in blobs {
-            command.arg("-fw_cfg").arg(format!("name=etc/boot/{name},file={}", file(name).display()));
+            command.arg("-fw_cfg").arg(format!(
+                "name=etc/boot/{name},file={}",
+                file(name).display()
+            ));
         }
         command.arg("-D").arg(file("trace")).args(words);
         let errors = File::create(file("qemu.log")).unwrap();
-        let process = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(errors).spawn().unwrap();
+        let process = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(errors)
+            .spawn()
+            .unwrap();
         Self { process, folder }
     }
 
@@ -98,8 +131,16 @@ impl Launch {
             if texts.iter().any(|text| console.contains(text)) {
                 return console;
             }
-            assert!(self.process.try_wait().unwrap().is_none(), "it is off: {console}{}", self.read("qemu.log"));
-            assert!(start.elapsed() < LIMIT, "none of {texts:?}: {console}{}", self.read("qemu.log"));
+            assert!(
+                self.process.try_wait().unwrap().is_none(),
+                "it is off: {console}{}",
+                self.read("qemu.log")
+            );
+            assert!(
+                start.elapsed() < LIMIT,
+                "none of {texts:?}: {console}{}",
+                self.read("qemu.log")
+            );
             sleep(PAUSE);
         }
     }

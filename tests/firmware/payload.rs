@@ -49,10 +49,18 @@ impl Probe {
 
     /// Assembles the payload that does this.
     pub fn assemble(self, to: &Path) {
-        let numbers = Self::ALL.iter().enumerate().map(|(number, probe)| format!("-D{}={number}", probe.name()));
+        let numbers = Self::ALL
+            .iter()
+            .enumerate()
+            .map(|(number, probe)| format!("-D{}={number}", probe.name()));
         let status = Command::new("cc")
             .args(["-nostdlib", "-static", "-no-pie"])
-            .args(["-Wl,--oformat=binary", "-Wl,-Ttext=0", "-Wl,--build-id=none", "-Wl,--entry=0"])
+            .args([
+                "-Wl,--oformat=binary",
+                "-Wl,-Ttext=0",
+                "-Wl,--build-id=none",
+                "-Wl,--entry=0",
+            ])
             .args(numbers)
             .arg(format!("-DPROBE={}", self.name()))
             .arg(SOURCE)

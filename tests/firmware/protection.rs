@@ -17,8 +17,13 @@ fn console_of(probe: Probe) -> String {
 #[test]
 #[ignore = "needs QEMU and a built image"]
 fn forbids_what_no_loader_has_to_do() {
-    let forbidden =
-        [Probe::WriteCode, Probe::ExecuteData, Probe::ExecuteStack, Probe::ExecuteLoaderData, Probe::WriteFirmware];
+    let forbidden = [
+        Probe::WriteCode,
+        Probe::ExecuteData,
+        Probe::ExecuteStack,
+        Probe::ExecuteLoaderData,
+        Probe::WriteFirmware,
+    ];
     for probe in forbidden {
         let console = console_of(probe);
         assert!(console.contains(STOPPED), "{probe:?}: {console}");

@@ -92,7 +92,13 @@ impl Rom {
         assert_eq!(u32_at(metadata, 8), 1, "version of the SEV metadata");
         let count = usize::try_from(u32_at(metadata, 12)).unwrap();
         let sections = metadata[16..].chunks_exact(12).take(count);
-        sections.map(|s| Section { base: u32_at(s, 0), bytes: u32_at(s, 4), kind: u32_at(s, 8) }).collect()
+        sections
+            .map(|s| Section {
+                base: u32_at(s, 0),
+                bytes: u32_at(s, 4),
+                kind: u32_at(s, 8),
+            })
+            .collect()
     }
 
     /// The ROM's volumes, and those that are compressed in them: everything that code could be in.
@@ -100,8 +106,10 @@ impl Rom {
         let mut all = volumes_in(&self.0);
         let mut index = 0;
         while index < all.len() {
-            let inner: Vec<_> =
-                files(&all[index]).iter().flat_map(|file| volumes_of_file(&all[index][file.clone()])).collect();
+            let inner: Vec<_> = files(&all[index])
+                .iter()
+                .flat_map(|file| volumes_of_file(&all[index][file.clone()]))
+                .collect();
             all.extend(inner);
             index += 1;
         }
@@ -111,7 +119,14 @@ impl Rom {
     /// Every program of every volume.
     pub fn programs(&self) -> Vec<Program> {
         let volumes = self.volumes();
-        volumes.iter().flat_map(|volume| files(volume).into_iter().filter_map(|file| program(&volume[file]))).collect()
+        volumes
+            .iter()
+            .flat_map(|volume| {
+                files(volume)
+                    .into_iter()
+                    .filter_map(|file| program(&volume[file]))
+            })
+            .collect()
     }
 }
 
@@ -138,7 +153,12 @@ impl Program {
         let count = usize::from(u16_at(&self.pe, header + 6));
         let table = header + 24 + usize::from(u16_at(&self.pe, header + 20));
         let sections = self.pe[table..].chunks_exact(40).take(count);
-        sections.map(|s| PeSection { address: u32_at(s, 12), characteristics: u32_at(s, 36) }).collect()
+        sections
+            .map(|s| PeSection {
+                address: u32_at(s, 12),
+                characteristics: u32_at(s, 36),
+            })
+            .collect()
     }
 }
 
@@ -192,7 +212,9 @@ fn sections(bytes: &[u8]) -> Vec<(u8, &[u8])> {
 }
 
 fn volumes_of_file(file: &[u8]) -> Vec<Vec<u8>> {
-    let compressed = sections(&file[FILE_HEADER_BYTES..]).into_iter().filter(|(kind, _)| *kind == SECTION_LZMA_OR_SUCH);
+    let compressed = sections(&file[FILE_HEADER_BYTES..])
+        .into_iter()
+        .filter(|(kind, _)| *kind == SECTION_LZMA_OR_SUCH);
     let inner = compressed.flat_map(|(_, content)| {
         assert_eq!(guid_at(content, 0), LZMA_SECTION);
         let data = usize::from(u16_at(content, GUID_BYTES)) - 4;
@@ -211,8 +233,16 @@ fn decompress(lzma: &[u8]) -> Vec<u8> {
     let path = folder.path().join("volumes.lzma");
     fs::write(&path, lzma).unwrap();
     // What follows the compressed bytes is filled up.
-    let output = Command::new("xz").args(["--format=lzma", "--decompress", "--stdout"]).arg(&path).output().unwrap();
-    assert!(!output.stdout.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+    let output = Command::new("xz")
+        .args(["--format=lzma", "--decompress", "--stdout"])
+        .arg(&path)
+        .output()
+        .unwrap();
+    assert!(
+        !output.stdout.is_empty(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     output.stdout
 }
 
@@ -222,8 +252,14 @@ fn program(file: &[u8]) -> Option<Program> {
         sections.iter().all(|(kind, _)| *kind != SECTION_TE),
         "a program without the headers that say what is writable"
     );
-    let (_, pe) = sections.into_iter().find(|(kind, _)| *kind == SECTION_PE32)?;
-    Some(Program { file_kind: file[18], guid: guid_at(file, 0), pe: pe.to_vec() })
+    let (_, pe) = sections
+        .into_iter()
+        .find(|(kind, _)| *kind == SECTION_PE32)?;
+    Some(Program {
+        file_kind: file[18],
+        guid: guid_at(file, 0),
+        pe: pe.to_vec(),
+    })
 }
 
 fn u16_at(bytes: &[u8], at: usize) -> u16 {
@@ -247,5 +283,10 @@ fn guid_at(bytes: &[u8], at: usize) -> String {
     let guid = &bytes[at..at + GUID_BYTES];
     let tail = hex::encode(&guid[8..]);
     let (fourth, fifth) = tail.split_at(4);
-    format!("{:08x}-{:04x}-{:04x}-{fourth}-{fifth}", u32_at(guid, 0), u16_at(guid, 4), u16_at(guid, 6))
+    format!(
+        "{:08x}-{:04x}-{:04x}-{fourth}-{fifth}",
+        u32_at(guid, 0),
+        u16_at(guid, 4),
+        u16_at(guid, 6)
+    )
 }

@@ -25,8 +25,16 @@ pub struct Entry {
 
 /// Everything in it, sorted by path. Nothing comes after the end but zero bytes.
 pub fn list(path: &Path) -> Vec<Entry> {
-    let output = Command::new("zstd").args(["-dc", "--"]).arg(path).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let output = Command::new("zstd")
+        .args(["-dc", "--"])
+        .arg(path)
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     let (mut rest, mut entries) = (&output.stdout[..], Vec::new());
     loop {
         let entry = take(&mut rest);
@@ -47,11 +55,19 @@ fn take(rest: &mut &[u8]) -> Entry {
         u32::from_str_radix(digits, 16).unwrap()
     };
     // Header and name together are padded to four bytes, and so is the content.
-    let name = rest.split_off(..padded(HEADER_BYTES + field(NAME_BYTES) as usize) - HEADER_BYTES).unwrap();
+    let name = rest
+        .split_off(..padded(HEADER_BYTES + field(NAME_BYTES) as usize) - HEADER_BYTES)
+        .unwrap();
     let name = std::str::from_utf8(&name[..field(NAME_BYTES) as usize - 1]).unwrap();
-    let content = rest.split_off(..padded(field(FILE_BYTES) as usize)).unwrap();
+    let content = rest
+        .split_off(..padded(field(FILE_BYTES) as usize))
+        .unwrap();
     let content = content[..field(FILE_BYTES) as usize].to_vec();
-    Entry { path: name.trim_start_matches("./").to_owned(), mode: field(MODE), content }
+    Entry {
+        path: name.trim_start_matches("./").to_owned(),
+        mode: field(MODE),
+        content,
+    }
 }
 
 fn padded(size: usize) -> usize {

@@ -24,10 +24,15 @@ pub fn loads(program: &[u8]) -> Vec<&'static str> {
         match number(header, 4) {
             PT_INTERP => found.push("an interpreter"),
             PT_DYNAMIC => {
-                let (place, size) = (number(header + 8, 8) as usize, number(header + 32, 8) as usize);
+                let (place, size) = (
+                    number(header + 8, 8) as usize,
+                    number(header + 32, 8) as usize,
+                );
                 let tags = (place..place + size).step_by(16).map(|at| number(at, 8));
                 found.extend(
-                    tags.take_while(|tag| *tag != DT_NULL).filter(|tag| *tag == DT_NEEDED).map(|_| "a library"),
+                    tags.take_while(|tag| *tag != DT_NULL)
+                        .filter(|tag| *tag == DT_NEEDED)
+                        .map(|_| "a library"),
                 );
             }
             _ => {}

@@ -74,11 +74,18 @@ struct Image {
 /// Every path, from `/` on, with what is there. As many inodes are reached as the image says it has.
 pub fn list(path: &Path) -> Vec<(String, Inode)> {
     let bytes = fs::read(path).unwrap();
-    let mut image = Image { bytes, block: 0, inodes: 0 };
+    let mut image = Image {
+        bytes,
+        block: 0,
+        inodes: 0,
+    };
     assert_eq!(image.number(SUPERBLOCK, 4), MAGIC, "this is no erofs image");
     image.block = 1 << image.number(SUPERBLOCK + 12, 1);
     image.inodes = image.number(SUPERBLOCK + 40, 4) as usize * image.block;
-    let (root, count) = (image.number(SUPERBLOCK + 14, 2) as usize, image.number(SUPERBLOCK + 16, 8));
+    let (root, count) = (
+        image.number(SUPERBLOCK + 14, 2) as usize,
+        image.number(SUPERBLOCK + 16, 8),
+    );
 
     let (mut found, mut reached) = (vec![], BTreeSet::new());
     let mut left = vec![(String::new(), root)];
@@ -90,7 +97,14 @@ pub fn list(path: &Path) -> Vec<(String, Inode)> {
             let children = image.children(&inode).into_iter();
             left.extend(children.map(|(name, number)| (format!("{path}/{name}"), number)));
         }
-        found.push((if path.is_empty() { "/".to_owned() } else { path }, inode));
+        found.push((
+            if path.is_empty() {
+                "/".to_owned()
+            } else {
+                path
+            },
+            inode,
+        ));
     }
     assert_eq!(reached.len() as u64, count, "not all inodes were reached");
     found
@@ -110,7 +124,11 @@ impl Image {
         let (size, owner, length) = if extended { (8, 4, 64) } else { (4, 2, 32) };
         let extended_attributes = self.number(at + 2, 2);
         // Of a header of 12 bytes and one 4-byte unit for each beyond the first.
-        let attribute_bytes = if extended_attributes == 0 { 0 } else { 12 + 4 * (extended_attributes as usize - 1) };
+        let attribute_bytes = if extended_attributes == 0 {
+            0
+        } else {
+            12 + 4 * (extended_attributes as usize - 1)
+        };
         Inode {
             mode: self.number(at + 4, 2) as u16,
             user: self.number(at + 24, owner),
@@ -144,9 +162,19 @@ impl Image {
         let name_at = |entry: usize| self.number(at + entry * ENTRY_BYTES + 8, 2) as usize;
         let count = name_at(0) / ENTRY_BYTES;
         let entry = |number: usize| {
-            let end = if number + 1 < count { name_at(number + 1) } else { length };
-            let name = self.bytes[at + name_at(number)..at + end].split(|byte| *byte == 0).next().unwrap();
-            (String::from_utf8(name.to_vec()).unwrap(), self.number(at + number * ENTRY_BYTES, 8) as usize)
+            let end = if number + 1 < count {
+                name_at(number + 1)
+            } else {
+                length
+            };
+            let name = self.bytes[at + name_at(number)..at + end]
+                .split(|byte| *byte == 0)
+                .next()
+                .unwrap();
+            (
+                String::from_utf8(name.to_vec()).unwrap(),
+                self.number(at + number * ENTRY_BYTES, 8) as usize,
+            )
         };
         (0..count).map(entry).collect()
     }

@@ -31,24 +31,26 @@ const SET_ID: u16 = 0o6000;
 
 /// Programs that bring in software from outside of what is measured.
 const PACKAGE_MANAGERS: [&str; 17] = [
-    "apk", "apt", "apt-get", "aptitude", "cpan", "dnf", "dpkg", "dpkg-deb", "flatpak", "gem", "npm", "pacman", "pip",
-    "pip3", "rpm", "snap", "yum",
+    "apk", "apt", "apt-get", "aptitude", "cpan", "dnf", "dpkg", "dpkg-deb", "flatpak", "gem",
+    "npm", "pacman", "pip", "pip3", "rpm", "snap", "yum",
 ];
 /// Programs by which somebody gets in, or becomes somebody else; and other systems of services.
 const WAYS_IN: [&str; 17] = [
-    "agetty", "busybox", "chsh", "dropbear", "getty", "init", "login", "mount", "newgrp", "passwd", "ssh", "sshd",
-    "su", "sudo", "sulogin", "systemd", "telnetd",
+    "agetty", "busybox", "chsh", "dropbear", "getty", "init", "login", "mount", "newgrp", "passwd",
+    "ssh", "sshd", "su", "sudo", "sulogin", "systemd", "telnetd",
 ];
 /// Programs that the image is for: a listing that does not find them has found nothing.
 const PRESENT: [&str; 8] = ["bwrap", "cargo", "dash", "gcc", "git", "ld", "nix", "rustc"];
 
 /// Every path of the root image with what is there.
-static ROOT: LazyLock<Vec<(String, erofs::Inode)>> = LazyLock::new(|| erofs::list(&file("root.img")));
+static ROOT: LazyLock<Vec<(String, erofs::Inode)>> =
+    LazyLock::new(|| erofs::list(&file("root.img")));
 static INITRD: LazyLock<Vec<cpio::Entry>> = LazyLock::new(|| cpio::list(&file("initrd")));
 
 fn file(name: &str) -> PathBuf {
     let folder = std::env::var_os("KETTLE_IMAGE");
-    let folder = folder.unwrap_or_else(|| panic!("KETTLE_IMAGE is not set: it names the folder of a built image"));
+    let folder = folder
+        .unwrap_or_else(|| panic!("KETTLE_IMAGE is not set: it names the folder of a built image"));
     Path::new(&folder).join(name)
 }
 
@@ -63,16 +65,31 @@ fn has_modules() -> bool {
 
 /// The words of each line of a file in `image/`, without comments.
 fn entries(name: &str) -> Vec<Vec<String>> {
-    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("image").join(name)).unwrap();
-    let lines =
-        text.lines().map(|line| line.split('#').next().unwrap().split_whitespace().map(str::to_owned).collect());
+    let text = fs::read_to_string(
+        Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("image")
+            .join(name),
+    )
+    .unwrap();
+    let lines = text.lines().map(|line| {
+        line.split('#')
+            .next()
+            .unwrap()
+            .split_whitespace()
+            .map(str::to_owned)
+            .collect()
+    });
     lines.filter(|words: &Vec<_>| !words.is_empty()).collect()
 }
 
 /// Names of everything in a folder for programs.
 fn programs() -> BTreeSet<&'static str> {
     let split = ROOT.iter().filter_map(|(path, _)| path.rsplit_once('/'));
-    split.filter_map(|(folder, name)| (folder.ends_with("bin") || folder.contains("libexec")).then_some(name)).collect()
+    split
+        .filter_map(|(folder, name)| {
+            (folder.ends_with("bin") || folder.contains("libexec")).then_some(name)
+        })
+        .collect()
 }
 
 #[test]
@@ -81,7 +98,10 @@ fn no_file_of_the_root_gives_rights_to_who_runs_it() {
     for (path, inode) in ROOT.iter() {
         assert_eq!(inode.mode & SET_ID, 0, "{path} has mode {:o}", inode.mode);
         // File capabilities are extended attributes: capabilities(7).
-        assert_eq!(inode.extended_attributes, 0, "{path} has extended attributes");
+        assert_eq!(
+            inode.extended_attributes, 0,
+            "{path} has extended attributes"
+        );
         assert_eq!((inode.user, inode.group), (0, 0), "{path}");
     }
 }
@@ -90,7 +110,11 @@ fn no_file_of_the_root_gives_rights_to_who_runs_it() {
 #[ignore = "needs a built image"]
 fn the_root_is_files_folders_and_links() {
     for (path, inode) in ROOT.iter() {
-        assert!(matches!(inode.kind(), Kind::File | Kind::Folder | Kind::Link), "{path} has mode {:o}", inode.mode);
+        assert!(
+            matches!(inode.kind(), Kind::File | Kind::Folder | Kind::Link),
+            "{path} has mode {:o}",
+            inode.mode
+        );
     }
 }
 
@@ -99,31 +123,52 @@ fn the_root_is_files_folders_and_links() {
 fn there_is_no_package_manager_and_no_way_in() {
     let names = programs();
     for name in PRESENT {
-        assert!(names.contains(name), "{name} is not listed: is this the root?");
+        assert!(
+            names.contains(name),
+            "{name} is not listed: is this the root?"
+        );
     }
     for name in PACKAGE_MANAGERS.iter().chain(&WAYS_IN) {
         assert!(!names.contains(name), "{name} is in the root image");
     }
     // Their folders, too, are called by their names.
-    let manager = |path: &str| PACKAGE_MANAGERS.iter().any(|name| path.rsplit('/').next() == Some(name));
-    let found: Vec<_> = ROOT.iter().map(|(path, _)| path).filter(|path| manager(path)).collect();
+    let manager = |path: &str| {
+        PACKAGE_MANAGERS
+            .iter()
+            .any(|name| path.rsplit('/').next() == Some(name))
+    };
+    let found: Vec<_> = ROOT
+        .iter()
+        .map(|(path, _)| path)
+        .filter(|path| manager(path))
+        .collect();
     assert!(found.is_empty(), "{found:?}");
 }
 
 #[test]
 #[ignore = "needs a built image"]
 fn the_initrd_is_init_empty_folders_and_the_modules_of_debians_kernel() {
-    let found: Vec<_> = INITRD.iter().map(|entry| (entry.path.clone(), entry.mode)).collect();
+    let found: Vec<_> = INITRD
+        .iter()
+        .map(|entry| (entry.path.clone(), entry.mode))
+        .collect();
     let mut wanted = vec![];
     for entry in entries("initrd") {
         let mode = u32::from_str_radix(&entry[2], 8).unwrap();
-        let kind = if entry[0] == "dir" { cpio::FOLDER } else { cpio::FILE };
+        let kind = if entry[0] == "dir" {
+            cpio::FOLDER
+        } else {
+            cpio::FILE
+        };
         wanted.push((entry[1].clone(), kind | mode));
     }
     if has_modules() {
         wanted.push(("modules".to_owned(), cpio::FOLDER | 0o755));
         for (number, entry) in entries("debian-kernel/modules").iter().enumerate() {
-            wanted.push((format!("modules/{number:02}-{}.ko", entry[0]), cpio::FILE | 0o444));
+            wanted.push((
+                format!("modules/{number:02}-{}.ko", entry[0]),
+                cpio::FILE | 0o444,
+            ));
         }
     }
     wanted.sort();
@@ -133,21 +178,42 @@ fn the_initrd_is_init_empty_folders_and_the_modules_of_debians_kernel() {
 #[test]
 #[ignore = "needs a built image"]
 fn every_module_is_signed() {
-    let modules: Vec<_> = INITRD.iter().filter(|entry| entry.path.ends_with(".ko")).collect();
+    let modules: Vec<_> = INITRD
+        .iter()
+        .filter(|entry| entry.path.ends_with(".ko"))
+        .collect();
     assert_eq!(!modules.is_empty(), has_modules());
     for module in modules {
-        assert!(module.content.starts_with(b"\x7fELF"), "{} is compressed", module.path);
-        assert!(module.content.ends_with(b"~Module signature appended~\n"), "{} is not signed", module.path);
+        assert!(
+            module.content.starts_with(b"\x7fELF"),
+            "{} is compressed",
+            module.path
+        );
+        assert!(
+            module.content.ends_with(b"~Module signature appended~\n"),
+            "{} is not signed",
+            module.path
+        );
     }
 }
 
 #[test]
 #[ignore = "needs a built image"]
 fn init_is_the_appliance_and_loads_nothing() {
-    let init = &INITRD.iter().find(|entry| entry.path == "init").unwrap().content;
-    assert!(*init == fs::read(file("kettle-init")).unwrap(), "init is another program than kettle-init");
+    let init = &INITRD
+        .iter()
+        .find(|entry| entry.path == "init")
+        .unwrap()
+        .content;
+    assert!(
+        *init == fs::read(file("kettle-init")).unwrap(),
+        "init is another program than kettle-init"
+    );
     assert_eq!(elf::loads(init), Vec::<&str>::new());
-    assert!(contains(init, b"kettle.build/appliance/"), "its strings can be read");
+    assert!(
+        contains(init, b"kettle.build/appliance/"),
+        "its strings can be read"
+    );
     for word in [&b"simulat"[..], b"Simulat"] {
         assert!(!contains(init, word), "init knows the simulator");
     }
@@ -160,10 +226,15 @@ fn init_is_the_appliance_and_loads_nothing() {
 #[ignore = "needs a built image"]
 fn files_are_as_small_as_they_should_be() {
     for (name, limit) in LIMITS {
-        let other = LIMITS_WITH_MODULES.iter().find(|(other, _)| has_modules() && *other == name);
+        let other = LIMITS_WITH_MODULES
+            .iter()
+            .find(|(other, _)| has_modules() && *other == name);
         let limit = other.map_or(limit, |(_, limit)| *limit);
         let size = fs::metadata(file(name)).unwrap().len();
-        assert!(size < limit, "{name} has {size} bytes, {limit} are the limit");
+        assert!(
+            size < limit,
+            "{name} has {size} bytes, {limit} are the limit"
+        );
     }
 }
 

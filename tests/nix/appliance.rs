@@ -31,7 +31,10 @@ impl Outcome {
     /// The same with more options.
     pub fn with(flake: &Flake, options: &[&str]) -> Self {
         let conf = tool::configuration();
-        Self::at(flake, &[&["--nix-conf", conf.to_str().unwrap()], options].concat())
+        Self::at(
+            flake,
+            &[&["--nix-conf", conf.to_str().unwrap()], options].concat(),
+        )
     }
 
     /// The same with another cache, and the key that is trusted.
@@ -46,41 +49,71 @@ impl Outcome {
             Some("trusted-public-keys") => format!("trusted-public-keys = {key}\n"),
             _ => format!("{line}\n"),
         };
-        fs::write(folder.path().join("nix.conf"), settings.lines().map(line).collect::<String>()).unwrap();
+        fs::write(
+            folder.path().join("nix.conf"),
+            settings.lines().map(line).collect::<String>(),
+        )
+        .unwrap();
         Self::at(flake, &["--nix-conf", folder.path().to_str().unwrap()])
     }
 
     /// Builds in an appliance whose phases that fetch reach public addresses only.
     pub fn of_public_addresses(flake: &Flake) -> Self {
         let (root, conf) = (tool::root(), tool::configuration());
-        let options = ["--nix-root", root.to_str().unwrap(), "--nix-conf", conf.to_str().unwrap()];
+        let options = [
+            "--nix-root",
+            root.to_str().unwrap(),
+            "--nix-conf",
+            conf.to_str().unwrap(),
+        ];
         Self::on(&Server::of_public_addresses(&options), flake)
     }
 
     fn at(flake: &Flake, options: &[&str]) -> Self {
         let root = tool::root();
-        Self::on(&Server::with_options(&[&["--nix-root", root.to_str().unwrap()], options].concat()), flake)
+        Self::on(
+            &Server::with_options(&[&["--nix-root", root.to_str().unwrap()], options].concat()),
+            flake,
+        )
     }
 
     fn on(server: &Server, flake: &Flake) -> Self {
-        let job = server.run(&Request::json(&flake.archive(), "flake.tar")).job();
+        let job = server
+            .run(&Request::json(&flake.archive(), "flake.tar"))
+            .job();
         let mut events = server.events(&job);
         let result = events.pop().unwrap()["result"].take();
-        let lines = events.iter().filter(|event| event["type"] == "build" || event["type"] == "note");
-        let log = lines.map(|event| format!("{}\n", event["msg"].as_str().unwrap())).collect();
+        let lines = events
+            .iter()
+            .filter(|event| event["type"] == "build" || event["type"] == "note");
+        let log = lines
+            .map(|event| format!("{}\n", event["msg"].as_str().unwrap()))
+            .collect();
         let answer = server.get(&format!("/build/{job}/result"));
         // The toolchain may still be asked for its version; that ends by itself, nothing of the build would.
         let patience = Instant::now() + PATIENCE;
         while !server.descendants().is_empty() {
-            assert!(Instant::now() < patience, "something is left: {:?}", server.descendants());
+            assert!(
+                Instant::now() < patience,
+                "something is left: {:?}",
+                server.descendants()
+            );
             sleep(Duration::from_millis(50));
         }
-        Self { result, log, bundle: (answer.status == 200).then_some(answer.body) }
+        Self {
+            result,
+            log,
+            bundle: (answer.status == 200).then_some(answer.body),
+        }
     }
 
     /// It has to have succeeded.
     pub fn bundle(&self) -> Bundle {
-        assert_eq!(self.result["status"], "ok", "{:#}\n{}", self.result, self.log);
+        assert_eq!(
+            self.result["status"], "ok",
+            "{:#}\n{}",
+            self.result, self.log
+        );
         let bundle = Bundle::read(self.bundle.as_ref().unwrap(), 0);
         bundle.assert_described();
         bundle
@@ -89,7 +122,11 @@ impl Outcome {
     /// It has to have failed, in this way, with this in its log.
     pub fn assert_failed(&self, error_type: &str, says: &str) {
         assert_eq!(self.result["status"], "failed", "{}", self.log);
-        assert_eq!(self.result["error_type"], error_type, "{}\n{}", self.result, self.log);
+        assert_eq!(
+            self.result["error_type"], error_type,
+            "{}\n{}",
+            self.result, self.log
+        );
         let all = format!("{}\n{}", self.result["error"].as_str().unwrap(), self.log);
         assert!(all.contains(says), "{says:?} is not in: {all}");
         assert!(self.bundle.is_none());
@@ -98,7 +135,17 @@ impl Outcome {
 
 /// The dependencies of a statement that are paths of the store: name, and the rest.
 pub fn store_paths(statement: &Value) -> Vec<(&str, &Value)> {
-    let all = statement["predicate"]["buildDefinition"]["resolvedDependencies"].as_array().unwrap();
-    let name = |it: &'_ Value| it["name"].as_str().unwrap_or_default().starts_with("/nix/store/");
-    all.iter().filter(|it| name(it)).map(|it| (it["name"].as_str().unwrap(), it)).collect()
+    let all = statement["predicate"]["buildDefinition"]["resolvedDependencies"]
+        .as_array()
+        .unwrap();
+    let name = |it: &'_ Value| {
+        it["name"]
+            .as_str()
+            .unwrap_or_default()
+            .starts_with("/nix/store/")
+    };
+    all.iter()
+        .filter(|it| name(it))
+        .map(|it| (it["name"].as_str().unwrap(), it))
+        .collect()
 }

@@ -2,7 +2,10 @@
 
 /// Runs attempts, one line each: its name, and how it went.
 pub fn attempts(attempts: &[(&str, String)]) -> String {
-    let calls: String = attempts.iter().map(|(name, call)| format!("attempt(\"{name}\", {call});\n")).collect();
+    let calls: String = attempts
+        .iter()
+        .map(|(name, call)| format!("attempt(\"{name}\", {call});\n"))
+        .collect();
     format!(
         r#"#define _GNU_SOURCE
         #include <arpa/inet.h>
@@ -52,5 +55,7 @@ pub fn attempts(attempts: &[(&str, String)]) -> String {
 
 /// What the output says when none worked.
 pub fn all_contained(all: &[(&str, String)]) -> String {
-    all.iter().map(|(name, _)| format!("{name}: contained\n")).collect()
+    all.iter()
+        .map(|(name, _)| format!("{name}: contained\n"))
+        .collect()
 }

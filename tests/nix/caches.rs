@@ -15,7 +15,11 @@ use crate::tool::Tool;
 /// A flake whose default package uses another.
 fn flake() -> Flake {
     let part = derivation("part", "", "echo part > $out");
-    let whole = derivation("whole", "inherit part;", "read -r line < $part; echo \"whole of $line\" > $out");
+    let whole = derivation(
+        "whole",
+        "inherit part;",
+        "read -r line < $part; echo \"whole of $line\" > $out",
+    );
     Flake::of(&format!(
         "{{ outputs = {{ self }}: {{ packages.x86_64-linux = rec {{ part = {part}; default = {whole}; }}; }}; }}"
     ))
@@ -33,10 +37,21 @@ struct Cache {
 impl Cache {
     fn of(attribute: &str) -> Self {
         let tool = Tool::new();
-        let path = tool.build(&flake(), attribute)["out"].as_str().unwrap().to_owned();
+        let path = tool.build(&flake(), attribute)["out"]
+            .as_str()
+            .unwrap()
+            .to_owned();
         let key = tool.cache("cache", "test-1", &[&path]);
-        let url = format!("http://127.0.0.1:{}", StaticServer::start(tool.path("cache")).port);
-        Self { url, key, path, tool }
+        let url = format!(
+            "http://127.0.0.1:{}",
+            StaticServer::start(tool.path("cache")).port
+        );
+        Self {
+            url,
+            key,
+            path,
+            tool,
+        }
     }
 
     fn build(&self) -> Outcome {
@@ -45,8 +60,11 @@ impl Cache {
 
     /// Changes the description of every path in the cache.
     fn change(&self, change: impl Fn(&str) -> String) {
-        let infos = fs::read_dir(self.tool.path("cache")).unwrap().map(|entry| entry.unwrap().path());
-        for info in infos.filter(|path| path.extension().is_some_and(|ending| ending == "narinfo")) {
+        let infos = fs::read_dir(self.tool.path("cache"))
+            .unwrap()
+            .map(|entry| entry.unwrap().path());
+        for info in infos.filter(|path| path.extension().is_some_and(|ending| ending == "narinfo"))
+        {
             fs::write(&info, change(&fs::read_to_string(&info).unwrap())).unwrap();
         }
     }
@@ -54,7 +72,11 @@ impl Cache {
 
 fn how(statement: &Value, path: &str) -> Value {
     let all = store_paths(statement);
-    all.into_iter().find(|(name, _)| *name == path).unwrap_or_else(|| panic!("no {path}")).1["annotations"].clone()
+    all.into_iter()
+        .find(|(name, _)| *name == path)
+        .unwrap_or_else(|| panic!("no {path}"))
+        .1["annotations"]
+        .clone()
 }
 
 #[test]
@@ -72,15 +94,30 @@ fn a_path_from_a_cache_is_recorded_with_cache_and_key() {
     );
     let output = &statement["predicate"]["buildDefinition"]["internalParameters"]["outputs"][0];
     assert_eq!(output["realised"], "built");
-    assert_eq!(how(&statement, output["path"].as_str().unwrap())["realised"], "built");
+    assert_eq!(
+        how(&statement, output["path"].as_str().unwrap())["realised"],
+        "built"
+    );
     // The same paths, hashes, sizes and signatures as where they were built.
     let theirs = cache.tool.path_info();
-    let hash = theirs[&cache.path]["narHash"].as_str().unwrap().strip_prefix("sha256-").unwrap().to_owned();
+    let hash = theirs[&cache.path]["narHash"]
+        .as_str()
+        .unwrap()
+        .strip_prefix("sha256-")
+        .unwrap()
+        .to_owned();
     let hash = base64::Engine::decode(&base64::engine::general_purpose::STANDARD, hash).unwrap();
-    let (_, dependency) = store_paths(&statement).into_iter().find(|(name, _)| *name == cache.path).unwrap();
+    let (_, dependency) = store_paths(&statement)
+        .into_iter()
+        .find(|(name, _)| *name == cache.path)
+        .unwrap();
     assert_eq!(dependency["digest"]["sha256"], hex::encode(hash));
     assert_eq!(part["narSize"], theirs[&cache.path]["narSize"]);
-    assert!(!outcome.log.contains("nothing was built here"), "{}", outcome.log);
+    assert!(
+        !outcome.log.contains("nothing was built here"),
+        "{}",
+        outcome.log
+    );
 }
 
 #[test]
@@ -93,7 +130,9 @@ fn an_archive_that_its_cache_redirects_is_recorded_with_its_last_url() {
     let outcome = Outcome::with_cache(&flake(), &first, &cache.key);
     let part = how(&outcome.bundle().statement(), &cache.path);
     assert_eq!(part["cache"], *first);
-    let last = part["fetchedFrom"].as_str().unwrap_or_else(|| panic!("{part}: {}", outcome.log));
+    let last = part["fetchedFrom"]
+        .as_str()
+        .unwrap_or_else(|| panic!("{part}: {}", outcome.log));
     assert!(last.starts_with(&format!("{}/nar/", cache.url)), "{last}");
 }
 
@@ -104,14 +143,26 @@ fn an_attempt_at_a_download_that_failed_is_not_recorded() {
     let cache = Cache::of("part");
     let (root, asked) = (cache.tool.path("cache"), AtomicUsize::new(0));
     // Nobody listens there.
-    let dead = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let dead = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
     let url = answering(move |path| {
         let is_first = path.starts_with("/nar/") && asked.fetch_add(1, Ordering::SeqCst) == 0;
-        if is_first { Answer::Location(format!("http://{dead}{path}")) } else { Answer::File(root.join(&path[1..])) }
+        if is_first {
+            Answer::Location(format!("http://{dead}{path}"))
+        } else {
+            Answer::File(root.join(&path[1..]))
+        }
     });
     let outcome = Outcome::with_cache(&flake(), &url, &cache.key);
     let part = how(&outcome.bundle().statement(), &cache.path);
-    assert_eq!((&part["cache"], part.get("fetchedFrom")), (&json!(url), None), "{}", outcome.log);
+    assert_eq!(
+        (&part["cache"], part.get("fetchedFrom")),
+        (&json!(url), None),
+        "{}",
+        outcome.log
+    );
     assert!(outcome.log.contains("retrying"), "{}", outcome.log);
 }
 
@@ -120,12 +171,17 @@ fn an_attempt_at_a_download_that_failed_is_not_recorded() {
 #[ignore = "needs nix"]
 fn an_archive_of_another_server_is_recorded_with_its_url() {
     let cache = Cache::of("part");
-    let elsewhere = format!("http://127.0.0.1:{}", StaticServer::start(cache.tool.path("cache")).port);
+    let elsewhere = format!(
+        "http://127.0.0.1:{}",
+        StaticServer::start(cache.tool.path("cache")).port
+    );
     cache.change(|info| info.replace("URL: ", &format!("URL: {elsewhere}/")));
     let outcome = cache.build();
     let part = how(&outcome.bundle().statement(), &cache.path);
     assert_eq!(part["cache"], *cache.url);
-    let url = part["fetchedFrom"].as_str().unwrap_or_else(|| panic!("{part}: {}", outcome.log));
+    let url = part["fetchedFrom"]
+        .as_str()
+        .unwrap_or_else(|| panic!("{part}: {}", outcome.log));
     assert!(url.starts_with(&format!("{elsewhere}/nar/")), "{url}");
 }
 
@@ -135,18 +191,45 @@ fn an_archive_of_another_server_is_recorded_with_its_url() {
 fn the_log_has_what_evaluation_says_and_each_list_once() {
     let cache = Cache::of("part");
     let part = derivation("part", "", "echo part > $out");
-    let whole = derivation("whole", "inherit part;", "read -r line < $part; echo \"whole of $line\" > $out");
+    let whole = derivation(
+        "whole",
+        "inherit part;",
+        "read -r line < $part; echo \"whole of $line\" > $out",
+    );
     let traced = Flake::of(&format!(
         "{{ outputs = {{ self }}: {{ packages.x86_64-linux = rec {{ part = {part}; \
          default = builtins.trace \"a trace\" ({whole}); }}; }}; }}"
     ));
     let outcome = Outcome::with_cache(&traced, &cache.url, &cache.key);
     outcome.bundle();
-    for line in ["trace: a trace", "this path will be fetched (", "copying path '"] {
-        assert_eq!(outcome.log.matches(line).count(), 1, "{line}: {}", outcome.log);
+    for line in [
+        "trace: a trace",
+        "this path will be fetched (",
+        "copying path '",
+    ] {
+        assert_eq!(
+            outcome.log.matches(line).count(),
+            1,
+            "{line}: {}",
+            outcome.log
+        );
     }
-    assert_eq!(outcome.log.matches(" will be built:").count(), 1, "{}", outcome.log);
-    assert_eq!(outcome.log.lines().filter(|line| line.starts_with("  /nix/store/")).count(), 2, "{}", outcome.log);
+    assert_eq!(
+        outcome.log.matches(" will be built:").count(),
+        1,
+        "{}",
+        outcome.log
+    );
+    assert_eq!(
+        outcome
+            .log
+            .lines()
+            .filter(|line| line.starts_with("  /nix/store/"))
+            .count(),
+        2,
+        "{}",
+        outcome.log
+    );
 }
 
 #[test]
@@ -155,9 +238,16 @@ fn a_flake_that_only_downloads_its_result_says_so() {
     let cache = Cache::of("default");
     let outcome = cache.build();
     let statement = outcome.bundle().statement();
-    assert!(outcome.log.contains("nothing was built here"), "{}", outcome.log);
+    assert!(
+        outcome.log.contains("nothing was built here"),
+        "{}",
+        outcome.log
+    );
     let outputs = &statement["predicate"]["buildDefinition"]["internalParameters"]["outputs"];
-    assert_eq!((&outputs[0]["realised"], &outputs[0]["path"]), (&json!("substituted"), &json!(cache.path)));
+    assert_eq!(
+        (&outputs[0]["realised"], &outputs[0]["path"]),
+        (&json!("substituted"), &json!(cache.path))
+    );
 }
 
 /// Path for path what nix itself says that builds the same from the same cache.
@@ -186,20 +276,42 @@ fn the_ledger_of_a_flake_with_downloaded_paths_is_that_of_nix() {
         .collect();
     // The recipe of the part was evaluated and not run: it is one of those that are counted.
     let is_counted = |path: &str| path.ends_with("-part.drv");
-    let (counted, theirs): (Vec<_>, Vec<_>) =
-        theirs.as_object().unwrap().iter().partition(|(path, _)| is_counted(path));
-    let lines: String = counted.iter().map(|(path, info)| format!("{}  {path}\n", hex_of(&info["narHash"]))).collect();
-    let all = statement["predicate"]["buildDefinition"]["resolvedDependencies"].as_array().unwrap();
+    let (counted, theirs): (Vec<_>, Vec<_>) = theirs
+        .as_object()
+        .unwrap()
+        .iter()
+        .partition(|(path, _)| is_counted(path));
+    let lines: String = counted
+        .iter()
+        .map(|(path, info)| format!("{}  {path}\n", hex_of(&info["narHash"])))
+        .collect();
+    let all = statement["predicate"]["buildDefinition"]["resolvedDependencies"]
+        .as_array()
+        .unwrap();
     let evaluated = all.last().unwrap();
-    assert_eq!(evaluated["annotations"], json!({ "added": "evaluation", "count": 1 }), "{evaluated}");
+    assert_eq!(
+        evaluated["annotations"],
+        json!({ "added": "evaluation", "count": 1 }),
+        "{evaluated}"
+    );
     assert_eq!(evaluated["digest"]["sha256"], sha256(lines.as_bytes()));
     let theirs: Vec<_> = theirs
         .into_iter()
         .map(|(path, info)| {
-            let key = info["signatures"][0].as_str().map(|signature| signature.split(':').next().unwrap());
+            let key = info["signatures"][0]
+                .as_str()
+                .map(|signature| signature.split(':').next().unwrap());
             let ultimate = info["ultimate"] == true;
-            let realised = if ultimate { Some("built") } else { key.map(|_| "substituted") };
-            let deriver = if ultimate { info["deriver"].clone() } else { Value::Null };
+            let realised = if ultimate {
+                Some("built")
+            } else {
+                key.map(|_| "substituted")
+            };
+            let deriver = if ultimate {
+                info["deriver"].clone()
+            } else {
+                Value::Null
+            };
             (
                 path.clone(),
                 json!(hex_of(&info["narHash"])),
@@ -211,8 +323,15 @@ fn the_ledger_of_a_flake_with_downloaded_paths_is_that_of_nix() {
         })
         .collect();
     assert_eq!(ours, theirs);
-    let count = |word: &str| ours.iter().filter(|(_, _, _, realised, ..)| realised.as_deref() == Some(word)).count();
-    assert_eq!((ours.len(), count("built"), count("substituted")), (4, 1, 1));
+    let count = |word: &str| {
+        ours.iter()
+            .filter(|(_, _, _, realised, ..)| realised.as_deref() == Some(word))
+            .count()
+    };
+    assert_eq!(
+        (ours.len(), count("built"), count("substituted")),
+        (4, 1, 1)
+    );
 }
 
 /// A hash of nix as provenance has it.
@@ -232,7 +351,10 @@ fn what_a_cache_only_claims_is_not_recorded() {
     };
     cache.change(|info| info.lines().map(line).collect());
     let part = how(&cache.build().bundle().statement(), &cache.path);
-    assert_eq!((&part["realised"], &part["deriver"]), (&json!("substituted"), &Value::Null));
+    assert_eq!(
+        (&part["realised"], &part["deriver"]),
+        (&json!("substituted"), &Value::Null)
+    );
 }
 
 /// Nix takes it, because its name is made from its content.
@@ -240,27 +362,46 @@ fn what_a_cache_only_claims_is_not_recorded() {
 #[ignore = "needs nix"]
 fn a_fixed_output_from_a_cache_needs_a_signature_too() {
     let hash = sha256(b"fixed\n");
-    let fixed = format!("outputHashMode = \"flat\"; outputHashAlgo = \"sha256\"; outputHash = \"{hash}\";");
+    let fixed =
+        format!("outputHashMode = \"flat\"; outputHashAlgo = \"sha256\"; outputHash = \"{hash}\";");
     let flake = Flake::derivation(&fixed, "echo fixed > $out");
     let tool = Tool::new();
-    let path = tool.build(&flake, "default")["out"].as_str().unwrap().to_owned();
+    let path = tool.build(&flake, "default")["out"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     let key = tool.cache("cache", "test-1", &[&path]);
-    let url = format!("http://127.0.0.1:{}", StaticServer::start(tool.path("cache")).port);
+    let url = format!(
+        "http://127.0.0.1:{}",
+        StaticServer::start(tool.path("cache")).port
+    );
     let signed = Outcome::with_cache(&flake, &url, &key);
-    assert_eq!(how(&signed.bundle().statement(), &path)["realised"], "substituted");
+    assert_eq!(
+        how(&signed.bundle().statement(), &path)["realised"],
+        "substituted"
+    );
     let other = Tool::new().key("test-1");
-    Outcome::with_cache(&flake, &url, &other)
-        .assert_failed("BuildFailed", "neither built here nor signed by a trusted key");
+    Outcome::with_cache(&flake, &url, &other).assert_failed(
+        "BuildFailed",
+        "neither built here nor signed by a trusted key",
+    );
 }
 
 /// Another key's signature, none, a changed description: the path is built here. Changed bytes: the build fails.
 #[test]
 #[ignore = "needs nix"]
 fn a_path_without_a_trusted_signature_is_not_taken() {
-    let unsigned =
-        |info: &str| info.lines().filter(|line| !line.starts_with("Sig:")).map(|line| format!("{line}\n")).collect();
+    let unsigned = |info: &str| {
+        info.lines()
+            .filter(|line| !line.starts_with("Sig:"))
+            .map(|line| format!("{line}\n"))
+            .collect()
+    };
     let longer = |info: &str| info.replace("NarSize: ", "NarSize: 1");
-    for (name, change) in [("no signature", &unsigned as &dyn Fn(&str) -> String), ("another size", &longer)] {
+    for (name, change) in [
+        ("no signature", &unsigned as &dyn Fn(&str) -> String),
+        ("another size", &longer),
+    ] {
         let cache = Cache::of("part");
         cache.change(change);
         assert_built(&cache.build(), &cache, name);
@@ -268,18 +409,29 @@ fn a_path_without_a_trusted_signature_is_not_taken() {
     let cache = Cache::of("part");
     let other = Tool::new().key("test-1");
     assert_ne!(other, cache.key);
-    assert_built(&Outcome::with_cache(&flake(), &cache.url, &other), &cache, "another key of the same name");
+    assert_built(
+        &Outcome::with_cache(&flake(), &cache.url, &other),
+        &cache,
+        "another key of the same name",
+    );
     let cache = Cache::of("part");
     for entry in fs::read_dir(cache.tool.path("cache/nar")).unwrap() {
         let path = entry.unwrap().path();
-        let changed = String::from_utf8_lossy(&fs::read(&path).unwrap()).replace("part\n", "trap\n");
+        let changed =
+            String::from_utf8_lossy(&fs::read(&path).unwrap()).replace("part\n", "trap\n");
         fs::write(path, changed).unwrap();
     }
-    cache.build().assert_failed("BuildFailed", "hash mismatch importing path");
+    cache
+        .build()
+        .assert_failed("BuildFailed", "hash mismatch importing path");
 }
 
 fn assert_built(outcome: &Outcome, cache: &Cache, name: &str) {
     let bundle = outcome.bundle();
-    assert_eq!(how(&bundle.statement(), &cache.path)["realised"], "built", "{name}");
+    assert_eq!(
+        how(&bundle.statement(), &cache.path)["realised"],
+        "built",
+        "{name}"
+    );
     assert_eq!(bundle.artifacts()["whole"], b"whole of part\n", "{name}");
 }

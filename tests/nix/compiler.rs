@@ -12,10 +12,22 @@ use super::flake::{Flake, derivation};
 use super::harness::StaticServer;
 use super::tool::Tool;
 
-const PROGRAMS: [&str; 3] = ["usr/libexec/gcc/x86_64-linux-gnu/*/cc1", "usr/bin/*-as", "usr/bin/*-ld.bfd"];
+const PROGRAMS: [&str; 3] = [
+    "usr/libexec/gcc/x86_64-linux-gnu/*/cc1",
+    "usr/bin/*-as",
+    "usr/bin/*-ld.bfd",
+];
 /// What a static program is linked with.
-const OBJECTS: [&str; 8] =
-    ["crt1.o", "crti.o", "crtbeginT.o", "libc.a", "libgcc.a", "libgcc_eh.a", "crtend.o", "crtn.o"];
+const OBJECTS: [&str; 8] = [
+    "crt1.o",
+    "crti.o",
+    "crtbeginT.o",
+    "libc.a",
+    "libgcc.a",
+    "libgcc_eh.a",
+    "crtend.o",
+    "crtn.o",
+];
 const LOADER: &str = "ld-linux-x86-64.so.2";
 
 /// Compiles the flake's own `hello.c`, step by step as a driver would.
@@ -44,10 +56,14 @@ impl Compiling {
         }
         let hash = tool.nar_hash("input");
         fs::create_dir(tool.path("served")).unwrap();
-        let mut archive = tar::Builder::new(fs::File::create(tool.path("served/compiler.tar")).unwrap());
+        let mut archive =
+            tar::Builder::new(fs::File::create(tool.path("served/compiler.tar")).unwrap());
         archive.append_dir_all("compiler", &folder).unwrap();
         archive.finish().unwrap();
-        let url = format!("http://{host}:{}/compiler.tar", StaticServer::start(tool.path("served")).port);
+        let url = format!(
+            "http://{host}:{}/compiler.tar",
+            StaticServer::start(tool.path("served")).port
+        );
         let node = json!({ "flake": false, "locked": { "narHash": hash, "type": "tarball", "url": url },
             "original": { "type": "tarball", "url": url } });
         let lock = json!({ "nodes": { "root": { "inputs": { "compiler": "compiler" } }, "compiler": node },
@@ -72,7 +88,9 @@ pub fn assert_says_hello(program: &[u8]) {
     let output = loop {
         match Command::new(&path).output() {
             // A child that another test is starting has the file open for writing until it has become its program.
-            Err(error) if error.kind() == std::io::ErrorKind::ExecutableFileBusy => std::thread::yield_now(),
+            Err(error) if error.kind() == std::io::ErrorKind::ExecutableFileBusy => {
+                std::thread::yield_now()
+            }
             output => break output.unwrap(),
         }
     };
@@ -86,35 +104,59 @@ fn files(root: &Path) -> BTreeMap<String, PathBuf> {
         load(root, &mut files, name, expand(root, pattern));
     }
     for name in OBJECTS {
-        let places =
-            ["usr/lib/x86_64-linux-gnu", "usr/lib/gcc/x86_64-linux-gnu/*"].map(|place| format!("{place}/{name}"));
+        let places = ["usr/lib/x86_64-linux-gnu", "usr/lib/gcc/x86_64-linux-gnu/*"]
+            .map(|place| format!("{place}/{name}"));
         let found = places.iter().find_map(|place| try_expand(root, place));
-        files.insert(name.to_owned(), found.unwrap_or_else(|| panic!("no {name} in {}", root.display())));
+        files.insert(
+            name.to_owned(),
+            found.unwrap_or_else(|| panic!("no {name} in {}", root.display())),
+        );
     }
-    files.insert(LOADER.to_owned(), expand(root, &format!("usr/lib/x86_64-linux-gnu/{LOADER}")));
+    files.insert(
+        LOADER.to_owned(),
+        expand(root, &format!("usr/lib/x86_64-linux-gnu/{LOADER}")),
+    );
     files
 }
 
 /// A program or library with the libraries that it asks for.
 fn load(root: &Path, files: &mut BTreeMap<String, PathBuf>, name: &str, path: PathBuf) {
-    let dynamic = Command::new("readelf").arg("-d").arg(&path).output().unwrap();
+    let dynamic = Command::new("readelf")
+        .arg("-d")
+        .arg(&path)
+        .output()
+        .unwrap();
     if files.insert(name.to_owned(), path).is_some() {
         return;
     }
     let dynamic = String::from_utf8_lossy(&dynamic.stdout).into_owned();
     let needed = dynamic.lines().filter(|line| line.contains("(NEEDED)"));
     for library in needed.filter_map(|line| Some(line.split_once('[')?.1.trim_end_matches(']'))) {
-        load(root, files, library, expand(root, &format!("usr/lib/x86_64-linux-gnu/{library}")));
+        load(
+            root,
+            files,
+            library,
+            expand(root, &format!("usr/lib/x86_64-linux-gnu/{library}")),
+        );
     }
 }
 
 fn expand(root: &Path, pattern: &str) -> PathBuf {
-    try_expand(root, pattern).unwrap_or_else(|| panic!("nothing in {} is {pattern}", root.display()))
+    try_expand(root, pattern)
+        .unwrap_or_else(|| panic!("nothing in {} is {pattern}", root.display()))
 }
 
 /// The first file that a pattern means, its links followed within the root.
 fn try_expand(root: &Path, pattern: &str) -> Option<PathBuf> {
-    let script = format!("for f in {pattern}; do [ -e \"$f\" ] && realpath \"$f\" && exit; done; exit 1");
-    let found = Command::new("sh").args(["-c", &script]).current_dir(root).output().unwrap();
-    found.status.success().then(|| PathBuf::from(String::from_utf8(found.stdout).unwrap().trim()))
+    let script =
+        format!("for f in {pattern}; do [ -e \"$f\" ] && realpath \"$f\" && exit; done; exit 1");
+    let found = Command::new("sh")
+        .args(["-c", &script])
+        .current_dir(root)
+        .output()
+        .unwrap();
+    found
+        .status
+        .success()
+        .then(|| PathBuf::from(String::from_utf8(found.stdout).unwrap().trim()))
 }

@@ -37,20 +37,40 @@ fn assert_contained(all: &[(&str, String)]) {
 fn an_ordinary_builder_has_no_network() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let abstract_name = format!("kettle-test-{}", std::process::id());
-    let named = UnixListener::bind_addr(&SocketAddr::from_abstract_name(&abstract_name).unwrap()).unwrap();
+    let named =
+        UnixListener::bind_addr(&SocketAddr::from_abstract_name(&abstract_name).unwrap()).unwrap();
     let port = listener.local_addr().unwrap().port();
     assert_contained(&[
         ("loopback of the machine", format!("connects({port})")),
-        ("abstract socket of the machine", format!("connects_to(\"{abstract_name}\", 1)")),
-        ("packet socket", "socket(AF_PACKET, SOCK_RAW, 0) >= 0".to_owned()),
-        ("raw socket", "socket(AF_INET, SOCK_RAW, IPPROTO_ICMP) >= 0".to_owned()),
+        (
+            "abstract socket of the machine",
+            format!("connects_to(\"{abstract_name}\", 1)"),
+        ),
+        (
+            "packet socket",
+            "socket(AF_PACKET, SOCK_RAW, 0) >= 0".to_owned(),
+        ),
+        (
+            "raw socket",
+            "socket(AF_INET, SOCK_RAW, IPPROTO_ICMP) >= 0".to_owned(),
+        ),
         ("vsock", "socket(40, SOCK_STREAM, 0) >= 0".to_owned()),
-        ("another network's namespace", "unshare(CLONE_NEWNET) == 0".to_owned()),
-        ("the daemon's socket", "connects_to(\"/nix/var/nix/daemon-socket/socket\", 0)".to_owned()),
+        (
+            "another network's namespace",
+            "unshare(CLONE_NEWNET) == 0".to_owned(),
+        ),
+        (
+            "the daemon's socket",
+            "connects_to(\"/nix/var/nix/daemon-socket/socket\", 0)".to_owned(),
+        ),
     ]);
     for listener in [
-        listener.set_nonblocking(true).map(|()| listener.accept().is_err()),
-        named.set_nonblocking(true).map(|()| named.accept().is_err()),
+        listener
+            .set_nonblocking(true)
+            .map(|()| listener.accept().is_err()),
+        named
+            .set_nonblocking(true)
+            .map(|()| named.accept().is_err()),
     ] {
         assert!(listener.unwrap(), "somebody came");
     }
@@ -62,20 +82,40 @@ fn an_ordinary_builder_has_no_network() {
 fn a_builder_with_a_fixed_output_reaches_no_port_and_no_abstract_socket_of_the_machine() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let abstract_name = format!("kettle-test-fixed-{}", std::process::id());
-    let named = UnixListener::bind_addr(&SocketAddr::from_abstract_name(&abstract_name).unwrap()).unwrap();
+    let named =
+        UnixListener::bind_addr(&SocketAddr::from_abstract_name(&abstract_name).unwrap()).unwrap();
     let all = [
-        ("loopback of the machine", format!("connects({})", listener.local_addr().unwrap().port())),
-        ("abstract socket of the machine", format!("connects_to(\"{abstract_name}\", 1)")),
-        ("a metadata service", "reaches(\"169.254.169.254\", 80)".to_owned()),
-        ("a packet socket", "socket(AF_PACKET, SOCK_RAW, 0) >= 0".to_owned()),
+        (
+            "loopback of the machine",
+            format!("connects({})", listener.local_addr().unwrap().port()),
+        ),
+        (
+            "abstract socket of the machine",
+            format!("connects_to(\"{abstract_name}\", 1)"),
+        ),
+        (
+            "a metadata service",
+            "reaches(\"169.254.169.254\", 80)".to_owned(),
+        ),
+        (
+            "a packet socket",
+            "socket(AF_PACKET, SOCK_RAW, 0) >= 0".to_owned(),
+        ),
     ];
     let expected = all_contained(&all);
     let flake = Flake::fixed_by(&attempts(&all), &sha256(expected.as_bytes()));
     let bundle = Outcome::of_public_addresses(&flake).bundle();
-    assert_eq!(String::from_utf8_lossy(bundle.artifacts()["package"]), expected);
+    assert_eq!(
+        String::from_utf8_lossy(bundle.artifacts()["package"]),
+        expected
+    );
     for nobody in [
-        listener.set_nonblocking(true).map(|()| listener.accept().is_err()),
-        named.set_nonblocking(true).map(|()| named.accept().is_err()),
+        listener
+            .set_nonblocking(true)
+            .map(|()| listener.accept().is_err()),
+        named
+            .set_nonblocking(true)
+            .map(|()| named.accept().is_err()),
     ] {
         assert!(nobody.unwrap(), "somebody came");
     }
@@ -86,16 +126,23 @@ fn a_builder_with_a_fixed_output_reaches_no_port_and_no_abstract_socket_of_the_m
 fn a_fixed_output_that_is_fetched_from_the_machine_itself_says_why_it_cannot_be() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("file"), "fetched\n").unwrap();
-    let url = format!("http://127.0.0.1:{}/file", StaticServer::start(folder.path().to_owned()).port);
+    let url = format!(
+        "http://127.0.0.1:{}/file",
+        StaticServer::start(folder.path().to_owned()).port
+    );
     let hash = sha256(b"fetched\n");
     let fetch = format!(
         "derivation {{ name = \"file\"; system = \"builtin\"; builder = \"builtin:fetchurl\"; url = \"{url}\"; \
          outputHashMode = \"flat\"; outputHashAlgo = \"sha256\"; outputHash = \"{hash}\"; unpack = false; \
          executable = false; preferLocalBuild = true; }}"
     );
-    let flake = Flake::of(&format!("{{ outputs = {{ self }}: {{ packages.x86_64-linux.default = {fetch}; }}; }}"));
-    Outcome::of_public_addresses(&flake)
-        .assert_failed("DependencyFetchFailed", "no public address: only public addresses are reached");
+    let flake = Flake::of(&format!(
+        "{{ outputs = {{ self }}: {{ packages.x86_64-linux.default = {fetch}; }}; }}"
+    ));
+    Outcome::of_public_addresses(&flake).assert_failed(
+        "DependencyFetchFailed",
+        "no public address: only public addresses are reached",
+    );
 }
 
 #[test]
@@ -103,21 +150,59 @@ fn a_fixed_output_that_is_fetched_from_the_machine_itself_says_why_it_cannot_be(
 fn a_builder_reaches_no_memory_no_device_and_no_other_process() {
     let service = std::process::id();
     assert_contained(&[
-        ("memory of the machine", "opens(\"/dev/mem\", O_RDONLY)".to_owned()),
-        ("memory of the kernel", "opens(\"/dev/kmem\", O_RDONLY) || opens(\"/proc/kcore\", O_RDONLY)".to_owned()),
-        ("messages of the kernel", "opens(\"/dev/kmsg\", O_RDONLY)".to_owned()),
-        ("secure processor", "opens(\"/dev/sev-guest\", O_RDWR)".to_owned()),
-        ("device mapper", "opens(\"/dev/mapper/control\", O_RDWR)".to_owned()),
-        ("disk", "opens(\"/dev/vda\", O_RDONLY) || opens(\"/dev/sda\", O_RDONLY)".to_owned()),
+        (
+            "memory of the machine",
+            "opens(\"/dev/mem\", O_RDONLY)".to_owned(),
+        ),
+        (
+            "memory of the kernel",
+            "opens(\"/dev/kmem\", O_RDONLY) || opens(\"/proc/kcore\", O_RDONLY)".to_owned(),
+        ),
+        (
+            "messages of the kernel",
+            "opens(\"/dev/kmsg\", O_RDONLY)".to_owned(),
+        ),
+        (
+            "secure processor",
+            "opens(\"/dev/sev-guest\", O_RDWR)".to_owned(),
+        ),
+        (
+            "device mapper",
+            "opens(\"/dev/mapper/control\", O_RDWR)".to_owned(),
+        ),
+        (
+            "disk",
+            "opens(\"/dev/vda\", O_RDONLY) || opens(\"/dev/sda\", O_RDONLY)".to_owned(),
+        ),
         ("virtualisation", "opens(\"/dev/kvm\", O_RDWR)".to_owned()),
-        ("a new device", "mknod(\"/tmp/mem\", S_IFCHR | 0666, 0x101) == 0".to_owned()),
+        (
+            "a new device",
+            "mknod(\"/tmp/mem\", S_IFCHR | 0666, 0x101) == 0".to_owned(),
+        ),
         ("other processes", "strangers() > 0".to_owned()),
-        ("the service's memory", format!("opens(\"/proc/{service}/mem\", O_RDWR)")),
-        ("the service's environment", format!("reads(\"/proc/{service}/environ\")")),
-        ("tracing", format!("ptrace(PTRACE_ATTACH, {service}, 0, 0) == 0 || ptrace(PTRACE_ATTACH, 1, 0, 0) == 0")),
-        ("another's memory", format!("syscall(SYS_process_vm_readv, {service}, 0, 0, 0, 0, 0) >= 0")),
+        (
+            "the service's memory",
+            format!("opens(\"/proc/{service}/mem\", O_RDWR)"),
+        ),
+        (
+            "the service's environment",
+            format!("reads(\"/proc/{service}/environ\")"),
+        ),
+        (
+            "tracing",
+            format!(
+                "ptrace(PTRACE_ATTACH, {service}, 0, 0) == 0 || ptrace(PTRACE_ATTACH, 1, 0, 0) == 0"
+            ),
+        ),
+        (
+            "another's memory",
+            format!("syscall(SYS_process_vm_readv, {service}, 0, 0, 0, 0, 0) >= 0"),
+        ),
         ("killing the service", format!("kill({service}, 0) == 0")),
-        ("killing others", "kill(-1, 0) == 0 && strangers() > 0".to_owned()),
+        (
+            "killing others",
+            "kill(-1, 0) == 0 && strangers() > 0".to_owned(),
+        ),
     ]);
 }
 
@@ -152,7 +237,10 @@ fn a_daemon_that_a_builder_leaves_is_dead_before_its_output_is_read() {
         int main(void) { FILE *f = fopen(getenv(\"out\"), \"w\"); fputs(\"honest\\n\", f); fclose(f);\n\
         if (fork() == 0) { setsid(); if (fork() == 0) for (;;) { chmod(getenv(\"out\"), 0666);\n\
         if ((f = fopen(getenv(\"out\"), \"w\"))) { fputs(\"changed\\n\", f); fclose(f); } } _exit(0); }\n return 0; }";
-    assert_eq!(Outcome::of(&Flake::built_by(leaving)).bundle().artifacts()["package"], b"honest\n");
+    assert_eq!(
+        Outcome::of(&Flake::built_by(leaving)).bundle().artifacts()["package"],
+        b"honest\n"
+    );
 }
 
 /// Fixed outputs are fetched with the network, and are what the flake says or nothing.
@@ -161,25 +249,41 @@ fn a_daemon_that_a_builder_leaves_is_dead_before_its_output_is_read() {
 fn a_fixed_output_is_fetched_and_compared() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("file"), "fetched\n").unwrap();
-    let url = format!("http://127.0.0.1:{}/file", StaticServer::start(folder.path().to_owned()).port);
+    let url = format!(
+        "http://127.0.0.1:{}/file",
+        StaticServer::start(folder.path().to_owned()).port
+    );
     let flake = |hash: &str| {
         let fetch = format!(
             "(derivation {{ name = \"file\"; system = \"builtin\"; builder = \"builtin:fetchurl\"; url = \"{url}\"; \
              outputHashMode = \"flat\"; outputHashAlgo = \"sha256\"; outputHash = \"{hash}\"; unpack = false; \
              executable = false; preferLocalBuild = true; }})"
         );
-        let package = derivation("package", &format!("file = {fetch};"), "read -r line < $file; echo \"$line\" > $out");
-        Flake::of(&format!("{{ outputs = {{ self }}: {{ packages.x86_64-linux.default = {package}; }}; }}"))
+        let package = derivation(
+            "package",
+            &format!("file = {fetch};"),
+            "read -r line < $file; echo \"$line\" > $out",
+        );
+        Flake::of(&format!(
+            "{{ outputs = {{ self }}: {{ packages.x86_64-linux.default = {package}; }}; }}"
+        ))
     };
     let bundle = Outcome::of(&flake(&sha256(b"fetched\n"))).bundle();
     assert_eq!(bundle.artifacts()["package"], b"fetched\n");
     let statement = bundle.statement();
     let how = |end: &str| {
-        let (_, path) = store_paths(&statement).into_iter().find(|(name, _)| name.ends_with(end)).unwrap();
+        let (_, path) = store_paths(&statement)
+            .into_iter()
+            .find(|(name, _)| name.ends_with(end))
+            .unwrap();
         path["annotations"]["realised"].clone()
     };
-    assert_eq!((how("-file"), how("-package")), (json!("fetched"), json!("built")));
-    Outcome::of(&flake(&sha256(b"other"))).assert_failed("BuildFailed", "hash mismatch in fixed-output derivation");
+    assert_eq!(
+        (how("-file"), how("-package")),
+        (json!("fetched"), json!("built"))
+    );
+    Outcome::of(&flake(&sha256(b"other")))
+        .assert_failed("BuildFailed", "hash mismatch in fixed-output derivation");
 }
 
 /// Before the daemon hashes a fixed output, it replaces it by a copy. The builder leaves a link where that copy could be made,
@@ -227,10 +331,15 @@ fn a_fixed_output_builder_cannot_have_the_daemon_write_to_another_path() {
 #[ignore = "needs nix"]
 fn a_flake_whose_package_is_a_fixed_output_says_that_nothing_was_built() {
     let hash = sha256(b"fixed\n");
-    let fixed = format!("outputHashMode = \"flat\"; outputHashAlgo = \"sha256\"; outputHash = \"{hash}\";");
+    let fixed =
+        format!("outputHashMode = \"flat\"; outputHashAlgo = \"sha256\"; outputHash = \"{hash}\";");
     let outcome = Outcome::of(&Flake::derivation(&fixed, "echo fixed > $out"));
     let statement = outcome.bundle().statement();
-    assert!(outcome.log.contains("nothing was built here"), "{}", outcome.log);
+    assert!(
+        outcome.log.contains("nothing was built here"),
+        "{}",
+        outcome.log
+    );
     let outputs = &statement["predicate"]["buildDefinition"]["internalParameters"]["outputs"];
     assert_eq!(outputs[0]["realised"], "fetched");
 }
@@ -240,23 +349,33 @@ fn a_flake_whose_package_is_a_fixed_output_says_that_nothing_was_built() {
 #[ignore = "needs nix"]
 fn a_builder_that_only_copies_a_download_built_nothing() {
     let hash = sha256(b"fixed\n");
-    let fixed = format!("outputHashMode = \"flat\"; outputHashAlgo = \"sha256\"; outputHash = \"{hash}\";");
+    let fixed =
+        format!("outputHashMode = \"flat\"; outputHashAlgo = \"sha256\"; outputHash = \"{hash}\";");
     let download = derivation("download", &fixed, "echo fixed > $out");
     let of = |script: &str| {
         let package = derivation("package", &format!("download = {download};"), script);
-        let outputs = format!("{{ outputs = {{ self }}: {{ packages.x86_64-linux.default = {package}; }}; }}");
+        let outputs = format!(
+            "{{ outputs = {{ self }}: {{ packages.x86_64-linux.default = {package}; }}; }}"
+        );
         Outcome::of(&Flake::of(&outputs))
     };
     for (script, is_copy) in [
         ("read -r line < $download; echo \"$line\" > $out", true),
-        ("read -r line < $download; echo \"$line made here\" > $out", false),
+        (
+            "read -r line < $download; echo \"$line made here\" > $out",
+            false,
+        ),
     ] {
         let outcome = of(script);
         let statement = outcome.bundle().statement();
         let output = &statement["predicate"]["buildDefinition"]["internalParameters"]["outputs"][0];
         assert_eq!(output["realised"], "built");
         let from = output["copiedFrom"].as_array().map_or(0, Vec::len);
-        assert_eq!((from == 1, outcome.log.contains("nothing was built here")), (is_copy, is_copy), "{output}");
+        assert_eq!(
+            (from == 1, outcome.log.contains("nothing was built here")),
+            (is_copy, is_copy),
+            "{output}"
+        );
     }
 }
 
@@ -269,14 +388,22 @@ fn a_builder_that_only_unpacks_a_download_built_nothing() {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("top")).unwrap();
         fs::write(folder.path().join("top/text"), "from an archive\n").unwrap();
-        let status = Command::new("tar").args([kind, "-cf", "archive", "top"]).current_dir(folder.path()).status();
+        let status = Command::new("tar")
+            .args([kind, "-cf", "archive", "top"])
+            .current_dir(folder.path())
+            .status();
         assert!(status.unwrap().success());
         fs::read(folder.path().join("archive")).unwrap()
     };
     let fixed = |archive: &[u8]| {
         let hash = sha256(archive);
-        let text: String = archive.iter().map(|byte| format!("\\x{byte:02x}")).collect();
-        let fixed = format!("outputHashMode = \"flat\"; outputHashAlgo = \"sha256\"; outputHash = \"{hash}\";");
+        let text: String = archive
+            .iter()
+            .map(|byte| format!("\\x{byte:02x}"))
+            .collect();
+        let fixed = format!(
+            "outputHashMode = \"flat\"; outputHashAlgo = \"sha256\"; outputHash = \"{hash}\";"
+        );
         derivation("download", &fixed, &format!("printf '%b' '{text}' > $out"))
     };
     let unpacking = "derivation { name = \"package\"; system = \"x86_64-linux\"; \
@@ -284,17 +411,31 @@ fn a_builder_that_only_unpacks_a_download_built_nothing() {
     let writing = |script: &str| derivation("package", "download = DOWNLOAD;", script);
     for (archive, package, is_copy) in [
         (packed("--xz"), unpacking.to_owned(), true),
-        (packed("--gzip"), writing("[ -f $download ]; echo from an archive > $out"), true),
-        (packed("--gzip"), writing("[ -f $download ]; echo from here > $out"), false),
+        (
+            packed("--gzip"),
+            writing("[ -f $download ]; echo from an archive > $out"),
+            true,
+        ),
+        (
+            packed("--gzip"),
+            writing("[ -f $download ]; echo from here > $out"),
+            false,
+        ),
     ] {
         let package = package.replace("DOWNLOAD", &format!("({})", fixed(&archive)));
-        let outputs = format!("{{ outputs = {{ self }}: {{ packages.x86_64-linux.default = {package}; }}; }}");
+        let outputs = format!(
+            "{{ outputs = {{ self }}: {{ packages.x86_64-linux.default = {package}; }}; }}"
+        );
         let outcome = Outcome::of(&Flake::of(&outputs));
         let statement = outcome.bundle().statement();
         let output = &statement["predicate"]["buildDefinition"]["internalParameters"]["outputs"][0];
         assert_eq!(output["realised"], "built");
         let from = output["copiedFrom"].as_array().map_or(0, Vec::len);
-        assert_eq!((from == 1, outcome.log.contains("nothing was built here")), (is_copy, is_copy), "{output}");
+        assert_eq!(
+            (from == 1, outcome.log.contains("nothing was built here")),
+            (is_copy, is_copy),
+            "{output}"
+        );
     }
 }
 
@@ -302,7 +443,10 @@ fn a_builder_that_only_unpacks_a_download_built_nothing() {
 #[test]
 #[ignore = "needs nix"]
 fn a_builder_runs_with_fixed_addresses() {
-    let bundle = Outcome::of(&Flake::script("read -r line < /proc/self/personality; echo $line > $out")).bundle();
+    let bundle = Outcome::of(&Flake::script(
+        "read -r line < /proc/self/personality; echo $line > $out",
+    ))
+    .bundle();
     assert_eq!(bundle.artifacts()["package"], b"00040000\n");
 }
 
@@ -311,12 +455,24 @@ fn a_builder_runs_with_fixed_addresses() {
 #[ignore = "needs nix"]
 fn a_service_that_is_told_to_end_takes_the_builders_along() {
     let (root, conf) = (tool::root(), tool::configuration());
-    let mut server =
-        Server::with_options(&["--nix-root", root.to_str().unwrap(), "--nix-conf", conf.to_str().unwrap()]);
+    let mut server = Server::with_options(&[
+        "--nix-root",
+        root.to_str().unwrap(),
+        "--nix-conf",
+        conf.to_str().unwrap(),
+    ]);
     let endless = Flake::script("while :; do read -r -t 60 < /dev/zero || :; done");
-    server.run(&Request::json(&endless.archive(), "flake.tar")).job();
-    let user_of = |id: &u32| fs::metadata(format!("/proc/{id}")).ok()?.uid().checked_sub(FIRST_USER);
-    let is_builder = |id: &u32| user_of(id).is_some_and(|user| BUILDERS.contains(&(user % USERS_OF_A_SERVICE)));
+    server
+        .run(&Request::json(&endless.archive(), "flake.tar"))
+        .job();
+    let user_of = |id: &u32| {
+        fs::metadata(format!("/proc/{id}"))
+            .ok()?
+            .uid()
+            .checked_sub(FIRST_USER)
+    };
+    let is_builder =
+        |id: &u32| user_of(id).is_some_and(|user| BUILDERS.contains(&(user % USERS_OF_A_SERVICE)));
     let patience = Instant::now() + PATIENCE;
     let running = loop {
         let running = server.descendants();
@@ -328,8 +484,9 @@ fn a_service_that_is_told_to_end_takes_the_builders_along() {
     };
     assert!(server.terminate().success());
     // Who is dead and not yet collected has no memory any more.
-    let is_alive =
-        |id: &&u32| fs::read_to_string(format!("/proc/{id}/smaps_rollup")).is_ok_and(|text| !text.is_empty());
+    let is_alive = |id: &&u32| {
+        fs::read_to_string(format!("/proc/{id}/smaps_rollup")).is_ok_and(|text| !text.is_empty())
+    };
     let alive: Vec<_> = running.iter().filter(is_alive).collect();
     assert!(alive.is_empty(), "{alive:?}");
 }

@@ -7,7 +7,9 @@ use crate::flake::{Flake, derivation};
 
 /// A flake whose default package is this expression.
 fn package(expression: &str) -> Flake {
-    Flake::of(&format!("{{ outputs = {{ self }}: {{ packages.x86_64-linux.default = {expression}; }}; }}"))
+    Flake::of(&format!(
+        "{{ outputs = {{ self }}: {{ packages.x86_64-linux.default = {expression}; }}; }}"
+    ))
 }
 
 /// A builder in C whose output is at `out`.
@@ -25,16 +27,38 @@ fn what_a_derivation_must_not_ask_for_is_refused() {
     for (attributes, says) in [
         ("__impure = true;", "'impure-derivations' is disabled"),
         ("__contentAddressed = true;", "'ca-derivations' is disabled"),
-        ("requiredSystemFeatures = [ \"recursive-nix\" ];", "recursive-nix"),
-        ("requiredSystemFeatures = [ \"kvm\" ];", "missing system features"),
+        (
+            "requiredSystemFeatures = [ \"recursive-nix\" ];",
+            "recursive-nix",
+        ),
+        (
+            "requiredSystemFeatures = [ \"kvm\" ];",
+            "missing system features",
+        ),
         ("requiredSystemFeatures = [ \"uid-range\" ];", "'uid-range'"),
-        ("exportReferencesGraph = [ \"../../../tmp/graph\" self ];", "invalid file name"),
-        ("exportReferencesGraph = [ \"graph\" \"/nix/var/nix/db\" ];", "is not in the Nix store"),
-        ("allowedReferences = [ ]; source = self;", "is not allowed to refer to"),
-        ("outputs = [ \"out\" \"out\" ];", "duplicate derivation output"),
-        ("outputs = [ \"out\" \"../x\" ];", "contains illegal character"),
+        (
+            "exportReferencesGraph = [ \"../../../tmp/graph\" self ];",
+            "invalid file name",
+        ),
+        (
+            "exportReferencesGraph = [ \"graph\" \"/nix/var/nix/db\" ];",
+            "is not in the Nix store",
+        ),
+        (
+            "allowedReferences = [ ]; source = self;",
+            "is not allowed to refer to",
+        ),
+        (
+            "outputs = [ \"out\" \"out\" ];",
+            "duplicate derivation output",
+        ),
+        (
+            "outputs = [ \"out\" \"../x\" ];",
+            "contains illegal character",
+        ),
     ] {
-        Outcome::of(&Flake::derivation(attributes, "echo \"$source\" > $out")).assert_failed("BuildFailed", says);
+        Outcome::of(&Flake::derivation(attributes, "echo \"$source\" > $out"))
+            .assert_failed("BuildFailed", says);
     }
     for name in [&"x".repeat(212), "../x", ".."] {
         let flake = package(&derivation(name, "", "echo > $out"));
@@ -52,8 +76,9 @@ fn only_builders_of_the_store_and_known_ones_run() {
         ("/kettle/source/flake.nix", "No such file or directory"),
         ("/proc/self/exe", "No such file or directory"),
     ] {
-        let expression =
-            format!("derivation {{ name = \"package\"; system = \"x86_64-linux\"; builder = \"{builder}\"; }}");
+        let expression = format!(
+            "derivation {{ name = \"package\"; system = \"x86_64-linux\"; builder = \"{builder}\"; }}"
+        );
         Outcome::of(&package(&expression)).assert_failed("BuildFailed", says);
     }
 }
@@ -63,18 +88,43 @@ fn only_builders_of_the_store_and_known_ones_run() {
 #[ignore = "needs nix"]
 fn an_evaluation_gets_at_nothing_by_the_rarer_ways_either() {
     for (expression, says) in [
-        ("builtins.readFile \"/proc/self/environ\"", "is forbidden in pure evaluation mode"),
-        ("builtins.path { path = /kettle; name = \"x\"; }", "is forbidden in pure evaluation mode"),
-        ("builtins.readFile ./../../var/nix/db/db.sqlite", "is forbidden in pure evaluation mode"),
-        ("builtins.fetchGit \"file:///kettle/source\"", "in pure evaluation mode"),
-        ("(builtins.fetchTree { type = \"path\"; path = \"/etc\"; }).outPath", "in pure evaluation mode"),
-        ("builtins.fetchClosure { fromStore = \"http://127.0.0.1:1\"; fromPath = \"/nix/store/x\"; }", "fetchClosure"),
+        (
+            "builtins.readFile \"/proc/self/environ\"",
+            "is forbidden in pure evaluation mode",
+        ),
+        (
+            "builtins.path { path = /kettle; name = \"x\"; }",
+            "is forbidden in pure evaluation mode",
+        ),
+        (
+            "builtins.readFile ./../../var/nix/db/db.sqlite",
+            "is forbidden in pure evaluation mode",
+        ),
+        (
+            "builtins.fetchGit \"file:///kettle/source\"",
+            "in pure evaluation mode",
+        ),
+        (
+            "(builtins.fetchTree { type = \"path\"; path = \"/etc\"; }).outPath",
+            "in pure evaluation mode",
+        ),
+        (
+            "builtins.fetchClosure { fromStore = \"http://127.0.0.1:1\"; fromPath = \"/nix/store/x\"; }",
+            "fetchClosure",
+        ),
         ("builtins.importNative ./x \"y\"", "importNative"),
         ("builtins.outputOf \"/nix/store/x.drv\" \"out\"", "outputOf"),
-        ("builtins.appendContext \"x\" { \"/nix/var/nix/db\" = { path = true; }; }", "is not a store path"),
+        (
+            "builtins.appendContext \"x\" { \"/nix/var/nix/db\" = { path = true; }; }",
+            "is not a store path",
+        ),
         ("toString (let f = x: f x + 1; in f 0)", "stack overflow"),
     ] {
-        let telling = derivation("package", &format!("value = {expression};"), "echo \"$value\" > $out");
+        let telling = derivation(
+            "package",
+            &format!("value = {expression};"),
+            "echo \"$value\" > $out",
+        );
         Outcome::of(&package(&telling)).assert_failed("BuildFailed", says);
     }
 }
@@ -86,7 +136,8 @@ fn an_evaluation_that_never_ends_is_ended() {
     let text = "builtins.concatStringsSep \"\" (builtins.genList (_: \"a\") 100)";
     let value = format!("value = toString (builtins.match \"(a*)*b\" ({text}));");
     let endless = package(&derivation("package", &value, "echo \"$value\" > $out"));
-    Outcome::with(&endless, &["--build-seconds", "5"]).assert_failed("BuildTimeout", "took longer than 5 s");
+    Outcome::with(&endless, &["--build-seconds", "5"])
+        .assert_failed("BuildTimeout", "took longer than 5 s");
 }
 
 /// The name of a path is no right to it: what nobody depends on is not there.
@@ -94,7 +145,10 @@ fn an_evaluation_that_never_ends_is_ended() {
 #[ignore = "needs nix"]
 fn a_builder_sees_no_path_that_it_does_not_depend_on() {
     let hidden = "hidden = builtins.unsafeDiscardStringContext \"${self}\";";
-    let outcome = Outcome::of(&Flake::derivation(hidden, "read -r line < $hidden/flake.nix; echo \"$line\" > $out"));
+    let outcome = Outcome::of(&Flake::derivation(
+        hidden,
+        "read -r line < $hidden/flake.nix; echo \"$line\" > $out",
+    ));
     outcome.assert_failed("BuildFailed", "No such file or directory");
 }
 
@@ -103,18 +157,34 @@ fn a_builder_sees_no_path_that_it_does_not_depend_on() {
 fn outputs_that_are_no_files_are_refused_and_links_stay_links() {
     for (statements, says) in [
         ("mkfifo(out, 0666);", "unsupported type"),
-        ("mkdir(out, 0777); chdir(out); close(creat(\"a\\033[2J\\nb\", 0666));", "not printable ASCII"),
-        ("mkdir(out, 0777); chdir(out); close(creat(\"\\377\", 0666));", "its name is no UTF-8"),
+        (
+            "mkdir(out, 0777); chdir(out); close(creat(\"a\\033[2J\\nb\", 0666));",
+            "not printable ASCII",
+        ),
+        (
+            "mkdir(out, 0777); chdir(out); close(creat(\"\\377\", 0666));",
+            "its name is no UTF-8",
+        ),
         ("", "failed to produce output path"),
     ] {
         Outcome::of(&building(statements)).assert_failed("BuildFailed", says);
     }
-    Outcome::of(&building("mkdir(out, 0777);")).assert_failed("NoArtifacts", "made no program or library");
+    Outcome::of(&building("mkdir(out, 0777);"))
+        .assert_failed("NoArtifacts", "made no program or library");
     let outcome = Outcome::of(&building("symlink(\"/etc/passwd\", out);"));
     let bundle = outcome.bundle();
     let mut archive = tar::Archive::new(bundle.artifacts()["package.tar"]);
-    let entries: Vec<_> = archive.entries().unwrap().map(|entry| entry.unwrap().header().clone()).collect();
-    assert!(entries.iter().all(|it| it.entry_type().is_symlink() && it.size().unwrap() == 0), "{entries:?}");
+    let entries: Vec<_> = archive
+        .entries()
+        .unwrap()
+        .map(|entry| entry.unwrap().header().clone())
+        .collect();
+    assert!(
+        entries
+            .iter()
+            .all(|it| it.entry_type().is_symlink() && it.size().unwrap() == 0),
+        "{entries:?}"
+    );
 }
 
 /// What `chmod` is refused, a new file could have from the beginning.
@@ -130,7 +200,12 @@ fn an_output_has_no_rights_and_no_time_of_its_own() {
         .entries()
         .unwrap()
         .map(|entry| entry.unwrap())
-        .map(|entry| (entry.path().unwrap().display().to_string(), entry.header().mode().unwrap()))
+        .map(|entry| {
+            (
+                entry.path().unwrap().display().to_string(),
+                entry.header().mode().unwrap(),
+            )
+        })
         .collect();
     assert_eq!(modes["package/program"], 0o755, "{modes:?}");
     assert!(modes.values().all(|mode| mode & 0o7000 == 0), "{modes:?}");

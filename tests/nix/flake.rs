@@ -32,7 +32,9 @@ pub struct Flake {
 impl Flake {
     /// `flake.nix` as it is.
     pub fn of(text: &str) -> Self {
-        Self { files: Vec::new() }.file("flake.nix", text).file("flake.lock", NO_INPUTS)
+        Self { files: Vec::new() }
+            .file("flake.nix", text)
+            .file("flake.lock", NO_INPUTS)
     }
 
     /// One derivation, whose builder runs `script` in the shell that every builder has.
@@ -65,7 +67,11 @@ impl Flake {
 
     fn with(self, name: &str, content: &[u8], kind: Kind) -> Self {
         let mut flake = self.without(name);
-        flake.files.push(File { name: name.to_owned(), content: content.to_owned(), kind });
+        flake.files.push(File {
+            name: name.to_owned(),
+            content: content.to_owned(),
+            kind,
+        });
         flake
     }
 
@@ -73,8 +79,10 @@ impl Flake {
     pub fn built_by(text: &str) -> Self {
         let package = "derivation { name = \"package\"; system = \"x86_64-linux\"; builder = \"${self}/builder\"; \
                        args = [ self ]; }";
-        Self::of(&format!("{{ outputs = {{ self }}: {{ packages.x86_64-linux.default = {package}; }}; }}"))
-            .program("builder", text)
+        Self::of(&format!(
+            "{{ outputs = {{ self }}: {{ packages.x86_64-linux.default = {package}; }}; }}"
+        ))
+        .program("builder", text)
     }
 
     /// The same with a fixed output, a file with this SHA-256: its builder may fetch.
@@ -83,8 +91,10 @@ impl Flake {
             "derivation {{ name = \"package\"; system = \"x86_64-linux\"; builder = \"${{self}}/builder\"; \
              outputHashMode = \"flat\"; outputHashAlgo = \"sha256\"; outputHash = \"{hash}\"; }}"
         );
-        Self::of(&format!("{{ outputs = {{ self }}: {{ packages.x86_64-linux.default = {package}; }}; }}"))
-            .program("builder", text)
+        Self::of(&format!(
+            "{{ outputs = {{ self }}: {{ packages.x86_64-linux.default = {package}; }}; }}"
+        ))
+        .program("builder", text)
     }
 
     pub fn without(mut self, name: &str) -> Self {
@@ -99,11 +109,17 @@ impl Flake {
 
     /// Writes it into a folder.
     pub fn write(&self, folder: &Path) {
-        for File { name, content, kind } in &self.files {
+        for File {
+            name,
+            content,
+            kind,
+        } in &self.files
+        {
             let path = folder.join(name);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             if *kind == Kind::Link {
-                std::os::unix::fs::symlink(String::from_utf8_lossy(content).as_ref(), path).unwrap();
+                std::os::unix::fs::symlink(String::from_utf8_lossy(content).as_ref(), path)
+                    .unwrap();
                 continue;
             }
             fs::write(&path, content).unwrap();
@@ -114,24 +130,37 @@ impl Flake {
 
 impl Kind {
     fn mode(self) -> u32 {
-        if self == Self::Executable { 0o755 } else { 0o644 }
+        if self == Self::Executable {
+            0o755
+        } else {
+            0o644
+        }
     }
 }
 
 /// Files as a tar archive with one top folder.
 pub fn archive(top: &str, files: &[File]) -> Vec<u8> {
     let mut archive = tar::Builder::new(Vec::new());
-    for File { name, content, kind } in files {
+    for File {
+        name,
+        content,
+        kind,
+    } in files
+    {
         let mut header = tar::Header::new_ustar();
         header.set_mode(kind.mode());
         let path = format!("{top}/{name}");
         if *kind == Kind::Link {
             header.set_entry_type(tar::EntryType::Symlink);
             header.set_size(0);
-            archive.append_link(&mut header, path, String::from_utf8_lossy(content).as_ref()).unwrap();
+            archive
+                .append_link(&mut header, path, String::from_utf8_lossy(content).as_ref())
+                .unwrap();
         } else {
             header.set_size(content.len() as u64);
-            archive.append_data(&mut header, path, &content[..]).unwrap();
+            archive
+                .append_data(&mut header, path, &content[..])
+                .unwrap();
         }
     }
     archive.into_inner().unwrap()
@@ -142,8 +171,16 @@ fn compiled(text: &str) -> Vec<u8> {
     let path = |name| folder.path().join(name);
     fs::write(path("program.c"), text).unwrap();
     let arguments = ["-static", "-Os", "-s", "-w", "-o", "program", "program.c"];
-    let cc = Command::new("cc").args(arguments).current_dir(folder.path()).output().unwrap();
-    assert!(cc.status.success(), "{}", String::from_utf8_lossy(&cc.stderr));
+    let cc = Command::new("cc")
+        .args(arguments)
+        .current_dir(folder.path())
+        .output()
+        .unwrap();
+    assert!(
+        cc.status.success(),
+        "{}",
+        String::from_utf8_lossy(&cc.stderr)
+    );
     fs::read(path("program")).unwrap()
 }
 

@@ -36,12 +36,19 @@ impl Tarball {
         archive.append_dir_all("input", tool.path("input")).unwrap();
         archive.finish().unwrap();
         let server = StaticServer::start(served);
-        Self { url: format!("http://127.0.0.1:{}/input.tar", server.port), hash, tool }
+        Self {
+            url: format!("http://127.0.0.1:{}/input.tar", server.port),
+            hash,
+            tool,
+        }
     }
 
     fn lock(&self, hash: &str) -> String {
         let locked = json!({ "type": "tarball", "url": self.url, "narHash": hash });
-        lock("input", &json!({ "locked": locked, "original": { "type": "tarball", "url": self.url }, "flake": false }))
+        lock(
+            "input",
+            &json!({ "locked": locked, "original": { "type": "tarball", "url": self.url }, "flake": false }),
+        )
     }
 }
 
@@ -51,7 +58,11 @@ fn lock(name: &str, node: &Value) -> String {
 
 /// A flake that copies a file of its input, which is no flake.
 fn with_input(url: &str, lock: &str) -> Flake {
-    let package = derivation("package", "inherit input;", "read -r line < $input/text; echo \"$line\" > $out");
+    let package = derivation(
+        "package",
+        "inherit input;",
+        "read -r line < $input/text; echo \"$line\" > $out",
+    );
     Flake::of(&format!(
         "{{ inputs.input = {{ url = \"{url}\"; flake = false; }}; \
          outputs = {{ self, input }}: {{ packages.x86_64-linux.default = {package}; }}; }}"
@@ -60,8 +71,13 @@ fn with_input(url: &str, lock: &str) -> Flake {
 }
 
 fn dependency(statement: &Value, name: &str) -> Value {
-    let all = statement["predicate"]["buildDefinition"]["resolvedDependencies"].as_array().unwrap();
-    all.iter().find(|it| it["name"] == name).unwrap_or_else(|| panic!("no {name}: {all:#?}")).clone()
+    let all = statement["predicate"]["buildDefinition"]["resolvedDependencies"]
+        .as_array()
+        .unwrap();
+    all.iter()
+        .find(|it| it["name"] == name)
+        .unwrap_or_else(|| panic!("no {name}: {all:#?}"))
+        .clone()
 }
 
 #[test]
@@ -76,7 +92,10 @@ fn a_tarball_input_is_fetched_checked_and_recorded() {
     let input = dependency(&statement, "input");
     assert_eq!(input["annotations"]["locked"]["narHash"], *tarball.hash);
     assert_eq!(input["annotations"]["locked"]["url"], *tarball.url);
-    let in_store = store_paths(&statement).into_iter().find(|(_, it)| it["annotations"]["added"] == "input").unwrap();
+    let in_store = store_paths(&statement)
+        .into_iter()
+        .find(|(_, it)| it["annotations"]["added"] == "input")
+        .unwrap();
     assert_eq!(in_store.1["digest"], input["digest"]);
     let internal = &statement["predicate"]["buildDefinition"]["internalParameters"];
     assert_eq!(internal["network"], json!(["fetch", "daemon"]));
@@ -102,7 +121,10 @@ pub fn answering(answer: impl Fn(&str) -> Answer + Send + 'static) -> String {
         for stream in listener.incoming() {
             let mut reader = BufReader::new(stream.unwrap());
             let mut lines = Vec::new();
-            while lines.last().is_none_or(|line: &String| !line.trim_end().is_empty()) {
+            while lines
+                .last()
+                .is_none_or(|line: &String| !line.trim_end().is_empty())
+            {
                 let mut line = String::new();
                 reader.read_line(&mut line).unwrap();
                 lines.push(line);
@@ -110,12 +132,18 @@ pub fn answering(answer: impl Fn(&str) -> Answer + Send + 'static) -> String {
             let path = lines[0].split(' ').nth(1).unwrap();
             let (head, body) = match answer(path) {
                 Answer::Location(to) => (format!("302 Found\r\nLocation: {to}"), Vec::new()),
-                Answer::File(file) => {
-                    fs::read(file).map_or(("404 Gone".to_owned(), Vec::new()), |body| ("200 OK".to_owned(), body))
-                }
+                Answer::File(file) => fs::read(file)
+                    .map_or(("404 Gone".to_owned(), Vec::new()), |body| {
+                        ("200 OK".to_owned(), body)
+                    }),
             };
             let mut stream = reader.into_inner();
-            write!(stream, "HTTP/1.1 {head}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", body.len()).unwrap();
+            write!(
+                stream,
+                "HTTP/1.1 {head}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
+                body.len()
+            )
+            .unwrap();
             stream.write_all(&body).unwrap();
         }
     });
@@ -127,16 +155,25 @@ pub fn answering(answer: impl Fn(&str) -> Answer + Send + 'static) -> String {
 fn an_input_that_is_redirected_is_recorded_with_its_last_url() {
     let tarball = Tarball::of(&[("text", "from elsewhere\n")]);
     let host = tarball.url.trim_end_matches("/input.tar").to_owned();
-    let first = Tarball { url: format!("{}/input.tar", redirecting(redirecting(host))), ..tarball };
+    let first = Tarball {
+        url: format!("{}/input.tar", redirecting(redirecting(host))),
+        ..tarball
+    };
     let bundle = Outcome::of(&with_input(&first.url, &first.lock(&first.hash))).bundle();
     assert_eq!(bundle.artifacts()["package"], b"from elsewhere\n");
     let input = dependency(&bundle.statement(), "input");
     assert_eq!(input["annotations"]["locked"]["url"], *first.url);
     let last = input["annotations"]["fetchedFrom"].as_str().unwrap();
     assert!(last.ends_with("/input.tar") && last != first.url, "{last}");
-    let direct = Tarball { url: last.to_owned(), ..first };
+    let direct = Tarball {
+        url: last.to_owned(),
+        ..first
+    };
     let bundle = Outcome::of(&with_input(&direct.url, &direct.lock(&direct.hash))).bundle();
-    assert_eq!(dependency(&bundle.statement(), "input")["annotations"]["fetchedFrom"], Value::Null);
+    assert_eq!(
+        dependency(&bundle.statement(), "input")["annotations"]["fetchedFrom"],
+        Value::Null
+    );
 }
 
 #[test]
@@ -153,7 +190,12 @@ fn an_input_with_another_hash_is_refused() {
 fn an_input_that_nobody_serves_is_not_fetched() {
     let tarball = Tarball::of(&[("text", "x\n")]);
     let url = tarball.url.replace("input.tar", "elsewhere.tar");
-    let flake = with_input(&url, &tarball.lock(&tarball.hash).replace("input.tar", "elsewhere.tar"));
+    let flake = with_input(
+        &url,
+        &tarball
+            .lock(&tarball.hash)
+            .replace("input.tar", "elsewhere.tar"),
+    );
     Outcome::of(&flake).assert_failed("DependencyFetchFailed", "404");
 }
 
@@ -164,11 +206,19 @@ fn a_folder_or_a_file_of_the_source_is_an_input() {
     for (path, read) in [("./sub", "$input/text"), ("./sub/text", "$input")] {
         let flake = with_part(path, read).file("sub/text", "from the source\n");
         let bundle = Outcome::of(&flake).bundle();
-        assert_eq!(bundle.artifacts()["package"], b"from the source\n", "{path}");
+        assert_eq!(
+            bundle.artifacts()["package"],
+            b"from the source\n",
+            "{path}"
+        );
         let tool = Tool::new();
         flake.write(&tool.path("source"));
         let digest = json!({ "sha256": hex_of(&tool.nar_hash(&format!("source/{path}"))) });
-        assert_eq!(dependency(&bundle.statement(), "input")["digest"], digest, "{path}");
+        assert_eq!(
+            dependency(&bundle.statement(), "input")["digest"],
+            digest,
+            "{path}"
+        );
     }
 }
 
@@ -176,14 +226,20 @@ fn a_folder_or_a_file_of_the_source_is_an_input() {
 #[ignore = "needs nix"]
 fn a_part_of_the_source_that_is_a_link_or_nothing_is_no_input() {
     for path in ["./link", "./link/text", "./nothing"] {
-        let flake = with_part(path, "/dev/null").file("sub/text", "x\n").link("link", "sub");
+        let flake = with_part(path, "/dev/null")
+            .file("sub/text", "x\n")
+            .link("link", "sub");
         Outcome::of(&flake).assert_failed("LockfileMismatch", "is reached through a link");
     }
 }
 
 /// A flake that reads a part of its own source, which is an input.
 fn with_part(path: &str, read: &str) -> Flake {
-    let package = derivation("package", "inherit input;", &format!("read -r line < {read}; echo \"$line\" > $out"));
+    let package = derivation(
+        "package",
+        "inherit input;",
+        &format!("read -r line < {read}; echo \"$line\" > $out"),
+    );
     Flake::of(&format!(
         "{{ inputs.input = {{ url = \"path:{path}\"; flake = false; }}; \
          outputs = {{ self, input }}: {{ packages.x86_64-linux.default = {package}; }}; }}"
@@ -205,13 +261,17 @@ fn hex_of(hash: &str) -> String {
 #[test]
 #[ignore = "needs nix"]
 fn a_folder_of_an_input_is_recorded_as_a_part_of_it() {
-    let inner =
-        "{ inputs.part = { url = \"path:./part\"; flake = false; }; outputs = { self, part }: { inherit part; }; }";
+    let inner = "{ inputs.part = { url = \"path:./part\"; flake = false; }; outputs = { self, part }: { inherit part; }; }";
     let tarball = Tarball::of(&[("flake.nix", inner), ("part/text", "from a part\n")]);
-    let mut lock: Value = serde_json::from_str(&tarball.lock(&tarball.hash).replace("\"flake\":false,", "")).unwrap();
+    let mut lock: Value =
+        serde_json::from_str(&tarball.lock(&tarball.hash).replace("\"flake\":false,", "")).unwrap();
     lock["nodes"]["input"]["inputs"] = json!({ "part": "part" });
     lock["nodes"]["part"] = part("./part", &json!(["input"]));
-    let package = derivation("package", "inherit (input) part;", "read -r line < $part/text; echo \"$line\" > $out");
+    let package = derivation(
+        "package",
+        "inherit (input) part;",
+        "read -r line < $part/text; echo \"$line\" > $out",
+    );
     let flake = Flake::of(&format!(
         "{{ inputs.input.url = \"{}\"; outputs = {{ self, input }}: {{ packages.x86_64-linux.default = {package}; }}; }}",
         tarball.url
@@ -219,16 +279,34 @@ fn a_folder_of_an_input_is_recorded_as_a_part_of_it() {
     let bundle = Outcome::of(&flake.file("flake.lock", lock.to_string())).bundle();
     assert_eq!(bundle.artifacts()["package"], b"from a part\n");
     let part = dependency(&bundle.statement(), "part");
-    assert_eq!((&part["annotations"]["partOf"], &part["annotations"]["folder"]), (&json!("input"), &json!("part")));
-    assert_eq!(part["digest"]["sha256"], hex_of(&tarball.tool.nar_hash("input/part")));
+    assert_eq!(
+        (
+            &part["annotations"]["partOf"],
+            &part["annotations"]["folder"]
+        ),
+        (&json!("input"), &json!("part"))
+    );
+    assert_eq!(
+        part["digest"]["sha256"],
+        hex_of(&tarball.tool.nar_hash("input/part"))
+    );
 }
 
 #[test]
 #[ignore = "needs nix"]
 fn two_inputs_may_hold_the_same() {
     let tarball = Tarball::of(&[("text", "from both\n")]);
-    let package = derivation("package", "inherit a b;", "[ $a = $b ]; read -r line < $a/text; echo \"$line\" > $out");
-    let inputs = ["a", "b"].map(|name| format!("inputs.{name} = {{ url = \"{}\"; flake = false; }};", tarball.url));
+    let package = derivation(
+        "package",
+        "inherit a b;",
+        "[ $a = $b ]; read -r line < $a/text; echo \"$line\" > $out",
+    );
+    let inputs = ["a", "b"].map(|name| {
+        format!(
+            "inputs.{name} = {{ url = \"{}\"; flake = false; }};",
+            tarball.url
+        )
+    });
     let mut lock: Value = serde_json::from_str(&tarball.lock(&tarball.hash)).unwrap();
     let node = lock["nodes"]["input"].take();
     lock["nodes"] = json!({ "root": { "inputs": { "a": "a", "b": "b" } }, "a": node, "b": node });
@@ -239,7 +317,10 @@ fn two_inputs_may_hold_the_same() {
     let bundle = Outcome::of(&flake.file("flake.lock", lock.to_string())).bundle();
     assert_eq!(bundle.artifacts()["package"], b"from both\n");
     let statement = bundle.statement();
-    assert_eq!(dependency(&statement, "a")["digest"], dependency(&statement, "b")["digest"]);
+    assert_eq!(
+        dependency(&statement, "a")["digest"],
+        dependency(&statement, "b")["digest"]
+    );
 }
 
 #[test]
@@ -252,18 +333,30 @@ fn a_git_input_is_fetched_at_its_commit_and_checked() {
     }
     let repository = tool.path("repository");
     git_repository(&repository);
-    let url = format!("http://127.0.0.1:{}/.git", StaticServer::start(repository.clone()).port);
+    let url = format!(
+        "http://127.0.0.1:{}/.git",
+        StaticServer::start(repository.clone()).port
+    );
     let locked = json!({ "type": "git", "url": url, "ref": "refs/heads/main", "rev": git(&repository, &["rev-parse", "HEAD"]),
         "narHash": tool.nar_hash("input"), "revCount": 1,
         "lastModified": git(&repository, &["log", "-1", "--format=%ct"]).parse::<u64>().unwrap() });
     let lock = |locked: &Value| {
-        lock("input", &json!({ "locked": locked, "original": { "type": "git", "url": url }, "flake": false }))
+        lock(
+            "input",
+            &json!({ "locked": locked, "original": { "type": "git", "url": url }, "flake": false }),
+        )
     };
     let input = format!("git+{url}");
-    assert_eq!(Outcome::of(&with_input(&input, &lock(&locked))).bundle().artifacts()["package"], b"from a commit\n");
+    assert_eq!(
+        Outcome::of(&with_input(&input, &lock(&locked)))
+            .bundle()
+            .artifacts()["package"],
+        b"from a commit\n"
+    );
     let mut other = locked;
     other["rev"] = "1".repeat(40).into();
-    Outcome::of(&with_input(&input, &lock(&other))).assert_failed("DependencyFetchFailed", "Unable to find 1111");
+    Outcome::of(&with_input(&input, &lock(&other)))
+        .assert_failed("DependencyFetchFailed", "Unable to find 1111");
 }
 
 /// Git says where it was redirected to in its log only, so that nothing but the scheme can be held to: https.
@@ -277,16 +370,23 @@ fn a_git_input_is_not_redirected_to_plain_http() {
     }
     let repository = tool.path("repository");
     git_repository(&repository);
-    let served = format!("http://127.0.0.1:{}", StaticServer::start(repository.clone()).port);
+    let served = format!(
+        "http://127.0.0.1:{}",
+        StaticServer::start(repository.clone()).port
+    );
     let flake = |host: &str| {
         let url = format!("{host}/.git");
         let locked = json!({ "type": "git", "url": url, "ref": "refs/heads/main",
             "rev": git(&repository, &["rev-parse", "HEAD"]), "narHash": tool.nar_hash("input"), "revCount": 1,
             "lastModified": git(&repository, &["log", "-1", "--format=%ct"]).parse::<u64>().unwrap() });
-        let node = json!({ "locked": locked, "original": { "type": "git", "url": url }, "flake": false });
+        let node =
+            json!({ "locked": locked, "original": { "type": "git", "url": url }, "flake": false });
         with_input(&format!("git+{url}"), &lock("input", &node))
     };
-    assert_eq!(Outcome::of(&flake(&served)).bundle().artifacts()["package"], b"from elsewhere\n");
+    assert_eq!(
+        Outcome::of(&flake(&served)).bundle().artifacts()["package"],
+        b"from elsewhere\n"
+    );
     let outcome = Outcome::of(&flake(&redirecting(served)));
     outcome.assert_failed("DependencyFetchFailed", "http");
 }
@@ -306,7 +406,10 @@ fn an_input_can_be_a_flake() {
         tarball.url
     ))
     .file("flake.lock", lock);
-    assert_eq!(Outcome::of(&flake).bundle().artifacts()["inner"], b"inner\n");
+    assert_eq!(
+        Outcome::of(&flake).bundle().artifacts()["inner"],
+        b"inner\n"
+    );
 }
 
 #[test]

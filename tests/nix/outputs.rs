@@ -20,17 +20,32 @@ fn a_flake_without_inputs_is_built_and_reproduced() {
     let [first, second] = [(); 2].map(|()| Outcome::of(&flake));
     assert!(first.log.contains("package> building"), "{}", first.log);
     let (first, second) = (first.bundle(), second.bundle());
-    assert_eq!(first.artifacts(), BTreeMap::from([("package", &b"made\n"[..])]));
+    assert_eq!(
+        first.artifacts(),
+        BTreeMap::from([("package", &b"made\n"[..])])
+    );
     assert_eq!(first.statement()["subject"], second.statement()["subject"]);
     let statement = first.statement();
-    assert_eq!(statement["predicate"]["buildDefinition"]["buildType"], "https://kettle.build/nix/v1");
+    assert_eq!(
+        statement["predicate"]["buildDefinition"]["buildType"],
+        "https://kettle.build/nix/v1"
+    );
     assert_eq!(parameters(&statement)["lockfile"]["name"], "flake.lock");
     assert_eq!(parameters(&statement)["network"], json!(["daemon"]));
     assert_eq!(parameters(&statement)["command"]["fetch"], json!([]));
     let tools = parameters(&statement)["toolchain"].as_array().unwrap();
-    let tool =
-        |name: &str| tools.iter().find(|tool| tool["name"] == name).unwrap_or_else(|| panic!("{name}: {tools:?}"));
-    assert!(tool("nix")["version"].as_str().unwrap().starts_with("nix (Nix) 2."));
+    let tool = |name: &str| {
+        tools
+            .iter()
+            .find(|tool| tool["name"] == name)
+            .unwrap_or_else(|| panic!("{name}: {tools:?}"))
+    };
+    assert!(
+        tool("nix")["version"]
+            .as_str()
+            .unwrap()
+            .starts_with("nix (Nix) 2.")
+    );
     assert!(tool("nix.conf")["digest"]["sha256"].is_string() && tool("sh")["version"].is_string());
 }
 
@@ -38,29 +53,58 @@ fn a_flake_without_inputs_is_built_and_reproduced() {
 #[test]
 #[ignore = "needs nix"]
 fn the_statement_accounts_for_the_store_as_nix_does() {
-    let flake =
-        Flake::derivation("outputs = [ \"out\" \"dev\" ];", "echo made > $out; echo $out > $dev").file("more", "x");
+    let flake = Flake::derivation(
+        "outputs = [ \"out\" \"dev\" ];",
+        "echo made > $out; echo $out > $dev",
+    )
+    .file("more", "x");
     let outcome = Outcome::of(&flake);
     let tool = Tool::new();
     let outputs = tool.build(&flake, "default");
     let statement = outcome.bundle().statement();
     let recorded = parameters(&statement)["outputs"].as_array().unwrap();
-    let recorded: BTreeMap<_, _> = recorded.iter().map(|it| (it["name"].as_str().unwrap(), &it["path"])).collect();
+    let recorded: BTreeMap<_, _> = recorded
+        .iter()
+        .map(|it| (it["name"].as_str().unwrap(), &it["path"]))
+        .collect();
     assert_eq!(json!(recorded), outputs);
     let theirs = tool.path_info();
     let theirs = theirs.as_object().unwrap();
     let ours = store_paths(&statement);
-    assert_eq!(ours.iter().map(|(path, _)| *path).collect::<Vec<_>>(), theirs.keys().collect::<Vec<_>>());
+    assert_eq!(
+        ours.iter().map(|(path, _)| *path).collect::<Vec<_>>(),
+        theirs.keys().collect::<Vec<_>>()
+    );
     for (path, ours) in ours {
-        let sri = theirs[path]["narHash"].as_str().unwrap().strip_prefix("sha256-").unwrap();
+        let sri = theirs[path]["narHash"]
+            .as_str()
+            .unwrap()
+            .strip_prefix("sha256-")
+            .unwrap();
         let hash = base64::Engine::decode(&base64::engine::general_purpose::STANDARD, sri).unwrap();
         assert_eq!(ours["digest"]["sha256"], hex::encode(hash), "{path}");
         let annotations = &ours["annotations"];
         assert_eq!(annotations["narSize"], theirs[path]["narSize"], "{path}");
-        let built = outputs.as_object().unwrap().values().any(|output| output == path);
-        assert_eq!(annotations["realised"] == "built", built, "{path}: {annotations}");
-        let added = if path.ends_with("-source") { "source" } else { "evaluation" };
-        assert_eq!(annotations["added"] == added, !built, "{path}: {annotations}");
+        let built = outputs
+            .as_object()
+            .unwrap()
+            .values()
+            .any(|output| output == path);
+        assert_eq!(
+            annotations["realised"] == "built",
+            built,
+            "{path}: {annotations}"
+        );
+        let added = if path.ends_with("-source") {
+            "source"
+        } else {
+            "evaluation"
+        };
+        assert_eq!(
+            annotations["added"] == added,
+            !built,
+            "{path}: {annotations}"
+        );
     }
 }
 
@@ -70,7 +114,10 @@ fn a_flake_knows_the_time_of_its_source() {
     let flake = Flake::derivation("time = toString self.lastModified;", "echo $time > $out");
     let bundle = Outcome::of(&flake).bundle();
     let epoch = parameters(&bundle.statement())["sourceDateEpoch"].clone();
-    assert_eq!(bundle.artifacts()["package"], format!("{epoch}\n").as_bytes());
+    assert_eq!(
+        bundle.artifacts()["package"],
+        format!("{epoch}\n").as_bytes()
+    );
 }
 
 #[test]
@@ -80,19 +127,34 @@ fn the_size_of_the_store_and_its_limit_are_in_the_log() {
         int main(void) { FILE *f = fopen(getenv(\"out\"), \"w\"); return ftruncate(fileno(f), 5 << 20); }";
     let outcome = Outcome::of(&Flake::built_by(big));
     outcome.bundle();
-    let line = outcome.log.lines().find_map(|line| line.strip_prefix("the nix store has 3 paths, which take "));
+    let line = outcome
+        .log
+        .lines()
+        .find_map(|line| line.strip_prefix("the nix store has 3 paths, which take "));
     let line = line.unwrap_or_else(|| panic!("{}", outcome.log));
-    let sizes: Vec<u64> = line.split(" MiB").filter_map(|part| part.rsplit(' ').next()?.parse().ok()).collect();
+    let sizes: Vec<u64> = line
+        .split(" MiB")
+        .filter_map(|part| part.rsplit(' ').next()?.parse().ok())
+        .collect();
     assert!(matches!(sizes[..], [5..=9, limit] if limit > 9), "{line}");
 }
 
 #[test]
 #[ignore = "needs nix"]
 fn every_output_is_handed_out_under_its_name() {
-    let flake = Flake::derivation("outputs = [ \"out\" \"dev\" ];", "echo 1 > $out; echo 2 > $dev");
+    let flake = Flake::derivation(
+        "outputs = [ \"out\" \"dev\" ];",
+        "echo 1 > $out; echo 2 > $dev",
+    );
     let bundle = Outcome::of(&flake).bundle();
     let names: Vec<_> = bundle.artifacts().into_iter().collect();
-    assert_eq!(names, [("dev/package-dev", &b"2\n"[..]), ("out/package", &b"1\n"[..])]);
+    assert_eq!(
+        names,
+        [
+            ("dev/package-dev", &b"2\n"[..]),
+            ("out/package", &b"1\n"[..])
+        ]
+    );
 }
 
 #[test]
@@ -100,14 +162,28 @@ fn every_output_is_handed_out_under_its_name() {
 fn a_tree_is_handed_out_file_by_file_and_a_large_one_as_programs_and_an_archive() {
     let bundle = Outcome::of(&Flake::built_by(&tree(3))).bundle();
     let artifacts = bundle.artifacts();
-    assert_eq!(artifacts.keys().collect::<Vec<_>>(), [&"bin/program", &"share/0", &"share/1", &"share/2"]);
+    assert_eq!(
+        artifacts.keys().collect::<Vec<_>>(),
+        [&"bin/program", &"share/0", &"share/1", &"share/2"]
+    );
     assert_eq!(artifacts["bin/program"], b"#!/bin/sh\n");
     let bundle = Outcome::of(&Flake::built_by(&tree(70))).bundle();
     let artifacts = bundle.artifacts();
-    assert_eq!(artifacts.keys().collect::<Vec<_>>(), [&"bin/program", &"package.tar"]);
+    assert_eq!(
+        artifacts.keys().collect::<Vec<_>>(),
+        [&"bin/program", &"package.tar"]
+    );
     let mut archive = tar::Archive::new(artifacts["package.tar"]);
-    let is_file = |entry: io::Result<tar::Entry<'_, _>>| entry.unwrap().header().entry_type().is_file();
-    assert_eq!(archive.entries().unwrap().filter_map(|entry| is_file(entry).then_some(())).count(), 71);
+    let is_file =
+        |entry: io::Result<tar::Entry<'_, _>>| entry.unwrap().header().entry_type().is_file();
+    assert_eq!(
+        archive
+            .entries()
+            .unwrap()
+            .filter_map(|entry| is_file(entry).then_some(()))
+            .count(),
+        71
+    );
 }
 
 /// A builder that makes a program and so many other files.
@@ -132,10 +208,16 @@ fn tree(others: u32) -> String {
 #[test]
 #[ignore = "needs nix"]
 fn the_project_of_this_repository_is_built() {
-    let file =
-        |name: &str| std::fs::read(format!("{}/tests/projects/flake/{name}", env!("CARGO_MANIFEST_DIR"))).unwrap();
-    let flake =
-        ["flake.nix", "flake.lock", "name"].iter().fold(Flake::script(""), |it, name| it.file(name, file(name)));
+    let file = |name: &str| {
+        std::fs::read(format!(
+            "{}/tests/projects/flake/{name}",
+            env!("CARGO_MANIFEST_DIR")
+        ))
+        .unwrap()
+    };
+    let flake = ["flake.nix", "flake.lock", "name"]
+        .iter()
+        .fold(Flake::script(""), |it, name| it.file(name, file(name)));
     let outcome = Outcome::of(&flake);
     assert_eq!(outcome.bundle().artifacts()["greeting"], b"hello, world\n");
 }

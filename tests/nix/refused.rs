@@ -8,12 +8,18 @@ use crate::harness::{Request, Server};
 
 /// A flake whose default package is this expression.
 fn package(expression: &str) -> Flake {
-    Flake::of(&format!("{{ outputs = {{ self }}: {{ packages.x86_64-linux.default = {expression}; }}; }}"))
+    Flake::of(&format!(
+        "{{ outputs = {{ self }}: {{ packages.x86_64-linux.default = {expression}; }}; }}"
+    ))
 }
 
 /// A derivation that has the value of an expression in its output.
 fn telling(expression: &str) -> Flake {
-    package(&derivation("package", &format!("value = {expression};"), "echo \"<$value>\" > $out"))
+    package(&derivation(
+        "package",
+        &format!("value = {expression};"),
+        "echo \"<$value>\" > $out",
+    ))
 }
 
 #[test]
@@ -38,13 +44,22 @@ fn a_lockfile_that_is_none_is_refused() {
     for (lock, says) in [
         ("", "flake.lock cannot be used"),
         ("{}", "flake.lock cannot be used"),
-        (r#"{"nodes":{"root":{"inputs":{"a":"b"}}},"root":"root","version":7}"#, "flake.lock cannot be used"),
-        (r#"{"nodes":{"root":{}},"root":"root","version":99}"#, "flake.lock cannot be used"),
+        (
+            r#"{"nodes":{"root":{"inputs":{"a":"b"}}},"root":"root","version":7}"#,
+            "flake.lock cannot be used",
+        ),
+        (
+            r#"{"nodes":{"root":{}},"root":"root","version":99}"#,
+            "flake.lock cannot be used",
+        ),
     ] {
-        Outcome::of(&Flake::script("echo > $out").file("flake.lock", lock)).assert_failed("LockfileMismatch", says);
+        Outcome::of(&Flake::script("echo > $out").file("flake.lock", lock))
+            .assert_failed("LockfileMismatch", says);
     }
-    let locked = json!({ "type": "path", "path": "/etc", "narHash": format!("sha256-{}=", "A".repeat(43)) });
-    let node = json!({ "locked": locked, "original": { "type": "path", "path": "/etc" }, "flake": false });
+    let locked =
+        json!({ "type": "path", "path": "/etc", "narHash": format!("sha256-{}=", "A".repeat(43)) });
+    let node =
+        json!({ "locked": locked, "original": { "type": "path", "path": "/etc" }, "flake": false });
     let lock = json!({ "nodes": { "root": { "inputs": { "a": "a" } }, "a": node }, "root": "root", "version": 7 });
     let flake = Flake::script("echo > $out").file("flake.lock", lock.to_string());
     Outcome::of(&flake).assert_failed("LockfileMismatch", "\"/etc\" of the machine");
@@ -54,7 +69,10 @@ fn a_lockfile_that_is_none_is_refused() {
 #[ignore = "needs nix"]
 fn a_flake_without_a_default_package_says_so() {
     let flake = Flake::of("{ outputs = { self }: { packages.aarch64-linux.default = 1; }; }");
-    Outcome::of(&flake).assert_failed("BuildFailed", "the flake has no default package for x86_64-linux");
+    Outcome::of(&flake).assert_failed(
+        "BuildFailed",
+        "the flake has no default package for x86_64-linux",
+    );
 }
 
 #[test]
@@ -68,7 +86,8 @@ fn the_evaluators_message_reaches_the_log() {
     ] {
         Outcome::of(&flake).assert_failed("BuildFailed", says);
     }
-    Outcome::of(&package("throw \"x\"")).assert_failed("BuildFailed", "the flake cannot be evaluated");
+    Outcome::of(&package("throw \"x\""))
+        .assert_failed("BuildFailed", "the flake cannot be evaluated");
 }
 
 #[test]
@@ -82,24 +101,34 @@ fn a_builder_that_fails_has_its_output_in_the_log() {
 #[test]
 #[ignore = "needs nix"]
 fn what_cannot_be_built_or_handed_out_says_why() {
-    let other = package("derivation { name = \"x\"; system = \"aarch64-linux\"; builder = \"/bin/sh\"; }");
+    let other =
+        package("derivation { name = \"x\"; system = \"aarch64-linux\"; builder = \"/bin/sh\"; }");
     let outcome = Outcome::of(&other);
     outcome.assert_failed("BuildFailed", "platform mismatch");
-    assert!(outcome.result["error"].as_str().unwrap().contains("the build failed"), "{}", outcome.result);
-    Outcome::of(&Flake::derivation("__noChroot = true;", "echo > $out")).assert_failed("BuildFailed", "__noChroot");
+    assert!(
+        outcome.result["error"]
+            .as_str()
+            .unwrap()
+            .contains("the build failed"),
+        "{}",
+        outcome.result
+    );
+    Outcome::of(&Flake::derivation("__noChroot = true;", "echo > $out"))
+        .assert_failed("BuildFailed", "__noChroot");
     let deep = "#include <stdlib.h>\n#include <sys/stat.h>\n#include <unistd.h>\n\
         int main(void) { mkdir(getenv(\"out\"), 0777); chdir(getenv(\"out\"));\n\
         for (int i = 0; i < 300; i++) { mkdir(\"d\", 0777); chdir(\"d\"); } return 0; }";
-    Outcome::of(&Flake::built_by(deep)).assert_failed("BuildFailed", "exceeds maximum NAR directory depth");
+    Outcome::of(&Flake::built_by(deep))
+        .assert_failed("BuildFailed", "exceeds maximum NAR directory depth");
 }
 
 /// The daemon keeps a line until it ends.
 #[test]
 #[ignore = "needs nix"]
 fn a_log_without_lines_has_an_end() {
-    let endless =
-        "#include <unistd.h>\nint main(void) { static char x[1 << 16]; while (write(2, x, sizeof x) > 0); return 0; }";
-    Outcome::of(&Flake::built_by(endless)).assert_failed("BuildFailed", "killed after writing more than");
+    let endless = "#include <unistd.h>\nint main(void) { static char x[1 << 16]; while (write(2, x, sizeof x) > 0); return 0; }";
+    Outcome::of(&Flake::built_by(endless))
+        .assert_failed("BuildFailed", "killed after writing more than");
 }
 
 /// Each would bring something of the machine, or of the moment, into the result.
@@ -107,21 +136,50 @@ fn a_log_without_lines_has_an_end() {
 #[ignore = "needs nix"]
 fn evaluation_is_pure() {
     for (expression, says) in [
-        ("builtins.readFile \"/etc/nix/nix.conf\"", "is forbidden in pure evaluation mode"),
-        ("builtins.readFile /etc/passwd", "is forbidden in pure evaluation mode"),
-        ("\"${/kettle/source}\"", "is forbidden in pure evaluation mode"),
-        ("toString builtins.currentTime", "attribute 'currentTime' missing"),
-        ("builtins.currentSystem", "attribute 'currentSystem' missing"),
-        ("builtins.fetchurl \"http://127.0.0.1:1/x\"", "in pure evaluation mode"),
-        ("builtins.fetchTarball \"http://127.0.0.1:1/x\"", "in pure evaluation mode"),
+        (
+            "builtins.readFile \"/etc/nix/nix.conf\"",
+            "is forbidden in pure evaluation mode",
+        ),
+        (
+            "builtins.readFile /etc/passwd",
+            "is forbidden in pure evaluation mode",
+        ),
+        (
+            "\"${/kettle/source}\"",
+            "is forbidden in pure evaluation mode",
+        ),
+        (
+            "toString builtins.currentTime",
+            "attribute 'currentTime' missing",
+        ),
+        (
+            "builtins.currentSystem",
+            "attribute 'currentSystem' missing",
+        ),
+        (
+            "builtins.fetchurl \"http://127.0.0.1:1/x\"",
+            "in pure evaluation mode",
+        ),
+        (
+            "builtins.fetchTarball \"http://127.0.0.1:1/x\"",
+            "in pure evaluation mode",
+        ),
         ("toString (import <nixpkgs> {})", "pure"),
         ("builtins.exec [ \"sh\" ]", "exec"),
-        ("builtins.storePath \"/nix/store\"", "not allowed in pure evaluation mode"),
-        ("(builtins.getFlake \"path:/kettle/source\").outPath", "pure"),
+        (
+            "builtins.storePath \"/nix/store\"",
+            "not allowed in pure evaluation mode",
+        ),
+        (
+            "(builtins.getFlake \"path:/kettle/source\").outPath",
+            "pure",
+        ),
     ] {
         Outcome::of(&telling(expression)).assert_failed("BuildFailed", says);
     }
-    let outcome = Outcome::of(&telling("builtins.getEnv \"HOME\" + builtins.getEnv \"NIX_CONFIG\""));
+    let outcome = Outcome::of(&telling(
+        "builtins.getEnv \"HOME\" + builtins.getEnv \"NIX_CONFIG\"",
+    ));
     assert_eq!(outcome.bundle().artifacts()["package"], b"<>\n");
 }
 
@@ -129,7 +187,8 @@ fn evaluation_is_pure() {
 #[ignore = "needs nix"]
 fn nothing_is_fetched_while_a_flake_is_evaluated() {
     let hash = "0".repeat(52);
-    let fetch = format!("builtins.fetchurl {{ url = \"http://127.0.0.1:1/x\"; sha256 = \"{hash}\"; }}");
+    let fetch =
+        format!("builtins.fetchurl {{ url = \"http://127.0.0.1:1/x\"; sha256 = \"{hash}\"; }}");
     Outcome::of(&telling(&fetch)).assert_failed("BuildFailed", "unable to download");
 }
 
@@ -137,7 +196,8 @@ fn nothing_is_fetched_while_a_flake_is_evaluated() {
 #[ignore = "needs nix"]
 fn nothing_is_built_while_a_flake_is_evaluated() {
     let inner = derivation("inner", "", "echo '\"made\"' > $out");
-    Outcome::of(&telling(&format!("import {inner}"))).assert_failed("BuildFailed", "allow-import-from-derivation");
+    Outcome::of(&telling(&format!("import {inner}")))
+        .assert_failed("BuildFailed", "allow-import-from-derivation");
 }
 
 /// Another cache, another key, no sandbox, a hook: the flake asks, and is not heard.
@@ -152,9 +212,19 @@ fn the_flakes_own_configuration_is_not_accepted() {
     ));
     let outcome = Outcome::of(&flake);
     assert_eq!(outcome.bundle().artifacts()["package"], b"made\n");
-    assert!(outcome.log.contains("ignoring untrusted flake configuration setting"), "{}", outcome.log);
+    assert!(
+        outcome
+            .log
+            .contains("ignoring untrusted flake configuration setting"),
+        "{}",
+        outcome.log
+    );
     let inner = derivation("inner", "", "echo '\"made\"' > $out");
-    let importing = derivation("package", &format!("value = import {inner};"), "echo $value > $out");
+    let importing = derivation(
+        "package",
+        &format!("value = import {inner};"),
+        "echo $value > $out",
+    );
     let flake = Flake::of(&format!(
         "{{ nixConfig = {{ {settings} }}; outputs = {{ self }}: {{ packages.x86_64-linux.default = {importing}; }}; }}"
     ));

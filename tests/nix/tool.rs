@@ -11,7 +11,8 @@ use super::flake::Flake;
 
 /// The root of the system with nix in it.
 pub fn root() -> PathBuf {
-    let root = std::env::var_os("KETTLE_NIX_ROOT").expect("KETTLE_NIX_ROOT names the root of a system with nix");
+    let root = std::env::var_os("KETTLE_NIX_ROOT")
+        .expect("KETTLE_NIX_ROOT names the root of a system with nix");
     PathBuf::from(root).canonicalize().unwrap()
 }
 
@@ -37,7 +38,10 @@ impl Tool {
         for name in ["nix", "home"] {
             fs::create_dir(folder.path().join(name)).unwrap();
         }
-        Self { root: root.to_owned(), folder }
+        Self {
+            root: root.to_owned(),
+            folder,
+        }
     }
 
     /// `/w` on this machine.
@@ -63,7 +67,11 @@ impl Tool {
             .args(["--chdir", "/w", "--"])
             .args(argv);
         let output = command.output().unwrap();
-        assert!(output.status.success(), "{argv:?}: {}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "{argv:?}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
     }
 
@@ -77,30 +85,58 @@ impl Tool {
         let folder = tempfile::tempdir_in(self.folder.path()).unwrap();
         flake.write(folder.path());
         let name = folder.path().file_name().unwrap().to_str().unwrap();
-        let built = self.run(&["nix", "build", "--no-link", "--json", &format!("path:/w/{name}#{attribute}^*")]);
+        let built = self.run(&[
+            "nix",
+            "build",
+            "--no-link",
+            "--json",
+            &format!("path:/w/{name}#{attribute}^*"),
+        ]);
         serde_json::from_str::<Value>(&built).unwrap()[0]["outputs"].take()
     }
 
     /// Builds a flake's default package, with a cache.
     pub fn build_with_cache(&self, flake: &Flake, url: &str, key: &str) {
         flake.write(&self.path("flake"));
-        let options = [("substitute", "true"), ("substituters", url), ("trusted-public-keys", key)];
-        let options = options.iter().flat_map(|(name, value)| ["--option", name, value]);
+        let options = [
+            ("substitute", "true"),
+            ("substituters", url),
+            ("trusted-public-keys", key),
+        ];
+        let options = options
+            .iter()
+            .flat_map(|(name, value)| ["--option", name, value]);
         self.run(
-            &["nix", "build", "--no-link"].into_iter().chain(options).chain(["path:/w/flake"]).collect::<Vec<_>>(),
+            &["nix", "build", "--no-link"]
+                .into_iter()
+                .chain(options)
+                .chain(["path:/w/flake"])
+                .collect::<Vec<_>>(),
         );
     }
 
     /// What nix says of all that its store holds.
     pub fn path_info(&self) -> Value {
-        serde_json::from_str(&self.run(&["nix", "path-info", "--json", "--json-format", "1", "--all"])).unwrap()
+        serde_json::from_str(&self.run(&[
+            "nix",
+            "path-info",
+            "--json",
+            "--json-format",
+            "1",
+            "--all",
+        ]))
+        .unwrap()
     }
 
     /// Makes a key; the secret one is in the file of its name, the public one is returned.
     pub fn key(&self, name: &str) -> String {
         let secret = self.run(&["nix", "key", "generate-secret", "--key-name", name]);
         fs::write(self.path(name), &secret).unwrap();
-        self.run(&["sh", "-c", &format!("nix key convert-secret-to-public < /w/{name}")])
+        self.run(&[
+            "sh",
+            "-c",
+            &format!("nix key convert-secret-to-public < /w/{name}"),
+        ])
     }
 
     /// Makes a binary cache of `paths` with a key of its own, in the folder `name` of `/w`; the public key.

@@ -63,7 +63,11 @@ impl Entry {
         }
         header[TYPE.start] = kind;
         header[MAGIC].copy_from_slice(b"ustar\x0000");
-        let mut entry = Self { header, content, padding: 0 };
+        let mut entry = Self {
+            header,
+            content,
+            padding: 0,
+        };
         entry.sum();
         entry
     }
@@ -101,7 +105,9 @@ impl Entry {
 /// `LENGTH KEY=VALUE` and a line end.
 pub fn record(key: &str, value: &str) -> String {
     let rest = format!(" {key}={value}\n");
-    let length = (1..).find(|length| length.to_string().len() + rest.len() == *length).unwrap();
+    let length = (1..)
+        .find(|length| length.to_string().len() + rest.len() == *length)
+        .unwrap();
     format!("{length}{rest}")
 }
 
@@ -111,7 +117,13 @@ pub fn pax(path: &str, time: u64) -> Entry {
 }
 
 pub fn pax_of(records: &str, time: u64) -> Entry {
-    Entry::new(b"pax-header", b'x', "644", records.as_bytes().to_vec(), time)
+    Entry::new(
+        b"pax-header",
+        b'x',
+        "644",
+        records.as_bytes().to_vec(),
+        time,
+    )
 }
 
 /// What a bundle has for a file: one entry, or two.
@@ -136,7 +148,13 @@ impl Archive {
     pub fn of(files: &[File], time: u64) -> Self {
         let mut files = files.to_vec();
         files.sort_by(|a, b| a.path.as_bytes().cmp(b.path.as_bytes()));
-        Self { entries: files.iter().flat_map(|file| entries_of(file, time)).collect(), end: vec![0; 1024] }
+        Self {
+            entries: files
+                .iter()
+                .flat_map(|file| entries_of(file, time))
+                .collect(),
+            end: vec![0; 1024],
+        }
     }
 
     pub fn tar(&self) -> Vec<u8> {

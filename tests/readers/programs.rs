@@ -59,10 +59,14 @@ const PROGRAMS: [Program; 7] = [
     ("tar", "tar --version", || one_at_a_time("tar")),
     ("bsdtar", "bsdtar --version", || one_at_a_time("bsdtar")),
     ("busybox", "busybox", || one_at_a_time("busybox")),
-    ("python3", "python3 --version", || vec!["python3".to_owned(), source("unpack.py")]),
-    ("perl", "perl -MArchive::Tar -e 'print \"perl $^V, Archive::Tar \", Archive::Tar->VERSION'", || {
-        vec!["perl".to_owned(), source("unpack.pl")]
+    ("python3", "python3 --version", || {
+        vec!["python3".to_owned(), source("unpack.py")]
     }),
+    (
+        "perl",
+        "perl -MArchive::Tar -e 'print \"perl $^V, Archive::Tar \", Archive::Tar->VERSION'",
+        || vec!["perl".to_owned(), source("unpack.pl")],
+    ),
     ("7z", "7z | grep 7-Zip", || one_at_a_time("7z")),
     ("go", "go version", || vec![compiled()]),
 ];
@@ -90,8 +94,25 @@ fn one_at_a_time(program: &str) -> Vec<String> {
 /// Lets a program unpack all archives; returns which of them it did not refuse.
 fn unpack(work: &Path, jobs: &[Job], command: &[String]) -> Vec<bool> {
     let mut child = Command::new("bwrap")
-        .args(["--unshare-all", "--uid", "0", "--gid", "0", "--die-with-parent", "--new-session"])
-        .args(["--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc", "--bind"])
+        .args([
+            "--unshare-all",
+            "--uid",
+            "0",
+            "--gid",
+            "0",
+            "--die-with-parent",
+            "--new-session",
+        ])
+        .args([
+            "--ro-bind",
+            "/",
+            "/",
+            "--dev",
+            "/dev",
+            "--proc",
+            "/proc",
+            "--bind",
+        ])
         .args([work, work])
         .arg("--chdir")
         .arg(work)
@@ -104,17 +125,31 @@ fn unpack(work: &Path, jobs: &[Job], command: &[String]) -> Vec<bool> {
         .spawn()
         .unwrap();
     let mut stdin = child.stdin.take().unwrap();
-    let pairs: Vec<_> =
-        jobs.iter().map(|job| format!("{}\0{}\0", job.archive.display(), job.folder().display())).collect();
-    let writer = std::thread::spawn(move || pairs.iter().try_for_each(|pair| stdin.write_all(pair.as_bytes())));
+    let pairs: Vec<_> = jobs
+        .iter()
+        .map(|job| format!("{}\0{}\0", job.archive.display(), job.folder().display()))
+        .collect();
+    let writer = std::thread::spawn(move || {
+        pairs
+            .iter()
+            .try_for_each(|pair| stdin.write_all(pair.as_bytes()))
+    });
     let output = child.wait_with_output().unwrap();
     let complaints = fs::read(work.join("complaints")).unwrap();
-    let complaints = String::from_utf8_lossy(&complaints[complaints.len().saturating_sub(2000)..]).into_owned();
-    writer.join().unwrap().unwrap_or_else(|error| panic!("{command:?}: {error}: {complaints}"));
+    let complaints =
+        String::from_utf8_lossy(&complaints[complaints.len().saturating_sub(2000)..]).into_owned();
+    writer
+        .join()
+        .unwrap()
+        .unwrap_or_else(|error| panic!("{command:?}: {error}: {complaints}"));
     assert!(output.status.success(), "{command:?}: {complaints}");
     let lines = String::from_utf8(output.stdout).unwrap();
     let unpacked: Vec<_> = lines.lines().map(|line| line == "0").collect();
-    assert_eq!(unpacked.len(), jobs.len(), "{command:?} did not unpack all of them: {complaints}");
+    assert_eq!(
+        unpacked.len(),
+        jobs.len(),
+        "{command:?} did not unpack all of them: {complaints}"
+    );
     unpacked
 }
 
@@ -127,11 +162,23 @@ fn compiled() -> String {
         .args(["build", "-o"])
         .args([&program, &PathBuf::from(source("unpack.go"))])
         .current_dir(&folder)
-        .envs([("GOPROXY", "off"), ("GOTOOLCHAIN", "local"), ("CGO_ENABLED", "0"), ("GOFLAGS", "")])
-        .envs([("GOCACHE", folder.join("cache")), ("GOPATH", folder.join("path"))])
+        .envs([
+            ("GOPROXY", "off"),
+            ("GOTOOLCHAIN", "local"),
+            ("CGO_ENABLED", "0"),
+            ("GOFLAGS", ""),
+        ])
+        .envs([
+            ("GOCACHE", folder.join("cache")),
+            ("GOPATH", folder.join("path")),
+        ])
         .output()
         .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     program.to_str().unwrap().to_owned()
 }
 
@@ -148,14 +195,31 @@ fn read(top: &str, bundle: &Bundle) -> Found {
     let mut found = Found::new();
     let mut add = |folder: &str, read: &HashedFile| {
         let mode = if read.executable { 0o755 } else { 0o644 };
-        found.insert(format!("{top}/{folder}{}", read.name), file(mode, read.sha256));
+        found.insert(
+            format!("{top}/{folder}{}", read.name),
+            file(mode, read.sha256),
+        );
     };
-    bundle.artifacts.iter().for_each(|file| add("artifacts/", file));
-    bundle.build_config.iter().for_each(|file| add("build-config/", file));
+    bundle
+        .artifacts
+        .iter()
+        .for_each(|file| add("artifacts/", file));
+    bundle
+        .build_config
+        .iter()
+        .for_each(|file| add("build-config/", file));
     bundle.log.iter().for_each(|file| add("", file));
-    let documents = [("provenance.json", Some(&bundle.provenance)), ("evidence.json", bundle.evidence.as_ref())];
+    let documents = [
+        ("provenance.json", Some(&bundle.provenance)),
+        ("evidence.json", bundle.evidence.as_ref()),
+    ];
     for (name, bytes) in documents {
-        found.extend(bytes.map(|bytes| (format!("{top}/{name}"), file(0o644, Sha256Digest::of(bytes)))));
+        found.extend(bytes.map(|bytes| {
+            (
+                format!("{top}/{name}"),
+                file(0o644, Sha256Digest::of(bytes)),
+            )
+        }));
     }
     found
 }
@@ -182,10 +246,15 @@ fn unpacked(job: &Job) -> Found {
 /// The path below the folder of an archive, or how it leads out of it.
 fn called(job: &Job, path: &Path) -> String {
     let folder = job.folder();
-    let name = path.strip_prefix(&folder).map(|name| name.to_string_lossy().into_owned());
+    let name = path
+        .strip_prefix(&folder)
+        .map(|name| name.to_string_lossy().into_owned());
     name.unwrap_or_else(|_| match folder.starts_with(path) {
         true => String::new(),
-        false => format!("outside: {}", path.strip_prefix(&job.around).unwrap().display()),
+        false => format!(
+            "outside: {}",
+            path.strip_prefix(&job.around).unwrap().display()
+        ),
     })
 }
 
@@ -194,7 +263,10 @@ fn describe(path: &Path) -> Option<String> {
     let metadata = path.symlink_metadata().unwrap();
     let (kind, mode) = (metadata.file_type(), metadata.permissions().mode() & 0o7777);
     if kind.is_symlink() {
-        return Some(format!("link to {}", fs::read_link(path).unwrap().display()));
+        return Some(format!(
+            "link to {}",
+            fs::read_link(path).unwrap().display()
+        ));
     }
     if kind.is_dir() {
         let is_empty = fs::read_dir(path).unwrap().next().is_none();
@@ -204,8 +276,14 @@ fn describe(path: &Path) -> Option<String> {
         let what = if kind.is_fifo() { "FIFO" } else { "device" };
         return Some(format!("{what} {mode:04o}"));
     }
-    let Ok(bytes) = fs::read(path) else { return Some(format!("file {mode:04o} that cannot be read")) };
-    let second = if metadata.nlink() > 1 { ", with a second name" } else { "" };
+    let Ok(bytes) = fs::read(path) else {
+        return Some(format!("file {mode:04o} that cannot be read"));
+    };
+    let second = if metadata.nlink() > 1 {
+        ", with a second name"
+    } else {
+        ""
+    };
     Some(file(mode, Sha256Digest::of(&bytes)) + second)
 }
 
@@ -213,7 +291,11 @@ fn describe(path: &Path) -> Option<String> {
 fn without_pax(files: &Found) -> Found {
     let mut found = Found::new();
     for (path, file) in files {
-        let name = if path.len() > MAX_NAME_BYTES { PAX_PATH } else { path };
+        let name = if path.len() > MAX_NAME_BYTES {
+            PAX_PATH
+        } else {
+            path
+        };
         found.insert(name.to_owned(), file.clone());
     }
     found
@@ -223,16 +305,29 @@ fn without_pax(files: &Found) -> Found {
 fn chosen() -> Vec<Program> {
     let wanted = env::var("KETTLE_READERS").ok();
     let known = PROGRAMS.map(|(name, ..)| name);
-    let names: Vec<&str> = wanted.as_ref().map_or(known.to_vec(), |wanted| wanted.split(' ').collect());
-    assert!(names.iter().all(|name| known.contains(name)), "KETTLE_READERS is {wanted:?}, of {known:?}");
-    PROGRAMS.into_iter().filter(|(name, ..)| names.contains(name)).collect()
+    let names: Vec<&str> = wanted
+        .as_ref()
+        .map_or(known.to_vec(), |wanted| wanted.split(' ').collect());
+    assert!(
+        names.iter().all(|name| known.contains(name)),
+        "KETTLE_READERS is {wanted:?}, of {known:?}"
+    );
+    PROGRAMS
+        .into_iter()
+        .filter(|(name, ..)| names.contains(name))
+        .collect()
 }
 
 fn print_version(name: &str, line: &str) {
     let output = Command::new("bash").args(["-c", line]).output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let version = text.lines().find(|line| !line.trim().is_empty());
-    println!("{name}: {}", version.unwrap_or_else(|| panic!("{name} is not installed: {output:?}")).trim());
+    println!(
+        "{name}: {}",
+        version
+            .unwrap_or_else(|| panic!("{name} is not installed: {output:?}"))
+            .trim()
+    );
 }
 
 /// All archives: those that are accepted, with what the verifier read of them, and then those that are
@@ -252,7 +347,11 @@ impl Corpus {
             (bundle, files)
         });
         let base = read(TOP, &stream(&base_archive().packed()[..]).unwrap());
-        let corpus = Self { accepted: accepted.collect(), rejected: for_other_programs(), base };
+        let corpus = Self {
+            accepted: accepted.collect(),
+            rejected: for_other_programs(),
+            base,
+        };
         let count = corpus.accepted.len() + corpus.rejected.len();
         assert!(count >= LEAST_ARCHIVES, "{count} archives are no corpus");
         // What is counted here as rejected is, with its reason, what another test asserts of each.
@@ -267,7 +366,10 @@ impl Corpus {
         let accepted = self.accepted.iter().map(|(bundle, _)| &bundle.packed);
         let packed = accepted.chain(self.rejected.iter().map(|sample| &sample.packed));
         let job = |(number, packed): (usize, &Vec<u8>)| {
-            let (archive, around) = (work.join(format!("{number}.tar.gz")), work.join(number.to_string()));
+            let (archive, around) = (
+                work.join(format!("{number}.tar.gz")),
+                work.join(number.to_string()),
+            );
             fs::write(&archive, packed).unwrap();
             let job = Job { archive, around };
             fs::create_dir_all(job.folder()).unwrap();
@@ -293,7 +395,9 @@ fn whatever_is_accepted_is_unpacked_alike() {
         let is_unpacked = unpack(work.path(), &jobs, &command());
         let (accepted, rejected) = jobs.split_at(corpus.accepted.len());
         let mut by_an_exception = 0;
-        for ((job, (bundle, expected)), is_unpacked) in accepted.iter().zip(&corpus.accepted).zip(&is_unpacked) {
+        for ((job, (bundle, expected)), is_unpacked) in
+            accepted.iter().zip(&corpus.accepted).zip(&is_unpacked)
+        {
             let found = unpacked(job);
             if WITHOUT_PAX.contains(name) && found != *expected && found == without_pax(expected) {
                 by_an_exception += 1;
@@ -301,7 +405,10 @@ fn whatever_is_accepted_is_unpacked_alike() {
                 complaints.push(complaint(name, bundle, expected, &found));
             }
         }
-        println!("{name}: {} accepted, {by_an_exception} with long paths that it does not know", accepted.len());
+        println!(
+            "{name}: {} accepted, {by_an_exception} with long paths that it does not know",
+            accepted.len()
+        );
         let (mut refused, mut misread) = (0, 0);
         let is_unpacked = &is_unpacked[accepted.len()..];
         for ((job, is_unpacked), readings) in rejected.iter().zip(is_unpacked).zip(&mut readings) {
@@ -317,18 +424,39 @@ fn whatever_is_accepted_is_unpacked_alike() {
             }
         }
         let seconds = started.elapsed().as_secs();
-        println!("{name}: {} rejected, {refused} refuses it too, {misread} misread, {seconds} s", rejected.len());
-        assert!(misread >= LEAST_MISREAD, "{name} misreads {misread} archives: they are not hostile");
+        println!(
+            "{name}: {} rejected, {refused} refuses it too, {misread} misread, {seconds} s",
+            rejected.len()
+        );
+        assert!(
+            misread >= LEAST_MISREAD,
+            "{name} misreads {misread} archives: they are not hostile"
+        );
     }
     assert!(complaints.is_empty(), "{}", complaints.join("\n"));
-    let disagreements = readings.iter().filter(|readings| readings.len() > 1).count();
+    let disagreements = readings
+        .iter()
+        .filter(|readings| readings.len() > 1)
+        .count();
     println!("{disagreements} of the rejected are unpacked by two programs to different files");
     let are_all = chosen.len() == PROGRAMS.len();
-    assert!(!are_all || disagreements >= LEAST_DISAGREEMENTS, "{disagreements}: they are not hostile");
+    assert!(
+        !are_all || disagreements >= LEAST_DISAGREEMENTS,
+        "{disagreements}: they are not hostile"
+    );
 }
 
 fn complaint(name: &str, bundle: &Signed, expected: &Found, found: &Found) -> String {
-    let missing: Vec<_> = expected.iter().filter(|(path, file)| found.get(*path) != Some(file)).collect();
-    let more: Vec<_> = found.iter().filter(|(path, file)| expected.get(*path) != Some(file)).collect();
-    format!("{name}, {}:\n  read: {missing:?}\n  unpacked: {more:?}", bundle.what)
+    let missing: Vec<_> = expected
+        .iter()
+        .filter(|(path, file)| found.get(*path) != Some(file))
+        .collect();
+    let more: Vec<_> = found
+        .iter()
+        .filter(|(path, file)| expected.get(*path) != Some(file))
+        .collect();
+    format!(
+        "{name}, {}:\n  read: {missing:?}\n  unpacked: {more:?}",
+        bundle.what
+    )
 }

@@ -42,16 +42,17 @@ impl Signed {
         scene.statement["subject"] = subjects.collect();
         let definition = &mut scene.statement["predicate"]["buildDefinition"];
         definition["internalParameters"]["sourceDateEpoch"] = json!(time);
-        definition["externalParameters"]["source"]["repository"] = json!(format!("https://example.org/{top}.git"));
+        definition["externalParameters"]["source"]["repository"] =
+            json!(format!("https://example.org/{top}.git"));
         let documents = scene.bundle();
         let file = |name: &str, executable: bool, content: &[u8]| File {
             path: format!("{top}/{name}"),
             executable,
             content: content.to_vec(),
         };
-        let artifacts = artifacts
-            .iter()
-            .map(|(name, executable, content)| file(&format!("artifacts/{name}"), *executable, content));
+        let artifacts = artifacts.iter().map(|(name, executable, content)| {
+            file(&format!("artifacts/{name}"), *executable, content)
+        });
         let others = [
             file("build-config/Cargo.lock", false, LOCKFILE),
             file("build.log", false, LOG),
@@ -61,7 +62,13 @@ impl Signed {
         let mut files: Vec<_> = artifacts.chain(others).collect();
         files.sort_by(|a, b| a.path.cmp(&b.path));
         let packed = Archive::of(&files, time).packed();
-        Self { what: what.to_owned(), top: top.to_owned(), time, files, packed }
+        Self {
+            what: what.to_owned(),
+            top: top.to_owned(),
+            time,
+            files,
+            packed,
+        }
     }
 
     pub fn archive(&self) -> Archive {
@@ -82,17 +89,33 @@ pub fn verdict(packed: &[u8], expectations: &Expectations) -> AttestationResult 
 
 /// Names of artifacts that no bundle has: not everybody reads them alike, or takes them for names.
 pub fn refused_names() -> Vec<Signed> {
-    let names = ["-rf", "--to-command=sh", "-", "a/-b", "\u{e4}", "e\u{301}", "\u{65e5}\u{672c}", "a\u{202e}b"];
+    let names = [
+        "-rf",
+        "--to-command=sh",
+        "-",
+        "a/-b",
+        "\u{e4}",
+        "e\u{301}",
+        "\u{65e5}\u{672c}",
+        "a\u{202e}b",
+    ];
     let long = ["\u{e4}".repeat(90), format!("{}/-C", "n".repeat(120))];
     let all = names.into_iter().map(str::to_owned).chain(long);
-    all.map(|name| Signed::new(&format!("the name {name:?}"), &[plain(name)])).collect()
+    all.map(|name| Signed::new(&format!("the name {name:?}"), &[plain(name)]))
+        .collect()
 }
 
 /// A path of exactly so many bytes with the top directory, in components of at most 200.
 fn name_of_length(length: usize) -> String {
     let rest = length - TOP.len() - "/artifacts/".len();
-    let name: String = (1..=rest).map(|at| if at % 201 == 0 { '/' } else { 'n' }).collect();
-    if name.ends_with('/') { format!("{}nn", &name[..name.len() - 2]) } else { name }
+    let name: String = (1..=rest)
+        .map(|at| if at % 201 == 0 { '/' } else { 'n' })
+        .collect();
+    if name.ends_with('/') {
+        format!("{}nn", &name[..name.len() - 2])
+    } else {
+        name
+    }
 }
 
 /// The bundle that the rejected archives are made from.
@@ -100,73 +123,162 @@ pub fn base() -> Signed {
     Signed::new(
         "the base",
         &[
-            ("a-program".to_owned(), true, b"#!/bin/sh\necho program\n".to_vec()),
-            (format!("long/{}", "n".repeat(150)), true, b"#!/bin/sh\necho long\n".to_vec()),
+            (
+                "a-program".to_owned(),
+                true,
+                b"#!/bin/sh\necho program\n".to_vec(),
+            ),
+            (
+                format!("long/{}", "n".repeat(150)),
+                true,
+                b"#!/bin/sh\necho long\n".to_vec(),
+            ),
             ("note".to_owned(), false, b"a note\n".to_vec()),
         ],
     )
 }
 
 pub fn all() -> Vec<Signed> {
-    let groups = [vec![base()], of_lengths(), of_characters(), of_contents(), of_shapes(), of_compressions()];
+    let groups = [
+        vec![base()],
+        of_lengths(),
+        of_characters(),
+        of_contents(),
+        of_shapes(),
+        of_compressions(),
+    ];
     groups.into_iter().flatten().collect()
 }
 
 fn of_lengths() -> Vec<Signed> {
-    let lengths = [99, 100, 101, 102, 154, 155, 156, 157, 255, 256, 257, 500, 511, 512, 513, 995, 996, 997, 1024];
+    let lengths = [
+        99, 100, 101, 102, 154, 155, 156, 157, 255, 256, 257, 500, 511, 512, 513, 995, 996, 997,
+        1024,
+    ];
     let bundle = |length: usize| {
         let name = name_of_length(length);
         assert_eq!(TOP.len() + "/artifacts/".len() + name.len(), length);
         let program = (name, true, format!("of {length} bytes").into_bytes());
-        Signed::new(&format!("a path of {length} bytes"), &[program, plain("short")])
+        Signed::new(
+            &format!("a path of {length} bytes"),
+            &[program, plain("short")],
+        )
     };
     lengths.map(bundle).into()
 }
 
 fn of_characters() -> Vec<Signed> {
-    let punctuation: Vec<_> =
-        "!\"#$%&'()*+,-.:;<=>?@[]^_`{|}~".chars().map(|sign| plain(format!("a{sign}b"))).collect();
-    let leading: Vec<_> = "!\"#$%&'()*+,:;<=>?@[]^_`{|}~".chars().map(|sign| plain(format!("{sign}a"))).collect();
+    let punctuation: Vec<_> = "!\"#$%&'()*+,-.:;<=>?@[]^_`{|}~"
+        .chars()
+        .map(|sign| plain(format!("a{sign}b")))
+        .collect();
+    let leading: Vec<_> = "!\"#$%&'()*+,:;<=>?@[]^_`{|}~"
+        .chars()
+        .map(|sign| plain(format!("{sign}a")))
+        .collect();
     vec![
         Signed::new("punctuation inside of names", &punctuation),
         Signed::new("punctuation before names", &leading),
-        Signed::new("dots", &["...", ".a", "a.", "..a", "a..", "a...b", ".hidden/..x"].map(plain)),
+        Signed::new(
+            "dots",
+            &["...", ".a", "a.", "..a", "a..", "a...b", ".hidden/..x"].map(plain),
+        ),
         Signed::new("blanks", &[" ", " a", "a ", "a b", "a/ /b"].map(plain)),
-        Signed::new("options of other programs", &["@file", "+x", "a-", "a=-C"].map(plain)),
-        Signed::new("names of ours", &["pax-header", "pax-path", "provenance.json", "build.log"].map(plain)),
-        Signed::new("upper and lower case", &["A", "Program", "README", "Z/z"].map(plain)),
-        Signed::new("patterns", &["*", "?", "[a]", "{a,b}", "**/x", "a*"].map(plain)),
+        Signed::new(
+            "options of other programs",
+            &["@file", "+x", "a-", "a=-C"].map(plain),
+        ),
+        Signed::new(
+            "names of ours",
+            &["pax-header", "pax-path", "provenance.json", "build.log"].map(plain),
+        ),
+        Signed::new(
+            "upper and lower case",
+            &["A", "Program", "README", "Z/z"].map(plain),
+        ),
+        Signed::new(
+            "patterns",
+            &["*", "?", "[a]", "{a,b}", "**/x", "a*"].map(plain),
+        ),
         Signed::new(
             "what other systems use",
-            &["c:x", "CON", "NUL.txt", "a.", "a~1", "x:stream", "%41", "&amp;"].map(plain),
+            &[
+                "c:x", "CON", "NUL.txt", "a.", "a~1", "x:stream", "%41", "&amp;",
+            ]
+            .map(plain),
         ),
         Signed::new("numbers", &["0", "00", "0000644", "17777777777"].map(plain)),
-        Signed::new("words of PAX", &["path=x", "11 path=x", "GNU.sparse.name=x", "size=1"].map(plain)),
+        Signed::new(
+            "words of PAX",
+            &["path=x", "11 path=x", "GNU.sparse.name=x", "size=1"].map(plain),
+        ),
         Signed::new(
             "words of PAX in long paths",
-            &[plain(format!("path={}", "n".repeat(120))), plain(format!("21 path=project/x {}", "n".repeat(120)))],
+            &[
+                plain(format!("path={}", "n".repeat(120))),
+                plain(format!("21 path=project/x {}", "n".repeat(120))),
+            ],
         ),
         Signed::new(
             "names of GNU tar",
-            &["@LongLink", "GNUSparseFile.0/x", "PaxHeaders.1/x", "PaxHeaders/y"].map(plain),
+            &[
+                "@LongLink",
+                "GNUSparseFile.0/x",
+                "PaxHeaders.1/x",
+                "PaxHeaders/y",
+            ]
+            .map(plain),
         ),
-        Signed::new("names of macOS", &["._a", ".DS_Store", "__MACOSX/._a"].map(plain)),
-        Signed::of("a top directory with all that it may have", "aZ09._-x", 0, &[plain("a")]),
+        Signed::new(
+            "names of macOS",
+            &["._a", ".DS_Store", "__MACOSX/._a"].map(plain),
+        ),
+        Signed::of(
+            "a top directory with all that it may have",
+            "aZ09._-x",
+            0,
+            &[plain("a")],
+        ),
         Signed::of("a top directory of one character", "p", 0, &[plain("a")]),
-        Signed::of("a top directory of 64 bytes", &"t".repeat(64), 0, &[plain("a"), plain("n".repeat(30))]),
+        Signed::of(
+            "a top directory of 64 bytes",
+            &"t".repeat(64),
+            0,
+            &[plain("a"), plain("n".repeat(30))],
+        ),
     ]
 }
 
 fn of_contents() -> Vec<Signed> {
-    let sizes = [0, 1, 511, 512, 513, 1023, 1024, 1025, 10_239, 10_240, 10_241, 65_536, 300_000];
-    let sized = sizes.map(|size| (format!("{size:06}"), size % 2 == 0, (0..size).map(|at| at as u8 ^ 0x5a).collect()));
-    let zeros = [512, 1024, 2048, 10_240].map(|size| (format!("zeros-{size:06}"), false, vec![0; size]));
+    let sizes = [
+        0, 1, 511, 512, 513, 1023, 1024, 1025, 10_239, 10_240, 10_241, 65_536, 300_000,
+    ];
+    let sized = sizes.map(|size| {
+        (
+            format!("{size:06}"),
+            size % 2 == 0,
+            (0..size).map(|at| at as u8 ^ 0x5a).collect(),
+        )
+    });
+    let zeros =
+        [512, 1024, 2048, 10_240].map(|size| (format!("zeros-{size:06}"), false, vec![0; size]));
     // Whoever loses count of the blocks finds other files in here.
-    let inner =
-        Archive::of(&[File { path: "project/artifacts/a".to_owned(), executable: true, content: b"evil".to_vec() }], 0);
+    let inner = Archive::of(
+        &[File {
+            path: "project/artifacts/a".to_owned(),
+            executable: true,
+            content: b"evil".to_vec(),
+        }],
+        0,
+    );
     let (stream, packed) = (inner.tar(), inner.packed());
     let cut = stream[..stream.len() - 1024].to_vec();
-    let archives = [("a", stream.clone()), ("b", cut.clone()), ("c", packed), ("d", [vec![0; 1024], stream].concat())];
+    let archives = [
+        ("a", stream.clone()),
+        ("b", cut.clone()),
+        ("c", packed),
+        ("d", [vec![0; 1024], stream].concat()),
+    ];
     let archives = archives.map(|(name, content)| (name.to_owned(), false, content));
     let name = format!("deep/{}", "n".repeat(150));
     vec![
@@ -174,17 +286,36 @@ fn of_contents() -> Vec<Signed> {
         Signed::new("contents like end blocks", &zeros),
         Signed::new("contents like archives", &archives),
         Signed::new("an archive below a long path", &[(name, true, cut)]),
-        Signed::new("an empty program", &[("empty".to_owned(), true, Vec::new())]),
+        Signed::new(
+            "an empty program",
+            &[("empty".to_owned(), true, Vec::new())],
+        ),
     ]
 }
 
 fn of_shapes() -> Vec<Signed> {
-    let many: Vec<_> =
-        (0..300).map(|number| (format!("{number:03}"), number % 3 == 0, vec![number as u8; number])).collect();
-    let long: Vec<_> = (0..40).map(|number| plain(format!("{}/{number}", "n".repeat(120)))).collect();
+    let many: Vec<_> = (0..300)
+        .map(|number| {
+            (
+                format!("{number:03}"),
+                number % 3 == 0,
+                vec![number as u8; number],
+            )
+        })
+        .collect();
+    let long: Vec<_> = (0..40)
+        .map(|number| plain(format!("{}/{number}", "n".repeat(120))))
+        .collect();
     let deep = plain(vec!["d"; 300].join("/"));
     let siblings = ["a-b", "a.b", "a/b", "a0", "ab"].map(plain);
-    let times = [1, 7, 1_700_000_000, 0o177_7777_7777, 0o200_0000_0000, 0o777_7777_7777];
+    let times = [
+        1,
+        7,
+        1_700_000_000,
+        0o177_7777_7777,
+        0o200_0000_0000,
+        0o777_7777_7777,
+    ];
     let times = times.map(|time| {
         let long = plain("n".repeat(120));
         Signed::of(&format!("the time {time}"), TOP, time, &[plain("a"), long])
@@ -249,6 +380,9 @@ fn the_writer_makes_the_encoding_that_was_made_here() {
         std::io::copy(&mut flate2::read::GzDecoder::new(&written[..]), &mut tar).unwrap();
         assert!(tar == bundle.archive().tar(), "{}", bundle.what);
         assert_eq!(tar.len() % BLOCK_BYTES, 0);
-        assert_eq!(stream(&written[..]).unwrap(), stream(&gzip(&tar)[..]).unwrap());
+        assert_eq!(
+            stream(&written[..]).unwrap(),
+            stream(&gzip(&tar)[..]).unwrap()
+        );
     }
 }

@@ -21,7 +21,12 @@ fn set_mode(path: &Path, mode: u32) {
 /// Writes the files of a bundle as they are under an umask.
 fn unpack(bundle: &Signed, umask: u32) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
-    for File { path, executable, content } in &bundle.files {
+    for File {
+        path,
+        executable,
+        content,
+    } in &bundle.files
+    {
         let path = folder.path().join(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(&path, content).unwrap();
@@ -34,7 +39,9 @@ fn unpack(bundle: &Signed, umask: u32) -> tempfile::TempDir {
 /// The code of the first rejection; nothing for an accepted folder.
 fn code(folder: &Path, expectations: &Expectations) -> &'static str {
     let result = verify(open(folder), expectations);
-    let found = result.outcomes().find_map(|(_, outcome)| outcome.rejection());
+    let found = result
+        .outcomes()
+        .find_map(|(_, outcome)| outcome.rejection());
     assert_eq!(found.is_none(), result.is_accepted());
     found.map_or("", |rejection| rejection.code())
 }
@@ -48,7 +55,12 @@ fn what_is_accepted_packed_is_accepted_unpacked() {
     for bundle in all() {
         for umask in [0o022, 0o077, 0] {
             let folder = unpack(&bundle, umask);
-            assert_eq!(code(folder.path(), &expectations), "", "{}, umask {umask:03o}", bundle.what);
+            assert_eq!(
+                code(folder.path(), &expectations),
+                "",
+                "{}, umask {umask:03o}",
+                bundle.what
+            );
         }
     }
 }
@@ -60,29 +72,55 @@ fn give(path: &Path, name: &str, value: &[u8]) {
 
 /// Rights of a program as the kernel takes them (`struct vfs_cap_data`, revision 2): raw sockets,
 /// effective at once. The namespace of users in which a test without root gives them adds its root.
-const RAW_SOCKETS: [u8; 20] = [1, 0, 0, 2, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+const RAW_SOCKETS: [u8; 20] = [
+    1, 0, 0, 2, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+];
 
 /// What gives a file more than its mode says.
 fn of_attributes() -> Vec<Change<'static>> {
     vec![
         (
             "a program that another user may read too",
-            &|folder| give(&folder.join("artifacts/a-program"), "system.posix_acl_access", &list_with_another_user()),
+            &|folder| {
+                give(
+                    &folder.join("artifacts/a-program"),
+                    "system.posix_acl_access",
+                    &list_with_another_user(),
+                )
+            },
             "bundle-attribute",
         ),
         (
             "a directory whose later files another user may read",
-            &|folder| give(&folder.join("artifacts"), "system.posix_acl_default", &list_with_another_user()),
+            &|folder| {
+                give(
+                    &folder.join("artifacts"),
+                    "system.posix_acl_default",
+                    &list_with_another_user(),
+                )
+            },
             "bundle-attribute",
         ),
         (
             "the top directory likewise",
-            &|folder| give(folder, "system.posix_acl_default", &list_with_another_user()),
+            &|folder| {
+                give(
+                    folder,
+                    "system.posix_acl_default",
+                    &list_with_another_user(),
+                )
+            },
             "bundle-attribute",
         ),
         (
             "a note with an attribute that nobody gives a meaning",
-            &|folder| give(&folder.join("artifacts/note"), "user.xdg.origin.url", b"https://example.org/"),
+            &|folder| {
+                give(
+                    &folder.join("artifacts/note"),
+                    "user.xdg.origin.url",
+                    b"https://example.org/",
+                )
+            },
             "",
         ),
         (
@@ -113,7 +151,12 @@ fn give_rights(program: &Path) {
     }
     let value = RAW_SOCKETS.map(|byte| format!("\\x{byte:02x}")).concat();
     let line = "import os, sys; os.setxattr(sys.argv[1], 'security.capability', eval(\"b'\" + sys.argv[2] + \"'\"))";
-    let output = Command::new("unshare").args(["-r", "python3", "-c", line]).arg(program).arg(value).output().unwrap();
+    let output = Command::new("unshare")
+        .args(["-r", "python3", "-c", line])
+        .arg(program)
+        .arg(value)
+        .output()
+        .unwrap();
     assert!(output.status.success(), "{output:?}");
 }
 
@@ -121,22 +164,67 @@ fn give_rights(program: &Path) {
 fn a_changed_folder_is_rejected() {
     let expectations = Scene::good().expectations();
     let bundle = base();
-    let mode = |name: &'static str, mode: u32| move |folder: &Path| set_mode(&folder.join(name), mode);
+    let mode =
+        |name: &'static str, mode: u32| move |folder: &Path| set_mode(&folder.join(name), mode);
     let (program, note) = ("artifacts/a-program", "artifacts/note");
     let changes: [Change<'_>; 21] = [
         ("nothing", &|_| {}, ""),
-        ("a program without its bits", &mode(program, 0o644), "subject-mode"),
+        (
+            "a program without its bits",
+            &mode(program, 0o644),
+            "subject-mode",
+        ),
         ("a note with them", &mode(note, 0o755), "subject-mode"),
-        ("a note that others may execute", &mode(note, 0o645), "subject-mode"),
-        ("a program that its owner alone may execute", &mode(program, 0o700), ""),
-        ("a program with set-user-id", &mode(program, 0o4755), "bundle-file-mode"),
-        ("a program with set-group-id", &mode(program, 0o2755), "bundle-file-mode"),
-        ("a program with the sticky bit", &mode(program, 0o1755), "bundle-file-mode"),
-        ("a note with set-user-id", &mode(note, 0o4644), "bundle-file-mode"),
-        ("an executable log", &mode("build.log", 0o755), "bundle-file-mode"),
-        ("an executable lockfile", &mode("build-config/Cargo.lock", 0o755), "bundle-file-mode"),
-        ("an executable statement", &mode("provenance.json", 0o755), "bundle-file-mode"),
-        ("a folder with the sticky bit", &mode("artifacts", 0o1777), ""),
+        (
+            "a note that others may execute",
+            &mode(note, 0o645),
+            "subject-mode",
+        ),
+        (
+            "a program that its owner alone may execute",
+            &mode(program, 0o700),
+            "",
+        ),
+        (
+            "a program with set-user-id",
+            &mode(program, 0o4755),
+            "bundle-file-mode",
+        ),
+        (
+            "a program with set-group-id",
+            &mode(program, 0o2755),
+            "bundle-file-mode",
+        ),
+        (
+            "a program with the sticky bit",
+            &mode(program, 0o1755),
+            "bundle-file-mode",
+        ),
+        (
+            "a note with set-user-id",
+            &mode(note, 0o4644),
+            "bundle-file-mode",
+        ),
+        (
+            "an executable log",
+            &mode("build.log", 0o755),
+            "bundle-file-mode",
+        ),
+        (
+            "an executable lockfile",
+            &mode("build-config/Cargo.lock", 0o755),
+            "bundle-file-mode",
+        ),
+        (
+            "an executable statement",
+            &mode("provenance.json", 0o755),
+            "bundle-file-mode",
+        ),
+        (
+            "a folder with the sticky bit",
+            &mode("artifacts", 0o1777),
+            "",
+        ),
         (
             "a link to a file",
             &|folder| {
@@ -153,25 +241,49 @@ fn a_changed_folder_is_rejected() {
         (
             "a file with a second name outside",
             &|folder| {
-                fs::hard_link(folder.join(note), folder.parent().unwrap().with_extension("second")).unwrap();
+                fs::hard_link(
+                    folder.join(note),
+                    folder.parent().unwrap().with_extension("second"),
+                )
+                .unwrap();
             },
             "bundle-entry-kind",
         ),
-        ("one more artifact", &|folder| fs::write(folder.join("artifacts/more"), "x").unwrap(), "artifact-unlisted"),
-        ("one more file", &|folder| fs::write(folder.join("more"), "x").unwrap(), "bundle-unexpected-file"),
+        (
+            "one more artifact",
+            &|folder| fs::write(folder.join("artifacts/more"), "x").unwrap(),
+            "artifact-unlisted",
+        ),
+        (
+            "one more file",
+            &|folder| fs::write(folder.join("more"), "x").unwrap(),
+            "bundle-unexpected-file",
+        ),
         (
             "an empty folder",
             &|folder| fs::create_dir(folder.join("artifacts/empty")).unwrap(),
             "bundle-unexpected-file",
         ),
-        ("empty folders", &|folder| fs::create_dir_all(folder.join("a/b/c")).unwrap(), "bundle-unexpected-file"),
-        ("a missing note", &|folder| fs::remove_file(folder.join(note)).unwrap(), "subject-missing"),
+        (
+            "empty folders",
+            &|folder| fs::create_dir_all(folder.join("a/b/c")).unwrap(),
+            "bundle-unexpected-file",
+        ),
+        (
+            "a missing note",
+            &|folder| fs::remove_file(folder.join(note)).unwrap(),
+            "subject-missing",
+        ),
     ];
     for (what, change, expected) in changes.into_iter().chain(of_attributes()) {
         let folder = unpack(&bundle, 0o022);
         change(&folder.path().join(&bundle.top));
         // The top folder by itself: a change may have put something beside it.
-        assert_eq!(code(&folder.path().join(&bundle.top), &expectations), expected, "{what}");
+        assert_eq!(
+            code(&folder.path().join(&bundle.top), &expectations),
+            expected,
+            "{what}"
+        );
         let _ = fs::remove_file(folder.path().with_extension("second"));
     }
 }

@@ -16,9 +16,13 @@ const SMALL_RSA_BITS: usize = 2048;
 pub fn all() -> &'static [Processor] {
     static ALL: OnceLock<Vec<Processor>> = OnceLock::new();
     ALL.get_or_init(|| {
-        let kinds = Product::ALL.into_iter().flat_map(|product| [(product, Key::Vcek), (product, Key::Vlek)]);
+        let kinds = Product::ALL
+            .into_iter()
+            .flat_map(|product| [(product, Key::Vcek), (product, Key::Vlek)]);
         kinds
-            .map(|(product, key)| Processor::generate(Identity::draw(product, key).unwrap(), SMALL_RSA_BITS).unwrap())
+            .map(|(product, key)| {
+                Processor::generate(Identity::draw(product, key).unwrap(), SMALL_RSA_BITS).unwrap()
+            })
             .collect()
     })
 }
@@ -31,9 +35,15 @@ pub struct Folder {
 impl Folder {
     pub fn with(faults: Faults) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let bits = if faults == Faults::default() { RSA_BITS } else { SMALL_RSA_BITS };
+        let bits = if faults == Faults::default() {
+            RSA_BITS
+        } else {
+            SMALL_RSA_BITS
+        };
         let identity = Identity::draw(Product::Genoa, Key::Vcek).unwrap();
-        let mut processor = Processor::generate(identity, bits).unwrap().with_faults(faults);
+        let mut processor = Processor::generate(identity, bits)
+            .unwrap()
+            .with_faults(faults);
         processor.measurement = MEASUREMENT;
         processor.save(folder.path()).unwrap();
         Self { folder }

@@ -3,7 +3,9 @@
 use kettle::simulator::{Identity, Key, Processor, RSA_BITS};
 use kettle::snp::report::Report;
 use kettle::snp::tcb::Product;
-use kettle::verifier::{Evidence, Expectations, Outcome, ReferenceValues, TrustRoots, verify_evidence_alone};
+use kettle::verifier::{
+    Evidence, Expectations, Outcome, ReferenceValues, TrustRoots, verify_evidence_alone,
+};
 use sev::certs::snp::{Certificate, Chain, Verifiable, ca};
 use sev::firmware::guest::AttestationReport;
 use sev::parser::ByteParser as _;
@@ -28,8 +30,13 @@ fn reports(processor: &Processor) -> impl Iterator<Item = (u32, Report)> {
 fn theirs(processor: &Processor, report: &Report) -> std::io::Result<()> {
     let hierarchy = processor.hierarchy();
     let read = |der: &[u8]| Certificate::from_der(der).unwrap();
-    let chain =
-        Chain { ca: ca::Chain { ark: read(&hierarchy.ark), ask: read(&hierarchy.ask) }, vek: read(&hierarchy.vek) };
+    let chain = Chain {
+        ca: ca::Chain {
+            ark: read(&hierarchy.ark),
+            ask: read(&hierarchy.ask),
+        },
+        vek: read(&hierarchy.vek),
+    };
     (&chain, &AttestationReport::from_bytes(report.as_bytes())?).verify()
 }
 
@@ -47,7 +54,9 @@ fn ours(processor: &Processor, report: &Report) -> Vec<String> {
     let result = verify_evidence_alone(&evidence, &Expectations::new(roots, NOW, references));
     let is_fine = |outcome: &Outcome| matches!(outcome, Outcome::Pass | Outcome::NotChecked);
     let not_fine = result.outcomes().filter(|(_, outcome)| !is_fine(outcome));
-    not_fine.map(|(check, outcome)| format!("{check:?}: {outcome:?}")).collect()
+    not_fine
+        .map(|(check, outcome)| format!("{check:?}: {outcome:?}"))
+        .collect()
 }
 
 #[test]
@@ -56,7 +65,11 @@ fn an_independent_verifier_accepts_every_shape_and_so_do_we() {
         for (version, report) in reports(processor) {
             let what = format!("{:?}, version {version}", processor.identity());
             let verdict = theirs(processor, &report);
-            assert_eq!(verdict.is_ok(), !is_unknown_to_them(processor, version), "{what}: {verdict:?}");
+            assert_eq!(
+                verdict.is_ok(),
+                !is_unknown_to_them(processor, version),
+                "{what}: {verdict:?}"
+            );
             assert_eq!(ours(processor, &report), [""; 0], "{what}");
         }
     }
@@ -69,13 +82,19 @@ fn neither_accepts_a_report_of_another_processor_or_with_another_byte() {
     assert!(theirs(other, &report).is_err() && !ours(other, &report).is_empty());
     let mut bytes = *report.as_bytes();
     bytes[0x50] ^= 1;
-    assert!(theirs(one, &Report::from(bytes)).is_err() && !ours(one, &Report::from(bytes)).is_empty());
+    assert!(
+        theirs(one, &Report::from(bytes)).is_err() && !ours(one, &Report::from(bytes)).is_empty()
+    );
 }
 
 #[test]
 fn keys_have_amds_length_unless_a_test_is_in_a_hurry() {
-    let processor = Processor::generate(Identity::draw(Product::Milan, Key::Vcek).unwrap(), RSA_BITS).unwrap();
+    let processor =
+        Processor::generate(Identity::draw(Product::Milan, Key::Vcek).unwrap(), RSA_BITS).unwrap();
     let modulus = Certificate::from_der(&processor.hierarchy().ark).unwrap();
-    assert_eq!((RSA_BITS, modulus.to_der().unwrap().len() > 1300), (4096, true));
+    assert_eq!(
+        (RSA_BITS, modulus.to_der().unwrap().len() > 1300),
+        (4096, true)
+    );
     theirs(&processor, &processor.report(&DATA, 0)).unwrap();
 }

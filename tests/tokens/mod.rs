@@ -15,7 +15,9 @@ pub fn tokens(text: &str) -> Vec<String> {
         } else if first == '\'' {
             character(rest)
         } else if first.is_alphanumeric() || first == '_' {
-            let end = rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len());
+            let end = rest
+                .find(|c: char| !c.is_alphanumeric() && c != '_')
+                .unwrap_or(rest.len());
             found.push(rest[..end].to_owned());
             end
         } else if rest.starts_with("::") {
@@ -55,16 +57,27 @@ fn block_comment(text: &str) -> usize {
 
 /// The content and the whole length of the string literal at the front of `text`.
 fn string_literal(text: &str) -> Option<(&str, usize)> {
-    let opening = text.find(|c| !"bcr#".contains(c)).filter(|at| text[*at..].starts_with('"'))?;
+    let opening = text
+        .find(|c| !"bcr#".contains(c))
+        .filter(|at| text[*at..].starts_with('"'))?;
     let (letters, hashes) = text[..opening].split_at(text[..opening].trim_end_matches('#').len());
-    if !["", "b", "c", "r", "br", "cr"].contains(&letters) || (!hashes.is_empty() && !letters.ends_with('r')) {
+    if !["", "b", "c", "r", "br", "cr"].contains(&letters)
+        || (!hashes.is_empty() && !letters.ends_with('r'))
+    {
         return None;
     }
     let inner = &text[opening + 1..];
     let closing = format!("\"{hashes}");
-    let end = if letters.ends_with('r') { inner.find(&closing) } else { unescaped_quote(inner) };
+    let end = if letters.ends_with('r') {
+        inner.find(&closing)
+    } else {
+        unescaped_quote(inner)
+    };
     let end = end.unwrap_or(inner.len());
-    Some((&inner[..end], (opening + 1 + end + closing.len()).min(text.len())))
+    Some((
+        &inner[..end],
+        (opening + 1 + end + closing.len()).min(text.len()),
+    ))
 }
 
 fn unescaped_quote(text: &str) -> Option<usize> {
@@ -83,7 +96,9 @@ fn unescaped_quote(text: &str) -> Option<usize> {
 fn character(text: &str) -> usize {
     let mut chars = text.char_indices().skip(1);
     match (chars.next(), chars.next()) {
-        (Some((_, '\\')), Some((after, _))) => text[after + 1..].find('\'').map_or(1, |at| after + 1 + at + 1),
+        (Some((_, '\\')), Some((after, _))) => text[after + 1..]
+            .find('\'')
+            .map_or(1, |at| after + 1 + at + 1),
         (Some(_), Some((at, '\''))) => at + 1,
         _ => 1,
     }

@@ -7,7 +7,9 @@ use std::os::fd::AsRawFd as _;
 use std::path::Path;
 use std::process::{Command, ExitStatus};
 
-use kettle::bundle::read::{MAX_BUNDLE_ENTRIES, MAX_BUNDLE_PATHS_BYTES, MAX_EVIDENCE_BYTES, MAX_PROVENANCE_BYTES};
+use kettle::bundle::read::{
+    MAX_BUNDLE_ENTRIES, MAX_BUNDLE_PATHS_BYTES, MAX_EVIDENCE_BYTES, MAX_PROVENANCE_BYTES,
+};
 use kettle::bundle::{Entry, write};
 use rustix::io::FdFlags;
 use rustix::pipe::fcntl_setpipe_size;
@@ -26,11 +28,16 @@ fn without_sockets() -> Vec<u8> {
     const IS_EQUAL: u16 = 0x15;
     const RETURN: u16 = 0x06;
     let (kill, allow) = (0x8000_0000_u32, 0x7fff_0000_u32);
-    let instruction =
-        |code: u16, jump_if: u8, value: u32| [&code.to_ne_bytes()[..], &[jump_if, 0], &value.to_ne_bytes()].concat();
+    let instruction = |code: u16, jump_if: u8, value: u32| {
+        [&code.to_ne_bytes()[..], &[jump_if, 0], &value.to_ne_bytes()].concat()
+    };
     let mut program = instruction(LOAD_NUMBER.0, 0, LOAD_NUMBER.1);
     for (index, number) in SYSTEM_CALLS.into_iter().enumerate() {
-        program.extend(instruction(IS_EQUAL, (SYSTEM_CALLS.len() - index) as u8, number));
+        program.extend(instruction(
+            IS_EQUAL,
+            (SYSTEM_CALLS.len() - index) as u8,
+            number,
+        ));
     }
     program.extend(instruction(RETURN, 0, allow));
     program.extend(instruction(RETURN, 0, kill));
@@ -44,21 +51,52 @@ fn run(binds: &[(&Path, &str)], command: &[&str]) -> ExitStatus {
     let filter = File::open(folder.path().join("filter")).unwrap();
     rustix::io::fcntl_setfd(&filter, FdFlags::empty()).unwrap();
     let mut bwrap = Command::new("bwrap");
-    bwrap.args(["--unshare-all", "--die-with-parent", "--seccomp", &filter.as_raw_fd().to_string()]);
+    bwrap.args([
+        "--unshare-all",
+        "--die-with-parent",
+        "--seccomp",
+        &filter.as_raw_fd().to_string(),
+    ]);
     for (from, to) in binds {
         bwrap.arg("--ro-bind").arg(from).arg(to);
     }
-    bwrap.arg("--").args(command).env_clear().env("PATH", "/usr/bin:/bin").output().unwrap().status
+    bwrap
+        .arg("--")
+        .args(command)
+        .env_clear()
+        .env("PATH", "/usr/bin:/bin")
+        .output()
+        .unwrap()
+        .status
 }
 
 #[test]
 fn it_runs_where_nothing_is_installed_and_opens_no_socket() {
     let files = Files::new(&Scene::good());
-    let binds = [(Path::new(env!("CARGO_BIN_EXE_kettle")), "/kettle"), (files.path(), "/files")];
+    let binds = [
+        (Path::new(env!("CARGO_BIN_EXE_kettle")), "/kettle"),
+        (files.path(), "/files"),
+    ];
     let measurement = "5a".repeat(48);
     let verify = |bundle: &str, nonce: &str| {
-        let fixed = ["/kettle", "verify", bundle, "--trust-root", "/files/root.pem", "--at", "2026-06-01T00:00:00Z"];
-        run(&binds, &[&fixed[..], &["--measurement", &measurement, "--nonce", nonce]].concat()).code()
+        let fixed = [
+            "/kettle",
+            "verify",
+            bundle,
+            "--trust-root",
+            "/files/root.pem",
+            "--at",
+            "2026-06-01T00:00:00Z",
+        ];
+        run(
+            &binds,
+            &[
+                &fixed[..],
+                &["--measurement", &measurement, "--nonce", nonce],
+            ]
+            .concat(),
+        )
+        .code()
     };
     assert_eq!(verify("/files/p.tar.gz", NONCE), Some(0));
     assert_eq!(verify("/files/p", NONCE), Some(0));
@@ -83,9 +121,19 @@ fn peak(files: &Files, bundle: &str) -> (u64, String) {
     let status = format!("/proc/{}/status", child.id());
     let peak = loop {
         let text = fs::read_to_string(&status).unwrap();
-        let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+        let field = |name: &str| {
+            text.lines()
+                .find_map(|line| line.strip_prefix(name))
+                .map(str::trim)
+        };
         match field("State:").unwrap().split(' ').next() {
-            Some("S") => break field("VmHWM:").unwrap().trim_end_matches(" kB").parse().unwrap(),
+            Some("S") => {
+                break field("VmHWM:")
+                    .unwrap()
+                    .trim_end_matches(" kB")
+                    .parse()
+                    .unwrap();
+            }
             Some("Z") => panic!("{bundle}: it did not wait for its reader"),
             _ => std::thread::yield_now(),
         }
@@ -103,10 +151,17 @@ fn read(reader: &mut PipeReader) -> String {
 
 /// A gzip tar of these files, and after them one of so many zeros.
 fn archive(path: &Path, files: &[(String, &[u8])], zeros: u64) {
-    let mut entries: Vec<_> = files.iter().map(|(path, bytes)| Entry::of_bytes(path, bytes)).collect();
+    let mut entries: Vec<_> = files
+        .iter()
+        .map(|(path, bytes)| Entry::of_bytes(path, bytes))
+        .collect();
     if zeros > 0 {
         let content = Box::new(std::io::repeat(0).take(zeros));
-        entries.push(Entry { size: zeros, content, ..Entry::of_bytes("artifacts/zeros", b"") });
+        entries.push(Entry {
+            size: zeros,
+            content,
+            ..Entry::of_bytes("artifacts/zeros", b"")
+        });
     }
     write(File::create(path).unwrap(), "project", entries, 0).unwrap();
 }
@@ -115,12 +170,18 @@ fn archive(path: &Path, files: &[(String, &[u8])], zeros: u64) {
 fn paths() -> Vec<(String, &'static [u8])> {
     let count = MAX_BUNDLE_ENTRIES - 8;
     let length = MAX_BUNDLE_PATHS_BYTES / count - "artifacts/".len() - 1;
-    (0..count).map(|number| (format!("artifacts/{number:0length$}"), &b""[..])).collect()
+    (0..count)
+        .map(|number| (format!("artifacts/{number:0length$}"), &b""[..]))
+        .collect()
 }
 
 /// Objects in objects, each with so many keys that are long in memory and short in the document.
 fn keys(per_object: usize) -> String {
-    let digits: Vec<_> = (b'a'..=b'z').chain(b'A'..=b'Z').chain(b'0'..=b'9').map(char::from).collect();
+    let digits: Vec<_> = (b'a'..=b'z')
+        .chain(b'A'..=b'Z')
+        .chain(b'0'..=b'9')
+        .map(char::from)
+        .collect();
     let key = |number: usize| -> String {
         let place = |power: u32| digits[number / digits.len().pow(power) % digits.len()];
         [place(2), place(1), place(0)].iter().collect()
@@ -148,12 +209,10 @@ fn lists(scene: &Scene) -> String {
     statement["subject"] = vec![empty.clone(); subjects].into();
     statement["predicate"]["runDetails"]["byproducts"] = vec![empty; subjects].into();
     let more = rest.saturating_sub(2 * subjects * each) / 3;
-    statement["predicate"]["buildDefinition"]["resolvedDependencies"].as_array_mut().unwrap().extend(vec![
-        serde_json::json!(
-            {}
-        );
-        more
-    ]);
+    statement["predicate"]["buildDefinition"]["resolvedDependencies"]
+        .as_array_mut()
+        .unwrap()
+        .extend(vec![serde_json::json!({}); more]);
     statement.to_string()
 }
 
@@ -179,8 +238,11 @@ fn memory_is_small_whatever_a_bundle_is() {
     };
     let chosen = |items: usize| {
         let mut statement = scene.statement.clone();
-        let external = statement.pointer_mut("/predicate/buildDefinition/externalParameters").unwrap();
-        external["options"] = serde_json::json!({"bins": vec!["a"; items], "features": vec!["a"; items]});
+        let external = statement
+            .pointer_mut("/predicate/buildDefinition/externalParameters")
+            .unwrap();
+        external["options"] =
+            serde_json::json!({"bins": vec!["a"; items], "features": vec!["a"; items]});
         document("provenance.json", leak(statement.to_string().into_bytes()))
     };
     let nested = keys(1 << 14).into_bytes();
@@ -193,7 +255,11 @@ fn memory_is_small_whatever_a_bundle_is() {
     let cases = [
         ("plain", with(&provenance), 0),
         ("large", with(&provenance), LARGE),
-        ("wide", vec![document("evidence.json", leak(wide)), provenance.clone()], 0),
+        (
+            "wide",
+            vec![document("evidence.json", leak(wide)), provenance.clone()],
+            0,
+        ),
         ("paths", and_paths(&provenance), 0),
         ("lists", and_paths(&lists), 0),
         ("options", and_paths(&chosen(rest / 9)), 0),
@@ -201,16 +267,34 @@ fn memory_is_small_whatever_a_bundle_is() {
         ("keys", and_paths(&nested), 0),
         ("less keys", and_paths(&shallow), 0),
         ("another type", and_paths(&long("/subject", rest)), 0),
-        ("another digest", and_paths(&long("/subject/0/digest/sha256", rest)), 0),
-        ("another type at its limit", and_paths(&long("/subject", 128 << 10)), 0),
-        ("another digest at its limit", and_paths(&long("/subject/0/digest/sha256", 128 << 10)), 0),
+        (
+            "another digest",
+            and_paths(&long("/subject/0/digest/sha256", rest)),
+            0,
+        ),
+        (
+            "another type at its limit",
+            and_paths(&long("/subject", 128 << 10)),
+            0,
+        ),
+        (
+            "another digest at its limit",
+            and_paths(&long("/subject/0/digest/sha256", 128 << 10)),
+            0,
+        ),
     ];
     for (name, entries, zeros) in cases {
         archive(&files.path().join(name), &entries, zeros);
         let (peak, printed) = peak(&files, name);
         println!("{name}: {peak} KiB: {printed}");
-        assert!(printed.contains("\"verdict\":\"rejected\""), "{name}: {printed}");
-        assert!(!printed.contains("\"bundle\",\"code\""), "{name}: {printed}");
+        assert!(
+            printed.contains("\"verdict\":\"rejected\""),
+            "{name}: {printed}"
+        );
+        assert!(
+            !printed.contains("\"bundle\",\"code\""),
+            "{name}: {printed}"
+        );
         assert!(peak < MAX_PEAK_KIB, "{name}: {peak} KiB");
     }
 }

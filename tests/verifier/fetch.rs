@@ -66,7 +66,10 @@ fn authority() -> &'static (String, Arc<ServerConfig>) {
             .with_no_client_auth()
             .with_single_cert(vec![certificate.der().clone()], private)
             .unwrap();
-        (super::hierarchy::pem("CERTIFICATE", root.der()), Arc::new(config))
+        (
+            super::hierarchy::pem("CERTIFICATE", root.der()),
+            Arc::new(config),
+        )
     })
 }
 
@@ -83,7 +86,11 @@ fn start(asked: &Arc<Mutex<Vec<String>>>, service: &Arc<Mutex<Service>>) -> u16 
     port
 }
 
-fn serve(mut stream: TcpStream, asked: &Mutex<Vec<String>>, service: &Mutex<Service>) -> std::io::Result<()> {
+fn serve(
+    mut stream: TcpStream,
+    asked: &Mutex<Vec<String>>,
+    service: &Mutex<Service>,
+) -> std::io::Result<()> {
     let first = header_block(&mut BufReader::new(&stream))?;
     assert_eq!(first, format!("CONNECT {HOST}:443 HTTP/1.1"));
     stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n")?;
@@ -96,11 +103,22 @@ fn serve(mut stream: TcpStream, asked: &Mutex<Vec<String>>, service: &Mutex<Serv
     let stream = stream.get_mut();
     match reply {
         Reply::Whole(status, body) => {
-            let location = if status == 302 { "Location: https://example.org/\r\n" } else { "" };
-            write!(stream, "HTTP/1.1 {status} X\r\n{location}Content-Length: {}\r\n\r\n", body.len())?;
+            let location = if status == 302 {
+                "Location: https://example.org/\r\n"
+            } else {
+                ""
+            };
+            write!(
+                stream,
+                "HTTP/1.1 {status} X\r\n{location}Content-Length: {}\r\n\r\n",
+                body.len()
+            )?;
             stream.write_all(&body)?;
         }
-        Reply::Short(length) => write!(stream, "HTTP/1.1 200 X\r\nContent-Length: {length}\r\n\r\n0")?,
+        Reply::Short(length) => write!(
+            stream,
+            "HTTP/1.1 200 X\r\nContent-Length: {length}\r\n\r\n0"
+        )?,
         Reply::Endless => {
             write!(stream, "HTTP/1.1 200 X\r\nConnection: close\r\n\r\n")?;
             loop {
@@ -126,7 +144,13 @@ fn header_block(stream: &mut impl std::io::BufRead) -> std::io::Result<String> {
 }
 
 fn file(report: &str, name: &str) -> Vec<u8> {
-    fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/snp/reports").join(report).join(name)).unwrap()
+    fs::read(
+        Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("tests/data/snp/reports")
+            .join(report)
+            .join(name),
+    )
+    .unwrap()
 }
 
 /// Evidence with a certificate, or without.
@@ -142,9 +166,17 @@ fn document(report: &[u8], certificate: Option<&[u8]>) -> Value {
 impl Desk {
     fn with(evidence: &Value) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let (asked, service) = (Arc::default(), Arc::new(Mutex::new(Box::new(|_: &str| Reply::Cut) as Service)));
+        let (asked, service) = (
+            Arc::default(),
+            Arc::new(Mutex::new(Box::new(|_: &str| Reply::Cut) as Service)),
+        );
         let port = start(&asked, &service);
-        let desk = Self { folder, port, asked, service };
+        let desk = Self {
+            folder,
+            port,
+            asked,
+            service,
+        };
         fs::write(desk.path("session.json"), evidence.to_string()).unwrap();
         fs::write(desk.path("authorities.pem"), &authority().0).unwrap();
         desk
@@ -176,7 +208,9 @@ impl Desk {
 
     fn kept(&self) -> Vec<String> {
         let files = fs::read_dir(self.path("cache")).into_iter().flatten();
-        files.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+        files
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect()
     }
 
     fn kettle(&self) -> Command {
@@ -195,7 +229,16 @@ impl Desk {
 
     fn run(&self, more: &[&str]) -> Output {
         self.kettle()
-            .args(["verify", "--session", "session.json", "--nonce", "00", "--json", "--at", "2026-03-21T00:00:00Z"])
+            .args([
+                "verify",
+                "--session",
+                "session.json",
+                "--nonce",
+                "00",
+                "--json",
+                "--at",
+                "2026-03-21T00:00:00Z",
+            ])
             .args(more)
             .output()
             .unwrap()
@@ -208,7 +251,12 @@ impl Desk {
         let document: Value = serde_json::from_slice(&output.stdout).unwrap();
         [1, 2, 3].map(|check| {
             let check = &document["checks"][check];
-            check.get("code").unwrap_or(&check["outcome"]).as_str().unwrap().to_owned()
+            check
+                .get("code")
+                .unwrap_or(&check["outcome"])
+                .as_str()
+                .unwrap()
+                .to_owned()
         })
     }
 
@@ -217,7 +265,10 @@ impl Desk {
         let output = self.run(more);
         assert_eq!(output.status.code(), Some(2), "{output:?}");
         let document: Value = serde_json::from_slice(&output.stdout).unwrap();
-        assert_eq!((&document["verdict"], &document["checks"]), (&json!("error"), &json!([])));
+        assert_eq!(
+            (&document["verdict"], &document["checks"]),
+            (&json!("error"), &json!([]))
+        );
         document["error"].as_str().unwrap().to_owned()
     }
 }
@@ -227,15 +278,28 @@ fn what_is_fetched_is_verified_and_kept_and_not_fetched_again() {
     for report in [GENOA, TURIN] {
         let desk = Desk::of(report).answering(&file(report, "vek.der"), 200);
         assert_eq!(desk.fetch(&[]), ["pass", "pass", "pass"], "{report}");
-        let chip = hex::encode(Report::try_from(&file(report, "report.bin")[..]).unwrap().chip_id());
+        let chip = hex::encode(
+            Report::try_from(&file(report, "report.bin")[..])
+                .unwrap()
+                .chip_id(),
+        );
         let chip = if report == TURIN { &chip[..16] } else { &chip };
         let asked = desk.asked();
         let product = if report == TURIN { "Turin" } else { "Genoa" };
-        assert!(asked[0].starts_with(&format!("https://kdsintf.amd.com/vcek/v1/{product}/{chip}?")), "{asked:?}");
+        assert!(
+            asked[0].starts_with(&format!(
+                "https://kdsintf.amd.com/vcek/v1/{product}/{chip}?"
+            )),
+            "{asked:?}"
+        );
         assert_eq!(asked[0].contains("?fmcSPL="), report == TURIN, "{asked:?}");
         desk.serves(|_| Reply::Cut);
         assert_eq!(desk.fetch(&[]), ["pass", "pass", "pass"], "{report}");
-        assert_eq!((asked.len(), desk.asked().len(), desk.kept().len()), (1, 1, 1), "{report}");
+        assert_eq!(
+            (asked.len(), desk.asked().len(), desk.kept().len()),
+            (1, 1, 1),
+            "{report}"
+        );
     }
 }
 
@@ -248,7 +312,10 @@ fn a_report_without_a_product_is_asked_for_as_each() {
     });
     assert_eq!(desk.fetch(&[]), ["pass", "pass", "pass"]);
     let asked = desk.asked();
-    assert!(asked[0].contains("/Milan/") && asked[1].contains("/Genoa/"), "{asked:?}");
+    assert!(
+        asked[0].contains("/Milan/") && asked[1].contains("/Genoa/"),
+        "{asked:?}"
+    );
     desk.serves(|_| Reply::Cut);
     assert_eq!(desk.fetch(&[])[0], "pass");
 }
@@ -278,8 +345,15 @@ fn a_refusal_is_no_verdict_and_says_what_to_do() {
         let desk = Desk::of(GENOA);
         *desk.service.lock().unwrap() = service;
         let error = desk.error(&["--fetch", "--cache", "cache"]);
-        assert!(error.contains(says) && error.contains("https://kdsintf.amd.com/vcek/v1/Genoa/"), "{says}: {error}");
-        assert_eq!((desk.kept().len(), desk.asked().len()), (0, 1), "{says}: no other try, no redirect");
+        assert!(
+            error.contains(says) && error.contains("https://kdsintf.amd.com/vcek/v1/Genoa/"),
+            "{says}: {error}"
+        );
+        assert_eq!(
+            (desk.kept().len(), desk.asked().len()),
+            (0, 1),
+            "{says}: no other try, no redirect"
+        );
     }
 }
 
@@ -289,7 +363,16 @@ fn only_authorities_of_this_machine_are_believed() {
     let fetch = |authorities: &str| {
         let output = desk
             .kettle()
-            .args(["verify", "--session", "session.json", "--nonce", "00", "--fetch", "--cache", "cache"])
+            .args([
+                "verify",
+                "--session",
+                "session.json",
+                "--nonce",
+                "00",
+                "--fetch",
+                "--cache",
+                "cache",
+            ])
             .env("SSL_CERT_FILE", desk.path(authorities))
             .output()
             .unwrap();
@@ -297,12 +380,19 @@ fn only_authorities_of_this_machine_are_believed() {
         String::from_utf8(output.stderr).unwrap()
     };
     let other = rcgen::generate_simple_self_signed(vec![HOST.to_owned()]).unwrap();
-    fs::write(desk.path("other.pem"), super::hierarchy::pem("CERTIFICATE", other.cert.der())).unwrap();
+    fs::write(
+        desk.path("other.pem"),
+        super::hierarchy::pem("CERTIFICATE", other.cert.der()),
+    )
+    .unwrap();
     assert!(fetch("other.pem").contains("TLS with https://kdsintf.amd.com failed"));
     fs::write(desk.path("empty.pem"), "").unwrap();
     for missing in ["empty.pem", "nothing.pem"] {
         let error = fetch(missing);
-        assert!(error.contains("the authorities in") && error.contains(missing), "{error}");
+        assert!(
+            error.contains("the authorities in") && error.contains(missing),
+            "{error}"
+        );
     }
     assert_eq!(desk.asked(), [""; 0], "nothing was asked inside TLS");
 }
@@ -311,12 +401,30 @@ fn only_authorities_of_this_machine_are_believed() {
 fn another_certificate_is_rejected_and_not_kept() {
     let forged = Scene::good().leaf_der();
     for (answer, expected) in [
-        (file("genoa-v3-vcek-4ae0e73a", "vek.der"), ["pass", "chip-id-mismatch", "signature-invalid"]),
-        (file("genoa-v5-vcek-8fd94192", "vek.der"), ["pass", "tcb-mismatch", "signature-invalid"]),
-        (file(TURIN, "vek.der"), ["pass", "product-mismatch", "signature-invalid"]),
-        (forged, ["issuer-unknown", "tcb-mismatch", "signature-invalid"]),
-        (kettle::snp::roots::AMD[1].ask.to_vec(), ["issuer-unknown", "signing-key-mismatch", "certificate-key"]),
-        (vec![0x30, 0], ["certificate-malformed", "not-reached", "not-reached"]),
+        (
+            file("genoa-v3-vcek-4ae0e73a", "vek.der"),
+            ["pass", "chip-id-mismatch", "signature-invalid"],
+        ),
+        (
+            file("genoa-v5-vcek-8fd94192", "vek.der"),
+            ["pass", "tcb-mismatch", "signature-invalid"],
+        ),
+        (
+            file(TURIN, "vek.der"),
+            ["pass", "product-mismatch", "signature-invalid"],
+        ),
+        (
+            forged,
+            ["issuer-unknown", "tcb-mismatch", "signature-invalid"],
+        ),
+        (
+            kettle::snp::roots::AMD[1].ask.to_vec(),
+            ["issuer-unknown", "signing-key-mismatch", "certificate-key"],
+        ),
+        (
+            vec![0x30, 0],
+            ["certificate-malformed", "not-reached", "not-reached"],
+        ),
     ] {
         let desk = Desk::of(GENOA).answering(&answer, 200);
         assert_eq!(desk.fetch(&[]), expected);
@@ -329,7 +437,12 @@ fn a_spoiled_cache_is_asked_past_and_mended() {
     let desk = Desk::of(GENOA).answering(&file(GENOA, "vek.der"), 200);
     desk.fetch(&[]);
     let kept = desk.path("cache").join(&desk.kept()[0]);
-    for spoiled in [&b""[..], b"nothing", &file(TURIN, "vek.der"), &vec![0; kettle::kds::MAX_ANSWER_BYTES + 1]] {
+    for spoiled in [
+        &b""[..],
+        b"nothing",
+        &file(TURIN, "vek.der"),
+        &vec![0; kettle::kds::MAX_ANSWER_BYTES + 1],
+    ] {
         fs::write(&kept, spoiled).unwrap();
         assert_eq!(desk.fetch(&[]), ["pass", "pass", "pass"]);
         assert_eq!(fs::read(&kept).unwrap(), file(GENOA, "vek.der"));
@@ -345,7 +458,11 @@ fn nobody_is_asked_unless_something_is_missing_and_fetch_was_said() {
         assert_eq!(output.status.code(), Some(1), "{output:?}");
         let document: Value = serde_json::from_slice(&output.stdout).unwrap();
         let found = &document["checks"][1];
-        assert_eq!(found.get("code").unwrap_or(&found["outcome"]), expected, "{more:?}");
+        assert_eq!(
+            found.get("code").unwrap_or(&found["outcome"]),
+            expected,
+            "{more:?}"
+        );
         assert_eq!(desk.asked(), [""; 0], "{more:?}");
         assert!(!desk.path("default").exists(), "{more:?}");
     };
@@ -364,13 +481,26 @@ fn nobody_is_asked_unless_something_is_missing_and_fetch_was_said() {
 #[test]
 fn what_a_report_says_is_only_ever_digits_to_the_service() {
     let mut hostile = file(GENOA, "report.bin");
-    hostile[0x1a0..0x1e0].copy_from_slice(&b"/../;`$(x)`&--output=x \n@127.0.0.1#?%00".repeat(2)[..64]);
+    hostile[0x1a0..0x1e0]
+        .copy_from_slice(&b"/../;`$(x)`&--output=x \n@127.0.0.1#?%00".repeat(2)[..64]);
     let desk = Desk::with(&document(&hostile, None)).answering(b"", 404);
     desk.error(&["--fetch"]);
-    let (head, tail) = desk.asked()[0].split_once('?').map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap();
-    let chip = head.strip_prefix("https://kdsintf.amd.com/vcek/v1/Genoa/").unwrap();
-    assert!(chip.len() == 128 && chip.bytes().all(|byte| byte.is_ascii_hexdigit()), "{chip}");
-    assert!(tail.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"=&".contains(&byte)), "{tail}");
+    let (head, tail) = desk.asked()[0]
+        .split_once('?')
+        .map(|(a, b)| (a.to_owned(), b.to_owned()))
+        .unwrap();
+    let chip = head
+        .strip_prefix("https://kdsintf.amd.com/vcek/v1/Genoa/")
+        .unwrap();
+    assert!(
+        chip.len() == 128 && chip.bytes().all(|byte| byte.is_ascii_hexdigit()),
+        "{chip}"
+    );
+    assert!(
+        tail.bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"=&".contains(&byte)),
+        "{tail}"
+    );
 }
 
 #[test]
@@ -396,7 +526,11 @@ fn contradictions_are_wrong_usage() {
         + &super::hierarchy::pem("CERTIFICATE", &scene.ask.signed(&keys().ark));
     fs::write(desk.path("root.pem"), root).unwrap();
     fs::write(desk.path("list"), b"").unwrap();
-    fs::write(desk.path("policy.toml"), "fetch = true\ntrust-root = \"root.pem\"\n").unwrap();
+    fs::write(
+        desk.path("policy.toml"),
+        "fetch = true\ntrust-root = \"root.pem\"\n",
+    )
+    .unwrap();
     for (options, says) in [
         (&["--fetch", "--trust-root", "root.pem"][..], "--trust-root"),
         (&["--policy", "policy.toml"], "--trust-root"),
@@ -414,7 +548,11 @@ fn contradictions_are_wrong_usage() {
 fn a_policy_may_say_fetch_with_a_cache_beside_it() {
     let desk = Desk::of(GENOA).answering(&file(GENOA, "vek.der"), 200);
     fs::create_dir(desk.path("policies")).unwrap();
-    fs::write(desk.path("policies/policy.toml"), "fetch = true\ncache = \"../cache\"\n").unwrap();
+    fs::write(
+        desk.path("policies/policy.toml"),
+        "fetch = true\ncache = \"../cache\"\n",
+    )
+    .unwrap();
     let output = desk.run(&["--policy", "policies/policy.toml"]);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     assert_eq!((desk.asked().len(), desk.kept().len()), (1, 1));
@@ -424,7 +562,10 @@ fn a_policy_may_say_fetch_with_a_cache_beside_it() {
 fn the_default_cache_is_below_the_users() {
     let desk = Desk::of(GENOA).answering(&file(GENOA, "vek.der"), 200);
     desk.run(&["--fetch"]);
-    assert_eq!(fs::read_dir(desk.path("default/kettle")).unwrap().count(), 1);
+    assert_eq!(
+        fs::read_dir(desk.path("default/kettle")).unwrap().count(),
+        1
+    );
     fs::remove_dir_all(desk.path("default")).unwrap();
     fs::write(desk.path("default"), b"no folder").unwrap();
     assert!(desk.error(&["--fetch"]).contains("the cache: "));
@@ -445,12 +586,20 @@ fn bundle(desk: &Desk, evidence: &Value) -> PathBuf {
         kettle::bundle::Entry::of_bytes("evidence.json", evidence.as_bytes()),
     ];
     let path = desk.path("bundle.tar.gz");
-    fs::write(&path, kettle::bundle::write(Vec::new(), "project", entries, 7).unwrap()).unwrap();
+    fs::write(
+        &path,
+        kettle::bundle::write(Vec::new(), "project", entries, 7).unwrap(),
+    )
+    .unwrap();
     path
 }
 
 fn complete(desk: &Desk, more: &[&str]) -> Output {
-    desk.kettle().args(["complete", "bundle.tar.gz"]).args(more).output().unwrap()
+    desk.kettle()
+        .args(["complete", "bundle.tar.gz"])
+        .args(more)
+        .output()
+        .unwrap()
 }
 
 #[test]
@@ -462,31 +611,66 @@ fn a_bundle_gets_the_certificate_that_its_host_did_not_give_and_nothing_else() {
         let output = complete(&desk, &["--cache", "cache"]);
         assert!(output.status.success(), "{output:?}");
         let after = kettle::bundle::read::open(&path).unwrap();
-        let evidence = kettle::verifier::Evidence::read(after.evidence.as_deref().unwrap()).unwrap();
-        assert_eq!(evidence.certificate.as_deref(), Some(&file(report, "vek.der")[..]));
+        let evidence =
+            kettle::verifier::Evidence::read(after.evidence.as_deref().unwrap()).unwrap();
+        assert_eq!(
+            evidence.certificate.as_deref(),
+            Some(&file(report, "vek.der")[..])
+        );
         assert_eq!(evidence.report.as_bytes()[..], file(report, "report.bin"));
-        assert_eq!(kettle::bundle::read::Bundle { evidence: before.evidence.clone(), ..after }, before);
+        assert_eq!(
+            kettle::bundle::read::Bundle {
+                evidence: before.evidence.clone(),
+                ..after
+            },
+            before
+        );
         // It is what the appliance would have packed with that certificate.
         let packed = fs::read(&path).unwrap();
-        bundle(&desk, &document(&file(report, "report.bin"), Some(&file(report, "vek.der"))));
+        bundle(
+            &desk,
+            &document(&file(report, "report.bin"), Some(&file(report, "vek.der"))),
+        );
         let entries = |bytes: &[u8]| kettle::bundle::read::stream(bytes).unwrap();
         let theirs = entries(&fs::read(&path).unwrap());
         assert_eq!(entries(&packed).artifacts, theirs.artifacts);
         fs::write(&path, &packed).unwrap();
         let output = complete(&desk, &["--cache", "cache"]);
-        assert!(String::from_utf8_lossy(&output.stdout).contains("already"), "{output:?}");
+        assert!(
+            String::from_utf8_lossy(&output.stdout).contains("already"),
+            "{output:?}"
+        );
         assert_eq!((fs::read(&path).unwrap(), desk.asked().len()), (packed, 1));
-        let left: Vec<_> = fs::read_dir(desk.path(".")).unwrap().map(|it| it.unwrap().file_name()).collect();
-        assert!(left.iter().all(|name| !name.to_string_lossy().starts_with('.')), "{left:?}");
+        let left: Vec<_> = fs::read_dir(desk.path("."))
+            .unwrap()
+            .map(|it| it.unwrap().file_name())
+            .collect();
+        assert!(
+            left.iter()
+                .all(|name| !name.to_string_lossy().starts_with('.')),
+            "{left:?}"
+        );
     }
 }
 
 #[test]
 fn a_bundle_gets_no_other_certificate() {
     for (answer, status, says) in [
-        (file("genoa-v3-vcek-4ae0e73a", "vek.der"), 200, "not that of the key that signed"),
-        (file(TURIN, "vek.der"), 200, "not that of the key that signed"),
-        (Scene::good().leaf_der(), 200, "not that of the key that signed"),
+        (
+            file("genoa-v3-vcek-4ae0e73a", "vek.der"),
+            200,
+            "not that of the key that signed",
+        ),
+        (
+            file(TURIN, "vek.der"),
+            200,
+            "not that of the key that signed",
+        ),
+        (
+            Scene::good().leaf_der(),
+            200,
+            "not that of the key that signed",
+        ),
         (Vec::new(), 404, "no such chip or TCB version"),
     ] {
         let desk = Desk::of(GENOA).answering(&answer, status);
@@ -494,7 +678,10 @@ fn a_bundle_gets_no_other_certificate() {
         let before = fs::read(&path).unwrap();
         let output = complete(&desk, &["--cache", "cache"]);
         let errors = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.code() == Some(2) && errors.contains(says), "{output:?}");
+        assert!(
+            output.status.code() == Some(2) && errors.contains(says),
+            "{output:?}"
+        );
         assert_eq!(fs::read(&path).unwrap(), before);
     }
 }
@@ -506,7 +693,10 @@ fn a_certificate_that_somebody_has_goes_into_another_file() {
     let before = fs::read(&path).unwrap();
     fs::write(desk.path("vcek"), file(GENOA, "vek.der")).unwrap();
     let output = complete(&desk, &["--vcek", "vcek", "--out", "complete.tar.gz"]);
-    assert!(output.status.success() && desk.asked().is_empty(), "{output:?}");
+    assert!(
+        output.status.success() && desk.asked().is_empty(),
+        "{output:?}"
+    );
     assert_eq!(fs::read(&path).unwrap(), before);
     let after = kettle::bundle::read::open(&desk.path("complete.tar.gz")).unwrap();
     let evidence = kettle::verifier::Evidence::read(after.evidence.as_deref().unwrap()).unwrap();
@@ -516,10 +706,19 @@ fn a_certificate_that_somebody_has_goes_into_another_file() {
 #[test]
 fn a_complete_bundle_is_written_where_it_was_asked_for_too() {
     let desk = Desk::of(GENOA);
-    let path = bundle(&desk, &document(&file(GENOA, "report.bin"), Some(&file(GENOA, "vek.der"))));
+    let path = bundle(
+        &desk,
+        &document(&file(GENOA, "report.bin"), Some(&file(GENOA, "vek.der"))),
+    );
     let output = complete(&desk, &["--out", "complete.tar.gz"]);
-    assert!(output.status.success() && desk.asked().is_empty(), "{output:?}");
-    assert_eq!(fs::read(desk.path("complete.tar.gz")).unwrap(), fs::read(&path).unwrap());
+    assert!(
+        output.status.success() && desk.asked().is_empty(),
+        "{output:?}"
+    );
+    assert_eq!(
+        fs::read(desk.path("complete.tar.gz")).unwrap(),
+        fs::read(&path).unwrap()
+    );
 }
 
 #[test]
@@ -531,6 +730,9 @@ fn a_bundle_of_another_platform_keeps_its_evidence() {
     fs::write(desk.path("vcek"), file(GENOA, "vek.der")).unwrap();
     let output = complete(&desk, &["--vcek", "vcek"]);
     let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.code() == Some(2) && errors.contains("platform az-snp"), "{output:?}");
+    assert!(
+        output.status.code() == Some(2) && errors.contains("platform az-snp"),
+        "{output:?}"
+    );
     assert_eq!(fs::read(&path).unwrap(), before);
 }

@@ -56,7 +56,10 @@ fn oid(text: &str) -> Vec<u8> {
 }
 
 fn name(common: &str) -> Vec<u8> {
-    sequence(&[&tlv(0x31, &sequence(&[&oid("2.5.4.3"), &tlv(0x0c, common.as_bytes())]))])
+    sequence(&[&tlv(
+        0x31,
+        &sequence(&[&oid("2.5.4.3"), &tlv(0x0c, common.as_bytes())]),
+    )])
 }
 
 fn moment(year: u32) -> Vec<u8> {
@@ -67,7 +70,11 @@ fn moment(year: u32) -> Vec<u8> {
 fn algorithm(digest: &str, salt: u8) -> Vec<u8> {
     let hash = sequence(&[&oid(digest), &[5, 0]]);
     let mask = sequence(&[&oid("1.2.840.113549.1.1.8"), &hash]);
-    let parameters = sequence(&[&tlv(0xa0, &hash), &tlv(0xa1, &mask), &tlv(0xa2, &[2, 1, salt])]);
+    let parameters = sequence(&[
+        &tlv(0xa0, &hash),
+        &tlv(0xa1, &mask),
+        &tlv(0xa2, &[2, 1, salt]),
+    ]);
     sequence(&[&oid("1.2.840.113549.1.1.10"), &parameters])
 }
 
@@ -87,11 +94,18 @@ impl Digest {
     }
 
     fn sign(self, bytes: &[u8], key: &RsaPrivateKey) -> Vec<u8> {
-        let signature = match self {
-            Self::Sha256 => rsa::pss::SigningKey::<Sha256>::new(key.clone()).sign_with_rng(&mut OsRng, bytes),
-            Self::Sha384 => rsa::pss::SigningKey::<Sha384>::new(key.clone()).sign_with_rng(&mut OsRng, bytes),
-        };
-        sequence(&[bytes, &self.algorithm(), &tlv(3, &[&[0], &signature.to_vec()[..]].concat())])
+        let signature =
+            match self {
+                Self::Sha256 => rsa::pss::SigningKey::<Sha256>::new(key.clone())
+                    .sign_with_rng(&mut OsRng, bytes),
+                Self::Sha384 => rsa::pss::SigningKey::<Sha384>::new(key.clone())
+                    .sign_with_rng(&mut OsRng, bytes),
+            };
+        sequence(&[
+            bytes,
+            &self.algorithm(),
+            &tlv(3, &[&[0], &signature.to_vec()[..]].concat()),
+        ])
     }
 }
 
@@ -107,11 +121,24 @@ pub struct Template {
 }
 
 impl Template {
-    fn authority(issuer: &'static str, subject: &'static str, serial: u8, key: &RsaPrivateKey) -> Self {
+    fn authority(
+        issuer: &'static str,
+        subject: &'static str,
+        serial: u8,
+        key: &RsaPrivateKey,
+    ) -> Self {
         let public_key = key.to_public_key().to_public_key_der().unwrap().into_vec();
         let is_ca = extension("2.5.29.19", true, &sequence(&[&[1, 1, 0xff]]));
         let years = (2020, 2045);
-        Self { issuer, subject, years, serial, public_key, extensions: vec![is_ca], digest: Digest::Sha384 }
+        Self {
+            issuer,
+            subject,
+            years,
+            serial,
+            public_key,
+            extensions: vec![is_ca],
+            digest: Digest::Sha384,
+        }
     }
 
     pub fn ark() -> Self {
@@ -149,7 +176,14 @@ pub fn point(curve: &str, bytes: &[u8]) -> Vec<u8> {
 }
 
 pub fn vcek_point() -> Vec<u8> {
-    point("1.3.132.0.34", keys().vcek.verifying_key().to_encoded_point(false).as_bytes())
+    point(
+        "1.3.132.0.34",
+        keys()
+            .vcek
+            .verifying_key()
+            .to_encoded_point(false)
+            .as_bytes(),
+    )
 }
 
 /// R and S, each 48 bytes, big-endian.
@@ -181,7 +215,11 @@ impl Default for Crl {
 
 impl Crl {
     pub fn signed(&self, key: &RsaPrivateKey) -> Vec<u8> {
-        let entries: Vec<_> = self.revoked.iter().map(|serial| sequence(&[&[2, 1, *serial], &moment(2026)])).collect();
+        let entries: Vec<_> = self
+            .revoked
+            .iter()
+            .map(|serial| sequence(&[&[2, 1, *serial], &moment(2026)]))
+            .collect();
         let extensions = match self.extensions.is_empty() {
             true => Vec::new(),
             false => tlv(0xa0, &sequence(&[&self.extensions])),

@@ -12,7 +12,8 @@ use kettle::name::project::ProjectName;
 use kettle::snp::measurement::LaunchMeasurement;
 use kettle::verifier::azure::{AzureRejection, ClaimsError, QuoteError};
 use kettle::verifier::{
-    AttestationResult, Check, ExpectedArtifact, Outcome, ReferenceValues, Rejection, Role, TrustRoots,
+    AttestationResult, Check, ExpectedArtifact, Outcome, ReferenceValues, Rejection, Role,
+    TrustRoots,
 };
 use rustix::fs::{XattrFlags, setxattr};
 use serde_json::json;
@@ -178,25 +179,41 @@ fn scene(code: &'static str, check: Check, change: impl FnOnce(&mut Scene)) -> C
 
 /// A byte of the report, before it is signed.
 fn report(code: &'static str, check: Check, offset: usize, value: u8) -> Case {
-    scene(code, check, |scene| scene.edit_report = Box::new(move |report| report[offset] = value))
+    scene(code, check, |scene| {
+        scene.edit_report = Box::new(move |report| report[offset] = value)
+    })
 }
 
 /// A value in the statement.
 fn stated(code: &'static str, pointer: &str, value: serde_json::Value) -> Case {
-    scene(code, Check::Statement, |scene| *scene.statement.pointer_mut(pointer).expect(pointer) = value)
+    scene(code, Check::Statement, |scene| {
+        *scene.statement.pointer_mut(pointer).expect(pointer) = value
+    })
 }
 
-fn expecting(code: &'static str, check: Check, edit: impl Fn(&mut kettle::verifier::Expectations) + 'static) -> Case {
-    scene(code, check, |scene| scene.edit_expectations = Box::new(edit))
+fn expecting(
+    code: &'static str,
+    check: Check,
+    edit: impl Fn(&mut kettle::verifier::Expectations) + 'static,
+) -> Case {
+    scene(code, check, |scene| {
+        scene.edit_expectations = Box::new(edit)
+    })
 }
 
-fn bundled(code: &'static str, check: Check, edit: impl Fn(&mut kettle::bundle::read::Bundle) + 'static) -> Case {
+fn bundled(
+    code: &'static str,
+    check: Check,
+    edit: impl Fn(&mut kettle::bundle::read::Bundle) + 'static,
+) -> Case {
     scene(code, check, |scene| scene.edit_bundle = Box::new(edit))
 }
 
 fn revoking(code: &'static str, crl: Crl) -> Case {
     let signed = crl.signed(&keys().ark);
-    expecting(code, Check::Endorsements, move |expectations| expectations.crl = Some(signed.clone()))
+    expecting(code, Check::Endorsements, move |expectations| {
+        expectations.crl = Some(signed.clone())
+    })
 }
 
 #[test]
@@ -215,9 +232,15 @@ fn every_rejection_has_its_case() {
     ];
     let mut seen = BTreeSet::new();
     for Case(code, check, result) in cases.into_iter().flatten() {
-        let found = result.outcome(check).rejection().unwrap_or_else(|| panic!("{code}: {:?}", result.outcome(check)));
+        let found = result
+            .outcome(check)
+            .rejection()
+            .unwrap_or_else(|| panic!("{code}: {:?}", result.outcome(check)));
         assert_eq!((found.code(), code_of(found)), (code, code), "{found}");
-        assert!(matches!(result.outcome(check), Outcome::Reject(_)) && !result.is_accepted(), "{code}");
+        assert!(
+            matches!(result.outcome(check), Outcome::Reject(_)) && !result.is_accepted(),
+            "{code}"
+        );
         assert!(result.claims().is_empty(), "{code}");
         seen.insert(code);
     }
@@ -227,10 +250,25 @@ fn every_rejection_has_its_case() {
 
 fn of_bundles() -> Vec<Case> {
     let packed = |entries: Vec<Entry<'_>>| write(Vec::new(), "p", entries, 0).unwrap();
-    let named = |names: &[&str]| packed(names.iter().map(|name| Entry::of_bytes(*name, b"{}")).collect());
+    let named = |names: &[&str]| {
+        packed(
+            names
+                .iter()
+                .map(|name| Entry::of_bytes(*name, b"{}"))
+                .collect(),
+        )
+    };
     let good = named(&["provenance.json"]);
     let large = vec![b' '; MAX_EVIDENCE_BYTES as usize + 1];
-    let called = |top| write(Vec::new(), top, vec![Entry::of_bytes("artifacts/x", b"")], 0).unwrap();
+    let called = |top| {
+        write(
+            Vec::new(),
+            top,
+            vec![Entry::of_bytes("artifacts/x", b"")],
+            0,
+        )
+        .unwrap()
+    };
     let elsewhere = called("..");
     let mut named_by_gzip = good.clone();
     named_by_gzip[3] |= 8;
@@ -240,45 +278,101 @@ fn of_bundles() -> Vec<Case> {
         change(folder.path());
         folder_of(folder.path())
     };
-    let link = unpacked(&|folder| symlink("provenance.json", folder.join("evidence.json")).unwrap());
+    let link =
+        unpacked(&|folder| symlink("provenance.json", folder.join("evidence.json")).unwrap());
     let set_user_id = unpacked(&|folder| {
-        fs::set_permissions(folder.join("provenance.json"), fs::Permissions::from_mode(0o4644)).unwrap();
+        fs::set_permissions(
+            folder.join("provenance.json"),
+            fs::Permissions::from_mode(0o4644),
+        )
+        .unwrap();
     });
     let shared = unpacked(&|folder| {
         let file = folder.join("provenance.json");
-        setxattr(file, "system.posix_acl_access", &list_with_another_user(), XattrFlags::empty()).unwrap();
+        setxattr(
+            file,
+            "system.posix_acl_access",
+            &list_with_another_user(),
+            XattrFlags::empty(),
+        )
+        .unwrap();
     });
     let dated = |time: u64, statement: fn(&mut serde_json::Value)| {
         scene("bundle-not-canonical", Check::Bundle, |scene| {
-            statement(&mut scene.statement["predicate"]["buildDefinition"]["internalParameters"]["sourceDateEpoch"]);
+            statement(
+                &mut scene.statement["predicate"]["buildDefinition"]["internalParameters"]["sourceDateEpoch"],
+            );
             scene.edit_bundle = Box::new(move |bundle| bundle.time = Some(time));
         })
     };
-    let read = |code, bytes: &[u8]| Case(code, Check::Bundle, Scene::good().verify_read(stream(bytes)));
+    let read = |code, bytes: &[u8]| {
+        Case(
+            code,
+            Check::Bundle,
+            Scene::good().verify_read(stream(bytes)),
+        )
+    };
     let gone = Err(ReadError::Open(io::ErrorKind::NotFound.into()));
     vec![
-        Case("bundle-not-readable", Check::Bundle, Scene::good().verify_read(gone)),
+        Case(
+            "bundle-not-readable",
+            Check::Bundle,
+            Scene::good().verify_read(gone),
+        ),
         read("bundle-damaged", &good[..good.len() - 1]),
         read("bundle-trailing-bytes", &[&good[..], &[0]].concat()),
-        read("bundle-limit", &packed(vec![Entry::of_bytes("evidence.json", &large)])),
+        read(
+            "bundle-limit",
+            &packed(vec![Entry::of_bytes("evidence.json", &large)]),
+        ),
         read("bundle-not-canonical", &named_by_gzip),
         dated(1, |_| {}),
         dated(0, |time| *time = json!(1)),
         dated(0, |time| *time = json!(null)),
-        Case("bundle-entry-kind", Check::Bundle, Scene::good().verify_read(link)),
-        Case("bundle-file-mode", Check::Bundle, Scene::good().verify_read(set_user_id)),
-        Case("bundle-attribute", Check::Bundle, Scene::good().verify_read(shared)),
+        Case(
+            "bundle-entry-kind",
+            Check::Bundle,
+            Scene::good().verify_read(link),
+        ),
+        Case(
+            "bundle-file-mode",
+            Check::Bundle,
+            Scene::good().verify_read(set_user_id),
+        ),
+        Case(
+            "bundle-attribute",
+            Check::Bundle,
+            Scene::good().verify_read(shared),
+        ),
         read("bundle-path", &elsewhere),
         read("bundle-project-name", &called(".hidden")),
-        bundled("project-mismatch", Check::Bundle, |bundle| bundle.project = ProjectName::parse("another")),
-        read("bundle-unexpected-file", &named(&["provenance.json", "README"])),
-        read("bundle-duplicate", &named(&["provenance.json", "artifacts/x", "artifacts/x/y"])),
+        bundled("project-mismatch", Check::Bundle, |bundle| {
+            bundle.project = ProjectName::parse("another")
+        }),
+        read(
+            "bundle-unexpected-file",
+            &named(&["provenance.json", "README"]),
+        ),
+        read(
+            "bundle-duplicate",
+            &named(&["provenance.json", "artifacts/x", "artifacts/x/y"]),
+        ),
         read("provenance-missing", &named(&["build.log"])),
-        bundled("evidence-missing", Check::Bundle, |bundle| bundle.evidence = None),
-        bundled("evidence-malformed", Check::Bundle, |bundle| bundle.evidence = Some(b"{}".to_vec())),
-        evidence("evidence-encoding", |text| text.replace("\"attestation_report\":\"", "\"attestation_report\":\"!")),
-        evidence("platform-unknown", |text| text.replace("\"snp\"", "\"az-tdx\"")),
-        evidence("report-length", |text| text.replace("\"attestation_report\":\"", "\"attestation_report\":\"AAAA")),
+        bundled("evidence-missing", Check::Bundle, |bundle| {
+            bundle.evidence = None
+        }),
+        bundled("evidence-malformed", Check::Bundle, |bundle| {
+            bundle.evidence = Some(b"{}".to_vec())
+        }),
+        evidence("evidence-encoding", |text| {
+            text.replace("\"attestation_report\":\"", "\"attestation_report\":\"!")
+        }),
+        evidence("platform-unknown", |text| {
+            text.replace("\"snp\"", "\"az-tdx\"")
+        }),
+        evidence("report-length", |text| {
+            text.replace("\"attestation_report\":\"", "\"attestation_report\":\"AAAA")
+        }),
         Case(
             "certificate-missing",
             Check::Endorsements,
@@ -302,23 +396,51 @@ fn of_certificates() -> Vec<Case> {
     const CHECK: Check = Check::Endorsements;
     let twice = || extension("2.5.29.15", true, &[3, 2, 0, 1]);
     vec![
-        expecting("certificate-malformed", CHECK, |expectations| expectations.certificate = Some(b"nothing".to_vec())),
-        scene("certificate-malformed", CHECK, |scene| scene.leaf.extensions = vec![twice(), twice()]),
-        expecting("issuer-unknown", CHECK, |expectations| expectations.roots = TrustRoots::amd().unwrap()),
-        scene("issuer-unknown", CHECK, |scene| scene.leaf.issuer = "ARK-Test"),
-        scene("issuer-unknown", CHECK, |scene| scene.ask.issuer = "SEV-Test"),
-        scene("certificate-algorithm", CHECK, |scene| scene.leaf.digest = Digest::Sha256),
-        scene("certificate-algorithm", CHECK, |scene| scene.ask.digest = Digest::Sha256),
-        scene("certificate-signature", CHECK, |scene| scene.leaf_signer = &keys().other),
-        scene("certificate-not-yet-valid", CHECK, |scene| scene.leaf.years = (2027, 2031)),
-        scene("certificate-expired", CHECK, |scene| scene.ask.years = (2020, 2026)),
-        scene("certificate-expired", CHECK, |scene| scene.ark.years = (2020, 2026)),
-        scene("critical-extension", CHECK, |scene| scene.leaf.extensions = vec![extension("1.2.3.4", true, &[5, 0])]),
-        scene("certificate-authority", CHECK, |scene| scene.ask.extensions = Vec::new()),
+        expecting("certificate-malformed", CHECK, |expectations| {
+            expectations.certificate = Some(b"nothing".to_vec())
+        }),
+        scene("certificate-malformed", CHECK, |scene| {
+            scene.leaf.extensions = vec![twice(), twice()]
+        }),
+        expecting("issuer-unknown", CHECK, |expectations| {
+            expectations.roots = TrustRoots::amd().unwrap()
+        }),
+        scene("issuer-unknown", CHECK, |scene| {
+            scene.leaf.issuer = "ARK-Test"
+        }),
+        scene("issuer-unknown", CHECK, |scene| {
+            scene.ask.issuer = "SEV-Test"
+        }),
+        scene("certificate-algorithm", CHECK, |scene| {
+            scene.leaf.digest = Digest::Sha256
+        }),
+        scene("certificate-algorithm", CHECK, |scene| {
+            scene.ask.digest = Digest::Sha256
+        }),
+        scene("certificate-signature", CHECK, |scene| {
+            scene.leaf_signer = &keys().other
+        }),
+        scene("certificate-not-yet-valid", CHECK, |scene| {
+            scene.leaf.years = (2027, 2031)
+        }),
+        scene("certificate-expired", CHECK, |scene| {
+            scene.ask.years = (2020, 2026)
+        }),
+        scene("certificate-expired", CHECK, |scene| {
+            scene.ark.years = (2020, 2026)
+        }),
+        scene("critical-extension", CHECK, |scene| {
+            scene.leaf.extensions = vec![extension("1.2.3.4", true, &[5, 0])]
+        }),
+        scene("certificate-authority", CHECK, |scene| {
+            scene.ask.extensions = Vec::new()
+        }),
         scene("certificate-authority", CHECK, |scene| {
             scene.leaf.extensions = std::mem::take(&mut Scene::good().ask.extensions)
         }),
-        scene("certificate-key", CHECK, |scene| scene.leaf.public_key = point("1.2.840.10045.3.1.7", &[4; 65])),
+        scene("certificate-key", CHECK, |scene| {
+            scene.leaf.public_key = point("1.2.840.10045.3.1.7", &[4; 65])
+        }),
     ]
 }
 
@@ -326,29 +448,79 @@ fn of_revocation() -> Vec<Case> {
     const CHECK: Check = Check::Endorsements;
     let by_another = Crl::default().signed(&keys().other);
     vec![
-        expecting("crl-malformed", CHECK, |expectations| expectations.crl = Some(b"nothing".to_vec())),
-        revoking("crl-issuer", Crl { issuer: "SEV-Test", ..Crl::default() }),
-        revoking("crl-algorithm", Crl { digest: Digest::Sha256, ..Crl::default() }),
-        expecting("crl-signature", CHECK, move |expectations| expectations.crl = Some(by_another.clone())),
-        revoking("crl-critical-extension", Crl { extensions: extension("1.2.3.4", true, &[5, 0]), ..Crl::default() }),
-        revoking("crl-not-yet-valid", Crl { years: (2027, Some(2028)), ..Crl::default() }),
-        revoking("crl-out-of-date", Crl { years: (2025, Some(2026)), ..Crl::default() }),
-        revoking("crl-out-of-date", Crl { years: (2025, None), ..Crl::default() }),
-        revoking("certificate-revoked", Crl { revoked: vec![77, 2], ..Crl::default() }),
+        expecting("crl-malformed", CHECK, |expectations| {
+            expectations.crl = Some(b"nothing".to_vec())
+        }),
+        revoking(
+            "crl-issuer",
+            Crl {
+                issuer: "SEV-Test",
+                ..Crl::default()
+            },
+        ),
+        revoking(
+            "crl-algorithm",
+            Crl {
+                digest: Digest::Sha256,
+                ..Crl::default()
+            },
+        ),
+        expecting("crl-signature", CHECK, move |expectations| {
+            expectations.crl = Some(by_another.clone())
+        }),
+        revoking(
+            "crl-critical-extension",
+            Crl {
+                extensions: extension("1.2.3.4", true, &[5, 0]),
+                ..Crl::default()
+            },
+        ),
+        revoking(
+            "crl-not-yet-valid",
+            Crl {
+                years: (2027, Some(2028)),
+                ..Crl::default()
+            },
+        ),
+        revoking(
+            "crl-out-of-date",
+            Crl {
+                years: (2025, Some(2026)),
+                ..Crl::default()
+            },
+        ),
+        revoking(
+            "crl-out-of-date",
+            Crl {
+                years: (2025, None),
+                ..Crl::default()
+            },
+        ),
+        revoking(
+            "certificate-revoked",
+            Crl {
+                revoked: vec![77, 2],
+                ..Crl::default()
+            },
+        ),
     ]
 }
 
 fn of_binding() -> Vec<Case> {
     const CHECK: Check = Check::CertificateBinding;
     let set = |code, id: &'static str, value: Option<Vec<u8>>| {
-        scene(code, CHECK, move |scene| scene.set_extension(&format!("1.3.6.1.4.1.3704.1.{id}"), value))
+        scene(code, CHECK, move |scene| {
+            scene.set_extension(&format!("1.3.6.1.4.1.3704.1.{id}"), value)
+        })
     };
     vec![
         report("chip-key-masked", CHECK, 0x48, 2),
         report("signing-key-mismatch", CHECK, 0x48, 4),
         report("signing-key-mismatch", CHECK, 0x48, 7 << 2),
         set("signing-key-mismatch", "5", Some(tlv(0x16, b"cloud"))),
-        scene("certificate-subject", CHECK, |scene| scene.leaf.subject = "SEV-VLEK"),
+        scene("certificate-subject", CHECK, |scene| {
+            scene.leaf.subject = "SEV-VLEK"
+        }),
         scene("certificate-issuer-role", CHECK, |scene| {
             (scene.ask.subject, scene.leaf.issuer) = ("SEV-VLEK-Test", "SEV-VLEK-Test");
         }),
@@ -358,7 +530,9 @@ fn of_binding() -> Vec<Case> {
         set("extension-missing", "3.8", None),
         set("extension-encoding", "3.3", Some(vec![2, 1, 0x98])),
         set("extension-encoding", "2", Some(b"Genoa".to_vec())),
-        scene("chip-id-zero", CHECK, |scene| scene.edit_report = Box::new(|report| report[0x1a0..0x1e0].fill(0))),
+        scene("chip-id-zero", CHECK, |scene| {
+            scene.edit_report = Box::new(|report| report[0x1a0..0x1e0].fill(0))
+        }),
         report("chip-id-mismatch", CHECK, 0x1df, 0),
         set("chip-id-mismatch", "4", Some(vec![0xc1; 8])),
         set("tcb-mismatch", "3.8", Some(vec![2, 2, 0, 0xff])),
@@ -370,7 +544,9 @@ fn of_binding() -> Vec<Case> {
 fn published(members: &serde_json::Value) -> ReferenceValues {
     let entry = json!({"measurement": "5a".repeat(48), "vcpu_type": "EPYC", "vcpus": 1});
     let mut file = json!({"version": "1", "measurements": [entry]});
-    file.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
+    file.as_object_mut()
+        .unwrap()
+        .extend(members.as_object().unwrap().clone());
     let mut references = ReferenceValues::default();
     references.add_file(file.to_string().as_bytes()).unwrap();
     references
@@ -379,7 +555,10 @@ fn published(members: &serde_json::Value) -> ReferenceValues {
 /// The statement claims an image with `claimed` as its root hash; the measurement was published with `aa…`.
 fn claiming(claimed: Option<&'static str>) -> Case {
     scene("image-claim-mismatch", Check::LaunchMeasurement, |scene| {
-        let parameters = scene.statement.pointer_mut("/predicate/buildDefinition/internalParameters").unwrap();
+        let parameters = scene
+            .statement
+            .pointer_mut("/predicate/buildDefinition/internalParameters")
+            .unwrap();
         if let Some(claimed) = claimed {
             parameters["image"] = json!({"version": "1", "rootHash": claimed.repeat(32)});
         }
@@ -392,7 +571,9 @@ fn claiming(claimed: Option<&'static str>) -> Case {
 fn of_measurements() -> Vec<Case> {
     const CHECK: Check = Check::LaunchMeasurement;
     vec![
-        expecting("no-reference-values", CHECK, |expectations| expectations.references = ReferenceValues::default()),
+        expecting("no-reference-values", CHECK, |expectations| {
+            expectations.references = ReferenceValues::default()
+        }),
         report("measurement-unknown", CHECK, 0x90, 0),
         claiming(Some("bb")),
         claiming(None),
@@ -401,27 +582,37 @@ fn of_measurements() -> Vec<Case> {
         }),
         // Given alone, which says nothing of a file: the verifier knows the list itself.
         scene("measurement-revoked", CHECK, |scene| {
-            scene.edit_report = Box::new(|report| report[0x90..0xc0].copy_from_slice(revoked().as_bytes()));
-            scene.edit_expectations = Box::new(|expectations| expectations.references.add(revoked()));
+            scene.edit_report =
+                Box::new(|report| report[0x90..0xc0].copy_from_slice(revoked().as_bytes()));
+            scene.edit_expectations =
+                Box::new(|expectations| expectations.references.add(revoked()));
         }),
     ]
 }
 
 /// A measurement of an image that is revoked.
 pub fn revoked() -> LaunchMeasurement {
-    let file: serde_json::Value = serde_json::from_str(include_str!("../../measurements/0.1.0.json")).unwrap();
-    file["measurements"][3]["measurement"].as_str().unwrap().parse().unwrap()
+    let file: serde_json::Value =
+        serde_json::from_str(include_str!("../../measurements/0.1.0.json")).unwrap();
+    file["measurements"][3]["measurement"]
+        .as_str()
+        .unwrap()
+        .parse()
+        .unwrap()
 }
 
 fn of_reports() -> Vec<Case> {
     use Check::{GuestPolicy, ReportData, ReportSignature, Tcb};
     let after = |code, edit: fn(&mut [u8; 1184])| {
-        scene(code, ReportSignature, |scene| scene.edit_signed_report = Box::new(edit))
+        scene(code, ReportSignature, |scene| {
+            scene.edit_signed_report = Box::new(edit)
+        })
     };
     let keys = |code, offset: usize| {
         scene(code, GuestPolicy, |scene| {
             scene.edit_report = Box::new(move |report| report[offset] = 1);
-            scene.edit_expectations = Box::new(|expectations| expectations.references = published(&json!({})));
+            scene.edit_expectations =
+                Box::new(|expectations| expectations.references = published(&json!({})));
         })
     };
     vec![
@@ -431,7 +622,9 @@ fn of_reports() -> Vec<Case> {
         report("report-reserved", ReportSignature, 0x4c, 1),
         after("report-reserved", |report| report[0x49f] = 1),
         after("signature-range", |report| report[0x2a0 + 48] = 1),
-        after("signature-range", |report| report[0x2e8..0x2e8 + 48].fill(0xff)),
+        after("signature-range", |report| {
+            report[0x2e8..0x2e8 + 48].fill(0xff)
+        }),
         after("signature-range", |report| report[0x2a0..0x2d0].fill(0)),
         after("signature-invalid", |report| report[0x90] ^= 1),
         report("policy-debug", GuestPolicy, 0x0a, 0b1011),
@@ -443,14 +636,20 @@ fn of_reports() -> Vec<Case> {
         keys("author-key", 0x110),
         report("tcb-reported-above-committed", Tcb, 0x1e0, 3),
         report("tcb-launch-above-current", Tcb, 0x1f0 + 6, SNP + 1),
-        expecting("tcb-below-minimum", Tcb, |expectations| expectations.minimum_tcb = "snp=28".parse().unwrap()),
-        expecting("tcb-below-minimum", Tcb, |expectations| expectations.minimum_tcb = "fmc=0".parse().unwrap()),
+        expecting("tcb-below-minimum", Tcb, |expectations| {
+            expectations.minimum_tcb = "snp=28".parse().unwrap()
+        }),
+        expecting("tcb-below-minimum", Tcb, |expectations| {
+            expectations.minimum_tcb = "fmc=0".parse().unwrap()
+        }),
         scene("tcb-below-floor", Tcb, |scene| {
             scene.set_extension("1.3.6.1.4.1.3704.1.3.3", Some(vec![2, 1, SNP - 1]));
             scene.edit_report = Box::new(|report| report[0x180 + 6] = SNP - 1);
         }),
         report("alias-check-incomplete", Tcb, 0x40, 0),
-        bundled("provenance-digest", ReportData, |bundle| bundle.provenance.push(b'\n')),
+        bundled("provenance-digest", ReportData, |bundle| {
+            bundle.provenance.push(b'\n')
+        }),
         report("report-data-nonce", ReportData, 0x50 + 32, 1),
         report("report-data-tag", ReportData, 0x50 + 63, 1),
         expecting("nonce-not-in-report", Check::Nonce, |expectations| {
@@ -472,8 +671,10 @@ fn of_statements() -> Vec<Case> {
         })
     };
     let subject = |names: &[&str]| {
-        let entries: Vec<_> =
-            names.iter().map(|name| json!({"name": name, "digest": super::scene::digest(b"x")})).collect();
+        let entries: Vec<_> = names
+            .iter()
+            .map(|name| json!({"name": name, "digest": super::scene::digest(b"x")}))
+            .collect();
         json!(entries)
     };
     vec![
@@ -481,37 +682,86 @@ fn of_statements() -> Vec<Case> {
         bytes(|text| format!("\u{feff}{text}")),
         bytes(|text| text.replacen("{\"_type\"", "{\"_type\":\"\",\"_type\"", 1)),
         bytes(|text| text.replacen("\"nonceSource\"", "\"source\":{},\"nonceSource\"", 1)),
-        stated("statement-malformed", "/predicate/buildDefinition/resolvedDependencies", json!([])),
-        external("statement-malformed", "source", json!({"repository": "https://h/r", "branch": "x"})),
-        stated("statement-type", "/_type", json!("https://in-toto.io/Statement/v0.1")),
-        stated("predicate-type", "/predicateType", json!("https://slsa.dev/provenance/v0.2")),
-        stated("build-type-unknown", "/predicate/buildDefinition/buildType", json!("https://kettle.build/make/v1")),
-        stated("builder-unknown", "/predicate/runDetails/builder/id", json!("https://kettle.build/appliance/host/v1")),
+        stated(
+            "statement-malformed",
+            "/predicate/buildDefinition/resolvedDependencies",
+            json!([]),
+        ),
+        external(
+            "statement-malformed",
+            "source",
+            json!({"repository": "https://h/r", "branch": "x"}),
+        ),
+        stated(
+            "statement-type",
+            "/_type",
+            json!("https://in-toto.io/Statement/v0.1"),
+        ),
+        stated(
+            "predicate-type",
+            "/predicateType",
+            json!("https://slsa.dev/provenance/v0.2"),
+        ),
+        stated(
+            "build-type-unknown",
+            "/predicate/buildDefinition/buildType",
+            json!("https://kettle.build/make/v1"),
+        ),
+        stated(
+            "builder-unknown",
+            "/predicate/runDetails/builder/id",
+            json!("https://kettle.build/appliance/host/v1"),
+        ),
         scene("external-parameter-unknown", Check::Statement, |scene| {
             scene.statement.pointer_mut(EXTERNAL).unwrap()["flags"] = json!([]);
         }),
         scene("external-parameter-unknown", Check::Statement, |scene| {
-            scene.statement.pointer_mut(EXTERNAL).unwrap()["options"] = json!({"path": "p", "profile": "dev"});
+            scene.statement.pointer_mut(EXTERNAL).unwrap()["options"] =
+                json!({"path": "p", "profile": "dev"});
         }),
         scene("statement-malformed", Check::Statement, |scene| {
             scene.statement.pointer_mut(EXTERNAL).unwrap()["options"] = json!({"bins": ["a,b"]});
         }),
         external("source-parameter", "source", json!({})),
-        external("source-parameter", "source", json!({"repository": "u", "archive": {"sha256": "00"}})),
-        external("source-parameter", "source", json!({"ref": "v1", "archive": {"sha256": "ab".repeat(32)}})),
-        external("digest-syntax", "source", json!({"archive": {"sha256": "AB".repeat(32)}})),
+        external(
+            "source-parameter",
+            "source",
+            json!({"repository": "u", "archive": {"sha256": "00"}}),
+        ),
+        external(
+            "source-parameter",
+            "source",
+            json!({"ref": "v1", "archive": {"sha256": "ab".repeat(32)}}),
+        ),
+        external(
+            "digest-syntax",
+            "source",
+            json!({"archive": {"sha256": "AB".repeat(32)}}),
+        ),
         external("nonce-syntax", "nonce", json!("00C0FFEE")),
         external("nonce-syntax", "nonce", json!("")),
         external("nonce-syntax", "nonceSource", json!("host")),
         stated("digest-syntax", "/subject/0/digest", json!({})),
-        stated("digest-syntax", "/subject/0/digest/sha256", json!("AB".repeat(32))),
-        stated("digest-syntax", "/predicate/buildDefinition/resolvedDependencies/1/digest", json!({"md5": "ab"})),
+        stated(
+            "digest-syntax",
+            "/subject/0/digest/sha256",
+            json!("AB".repeat(32)),
+        ),
+        stated(
+            "digest-syntax",
+            "/predicate/buildDefinition/resolvedDependencies/1/digest",
+            json!({"md5": "ab"}),
+        ),
         stated("subject-none", "/subject", json!([])),
         stated("subject-name", "/subject", subject(&["../x"])),
         stated("subject-name", "/subject", subject(&["a\\b"])),
         stated("subject-duplicate", "/subject", subject(&["a", "b", "a"])),
         stated("subject-alike", "/subject", subject(&["tool", "b", "Tool"])),
-        stated("subject-alike", "/subject", subject(&["lib/A.so", "LIB/a.so"])),
+        stated(
+            "subject-alike",
+            "/subject",
+            subject(&["lib/A.so", "LIB/a.so"]),
+        ),
         stated("subject-alike", "/subject", subject(&["a", "A/b"])),
         stated("subject-name", "/subject", subject(&["-rf"])),
         stated("subject-name", "/subject", subject(&["t\u{43e}ol"])),
@@ -525,7 +775,10 @@ fn optioned(
     edit: impl Fn(&mut kettle::verifier::Expectations) + 'static,
 ) -> Case {
     scene(code, Check::Expectations, |scene| {
-        scene.statement.pointer_mut("/predicate/buildDefinition/externalParameters").unwrap()["options"] = options;
+        scene
+            .statement
+            .pointer_mut("/predicate/buildDefinition/externalParameters")
+            .unwrap()["options"] = options;
         scene.edit_expectations = Box::new(edit);
     })
 }
@@ -541,10 +794,15 @@ fn of_files() -> Vec<Case> {
     };
     let from_an_archive = |code, edit: fn(&mut kettle::verifier::Expectations)| {
         scene(code, Expectations, |scene| {
-            let source = scene.statement.pointer_mut("/predicate/buildDefinition/externalParameters/source").unwrap();
+            let source = scene
+                .statement
+                .pointer_mut("/predicate/buildDefinition/externalParameters/source")
+                .unwrap();
             *source = json!({"archive": {"sha256": "ab".repeat(32)}});
-            let first =
-                scene.statement.pointer_mut("/predicate/buildDefinition/resolvedDependencies/0/digest").unwrap();
+            let first = scene
+                .statement
+                .pointer_mut("/predicate/buildDefinition/resolvedDependencies/0/digest")
+                .unwrap();
             *first = json!({"sha256": "ab".repeat(32)});
             scene.edit_expectations = Box::new(edit);
         })
@@ -553,7 +811,9 @@ fn of_files() -> Vec<Case> {
         expecting("repository-mismatch", Expectations, |expectations| {
             expectations.repository = Some("https://example.org/other".to_owned())
         }),
-        expecting("ref-mismatch", Expectations, |expectations| expectations.reference = Some("v2".to_owned())),
+        expecting("ref-mismatch", Expectations, |expectations| {
+            expectations.reference = Some("v2".to_owned())
+        }),
         expecting("commit-mismatch", Expectations, |expectations| {
             expectations.commit = Some("ba".repeat(20).parse().unwrap())
         }),
@@ -566,39 +826,79 @@ fn of_files() -> Vec<Case> {
         from_an_archive("repository-mismatch", |expectations| {
             expectations.repository = Some("https://example.org/project".to_owned())
         }),
-        from_an_archive("ref-mismatch", |expectations| expectations.reference = Some("v1".to_owned())),
-        from_an_archive("commit-mismatch", |expectations| expectations.commit = Some("ab".repeat(20).parse().unwrap())),
-        expecting("artifact-not-a-subject", Expectations, move |expectations| {
-            expectations.artifacts = vec![ExpectedArtifact { file: "mine".to_owned(), sha256 }];
+        from_an_archive("ref-mismatch", |expectations| {
+            expectations.reference = Some("v1".to_owned())
         }),
-        optioned("option-mismatch", json!({"features": ["a"]}), |expectations| {
-            expectations.options = vec!["features=b".parse().unwrap()];
+        from_an_archive("commit-mismatch", |expectations| {
+            expectations.commit = Some("ab".repeat(20).parse().unwrap())
         }),
+        expecting(
+            "artifact-not-a-subject",
+            Expectations,
+            move |expectations| {
+                expectations.artifacts = vec![ExpectedArtifact {
+                    file: "mine".to_owned(),
+                    sha256,
+                }];
+            },
+        ),
+        optioned(
+            "option-mismatch",
+            json!({"features": ["a"]}),
+            |expectations| {
+                expectations.options = vec!["features=b".parse().unwrap()];
+            },
+        ),
         optioned("option-mismatch", json!({}), |expectations| {
             expectations.options = vec!["noDefaultFeatures=false".parse().unwrap()];
         }),
-        optioned("option-unexpected", json!({"features": ["a"], "path": "p"}), |expectations| {
-            expectations.options = vec!["features=a".parse().unwrap()];
-            expectations.no_other_options = true;
+        optioned(
+            "option-unexpected",
+            json!({"features": ["a"], "path": "p"}),
+            |expectations| {
+                expectations.options = vec!["features=a".parse().unwrap()];
+                expectations.no_other_options = true;
+            },
+        ),
+        bundled("subject-missing", Subjects, |bundle| {
+            bundle.artifacts.clear()
         }),
-        bundled("subject-missing", Subjects, |bundle| bundle.artifacts.clear()),
-        bundled("subject-digest", Subjects, move |bundle| bundle.artifacts[0].sha256 = sha256),
-        bundled("subject-mode", Subjects, |bundle| bundle.artifacts[0].executable = true),
+        bundled("subject-digest", Subjects, move |bundle| {
+            bundle.artifacts[0].sha256 = sha256
+        }),
+        bundled("subject-mode", Subjects, |bundle| {
+            bundle.artifacts[0].executable = true
+        }),
         scene("subject-mode", Subjects, |scene| {
             scene.statement["subject"][0]["annotations"] = json!({"executable": true});
         }),
-        bundled("artifact-unlisted", Subjects, move |bundle| bundle.artifacts.push(other("zzz"))),
+        bundled("artifact-unlisted", Subjects, move |bundle| {
+            bundle.artifacts.push(other("zzz"))
+        }),
         bundled("record-missing", Subjects, |bundle| bundle.log = None),
-        bundled("record-missing", Subjects, |bundle| bundle.build_config.clear()),
-        bundled("record-digest", Subjects, move |bundle| bundle.log = Some(other("build.log"))),
-        bundled("record-digest", Subjects, move |bundle| bundle.build_config[0].sha256 = sha256),
-        bundled("record-unlisted", Subjects, move |bundle| bundle.build_config.push(other("flake.lock"))),
+        bundled("record-missing", Subjects, |bundle| {
+            bundle.build_config.clear()
+        }),
+        bundled("record-digest", Subjects, move |bundle| {
+            bundle.log = Some(other("build.log"))
+        }),
+        bundled("record-digest", Subjects, move |bundle| {
+            bundle.build_config[0].sha256 = sha256
+        }),
+        bundled("record-unlisted", Subjects, move |bundle| {
+            bundle.build_config.push(other("flake.lock"))
+        }),
         scene("record-unlisted", Subjects, |scene| {
-            *scene.statement.pointer_mut("/predicate/runDetails/byproducts").unwrap() = json!([]);
+            *scene
+                .statement
+                .pointer_mut("/predicate/runDetails/byproducts")
+                .unwrap() = json!([]);
         }),
         scene("record-contradiction", Subjects, |scene| {
-            *scene.statement.pointer_mut("/predicate/runDetails/byproducts/1/digest/sha256").unwrap() =
-                json!("ab".repeat(32));
+            *scene
+                .statement
+                .pointer_mut("/predicate/runDetails/byproducts/1/digest/sha256")
+                .unwrap() = json!("ab".repeat(32));
         }),
     ]
 }

@@ -84,8 +84,19 @@ fn statement() -> Value {
 }
 
 fn extensions() -> Extensions {
-    let numbers = [(1, 4), (2, 0), (3, SNP), (4, 0), (5, 0), (6, 0), (7, 0), (8, MICROCODE)];
-    let numbers = numbers.into_iter().map(|(id, value)| (format!("{SPL}.{id}"), vec![2, 1, value]));
+    let numbers = [
+        (1, 4),
+        (2, 0),
+        (3, SNP),
+        (4, 0),
+        (5, 0),
+        (6, 0),
+        (7, 0),
+        (8, MICROCODE),
+    ];
+    let numbers = numbers
+        .into_iter()
+        .map(|(id, value)| (format!("{SPL}.{id}"), vec![2, 1, value]));
     let product = ("1.3.6.1.4.1.3704.1.2".to_owned(), tlv(0x16, b"Genoa"));
     let chip = ("1.3.6.1.4.1.3704.1.4".to_owned(), CHIP.to_vec());
     numbers.chain([product, chip]).collect()
@@ -123,7 +134,8 @@ impl Scene {
     /// Changes a TCB component of the certificate or any other extension; none takes it away.
     pub fn set_extension(&mut self, id: &str, value: Option<Vec<u8>>) {
         self.leaf_extensions.retain(|(found, _)| found != id);
-        self.leaf_extensions.extend(value.map(|value| (id.to_owned(), value)));
+        self.leaf_extensions
+            .extend(value.map(|value| (id.to_owned(), value)));
     }
 
     /// Signed by a cloud's key instead of the chip's, under an ASVK.
@@ -139,18 +151,29 @@ impl Scene {
     }
 
     pub fn leaf_der(&self) -> Vec<u8> {
-        let amd = self.leaf_extensions.iter().map(|(id, value)| extension(id, false, value));
+        let amd = self
+            .leaf_extensions
+            .iter()
+            .map(|(id, value)| extension(id, false, value));
         let extensions = amd.chain(self.leaf.extensions.iter().cloned()).collect();
-        Template { extensions, public_key: self.leaf.public_key.clone(), ..self.leaf }.signed(self.leaf_signer)
+        Template {
+            extensions,
+            public_key: self.leaf.public_key.clone(),
+            ..self.leaf
+        }
+        .signed(self.leaf_signer)
     }
 
     pub fn provenance(&self) -> Vec<u8> {
-        self.provenance.clone().unwrap_or_else(|| format!("{}\n", self.statement).into_bytes())
+        self.provenance
+            .clone()
+            .unwrap_or_else(|| format!("{}\n", self.statement).into_bytes())
     }
 
     pub fn roots(&self) -> TrustRoots {
         let (ark, ask) = (self.ark.signed(&keys().ark), self.ask.signed(&keys().ark));
-        TrustRoots::test_only((pem("CERTIFICATE", &ark) + &pem("CERTIFICATE", &ask)).as_bytes()).unwrap()
+        TrustRoots::test_only((pem("CERTIFICATE", &ark) + &pem("CERTIFICATE", &ask)).as_bytes())
+            .unwrap()
     }
 
     /// A signed report about `data`.
@@ -228,8 +251,13 @@ pub fn evidence(report: &[u8], leaf: &[u8]) -> Value {
 pub fn list_with_another_user() -> Vec<u8> {
     const VERSION: u32 = 2;
     const NOBODY: u32 = u32::MAX;
-    let entries: [(u16, u16, u32); 5] =
-        [(1, 6, NOBODY), (2, 4, 1234), (4, 4, NOBODY), (16, 4, NOBODY), (32, 4, NOBODY)];
+    let entries: [(u16, u16, u32); 5] = [
+        (1, 6, NOBODY),
+        (2, 4, 1234),
+        (4, 4, NOBODY),
+        (16, 4, NOBODY),
+        (32, 4, NOBODY),
+    ];
     let mut list = VERSION.to_le_bytes().to_vec();
     for (tag, permissions, id) in entries {
         list.extend(tag.to_le_bytes());

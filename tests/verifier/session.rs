@@ -28,7 +28,12 @@ fn document(data: [u8; 64]) -> Value {
 }
 
 fn verify(document: &Value, nonce: &Nonce, key: Option<&[u8]>) -> AttestationResult {
-    verify_session(document.to_string().as_bytes(), nonce, key, &Scene::good().expectations())
+    verify_session(
+        document.to_string().as_bytes(),
+        nonce,
+        key,
+        &Scene::good().expectations(),
+    )
 }
 
 #[test]
@@ -47,7 +52,8 @@ fn the_two_kinds_of_evidence_do_not_stand_for_each_other() {
     let about_a_build = document(report_data(&key(), &nonce()));
     assert!(!verify(&about_a_build, &nonce(), None).is_accepted());
     let mut scene = Scene::good();
-    scene.edit_report = Box::new(|report| report[0x50 + 48..0x90].copy_from_slice(b"kettle-session/1"));
+    scene.edit_report =
+        Box::new(|report| report[0x50 + 48..0x90].copy_from_slice(b"kettle-session/1"));
     assert!(!scene.verify().is_accepted());
 }
 
@@ -68,13 +74,36 @@ pub fn cases() -> Vec<Case> {
     let good = session_report_data(&key(), &nonce());
     let other = Scene::good().ask.public_key;
     let mut without_key = document(good);
-    without_key.as_object_mut().unwrap().remove("tls_public_key");
+    without_key
+        .as_object_mut()
+        .unwrap()
+        .remove("tls_public_key");
     let another_nonce = Nonce::parse("00c0ffef").unwrap();
     vec![
-        Case("session-key", Check::ReportData, verify(&without_key, &nonce(), Some(&other))),
-        Case("session-document", Check::Bundle, verify(&document(good), &nonce(), Some(&other))),
-        Case("session-key-missing", Check::Bundle, verify(&without_key, &nonce(), None)),
-        Case("report-data-tag", Check::ReportData, verify(&document(report_data(&key(), &nonce())), &nonce(), None)),
-        Case("nonce-not-in-report", Check::Nonce, verify(&document(good), &another_nonce, None)),
+        Case(
+            "session-key",
+            Check::ReportData,
+            verify(&without_key, &nonce(), Some(&other)),
+        ),
+        Case(
+            "session-document",
+            Check::Bundle,
+            verify(&document(good), &nonce(), Some(&other)),
+        ),
+        Case(
+            "session-key-missing",
+            Check::Bundle,
+            verify(&without_key, &nonce(), None),
+        ),
+        Case(
+            "report-data-tag",
+            Check::ReportData,
+            verify(&document(report_data(&key(), &nonce())), &nonce(), None),
+        ),
+        Case(
+            "nonce-not-in-report",
+            Check::Nonce,
+            verify(&document(good), &another_nonce, None),
+        ),
     ]
 }

@@ -39,7 +39,11 @@ impl Decoder {
 
     /// Ends the text.
     pub(super) fn finish(&self) -> Result<(), NotBase64> {
-        if self.carry.is_empty() { Ok(()) } else { Err(NotBase64) }
+        if self.carry.is_empty() {
+            Ok(())
+        } else {
+            Err(NotBase64)
+        }
     }
 
     fn decode(&mut self, quads: &[u8], out: &mut Vec<u8>) -> Result<(), NotBase64> {
@@ -81,17 +85,35 @@ mod tests {
                 let (head, tail) = text.as_bytes().split_at(cut);
                 assert_eq!(decode(&[head, tail]).unwrap(), plain.as_bytes());
             }
-            assert_eq!(decode(&text.as_bytes().chunks(1).collect::<Vec<_>>()).unwrap(), plain.as_bytes());
+            assert_eq!(
+                decode(&text.as_bytes().chunks(1).collect::<Vec<_>>()).unwrap(),
+                plain.as_bytes()
+            );
         }
     }
 
     #[test]
     fn refuses_everything_else_in_any_pieces() {
-        for text in
-            ["Zg", "Zg=", "Z", "====", "=Zg=", "Zh==", "Zm9v\n", "Zm 9", "-_-_", "Zg==Zg==", "Zg===", "Zm9vé==="]
-        {
+        for text in [
+            "Zg",
+            "Zg=",
+            "Z",
+            "====",
+            "=Zg=",
+            "Zh==",
+            "Zm9v\n",
+            "Zm 9",
+            "-_-_",
+            "Zg==Zg==",
+            "Zg===",
+            "Zm9vé===",
+        ] {
             assert_eq!(decode(&[text.as_bytes()]), Err(NotBase64), "{text}");
-            assert_eq!(decode(&text.as_bytes().chunks(1).collect::<Vec<_>>()), Err(NotBase64), "{text}");
+            assert_eq!(
+                decode(&text.as_bytes().chunks(1).collect::<Vec<_>>()),
+                Err(NotBase64),
+                "{text}"
+            );
         }
     }
 }

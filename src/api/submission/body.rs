@@ -7,7 +7,9 @@ use std::time::Duration;
 use http_body_util::BodyExt as _;
 use hyper::HeaderMap;
 use hyper::body::{Body, Bytes};
-use hyper::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, TRANSFER_ENCODING};
+use hyper::header::{
+    CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, TRANSFER_ENCODING,
+};
 use tokio::time::{Instant, timeout};
 
 use super::error::SubmissionError;
@@ -28,13 +30,23 @@ impl<'a> Announced<'a> {
         let length = length(headers)?;
         let is_coded = |coding: &&HeaderValue| !coding.as_bytes().eq_ignore_ascii_case(b"identity");
         if let Some(given) = headers.get_all(CONTENT_ENCODING).iter().find(is_coded) {
-            return Err(SubmissionError::ContentEncodingUnsupported { given: lossy(given) });
+            return Err(SubmissionError::ContentEncodingUnsupported {
+                given: lossy(given),
+            });
         }
         let mut types = headers.get_all(CONTENT_TYPE).iter();
-        let (Some(value), None) = (types.next(), types.next()) else { return Err(SubmissionError::ContentTypeMissing) };
-        let content_type =
-            value.to_str().map_err(|_| SubmissionError::ContentTypeUnsupported { given: lossy(value) })?;
-        Ok(Self { content_type, length })
+        let (Some(value), None) = (types.next(), types.next()) else {
+            return Err(SubmissionError::ContentTypeMissing);
+        };
+        let content_type = value
+            .to_str()
+            .map_err(|_| SubmissionError::ContentTypeUnsupported {
+                given: lossy(value),
+            })?;
+        Ok(Self {
+            content_type,
+            length,
+        })
     }
 }
 
@@ -46,7 +58,10 @@ fn length(headers: &HeaderMap) -> Result<Option<u64>, SubmissionError> {
     if headers.contains_key(TRANSFER_ENCODING) {
         return Ok(None);
     }
-    let length = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()).and_then(|text| text.parse().ok());
+    let length = headers
+        .get(CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|text| text.parse().ok());
     length.map(Some).ok_or(SubmissionError::LengthMissing)
 }
 
@@ -65,10 +80,19 @@ where
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     /// Refuses a body that says it is longer than `limit` bytes, before any of it is read.
-    pub(super) fn new(body: B, announced: &Announced<'_>, limit: u64) -> Result<Self, SubmissionError> {
+    pub(super) fn new(
+        body: B,
+        announced: &Announced<'_>,
+        limit: u64,
+    ) -> Result<Self, SubmissionError> {
         match announced.length {
             Some(size) if size > limit => Err(SubmissionError::BodyTooLarge { limit, size }),
-            _ => Ok(Self { body, limit, received: 0, waited: Duration::ZERO }),
+            _ => Ok(Self {
+                body,
+                limit,
+                received: 0,
+                waited: Duration::ZERO,
+            }),
         }
     }
 
@@ -79,8 +103,12 @@ where
             let left = MAX_UPLOAD_TIME.saturating_sub(self.waited);
             let frame = timeout(left.min(BODY_PROGRESS_TIMEOUT), self.body.frame()).await;
             self.waited += started.elapsed();
-            let Some(frame) = frame.map_err(|_| self.too_slow())? else { return Ok(None) };
-            let frame = frame.map_err(|error| SubmissionError::BodyBroken { source: error.into() })?;
+            let Some(frame) = frame.map_err(|_| self.too_slow())? else {
+                return Ok(None);
+            };
+            let frame = frame.map_err(|error| SubmissionError::BodyBroken {
+                source: error.into(),
+            })?;
             if let Ok(bytes) = frame.into_data() {
                 return self.count(bytes).map(Some);
             }
@@ -90,16 +118,23 @@ where
     fn count(&mut self, bytes: Bytes) -> Result<Bytes, SubmissionError> {
         self.received = self.received.saturating_add(bytes.len() as u64);
         if self.received > self.limit {
-            return Err(SubmissionError::BodyTooLarge { limit: self.limit, size: self.received });
+            return Err(SubmissionError::BodyTooLarge {
+                limit: self.limit,
+                size: self.received,
+            });
         }
         Ok(bytes)
     }
 
     fn too_slow(&self) -> SubmissionError {
         if self.waited >= MAX_UPLOAD_TIME {
-            SubmissionError::UploadTooSlow { limit: MAX_UPLOAD_TIME }
+            SubmissionError::UploadTooSlow {
+                limit: MAX_UPLOAD_TIME,
+            }
         } else {
-            SubmissionError::BodyStalled { limit: BODY_PROGRESS_TIMEOUT }
+            SubmissionError::BodyStalled {
+                limit: BODY_PROGRESS_TIMEOUT,
+            }
         }
     }
 }
@@ -110,9 +145,19 @@ mod tests {
 
     use super::*;
 
-    fn read(body: &'static str, length: Option<u64>, limit: u64) -> Result<String, SubmissionError> {
-        let announced = Announced { content_type: "", length };
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    fn read(
+        body: &'static str,
+        length: Option<u64>,
+        limit: u64,
+    ) -> Result<String, SubmissionError> {
+        let announced = Announced {
+            content_type: "",
+            length,
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .unwrap();
         runtime.block_on(async {
             let mut body = Incoming::new(Full::new(Bytes::from(body)), &announced, limit)?;
             let mut read = Vec::new();
@@ -129,7 +174,10 @@ mod tests {
         assert_eq!(read("kettle", None, 6).unwrap(), "kettle");
         for length in [Some(6), None] {
             let error = read("kettle", length, 5).unwrap_err();
-            assert!(matches!(error, SubmissionError::BodyTooLarge { limit: 5, size: 6 }), "{error:?}");
+            assert!(
+                matches!(error, SubmissionError::BodyTooLarge { limit: 5, size: 6 }),
+                "{error:?}"
+            );
         }
     }
 }

@@ -24,12 +24,16 @@ impl Decoder {
     /// # Errors
     /// It is neither `application/json` nor `multipart/form-data` with a boundary.
     pub fn new(content_type: &str) -> Result<Self, SubmissionError> {
-        let unsupported = || SubmissionError::ContentTypeUnsupported { given: content_type.to_owned() };
+        let unsupported = || SubmissionError::ContentTypeUnsupported {
+            given: content_type.to_owned(),
+        };
         let parsed = Parameterised::parse(content_type);
         match (essence(content_type).as_str(), &parsed) {
             ("application/json", Some(_)) => Ok(Self(Representation::Json(JsonDecoder::default()))),
             ("multipart/form-data", _) => {
-                let boundary = parsed.as_ref().and_then(|parsed| parsed.one("boundary").ok().flatten());
+                let boundary = parsed
+                    .as_ref()
+                    .and_then(|parsed| parsed.one("boundary").ok().flatten());
                 let boundary = boundary.ok_or(FormError::Boundary)?;
                 Ok(Self(Representation::Form(FormDecoder::new(boundary)?)))
             }
@@ -104,7 +108,10 @@ mod tests {
             Err(error) => Err((error.code(), error.to_string())),
         };
         let whole = decode_pieces(content_type, [body].into_iter());
-        assert_eq!(comparable(&decode_pieces(content_type, body.chunks(1))), comparable(&whole));
+        assert_eq!(
+            comparable(&decode_pieces(content_type, body.chunks(1))),
+            comparable(&whole)
+        );
         for cut in 0..body.len().min(2000) {
             let (head, tail) = body.split_at(cut);
             let cut = decode_pieces(content_type, [head, tail].into_iter());
@@ -122,7 +129,11 @@ mod tests {
     }
 
     fn form(parts: &[(&str, &str)]) -> String {
-        parts.iter().map(|(disposition, content)| part(disposition, content)).collect::<String>() + "--XX--\r\n"
+        parts
+            .iter()
+            .map(|(disposition, content)| part(disposition, content))
+            .collect::<String>()
+            + "--XX--\r\n"
     }
 
     fn archive_name(submitted: &Submitted) -> Option<&str> {
@@ -134,8 +145,12 @@ mod tests {
 
     #[test]
     fn takes_only_the_two_types() {
-        for good in [JSON, "Application/JSON; charset=utf-8", FORM, "multipart/form-data; charset=x; Boundary=\"a b\""]
-        {
+        for good in [
+            JSON,
+            "Application/JSON; charset=utf-8",
+            FORM,
+            "multipart/form-data; charset=x; Boundary=\"a b\"",
+        ] {
             assert!(Decoder::new(good).is_ok(), "{good}");
         }
         for (bad, code) in [
@@ -149,10 +164,19 @@ mod tests {
             ("multipart/form-data; boundary=", "form-malformed"),
             ("multipart/form-data; boundary=\"x", "form-malformed"),
             ("Multipart/Form-Data; boundary=a/b", "form-malformed"),
-            ("multipart/form-data; boundary=\"ends in space \"", "form-malformed"),
+            (
+                "multipart/form-data; boundary=\"ends in space \"",
+                "form-malformed",
+            ),
             ("multipart/form-data; boundary=\"a\\\"b\"", "form-malformed"),
-            ("multipart/form-data; boundary=a; boundary=b", "form-malformed"),
-            (&format!("multipart/form-data; boundary={}", "x".repeat(71)), "form-malformed"),
+            (
+                "multipart/form-data; boundary=a; boundary=b",
+                "form-malformed",
+            ),
+            (
+                &format!("multipart/form-data; boundary={}", "x".repeat(71)),
+                "form-malformed",
+            ),
         ] {
             assert_eq!(Decoder::new(bad).unwrap_err().code(), code, "{bad}");
         }
@@ -165,8 +189,13 @@ mod tests {
         let (submitted, archive) = decode(JSON, body).unwrap();
         assert_eq!(submitted.nonce.to_string(), "ab01");
         assert_eq!(submitted.nonce_source, NonceSource::Client);
-        let SubmittedSource::Repository { url, reference } = submitted.source else { panic!("an archive") };
-        assert_eq!((url.as_str(), reference.unwrap().as_str()), ("https://example.org/a", "v1"));
+        let SubmittedSource::Repository { url, reference } = submitted.source else {
+            panic!("an archive")
+        };
+        assert_eq!(
+            (url.as_str(), reference.unwrap().as_str()),
+            ("https://example.org/a", "v1")
+        );
         assert!(archive.is_empty());
     }
 
@@ -178,7 +207,10 @@ mod tests {
             br#"{"nonce":"00","\u0073ource\u005Fdata" : "+/8=" , "source_name":"\u0061.zip"}"#,
         ] {
             let (submitted, archive) = decode(JSON, body).unwrap();
-            assert_eq!((archive_name(&submitted), archive.as_slice()), (Some("a.zip"), &[0xfb, 0xff][..]));
+            assert_eq!(
+                (archive_name(&submitted), archive.as_slice()),
+                (Some("a.zip"), &[0xfb, 0xff][..])
+            );
         }
     }
 
@@ -186,7 +218,8 @@ mod tests {
     fn an_empty_archive_is_an_archive() {
         let (submitted, archive) = decode(JSON, br#"{"nonce":"00","source_data":""}"#).unwrap();
         assert_eq!((archive_name(&submitted), archive.len()), (None, 0));
-        let (submitted, archive) = decode(FORM, form(&[("name=source; filename=\"\"", "")]).as_bytes()).unwrap();
+        let (submitted, archive) =
+            decode(FORM, form(&[("name=source; filename=\"\"", "")]).as_bytes()).unwrap();
         assert_eq!((archive_name(&submitted), archive.len()), (None, 0));
     }
 
@@ -212,53 +245,150 @@ mod tests {
             b"{\"nonce\":\"00\",\"source_data\":\"QQ==",
             b"{\"nonce\":\"00\",\"source_data\":\"QQ==\\",
         ] {
-            assert_eq!(code(JSON, body), "json-malformed", "{:?}", String::from_utf8_lossy(body));
+            assert_eq!(
+                code(JSON, body),
+                "json-malformed",
+                "{:?}",
+                String::from_utf8_lossy(body)
+            );
         }
         let deep = format!("{{\"nonce\":{}", "[".repeat(10_000));
-        assert_eq!(decode_pieces(JSON, [deep.as_bytes()].into_iter()).unwrap_err().code(), "json-malformed");
+        assert_eq!(
+            decode_pieces(JSON, [deep.as_bytes()].into_iter())
+                .unwrap_err()
+                .code(),
+            "json-malformed"
+        );
     }
 
     #[test]
     fn refuses_json_fields() {
         for (body, expected) in [
-            (r#"{"nonce":"00","repo_url":"https://a.b/c","color":"red"}"#, "unknown-field"),
+            (
+                r#"{"nonce":"00","repo_url":"https://a.b/c","color":"red"}"#,
+                "unknown-field",
+            ),
             (r#"{"source":"QQ==","nonce":"00"}"#, "unknown-field"),
             (r#"{"nonce":"00","Source_Data":"QQ=="}"#, "unknown-field"),
-            (r#"{"nonce":"00","x":{"source_data":"QQ=="}}"#, "unknown-field"),
-            (r#"{"nonce":"00","nonce":"00","source_data":""}"#, "field-repeated"),
-            (r#"{"nonce":"00","nonc\u0065":null,"source_data":""}"#, "field-repeated"),
-            (r#"{"nonce":"00","source_data":"","source_data":""}"#, "field-repeated"),
-            (r#"{"nonce":"00","source_data":null,"source_data":""}"#, "field-repeated"),
-            (r#"{"nonce":"00","source_data":"","source_data":null}"#, "field-repeated"),
-            (r#"{"nonce":"00","repo_url":"https://a.b/c","ref":"a","repo_ref":"a"}"#, "field-repeated"),
+            (
+                r#"{"nonce":"00","x":{"source_data":"QQ=="}}"#,
+                "unknown-field",
+            ),
+            (
+                r#"{"nonce":"00","nonce":"00","source_data":""}"#,
+                "field-repeated",
+            ),
+            (
+                r#"{"nonce":"00","nonc\u0065":null,"source_data":""}"#,
+                "field-repeated",
+            ),
+            (
+                r#"{"nonce":"00","source_data":"","source_data":""}"#,
+                "field-repeated",
+            ),
+            (
+                r#"{"nonce":"00","source_data":null,"source_data":""}"#,
+                "field-repeated",
+            ),
+            (
+                r#"{"nonce":"00","source_data":"","source_data":null}"#,
+                "field-repeated",
+            ),
+            (
+                r#"{"nonce":"00","repo_url":"https://a.b/c","ref":"a","repo_ref":"a"}"#,
+                "field-repeated",
+            ),
             (r#"{"nonce":0,"repo_url":"https://a.b/c"}"#, "field-invalid"),
-            (r#"{"nonce":"00","repo_url":["https://a.b/c"]}"#, "field-invalid"),
-            (r#"{"nonce":"00","source_data":{"source_data":"QQ=="}}"#, "field-invalid"),
+            (
+                r#"{"nonce":"00","repo_url":["https://a.b/c"]}"#,
+                "field-invalid",
+            ),
+            (
+                r#"{"nonce":"00","source_data":{"source_data":"QQ=="}}"#,
+                "field-invalid",
+            ),
             (r#"{"nonce":"00","source_data":true}"#, "field-invalid"),
             (r#"{"repo_url":"https://a.b/c"}"#, "nonce-missing"),
-            (r#"{"nonce":null,"repo_url":"https://a.b/c"}"#, "nonce-missing"),
-            (r#"{"nonce":"","repo_url":"https://a.b/c"}"#, "nonce-invalid"),
-            (r#"{"nonce":"0","repo_url":"https://a.b/c"}"#, "nonce-invalid"),
-            (r#"{"nonce":"zz","repo_url":"https://a.b/c"}"#, "nonce-invalid"),
-            (r#"{"nonce":"0000000000000000000000000000000000","repo_url":"https://a.b/c"}"#, "nonce-invalid"),
-            (r#"{"nonce":"00","repo_url":"ssh://a.b/c"}"#, "repository-url-invalid"),
-            (r#"{"nonce":"00","repo_url":"https://a.b/c","ref":"-x"}"#, "ref-invalid"),
+            (
+                r#"{"nonce":null,"repo_url":"https://a.b/c"}"#,
+                "nonce-missing",
+            ),
+            (
+                r#"{"nonce":"","repo_url":"https://a.b/c"}"#,
+                "nonce-invalid",
+            ),
+            (
+                r#"{"nonce":"0","repo_url":"https://a.b/c"}"#,
+                "nonce-invalid",
+            ),
+            (
+                r#"{"nonce":"zz","repo_url":"https://a.b/c"}"#,
+                "nonce-invalid",
+            ),
+            (
+                r#"{"nonce":"0000000000000000000000000000000000","repo_url":"https://a.b/c"}"#,
+                "nonce-invalid",
+            ),
+            (
+                r#"{"nonce":"00","repo_url":"ssh://a.b/c"}"#,
+                "repository-url-invalid",
+            ),
+            (
+                r#"{"nonce":"00","repo_url":"https://a.b/c","ref":"-x"}"#,
+                "ref-invalid",
+            ),
             (r#"{"nonce":"00"}"#, "source-missing"),
             (r#"{"nonce":"00","ref":"main"}"#, "source-missing"),
-            (r#"{"nonce":"00","source_data":"","repo_url":"https://a.b/c"}"#, "source-ambiguous"),
-            (r#"{"nonce":"00","source_data":"","ref":"main"}"#, "ref-without-repository"),
-            (r#"{"nonce":"00","repo_url":"https://a.b/c","source_name":"a"}"#, "source-name-without-archive"),
-            (r#"{"nonce":"00","source_data":"","source_name":"a\u0000b"}"#, "source-name-invalid"),
+            (
+                r#"{"nonce":"00","source_data":"","repo_url":"https://a.b/c"}"#,
+                "source-ambiguous",
+            ),
+            (
+                r#"{"nonce":"00","source_data":"","ref":"main"}"#,
+                "ref-without-repository",
+            ),
+            (
+                r#"{"nonce":"00","repo_url":"https://a.b/c","source_name":"a"}"#,
+                "source-name-without-archive",
+            ),
+            (
+                r#"{"nonce":"00","source_data":"","source_name":"a\u0000b"}"#,
+                "source-name-invalid",
+            ),
             (r#"{"nonce":"00","source_data":"Q"}"#, "source-data-invalid"),
-            (r#"{"nonce":"00","source_data":"QQ"}"#, "source-data-invalid"),
+            (
+                r#"{"nonce":"00","source_data":"QQ"}"#,
+                "source-data-invalid",
+            ),
             (r#"{"nonce":"00","source_data":"QQ=="#, "json-malformed"),
-            (r#"{"nonce":"00","source_data":"QUFB\nQUFB"}"#, "source-data-invalid"),
-            (r#"{"nonce":"00","source_data":"QUFB QUFB"}"#, "source-data-invalid"),
-            (r#"{"nonce":"00","source_data":"-_-_"}"#, "source-data-invalid"),
-            (r#"{"nonce":"00","source_data":"\u0141AAA"}"#, "source-data-invalid"),
-            (r#"{"nonce":"00","source_data":"\u00zzAA"}"#, "source-data-invalid"),
-            (r#"{"nonce":"00","source_data":"\xAAA"}"#, "source-data-invalid"),
-            (r#"{"nonce":"00","source_data":"\"AAA"}"#, "source-data-invalid"),
+            (
+                r#"{"nonce":"00","source_data":"QUFB\nQUFB"}"#,
+                "source-data-invalid",
+            ),
+            (
+                r#"{"nonce":"00","source_data":"QUFB QUFB"}"#,
+                "source-data-invalid",
+            ),
+            (
+                r#"{"nonce":"00","source_data":"-_-_"}"#,
+                "source-data-invalid",
+            ),
+            (
+                r#"{"nonce":"00","source_data":"\u0141AAA"}"#,
+                "source-data-invalid",
+            ),
+            (
+                r#"{"nonce":"00","source_data":"\u00zzAA"}"#,
+                "source-data-invalid",
+            ),
+            (
+                r#"{"nonce":"00","source_data":"\xAAA"}"#,
+                "source-data-invalid",
+            ),
+            (
+                r#"{"nonce":"00","source_data":"\"AAA"}"#,
+                "source-data-invalid",
+            ),
         ] {
             assert_eq!(code(JSON, body), expected, "{body}");
         }
@@ -276,26 +406,48 @@ mod tests {
     fn refuses_before_the_archive_what_it_cannot_mend() {
         for (start, expected) in [
             (r#"{"nonce":"zz","source_data":"#, "nonce-invalid"),
-            (r#"{"repo_url":"https://a.b/c","source_data":"#, "source-ambiguous"),
+            (
+                r#"{"repo_url":"https://a.b/c","source_data":"#,
+                "source-ambiguous",
+            ),
             (r#"{"ref":"main","source_data":"#, "ref-without-repository"),
             (r#"{"color":1,"source_data":"#, "unknown-field"),
             (r#"{"nonce" "source_data":"#, "json-malformed"),
         ] {
             let mut decoder = Decoder::new(JSON).unwrap();
             decoder.feed(start.as_bytes(), &mut Vec::new()).unwrap();
-            assert_eq!(decoder.feed(b"\"", &mut Vec::new()).map_err(|error| error.code()), Err(expected), "{start}");
+            assert_eq!(
+                decoder
+                    .feed(b"\"", &mut Vec::new())
+                    .map_err(|error| error.code()),
+                Err(expected),
+                "{start}"
+            );
         }
         let mut decoder = Decoder::new(FORM).unwrap();
         let started = part("name=nonce", "zz");
-        assert_eq!(decoder.feed(started.as_bytes(), &mut Vec::new()).map_err(|error| error.code()), Ok(()));
-        assert_eq!(decoder.feed(b"--XX", &mut Vec::new()).unwrap_err().code(), "nonce-invalid");
+        assert_eq!(
+            decoder
+                .feed(started.as_bytes(), &mut Vec::new())
+                .map_err(|error| error.code()),
+            Ok(())
+        );
+        assert_eq!(
+            decoder.feed(b"--XX", &mut Vec::new()).unwrap_err().code(),
+            "nonce-invalid"
+        );
     }
 
     #[test]
     fn limits_what_stays_in_memory() {
         let spaces = " ".repeat(MAX_JSON_FIELDS_BYTES);
         let body = format!("{{{spaces}\"nonce\":\"00\"}}");
-        assert_eq!(decode_pieces(JSON, [body.as_bytes()].into_iter()).unwrap_err().code(), "fields-too-large");
+        assert_eq!(
+            decode_pieces(JSON, [body.as_bytes()].into_iter())
+                .unwrap_err()
+                .code(),
+            "fields-too-large"
+        );
 
         let url = |bytes: usize| format!("https://{}", "a".repeat(bytes - 8));
         for (bytes, fits) in [(MAX_FIELD_BYTES, true), (MAX_FIELD_BYTES + 1, false)] {
@@ -303,31 +455,66 @@ mod tests {
             let form = form(&[("name=repo_url", &url(bytes))]);
             for (kind, body) in [(JSON, json), (FORM, form)] {
                 let outcome = decode_pieces(kind, [body.as_bytes()].into_iter());
-                let too_large =
-                    matches!(outcome, Err(SubmissionError::FieldTooLarge { field: Field::RepositoryUrl, .. }));
+                let too_large = matches!(
+                    outcome,
+                    Err(SubmissionError::FieldTooLarge {
+                        field: Field::RepositoryUrl,
+                        ..
+                    })
+                );
                 assert_eq!(too_large, !fits, "{kind} {bytes}");
             }
         }
 
         let name = "n".repeat(MAX_SOURCE_NAME_BYTES + 1);
-        assert_eq!(code(FORM, form(&[(&format!("name=source; filename={name}"), "")])), "field-too-large");
-        assert!(decode(FORM, form(&[(&format!("name=source; filename={}", &name[1..]), "")]).as_bytes()).is_ok());
+        assert_eq!(
+            code(
+                FORM,
+                form(&[(&format!("name=source; filename={name}"), "")])
+            ),
+            "field-too-large"
+        );
+        assert!(
+            decode(
+                FORM,
+                form(&[(&format!("name=source; filename={}", &name[1..]), "")]).as_bytes()
+            )
+            .is_ok()
+        );
     }
 
     #[test]
     fn reads_an_archive_from_a_form() {
-        let body = form(&[("name=\"source\"; filename=\"a \\\"b\\\".zip\"", "\r\n--X\r\r\n-\n"), ("name=nonce", "0A")]);
+        let body = form(&[
+            (
+                "name=\"source\"; filename=\"a \\\"b\\\".zip\"",
+                "\r\n--X\r\r\n-\n",
+            ),
+            ("name=nonce", "0A"),
+        ]);
         let (submitted, archive) = decode(FORM, body.as_bytes()).unwrap();
-        assert_eq!((archive_name(&submitted), archive.as_slice()), (Some("a \"b\".zip"), &b"\r\n--X\r\r\n-\n"[..]));
-        assert_eq!((submitted.nonce.to_string().as_str(), submitted.nonce_source), ("0a", NonceSource::Client));
+        assert_eq!(
+            (archive_name(&submitted), archive.as_slice()),
+            (Some("a \"b\".zip"), &b"\r\n--X\r\r\n-\n"[..])
+        );
+        assert_eq!(
+            (submitted.nonce.to_string().as_str(), submitted.nonce_source),
+            ("0a", NonceSource::Client)
+        );
     }
 
     #[test]
     fn draws_a_nonce_for_a_form_without_one() {
-        let body = form(&[("name=repo_url", "https://a.b/c"), ("name=repo_ref", "main")]);
+        let body = form(&[
+            ("name=repo_url", "https://a.b/c"),
+            ("name=repo_ref", "main"),
+        ]);
         let (first, _) = decode(FORM, body.as_bytes()).unwrap();
         let (second, _) = decode(FORM, body.as_bytes()).unwrap();
-        assert_eq!((first.nonce_source, first.nonce.to_string().len()), (NonceSource::Appliance, 32));
+        assert_eq!(
+            (first.nonce_source, first.nonce.to_string().len()),
+            (NonceSource::Appliance, 32)
+        );
         assert_ne!(first.nonce, second.nonce);
     }
 
@@ -342,7 +529,10 @@ mod tests {
             (vec![("name=source_data", "QQ==")], "source-data-in-form"),
             (vec![repository, repository], "field-repeated"),
             (vec![source, source], "field-repeated"),
-            (vec![repository, ("name=ref", "a"), ("name=repo_ref", "a")], "field-repeated"),
+            (
+                vec![repository, ("name=ref", "a"), ("name=repo_ref", "a")],
+                "field-repeated",
+            ),
             (vec![repository, source], "source-ambiguous"),
             (vec![source, repository], "source-ambiguous"),
             (vec![source, ("name=ref", "a")], "ref-without-repository"),
@@ -350,10 +540,19 @@ mod tests {
             (vec![], "source-missing"),
             (vec![repository, ("name=nonce", "")], "nonce-invalid"),
             (vec![repository, ("name=nonce", " 00")], "nonce-invalid"),
-            (vec![("name=repo_url", "file:///etc")], "repository-url-invalid"),
+            (
+                vec![("name=repo_url", "file:///etc")],
+                "repository-url-invalid",
+            ),
             (vec![repository, ("name=ref", "-x")], "ref-invalid"),
-            (vec![("name=source; filename=\"a\u{7f}b\"", "")], "form-malformed"),
-            (vec![("name=source; filename=\"a\u{85}b\"", "")], "source-name-invalid"),
+            (
+                vec![("name=source; filename=\"a\u{7f}b\"", "")],
+                "form-malformed",
+            ),
+            (
+                vec![("name=source; filename=\"a\u{85}b\"", "")],
+                "source-name-invalid",
+            ),
         ] {
             assert_eq!(code(FORM, form(&parts)), expected, "{parts:?}");
         }

@@ -176,7 +176,10 @@ pub enum SubmissionError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FormError {
     /// The Content-Type has no usable boundary.
-    #[error("the Content-Type has no boundary of 1 to {} characters", super::limits::MAX_BOUNDARY_BYTES)]
+    #[error(
+        "the Content-Type has no boundary of 1 to {} characters",
+        super::limits::MAX_BOUNDARY_BYTES
+    )]
     Boundary,
     /// It ends before a final boundary.
     #[error("the final boundary is missing (lines end in CR LF)")]
@@ -222,7 +225,13 @@ pub enum FormError {
 impl FormError {
     /// Whether the form is well-formed as far as it was read, and too large.
     fn is_limit(&self) -> bool {
-        matches!(self, Self::Parts { .. } | Self::Headers { .. } | Self::HeaderTooLarge { .. } | Self::Outside { .. })
+        matches!(
+            self,
+            Self::Parts { .. }
+                | Self::Headers { .. }
+                | Self::HeaderTooLarge { .. }
+                | Self::Outside { .. }
+        )
     }
 }
 
@@ -281,25 +290,40 @@ impl SubmissionError {
             Self::Archive(error) if error.is_fault() => "internal",
             Self::Archive(_) => "archive-refused",
             Self::LockfileMissing => "lockfile-missing",
-            Self::ArchiveChanged | Self::Io(_) | Self::Random(_) | Self::Interrupted(_) => "internal",
+            Self::ArchiveChanged | Self::Io(_) | Self::Random(_) | Self::Interrupted(_) => {
+                "internal"
+            }
         }
     }
 
     /// The body is no JSON object, in the words of the parser and without its position, which is not the caller's.
     pub(super) fn json(error: &serde_json::Error) -> Self {
         let text = error.to_string();
-        let reason = text.split(" at line ").next().unwrap_or_default().chars().take(MAX_QUOTED_CHARS).collect();
+        let reason = text
+            .split(" at line ")
+            .next()
+            .unwrap_or_default()
+            .chars()
+            .take(MAX_QUOTED_CHARS)
+            .collect();
         Self::Json { reason }
     }
 }
 
 fn archive_detail(error: &ArchiveError) -> String {
-    if error.is_fault() { FAULT.to_owned() } else { error.to_string() }
+    if error.is_fault() {
+        FAULT.to_owned()
+    } else {
+        error.to_string()
+    }
 }
 
 /// A piece of the caller's text, cut and without control characters.
 fn quoted(text: &str) -> String {
-    format!("{:?}", text.chars().take(MAX_QUOTED_CHARS).collect::<String>())
+    format!(
+        "{:?}",
+        text.chars().take(MAX_QUOTED_CHARS).collect::<String>()
+    )
 }
 
 #[cfg(test)]
@@ -313,9 +337,15 @@ mod tests {
             SubmissionError::Io(cause()),
             SubmissionError::Random(cause()),
             SubmissionError::Interrupted(cause().into()),
-            SubmissionError::Archive(ArchiveError::Io { action: "read", source: cause() }),
+            SubmissionError::Archive(ArchiveError::Io {
+                action: "read",
+                source: cause(),
+            }),
         ] {
-            assert_eq!((error.status(), error.code(), error.to_string().as_str()), (500, "internal", FAULT));
+            assert_eq!(
+                (error.status(), error.code(), error.to_string().as_str()),
+                (500, "internal", FAULT)
+            );
             assert!(error.source().is_some(), "{error:?}");
         }
     }
@@ -324,8 +354,12 @@ mod tests {
     fn repeats_only_a_little_of_what_the_caller_wrote() {
         let name = "\u{1b}[31m".repeat(1000);
         let detail = SubmissionError::UnknownField { name }.to_string();
-        assert!(detail.len() < 500 && !detail.contains(char::is_control), "{detail}");
-        let error = serde_json::from_str::<Vec<u8>>(&format!("\"{}\"", "x".repeat(1000))).unwrap_err();
+        assert!(
+            detail.len() < 500 && !detail.contains(char::is_control),
+            "{detail}"
+        );
+        let error =
+            serde_json::from_str::<Vec<u8>>(&format!("\"{}\"", "x".repeat(1000))).unwrap_err();
         assert!(SubmissionError::json(&error).to_string().len() < 200);
     }
 }

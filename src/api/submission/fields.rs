@@ -35,7 +35,11 @@ impl Field {
 
     /// The field that a form calls `name`.
     pub(super) fn in_form(name: &str) -> Option<Self> {
-        if name == "source" { Some(Self::Archive) } else { Self::in_both(name) }
+        if name == "source" {
+            Some(Self::Archive)
+        } else {
+            Self::in_both(name)
+        }
     }
 
     fn in_both(name: &str) -> Option<Self> {
@@ -110,11 +114,21 @@ impl Fields {
     pub(super) fn set(&mut self, field: Field, text: &str) -> Result<(), SubmissionError> {
         check_length(field, text.len())?;
         match field {
-            Field::Nonce => once(field, &mut self.nonce, Nonce::parse(text).map_err(SubmissionError::Nonce)?),
-            Field::RepositoryUrl => {
-                once(field, &mut self.url, RepositoryUrl::parse(text).map_err(SubmissionError::RepositoryUrl)?)
-            }
-            Field::Ref => once(field, &mut self.reference, GitRef::parse(text).map_err(SubmissionError::Ref)?),
+            Field::Nonce => once(
+                field,
+                &mut self.nonce,
+                Nonce::parse(text).map_err(SubmissionError::Nonce)?,
+            ),
+            Field::RepositoryUrl => once(
+                field,
+                &mut self.url,
+                RepositoryUrl::parse(text).map_err(SubmissionError::RepositoryUrl)?,
+            ),
+            Field::Ref => once(
+                field,
+                &mut self.reference,
+                GitRef::parse(text).map_err(SubmissionError::Ref)?,
+            ),
             Field::SourceName => once(field, &mut self.source_name, source_name(text)?),
             Field::Archive if self.archive => Err(SubmissionError::FieldRepeated { field }),
             Field::Archive => {
@@ -139,13 +153,24 @@ impl Fields {
         };
         let source = match (self.url, self.archive) {
             (Some(_), true) => Err(SubmissionError::SourceAmbiguous),
-            (Some(_), false) if self.source_name.is_some() => Err(SubmissionError::SourceNameWithoutArchive),
-            (Some(url), false) => Ok(SubmittedSource::Repository { url, reference: self.reference }),
+            (Some(_), false) if self.source_name.is_some() => {
+                Err(SubmissionError::SourceNameWithoutArchive)
+            }
+            (Some(url), false) => Ok(SubmittedSource::Repository {
+                url,
+                reference: self.reference,
+            }),
             (None, true) if self.reference.is_some() => Err(SubmissionError::RefWithoutRepository),
-            (None, true) => Ok(SubmittedSource::Archive { name: self.source_name.filter(|name| !name.is_empty()) }),
+            (None, true) => Ok(SubmittedSource::Archive {
+                name: self.source_name.filter(|name| !name.is_empty()),
+            }),
             (None, false) => Err(SubmissionError::SourceMissing),
         }?;
-        Ok(Submitted { nonce, nonce_source, source })
+        Ok(Submitted {
+            nonce,
+            nonce_source,
+            source,
+        })
     }
 
     /// What no further field can mend.
@@ -160,8 +185,16 @@ impl Fields {
 
 /// Refuses a value of `field` that is longer than it may be.
 pub(super) fn check_length(field: Field, bytes: usize) -> Result<(), SubmissionError> {
-    let limit = if field == Field::SourceName { MAX_SOURCE_NAME_BYTES } else { MAX_FIELD_BYTES };
-    if bytes > limit { Err(SubmissionError::FieldTooLarge { field, limit }) } else { Ok(()) }
+    let limit = if field == Field::SourceName {
+        MAX_SOURCE_NAME_BYTES
+    } else {
+        MAX_FIELD_BYTES
+    };
+    if bytes > limit {
+        Err(SubmissionError::FieldTooLarge { field, limit })
+    } else {
+        Ok(())
+    }
 }
 
 fn once<T>(field: Field, slot: &mut Option<T>, value: T) -> Result<(), SubmissionError> {
@@ -172,7 +205,11 @@ fn once<T>(field: Field, slot: &mut Option<T>, value: T) -> Result<(), Submissio
 }
 
 fn source_name(text: &str) -> Result<String, SubmissionError> {
-    if text.chars().any(char::is_control) { Err(SubmissionError::SourceName) } else { Ok(text.to_owned()) }
+    if text.chars().any(char::is_control) {
+        Err(SubmissionError::SourceName)
+    } else {
+        Ok(text.to_owned())
+    }
 }
 
 fn draw_nonce() -> Result<Nonce, SubmissionError> {

@@ -22,12 +22,25 @@ struct Form {
 impl FormDecoder {
     /// Reads a form whose parts are separated by `boundary`.
     pub(super) fn new(boundary: &str) -> Result<Self, FormError> {
-        Ok(Self { reader: Reader::new(boundary)?, form: Form::default() })
+        Ok(Self {
+            reader: Reader::new(boundary)?,
+            form: Form::default(),
+        })
     }
 
     /// Takes the next bytes of the body and appends those of the archive to `archive`.
-    pub(super) fn feed(&mut self, input: &[u8], archive: &mut Vec<u8>) -> Result<(), SubmissionError> {
-        self.reader.feed(input, &mut Filling { form: &mut self.form, archive })
+    pub(super) fn feed(
+        &mut self,
+        input: &[u8],
+        archive: &mut Vec<u8>,
+    ) -> Result<(), SubmissionError> {
+        self.reader.feed(
+            input,
+            &mut Filling {
+                form: &mut self.form,
+                archive,
+            },
+        )
     }
 
     /// Whether the form has an archive, perhaps an empty one.
@@ -53,7 +66,9 @@ impl Parts for Filling<'_> {
         match Field::in_form(&part.name) {
             Some(Field::Archive) => {
                 self.form.fields.set(Field::Archive, "")?;
-                part.file_name.map_or(Ok(()), |name| self.form.fields.set(Field::SourceName, &name))
+                part.file_name.map_or(Ok(()), |name| {
+                    self.form.fields.set(Field::SourceName, &name)
+                })
             }
             Some(field) => {
                 self.form.text = Some((field, Vec::new()));
@@ -75,7 +90,9 @@ impl Parts for Filling<'_> {
     }
 
     fn end(&mut self) -> Result<(), SubmissionError> {
-        let Some((field, text)) = self.form.text.take() else { return Ok(()) };
+        let Some((field, text)) = self.form.text.take() else {
+            return Ok(());
+        };
         let text = String::from_utf8(text).map_err(|_| SubmissionError::FieldNotUtf8 { field })?;
         self.form.fields.set(field, &text)
     }

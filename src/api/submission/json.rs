@@ -52,7 +52,11 @@ enum Place {
 
 impl JsonDecoder {
     /// Takes the next bytes of the document and appends the bytes of the archive that they complete to `archive`.
-    pub(super) fn feed(&mut self, mut input: &[u8], archive: &mut Vec<u8>) -> Result<(), SubmissionError> {
+    pub(super) fn feed(
+        &mut self,
+        mut input: &[u8],
+        archive: &mut Vec<u8>,
+    ) -> Result<(), SubmissionError> {
         while !input.is_empty() {
             input = self.step(input, archive)?;
         }
@@ -70,8 +74,14 @@ impl JsonDecoder {
     }
 
     /// Takes a byte, or as many as belong together; gives what was not taken.
-    fn step<'a>(&mut self, input: &'a [u8], archive: &mut Vec<u8>) -> Result<&'a [u8], SubmissionError> {
-        let Some((&byte, behind)) = input.split_first() else { return Ok(input) };
+    fn step<'a>(
+        &mut self,
+        input: &'a [u8],
+        archive: &mut Vec<u8>,
+    ) -> Result<&'a [u8], SubmissionError> {
+        let Some((&byte, behind)) = input.split_first() else {
+            return Ok(input);
+        };
         match &mut self.place {
             Place::Data => return self.data(input, archive),
             Place::Structure => self.structure(byte)?,
@@ -84,7 +94,9 @@ impl JsonDecoder {
                     self.place = Place::Structure;
                 }
             }
-            Place::DataEscape if byte == b'u' => self.place = Place::DataUnicode(Vec::with_capacity(UNICODE_DIGITS)),
+            Place::DataEscape if byte == b'u' => {
+                self.place = Place::DataUnicode(Vec::with_capacity(UNICODE_DIGITS))
+            }
             Place::DataEscape => self.escaped(unescape(byte), archive)?,
             Place::DataUnicode(digits) => {
                 digits.push(byte);
@@ -118,7 +130,9 @@ impl JsonDecoder {
 
     fn keep(&mut self, byte: u8) -> Result<(), SubmissionError> {
         if self.rest.len() >= MAX_JSON_FIELDS_BYTES {
-            return Err(SubmissionError::FieldsTooLarge { limit: MAX_JSON_FIELDS_BYTES });
+            return Err(SubmissionError::FieldsTooLarge {
+                limit: MAX_JSON_FIELDS_BYTES,
+            });
         }
         self.rest.push(byte);
         Ok(())
@@ -127,13 +141,18 @@ impl JsonDecoder {
     /// Whether the string that begins is the value of `source_data`. A key has one value: it is not asked again.
     fn takes_source_data(&mut self) -> bool {
         let quoted = self.key.take().and_then(|key| self.rest.get(key));
-        quoted.and_then(|key| serde_json::from_slice::<String>(key).ok()).as_deref() == Some("source_data")
+        quoted
+            .and_then(|key| serde_json::from_slice::<String>(key).ok())
+            .as_deref()
+            == Some("source_data")
     }
 
     /// Begins the archive, unless what came before it already is a reason to refuse.
     fn start_data(&mut self) -> Result<(), SubmissionError> {
         if self.has_archive {
-            return Err(SubmissionError::FieldRepeated { field: Field::Archive });
+            return Err(SubmissionError::FieldRepeated {
+                field: Field::Archive,
+            });
         }
         self.keep(b'"')?;
         let closed = [&self.rest, &b"\"}"[..]].concat();
@@ -144,11 +163,22 @@ impl JsonDecoder {
     }
 
     /// Takes digits up to the next quote or backslash; gives what is behind it.
-    fn data<'a>(&mut self, input: &'a [u8], archive: &mut Vec<u8>) -> Result<&'a [u8], SubmissionError> {
-        let end = input.iter().position(|byte| matches!(byte, b'"' | b'\\')).unwrap_or(input.len());
+    fn data<'a>(
+        &mut self,
+        input: &'a [u8],
+        archive: &mut Vec<u8>,
+    ) -> Result<&'a [u8], SubmissionError> {
+        let end = input
+            .iter()
+            .position(|byte| matches!(byte, b'"' | b'\\'))
+            .unwrap_or(input.len());
         let (digits, behind) = input.split_at(end);
-        self.base64.push(digits, archive).map_err(|_| SubmissionError::SourceData)?;
-        let Some((&byte, behind)) = behind.split_first() else { return Ok(behind) };
+        self.base64
+            .push(digits, archive)
+            .map_err(|_| SubmissionError::SourceData)?;
+        let Some((&byte, behind)) = behind.split_first() else {
+            return Ok(behind);
+        };
         if byte == b'\\' {
             self.place = Place::DataEscape;
         } else {
@@ -157,14 +187,22 @@ impl JsonDecoder {
         Ok(behind)
     }
 
-    fn escaped(&mut self, character: Option<u8>, archive: &mut Vec<u8>) -> Result<(), SubmissionError> {
+    fn escaped(
+        &mut self,
+        character: Option<u8>,
+        archive: &mut Vec<u8>,
+    ) -> Result<(), SubmissionError> {
         let character = character.ok_or(SubmissionError::SourceData)?;
         self.place = Place::Data;
-        self.base64.push(&[character], archive).map_err(|_| SubmissionError::SourceData)
+        self.base64
+            .push(&[character], archive)
+            .map_err(|_| SubmissionError::SourceData)
     }
 
     fn end_data(&mut self) -> Result<(), SubmissionError> {
-        self.base64.finish().map_err(|_| SubmissionError::SourceData)?;
+        self.base64
+            .finish()
+            .map_err(|_| SubmissionError::SourceData)?;
         self.place = Place::Structure;
         self.keep(b'"')
     }
@@ -192,7 +230,8 @@ fn ascii(digits: &[u8]) -> Option<u8> {
 
 /// The fields of a document without the archive's bytes. A field that is null is one that is not there.
 fn fields(document: &[u8]) -> Result<Fields, SubmissionError> {
-    let Members(members) = serde_json::from_slice(document).map_err(|error| SubmissionError::json(&error))?;
+    let Members(members) =
+        serde_json::from_slice(document).map_err(|error| SubmissionError::json(&error))?;
     let mut fields = Fields::default();
     let mut seen = Vec::new();
     for (name, value) in members {
@@ -204,10 +243,30 @@ fn fields(document: &[u8]) -> Result<Fields, SubmissionError> {
         match value {
             Value::String(text) => fields.set(field, &text)?,
             Value::Null => {}
-            Value::Bool(_) => return Err(SubmissionError::FieldType { field, actual: "a boolean" }),
-            Value::Number(_) => return Err(SubmissionError::FieldType { field, actual: "a number" }),
-            Value::Array(_) => return Err(SubmissionError::FieldType { field, actual: "an array" }),
-            Value::Object(_) => return Err(SubmissionError::FieldType { field, actual: "an object" }),
+            Value::Bool(_) => {
+                return Err(SubmissionError::FieldType {
+                    field,
+                    actual: "a boolean",
+                });
+            }
+            Value::Number(_) => {
+                return Err(SubmissionError::FieldType {
+                    field,
+                    actual: "a number",
+                });
+            }
+            Value::Array(_) => {
+                return Err(SubmissionError::FieldType {
+                    field,
+                    actual: "an array",
+                });
+            }
+            Value::Object(_) => {
+                return Err(SubmissionError::FieldType {
+                    field,
+                    actual: "an object",
+                });
+            }
         }
     }
     Ok(fields)

@@ -53,19 +53,33 @@ where
             }
         }
     }
-    let Submitted { nonce, nonce_source, source } = decoder.finish()?;
+    let Submitted {
+        nonce,
+        nonce_source,
+        source,
+    } = decoder.finish()?;
     let source = match source {
-        SubmittedSource::Repository { url, reference } => SourceRequest::Repository { url, reference },
+        SubmittedSource::Repository { url, reference } => {
+            SourceRequest::Repository { url, reference }
+        }
         SubmittedSource::Archive { name } => {
             let spool = write(spool, &mut batch, intake).await?;
             SourceRequest::Archive(spool.unpack(name).await?)
         }
     };
-    Ok(Request { nonce, nonce_source, source })
+    Ok(Request {
+        nonce,
+        nonce_source,
+        source,
+    })
 }
 
 /// Writes to the spool, which is made when there is none.
-async fn write(spool: Option<Spool>, batch: &mut Vec<u8>, intake: &Intake) -> Result<Spool, SubmissionError> {
+async fn write(
+    spool: Option<Spool>,
+    batch: &mut Vec<u8>,
+    intake: &Intake,
+) -> Result<Spool, SubmissionError> {
     let spool = match spool {
         Some(spool) => spool,
         None => Spool::create(intake).await?,

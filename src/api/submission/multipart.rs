@@ -5,7 +5,9 @@
 //! Lines end in CR LF, as the standard says: an LF alone could also be the last byte of an archive.
 
 use super::error::{FormError, SubmissionError};
-use super::limits::{MAX_BOUNDARY_BYTES, MAX_OUTSIDE_PARTS_BYTES, MAX_PART_HEADER_BYTES, MAX_PART_HEADERS, MAX_PARTS};
+use super::limits::{
+    MAX_BOUNDARY_BYTES, MAX_OUTSIDE_PARTS_BYTES, MAX_PART_HEADER_BYTES, MAX_PART_HEADERS, MAX_PARTS,
+};
 use super::parameters::Parameterised;
 
 /// What ends a part's header block.
@@ -64,11 +66,21 @@ impl Reader {
     pub(super) fn new(boundary: &str) -> Result<Self, FormError> {
         let delimiter = Delimiter::new(boundary).ok_or(FormError::Boundary)?;
         // A boundary at the very start stands at the start of a line too.
-        Ok(Self { delimiter, pending: b"\r\n".to_vec(), place: Place::Preamble, parts: 0, outside: 0 })
+        Ok(Self {
+            delimiter,
+            pending: b"\r\n".to_vec(),
+            place: Place::Preamble,
+            parts: 0,
+            outside: 0,
+        })
     }
 
     /// Takes the next bytes of the body.
-    pub(super) fn feed(&mut self, input: &[u8], parts: &mut impl Parts) -> Result<(), SubmissionError> {
+    pub(super) fn feed(
+        &mut self,
+        input: &[u8],
+        parts: &mut impl Parts,
+    ) -> Result<(), SubmissionError> {
         let mut pending = std::mem::take(&mut self.pending);
         pending.extend_from_slice(input);
         let mut rest = pending.as_slice();
@@ -87,10 +99,18 @@ impl Reader {
 
     /// Ends the body.
     pub(super) fn finish(&self) -> Result<(), FormError> {
-        if self.place == Place::Epilogue { Ok(()) } else { Err(FormError::FinalBoundary) }
+        if self.place == Place::Epilogue {
+            Ok(())
+        } else {
+            Err(FormError::FinalBoundary)
+        }
     }
 
-    fn step<'a>(&mut self, rest: &'a [u8], parts: &mut impl Parts) -> Result<Step<'a>, SubmissionError> {
+    fn step<'a>(
+        &mut self,
+        rest: &'a [u8],
+        parts: &mut impl Parts,
+    ) -> Result<Step<'a>, SubmissionError> {
         match self.place {
             Place::Preamble => Ok(self.preamble(rest)?),
             Place::BehindBoundary => Ok(self.behind_boundary(rest)?),
@@ -120,9 +140,14 @@ impl Reader {
             self.place = Place::Epilogue;
             return Ok(Step::Left(epilogue));
         }
-        let padding = rest.iter().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
+        let padding = rest
+            .iter()
+            .take_while(|byte| matches!(byte, b' ' | b'\t'))
+            .count();
         if padding > MAX_PART_HEADER_BYTES {
-            return Err(FormError::HeaderTooLarge { limit: MAX_PART_HEADER_BYTES });
+            return Err(FormError::HeaderTooLarge {
+                limit: MAX_PART_HEADER_BYTES,
+            });
         }
         match &rest[padding..] {
             [b'\r', b'\n', header @ ..] => {
@@ -136,13 +161,23 @@ impl Reader {
         }
     }
 
-    fn header<'a>(&mut self, rest: &'a [u8], parts: &mut impl Parts) -> Result<Step<'a>, SubmissionError> {
+    fn header<'a>(
+        &mut self,
+        rest: &'a [u8],
+        parts: &mut impl Parts,
+    ) -> Result<Step<'a>, SubmissionError> {
         let window = &rest[..rest.len().min(MAX_PART_HEADER_BYTES)];
-        let Some(end) = window.windows(EMPTY_LINE.len()).position(|bytes| bytes == EMPTY_LINE) else {
+        let Some(end) = window
+            .windows(EMPTY_LINE.len())
+            .position(|bytes| bytes == EMPTY_LINE)
+        else {
             return if rest.len() < MAX_PART_HEADER_BYTES {
                 Ok(Step::Starved(rest))
             } else {
-                Err(FormError::HeaderTooLarge { limit: MAX_PART_HEADER_BYTES }.into())
+                Err(FormError::HeaderTooLarge {
+                    limit: MAX_PART_HEADER_BYTES,
+                }
+                .into())
             };
         };
         let (block, data) = rest.split_at(end + EMPTY_LINE.len());
@@ -154,12 +189,18 @@ impl Reader {
         Ok(Step::Left(data))
     }
 
-    fn data<'a>(&mut self, rest: &'a [u8], parts: &mut impl Parts) -> Result<Step<'a>, SubmissionError> {
+    fn data<'a>(
+        &mut self,
+        rest: &'a [u8],
+        parts: &mut impl Parts,
+    ) -> Result<Step<'a>, SubmissionError> {
         let (data, behind) = self.delimiter.split(rest);
         if !data.is_empty() {
             parts.data(data)?;
         }
-        let Some(behind) = behind else { return Ok(Step::Starved(&rest[data.len()..])) };
+        let Some(behind) = behind else {
+            return Ok(Step::Starved(&rest[data.len()..]));
+        };
         parts.end()?;
         self.place = Place::BehindBoundary;
         Ok(Step::Left(behind))
@@ -167,13 +208,21 @@ impl Reader {
 
     fn count_part(&mut self) -> Result<(), FormError> {
         self.parts += 1;
-        if self.parts > MAX_PARTS { Err(FormError::Parts { limit: MAX_PARTS }) } else { Ok(()) }
+        if self.parts > MAX_PARTS {
+            Err(FormError::Parts { limit: MAX_PARTS })
+        } else {
+            Ok(())
+        }
     }
 
     fn count_outside(&mut self, bytes: usize) -> Result<(), FormError> {
         self.outside += bytes;
         let limit = MAX_OUTSIDE_PARTS_BYTES;
-        if self.outside > limit { Err(FormError::Outside { limit }) } else { Ok(()) }
+        if self.outside > limit {
+            Err(FormError::Outside { limit })
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -205,7 +254,9 @@ impl Delimiter {
 
     /// Whether a line of a header is a boundary for whoever looks for boundaries first.
     fn begins_a_line_of(&self, block: &[u8]) -> bool {
-        block.split(|byte| *byte == b'\n').any(|line| line.starts_with(&self.bytes[b"\r\n".len()..]))
+        block
+            .split(|byte| *byte == b'\n')
+            .any(|line| line.starts_with(&self.bytes[b"\r\n".len()..]))
     }
 
     /// What is certainly before the delimiter, and what is behind it if it is there.
@@ -228,7 +279,11 @@ impl Part {
         let mut lines = [httparse::EMPTY_HEADER; MAX_PART_HEADERS];
         let headers = match httparse::parse_headers(block, &mut lines) {
             Ok(httparse::Status::Complete((used, headers))) if used == block.len() => headers,
-            Err(httparse::Error::TooManyHeaders) => return Err(FormError::Headers { limit: MAX_PART_HEADERS }),
+            Err(httparse::Error::TooManyHeaders) => {
+                return Err(FormError::Headers {
+                    limit: MAX_PART_HEADERS,
+                });
+            }
             _ => return Err(FormError::Header),
         };
         let bare = |pair: &[u8]| pair[1] == b'\n' && pair[0] != b'\r';
@@ -257,13 +312,21 @@ impl Part {
 }
 
 /// The values of the headers called `name`.
-fn values<'a>(headers: &'a [httparse::Header<'a>], name: &'a str) -> impl Iterator<Item = &'a [u8]> {
-    headers.iter().filter(move |header| header.name.eq_ignore_ascii_case(name)).map(|header| header.value)
+fn values<'a>(
+    headers: &'a [httparse::Header<'a>],
+    name: &'a str,
+) -> impl Iterator<Item = &'a [u8]> {
+    headers
+        .iter()
+        .filter(move |header| header.name.eq_ignore_ascii_case(name))
+        .map(|header| header.value)
 }
 
 /// Whether an encoding is none (RFC 2045, section 6.2).
 fn is_plain(encoding: &[u8]) -> bool {
-    [&b"7bit"[..], b"8bit", b"binary"].iter().any(|plain| encoding.eq_ignore_ascii_case(plain))
+    [&b"7bit"[..], b"8bit", b"binary"]
+        .iter()
+        .any(|plain| encoding.eq_ignore_ascii_case(plain))
 }
 
 #[cfg(test)]
@@ -290,13 +353,18 @@ mod tests {
         }
     }
 
-    fn read_pieces<'a>(boundary: &str, pieces: impl Iterator<Item = &'a [u8]>) -> Result<Collected, FormError> {
+    fn read_pieces<'a>(
+        boundary: &str,
+        pieces: impl Iterator<Item = &'a [u8]>,
+    ) -> Result<Collected, FormError> {
         let (mut reader, mut parts) = (Reader::new(boundary)?, Collected::default());
         for piece in pieces {
-            reader.feed(piece, &mut parts).map_err(|error| match error {
-                SubmissionError::Form(error) => error,
-                other => panic!("{other}"),
-            })?;
+            reader
+                .feed(piece, &mut parts)
+                .map_err(|error| match error {
+                    SubmissionError::Form(error) => error,
+                    other => panic!("{other}"),
+                })?;
         }
         reader.finish().map(|()| parts)
     }
@@ -305,17 +373,30 @@ mod tests {
     fn read(boundary: &str, body: &[u8]) -> Result<Collected, FormError> {
         let whole = read_pieces(boundary, [body].into_iter());
         for size in 1..=body.len().min(100) {
-            assert_eq!(read_pieces(boundary, body.chunks(size)), whole, "pieces of {size}");
+            assert_eq!(
+                read_pieces(boundary, body.chunks(size)),
+                whole,
+                "pieces of {size}"
+            );
         }
         for cut in 0..body.len().min(1000) {
             let (head, tail) = body.split_at(cut);
-            assert_eq!(read_pieces(boundary, [head, tail].into_iter()), whole, "cut at {cut}");
+            assert_eq!(
+                read_pieces(boundary, [head, tail].into_iter()),
+                whole,
+                "cut at {cut}"
+            );
         }
         whole
     }
 
     fn one(name: &str, file_name: Option<&str>, data: &[u8]) -> Collected {
-        Collected(vec![(name.to_owned(), file_name.map(str::to_owned), data.to_vec(), true)])
+        Collected(vec![(
+            name.to_owned(),
+            file_name.map(str::to_owned),
+            data.to_vec(),
+            true,
+        )])
     }
 
     fn with_header(header: &str) -> Result<Collected, FormError> {
@@ -328,30 +409,49 @@ mod tests {
             content-disposition:form-data;name=\"c\";filename=d\r\n\r\n\r\n--b--\r\nbye";
         let parts = read("b", body).unwrap();
         assert_eq!(parts.0[0], ("a".to_owned(), None, b"one".to_vec(), true));
-        assert_eq!(parts.0[1], ("c".to_owned(), Some("d".to_owned()), Vec::new(), true));
+        assert_eq!(
+            parts.0[1],
+            ("c".to_owned(), Some("d".to_owned()), Vec::new(), true)
+        );
         assert_eq!(parts.0.len(), 2);
     }
 
     #[test]
     fn keeps_bytes_that_look_like_a_boundary() {
         let data = b"\r\n--boundarX\r\n--boundar\r\n-\r\r\n--\n--boundary\r--boundary--boundary\r\n--Boundary";
-        let body =
-            [b"--boundary\r\nContent-Disposition: form-data; name=a\r\n\r\n", &data[..], b"\r\n--boundary--"].concat();
+        let body = [
+            b"--boundary\r\nContent-Disposition: form-data; name=a\r\n\r\n",
+            &data[..],
+            b"\r\n--boundary--",
+        ]
+        .concat();
         assert_eq!(read("boundary", &body).unwrap(), one("a", None, data));
     }
 
     #[test]
     fn finds_boundaries_of_repeating_characters() {
         for boundary in ["-", "--", "---a", "aaaa", "a-a-a", "=:'()+_,./?"] {
-            for data in ["", "\r\n", "\r\n-", "\r\n--", "-\r\n\r\n--\r\n-", "\r\r\n\r"] {
-                let head = format!("--{boundary}\r\nContent-Disposition: form-data; name=a\r\n\r\n");
+            for data in [
+                "",
+                "\r\n",
+                "\r\n-",
+                "\r\n--",
+                "-\r\n\r\n--\r\n-",
+                "\r\r\n\r",
+            ] {
+                let head =
+                    format!("--{boundary}\r\nContent-Disposition: form-data; name=a\r\n\r\n");
                 let body = format!("{head}{data}\r\n--{boundary}--");
                 let expected = if boundary.starts_with('-') && data.contains("\r\n--") {
                     continue;
                 } else {
                     one("a", None, data.as_bytes())
                 };
-                assert_eq!(read(boundary, body.as_bytes()).unwrap(), expected, "{boundary:?} {data:?}");
+                assert_eq!(
+                    read(boundary, body.as_bytes()).unwrap(),
+                    expected,
+                    "{boundary:?} {data:?}"
+                );
             }
         }
     }
@@ -375,10 +475,17 @@ mod tests {
             &format!("{head}x\r\n--b--").replace("\r\n", "\n"),
         ] {
             let error = read("b", body.as_bytes()).unwrap_err();
-            assert!(matches!(error, FormError::FinalBoundary | FormError::AfterBoundary), "{body:?} {error}");
+            assert!(
+                matches!(error, FormError::FinalBoundary | FormError::AfterBoundary),
+                "{body:?} {error}"
+            );
         }
         for after in ["x", "-x", " --", "\rx", "\n"] {
-            assert_eq!(read("b", format!("--b{after}").as_bytes()), Err(FormError::AfterBoundary), "{after:?}");
+            assert_eq!(
+                read("b", format!("--b{after}").as_bytes()),
+                Err(FormError::AfterBoundary),
+                "{after:?}"
+            );
         }
     }
 
@@ -386,19 +493,43 @@ mod tests {
     fn refuses_headers_that_can_be_read_in_two_ways() {
         let good = "Content-Disposition: form-data; name=a";
         assert_eq!(with_header(good).unwrap(), one("a", None, b"x"));
-        assert_eq!(with_header(&format!("{good}; filename*=UTF-8''b")).unwrap(), one("a", None, b"x"));
-        assert_eq!(with_header(&format!("{good}; filename=\"ä\"")).unwrap(), one("a", Some("ä"), b"x"));
-        assert_eq!(with_header(&format!("{good}\r\nContent-Transfer-Encoding: Binary")).unwrap(), one("a", None, b"x"));
+        assert_eq!(
+            with_header(&format!("{good}; filename*=UTF-8''b")).unwrap(),
+            one("a", None, b"x")
+        );
+        assert_eq!(
+            with_header(&format!("{good}; filename=\"ä\"")).unwrap(),
+            one("a", Some("ä"), b"x")
+        );
+        assert_eq!(
+            with_header(&format!("{good}\r\nContent-Transfer-Encoding: Binary")).unwrap(),
+            one("a", None, b"x")
+        );
         for (header, expected) in [
             ("", FormError::Header),
             ("Content-Type: text/plain", FormError::Disposition),
             ("Content-Disposition: form-data", FormError::Disposition),
-            ("Content-Disposition: attachment; name=a", FormError::Disposition),
-            ("Content-Disposition: form-data; name=a; name=b", FormError::Disposition),
-            ("Content-Disposition: form-data; name=a; filename=b; filename=c", FormError::Disposition),
-            ("Content-Disposition: form-data; name=\"a", FormError::Disposition),
+            (
+                "Content-Disposition: attachment; name=a",
+                FormError::Disposition,
+            ),
+            (
+                "Content-Disposition: form-data; name=a; name=b",
+                FormError::Disposition,
+            ),
+            (
+                "Content-Disposition: form-data; name=a; filename=b; filename=c",
+                FormError::Disposition,
+            ),
+            (
+                "Content-Disposition: form-data; name=\"a",
+                FormError::Disposition,
+            ),
             (&format!("{good}\r\n{good}"), FormError::Disposition),
-            (&format!("{good}\r\nContent-Transfer-Encoding: base64"), FormError::TransferEncoding),
+            (
+                &format!("{good}\r\nContent-Transfer-Encoding: base64"),
+                FormError::TransferEncoding,
+            ),
             (&format!("{good}\nX: y"), FormError::Header),
             (&format!("{good}\n\nX: y"), FormError::Header),
             (&format!("{good}\r\n folded"), FormError::Header),
@@ -414,23 +545,50 @@ mod tests {
 
     #[test]
     fn limits_headers_parts_and_what_is_outside() {
-        let whole = |body: String| read_pieces("b", [body.as_bytes()].into_iter()).map(|parts| parts.0.len());
-        let bytewise = |body: String| read_pieces("b", body.as_bytes().chunks(1)).map(|parts| parts.0.len());
+        let whole = |body: String| {
+            read_pieces("b", [body.as_bytes()].into_iter()).map(|parts| parts.0.len())
+        };
+        let bytewise =
+            |body: String| read_pieces("b", body.as_bytes().chunks(1)).map(|parts| parts.0.len());
         let head = "Content-Disposition: form-data; name=a\r\nX: ";
-        let long = |bytes: usize| format!("--b\r\n{head}{}\r\n\r\n\r\n--b--", "y".repeat(bytes - head.len() - 4));
+        let long = |bytes: usize| {
+            format!(
+                "--b\r\n{head}{}\r\n\r\n\r\n--b--",
+                "y".repeat(bytes - head.len() - 4)
+            )
+        };
         let many = |parts: usize| format!("--b\r\n{head}\r\n\r\n\r\n").repeat(parts) + "--b--";
-        let outside = |bytes: usize| format!("{}\r\n--b--{}", "x".repeat(bytes - 1000), "y".repeat(1000));
+        let outside =
+            |bytes: usize| format!("{}\r\n--b--{}", "x".repeat(bytes - 1000), "y".repeat(1000));
         let padded = |bytes: usize| format!("--b{}", " ".repeat(bytes));
-        let fields = |fields: usize| format!("--b\r\n{head}{}\r\n\r\n\r\n--b--", "\r\nX: ".repeat(fields - 2));
-        let header = FormError::HeaderTooLarge { limit: MAX_PART_HEADER_BYTES };
-        for read in [&whole as &dyn Fn(String) -> Result<usize, FormError>, &bytewise] {
+        let fields = |fields: usize| {
+            format!(
+                "--b\r\n{head}{}\r\n\r\n\r\n--b--",
+                "\r\nX: ".repeat(fields - 2)
+            )
+        };
+        let header = FormError::HeaderTooLarge {
+            limit: MAX_PART_HEADER_BYTES,
+        };
+        for read in [
+            &whole as &dyn Fn(String) -> Result<usize, FormError>,
+            &bytewise,
+        ] {
             assert_eq!(read(long(MAX_PART_HEADER_BYTES)), Ok(1));
             assert_eq!(read(long(MAX_PART_HEADER_BYTES + 1)), Err(header));
             assert_eq!(read(padded(MAX_PART_HEADER_BYTES + 1)), Err(header));
             assert_eq!(read(fields(MAX_PART_HEADERS)), Ok(1));
-            assert_eq!(read(fields(MAX_PART_HEADERS + 1)), Err(FormError::Headers { limit: MAX_PART_HEADERS }));
+            assert_eq!(
+                read(fields(MAX_PART_HEADERS + 1)),
+                Err(FormError::Headers {
+                    limit: MAX_PART_HEADERS
+                })
+            );
             assert_eq!(read(many(MAX_PARTS)), Ok(MAX_PARTS));
-            assert_eq!(read(many(MAX_PARTS + 1)), Err(FormError::Parts { limit: MAX_PARTS }));
+            assert_eq!(
+                read(many(MAX_PARTS + 1)),
+                Err(FormError::Parts { limit: MAX_PARTS })
+            );
             assert_eq!(read(outside(MAX_OUTSIDE_PARTS_BYTES - 2)), Ok(0));
             let limit = MAX_OUTSIDE_PARTS_BYTES;
             assert_eq!(read(outside(limit + 1)), Err(FormError::Outside { limit }));

@@ -24,24 +24,43 @@ impl Parameterised {
             if !is_token(name) {
                 return None;
             }
-            let (value, after) = if value.starts_with('"') { quoted(value)? } else { token(value)? };
+            let (value, after) = if value.starts_with('"') {
+                quoted(value)?
+            } else {
+                token(value)?
+            };
             parameters.push((name.to_ascii_lowercase(), value));
             rest = trim_start(after);
         }
-        rest.is_empty().then_some(Self { essence: essence(text), parameters })
+        rest.is_empty().then_some(Self {
+            essence: essence(text),
+            parameters,
+        })
     }
 
     /// The value of the parameter `name`; `Err` when it is there twice.
     pub(super) fn one(&self, name: &str) -> Result<Option<&str>, Repeated> {
-        let mut values = self.parameters.iter().filter(|(found, _)| found == name).map(|(_, value)| value.as_str());
+        let mut values = self
+            .parameters
+            .iter()
+            .filter(|(found, _)| found == name)
+            .map(|(_, value)| value.as_str());
         let first = values.next();
-        if values.next().is_some() { Err(Repeated) } else { Ok(first) }
+        if values.next().is_some() {
+            Err(Repeated)
+        } else {
+            Ok(first)
+        }
     }
 }
 
 /// What stands before the first semicolon, in lower case, whatever follows.
 pub(super) fn essence(text: &str) -> String {
-    text.split(';').next().unwrap_or_default().trim_matches(is_space).to_ascii_lowercase()
+    text.split(';')
+        .next()
+        .unwrap_or_default()
+        .trim_matches(is_space)
+        .to_ascii_lowercase()
 }
 
 /// A parameter is there twice.
@@ -69,7 +88,10 @@ fn quoted(text: &str) -> Option<(String, &str)> {
 
 /// RFC 9110, section 5.6.2.
 fn is_token(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
+    !text.is_empty()
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
 }
 
 fn is_space(character: char) -> bool {
@@ -91,14 +113,25 @@ mod tests {
         assert_eq!(value.one("name"), Ok(Some("a")));
         assert_eq!(value.one("b"), Ok(Some("x\"; \\y=")));
         assert_eq!(value.one("c"), Ok(None));
-        assert_eq!(Parameterised::parse("a; b=1; B=2").unwrap().one("b"), Err(Repeated));
+        assert_eq!(
+            Parameterised::parse("a; b=1; B=2").unwrap().one("b"),
+            Err(Repeated)
+        );
     }
 
     #[test]
     fn refuses_malformed_parameters() {
-        for text in
-            ["a; b", "a; =1", "a; b=", "a; b=\"x", "a; b=\"x\\", "a; b=x y", "a; b=\"x\"y", "a; b =1", "a; b= 1"]
-        {
+        for text in [
+            "a; b",
+            "a; =1",
+            "a; b=",
+            "a; b=\"x",
+            "a; b=\"x\\",
+            "a; b=x y",
+            "a; b=\"x\"y",
+            "a; b =1",
+            "a; b= 1",
+        ] {
             assert_eq!(Parameterised::parse(text), None, "{text}");
         }
     }

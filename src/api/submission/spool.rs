@@ -43,14 +43,26 @@ impl Intake {
     /// # Errors
     /// It cannot be made.
     pub fn open(folder: PathBuf) -> io::Result<Self> {
-        DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(&folder)?;
-        Ok(Self { folder, permits: Arc::new(Semaphore::new(MAX_CONCURRENT_UPLOADS)) })
+        DirBuilder::new()
+            .recursive(true)
+            .mode(FOLDER_MODE)
+            .create(&folder)?;
+        Ok(Self {
+            folder,
+            permits: Arc::new(Semaphore::new(MAX_CONCURRENT_UPLOADS)),
+        })
     }
 
     /// Removes, on the runtime's blocking pool, what came with a request that nobody will build.
     pub fn discard(&self, request: Request) {
-        let SourceRequest::Archive(tree) = request.source else { return };
-        let name = tree.root().strip_prefix(&self.folder).ok().and_then(|below| below.iter().next());
+        let SourceRequest::Archive(tree) = request.source else {
+            return;
+        };
+        let name = tree
+            .root()
+            .strip_prefix(&self.folder)
+            .ok()
+            .and_then(|below| below.iter().next());
         if let Some(upload) = name.map(|name| self.folder.join(name)) {
             spawn_blocking(move || remove(&upload));
         }
@@ -58,7 +70,10 @@ impl Intake {
 
     /// Waits until there is room for one more upload.
     async fn permit(&self) -> Result<OwnedSemaphorePermit, SubmissionError> {
-        Arc::clone(&self.permits).acquire_owned().await.map_err(interrupted)
+        Arc::clone(&self.permits)
+            .acquire_owned()
+            .await
+            .map_err(interrupted)
     }
 }
 
@@ -76,7 +91,11 @@ impl Workspace {
         getrandom::getrandom(&mut name).map_err(|error| SubmissionError::Random(error.into()))?;
         let path = folder.join(hex::encode(name));
         DirBuilder::new().mode(FOLDER_MODE).create(&path)?;
-        Ok(Self { path, kept: false, _permit: permit })
+        Ok(Self {
+            path,
+            kept: false,
+            _permit: permit,
+        })
     }
 
     fn archive(&self) -> PathBuf {
@@ -129,14 +148,20 @@ impl Spool {
         })
         .await?;
         let writing = spawn_blocking(|| Ok((file, Vec::new())));
-        Ok(Self { workspace, writing, bytes: 0 })
+        Ok(Self {
+            workspace,
+            writing,
+            bytes: 0,
+        })
     }
 
     /// Takes the batch, and leaves an empty one.
     pub(super) async fn write(self, batch: &mut Vec<u8>) -> Result<Self, SubmissionError> {
         let bytes = self.bytes + batch.len() as u64;
         if bytes > MAX_ARCHIVE_BYTES {
-            return Err(SubmissionError::ArchiveTooLarge { limit: MAX_ARCHIVE_BYTES });
+            return Err(SubmissionError::ArchiveTooLarge {
+                limit: MAX_ARCHIVE_BYTES,
+            });
         }
         let (mut file, empty) = self.writing.await.map_err(interrupted)??;
         let mut full = std::mem::replace(batch, empty);
@@ -145,7 +170,11 @@ impl Spool {
             full.clear();
             Ok((file, full))
         });
-        Ok(Self { workspace: self.workspace, writing, bytes })
+        Ok(Self {
+            workspace: self.workspace,
+            writing,
+            bytes,
+        })
     }
 
     /// Unpacks what was written: the tree is all that is left.
@@ -163,7 +192,11 @@ impl Spool {
     }
 }
 
-fn unpack(workspace: &Workspace, name: Option<&str>, sha256: Sha256Digest) -> Result<SourceTree, SubmissionError> {
+fn unpack(
+    workspace: &Workspace,
+    name: Option<&str>,
+    sha256: Sha256Digest,
+) -> Result<SourceTree, SubmissionError> {
     let path = workspace.archive();
     let tree = archive::unpack(&path, name, &workspace.tree()).map_err(SubmissionError::Archive)?;
     if !matches!(tree.origin(), Origin::Archive { sha256: unpacked, .. } if *unpacked == sha256) {
@@ -195,7 +228,9 @@ mod tests {
         let folder = tempfile::TempDir::new().unwrap();
         let uploads = folder.path().join("uploads");
         let intake = Intake::open(uploads.clone()).unwrap();
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap();
         runtime.block_on(async {
             let mut spool = Spool::create(&intake).await.unwrap();
             spool.bytes = MAX_ARCHIVE_BYTES - 2;
@@ -215,9 +250,14 @@ mod tests {
         let mut header = tar::Header::new_ustar();
         header.set_size(0);
         header.set_mode(0o644);
-        archive.append_data(&mut header, "Cargo.lock", io::empty()).unwrap();
+        archive
+            .append_data(&mut header, "Cargo.lock", io::empty())
+            .unwrap();
         archive.finish().unwrap();
         let error = unpack(&workspace, None, Sha256Digest::of(b"other")).unwrap_err();
-        assert!(matches!(error, SubmissionError::ArchiveChanged), "{error:?}");
+        assert!(
+            matches!(error, SubmissionError::ArchiveChanged),
+            "{error:?}"
+        );
     }
 }

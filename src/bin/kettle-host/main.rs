@@ -47,10 +47,17 @@ fn main() -> ExitCode {
 
 /// Starts the service's own log. Records quote what tools and clients say: each is one line, in which nothing is hidden.
 fn log_to_standard_error() {
-    let mut builder = env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info"));
+    let mut builder =
+        env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info"));
     let in_one_line = |record: &log::Record<'_>| text::inert(&record.args().to_string());
     builder.format(move |out, record| {
-        writeln!(out, "[{:<5} {}] {}", record.level(), record.target(), in_one_line(record))
+        writeln!(
+            out,
+            "[{:<5} {}] {}",
+            record.level(),
+            record.target(),
+            in_one_line(record)
+        )
     });
     builder.init();
 }
@@ -79,7 +86,11 @@ fn run(serve: Serve) -> Result<(), Box<dyn Error>> {
     let work = serve.work.canonicalize()?;
     let machine_toolchain = toolchain.mount().map(|mount| mount.source);
     let of_nix = nix.iter().flat_map(Nix::places);
-    let folders: Vec<_> = machine_toolchain.as_deref().into_iter().chain(of_nix).collect();
+    let folders: Vec<_> = machine_toolchain
+        .as_deref()
+        .into_iter()
+        .chain(of_nix)
+        .collect();
     let entered = sandbox::enter_private_mounts(&work, &folders)?;
     let mut seen = entered.folders.into_iter();
     let toolchain = match machine_toolchain.and_then(|_| seen.next()) {
@@ -87,13 +98,19 @@ fn run(serve: Serve) -> Result<(), Box<dyn Error>> {
         None => toolchain,
     };
     let toolchain = match (nix, seen.next(), seen.next()) {
-        (Some(nix), Some(root), Some(configuration)) => toolchain.with_nix(nix.seen_at(root, configuration)),
+        (Some(nix), Some(root), Some(configuration)) => {
+            toolchain.with_nix(nix.seen_at(root, configuration))
+        }
         _ => toolchain,
     };
     let standing = standing(&serve)?;
     let runner = Runner::allowing(&serve.allowed)?;
     for degradation in &runner.description().degradations {
-        log::warn!("the sandbox is weaker here: {}: {}", degradation.name, degradation.reason);
+        log::warn!(
+            "the sandbox is weaker here: {}: {}",
+            degradation.name,
+            degradation.reason
+        );
     }
     Prepared::new(serve.settings, runner, toolchain, entered.work, standing)?.serve()?;
     Ok(())
@@ -116,9 +133,13 @@ fn standing(serve: &Serve) -> Result<Standing, Box<dyn Error>> {
 
 /// Returns the nix of this host, if it is to have one.
 fn find_nix(serve: &Serve) -> Result<Option<Nix>, Box<dyn Error>> {
-    let Some(root) = &serve.nix_root else { return Ok(None) };
+    let Some(root) = &serve.nix_root else {
+        return Ok(None);
+    };
     if !rustix::process::geteuid().is_root() {
-        return Err("--nix-root needs root: nobody else can give a namespace more than one user".into());
+        return Err(
+            "--nix-root needs root: nobody else can give a namespace more than one user".into(),
+        );
     }
     let root = root.canonicalize()?;
     let configuration = match &serve.nix_conf {

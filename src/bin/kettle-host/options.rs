@@ -96,9 +96,16 @@ pub enum UsageError {
     #[error("{0} is given twice")]
     Repeated(String),
     #[error("{option} {value:?} is not {expected}")]
-    Value { option: String, value: String, expected: &'static str },
+    Value {
+        option: String,
+        value: String,
+        expected: &'static str,
+    },
     #[error("--allow-network {value:?}")]
-    Network { value: String, source: ParseCidrError },
+    Network {
+        value: String,
+        source: ParseCidrError,
+    },
     #[error("{0} needs a value")]
     NoValue(String),
 }
@@ -109,7 +116,12 @@ pub fn help() -> String {
 }
 
 fn limits() -> String {
-    let line = |limit: Limit| format!("  {:<24} {:<12} {}\n", limit.name, limit.value, limit.meaning);
+    let line = |limit: Limit| {
+        format!(
+            "  {:<24} {:<12} {}\n",
+            limit.name, limit.value, limit.meaning
+        )
+    };
     api::limits::all().into_iter().map(line).collect()
 }
 
@@ -164,7 +176,9 @@ fn parse_serve(mut words: impl Iterator<Item = String>) -> Result<Command, Usage
             "--simulator" => &mut simulator,
             _ => return Err(UsageError::Unknown(option)),
         };
-        let value = inline.or_else(|| words.next()).ok_or_else(|| UsageError::NoValue(option.clone()))?;
+        let value = inline
+            .or_else(|| words.next())
+            .ok_or_else(|| UsageError::NoValue(option.clone()))?;
         if target.replace(value).is_some() {
             return Err(UsageError::Repeated(option));
         }
@@ -200,23 +214,45 @@ fn parse_serve(mut words: impl Iterator<Item = String>) -> Result<Command, Usage
 
 fn address(option: &'static str, value: Option<String>) -> Result<SocketAddr, UsageError> {
     let value = value.ok_or(UsageError::Missing(option))?;
-    value.parse().map_err(|_| UsageError::Value { option: option.to_owned(), value, expected: "an ADDR:PORT" })
+    value.parse().map_err(|_| UsageError::Value {
+        option: option.to_owned(),
+        value,
+        expected: "an ADDR:PORT",
+    })
 }
 
 fn host_name(option: String, value: Option<String>) -> Result<HostName, UsageError> {
-    let Some(value) = value else { return Err(UsageError::NoValue(option)) };
-    HostName::parse(&value).ok_or(UsageError::Value { option, value, expected: "a DNS name without a port" })
+    let Some(value) = value else {
+        return Err(UsageError::NoValue(option));
+    };
+    HostName::parse(&value).ok_or(UsageError::Value {
+        option,
+        value,
+        expected: "a DNS name without a port",
+    })
 }
 
 fn network(value: String) -> Result<Cidr, UsageError> {
-    value.parse().map_err(|source| UsageError::Network { value, source })
+    value
+        .parse()
+        .map_err(|source| UsageError::Network { value, source })
 }
 
-fn seconds(option: &'static str, value: Option<String>, default: Duration) -> Result<Duration, UsageError> {
-    let Some(value) = value else { return Ok(default) };
+fn seconds(
+    option: &'static str,
+    value: Option<String>,
+    default: Duration,
+) -> Result<Duration, UsageError> {
+    let Some(value) = value else {
+        return Ok(default);
+    };
     match value.parse() {
         Ok(seconds) if seconds > 0 => Ok(Duration::from_secs(seconds)),
-        _ => Err(UsageError::Value { option: option.to_owned(), value, expected: "a number of seconds" }),
+        _ => Err(UsageError::Value {
+            option: option.to_owned(),
+            value,
+            expected: "a number of seconds",
+        }),
     }
 }
 
@@ -231,30 +267,63 @@ mod tests {
     #[test]
     fn serve_takes_values_in_both_forms() {
         let words = "serve --listen=127.0.0.1:0 --tls-listen [::1]:443 --work w --build-seconds 5";
-        let Ok(Command::Serve(serve)) = parse_words(words) else { panic!("{words}") };
-        assert_eq!((serve.settings.listen.port(), serve.settings.tls_listen.port()), (0, 443));
+        let Ok(Command::Serve(serve)) = parse_words(words) else {
+            panic!("{words}")
+        };
+        assert_eq!(
+            (
+                serve.settings.listen.port(),
+                serve.settings.tls_listen.port()
+            ),
+            (0, 443)
+        );
         assert!(serve.allowed.is_empty(), "public addresses only");
-        assert_eq!(serve.settings.limits, Limits { build: Duration::from_secs(5), ..Limits::default() });
+        assert_eq!(
+            serve.settings.limits,
+            Limits {
+                build: Duration::from_secs(5),
+                ..Limits::default()
+            }
+        );
     }
 
     #[test]
     fn plaintext_for_other_machines_has_to_be_asked_for() {
-        for address in ["0.0.0.0:80", "[::]:80", "192.0.2.1:80", "[::ffff:127.0.0.1]:80"] {
+        for address in [
+            "0.0.0.0:80",
+            "[::]:80",
+            "192.0.2.1:80",
+            "[::ffff:127.0.0.1]:80",
+        ] {
             let words = format!("serve --listen {address} --tls-listen 0.0.0.0:443 --work w");
-            assert!(matches!(parse_words(&words), Err(UsageError::ExposedPlaintext(_))), "{words}");
+            assert!(
+                matches!(parse_words(&words), Err(UsageError::ExposedPlaintext(_))),
+                "{words}"
+            );
             let told = format!("{words} --expose-plaintext");
-            assert!(matches!(parse_words(&told), Ok(Command::Serve(_))), "{told}");
+            assert!(
+                matches!(parse_words(&told), Ok(Command::Serve(_))),
+                "{told}"
+            );
         }
     }
 
     #[test]
     fn names_of_the_host_are_dns_names_and_can_be_several() {
         let all = "serve --listen 127.0.0.1:0 --tls-listen 127.0.0.1:0 --work w";
-        let Ok(Command::Serve(serve)) = parse_words(&format!("{all} --host A.example --host=b")) else { panic!() };
-        let names = ["a.example", "b"].map(|name| HostName::parse(name).unwrap()).to_vec();
+        let Ok(Command::Serve(serve)) = parse_words(&format!("{all} --host A.example --host=b"))
+        else {
+            panic!()
+        };
+        let names = ["a.example", "b"]
+            .map(|name| HostName::parse(name).unwrap())
+            .to_vec();
         assert_eq!(serve.settings.premises, Premises::Host { names });
         for value in ["", " a:80", " 127.0.0.1", "=", " http://a"] {
-            assert!(parse_words(&format!("{all} --host{value}")).is_err(), "{value}");
+            assert!(
+                parse_words(&format!("{all} --host{value}")).is_err(),
+                "{value}"
+            );
         }
     }
 
@@ -262,7 +331,9 @@ mod tests {
     fn networks_are_allowed_one_by_one() {
         let words = "serve --listen=127.0.0.1:0 --tls-listen [::1]:443 --work w --allow-network 127.0.0.0/8 \
             --allow-network=10.1.0.0/16";
-        let Ok(Command::Serve(serve)) = parse_words(words) else { panic!("{words}") };
+        let Ok(Command::Serve(serve)) = parse_words(words) else {
+            panic!("{words}")
+        };
         let allowed: Vec<_> = serve.allowed.iter().map(ToString::to_string).collect();
         assert_eq!(allowed, ["127.0.0.0/8", "10.1.0.0/16"]);
     }

@@ -13,7 +13,10 @@ use kettle::bundle::{Entry, write};
 
 /// Packs every file below `folder`, whose name is the top directory, with one time in seconds.
 pub fn pack(folder: &Path, time: u64, out: &Path) -> io::Result<()> {
-    let top = folder.file_name().and_then(|name| name.to_str()).ok_or_else(|| no_text(folder))?;
+    let top = folder
+        .file_name()
+        .and_then(|name| name.to_str())
+        .ok_or_else(|| no_text(folder))?;
     let mut entries = Vec::new();
     let mut folders = vec![folder.to_owned()];
     while let Some(inner) = folders.pop() {
@@ -32,7 +35,11 @@ pub fn pack(folder: &Path, time: u64, out: &Path) -> io::Result<()> {
 
 fn entry(folder: &Path, path: PathBuf) -> io::Result<Entry<'static>> {
     let found = path.metadata()?;
-    let name = path.strip_prefix(folder).ok().and_then(Path::to_str).ok_or_else(|| no_text(&path))?;
+    let name = path
+        .strip_prefix(folder)
+        .ok()
+        .and_then(Path::to_str)
+        .ok_or_else(|| no_text(&path))?;
     Ok(Entry {
         path: name.to_owned(),
         executable: found.permissions().mode() & 0o111 != 0,
@@ -43,7 +50,10 @@ fn entry(folder: &Path, path: PathBuf) -> io::Result<Entry<'static>> {
 }
 
 fn no_text(path: &Path) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidInput, format!("{}: a bundle's names are text", path.display()))
+    io::Error::new(
+        io::ErrorKind::InvalidInput,
+        format!("{}: a bundle's names are text", path.display()),
+    )
 }
 
 /// Opens its file when it is read: there are more files than a process may have open.
@@ -57,7 +67,9 @@ impl Read for Unopened {
         if self.file.is_none() {
             self.file = Some(File::open(&self.path)?);
         }
-        let Some(file) = &mut self.file else { return Ok(0) };
+        let Some(file) = &mut self.file else {
+            return Ok(0);
+        };
         file.read(buffer)
     }
 }

@@ -32,8 +32,15 @@ pub fn become_init() -> ! {
 fn prepare() -> Result<(), Box<dyn Error>> {
     let folder = Path::new(FOLDER);
     let devices = folder.join("dev");
-    mount("devtmpfs", &devices, "devtmpfs", MountFlags::NOSUID, c"mode=0755")?;
-    let module = |number: usize| Some(folder.join(format!("{number}.ko"))).filter(|path| path.exists());
+    mount(
+        "devtmpfs",
+        &devices,
+        "devtmpfs",
+        MountFlags::NOSUID,
+        c"mode=0755",
+    )?;
+    let module =
+        |number: usize| Some(folder.join(format!("{number}.ko"))).filter(|path| path.exists());
     for path in (0..).map_while(module) {
         finit_module(File::open(path)?, c"", 0)?;
     }
@@ -47,7 +54,13 @@ fn serve(devices: &Path) -> Result<(), Box<dyn Error>> {
     let keys: PathBuf = Path::new(FOLDER).join("keys");
     let device = devices.join("cuse");
     let mut child = Command::new("/init");
-    child.arg("cuse").arg("--keys").arg(keys).arg("--device").arg(device).spawn()?;
+    child
+        .arg("cuse")
+        .arg("--keys")
+        .arg(keys)
+        .arg("--device")
+        .arg(device)
+        .spawn()?;
     let start = Instant::now();
     while !devices.join("sev-guest").exists() {
         if start.elapsed() > PATIENCE {

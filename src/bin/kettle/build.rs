@@ -20,11 +20,13 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use kettle::bundle::read;
 use kettle::client::{
-    Accepted, Address, AddressError, Appliance, ClientError, Event, Patience, Refusal, Stranger, Submission,
-    SubmitError,
+    Accepted, Address, AddressError, Appliance, ClientError, Event, Patience, Refusal, Stranger,
+    Submission, SubmitError,
 };
 use kettle::provenance::{MAX_NONCE_BYTES, Nonce};
-use kettle::verifier::{Expectations, Rejection, SessionEvidence, appraise_without_evidence, verify_session};
+use kettle::verifier::{
+    Expectations, Rejection, SessionEvidence, appraise_without_evidence, verify_session,
+};
 use serde_json::json;
 use tokio::runtime::Runtime;
 
@@ -127,8 +129,18 @@ pub struct Arguments {
 }
 
 /// Options that say something of evidence.
-const OF_EVIDENCE: [&str; 10] =
-    ["measurement", "measurements", "vcek", "crl", "fetch", "fetch_crl", "min_tcb", "trust_root", "waive", "at"];
+const OF_EVIDENCE: [&str; 10] = [
+    "measurement",
+    "measurements",
+    "vcek",
+    "crl",
+    "fetch",
+    "fetch_crl",
+    "min_tcb",
+    "trust_root",
+    "waive",
+    "at",
+];
 
 /// Why nothing was built or verified.
 #[derive(Debug, thiserror::Error)]
@@ -181,8 +193,12 @@ impl From<SubmitError> for BuildError {
     fn from(error: SubmitError) -> Self {
         match error {
             SubmitError::Client(error) => Self::Client(error),
-            SubmitError::Refused(refusal) if refusal.error_type == NO_EVIDENCE => Self::NoEvidence(refusal),
-            SubmitError::Refused(refusal) if refusal.status == 409 && refusal.may_be_ours => Self::Lost(refusal),
+            SubmitError::Refused(refusal) if refusal.error_type == NO_EVIDENCE => {
+                Self::NoEvidence(refusal)
+            }
+            SubmitError::Refused(refusal) if refusal.status == 409 && refusal.may_be_ours => {
+                Self::Lost(refusal)
+            }
             SubmitError::Refused(refusal) => Self::Refused(refusal),
         }
     }
@@ -222,7 +238,11 @@ pub fn run(arguments: &Arguments) -> ExitCode {
             USAGE
         }
     };
-    if output.is_lost() { ExitCode::from(USAGE) } else { ExitCode::from(code) }
+    if output.is_lost() {
+        ExitCode::from(USAGE)
+    } else {
+        ExitCode::from(code)
+    }
 }
 
 /// One build, with everything that was decided before a machine is asked.
@@ -245,7 +265,10 @@ impl<'a> Run<'a> {
         let options = arguments.options.with_policy()?;
         let fetching = options.fetching()?;
         let mut expectations = options.expectations()?;
-        let address = arguments.to.clone().or_else(|| std::env::var(APPLIANCE_VARIABLE).ok());
+        let address = arguments
+            .to
+            .clone()
+            .or_else(|| std::env::var(APPLIANCE_VARIABLE).ok());
         let address: Address = address.ok_or(BuildError::NoAddress)?.parse()?;
         if !address.is_tls() && !arguments.insecure_no_evidence {
             return Err(BuildError::Plaintext { address });
@@ -264,13 +287,21 @@ impl<'a> Run<'a> {
             if !address.is_tls() {
                 return Err(BuildError::Token);
             }
-            let token = String::from_utf8_lossy(&verify::read_file(path)?).trim().to_owned();
+            let token = String::from_utf8_lossy(&verify::read_file(path)?)
+                .trim()
+                .to_owned();
             options.push(("repo_token", token));
         }
         let place = Place::reserve(&arguments.out)?;
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
         let about_source = source.about();
-        let submission = Submission { nonce: nonce.clone(), source: source.submitted(), options };
+        let submission = Submission {
+            nonce: nonce.clone(),
+            source: source.submitted(),
+            options,
+        };
         Ok(Self {
             arguments,
             address,
@@ -329,7 +360,11 @@ impl<'a> Run<'a> {
     }
 
     /// Asks the machine who it is. Nothing else is sent to it before this says that it may be.
-    fn verified(&mut self, stranger: &Stranger, output: &mut Output) -> Result<Option<Appliance>, BuildError> {
+    fn verified(
+        &mut self,
+        stranger: &Stranger,
+        output: &mut Output,
+    ) -> Result<Option<Appliance>, BuildError> {
         output.phase(&format!("verifying {}", self.address));
         let nonce = draw_nonce()?;
         let mut patience = Patience::new(PATIENCE);
@@ -349,13 +384,19 @@ impl<'a> Run<'a> {
     }
 
     /// Takes the machine as it is.
-    fn believed(&mut self, stranger: &Stranger, output: &mut Output) -> Result<Appliance, BuildError> {
+    fn believed(
+        &mut self,
+        stranger: &Stranger,
+        output: &mut Output,
+    ) -> Result<Appliance, BuildError> {
         output.unverified_machine(&self.address);
         if let Some(appliance) = stranger.in_plaintext() {
             return Ok(appliance);
         }
         let mut patience = Patience::new(PATIENCE);
-        let key = self.runtime.block_on(stranger.key_without_evidence(&mut patience, output))?;
+        let key = self
+            .runtime
+            .block_on(stranger.key_without_evidence(&mut patience, output))?;
         Ok(stranger.pinned(&key)?)
     }
 
@@ -374,7 +415,8 @@ impl<'a> Run<'a> {
         self.runtime.block_on(downloading)?;
         let path = self.place.unfinished_bundle();
         if self.arguments.insecure_no_evidence {
-            let found: Result<(), Rejection> = appraise_without_evidence(read::open(&path), &self.expectations);
+            let found: Result<(), Rejection> =
+                appraise_without_evidence(read::open(&path), &self.expectations);
             return match found {
                 Ok(()) => {
                     let files = self.place.accept()?;
@@ -421,8 +463,15 @@ impl Arguments {
         let mut fields = Vec::new();
         for (field, name, value) in given {
             let Some(value) = value else { continue };
-            if expectations.options.iter().all(|option| option.name != name) {
-                let option = kettle::verifier::ExpectedOption { name, value: value.clone() };
+            if expectations
+                .options
+                .iter()
+                .all(|option| option.name != name)
+            {
+                let option = kettle::verifier::ExpectedOption {
+                    name,
+                    value: value.clone(),
+                };
                 expectations.options.push(option);
             }
             fields.push((field, value));

@@ -58,12 +58,17 @@ pub enum CompleteError {
     #[error("{path} is a directory: give the bundle as it was downloaded")]
     Directory { path: PathBuf },
     #[error("{path}")]
-    Bundle { path: PathBuf, source: Box<ReadError> },
+    Bundle {
+        path: PathBuf,
+        source: Box<ReadError>,
+    },
     #[error("the bundle has no evidence: nobody signed it, and no certificate would help")]
     NoEvidence,
     #[error("the evidence: {0}")]
     Evidence(Box<Rejection>),
-    #[error("its evidence is of the platform az-snp: only evidence of the platform snp can be completed")]
+    #[error(
+        "its evidence is of the platform az-snp: only evidence of the platform snp can be completed"
+    )]
     OtherPlatform,
     #[error("AMD's key service has no certificate for this report, which names no VCEK of a chip")]
     NoCertificate,
@@ -99,7 +104,10 @@ pub fn run(arguments: &Arguments) -> Result<String, CompleteError> {
         return Err(CompleteError::Directory { path: path.clone() });
     }
     let bundle = open(path)?;
-    let evidence = bundle.evidence.as_deref().ok_or(CompleteError::NoEvidence)?;
+    let evidence = bundle
+        .evidence
+        .as_deref()
+        .ok_or(CompleteError::NoEvidence)?;
     let read = Evidence::read(evidence)?;
     if read.platform() != Platform::Snp {
         return Err(CompleteError::OtherPlatform);
@@ -107,7 +115,10 @@ pub fn run(arguments: &Arguments) -> Result<String, CompleteError> {
     let out = arguments.out.as_ref().unwrap_or(path);
     if read.certificate.is_some() && arguments.vcek.is_none() {
         if arguments.out.is_some() {
-            fs::copy(path, out).map_err(|source| CompleteError::Write { path: out.clone(), source })?;
+            fs::copy(path, out).map_err(|source| CompleteError::Write {
+                path: out.clone(),
+                source,
+            })?;
         }
         return Ok(format!("{} has its certificate already\n", out.display()));
     }
@@ -118,17 +129,30 @@ pub fn run(arguments: &Arguments) -> Result<String, CompleteError> {
 }
 
 fn open(path: &Path) -> Result<Bundle, CompleteError> {
-    read::open(path).map_err(|source| CompleteError::Bundle { path: path.to_owned(), source: Box::new(source) })
+    read::open(path).map_err(|source| CompleteError::Bundle {
+        path: path.to_owned(),
+        source: Box::new(source),
+    })
 }
 
 impl Arguments {
     /// The certificate, DER, which is the report's.
     fn certificate(&self, evidence: &Evidence) -> Result<Vec<u8>, CompleteError> {
-        let options = Options { vcek: self.vcek.clone(), trust_root: self.trust_root.clone(), ..Options::default() };
+        let options = Options {
+            vcek: self.vcek.clone(),
+            trust_root: self.trust_root.clone(),
+            ..Options::default()
+        };
         let mut expectations = options.expectations()?;
         if self.vcek.is_none() {
-            let evidence = Evidence { certificate: None, ..evidence.clone() };
-            let fetching = Fetching { list: false, cache: self.cache.clone() };
+            let evidence = Evidence {
+                certificate: None,
+                ..evidence.clone()
+            };
+            let fetching = Fetching {
+                list: false,
+                cache: self.cache.clone(),
+            };
             let fetched = fetching.complete(&mut expectations, &evidence);
             fetched.map_err(|error| CompleteError::Fetch(Box::new(error)))?;
         }
@@ -160,23 +184,38 @@ fn with_certificate(evidence: &[u8], certificate: &[u8]) -> Result<Vec<u8>, Comp
 /// Writes the bundle beside its place, reads it back, and puts it there.
 fn write(from: &Path, out: &Path, before: &Bundle, evidence: &[u8]) -> Result<(), CompleteError> {
     let name = out.file_name().unwrap_or_default().to_string_lossy();
-    let beside = |ending: &str| out.with_file_name(format!(".{name}.{}.{ending}", std::process::id()));
-    let unfinished = Unfinished { files: beside("files"), bundle: beside("bundle") };
-    let failed = |source| CompleteError::Write { path: out.to_owned(), source };
+    let beside =
+        |ending: &str| out.with_file_name(format!(".{name}.{}.{ending}", std::process::id()));
+    let unfinished = Unfinished {
+        files: beside("files"),
+        bundle: beside("bundle"),
+    };
+    let failed = |source| CompleteError::Write {
+        path: out.to_owned(),
+        source,
+    };
     let unpacked = unpack(from, &unfinished.files).map_err(failed)?;
     let file = File::create_new(&unfinished.bundle).map_err(failed)?;
     let entries = entries(&unfinished.files, &unpacked, before, evidence).map_err(failed)?;
     let epoch = before.time.unwrap_or_default();
     let file = bundle::write(file, &unpacked.top, entries, epoch).map_err(failed)?;
     file.sync_all().map_err(failed)?;
-    let expected = Bundle { evidence: Some(evidence.to_vec()), ..before.clone() };
+    let expected = Bundle {
+        evidence: Some(evidence.to_vec()),
+        ..before.clone()
+    };
     if open(&unfinished.bundle)? != expected {
         return Err(CompleteError::Changed);
     }
     fs::rename(&unfinished.bundle, out).map_err(failed)
 }
 
-fn entries<'a>(folder: &Path, unpacked: &Unpacked, before: &Bundle, evidence: &'a [u8]) -> io::Result<Vec<Entry<'a>>> {
+fn entries<'a>(
+    folder: &Path,
+    unpacked: &Unpacked,
+    before: &Bundle,
+    evidence: &'a [u8],
+) -> io::Result<Vec<Entry<'a>>> {
     let mut entries = Vec::new();
     for file in &unpacked.files {
         let path = file.to_string_lossy().into_owned();
@@ -187,14 +226,20 @@ fn entries<'a>(folder: &Path, unpacked: &Unpacked, before: &Bundle, evidence: &'
         let on_disk = folder.join(&unpacked.top).join(file);
         let name = path.strip_prefix("artifacts/");
         let is_executable = |name| {
-            let found = before.artifacts.iter().find(|artifact| artifact.name == name);
+            let found = before
+                .artifacts
+                .iter()
+                .find(|artifact| artifact.name == name);
             found.is_some_and(|artifact| artifact.executable)
         };
         entries.push(Entry {
             executable: name.is_some_and(is_executable),
             size: fs::metadata(&on_disk)?.len(),
             recorded: None,
-            content: Box::new(Lazy { path: on_disk, file: None }),
+            content: Box::new(Lazy {
+                path: on_disk,
+                file: None,
+            }),
             path,
         });
     }

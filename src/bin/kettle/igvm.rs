@@ -56,7 +56,12 @@ pub enum WriteError {
 /// # Errors
 /// An input cannot be read or the file cannot be written.
 pub fn run(arguments: &Arguments) -> Result<String, WriteError> {
-    let Contents { image, firmware, boot, .. } = arguments.inputs.read()?;
+    let Contents {
+        image,
+        firmware,
+        boot,
+        ..
+    } = arguments.inputs.read()?;
     let shape = Shape {
         cpu: arguments.vcpu_type.signature,
         features: arguments.inputs.guest_features,
@@ -66,11 +71,16 @@ pub fn run(arguments: &Arguments) -> Result<String, WriteError> {
     let file = igvm::write(&image, &firmware, boot.as_ref(), &shape)?;
     let measured = igvm::measure(&file)?.measurement;
     let launch = Launch::new(&firmware, boot.as_ref(), Vmm::Qemu)?;
-    let expected = launch.by_vcpus(shape.cpu, shape.features).nth(usize::from(shape.vcpus) - 1);
+    let expected = launch
+        .by_vcpus(shape.cpu, shape.features)
+        .nth(usize::from(shape.vcpus) - 1);
     if expected != Some(measured) {
         return Err(WriteError::Differs { actual: measured });
     }
     let path = &arguments.out;
-    fs::write(path, file).map_err(|source| WriteError::Write { path: path.clone(), source })?;
+    fs::write(path, file).map_err(|source| WriteError::Write {
+        path: path.clone(),
+        source,
+    })?;
     Ok(format!("{measured}\n"))
 }

@@ -41,8 +41,14 @@ pub fn run(arguments: &Arguments) -> Result<String, PageError> {
     let Contents { firmware, boot, .. } = arguments.inputs.read()?;
     let boot = boot.ok_or(PageError::NoKernel)?;
     let page = KernelHashesPage::new(&firmware, &boot);
-    let page = page.map_err(|source| PageError::Launch { path: arguments.inputs.path(), source })?;
+    let page = page.map_err(|source| PageError::Launch {
+        path: arguments.inputs.path(),
+        source,
+    })?;
     let out = &arguments.out;
-    fs::write(out, page.bytes).map_err(|source| PageError::Write { path: out.clone(), source })?;
+    fs::write(out, page.bytes).map_err(|source| PageError::Write {
+        path: out.clone(),
+        source,
+    })?;
     Ok(format!("{:#x}\n", page.address))
 }

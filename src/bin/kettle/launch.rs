@@ -32,10 +32,20 @@ pub struct Inputs {
     #[arg(long, value_name = "FILE", requires = "kernel")]
     initrd: Option<PathBuf>,
     /// The kernel's command line, exactly.
-    #[arg(long, value_name = "TEXT", requires = "kernel", allow_hyphen_values = true)]
+    #[arg(
+        long,
+        value_name = "TEXT",
+        requires = "kernel",
+        allow_hyphen_values = true
+    )]
     command_line: Option<String>,
     /// The file with the kernel's command line: every byte of it, a newline at its end too.
-    #[arg(long, value_name = "FILE", requires = "kernel", conflicts_with = "command_line")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "kernel",
+        conflicts_with = "command_line"
+    )]
     command_line_file: Option<PathBuf>,
     /// SEV features of the guest, hex.
     #[arg(long, value_name = "HEX", default_value = "0x1", value_parser = hex_u64)]
@@ -66,9 +76,16 @@ pub enum InputError {
     #[error("{path} cannot be read")]
     Read { path: PathBuf, source: io::Error },
     #[error("{what} is over the limit of {limit} bytes ({name})")]
-    Limit { what: String, limit: u64, name: &'static str },
+    Limit {
+        what: String,
+        limit: u64,
+        name: &'static str,
+    },
     #[error("{path} is no firmware that can be measured")]
-    Firmware { path: PathBuf, source: FirmwareError },
+    Firmware {
+        path: PathBuf,
+        source: FirmwareError,
+    },
     #[error("the kernel cannot be given this command line")]
     Boot(#[from] BootError),
 }
@@ -81,7 +98,10 @@ impl Inputs {
     pub fn read(&self) -> Result<Contents, InputError> {
         let path = self.firmware.as_ref().ok_or(InputError::NoFirmware)?;
         let image = read(path, MAX_FIRMWARE_BYTES as u64, "MAX_FIRMWARE_BYTES")?;
-        let firmware = Firmware::parse(&image).map_err(|source| InputError::Firmware { path: path.clone(), source })?;
+        let firmware = Firmware::parse(&image).map_err(|source| InputError::Firmware {
+            path: path.clone(),
+            source,
+        })?;
         let kernel = hash(self.kernel.as_deref(), MAX_KERNEL_BYTES, "MAX_KERNEL_BYTES")?;
         let initrd = hash(self.initrd.as_deref(), MAX_INITRD_BYTES, "MAX_INITRD_BYTES")?;
         let command_line = self.command_line()?;
@@ -94,9 +114,19 @@ impl Inputs {
             None => None,
         };
         let command_line = command_line.as_deref().map(Sha256Digest::of);
-        let digests = Digests { firmware: Sha256Digest::of(&image), kernel, initrd, command_line };
+        let digests = Digests {
+            firmware: Sha256Digest::of(&image),
+            kernel,
+            initrd,
+            command_line,
+        };
         warn_if_revoked(Revocations::compiled_in().of_firmware(digests.firmware));
-        Ok(Contents { image, firmware, boot, digests })
+        Ok(Contents {
+            image,
+            firmware,
+            boot,
+            digests,
+        })
     }
 
     /// Returns the path of the firmware, for messages.
@@ -108,9 +138,11 @@ impl Inputs {
         const LIMIT: u64 = MAX_COMMAND_LINE_BYTES as u64;
         const NAME: &str = "MAX_COMMAND_LINE_BYTES";
         match (&self.command_line, &self.command_line_file) {
-            (Some(text), _) if text.len() > MAX_COMMAND_LINE_BYTES => {
-                Err(InputError::Limit { what: "the command line".to_owned(), limit: LIMIT, name: NAME })
-            }
+            (Some(text), _) if text.len() > MAX_COMMAND_LINE_BYTES => Err(InputError::Limit {
+                what: "the command line".to_owned(),
+                limit: LIMIT,
+                name: NAME,
+            }),
             (Some(text), _) => Ok(Some(text.as_bytes().to_vec())),
             (None, Some(path)) => read(path, LIMIT, NAME).map(Some),
             (None, None) => Ok(None),
@@ -121,18 +153,28 @@ impl Inputs {
 /// Says on standard error that a launch proves nothing, and `kettle verify` may not know it by its value.
 pub fn warn_if_revoked(revocation: Option<&Revocation>) {
     if let Some(found) = revocation {
-        eprintln!("kettle: image {} is revoked, and this is of it: {}", found.version, found.reason);
+        eprintln!(
+            "kettle: image {} is revoked, and this is of it: {}",
+            found.version, found.reason
+        );
     }
 }
 
 fn open(path: &Path, limit: u64) -> Result<io::Take<File>, InputError> {
-    let file = File::open(path).map_err(|source| InputError::Read { path: path.to_owned(), source })?;
+    let file = File::open(path).map_err(|source| InputError::Read {
+        path: path.to_owned(),
+        source,
+    })?;
     Ok(file.take(limit + 1))
 }
 
 fn within(path: &Path, size: u64, limit: u64, name: &'static str) -> Result<(), InputError> {
     if size > limit {
-        return Err(InputError::Limit { what: path.display().to_string(), limit, name });
+        return Err(InputError::Limit {
+            what: path.display().to_string(),
+            limit,
+            name,
+        });
     }
     Ok(())
 }
@@ -144,15 +186,25 @@ fn within(path: &Path, size: u64, limit: u64, name: &'static str) -> Result<(), 
 pub fn read(path: &Path, limit: u64, name: &'static str) -> Result<Vec<u8>, InputError> {
     let mut bytes = Vec::new();
     let read = open(path, limit)?.read_to_end(&mut bytes);
-    let size = read.map_err(|source| InputError::Read { path: path.to_owned(), source })?;
+    let size = read.map_err(|source| InputError::Read {
+        path: path.to_owned(),
+        source,
+    })?;
     within(path, size as u64, limit, name)?;
     Ok(bytes)
 }
 
-fn hash(path: Option<&Path>, limit: u64, name: &'static str) -> Result<Option<Sha256Digest>, InputError> {
+fn hash(
+    path: Option<&Path>,
+    limit: u64,
+    name: &'static str,
+) -> Result<Option<Sha256Digest>, InputError> {
     let Some(path) = path else { return Ok(None) };
     let hashed = Sha256Digest::of_reader(open(path, limit)?);
-    let (digest, size) = hashed.map_err(|source| InputError::Read { path: path.to_owned(), source })?;
+    let (digest, size) = hashed.map_err(|source| InputError::Read {
+        path: path.to_owned(),
+        source,
+    })?;
     within(path, size, limit, name)?;
     Ok(Some(digest))
 }
@@ -169,7 +221,10 @@ pub struct Cpu {
 /// # Errors
 /// QEMU has no such type.
 pub fn named_cpu(name: &str) -> Result<Cpu, UnknownCpu> {
-    Ok(Cpu { signature: name.parse()?, name: Some(name.to_owned()) })
+    Ok(Cpu {
+        signature: name.parse()?,
+        name: Some(name.to_owned()),
+    })
 }
 
 /// Reads a number in hexadecimal digits, with or without `0x`.

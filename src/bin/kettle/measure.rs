@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 use kettle::snp::igvm::{self, IgvmError, MAX_IGVM_BYTES};
 use kettle::snp::measurement::{Chain, CpuSignature, Launch, LaunchError, Vmm};
-use kettle::verifier::{MAX_REFERENCE_BYTES, PublishedShape, ReferenceError, ReferenceValues, Revocations};
+use kettle::verifier::{
+    MAX_REFERENCE_BYTES, PublishedShape, ReferenceError, ReferenceValues, Revocations,
+};
 use serde::Serialize;
 
 use super::launch::{self, Contents, Cpu, Digests, InputError, Inputs, hex_u64, named_cpu, read};
@@ -75,7 +77,10 @@ pub enum MeasureError {
     #[error("with QEMU a --vcpu-type or a --vcpu-signature is needed")]
     NoCpu,
     #[error("{path}")]
-    Published { path: PathBuf, source: ReferenceError },
+    Published {
+        path: PathBuf,
+        source: ReferenceError,
+    },
     #[error("{path} is no IGVM file that can be measured")]
     Igvm { path: PathBuf, source: IgvmError },
     #[error("{path} has no measurement for {wanted}")]
@@ -129,29 +134,66 @@ pub fn run(arguments: &Arguments) -> Result<String, MeasureError> {
     }
     if let Some(path) = &arguments.igvm {
         let file = read(path, MAX_IGVM_BYTES as u64, "MAX_IGVM_BYTES")?;
-        let measured = igvm::measure(&file).map_err(|source| MeasureError::Igvm { path: path.clone(), source })?;
+        let measured = igvm::measure(&file).map_err(|source| MeasureError::Igvm {
+            path: path.clone(),
+            source,
+        })?;
         launch::warn_if_revoked(Revocations::compiled_in().of_measurement(measured.measurement));
         return Ok(format!("{}\n", measured.measurement));
     }
     let cpus = cpus(arguments)?;
-    let Contents { firmware, boot, digests, .. } = arguments.inputs.read()?;
+    let Contents {
+        firmware,
+        boot,
+        digests,
+        ..
+    } = arguments.inputs.read()?;
     let launch = Launch::new(&firmware, boot.as_ref(), arguments.vmm.into());
-    let launch = launch.map_err(|source| MeasureError::Launch { path: arguments.inputs.path(), source })?;
-    let chains: Vec<_> =
-        cpus.iter().map(|cpu| (cpu, launch.chain(cpu.signature, arguments.inputs.guest_features))).collect();
+    let launch = launch.map_err(|source| MeasureError::Launch {
+        path: arguments.inputs.path(),
+        source,
+    })?;
+    let chains: Vec<_> = cpus
+        .iter()
+        .map(|cpu| {
+            (
+                cpu,
+                launch.chain(cpu.signature, arguments.inputs.guest_features),
+            )
+        })
+        .collect();
     let found = if arguments.chain {
-        Found::Chains(chains.iter().map(|(cpu, chain)| Chained::of(cpu, chain)).collect())
+        Found::Chains(
+            chains
+                .iter()
+                .map(|(cpu, chain)| Chained::of(cpu, chain))
+                .collect(),
+        )
     } else {
-        Found::Measurements(chains.iter().flat_map(|(cpu, chain)| counted(&arguments.vcpus, cpu, chain)).collect())
+        Found::Measurements(
+            chains
+                .iter()
+                .flat_map(|(cpu, chain)| counted(&arguments.vcpus, cpu, chain))
+                .collect(),
+        )
     };
-    Ok(if arguments.json { json(arguments, &digests, found) } else { found.text() })
+    Ok(if arguments.json {
+        json(arguments, &digests, found)
+    } else {
+        found.text()
+    })
 }
 
 /// The measurements that a published file has for what was asked for, in that order.
 fn published(arguments: &Arguments, path: &Path) -> Result<String, MeasureError> {
     let bytes = read(path, MAX_REFERENCE_BYTES as u64, "MAX_REFERENCE_BYTES")?;
     let mut references = ReferenceValues::default();
-    references.add_file(&bytes).map_err(|source| MeasureError::Published { path: path.to_owned(), source })?;
+    references
+        .add_file(&bytes)
+        .map_err(|source| MeasureError::Published {
+            path: path.to_owned(),
+            source,
+        })?;
     if arguments.vcpu_type.is_empty() {
         return Err(MeasureError::NoCpu);
     }
@@ -160,12 +202,21 @@ fn published(arguments: &Arguments, path: &Path) -> Result<String, MeasureError>
         let name = cpu.name.as_deref().unwrap_or_default();
         for vcpus in arguments.vcpus.iter().cloned().flatten() {
             let is_wanted = |shape: &PublishedShape<'_>| {
-                shape.vcpus == vcpus && shape.vcpu_type == name && shape.variant == arguments.variant.as_deref()
+                shape.vcpus == vcpus
+                    && shape.vcpu_type == name
+                    && shape.variant == arguments.variant.as_deref()
             };
             let shape = references.shapes().find(is_wanted).ok_or_else(|| {
-                let variant = arguments.variant.as_ref().map(|name| format!(" of variant {name}")).unwrap_or_default();
+                let variant = arguments
+                    .variant
+                    .as_ref()
+                    .map(|name| format!(" of variant {name}"))
+                    .unwrap_or_default();
                 let wanted = format!("{vcpus} vCPUs of type {name}{variant}");
-                MeasureError::NotPublished { path: path.to_owned(), wanted }
+                MeasureError::NotPublished {
+                    path: path.to_owned(),
+                    wanted,
+                }
             })?;
             found.push(Measured::of(cpu, vcpus, shape.measurement.to_string()));
         }
@@ -174,11 +225,19 @@ fn published(arguments: &Arguments, path: &Path) -> Result<String, MeasureError>
 }
 
 fn cpus(arguments: &Arguments) -> Result<Vec<Cpu>, MeasureError> {
-    let cpus: Vec<_> = arguments.vcpu_type.iter().chain(&arguments.vcpu_signature).cloned().collect();
+    let cpus: Vec<_> = arguments
+        .vcpu_type
+        .iter()
+        .chain(&arguments.vcpu_signature)
+        .cloned()
+        .collect();
     match (cpus.is_empty(), arguments.vmm) {
         (false, _) => Ok(cpus),
         (true, VmmName::Qemu) => Err(MeasureError::NoCpu),
-        (true, _) => Ok(vec![Cpu { name: None, signature: CpuSignature::from_raw(0) }]),
+        (true, _) => Ok(vec![Cpu {
+            name: None,
+            signature: CpuSignature::from_raw(0),
+        }]),
     }
 }
 
@@ -190,13 +249,23 @@ fn counted(wanted: &[RangeInclusive<u32>], cpu: &Cpu, chain: &Chain) -> Vec<Meas
         let measurement = all.get(vcpus as usize - 1)?;
         Some(Measured::of(cpu, vcpus, measurement.to_string()))
     };
-    wanted.iter().cloned().flatten().filter_map(measured).collect()
+    wanted
+        .iter()
+        .cloned()
+        .flatten()
+        .filter_map(measured)
+        .collect()
 }
 
 impl Measured {
     fn of(cpu: &Cpu, vcpus: u32, measurement: String) -> Self {
         let vcpu_signature = cpu.signature.to_string();
-        Self { vcpu_type: cpu.name.clone(), vcpu_signature, vcpus, measurement }
+        Self {
+            vcpu_type: cpu.name.clone(),
+            vcpu_signature,
+            vcpus,
+            measurement,
+        }
     }
 
     fn line(&self) -> String {
@@ -218,9 +287,15 @@ impl Chained {
 
     fn lines(&self) -> String {
         let cpu = self.vcpu_type.as_ref().unwrap_or(&self.vcpu_signature);
-        let digests =
-            [("launch-digest", &self.launch_digest), ("bsp-vmsa", &self.bsp_vmsa), ("ap-vmsa", &self.ap_vmsa)];
-        digests.iter().map(|(name, digest)| format!("{cpu} {name} {digest}\n")).collect()
+        let digests = [
+            ("launch-digest", &self.launch_digest),
+            ("bsp-vmsa", &self.bsp_vmsa),
+            ("ap-vmsa", &self.ap_vmsa),
+        ];
+        digests
+            .iter()
+            .map(|(name, digest)| format!("{cpu} {name} {digest}\n"))
+            .collect()
     }
 }
 
@@ -238,7 +313,8 @@ impl Found {
 }
 
 fn json(arguments: &Arguments, digests: &Digests, found: Found) -> String {
-    let hex = |digest: Option<kettle::digest::Sha256Digest>| digest.map(|digest| digest.to_string());
+    let hex =
+        |digest: Option<kettle::digest::Sha256Digest>| digest.map(|digest| digest.to_string());
     let document = Document {
         firmware_sha256: digests.firmware.to_string(),
         kernel_sha256: hex(digests.kernel),
@@ -283,5 +359,8 @@ fn vcpus(text: &str) -> Result<RangeInclusive<u32>, Box<dyn Error + Send + Sync>
 }
 
 fn raw_cpu(text: &str) -> Result<Cpu, Box<dyn Error + Send + Sync>> {
-    Ok(Cpu { signature: CpuSignature::from_raw(u32::try_from(hex_u64(text)?)?), name: None })
+    Ok(Cpu {
+        signature: CpuSignature::from_raw(u32::try_from(hex_u64(text)?)?),
+        name: None,
+    })
 }

@@ -16,8 +16,8 @@ use kettle::bundle::read::{self, ReadError};
 use kettle::inspect::{escaped, shown};
 use kettle::provenance::Nonce;
 use kettle::verifier::{
-    AttestationResult, Check, Evidence, Expectations, NOT_ESTABLISHED, Outcome, Platform, Rejection, SessionEvidence,
-    Sides, azure::TRUSTED, public_key_of, verify, verify_session,
+    AttestationResult, Check, Evidence, Expectations, NOT_ESTABLISHED, Outcome, Platform,
+    Rejection, SessionEvidence, Sides, azure::TRUSTED, public_key_of, verify, verify_session,
 };
 use serde_json::{Map, Value, json};
 
@@ -28,7 +28,14 @@ pub use options::{Options, UsageError, read_file};
 const DISPLACING: &str = "displacing_link_arguments";
 
 /// Options that say something of a bundle, which a session does not have.
-const OF_A_BUNDLE: [&str; 6] = ["repository", "reference", "commit", "artifact", "option", "no_options"];
+const OF_A_BUNDLE: [&str; 6] = [
+    "repository",
+    "reference",
+    "commit",
+    "artifact",
+    "option",
+    "no_options",
+];
 
 /// What to verify, and what to compare it with.
 #[derive(Args)]
@@ -40,7 +47,12 @@ pub struct Arguments {
     #[arg(long, value_name = "FILE", conflicts_with_all = OF_A_BUNDLE)]
     session: Option<PathBuf>,
     /// With --session: the TLS key that the appliance showed, DER or PEM.
-    #[arg(long, value_name = "FILE", requires = "session", conflicts_with = "certificate")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "session",
+        conflicts_with = "certificate"
+    )]
     spki: Option<PathBuf>,
     /// With --session: the certificate that the appliance showed, DER or PEM.
     #[arg(long, value_name = "FILE", requires = "session")]
@@ -70,8 +82,19 @@ pub fn run(arguments: &Arguments) -> Result<(String, ExitCode), UsageError> {
         (None, Some(path)) => bundle(path, &mut expectations, fetching)?,
         (None, None) => return Err(UsageError::NothingToVerify),
     };
-    let text = if arguments.json { escaped(&document(&result)) } else { text(&result, &expectations) };
-    Ok((text, ExitCode::from(if result.is_accepted() { ACCEPTED } else { REJECTED })))
+    let text = if arguments.json {
+        escaped(&document(&result))
+    } else {
+        text(&result, &expectations)
+    };
+    Ok((
+        text,
+        ExitCode::from(if result.is_accepted() {
+            ACCEPTED
+        } else {
+            REJECTED
+        }),
+    ))
 }
 
 /// Verifies the bundle at `path`.
@@ -84,10 +107,18 @@ pub fn bundle(
     fetching: Option<Fetching>,
 ) -> Result<AttestationResult, UsageError> {
     let read = match read::open(path) {
-        Err(ReadError::Open(source)) => return Err(UsageError::Read { path: path.to_owned(), source }),
+        Err(ReadError::Open(source)) => {
+            return Err(UsageError::Read {
+                path: path.to_owned(),
+                source,
+            });
+        }
         read => read,
     };
-    let evidence = read.as_ref().ok().and_then(|bundle| Evidence::read(bundle.evidence.as_deref()?).ok());
+    let evidence = read
+        .as_ref()
+        .ok()
+        .and_then(|bundle| Evidence::read(bundle.evidence.as_deref()?).ok());
     fetch(expectations, evidence, fetching)?;
     Ok(verify(read, expectations))
 }
@@ -102,7 +133,9 @@ pub fn fetch(
     fetching: Option<Fetching>,
 ) -> Result<(), UsageError> {
     match fetching.zip(evidence) {
-        Some((fetching, evidence)) => fetching.complete(expectations, &evidence).map_err(UsageError::Fetch),
+        Some((fetching, evidence)) => fetching
+            .complete(expectations, &evidence)
+            .map_err(UsageError::Fetch),
         None => Ok(()),
     }
 }
@@ -113,18 +146,35 @@ fn session(
     expectations: &mut Expectations,
     fetching: Option<Fetching>,
 ) -> Result<AttestationResult, UsageError> {
-    let nonce: Nonce = expectations.nonce.clone().ok_or(UsageError::NothingToVerify)?;
+    let nonce: Nonce = expectations
+        .nonce
+        .clone()
+        .ok_or(UsageError::NothingToVerify)?;
     let document = read_file(path)?;
     let shown = arguments.spki.as_ref().map(|path| (path, false));
     let key = match shown.or(arguments.certificate.as_ref().map(|path| (path, true))) {
         Some((path, is_certificate)) => {
             let key = public_key_of(&read_file(path)?, is_certificate);
-            Some(key.map_err(|source| UsageError::Key { path: path.clone(), source })?)
+            Some(key.map_err(|source| UsageError::Key {
+                path: path.clone(),
+                source,
+            })?)
         }
         None => None,
     };
-    fetch(expectations, SessionEvidence::read(&document).ok().map(|session| session.evidence), fetching)?;
-    Ok(verify_session(&document, &nonce, key.as_deref(), expectations))
+    fetch(
+        expectations,
+        SessionEvidence::read(&document)
+            .ok()
+            .map(|session| session.evidence),
+        fetching,
+    )?;
+    Ok(verify_session(
+        &document,
+        &nonce,
+        key.as_deref(),
+        expectations,
+    ))
 }
 
 /// The document of a run that verified nothing.
@@ -134,8 +184,15 @@ pub fn error_document(error: &str) -> String {
 
 /// The result as the document of `--json`.
 pub fn document(result: &AttestationResult) -> Value {
-    let verdict = if result.is_accepted() { "accepted" } else { "rejected" };
-    let checks: Vec<_> = result.outcomes().map(|(check, outcome)| entry(check, outcome)).collect();
+    let verdict = if result.is_accepted() {
+        "accepted"
+    } else {
+        "rejected"
+    };
+    let checks: Vec<_> = result
+        .outcomes()
+        .map(|(check, outcome)| entry(check, outcome))
+        .collect();
     json!({"verdict": verdict, "checks": checks, "claims": result.claims()})
 }
 
@@ -168,14 +225,23 @@ pub fn text(result: &AttestationResult, expectations: &Expectations) -> String {
             outcome.rejection(),
         ));
     }
-    text.push_str(if result.is_accepted() { "ACCEPTED\n" } else { "REJECTED\n" });
+    text.push_str(if result.is_accepted() {
+        "ACCEPTED\n"
+    } else {
+        "REJECTED\n"
+    });
     for (name, value) in result.claims() {
         match value {
             Value::Array(_) if name == NOT_ESTABLISHED => {}
             Value::Object(members) => {
                 for (member, value) in members {
-                    let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-                    text.push_str(&format!("  {name}: {}\n", shown(&format!("{member}={value}"))));
+                    let value = value
+                        .as_str()
+                        .map_or_else(|| value.to_string(), str::to_owned);
+                    text.push_str(&format!(
+                        "  {name}: {}\n",
+                        shown(&format!("{member}={value}"))
+                    ));
                 }
             }
             Value::Null => {}
@@ -184,9 +250,17 @@ pub fn text(result: &AttestationResult, expectations: &Expectations) -> String {
             value => text.push_str(&format!("  {name}: {}\n", escaped(value).trim_end())),
         }
     }
-    for given in result.claims().get(DISPLACING).and_then(Value::as_array).into_iter().flatten() {
+    for given in result
+        .claims()
+        .get(DISPLACING)
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+    {
         let given = shown(given.as_str().unwrap_or_default());
-        text.push_str(&format!("a build script may have put another program in the place of the linker: {given}\n"));
+        text.push_str(&format!(
+            "a build script may have put another program in the place of the linker: {given}\n"
+        ));
     }
     if result.claims().get("built_here") == Some(&Value::Bool(false)) {
         text.push_str(
@@ -197,11 +271,16 @@ pub fn text(result: &AttestationResult, expectations: &Expectations) -> String {
     for (check, outcome) in result.outcomes() {
         match outcome {
             Outcome::NotChecked => text.push_str(&format!("{}: not checked\n", check.name())),
-            Outcome::Waived(_) => text.push_str(&format!("{}: waived, not established\n", check.name())),
+            Outcome::Waived(_) => {
+                text.push_str(&format!("{}: waived, not established\n", check.name()))
+            }
             _ => {}
         }
     }
-    let open = result.claims().get(NOT_ESTABLISHED).and_then(Value::as_array);
+    let open = result
+        .claims()
+        .get(NOT_ESTABLISHED)
+        .and_then(Value::as_array);
     for sentence in open.into_iter().flatten().filter_map(Value::as_str) {
         text.push_str(&format!("{}\n", shown(sentence)));
     }
@@ -209,11 +288,17 @@ pub fn text(result: &AttestationResult, expectations: &Expectations) -> String {
 }
 
 fn line(head: &str, rejection: Option<&Rejection>) -> String {
-    let Some(rejection) = rejection else { return format!("{head}\n") };
+    let Some(rejection) = rejection else {
+        return format!("{head}\n");
+    };
     let sides: Sides = rejection.sides();
     let mut line = format!("{head}: {}: {}", rejection.code(), rejection);
     for (name, side) in [("expected", sides.0), ("actual", sides.1)] {
-        line.push_str(&side.map(|side| format!("; {name} {side}")).unwrap_or_default());
+        line.push_str(
+            &side
+                .map(|side| format!("; {name} {side}"))
+                .unwrap_or_default(),
+        );
     }
     format!("{}\n", shown(&line))
 }

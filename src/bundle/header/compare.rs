@@ -48,7 +48,9 @@ impl Number {
         if *end != 0 || !is_octal {
             return None;
         }
-        let value = digits.iter().fold(0, |value, digit| value * 8 + u64::from(digit - b'0'));
+        let value = digits
+            .iter()
+            .fold(0, |value, digit| value * 8 + u64::from(digit - b'0'));
         Self::new(value)
     }
 
@@ -90,34 +92,55 @@ pub(in crate::bundle) fn difference(expected: &[u8], actual: &[u8]) -> Option<Di
     for (start, (expected, actual)) in (0..).step_by(BLOCK_BYTES).zip(pairs) {
         let in_pax_header = start < own_header;
         let is_record = in_pax_header && start > 0;
-        let found = if is_record { record_difference(expected, actual) } else { field_difference(expected, actual) };
+        let found = if is_record {
+            record_difference(expected, actual)
+        } else {
+            field_difference(expected, actual)
+        };
         if let Some((field, expected, actual)) = found {
             let (expected, actual) = (printable(expected), printable(actual));
-            return Some(Difference { in_pax_header, field, expected, actual });
+            return Some(Difference {
+                in_pax_header,
+                field,
+                expected,
+                actual,
+            });
         }
     }
     // Only the number of blocks can be left.
     let blocks = |bytes: &[u8]| format!("{} blocks", bytes.len() / BLOCK_BYTES);
-    Some(Difference { in_pax_header: true, field: "length", expected: blocks(expected), actual: blocks(actual) })
+    Some(Difference {
+        in_pax_header: true,
+        field: "length",
+        expected: blocks(expected),
+        actual: blocks(actual),
+    })
 }
 
 /// The name of a field, and both sides.
 type Sides<'a> = (&'static str, &'a [u8], &'a [u8]);
 
 fn record_difference<'a>(expected: &'a [u8], actual: &'a [u8]) -> Option<Sides<'a>> {
-    let start = expected.iter().zip(actual).position(|(expected, actual)| expected != actual)?;
+    let start = expected
+        .iter()
+        .zip(actual)
+        .position(|(expected, actual)| expected != actual)?;
     Some((RECORD, &expected[start..], &actual[start..]))
 }
 
 fn field_difference<'a>(expected: &'a [u8], actual: &'a [u8]) -> Option<Sides<'a>> {
-    let differs = |(_, range): &(&str, Range<usize>)| expected[range.clone()] != actual[range.clone()];
+    let differs =
+        |(_, range): &(&str, Range<usize>)| expected[range.clone()] != actual[range.clone()];
     let (field, range) = FIELDS.into_iter().find(differs)?;
     Some((field, &expected[range.clone()], &actual[range]))
 }
 
 /// Bytes for a message: escaped, without the zeros that fill a field, and not too many of them.
 pub(in crate::bundle) fn printable(bytes: &[u8]) -> String {
-    let end = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+    let end = bytes
+        .iter()
+        .rposition(|byte| *byte != 0)
+        .map_or(0, |last| last + 1);
     format!("\"{}\"", bytes[..end.min(MAX_SHOWN_BYTES)].escape_ascii())
 }
 
@@ -127,14 +150,22 @@ mod tests {
     use super::*;
 
     fn member(path: &str) -> Member<'_> {
-        Member { path, executable: true, size: Number(0o1234), time: Number(0o7654) }
+        Member {
+            path,
+            executable: true,
+            size: Number(0o1234),
+            time: Number(0o7654),
+        }
     }
 
     #[test]
     fn the_path_of_a_record_is_the_one_it_was_made_of() {
         for length in 1..2000 {
             let path = "n".repeat(length);
-            assert_eq!(path_of_record(super::super::path_record(&path).as_bytes()), Some(&*path));
+            assert_eq!(
+                path_of_record(super::super::path_record(&path).as_bytes()),
+                Some(&*path)
+            );
         }
     }
 
@@ -143,12 +174,22 @@ mod tests {
         assert_eq!(Number::read(b"00000001234\0"), Some(Number(0o1234)));
         assert_eq!(Number::read(b"77777777777\0"), Number::new(MAX_NUMBER));
         assert_eq!(Number::new(MAX_NUMBER + 1), None);
-        for other in
-            [&b"       1234\0"[..], b"1234\0\0\0\0\0\0\0\0", b"000000012340", b"00000001238\0", b"-0000001234\0"]
-        {
+        for other in [
+            &b"       1234\0"[..],
+            b"1234\0\0\0\0\0\0\0\0",
+            b"000000012340",
+            b"00000001238\0",
+            b"-0000001234\0",
+        ] {
             assert_eq!(Number::read(other), None, "{}", other.escape_ascii());
         }
-        assert_eq!((Number::read(b""), Number::read(b"\x80\0\0\0\0\0\0\0\0\0\0\x08")), (None, None));
+        assert_eq!(
+            (
+                Number::read(b""),
+                Number::read(b"\x80\0\0\0\0\0\0\0\0\0\0\x08")
+            ),
+            (None, None)
+        );
     }
 
     #[test]
@@ -163,8 +204,16 @@ mod tests {
                 let found = difference(&blocks, &changed).unwrap();
                 let is_header = at < BLOCK_BYTES || at >= blocks.len() - BLOCK_BYTES;
                 let offset = at % BLOCK_BYTES;
-                let of_header = FIELDS.iter().find(|(_, range)| range.contains(&offset)).unwrap().0;
-                assert_eq!(found.field, if is_header { of_header } else { RECORD }, "{at}");
+                let of_header = FIELDS
+                    .iter()
+                    .find(|(_, range)| range.contains(&offset))
+                    .unwrap()
+                    .0;
+                assert_eq!(
+                    found.field,
+                    if is_header { of_header } else { RECORD },
+                    "{at}"
+                );
                 assert_eq!(found.in_pax_header, at < blocks.len() - BLOCK_BYTES, "{at}");
                 assert_ne!(found.expected, found.actual, "{at}");
             }

@@ -57,12 +57,18 @@ pub enum ParseCidrError {
 impl Cidr {
     const fn v4(bytes: [u8; 4], length: u8) -> Self {
         let [a, b, c, d] = bytes;
-        Self { address: IpAddr::V4(Ipv4Addr::new(a, b, c, d)), length }
+        Self {
+            address: IpAddr::V4(Ipv4Addr::new(a, b, c, d)),
+            length,
+        }
     }
 
     const fn v6(words: [u16; 3], length: u8) -> Self {
         let [a, b, c] = words;
-        Self { address: IpAddr::V6(Ipv6Addr::new(a, b, c, 0, 0, 0, 0, 0)), length }
+        Self {
+            address: IpAddr::V6(Ipv6Addr::new(a, b, c, 0, 0, 0, 0, 0)),
+            length,
+        }
     }
 
     /// The first address.
@@ -77,20 +83,28 @@ impl Cidr {
             IpAddr::V6(_) => 16,
         };
         let bits = |byte: u8| self.length.saturating_sub(byte * 8).min(8);
-        (0..full).map(|byte| !(0xff_u8.checked_shr(bits(byte).into()).unwrap_or(0))).collect()
+        (0..full)
+            .map(|byte| !(0xff_u8.checked_shr(bits(byte).into()).unwrap_or(0)))
+            .collect()
     }
 
     /// Returns whether an address is in the range.
     pub fn contains(self, address: IpAddr) -> bool {
         let (ours, theirs) = (octets(self.address), octets(address));
-        let masked =
-            |bytes: &[u8]| -> Vec<u8> { bytes.iter().zip(self.mask()).map(|(byte, mask)| byte & mask).collect() };
+        let masked = |bytes: &[u8]| -> Vec<u8> {
+            bytes
+                .iter()
+                .zip(self.mask())
+                .map(|(byte, mask)| byte & mask)
+                .collect()
+        };
         ours.len() == theirs.len() && masked(&ours) == masked(&theirs)
     }
 
     /// Returns whether the range has an address of the machine's own loopback.
     pub(super) fn has_loopback(self) -> bool {
-        self.address.is_ipv4() && (LOOPBACK.contains(self.address) || self.contains(LOOPBACK.address))
+        self.address.is_ipv4()
+            && (LOOPBACK.contains(self.address) || self.contains(LOOPBACK.address))
     }
 
     /// Returns whether two ranges have an address in common.
@@ -99,13 +113,23 @@ impl Cidr {
     }
 
     pub(super) fn from_parts(address: Ipv4Addr, length: u8) -> Self {
-        Self { address: address.into(), length }
+        Self {
+            address: address.into(),
+            length,
+        }
     }
 
     #[cfg(any(test, feature = "host"))]
     fn without_later_bits(self) -> Self {
-        let bytes: Vec<u8> = octets(self.address).iter().zip(self.mask()).map(|(byte, mask)| byte & mask).collect();
-        let address = match (<[u8; 4]>::try_from(&bytes[..]), <[u8; 16]>::try_from(&bytes[..])) {
+        let bytes: Vec<u8> = octets(self.address)
+            .iter()
+            .zip(self.mask())
+            .map(|(byte, mask)| byte & mask)
+            .collect();
+        let address = match (
+            <[u8; 4]>::try_from(&bytes[..]),
+            <[u8; 16]>::try_from(&bytes[..]),
+        ) {
             (Ok(bytes), _) => IpAddr::from(bytes),
             (_, Ok(bytes)) => IpAddr::from(bytes),
             _ => self.address,
@@ -134,14 +158,21 @@ impl FromStr for Cidr {
         let (address, length) = text.split_once('/').ok_or(ParseCidrError::Format)?;
         let address: IpAddr = address.parse().map_err(|_| ParseCidrError::Format)?;
         let is_number = length.bytes().all(|byte| byte.is_ascii_digit());
-        let length = length.parse().ok().filter(|_| is_number).ok_or(ParseCidrError::Format)?;
+        let length = length
+            .parse()
+            .ok()
+            .filter(|_| is_number)
+            .ok_or(ParseCidrError::Format)?;
         let limit = if address.is_ipv4() { 32 } else { 128 };
         if length > limit {
             return Err(ParseCidrError::Length { length, limit });
         }
         let range = Self { address, length };
         if range.without_later_bits() != range {
-            return Err(ParseCidrError::Bits { length, range: range.without_later_bits() });
+            return Err(ParseCidrError::Bits {
+                length,
+                range: range.without_later_bits(),
+            });
         }
         if range.contains(Ipv6Addr::LOCALHOST.into()) {
             return Err(ParseCidrError::Loopback6);
@@ -253,7 +284,10 @@ mod tests {
     fn ends(range: Cidr) -> [IpAddr; 2] {
         let last = octets(range.address).into_iter().zip(range.mask());
         let last: Vec<u8> = last.map(|(byte, mask)| byte | !mask).collect();
-        let last = match (<[u8; 4]>::try_from(&last[..]), <[u8; 16]>::try_from(&last[..])) {
+        let last = match (
+            <[u8; 4]>::try_from(&last[..]),
+            <[u8; 16]>::try_from(&last[..]),
+        ) {
             (Ok(bytes), _) => IpAddr::from(bytes),
             (_, bytes) => IpAddr::from(bytes.unwrap()),
         };
@@ -267,11 +301,26 @@ mod tests {
         let ranges: Vec<Cidr> = rows
             .map(|row| {
                 let (address, length) = row.split('\t').next().unwrap().split_once('/').unwrap();
-                Cidr { address: address.parse().unwrap(), length: length.parse().unwrap() }
+                Cidr {
+                    address: address.parse().unwrap(),
+                    length: length.parse().unwrap(),
+                }
             })
             .collect();
-        assert_eq!(ranges.iter().filter(|range| range.address.is_ipv4()).count(), 25);
-        assert_eq!(ranges.iter().filter(|range| range.address.is_ipv6()).count(), 26);
+        assert_eq!(
+            ranges
+                .iter()
+                .filter(|range| range.address.is_ipv4())
+                .count(),
+            25
+        );
+        assert_eq!(
+            ranges
+                .iter()
+                .filter(|range| range.address.is_ipv6())
+                .count(),
+            26
+        );
         for range in ranges {
             for address in ends(range) {
                 assert!(!super::is_public(address), "{address} of {range}");
@@ -279,7 +328,10 @@ mod tests {
             let is_in_one = |one: &Cidr| one.length <= range.length && one.contains(range.address);
             let outside = range.address.is_ipv6() && !GLOBAL_6.overlaps(range);
             let listed = NOT_PUBLIC_4.iter().chain(&NOT_PUBLIC_6).any(is_in_one);
-            assert!(outside || listed, "{range} is refused at its ends, and not in between");
+            assert!(
+                outside || listed,
+                "{range} is refused at its ends, and not in between"
+            );
         }
     }
 
@@ -300,7 +352,11 @@ mod tests {
         ] {
             assert!(!is_public(hiding), "{hiding}");
         }
-        for beside in ["2a00:1::100:5efe:a00:1", "2a00:1::5eff:a00:1", "2a00:0:5efe:a00:1::"] {
+        for beside in [
+            "2a00:1::100:5efe:a00:1",
+            "2a00:1::5eff:a00:1",
+            "2a00:0:5efe:a00:1::",
+        ] {
             assert!(is_public(beside), "{beside}");
         }
     }
@@ -338,7 +394,15 @@ mod tests {
         ] {
             assert!(is_public(before), "{before}");
         }
-        for never in ["::1", "::ffff:8.8.8.8", "64:ff9b::808:808", "fd00:ec2::254", "fe80::1", "ff02::1", "4000::"] {
+        for never in [
+            "::1",
+            "::ffff:8.8.8.8",
+            "64:ff9b::808:808",
+            "fd00:ec2::254",
+            "fe80::1",
+            "ff02::1",
+            "4000::",
+        ] {
             assert!(!is_public(never), "{never}");
         }
     }
@@ -346,14 +410,42 @@ mod tests {
     #[test]
     fn a_range_is_read_as_it_is_written_or_refused() {
         let parse = |text: &str| text.parse::<Cidr>();
-        for text in ["127.0.0.0/8", "10.1.2.3/32", "0.0.0.0/0", "fd00::/8", "2001:db8::1/128"] {
+        for text in [
+            "127.0.0.0/8",
+            "10.1.2.3/32",
+            "0.0.0.0/0",
+            "fd00::/8",
+            "2001:db8::1/128",
+        ] {
             assert_eq!(parse(text).unwrap().to_string(), text);
         }
-        for text in ["", "10.0.0.0", "10.0.0.0/", "10.0.0.0/+8", "10.0.0/8", "x/8", "10.0.0.0/8/8", "10.0.0.0/-1"] {
+        for text in [
+            "",
+            "10.0.0.0",
+            "10.0.0.0/",
+            "10.0.0.0/+8",
+            "10.0.0/8",
+            "x/8",
+            "10.0.0.0/8/8",
+            "10.0.0.0/-1",
+        ] {
             assert_eq!(parse(text), Err(ParseCidrError::Format), "{text:?}");
         }
-        assert_eq!(parse("10.0.0.0/33"), Err(ParseCidrError::Length { length: 33, limit: 32 }));
-        assert_eq!(parse("10.0.0.1/8").unwrap_err().to_string().split(": ").nth(1), Some("the range is 10.0.0.0/8"));
+        assert_eq!(
+            parse("10.0.0.0/33"),
+            Err(ParseCidrError::Length {
+                length: 33,
+                limit: 32
+            })
+        );
+        assert_eq!(
+            parse("10.0.0.1/8")
+                .unwrap_err()
+                .to_string()
+                .split(": ")
+                .nth(1),
+            Some("the range is 10.0.0.0/8")
+        );
         for text in ["::1/128", "::/0"] {
             assert_eq!(parse(text), Err(ParseCidrError::Loopback6), "{text}");
         }

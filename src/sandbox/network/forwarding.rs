@@ -47,7 +47,10 @@ impl Names {
     fn of_this_namespace() -> io::Result<Self> {
         let number = fs::metadata(NAMESPACE)?.ino();
         let path = |what| PathBuf::from(format!("{STATE_FOLDER}/kettle-network-{number}{what}"));
-        Ok(Self { turn: path(".turn"), users: path("") })
+        Ok(Self {
+            turn: path(".turn"),
+            users: path(""),
+        })
     }
 
     /// Waits until nobody else sets up or takes down. Whoever was last has removed the file that others may have waited for.
@@ -55,7 +58,8 @@ impl Names {
         loop {
             let file = open(&self.turn)?;
             flock(&file, FlockOperation::LockExclusive)?;
-            let is_current = fs::metadata(&self.turn).is_ok_and(|found| found.ino() == number(&file));
+            let is_current =
+                fs::metadata(&self.turn).is_ok_and(|found| found.ino() == number(&file));
             if is_current {
                 return Ok(file);
             }
@@ -69,7 +73,12 @@ impl Names {
 }
 
 fn open(path: &PathBuf) -> io::Result<File> {
-    File::options().read(true).write(true).create(true).truncate(false).open(path)
+    File::options()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(path)
 }
 
 /// Zero is no file's number.
@@ -108,8 +117,14 @@ impl Forwarding {
         let wanted = wanted(links, ipv6);
         let mut recorded = read(&mut self.users)?;
         // Undone from the end: the setting that overwrites others first, then what it has overwritten.
-        let (all, single) = wanted.iter().partition::<Vec<_>, _>(|setting| setting.path == ALL_6);
-        let overwritten = if all.is_empty() { Vec::new() } else { overwritten_by_all_6(links) };
+        let (all, single) = wanted
+            .iter()
+            .partition::<Vec<_>, _>(|setting| setting.path == ALL_6);
+        let overwritten = if all.is_empty() {
+            Vec::new()
+        } else {
+            overwritten_by_all_6(links)
+        };
         for setting in single.into_iter().chain(&overwritten).chain(all) {
             let line = format!("{} {}\n", setting.path, setting.value()?);
             recorded.push_str(&line);
@@ -122,7 +137,11 @@ impl Forwarding {
 
 /// The settings that have to change, in the order in which they have to.
 fn wanted(links: &[Link], ipv6: bool) -> Vec<Setting> {
-    let others = || links.iter().filter(|link| !link.is_loopback && !is_ours(&link.name));
+    let others = || {
+        links
+            .iter()
+            .filter(|link| !link.is_loopback && !is_ours(&link.name))
+    };
     let by_it = |link: &Link| Setting::new(format!("ipv4/conf/{}/forwarding", link.name), ON);
     let mut wanted: Vec<Setting> = others().map(by_it).collect();
     if ipv6 {
@@ -140,7 +159,10 @@ fn wanted(links: &[Link], ipv6: bool) -> Vec<Setting> {
 /// Settings that are on and that [`ALL_6`] switches off when it is put back: those of single
 /// interfaces, and the one that new interfaces begin with (ip-sysctl of the kernel).
 fn overwritten_by_all_6(links: &[Link]) -> Vec<Setting> {
-    let names = links.iter().map(|link| link.name.as_str()).filter(|name| !is_ours(name));
+    let names = links
+        .iter()
+        .map(|link| link.name.as_str())
+        .filter(|name| !is_ours(name));
     let settings = names.chain(["default"]).map(|name| {
         let path = format!("ipv6/conf/{name}/forwarding");
         Setting::new(path, ON)
@@ -174,8 +196,15 @@ pub(super) fn is_ours(name: &str) -> bool {
 fn undo(users: &mut File) -> io::Result<()> {
     let recorded = read(users)?;
     for line in recorded.lines().rev() {
-        let Some((path, value)) = line.split_once(' ') else { continue };
-        match (Setting { path: path.to_owned(), wanted: value.to_owned() }).apply() {
+        let Some((path, value)) = line.split_once(' ') else {
+            continue;
+        };
+        match (Setting {
+            path: path.to_owned(),
+            wanted: value.to_owned(),
+        })
+        .apply()
+        {
             // The interface is gone.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             applied => applied?,
@@ -195,12 +224,22 @@ fn read(users: &mut File) -> io::Result<String> {
 
 /// What is forwarded since the changes that are recorded.
 fn forwarded(recorded: &str) -> Forwarded {
-    let paths = || recorded.lines().filter_map(|line| line.split_once(' ')).map(|(path, _)| path);
+    let paths = || {
+        recorded
+            .lines()
+            .filter_map(|line| line.split_once(' '))
+            .map(|(path, _)| path)
+    };
     let interface = |path: &str| {
-        let name = path.strip_prefix("ipv4/conf/")?.strip_suffix("/forwarding")?;
+        let name = path
+            .strip_prefix("ipv4/conf/")?
+            .strip_suffix("/forwarding")?;
         Some(name.to_owned())
     };
-    Forwarded { interfaces: paths().filter_map(interface).collect(), ipv6: paths().any(|path| path == ALL_6) }
+    Forwarded {
+        interfaces: paths().filter_map(interface).collect(),
+        ipv6: paths().any(|path| path == ALL_6),
+    }
 }
 
 /// A file below [`SETTINGS`], of this thread's network namespace.
@@ -212,7 +251,10 @@ pub(super) struct Setting {
 
 impl Setting {
     pub(super) fn new(path: String, wanted: &str) -> Self {
-        Self { path, wanted: wanted.to_owned() }
+        Self {
+            path,
+            wanted: wanted.to_owned(),
+        }
     }
 
     fn value(&self) -> io::Result<String> {
@@ -240,17 +282,36 @@ mod tests {
     #[test]
     fn a_change_that_fails_ends_and_waits_for_nobody() {
         let name = "missing".to_owned();
-        let missing = Link { index: 0, name, mtu: 1500, is_up: true, is_loopback: false };
+        let missing = Link {
+            index: 0,
+            name,
+            mtu: 1500,
+            is_up: true,
+            is_loopback: false,
+        };
         assert!(Forwarding::enable(&[missing], false).is_err());
     }
 
     #[test]
     fn the_table_drops_what_was_changed_and_no_more() {
-        let recorded = "ipv4/conf/eth0/forwarding 0\nipv6/conf/eth0/accept_ra 1\nipv4/conf/a.1/forwarding 0\n";
+        let recorded =
+            "ipv4/conf/eth0/forwarding 0\nipv6/conf/eth0/accept_ra 1\nipv4/conf/a.1/forwarding 0\n";
         let interfaces = vec!["eth0".to_owned(), "a.1".to_owned()];
-        assert_eq!(forwarded(recorded), Forwarded { interfaces: interfaces.clone(), ipv6: false });
+        assert_eq!(
+            forwarded(recorded),
+            Forwarded {
+                interfaces: interfaces.clone(),
+                ipv6: false
+            }
+        );
         let more = format!("{recorded}ipv6/conf/eth0/forwarding 1\n{ALL_6} 0\n");
-        assert_eq!(forwarded(&more), Forwarded { interfaces, ipv6: true });
+        assert_eq!(
+            forwarded(&more),
+            Forwarded {
+                interfaces,
+                ipv6: true
+            }
+        );
         assert_eq!(forwarded(""), Forwarded::default());
     }
 }

@@ -60,8 +60,11 @@ const ROUTES_6: &str = "/proc/thread-self/net/ipv6_route";
 /// The interface of the phase. Its namespace has no other but a loopback that is off.
 const INNER: &str = "eth0";
 /// Ranges that a /30 is taken from: benchmarks, which no network uses, then private networks.
-const RANGES: [(Ipv4Addr, u8); 3] =
-    [(Ipv4Addr::new(198, 18, 0, 0), 15), (Ipv4Addr::new(10, 213, 0, 0), 16), (Ipv4Addr::new(172, 29, 0, 0), 16)];
+const RANGES: [(Ipv4Addr, u8); 3] = [
+    (Ipv4Addr::new(198, 18, 0, 0), 15),
+    (Ipv4Addr::new(10, 213, 0, 0), 16),
+    (Ipv4Addr::new(172, 29, 0, 0), 16),
+];
 /// How many /30 of a range are tried.
 const ATTEMPTS: u32 = 32;
 const PREFIX_4: u8 = 30;
@@ -118,8 +121,10 @@ impl PhaseNetwork {
         let has_ipv6 = has_default_route_6().map_err(step("reading routes"))?;
         let addresses = choose(has_ipv6)?;
         let interface = random_name().map_err(step("choosing a name"))?;
-        let forwarding = Forwarding::enable(&links, has_ipv6).map_err(step("forwarding packets"))?;
-        link::make_pair(&routes, &interface, INNER, &namespace, mtu(&links)).map_err(step("making a veth pair"))?;
+        let forwarding =
+            Forwarding::enable(&links, has_ipv6).map_err(step("forwarding packets"))?;
+        link::make_pair(&routes, &interface, INNER, &namespace, mtu(&links))
+            .map_err(step("making a veth pair"))?;
         let index = link::index_of(&routes, &interface).map_err(step("finding an interface"))?;
         let rules = Socket::of_netfilter().map_err(step("asking for nf_tables"))?;
         let mut network = Self {
@@ -159,9 +164,14 @@ impl PhaseNetwork {
         for pair in addresses {
             link::add_address(&self.routes, self.index, pair.machine, pair.prefix)
                 .map_err(step("giving an address"))?;
-            let (socket, refusing_port) = refusing_port(pair.machine).map_err(step("taking a port"))?;
+            let (socket, refusing_port) =
+                refusing_port(pair.machine).map_err(step("taking a port"))?;
             self._refusing.push(socket);
-            ends.push(Ends { phase: pair.phase, machine: pair.machine, refusing_port });
+            ends.push(Ends {
+                phase: pair.phase,
+                machine: pair.machine,
+                refusing_port,
+            });
         }
         let policy = Policy {
             interface: &self.interface,
@@ -170,8 +180,10 @@ impl PhaseNetwork {
             allowed,
             own: &own_addresses(&self.routes).map_err(step("listing addresses"))?,
         };
-        rules::set_up(&self.rules, &policy).map_err(step("making the rules of the packet filter"))?;
-        self.configure_inside(inside, addresses).map_err(step("giving the phase an address and a route"))
+        rules::set_up(&self.rules, &policy)
+            .map_err(step("making the rules of the packet filter"))?;
+        self.configure_inside(inside, addresses)
+            .map_err(step("giving the phase an address and a route"))
     }
 
     fn configure_inside(&self, inside: &Socket, addresses: &[Pair]) -> io::Result<()> {
@@ -218,7 +230,10 @@ impl PhaseNetwork {
 impl Drop for PhaseNetwork {
     fn drop(&mut self) {
         if let Err(error) = link::remove(&self.routes, self.index) {
-            log::error!("the interface {} could not be removed: {error}", self.interface);
+            log::error!(
+                "the interface {} could not be removed: {error}",
+                self.interface
+            );
         }
     }
 }
@@ -234,7 +249,8 @@ fn new_namespace() -> io::Result<(OwnedFd, Socket)> {
             Setting::new("ipv4/conf/all/route_localnet".to_owned(), "1").apply()?;
             Ok((File::open(NAMESPACE)?.into(), Socket::of_routes()?))
         });
-        made.join().unwrap_or_else(|_| Err(io::Error::other("a thread panicked")))
+        made.join()
+            .unwrap_or_else(|_| Err(io::Error::other("a thread panicked")))
     })
 }
 
@@ -258,11 +274,17 @@ fn choose(has_ipv6: bool) -> Result<Vec<Pair>, NetworkError> {
     let routes = fs::read_to_string(ROUTES_4).map_err(step("reading routes"))?;
     let used = routed_4(&routes);
     let mut random = [0; 4 + 8];
-    getrandom::getrandom(&mut random).map_err(|error| step("drawing a number")(io::Error::other(error)))?;
+    getrandom::getrandom(&mut random)
+        .map_err(|error| step("drawing a number")(io::Error::other(error)))?;
     let [first @ .., _, _, _, _, _, _, _, _] = random;
-    let network = free_network(u32::from_ne_bytes(first), &used).ok_or(NetworkError::NoFreeNetwork)?;
+    let network =
+        free_network(u32::from_ne_bytes(first), &used).ok_or(NetworkError::NoFreeNetwork)?;
     let v4 = |host: u32| IpAddr::from(Ipv4Addr::from_bits(network.to_bits() + host));
-    let mut pairs = vec![Pair { machine: v4(1), phase: v4(2), prefix: PREFIX_4 }];
+    let mut pairs = vec![Pair {
+        machine: v4(1),
+        phase: v4(2),
+        prefix: PREFIX_4,
+    }];
     if has_ipv6 {
         pairs.push(unique_local(&random[4..]));
     }
@@ -295,7 +317,11 @@ fn unique_local(random: &[u8]) -> Pair {
         IpAddr::from(Ipv6Addr::from(bytes))
     };
     let [machine, phase] = [1, 2].map(address);
-    Pair { machine, phase, prefix: PREFIX_6 }
+    Pair {
+        machine,
+        phase,
+        prefix: PREFIX_6,
+    }
 }
 
 /// Destinations of the machine's routes, but for the default route. Numbers of /proc/net/route are in the machine's byte order.
@@ -304,7 +330,11 @@ fn routed_4(table: &str) -> Vec<Cidr> {
         let fields: Vec<&str> = line.split_whitespace().collect();
         let number = |at: usize| u32::from_str_radix(fields.get(at)?, 16).ok();
         let mask = number(7)?.count_ones() as u8;
-        Some(Cidr::from_parts(Ipv4Addr::from(number(1)?.to_ne_bytes()), mask)).filter(|_| mask > 0)
+        Some(Cidr::from_parts(
+            Ipv4Addr::from(number(1)?.to_ne_bytes()),
+            mask,
+        ))
+        .filter(|_| mask > 0)
     };
     table.lines().skip(1).filter_map(route).collect()
 }
@@ -329,20 +359,33 @@ fn is_default_route_6(table: &str) -> bool {
 
 /// The least of the interfaces that packets may leave by.
 fn mtu(links: &[Link]) -> u32 {
-    let used = links.iter().filter(|link| link.is_up && !link.is_loopback && !forwarding::is_ours(&link.name));
-    used.map(|link| link.mtu).min().unwrap_or(MTU.1).clamp(MTU.0, MTU.1)
+    let used = links
+        .iter()
+        .filter(|link| link.is_up && !link.is_loopback && !forwarding::is_ours(&link.name));
+    used.map(|link| link.mtu)
+        .min()
+        .unwrap_or(MTU.1)
+        .clamp(MTU.0, MTU.1)
 }
 
 /// At most 15 bytes, as the kernel wants it.
 fn random_name() -> io::Result<String> {
     let mut random = [0; 4];
     getrandom::getrandom(&mut random).map_err(io::Error::other)?;
-    Ok(format!("{}{}", rules::INTERFACE_PREFIX, hex::encode(random)))
+    Ok(format!(
+        "{}{}",
+        rules::INTERFACE_PREFIX,
+        hex::encode(random)
+    ))
 }
 
 /// A port of an address that refuses connections: it is taken, and nobody listens.
 fn refusing_port(address: IpAddr) -> io::Result<(OwnedFd, u16)> {
-    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let family = if address.is_ipv4() {
+        AddressFamily::INET
+    } else {
+        AddressFamily::INET6
+    };
     let socket = socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
     bind(&socket, &SocketAddr::new(address, 0))?;
     let port = SocketAddr::try_from(getsockname(&socket)?)?.port();
@@ -357,12 +400,27 @@ mod tests {
     fn a_network_is_taken_that_no_route_of_the_machine_has() {
         let range = |address: [u8; 4], length| Cidr::from_parts(address.into(), length);
         assert_eq!(free_network(5, &[]), Some([198, 18, 0, 20].into()));
-        assert_eq!(free_network(5, &[range([198, 18, 0, 20], 30)]), Some([198, 18, 0, 24].into()));
-        assert_eq!(free_network(5, &[range([198, 18, 0, 21], 32)]), Some([198, 18, 0, 24].into()));
-        assert_eq!(free_network(5, &[range([198, 18, 0, 0], 15)]), Some([10, 213, 0, 20].into()));
+        assert_eq!(
+            free_network(5, &[range([198, 18, 0, 20], 30)]),
+            Some([198, 18, 0, 24].into())
+        );
+        assert_eq!(
+            free_network(5, &[range([198, 18, 0, 21], 32)]),
+            Some([198, 18, 0, 24].into())
+        );
+        assert_eq!(
+            free_network(5, &[range([198, 18, 0, 0], 15)]),
+            Some([10, 213, 0, 20].into())
+        );
         let private = [range([198, 18, 0, 0], 15), range([10, 0, 0, 0], 8)];
-        assert_eq!(free_network(u32::MAX, &private), Some([172, 29, 255, 252].into()));
-        assert_eq!(free_network(5, &[range([128, 0, 0, 0], 1), range([0, 0, 0, 0], 1)]), None);
+        assert_eq!(
+            free_network(u32::MAX, &private),
+            Some([172, 29, 255, 252].into())
+        );
+        assert_eq!(
+            free_network(5, &[range([128, 0, 0, 0], 1), range([0, 0, 0, 0], 1)]),
+            None
+        );
     }
 
     #[test]
@@ -370,10 +428,15 @@ mod tests {
         let table = "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n\
             eth0\t00000000\t010200C0\t0003\t0\t0\t0\t00000000\t0\t0\t0\n\
             eth0\t000200C0\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0\n";
-        assert_eq!(routed_4(table), [Cidr::from_parts([192, 0, 2, 0].into(), 24)]);
+        assert_eq!(
+            routed_4(table),
+            [Cidr::from_parts([192, 0, 2, 0].into(), 24)]
+        );
         let zero = "0".repeat(32);
         let line = |prefix: &str, interface: &str| {
-            format!("{zero} {prefix} {zero} 00 {zero} 00000400 00000001 00000000 00000003     {interface}\n")
+            format!(
+                "{zero} {prefix} {zero} 00 {zero} 00000400 00000001 00000000 00000003     {interface}\n"
+            )
         };
         assert!(is_default_route_6(&line("00", "eth0")));
         assert!(!is_default_route_6(&line("00", "lo")) && !is_default_route_6(&line("08", "eth0")));

@@ -286,17 +286,33 @@ pub(super) struct Batch<'a> {
 
 impl<'a> Batch<'a> {
     pub(super) fn new(table: &'a str) -> Self {
-        Self { table, messages: vec![bound(BATCH_BEGIN)] }
+        Self {
+            table,
+            messages: vec![bound(BATCH_BEGIN)],
+        }
     }
 
     fn push(&mut self, kind: Kind, flags: u16, attributes: Attributes) {
-        self.messages.push(Message::new(kind.number(), flags, &header(family::INET), attributes));
+        self.messages.push(Message::new(
+            kind.number(),
+            flags,
+            &header(family::INET),
+            attributes,
+        ));
     }
 
     pub(super) fn table(&mut self, owner: Owner) {
-        let flags = if owner == Owner::Socket { table::IS_OWNED } else { 0 };
+        let flags = if owner == Owner::Socket {
+            table::IS_OWNED
+        } else {
+            0
+        };
         let named = Attributes::default().text(table::NAME, self.table);
-        self.push(Kind::NewTable, flag::CREATE, named.number(table::FLAGS, flags));
+        self.push(
+            Kind::NewTable,
+            flag::CREATE,
+            named.number(table::FLAGS, flags),
+        );
     }
 
     pub(super) fn delete_table(&mut self) {
@@ -324,7 +340,11 @@ impl<'a> Batch<'a> {
             .number(chain::HOOK_NUMBER, hook as u32)
             .number(chain::HOOK_PRIORITY, priority.cast_unsigned());
         let attributes = self.named_chain(name).nested(chain::HOOK, place);
-        self.push(Kind::NewChain, flag::CREATE, attributes.text(chain::KIND, kind.name()));
+        self.push(
+            Kind::NewChain,
+            flag::CREATE,
+            attributes.text(chain::KIND, kind.name()),
+        );
     }
 
     /// A chain that rules lead to.
@@ -333,7 +353,9 @@ impl<'a> Batch<'a> {
     }
 
     fn named_chain(&self, name: &str) -> Attributes {
-        Attributes::default().text(chain::TABLE, self.table).text(chain::NAME, name)
+        Attributes::default()
+            .text(chain::TABLE, self.table)
+            .text(chain::NAME, name)
     }
 
     pub(super) fn rule(&mut self, chain: &str, expressions: Vec<Attributes>) {
@@ -370,23 +392,32 @@ const HEADER_BYTES: usize = 4;
 
 /// Lists the keys that a set of a table has.
 pub(super) fn keys(socket: &Socket, table: &str, set: Set) -> io::Result<Vec<Vec<u8>>> {
-    let named = Attributes::default().text(elements::TABLE, table).text(elements::SET, set.name);
+    let named = Attributes::default()
+        .text(elements::TABLE, table)
+        .text(elements::SET, set.name);
     let kind = Kind::GetElements.number();
     let answers = socket.list(Message::new(kind, 0, &header(family::INET), named))?;
     Ok(answers.iter().flat_map(|answer| keys_of(answer)).collect())
 }
 
 fn keys_of(answer: &[u8]) -> Vec<Vec<u8>> {
-    let list = answer.get(HEADER_BYTES..).and_then(|answer| attribute(answer, elements::LIST));
+    let list = answer
+        .get(HEADER_BYTES..)
+        .and_then(|answer| attribute(answer, elements::LIST));
     let key = |(kind, element): (u16, _)| {
         let key = attribute(element, elements::KEY).filter(|_| kind == elements::ELEMENT)?;
         attribute(key, data::VALUE).map(<[u8]>::to_vec)
     };
-    attributes(list.unwrap_or_default()).into_iter().filter_map(key).collect()
+    attributes(list.unwrap_or_default())
+        .into_iter()
+        .filter_map(key)
+        .collect()
 }
 
 fn expression(name: &str, data: Attributes) -> Attributes {
-    Attributes::default().text(rule::EXPRESSION_NAME, name).nested(rule::EXPRESSION_DATA, data)
+    Attributes::default()
+        .text(rule::EXPRESSION_NAME, name)
+        .nested(rule::EXPRESSION_DATA, data)
 }
 
 fn value_of(bytes: &[u8]) -> Attributes {
@@ -498,7 +529,9 @@ mod tests {
     fn keys_are_read_out_of_an_answer_and_nothing_else() {
         let element = Attributes::default().nested(elements::KEY, value_of(&[10, 0, 0, 1]));
         let list = Attributes::default().nested(elements::ELEMENT, element);
-        let attributes = Attributes::default().text(elements::SET, "s").nested(elements::LIST, list);
+        let attributes = Attributes::default()
+            .text(elements::SET, "s")
+            .nested(elements::LIST, list);
         let answer = Message::new(0, 0, &header(family::INET), attributes);
         assert_eq!(keys_of(answer.body()), [[10, 0, 0, 1]]);
         for length in 0..answer.body().len() {

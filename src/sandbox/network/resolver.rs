@@ -41,7 +41,11 @@ pub enum ResolverError {
 }
 
 fn join(found: &[IpAddr]) -> String {
-    found.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    found
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 /// Returns the name servers that fetch phases can ask; none where the machine has none.
@@ -72,7 +76,10 @@ fn parse(text: &str) -> Vec<IpAddr> {
         words.next().filter(|word| *word == "nameserver")?;
         words.next()?.parse().ok()
     };
-    text.lines().filter_map(address).take(MAX_NAME_SERVERS).collect()
+    text.lines()
+        .filter_map(address)
+        .take(MAX_NAME_SERVERS)
+        .collect()
 }
 
 fn beyond_the_machine(found: &[IpAddr]) -> Vec<IpAddr> {
@@ -82,7 +89,10 @@ fn beyond_the_machine(found: &[IpAddr]) -> Vec<IpAddr> {
 
 /// The file for a sandbox.
 pub(super) fn resolv_conf(name_servers: &[IpAddr]) -> String {
-    name_servers.iter().map(|server| format!("nameserver {server}\n")).collect()
+    name_servers
+        .iter()
+        .map(|server| format!("nameserver {server}\n"))
+        .collect()
 }
 
 #[cfg(test)]
@@ -93,7 +103,8 @@ mod tests {
     fn name_servers_are_what_the_resolver_would_ask() {
         let text = "# x\nsearch a.b\nnameserver 10.0.0.1\n nameserver\t2001:db8::1 x\nnameserver fe80::1%eth0\n\
             nameserver\noptions edns0\nnameservers 1.1.1.1\nnameserver 10.0.0.2\nnameserver 10.0.0.3\n";
-        let addresses = ["10.0.0.1", "2001:db8::1", "10.0.0.2"].map(|text| text.parse::<IpAddr>().unwrap());
+        let addresses =
+            ["10.0.0.1", "2001:db8::1", "10.0.0.2"].map(|text| text.parse::<IpAddr>().unwrap());
         assert_eq!(parse(text), addresses);
         assert_eq!(parse(&resolv_conf(&addresses)), addresses);
     }

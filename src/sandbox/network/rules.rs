@@ -22,8 +22,8 @@ use std::net::IpAddr;
 
 use super::addresses::{Cidr, GLOBAL_6, NOT_PUBLIC_4, NOT_PUBLIC_6, isatap};
 use super::nf_tables::{
-    self, Batch, ChainKind, Fact, Header, Hook, Is, Owner, Register, Set, Verdict, compare, end, family, hold, keep,
-    load, load_fact,
+    self, Batch, ChainKind, Fact, Header, Hook, Is, Owner, Register, Set, Verdict, compare, end,
+    family, hold, keep, load, load_fact,
 };
 use crate::netlink::{Attributes, Socket, octets};
 
@@ -76,8 +76,18 @@ mod priority {
 }
 
 /// Which addresses the phase tried to reach in vain.
-const REFUSED_4: Set = Set { name: "refused4", id: 1, key_bytes: 4, limit: MAX_NOTED };
-const REFUSED_6: Set = Set { name: "refused6", id: 2, key_bytes: 16, limit: MAX_NOTED };
+const REFUSED_4: Set = Set {
+    name: "refused4",
+    id: 1,
+    key_bytes: 4,
+    limit: MAX_NOTED,
+};
+const REFUSED_6: Set = Set {
+    name: "refused6",
+    id: 2,
+    key_bytes: 16,
+    limit: MAX_NOTED,
+};
 
 /// One end of the pair in each family: the phase's, and the machine's, which has a port that refuses connections.
 #[derive(Clone, Copy, Debug)]
@@ -109,7 +119,12 @@ pub(super) fn set_up(socket: &Socket, policy: &Policy<'_>) -> io::Result<()> {
     batch.set(REFUSED_4);
     batch.set(REFUSED_6);
     let (filter, nat) = (ChainKind::Filter, ChainKind::Nat);
-    batch.chain("arriving", nat, Hook::Arriving, priority::CHANGE_DESTINATION);
+    batch.chain(
+        "arriving",
+        nat,
+        Hook::Arriving,
+        priority::CHANGE_DESTINATION,
+    );
     batch.inner_chain("refuse4");
     batch.inner_chain("refuse6");
     batch.chain("input", filter, Hook::Input, priority::FILTER);
@@ -123,7 +138,10 @@ pub(super) fn set_up(socket: &Socket, policy: &Policy<'_>) -> io::Result<()> {
     }
     let outwards = [to_interface(policy.interface), established(), accept()].concat();
     batch.rule("forward", outwards);
-    batch.rule("forward", [to_interface(policy.interface), vec![end(Verdict::Drop)]].concat());
+    batch.rule(
+        "forward",
+        [to_interface(policy.interface), vec![end(Verdict::Drop)]].concat(),
+    );
     batch.rule("forward", to_others);
 
     for chain in ["input", "forward"] {
@@ -132,10 +150,16 @@ pub(super) fn set_up(socket: &Socket, policy: &Policy<'_>) -> io::Result<()> {
         }
     }
     for kind in NEIGHBOUR {
-        batch.rule("input", [protocol(ICMP_6), transport(0, &[kind]), accept()].concat());
+        batch.rule(
+            "input",
+            [protocol(ICMP_6), transport(0, &[kind]), accept()].concat(),
+        );
     }
     for permitted in permitted(policy) {
-        batch.rule("arriving", [permitted.clone(), vec![end(Verdict::Accept)]].concat());
+        batch.rule(
+            "arriving",
+            [permitted.clone(), vec![end(Verdict::Accept)]].concat(),
+        );
         batch.rule("input", [permitted.clone(), accept()].concat());
         batch.rule("forward", [permitted, accept()].concat());
     }
@@ -170,7 +194,8 @@ pub(super) fn refused_addresses(socket: &Socket, interface: &str) -> io::Result<
 
 fn address(bytes: &[u8]) -> Option<IpAddr> {
     let four = <[u8; 4]>::try_from(bytes).map(IpAddr::from);
-    four.or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from)).ok()
+    four.or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from))
+        .ok()
 }
 
 /// What the machine forwards only because of phases that fetch.
@@ -198,11 +223,21 @@ pub(super) fn guard(socket: &Socket, forwarded: &Forwarded) -> io::Result<()> {
     let ours = INTERFACE_PREFIX.as_bytes();
     for chain in ["input", "forward"] {
         batch.rule(chain, [marked(), vec![end(Verdict::Accept)]].concat());
-        batch.rule(chain, [name(Fact::FromInterface, Is::Equal, ours), drop()].concat());
+        batch.rule(
+            chain,
+            [name(Fact::FromInterface, Is::Equal, ours), drop()].concat(),
+        );
     }
-    batch.rule("forward", [name(Fact::ToInterface, Is::Equal, ours), drop()].concat());
+    batch.rule(
+        "forward",
+        [name(Fact::ToInterface, Is::Equal, ours), drop()].concat(),
+    );
     for interface in &forwarded.interfaces {
-        let by_it = [of_family(family::IPV4), from_interface(Is::Equal, interface)].concat();
+        let by_it = [
+            of_family(family::IPV4),
+            from_interface(Is::Equal, interface),
+        ]
+        .concat();
         batch.rule("forward", [by_it, drop()].concat());
     }
     if forwarded.ipv6 {
@@ -222,7 +257,10 @@ pub(super) fn remove_guard(socket: &Socket) -> io::Result<()> {
 /// Packets that may name another destination than the one that rules look at: options of IPv4 have
 /// source routes, headers between IPv6 and its content have routes and tunnels.
 fn may_go_elsewhere() -> [Vec<Attributes>; 2] {
-    let length = [load(Header::Network, ipv4::LENGTH_OFFSET, 1), keep(&[ipv4::LENGTH_MASK])];
+    let length = [
+        load(Header::Network, ipv4::LENGTH_OFFSET, 1),
+        keep(&[ipv4::LENGTH_MASK]),
+    ];
     let is_longer = compare(Is::Different, &[ipv4::WITHOUT_OPTIONS]);
     let next = load(Header::Network, ipv6::NEXT_OFFSET, 1);
     let is_none = [TCP, UDP, ICMP_6].map(|known| compare(Is::Different, &[known]));
@@ -246,7 +284,9 @@ fn permitted(policy: &Policy<'_>) -> Vec<Vec<Attributes>> {
 /// own, other ports of name servers, other name servers.
 fn refused(policy: &Policy<'_>) -> Vec<(IpAddr, Vec<Attributes>)> {
     let single = policy.name_servers.iter().chain(policy.own);
-    let mut refused: Vec<_> = single.map(|address| (*address, is(destination(*address)))).collect();
+    let mut refused: Vec<_> = single
+        .map(|address| (*address, is(destination(*address))))
+        .collect();
     refused.extend(NOT_PUBLIC_4.map(|range| (range.address(), within(Is::Equal, range))));
     refused.push((GLOBAL_6.address(), within(Is::Different, GLOBAL_6)));
     refused.extend(NOT_PUBLIC_6.map(|range| (range.address(), within(Is::Equal, range))));
@@ -285,7 +325,10 @@ fn protocol(number: u8) -> Vec<Attributes> {
 }
 
 fn transport(offset: u32, value: &[u8]) -> Vec<Attributes> {
-    vec![load(Header::Transport, offset, value.len()), compare(Is::Equal, value)]
+    vec![
+        load(Header::Transport, offset, value.len()),
+        compare(Is::Equal, value),
+    ]
 }
 
 fn port(protocol_number: u8, port: u16) -> Vec<Attributes> {
@@ -337,7 +380,11 @@ fn source(address: IpAddr) -> Field {
 fn is(field: Field) -> Vec<Attributes> {
     let value = octets(field.address);
     let loaded = load(Header::Network, field.offset, value.len());
-    [of_family_of(field.address), vec![loaded, compare(Is::Equal, &value)]].concat()
+    [
+        of_family_of(field.address),
+        vec![loaded, compare(Is::Equal, &value)],
+    ]
+    .concat()
 }
 
 /// Whether the destination is in a range, or of its family and not in it.
@@ -353,18 +400,29 @@ fn within(comparison: Is, range: Cidr) -> Vec<Attributes> {
 fn of_isatap() -> Vec<Attributes> {
     let offset = ipv6::DESTINATION_OFFSET + u32::from(isatap::OFFSET);
     let loaded = load(Header::Network, offset, isatap::VALUE.len());
-    let compared = vec![loaded, keep(&isatap::MASK), compare(Is::Equal, &isatap::VALUE)];
+    let compared = vec![
+        loaded,
+        keep(&isatap::MASK),
+        compare(Is::Equal, &isatap::VALUE),
+    ];
     [of_family(family::IPV6), compared].concat()
 }
 
 /// Packets of a connection that was let through, and errors about one.
 fn established() -> Vec<Attributes> {
     let bits = nf_tables::belongs_to_a_connection();
-    vec![nf_tables::load_state(), keep(&bits), compare(Is::Different, &[0; 4])]
+    vec![
+        nf_tables::load_state(),
+        keep(&bits),
+        compare(Is::Different, &[0; 4]),
+    ]
 }
 
 fn marked() -> Vec<Attributes> {
-    vec![load_fact(Fact::Mark), compare(Is::Equal, &MARK.to_ne_bytes())]
+    vec![
+        load_fact(Fact::Mark),
+        compare(Is::Equal, &MARK.to_ne_bytes()),
+    ]
 }
 
 /// Lets a packet through, with the mark.

@@ -48,7 +48,10 @@ impl NetworkTrial {
         let allowed = std::mem::take(&mut self.allowed);
         let result = match self.running.take() {
             None => Err(TrialError::NotRoot),
-            Some(running) => running.join().unwrap_or_else(|_| Err(panicked())).map_err(TrialError::from),
+            Some(running) => running
+                .join()
+                .unwrap_or_else(|_| Err(panicked()))
+                .map_err(TrialError::from),
         };
         (allowed, result)
     }

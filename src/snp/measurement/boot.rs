@@ -53,18 +53,32 @@ impl BootHashes {
     ///
     /// # Errors
     /// The command line has a NUL.
-    pub fn new(kernel: [u8; 32], initrd: Option<[u8; 32]>, command_line: &[u8]) -> Result<Self, BootError> {
+    pub fn new(
+        kernel: [u8; 32],
+        initrd: Option<[u8; 32]>,
+        command_line: &[u8],
+    ) -> Result<Self, BootError> {
         if let Some(offset) = command_line.iter().position(|byte| *byte == 0) {
             return Err(BootError::NulInCommandLine { offset });
         }
         let initrd = initrd.unwrap_or_else(|| Sha256::digest(b"").into());
-        let command_line = Sha256::new().chain_update(command_line).chain_update([0]).finalize().into();
-        Ok(Self { kernel, initrd, command_line })
+        let command_line = Sha256::new()
+            .chain_update(command_line)
+            .chain_update([0])
+            .finalize()
+            .into();
+        Ok(Self {
+            kernel,
+            initrd,
+            command_line,
+        })
     }
 
     /// The page, with the table at `offset`; zeros around it.
     pub(super) fn page(&self, offset: TableOffset) -> [u8; PAGE_BYTES] {
-        let entry = |guid, hash: &[u8; 32]| [&guid_bytes(guid)[..], &ENTRY_LENGTH.to_le_bytes(), hash].concat();
+        let entry = |guid, hash: &[u8; 32]| {
+            [&guid_bytes(guid)[..], &ENTRY_LENGTH.to_le_bytes(), hash].concat()
+        };
         let table = [
             &guid_bytes(TABLE_GUID)[..],
             &TABLE_LENGTH.to_le_bytes(),
@@ -87,7 +101,11 @@ impl TableOffset {
     /// Where in its page a table at `address` begins; `None` when it does not end there too.
     pub const fn of(address: u32) -> Option<Self> {
         let offset = address as usize % PAGE_BYTES;
-        if offset <= PAGE_BYTES - TABLE_BYTES { Some(Self(offset)) } else { None }
+        if offset <= PAGE_BYTES - TABLE_BYTES {
+            Some(Self(offset))
+        } else {
+            None
+        }
     }
 }
 
@@ -119,7 +137,9 @@ mod tests {
         let last = (PAGE_BYTES - TABLE_BYTES) as u32;
         assert!(TableOffset::of(last).is_some());
         assert_eq!(TableOffset::of(last + 1), None);
-        let page = BootHashes::new([7; 32], None, b"").unwrap().page(TableOffset::of(last).unwrap());
+        let page = BootHashes::new([7; 32], None, b"")
+            .unwrap()
+            .page(TableOffset::of(last).unwrap());
         assert_eq!(page[PAGE_BYTES - 8 - 32..PAGE_BYTES - 8], [7; 32]);
     }
 }

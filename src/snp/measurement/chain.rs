@@ -26,9 +26,11 @@ impl Chain {
     /// Returns the launch measurements with one vCPU, with two, and so on without end.
     pub fn by_vcpus(self) -> impl Iterator<Item = LaunchMeasurement> {
         let mut digest = RunningDigest::from(self.launch_digest);
-        std::iter::once(self.bsp_vmsa).chain(std::iter::repeat(self.ap_vmsa)).map(move |page| {
-            digest.add(PageType::Vmsa, vmsa::ADDRESS, &page);
-            digest.measurement()
-        })
+        std::iter::once(self.bsp_vmsa)
+            .chain(std::iter::repeat(self.ap_vmsa))
+            .map(move |page| {
+                digest.add(PageType::Vmsa, vmsa::ADDRESS, &page);
+                digest.measurement()
+            })
     }
 }

@@ -57,7 +57,10 @@ impl FromStr for CpuSignature {
         };
         match MODELS.iter().find(is_named) {
             Some((_, signature, _)) => Ok(Self(*signature)),
-            None => Err(UnknownCpu { name: name.to_owned(), known: MODELS.map(|(model, ..)| model).join(", ") }),
+            None => Err(UnknownCpu {
+                name: name.to_owned(),
+                known: MODELS.map(|(model, ..)| model).join(", "),
+            }),
         }
     }
 }
@@ -70,8 +73,19 @@ mod tests {
     fn knows_names_with_and_without_version_and_no_others() {
         assert_eq!("EPYC-v4".parse(), Ok(CpuSignature(0x800f12)));
         assert_eq!("EPYC-Turin".parse(), Ok(CpuSignature(0xb00f00)));
-        assert_eq!("EPYC-Milan-v1".parse::<CpuSignature>().unwrap().to_string(), "0xa00f11");
-        for name in ["", "epyc", "EPYC-v0", "EPYC-v6", "EPYC-v04", "EPYC-IBPB-v1", "EPYC-Milan-v1 "] {
+        assert_eq!(
+            "EPYC-Milan-v1".parse::<CpuSignature>().unwrap().to_string(),
+            "0xa00f11"
+        );
+        for name in [
+            "",
+            "epyc",
+            "EPYC-v0",
+            "EPYC-v6",
+            "EPYC-v04",
+            "EPYC-IBPB-v1",
+            "EPYC-Milan-v1 ",
+        ] {
             assert_eq!(name.parse::<CpuSignature>().unwrap_err().name, name);
         }
     }

@@ -51,7 +51,10 @@ impl RunningDigest {
 
     /// Adds a page of any type; one without content counts as zeros.
     pub fn add_added(&mut self, page: &AddedPage) {
-        let content = page.content.as_ref().map_or([0; 48], |content| sha384(content));
+        let content = page
+            .content
+            .as_ref()
+            .map_or([0; 48], |content| sha384(content));
         self.add(page.kind, page.address, &content);
     }
 

@@ -46,7 +46,9 @@ const FOUR_GIB: u64 = 1 << 32;
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum FirmwareError {
     /// Not whole pages, none, or too many.
-    #[error("the firmware has {size} bytes, not whole pages of {PAGE_BYTES} up to {limit} (MAX_FIRMWARE_BYTES)")]
+    #[error(
+        "the firmware has {size} bytes, not whole pages of {PAGE_BYTES} up to {limit} (MAX_FIRMWARE_BYTES)"
+    )]
     Size {
         /// Bytes it has.
         size: usize,
@@ -99,7 +101,9 @@ pub enum FirmwareError {
         actual: u32,
     },
     /// Too many pages in the sections.
-    #[error("the firmware's sections have {actual} pages, the limit is {limit} (MAX_MEASURED_PAGES)")]
+    #[error(
+        "the firmware's sections have {actual} pages, the limit is {limit} (MAX_MEASURED_PAGES)"
+    )]
     Pages {
         /// Most pages.
         limit: u64,
@@ -115,7 +119,9 @@ pub enum FirmwareError {
         kind: u32,
     },
     /// A section that is not whole pages, or not the one page that its kind has.
-    #[error("section {index} of the firmware is at {address:#x} with {size:#x} bytes: not the pages that its kind has")]
+    #[error(
+        "section {index} of the firmware is at {address:#x} with {size:#x} bytes: not the pages that its kind has"
+    )]
     Section {
         /// Which section, from zero.
         index: usize,
@@ -169,14 +175,26 @@ impl Firmware {
     pub fn parse(image: &[u8]) -> Result<Self, FirmwareError> {
         let (pages, rest) = image.as_chunks::<PAGE_BYTES>();
         if pages.is_empty() || !rest.is_empty() || image.len() > MAX_FIRMWARE_BYTES {
-            return Err(FirmwareError::Size { size: image.len(), limit: MAX_FIRMWARE_BYTES });
+            return Err(FirmwareError::Size {
+                size: image.len(),
+                limit: MAX_FIRMWARE_BYTES,
+            });
         }
         let entries = Entries::parse(image)?;
-        let reset_address = entries.reset_address.ok_or(FirmwareError::Missing { entry: "SEV-ES reset block" })?;
-        let metadata = entries.metadata.ok_or(FirmwareError::Missing { entry: "SEV metadata" })?;
+        let reset_address = entries.reset_address.ok_or(FirmwareError::Missing {
+            entry: "SEV-ES reset block",
+        })?;
+        let metadata = entries.metadata.ok_or(FirmwareError::Missing {
+            entry: "SEV metadata",
+        })?;
         let sections = sections(image, metadata)?;
         let hash_table = hash_table(&sections, entries.hash_table)?;
-        Ok(Self { image_measurement: measure(pages), reset_address, hash_table, sections })
+        Ok(Self {
+            image_measurement: measure(pages),
+            reset_address,
+            hash_table,
+            sections,
+        })
     }
 
     /// The launch measurement after the image alone.
@@ -187,7 +205,10 @@ impl Firmware {
     /// Takes the launch measurement of the image from elsewhere: for who has only the end of the image.
     #[must_use]
     pub fn with_image_measurement(self, image_measurement: LaunchMeasurement) -> Self {
-        Self { image_measurement, ..self }
+        Self {
+            image_measurement,
+            ..self
+        }
     }
 
     /// Whether kernel, initrd and command line are measured.
@@ -229,7 +250,10 @@ struct Entries {
 impl Entries {
     fn parse(image: &[u8]) -> Result<Self, FirmwareError> {
         const TABLE: FirmwareError = FirmwareError::Bounds { part: "the table" };
-        let before = image.len().checked_sub(RESET_VECTOR_BYTES).ok_or(FirmwareError::NoTable)?;
+        let before = image
+            .len()
+            .checked_sub(RESET_VECTOR_BYTES)
+            .ok_or(FirmwareError::NoTable)?;
         let (rest, length, guid) = header(&image[..before]).ok_or(FirmwareError::NoTable)?;
         if guid != guid_bytes(FOOTER_GUID) {
             return Err(FirmwareError::NoTable);
@@ -246,13 +270,21 @@ impl Entries {
 
     /// Takes the last entry of `table`; gives what is before it.
     fn take_last<'a>(&mut self, table: &'a [u8]) -> Result<&'a [u8], FirmwareError> {
-        const ENTRY: FirmwareError = FirmwareError::Bounds { part: "an entry of the table" };
+        const ENTRY: FirmwareError = FirmwareError::Bounds {
+            part: "an entry of the table",
+        };
         let (rest, length, guid) = header(table).ok_or(ENTRY)?;
         let length = length.checked_sub(ENTRY_HEADER_BYTES).ok_or(ENTRY)?;
-        let (before, data) = rest.split_at_checked(rest.len().wrapping_sub(length)).ok_or(ENTRY)?;
+        let (before, data) = rest
+            .split_at_checked(rest.len().wrapping_sub(length))
+            .ok_or(ENTRY)?;
         for (known, slot, entry) in [
             (METADATA_GUID, &mut self.metadata, "SEV metadata"),
-            (RESET_BLOCK_GUID, &mut self.reset_address, "SEV-ES reset block"),
+            (
+                RESET_BLOCK_GUID,
+                &mut self.reset_address,
+                "SEV-ES reset block",
+            ),
             (HASH_TABLE_GUID, &mut self.hash_table, "hash table address"),
         ] {
             if guid == guid_bytes(known) && slot.replace(word(data, 0).ok_or(ENTRY)?).is_some() {
@@ -271,43 +303,68 @@ fn header(bytes: &[u8]) -> Option<(&[u8], usize, [u8; 16])> {
 }
 
 fn word(bytes: &[u8], offset: usize) -> Option<u32> {
-    bytes.get(offset..)?.first_chunk().map(|word| u32::from_le_bytes(*word))
+    bytes
+        .get(offset..)?
+        .first_chunk()
+        .map(|word| u32::from_le_bytes(*word))
 }
 
 /// Reads the metadata that begins `distance` bytes before the end of the image.
 fn sections(image: &[u8], distance: u32) -> Result<Vec<Section>, FirmwareError> {
-    const METADATA: FirmwareError = FirmwareError::Bounds { part: "the SEV metadata" };
+    const METADATA: FirmwareError = FirmwareError::Bounds {
+        part: "the SEV metadata",
+    };
     let start = image.len().checked_sub(distance as usize).ok_or(METADATA)?;
     let metadata = &image[start..];
     let signature = *metadata.first_chunk::<4>().ok_or(METADATA)?;
     if signature != METADATA_SIGNATURE {
-        return Err(FirmwareError::Signature { expected: METADATA_SIGNATURE, actual: signature });
+        return Err(FirmwareError::Signature {
+            expected: METADATA_SIGNATURE,
+            actual: signature,
+        });
     }
     let length = word(metadata, 4).ok_or(METADATA)? as usize;
     let version = word(metadata, 8).ok_or(METADATA)?;
     if version != METADATA_VERSION {
-        return Err(FirmwareError::Version { expected: METADATA_VERSION, actual: version });
+        return Err(FirmwareError::Version {
+            expected: METADATA_VERSION,
+            actual: version,
+        });
     }
     let count = word(metadata, 12).ok_or(METADATA)?;
     if count > MAX_SECTIONS {
-        return Err(FirmwareError::Sections { limit: MAX_SECTIONS, actual: count });
+        return Err(FirmwareError::Sections {
+            limit: MAX_SECTIONS,
+            actual: count,
+        });
     }
-    let list = metadata.get(METADATA_HEADER_BYTES..length).ok_or(METADATA)?;
+    let list = metadata
+        .get(METADATA_HEADER_BYTES..length)
+        .ok_or(METADATA)?;
     let list = list.get(..count as usize * SECTION_BYTES).ok_or(METADATA)?;
     let (list, _) = list.as_chunks::<SECTION_BYTES>();
-    let sections =
-        list.iter().enumerate().map(|(index, bytes)| section(index, bytes)).collect::<Result<Vec<_>, _>>()?;
+    let sections = list
+        .iter()
+        .enumerate()
+        .map(|(index, bytes)| section(index, bytes))
+        .collect::<Result<Vec<_>, _>>()?;
     let pages = sections.iter().map(|section| section.pages).sum();
     if pages > MAX_MEASURED_PAGES {
-        return Err(FirmwareError::Pages { limit: MAX_MEASURED_PAGES, actual: pages });
+        return Err(FirmwareError::Pages {
+            limit: MAX_MEASURED_PAGES,
+            actual: pages,
+        });
     }
     Ok(sections)
 }
 
 fn section(index: usize, bytes: &[u8; SECTION_BYTES]) -> Result<Section, FirmwareError> {
     let [a, b, c, d, e, f, g, h, i, j, k, l] = *bytes;
-    let (address, size, kind) =
-        (u32::from_le_bytes([a, b, c, d]), u32::from_le_bytes([e, f, g, h]), u32::from_le_bytes([i, j, k, l]));
+    let (address, size, kind) = (
+        u32::from_le_bytes([a, b, c, d]),
+        u32::from_le_bytes([e, f, g, h]),
+        u32::from_le_bytes([i, j, k, l]),
+    );
     let (kind, is_one_page) = match kind {
         1 => (SectionKind::SecureMemory, false),
         2 => (SectionKind::Secrets, true),
@@ -316,24 +373,47 @@ fn section(index: usize, bytes: &[u8; SECTION_BYTES]) -> Result<Section, Firmwar
         0x10 => (SectionKind::KernelHashes, true),
         _ => return Err(FirmwareError::Kind { index, kind }),
     };
-    let is_whole = [address, size].iter().all(|bytes| bytes.is_multiple_of(PAGE_BYTES as u32)) && size > 0;
+    let is_whole = [address, size]
+        .iter()
+        .all(|bytes| bytes.is_multiple_of(PAGE_BYTES as u32))
+        && size > 0;
     if !is_whole || (is_one_page && size as usize != PAGE_BYTES) {
-        return Err(FirmwareError::Section { index, address, size });
+        return Err(FirmwareError::Section {
+            index,
+            address,
+            size,
+        });
     }
-    Ok(Section { kind, address: u64::from(address), pages: u64::from(size) / PAGE_BYTES as u64 })
+    Ok(Section {
+        kind,
+        address: u64::from(address),
+        pages: u64::from(size) / PAGE_BYTES as u64,
+    })
 }
 
 /// Where in its section the hash table goes; `None` when the firmware has no section or no address for it.
-fn hash_table(sections: &[Section], table: Option<u32>) -> Result<Option<TableOffset>, FirmwareError> {
-    let mut found = sections.iter().filter(|section| section.kind == SectionKind::KernelHashes);
+fn hash_table(
+    sections: &[Section],
+    table: Option<u32>,
+) -> Result<Option<TableOffset>, FirmwareError> {
+    let mut found = sections
+        .iter()
+        .filter(|section| section.kind == SectionKind::KernelHashes);
     // OVMF built without the hash table keeps its entry, with the address zero.
-    let (Some(section), Some(table)) = (found.next(), table.filter(|table| *table != 0)) else { return Ok(None) };
+    let (Some(section), Some(table)) = (found.next(), table.filter(|table| *table != 0)) else {
+        return Ok(None);
+    };
     if found.next().is_some() {
-        return Err(FirmwareError::Twice { entry: "SNP_KERNEL_HASHES section" });
+        return Err(FirmwareError::Twice {
+            entry: "SNP_KERNEL_HASHES section",
+        });
     }
     let is_inside = u64::from(table) / PAGE_BYTES as u64 == section.address / PAGE_BYTES as u64;
     match TableOffset::of(table).filter(|_| is_inside) {
         Some(offset) => Ok(Some(offset)),
-        None => Err(FirmwareError::HashTable { table, section: section.address }),
+        None => Err(FirmwareError::HashTable {
+            table,
+            section: section.address,
+        }),
     }
 }

@@ -40,7 +40,9 @@ pub(in crate::snp) const VMSA_ADDRESS: u64 = vmsa::ADDRESS;
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum ParseMeasurementError {
     /// The number of hexadecimal digits is wrong.
-    #[error("a launch measurement has {expected} hexadecimal digits, {actual} characters were given")]
+    #[error(
+        "a launch measurement has {expected} hexadecimal digits, {actual} characters were given"
+    )]
     Length {
         /// Digits of a launch measurement.
         expected: usize,
@@ -106,7 +108,10 @@ impl FromStr for LaunchMeasurement {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         const DIGITS: usize = 2 * LaunchMeasurement::BYTES;
         if text.len() != DIGITS {
-            return Err(ParseMeasurementError::Length { expected: DIGITS, actual: text.chars().count() });
+            return Err(ParseMeasurementError::Length {
+                expected: DIGITS,
+                actual: text.chars().count(),
+            });
         }
         let mut bytes = [0; Self::BYTES];
         hex::decode_to_slice(text, &mut bytes).map_err(|_| ParseMeasurementError::Digit)?;
@@ -132,11 +137,16 @@ impl KernelHashesPage {
     /// # Errors
     /// The firmware has no place for it.
     pub fn new(firmware: &Firmware, boot: &BootHashes) -> Result<Self, LaunchError> {
-        let offset = firmware.hash_table_offset().ok_or(LaunchError::NoKernelHashes)?;
+        let offset = firmware
+            .hash_table_offset()
+            .ok_or(LaunchError::NoKernelHashes)?;
         let mut sections = firmware.sections().iter();
         let section = sections.find(|section| section.kind == SectionKind::KernelHashes);
         let section = section.ok_or(LaunchError::NoKernelHashes)?;
-        Ok(Self { address: section.address, bytes: boot.page(offset) })
+        Ok(Self {
+            address: section.address,
+            bytes: boot.page(offset),
+        })
     }
 }
 
@@ -145,12 +155,20 @@ impl Launch {
     ///
     /// # Errors
     /// `boot` is given and the firmware has no place for it.
-    pub fn new(firmware: &Firmware, boot: Option<&BootHashes>, vmm: Vmm) -> Result<Self, LaunchError> {
+    pub fn new(
+        firmware: &Firmware,
+        boot: Option<&BootHashes>,
+        vmm: Vmm,
+    ) -> Result<Self, LaunchError> {
         let mut digest = RunningDigest::from(firmware.image_measurement());
         for page in added_pages(firmware, boot, vmm)? {
             digest.add_added(&page);
         }
-        Ok(Self { digest, reset_address: firmware.reset_address(), vmm })
+        Ok(Self {
+            digest,
+            reset_address: firmware.reset_address(),
+            vmm,
+        })
     }
 
     /// Returns what the measurements for every number of vCPUs of a type have in common.
@@ -159,17 +177,29 @@ impl Launch {
     /// `cpu`; with the others it changes nothing.
     pub fn chain(&self, cpu: CpuSignature, features: u64) -> Chain {
         let (bsp, ap) = self.vmsa_pages(cpu, features);
-        Chain { launch_digest: self.digest.measurement(), bsp_vmsa: digest::sha384(&bsp), ap_vmsa: digest::sha384(&ap) }
+        Chain {
+            launch_digest: self.digest.measurement(),
+            bsp_vmsa: digest::sha384(&bsp),
+            ap_vmsa: digest::sha384(&ap),
+        }
     }
 
     /// Returns the page with which the first vCPU starts, and the one with which all others do.
-    pub(in crate::snp) fn vmsa_pages(&self, cpu: CpuSignature, features: u64) -> ([u8; PAGE_BYTES], [u8; PAGE_BYTES]) {
+    pub(in crate::snp) fn vmsa_pages(
+        &self,
+        cpu: CpuSignature,
+        features: u64,
+    ) -> ([u8; PAGE_BYTES], [u8; PAGE_BYTES]) {
         let page = |address| vmsa::page(address, cpu, features, self.vmm);
         (page(vmsa::BOOT_RESET_ADDRESS), page(self.reset_address))
     }
 
     /// Returns the launch measurements with one vCPU, with two, and so on without end; see [`Launch::chain`].
-    pub fn by_vcpus(&self, cpu: CpuSignature, features: u64) -> impl Iterator<Item = LaunchMeasurement> {
+    pub fn by_vcpus(
+        &self,
+        cpu: CpuSignature,
+        features: u64,
+    ) -> impl Iterator<Item = LaunchMeasurement> {
         self.chain(cpu, features).by_vcpus()
     }
 }
@@ -184,26 +214,46 @@ pub(in crate::snp) fn added_pages(
     vmm: Vmm,
 ) -> Result<impl Iterator<Item = AddedPage>, LaunchError> {
     let table = match boot {
-        Some(boot) => Some(boot.page(firmware.hash_table_offset().ok_or(LaunchError::NoKernelHashes)?)),
+        Some(boot) => Some(
+            boot.page(
+                firmware
+                    .hash_table_offset()
+                    .ok_or(LaunchError::NoKernelHashes)?,
+            ),
+        ),
         None => None,
     };
     let is_ec2 = matches!(vmm, Vmm::Ec2 | Vmm::Ec2ZeroRdx);
     let is_last = move |section: &&Section| is_ec2 && section.kind == SectionKind::Cpuid;
     let (last, first): (Vec<_>, Vec<_>) = firmware.sections().iter().partition(is_last);
-    Ok(first.into_iter().chain(last).flat_map(move |section| section_pages(section, table, vmm)))
+    Ok(first
+        .into_iter()
+        .chain(last)
+        .flat_map(move |section| section_pages(section, table, vmm)))
 }
 
-fn section_pages(section: &Section, table: Option<[u8; PAGE_BYTES]>, vmm: Vmm) -> impl Iterator<Item = AddedPage> {
+fn section_pages(
+    section: &Section,
+    table: Option<[u8; PAGE_BYTES]>,
+    vmm: Vmm,
+) -> impl Iterator<Item = AddedPage> {
     let kind = match (section.kind, table) {
         (SectionKind::KernelHashes, Some(_)) => PageType::Normal,
         (SectionKind::SecureMemory, _) if vmm == Vmm::Gce => PageType::Unmeasured,
-        (SectionKind::SecureMemory | SectionKind::SvsmCallingArea | SectionKind::KernelHashes, _) => PageType::Zero,
+        (
+            SectionKind::SecureMemory | SectionKind::SvsmCallingArea | SectionKind::KernelHashes,
+            _,
+        ) => PageType::Zero,
         (SectionKind::Secrets, _) => PageType::Secrets,
         (SectionKind::Cpuid, _) => PageType::Cpuid,
     };
     let content = table.filter(|_| section.kind == SectionKind::KernelHashes);
     let address = section.address;
-    (0..section.pages).map(move |page| AddedPage { kind, address: address + page * PAGE_BYTES as u64, content })
+    (0..section.pages).map(move |page| AddedPage {
+        kind,
+        address: address + page * PAGE_BYTES as u64,
+        content,
+    })
 }
 
 #[cfg(test)]
@@ -214,9 +264,21 @@ mod tests {
     fn measurement_reads_what_it_prints_and_nothing_else() {
         let text = "0a".repeat(48);
         assert_eq!(text.parse::<LaunchMeasurement>().unwrap().to_string(), text);
-        assert_eq!("0A".repeat(48).parse::<LaunchMeasurement>().unwrap().to_string(), text);
-        let short = ParseMeasurementError::Length { expected: 96, actual: 94 };
+        assert_eq!(
+            "0A".repeat(48)
+                .parse::<LaunchMeasurement>()
+                .unwrap()
+                .to_string(),
+            text
+        );
+        let short = ParseMeasurementError::Length {
+            expected: 96,
+            actual: 94,
+        };
         assert_eq!(text[2..].parse::<LaunchMeasurement>(), Err(short));
-        assert_eq!("zz".repeat(48).parse::<LaunchMeasurement>(), Err(ParseMeasurementError::Digit));
+        assert_eq!(
+            "zz".repeat(48).parse::<LaunchMeasurement>(),
+            Err(ParseMeasurementError::Digit)
+        );
     }
 }

@@ -45,14 +45,18 @@ struct Registers {
 pub fn page(address: u32, cpu: CpuSignature, features: u64, vmm: Vmm) -> [u8; PAGE_BYTES] {
     let own = registers(vmm, cpu, address == BOOT_RESET_ADDRESS);
     let mut page = [0; PAGE_BYTES];
-    let mut set = |offset: usize, value: &[u8]| page[offset..][..value.len()].copy_from_slice(value);
+    let mut set =
+        |offset: usize, value: &[u8]| page[offset..][..value.len()].copy_from_slice(value);
     let attributes = [0x93, own.cs, own.ss, 0x93, 0x93, 0x93, 0, 0x82, 0, own.tr];
     for (index, attributes) in attributes.iter().enumerate() {
         set(index * SEGMENT_BYTES + 2, &attributes.to_le_bytes());
         set(index * SEGMENT_BYTES + 4, &0xffff_u32.to_le_bytes());
     }
     set(SEGMENT_BYTES, &0xf000_u16.to_le_bytes());
-    set(SEGMENT_BYTES + 8, &u64::from(address & 0xffff_0000).to_le_bytes());
+    set(
+        SEGMENT_BYTES + 8,
+        &u64::from(address & 0xffff_0000).to_le_bytes(),
+    );
     for (offset, value) in [
         (0x0d0, 0x1000),
         (0x148, 0x40),
@@ -97,6 +101,14 @@ fn registers(vmm: Vmm, cpu: CpuSignature, is_boot: bool) -> Registers {
         },
         Vmm::Ec2 => ec2,
         Vmm::Ec2ZeroRdx => Registers { rdx: 0, ..ec2 },
-        Vmm::Gce => Registers { cs: 0x9b, ss: 0x93, tr: 0x8b, pat: 0x0007_0106, rdx: 0x600, mxcsr: 0, fcw: 0 },
+        Vmm::Gce => Registers {
+            cs: 0x9b,
+            ss: 0x93,
+            tr: 0x8b,
+            pat: 0x0007_0106,
+            rdx: 0x600,
+            mxcsr: 0,
+            fcw: 0,
+        },
     }
 }

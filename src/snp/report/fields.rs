@@ -101,7 +101,11 @@ impl fmt::Display for PlatformInfo {
         write!(f, "{:#x}", self.0)?;
         let named = Self::NAMES.iter().filter(|(bit, _)| self.0 & bit != 0);
         let named: Vec<_> = named.map(|(_, name)| *name).collect();
-        if named.is_empty() { Ok(()) } else { write!(f, " ({})", named.join(", ")) }
+        if named.is_empty() {
+            Ok(())
+        } else {
+            write!(f, " ({})", named.join(", "))
+        }
     }
 }
 
@@ -118,7 +122,11 @@ pub struct Processor {
 
 impl fmt::Display for Processor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { family, model, stepping } = self;
+        let Self {
+            family,
+            model,
+            stepping,
+        } = self;
         write!(f, "family {family:#x} model {model:#x} stepping {stepping}")
     }
 }
@@ -192,7 +200,11 @@ impl Report {
     /// CPUID family (combined), model (combined) and stepping; none before version 3.
     pub fn processor(&self) -> Option<Processor> {
         let (family, model) = self.cpuid()?;
-        Some(Processor { family, model, stepping: self.0[0x18a] })
+        Some(Processor {
+            family,
+            model,
+            stepping: self.0[0x18a],
+        })
     }
 
     /// CURRENT_TCB: what runs.
@@ -229,21 +241,36 @@ impl Report {
         let padding = offset + SCALAR_BYTES..offset + SCALAR_FIELD_BYTES;
         let mut bytes: [u8; SCALAR_BYTES] = self.array(offset);
         bytes.reverse();
-        self.0[padding].iter().all(|byte| *byte == 0).then_some(bytes)
+        self.0[padding]
+            .iter()
+            .all(|byte| *byte == 0)
+            .then_some(bytes)
     }
 
     /// The offset of the first byte that must be zero in this version and is not. The padding of R and S is not looked at.
     pub fn reserved_not_zero(&self) -> Option<usize> {
-        const ALWAYS: [Range<usize>; 6] =
-            [0x4c..0x50, 0x18b..0x1a0, 0x1eb..0x1ec, 0x1ef..0x1f0, 0x208..0x2a0, 0x330..0x4a0];
+        const ALWAYS: [Range<usize>; 6] = [
+            0x4c..0x50,
+            0x18b..0x1a0,
+            0x1eb..0x1ec,
+            0x1ef..0x1f0,
+            0x208..0x2a0,
+            0x330..0x4a0,
+        ];
         /// Bits 5 to 31 of the word with the keys.
         const KEY_INFO_RESERVED: u32 = !0x1f;
         if self.u32(0x48) & KEY_INFO_RESERVED != 0 {
             return Some(0x48);
         }
         let no_cpuid = (self.version() < FIRST_VERSION_WITH_CPUID).then_some(0x188..0x18b);
-        let no_mitigations = (self.version() < FIRST_VERSION_WITH_MITIGATIONS).then_some(0x1f8..0x208);
-        ALWAYS.into_iter().chain(no_cpuid).chain(no_mitigations).flatten().find(|offset| self.0[*offset] != 0)
+        let no_mitigations =
+            (self.version() < FIRST_VERSION_WITH_MITIGATIONS).then_some(0x1f8..0x208);
+        ALWAYS
+            .into_iter()
+            .chain(no_cpuid)
+            .chain(no_mitigations)
+            .flatten()
+            .find(|offset| self.0[*offset] != 0)
     }
 }
 
@@ -263,17 +290,28 @@ mod tests {
     #[test]
     fn only_one_length_is_a_report() {
         for length in [0, 1183, 1185, 2368] {
-            assert_eq!(Report::try_from(&vec![0; length][..]), Err(LengthError { actual: length }));
+            assert_eq!(
+                Report::try_from(&vec![0; length][..]),
+                Err(LengthError { actual: length })
+            );
         }
     }
 
     #[test]
     fn fields_that_came_later_are_reserved_before() {
-        for (version, offset, reserved) in
-            [(2, 0x188, true), (3, 0x188, false), (4, 0x1f8, true), (5, 0x207, false), (5, 0x208, true)]
-        {
+        for (version, offset, reserved) in [
+            (2, 0x188, true),
+            (3, 0x188, false),
+            (4, 0x1f8, true),
+            (5, 0x207, false),
+            (5, 0x208, true),
+        ] {
             let found = with(&[(0, version), (offset, 1)]).reserved_not_zero();
-            assert_eq!(found, reserved.then_some(offset), "version {version}, {offset:#x}");
+            assert_eq!(
+                found,
+                reserved.then_some(offset),
+                "version {version}, {offset:#x}"
+            );
         }
         assert_eq!(with(&[(0x4b, 0x80)]).reserved_not_zero(), Some(0x48));
     }
@@ -288,7 +326,10 @@ mod tests {
     #[test]
     fn the_configuration_of_the_machine_is_named_by_its_bits() {
         let report = with(&[(0x40, 0x65)]);
-        assert_eq!(report.platform_info().to_string(), "0x65 (smt, ecc, alias-check-complete)");
+        assert_eq!(
+            report.platform_info().to_string(),
+            "0x65 (smt, ecc, alias-check-complete)"
+        );
         assert!(report.platform_info().alias_check_complete());
         assert!(!with(&[(0x40, 0xdf)]).platform_info().alias_check_complete());
         assert_eq!(PlatformInfo(0).to_string(), "0x0");
@@ -297,7 +338,10 @@ mod tests {
     #[test]
     fn signing_keys_are_told_apart() {
         let key = |bits: u8| with(&[(0x48, bits << 2)]).signing_key();
-        assert_eq!([key(0), key(1), key(7)], [SigningKey::Vcek, SigningKey::Vlek, SigningKey::None]);
+        assert_eq!(
+            [key(0), key(1), key(7)],
+            [SigningKey::Vcek, SigningKey::Vlek, SigningKey::None]
+        );
         assert_eq!(key(2), SigningKey::Reserved(2));
     }
 }

@@ -94,7 +94,10 @@ impl Builder {
     pub(in super::super) fn place_submodule(&mut self, path: &[String], commit: GitOid) -> bool {
         match node_mut(&mut self.tree, path) {
             Some(node) if *node == Node::Folder(Tree::default()) => {
-                *node = Node::Submodule { commit, tree: Tree::default() };
+                *node = Node::Submodule {
+                    commit,
+                    tree: Tree::default(),
+                };
                 true
             }
             _ => false,
@@ -111,11 +114,19 @@ impl Builder {
     pub(super) fn count_bytes(&mut self, bytes: u64) -> Result<(), ArchiveError> {
         self.unpacked = self.unpacked.saturating_add(bytes);
         if self.unpacked > MAX_UNPACKED_BYTES {
-            return Err(ArchiveError::TooLarge { limit: MAX_UNPACKED_BYTES });
+            return Err(ArchiveError::TooLarge {
+                limit: MAX_UNPACKED_BYTES,
+            });
         }
-        let allowed = self.packed.saturating_mul(MAX_EXPANSION_RATIO).max(EXPANSION_FLOOR_BYTES);
+        let allowed = self
+            .packed
+            .saturating_mul(MAX_EXPANSION_RATIO)
+            .max(EXPANSION_FLOOR_BYTES);
         if self.unpacked > allowed {
-            return Err(ArchiveError::Expansion { packed: self.packed, limit: MAX_EXPANSION_RATIO });
+            return Err(ArchiveError::Expansion {
+                packed: self.packed,
+                limit: MAX_EXPANSION_RATIO,
+            });
         }
         Ok(())
     }
@@ -135,16 +146,31 @@ impl Builder {
         data: &mut dyn Read,
     ) -> Result<(), ArchiveError> {
         if size > MAX_FILE_BYTES {
-            return Err(ArchiveError::entry(bytes, Refusal::FileTooLarge { size, limit: MAX_FILE_BYTES }));
+            return Err(ArchiveError::entry(
+                bytes,
+                Refusal::FileTooLarge {
+                    size,
+                    limit: MAX_FILE_BYTES,
+                },
+            ));
         }
         let name = self.leaf_name(bytes)?;
-        let place = Node::File { executable, blob: GitOid::from_bytes([0; 20]) };
-        self.place(&name, Some(place)).map_err(|reason| at(bytes, reason))?;
-        let mut file = if name.is_git() { None } else { Some(self.create(&name, executable)?) };
+        let place = Node::File {
+            executable,
+            blob: GitOid::from_bytes([0; 20]),
+        };
+        self.place(&name, Some(place))
+            .map_err(|reason| at(bytes, reason))?;
+        let mut file = if name.is_git() {
+            None
+        } else {
+            Some(self.create(&name, executable)?)
+        };
         let blob = self.copy(bytes, size, data, file.as_mut())?;
         if let Some(file) = file {
             let time = SystemTime::UNIX_EPOCH + Duration::from_secs(TIMESTAMP);
-            file.set_times(FileTimes::new().set_accessed(time).set_modified(time)).map_err(ArchiveError::write)?;
+            file.set_times(FileTimes::new().set_accessed(time).set_modified(time))
+                .map_err(ArchiveError::write)?;
         }
         if let Some(Node::File { blob: placed, .. }) = node_mut(&mut self.tree, &name.components) {
             *placed = blob;
@@ -155,7 +181,13 @@ impl Builder {
     pub(super) fn link(&mut self, bytes: &[u8], target: &[u8]) -> Result<(), ArchiveError> {
         let name = self.leaf_name(bytes)?;
         self.name_bytes += target.len();
-        self.place(&name, Some(Node::Link { target: target.to_vec() })).map_err(|reason| at(bytes, reason))?;
+        self.place(
+            &name,
+            Some(Node::Link {
+                target: target.to_vec(),
+            }),
+        )
+        .map_err(|reason| at(bytes, reason))?;
         if !name.is_git() {
             self.make_folders(&name, name.components.len() - 1)?;
         }
@@ -175,7 +207,8 @@ impl Builder {
         self.entries += 1;
         self.name_bytes += bytes.len();
         self.check_limits()?;
-        let mut name = EntryName::parse(bytes).map_err(|reason| ArchiveError::entry(bytes, reason))?;
+        let mut name =
+            EntryName::parse(bytes).map_err(|reason| ArchiveError::entry(bytes, reason))?;
         name.components.splice(0..0, self.prefix.iter().cloned());
         Ok(name)
     }
@@ -190,10 +223,14 @@ impl Builder {
 
     fn check_limits(&self) -> Result<(), ArchiveError> {
         if self.entries > MAX_ARCHIVE_ENTRIES {
-            return Err(ArchiveError::TooManyEntries { limit: MAX_ARCHIVE_ENTRIES });
+            return Err(ArchiveError::TooManyEntries {
+                limit: MAX_ARCHIVE_ENTRIES,
+            });
         }
         if self.name_bytes > MAX_NAME_BYTES {
-            return Err(ArchiveError::TooManyNameBytes { limit: MAX_NAME_BYTES });
+            return Err(ArchiveError::TooManyNameBytes {
+                limit: MAX_NAME_BYTES,
+            });
         }
         Ok(())
     }
@@ -206,10 +243,13 @@ impl Builder {
         };
         let mut tree = &mut self.tree;
         for parent in parents {
-            let next = tree.entries.entry(parent.as_bytes().to_vec()).or_insert_with(|| {
-                self.entries += 1;
-                Node::Folder(Tree::default())
-            });
+            let next = tree
+                .entries
+                .entry(parent.as_bytes().to_vec())
+                .or_insert_with(|| {
+                    self.entries += 1;
+                    Node::Folder(Tree::default())
+                });
             tree = match next {
                 Node::Folder(below) | Node::Submodule { tree: below, .. } => below,
                 Node::Link { .. } => return Err(Refusal::BelowLink),
@@ -236,7 +276,8 @@ impl Builder {
         for component in &name.components[..count] {
             path.push(component);
             match make_folder(&path) {
-                Err(ArchiveError::Io { source, .. }) if source.kind() == std::io::ErrorKind::AlreadyExists => {}
+                Err(ArchiveError::Io { source, .. })
+                    if source.kind() == std::io::ErrorKind::AlreadyExists => {}
                 result => result?,
             }
         }
@@ -244,9 +285,18 @@ impl Builder {
     }
 
     fn create(&self, name: &EntryName, executable: bool) -> Result<File, ArchiveError> {
-        let path = name.components.iter().fold(self.root.clone(), |path, component| path.join(component));
+        let path = name
+            .components
+            .iter()
+            .fold(self.root.clone(), |path, component| path.join(component));
         let mode = if executable { 0o755 } else { 0o644 };
-        let open = || OpenOptions::new().write(true).create_new(true).mode(mode).open(&path);
+        let open = || {
+            OpenOptions::new()
+                .write(true)
+                .create_new(true)
+                .mode(mode)
+                .open(&path)
+        };
         let file = match open() {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 self.make_folders(name, name.components.len() - 1)?;
@@ -255,7 +305,8 @@ impl Builder {
             result => result,
         };
         let file = file.map_err(ArchiveError::write)?;
-        file.set_permissions(Permissions::from_mode(mode)).map_err(ArchiveError::write)?;
+        file.set_permissions(Permissions::from_mode(mode))
+            .map_err(ArchiveError::write)?;
         Ok(file)
     }
 
@@ -269,8 +320,13 @@ impl Builder {
         let mut hasher = GitHasher::new("blob", size);
         let mut left = size;
         while left > 0 {
-            let wanted = self.buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
-            let count = data.read(&mut self.buffer[..wanted]).map_err(ArchiveError::read)?;
+            let wanted = self
+                .buffer
+                .len()
+                .min(usize::try_from(left).unwrap_or(usize::MAX));
+            let count = data
+                .read(&mut self.buffer[..wanted])
+                .map_err(ArchiveError::read)?;
             if count == 0 {
                 return Err(ArchiveError::entry(name, Refusal::Size { expected: size }));
             }
@@ -307,7 +363,10 @@ pub(super) fn check_links(tree: &Tree, policy: Policy) -> Result<(), ArchiveErro
 
 /// The mode is set again because the process's umask may have cut it.
 fn make_folder(path: &Path) -> Result<(), ArchiveError> {
-    DirBuilder::new().mode(0o755).create(path).map_err(ArchiveError::write)?;
+    DirBuilder::new()
+        .mode(0o755)
+        .create(path)
+        .map_err(ArchiveError::write)?;
     std::fs::set_permissions(path, Permissions::from_mode(0o755)).map_err(ArchiveError::write)
 }
 
@@ -321,7 +380,11 @@ fn finish_folder(path: &Path, tree: &Tree) -> Result<(), ArchiveError> {
                 set_times(&below)?;
             }
             Node::Submodule { tree, .. } if tree.entries.is_empty() => {
-                DirBuilder::new().mode(0o755).recursive(true).create(&below).map_err(ArchiveError::write)?;
+                DirBuilder::new()
+                    .mode(0o755)
+                    .recursive(true)
+                    .create(&below)
+                    .map_err(ArchiveError::write)?;
             }
             Node::Folder(tree) | Node::Submodule { tree, .. } => finish_folder(&below, tree)?,
         }
@@ -330,8 +393,14 @@ fn finish_folder(path: &Path, tree: &Tree) -> Result<(), ArchiveError> {
 }
 
 fn set_times(path: &Path) -> Result<(), ArchiveError> {
-    let time = Timespec { tv_sec: TIMESTAMP.cast_signed(), tv_nsec: 0 };
-    let times = Timestamps { last_access: time, last_modification: time };
+    let time = Timespec {
+        tv_sec: TIMESTAMP.cast_signed(),
+        tv_nsec: 0,
+    };
+    let times = Timestamps {
+        last_access: time,
+        last_modification: time,
+    };
     rustix::fs::utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW)
         .map_err(|error| ArchiveError::write(error.into()))
 }

@@ -68,17 +68,26 @@ impl ArchiveError {
     }
 
     pub(super) fn entry(name: &[u8], reason: impl Into<Refusal>) -> Self {
-        Self::Entry { entry: Label::of(name), reason: reason.into() }
+        Self::Entry {
+            entry: Label::of(name),
+            reason: reason.into(),
+        }
     }
 
     pub(super) fn write(source: io::Error) -> Self {
-        Self::Io { action: "written", source }
+        Self::Io {
+            action: "written",
+            source,
+        }
     }
 
     /// Of reading the archive: decoders make up their errors, the system's have a number.
     pub(super) fn read(source: io::Error) -> Self {
         match source.kind() {
-            _ if source.raw_os_error().is_some() => Self::Io { action: "read", source },
+            _ if source.raw_os_error().is_some() => Self::Io {
+                action: "read",
+                source,
+            },
             io::ErrorKind::UnexpectedEof => Self::Damaged(Damage::Truncated),
             _ => Self::Damaged(Damage::Compression),
         }

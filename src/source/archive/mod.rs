@@ -25,8 +25,8 @@ use std::path::Path;
 use flate2::bufread::GzDecoder;
 
 pub use builder::{
-    Builder, EXPANSION_FLOOR_BYTES, MAX_ARCHIVE_ENTRIES, MAX_EXPANSION_RATIO, MAX_FILE_BYTES, MAX_NAME_BYTES,
-    MAX_UNPACKED_BYTES,
+    Builder, EXPANSION_FLOOR_BYTES, MAX_ARCHIVE_ENTRIES, MAX_EXPANSION_RATIO, MAX_FILE_BYTES,
+    MAX_NAME_BYTES, MAX_UNPACKED_BYTES,
 };
 pub use error::{ArchiveError, Damage, Refusal};
 pub(crate) use name::EntryName;
@@ -49,16 +49,24 @@ pub fn unpack(archive: &Path, name: Option<&str>, into: &Path) -> Result<SourceT
     let file = File::open(archive).map_err(ArchiveError::read)?;
     let packed = file.metadata().map_err(ArchiveError::read)?.len();
     let builder = Builder::new(into, packed)?;
-    let tree = unpack_into(file, packed, builder).and_then(|(sha256, tree)| receipt(sha256, tree, name, into));
+    let tree = unpack_into(file, packed, builder)
+        .and_then(|(sha256, tree)| receipt(sha256, tree, name, into));
     if tree.is_err() {
         std::fs::remove_dir_all(into).map_err(ArchiveError::write)?;
     }
     tree
 }
 
-fn unpack_into(mut file: File, packed: u64, mut builder: Builder) -> Result<(Sha256Digest, Tree), ArchiveError> {
+fn unpack_into(
+    mut file: File,
+    packed: u64,
+    mut builder: Builder,
+) -> Result<(Sha256Digest, Tree), ArchiveError> {
     let mut magic = Vec::new();
-    (&file).take(MAGIC_BYTES).read_to_end(&mut magic).map_err(ArchiveError::read)?;
+    (&file)
+        .take(MAGIC_BYTES)
+        .read_to_end(&mut magic)
+        .map_err(ArchiveError::read)?;
     file.rewind().map_err(ArchiveError::read)?;
     let sha256 = match magic.as_slice() {
         [b'P', b'K', 3, 4, ..] | [b'P', b'K', 5, 6, ..] => {
@@ -83,7 +91,13 @@ fn unpack_gzip(file: File, builder: &mut Builder) -> Result<Sha256Digest, Archiv
     tar::unpack(&mut member, builder)?;
     let mut rest = member.into_inner();
     let mut more = Vec::new();
-    if rest.by_ref().take(1).read_to_end(&mut more).map_err(ArchiveError::read)? > 0 {
+    if rest
+        .by_ref()
+        .take(1)
+        .read_to_end(&mut more)
+        .map_err(ArchiveError::read)?
+        > 0
+    {
         return Err(ArchiveError::Damaged(Damage::TrailingBytes));
     }
     Ok(rest.into_inner().finish().0)
@@ -94,8 +108,16 @@ pub(super) fn unpack_git_tar(file: File, builder: &mut Builder) -> Result<(), Ar
     tar::unpack(&mut BufReader::new(file), builder)
 }
 
-fn receipt(sha256: Sha256Digest, tree: Tree, name: Option<&str>, into: &Path) -> Result<SourceTree, ArchiveError> {
-    let origin = Origin::Archive { name: name.map(str::to_owned), sha256 };
+fn receipt(
+    sha256: Sha256Digest,
+    tree: Tree,
+    name: Option<&str>,
+    into: &Path,
+) -> Result<SourceTree, ArchiveError> {
+    let origin = Origin::Archive {
+        name: name.map(str::to_owned),
+        sha256,
+    };
     let (root, built, top) = match single_folder(&tree) {
         Some((top, below)) => (into.join(top), below, Some(top)),
         None => (into.to_owned(), &tree, None),
@@ -105,7 +127,13 @@ fn receipt(sha256: Sha256Digest, tree: Tree, name: Option<&str>, into: &Path) ->
     if oid == Tree::default().oid() {
         return Err(ArchiveError::NoFiles);
     }
-    Ok(SourceTree::new(root, origin, oid, ProjectName::of_archive(top, name), 0))
+    Ok(SourceTree::new(
+        root,
+        origin,
+        oid,
+        ProjectName::of_archive(top, name),
+        0,
+    ))
 }
 
 fn single_folder(tree: &Tree) -> Option<(&str, &Tree)> {

@@ -75,7 +75,11 @@ impl Label {
     /// Of any bytes.
     pub fn of(name: &[u8]) -> Self {
         let text = String::from_utf8_lossy(&name[..name.len().min(4 * SHOWN_CHARS)]);
-        let mut shown: String = text.chars().take(SHOWN_CHARS).flat_map(char::escape_debug).collect();
+        let mut shown: String = text
+            .chars()
+            .take(SHOWN_CHARS)
+            .flat_map(char::escape_debug)
+            .collect();
         if text.chars().count() > SHOWN_CHARS || name.len() > 4 * SHOWN_CHARS {
             shown.push('…');
         }
@@ -101,7 +105,10 @@ pub(crate) struct EntryName {
 impl EntryName {
     pub(crate) fn parse(bytes: &[u8]) -> Result<Self, NameError> {
         if bytes.len() > MAX_PATH_BYTES {
-            return Err(NameError::TooLong { size: bytes.len(), limit: MAX_PATH_BYTES });
+            return Err(NameError::TooLong {
+                size: bytes.len(),
+                limit: MAX_PATH_BYTES,
+            });
         }
         let text = std::str::from_utf8(bytes).map_err(|_| NameError::NotUtf8)?;
         check_text(text)?;
@@ -114,15 +121,22 @@ impl EntryName {
             path => path.split('/').map(str::to_owned).collect(),
         };
         if components.len() > MAX_TREE_DEPTH {
-            return Err(NameError::TooDeep { depth: components.len(), limit: MAX_TREE_DEPTH });
+            return Err(NameError::TooDeep {
+                depth: components.len(),
+                limit: MAX_TREE_DEPTH,
+            });
         }
-        components.iter().try_for_each(|component| check_component(component))?;
+        components
+            .iter()
+            .try_for_each(|component| check_component(component))?;
         Ok(Self { components, slash })
     }
 
     /// Whether it is, or is below, something that git would refuse to track.
     pub(super) fn is_git(&self) -> bool {
-        self.components.iter().any(|component| is_git(component.as_bytes()))
+        self.components
+            .iter()
+            .any(|component| is_git(component.as_bytes()))
     }
 }
 
@@ -142,9 +156,10 @@ fn check_component(component: &str) -> Result<(), NameError> {
     match component {
         "" | "." => Err(NameError::EmptyComponent),
         ".." => Err(NameError::Parent),
-        long if long.len() > MAX_COMPONENT_BYTES => {
-            Err(NameError::ComponentTooLong { size: long.len(), limit: MAX_COMPONENT_BYTES })
-        }
+        long if long.len() > MAX_COMPONENT_BYTES => Err(NameError::ComponentTooLong {
+            size: long.len(),
+            limit: MAX_COMPONENT_BYTES,
+        }),
         _ => Ok(()),
     }
 }

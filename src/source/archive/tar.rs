@@ -15,7 +15,9 @@ pub const MAX_EXTENDED_HEADER_BYTES: u64 = 64 * 1024;
 
 /// Whether these are the first bytes of a tar: a header that matches its checksum.
 pub(super) fn starts(bytes: &[u8]) -> bool {
-    bytes.first_chunk().is_some_and(|block: &Block| checksum_matches(block))
+    bytes
+        .first_chunk()
+        .is_some_and(|block: &Block| checksum_matches(block))
 }
 
 pub(super) fn unpack(stream: &mut dyn Read, builder: &mut Builder) -> Result<(), ArchiveError> {
@@ -31,9 +33,13 @@ pub(super) fn unpack(stream: &mut dyn Read, builder: &mut Builder) -> Result<(),
         let header = Header::from_byte_slice(&block);
         match header.entry_type() {
             EntryType::XHeader => extension.read_pax(&extended(stream, builder, header)?)?,
-            EntryType::XGlobalHeader => Extension::check_global_pax(&extended(stream, builder, header)?)?,
+            EntryType::XGlobalHeader => {
+                Extension::check_global_pax(&extended(stream, builder, header)?)?
+            }
             EntryType::GNULongName => extension.set_gnu_path(extended(stream, builder, header)?)?,
-            EntryType::GNULongLink => extension.set_gnu_target(extended(stream, builder, header)?)?,
+            EntryType::GNULongLink => {
+                extension.set_gnu_target(extended(stream, builder, header)?)?
+            }
             _ => entry(stream, builder, header, std::mem::take(&mut extension))?,
         }
     }
@@ -58,7 +64,9 @@ fn entry(
     }
     match header.entry_type() {
         EntryType::Directory | EntryType::Symlink if size != 0 => refuse(Refusal::Content { size }),
-        EntryType::Regular | EntryType::Directory | EntryType::Symlink if !fits || !is_unambiguous(header) => {
+        EntryType::Regular | EntryType::Directory | EntryType::Symlink
+            if !fits || !is_unambiguous(header) =>
+        {
             refuse(Refusal::Ambiguous)
         }
         EntryType::Regular => {
@@ -71,7 +79,9 @@ fn entry(
         EntryType::Char | EntryType::Block => refuse(Refusal::Device),
         EntryType::Fifo => refuse(Refusal::Fifo),
         EntryType::GNUSparse => refuse(Refusal::Sparse),
-        other => refuse(Refusal::Type { code: other.as_byte().into() }),
+        other => refuse(Refusal::Type {
+            code: other.as_byte().into(),
+        }),
     }
 }
 
@@ -90,14 +100,21 @@ impl From<GlobalError> for ArchiveError {
     }
 }
 
-fn extended(stream: &mut dyn Read, builder: &mut Builder, header: &Header) -> Result<Vec<u8>, ArchiveError> {
+fn extended(
+    stream: &mut dyn Read,
+    builder: &mut Builder,
+    header: &Header,
+) -> Result<Vec<u8>, ArchiveError> {
     if !is_unambiguous(header) {
         return Err(ArchiveError::Damaged(Damage::ExtendedHeader));
     }
     let size = number(header.entry_size())?;
     if size > MAX_EXTENDED_HEADER_BYTES {
         let limit = MAX_EXTENDED_HEADER_BYTES;
-        return Err(ArchiveError::Damaged(Damage::ExtendedHeaderSize { size, limit }));
+        return Err(ArchiveError::Damaged(Damage::ExtendedHeaderSize {
+            size,
+            limit,
+        }));
     }
     builder.count_bytes(size)?;
     let mut bytes = vec![0; usize::try_from(size).unwrap_or_default()];
@@ -122,7 +139,11 @@ fn read_block(stream: &mut dyn Read, builder: &mut Builder) -> Result<Block, Arc
 }
 
 /// The end is two blocks of zeros; writers fill their last record with more of them.
-fn end(stream: &mut dyn Read, builder: &mut Builder, extension: &Extension) -> Result<(), ArchiveError> {
+fn end(
+    stream: &mut dyn Read,
+    builder: &mut Builder,
+    extension: &Extension,
+) -> Result<(), ArchiveError> {
     if !extension.is_empty() {
         return Err(ArchiveError::Damaged(Damage::ExtendedHeader));
     }

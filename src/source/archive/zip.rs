@@ -77,7 +77,11 @@ struct Directory {
     end: u64,
 }
 
-pub(super) fn unpack(file: &mut File, packed: u64, builder: &mut Builder) -> Result<(), ArchiveError> {
+pub(super) fn unpack(
+    file: &mut File,
+    packed: u64,
+    builder: &mut Builder,
+) -> Result<(), ArchiveError> {
     let directory = find_directory(file, packed)?;
     let mut entries = read_directory(file, &directory)?;
     entries.sort_by_key(|entry| entry.offset);
@@ -92,7 +96,11 @@ pub(super) fn unpack(file: &mut File, packed: u64, builder: &mut Builder) -> Res
 }
 
 fn expect_offset(expected: u64, actual: u64) -> Result<(), ArchiveError> {
-    if expected == actual { Ok(()) } else { Err(ArchiveError::Damaged(Damage::Layout { expected, actual })) }
+    if expected == actual {
+        Ok(())
+    } else {
+        Err(ArchiveError::Damaged(Damage::Layout { expected, actual }))
+    }
 }
 
 /// A record under a cursor: every read says whether there were enough bytes.
@@ -136,20 +144,26 @@ fn extra_field(block: &[u8], wanted: u16) -> Option<Option<&[u8]>> {
 fn find_directory(file: &mut File, packed: u64) -> Result<Directory, ArchiveError> {
     let tail_bytes = packed.min((END_BYTES + usize::from(u16::MAX)) as u64);
     let tail = read_at(file, packed - tail_bytes, tail_bytes)?;
-    let mut fits = (0..tail.len().saturating_sub(END_BYTES - 1)).filter(|at| end_fits(&tail[*at..]));
+    let mut fits =
+        (0..tail.len().saturating_sub(END_BYTES - 1)).filter(|at| end_fits(&tail[*at..]));
     let (Some(at), None) = (fits.next(), fits.next()) else {
         return Err(ArchiveError::Damaged(Damage::EndRecord));
     };
     let end = packed - tail_bytes + at as u64;
-    let directory = match read_end(&tail[at..], end).ok_or(ArchiveError::Damaged(Damage::EndRecord))? {
-        Some(directory) => directory,
-        None => read_zip64_end(file, end)?,
-    };
+    let directory =
+        match read_end(&tail[at..], end).ok_or(ArchiveError::Damaged(Damage::EndRecord))? {
+            Some(directory) => directory,
+            None => read_zip64_end(file, end)?,
+        };
     if directory.entries > MAX_ARCHIVE_ENTRIES as u64 {
-        return Err(ArchiveError::TooManyEntries { limit: MAX_ARCHIVE_ENTRIES });
+        return Err(ArchiveError::TooManyEntries {
+            limit: MAX_ARCHIVE_ENTRIES,
+        });
     }
     if directory.size > MAX_DIRECTORY_BYTES {
-        return Err(ArchiveError::TooManyNameBytes { limit: MAX_NAME_BYTES });
+        return Err(ArchiveError::TooManyNameBytes {
+            limit: MAX_NAME_BYTES,
+        });
     }
     if directory.offset.checked_add(directory.size) != Some(directory.end) {
         return Err(ArchiveError::Damaged(Damage::EndRecord));
@@ -175,12 +189,21 @@ fn read_end(bytes: &[u8], end: u64) -> Option<Option<Directory>> {
         return Some(None);
     }
     let whole = disk == 0 && directory_disk == 0 && here == entries;
-    whole.then(|| Some(Directory { entries: entries.into(), size: size.into(), offset: offset.into(), end }))
+    whole.then(|| {
+        Some(Directory {
+            entries: entries.into(),
+            size: size.into(),
+            offset: offset.into(),
+            end,
+        })
+    })
 }
 
 fn read_zip64_end(file: &mut File, end: u64) -> Result<Directory, ArchiveError> {
     let damaged = || ArchiveError::Damaged(Damage::EndRecord);
-    let start = end.checked_sub(ZIP64_LOCATOR_BYTES + ZIP64_END_BYTES).ok_or_else(damaged)?;
+    let start = end
+        .checked_sub(ZIP64_LOCATOR_BYTES + ZIP64_END_BYTES)
+        .ok_or_else(damaged)?;
     let bytes = read_at(file, start, ZIP64_LOCATOR_BYTES + ZIP64_END_BYTES)?;
     parse_zip64_end(&bytes, start).ok_or_else(damaged)
 }
@@ -195,10 +218,18 @@ fn parse_zip64_end(bytes: &[u8], start: u64) -> Option<Directory> {
     let (size, offset) = (fields.u64()?, fields.u64()?);
     let locator = fields.u32()?;
     let (locator_disk, locator_offset, disks) = (fields.u32()?, fields.u64()?, fields.u32()?);
-    let whole = disk == 0 && directory_disk == 0 && locator_disk == 0 && disks <= 1 && here == entries;
-    let exact =
-        signature == ZIP64_END && length == ZIP64_END_BYTES - 12 && locator == ZIP64_LOCATOR && locator_offset == start;
-    (whole && exact).then_some(Directory { entries, size, offset, end: start })
+    let whole =
+        disk == 0 && directory_disk == 0 && locator_disk == 0 && disks <= 1 && here == entries;
+    let exact = signature == ZIP64_END
+        && length == ZIP64_END_BYTES - 12
+        && locator == ZIP64_LOCATOR
+        && locator_offset == start;
+    (whole && exact).then_some(Directory {
+        entries,
+        size,
+        offset,
+        end: start,
+    })
 }
 
 fn read_directory(file: &mut File, directory: &Directory) -> Result<Vec<Entry>, ArchiveError> {
@@ -206,7 +237,9 @@ fn read_directory(file: &mut File, directory: &Directory) -> Result<Vec<Entry>, 
     let mut fields = Fields(&bytes);
     let mut entries = Vec::new();
     while !fields.0.is_empty() {
-        entries.push(central_header(&mut fields).ok_or(ArchiveError::Damaged(Damage::CentralDirectory))?);
+        entries.push(
+            central_header(&mut fields).ok_or(ArchiveError::Damaged(Damage::CentralDirectory))?,
+        );
     }
     if entries.len() as u64 != directory.entries {
         return Err(ArchiveError::Damaged(Damage::CentralDirectory));
@@ -233,13 +266,28 @@ fn central_header(fields: &mut Fields<'_>) -> Option<Entry> {
     let extra = fields.bytes(extra.into())?;
     fields.bytes(comment.into())?;
     let mut zip64 = Fields(extra_field(extra, EXTRA_ZIP64)?.unwrap_or_default());
-    let mut wide = |narrow: u32| if narrow == u32::MAX { zip64.u64() } else { Some(narrow.into()) };
+    let mut wide = |narrow: u32| {
+        if narrow == u32::MAX {
+            zip64.u64()
+        } else {
+            Some(narrow.into())
+        }
+    };
     let (size, packed, offset) = (wide(size)?, wide(packed)?, wide(offset)?);
     if disk != 0 || unicode_path_differs(extra, &name)? {
         return None;
     }
     let mode = mode(host, attributes, &name);
-    Some(Entry { name, mode, flags, method, crc, packed, size, offset })
+    Some(Entry {
+        name,
+        mode,
+        flags,
+        method,
+        crc,
+        packed,
+        size,
+        offset,
+    })
 }
 
 /// Version, checksum of the other name, the name (4.6.9).
@@ -251,7 +299,11 @@ fn unicode_path_differs(extra: &[u8], name: &[u8]) -> Option<bool> {
 }
 
 fn mode(host: u8, attributes: u32, name: &[u8]) -> u32 {
-    let mode = if UNIX_HOSTS.contains(&host) { attributes >> 16 } else { 0 };
+    let mode = if UNIX_HOSTS.contains(&host) {
+        attributes >> 16
+    } else {
+        0
+    };
     let folder = name.ends_with(b"/") || attributes & EXTERNAL_ATTRIBUTE_FOLDER != 0;
     match mode & 0o170_000 {
         0 if folder => 0o040_000 | mode,
@@ -273,7 +325,9 @@ fn unpack_entry(
         return refuse(Refusal::Encrypted);
     }
     if !matches!(entry.method, STORED | DEFLATE) || entry.flags & FLAG_PATCHED != 0 {
-        return refuse(Refusal::Method { method: entry.method });
+        return refuse(Refusal::Method {
+            method: entry.method,
+        });
     }
     let (header, zip64) = local_header(reader, entry)?;
     let data = start + header;
@@ -289,12 +343,21 @@ fn unpack_entry(
     write_entry(&mut data, entry, builder)?;
     let (crc, at_end) = data.finish()?;
     if !at_end || raw.limit() != 0 {
-        return refuse(Refusal::Size { expected: entry.size });
+        return refuse(Refusal::Size {
+            expected: entry.size,
+        });
     }
     if crc != entry.crc {
-        return refuse(Refusal::Checksum { expected: entry.crc, actual: crc });
+        return refuse(Refusal::Checksum {
+            expected: entry.crc,
+            actual: crc,
+        });
     }
-    if entry.flags & FLAG_DESCRIPTOR == 0 { Ok(end) } else { Ok(end + descriptor(reader, entry, zip64)?) }
+    if entry.flags & FLAG_DESCRIPTOR == 0 {
+        Ok(end)
+    } else {
+        Ok(end + descriptor(reader, entry, zip64)?)
+    }
 }
 
 /// Compares the local header with the central directory; returns its length, and whether it has a zip64 field.
@@ -304,14 +367,19 @@ fn local_header(reader: &mut impl Read, entry: &Entry) -> Result<(u64, bool), Ar
     reader.read_exact(&mut fixed).map_err(ArchiveError::read)?;
     let lengths = [26, 28].map(|at| usize::from(u16::from_le_bytes([fixed[at], fixed[at + 1]])));
     let mut variable = vec![0; lengths[0] + lengths[1]];
-    reader.read_exact(&mut variable).map_err(ArchiveError::read)?;
+    reader
+        .read_exact(&mut variable)
+        .map_err(ArchiveError::read)?;
     let (name, extra) = variable.split_at(lengths[0]);
     let zip64 = extra_field(extra, EXTRA_ZIP64).ok_or_else(|| disagree("extra fields"))?;
     let local = LocalHeader::parse(&fixed, zip64).ok_or_else(|| disagree("signature"))?;
     let described = entry.flags & FLAG_DESCRIPTOR != 0;
     let announced = |value: u64, expected: u64| value == expected || described && value == 0;
     let comparisons = [
-        ("name", name == entry.name && unicode_path_differs(extra, name) == Some(false)),
+        (
+            "name",
+            name == entry.name && unicode_path_differs(extra, name) == Some(false),
+        ),
         ("flags", local.flags == entry.flags),
         ("method", local.method == entry.method),
         ("checksum", announced(local.crc.into(), entry.crc.into())),
@@ -344,14 +412,30 @@ impl LocalHeader {
         let crc = fields.u32()?;
         let (packed, size) = (fields.u32()?, fields.u32()?);
         let mut zip64 = Fields(zip64.unwrap_or_default());
-        let mut wide = |narrow: u32| if narrow == u32::MAX { zip64.u64() } else { Some(narrow.into()) };
+        let mut wide = |narrow: u32| {
+            if narrow == u32::MAX {
+                zip64.u64()
+            } else {
+                Some(narrow.into())
+            }
+        };
         let (size, packed) = (wide(size)?, wide(packed)?);
-        Some(Self { flags, method, crc, packed, size })
+        Some(Self {
+            flags,
+            method,
+            crc,
+            packed,
+            size,
+        })
     }
 }
 
 /// With or without its signature; sizes of 8 bytes where the local header has a zip64 field. Returns its length.
-fn descriptor(reader: &mut BufReader<&mut File>, entry: &Entry, zip64: bool) -> Result<u64, ArchiveError> {
+fn descriptor(
+    reader: &mut BufReader<&mut File>,
+    entry: &Entry,
+    zip64: bool,
+) -> Result<u64, ArchiveError> {
     let sizes = match (u32::try_from(entry.packed), u32::try_from(entry.size)) {
         (Ok(packed), Ok(size)) if !zip64 => [packed.to_le_bytes(), size.to_le_bytes()].concat(),
         _ => [entry.packed.to_le_bytes(), entry.size.to_le_bytes()].concat(),
@@ -367,13 +451,27 @@ fn descriptor(reader: &mut BufReader<&mut File>, entry: &Entry, zip64: bool) -> 
     if [&read[..], &rest].concat() == [&DESCRIPTOR.to_le_bytes()[..], &expected].concat() {
         return Ok(expected.len() as u64 + 4);
     }
-    Err(ArchiveError::entry(&entry.name, Refusal::Disagreement { field: "data descriptor" }))
+    Err(ArchiveError::entry(
+        &entry.name,
+        Refusal::Disagreement {
+            field: "data descriptor",
+        },
+    ))
 }
 
-fn write_entry(data: &mut Data<'_>, entry: &Entry, builder: &mut Builder) -> Result<(), ArchiveError> {
+fn write_entry(
+    data: &mut Data<'_>,
+    entry: &Entry,
+    builder: &mut Builder,
+) -> Result<(), ArchiveError> {
     let refuse = |reason| Err(ArchiveError::entry(&entry.name, reason));
     match entry.mode & 0o170_000 {
-        0o100_000 => builder.file(&entry.name, entry.mode & OWNER_EXECUTES != 0, entry.size, data),
+        0o100_000 => builder.file(
+            &entry.name,
+            entry.mode & OWNER_EXECUTES != 0,
+            entry.size,
+            data,
+        ),
         0o040_000 if entry.size != 0 => refuse(Refusal::Content { size: entry.size }),
         0o040_000 if !entry.name.ends_with(b"/") => refuse(Refusal::NameAndType),
         0o040_000 => builder.folder(&entry.name),
@@ -394,7 +492,13 @@ fn target(data: &mut Data<'_>, entry: &Entry) -> Result<Vec<u8>, ArchiveError> {
         }
         _ => {
             let size = usize::try_from(entry.size).unwrap_or(usize::MAX);
-            Err(ArchiveError::entry(&entry.name, LinkError::TargetLength { size, limit: MAX_TARGET_BYTES }))
+            Err(ArchiveError::entry(
+                &entry.name,
+                LinkError::TargetLength {
+                    size,
+                    limit: MAX_TARGET_BYTES,
+                },
+            ))
         }
     }
 }
@@ -407,8 +511,15 @@ struct Data<'a> {
 
 impl<'a> Data<'a> {
     fn new(raw: &'a mut std::io::Take<&mut BufReader<&mut File>>, method: u16) -> Self {
-        let reader: Box<dyn Read> = if method == STORED { Box::new(raw) } else { Box::new(DeflateDecoder::new(raw)) };
-        Self { reader, crc: Crc::new() }
+        let reader: Box<dyn Read> = if method == STORED {
+            Box::new(raw)
+        } else {
+            Box::new(DeflateDecoder::new(raw))
+        };
+        Self {
+            reader,
+            crc: Crc::new(),
+        }
     }
 
     /// The checksum, and whether everything was read.
@@ -427,8 +538,15 @@ impl Read for Data<'_> {
 }
 
 fn read_at(file: &mut File, offset: u64, bytes: u64) -> Result<Vec<u8>, ArchiveError> {
-    file.seek(SeekFrom::Start(offset)).map_err(ArchiveError::read)?;
+    file.seek(SeekFrom::Start(offset))
+        .map_err(ArchiveError::read)?;
     let mut buffer = Vec::new();
-    file.take(bytes).read_to_end(&mut buffer).map_err(ArchiveError::read)?;
-    if buffer.len() as u64 == bytes { Ok(buffer) } else { Err(ArchiveError::Damaged(Damage::Truncated)) }
+    file.take(bytes)
+        .read_to_end(&mut buffer)
+        .map_err(ArchiveError::read)?;
+    if buffer.len() as u64 == bytes {
+        Ok(buffer)
+    } else {
+        Err(ArchiveError::Damaged(Damage::Truncated))
+    }
 }

@@ -30,13 +30,25 @@ impl Commit {
     pub fn parse(id: GitOid, object: &[u8]) -> Result<Self, RepositoryError> {
         let actual = GitOid::of_object("commit", object);
         if actual != id {
-            return Err(RepositoryError::CommitHash { expected: id, actual });
+            return Err(RepositoryError::CommitHash {
+                expected: id,
+                actual,
+            });
         }
         let malformed = || RepositoryError::CommitFormat { commit: id };
-        let tree = object.strip_prefix(b"tree ").and_then(|rest| rest.split_at_checked(40)).ok_or_else(malformed)?;
-        let tree = std::str::from_utf8(tree.0).ok().filter(|_| tree.1.starts_with(b"\n"));
-        let tree = tree.and_then(|digits| digits.parse().ok()).ok_or_else(malformed)?;
-        let headers = object.split(|byte| *byte == b'\n').take_while(|line| !line.is_empty());
+        let tree = object
+            .strip_prefix(b"tree ")
+            .and_then(|rest| rest.split_at_checked(40))
+            .ok_or_else(malformed)?;
+        let tree = std::str::from_utf8(tree.0)
+            .ok()
+            .filter(|_| tree.1.starts_with(b"\n"));
+        let tree = tree
+            .and_then(|digits| digits.parse().ok())
+            .ok_or_else(malformed)?;
+        let headers = object
+            .split(|byte| *byte == b'\n')
+            .take_while(|line| !line.is_empty());
         let mut committers = headers.filter_map(|line| line.strip_prefix(b"committer "));
         let time = committers.next().and_then(time).ok_or_else(malformed)?;
         Ok(Self { id, tree, time })
@@ -46,8 +58,14 @@ impl Commit {
 /// `NAME <MAIL> SECONDS ZONE`.
 fn time(committer: &[u8]) -> Option<u64> {
     let end = committer.iter().rposition(|byte| *byte == b'>')?;
-    let (seconds, _zone) = std::str::from_utf8(&committer[end + 1..]).ok()?.strip_prefix(' ')?.split_once(' ')?;
-    seconds.parse().ok().filter(|&seconds| seconds <= LATEST_TIME)
+    let (seconds, _zone) = std::str::from_utf8(&committer[end + 1..])
+        .ok()?
+        .strip_prefix(' ')?
+        .split_once(' ')?;
+    seconds
+        .parse()
+        .ok()
+        .filter(|&seconds| seconds <= LATEST_TIME)
 }
 
 #[cfg(test)]
@@ -60,7 +78,10 @@ mod tests {
     #[test]
     fn reads_tree_and_committer_time() {
         let commit = Commit::parse(GitOid::of_object("commit", OBJECT), OBJECT).unwrap();
-        assert_eq!((commit.tree, commit.time), (GitOid::of_object("tree", b""), 1_700_000_000));
+        assert_eq!(
+            (commit.tree, commit.time),
+            (GitOid::of_object("tree", b""), 1_700_000_000)
+        );
     }
 
     #[test]
@@ -73,20 +94,45 @@ mod tests {
     #[test]
     fn rejects_a_time_that_no_file_can_have() {
         let read = |time: &str| {
-            let object = format!("tree 4b825dc642cb6eb9a060e54bf8d69288fbee4904\ncommitter A <a@b> {time} +0000\n\n");
-            Commit::parse(GitOid::of_object("commit", object.as_bytes()), object.as_bytes()).map(|commit| commit.time)
+            let object = format!(
+                "tree 4b825dc642cb6eb9a060e54bf8d69288fbee4904\ncommitter A <a@b> {time} +0000\n\n"
+            );
+            Commit::parse(
+                GitOid::of_object("commit", object.as_bytes()),
+                object.as_bytes(),
+            )
+            .map(|commit| commit.time)
         };
         assert_eq!(read("8589934591").unwrap(), LATEST_TIME);
-        for time in ["8589934592", "9223372036854775808", "18446744073709551615", "18446744073709551616", "-1", ""] {
-            assert!(matches!(read(time), Err(RepositoryError::CommitFormat { .. })), "{time}");
+        for time in [
+            "8589934592",
+            "9223372036854775808",
+            "18446744073709551615",
+            "18446744073709551616",
+            "-1",
+            "",
+        ] {
+            assert!(
+                matches!(read(time), Err(RepositoryError::CommitFormat { .. })),
+                "{time}"
+            );
         }
     }
 
     #[test]
     fn rejects_malformed_objects() {
-        for object in [&b""[..], b"tree x\n", &OBJECT[..60], &OBJECT[..46], b"parent x\ntree y\n"] {
+        for object in [
+            &b""[..],
+            b"tree x\n",
+            &OBJECT[..60],
+            &OBJECT[..46],
+            b"parent x\ntree y\n",
+        ] {
             let error = Commit::parse(GitOid::of_object("commit", object), object).unwrap_err();
-            assert!(matches!(error, RepositoryError::CommitFormat { .. }), "{error}");
+            assert!(
+                matches!(error, RepositoryError::CommitFormat { .. }),
+                "{error}"
+            );
         }
     }
 }

@@ -204,7 +204,13 @@ pub async fn fetch(
     let builder = Builder::new(&root, 0)?;
     let fetched = match std::fs::create_dir(&scratch) {
         Ok(()) => {
-            let intake = Intake { runner, sink, scratch: &scratch, started: Instant::now(), fetched_from: None };
+            let intake = Intake {
+                runner,
+                sink,
+                scratch: &scratch,
+                started: Instant::now(),
+                fetched_from: None,
+            };
             intake.take(url, reference, builder).await
         }
         Err(error) => Err(error.into()),
@@ -217,8 +223,19 @@ pub async fn fetch(
     let (commit, fetched_from) = result?;
     let project = ProjectName::of_repository(url.as_str());
     let (url, reference) = (url.clone(), reference.cloned());
-    let origin = Origin::Repository { url, reference, commit: commit.id, fetched_from };
-    Ok(SourceTree::new(root, origin, commit.tree, project, commit.time))
+    let origin = Origin::Repository {
+        url,
+        reference,
+        commit: commit.id,
+        fetched_from,
+    };
+    Ok(SourceTree::new(
+        root,
+        origin,
+        commit.tree,
+        project,
+        commit.time,
+    ))
 }
 
 /// A repository that is still to be fetched.
@@ -253,13 +270,21 @@ impl Intake<'_> {
         reference: Option<&GitRef>,
         mut builder: Builder,
     ) -> Result<(Commit, Option<RepositoryUrl>), RepositoryError> {
-        let first = Pending { url: url.clone(), reference: reference.cloned(), path: Vec::new(), depth: 0 };
+        let first = Pending {
+            url: url.clone(),
+            reference: reference.cloned(),
+            path: Vec::new(),
+            depth: 0,
+        };
         let (top, mut queue);
         (builder, top, queue) = self.take_one(&first, builder).await?;
         let mut count = queue.len();
         while let Some(next) = queue.pop() {
             if count > MAX_SUBMODULES || next.depth > MAX_SUBMODULE_DEPTH {
-                return Err(RepositoryError::TooManySubmodules { limit: MAX_SUBMODULES, depth: MAX_SUBMODULE_DEPTH });
+                return Err(RepositoryError::TooManySubmodules {
+                    limit: MAX_SUBMODULES,
+                    depth: MAX_SUBMODULE_DEPTH,
+                });
             }
             let below;
             (builder, _, below) = self.take_one(&next, builder).await?;
@@ -280,10 +305,18 @@ impl Intake<'_> {
         let git = Git::new(&folder)?;
         self.prepare(&git, &folder).await?;
         let id = self.fetch_commit(&git, &folder, pending).await?;
-        let object = self.capture(&git.commit(id, self.left()?), MAX_COMMIT_BYTES, "read the commit").await?;
+        let object = self
+            .capture(
+                &git.commit(id, self.left()?),
+                MAX_COMMIT_BYTES,
+                "read the commit",
+            )
+            .await?;
         let commit = Commit::parse(id, &object)?;
         let submodules = self.list_submodules(&git, id).await?;
-        let builder = self.write_files(&git, commit, pending, &submodules, builder).await?;
+        let builder = self
+            .write_files(&git, commit, pending, &submodules, builder)
+            .await?;
         let below = self.submodules(&git, pending, submodules, &builder).await?;
         remove_folder(&folder)?;
         Ok((builder, commit, below))
@@ -294,15 +327,24 @@ impl Intake<'_> {
         self.runner.make_writable_folder(folder)?;
         self.runner.make_writable_folder(&info)?;
         std::fs::write(info.join("attributes"), plan::ATTRIBUTES)?;
-        self.capture(&git.init(self.left()?), 0, "make a folder").await?;
+        self.capture(&git.init(self.left()?), 0, "make a folder")
+            .await?;
         Ok(())
     }
 
     /// Fetches the commit from where the server, and nobody else, has it.
-    async fn fetch_commit(&mut self, git: &Git, folder: &Path, pending: &Pending) -> Result<GitOid, RepositoryError> {
+    async fn fetch_commit(
+        &mut self,
+        git: &Git,
+        folder: &Path,
+        pending: &Pending,
+    ) -> Result<GitOid, RepositoryError> {
         let mut url = pending.url.clone();
         for _ in 0..=MAX_REDIRECTS {
-            match self.fetch_from(git, folder, &url, pending.reference.as_ref()).await? {
+            match self
+                .fetch_from(git, folder, &url, pending.reference.as_ref())
+                .await?
+            {
                 Step::Fetched(id) => {
                     if pending.depth == 0 && url != pending.url {
                         self.fetched_from = Some(url);
@@ -312,7 +354,12 @@ impl Intake<'_> {
                 Step::Redirected(next) => url = next,
             }
         }
-        Err(RedirectError::TooMany { from: pending.url.clone(), to: url, limit: MAX_REDIRECTS }.into())
+        Err(RedirectError::TooMany {
+            from: pending.url.clone(),
+            to: url,
+            limit: MAX_REDIRECTS,
+        }
+        .into())
     }
 
     async fn fetch_from(
@@ -329,24 +376,37 @@ impl Intake<'_> {
             (None, None) => "HEAD".to_owned(),
         };
         let amounts = [Amount::Commit, Amount::History, Amount::Everything];
-        let amounts = if wanted.is_some() { &amounts[..] } else { &amounts[..2] };
+        let amounts = if wanted.is_some() {
+            &amounts[..]
+        } else {
+            &amounts[..2]
+        };
         let mut exit = Exit::Status(0);
         for amount in amounts {
-            exit = self.try_fetch(&git.fetch(url, &name, *amount, self.left()?), folder).await?;
+            exit = self
+                .try_fetch(&git.fetch(url, &name, *amount, self.left()?), folder)
+                .await?;
             if exit == Exit::RefusedAddress {
                 return Err(RepositoryError::RefusedAddress { url: url.clone() });
             }
             if exit.success() {
-                return self.resolve(git, reference, *amount, wanted).await.map(Step::Fetched);
+                return self
+                    .resolve(git, reference, *amount, wanted)
+                    .await
+                    .map(Step::Fetched);
             }
             if *amount == Amount::Commit
                 && let Some(next) = redirect::one_step(self.runner, url, self.left()?).await?
             {
-                self.sink.note(&format!("the server has this repository at {next}"))?;
+                self.sink
+                    .note(&format!("the server has this repository at {next}"))?;
                 return Ok(Step::Redirected(next));
             }
         }
-        Err(RepositoryError::Git { action: "fetch the ref", exit })
+        Err(RepositoryError::Git {
+            action: "fetch the ref",
+            exit,
+        })
     }
 
     /// The commit that was fetched, which has to be the wanted one.
@@ -360,29 +420,47 @@ impl Intake<'_> {
         let spec = git.resolve(reference, amount, self.left()?);
         let actual = parse_id(&self.capture(&spec, 64, "resolve the ref").await?)?;
         match wanted {
-            Some(expected) if expected != actual => Err(RepositoryError::OtherCommit { expected, actual }),
+            Some(expected) if expected != actual => {
+                Err(RepositoryError::OtherCommit { expected, actual })
+            }
             _ => Ok(actual),
         }
     }
 
-    async fn try_fetch(&mut self, spec: &CommandSpec, folder: &Path) -> Result<Exit, RepositoryError> {
+    async fn try_fetch(
+        &mut self,
+        spec: &CommandSpec,
+        folder: &Path,
+    ) -> Result<Exit, RepositoryError> {
         let mut progress = Progress::new(self.sink, folder, MAX_REPOSITORY_BYTES);
         let result = self.runner.run(spec, &mut progress).await;
         if progress.exceeded || sinks::size(folder, MAX_REPOSITORY_BYTES) > MAX_REPOSITORY_BYTES {
-            return Err(RepositoryError::TooLarge { what: "the repository", limit: MAX_REPOSITORY_BYTES });
+            return Err(RepositoryError::TooLarge {
+                what: "the repository",
+                limit: MAX_REPOSITORY_BYTES,
+            });
         }
         match result.map_err(RepositoryError::Run)? {
-            Exit::TimedOut { .. } => Err(RepositoryError::TimedOut { limit: FETCH_TIME_LIMIT }),
+            Exit::TimedOut { .. } => Err(RepositoryError::TimedOut {
+                limit: FETCH_TIME_LIMIT,
+            }),
             exit => Ok(exit),
         }
     }
 
-    async fn list_submodules(&mut self, git: &Git, id: GitOid) -> Result<Vec<(String, GitOid)>, RepositoryError> {
+    async fn list_submodules(
+        &mut self,
+        git: &Git,
+        id: GitOid,
+    ) -> Result<Vec<(String, GitOid)>, RepositoryError> {
         let spec = git.list(id, self.left()?);
         let mut sink = Submodules::new(self.sink, MAX_SUBMODULES);
         let result = self.runner.run(&spec, &mut sink).await;
         if sink.exceeded {
-            return Err(RepositoryError::TooManySubmodules { limit: MAX_SUBMODULES, depth: MAX_SUBMODULE_DEPTH });
+            return Err(RepositoryError::TooManySubmodules {
+                limit: MAX_SUBMODULES,
+                depth: MAX_SUBMODULE_DEPTH,
+            });
         }
         succeeded(result, "list the files")?;
         Ok(sink.found)
@@ -398,15 +476,26 @@ impl Intake<'_> {
     ) -> Result<Builder, RepositoryError> {
         let (tar, bytes) = self.spool(&git.archive(commit.id, self.left()?)).await?;
         builder.enter(&pending.path, bytes);
-        let mut builder = blocking(move || archive::unpack_git_tar(tar, &mut builder).map(|()| builder)).await?;
+        let mut builder =
+            blocking(move || archive::unpack_git_tar(tar, &mut builder).map(|()| builder)).await?;
         for (path, id) in submodules {
             if !builder.place_submodule(&below(pending, path), *id) {
-                return Err(RepositoryError::SubmodulePlace { path: Label::of(path.as_bytes()) });
+                return Err(RepositoryError::SubmodulePlace {
+                    path: Label::of(path.as_bytes()),
+                });
             }
         }
-        let actual = builder.tree().subtree(&pending.path).unwrap_or(&Tree::default()).oid();
+        let actual = builder
+            .tree()
+            .subtree(&pending.path)
+            .unwrap_or(&Tree::default())
+            .oid();
         if actual != commit.tree {
-            return Err(RepositoryError::TreeHash { commit: commit.id, expected: commit.tree, actual });
+            return Err(RepositoryError::TreeHash {
+                commit: commit.id,
+                expected: commit.tree,
+                actual,
+            });
         }
         Ok(builder)
     }
@@ -425,7 +514,12 @@ impl Intake<'_> {
         let pending_below = |(path, id): (String, GitOid)| {
             let reference = GitRef::parse(&id.to_string()).ok();
             let url = modules.url(&path, &pending.url)?;
-            Ok(Pending { url, reference, path: below(pending, &path), depth: pending.depth + 1 })
+            Ok(Pending {
+                url,
+                reference,
+                path: below(pending, &path),
+                depth: pending.depth + 1,
+            })
         };
         found.into_iter().map(pending_below).collect()
     }
@@ -437,12 +531,22 @@ impl Intake<'_> {
         builder: &Builder,
     ) -> Result<Modules, RepositoryError> {
         let tree = builder.tree().subtree(&pending.path);
-        if !matches!(tree.and_then(|tree| tree.entries.get(&b".gitmodules"[..])), Some(Node::File { .. })) {
+        if !matches!(
+            tree.and_then(|tree| tree.entries.get(&b".gitmodules"[..])),
+            Some(Node::File { .. })
+        ) {
             return Ok(Modules::parse(b"")?);
         }
-        let folder = pending.path.iter().fold(builder.root().to_owned(), |path, component| path.join(component));
+        let folder = pending
+            .path
+            .iter()
+            .fold(builder.root().to_owned(), |path, component| {
+                path.join(component)
+            });
         let spec = git.modules(&folder.join(".gitmodules"), self.left()?);
-        let listing = self.capture(&spec, MAX_MODULES_BYTES, "read .gitmodules").await?;
+        let listing = self
+            .capture(&spec, MAX_MODULES_BYTES, "read .gitmodules")
+            .await?;
         Ok(Modules::parse(&listing)?)
     }
 
@@ -455,7 +559,10 @@ impl Intake<'_> {
         let mut sink = Capture::new(self.sink, limit);
         let result = self.runner.run(spec, &mut sink).await;
         if sink.exceeded {
-            return Err(RepositoryError::TooLarge { what: "what git printed", limit: limit as u64 });
+            return Err(RepositoryError::TooLarge {
+                what: "what git printed",
+                limit: limit as u64,
+            });
         }
         succeeded(result, action)?;
         Ok(sink.bytes)
@@ -463,12 +570,25 @@ impl Intake<'_> {
 
     async fn spool(&mut self, spec: &CommandSpec) -> Result<(File, u64), RepositoryError> {
         let path: PathBuf = self.scratch.join("files.tar");
-        let file = OpenOptions::new().read(true).write(true).create_new(true).open(&path)?;
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .open(&path)?;
         std::fs::remove_file(&path)?;
-        let mut sink = Spool { log: self.sink, file, left: MAX_UNPACKED_BYTES, exceeded: false, fault: None };
+        let mut sink = Spool {
+            log: self.sink,
+            file,
+            left: MAX_UNPACKED_BYTES,
+            exceeded: false,
+            fault: None,
+        };
         let result = self.runner.run(spec, &mut sink).await;
         if sink.exceeded {
-            return Err(RepositoryError::TooLarge { what: "the checked-out tree", limit: MAX_UNPACKED_BYTES });
+            return Err(RepositoryError::TooLarge {
+                what: "the checked-out tree",
+                limit: MAX_UNPACKED_BYTES,
+            });
         }
         if let Some(fault) = sink.fault {
             return Err(fault.into());
@@ -480,23 +600,35 @@ impl Intake<'_> {
 
     fn left(&self) -> Result<Duration, RepositoryError> {
         let left = FETCH_TIME_LIMIT.checked_sub(self.started.elapsed());
-        left.ok_or(RepositoryError::TimedOut { limit: FETCH_TIME_LIMIT })
+        left.ok_or(RepositoryError::TimedOut {
+            limit: FETCH_TIME_LIMIT,
+        })
     }
 }
 
 fn below(pending: &Pending, path: &str) -> Vec<String> {
-    pending.path.iter().cloned().chain(path.split('/').map(str::to_owned)).collect()
+    pending
+        .path
+        .iter()
+        .cloned()
+        .chain(path.split('/').map(str::to_owned))
+        .collect()
 }
 
 fn parse_id(line: &[u8]) -> Result<GitOid, RepositoryError> {
-    let text = line.strip_suffix(b"\n").and_then(|digits| std::str::from_utf8(digits).ok());
-    text.and_then(|digits| digits.parse().ok()).ok_or(RepositoryError::Resolve)
+    let text = line
+        .strip_suffix(b"\n")
+        .and_then(|digits| std::str::from_utf8(digits).ok());
+    text.and_then(|digits| digits.parse().ok())
+        .ok_or(RepositoryError::Resolve)
 }
 
 fn succeeded(result: Result<Exit, RunError>, action: &'static str) -> Result<(), RepositoryError> {
     match result.map_err(RepositoryError::Run)? {
         exit if exit.success() => Ok(()),
-        Exit::TimedOut { .. } => Err(RepositoryError::TimedOut { limit: FETCH_TIME_LIMIT }),
+        Exit::TimedOut { .. } => Err(RepositoryError::TimedOut {
+            limit: FETCH_TIME_LIMIT,
+        }),
         exit => Err(RepositoryError::Git { action, exit }),
     }
 }
@@ -518,8 +650,10 @@ mod tests {
 
     #[test]
     fn a_cause_is_said_once() {
-        for error in [RepositoryError::Files(ArchiveError::NoFiles), RepositoryError::Modules(ModulesError::Malformed)]
-        {
+        for error in [
+            RepositoryError::Files(ArchiveError::NoFiles),
+            RepositoryError::Modules(ModulesError::Malformed),
+        ] {
             let cause = error.source().unwrap().to_string();
             assert!(!error.to_string().contains(&cause), "{error}: {cause}");
         }

@@ -52,7 +52,10 @@ impl Modules {
         let (mut paths, mut urls) = (BTreeMap::new(), BTreeMap::new());
         for record in text.split_terminator('\0') {
             let (key, value) = record.split_once('\n').unwrap_or((record, ""));
-            let Some((name, setting)) = key.strip_prefix("submodule.").and_then(|rest| rest.rsplit_once('.')) else {
+            let Some((name, setting)) = key
+                .strip_prefix("submodule.")
+                .and_then(|rest| rest.rsplit_once('.'))
+            else {
                 continue;
             };
             let place = match setting {
@@ -61,14 +64,20 @@ impl Modules {
                 _ => continue,
             };
             if place.insert(name.to_owned(), value.to_owned()).is_some() {
-                return Err(ModulesError::Repeated { key: Label::of(key.as_bytes()) });
+                return Err(ModulesError::Repeated {
+                    key: Label::of(key.as_bytes()),
+                });
             }
         }
         let mut by_path = BTreeMap::new();
         for (name, path) in paths {
-            let Some(url) = urls.remove(&name) else { continue };
+            let Some(url) = urls.remove(&name) else {
+                continue;
+            };
             if by_path.insert(path.clone(), url).is_some() {
-                return Err(ModulesError::SamePath { path: Label::of(path.as_bytes()) });
+                return Err(ModulesError::SamePath {
+                    path: Label::of(path.as_bytes()),
+                });
             }
         }
         Ok(Self(by_path))
@@ -80,8 +89,14 @@ impl Modules {
     /// It has none, or one that is refused.
     pub fn url(&self, path: &str, base: &RepositoryUrl) -> Result<RepositoryUrl, ModulesError> {
         let label = || Label::of(path.as_bytes());
-        let text = self.0.get(path).ok_or_else(|| ModulesError::NoUrl { path: label() })?;
-        base.join(text).map_err(|reason| ModulesError::Url { path: label(), reason })
+        let text = self
+            .0
+            .get(path)
+            .ok_or_else(|| ModulesError::NoUrl { path: label() })?;
+        base.join(text).map_err(|reason| ModulesError::Url {
+            path: label(),
+            reason,
+        })
     }
 }
 
@@ -91,7 +106,9 @@ mod tests {
 
     fn url(listing: &str) -> Result<String, ModulesError> {
         let base = RepositoryUrl::parse("https://example.org/a/b").unwrap();
-        Modules::parse(listing.as_bytes())?.url("lib/x", &base).map(|url| url.as_str().to_owned())
+        Modules::parse(listing.as_bytes())?
+            .url("lib/x", &base)
+            .map(|url| url.as_str().to_owned())
     }
 
     #[test]
@@ -104,13 +121,41 @@ mod tests {
     fn refuses_ambiguous_and_option_like_settings() {
         let label = |text: &str| Label::of(text.as_bytes());
         let path = "submodule.a.path\nlib/x\0";
-        assert_eq!(url(path), Err(ModulesError::NoUrl { path: label("lib/x") }));
-        assert_eq!(url(&path.repeat(2)), Err(ModulesError::Repeated { key: label("submodule.a.path") }));
+        assert_eq!(
+            url(path),
+            Err(ModulesError::NoUrl {
+                path: label("lib/x")
+            })
+        );
+        assert_eq!(
+            url(&path.repeat(2)),
+            Err(ModulesError::Repeated {
+                key: label("submodule.a.path")
+            })
+        );
         let twice = "submodule.b.path\nlib/x\0submodule.a.url\nu\0submodule.b.url\nu\0";
-        assert_eq!(url(&format!("{path}{twice}")), Err(ModulesError::SamePath { path: label("lib/x") }));
-        for hostile in ["--upload-pack=touch /tmp/x", "ext::sh -c id", "file:///etc", "/etc", "git@example.org:x"] {
-            let refused = ModulesError::Url { path: label("lib/x"), reason: ParseUrlError::Scheme };
-            assert_eq!(url(&format!("{path}submodule.a.url\n{hostile}\0")), Err(refused), "{hostile}");
+        assert_eq!(
+            url(&format!("{path}{twice}")),
+            Err(ModulesError::SamePath {
+                path: label("lib/x")
+            })
+        );
+        for hostile in [
+            "--upload-pack=touch /tmp/x",
+            "ext::sh -c id",
+            "file:///etc",
+            "/etc",
+            "git@example.org:x",
+        ] {
+            let refused = ModulesError::Url {
+                path: label("lib/x"),
+                reason: ParseUrlError::Scheme,
+            };
+            assert_eq!(
+                url(&format!("{path}submodule.a.url\n{hostile}\0")),
+                Err(refused),
+                "{hostile}"
+            );
         }
     }
 }

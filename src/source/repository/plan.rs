@@ -96,11 +96,21 @@ impl Git {
     /// # Errors
     /// The machine has no git where sandboxes could see it.
     pub(super) fn new(folder: &Path) -> Result<Self, GitBinaryError> {
-        Ok(Self { binary: binary()?, folder: folder.to_owned() })
+        Ok(Self {
+            binary: binary()?,
+            folder: folder.to_owned(),
+        })
     }
 
     pub(super) fn init(&self, time_limit: Duration) -> CommandSpec {
-        let arguments = ["init", "--quiet", "--bare", "--template=", "--object-format=sha1", GIT_FOLDER];
+        let arguments = [
+            "init",
+            "--quiet",
+            "--bare",
+            "--template=",
+            "--object-format=sha1",
+            GIT_FOLDER,
+        ];
         self.command(&arguments, Access::ReadWrite, Network::None, time_limit)
     }
 
@@ -112,8 +122,13 @@ impl Git {
         time_limit: Duration,
     ) -> CommandSpec {
         let wanted = format!("+{reference}:{FETCHED}");
-        let mut arguments =
-            vec!["fetch", "--progress", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules"];
+        let mut arguments = vec![
+            "fetch",
+            "--progress",
+            "--no-tags",
+            "--no-write-fetch-head",
+            "--no-recurse-submodules",
+        ];
         if amount == Amount::Commit {
             arguments.push("--depth=1");
         }
@@ -121,19 +136,35 @@ impl Git {
         match amount {
             Amount::Commit | Amount::History => arguments.push(&wanted),
             Amount::Everything => {
-                arguments.extend(["+refs/heads/*:refs/kettle/heads/*", "+refs/tags/*:refs/kettle/tags/*"]);
+                arguments.extend([
+                    "+refs/heads/*:refs/kettle/heads/*",
+                    "+refs/tags/*:refs/kettle/tags/*",
+                ]);
             }
         }
         self.command(&arguments, Access::ReadWrite, Network::Fetch, time_limit)
     }
 
     /// Prints the commit that was fetched, tags peeled.
-    pub(super) fn resolve(&self, reference: Option<&GitRef>, amount: Amount, time_limit: Duration) -> CommandSpec {
+    pub(super) fn resolve(
+        &self,
+        reference: Option<&GitRef>,
+        amount: Amount,
+        time_limit: Duration,
+    ) -> CommandSpec {
         let name = match (amount, reference) {
             (Amount::Everything, Some(reference)) => reference.as_str(),
             _ => FETCHED,
         };
-        self.read(&["rev-parse", "--verify", "--end-of-options", &format!("{name}^{{commit}}")], time_limit)
+        self.read(
+            &[
+                "rev-parse",
+                "--verify",
+                "--end-of-options",
+                &format!("{name}^{{commit}}"),
+            ],
+            time_limit,
+        )
     }
 
     /// Prints the raw commit object.
@@ -143,18 +174,35 @@ impl Git {
 
     /// Prints all paths of the commit's tree, ended by NUL.
     pub(super) fn list(&self, commit: GitOid, time_limit: Duration) -> CommandSpec {
-        self.read(&["ls-tree", "-r", "-z", "--full-tree", &commit.to_string()], time_limit)
+        self.read(
+            &["ls-tree", "-r", "-z", "--full-tree", &commit.to_string()],
+            time_limit,
+        )
     }
 
     /// Prints the commit's files as tar.
     pub(super) fn archive(&self, commit: GitOid, time_limit: Duration) -> CommandSpec {
-        self.read(&["archive", "--format=tar", &commit.to_string()], time_limit)
+        self.read(
+            &["archive", "--format=tar", &commit.to_string()],
+            time_limit,
+        )
     }
 
     /// Prints the settings of a `.gitmodules`, `KEY\nVALUE\0`.
     pub(super) fn modules(&self, file: &Path, time_limit: Duration) -> CommandSpec {
-        let mut spec = self.read(&["config", "--file", MODULES_FILE, "--no-includes", "--list", "-z"], time_limit);
-        spec.mounts.push(Mount::new(file, MODULES_FILE, Access::ReadOnly));
+        let mut spec = self.read(
+            &[
+                "config",
+                "--file",
+                MODULES_FILE,
+                "--no-includes",
+                "--list",
+                "-z",
+            ],
+            time_limit,
+        );
+        spec.mounts
+            .push(Mount::new(file, MODULES_FILE, Access::ReadOnly));
         spec
     }
 
@@ -162,11 +210,24 @@ impl Git {
         self.command(arguments, Access::ReadOnly, Network::None, time_limit)
     }
 
-    fn command(&self, arguments: &[&str], access: Access, network: Network, time_limit: Duration) -> CommandSpec {
+    fn command(
+        &self,
+        arguments: &[&str],
+        access: Access,
+        network: Network,
+        time_limit: Duration,
+    ) -> CommandSpec {
         let folder = format!("--git-dir={GIT_FOLDER}");
         let mounts = vec![Mount::new(&self.folder, GIT_FOLDER, access)];
         let argv = configured(self.binary, &[&[folder.as_str()], arguments].concat());
-        CommandSpec { argv, environment: environment(), directory: GIT_FOLDER.into(), mounts, network, time_limit }
+        CommandSpec {
+            argv,
+            environment: environment(),
+            directory: GIT_FOLDER.into(),
+            mounts,
+            network,
+            time_limit,
+        }
     }
 }
 
@@ -194,15 +255,24 @@ pub(super) fn ask(binary: &str, url: &RepositoryUrl, time_limit: Duration) -> Co
 
 /// A command line of git with our configuration.
 fn configured(binary: &str, arguments: &[&str]) -> Vec<String> {
-    let common = git_rules::SETTINGS.iter().map(|(name, value)| format!("{name}={value}"));
-    let settings = common.chain(CONFIGURATION.map(str::to_owned)).flat_map(|setting| ["-c".to_owned(), setting]);
+    let common = git_rules::SETTINGS
+        .iter()
+        .map(|(name, value)| format!("{name}={value}"));
+    let settings = common
+        .chain(CONFIGURATION.map(str::to_owned))
+        .flat_map(|setting| ["-c".to_owned(), setting]);
     let arguments = arguments.iter().map(|&argument| argument.to_owned());
-    [binary.to_owned()].into_iter().chain(settings).chain(arguments).collect()
+    [binary.to_owned()]
+        .into_iter()
+        .chain(settings)
+        .chain(arguments)
+        .collect()
 }
 
 fn environment() -> BTreeMap<String, String> {
     let all = git_rules::ENVIRONMENT.iter().chain(&ENVIRONMENT);
-    all.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    all.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+        .collect()
 }
 
 #[cfg(test)]
@@ -212,7 +282,10 @@ mod tests {
     const LIMIT: Duration = Duration::from_secs(1);
 
     fn git() -> Git {
-        Git { binary: GIT_BINARIES[0], folder: "/work/git".into() }
+        Git {
+            binary: GIT_BINARIES[0],
+            folder: "/work/git".into(),
+        }
     }
 
     #[test]
@@ -220,7 +293,10 @@ mod tests {
         let url = RepositoryUrl::parse("https://example.org/x").unwrap();
         let id = GitOid::from_bytes([1; 20]);
         let fetch = git().fetch(&url, "main", Amount::Commit, LIMIT);
-        assert_eq!((fetch.network, fetch.mounts[0].access), (Network::Fetch, Access::ReadWrite));
+        assert_eq!(
+            (fetch.network, fetch.mounts[0].access),
+            (Network::Fetch, Access::ReadWrite)
+        );
         for spec in [
             git().resolve(None, Amount::Commit, LIMIT),
             git().commit(id, LIMIT),
@@ -229,7 +305,12 @@ mod tests {
             git().modules(Path::new("/work/source/.gitmodules"), LIMIT),
         ] {
             assert_eq!(spec.network, Network::None);
-            assert!(spec.mounts.iter().all(|mount| mount.access == Access::ReadOnly), "{spec:?}");
+            assert!(
+                spec.mounts
+                    .iter()
+                    .all(|mount| mount.access == Access::ReadOnly),
+                "{spec:?}"
+            );
         }
         assert_eq!(git().init(LIMIT).network, Network::None);
     }
@@ -238,7 +319,10 @@ mod tests {
     fn what_a_client_chose_comes_after_the_options() {
         let url = RepositoryUrl::parse("https://example.org/x").unwrap();
         let fetch = git().fetch(&url, "main", Amount::Commit, LIMIT);
-        assert_eq!(fetch.argv[fetch.argv.len() - 3..], ["--", "https://example.org/x", "+main:refs/kettle/fetched"]);
+        assert_eq!(
+            fetch.argv[fetch.argv.len() - 3..],
+            ["--", "https://example.org/x", "+main:refs/kettle/fetched"]
+        );
         assert!(fetch.argv.contains(&"--depth=1".to_owned()));
     }
 }

@@ -92,8 +92,14 @@ pub(super) async fn one_step(
 ) -> Result<Option<RepositoryUrl>, RedirectError> {
     let mut trace = Trace::default();
     let spec = ask(binary()?, url, time_limit);
-    runner.run(&spec, &mut trace).await.map_err(RedirectError::Run)?;
-    trace.location.map(|location| target(url, &location)).transpose()
+    runner
+        .run(&spec, &mut trace)
+        .await
+        .map_err(RedirectError::Run)?;
+    trace
+        .location
+        .map(|location| target(url, &location))
+        .transpose()
 }
 
 /// Follows the redirects of `url`, on its host, port and scheme, and returns the URL that answers; `url` itself where it
@@ -113,23 +119,40 @@ pub async fn settle(
             None => return Ok(last),
         }
     }
-    Err(RedirectError::TooMany { from: url.clone(), to: last, limit: MAX_REDIRECTS })
+    Err(RedirectError::TooMany {
+        from: url.clone(),
+        to: last,
+        limit: MAX_REDIRECTS,
+    })
 }
 
 /// The repository that `location`, the answer to git's first request for `from`, names.
 fn target(from: &RepositoryUrl, location: &str) -> Result<RepositoryUrl, RedirectError> {
     let base = from.as_str().trim_end_matches('/');
     let to = resolve(&format!("{base}{FIRST_REQUEST}"), location);
-    let repository = to.strip_suffix(FIRST_REQUEST).or_else(|| to.strip_suffix(FIRST_REQUEST_OF_FILES));
+    let repository = to
+        .strip_suffix(FIRST_REQUEST)
+        .or_else(|| to.strip_suffix(FIRST_REQUEST_OF_FILES));
     let shown = || quoted(repository.unwrap_or(&to));
     if Endpoint::of(from.as_str()) != Endpoint::of(&to) {
-        return Err(RedirectError::Elsewhere { from: from.clone(), to: shown() });
+        return Err(RedirectError::Elsewhere {
+            from: from.clone(),
+            to: shown(),
+        });
     }
     let Some(repository) = repository else {
-        return Err(RedirectError::Unusable { from: from.clone(), to: shown(), source: None });
+        return Err(RedirectError::Unusable {
+            from: from.clone(),
+            to: shown(),
+            source: None,
+        });
     };
     let parsed = RepositoryUrl::parse(repository);
-    parsed.map_err(|error| RedirectError::Unusable { from: from.clone(), to: shown(), source: Some(error) })
+    parsed.map_err(|error| RedirectError::Unusable {
+        from: from.clone(),
+        to: shown(),
+        source: Some(error),
+    })
 }
 
 /// Takes what git prints while it asks, and keeps the first redirect.
@@ -144,7 +167,9 @@ impl Trace {
     fn end_line(&mut self) {
         let line = std::mem::take(&mut self.line);
         let line = String::from_utf8_lossy(&line);
-        let traced = line.split_once(RECEIVED).filter(|(before, _)| before.contains(TRACED_BY));
+        let traced = line
+            .split_once(RECEIVED)
+            .filter(|(before, _)| before.contains(TRACED_BY));
         let Some((_, header)) = traced else { return };
         if let Some(location) = self.headers.location(header) {
             self.location.get_or_insert_with(|| location.to_owned());
@@ -198,24 +223,51 @@ mod tests {
             ("HTTP/1.1 304", true),
             ("HTTP/1.1 204", false),
         ] {
-            let found = traced(&[&header(status), &header("Server: y"), &location, &header("")]);
+            let found = traced(&[
+                &header(status),
+                &header("Server: y"),
+                &location,
+                &header(""),
+            ]);
             assert_eq!(found.is_some(), expected, "{status}");
         }
         let lower = header("location:   /y");
-        assert_eq!(traced(&[&header("HTTP/2 301"), &lower, &location]).as_deref(), Some("/y"));
+        assert_eq!(
+            traced(&[&header("HTTP/2 301"), &lower, &location]).as_deref(),
+            Some("/y")
+        );
         assert_eq!(traced(&[&location]), None);
         let said = "remote: <= Recv header: HTTP/1.1 302 Found";
-        assert_eq!(traced(&[said, "remote: <= Recv header: Location: /z"]), None);
+        assert_eq!(
+            traced(&[said, "remote: <= Recv header: Location: /z"]),
+            None
+        );
     }
 
     #[test]
     fn a_redirect_on_the_same_host_port_and_scheme_is_the_url_to_ask() {
         let asked = "/info/refs?service=git-upload-pack";
         for (from, location, expected) in [
-            ("https://h/a/b", format!("https://h/a/b.git{asked}"), "https://h/a/b.git"),
-            ("https://h/a/b/", format!("https://H:443/a/b.git{asked}"), "https://H:443/a/b.git"),
-            ("https://h:8/a/b", format!("/new/b{asked}"), "https://h:8/new/b"),
-            ("https://h/a", "/files/info/refs".to_owned(), "https://h/files"),
+            (
+                "https://h/a/b",
+                format!("https://h/a/b.git{asked}"),
+                "https://h/a/b.git",
+            ),
+            (
+                "https://h/a/b/",
+                format!("https://H:443/a/b.git{asked}"),
+                "https://H:443/a/b.git",
+            ),
+            (
+                "https://h:8/a/b",
+                format!("/new/b{asked}"),
+                "https://h:8/new/b",
+            ),
+            (
+                "https://h/a",
+                "/files/info/refs".to_owned(),
+                "https://h/files",
+            ),
         ] {
             assert_eq!(target(&url(from), &location).unwrap().as_str(), expected);
         }
@@ -237,7 +289,10 @@ mod tests {
             "ext::sh",
         ] {
             let error = target(&from, &format!("{to}{asked}")).unwrap_err();
-            assert!(matches!(error, RedirectError::Elsewhere { .. }), "{to}: {error}");
+            assert!(
+                matches!(error, RedirectError::Elsewhere { .. }),
+                "{to}: {error}"
+            );
             let message = error.to_string();
             assert!(message.contains("https://good.example/a "), "{message}");
             assert!(message.contains(to.trim_start_matches('/')), "{message}");
@@ -254,7 +309,10 @@ mod tests {
             "https://good.example/b?x/info/refs?service=git-upload-pack",
         ] {
             let error = target(&from, to).unwrap_err();
-            assert!(matches!(error, RedirectError::Unusable { .. }), "{to}: {error}");
+            assert!(
+                matches!(error, RedirectError::Unusable { .. }),
+                "{to}: {error}"
+            );
         }
     }
 }

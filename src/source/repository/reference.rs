@@ -38,7 +38,9 @@ pub enum ParseRefError {
     #[error("the ref is not well-formed")]
     Format,
     /// An abbreviated commit id: which commit it means can change.
-    #[error("short commit ids are refused: give all 40 digits, or a branch or tag with `refs/` in front")]
+    #[error(
+        "short commit ids are refused: give all 40 digits, or a branch or tag with `refs/` in front"
+    )]
     ShortId,
 }
 
@@ -56,7 +58,10 @@ impl GitRef {
             return Err(ParseRefError::Empty);
         }
         if text.len() > MAX_REF_BYTES {
-            return Err(ParseRefError::TooLong { size: text.len(), limit: MAX_REF_BYTES });
+            return Err(ParseRefError::TooLong {
+                size: text.len(),
+                limit: MAX_REF_BYTES,
+            });
         }
         if text.starts_with('-') {
             return Err(ParseRefError::LeadingDash);
@@ -65,7 +70,8 @@ impl GitRef {
         if let Some(character) = text.chars().find(refused) {
             return Err(ParseRefError::Character { character });
         }
-        let component = |part: &str| !part.is_empty() && !part.starts_with('.') && !part.ends_with(".lock");
+        let component =
+            |part: &str| !part.is_empty() && !part.starts_with('.') && !part.ends_with(".lock");
         if text == "@"
             || text.contains("..")
             || text.contains("@{")
@@ -74,7 +80,9 @@ impl GitRef {
         {
             return Err(ParseRefError::Format);
         }
-        if SHORT_ID_DIGITS.contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        if SHORT_ID_DIGITS.contains(&text.len())
+            && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+        {
             return Err(ParseRefError::ShortId);
         }
         Ok(Self(text.to_owned()))
@@ -104,9 +112,18 @@ mod tests {
     #[test]
     fn keeps_refs_as_given() {
         let id = "0123456789abcdef0123456789abcdef01234567";
-        for text in
-            ["HEAD", "main", "feature/x-1", "v1.0.0", "refs/tags/2024", "refs/tags/20240101", "fade", "+x", "ü", id]
-        {
+        for text in [
+            "HEAD",
+            "main",
+            "feature/x-1",
+            "v1.0.0",
+            "refs/tags/2024",
+            "refs/tags/20240101",
+            "fade",
+            "+x",
+            "ü",
+            id,
+        ] {
             assert_eq!(GitRef::parse(text).unwrap().as_str(), text);
         }
         assert_eq!(GitRef::parse(id).unwrap().commit().unwrap().to_string(), id);
@@ -153,6 +170,9 @@ mod tests {
         for (text, error) in cases {
             assert_eq!(GitRef::parse(text), Err(error), "{text:?}");
         }
-        assert!(matches!(GitRef::parse(&"x/".repeat(200)), Err(TooLong { .. })));
+        assert!(matches!(
+            GitRef::parse(&"x/".repeat(200)),
+            Err(TooLong { .. })
+        ));
     }
 }

@@ -28,7 +28,12 @@ pub(super) struct Capture<'a> {
 
 impl<'a> Capture<'a> {
     pub(super) fn new(log: &'a mut dyn OutputSink, limit: usize) -> Self {
-        Self { log, bytes: Vec::new(), limit, exceeded: false }
+        Self {
+            log,
+            bytes: Vec::new(),
+            limit,
+            exceeded: false,
+        }
     }
 }
 
@@ -86,13 +91,21 @@ pub(super) struct Submodules<'a> {
 
 impl<'a> Submodules<'a> {
     pub(super) fn new(log: &'a mut dyn OutputSink, limit: usize) -> Self {
-        Self { log, found: Vec::new(), limit, exceeded: false, record: Vec::new() }
+        Self {
+            log,
+            found: Vec::new(),
+            limit,
+            exceeded: false,
+            record: Vec::new(),
+        }
     }
 
     fn end_record(&mut self) {
         let record = std::mem::take(&mut self.record);
         let text = String::from_utf8_lossy(&record);
-        let fields = text.strip_prefix("160000 commit ").and_then(|rest| rest.split_once('\t'));
+        let fields = text
+            .strip_prefix("160000 commit ")
+            .and_then(|rest| rest.split_once('\t'));
         if let Some((Ok(commit), path)) = fields.map(|(id, path)| (id.parse(), path)) {
             self.found.push((path.to_owned(), commit));
         }
@@ -131,7 +144,14 @@ pub(super) struct Progress<'a> {
 
 impl<'a> Progress<'a> {
     pub(super) fn new(log: &'a mut dyn OutputSink, folder: &Path, limit: u64) -> Self {
-        Self { log, folder: folder.to_owned(), limit, measured: Instant::now(), line: Vec::new(), exceeded: false }
+        Self {
+            log,
+            folder: folder.to_owned(),
+            limit,
+            measured: Instant::now(),
+            line: Vec::new(),
+            exceeded: false,
+        }
     }
 
     fn end_line(&mut self, stream: Stream) -> io::Result<()> {

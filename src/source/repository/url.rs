@@ -59,12 +59,18 @@ impl RepositoryUrl {
     /// What is wrong with it.
     pub fn parse(text: &str) -> Result<Self, ParseUrlError> {
         if text.len() > MAX_URL_BYTES {
-            return Err(ParseUrlError::TooLong { size: text.len(), limit: MAX_URL_BYTES });
+            return Err(ParseUrlError::TooLong {
+                size: text.len(),
+                limit: MAX_URL_BYTES,
+            });
         }
         if !SCHEMES.iter().any(|scheme| text.starts_with(scheme)) {
             return Err(ParseUrlError::Scheme);
         }
-        if let Some(character) = text.chars().find(|c| !c.is_ascii_graphic() || "\\\"'<>`{}|^".contains(*c)) {
+        if let Some(character) = text
+            .chars()
+            .find(|c| !c.is_ascii_graphic() || "\\\"'<>`{}|^".contains(*c))
+        {
             return Err(ParseUrlError::Character { character });
         }
         if text.contains(['?', '#']) {
@@ -72,7 +78,10 @@ impl RepositoryUrl {
         }
         let (_, authority, path) = split(text).ok_or(ParseUrlError::Scheme)?;
         check_authority(authority)?;
-        if path.split('/').any(|component| matches!(component, "." | "..")) {
+        if path
+            .split('/')
+            .any(|component| matches!(component, "." | ".."))
+        {
             return Err(ParseUrlError::Dots);
         }
         Ok(Self(text.to_owned()))
@@ -99,8 +108,10 @@ impl RepositoryUrl {
                 rest = below;
             } else if let Some(below) = rest.strip_prefix("../") {
                 rest = below;
-                let (parent, _) =
-                    base.rsplit_once('/').filter(|_| base[start..].contains('/')).ok_or(ParseUrlError::Dots)?;
+                let (parent, _) = base
+                    .rsplit_once('/')
+                    .filter(|_| base[start..].contains('/'))
+                    .ok_or(ParseUrlError::Dots)?;
                 base = parent;
             } else {
                 return Self::parse(&format!("{base}/{rest}"));
@@ -120,16 +131,24 @@ fn check_authority(authority: &str) -> Result<(), ParseUrlError> {
         return Err(ParseUrlError::Credentials);
     }
     let (host, port) = split_port(authority);
-    let address = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    let address = host
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'));
     let is_address = address.is_some_and(|address| address.parse::<Ipv6Addr>().is_ok());
     let named = |c: char| c.is_ascii_alphanumeric() || ".-_".contains(c);
     let is_name = !host.is_empty() && !host.starts_with(['-', '.']) && host.chars().all(named);
     if !is_address && !is_name {
         return Err(ParseUrlError::Host);
     }
-    let is_port =
-        |digits: &str| digits.bytes().all(|b| b.is_ascii_digit()) && digits.parse::<u16>().is_ok_and(|port| port > 0);
-    if port.is_none_or(is_port) { Ok(()) } else { Err(ParseUrlError::Port) }
+    let is_port = |digits: &str| {
+        digits.bytes().all(|b| b.is_ascii_digit())
+            && digits.parse::<u16>().is_ok_and(|port| port > 0)
+    };
+    if port.is_none_or(is_port) {
+        Ok(())
+    } else {
+        Err(ParseUrlError::Port)
+    }
 }
 
 #[cfg(test)]

@@ -22,7 +22,11 @@ const OUTDATED: [&str; 5] = [
 const UNREADABLE: [&str; 1] = ["failed to parse lock file"];
 
 /// What cargo says when an archive has another checksum.
-const CHECKSUM: [&str; 3] = ["failed to verify the checksum", "checksum for", "unable to verify that"];
+const CHECKSUM: [&str; 3] = [
+    "failed to verify the checksum",
+    "checksum for",
+    "unable to verify that",
+];
 
 /// What cargo says when the manifest is the fault.
 const MANIFEST: [&str; 2] = ["failed to parse manifest", "failed to load manifest"];
@@ -42,21 +46,36 @@ pub(super) struct Answer<'a> {
 impl<'a> Answer<'a> {
     /// Keeps up to [`MAX_ANSWER_BYTES`] of what `tool` prints.
     pub fn new(tool: &'static str, log: &'a mut dyn Log) -> Self {
-        Self { tool, log, bytes: Vec::new(), is_too_long: false, complaint: Vec::new() }
+        Self {
+            tool,
+            log,
+            bytes: Vec::new(),
+            is_too_long: false,
+            complaint: Vec::new(),
+        }
     }
 
     /// The error that the end of a command of `phase` is, if it is one.
     pub fn judge(&self, run: Result<Exit, RunError>, phase: Phase) -> Result<(), ToolchainError> {
         if self.is_too_long {
-            return Err(ToolchainError::AnswerTooLong { tool: self.tool, limit: MAX_ANSWER_BYTES });
+            return Err(ToolchainError::AnswerTooLong {
+                tool: self.tool,
+                limit: MAX_ANSWER_BYTES,
+            });
         }
         match ToolchainError::of_exit(phase, run?) {
-            Err(ToolchainError::Failed { .. }) if self.complains(&OUTDATED) => Err(ToolchainError::LockfileOutdated),
+            Err(ToolchainError::Failed { .. }) if self.complains(&OUTDATED) => {
+                Err(ToolchainError::LockfileOutdated)
+            }
             Err(ToolchainError::Failed { .. }) if self.complains(&UNREADABLE) => {
                 Err(LockfileError::Shape("cargo cannot read it".to_owned()).into())
             }
-            Err(ToolchainError::Failed { .. }) if self.complains(&CHECKSUM) => Err(ToolchainError::ChecksumByCargo),
-            Err(ToolchainError::Failed { .. }) if self.complains(&MANIFEST) => Err(ToolchainError::Manifest),
+            Err(ToolchainError::Failed { .. }) if self.complains(&CHECKSUM) => {
+                Err(ToolchainError::ChecksumByCargo)
+            }
+            Err(ToolchainError::Failed { .. }) if self.complains(&MANIFEST) => {
+                Err(ToolchainError::Manifest)
+            }
             ended => ended,
         }
     }
@@ -73,7 +92,10 @@ impl OutputSink for Answer<'_> {
         match stream {
             Stream::Stdout if self.bytes.len() + bytes.len() > MAX_ANSWER_BYTES => {
                 self.is_too_long = true;
-                Err(io::Error::new(io::ErrorKind::InvalidData, "the answer is too long"))
+                Err(io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    "the answer is too long",
+                ))
             }
             Stream::Stdout => {
                 self.bytes.extend_from_slice(bytes);
@@ -81,7 +103,8 @@ impl OutputSink for Answer<'_> {
             }
             Stream::Stderr => {
                 let room = MAX_COMPLAINT_BYTES.saturating_sub(self.complaint.len());
-                self.complaint.extend_from_slice(&bytes[..bytes.len().min(room)]);
+                self.complaint
+                    .extend_from_slice(&bytes[..bytes.len().min(room)]);
                 self.log.output(stream, bytes)
             }
         }

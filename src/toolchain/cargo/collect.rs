@@ -19,20 +19,31 @@ pub(super) struct Wanted {
 impl Wanted {
     /// The file `name`, which the artifact is called too, in `folder` of `root`, which a sandbox could write.
     pub fn new(root: &Path, folder: &'static str, name: String) -> Self {
-        Self { root: root.to_owned(), folder, name }
+        Self {
+            root: root.to_owned(),
+            folder,
+            name,
+        }
     }
 }
 
 /// Copies `wanted` into the new folder `artifacts`; sorted by name.
-pub(super) fn collect(wanted: Vec<Wanted>, artifacts: &Path) -> Result<Vec<Artifact>, ToolchainError> {
+pub(super) fn collect(
+    wanted: Vec<Wanted>,
+    artifacts: &Path,
+) -> Result<Vec<Artifact>, ToolchainError> {
     let mut artifacts = Artifacts::create(artifacts)?;
     for Wanted { root, folder, name } in wanted {
         if Path::new(&name).file_name() != Some(name.as_ref()) {
             return Err(refused(&name, "its name is no file name"));
         }
         // A build that runs as our own user can take our access to its folder away.
-        let source = Untrusted::open(&root).and_then(|root| root.file(Path::new(folder).join(&name)));
-        artifacts.copy(&name, source.map_err(|_| refused(&name, "it is missing, or no regular file"))?)?;
+        let source =
+            Untrusted::open(&root).and_then(|root| root.file(Path::new(folder).join(&name)));
+        artifacts.copy(
+            &name,
+            source.map_err(|_| refused(&name, "it is missing, or no regular file"))?,
+        )?;
     }
     Ok(artifacts.finish())
 }
@@ -48,7 +59,11 @@ mod tests {
     use crate::toolchain::artifact::MAX_ARTIFACT_BYTES;
 
     fn wanted(folder: &tempfile::TempDir, name: &str) -> Vec<Wanted> {
-        vec![Wanted::new(&folder.path().join("target"), "release", name.to_owned())]
+        vec![Wanted::new(
+            &folder.path().join("target"),
+            "release",
+            name.to_owned(),
+        )]
     }
 
     fn fixture() -> tempfile::TempDir {
@@ -73,10 +88,27 @@ mod tests {
         let folder = fixture();
         let release = folder.path().join("target/release");
         symlink("/etc/passwd", release.join("link")).unwrap();
-        rustix::fs::mknodat(rustix::fs::CWD, release.join("fifo"), rustix::fs::FileType::Fifo, 0o600.into(), 0)
-            .unwrap();
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            release.join("fifo"),
+            rustix::fs::FileType::Fifo,
+            0o600.into(),
+            0,
+        )
+        .unwrap();
         fs::create_dir(release.join("folder")).unwrap();
-        for (n, name) in ["link", "fifo", "folder", "missing", "../x", "/etc/passwd", ""].into_iter().enumerate() {
+        for (n, name) in [
+            "link",
+            "fifo",
+            "folder",
+            "missing",
+            "../x",
+            "/etc/passwd",
+            "",
+        ]
+        .into_iter()
+        .enumerate()
+        {
             let copies = folder.path().join(format!("artifacts-{n}"));
             let refusal = collect(wanted(&folder, name), &copies).unwrap_err();
             assert!(matches!(refusal, ToolchainError::Artifact { .. }), "{name}");
@@ -86,11 +118,24 @@ mod tests {
     #[test]
     fn refuses_a_file_without_blocks_by_its_length() {
         let folder = fixture();
-        File::create(folder.path().join("target/release/app")).unwrap().set_len(MAX_ARTIFACT_BYTES + 1).unwrap();
+        File::create(folder.path().join("target/release/app"))
+            .unwrap()
+            .set_len(MAX_ARTIFACT_BYTES + 1)
+            .unwrap();
         let copies = folder.path().join("artifacts");
         let refusal = collect(wanted(&folder, "app"), &copies).unwrap_err();
-        assert!(matches!(refusal, ToolchainError::Artifact { why: "it is too large", .. }));
-        assert_eq!(fs::read_dir(copies).unwrap().count(), 0, "something of it was copied");
+        assert!(matches!(
+            refusal,
+            ToolchainError::Artifact {
+                why: "it is too large",
+                ..
+            }
+        ));
+        assert_eq!(
+            fs::read_dir(copies).unwrap().count(),
+            0,
+            "something of it was copied"
+        );
     }
 
     #[test]

@@ -88,12 +88,18 @@ pub(super) fn read(root: &Path) -> Result<Settings, ToolchainError> {
     let mut settings = Settings::default();
     for name in TOOLCHAIN_FILES {
         if there(root.join(name).symlink_metadata())?.is_some() {
-            settings.notes.push(format!("{name} is not used: the toolchain is the appliance's"));
+            settings.notes.push(format!(
+                "{name} is not used: the toolchain is the appliance's"
+            ));
         }
     }
-    let Some(path) = file(root)? else { return Ok(settings) };
+    let Some(path) = file(root)? else {
+        return Ok(settings);
+    };
     let mut text = String::new();
-    let read = std::fs::File::open(path)?.take(MAX_CONFIG_BYTES + 1).read_to_string(&mut text);
+    let read = std::fs::File::open(path)?
+        .take(MAX_CONFIG_BYTES + 1)
+        .read_to_string(&mut text);
     if read.is_err() || text.len() as u64 > MAX_CONFIG_BYTES {
         return Err(ToolchainError::Configuration);
     }
@@ -112,7 +118,9 @@ impl Settings {
     /// # Errors
     /// It is no TOML, or a folder that it names cannot be looked at.
     pub fn add(&mut self, text: &str, root: &Path) -> Result<(), ToolchainError> {
-        let table = text.parse::<Table>().map_err(|_| ToolchainError::Configuration)?;
+        let table = text
+            .parse::<Table>()
+            .map_err(|_| ToolchainError::Configuration)?;
         Ok(self.take(&table, root)?)
     }
 
@@ -121,7 +129,9 @@ impl Settings {
             match (key.as_str(), value) {
                 ("build", Value::Table(build)) => self.take_build(build),
                 ("target", Value::Table(targets)) => self.take_targets(targets),
-                ("profile", Value::Table(profiles)) => self.take_profile(&quoted(&["profile"]), profiles),
+                ("profile", Value::Table(profiles)) => {
+                    self.take_profile(&quoted(&["profile"]), profiles)
+                }
                 ("env", Value::Table(variables)) => self.take_environment(variables),
                 ("registries", Value::Table(registries)) => self.take_registries(registries),
                 ("patch", Value::Table(patches)) => self.take_patches(patches, root)?,
@@ -147,14 +157,20 @@ impl Settings {
                     self.leave_out(&format!("{key}.{}", quoted(&[name])), value);
                 }
             }
-            _ => self.notes.push(format!("cargo configuration: {key} is not used")),
+            _ => self
+                .notes
+                .push(format!("cargo configuration: {key} is not used")),
         }
     }
 
     fn take_build(&mut self, build: &Table) {
         for (name, value) in build {
             let key = quoted(&["build", name]);
-            if name == "rustflags" { self.take_flags(&key, value) } else { self.leave_out(&key, value) }
+            if name == "rustflags" {
+                self.take_flags(&key, value)
+            } else {
+                self.leave_out(&key, value)
+            }
         }
     }
 
@@ -162,7 +178,11 @@ impl Settings {
         for (target, members) in targets {
             for (name, value) in members.as_table().into_iter().flatten() {
                 let key = quoted(&["target", target, name]);
-                if name == "rustflags" { self.take_flags(&key, value) } else { self.leave_out(&key, value) }
+                if name == "rustflags" {
+                    self.take_flags(&key, value)
+                } else {
+                    self.leave_out(&key, value)
+                }
             }
         }
     }
@@ -170,7 +190,11 @@ impl Settings {
     fn take_flags(&mut self, key: &str, value: &Value) {
         let words: Vec<String> = match value {
             Value::String(text) => text.split_whitespace().map(str::to_owned).collect(),
-            Value::Array(words) => words.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
+            Value::Array(words) => words
+                .iter()
+                .filter_map(Value::as_str)
+                .map(str::to_owned)
+                .collect(),
             _ => Vec::new(),
         };
         let (kept, dropped) = rustflags::divide(&words);
@@ -178,7 +202,10 @@ impl Settings {
             self.set(key, &Value::from(kept));
         }
         if !dropped.is_empty() {
-            self.notes.push(format!("cargo configuration: {key}: {} is not used", dropped.join(" ")));
+            self.notes.push(format!(
+                "cargo configuration: {key}: {} is not used",
+                dropped.join(" ")
+            ));
         }
     }
 
@@ -198,7 +225,9 @@ impl Settings {
             let key = quoted(&["env", name]);
             match variable(value).filter(|_| !is_reserved(name)) {
                 Some(text) => self.set(&key, &Value::String(text)),
-                None => self.notes.push(format!("cargo configuration: {key} is not used")),
+                None => self
+                    .notes
+                    .push(format!("cargo configuration: {key} is not used")),
             }
         }
     }
@@ -207,9 +236,14 @@ impl Settings {
         for (registry, members) in registries {
             for (name, value) in members.as_table().into_iter().flatten() {
                 let key = quoted(&["registries", registry, name]);
-                let index =
-                    value.as_str().filter(|index| name == "index" && registry != "crates-io" && is_remote(index));
-                if index.is_some() { self.set(&key, value) } else { self.leave_out(&key, value) }
+                let index = value
+                    .as_str()
+                    .filter(|index| name == "index" && registry != "crates-io" && is_remote(index));
+                if index.is_some() {
+                    self.set(&key, value)
+                } else {
+                    self.leave_out(&key, value)
+                }
             }
         }
     }
@@ -218,8 +252,9 @@ impl Settings {
         for (source, packages) in patches {
             for (package, patch) in packages.as_table().into_iter().flatten() {
                 let key = quoted(&["patch", source, package]);
-                let members =
-                    patch.as_table().filter(|patch| patch.keys().all(|key| key == "path" || key == "package"));
+                let members = patch
+                    .as_table()
+                    .filter(|patch| patch.keys().all(|key| key == "path" || key == "package"));
                 let path = members.and_then(|patch| patch.get("path")?.as_str());
                 let folder = path.map_or(Ok(None), |path| inside(path, root))?;
                 match (members, folder) {
@@ -238,8 +273,10 @@ impl Settings {
 
     /// Only what `cargo vendor` prints is carried over: sources replaced with a folder inside the tree.
     fn take_sources(&mut self, sources: &Table, root: &Path) -> io::Result<()> {
-        let member = |source: &str, name: &str| sources.get(source)?.get(name)?.as_str().map(str::to_owned);
-        let folder = |source: &str| member(source, "directory").map_or(Ok(None), |path| inside(&path, root));
+        let member =
+            |source: &str, name: &str| sources.get(source)?.get(name)?.as_str().map(str::to_owned);
+        let folder =
+            |source: &str| member(source, "directory").map_or(Ok(None), |path| inside(&path, root));
         for (name, source) in sources {
             let key = quoted(&["source", name]);
             let by = member(name, "replace-with").map_or(Ok(None), |by| folder(&by))?;
@@ -248,7 +285,9 @@ impl Settings {
                 for (name, value) in source.as_table().into_iter().flatten() {
                     self.set(&format!("{key}.{}", quoted(&[name])), value);
                 }
-            } else if let Some(folder) = folder(name)?.filter(|_| source.as_table().is_some_and(|all| all.len() == 1)) {
+            } else if let Some(folder) =
+                folder(name)?.filter(|_| source.as_table().is_some_and(|all| all.len() == 1))
+            {
                 self.set(&format!("{key}.directory"), &Value::String(folder));
             } else {
                 self.leave_out(&key, source);
@@ -263,7 +302,10 @@ impl Replaced {
     fn of(name: &str, source: &Value) -> Option<Self> {
         let members = source.as_table()?;
         let known = ["replace-with", "registry", "git", "branch", "tag", "rev"];
-        if !members.iter().all(|(key, value)| known.contains(&key.as_str()) && value.is_str()) {
+        if !members
+            .iter()
+            .all(|(key, value)| known.contains(&key.as_str()) && value.is_str())
+        {
             return None;
         }
         let text = |key: &str| members.get(key).and_then(Value::as_str);
@@ -272,7 +314,9 @@ impl Replaced {
             (Some(index), None) => Some(Self::Registry(index.to_owned())),
             (None, Some(url)) => {
                 let kinds = ["branch", "tag", "rev"];
-                let query = kinds.iter().find_map(|kind| Some(format!("{kind}={}", text(kind)?)));
+                let query = kinds
+                    .iter()
+                    .find_map(|kind| Some(format!("{kind}={}", text(kind)?)));
                 Some(Self::Git(url.to_owned(), query.unwrap_or_default()))
             }
             (Some(_), Some(_)) => None,
@@ -282,8 +326,19 @@ impl Replaced {
 
 /// A dotted TOML key, each part quoted where it has to be.
 fn quoted(parts: &[&str]) -> String {
-    let bare = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b));
-    let quote = |part: &&str| if bare(part) { (*part).to_owned() } else { string(part) };
+    let bare = |part: &str| {
+        !part.is_empty()
+            && part
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b))
+    };
+    let quote = |part: &&str| {
+        if bare(part) {
+            (*part).to_owned()
+        } else {
+            string(part)
+        }
+    };
     parts.iter().map(quote).collect::<Vec<_>>().join(".")
 }
 
@@ -293,9 +348,14 @@ fn literal(value: &Value) -> Option<String> {
         Value::String(text) => Some(string(text)),
         Value::Integer(number) => Some(number.to_string()),
         Value::Boolean(yes) => Some(yes.to_string()),
-        Value::Array(values) => {
-            Some(format!("[{}]", values.iter().map(literal).collect::<Option<Vec<_>>>()?.join(", ")))
-        }
+        Value::Array(values) => Some(format!(
+            "[{}]",
+            values
+                .iter()
+                .map(literal)
+                .collect::<Option<Vec<_>>>()?
+                .join(", ")
+        )),
         Value::Float(_) | Value::Datetime(_) | Value::Table(_) => None,
     }
 }
@@ -311,8 +371,15 @@ fn variable(value: &Value) -> Option<String> {
         Value::String(text) => Some(text.clone()),
         Value::Table(members) => {
             let text = members.get("value")?.as_str()?;
-            let relative = members.get("relative").and_then(Value::as_bool).unwrap_or(false);
-            Some(if relative { Path::new(SOURCE).join(text).to_string_lossy().into_owned() } else { text.to_owned() })
+            let relative = members
+                .get("relative")
+                .and_then(Value::as_bool)
+                .unwrap_or(false);
+            Some(if relative {
+                Path::new(SOURCE).join(text).to_string_lossy().into_owned()
+            } else {
+                text.to_owned()
+            })
         }
         _ => None,
     }
@@ -320,11 +387,21 @@ fn variable(value: &Value) -> Option<String> {
 
 fn is_reserved(name: &str) -> bool {
     let upper = name.to_ascii_uppercase();
-    let starts =
-        ["RUST", "LD_", "DYLD", "GLIBC", "MALLOC", "SOURCE_DATE_EPOCH"].iter().any(|start| upper.starts_with(start));
+    let starts = [
+        "RUST",
+        "LD_",
+        "DYLD",
+        "GLIBC",
+        "MALLOC",
+        "SOURCE_DATE_EPOCH",
+    ]
+    .iter()
+    .any(|start| upper.starts_with(start));
     starts
         || is_linker_variable(&upper)
-        || upper.split(['_', '-']).any(|word| RESERVED_WORDS.contains(&word) || word.ends_with("FLAGS"))
+        || upper
+            .split(['_', '-'])
+            .any(|word| RESERVED_WORDS.contains(&word) || word.ends_with("FLAGS"))
 }
 
 fn is_remote(index: &str) -> bool {
@@ -346,7 +423,12 @@ fn inside(path: &str, root: &Path) -> io::Result<Option<String>> {
         }
     }
     let relative = machine.strip_prefix(root).ok();
-    Ok(relative.map(|relative| Path::new(SOURCE).join(relative).to_string_lossy().into_owned()))
+    Ok(relative.map(|relative| {
+        Path::new(SOURCE)
+            .join(relative)
+            .to_string_lossy()
+            .into_owned()
+    }))
 }
 
 #[cfg(test)]
@@ -439,7 +521,11 @@ mod tests {
             "patch.crates-io.a = { path = '/usr' }",
         ] {
             let settings = settings(attack);
-            assert_eq!((settings.arguments.len(), settings.vendored.len()), (0, 0), "{attack}");
+            assert_eq!(
+                (settings.arguments.len(), settings.vendored.len()),
+                (0, 0),
+                "{attack}"
+            );
             assert!(!settings.notes.is_empty(), "{attack}");
         }
     }
@@ -455,9 +541,15 @@ mod tests {
         let git = Replaced::Git("https://h/r".to_owned(), "rev=a".to_owned());
         assert_eq!(settings.vendored, [Replaced::CratesIo, git]);
         assert!(
-            settings.arguments.contains(&r#"source.vendored-sources.directory="/kettle/source/vendor""#.to_owned())
+            settings.arguments.contains(
+                &r#"source.vendored-sources.directory="/kettle/source/vendor""#.to_owned()
+            )
         );
-        assert!(settings.arguments.contains(&r#"patch.crates-io.a.path="/kettle/source/vendor""#.to_owned()));
+        assert!(
+            settings
+                .arguments
+                .contains(&r#"patch.crates-io.a.path="/kettle/source/vendor""#.to_owned())
+        );
         assert_eq!(settings.notes, [""; 0]);
     }
 
@@ -466,7 +558,10 @@ mod tests {
         let notes = settings("build.rustc-wrapper = 'sccache'\nterm.color = 'always'").notes;
         assert_eq!(
             notes,
-            ["cargo configuration: build.rustc-wrapper is not used", "cargo configuration: term.color is not used"]
+            [
+                "cargo configuration: build.rustc-wrapper is not used",
+                "cargo configuration: term.color is not used"
+            ]
         );
     }
 
@@ -482,6 +577,9 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         fs::create_dir(root.path().join(".cargo")).unwrap();
         fs::write(root.path().join(".cargo/config"), "not toml").unwrap();
-        assert!(matches!(read(root.path()), Err(ToolchainError::Configuration)));
+        assert!(matches!(
+            read(root.path()),
+            Err(ToolchainError::Configuration)
+        ));
     }
 }

@@ -26,8 +26,19 @@ const MAX_COPY_FILES: usize = 200_000;
 const MAX_COPY_DEPTH: usize = 64;
 
 /// Copies what is in `source` into the folder `target`, except the names `left_out` at its top.
-pub(super) fn folder(source: &Untrusted, target: &Path, left_out: &[&str], epoch: u64) -> io::Result<()> {
-    Copy { left_out, epoch, files: 0, bytes: 0 }.folder(source, target, 0)
+pub(super) fn folder(
+    source: &Untrusted,
+    target: &Path,
+    left_out: &[&str],
+    epoch: u64,
+) -> io::Result<()> {
+    Copy {
+        left_out,
+        epoch,
+        files: 0,
+        bytes: 0,
+    }
+    .folder(source, target, 0)
 }
 
 struct Copy<'a> {
@@ -77,7 +88,11 @@ impl Copy<'_> {
     fn file(&mut self, source: &File, target: &Path) -> io::Result<()> {
         let executable = source.metadata()?.permissions().mode() & 0o100 != 0;
         let mode = if executable { 0o755 } else { 0o644 };
-        let mut target = OpenOptions::new().write(true).create_new(true).mode(mode).open(target)?;
+        let mut target = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(mode)
+            .open(target)?;
         let room = MAX_COPY_BYTES - self.bytes;
         self.bytes += io::copy(&mut source.take(room + 1), &mut target)?;
         if self.bytes > MAX_COPY_BYTES {
@@ -109,7 +124,10 @@ mod tests {
         assert!(!to.join("out").exists());
         assert_eq!(fs::read(to.join("sub/out")).unwrap(), b"sub/out");
         assert_eq!(fs::read_link(to.join("link")).unwrap(), Path::new("kept"));
-        assert_eq!(fs::metadata(to.join("kept")).unwrap().modified().unwrap(), time_of(7));
+        assert_eq!(
+            fs::metadata(to.join("kept")).unwrap().modified().unwrap(),
+            time_of(7)
+        );
     }
 
     #[test]
@@ -122,16 +140,32 @@ mod tests {
         fs::write(from.path().join("sub/lib.rs"), "").unwrap();
         folder(&Untrusted::open(from.path()).unwrap(), to.path(), &[], 0).unwrap();
         let names = |folder: &Path| Untrusted::open(folder).unwrap().names().unwrap();
-        assert_eq!((names(to.path()), names(&to.path().join("sub"))), (vec!["sub".into()], vec!["lib.rs".into()]));
+        assert_eq!(
+            (names(to.path()), names(&to.path().join("sub"))),
+            (vec!["sub".into()], vec!["lib.rs".into()])
+        );
     }
 
     #[test]
     fn refuses_a_fifo() {
         let folder_ = tempfile::tempdir().unwrap();
         let mode = rustix::fs::Mode::RUSR;
-        rustix::fs::mknodat(rustix::fs::CWD, folder_.path().join("fifo"), FileType::Fifo, mode, 0).unwrap();
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            folder_.path().join("fifo"),
+            FileType::Fifo,
+            mode,
+            0,
+        )
+        .unwrap();
         let target = tempfile::tempdir().unwrap();
-        let refusal = folder(&Untrusted::open(folder_.path()).unwrap(), target.path(), &[], 0).unwrap_err();
+        let refusal = folder(
+            &Untrusted::open(folder_.path()).unwrap(),
+            target.path(),
+            &[],
+            0,
+        )
+        .unwrap_err();
         assert_eq!(refusal.kind(), io::ErrorKind::InvalidData);
     }
 }

@@ -118,15 +118,25 @@ pub enum CrateError {
 ///
 /// # Errors
 /// It is refused, or its files cannot be written; what was unpacked until then is left.
-pub fn unpack(archive: File, top: &str, parent: &Path, time: SystemTime) -> Result<Sha256Digest, CrateError> {
+pub fn unpack(
+    archive: File,
+    top: &str,
+    parent: &Path,
+    time: SystemTime,
+) -> Result<Sha256Digest, CrateError> {
     fs::create_dir(parent.join(top)).map_err(CrateError::Write)?;
     let size = archive.metadata().map_err(CrateError::Read)?.len();
     if size > MAX_CRATE_BYTES {
-        return Err(CrateError::TooLarge { limit: MAX_CRATE_BYTES });
+        return Err(CrateError::TooLarge {
+            limit: MAX_CRATE_BYTES,
+        });
     }
     // What is added to the file meanwhile is not read.
     let packed = BufReader::new(Sha256Reader::new(archive.take(size)));
-    let mut stream = Stream { plain: GzDecoder::new(packed), left: MAX_CRATE_UNPACKED_BYTES };
+    let mut stream = Stream {
+        plain: GzDecoder::new(packed),
+        left: MAX_CRATE_UNPACKED_BYTES,
+    };
     unpack_entries(&mut stream, &Target { top, parent, time })?;
     let mut rest = stream.plain.into_inner();
     if !rest.fill_buf().map_err(CrateError::Read)?.is_empty() {
@@ -138,7 +148,10 @@ pub fn unpack(archive: File, top: &str, parent: &Path, time: SystemTime) -> Resu
 
 /// Makes the unpacked folder a package of a directory source, with the digest that was computed.
 pub(super) fn mark(folder: &Path, digest: Sha256Digest) -> io::Result<()> {
-    fs::write(folder.join(CHECKSUM_FILE), format!("{{\"files\":{{}},\"package\":\"{digest}\"}}"))
+    fs::write(
+        folder.join(CHECKSUM_FILE),
+        format!("{{\"files\":{{}},\"package\":\"{digest}\"}}"),
+    )
 }
 
 struct Target<'a> {
@@ -213,13 +226,17 @@ impl<R: Read> Stream<R> {
     fn block(&mut self) -> Result<Block, CrateError> {
         self.count(BLOCK_BYTES as u64)?;
         let mut block = END_BLOCK;
-        self.plain.read_exact(&mut block).map_err(CrateError::Read)?;
+        self.plain
+            .read_exact(&mut block)
+            .map_err(CrateError::Read)?;
         Ok(block)
     }
 
     fn count(&mut self, bytes: u64) -> Result<(), CrateError> {
         let left = self.left.checked_sub(bytes);
-        self.left = left.ok_or(CrateError::UnpacksTooLarge { limit: MAX_CRATE_UNPACKED_BYTES })?;
+        self.left = left.ok_or(CrateError::UnpacksTooLarge {
+            limit: MAX_CRATE_UNPACKED_BYTES,
+        })?;
         Ok(())
     }
 }
@@ -230,7 +247,9 @@ fn unpack_entries(stream: &mut Stream<impl Read>, target: &Target<'_>) -> Result
     while let Some(header) = stream.header()? {
         files += 1;
         if files > MAX_CRATE_FILES {
-            return Err(CrateError::TooManyFiles { limit: MAX_CRATE_FILES });
+            return Err(CrateError::TooManyFiles {
+                limit: MAX_CRATE_FILES,
+            });
         }
         if is_extension(header.entry_type()) {
             read_extension(stream, &header, &mut extension)?;
@@ -239,7 +258,9 @@ fn unpack_entries(stream: &mut Stream<impl Read>, target: &Target<'_>) -> Result
         }
     }
     if !extension.is_empty() {
-        return Err(CrateError::Ambiguous { name: "(no entry)".to_owned() });
+        return Err(CrateError::Ambiguous {
+            name: "(no entry)".to_owned(),
+        });
     }
     stream.end()
 }
@@ -252,7 +273,9 @@ fn unpack_entry(
 ) -> Result<(), CrateError> {
     let is_alike = is_unambiguous(header) && is_alike(&extension, header);
     let bytes = extension.path(header);
-    let ambiguous = || CrateError::Ambiguous { name: shown(&bytes) };
+    let ambiguous = || CrateError::Ambiguous {
+        name: shown(&bytes),
+    };
     match header.entry_type() {
         EntryType::Regular | EntryType::Directory if !is_alike => Err(ambiguous()),
         EntryType::Regular if bytes.ends_with(b"/") => Err(ambiguous()),
@@ -264,7 +287,9 @@ fn unpack_entry(
         }
         // It has no content: that would be ambiguous.
         EntryType::Directory => target.make_folder(&target.name(&bytes)?),
-        _ => Err(CrateError::Kind { name: shown(&bytes) }),
+        _ => Err(CrateError::Kind {
+            name: shown(&bytes),
+        }),
     }
 }
 
@@ -288,7 +313,9 @@ fn read_extension(
     header: &Header,
     extension: &mut Extension,
 ) -> Result<(), CrateError> {
-    let ambiguous = || CrateError::Ambiguous { name: shown(&header.path_bytes()) };
+    let ambiguous = || CrateError::Ambiguous {
+        name: shown(&header.path_bytes()),
+    };
     let size = header.entry_size().map_err(CrateError::Read)?;
     if !is_unambiguous(header) || size > MAX_CRATE_EXTENSION_BYTES {
         return Err(ambiguous());
@@ -324,24 +351,44 @@ impl Target<'_> {
     fn name(&self, bytes: &[u8]) -> Result<Name, CrateError> {
         let whole = shown(bytes);
         let parsed = EntryName::parse(bytes);
-        let parsed = parsed.map_err(|source| CrateError::Name { name: whole.clone(), source })?;
-        let is_below = parsed.components.first().is_some_and(|first| first == self.top);
+        let parsed = parsed.map_err(|source| CrateError::Name {
+            name: whole.clone(),
+            source,
+        })?;
+        let is_below = parsed
+            .components
+            .first()
+            .is_some_and(|first| first == self.top);
         if !is_below || !bytes.starts_with(self.top.as_bytes()) {
             return Err(CrateError::Outside { name: whole });
         }
-        Ok(Name { whole, below: parsed.components[1..].to_vec() })
+        Ok(Name {
+            whole,
+            below: parsed.components[1..].to_vec(),
+        })
     }
 
-    fn write(&self, name: &Name, executable: bool, content: &mut impl Read) -> Result<(), CrateError> {
+    fn write(
+        &self,
+        name: &Name,
+        executable: bool,
+        content: &mut impl Read,
+    ) -> Result<(), CrateError> {
         let Some((file, folders)) = name.below.split_last() else {
-            return Err(CrateError::Outside { name: name.whole.clone() });
+            return Err(CrateError::Outside {
+                name: name.whole.clone(),
+            });
         };
         if folders.is_empty() && file == CHECKSUM_FILE {
             return Ok(());
         }
         let folder = self.folder(name, folders)?;
         let mode = if executable { 0o755 } else { 0o644 };
-        let file = OpenOptions::new().write(true).create_new(true).mode(mode).open(folder.join(file));
+        let file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(mode)
+            .open(folder.join(file));
         let mut file = file.map_err(|error| conflict(name, error))?;
         io::copy(content, &mut file).map_err(CrateError::Read)?;
         file.set_modified(self.time).map_err(CrateError::Write)
@@ -354,9 +401,15 @@ impl Target<'_> {
     /// Makes the directories that a name goes through, as far as they are not there.
     fn folder(&self, name: &Name, below: &[String]) -> Result<PathBuf, CrateError> {
         if below.first().is_some_and(|first| first == CHECKSUM_FILE) {
-            return Err(CrateError::Duplicate { name: name.whole.clone() });
+            return Err(CrateError::Duplicate {
+                name: name.whole.clone(),
+            });
         }
-        let path = below.iter().fold(self.parent.join(self.top), |path, component| path.join(component));
+        let path = below
+            .iter()
+            .fold(self.parent.join(self.top), |path, component| {
+                path.join(component)
+            });
         fs::create_dir_all(&path).map_err(|error| conflict(name, error))?;
         Ok(path)
     }
@@ -365,9 +418,9 @@ impl Target<'_> {
 /// Why something cannot be made: another entry has its name, or the machine does not let us.
 fn conflict(name: &Name, error: io::Error) -> CrateError {
     match error.kind() {
-        io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => {
-            CrateError::Duplicate { name: name.whole.clone() }
-        }
+        io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => CrateError::Duplicate {
+            name: name.whole.clone(),
+        },
         _ => CrateError::Write(error),
     }
 }
@@ -392,11 +445,21 @@ mod tests {
         builder.into_inner().unwrap().finish().unwrap()
     }
 
-    fn entry(builder: &mut Builder<GzEncoder<Vec<u8>>>, name: &str, kind: EntryType, content: &[u8]) {
+    fn entry(
+        builder: &mut Builder<GzEncoder<Vec<u8>>>,
+        name: &str,
+        kind: EntryType,
+        content: &[u8],
+    ) {
         entry_of(builder, name.as_bytes(), kind, content);
     }
 
-    fn entry_of(builder: &mut Builder<GzEncoder<Vec<u8>>>, name: &[u8], kind: EntryType, content: &[u8]) {
+    fn entry_of(
+        builder: &mut Builder<GzEncoder<Vec<u8>>>,
+        name: &[u8],
+        kind: EntryType,
+        content: &[u8],
+    ) {
         let mut header = Header::new_gnu();
         // Written by hand, since the builder itself refuses names like `../x`.
         header.as_gnu_mut().unwrap().name[..name.len()].copy_from_slice(name);
@@ -421,7 +484,8 @@ mod tests {
 
     #[test]
     fn unpacks_and_hashes_the_same_bytes() {
-        let bytes = archive(|builder| entry(builder, "a-1.0.0/src/lib.rs", EntryType::Regular, b"x"));
+        let bytes =
+            archive(|builder| entry(builder, "a-1.0.0/src/lib.rs", EntryType::Regular, b"x"));
         let (folder, digest) = unpack_bytes(&bytes);
         assert_eq!(digest.unwrap(), Sha256Digest::of(&bytes));
         let file = folder.path().join("a-1.0.0/src/lib.rs");
@@ -432,7 +496,12 @@ mod tests {
     /// The tar stream of an archive with two files, and where its end blocks begin.
     fn two_files() -> (Vec<u8>, usize) {
         let packed = archive(|builder| {
-            entry(builder, "a-1.0.0/Cargo.toml", EntryType::Regular, b"[package]");
+            entry(
+                builder,
+                "a-1.0.0/Cargo.toml",
+                EntryType::Regular,
+                b"[package]",
+            );
             entry(builder, "a-1.0.0/src/lib.rs", EntryType::Regular, b"x");
         });
         let mut tar = Vec::new();
@@ -459,19 +528,42 @@ mod tests {
         // The second file after end blocks, which some programs read and others do not.
         let (first, second) = tar[..end].split_at(end / 2);
         for blocks in 1..5 {
-            let hidden = [first, &zeros(blocks * BLOCK_BYTES), second, &zeros(2 * BLOCK_BYTES)].concat();
+            let hidden = [
+                first,
+                &zeros(blocks * BLOCK_BYTES),
+                second,
+                &zeros(2 * BLOCK_BYTES),
+            ]
+            .concat();
             let refusal = unpack_bytes(&gzip(&hidden)).1.unwrap_err();
             assert!(matches!(refusal, CrateError::End), "{blocks}: {refusal}");
         }
-        for after in [&b"x"[..], &[&zeros(511)[..], b"x"].concat(), &[&zeros(9000)[..], b"#!/bin/sh"].concat()] {
-            let refusal = unpack_bytes(&gzip(&[&tar[..], after].concat())).1.unwrap_err();
+        for after in [
+            &b"x"[..],
+            &[&zeros(511)[..], b"x"].concat(),
+            &[&zeros(9000)[..], b"#!/bin/sh"].concat(),
+        ] {
+            let refusal = unpack_bytes(&gzip(&[&tar[..], after].concat()))
+                .1
+                .unwrap_err();
             assert!(matches!(refusal, CrateError::End), "{refusal}");
         }
-        let half = [&tar[..end], &zeros(BLOCK_BYTES), b"x", &zeros(BLOCK_BYTES - 1)].concat();
+        let half = [
+            &tar[..end],
+            &zeros(BLOCK_BYTES),
+            b"x",
+            &zeros(BLOCK_BYTES - 1),
+        ]
+        .concat();
         assert!(matches!(unpack_bytes(&gzip(&half)).1, Err(CrateError::End)));
         for missing in [1, 512, 513, 1023, 1024] {
-            let refusal = unpack_bytes(&gzip(&tar[..tar.len() - missing])).1.unwrap_err();
-            assert!(matches!(refusal, CrateError::Read(_)), "{missing}: {refusal}");
+            let refusal = unpack_bytes(&gzip(&tar[..tar.len() - missing]))
+                .1
+                .unwrap_err();
+            assert!(
+                matches!(refusal, CrateError::Read(_)),
+                "{missing}: {refusal}"
+            );
         }
     }
 
@@ -480,23 +572,48 @@ mod tests {
         let (tar, end) = two_files();
         let good = gzip(&tar);
         unpack_bytes(&good).1.unwrap();
-        for after in [&b"\0"[..], &[0; 512], b"text", &good, &gzip(b""), &gzip(&tar[..end]), &good[..5]] {
+        for after in [
+            &b"\0"[..],
+            &[0; 512],
+            b"text",
+            &good,
+            &gzip(b""),
+            &gzip(&tar[..end]),
+            &good[..5],
+        ] {
             let refusal = unpack_bytes(&[&good[..], after].concat()).1.unwrap_err();
             assert!(matches!(refusal, CrateError::Trailing), "{refusal}");
         }
         // Members of which only all together are an archive.
         for cut in [512, end - 1, end, end + 512, tar.len() - 1] {
-            let refusal = unpack_bytes(&[gzip(&tar[..cut]), gzip(&tar[cut..])].concat()).1.unwrap_err();
-            assert!(matches!(refusal, CrateError::Read(_) | CrateError::Trailing), "{cut}: {refusal}");
+            let refusal = unpack_bytes(&[gzip(&tar[..cut]), gzip(&tar[cut..])].concat())
+                .1
+                .unwrap_err();
+            assert!(
+                matches!(refusal, CrateError::Read(_) | CrateError::Trailing),
+                "{cut}: {refusal}"
+            );
         }
-        assert!(matches!(unpack_bytes(&[gzip(b""), good.clone()].concat()).1, Err(CrateError::Read(_))));
+        assert!(matches!(
+            unpack_bytes(&[gzip(b""), good.clone()].concat()).1,
+            Err(CrateError::Read(_))
+        ));
         // The checksum of the member, and its length, are compared.
         for at in 1..=8 {
             let mut changed = good.clone();
             let length = changed.len();
             changed[length - at] ^= 1;
-            assert!(matches!(unpack_bytes(&changed).1, Err(CrateError::Read(_))), "{at}");
-            assert!(matches!(unpack_bytes(&good[..length - at]).1, Err(CrateError::Read(_))), "{at}");
+            assert!(
+                matches!(unpack_bytes(&changed).1, Err(CrateError::Read(_))),
+                "{at}"
+            );
+            assert!(
+                matches!(
+                    unpack_bytes(&good[..length - at]).1,
+                    Err(CrateError::Read(_))
+                ),
+                "{at}"
+            );
         }
     }
 
@@ -507,14 +624,26 @@ mod tests {
             let mut changed = tar.clone();
             changed[at] ^= 1;
             let refusal = unpack_bytes(&gzip(&changed)).1.unwrap_err();
-            assert!(matches!(refusal, CrateError::HeaderChecksum), "{at}: {refusal}");
+            assert!(
+                matches!(refusal, CrateError::HeaderChecksum),
+                "{at}: {refusal}"
+            );
         }
     }
 
     #[test]
     fn refuses_names_outside_the_folder() {
-        for name in ["b-1.0.0/x", "a-1.0.0", "a-1.0.0x/y", "./a-1.0.0/x", "x", "A-1.0.0/x"] {
-            let (_folder, result) = unpack_bytes(&archive(|builder| entry(builder, name, EntryType::Regular, b"x")));
+        for name in [
+            "b-1.0.0/x",
+            "a-1.0.0",
+            "a-1.0.0x/y",
+            "./a-1.0.0/x",
+            "x",
+            "A-1.0.0/x",
+        ] {
+            let (_folder, result) = unpack_bytes(&archive(|builder| {
+                entry(builder, name, EntryType::Regular, b"x")
+            }));
             assert!(matches!(result, Err(CrateError::Outside { .. })), "{name}");
         }
     }
@@ -522,10 +651,22 @@ mod tests {
     #[test]
     fn names_of_files_and_folders_are_those_that_uploads_may_have() {
         let long = format!("a-1.0.0/{}", "n".repeat(80));
-        for name in ["a-1.0.0/x", "a-1.0.0/\u{e9}/x y", "a-1.0.0/-x", "a-1.0.0/...", "a-1.0.0/.cargo/x", &long] {
-            for (kind, end) in [(EntryType::Regular, ""), (EntryType::Directory, ""), (EntryType::Directory, "/")] {
+        for name in [
+            "a-1.0.0/x",
+            "a-1.0.0/\u{e9}/x y",
+            "a-1.0.0/-x",
+            "a-1.0.0/...",
+            "a-1.0.0/.cargo/x",
+            &long,
+        ] {
+            for (kind, end) in [
+                (EntryType::Regular, ""),
+                (EntryType::Directory, ""),
+                (EntryType::Directory, "/"),
+            ] {
                 let name = format!("{name}{end}");
-                let (folder, result) = unpack_bytes(&archive(|builder| entry(builder, &name, kind, b"")));
+                let (folder, result) =
+                    unpack_bytes(&archive(|builder| entry(builder, &name, kind, b"")));
                 result.unwrap();
                 assert_eq!(folder.path().join(&name).is_dir(), kind.is_dir(), "{name}");
             }
@@ -547,9 +688,17 @@ mod tests {
             b"C:/x",
         ] {
             for kind in [EntryType::Regular, EntryType::Directory] {
-                let (folder, result) = unpack_bytes(&archive(|builder| entry_of(builder, name, kind, b"")));
-                assert!(matches!(result, Err(CrateError::Name { .. })), "{} {kind:?}", name.escape_ascii());
-                assert_eq!(fs::read_dir(folder.path().join("a-1.0.0")).unwrap().count(), 0);
+                let (folder, result) =
+                    unpack_bytes(&archive(|builder| entry_of(builder, name, kind, b"")));
+                assert!(
+                    matches!(result, Err(CrateError::Name { .. })),
+                    "{} {kind:?}",
+                    name.escape_ascii()
+                );
+                assert_eq!(
+                    fs::read_dir(folder.path().join("a-1.0.0")).unwrap().count(),
+                    0
+                );
             }
         }
     }
@@ -557,12 +706,19 @@ mod tests {
     #[test]
     fn folders_are_below_the_top_folder_and_no_files() {
         let refused = |entries: &[(&str, EntryType)]| {
-            let bytes = archive(|builder| entries.iter().for_each(|(name, kind)| entry(builder, name, *kind, b"")));
+            let bytes = archive(|builder| {
+                entries
+                    .iter()
+                    .for_each(|(name, kind)| entry(builder, name, *kind, b""))
+            });
             unpack_bytes(&bytes).1.unwrap_err()
         };
         let (file, folder) = (EntryType::Regular, EntryType::Directory);
         for outside in ["b-1.0.0/", "x", "a-1.0.0x/", "./a-1.0.0/"] {
-            assert!(matches!(refused(&[(outside, folder)]), CrateError::Outside { .. }), "{outside}");
+            assert!(
+                matches!(refused(&[(outside, folder)]), CrateError::Outside { .. }),
+                "{outside}"
+            );
         }
         for entries in [
             [("a-1.0.0/x", file), ("a-1.0.0/x", folder)],
@@ -570,11 +726,20 @@ mod tests {
             [("a-1.0.0/x", file), ("a-1.0.0/x/y", file)],
             [("a-1.0.0/x", file), ("a-1.0.0/x/y/z", folder)],
             [("a-1.0.0/x/y", file), ("a-1.0.0/x", file)],
-            [("a-1.0.0/y", file), ("a-1.0.0/.cargo-checksum.json", folder)],
-            [("a-1.0.0/y", file), ("a-1.0.0/.cargo-checksum.json/x", file)],
+            [
+                ("a-1.0.0/y", file),
+                ("a-1.0.0/.cargo-checksum.json", folder),
+            ],
+            [
+                ("a-1.0.0/y", file),
+                ("a-1.0.0/.cargo-checksum.json/x", file),
+            ],
         ] {
             let refusal = refused(&entries);
-            assert!(matches!(refusal, CrateError::Duplicate { .. }), "{entries:?}: {refusal}");
+            assert!(
+                matches!(refusal, CrateError::Duplicate { .. }),
+                "{entries:?}: {refusal}"
+            );
         }
         // The top folder itself, and folders that were there because of their files.
         let plain = archive(|builder| {
@@ -587,16 +752,27 @@ mod tests {
 
     #[test]
     fn refuses_links_devices_and_fifos() {
-        for kind in [EntryType::Symlink, EntryType::Link, EntryType::Char, EntryType::Block, EntryType::Fifo] {
-            let (_folder, result) = unpack_bytes(&archive(|builder| entry(builder, "a-1.0.0/x", kind, b"")));
+        for kind in [
+            EntryType::Symlink,
+            EntryType::Link,
+            EntryType::Char,
+            EntryType::Block,
+            EntryType::Fifo,
+        ] {
+            let (_folder, result) =
+                unpack_bytes(&archive(|builder| entry(builder, "a-1.0.0/x", kind, b"")));
             assert!(matches!(result, Err(CrateError::Kind { .. })), "{kind:?}");
         }
     }
 
     #[test]
     fn refuses_a_header_that_programs_read_in_two_ways() {
-        let hidden = archive(|builder| entry(builder, "a-1.0.0/b", EntryType::Directory, &[0; 512]));
-        assert!(matches!(unpack_bytes(&hidden).1, Err(CrateError::Ambiguous { .. })));
+        let hidden =
+            archive(|builder| entry(builder, "a-1.0.0/b", EntryType::Directory, &[0; 512]));
+        assert!(matches!(
+            unpack_bytes(&hidden).1,
+            Err(CrateError::Ambiguous { .. })
+        ));
     }
 
     #[test]
@@ -624,13 +800,23 @@ mod tests {
         };
         let name = b"a-1.0.0/src/lib.rs";
         for extended in [EntryType::XHeader, EntryType::GNULongName] {
-            for (own, kind) in [(&b"a-1.0.0/src/"[..], 0), (b"a-1.0.0/src/", b'0'), (b"a-1.0.0/src/lib.rs", 0)] {
+            for (own, kind) in [
+                (&b"a-1.0.0/src/"[..], 0),
+                (b"a-1.0.0/src/", b'0'),
+                (b"a-1.0.0/src/lib.rs", 0),
+            ] {
                 let result = unpack_bytes(&with(own, kind, extended, name)).1;
-                assert!(matches!(result, Err(CrateError::Ambiguous { .. })), "{result:?}");
+                assert!(
+                    matches!(result, Err(CrateError::Ambiguous { .. })),
+                    "{result:?}"
+                );
             }
             let (folder, result) = unpack_bytes(&with(b"pax-path", b'0', extended, name));
             result.unwrap();
-            assert_eq!(fs::read(folder.path().join("a-1.0.0/src/lib.rs")).unwrap(), b"x");
+            assert_eq!(
+                fs::read(folder.path().join("a-1.0.0/src/lib.rs")).unwrap(),
+                b"x"
+            );
         }
     }
 
@@ -646,12 +832,23 @@ mod tests {
             });
             unpack_bytes(&bytes).1.unwrap_err()
         };
-        let (x, g, l) = (EntryType::XHeader, EntryType::XGlobalHeader, EntryType::GNULongName);
+        let (x, g, l) = (
+            EntryType::XHeader,
+            EntryType::XGlobalHeader,
+            EntryType::GNULongName,
+        );
         let name = &b"a-1.0.0/y\0"[..];
-        for extensions in [&[(x, &pax[..]), (x, pax)][..], &[(x, pax), (l, name)], &[(l, name), (l, name)], &[(g, pax)]]
-        {
+        for extensions in [
+            &[(x, &pax[..]), (x, pax)][..],
+            &[(x, pax), (l, name)],
+            &[(l, name), (l, name)],
+            &[(g, pax)],
+        ] {
             let error = refused(extensions, EntryType::Regular);
-            assert!(matches!(error, CrateError::Ambiguous { .. }), "{extensions:?}: {error}");
+            assert!(
+                matches!(error, CrateError::Ambiguous { .. }),
+                "{extensions:?}: {error}"
+            );
         }
         for record in [&b"10 size=2\n"[..], b"18 SUN.holesdata=\n", b"no record"] {
             let error = refused(&[(x, record)], EntryType::Regular);
@@ -660,9 +857,15 @@ mod tests {
         let error = refused(&[], EntryType::Continuous);
         assert!(matches!(error, CrateError::Kind { .. }), "{error}");
         let dangling = archive(|builder| entry(builder, "extension", x, pax));
-        assert!(matches!(unpack_bytes(&dangling).1, Err(CrateError::Ambiguous { .. })));
+        assert!(matches!(
+            unpack_bytes(&dangling).1,
+            Err(CrateError::Ambiguous { .. })
+        ));
         let folder = archive(|builder| entry(builder, "a-1.0.0/x/", EntryType::Regular, b"x"));
-        assert!(matches!(unpack_bytes(&folder).1, Err(CrateError::Ambiguous { .. })));
+        assert!(matches!(
+            unpack_bytes(&folder).1,
+            Err(CrateError::Ambiguous { .. })
+        ));
     }
 
     #[test]
@@ -678,7 +881,11 @@ mod tests {
             });
             let (folder, result) = unpack_bytes(&bytes);
             result.unwrap();
-            assert_eq!(fs::read(folder.path().join(&name)).unwrap(), b"x", "{length}");
+            assert_eq!(
+                fs::read(folder.path().join(&name)).unwrap(),
+                b"x",
+                "{length}"
+            );
         }
     }
 
@@ -699,20 +906,38 @@ mod tests {
         header.set_mode(0o644);
         header.set_cksum();
         let bomb = archive(|builder| builder.get_mut().write_all(header.as_bytes()).unwrap());
-        assert!(matches!(unpack_bytes(&bomb).1, Err(CrateError::UnpacksTooLarge { .. })));
+        assert!(matches!(
+            unpack_bytes(&bomb).1,
+            Err(CrateError::UnpacksTooLarge { .. })
+        ));
         // Zeros after the end are counted too.
-        let mut stream = Stream { plain: &[0; 4096][..], left: 1024 };
+        let mut stream = Stream {
+            plain: &[0; 4096][..],
+            left: 1024,
+        };
         assert!(stream.header().unwrap().is_none());
-        assert!(matches!(stream.end(), Err(CrateError::UnpacksTooLarge { .. })));
+        assert!(matches!(
+            stream.end(),
+            Err(CrateError::UnpacksTooLarge { .. })
+        ));
         let whole = archive(|builder| entry(builder, "a-1.0.0/x", EntryType::Regular, &[7; 4000]));
-        assert!(matches!(unpack_bytes(&whole[..whole.len() / 2]).1, Err(CrateError::Read(_))));
+        assert!(matches!(
+            unpack_bytes(&whole[..whole.len() / 2]).1,
+            Err(CrateError::Read(_))
+        ));
     }
 
     #[test]
     fn ignores_a_checksum_file_that_came_along() {
         let name = format!("a-1.0.0/{CHECKSUM_FILE}");
-        let (folder, result) = unpack_bytes(&archive(|builder| entry(builder, &name, EntryType::Regular, b"{}")));
+        let (folder, result) = unpack_bytes(&archive(|builder| {
+            entry(builder, &name, EntryType::Regular, b"{}")
+        }));
         mark(&folder.path().join("a-1.0.0"), result.unwrap()).unwrap();
-        assert!(fs::read_to_string(folder.path().join(name)).unwrap().contains("package"));
+        assert!(
+            fs::read_to_string(folder.path().join(name))
+                .unwrap()
+                .contains("package")
+        );
     }
 }

@@ -37,36 +37,73 @@ impl Checked {
     /// Where `package` is.
     pub fn place(&self, package: &Package) -> Result<Place<'_>, ToolchainError> {
         let folder = package.folder();
-        let registry = self.registries.iter().find(|checked| checked.folder == folder).map(Place::Registry);
-        let git = self.git.iter().find(|(_, checked)| is_below(folder, &checked.folder));
+        let registry = self
+            .registries
+            .iter()
+            .find(|checked| checked.folder == folder)
+            .map(Place::Registry);
+        let git = self
+            .git
+            .iter()
+            .find(|(_, checked)| is_below(folder, &checked.folder));
         let git = git.map(|(source, checked)| Place::Git(source, checked));
-        let source = folder.strip_prefix(SOURCE).ok().filter(|_| is_below(folder, Path::new(SOURCE)));
+        let source = folder
+            .strip_prefix(SOURCE)
+            .ok()
+            .filter(|_| is_below(folder, Path::new(SOURCE)));
         let source = source.map(|relative| Place::Source(relative.to_owned()));
-        registry.or(git).or(source).ok_or_else(|| ToolchainError::Outside { package: package.spec() })
+        registry
+            .or(git)
+            .or(source)
+            .ok_or_else(|| ToolchainError::Outside {
+                package: package.spec(),
+            })
     }
 
     /// The descriptor of a package that the build uses; `root` is the source tree on this machine.
-    pub fn descriptor(&self, package: &Package, root: &Path) -> Result<ResourceDescriptor, ToolchainError> {
+    pub fn descriptor(
+        &self,
+        package: &Package,
+        root: &Path,
+    ) -> Result<ResourceDescriptor, ToolchainError> {
         let mut annotations = BTreeMap::new();
         let (uri, digest) = match self.place(package)? {
             Place::Registry(checked) => {
                 annotations = fetched_from(checked.fetched_from.as_deref());
-                (purl(package, &checked.index), BTreeMap::from([("sha256".to_owned(), checked.sha256.to_string())]))
+                (
+                    purl(package, &checked.index),
+                    BTreeMap::from([("sha256".to_owned(), checked.sha256.to_string())]),
+                )
             }
             Place::Git(source, checked) => {
                 let moved = self.moved.iter().find(|moved| moved.from == source.url);
                 annotations = fetched_from(moved.map(|moved| moved.to.as_str()));
                 let commit = ("gitCommit".to_owned(), checked.commit.to_string());
                 let tree = ("gitTree".to_owned(), checked.tree.to_string());
-                (format!("git+{}#{}", source.url, checked.commit), BTreeMap::from([commit, tree]))
+                (
+                    format!("git+{}#{}", source.url, checked.commit),
+                    BTreeMap::from([commit, tree]),
+                )
             }
             Place::Source(relative) => {
                 let tree = tree::hash(&resolved(&relative, root)?)?.to_string();
-                let relative = if relative.as_os_str().is_empty() { Path::new(".") } else { &relative };
-                (format!("path:{}", relative.display()), BTreeMap::from([("gitTree".to_owned(), tree)]))
+                let relative = if relative.as_os_str().is_empty() {
+                    Path::new(".")
+                } else {
+                    &relative
+                };
+                (
+                    format!("path:{}", relative.display()),
+                    BTreeMap::from([("gitTree".to_owned(), tree)]),
+                )
             }
         };
-        Ok(ResourceDescriptor { name: Some(package.spec()), uri: Some(uri), digest, annotations })
+        Ok(ResourceDescriptor {
+            name: Some(package.spec()),
+            uri: Some(uri),
+            digest,
+            annotations,
+        })
     }
 }
 
@@ -91,11 +128,22 @@ fn purl(package: &Package, index: &str) -> String {
 /// Percent-encodes what purl-spec does not leave as it is.
 fn encoded(text: &str) -> String {
     let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b".-_~:/".contains(byte);
-    text.bytes().map(|b| if plain(&b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
+    text.bytes()
+        .map(|b| {
+            if plain(&b) {
+                char::from(b).to_string()
+            } else {
+                format!("%{b:02X}")
+            }
+        })
+        .collect()
 }
 
 fn is_below(path: &Path, folder: &Path) -> bool {
-    path.starts_with(folder) && path.components().all(|component| component != Component::ParentDir)
+    path.starts_with(folder)
+        && path
+            .components()
+            .all(|component| component != Component::ParentDir)
 }
 
 #[cfg(test)]
@@ -107,23 +155,44 @@ mod tests {
     fn package(folder: &str, version: &str) -> Package {
         let metadata = serde_json::json!({"packages":[{"id":"a","name":"a","version":version,
             "manifest_path":format!("{folder}/Cargo.toml"),"targets":[]}],"workspace_default_members":[],"workspace_root":"/kettle/source"});
-        Metadata::parse(metadata.to_string().as_bytes()).unwrap().packages.remove(0)
+        Metadata::parse(metadata.to_string().as_bytes())
+            .unwrap()
+            .packages
+            .remove(0)
     }
 
     fn checked(index: &str) -> Checked {
         let commit = GitOid::from_bytes([1; 20]);
-        let source = GitSource { url: "https://h/r".into(), query: "branch=m".into(), commit };
-        let git = git::Checked { folder: "/kettle/cargo/git/checkouts/r-1/0101010".into(), commit, tree: commit };
+        let source = GitSource {
+            url: "https://h/r".into(),
+            query: "branch=m".into(),
+            commit,
+        };
+        let git = git::Checked {
+            folder: "/kettle/cargo/git/checkouts/r-1/0101010".into(),
+            commit,
+            tree: commit,
+        };
         let folder = "/kettle/vendor/crates-io/a-1.0.0".into();
-        let registry =
-            vendor::Checked { folder, index: index.into(), sha256: Sha256Digest::of(b"a"), fetched_from: None };
-        Checked { registries: vec![registry], git: vec![(source, git)], moved: Vec::new() }
+        let registry = vendor::Checked {
+            folder,
+            index: index.into(),
+            sha256: Sha256Digest::of(b"a"),
+            fetched_from: None,
+        };
+        Checked {
+            registries: vec![registry],
+            git: vec![(source, git)],
+            moved: Vec::new(),
+        }
     }
 
     fn uri(checked: &Checked, folder: &str) -> Result<String, ToolchainError> {
         let root = tempfile::tempdir().unwrap();
         std::fs::create_dir_all(root.path().join("vendor/a")).unwrap();
-        checked.descriptor(&package(folder, "1.0.0+x"), root.path()).map(|descriptor| descriptor.uri.unwrap())
+        checked
+            .descriptor(&package(folder, "1.0.0+x"), root.path())
+            .map(|descriptor| descriptor.uri.unwrap())
     }
 
     #[test]
@@ -131,13 +200,19 @@ mod tests {
         let (ours, other) = (checked(CRATES_IO), checked("sparse+https://c.example/"));
         let registry = "/kettle/vendor/crates-io/a-1.0.0";
         assert_eq!(uri(&ours, registry).unwrap(), "pkg:cargo/a@1.0.0%2Bx");
-        assert_eq!(uri(&other, registry).unwrap(), "pkg:cargo/a@1.0.0%2Bx?repository_url=sparse%2Bhttps://c.example/");
+        assert_eq!(
+            uri(&other, registry).unwrap(),
+            "pkg:cargo/a@1.0.0%2Bx?repository_url=sparse%2Bhttps://c.example/"
+        );
         let commit = "01".repeat(20);
         assert_eq!(
             uri(&ours, "/kettle/cargo/git/checkouts/r-1/0101010/sub").unwrap(),
             format!("git+https://h/r#{commit}")
         );
-        assert_eq!(uri(&ours, "/kettle/source/vendor/a").unwrap(), "path:vendor/a");
+        assert_eq!(
+            uri(&ours, "/kettle/source/vendor/a").unwrap(),
+            "path:vendor/a"
+        );
         assert_eq!(uri(&ours, "/kettle/source").unwrap(), "path:.");
     }
 
@@ -150,10 +225,18 @@ mod tests {
         std::os::unix::fs::symlink(outside.path(), root.path().join("out")).unwrap();
         let digest = |folder| {
             let package = package(folder, "1.0.0");
-            checked(CRATES_IO).descriptor(&package, root.path()).map(|descriptor| descriptor.digest)
+            checked(CRATES_IO)
+                .descriptor(&package, root.path())
+                .map(|descriptor| descriptor.digest)
         };
-        assert_eq!(digest("/kettle/source/link").unwrap(), digest("/kettle/source/real").unwrap());
-        assert!(matches!(digest("/kettle/source/out"), Err(ToolchainError::Io(_))));
+        assert_eq!(
+            digest("/kettle/source/link").unwrap(),
+            digest("/kettle/source/real").unwrap()
+        );
+        assert!(matches!(
+            digest("/kettle/source/out"),
+            Err(ToolchainError::Io(_))
+        ));
     }
 
     #[test]
@@ -167,7 +250,13 @@ mod tests {
             "/kettle/cargo/git/checkouts/r-1/0101010/../../x",
             "/toolchain/lib",
         ] {
-            assert!(matches!(uri(&checked(CRATES_IO), folder), Err(ToolchainError::Outside { .. })), "{folder}");
+            assert!(
+                matches!(
+                    uri(&checked(CRATES_IO), folder),
+                    Err(ToolchainError::Outside { .. })
+                ),
+                "{folder}"
+            );
         }
     }
 }

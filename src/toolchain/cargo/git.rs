@@ -51,11 +51,20 @@ pub(super) struct Checked {
 pub(super) fn checkouts(fetched: &Path, commit: GitOid) -> io::Result<Vec<Checkout>> {
     let all = Untrusted::open(fetched)?.folder("git/checkouts")?;
     let mut found = Vec::new();
-    for repository in all.names()?.iter().filter_map(|name| name.to_str()).filter(|name| is_repository(name)) {
+    for repository in all
+        .names()?
+        .iter()
+        .filter_map(|name| name.to_str())
+        .filter(|name| is_repository(name))
+    {
         let checkouts = all.folder(repository)?;
         for folder in checkouts.names()?.iter().filter_map(|name| name.to_str()) {
             if folder.len() >= SHORT_ID_DIGITS && commit.to_string().starts_with(folder) {
-                found.push(Checkout { repository: repository.to_owned(), folder: folder.to_owned(), commit });
+                found.push(Checkout {
+                    repository: repository.to_owned(),
+                    folder: folder.to_owned(),
+                    commit,
+                });
             }
         }
     }
@@ -66,9 +75,14 @@ pub(super) fn checkouts(fetched: &Path, commit: GitOid) -> io::Result<Vec<Checko
 pub(super) fn tree_of(commit: GitOid, content: &[u8]) -> Result<GitOid, ToolchainError> {
     let actual = GitOid::of_object("commit", content);
     if actual != commit {
-        return Err(ToolchainError::Commit { expected: commit, actual });
+        return Err(ToolchainError::Commit {
+            expected: commit,
+            actual,
+        });
     }
-    let line = content.strip_prefix(b"tree ").and_then(|rest| rest.split(|&byte| byte == b'\n').next());
+    let line = content
+        .strip_prefix(b"tree ")
+        .and_then(|rest| rest.split(|&byte| byte == b'\n').next());
     let tree = line.and_then(|line| std::str::from_utf8(line).ok()?.parse().ok());
     tree.ok_or(ToolchainError::CommitWithoutTree { commit })
 }
@@ -83,20 +97,35 @@ pub(super) fn place(
 ) -> Result<Checked, ToolchainError> {
     let expected = tree_of(checkout.commit, content)?;
     let id = checkout.commit.to_string();
-    let relative = Path::new("git/checkouts").join(&checkout.repository).join(&id[..SHORT_ID_DIGITS]);
+    let relative = Path::new("git/checkouts")
+        .join(&checkout.repository)
+        .join(&id[..SHORT_ID_DIGITS]);
     let target = home.join(&relative);
-    let source = Untrusted::open(fetched)?.folder(Path::new("git/checkouts").join(&checkout.repository));
+    let source =
+        Untrusted::open(fetched)?.folder(Path::new("git/checkouts").join(&checkout.repository));
     let source = source?.folder(&checkout.folder)?;
     fs::create_dir_all(&target)?;
     copy::folder(&source, &target, &[COMPLETE], epoch)?;
     let actual = tree::hash(&target)?;
     if actual != expected {
-        return Err(ToolchainError::Tree { commit: checkout.commit, expected, actual });
+        return Err(ToolchainError::Tree {
+            commit: checkout.commit,
+            expected,
+            actual,
+        });
     }
-    repository(&home.join("git/db").join(&checkout.repository), checkout.commit, content)?;
+    repository(
+        &home.join("git/db").join(&checkout.repository),
+        checkout.commit,
+        content,
+    )?;
     repository(&target.join(".git"), checkout.commit, content)?;
     fs::write(target.join(COMPLETE), "")?;
-    Ok(Checked { folder: Path::new(CARGO_HOME).join(relative), commit: checkout.commit, tree: actual })
+    Ok(Checked {
+        folder: Path::new(CARGO_HOME).join(relative),
+        commit: checkout.commit,
+        tree: actual,
+    })
 }
 
 /// Writes, or adds to, a repository that holds commit objects only.
@@ -106,7 +135,10 @@ fn repository(folder: &Path, commit: GitOid, content: &[u8]) -> io::Result<()> {
     fs::create_dir_all(&objects)?;
     fs::create_dir_all(folder.join("refs"))?;
     fs::write(folder.join("HEAD"), format!("{id}\n"))?;
-    let mut object = ZlibEncoder::new(File::create(objects.join(&id[2..]))?, Compression::default());
+    let mut object = ZlibEncoder::new(
+        File::create(objects.join(&id[2..]))?,
+        Compression::default(),
+    );
     write!(object, "commit {}\0", content.len())?;
     object.write_all(content)?;
     object.finish()?;
@@ -115,7 +147,10 @@ fn repository(folder: &Path, commit: GitOid, content: &[u8]) -> io::Result<()> {
 
 /// `NAME-HASH`, as cargo names a repository's folders.
 fn is_repository(name: &str) -> bool {
-    !name.starts_with(['.', '-']) && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+    !name.starts_with(['.', '-'])
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
 }
 
 #[cfg(test)]
@@ -129,7 +164,11 @@ mod tests {
         let plain = home.path().join("plain");
         fs::create_dir(&plain).unwrap();
         fs::write(plain.join("lib.rs"), "pub fn x() {}").unwrap();
-        let content = format!("tree {}\nauthor x\n\nmessage\n", tree::hash(&plain).unwrap()).into_bytes();
+        let content = format!(
+            "tree {}\nauthor x\n\nmessage\n",
+            tree::hash(&plain).unwrap()
+        )
+        .into_bytes();
         let commit = GitOid::of_object("commit", &content);
         let checkout = checkout(home.path(), commit);
         fs::create_dir_all(checkout.join(".git")).unwrap();
@@ -139,7 +178,8 @@ mod tests {
     }
 
     fn checkout(home: &Path, commit: GitOid) -> PathBuf {
-        home.join("fetched/git/checkouts/repo-1").join(&commit.to_string()[..8])
+        home.join("fetched/git/checkouts/repo-1")
+            .join(&commit.to_string()[..8])
     }
 
     fn place_in(home: &Path, commit: GitOid, content: &[u8]) -> Result<Checked, ToolchainError> {
@@ -154,15 +194,25 @@ mod tests {
         let (home, commit, content) = fixture();
         let checked = place_in(home.path(), commit, &content).unwrap();
         let short = commit.to_string()[..7].to_owned();
-        assert_eq!(checked.folder, Path::new("/kettle/cargo/git/checkouts/repo-1").join(&short));
+        assert_eq!(
+            checked.folder,
+            Path::new("/kettle/cargo/git/checkouts/repo-1").join(&short)
+        );
         let ours = home.path().join("ours/git/checkouts/repo-1").join(short);
-        assert_eq!(fs::read_to_string(ours.join(".git/HEAD")).unwrap(), format!("{commit}\n"));
+        assert_eq!(
+            fs::read_to_string(ours.join(".git/HEAD")).unwrap(),
+            format!("{commit}\n")
+        );
     }
 
     #[test]
     fn refuses_files_that_are_not_the_commit() {
         let (home, commit, content) = fixture();
-        fs::write(checkout(home.path(), commit).join("build.rs"), "fn main() {}").unwrap();
+        fs::write(
+            checkout(home.path(), commit).join("build.rs"),
+            "fn main() {}",
+        )
+        .unwrap();
         let refusal = place_in(home.path(), commit, &content).unwrap_err();
         assert!(matches!(refusal, ToolchainError::Tree { .. }), "{refusal}");
     }
@@ -172,9 +222,15 @@ mod tests {
         let (home, commit, mut content) = fixture();
         content.push(b'x');
         let refusal = place_in(home.path(), commit, &content).unwrap_err();
-        assert!(matches!(refusal, ToolchainError::Commit { .. }), "{refusal}");
+        assert!(
+            matches!(refusal, ToolchainError::Commit { .. }),
+            "{refusal}"
+        );
         let no_tree = b"parent x\n";
         let refusal = tree_of(GitOid::of_object("commit", no_tree), no_tree).unwrap_err();
-        assert!(matches!(refusal, ToolchainError::CommitWithoutTree { .. }), "{refusal}");
+        assert!(
+            matches!(refusal, ToolchainError::CommitWithoutTree { .. }),
+            "{refusal}"
+        );
     }
 }

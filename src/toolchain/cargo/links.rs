@@ -15,7 +15,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use crate::provenance::LinkRecord;
-use crate::provenance::link::{can_displace_linker, is_linker_variable, is_search_path_an_argument};
+use crate::provenance::link::{
+    can_displace_linker, is_linker_variable, is_search_path_an_argument,
+};
 use crate::toolchain::ToolchainError;
 
 use super::metadata::Metadata;
@@ -46,7 +48,12 @@ struct Found {
 
 impl<'a> Links<'a> {
     pub(super) fn new(metadata: &'a Metadata) -> Self {
-        Self { metadata, found: BTreeMap::new(), bytes: 0, is_unreadable: false }
+        Self {
+            metadata,
+            found: BTreeMap::new(),
+            bytes: 0,
+            is_unreadable: false,
+        }
     }
 
     /// Notes that cargo said something that could not be read.
@@ -61,7 +68,9 @@ impl<'a> Links<'a> {
             return;
         };
         let pairs = words.iter().zip(words.iter().skip(1));
-        let given: Vec<String> = pairs.filter_map(|(flag, value)| given(flag, value)).collect();
+        let given: Vec<String> = pairs
+            .filter_map(|(flag, value)| given(flag, value))
+            .collect();
         if given.is_empty() {
             return;
         }
@@ -75,9 +84,16 @@ impl<'a> Links<'a> {
 
     /// Takes what a build script set for the compiler of its package.
     pub(super) fn take_variables(&mut self, package: &str, variables: Vec<(String, String)>) {
-        let known = self.metadata.packages.iter().find(|known| known.id == package);
+        let known = self
+            .metadata
+            .packages
+            .iter()
+            .find(|known| known.id == package);
         let package = known.map_or_else(|| package.to_owned(), |package| package.spec());
-        for (name, value) in variables.into_iter().filter(|(name, _)| is_linker_variable(name)) {
+        for (name, value) in variables
+            .into_iter()
+            .filter(|(name, _)| is_linker_variable(name))
+        {
             self.take(&package, name.len() + value.len(), |found| {
                 found.environment.insert(name, value);
             });
@@ -93,9 +109,17 @@ impl<'a> Links<'a> {
             return Err(ToolchainError::Commands);
         }
         if self.bytes > MAX_LINK_BYTES {
-            return Err(ToolchainError::LinkArguments { limit: MAX_LINK_BYTES });
+            return Err(ToolchainError::LinkArguments {
+                limit: MAX_LINK_BYTES,
+            });
         }
-        let record = |(package, Found { arguments, environment }): (String, Found)| LinkRecord {
+        let record = |(
+            package,
+            Found {
+                arguments,
+                environment,
+            },
+        ): (String, Found)| LinkRecord {
             package,
             arguments: arguments.into_iter().collect(),
             environment,
@@ -113,9 +137,16 @@ impl<'a> Links<'a> {
 
     /// The package of the crate that a command compiles; the crate's name where there is no such package.
     fn package_of(&self, words: &[String]) -> String {
-        let after = |flag: &str| words.iter().position(|word| word == flag).and_then(|at| words.get(at + 1));
+        let after = |flag: &str| {
+            words
+                .iter()
+                .position(|word| word == flag)
+                .and_then(|at| words.get(at + 1))
+        };
         let name = after("--crate-name").map_or("", String::as_str);
-        let source = words.iter().find(|word| word.ends_with(".rs") && !word.starts_with('-'));
+        let source = words
+            .iter()
+            .find(|word| word.ends_with(".rs") && !word.starts_with('-'));
         let source = source.map(|source| Path::new(SOURCE).join(source));
         let package = source.and_then(|source| self.metadata.package_of(name, &source));
         package.map_or_else(|| name.to_owned(), |package| package.spec())
@@ -125,12 +156,24 @@ impl<'a> Links<'a> {
 /// What two words of a command, the first of which can also hold it alone, give to the linker beyond a library that is
 /// linked and a folder that has it.
 fn given(flag: &str, value: &str) -> Option<String> {
-    let of = |option: &str| if flag == option { Some(value) } else { flag.strip_prefix(option) };
+    let of = |option: &str| {
+        if flag == option {
+            Some(value)
+        } else {
+            flag.strip_prefix(option)
+        }
+    };
     if let Some(option) = of("-C") {
-        return OPTIONS.iter().find_map(|start| option.strip_prefix(start)).map(str::to_owned);
+        return OPTIONS
+            .iter()
+            .find_map(|start| option.strip_prefix(start))
+            .map(str::to_owned);
     }
     if let Some(path) = of("-L") {
-        let folder = SEARCH_KINDS.iter().find_map(|kind| path.strip_prefix(kind)).unwrap_or(path);
+        let folder = SEARCH_KINDS
+            .iter()
+            .find_map(|kind| path.strip_prefix(kind))
+            .unwrap_or(path);
         return is_search_path_an_argument(folder).then(|| folder.to_owned());
     }
     let name = of("-l")?.rsplit('=').next()?;
@@ -173,8 +216,17 @@ mod tests {
     fn arguments_are_read_as_cargo_shows_them() {
         let shown = br"--crate-name my_tool --edition=2021 src/main.rs -C opt-level=3 -C link-arg=-fuse-ld=x -C link-arg=-lm --cfg a -C 'link-arg=-Wl,-rpath,$ORIGIN/it'\''s x'\!'' -Clink-args=-lz -L x -C link-arg=-lm";
         let found = records(|links| links.take_command(shown)).unwrap();
-        let arguments = ["-Wl,-rpath,$ORIGIN/it's x!", "-fuse-ld=x", "-lm", "-lz"].map(str::to_owned).to_vec();
-        assert_eq!(found, [LinkRecord { package: "my-app@0.1.0".to_owned(), arguments, ..LinkRecord::default() }]);
+        let arguments = ["-Wl,-rpath,$ORIGIN/it's x!", "-fuse-ld=x", "-lm", "-lz"]
+            .map(str::to_owned)
+            .to_vec();
+        assert_eq!(
+            found,
+            [LinkRecord {
+                package: "my-app@0.1.0".to_owned(),
+                arguments,
+                ..LinkRecord::default()
+            }]
+        );
     }
 
     /// GCC reads each argument that begins with `@` as a file of arguments, also behind `-L`, as which rustc passes on
@@ -185,7 +237,12 @@ mod tests {
             -l m -l static=x -l 'dylib:+verbatim=a\tb' -L 'native=/x y'";
         let found = records(|links| links.take_command(shown)).unwrap();
         assert_eq!(found[0].arguments, ["-B.", "-la\tb", "@/x/arguments"]);
-        assert!(found[0].arguments.iter().all(|argument| can_displace_linker(argument)));
+        assert!(
+            found[0]
+                .arguments
+                .iter()
+                .all(|argument| can_displace_linker(argument))
+        );
         let plain = b"--crate-name my_tool src/main.rs -L dependency=/x -L native=/kettle/target/out -l static=x -l c";
         assert_eq!(records(|links| links.take_command(plain)).unwrap(), []);
     }
@@ -208,26 +265,46 @@ mod tests {
 
     #[test]
     fn variables_that_lead_to_another_linker_are_recorded_and_no_others() {
-        let variables = |name: &str| vec![(name.to_owned(), "/x".to_owned()), ("VERSION".to_owned(), "1".to_owned())];
+        let variables = |name: &str| {
+            vec![
+                (name.to_owned(), "/x".to_owned()),
+                ("VERSION".to_owned(), "1".to_owned()),
+            ]
+        };
         let found = records(|links| {
             links.take_variables("id", variables("COMPILER_PATH"));
             links.take_variables("other", variables("GIT_HASH"));
         });
         let found = found.unwrap();
-        assert_eq!((found.len(), found[0].package.as_str()), (1, "my-app@0.1.0"));
-        assert_eq!(found[0].environment, BTreeMap::from([("COMPILER_PATH".to_owned(), "/x".to_owned())]));
+        assert_eq!(
+            (found.len(), found[0].package.as_str()),
+            (1, "my-app@0.1.0")
+        );
+        assert_eq!(
+            found[0].environment,
+            BTreeMap::from([("COMPILER_PATH".to_owned(), "/x".to_owned())])
+        );
     }
 
     #[test]
     fn what_cannot_be_read_or_is_too_much_fails() {
         for shown in [&b"--crate-name 'x"[..], b"--crate-name \xff", b"x \\"] {
-            assert!(matches!(records(|links| links.take_command(shown)), Err(ToolchainError::Commands)));
+            assert!(matches!(
+                records(|links| links.take_command(shown)),
+                Err(ToolchainError::Commands)
+            ));
         }
-        let much = format!("--crate-name x y.rs -C link-arg={}", "x".repeat(MAX_LINK_BYTES));
+        let much = format!(
+            "--crate-name x y.rs -C link-arg={}",
+            "x".repeat(MAX_LINK_BYTES)
+        );
         let twice = |links: &mut Links<'_>| {
             links.take_command(much.as_bytes());
             links.take_command(b"--crate-name x y.rs -C link-arg=y");
         };
-        assert!(matches!(records(twice), Err(ToolchainError::LinkArguments { .. })));
+        assert!(matches!(
+            records(twice),
+            Err(ToolchainError::LinkArguments { .. })
+        ));
     }
 }

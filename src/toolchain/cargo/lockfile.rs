@@ -51,7 +51,9 @@ pub enum LockfileError {
         source: ParseDigestError,
     },
     /// A package comes from somewhere unknown.
-    #[error("the lockfile takes {package} from {origin:?}, which is neither a registry nor a git repository")]
+    #[error(
+        "the lockfile takes {package} from {origin:?}, which is neither a registry nor a git repository"
+    )]
     Origin {
         /// `NAME@VERSION`.
         package: String,
@@ -126,13 +128,26 @@ impl Lock {
     /// It is none, or something in it could not be checked.
     pub fn parse(bytes: &[u8]) -> Result<Self, LockfileError> {
         let text = std::str::from_utf8(bytes).map_err(|_| LockfileError::Encoding)?;
-        let raw: RawLock = toml::from_str(text).map_err(|e| LockfileError::Shape(e.message().to_owned()))?;
+        let raw: RawLock =
+            toml::from_str(text).map_err(|e| LockfileError::Shape(e.message().to_owned()))?;
         let version = raw.version.unwrap_or(1);
         if version > MAX_LOCKFILE_VERSION {
-            return Err(LockfileError::Version { newest: MAX_LOCKFILE_VERSION, actual: version });
+            return Err(LockfileError::Version {
+                newest: MAX_LOCKFILE_VERSION,
+                actual: version,
+            });
         }
-        let packages = raw.package.iter().map(|package| package.locked(&raw.metadata)).collect::<Result<_, _>>()?;
-        let unused = raw.patch.unused.iter().filter_map(RawPackage::git).collect::<Result<_, _>>()?;
+        let packages = raw
+            .package
+            .iter()
+            .map(|package| package.locked(&raw.metadata))
+            .collect::<Result<_, _>>()?;
+        let unused = raw
+            .patch
+            .unused
+            .iter()
+            .filter_map(RawPackage::git)
+            .collect::<Result<_, _>>()?;
         Ok(Self { packages, unused })
     }
 }
@@ -185,24 +200,51 @@ impl RawPackage {
                 let old = format!("checksum {name} {version} ({index})");
                 let checksum = self.checksum.as_ref().or_else(|| metadata.get(&old));
                 let checksum = checksum.ok_or_else(|| LockfileError::NoChecksum(spec.clone()))?;
-                let checksum = checksum.parse().map_err(|source| LockfileError::Digest { package: spec, source })?;
-                Origin::Registry { index: index.clone(), checksum }
+                let checksum = checksum.parse().map_err(|source| LockfileError::Digest {
+                    package: spec,
+                    source,
+                })?;
+                Origin::Registry {
+                    index: index.clone(),
+                    checksum,
+                }
             }
             Some(origin) => match self.git() {
                 Some(git) => Origin::Git(git?),
-                None => return Err(LockfileError::Origin { package: spec, origin: origin.clone() }),
+                None => {
+                    return Err(LockfileError::Origin {
+                        package: spec,
+                        origin: origin.clone(),
+                    });
+                }
             },
         };
-        Ok(Locked { name, version, origin })
+        Ok(Locked {
+            name,
+            version,
+            origin,
+        })
     }
 
     fn git(&self) -> Option<Result<GitSource, LockfileError>> {
         let rest = self.source.as_deref()?.strip_prefix("git+")?;
         let (place, commit) = rest.split_once('#').unwrap_or((rest, ""));
         let (url, query) = place.split_once('?').unwrap_or((place, ""));
-        let source = |commit| GitSource { url: url.to_owned(), query: query.to_owned(), commit };
+        let source = |commit| GitSource {
+            url: url.to_owned(),
+            query: query.to_owned(),
+            commit,
+        };
         let package = || format!("{}@{}", self.name, self.version);
-        Some(commit.parse().map(source).map_err(|source| LockfileError::Digest { package: package(), source }))
+        Some(
+            commit
+                .parse()
+                .map(source)
+                .map_err(|source| LockfileError::Digest {
+                    package: package(),
+                    source,
+                }),
+        )
     }
 }
 
@@ -211,7 +253,9 @@ fn is_component(text: &str) -> bool {
     !text.is_empty()
         && !text.starts_with('.')
         && text.len() <= 128
-        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.+".contains(&byte))
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"-_.+".contains(&byte))
 }
 
 #[cfg(test)]
@@ -233,13 +277,20 @@ mod tests {
              [[package]]\nname = \"inh\"\nversion = \"0.3.0\"\nsource = \"git+https://h/r?branch=m#{commit}\"\n"
         ))
         .unwrap();
-        let origins: Vec<_> = lock.packages.iter().map(|package| package.origin.clone()).collect();
+        let origins: Vec<_> = lock
+            .packages
+            .iter()
+            .map(|package| package.origin.clone())
+            .collect();
         let checksum = SUM.parse().unwrap();
         assert_eq!(
             origins,
             [
                 Origin::Folder,
-                Origin::Registry { index: CRATES_IO.to_owned(), checksum },
+                Origin::Registry {
+                    index: CRATES_IO.to_owned(),
+                    checksum
+                },
                 Origin::Git(GitSource {
                     url: "https://h/r".to_owned(),
                     query: "branch=m".to_owned(),
@@ -256,23 +307,43 @@ mod tests {
              \"checksum itoa 0.4.0 ({CRATES_IO})\" = \"{SUM}\"\n"
         ));
         let checksum = SUM.parse().unwrap();
-        assert_eq!(lock.unwrap().packages[0].origin, Origin::Registry { index: CRATES_IO.to_owned(), checksum });
+        assert_eq!(
+            lock.unwrap().packages[0].origin,
+            Origin::Registry {
+                index: CRATES_IO.to_owned(),
+                checksum
+            }
+        );
     }
 
     #[test]
     fn refuses_what_cannot_be_checked() {
         let registry = |name: &str, rest: &str| {
-            parse(&format!("[[package]]\nname = \"{name}\"\nversion = \"1.0.0\"\nsource = \"{CRATES_IO}\"\n{rest}\n"))
+            parse(&format!(
+                "[[package]]\nname = \"{name}\"\nversion = \"1.0.0\"\nsource = \"{CRATES_IO}\"\n{rest}\n"
+            ))
         };
-        assert_eq!(registry("a", ""), Err(LockfileError::NoChecksum("a@1.0.0".to_owned())));
-        assert!(matches!(registry("a", "checksum = \"00\""), Err(LockfileError::Digest { .. })));
+        assert_eq!(
+            registry("a", ""),
+            Err(LockfileError::NoChecksum("a@1.0.0".to_owned()))
+        );
+        assert!(matches!(
+            registry("a", "checksum = \"00\""),
+            Err(LockfileError::Digest { .. })
+        ));
         for name in ["../a", "a/b", ".a", ""] {
             let checksum = format!("checksum = \"{SUM}\"");
-            assert!(matches!(registry(name, &checksum), Err(LockfileError::Name(_))), "{name}");
+            assert!(
+                matches!(registry(name, &checksum), Err(LockfileError::Name(_))),
+                "{name}"
+            );
         }
-        let elsewhere = parse("[[package]]\nname = \"a\"\nversion = \"1.0.0\"\nsource = \"directory+/x\"\n");
+        let elsewhere =
+            parse("[[package]]\nname = \"a\"\nversion = \"1.0.0\"\nsource = \"directory+/x\"\n");
         assert!(matches!(elsewhere, Err(LockfileError::Origin { .. })));
-        let short = parse("[[package]]\nname = \"a\"\nversion = \"1.0.0\"\nsource = \"git+https://h/r#abc\"\n");
+        let short = parse(
+            "[[package]]\nname = \"a\"\nversion = \"1.0.0\"\nsource = \"git+https://h/r#abc\"\n",
+        );
         assert!(matches!(short, Err(LockfileError::Digest { .. })));
     }
 
@@ -280,6 +351,12 @@ mod tests {
     fn refuses_what_is_no_lockfile() {
         assert_eq!(Lock::parse(b"\xff"), Err(LockfileError::Encoding));
         assert!(matches!(parse("foo"), Err(LockfileError::Shape(_))));
-        assert_eq!(parse("version = 5"), Err(LockfileError::Version { newest: 4, actual: 5 }));
+        assert_eq!(
+            parse("version = 5"),
+            Err(LockfileError::Version {
+                newest: 4,
+                actual: 5
+            })
+        );
     }
 }

@@ -84,7 +84,13 @@ enum Message {
 
 impl HeldLine {
     fn new(start: Vec<u8>, limit: usize) -> Self {
-        Self { start, exact: b"", limit, line: Vec::new(), is_passing: false }
+        Self {
+            start,
+            exact: b"",
+            limit,
+            line: Vec::new(),
+            is_passing: false,
+        }
     }
 
     /// Takes a part of a line, and returns what is not held back.
@@ -94,7 +100,8 @@ impl HeldLine {
         }
         self.line.extend_from_slice(part);
         let common = self.line.len().min(self.start.len());
-        let can_start = self.line[..common] == self.start[..common] && self.line.len() <= self.limit;
+        let can_start =
+            self.line[..common] == self.start[..common] && self.line.len() <= self.limit;
         if can_start || self.exact.starts_with(&self.line) {
             return Vec::new();
         }
@@ -117,7 +124,10 @@ impl<'a> Messages<'a> {
             metadata,
             log,
             messages: HeldLine::new(MESSAGE_START.to_vec(), MAX_MESSAGE_BYTES),
-            commands: HeldLine { exact: COMPLAINT[0], ..HeldLine::new(command_start, MAX_COMMAND_BYTES) },
+            commands: HeldLine {
+                exact: COMPLAINT[0],
+                ..HeldLine::new(command_start, MAX_COMMAND_BYTES)
+            },
             complaint: 0,
             names: BTreeSet::new(),
             links: Links::new(metadata),
@@ -132,14 +142,25 @@ impl<'a> Messages<'a> {
         self.end_message()?;
         self.end_command()?;
         self.release_complaint()?;
-        Ok(Announced { names: self.names, links: self.links })
+        Ok(Announced {
+            names: self.names,
+            links: self.links,
+        })
     }
 
     fn part(&mut self, stream: Stream, part: &[u8]) -> io::Result<()> {
-        let held = if stream == Stream::Stdout { &mut self.messages } else { &mut self.commands };
+        let held = if stream == Stream::Stdout {
+            &mut self.messages
+        } else {
+            &mut self.commands
+        };
         let was_held = !held.is_passing;
         let passed = held.take(part);
-        let read = if stream == Stream::Stdout { BUILD_SCRIPT_START } else { &held.start };
+        let read = if stream == Stream::Stdout {
+            BUILD_SCRIPT_START
+        } else {
+            &held.start
+        };
         // What would have been read, were it not longer than the limit.
         if was_held && passed.starts_with(read) {
             self.links.note_unreadable();
@@ -171,8 +192,12 @@ impl<'a> Messages<'a> {
     fn end_message(&mut self) -> io::Result<()> {
         let line = self.messages.end();
         match serde_json::from_slice(&line) {
-            Ok(Message::CompilerArtifact(artifact)) => self.names.extend(self.metadata.announced(&artifact)),
-            Ok(Message::BuildScriptExecuted { package_id, env }) => self.links.take_variables(&package_id, env),
+            Ok(Message::CompilerArtifact(artifact)) => {
+                self.names.extend(self.metadata.announced(&artifact))
+            }
+            Ok(Message::BuildScriptExecuted { package_id, env }) => {
+                self.links.take_variables(&package_id, env)
+            }
             Ok(Message::BuildFinished | Message::Diagnostic) => {}
             Err(_) if line.is_empty() => {}
             Err(_) => self.log.output(Stream::Stdout, &line)?,
@@ -190,7 +215,11 @@ impl<'a> Messages<'a> {
             self.release_complaint()?;
         }
         let Some(rest) = line.strip_prefix(self.commands.start.as_slice()) else {
-            return if line.is_empty() { Ok(()) } else { self.log.output(Stream::Stderr, &line) };
+            return if line.is_empty() {
+                Ok(())
+            } else {
+                self.log.output(Stream::Stderr, &line)
+            };
         };
         match rest.strip_suffix(b"\n").unwrap_or(rest).strip_suffix(b"`") {
             Some(arguments) => self.links.take_command(arguments),
@@ -232,18 +261,27 @@ mod tests {
         for chunk in output.chunks(size) {
             messages.chunk(Stream::Stdout, chunk).unwrap();
         }
-        (messages.finish().unwrap().names, String::from_utf8(log.output).unwrap())
+        (
+            messages.finish().unwrap().names,
+            String::from_utf8(log.output).unwrap(),
+        )
     }
 
     /// What is recorded of the linker, and what the log has.
-    fn run_commands(output: &[u8], size: usize) -> (Result<Vec<LinkRecord>, ToolchainError>, String) {
+    fn run_commands(
+        output: &[u8],
+        size: usize,
+    ) -> (Result<Vec<LinkRecord>, ToolchainError>, String) {
         let metadata = Metadata::parse(METADATA.as_bytes()).unwrap();
         let mut log = Recorded::default();
         let mut messages = Messages::new(&metadata, "/x/rustc", &mut log);
         for chunk in output.chunks(size) {
             messages.chunk(Stream::Stderr, chunk).unwrap();
         }
-        (messages.finish().unwrap().links.records(), String::from_utf8(log.output).unwrap())
+        (
+            messages.finish().unwrap().links.records(),
+            String::from_utf8(log.output).unwrap(),
+        )
     }
 
     #[test]
@@ -253,8 +291,14 @@ mod tests {
         for size in [1, 7, 1000] {
             let (records, log) = run_commands(output.as_bytes(), size);
             let records = records.unwrap();
-            assert_eq!((records.len(), records[0].arguments.as_slice()), (1, &["-B.".to_owned()][..]));
-            assert_eq!(log, "   Compiling app\n     Running `/x/build-script`\n\n    Finished\nend");
+            assert_eq!(
+                (records.len(), records[0].arguments.as_slice()),
+                (1, &["-B.".to_owned()][..])
+            );
+            assert_eq!(
+                log,
+                "   Compiling app\n     Running `/x/build-script`\n\n    Finished\nend"
+            );
         }
     }
 
@@ -266,7 +310,12 @@ mod tests {
         for size in [1, 7, 1000] {
             let kept = |output: &str| run_commands(output.as_bytes(), size).1;
             assert_eq!(kept(&format!("a\n{complaint}b\n{complaint}")), "a\nb\n");
-            for other in [format!("{cut}{begun}x\n"), cut.clone(), begun.to_owned(), format!("{cut}{cut}y")] {
+            for other in [
+                format!("{cut}{begun}x\n"),
+                cut.clone(),
+                begun.to_owned(),
+                format!("{cut}{cut}y"),
+            ] {
                 assert_eq!(kept(&other), other);
             }
         }
@@ -274,26 +323,42 @@ mod tests {
 
     #[test]
     fn a_command_that_cannot_be_read_fails_the_build() {
-        let endless = format!("     Running `/x/rustc {}`\n", "x".repeat(MAX_COMMAND_BYTES));
-        for output in
-            ["     Running `/x/rustc x\n", "     Running `/x/rustc 'x`\ny'`\n", "     Running `/x/rustc x", &endless]
-        {
+        let endless = format!(
+            "     Running `/x/rustc {}`\n",
+            "x".repeat(MAX_COMMAND_BYTES)
+        );
+        for output in [
+            "     Running `/x/rustc x\n",
+            "     Running `/x/rustc 'x`\ny'`\n",
+            "     Running `/x/rustc x",
+            &endless,
+        ] {
             let (records, _) = run_commands(output.as_bytes(), 4096);
-            assert!(matches!(records, Err(ToolchainError::Commands)), "{records:?}");
+            assert!(
+                matches!(records, Err(ToolchainError::Commands)),
+                "{records:?}"
+            );
         }
         let metadata = Metadata::parse(METADATA.as_bytes()).unwrap();
         let mut log = Recorded::default();
         let mut messages = Messages::new(&metadata, "/x/rustc", &mut log);
         let variable = format!("[\"X\",\"{}\"]", "x".repeat(MAX_MESSAGE_BYTES));
-        let message = format!("{{\"reason\":\"build-script-executed\",\"package_id\":\"app\",\"env\":[{variable}]}}\n");
+        let message = format!(
+            "{{\"reason\":\"build-script-executed\",\"package_id\":\"app\",\"env\":[{variable}]}}\n"
+        );
         messages.chunk(Stream::Stdout, message.as_bytes()).unwrap();
         let records = messages.finish().unwrap().links.records();
-        assert!(matches!(records, Err(ToolchainError::Commands)), "{records:?}");
+        assert!(
+            matches!(records, Err(ToolchainError::Commands)),
+            "{records:?}"
+        );
     }
 
     #[test]
     fn messages_are_kept_from_the_log_however_they_are_cut() {
-        let output = format!("hello\n\n{{\"reason\":\"build-finished\",\"success\":true}}\n{ARTIFACT}\n{{x}}\nend");
+        let output = format!(
+            "hello\n\n{{\"reason\":\"build-finished\",\"success\":true}}\n{ARTIFACT}\n{{x}}\nend"
+        );
         for size in [1, 7, 1000] {
             let (names, log) = run(output.as_bytes(), size);
             assert_eq!(names, BTreeSet::from(["app".to_owned()]));
@@ -303,7 +368,12 @@ mod tests {
 
     #[test]
     fn what_only_looks_like_a_message_is_output() {
-        for line in ["{\"reason\":", "{\"reason\":7}\n", "{\"reason\":\"x\"} y\n", "{\"reason\":\"x\"}\n"] {
+        for line in [
+            "{\"reason\":",
+            "{\"reason\":7}\n",
+            "{\"reason\":\"x\"} y\n",
+            "{\"reason\":\"x\"}\n",
+        ] {
             assert_eq!(run(line.as_bytes(), 3), (BTreeSet::new(), line.to_owned()));
         }
         let endless = format!("{{\"reason\":\"{}", "x".repeat(2 * MAX_MESSAGE_BYTES));

@@ -62,7 +62,9 @@ impl Metadata {
     /// It is no such answer, or of another workspace.
     pub fn parse(answer: &[u8]) -> Result<Self, ToolchainError> {
         let metadata: Self =
-            serde_json::from_slice(answer).map_err(|_| ToolchainError::Answer { tool: "cargo metadata" })?;
+            serde_json::from_slice(answer).map_err(|_| ToolchainError::Answer {
+                tool: "cargo metadata",
+            })?;
         if metadata.workspace_root != Path::new(SOURCE) {
             return Err(ToolchainError::WorkspaceRoot);
         }
@@ -76,19 +78,27 @@ impl Metadata {
 
     /// The packages that the build is asked for.
     pub fn default_members(&self) -> impl Iterator<Item = &Package> {
-        self.packages.iter().filter(|package| self.is_default_member(package))
+        self.packages
+            .iter()
+            .filter(|package| self.is_default_member(package))
     }
 
     /// The package that has a target of this crate's name, which starts at `source`.
     pub(super) fn package_of(&self, crate_name: &str, source: &Path) -> Option<&Package> {
-        let is_target =
-            |target: &Target| target.name.replace('-', "_") == crate_name && target.src_path.as_path() == source;
-        self.packages.iter().find(|package| package.targets.iter().any(is_target))
+        let is_target = |target: &Target| {
+            target.name.replace('-', "_") == crate_name && target.src_path.as_path() == source
+        };
+        self.packages
+            .iter()
+            .find(|package| package.targets.iter().any(is_target))
     }
 
     /// Whether the build makes libraries for Rust and nothing else.
     pub fn is_library_only(&self) -> bool {
-        !self.default_members().flat_map(|package| &package.targets).any(Target::is_delivered)
+        !self
+            .default_members()
+            .flat_map(|package| &package.targets)
+            .any(Target::is_delivered)
     }
 
     /// The packages of which `tree` (the answer of `cargo tree`) has a line: `NAME vVERSION …`.
@@ -102,9 +112,15 @@ impl Metadata {
         let lines: BTreeSet<&str> = tree.lines().filter(|line| !line.is_empty()).collect();
         let mut used = BTreeMap::new();
         for line in lines {
-            let mut named = self.packages.iter().filter(|package| package.is_named_by(line)).peekable();
+            let mut named = self
+                .packages
+                .iter()
+                .filter(|package| package.is_named_by(line))
+                .peekable();
             named.peek().ok_or_else(unreadable)?;
-            used.extend(named.map(|package| ((&package.name, &package.version, &package.id), package)));
+            used.extend(
+                named.map(|package| ((&package.name, &package.version, &package.id), package)),
+            );
         }
         Ok(used.into_values().collect())
     }
@@ -113,22 +129,31 @@ impl Metadata {
     /// of no target that exists, or of one that is not handed out.
     pub fn announced(&self, message: &CompilerArtifact) -> Vec<String> {
         let library_only = self.is_library_only();
-        let package = self.default_members().find(|package| package.id == message.package_id);
+        let package = self
+            .default_members()
+            .find(|package| package.id == message.package_id);
         let target = package.and_then(|package| {
-            package
-                .targets
-                .iter()
-                .find(|target| target.name == message.target.name && target.kind == message.target.kind)
+            package.targets.iter().find(|target| {
+                target.name == message.target.name && target.kind == message.target.kind
+            })
         });
-        let Some(target) = target.filter(|target| target.is_delivered() || (library_only && target.is_library()))
+        let Some(target) =
+            target.filter(|target| target.is_delivered() || (library_only && target.is_library()))
         else {
             return Vec::new();
         };
         let possible = target.file_names(library_only);
         let release = Path::new(TARGET).join("release");
-        let announced = message.filenames.iter().map(Path::new).filter(|path| path.parent() == Some(&release));
+        let announced = message
+            .filenames
+            .iter()
+            .map(Path::new)
+            .filter(|path| path.parent() == Some(&release));
         let names = announced.filter_map(|path| path.file_name()?.to_str());
-        names.filter(|name| possible.iter().any(|possible| possible == name)).map(str::to_owned).collect()
+        names
+            .filter(|name| possible.iter().any(|possible| possible == name))
+            .map(str::to_owned)
+            .collect()
     }
 }
 
@@ -140,7 +165,9 @@ impl Package {
 
     /// The package's folder in the sandbox.
     pub fn folder(&self) -> &Path {
-        Path::new(&self.manifest_path).parent().unwrap_or(Path::new("/"))
+        Path::new(&self.manifest_path)
+            .parent()
+            .unwrap_or(Path::new("/"))
     }
 
     /// Whether a line of `cargo tree` means this package, and not another one of the same name and version: a folder's
@@ -148,15 +175,29 @@ impl Package {
     /// `(proc-macro)`, if it is one.
     fn is_named_by(&self, line: &str) -> bool {
         let rest = line.strip_prefix(&format!("{} v{}", self.name, self.version));
-        let Some(rest) = rest.filter(|rest| rest.is_empty() || rest.starts_with(' ')) else { return false };
+        let Some(rest) = rest.filter(|rest| rest.is_empty() || rest.starts_with(' ')) else {
+            return false;
+        };
         let rest = rest.strip_prefix(" (proc-macro)").unwrap_or(rest);
         let place = rest.strip_prefix(" (").unwrap_or_default();
-        let commit = place.split_once(')').and_then(|(place, _)| Some(place.rsplit_once('#')?.1));
+        let commit = place
+            .split_once(')')
+            .and_then(|(place, _)| Some(place.rsplit_once('#')?.1));
         let is_folder = place.starts_with('/');
         match self.source.as_deref() {
-            None => place.strip_prefix(&*self.folder().to_string_lossy()).is_some_and(|rest| rest.starts_with(')')),
-            Some(source) => match source.strip_prefix("git+").map(|source| source.rsplit_once('#')) {
-                Some(locked) => !is_folder && locked.zip(commit).is_some_and(|((_, all), cut)| all.starts_with(cut)),
+            None => place
+                .strip_prefix(&*self.folder().to_string_lossy())
+                .is_some_and(|rest| rest.starts_with(')')),
+            Some(source) => match source
+                .strip_prefix("git+")
+                .map(|source| source.rsplit_once('#'))
+            {
+                Some(locked) => {
+                    !is_folder
+                        && locked
+                            .zip(commit)
+                            .is_some_and(|((_, all), cut)| all.starts_with(cut))
+                }
                 None => !is_folder && commit.is_none(),
             },
         }
@@ -170,11 +211,15 @@ impl Package {
 
 impl Target {
     fn is_delivered(&self) -> bool {
-        self.kind.iter().any(|kind| DELIVERED.contains(&kind.as_str()))
+        self.kind
+            .iter()
+            .any(|kind| DELIVERED.contains(&kind.as_str()))
     }
 
     fn is_library(&self) -> bool {
-        self.kind.iter().any(|kind| LIBRARIES.contains(&kind.as_str()))
+        self.kind
+            .iter()
+            .any(|kind| LIBRARIES.contains(&kind.as_str()))
     }
 
     fn file_names(&self, library_only: bool) -> Vec<String> {
@@ -187,7 +232,10 @@ impl Target {
             "lib" | "rlib" if library_only => Some(format!("lib{stem}.rlib")),
             _ => None,
         };
-        self.crate_types.iter().filter_map(|kind| of(kind)).collect()
+        self.crate_types
+            .iter()
+            .filter_map(|kind| of(kind))
+            .collect()
     }
 }
 
@@ -224,24 +272,52 @@ mod tests {
         let message = serde_json::json!({"reason":"compiler-artifact","package_id":package,
             "target":{"name":name,"kind":kind.split(',').collect::<Vec<_>>()},"filenames":[file]});
         let message = serde_json::from_value(message).unwrap();
-        Metadata::parse(METADATA.as_bytes()).unwrap().announced(&message)
+        Metadata::parse(METADATA.as_bytes())
+            .unwrap()
+            .announced(&message)
     }
 
     #[test]
     fn takes_programs_and_c_libraries_of_default_members() {
-        assert_eq!(announced("app", "my-tool", "bin", "/kettle/target/release/my-tool"), ["my-tool"]);
-        assert_eq!(announced("app", "my-lib", "cdylib,rlib", "/kettle/target/release/libmy_lib.so"), ["libmy_lib.so"]);
+        assert_eq!(
+            announced("app", "my-tool", "bin", "/kettle/target/release/my-tool"),
+            ["my-tool"]
+        );
+        assert_eq!(
+            announced(
+                "app",
+                "my-lib",
+                "cdylib,rlib",
+                "/kettle/target/release/libmy_lib.so"
+            ),
+            ["libmy_lib.so"]
+        );
     }
 
     #[test]
     fn a_forged_message_adds_nothing() {
         for (package, name, kind, file) in [
-            ("app", "my-lib", "cdylib,rlib", "/kettle/target/release/libmy_lib.rlib"),
+            (
+                "app",
+                "my-lib",
+                "cdylib,rlib",
+                "/kettle/target/release/libmy_lib.rlib",
+            ),
             ("app", "show", "example", "/kettle/target/release/show"),
             ("app", "show", "bin", "/kettle/target/release/show"),
             ("app", "my-tool", "bin", "/kettle/target/release/evil"),
-            ("app", "my-tool", "bin", "/kettle/target/release/deps/my-tool"),
-            ("app", "my-tool", "bin", "/kettle/target/release/../release/my-tool"),
+            (
+                "app",
+                "my-tool",
+                "bin",
+                "/kettle/target/release/deps/my-tool",
+            ),
+            (
+                "app",
+                "my-tool",
+                "bin",
+                "/kettle/target/release/../release/my-tool",
+            ),
             ("app", "my-tool", "bin", "/etc/passwd"),
             ("other", "other", "bin", "/kettle/target/release/other"),
             ("itoa", "itoa", "lib", "/kettle/target/release/libitoa.rlib"),
@@ -254,16 +330,30 @@ mod tests {
     #[test]
     fn the_lockfile_that_cargo_uses_is_the_one_at_the_top() {
         for root in ["/kettle/source/sub", "/kettle", "/"] {
-            let elsewhere = METADATA.replace(r#""/kettle/source","more""#, &format!(r#""{root}","more""#));
-            assert!(matches!(Metadata::parse(elsewhere.as_bytes()), Err(ToolchainError::WorkspaceRoot)), "{root}");
+            let elsewhere =
+                METADATA.replace(r#""/kettle/source","more""#, &format!(r#""{root}","more""#));
+            assert!(
+                matches!(
+                    Metadata::parse(elsewhere.as_bytes()),
+                    Err(ToolchainError::WorkspaceRoot)
+                ),
+                "{root}"
+            );
         }
     }
 
     #[test]
     fn used_packages_are_those_of_the_tree() {
         let metadata = Metadata::parse(METADATA.as_bytes()).unwrap();
-        let used = metadata.used(b"app v0.1.0 (/kettle/source)\nitoa v1.0.19\n\nitoa v1.0.19 (*)\n").unwrap();
-        assert_eq!(used.iter().map(|package| package.spec()).collect::<Vec<_>>(), ["app@0.1.0", "itoa@1.0.19"]);
+        let used = metadata
+            .used(b"app v0.1.0 (/kettle/source)\nitoa v1.0.19\n\nitoa v1.0.19 (*)\n")
+            .unwrap();
+        assert_eq!(
+            used.iter()
+                .map(|package| package.spec())
+                .collect::<Vec<_>>(),
+            ["app@0.1.0", "itoa@1.0.19"]
+        );
         assert!(metadata.used(b"strange").is_err());
         assert!(metadata.used(b"itoa v1.0.1").is_err());
     }
@@ -272,9 +362,21 @@ mod tests {
     fn packages_of_one_name_and_version_are_told_apart_by_their_place() {
         let sources = [
             ("folder", "null", "/kettle/source/it oa"),
-            ("git", r#""git+https://h/r?rev=a#0123456789abcdef""#, "/kettle/cargo/git/checkouts/r-1/0123456"),
-            ("other-git", r#""git+https://h/r#1123456789abcdef""#, "/kettle/cargo/git/checkouts/r-1/1123456"),
-            ("registry", r#""registry+https://h/i""#, "/kettle/vendor/crates-io/itoa-1.0.0"),
+            (
+                "git",
+                r#""git+https://h/r?rev=a#0123456789abcdef""#,
+                "/kettle/cargo/git/checkouts/r-1/0123456",
+            ),
+            (
+                "other-git",
+                r#""git+https://h/r#1123456789abcdef""#,
+                "/kettle/cargo/git/checkouts/r-1/1123456",
+            ),
+            (
+                "registry",
+                r#""registry+https://h/i""#,
+                "/kettle/vendor/crates-io/itoa-1.0.0",
+            ),
         ];
         let package = |(id, source, folder): &(&str, &str, &str)| {
             format!(
@@ -283,18 +385,40 @@ mod tests {
             )
         };
         let packages = sources.iter().map(package).collect::<Vec<_>>().join(",");
-        let metadata =
-            format!(r#"{{"packages":[{packages}],"workspace_default_members":[],"workspace_root":"/kettle/source"}}"#);
+        let metadata = format!(
+            r#"{{"packages":[{packages}],"workspace_default_members":[],"workspace_root":"/kettle/source"}}"#
+        );
         let metadata = Metadata::parse(metadata.as_bytes()).unwrap();
-        let used =
-            |line: &str| metadata.used(line.as_bytes()).unwrap().iter().map(|p| p.id.clone()).collect::<Vec<_>>();
+        let used = |line: &str| {
+            metadata
+                .used(line.as_bytes())
+                .unwrap()
+                .iter()
+                .map(|p| p.id.clone())
+                .collect::<Vec<_>>()
+        };
         assert_eq!(used("itoa v1.0.0 (/kettle/source/it oa)"), ["folder"]);
-        assert_eq!(used("itoa v1.0.0 (proc-macro) (/kettle/source/it oa)"), ["folder"]);
-        assert_eq!(used("itoa v1.0.0 (https://h/r?rev=a#01234567) (*)"), ["git"]);
+        assert_eq!(
+            used("itoa v1.0.0 (proc-macro) (/kettle/source/it oa)"),
+            ["folder"]
+        );
+        assert_eq!(
+            used("itoa v1.0.0 (https://h/r?rev=a#01234567) (*)"),
+            ["git"]
+        );
         assert_eq!(used("itoa v1.0.0 (https://h/r#11234567)"), ["other-git"]);
-        for registry in ["itoa v1.0.0", "itoa v1.0.0 (proc-macro)", "itoa v1.0.0 (*)", "itoa v1.0.0 (registry `own`)"] {
+        for registry in [
+            "itoa v1.0.0",
+            "itoa v1.0.0 (proc-macro)",
+            "itoa v1.0.0 (*)",
+            "itoa v1.0.0 (registry `own`)",
+        ] {
             assert_eq!(used(registry), ["registry"]);
         }
-        assert!(metadata.used(b"itoa v1.0.0 (/kettle/source/other)").is_err());
+        assert!(
+            metadata
+                .used(b"itoa v1.0.0 (/kettle/source/other)")
+                .is_err()
+        );
     }
 }

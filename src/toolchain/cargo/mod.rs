@@ -41,7 +41,9 @@ use crate::source::repository::redirect;
 use crate::source::{RepositoryUrl, SourceTree};
 
 use super::untrusted::Untrusted;
-use super::{Built, Commands, Context, Detected, Kind, Lockfile, Log, Phase, ToolchainError, blocking};
+use super::{
+    Built, Commands, Context, Detected, Kind, Lockfile, Log, Phase, ToolchainError, blocking,
+};
 use answer::Answer;
 use collect::Wanted;
 use config::{Replaced, Settings};
@@ -84,17 +86,30 @@ struct Needs {
 ///
 /// # Errors
 /// A lockfile that cannot be used, a dependency that cannot be fetched or is not what the lockfile says.
-pub async fn fetch(detected: Detected, context: &Context<'_>, log: &mut dyn Log) -> Result<Fetched, ToolchainError> {
+pub async fn fetch(
+    detected: Detected,
+    context: &Context<'_>,
+    log: &mut dyn Log,
+) -> Result<Fetched, ToolchainError> {
     let tree = detected.tree;
     let lockfile = read_lockfile(tree.root())?;
     let lock = Lock::parse(&lockfile.bytes)?;
-    let Settings { mut arguments, vendored, notes } = config::read(tree.root())?;
+    let Settings {
+        mut arguments,
+        vendored,
+        notes,
+    } = config::read(tree.root())?;
     for note in notes {
         log.note(&note)?;
     }
     let needs = Needs::of(lock, &vendored);
     let folders = Folders::of(context.folder);
-    let plan = Plan { toolchain: context.toolchain, source: tree.root(), epoch: tree.epoch(), settings: &arguments };
+    let plan = Plan {
+        toolchain: context.toolchain,
+        source: tree.root(),
+        epoch: tree.epoch(),
+        settings: &arguments,
+    };
     let (mut moved, mut redirects, mut command) = (Vec::new(), Redirects::new(), Vec::new());
     if !needs.is_empty() {
         context.runner.make_writable_folder(&folders.fetch)?;
@@ -103,7 +118,8 @@ pub async fn fetch(detected: Detected, context: &Context<'_>, log: &mut dyn Log)
         command.clone_from(&spec.argv);
         if redirects::fetch(&spec, context, log).await? {
             log.note("a registry redirects: each archive is fetched once more, alone, which tells where from")?;
-            redirects = redirects::find(&needs.registries, spec, &folders.fetch, context, log).await?;
+            redirects =
+                redirects::find(&needs.registries, spec, &folders.fetch, context, log).await?;
         }
     }
     fs::create_dir(&folders.home)?;
@@ -116,17 +132,42 @@ pub async fn fetch(detected: Detected, context: &Context<'_>, log: &mut dyn Log)
         remove_folder(&folders.fetch)?;
         Ok(checked)
     });
-    let checked = Checked { registries: registries.await?, git, moved };
-    Ok(Fetched { tree, lockfile, settings: arguments, checked, command })
+    let checked = Checked {
+        registries: registries.await?,
+        git,
+        moved,
+    };
+    Ok(Fetched {
+        tree,
+        lockfile,
+        settings: arguments,
+        checked,
+        command,
+    })
 }
 
 /// Builds, and copies what was made.
 ///
 /// # Errors
 /// What stopped the build; nothing to hand out.
-pub async fn build(fetched: Fetched, context: &Context<'_>, log: &mut dyn Log) -> Result<Built, ToolchainError> {
-    let Fetched { tree, lockfile, settings, checked, command: fetch } = fetched;
-    let plan = Plan { toolchain: context.toolchain, source: tree.root(), epoch: tree.epoch(), settings: &settings };
+pub async fn build(
+    fetched: Fetched,
+    context: &Context<'_>,
+    log: &mut dyn Log,
+) -> Result<Built, ToolchainError> {
+    let Fetched {
+        tree,
+        lockfile,
+        settings,
+        checked,
+        command: fetch,
+    } = fetched;
+    let plan = Plan {
+        toolchain: context.toolchain,
+        source: tree.root(),
+        epoch: tree.epoch(),
+        settings: &settings,
+    };
     let folders = Folders::of(context.folder);
     let (metadata, used) = inspect(&plan, &folders, &checked, context, log).await?;
 
@@ -138,7 +179,10 @@ pub async fn build(fetched: Fetched, context: &Context<'_>, log: &mut dyn Log) -
     ToolchainError::of_exit(Phase::Build, exit)?;
     let link_arguments = links.records()?;
 
-    let mut wanted: Vec<Wanted> = names.into_iter().map(|name| Wanted::new(&folders.target, "release", name)).collect();
+    let mut wanted: Vec<Wanted> = names
+        .into_iter()
+        .map(|name| Wanted::new(&folders.target, "release", name))
+        .collect();
     let mut package = Vec::new();
     if metadata.is_library_only() {
         package = pack(&plan, &folders, &metadata, &mut wanted, context, log).await?;
@@ -148,16 +192,33 @@ pub async fn build(fetched: Fetched, context: &Context<'_>, log: &mut dyn Log) -
     }
     let root = tree.root().to_owned();
     let (artifacts, dependencies) = blocking(move || {
-        let used = metadata.packages.iter().filter(|package| used.contains(&package.id));
+        let used = metadata
+            .packages
+            .iter()
+            .filter(|package| used.contains(&package.id));
         let mut used: Vec<_> = used.collect();
         used.sort_by(|a, b| (&a.name, &a.version, &a.id).cmp(&(&b.name, &b.version, &b.id)));
-        let dependencies: Result<_, _> = used.iter().map(|package| checked.descriptor(package, &root)).collect();
+        let dependencies: Result<_, _> = used
+            .iter()
+            .map(|package| checked.descriptor(package, &root))
+            .collect();
         Ok((collect::collect(wanted, &folders.artifacts)?, dependencies?))
     })
     .await?;
-    let network = if fetch.is_empty() { Vec::new() } else { vec!["fetch"] };
-    let CommandSpec { argv, environment, .. } = spec;
-    let commands = Commands { fetch, build: argv, package, ..Commands::default() };
+    let network = if fetch.is_empty() {
+        Vec::new()
+    } else {
+        vec!["fetch"]
+    };
+    let CommandSpec {
+        argv, environment, ..
+    } = spec;
+    let commands = Commands {
+        fetch,
+        build: argv,
+        package,
+        ..Commands::default()
+    };
     let outputs = Vec::new();
     Ok(Built {
         tree,
@@ -174,15 +235,24 @@ pub async fn build(fetched: Fetched, context: &Context<'_>, log: &mut dyn Log) -
 }
 
 /// Asks the server of each repository where it has it: only on the same host, port and scheme is it fetched.
-async fn find_moved(needs: &Needs, context: &Context<'_>, log: &mut dyn Log) -> Result<Vec<Moved>, ToolchainError> {
+async fn find_moved(
+    needs: &Needs,
+    context: &Context<'_>,
+    log: &mut dyn Log,
+) -> Result<Vec<Moved>, ToolchainError> {
     let mut moved = Vec::new();
     for from in needs.repositories() {
         // What is no such URL has no server that could redirect git, or is not fetched.
-        let Ok(url) = RepositoryUrl::parse(from) else { continue };
+        let Ok(url) = RepositoryUrl::parse(from) else {
+            continue;
+        };
         let to = redirect::settle(context.runner, &url, plan::ASK_TIME).await?;
         if to != url {
             log.note(&format!("the server has {from} at {to}"))?;
-            moved.push(Moved { from: from.to_owned(), to: to.as_str().to_owned() });
+            moved.push(Moved {
+                from: from.to_owned(),
+                to: to.as_str().to_owned(),
+            });
         }
     }
     Ok(moved)
@@ -196,20 +266,44 @@ async fn inspect(
     context: &Context<'_>,
     log: &mut dyn Log,
 ) -> Result<(Metadata, Vec<String>), ToolchainError> {
-    let answer = ask(&plan.metadata(folders), Phase::Inspect, "cargo metadata", context, log).await?;
+    let answer = ask(
+        &plan.metadata(folders),
+        Phase::Inspect,
+        "cargo metadata",
+        context,
+        log,
+    )
+    .await?;
     let metadata = Metadata::parse(&answer)?;
     for member in metadata.default_members() {
         if !matches!(checked.place(member)?, Place::Source(_)) {
-            return Err(ToolchainError::Outside { package: member.spec() });
+            return Err(ToolchainError::Outside {
+                package: member.spec(),
+            });
         }
     }
-    if metadata.packages.iter().all(|package| metadata.is_default_member(package)) {
+    if metadata
+        .packages
+        .iter()
+        .all(|package| metadata.is_default_member(package))
+    {
         return Ok((metadata, Vec::new()));
     }
-    let tree = ask(&plan.tree(folders), Phase::Inspect, "cargo tree", context, log).await?;
-    let used = metadata.used(&tree)?.into_iter().filter(|package| !metadata.is_default_member(package));
-    let used: Vec<_> =
-        used.map(|package| checked.place(package).map(|_| package.id.clone())).collect::<Result<_, _>>()?;
+    let tree = ask(
+        &plan.tree(folders),
+        Phase::Inspect,
+        "cargo tree",
+        context,
+        log,
+    )
+    .await?;
+    let used = metadata
+        .used(&tree)?
+        .into_iter()
+        .filter(|package| !metadata.is_default_member(package));
+    let used: Vec<_> = used
+        .map(|package| checked.place(package).map(|_| package.id.clone()))
+        .collect::<Result<_, _>>()?;
     Ok((metadata, used))
 }
 
@@ -224,15 +318,27 @@ async fn pack(
 ) -> Result<Vec<String>, ToolchainError> {
     context.runner.make_writable_folder(&folders.package)?;
     let unpublished = unpublished(plan, folders, log).await?;
-    let plan = Plan { source: unpublished.as_deref().unwrap_or(plan.source), ..*plan };
+    let plan = Plan {
+        source: unpublished.as_deref().unwrap_or(plan.source),
+        ..*plan
+    };
     let spec = plan.package(folders, context.limits.build);
     match ask(&spec, Phase::Package, "cargo package", context, log).await {
         Ok(_) => {
-            let names = metadata.default_members().map(|package| package.crate_name());
+            let names = metadata
+                .default_members()
+                .map(|package| package.crate_name());
             wanted.extend(names.map(|name| Wanted::new(&folders.package, "package", name)));
             Ok(spec.argv)
         }
-        Err(error) if !matches!(error.error_type(), ErrorType::BuildFailed | ErrorType::LockfileMismatch) => Err(error),
+        Err(error)
+            if !matches!(
+                error.error_type(),
+                ErrorType::BuildFailed | ErrorType::LockfileMismatch
+            ) =>
+        {
+            Err(error)
+        }
         Err(_) => {
             log.note("cargo package cannot pack this library: its rlib is handed out without a .crate file")?;
             Ok(Vec::new())
@@ -241,13 +347,30 @@ async fn pack(
 }
 
 /// A copy of the source without what cargo writes into archives, if it has that: it was unpacked from one.
-async fn unpublished(plan: &Plan<'_>, folders: &Folders, log: &mut dyn Log) -> Result<Option<PathBuf>, ToolchainError> {
-    let found = RESERVED.iter().map(|name| there(plan.source.join(name).symlink_metadata()));
-    if found.collect::<io::Result<Vec<_>>>()?.iter().all(Option::is_none) {
+async fn unpublished(
+    plan: &Plan<'_>,
+    folders: &Folders,
+    log: &mut dyn Log,
+) -> Result<Option<PathBuf>, ToolchainError> {
+    let found = RESERVED
+        .iter()
+        .map(|name| there(plan.source.join(name).symlink_metadata()));
+    if found
+        .collect::<io::Result<Vec<_>>>()?
+        .iter()
+        .all(Option::is_none)
+    {
         return Ok(None);
     }
-    log.note(&format!("cargo package sees the source without {}", RESERVED.join(" and ")))?;
-    let (source, target, epoch) = (plan.source.to_owned(), folders.unpublished.clone(), plan.epoch);
+    log.note(&format!(
+        "cargo package sees the source without {}",
+        RESERVED.join(" and ")
+    ))?;
+    let (source, target, epoch) = (
+        plan.source.to_owned(),
+        folders.unpublished.clone(),
+        plan.epoch,
+    );
     blocking(move || {
         fs::create_dir(&target)?;
         copy::folder(&Untrusted::open(&source)?, &target, &RESERVED, epoch)?;
@@ -283,9 +406,14 @@ async fn place_git(
         // Folders that cannot be read hold no checkout.
         let found = git::checkouts(&folders.fetch, source.commit).unwrap_or_default();
         if found.is_empty() && needs.git.contains(source) {
-            return Err(ToolchainError::NotFetched { dependency: format!("git dependency {}", source.commit) });
+            return Err(ToolchainError::NotFetched {
+                dependency: format!("git dependency {}", source.commit),
+            });
         }
-        if placed.iter().any(|(_, checked)| checked.commit == source.commit) {
+        if placed
+            .iter()
+            .any(|(_, checked)| checked.commit == source.commit)
+        {
             continue;
         }
         for checkout in found {
@@ -293,7 +421,8 @@ async fn place_git(
             let content = ask(&spec, Phase::Fetch, "git cat-file", context, log).await?;
             let (fetched, home) = (folders.fetch.clone(), folders.home.clone());
             let epoch = plan.epoch;
-            let checked = blocking(move || git::place(&checkout, &content, &fetched, &home, epoch)).await?;
+            let checked =
+                blocking(move || git::place(&checkout, &content, &fetched, &home, epoch)).await?;
             placed.push((source.clone(), checked));
         }
     }
@@ -308,29 +437,56 @@ impl Needs {
                 Origin::Folder => {}
                 Origin::Registry { index, .. } if is_vendored_registry(index, vendored) => {}
                 Origin::Registry { .. } => registries.push(package),
-                Origin::Git(source) if is_vendored_git(source, vendored) || git.contains(source) => {}
+                Origin::Git(source)
+                    if is_vendored_git(source, vendored) || git.contains(source) => {}
                 Origin::Git(source) => git.push(source.clone()),
             }
         }
-        let unused = lock.unused.into_iter().filter(|source| !git.contains(source)).collect();
-        Self { registries, git, unused }
+        let unused = lock
+            .unused
+            .into_iter()
+            .filter(|source| !git.contains(source))
+            .collect();
+        Self {
+            registries,
+            git,
+            unused,
+        }
     }
 
     /// The URLs of everything that git fetches, once each: dependencies, and the indexes of registries that have one in a
     /// repository.
     fn repositories(&self) -> BTreeSet<&str> {
-        let indexes = self.registries.iter().filter_map(|package| package.origin.index());
-        let indexes = indexes.filter(|index| *index != CRATES_IO).filter_map(|index| index.strip_prefix("registry+"));
-        self.git.iter().chain(&self.unused).map(|source| source.url.as_str()).chain(indexes).collect()
+        let indexes = self
+            .registries
+            .iter()
+            .filter_map(|package| package.origin.index());
+        let indexes = indexes
+            .filter(|index| *index != CRATES_IO)
+            .filter_map(|index| index.strip_prefix("registry+"));
+        self.git
+            .iter()
+            .chain(&self.unused)
+            .map(|source| source.url.as_str())
+            .chain(indexes)
+            .collect()
     }
 
     /// The hosts of registries that the lockfile names without TLS. What is no name and no address could mean every host to
     /// who is told.
     fn plain_hosts(&self) -> BTreeSet<String> {
-        let indexes = self.registries.iter().filter_map(|package| package.origin.index());
-        let urls = indexes.filter_map(|index| index.split_once('+')).map(|(_, url)| url);
-        let plain = urls.filter_map(Endpoint::of).filter(|endpoint| !endpoint.is_https());
-        let is_plain = |character: char| character.is_ascii_alphanumeric() || ".-_:".contains(character);
+        let indexes = self
+            .registries
+            .iter()
+            .filter_map(|package| package.origin.index());
+        let urls = indexes
+            .filter_map(|index| index.split_once('+'))
+            .map(|(_, url)| url);
+        let plain = urls
+            .filter_map(Endpoint::of)
+            .filter(|endpoint| !endpoint.is_https());
+        let is_plain =
+            |character: char| character.is_ascii_alphanumeric() || ".-_:".contains(character);
         let hosts = plain.map(|endpoint| endpoint.host().to_owned());
         hosts.filter(|host| host.chars().all(is_plain)).collect()
     }
@@ -350,8 +506,11 @@ fn is_vendored_registry(index: &str, vendored: &[Replaced]) -> bool {
 }
 
 fn is_vendored_git(source: &GitSource, vendored: &[Replaced]) -> bool {
-    let same = |url: &String, query: &String| *url == source.url && *query == decoded(&source.query);
-    vendored.iter().any(|replaced| matches!(replaced, Replaced::Git(url, query) if same(url, query)))
+    let same =
+        |url: &String, query: &String| *url == source.url && *query == decoded(&source.query);
+    vendored
+        .iter()
+        .any(|replaced| matches!(replaced, Replaced::Git(url, query) if same(url, query)))
 }
 
 /// Undoes the percent-encoding that version 4 of the lockfile has in the query of a git source.
@@ -359,7 +518,10 @@ fn decoded(text: &str) -> String {
     let mut bytes = Vec::new();
     let mut rest = text.as_bytes();
     while let [first, after @ ..] = rest {
-        let digits = after.get(..2).and_then(|digits| hex::decode(digits).ok()).filter(|_| *first == b'%');
+        let digits = after
+            .get(..2)
+            .and_then(|digits| hex::decode(digits).ok())
+            .filter(|_| *first == b'%');
         bytes.push(digits.as_ref().map_or(*first, |byte| byte[0]));
         rest = if digits.is_some() { &after[2..] } else { after };
     }
@@ -369,7 +531,10 @@ fn decoded(text: &str) -> String {
 fn read_lockfile(root: &Path) -> Result<Lockfile, ToolchainError> {
     let lockfile = Lockfile::read(root, "Cargo.lock", MAX_LOCKFILE_BYTES)?;
     if lockfile.bytes.len() as u64 > MAX_LOCKFILE_BYTES {
-        return Err(LockfileError::TooLong { limit: MAX_LOCKFILE_BYTES }.into());
+        return Err(LockfileError::TooLong {
+            limit: MAX_LOCKFILE_BYTES,
+        }
+        .into());
     }
     Ok(lockfile)
 }
@@ -391,11 +556,16 @@ mod tests {
             "sparse+http://a,c/",
         ];
         let package = |index| {
-            format!("[[package]]\nname = \"a\"\nversion = \"1.0.0\"\nsource = \"{index}\"\nchecksum = \"{sum}\"\n")
+            format!(
+                "[[package]]\nname = \"a\"\nversion = \"1.0.0\"\nsource = \"{index}\"\nchecksum = \"{sum}\"\n"
+            )
         };
         let lock: String = indexes.into_iter().map(package).collect();
         let needs = Needs::of(Lock::parse(lock.as_bytes()).unwrap(), &[]);
-        assert_eq!(needs.plain_hosts(), BTreeSet::from(["::1".to_owned(), "b".to_owned()]));
+        assert_eq!(
+            needs.plain_hosts(),
+            BTreeSet::from(["::1".to_owned(), "b".to_owned()])
+        );
     }
 
     #[test]
@@ -406,7 +576,8 @@ mod tests {
             "[[package]]\nname = \"a\"\nversion = \"1.0.0\"\nsource = \"{CRATES_IO}\"\nchecksum = \"{sum}\"\n\
              [[package]]\nname = \"b\"\nversion = \"1.0.0\"\nsource = \"git+https://h/r?branch=x%2Fy#{commit}\"\n"
         );
-        let needs = |vendored: &[Replaced]| Needs::of(Lock::parse(lock.as_bytes()).unwrap(), vendored);
+        let needs =
+            |vendored: &[Replaced]| Needs::of(Lock::parse(lock.as_bytes()).unwrap(), vendored);
         assert_eq!((needs(&[]).registries.len(), needs(&[]).git.len()), (1, 1));
         let git = Replaced::Git("https://h/r".to_owned(), "branch=x/y".to_owned());
         assert!(needs(&[Replaced::CratesIo, git.clone()]).is_empty());

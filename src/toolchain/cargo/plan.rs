@@ -31,8 +31,11 @@ pub(super) const ASK_TIME: Duration = Duration::from_secs(120);
 
 /// Settings of the git that cargo runs, beside those of every fetch: the other protocols that cargo's own library knows and
 /// that need no other program, and no proxy, which [`NOWHERE`] is for cargo alone.
-const GIT_SETTINGS: [(&str, &str); 3] =
-    [("http.proxy", ""), ("protocol.file.allow", "always"), ("protocol.git.allow", "always")];
+const GIT_SETTINGS: [(&str, &str); 3] = [
+    ("http.proxy", ""),
+    ("protocol.file.allow", "always"),
+    ("protocol.git.allow", "always"),
+];
 
 /// The proxy of plain http, of a kind that there is not, so that cargo reaches nobody by it (curl, `http_proxy`): a registry
 /// can send cargo anywhere for an archive, but only over https. Cargo's message shows this text.
@@ -96,23 +99,40 @@ impl Plan<'_> {
     ///
     /// Repositories are fetched by git itself and not by cargo's library: it can be told to follow no redirect. Those
     /// that their servers have `moved` are asked for where they are. `plain` are the hosts that cargo reaches by plain http.
-    pub fn fetch(&self, folders: &Folders, moved: &[Moved], plain: &BTreeSet<String>, limit: Duration) -> CommandSpec {
+    pub fn fetch(
+        &self,
+        folders: &Folders,
+        moved: &[Moved],
+        plain: &BTreeSet<String>,
+        limit: Duration,
+    ) -> CommandSpec {
         let home = Mount::new(&folders.fetch, CARGO_HOME, Access::ReadWrite);
         let argv = self.cargo("fetch", &["--locked"]);
         let mut spec = self.command(argv, vec![home], limit, Phase::Online);
         spec.network = Network::Fetch;
-        spec.environment.insert("CARGO_NET_GIT_FETCH_WITH_CLI".to_owned(), "true".to_owned());
-        spec.environment.extend(git_rules::ENVIRONMENT.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        spec.environment
+            .insert("CARGO_NET_GIT_FETCH_WITH_CLI".to_owned(), "true".to_owned());
+        spec.environment.extend(
+            git_rules::ENVIRONMENT.map(|(name, value)| (name.to_owned(), value.to_owned())),
+        );
         spec.environment.extend(git_settings(moved));
         spec.environment.extend(proxies(plain));
-        spec.environment.extend(redirects::TRACE.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        spec.environment
+            .extend(redirects::TRACE.map(|(name, value)| (name.to_owned(), value.to_owned())));
         spec
     }
 
     /// Prints the raw commit object `commit` of a repository that the fetch phase left.
     pub fn commit(&self, folders: &Folders, repository: &str, commit: &str) -> CommandSpec {
         let repository = format!("--git-dir={CARGO_HOME}/git/db/{repository}");
-        let argv = [&self.toolchain.git(), &repository, "cat-file", "commit", commit].map(str::to_owned);
+        let argv = [
+            &self.toolchain.git(),
+            &repository,
+            "cat-file",
+            "commit",
+            commit,
+        ]
+        .map(str::to_owned);
         let home = Mount::new(&folders.fetch, CARGO_HOME, Access::ReadOnly);
         self.command(argv.to_vec(), vec![home], INSPECT_TIME, Phase::Offline)
     }
@@ -125,23 +145,51 @@ impl Plan<'_> {
 
     /// Prints the packages that `build` will compile, one a line.
     pub fn tree(&self, folders: &Folders) -> CommandSpec {
-        let fixed = ["--locked", "--offline", "--edges=normal,build", "--prefix=none", "--format={p}"];
-        self.command(self.cargo("tree", &fixed), self.inputs(folders), INSPECT_TIME, Phase::Offline)
+        let fixed = [
+            "--locked",
+            "--offline",
+            "--edges=normal,build",
+            "--prefix=none",
+            "--format={p}",
+        ];
+        self.command(
+            self.cargo("tree", &fixed),
+            self.inputs(folders),
+            INSPECT_TIME,
+            Phase::Offline,
+        )
     }
 
     /// Builds the default members, and prints each command that it runs.
     pub fn build(&self, folders: &Folders, limit: Duration) -> CommandSpec {
-        let fixed = ["--release", "--locked", "--offline", "--verbose", "--message-format=json-render-diagnostics"];
+        let fixed = [
+            "--release",
+            "--locked",
+            "--offline",
+            "--verbose",
+            "--message-format=json-render-diagnostics",
+        ];
         self.writing(self.cargo("build", &fixed), folders, &folders.target, limit)
     }
 
     /// Packs the default members as `.crate` files.
     pub fn package(&self, folders: &Folders, limit: Duration) -> CommandSpec {
         let fixed = ["--locked", "--offline", "--no-verify", "--allow-dirty"];
-        self.writing(self.cargo("package", &fixed), folders, &folders.package, limit)
+        self.writing(
+            self.cargo("package", &fixed),
+            folders,
+            &folders.package,
+            limit,
+        )
     }
 
-    fn writing(&self, argv: Vec<String>, folders: &Folders, target: &Path, limit: Duration) -> CommandSpec {
+    fn writing(
+        &self,
+        argv: Vec<String>,
+        folders: &Folders,
+        target: &Path,
+        limit: Duration,
+    ) -> CommandSpec {
         let mut mounts = self.inputs(folders);
         mounts.push(Mount::new(target, TARGET, Access::ReadWrite));
         self.command(argv, mounts, limit, Phase::Offline)
@@ -158,18 +206,34 @@ impl Plan<'_> {
         let mut argv = vec![self.toolchain.program("cargo"), subcommand.to_owned()];
         argv.extend(fixed.iter().map(|&argument| argument.to_owned()));
         argv.push(format!("--manifest-path={SOURCE}/Cargo.toml"));
-        argv.extend(self.settings.iter().map(|setting| format!("--config={setting}")));
+        argv.extend(
+            self.settings
+                .iter()
+                .map(|setting| format!("--config={setting}")),
+        );
         argv
     }
 
     /// The working directory is outside the source, because cargo reads configuration from it and its parents.
-    fn command(&self, argv: Vec<String>, mounts: Vec<Mount>, time_limit: Duration, phase: Phase) -> CommandSpec {
+    fn command(
+        &self,
+        argv: Vec<String>,
+        mounts: Vec<Mount>,
+        time_limit: Duration,
+        phase: Phase,
+    ) -> CommandSpec {
         let source = Mount::new(self.source, SOURCE, Access::ReadOnly);
         CommandSpec {
             argv,
             environment: self.environment(phase),
             directory: CARGO_HOME.into(),
-            mounts: self.toolchain.mount().into_iter().chain([source]).chain(mounts).collect(),
+            mounts: self
+                .toolchain
+                .mount()
+                .into_iter()
+                .chain([source])
+                .chain(mounts)
+                .collect(),
             network: Network::None,
             time_limit,
         }
@@ -189,7 +253,10 @@ impl Plan<'_> {
                 ("CARGO_TERM_COLOR", "never"),
                 ("CARGO_TERM_PROGRESS_WHEN", "never"),
                 // Absolute, so that a build script that sets PATH for its package does not choose the linker.
-                ("CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_LINKER", "/usr/bin/cc"),
+                (
+                    "CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_LINKER",
+                    "/usr/bin/cc",
+                ),
                 ("CC", "/usr/bin/cc"),
                 ("CXX", "/usr/bin/c++"),
                 ("HOME", HOME),
@@ -223,15 +290,23 @@ fn git_settings(moved: &[Moved]) -> Vec<(String, String)> {
         .flat_map(|Moved { from, to }| [(instead(to), from.as_str()), (instead(to), to.as_str())])
         .collect();
     let moved = moved.iter().map(|(name, value)| (name.as_str(), *value));
-    git_rules::variables(git_rules::SETTINGS.into_iter().chain(GIT_SETTINGS).chain(moved))
+    git_rules::variables(
+        git_rules::SETTINGS
+            .into_iter()
+            .chain(GIT_SETTINGS)
+            .chain(moved),
+    )
 }
 
 /// Keeps cargo from plain http, but for the hosts that the lockfile itself names so, and for names below theirs.
 fn proxies(plain: &BTreeSet<String>) -> Vec<(String, String)> {
     let hosts: Vec<_> = plain.iter().map(String::as_str).collect();
-    [("http_proxy", NOWHERE.to_owned()), ("no_proxy", hosts.join(","))]
-        .map(|(name, value)| (name.to_owned(), value))
-        .into()
+    [
+        ("http_proxy", NOWHERE.to_owned()),
+        ("no_proxy", hosts.join(",")),
+    ]
+    .map(|(name, value)| (name.to_owned(), value))
+    .into()
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -265,47 +340,80 @@ mod tests {
     fn with_plan<T>(check: impl FnOnce(&Plan<'_>, &Folders) -> T) -> T {
         let toolchain = Toolchain::test_only_at("/home/x/stable");
         let settings = ["profile.release.lto=true".to_owned()];
-        let plan = Plan { toolchain: &toolchain, source: Path::new("/work/j/source"), epoch: 7, settings: &settings };
+        let plan = Plan {
+            toolchain: &toolchain,
+            source: Path::new("/work/j/source"),
+            epoch: 7,
+            settings: &settings,
+        };
         check(&plan, &Folders::of(Path::new("/work/j")))
     }
 
     fn writable(spec: &CommandSpec) -> Vec<&str> {
-        let writable = spec.mounts.iter().filter(|mount| mount.access == Access::ReadWrite);
+        let writable = spec
+            .mounts
+            .iter()
+            .filter(|mount| mount.access == Access::ReadWrite);
         writable.filter_map(|mount| mount.target.to_str()).collect()
     }
 
     #[test]
     fn git_follows_no_redirect_and_asks_for_what_moved_where_it_is() {
-        let moved = [Moved { from: "https://h/a".to_owned(), to: "https://h/a.git".to_owned() }];
+        let moved = [Moved {
+            from: "https://h/a".to_owned(),
+            to: "https://h/a.git".to_owned(),
+        }];
         let spec = with_plan(|plan, folders| plan.fetch(folders, &moved, &BTreeSet::new(), LIMIT));
         let settings: Vec<(&str, &str)> = (0..)
-            .map_while(|index| spec.environment.get(&format!("GIT_CONFIG_KEY_{index}")).zip(Some(index)))
-            .map(|(key, index)| (key.as_str(), spec.environment[&format!("GIT_CONFIG_VALUE_{index}")].as_str()))
+            .map_while(|index| {
+                spec.environment
+                    .get(&format!("GIT_CONFIG_KEY_{index}"))
+                    .zip(Some(index))
+            })
+            .map(|(key, index)| {
+                (
+                    key.as_str(),
+                    spec.environment[&format!("GIT_CONFIG_VALUE_{index}")].as_str(),
+                )
+            })
             .collect();
-        assert_eq!(spec.environment["GIT_CONFIG_COUNT"], settings.len().to_string());
+        assert_eq!(
+            spec.environment["GIT_CONFIG_COUNT"],
+            settings.len().to_string()
+        );
         for expected in [
             ("http.followRedirects", "false"),
             ("protocol.allow", "never"),
             ("url.https://h/a.git.insteadOf", "https://h/a"),
             ("url.https://h/a.git.insteadOf", "https://h/a.git"),
         ] {
-            assert!(settings.contains(&expected), "{expected:?} is not in {settings:?}");
+            assert!(
+                settings.contains(&expected),
+                "{expected:?} is not in {settings:?}"
+            );
         }
         assert_eq!(spec.environment["CARGO_NET_GIT_FETCH_WITH_CLI"], "true");
     }
 
     #[test]
     fn cargo_has_plain_http_to_hosts_that_the_lockfile_names_so_and_git_is_not_concerned() {
-        for (plain, hosts) in [(vec![], ""), (vec!["a.example", "b.example"], "a.example,b.example")] {
+        for (plain, hosts) in [
+            (vec![], ""),
+            (vec!["a.example", "b.example"], "a.example,b.example"),
+        ] {
             let plain = plain.into_iter().map(str::to_owned).collect();
             let spec = with_plan(|plan, folders| plan.fetch(folders, &[], &plain, LIMIT));
             assert_eq!(
-                (spec.environment["http_proxy"].as_str(), spec.environment["no_proxy"].as_str()),
+                (
+                    spec.environment["http_proxy"].as_str(),
+                    spec.environment["no_proxy"].as_str()
+                ),
                 (NOWHERE, hosts)
             );
             assert!(!spec.environment.contains_key("https_proxy"));
-            let index =
-                (0..).find(|index| spec.environment[&format!("GIT_CONFIG_KEY_{index}")] == "http.proxy").unwrap();
+            let index = (0..)
+                .find(|index| spec.environment[&format!("GIT_CONFIG_KEY_{index}")] == "http.proxy")
+                .unwrap();
             assert_eq!(spec.environment[&format!("GIT_CONFIG_VALUE_{index}")], "");
         }
     }
@@ -327,8 +435,11 @@ mod tests {
                 "--config=profile.release.lto=true",
             ]
         );
-        let mounts: Vec<_> =
-            spec.mounts.iter().map(|m| (m.source.to_str().unwrap(), m.target.to_str().unwrap())).collect();
+        let mounts: Vec<_> = spec
+            .mounts
+            .iter()
+            .map(|m| (m.source.to_str().unwrap(), m.target.to_str().unwrap()))
+            .collect();
         assert_eq!(
             mounts,
             [
@@ -340,16 +451,26 @@ mod tests {
             ]
         );
         assert_eq!(writable(&spec), ["/kettle/target"]);
-        assert_eq!((spec.network, spec.time_limit, spec.directory.to_str()), (Network::None, LIMIT, Some(CARGO_HOME)));
+        assert_eq!(
+            (spec.network, spec.time_limit, spec.directory.to_str()),
+            (Network::None, LIMIT, Some(CARGO_HOME))
+        );
     }
 
     #[test]
     fn only_the_fetch_phase_has_a_network_and_it_writes_its_own_folder_only() {
         with_plan(|plan, folders| {
             let fetch = plan.fetch(folders, &[], &BTreeSet::new(), LIMIT);
-            assert_eq!((fetch.network, writable(&fetch)), (Network::Fetch, vec![CARGO_HOME]));
+            assert_eq!(
+                (fetch.network, writable(&fetch)),
+                (Network::Fetch, vec![CARGO_HOME])
+            );
             assert!(!fetch.environment.contains_key("CARGO_NET_OFFLINE"));
-            for spec in [plan.metadata(folders), plan.tree(folders), plan.commit(folders, "r-1", "abc")] {
+            for spec in [
+                plan.metadata(folders),
+                plan.tree(folders),
+                plan.commit(folders, "r-1", "abc"),
+            ] {
                 assert_eq!((spec.network, writable(&spec)), (Network::None, vec![]));
                 assert_eq!(spec.environment["CARGO_NET_OFFLINE"], "true");
             }
@@ -359,7 +480,11 @@ mod tests {
     #[test]
     fn the_environment_names_no_place_of_this_machine() {
         let spec = with_plan(|plan, folders| plan.build(folders, LIMIT));
-        assert!(spec.environment.values().all(|value| !value.contains("/work") && !value.contains("/home/x")));
+        assert!(
+            spec.environment
+                .values()
+                .all(|value| !value.contains("/work") && !value.contains("/home/x"))
+        );
         assert_eq!(spec.environment["PATH"], "/toolchain/bin:/usr/bin:/bin");
         assert_eq!(spec.environment["SOURCE_DATE_EPOCH"], "7");
         assert_eq!(spec.environment["RUSTC_WRAPPER"], "");

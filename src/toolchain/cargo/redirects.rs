@@ -26,7 +26,8 @@ use super::lockfile::Locked;
 use super::vendor;
 
 /// What makes cargo trace what curl says of its downloads (The Cargo Book, "Environment Variables"; cargo 1.95).
-pub(super) const TRACE: [(&str, &str); 2] = [("CARGO_HTTP_DEBUG", "true"), ("CARGO_LOG", "network=debug")];
+pub(super) const TRACE: [(&str, &str); 2] =
+    [("CARGO_HTTP_DEBUG", "true"), ("CARGO_LOG", "network=debug")];
 
 /// Makes cargo stop at the first error, so that the trace of a run that succeeds holds no text of a server's.
 const NO_RETRY: (&str, &str) = ("CARGO_NET_RETRY", "0");
@@ -64,7 +65,9 @@ pub(super) async fn fetch(
     context: &Context<'_>,
     log: &mut dyn Log,
 ) -> Result<bool, ToolchainError> {
-    run(spec, context, log).await.map(|trace| trace.last.is_some())
+    run(spec, context, log)
+        .await
+        .map(|trace| trace.last.is_some())
 }
 
 /// Fetches the archives of `packages` once more with `spec`, each alone, and finds out where each came from; `fetched` is
@@ -77,7 +80,8 @@ pub(super) async fn find(
     log: &mut dyn Log,
 ) -> Result<Redirects, ToolchainError> {
     let (started, limit) = (Instant::now(), spec.time_limit);
-    spec.environment.insert(NO_RETRY.0.to_owned(), NO_RETRY.1.to_owned());
+    spec.environment
+        .insert(NO_RETRY.0.to_owned(), NO_RETRY.1.to_owned());
     let names: BTreeSet<_> = packages.iter().map(Locked::archive).collect();
     let mut found = Redirects::new();
     for (cache, directory) in vendor::caches(fetched)? {
@@ -92,7 +96,9 @@ pub(super) async fn find(
                 Some(Followed::Url(url)) => recorded(&url),
                 Some(Followed::Unreadable) => None,
             };
-            let url = url.ok_or_else(|| ToolchainError::UnreadableUrl { download: name.clone() })?;
+            let url = url.ok_or_else(|| ToolchainError::UnreadableUrl {
+                download: name.clone(),
+            })?;
             found.insert((cache.clone(), name.clone()), url);
         }
     }
@@ -114,7 +120,10 @@ async fn alone(
         spec.time_limit = left();
         match (run(spec, context, log).await, pauses.next()) {
             (Err(ToolchainError::Failed { .. }), Some(pause)) => {
-                log.note(&format!("{name} is asked for again in {} s", pause.as_secs()))?;
+                log.note(&format!(
+                    "{name} is asked for again in {} s",
+                    pause.as_secs()
+                ))?;
                 tokio::time::sleep(pause).await;
             }
             (ended, _) => return ended.map(|trace| trace.last),
@@ -123,8 +132,15 @@ async fn alone(
 }
 
 /// Only cargo itself runs in this phase, so that what it complains about can be told apart by its text.
-async fn run(spec: &CommandSpec, context: &Context<'_>, log: &mut dyn Log) -> Result<Trace, ToolchainError> {
-    let mut traced = Traced { answer: Answer::new("cargo fetch", log), trace: Trace::default() };
+async fn run(
+    spec: &CommandSpec,
+    context: &Context<'_>,
+    log: &mut dyn Log,
+) -> Result<Trace, ToolchainError> {
+    let mut traced = Traced {
+        answer: Answer::new("cargo fetch", log),
+        trace: Trace::default(),
+    };
     let run = context.runner.run(spec, &mut traced).await;
     traced.end()?;
     traced.answer.judge(run, Phase::Fetch)?;
@@ -171,7 +187,9 @@ impl Traced<'_> {
         let trace = &mut self.trace;
         match trace.kind {
             Line::Other => other.push(byte),
-            Line::Trace if trace.line.len() < MAX_TRACE_LINE_BYTES && byte != b'\n' => trace.line.push(byte),
+            Line::Trace if trace.line.len() < MAX_TRACE_LINE_BYTES && byte != b'\n' => {
+                trace.line.push(byte)
+            }
             Line::Trace => {}
             Line::Unknown => {
                 trace.line.push(byte);
@@ -193,7 +211,11 @@ impl Traced<'_> {
     /// Hands on what is left of a last line without an end.
     fn end(&mut self) -> io::Result<()> {
         let rest = std::mem::take(&mut self.trace.line);
-        if self.trace.kind == Line::Unknown { self.answer.chunk(Stream::Stderr, &rest) } else { Ok(()) }
+        if self.trace.kind == Line::Unknown {
+            self.answer.chunk(Stream::Stderr, &rest)
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -207,7 +229,11 @@ impl Trace {
             }
         }
         let is_time = |byte: &u8| byte.is_ascii_digit() || b" .".contains(byte);
-        let length = self.line.iter().position(|byte| !is_time(byte)).unwrap_or(self.line.len());
+        let length = self
+            .line
+            .iter()
+            .position(|byte| !is_time(byte))
+            .unwrap_or(self.line.len());
         let rest = &self.line[length..];
         match () {
             () if length > MAX_TIME_BYTES || (length == 0 && !rest.is_empty()) => Line::Other,
@@ -222,16 +248,25 @@ impl Trace {
         if line == "}" {
             self.in_version = false;
         }
-        let Some((_, said)) = line.split_once(MARK) else { return };
+        let Some((_, said)) = line.split_once(MARK) else {
+            return;
+        };
         self.in_version = said == VERSION;
         if let Some(what) = said.strip_prefix(DOWNLOADING) {
-            self.are_archives |= what.split(' ').nth(1).is_some_and(|word| word.starts_with('v'));
+            self.are_archives |= what
+                .split(' ')
+                .nth(1)
+                .is_some_and(|word| word.starts_with('v'));
         }
-        let Some(said) = said.strip_prefix(CURL).filter(|_| self.are_archives) else { return };
+        let Some(said) = said.strip_prefix(CURL).filter(|_| self.are_archives) else {
+            return;
+        };
         match self.follows.url(said) {
             Ok(Some(url)) => self.last = Some(Followed::Url(url.to_owned())),
             Err(_) => self.last = Some(Followed::Unreadable),
-            Ok(None) if said.starts_with('(') && said.ends_with(NO_TEXT) => self.last = Some(Followed::Unreadable),
+            Ok(None) if said.starts_with('(') && said.ends_with(NO_TEXT) => {
+                self.last = Some(Followed::Unreadable)
+            }
             Ok(None) => {}
         }
     }
@@ -256,7 +291,11 @@ impl OutputSink for Traced<'_> {
         for byte in bytes {
             self.byte(*byte, &mut other);
         }
-        if other.is_empty() { Ok(()) } else { self.answer.chunk(stream, &other) }
+        if other.is_empty() {
+            Ok(())
+        } else {
+            self.answer.chunk(stream, &other)
+        }
     }
 }
 
@@ -283,7 +322,10 @@ mod tests {
     fn divided(text: &str) -> (String, Option<Followed>) {
         let divide = |size| {
             let mut log = Kept::default();
-            let mut traced = Traced { answer: Answer::new("cargo fetch", &mut log), trace: Trace::default() };
+            let mut traced = Traced {
+                answer: Answer::new("cargo fetch", &mut log),
+                trace: Trace::default(),
+            };
             for chunk in text.as_bytes().chunks(size) {
                 traced.chunk(Stream::Stderr, chunk).unwrap();
             }
@@ -297,7 +339,10 @@ mod tests {
     }
 
     fn trace(lines: &[&str]) -> String {
-        lines.iter().map(|line| format!("   0.012345678s DEBUG network: {line}\n")).collect()
+        lines
+            .iter()
+            .map(|line| format!("   0.012345678s DEBUG network: {line}\n"))
+            .collect()
     }
 
     const FOLLOWS: &str = "Issue another request to this URL: '";
@@ -312,33 +357,79 @@ mod tests {
         for (lines, expected) in [
             (vec![ARCHIVE, &*first], url("https://h/b")),
             (
-                vec![ARCHIVE, &*first, "http-debug: < HTTP/2 302", &*last, "http-debug: < HTTP/2 200"],
+                vec![
+                    ARCHIVE,
+                    &*first,
+                    "http-debug: < HTTP/2 302",
+                    &*last,
+                    "http-debug: < HTTP/2 200",
+                ],
                 url("https://i/it's"),
             ),
-            (vec![ARCHIVE, "http-debug: * Connection died, retrying a fresh connect (retry count: 1)", &*first], None),
+            (
+                vec![
+                    ARCHIVE,
+                    "http-debug: * Connection died, retrying a fresh connect (retry count: 1)",
+                    &*first,
+                ],
+                None,
+            ),
             // Of an index.
             (vec!["downloading le/af/leaf as 1", &*first, ARCHIVE], None),
-            (vec![ARCHIVE, "http-debug: < HTTP/2 302", "http-debug: < location: /b"], None),
+            (
+                vec![
+                    ARCHIVE,
+                    "http-debug: < HTTP/2 302",
+                    "http-debug: < location: /b",
+                ],
+                None,
+            ),
             // curl cuts what it says, and cargo shows no bytes.
             (vec![ARCHIVE, cut], Some(Followed::Unreadable)),
-            (vec![ARCHIVE, "http-debug: * (99 bytes of data)"], Some(Followed::Unreadable)),
-            (vec![ARCHIVE, "http-debug: < (99 bytes of data)", "http-debug: * (304) (IN), TLS"], None),
+            (
+                vec![ARCHIVE, "http-debug: * (99 bytes of data)"],
+                Some(Followed::Unreadable),
+            ),
+            (
+                vec![
+                    ARCHIVE,
+                    "http-debug: < (99 bytes of data)",
+                    "http-debug: * (304) (IN), TLS",
+                ],
+                None,
+            ),
         ] {
-            assert_eq!(divided(&trace(&lines)), (String::new(), expected), "{lines:?}");
+            assert_eq!(
+                divided(&trace(&lines)),
+                (String::new(), expected),
+                "{lines:?}"
+            );
         }
     }
 
     #[test]
     fn what_is_no_trace_is_the_logs() {
-        let version = "Version {\n    version: \"8.15.0\",\n    protocols: [\n        \"https\",\n    ],\n}";
+        let version =
+            "Version {\n    version: \"8.15.0\",\n    protocols: [\n        \"https\",\n    ],\n}";
         let other = "    Updating `own` index\n\n 1.5 of 3\n  12.5s DEBUG other: x\nremote: 10%\rremote: 20%\r\n\
                      9.9s DEBUG network\n   0.012345678s DEBUG networks: x\n";
         // A server can print the beginning of a version, and so hides none of cargo's lines.
         let forged = trace(&["Version {"]) + "  Downloaded a v1.0.0\n";
         assert_eq!(divided(&forged).0, "  Downloaded a v1.0.0\n");
         let long = trace(&[&"x".repeat(2 * MAX_TRACE_LINE_BYTES)]);
-        let all = [other, &trace(&[version]), other, &long, " Downloading crates ...\n", &trace(&["}"]), "no end, 1.2"];
-        assert_eq!(divided(&all.concat()).0, [other, other, " Downloading crates ...\n", "no end, 1.2"].concat());
+        let all = [
+            other,
+            &trace(&[version]),
+            other,
+            &long,
+            " Downloading crates ...\n",
+            &trace(&["}"]),
+            "no end, 1.2",
+        ];
+        assert_eq!(
+            divided(&all.concat()).0,
+            [other, other, " Downloading crates ...\n", "no end, 1.2"].concat()
+        );
         assert_eq!(divided("   0.1s DEB").0, "   0.1s DEB");
     }
 }

@@ -28,8 +28,17 @@ const CODEGEN: [&str; 22] = [
 ];
 
 /// Flags whose next word, or rest after `=`, is their value.
-const WITH_VALUE: [&str; 9] =
-    ["--cfg", "--check-cfg", "--warn", "--allow", "--deny", "--forbid", "--cap-lints", "--codegen", "--force-warn"];
+const WITH_VALUE: [&str; 9] = [
+    "--cfg",
+    "--check-cfg",
+    "--warn",
+    "--allow",
+    "--deny",
+    "--forbid",
+    "--cap-lints",
+    "--codegen",
+    "--force-warn",
+];
 
 /// Flags of one letter with a value that may be attached.
 const SHORT: [&str; 5] = ["-C", "-W", "-A", "-D", "-F"];
@@ -41,7 +50,12 @@ pub(super) fn divide(words: &[String]) -> (Vec<String>, Vec<String>) {
     while let [first, after @ ..] = rest {
         let (flag, value, taken) = split(first, after.first());
         let group = &rest[..taken];
-        if allowed(flag, value) { &mut kept } else { &mut dropped }.extend_from_slice(group);
+        if allowed(flag, value) {
+            &mut kept
+        } else {
+            &mut dropped
+        }
+        .extend_from_slice(group);
         rest = &rest[taken..];
     }
     (kept, dropped)
@@ -50,9 +64,16 @@ pub(super) fn divide(words: &[String]) -> (Vec<String>, Vec<String>) {
 /// A flag, its value, and how many words they take.
 fn split<'a>(first: &'a str, next: Option<&'a String>) -> (&'a str, Option<&'a str>, usize) {
     if takes_next(first) {
-        return (first, next.map(String::as_str), 1 + usize::from(next.is_some()));
+        return (
+            first,
+            next.map(String::as_str),
+            1 + usize::from(next.is_some()),
+        );
     }
-    if let Some((flag, value)) = first.split_once('=').filter(|(flag, _)| flag.starts_with("--")) {
+    if let Some((flag, value)) = first
+        .split_once('=')
+        .filter(|(flag, _)| flag.starts_with("--"))
+    {
         return (flag, Some(value), 1);
     }
     match SHORT.iter().find(|short| first.starts_with(**short)) {
@@ -63,7 +84,17 @@ fn split<'a>(first: &'a str, next: Option<&'a String>) -> (&'a str, Option<&'a s
 
 /// Every flag that takes a value, also those that are left out: their value must not be read as a flag.
 fn takes_next(flag: &str) -> bool {
-    const LEFT_OUT: [&str; 9] = ["-L", "-l", "-Z", "-o", "--extern", "--emit", "--sysroot", "--target", "--out-dir"];
+    const LEFT_OUT: [&str; 9] = [
+        "-L",
+        "-l",
+        "-Z",
+        "-o",
+        "--extern",
+        "--emit",
+        "--sysroot",
+        "--target",
+        "--out-dir",
+    ];
     WITH_VALUE.contains(&flag) || SHORT.contains(&flag) || LEFT_OUT.contains(&flag)
 }
 
@@ -74,7 +105,9 @@ fn allowed(flag: &str, value: Option<&str>) -> bool {
             let name = value.split('=').next().unwrap_or_default();
             CODEGEN.contains(&name.replace('_', "-").as_str())
         }
-        (flag, Some(value)) => (WITH_VALUE.contains(&flag) || SHORT.contains(&flag)) && !value.starts_with('@'),
+        (flag, Some(value)) => {
+            (WITH_VALUE.contains(&flag) || SHORT.contains(&flag)) && !value.starts_with('@')
+        }
         _ => false,
     }
 }
@@ -132,7 +165,10 @@ mod tests {
 
     #[test]
     fn a_value_is_never_read_as_a_flag() {
-        assert_eq!(divided("-L -O --cfg x"), ("--cfg x".to_owned(), "-L -O".to_owned()));
+        assert_eq!(
+            divided("-L -O --cfg x"),
+            ("--cfg x".to_owned(), "-L -O".to_owned())
+        );
         assert_eq!(divided("-C"), (String::new(), "-C".to_owned()));
     }
 }

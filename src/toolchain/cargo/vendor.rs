@@ -47,19 +47,37 @@ pub(super) struct Vendor {
 impl Vendor {
     /// For the registries of `packages`, and crates.io in any case: cargo then asks no index, whatever it looks for.
     pub fn new(packages: Vec<Locked>) -> Self {
-        let mut indexes: Vec<&str> = packages.iter().filter_map(|package| package.origin.index()).collect();
+        let mut indexes: Vec<&str> = packages
+            .iter()
+            .filter_map(|package| package.origin.index())
+            .collect();
         indexes.sort_unstable();
         indexes.dedup();
-        let others = indexes.into_iter().filter(|index| *index != CRATES_IO).enumerate();
-        let others = others.map(|(i, index)| Registry { index: index.to_owned(), folder: format!("registry-{i}") });
-        let crates_io = Registry { index: CRATES_IO.to_owned(), folder: "crates-io".to_owned() };
+        let others = indexes
+            .into_iter()
+            .filter(|index| *index != CRATES_IO)
+            .enumerate();
+        let others = others.map(|(i, index)| Registry {
+            index: index.to_owned(),
+            folder: format!("registry-{i}"),
+        });
+        let crates_io = Registry {
+            index: CRATES_IO.to_owned(),
+            folder: "crates-io".to_owned(),
+        };
         let registries = [crates_io].into_iter().chain(others).collect();
-        Self { registries, packages }
+        Self {
+            registries,
+            packages,
+        }
     }
 
     /// The settings that make cargo take the folders for the registries; `vendored` ones are the project's own.
     pub fn settings(&self, is_vendored: impl Fn(&str) -> bool) -> Vec<String> {
-        let ours = self.registries.iter().filter(|registry| !is_vendored(&registry.index));
+        let ours = self
+            .registries
+            .iter()
+            .filter(|registry| !is_vendored(&registry.index));
         ours.flat_map(Registry::settings).collect()
     }
 
@@ -79,7 +97,10 @@ impl Vendor {
             return Ok(Vec::new());
         }
         let caches = caches(fetched).map_err(|_| not_fetched(&self.packages[0]))?;
-        self.packages.iter().map(|package| self.check(package, &caches, redirects, vendor, epoch)).collect()
+        self.packages
+            .iter()
+            .map(|package| self.check(package, &caches, redirects, vendor, epoch))
+            .collect()
     }
 
     fn check(
@@ -90,15 +111,21 @@ impl Vendor {
         vendor: &Path,
         epoch: u64,
     ) -> Result<Checked, ToolchainError> {
-        let registry = self.registries.iter().find(|registry| package.origin.index() == Some(&registry.index));
-        let (Some(registry), Origin::Registry { checksum, .. }) = (registry, &package.origin) else {
+        let registry = self
+            .registries
+            .iter()
+            .find(|registry| package.origin.index() == Some(&registry.index));
+        let (Some(registry), Origin::Registry { checksum, .. }) = (registry, &package.origin)
+        else {
             return Err(not_fetched(package));
         };
         let parent = vendor.join(&registry.folder);
         let top = format!("{}-{}", package.name, package.version);
         let mut refusal = not_fetched(package);
         // The archive of one package can be there once for each registry: the lockfile says which one it is.
-        let archives = caches.iter().filter_map(|(name, cache)| Some((name, cache.file(package.archive()).ok()?)));
+        let archives = caches
+            .iter()
+            .filter_map(|(name, cache)| Some((name, cache.file(package.archive()).ok()?)));
         for (cache, archive) in archives {
             let again = archive.try_clone()?;
             match crate_archive::unpack(archive, &top, &parent, crate_archive::time_of(epoch)) {
@@ -107,10 +134,19 @@ impl Vendor {
                     let folder = Path::new(VENDOR).join(&registry.folder).join(&top);
                     let index = registry.index.clone();
                     let fetched_from = redirects.get(&(cache.clone(), package.archive())).cloned();
-                    return Ok(Checked { folder, index, sha256: actual, fetched_from });
+                    return Ok(Checked {
+                        folder,
+                        index,
+                        sha256: actual,
+                        fetched_from,
+                    });
                 }
                 Ok(actual) => {
-                    refusal = ToolchainError::Checksum { package: package.spec(), expected: *checksum, actual };
+                    refusal = ToolchainError::Checksum {
+                        package: package.spec(),
+                        expected: *checksum,
+                        actual,
+                    };
                 }
                 Err(CrateError::Write(error)) => return Err(error.into()),
                 Err(source) => refusal = refused(package.spec(), *checksum, again, source)?,
@@ -126,7 +162,10 @@ impl Registry {
         let stand_in = format!("kettle-{}", self.folder);
         let folder = format!("source.{stand_in}.directory=\"{VENDOR}/{}\"", self.folder);
         if self.index == CRATES_IO {
-            return vec![format!("source.crates-io.replace-with=\"{stand_in}\""), folder];
+            return vec![
+                format!("source.crates-io.replace-with=\"{stand_in}\""),
+                folder,
+            ];
         }
         let index = self.index.strip_prefix("registry+").unwrap_or(&self.index);
         vec![
@@ -140,7 +179,10 @@ impl Registry {
 /// The folders of downloaded archives below `fetched` (a `CARGO_HOME`), one for each registry.
 pub(super) fn caches(fetched: &Path) -> io::Result<Vec<(OsString, Untrusted)>> {
     let all = Untrusted::open(fetched)?.folder("registry/cache")?;
-    all.names()?.into_iter().map(|name| all.folder(&name).map(|folder| (name, folder))).collect()
+    all.names()?
+        .into_iter()
+        .map(|name| all.folder(&name).map(|folder| (name, folder)))
+        .collect()
 }
 
 /// Why an archive was refused that cannot be unpacked: that it is not the locked one says more than
@@ -156,11 +198,17 @@ fn refused(
     if actual == expected {
         return Ok(ToolchainError::Crate { package, source });
     }
-    Ok(ToolchainError::Checksum { package, expected, actual })
+    Ok(ToolchainError::Checksum {
+        package,
+        expected,
+        actual,
+    })
 }
 
 fn not_fetched(package: &Locked) -> ToolchainError {
-    ToolchainError::NotFetched { dependency: package.spec() }
+    ToolchainError::NotFetched {
+        dependency: package.spec(),
+    }
 }
 
 #[cfg(test)]
@@ -176,13 +224,22 @@ mod tests {
         let mut header = tar::Header::new_gnu();
         header.set_size(content.len() as u64);
         header.set_mode(0o644);
-        builder.append_data(&mut header, "a-1.0.0/src/lib.rs", content.as_bytes()).unwrap();
+        builder
+            .append_data(&mut header, "a-1.0.0/src/lib.rs", content.as_bytes())
+            .unwrap();
         builder.into_inner().unwrap().finish().unwrap()
     }
 
     fn locked(index: &str, bytes: &[u8]) -> Locked {
-        let origin = Origin::Registry { index: index.to_owned(), checksum: Sha256Digest::of(bytes) };
-        Locked { name: "a".to_owned(), version: "1.0.0".to_owned(), origin }
+        let origin = Origin::Registry {
+            index: index.to_owned(),
+            checksum: Sha256Digest::of(bytes),
+        };
+        Locked {
+            name: "a".to_owned(),
+            version: "1.0.0".to_owned(),
+            origin,
+        }
     }
 
     fn fetched(caches: &[(&str, &[u8])]) -> tempfile::TempDir {
@@ -190,7 +247,10 @@ mod tests {
         for (cache, bytes) in caches {
             let cache = folder.path().join("registry/cache").join(cache);
             fs::create_dir_all(&cache).unwrap();
-            fs::File::create(cache.join("a-1.0.0.crate")).unwrap().write_all(bytes).unwrap();
+            fs::File::create(cache.join("a-1.0.0.crate"))
+                .unwrap()
+                .write_all(bytes)
+                .unwrap();
         }
         folder
     }
@@ -200,11 +260,18 @@ mod tests {
         let (good, other) = (archive("good"), archive("other"));
         let home = fetched(&[("one", &other), ("two", &good)]);
         let vendor = home.path().join("vendor");
-        let checked =
-            Vendor::new(vec![locked(CRATES_IO, &good)]).make(home.path(), &Redirects::new(), &vendor, 0).unwrap();
+        let checked = Vendor::new(vec![locked(CRATES_IO, &good)])
+            .make(home.path(), &Redirects::new(), &vendor, 0)
+            .unwrap();
         assert_eq!(checked[0].sha256, Sha256Digest::of(&good));
-        assert_eq!(checked[0].folder, Path::new("/kettle/vendor/crates-io/a-1.0.0"));
-        assert_eq!(fs::read(vendor.join("crates-io/a-1.0.0/src/lib.rs")).unwrap(), b"good");
+        assert_eq!(
+            checked[0].folder,
+            Path::new("/kettle/vendor/crates-io/a-1.0.0")
+        );
+        assert_eq!(
+            fs::read(vendor.join("crates-io/a-1.0.0/src/lib.rs")).unwrap(),
+            b"good"
+        );
     }
 
     #[test]
@@ -214,7 +281,10 @@ mod tests {
         let refusal = Vendor::new(vec![locked(CRATES_IO, &archive("good"))])
             .make(home.path(), &Redirects::new(), &vendor, 0)
             .unwrap_err();
-        assert!(matches!(refusal, ToolchainError::Checksum { .. }), "{refusal}");
+        assert!(
+            matches!(refusal, ToolchainError::Checksum { .. }),
+            "{refusal}"
+        );
         assert!(!vendor.join("crates-io/a-1.0.0").exists());
     }
 
@@ -234,7 +304,10 @@ mod tests {
             let refusal = Vendor::new(vec![locked(CRATES_IO, &good)])
                 .make(home.path(), &Redirects::new(), &vendor, 0)
                 .unwrap_err();
-            assert!(matches!(refusal, ToolchainError::NotFetched { .. }), "{refusal}");
+            assert!(
+                matches!(refusal, ToolchainError::NotFetched { .. }),
+                "{refusal}"
+            );
         }
     }
 

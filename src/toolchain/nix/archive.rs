@@ -91,11 +91,15 @@ fn start(stream: &mut impl Read) -> Vec<u8> {
 /// Whether these bytes are a header of tar: they have the checksum that they name, which is counted
 /// as blanks.
 fn is_tar(start: &[u8]) -> bool {
-    let Some(header) = start.first_chunk::<HEADER_BYTES>() else { return false };
+    let Some(header) = start.first_chunk::<HEADER_BYTES>() else {
+        return false;
+    };
     let mut counted = *header;
     counted[CHECKSUM].fill(b' ');
     let sum: u32 = counted.into_iter().map(u32::from).sum();
-    tar::Header::from_byte_slice(header).cksum().is_ok_and(|named| named == sum)
+    tar::Header::from_byte_slice(header)
+        .cksum()
+        .is_ok_and(|named| named == sum)
 }
 
 #[cfg(test)]
@@ -113,7 +117,9 @@ mod tests {
             let mut header = tar::Header::new_gnu();
             header.set_size(content.len() as u64);
             header.set_mode(0o644);
-            archive.append_data(&mut header, name, content.as_bytes()).unwrap();
+            archive
+                .append_data(&mut header, name, content.as_bytes())
+                .unwrap();
         }
         archive.into_inner().unwrap()
     }
@@ -134,7 +140,14 @@ mod tests {
         let mut left = budget;
         let has_any = find(place.path(), &mut wanted, &mut left).unwrap();
         assert_eq!(has_any, wanted.len() < texts.len());
-        (texts.iter().copied().filter(|text| wanted.contains_key(&digest(text))).collect(), left)
+        (
+            texts
+                .iter()
+                .copied()
+                .filter(|text| wanted.contains_key(&digest(text)))
+                .collect(),
+            left,
+        )
     }
 
     #[test]
@@ -142,15 +155,24 @@ mod tests {
         let long = format!("top/{}", "folder/".repeat(30));
         let tar = tar_of(&[("top/a", "one"), (&long, "two"), ("top/c", "three")]);
         for file in [tar.clone(), gzip_of(&tar)] {
-            assert_eq!(missing(&file, &["one", "two", "own"], MAX_UNPACKED_BYTES).0, ["own"]);
+            assert_eq!(
+                missing(&file, &["one", "two", "own"], MAX_UNPACKED_BYTES).0,
+                ["own"]
+            );
         }
-        assert_eq!(missing(&gzip_of(b"one"), &["one", "two"], MAX_UNPACKED_BYTES).0, ["two"]);
+        assert_eq!(
+            missing(&gzip_of(b"one"), &["one", "two"], MAX_UNPACKED_BYTES).0,
+            ["two"]
+        );
     }
 
     #[test]
     fn what_is_no_archive_or_a_damaged_one_has_nothing_more() {
         let tar = tar_of(&[("a", "one"), ("b", "two")]);
-        assert_eq!(missing(&tar[..1100], &["one", "two"], MAX_UNPACKED_BYTES).0, ["two"]);
+        assert_eq!(
+            missing(&tar[..1100], &["one", "two"], MAX_UNPACKED_BYTES).0,
+            ["two"]
+        );
         let packed = gzip_of(&tar);
         for file in [&b""[..], b"one", &GZIP, &packed[..20], &tar[..100]] {
             let found = missing(file, &["one", "two"], MAX_UNPACKED_BYTES);

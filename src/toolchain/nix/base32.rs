@@ -60,14 +60,21 @@ mod tests {
         let bytes: [u8; 32] = hex::decode(HEX).unwrap().try_into().unwrap();
         assert_eq!(encode(&bytes), BASE32);
         assert_eq!(decode::<32>(BASE32), Some(bytes));
-        assert_eq!((encode(&[]), encode(&[0xff]), encode(&[0; 20])), (String::new(), "7z".to_owned(), "0".repeat(32)));
+        assert_eq!(
+            (encode(&[]), encode(&[0xff]), encode(&[0; 20])),
+            (String::new(), "7z".to_owned(), "0".repeat(32))
+        );
     }
 
     #[test]
     fn refuses_what_is_no_digest() {
         assert_eq!(decode::<32>(&BASE32[1..]), None);
         assert_eq!(decode::<32>(&BASE32.replace('4', "e")), None);
-        assert_eq!(decode::<32>(&BASE32.replacen('0', "2", 1)), None, "260 bits do not fit");
+        assert_eq!(
+            decode::<32>(&BASE32.replacen('0', "2", 1)),
+            None,
+            "260 bits do not fit"
+        );
         assert_eq!(decode::<1>("é"), None);
     }
 }

@@ -36,33 +36,65 @@ pub(crate) struct Output {
 ///
 /// # Errors
 /// Nothing to hand out, or something that cannot be.
-pub(super) fn collect(outputs: &[Output], artifacts: &Path, epoch: u64) -> Result<Vec<Artifact>, ToolchainError> {
+pub(super) fn collect(
+    outputs: &[Output],
+    artifacts: &Path,
+    epoch: u64,
+) -> Result<Vec<Artifact>, ToolchainError> {
     let mut artifacts = Artifacts::create(artifacts)?;
     for output in outputs {
-        let prefix = if outputs.len() > 1 { format!("{}/", output.name) } else { String::new() };
+        let prefix = if outputs.len() > 1 {
+            format!("{}/", output.name)
+        } else {
+            String::new()
+        };
         take(output, &prefix, epoch, &mut artifacts)?;
     }
     let made = artifacts.finish();
-    if made.is_empty() { Err(ToolchainError::NoArtifacts) } else { Ok(made) }
+    if made.is_empty() {
+        Err(ToolchainError::NoArtifacts)
+    } else {
+        Ok(made)
+    }
 }
 
-fn take(output: &Output, prefix: &str, epoch: u64, artifacts: &mut Artifacts) -> Result<(), ToolchainError> {
+fn take(
+    output: &Output,
+    prefix: &str,
+    epoch: u64,
+    artifacts: &mut Artifacts,
+) -> Result<(), ToolchainError> {
     let name = output.store.name();
     let tree = Tree::read(&output.path, name)?;
     match tree.entries() {
-        [Entry { path, kind: Kind::File { .. } }] => {
+        [
+            Entry {
+                path,
+                kind: Kind::File { .. },
+            },
+        ] => {
             return artifacts.copy(&format!("{prefix}{name}"), tree.file(path)?);
         }
-        entries if entries.iter().all(|entry| matches!(entry.kind, Kind::Folder { .. })) => return Ok(()),
+        entries
+            if entries
+                .iter()
+                .all(|entry| matches!(entry.kind, Kind::Folder { .. })) =>
+        {
+            return Ok(());
+        }
         _ => {}
     }
     let in_tar = !files_say_everything(&tree);
     for file in single_files(&tree, in_tar) {
-        let relative = file.to_str().ok_or_else(|| refused(&file.to_string_lossy(), "its name is no UTF-8"))?;
+        let relative = file
+            .to_str()
+            .ok_or_else(|| refused(&file.to_string_lossy(), "its name is no UTF-8"))?;
         artifacts.copy(&format!("{prefix}{relative}"), tree.file(file)?)?;
     }
     if in_tar {
-        artifacts.write(&format!("{prefix}{name}.tar"), false, |out| tree.tar(name, epoch, out))?;
+        artifacts.write(&format!("{prefix}{name}.tar"), false, |out| {
+            tree.tar(name, epoch, out)
+        })?;
     }
     Ok(())
 }
@@ -71,7 +103,8 @@ fn take(output: &Output, prefix: &str, epoch: u64, artifacts: &mut Artifacts) ->
 fn files_say_everything(tree: &Tree) -> bool {
     let lost = |entry: &Entry| matches!(entry.kind, Kind::Link | Kind::Folder { is_empty: true });
     let is_file = |entry: &&Entry| matches!(entry.kind, Kind::File { .. });
-    !tree.entries().iter().any(lost) && tree.entries().iter().filter(is_file).count() <= MAX_SINGLE_FILES
+    !tree.entries().iter().any(lost)
+        && tree.entries().iter().filter(is_file).count() <= MAX_SINGLE_FILES
 }
 
 /// The files that are handed out one by one: the programs where there is a tar, unless they are too many; else all.
@@ -80,8 +113,17 @@ fn single_files(tree: &Tree, in_tar: bool) -> Vec<&Path> {
         Kind::File { executable } => executable || !in_tar,
         Kind::Folder { .. } | Kind::Link => false,
     };
-    let files: Vec<_> = tree.entries().iter().filter(wanted).map(|entry| entry.path.as_path()).collect();
-    if files.len() > MAX_SINGLE_PROGRAMS { Vec::new() } else { files }
+    let files: Vec<_> = tree
+        .entries()
+        .iter()
+        .filter(wanted)
+        .map(|entry| entry.path.as_path())
+        .collect();
+    if files.len() > MAX_SINGLE_PROGRAMS {
+        Vec::new()
+    } else {
+        files
+    }
 }
 
 #[cfg(test)]
@@ -103,9 +145,17 @@ mod tests {
         fn output(&self, name: &str, fill: impl FnOnce(&Path)) -> Output {
             let path = self.0.path().join(name);
             fill(&path);
-            let suffix = if name == "out" { String::new() } else { format!("-{name}") };
+            let suffix = if name == "out" {
+                String::new()
+            } else {
+                format!("-{name}")
+            };
             let store = format!("/nix/store/2s1hqd8frgg7xfhr9pi3hclcnx4kij24-hello-1.0{suffix}");
-            Output { name: name.to_owned(), path, store: StorePath::parse(&store).unwrap() }
+            Output {
+                name: name.to_owned(),
+                path,
+                store: StorePath::parse(&store).unwrap(),
+            }
         }
 
         fn collect(&self, outputs: &[Output]) -> Result<Vec<Artifact>, ToolchainError> {
@@ -120,7 +170,10 @@ mod tests {
     }
 
     fn names(artifacts: &[Artifact]) -> Vec<&str> {
-        artifacts.iter().map(|artifact| artifact.name.as_str()).collect()
+        artifacts
+            .iter()
+            .map(|artifact| artifact.name.as_str())
+            .collect()
     }
 
     #[test]
@@ -133,7 +186,10 @@ mod tests {
         let made = scene.collect(&[out]).unwrap();
         assert_eq!(names(&made), ["bin/hello", "share/doc/README"]);
         assert_eq!((made[0].executable, made[1].executable), (true, false));
-        assert_eq!((made[0].sha256, made[0].size), (Sha256Digest::of(b"bytes"), 5));
+        assert_eq!(
+            (made[0].sha256, made[0].size),
+            (Sha256Digest::of(b"bytes"), 5)
+        );
         assert_eq!(fs::read(&made[0].path).unwrap(), b"bytes");
     }
 
@@ -152,7 +208,14 @@ mod tests {
         let doc = scene.output("doc", |doc| symlink("out", doc).unwrap());
         let man = scene.output("man", |man| fs::create_dir_all(man.join("empty")).unwrap());
         let made = scene.collect(&[out, dev, doc, man]).unwrap();
-        assert_eq!(names(&made), ["dev/hello-1.0-dev", "doc/hello-1.0-doc.tar", "out/bin/hello"]);
+        assert_eq!(
+            names(&made),
+            [
+                "dev/hello-1.0-dev",
+                "doc/hello-1.0-doc.tar",
+                "out/bin/hello"
+            ]
+        );
     }
 
     #[test]
@@ -160,7 +223,10 @@ mod tests {
         let fills: [fn(&Path); 3] = [
             |out| symlink("hello", out.join("bin/link")).unwrap(),
             |out| fs::create_dir(out.join("empty")).unwrap(),
-            |out| (0..MAX_SINGLE_FILES).for_each(|number| file(&out.join(format!("share/{number}")), 0o444)),
+            |out| {
+                (0..MAX_SINGLE_FILES)
+                    .for_each(|number| file(&out.join(format!("share/{number}")), 0o444))
+            },
         ];
         for fill in fills {
             let scene = Scene::new();
@@ -172,9 +238,15 @@ mod tests {
             let made = scene.collect(&[out]).unwrap();
             assert_eq!(names(&made), ["bin/hello", "hello-1.0.tar"]);
             let tar = fs::read(&made[1].path).unwrap();
-            assert_eq!((made[1].sha256, made[1].executable), (Sha256Digest::of(&tar), false));
+            assert_eq!(
+                (made[1].sha256, made[1].executable),
+                (Sha256Digest::of(&tar), false)
+            );
             let mut archive = tar::Archive::new(&tar[..]);
-            let mut entries = archive.entries().unwrap().map(|entry| entry.unwrap().path().unwrap().into_owned());
+            let mut entries = archive
+                .entries()
+                .unwrap()
+                .map(|entry| entry.unwrap().path().unwrap().into_owned());
             assert!(entries.any(|path| path == Path::new("hello-1.0/README")));
         }
     }
@@ -183,7 +255,9 @@ mod tests {
     fn very_many_programs_are_in_the_tar_only() {
         let scene = Scene::new();
         let programs = |count: usize| {
-            move |out: &Path| (0..count).for_each(|number| file(&out.join(format!("bin/{number}")), 0o555))
+            move |out: &Path| {
+                (0..count).for_each(|number| file(&out.join(format!("bin/{number}")), 0o555))
+            }
         };
         let out = scene.output("out", programs(MAX_SINGLE_PROGRAMS));
         let dev = scene.output("dev", programs(MAX_SINGLE_PROGRAMS + 1));
@@ -202,7 +276,10 @@ mod tests {
             symlink(&secret, out.join("bin/secret")).unwrap();
             symlink(secret.parent().unwrap(), out.join("folder")).unwrap();
         });
-        assert_eq!(names(&scene.collect(&[out]).unwrap()), ["bin/hello", "hello-1.0.tar"]);
+        assert_eq!(
+            names(&scene.collect(&[out]).unwrap()),
+            ["bin/hello", "hello-1.0.tar"]
+        );
     }
 
     #[test]
@@ -218,7 +295,10 @@ mod tests {
                 }
             });
             let refusal = scene.collect(&[out]).unwrap_err();
-            assert!(matches!(refusal, ToolchainError::Artifact { .. }), "{name:?}: {refusal}");
+            assert!(
+                matches!(refusal, ToolchainError::Artifact { .. }),
+                "{name:?}: {refusal}"
+            );
         }
         let scene = Scene::new();
         let out = scene.output("out", |out| {
@@ -233,6 +313,9 @@ mod tests {
     fn nothing_to_hand_out_is_an_error() {
         let scene = Scene::new();
         let out = scene.output("out", |out| fs::create_dir_all(out.join("a/b")).unwrap());
-        assert!(matches!(scene.collect(&[out]), Err(ToolchainError::NoArtifacts)));
+        assert!(matches!(
+            scene.collect(&[out]),
+            Err(ToolchainError::NoArtifacts)
+        ));
     }
 }

@@ -50,7 +50,9 @@ pub(super) fn copied_from(
             // A link into the output itself says nothing.
             Item::Link { target } if target.starts_with(Path::new(STORE).join(path.base())) => {}
             Item::Link { target } => {
-                let Some(download) = download_of(&target, downloads) else { return Ok(BTreeSet::new()) };
+                let Some(download) = download_of(&target, downloads) else {
+                    return Ok(BTreeSet::new());
+                };
                 from.insert(download.clone());
             }
         }
@@ -63,11 +65,16 @@ pub(super) fn copied_from(
     let mut budget = MAX_UNPACKED_BYTES;
     for download in downloads {
         let path = store.join(download.base());
-        if !wanted.is_empty() && is_file(&path)? && archive::find(&path, &mut wanted, &mut budget)? {
+        if !wanted.is_empty() && is_file(&path)? && archive::find(&path, &mut wanted, &mut budget)?
+        {
             from.insert((*download).clone());
         }
     }
-    Ok(if wanted.is_empty() { from } else { BTreeSet::new() })
+    Ok(if wanted.is_empty() {
+        from
+    } else {
+        BTreeSet::new()
+    })
 }
 
 fn is_file(path: &Path) -> io::Result<bool> {
@@ -81,7 +88,9 @@ fn find(path: &Path, wanted: &mut Wanted) -> io::Result<bool> {
         return Ok(false);
     }
     for item in items(path)? {
-        let Item::File { path, size } = item else { continue };
+        let Item::File { path, size } = item else {
+            continue;
+        };
         if wanted.values().any(|other| *other == size) {
             let (digest, _) = Sha256Digest::of_reader(File::open(path)?)?;
             has_any |= wanted.remove(&digest).is_some();
@@ -92,7 +101,13 @@ fn find(path: &Path, wanted: &mut Wanted) -> io::Result<bool> {
 
 /// The download that an absolute path leads into.
 fn download_of<'a>(target: &Path, downloads: &BTreeSet<&'a StorePath>) -> Option<&'a StorePath> {
-    let base = target.strip_prefix(STORE).ok()?.components().next()?.as_os_str().to_str()?;
+    let base = target
+        .strip_prefix(STORE)
+        .ok()?
+        .components()
+        .next()?
+        .as_os_str()
+        .to_str()?;
     downloads.get(&StorePath::of_base(base).ok()?).copied()
 }
 
@@ -109,7 +124,10 @@ fn items(path: &Path) -> io::Result<Vec<Item>> {
             let target = fs::read_link(&path)?;
             items.extend(target.is_absolute().then_some(Item::Link { target }));
         } else if metadata.is_file() && metadata.len() > 0 {
-            items.push(Item::File { path, size: metadata.len() });
+            items.push(Item::File {
+                path,
+                size: metadata.len(),
+            });
         }
     }
     Ok(items)
@@ -122,7 +140,10 @@ mod tests {
     use super::*;
 
     fn path(name: &str) -> StorePath {
-        StorePath::parse(&format!("/nix/store/2s1hqd8frgg7xfhr9pi3hclcnx4kij24-{name}")).unwrap()
+        StorePath::parse(&format!(
+            "/nix/store/2s1hqd8frgg7xfhr9pi3hclcnx4kij24-{name}"
+        ))
+        .unwrap()
     }
 
     /// Names of the downloads that an output is copied from; the downloads are a file and a folder.
@@ -135,7 +156,9 @@ mod tests {
         fs::write(place("file"), "archive").unwrap();
         fs::write(place("made"), "made here").unwrap();
         let mut packed = tar::Builder::new(fs::File::create(place("packed")).unwrap());
-        packed.append_path_with_name(place("made"), "top/unpacked").unwrap();
+        packed
+            .append_path_with_name(place("made"), "top/unpacked")
+            .unwrap();
         packed.finish().unwrap();
         fill(&place("out"));
         let downloads = ["file", "packed", "tree"].map(path);
@@ -155,14 +178,23 @@ mod tests {
     #[test]
     fn copies_are_found_under_other_names_and_out_of_several_downloads() {
         assert_eq!(copied(|out| fs::write(out, "archive").unwrap()), ["file"]);
-        assert_eq!(copied(folder(&[("bin/other", "program"), ("again", "program")])), ["tree"]);
-        assert_eq!(copied(folder(&[("a", "program"), ("b", "archive"), ("empty", "")])), ["file", "tree"]);
+        assert_eq!(
+            copied(folder(&[("bin/other", "program"), ("again", "program")])),
+            ["tree"]
+        );
+        assert_eq!(
+            copied(folder(&[("a", "program"), ("b", "archive"), ("empty", "")])),
+            ["file", "tree"]
+        );
     }
 
     #[test]
     fn what_was_unpacked_from_an_archive_is_a_copy_of_it() {
         assert_eq!(copied(folder(&[("elsewhere/a", "made here")])), ["packed"]);
-        assert_eq!(copied(folder(&[("a", "made here"), ("b", "program")])), ["packed", "tree"]);
+        assert_eq!(
+            copied(folder(&[("a", "made here"), ("b", "program")])),
+            ["packed", "tree"]
+        );
         assert_eq!(copied(folder(&[("a", "made here"), ("b", "own")])), [""; 0]);
     }
 
@@ -178,8 +210,16 @@ mod tests {
     fn links_into_downloads_are_copies_too() {
         let link = |target: &'static str| move |out: &Path| symlink(target, out).unwrap();
         let hash = "/nix/store/2s1hqd8frgg7xfhr9pi3hclcnx4kij24-";
-        assert_eq!(copied(link("/nix/store/2s1hqd8frgg7xfhr9pi3hclcnx4kij24-tree/bin/tool")), ["tree"]);
-        assert_eq!(copied(link("/nix/store/2s1hqd8frgg7xfhr9pi3hclcnx4kij24-made")), [""; 0]);
+        assert_eq!(
+            copied(link(
+                "/nix/store/2s1hqd8frgg7xfhr9pi3hclcnx4kij24-tree/bin/tool"
+            )),
+            ["tree"]
+        );
+        assert_eq!(
+            copied(link("/nix/store/2s1hqd8frgg7xfhr9pi3hclcnx4kij24-made")),
+            [""; 0]
+        );
         assert_eq!(copied(link("/etc/passwd")), [""; 0]);
         let with_links = |out: &Path| {
             folder(&[("bin/tool", "program")])(out);

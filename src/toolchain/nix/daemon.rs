@@ -22,7 +22,10 @@ use super::{recordable, refuse_plaintext};
 const OUTDATED: &str = "requires lock file changes but they're not allowed";
 
 /// What nix says when an input has another hash.
-const INPUT_HASH: [&str; 2] = ["NAR hash mismatch in input", "mismatch in field 'narHash' of input"];
+const INPUT_HASH: [&str; 2] = [
+    "NAR hash mismatch in input",
+    "mismatch in field 'narHash' of input",
+];
 
 /// What nix says when there is nothing to build.
 const NO_DEFAULT: &str = "does not provide attribute";
@@ -59,22 +62,40 @@ pub(super) async fn with_daemon(
     log: &mut dyn Log,
 ) -> Result<(Ran, Answers), ToolchainError> {
     let mut answers = None;
-    let work = Box::pin(async { answers = Some(converse(plan, folders, inputs, context, log).await) });
+    let work =
+        Box::pin(async { answers = Some(converse(plan, folders, inputs, context, log).await) });
     let daemon = plan.daemon(folders, DAEMON_TIME.saturating_add(context.limits.build));
-    let Served { end, out_of_memory, message, was_refused_an_address } =
-        context.runner.serve(&daemon, &folders.socket(), work).await?;
+    let Served {
+        end,
+        out_of_memory,
+        message,
+        was_refused_an_address,
+    } = context
+        .runner
+        .serve(&daemon, &folders.socket(), work)
+        .await?;
     match answers {
         Some(Ok(answers)) => Ok(answers),
-        Some(Err(ToolchainError::Failed { phase, .. })) if out_of_memory => Err(ToolchainError::OutOfMemory { phase }),
-        // A builder with a fixed output fetches, by the daemon's network.
-        Some(Err(ToolchainError::Failed { phase: Phase::Build, .. })) if was_refused_an_address => {
-            Err(ToolchainError::Failed { phase: Phase::Fetch, exit: Exit::RefusedAddress })
+        Some(Err(ToolchainError::Failed { phase, .. })) if out_of_memory => {
+            Err(ToolchainError::OutOfMemory { phase })
         }
+        // A builder with a fixed output fetches, by the daemon's network.
+        Some(Err(ToolchainError::Failed {
+            phase: Phase::Build,
+            ..
+        })) if was_refused_an_address => Err(ToolchainError::Failed {
+            phase: Phase::Fetch,
+            exit: Exit::RefusedAddress,
+        }),
         Some(Err(error)) => Err(error),
-        None if out_of_memory => Err(ToolchainError::OutOfMemory { phase: Phase::Build }),
+        None if out_of_memory => Err(ToolchainError::OutOfMemory {
+            phase: Phase::Build,
+        }),
         None => {
             log::warn!("nix-daemon ended: {message}");
-            Err(ToolchainError::Service { exit: end.unwrap_or(Exit::Status(0)) })
+            Err(ToolchainError::Service {
+                exit: end.unwrap_or(Exit::Status(0)),
+            })
         }
     }
 }
@@ -92,10 +113,23 @@ async fn converse(
         let fetched = folders.fetch.clone();
         blocking(move || Ok(remove_folder(&fetched)?)).await?;
     }
-    let realised = realise(plan, folders, context, log).await.map_err(|error| error.within(context.limits.build));
+    let realised = realise(plan, folders, context, log)
+        .await
+        .map_err(|error| error.within(context.limits.build));
     let (ran, outputs, caches) = realised?;
-    let paths = ledger::parse(ask(&plan.list(folders), Phase::Inspect, context, log).await?.answer())?;
-    Ok((ran, Answers { outputs, paths, caches }))
+    let paths = ledger::parse(
+        ask(&plan.list(folders), Phase::Inspect, context, log)
+            .await?
+            .answer(),
+    )?;
+    Ok((
+        ran,
+        Answers {
+            outputs,
+            paths,
+            caches,
+        },
+    ))
 }
 
 /// Paths by the names of outputs.
@@ -111,14 +145,34 @@ async fn realise(
     let started = Instant::now();
     let left = || context.limits.build.saturating_sub(started.elapsed());
     let evaluate = plan.evaluate(folders, left());
-    let said = hear(&evaluate, Phase::Build, context, Progress::new(log, Manner::Unlisted)).await?;
+    let said = hear(
+        &evaluate,
+        Phase::Build,
+        context,
+        Progress::new(log, Manner::Unlisted),
+    )
+    .await?;
     let recipe = read_recipe(said.answer())?;
     let substitute = plan.substitute(folders, &recipe, left());
     let caches = take_from_caches(&substitute, context, log).await?;
     let build = plan.build(folders, &recipe, left());
-    let said = hear(&build, Phase::Build, context, Progress::new(log, Manner::Unlisted)).await?;
+    let said = hear(
+        &build,
+        Phase::Build,
+        context,
+        Progress::new(log, Manner::Unlisted),
+    )
+    .await?;
     let outputs = read_outputs(said.answer())?;
-    Ok((Ran { evaluate: evaluate.argv, substitute: substitute.argv, build }, outputs, caches))
+    Ok((
+        Ran {
+            evaluate: evaluate.argv,
+            substitute: substitute.argv,
+            build,
+        },
+        outputs,
+        caches,
+    ))
 }
 
 /// Takes from caches what they have, and finds out from where it came: through which URLs, beginning with the cache's.
@@ -140,15 +194,27 @@ async fn take_from_caches(
     for (path, cache) in progress.caches() {
         let archive = progress.archives().get(path);
         if archive.is_none() && Endpoint::of(cache).is_some() {
-            return Err(ToolchainError::UnreadableUrl { download: path.to_string() });
+            return Err(ToolchainError::UnreadableUrl {
+                download: path.to_string(),
+            });
         }
         let redirected = archive.and_then(|url| redirects.get(url));
         // The description of a path can name another server for its archive.
         let elsewhere = archive.filter(|url| !is_below(url, cache));
-        let urls: Vec<_> = elsewhere.into_iter().chain(redirected.into_iter().flatten()).cloned().collect();
+        let urls: Vec<_> = elsewhere
+            .into_iter()
+            .chain(redirected.into_iter().flatten())
+            .cloned()
+            .collect();
         let fetched_from = urls.last().map(|url| recordable(url)).transpose()?;
         refuse_plaintext([(cache, &urls)])?;
-        cached.insert(path.clone(), Cached { cache: cache.clone(), fetched_from });
+        cached.insert(
+            path.clone(),
+            Cached {
+                cache: cache.clone(),
+                fetched_from,
+            },
+        );
     }
     Ok(cached)
 }
@@ -156,12 +222,16 @@ async fn take_from_caches(
 /// Whether a URL is one of the files of a cache.
 fn is_below(url: &str, cache: &str) -> bool {
     let cache = cache.split('?').next().unwrap_or_default();
-    url.strip_prefix(cache.trim_end_matches('/')).is_some_and(|rest| rest.starts_with('/'))
+    url.strip_prefix(cache.trim_end_matches('/'))
+        .is_some_and(|rest| rest.starts_with('/'))
 }
 
 /// Where a client's downloads were redirected to.
 pub(super) fn redirects(said: &Progress<'_>) -> Result<Redirects, ToolchainError> {
-    said.redirects().map_err(|url| ToolchainError::UnreadableUrl { download: quoted(url) })
+    said.redirects()
+        .map_err(|url| ToolchainError::UnreadableUrl {
+            download: quoted(url),
+        })
 }
 
 /// Runs a client.
@@ -185,14 +255,19 @@ async fn hear<'a>(
     let complains = |text| progress.error_text().contains(text);
     match ToolchainError::of_exit(phase, exit) {
         Ok(()) => Ok(progress),
-        Err(ToolchainError::Failed { .. }) if complains(OUTDATED) => Err(ToolchainError::FlakeLockOutdated),
+        Err(ToolchainError::Failed { .. }) if complains(OUTDATED) => {
+            Err(ToolchainError::FlakeLockOutdated)
+        }
         Err(ToolchainError::Failed { .. }) if INPUT_HASH.into_iter().any(complains) => {
             Err(ToolchainError::InputHashByNix)
         }
-        Err(ToolchainError::Failed { .. }) if complains(NO_DEFAULT) => Err(ToolchainError::NoDefaultPackage),
-        Err(ToolchainError::Failed { phase: Phase::Build, .. }) if !progress.has_begun_to_realise() => {
-            Err(ToolchainError::Evaluation)
+        Err(ToolchainError::Failed { .. }) if complains(NO_DEFAULT) => {
+            Err(ToolchainError::NoDefaultPackage)
         }
+        Err(ToolchainError::Failed {
+            phase: Phase::Build,
+            ..
+        }) if !progress.has_begun_to_realise() => Err(ToolchainError::Evaluation),
         Err(error) => Err(error),
     }
 }
@@ -204,7 +279,10 @@ async fn listen(
 ) -> Result<Exit, ToolchainError> {
     let exit = context.runner.run(spec, progress).await;
     if progress.answer_is_too_long() {
-        return Err(ToolchainError::AnswerTooLong { tool: "nix", limit: MAX_ANSWER_BYTES });
+        return Err(ToolchainError::AnswerTooLong {
+            tool: "nix",
+            limit: MAX_ANSWER_BYTES,
+        });
     }
     progress.finish()?;
     Ok(exit?)
@@ -221,7 +299,8 @@ struct BuiltDerivation {
 fn read_derivation(answer: &[u8]) -> Result<BuiltDerivation, ToolchainError> {
     let built: Option<Vec<BuiltDerivation>> = serde_json::from_slice(answer).ok();
     let one = built.and_then(|built| <[_; 1]>::try_from(built).ok());
-    one.map(|[derivation]| derivation).ok_or(ToolchainError::Answer { tool: "nix build" })
+    one.map(|[derivation]| derivation)
+        .ok_or(ToolchainError::Answer { tool: "nix build" })
 }
 
 /// The recipe of that derivation.
@@ -234,8 +313,13 @@ fn read_recipe(answer: &[u8]) -> Result<StorePath, ToolchainError> {
 fn read_outputs(answer: &[u8]) -> Result<Outputs, ToolchainError> {
     let unreadable = || ToolchainError::Answer { tool: "nix build" };
     let outputs = read_derivation(answer)?.outputs;
-    let parse = |(name, path): (&String, &String)| Some((name.clone(), StorePath::parse(path).ok()?));
-    outputs.iter().map(parse).collect::<Option<_>>().ok_or_else(unreadable)
+    let parse =
+        |(name, path): (&String, &String)| Some((name.clone(), StorePath::parse(path).ok()?));
+    outputs
+        .iter()
+        .map(parse)
+        .collect::<Option<_>>()
+        .ok_or_else(unreadable)
 }
 
 #[cfg(test)]
@@ -246,7 +330,9 @@ mod tests {
 
     #[test]
     fn outputs_are_those_of_one_derivation() {
-        let one = format!(r#"{{"drvPath":"/nix/store/x.drv","outputs":{{"out":"{PATH}"}},"startTime":1}}"#);
+        let one = format!(
+            r#"{{"drvPath":"/nix/store/x.drv","outputs":{{"out":"{PATH}"}},"startTime":1}}"#
+        );
         let read = |text: &str| read_outputs(text.as_bytes());
         assert_eq!(read(&format!("[{one}]")).unwrap()["out"].to_string(), PATH);
         for wrong in [
@@ -257,7 +343,10 @@ mod tests {
             r#"[{"drvPath":"x","outputs":{"out":null}}]"#,
             r#"[{"outputs":{}}]"#,
         ] {
-            assert!(matches!(read(wrong), Err(ToolchainError::Answer { .. })), "{wrong}");
+            assert!(
+                matches!(read(wrong), Err(ToolchainError::Answer { .. })),
+                "{wrong}"
+            );
         }
     }
 }

@@ -57,7 +57,9 @@ struct Attempt {
 impl Downloads {
     /// Takes a message of nix, `plain` without what colours it.
     pub fn hear(&mut self, message: &str, plain: &str) {
-        if let Some((url, header)) = message.strip_prefix(HEADER_START).and_then(|rest| rest.split_once(HEADER_MIDDLE))
+        if let Some((url, header)) = message
+            .strip_prefix(HEADER_START)
+            .and_then(|rest| rest.split_once(HEADER_MIDDLE))
         {
             self.take_header(url, header.strip_prefix(' ').unwrap_or(header));
         } else if let Some(said) = message.strip_prefix(CURL) {
@@ -66,8 +68,9 @@ impl Downloads {
                 Ok(Some(url)) => self.take_followed(url),
                 Err(cut) => self.lose(cut),
             }
-        } else if let Some((url, how)) =
-            plain.strip_prefix(FINISHED_START).and_then(|rest| rest.rsplit_once(FINISHED_MIDDLE))
+        } else if let Some((url, how)) = plain
+            .strip_prefix(FINISHED_START)
+            .and_then(|rest| rest.rsplit_once(FINISHED_MIDDLE))
         {
             self.take_end(url, how);
         }
@@ -75,7 +78,10 @@ impl Downloads {
 
     /// Takes note that a message was too long to be read, if it would have been of a download.
     pub fn miss(&mut self, message: &[u8]) {
-        if message.windows(HEADER_START.len()).any(|part| part == HEADER_START.as_bytes()) {
+        if message
+            .windows(HEADER_START.len())
+            .any(|part| part == HEADER_START.as_bytes())
+        {
             self.lose("a URL with a header that is too long");
         }
     }
@@ -89,7 +95,10 @@ impl Downloads {
         if let Some(url) = &self.lost {
             return Err(url);
         }
-        let running = self.running.iter().filter(|(_, attempt)| !attempt.urls.is_empty());
+        let running = self
+            .running
+            .iter()
+            .filter(|(_, attempt)| !attempt.urls.is_empty());
         let running = running.map(|(url, attempt)| (url.clone(), attempt.urls.clone()));
         Ok(running.chain(self.redirects.clone()).collect())
     }
@@ -99,7 +108,9 @@ impl Downloads {
             return self.lose(url);
         }
         let attempt = self.running.entry(url.to_owned()).or_default();
-        let Some(location) = attempt.headers.location(header) else { return };
+        let Some(location) = attempt.headers.location(header) else {
+            return;
+        };
         let asked = attempt.urls.last().map_or(url, String::as_str);
         let next = resolve(asked, location);
         attempt.announced.get_or_insert(next);
@@ -107,9 +118,14 @@ impl Downloads {
 
     fn take_followed(&mut self, to: &str) {
         let wanted = canonical(to);
-        let announced = |attempt: &&mut Attempt| attempt.announced.as_deref().map(canonical).as_ref() == Some(&wanted);
+        let announced = |attempt: &&mut Attempt| {
+            attempt.announced.as_deref().map(canonical).as_ref() == Some(&wanted)
+        };
         match self.running.values_mut().find(announced) {
-            Some(attempt) if attempt.urls.len() < MAX_REDIRECTS && !to.contains(char::REPLACEMENT_CHARACTER) => {
+            Some(attempt)
+                if attempt.urls.len() < MAX_REDIRECTS
+                    && !to.contains(char::REPLACEMENT_CHARACTER) =>
+            {
                 attempt.announced = None;
                 attempt.urls.push(to.to_owned());
             }
@@ -118,7 +134,9 @@ impl Downloads {
     }
 
     fn take_end(&mut self, url: &str, how: &str) {
-        let Some(Attempt { urls, .. }) = self.running.remove(url) else { return };
+        let Some(Attempt { urls, .. }) = self.running.remove(url) else {
+            return;
+        };
         if urls.is_empty() || (!how.starts_with(SUCCESS) && how.contains(NO_BODY)) {
             return;
         }
@@ -138,7 +156,9 @@ impl Downloads {
 /// A URL for comparison, in one way of writing: curl removes dots, and encodes what servers do not.
 fn canonical(url: &str) -> String {
     let url = url.split('#').next().unwrap_or_default();
-    let Some((scheme, authority, rest)) = split(url) else { return url.to_owned() };
+    let Some((scheme, authority, rest)) = split(url) else {
+        return url.to_owned();
+    };
     let (path, query) = rest.find('?').map_or((rest, ""), |at| rest.split_at(at));
     let mut segments = Vec::new();
     for segment in path.split('/').skip(1) {
@@ -189,7 +209,9 @@ mod tests {
     }
 
     fn header(url: &str, header: &str) -> String {
-        format!("{HEADER_START}{url}{HEADER_MIDDLE} {header}").trim_end_matches(' ').to_owned()
+        format!("{HEADER_START}{url}{HEADER_MIDDLE} {header}")
+            .trim_end_matches(' ')
+            .to_owned()
     }
 
     fn follows(to: &str) -> String {
@@ -199,7 +221,12 @@ mod tests {
     /// A redirect as nix tells of it.
     fn moved(url: &str, location: &str, to: &str) -> [String; 4] {
         let location = format!("location: {location}");
-        [header(url, "HTTP/2 302"), header(url, &location), header(url, ""), follows(to)]
+        [
+            header(url, "HTTP/2 302"),
+            header(url, &location),
+            header(url, ""),
+            follows(to),
+        ]
     }
 
     fn direct(url: &str) -> [String; 2] {
@@ -213,31 +240,59 @@ mod tests {
     }
 
     fn of(url: &str, urls: &[&str]) -> (Redirects, bool) {
-        (BTreeMap::from([(url.to_owned(), urls.iter().map(|&url| url.to_owned()).collect())]), false)
+        (
+            BTreeMap::from([(
+                url.to_owned(),
+                urls.iter().map(|&url| url.to_owned()).collect(),
+            )]),
+            false,
+        )
     }
 
     #[test]
     fn it_is_known_where_a_download_was_redirected_to() {
-        let other = [header(Y, "HTTP/1.1 200 OK"), header(Y, "Location: https://not.followed/")];
-        let [first, second] = [moved(X, "https://c/x", "https://c/x"), moved(X, "/z", "https://c/z")];
-        let last = [header(X, "HTTP/1.1 200 OK"), header(X, "Location: https://not.followed/"), ended(X, 0, 9)];
+        let other = [
+            header(Y, "HTTP/1.1 200 OK"),
+            header(Y, "Location: https://not.followed/"),
+        ];
+        let [first, second] = [
+            moved(X, "https://c/x", "https://c/x"),
+            moved(X, "/z", "https://c/z"),
+        ];
+        let last = [
+            header(X, "HTTP/1.1 200 OK"),
+            header(X, "Location: https://not.followed/"),
+            ended(X, 0, 9),
+        ];
         let all = [&first[..], &other, &second, &last].concat();
         assert_eq!(heard(&all), of(X, &["https://c/x", "https://c/z"]));
         // It is known too before nix says that the download ended.
-        assert_eq!(heard(&all[..all.len() - 1]), of(X, &["https://c/x", "https://c/z"]));
+        assert_eq!(
+            heard(&all[..all.len() - 1]),
+            of(X, &["https://c/x", "https://c/z"])
+        );
         let (known, lost) = heard(&[&first[..], &direct(Y), &[ended(Y, 0, 9)]].concat());
         assert!(known.len() == 1 && !lost);
     }
 
     #[test]
     fn of_several_at_a_time_each_has_its_own_whatever_curl_makes_of_it() {
-        let [x, y] = [moved(X, "../1/%2f a#z", "https://a/1/%2F%20a"), moved(Y, "/2?é b", "https://b/2?%C3%A9+b")];
+        let [x, y] = [
+            moved(X, "../1/%2f a#z", "https://a/1/%2F%20a"),
+            moved(Y, "/2?é b", "https://b/2?%C3%A9+b"),
+        ];
         let (known, lost) = heard(&[&x[..2], &y[..3], &x[2..], &y[3..]].concat());
-        assert!(known[X] == ["https://a/1/%2F%20a"] && known[Y] == ["https://b/2?%C3%A9+b"] && !lost, "{known:?}");
+        assert!(
+            known[X] == ["https://a/1/%2F%20a"] && known[Y] == ["https://b/2?%C3%A9+b"] && !lost,
+            "{known:?}"
+        );
         // Both to the same place.
         let [x, y] = [X, Y].map(|url| moved(url, "https://c/404", "https://c/404"));
         let (known, lost) = heard(&[&x[..3], &y[..3], &x[3..], &y[3..]].concat());
-        assert!(known[X] == ["https://c/404"] && known[Y] == known[X] && !lost, "{known:?}");
+        assert!(
+            known[X] == ["https://c/404"] && known[Y] == known[X] && !lost,
+            "{known:?}"
+        );
         for (one, other) in [
             ("HTTPS://H/a/./b/../c", "https://h/a/c"),
             ("https://h?x", "https://h/?x"),
@@ -253,49 +308,100 @@ mod tests {
     #[test]
     fn what_only_looks_like_a_redirect_is_none() {
         // In a trailer after the body, which nix tells of like of a header.
-        let trailer = [header(X, "HTTP/1.1 302"), header(X, "Location: https://good.example/"), header(X, "")];
+        let trailer = [
+            header(X, "HTTP/1.1 302"),
+            header(X, "Location: https://good.example/"),
+            header(X, ""),
+        ];
         let none = (BTreeMap::new(), false);
-        assert_eq!(heard(&[&direct(X)[..], &trailer, &[ended(X, 0, 9)]].concat()), none);
+        assert_eq!(
+            heard(&[&direct(X)[..], &trailer, &[ended(X, 0, 9)]].concat()),
+            none
+        );
         let real = moved(X, "https://evil.example/", "https://evil.example/");
-        let all = [&real[..3], &trailer, &real[3..], &direct(X), &[ended(X, 0, 9)]].concat();
+        let all = [
+            &real[..3],
+            &trailer,
+            &real[3..],
+            &direct(X),
+            &[ended(X, 0, 9)],
+        ]
+        .concat();
         assert_eq!(heard(&all), of(X, &["https://evil.example/"]));
         // A lost connection, also while another download is sent elsewhere.
-        let again = ["curl: Connection died, retrying a fresh connect (retry count: 1)".to_owned(), follows(X)];
+        let again = [
+            "curl: Connection died, retrying a fresh connect (retry count: 1)".to_owned(),
+            follows(X),
+        ];
         assert_eq!(heard(&[&again[..], &direct(X)].concat()), none);
         let other = moved(Y, "/z", "https://b/z");
-        assert_eq!(heard(&[&other[..3], &again, &other[3..]].concat()), of(Y, &["https://b/z"]));
+        assert_eq!(
+            heard(&[&other[..3], &again, &other[3..]].concat()),
+            of(Y, &["https://b/z"])
+        );
     }
 
     #[test]
     fn an_attempt_that_brought_nothing_leaves_no_url() {
         let redirect = moved(X, "/y", "https://a/y");
         let second = [&direct(X)[..], &[ended(X, 0, 9)]].concat();
-        let after = |status, bytes| heard(&[&redirect[..], &[ended(X, status, bytes)], &second].concat());
+        let after =
+            |status, bytes| heard(&[&redirect[..], &[ended(X, status, bytes)], &second].concat());
         assert_eq!(after(7, 0), (BTreeMap::new(), false));
         // Nix goes on where an attempt ended that brought something; and what succeeded counts, whoever comes after it.
         for (status, bytes) in [(18, 5), (0, 9), (0, 0)] {
-            assert_eq!(after(status, bytes), of(X, &["https://a/y"]), "{status} {bytes}");
+            assert_eq!(
+                after(status, bytes),
+                of(X, &["https://a/y"]),
+                "{status} {bytes}"
+            );
         }
         let plain = [&moved(X, "http://c/", "http://c/")[..], &[ended(X, 0, 9)]].concat();
-        assert_eq!(heard(&[&redirect[..], &[ended(X, 0, 9)], &plain, &second].concat()), of(X, &["http://c/"]));
+        assert_eq!(
+            heard(&[&redirect[..], &[ended(X, 0, 9)], &plain, &second].concat()),
+            of(X, &["http://c/"])
+        );
     }
 
     #[test]
     fn a_redirect_that_cannot_be_told_is_not_forgotten() {
         let [status, location, ..] = moved(X, "/y", "");
         let announced = [status, location];
-        for followed in [follows("https://a/\u{fffd}"), format!("{FOLLOWS}https://a/y"), follows("https://b/")] {
-            assert!(heard(&[&announced[..], std::slice::from_ref(&followed)].concat()).1, "{followed}");
+        for followed in [
+            follows("https://a/\u{fffd}"),
+            format!("{FOLLOWS}https://a/y"),
+            follows("https://b/"),
+        ] {
+            assert!(
+                heard(&[&announced[..], std::slice::from_ref(&followed)].concat()).1,
+                "{followed}"
+            );
         }
         // Curl follows, and nobody announced it: not even to where another download went before.
         let other = [&moved(Y, "https://c/", "https://c/")[..], &[ended(Y, 0, 9)]].concat();
-        assert!(heard(&[&other[..], &[header(X, "HTTP/1.1 200"), follows("https://c/")]].concat()).1);
-        let chain: Vec<_> = (0..=MAX_REDIRECTS).flat_map(|_| moved(X, "/x", X)).collect();
+        assert!(
+            heard(
+                &[
+                    &other[..],
+                    &[header(X, "HTTP/1.1 200"), follows("https://c/")]
+                ]
+                .concat()
+            )
+            .1
+        );
+        let chain: Vec<_> = (0..=MAX_REDIRECTS)
+            .flat_map(|_| moved(X, "/x", X))
+            .collect();
         assert!(heard(&chain).1 && !heard(&chain[4..]).1);
-        let urls: Vec<_> = (0..=MAX_DOWNLOADS).map(|n| format!("https://a/{n}")).collect();
+        let urls: Vec<_> = (0..=MAX_DOWNLOADS)
+            .map(|n| format!("https://a/{n}"))
+            .collect();
         let all: Vec<_> = urls.iter().map(|url| header(url, "HTTP/1.1 200")).collect();
         assert!(heard(&all).1);
-        let all: Vec<_> = urls.iter().flat_map(|url| [header(url, "HTTP/1.1 200"), ended(url, 0, 9)]).collect();
+        let all: Vec<_> = urls
+            .iter()
+            .flat_map(|url| [header(url, "HTTP/1.1 200"), ended(url, 0, 9)])
+            .collect();
         assert!(!heard(&all).1);
     }
 }

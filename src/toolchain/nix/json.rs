@@ -80,12 +80,21 @@ mod tests {
     #[test]
     fn reads_what_serde_reads() {
         let text = br#"{"a":[1,-2,0.5,true,null,"x\u00e9"],"b":{"a":{}}}"#;
-        assert_eq!(read(text).unwrap(), serde_json::from_slice::<Value>(text).unwrap());
+        assert_eq!(
+            read(text).unwrap(),
+            serde_json::from_slice::<Value>(text).unwrap()
+        );
     }
 
     #[test]
     fn refuses_a_key_that_is_there_twice_and_what_is_no_json() {
-        for text in [r#"{"a":1,"a":1}"#, r#"[{"b":{"a":1,"\u0061":2}}]"#, "{}x", "", "\u{feff}{}"] {
+        for text in [
+            r#"{"a":1,"a":1}"#,
+            r#"[{"b":{"a":1,"\u0061":2}}]"#,
+            "{}x",
+            "",
+            "\u{feff}{}",
+        ] {
             assert!(read(text.as_bytes()).is_err(), "{text}");
         }
         assert!(read("[".repeat(200).as_bytes()).is_err());

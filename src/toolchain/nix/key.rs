@@ -41,9 +41,13 @@ impl TrustedKeys {
     pub fn parse(text: &str) -> Result<Self, TrustedKeysError> {
         let mut keys = BTreeMap::new();
         for key in text.split_whitespace() {
-            let (name, bytes) = named(key).ok_or_else(|| TrustedKeysError::Key { key: key.to_owned() })?;
+            let (name, bytes) = named(key).ok_or_else(|| TrustedKeysError::Key {
+                key: key.to_owned(),
+            })?;
             if keys.insert(name.to_owned(), bytes).is_some() {
-                return Err(TrustedKeysError::Duplicate { name: name.to_owned() });
+                return Err(TrustedKeysError::Duplicate {
+                    name: name.to_owned(),
+                });
             }
         }
         Ok(Self(keys))
@@ -55,7 +59,9 @@ impl TrustedKeys {
         info.signatures.iter().find_map(|signature| {
             let (name, signature) = named::<64>(signature)?;
             let (name, key) = self.0.get_key_value(name)?;
-            UnparsedPublicKey::new(&ED25519, key).verify(fingerprint.as_bytes(), &signature).ok()?;
+            UnparsedPublicKey::new(&ED25519, key)
+                .verify(fingerprint.as_bytes(), &signature)
+                .ok()?;
             Some(name.as_str())
         })
     }
@@ -72,19 +78,31 @@ mod tests {
     use super::*;
     use crate::toolchain::nix::ledger::parse;
 
-    const KEY: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/nix/cache.pub"));
-    const INFOS: &[u8] = include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/nix/path-info.json"));
+    const KEY: &str = include_str!(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/tests/data/nix/cache.pub"
+    ));
+    const INFOS: &[u8] = include_bytes!(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/tests/data/nix/path-info.json"
+    ));
 
     /// What `nix store sign` added to `hello` with the same key: a path that refers to others and to itself.
-    const OF_HELLO: &str =
-        "test-cache-1:+eg77Rr9Irntcnkt5fA/q0Vdx2Orx0SFWcPynWGuFJiu0VIB1y+S7TyKfHiTOcyEpjrkhzeY6bSt5LA6JXSEBw==";
+    const OF_HELLO: &str = "test-cache-1:+eg77Rr9Irntcnkt5fA/q0Vdx2Orx0SFWcPynWGuFJiu0VIB1y+S7TyKfHiTOcyEpjrkhzeY6bSt5LA6JXSEBw==";
 
     fn info(name: &str) -> PathInfo {
-        parse(INFOS).unwrap().into_iter().find(|info| info.path.name() == name).unwrap()
+        parse(INFOS)
+            .unwrap()
+            .into_iter()
+            .find(|info| info.path.name() == name)
+            .unwrap()
     }
 
     fn hello() -> PathInfo {
-        PathInfo { signatures: vec![OF_HELLO.to_owned()], ..info("hello-1.0") }
+        PathInfo {
+            signatures: vec![OF_HELLO.to_owned()],
+            ..info("hello-1.0")
+        }
     }
 
     #[test]
@@ -105,10 +123,14 @@ mod tests {
         };
         assert!(signed(&|info| info.deriver = None));
         assert!(!signed(&|info| info.nar_size += 1));
-        assert!(!signed(&|info| info.nar_hash = crate::digest::Sha256Digest::of(b"")));
+        assert!(!signed(
+            &|info| info.nar_hash = crate::digest::Sha256Digest::of(b"")
+        ));
         assert!(!signed(&|info| drop(info.references.pop_first())));
         assert!(!signed(&|info| info.path = super::tests::info("note").path));
-        assert!(!signed(&|info| info.signatures[0] = info.signatures[0].replace("+eg7", "+eg8")));
+        assert!(!signed(
+            &|info| info.signatures[0] = info.signatures[0].replace("+eg7", "+eg8")
+        ));
     }
 
     #[test]
@@ -120,8 +142,22 @@ mod tests {
         let another = format!("test-cache-1:{}", STANDARD.encode([7; 32]));
         assert_eq!(TrustedKeys::parse(&another).unwrap().signer(&info), None);
         let keys = TrustedKeys::parse(KEY).unwrap();
-        let others = ["", "x", "test-cache-1:", "test-cache-1:AAAA", "other-1:AAAA", OF_HELLO].map(str::to_owned);
-        assert_eq!(keys.signer(&PathInfo { signatures: others.into(), ..info }), Some("test-cache-1"));
+        let others = [
+            "",
+            "x",
+            "test-cache-1:",
+            "test-cache-1:AAAA",
+            "other-1:AAAA",
+            OF_HELLO,
+        ]
+        .map(str::to_owned);
+        assert_eq!(
+            keys.signer(&PathInfo {
+                signatures: others.into(),
+                ..info
+            }),
+            Some("test-cache-1")
+        );
     }
 
     #[test]
@@ -129,9 +165,24 @@ mod tests {
         let two = format!("{KEY}\n\t{}", KEY.replace("test-cache-1", "other-1"));
         assert_eq!(TrustedKeys::parse(&two).unwrap().0.len(), 2);
         let twice = TrustedKeys::parse(&format!("{KEY} {KEY}"));
-        assert_eq!(twice, Err(TrustedKeysError::Duplicate { name: "test-cache-1".to_owned() }));
-        for bad in ["x", ":AAAA", "x:", "x:AAAA", &KEY[..KEY.len() - 3], OF_HELLO] {
-            assert!(matches!(TrustedKeys::parse(bad), Err(TrustedKeysError::Key { .. })), "{bad}");
+        assert_eq!(
+            twice,
+            Err(TrustedKeysError::Duplicate {
+                name: "test-cache-1".to_owned()
+            })
+        );
+        for bad in [
+            "x",
+            ":AAAA",
+            "x:",
+            "x:AAAA",
+            &KEY[..KEY.len() - 3],
+            OF_HELLO,
+        ] {
+            assert!(
+                matches!(TrustedKeys::parse(bad), Err(TrustedKeysError::Key { .. })),
+                "{bad}"
+            );
         }
     }
 }

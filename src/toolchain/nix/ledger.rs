@@ -24,7 +24,9 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::digest::Sha256Digest;
-use crate::provenance::{BUILT, FETCHED, OutputRecord, ResourceDescriptor, SUBSTITUTED, fetched_from, sha256_set};
+use crate::provenance::{
+    BUILT, FETCHED, OutputRecord, ResourceDescriptor, SUBSTITUTED, fetched_from, sha256_set,
+};
 
 use super::base32;
 use super::json;
@@ -135,7 +137,12 @@ impl PathInfo {
     pub fn fingerprint(&self) -> String {
         let references: Vec<_> = self.references.iter().map(StorePath::to_string).collect();
         let hash = base32::encode(self.nar_hash.as_bytes());
-        format!("1;{};sha256:{hash};{};{}", self.path, self.nar_size, references.join(","))
+        format!(
+            "1;{};sha256:{hash};{};{}",
+            self.path,
+            self.nar_size,
+            references.join(",")
+        )
     }
 }
 
@@ -157,7 +164,10 @@ struct RawInfo {
 /// It cannot be read, or names a path that is not valid.
 pub fn parse(json: &[u8]) -> Result<Vec<PathInfo>, LedgerError> {
     let infos: BTreeMap<String, Value> = serde_json::from_value(json::read(json)?)?;
-    infos.into_iter().map(|(path, info)| path_info(path, info)).collect()
+    infos
+        .into_iter()
+        .map(|(path, info)| path_info(path, info))
+        .collect()
 }
 
 fn path_info(path: String, info: Value) -> Result<PathInfo, LedgerError> {
@@ -166,10 +176,17 @@ fn path_info(path: String, info: Value) -> Result<PathInfo, LedgerError> {
     }
     let raw: RawInfo = serde_json::from_value(info)?;
     Ok(PathInfo {
-        nar_hash: parse_hash(&raw.nar_hash).map_err(|source| LedgerError::Hash { path: path.clone(), source })?,
+        nar_hash: parse_hash(&raw.nar_hash).map_err(|source| LedgerError::Hash {
+            path: path.clone(),
+            source,
+        })?,
         path: StorePath::parse(&path)?,
         nar_size: raw.nar_size,
-        references: raw.references.iter().map(|path| StorePath::parse(path)).collect::<Result<_, _>>()?,
+        references: raw
+            .references
+            .iter()
+            .map(|path| StorePath::parse(path))
+            .collect::<Result<_, _>>()?,
         deriver: raw.deriver.as_deref().map(StorePath::parse).transpose()?,
         signatures: raw.signatures,
         ultimate: raw.ultimate,
@@ -250,25 +267,40 @@ impl Ledger {
     ) -> Result<Self, LedgerError> {
         let listed: BTreeSet<_> = infos.iter().map(|info| &info.path).collect();
         for info in &infos {
-            if let Some(reference) = info.references.iter().find(|reference| !listed.contains(reference)) {
-                return Err(LedgerError::Incomplete { path: info.path.to_string(), reference: reference.to_string() });
+            if let Some(reference) = info
+                .references
+                .iter()
+                .find(|reference| !listed.contains(reference))
+            {
+                return Err(LedgerError::Incomplete {
+                    path: info.path.to_string(),
+                    reference: reference.to_string(),
+                });
             }
             compare(info, &hash)?;
         }
         let entry = |info: PathInfo| {
             let (cache, added) = (caches.get(&info.path), added.get(&info.path).copied());
             let realised = realised(&info, keys, cache, added);
-            let realised = realised.ok_or_else(|| LedgerError::Unvouched { path: info.path.to_string() })?;
+            let realised = realised.ok_or_else(|| LedgerError::Unvouched {
+                path: info.path.to_string(),
+            })?;
             Ok(Entry { info, realised })
         };
-        infos.into_iter().map(entry).collect::<Result<_, _>>().map(Self)
+        infos
+            .into_iter()
+            .map(entry)
+            .collect::<Result<_, _>>()
+            .map(Self)
     }
 
     /// One for each path that took part, in order, and one for all that was only evaluated.
     pub fn descriptors(&self) -> Vec<ResourceDescriptor> {
         let used = self.used();
-        let (took_part, evaluated): (Vec<_>, Vec<_>) =
-            self.0.iter().partition(|entry| !entry.is_of_evaluation() || used.contains(&entry.info.path));
+        let (took_part, evaluated): (Vec<_>, Vec<_>) = self
+            .0
+            .iter()
+            .partition(|entry| !entry.is_of_evaluation() || used.contains(&entry.info.path));
         let took_part = took_part.into_iter().map(Entry::descriptor);
         took_part.chain(evaluated_descriptor(&evaluated)).collect()
     }
@@ -276,25 +308,40 @@ impl Ledger {
     /// The paths that were downloaded, by whoever and from wherever.
     pub fn downloads(&self) -> BTreeSet<&StorePath> {
         let is_download = |entry: &&Entry| match entry.realised {
-            Realised::Fetched | Realised::Substituted { .. } | Realised::Added(Added::Input) => true,
+            Realised::Fetched | Realised::Substituted { .. } | Realised::Added(Added::Input) => {
+                true
+            }
             Realised::Built | Realised::Added(Added::Source | Added::Evaluation) => false,
         };
-        self.0.iter().filter(is_download).map(|entry| &entry.info.path).collect()
+        self.0
+            .iter()
+            .filter(is_download)
+            .map(|entry| &entry.info.path)
+            .collect()
     }
 
     /// The recipe by which a path was built here.
     pub fn recipe(&self, path: &StorePath) -> Option<&StorePath> {
-        let entry = self.0.iter().find(|entry| entry.info.path == *path && entry.info.ultimate)?;
+        let entry = self
+            .0
+            .iter()
+            .find(|entry| entry.info.path == *path && entry.info.ultimate)?;
         entry.info.deriver.as_ref()
     }
 
     /// What evaluation added and a build used: the recipes that were run, and the files that they, or paths of the store
     /// that took part, refer to.
     fn used(&self) -> BTreeSet<&StorePath> {
-        let entries: BTreeMap<_, _> = self.0.iter().map(|entry| (&entry.info.path, entry)).collect();
+        let entries: BTreeMap<_, _> = self
+            .0
+            .iter()
+            .map(|entry| (&entry.info.path, entry))
+            .collect();
         let realised = self.0.iter().filter(|entry| !entry.is_of_evaluation());
         let mut pending: Vec<&Entry> = realised.clone().collect();
-        let run = realised.filter(|entry| entry.info.ultimate).filter_map(|entry| entry.info.deriver.as_ref());
+        let run = realised
+            .filter(|entry| entry.info.ultimate)
+            .filter_map(|entry| entry.info.deriver.as_ref());
         let mut used: BTreeSet<&StorePath> = run.collect();
         pending.extend(used.iter().filter_map(|path| entries.get(path)));
         while let Some(entry) = pending.pop() {
@@ -311,13 +358,27 @@ impl Ledger {
     ///
     /// # Errors
     /// One of which nothing is said.
-    pub fn outputs(&self, outputs: &BTreeMap<String, StorePath>) -> Result<Vec<OutputRecord>, LedgerError> {
+    pub fn outputs(
+        &self,
+        outputs: &BTreeMap<String, StorePath>,
+    ) -> Result<Vec<OutputRecord>, LedgerError> {
         let record = |(name, path): (&String, &StorePath)| {
-            let entry = self.0.binary_search_by(|entry| entry.info.path.cmp(path)).map(|index| &self.0[index]);
-            let entry = entry.map_err(|_| LedgerError::Invalid { path: path.to_string() })?;
+            let entry = self
+                .0
+                .binary_search_by(|entry| entry.info.path.cmp(path))
+                .map(|index| &self.0[index]);
+            let entry = entry.map_err(|_| LedgerError::Invalid {
+                path: path.to_string(),
+            })?;
             let digest = sha256_set(&entry.info.nar_hash);
             let (name, path, realised) = (name.clone(), path.to_string(), entry.realised.word());
-            Ok(OutputRecord { name, path, digest, realised, copied_from: Vec::new() })
+            Ok(OutputRecord {
+                name,
+                path,
+                digest,
+                realised,
+                copied_from: Vec::new(),
+            })
         };
         outputs.iter().map(record).collect()
     }
@@ -329,7 +390,10 @@ fn evaluated_descriptor(entries: &[&Entry]) -> Option<ResourceDescriptor> {
     if entries.is_empty() {
         return None;
     }
-    let lines: String = entries.iter().map(|entry| format!("{}  {}\n", entry.info.nar_hash, entry.info.path)).collect();
+    let lines: String = entries
+        .iter()
+        .map(|entry| format!("{}  {}\n", entry.info.nar_hash, entry.info.path))
+        .collect();
     Some(ResourceDescriptor {
         name: Some(EVALUATED.to_owned()),
         uri: None,
@@ -354,12 +418,21 @@ impl Entry {
         let (realised, added, from, key) = match &self.realised {
             Realised::Built => (Some(BUILT), None, None, None),
             Realised::Fetched => (Some(FETCHED), None, None, None),
-            Realised::Substituted { from, key } => (Some(SUBSTITUTED), None, from.clone(), Some(key.clone())),
+            Realised::Substituted { from, key } => {
+                (Some(SUBSTITUTED), None, from.clone(), Some(key.clone()))
+            }
             Realised::Added(Added::Input) => (None, Some("input"), None, None),
             Realised::Added(Added::Source) => (None, Some("source"), None, None),
             Realised::Added(Added::Evaluation) => (None, Some("evaluation"), None, None),
         };
-        let (cache, last) = from.map(|Cached { cache, fetched_from }| (cache, fetched_from)).unzip();
+        let (cache, last) = from
+            .map(
+                |Cached {
+                     cache,
+                     fetched_from,
+                 }| (cache, fetched_from),
+            )
+            .unzip();
         // Of what came from elsewhere, this is a claim that nobody signs.
         let deriver = self.info.deriver.as_ref().filter(|_| self.info.ultimate);
         let texts = [
@@ -369,7 +442,9 @@ impl Entry {
             ("key", key),
             ("deriver", deriver.map(StorePath::to_string)),
         ];
-        let texts = texts.into_iter().filter_map(|(name, text)| Some((name.to_owned(), Value::from(text?))));
+        let texts = texts
+            .into_iter()
+            .filter_map(|(name, text)| Some((name.to_owned(), Value::from(text?))));
         ResourceDescriptor {
             name: Some(self.info.path.to_string()),
             uri: None,
@@ -382,21 +457,50 @@ impl Entry {
     }
 }
 
-fn compare(info: &PathInfo, hash: impl Fn(&StorePath) -> Result<Nar, NarError>) -> Result<(), LedgerError> {
+fn compare(
+    info: &PathInfo,
+    hash: impl Fn(&StorePath) -> Result<Nar, NarError>,
+) -> Result<(), LedgerError> {
     let path = || info.path.to_string();
-    let actual = hash(&info.path).map_err(|source| LedgerError::Unread { path: path(), source })?;
-    let expected = Nar { sha256: info.nar_hash, size: info.nar_size };
-    if actual == expected { Ok(()) } else { Err(LedgerError::Altered { path: path(), expected, actual }) }
+    let actual = hash(&info.path).map_err(|source| LedgerError::Unread {
+        path: path(),
+        source,
+    })?;
+    let expected = Nar {
+        sha256: info.nar_hash,
+        size: info.nar_size,
+    };
+    if actual == expected {
+        Ok(())
+    } else {
+        Err(LedgerError::Altered {
+            path: path(),
+            expected,
+            actual,
+        })
+    }
 }
 
 /// `None` when nobody answers for the path. What came from a cache without a signature that counts is not taken for
 /// something that an expression added, although nix accepts it where its name is made from its content.
-fn realised(info: &PathInfo, keys: &TrustedKeys, cache: Option<&Cached>, added: Option<Added>) -> Option<Realised> {
+fn realised(
+    info: &PathInfo,
+    keys: &TrustedKeys,
+    cache: Option<&Cached>,
+    added: Option<Added>,
+) -> Option<Realised> {
     if info.ultimate {
-        return Some(if info.ca.is_some() { Realised::Fetched } else { Realised::Built });
+        return Some(if info.ca.is_some() {
+            Realised::Fetched
+        } else {
+            Realised::Built
+        });
     }
     if let Some(key) = keys.signer(info) {
-        return Some(Realised::Substituted { from: cache.cloned(), key: key.to_owned() });
+        return Some(Realised::Substituted {
+            from: cache.cloned(),
+            key: key.to_owned(),
+        });
     }
     let by_evaluation = cache.is_none() && info.signatures.is_empty();
     let added = added.or(by_evaluation.then_some(Added::Evaluation));
@@ -409,33 +513,67 @@ mod tests {
 
     use super::*;
 
-    const KEY: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/nix/cache.pub"));
-    const INFOS: &[u8] = include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/nix/path-info.json"));
+    const KEY: &str = include_str!(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/tests/data/nix/cache.pub"
+    ));
+    const INFOS: &[u8] = include_bytes!(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/tests/data/nix/path-info.json"
+    ));
 
     fn path(name: &str) -> StorePath {
         find(&parse(INFOS).unwrap(), name).path.clone()
     }
 
     fn find<'a>(infos: &'a [PathInfo], name: &str) -> &'a PathInfo {
-        infos.iter().find(|info| info.path.base().ends_with(name)).unwrap()
+        infos
+            .iter()
+            .find(|info| info.path.base().ends_with(name))
+            .unwrap()
     }
 
     fn cached() -> Cached {
-        Cached { cache: "http://127.0.0.1:8018".to_owned(), fetched_from: Some("https://x/y".to_owned()) }
+        Cached {
+            cache: "http://127.0.0.1:8018".to_owned(),
+            fetched_from: Some("https://x/y".to_owned()),
+        }
     }
 
     /// A store in which every tree is what nix says.
     fn ledger(change: impl Fn(&mut PathInfo)) -> Result<Ledger, LedgerError> {
         let mut infos = parse(INFOS).unwrap();
         infos.iter_mut().for_each(change);
-        let nars: BTreeMap<_, _> =
-            infos.iter().map(|info| (info.path.clone(), Nar { sha256: info.nar_hash, size: info.nar_size })).collect();
+        let nars: BTreeMap<_, _> = infos
+            .iter()
+            .map(|info| {
+                (
+                    info.path.clone(),
+                    Nar {
+                        sha256: info.nar_hash,
+                        size: info.nar_size,
+                    },
+                )
+            })
+            .collect();
         let caches = BTreeMap::from([(path("greeting-2.1"), cached())]);
         let added = BTreeMap::from([
-            (path("1y6cacrjrj06f8hjy4kflkzr5gqans87-source"), Added::Input),
-            (path("7c6zs0pdvqwhb4m3yl06nrjm0ghgzram-source"), Added::Source),
+            (
+                path("1y6cacrjrj06f8hjy4kflkzr5gqans87-source"),
+                Added::Input,
+            ),
+            (
+                path("7c6zs0pdvqwhb4m3yl06nrjm0ghgzram-source"),
+                Added::Source,
+            ),
         ]);
-        Ledger::new(infos, &TrustedKeys::parse(KEY).unwrap(), &caches, &added, |path| Ok(nars[path]))
+        Ledger::new(
+            infos,
+            &TrustedKeys::parse(KEY).unwrap(),
+            &caches,
+            &added,
+            |path| Ok(nars[path]),
+        )
     }
 
     fn only(name: &'static str, change: impl Fn(&mut PathInfo)) -> impl Fn(&mut PathInfo) {
@@ -451,9 +589,15 @@ mod tests {
         let infos = parse(INFOS).unwrap();
         assert!(infos.len() == 9 && infos.is_sorted_by_key(|info| &info.path));
         let hello = find(&infos, "hello-1.0");
-        assert_eq!((hello.nar_size, hello.ultimate, hello.ca.as_deref()), (600, true, None));
+        assert_eq!(
+            (hello.nar_size, hello.ultimate, hello.ca.as_deref()),
+            (600, true, None)
+        );
         assert_eq!(hello.deriver, Some(path("hello-1.0.drv")));
-        assert_eq!(hello.references, BTreeSet::from([path("hello-1.0"), path("greeting-2.1")]));
+        assert_eq!(
+            hello.references,
+            BTreeSet::from([path("hello-1.0"), path("greeting-2.1")])
+        );
         assert_eq!(find(&infos, "greeting-2.1").signatures.len(), 1);
     }
 
@@ -462,35 +606,73 @@ mod tests {
         assert!(parse(b"{}").unwrap().is_empty());
         let hello = path("hello-1.0");
         let invalid = parse(format!(r#"{{"{hello}":null}}"#).as_bytes()).unwrap_err();
-        assert!(matches!(&invalid, LedgerError::Invalid { path } if *path == hello.to_string()), "{invalid}");
+        assert!(
+            matches!(&invalid, LedgerError::Invalid { path } if *path == hello.to_string()),
+            "{invalid}"
+        );
         let text = String::from_utf8(INFOS.to_vec()).unwrap();
-        for (from, to) in [("\"ultimate\"", "\"x\""), ("\"ca\"", "\"narSize\""), ("narSize\":600", "narSize\":-1")] {
+        for (from, to) in [
+            ("\"ultimate\"", "\"x\""),
+            ("\"ca\"", "\"narSize\""),
+            ("narSize\":600", "narSize\":-1"),
+        ] {
             let refusal = parse(text.replace(from, to).as_bytes()).unwrap_err();
             assert!(matches!(refusal, LedgerError::Json(_)), "{from}: {refusal}");
         }
         let refusal = parse(text.replace("sha256-U0mb", "sha512-U0mb").as_bytes()).unwrap_err();
         assert!(matches!(refusal, LedgerError::Hash { .. }), "{refusal}");
-        let refusal = parse(text.replace("/nix/store/19fh", "/nix/other/19fh").as_bytes()).unwrap_err();
+        let refusal = parse(
+            text.replace("/nix/store/19fh", "/nix/other/19fh")
+                .as_bytes(),
+        )
+        .unwrap_err();
         assert!(matches!(refusal, LedgerError::Path(_)), "{refusal}");
     }
 
     #[test]
     fn every_path_is_told_apart_as_the_database_allows() {
         let ledger = ledger(|_| ()).unwrap();
-        let found: BTreeMap<_, _> =
-            ledger.0.iter().map(|entry| (entry.info.path.base(), entry.realised.clone())).collect();
-        let substituted = Realised::Substituted { from: Some(cached()), key: "test-cache-1".to_owned() };
+        let found: BTreeMap<_, _> = ledger
+            .0
+            .iter()
+            .map(|entry| (entry.info.path.base(), entry.realised.clone()))
+            .collect();
+        let substituted = Realised::Substituted {
+            from: Some(cached()),
+            key: "test-cache-1".to_owned(),
+        };
         let added = Realised::Added;
         let expected = BTreeMap::from([
             ("19fh7wyy68shhsscywmgxdxxfwsyf4jp-fixed", Realised::Fetched),
-            ("1y6cacrjrj06f8hjy4kflkzr5gqans87-source", added(Added::Input)),
-            ("63cdvqwycq731r4b0xldqblzrsxzgki3-hello-1.0.drv", added(Added::Evaluation)),
-            ("7c6zs0pdvqwhb4m3yl06nrjm0ghgzram-source", added(Added::Source)),
-            ("90nj2w3v85qqkf8i6q5c7vvkz4nqpah7-greeting-2.1.drv", added(Added::Evaluation)),
-            ("c0blc5saydj7i2ildx49s5r2xylr4pwx-hello-1.0", Realised::Built),
+            (
+                "1y6cacrjrj06f8hjy4kflkzr5gqans87-source",
+                added(Added::Input),
+            ),
+            (
+                "63cdvqwycq731r4b0xldqblzrsxzgki3-hello-1.0.drv",
+                added(Added::Evaluation),
+            ),
+            (
+                "7c6zs0pdvqwhb4m3yl06nrjm0ghgzram-source",
+                added(Added::Source),
+            ),
+            (
+                "90nj2w3v85qqkf8i6q5c7vvkz4nqpah7-greeting-2.1.drv",
+                added(Added::Evaluation),
+            ),
+            (
+                "c0blc5saydj7i2ildx49s5r2xylr4pwx-hello-1.0",
+                Realised::Built,
+            ),
             ("cd702inh1qxjkpdb45s2bk58ly9ckv4g-greeting-2.1", substituted),
-            ("qp3sypqrri2xj4pn98bf5jcvwc58c4ik-note", added(Added::Evaluation)),
-            ("srs3a1m4cgixflb58y21fg6c1fxazi55-fixed.drv", added(Added::Evaluation)),
+            (
+                "qp3sypqrri2xj4pn98bf5jcvwc58c4ik-note",
+                added(Added::Evaluation),
+            ),
+            (
+                "srs3a1m4cgixflb58y21fg6c1fxazi55-fixed.drv",
+                added(Added::Evaluation),
+            ),
         ]);
         assert_eq!(found, expected);
     }
@@ -502,7 +684,10 @@ mod tests {
         assert_eq!(descriptors.len(), 9);
         let of = |name: &str| {
             let name = path(name).to_string();
-            let found = descriptors.iter().find(|descriptor| descriptor.name.as_deref() == Some(&name)).unwrap();
+            let found = descriptors
+                .iter()
+                .find(|descriptor| descriptor.name.as_deref() == Some(&name))
+                .unwrap();
             serde_json::to_value(found).unwrap()
         };
         assert_eq!(
@@ -519,10 +704,22 @@ mod tests {
         let built = json!({"realised": "built", "narSize": 600, "deriver": deriver});
         assert_eq!(of("hello-1.0")["annotations"], built);
         let fixed = &of("-fixed")["annotations"];
-        assert_eq!((&fixed["realised"], fixed.get("fixedOutput")), (&json!("fetched"), None));
-        assert_eq!(of("note")["annotations"], json!({"added": "evaluation", "narSize": 120}));
-        assert_eq!(of("87-source")["annotations"], json!({"added": "input", "narSize": 344}));
-        assert_eq!(of("am-source")["annotations"], json!({"added": "source", "narSize": 1696}));
+        assert_eq!(
+            (&fixed["realised"], fixed.get("fixedOutput")),
+            (&json!("fetched"), None)
+        );
+        assert_eq!(
+            of("note")["annotations"],
+            json!({"added": "evaluation", "narSize": 120})
+        );
+        assert_eq!(
+            of("87-source")["annotations"],
+            json!({"added": "input", "narSize": 344})
+        );
+        assert_eq!(
+            of("am-source")["annotations"],
+            json!({"added": "source", "narSize": 1696})
+        );
     }
 
     #[test]
@@ -531,9 +728,16 @@ mod tests {
         let descriptors = ledger.descriptors();
         let listed = |name: &str| {
             let name = path(name).to_string();
-            descriptors.iter().any(|descriptor| descriptor.name.as_deref() == Some(&name))
+            descriptors
+                .iter()
+                .any(|descriptor| descriptor.name.as_deref() == Some(&name))
         };
-        assert!(listed("hello-1.0.drv") && listed("fixed.drv") && listed("note") && !listed("greeting-2.1.drv"));
+        assert!(
+            listed("hello-1.0.drv")
+                && listed("fixed.drv")
+                && listed("note")
+                && !listed("greeting-2.1.drv")
+        );
         let infos = parse(INFOS).unwrap();
         let recipe = find(&infos, "greeting-2.1.drv");
         let lines = format!("{}  {}\n", recipe.nar_hash, recipe.path);
@@ -542,7 +746,10 @@ mod tests {
             "digest": {"sha256": Sha256Digest::of(lines.as_bytes()).to_string()},
             "annotations": {"added": "evaluation", "count": 1},
         });
-        assert_eq!(serde_json::to_value(descriptors.last().unwrap()).unwrap(), expected);
+        assert_eq!(
+            serde_json::to_value(descriptors.last().unwrap()).unwrap(),
+            expected
+        );
     }
 
     /// A statement of a flake that evaluates a hundred thousand recipes is as long as that of one that evaluates one.
@@ -552,31 +759,56 @@ mod tests {
         let recipe = find(&infos, "greeting-2.1.drv").clone();
         let with = |count: usize| {
             let more = (0..count).map(|number| PathInfo {
-                path: StorePath::parse(&recipe.path.to_string().replace("greeting", &format!("more-{number}")))
-                    .unwrap(),
+                path: StorePath::parse(
+                    &recipe
+                        .path
+                        .to_string()
+                        .replace("greeting", &format!("more-{number}")),
+                )
+                .unwrap(),
                 ..recipe.clone()
             });
             let mut infos: Vec<_> = infos.iter().cloned().chain(more).collect();
             infos.sort_by(|a, b| a.path.cmp(&b.path));
             let nars: BTreeMap<_, _> = infos
                 .iter()
-                .map(|info| (info.path.clone(), Nar { sha256: info.nar_hash, size: info.nar_size }))
+                .map(|info| {
+                    (
+                        info.path.clone(),
+                        Nar {
+                            sha256: info.nar_hash,
+                            size: info.nar_size,
+                        },
+                    )
+                })
                 .collect();
             let keys = TrustedKeys::parse(KEY).unwrap();
-            let ledger = Ledger::new(infos, &keys, &BTreeMap::new(), &BTreeMap::new(), |path| Ok(nars[path])).unwrap();
+            let ledger = Ledger::new(infos, &keys, &BTreeMap::new(), &BTreeMap::new(), |path| {
+                Ok(nars[path])
+            })
+            .unwrap();
             ledger.descriptors()
         };
         let (few, many) = (with(1), with(100_000));
         assert_eq!(few.len(), many.len());
-        let count = |descriptors: &[ResourceDescriptor]| descriptors.last()?.annotations["count"].as_u64();
-        assert_eq!(count(&many).zip(count(&few)).map(|(many, few)| many - few), Some(99_999));
+        let count =
+            |descriptors: &[ResourceDescriptor]| descriptors.last()?.annotations["count"].as_u64();
+        assert_eq!(
+            count(&many).zip(count(&few)).map(|(many, few)| many - few),
+            Some(99_999)
+        );
         assert_ne!(few.last().unwrap().digest, many.last().unwrap().digest);
     }
 
     #[test]
     fn downloads_are_what_was_fetched_substituted_or_locked() {
         let ledger = ledger(|_| ()).unwrap();
-        let expected = ["-fixed", "1y6cacrjrj06f8hjy4kflkzr5gqans87-source", "greeting-2.1"].map(path);
+        let expected = [
+            "-fixed",
+            "1y6cacrjrj06f8hjy4kflkzr5gqans87-source",
+            "greeting-2.1",
+        ]
+        .map(path);
         assert_eq!(ledger.downloads(), expected.iter().collect());
     }
 
@@ -589,7 +821,10 @@ mod tests {
         let greeting = path("greeting-2.1").to_string();
         let forged = |info: &mut PathInfo| info.signatures = vec!["test-cache-1:AAAA".to_owned()];
         let address = |info: &mut PathInfo| info.ca = Some("fixed:r:sha256:x".to_owned());
-        assert_eq!(unvouched(&only("greeting-2.1", |info| info.signatures.clear())), greeting);
+        assert_eq!(
+            unvouched(&only("greeting-2.1", |info| info.signatures.clear())),
+            greeting
+        );
         assert_eq!(unvouched(&only("greeting-2.1", forged)), greeting);
         let from_cache = |info: &mut PathInfo| {
             info.signatures.clear();
@@ -604,13 +839,32 @@ mod tests {
 
     #[test]
     fn a_tree_that_is_not_what_nix_says_is_refused() {
-        let empty = Nar { sha256: Sha256Digest::of(b""), size: 0 };
+        let empty = Nar {
+            sha256: Sha256Digest::of(b""),
+            size: 0,
+        };
         let infos = parse(INFOS).unwrap();
         let nobody = (TrustedKeys::default(), BTreeMap::new(), BTreeMap::new());
-        let refusal = Ledger::new(infos.clone(), &nobody.0, &nobody.1, &nobody.2, |_| Ok(empty)).unwrap_err();
-        let LedgerError::Altered { path, expected, actual } = &refusal else { panic!("{refusal}") };
+        let refusal = Ledger::new(infos.clone(), &nobody.0, &nobody.1, &nobody.2, |_| {
+            Ok(empty)
+        })
+        .unwrap_err();
+        let LedgerError::Altered {
+            path,
+            expected,
+            actual,
+        } = &refusal
+        else {
+            panic!("{refusal}")
+        };
         assert_eq!((path, actual), (&infos[0].path.to_string(), &empty));
-        assert_eq!(expected, &Nar { sha256: infos[0].nar_hash, size: infos[0].nar_size });
+        assert_eq!(
+            expected,
+            &Nar {
+                sha256: infos[0].nar_hash,
+                size: infos[0].nar_size
+            }
+        );
         let unread = |_: &StorePath| Err(NarError::TooMany { limit: 1 });
         let refusal = Ledger::new(infos, &nobody.0, &nobody.1, &nobody.2, unread).unwrap_err();
         assert!(matches!(refusal, LedgerError::Unread { .. }), "{refusal}");
@@ -619,18 +873,37 @@ mod tests {
     #[test]
     fn what_a_path_refers_to_is_listed() {
         let absent = StorePath::parse(&path("note").to_string().replace("note", "absent")).unwrap();
-        let refusal = ledger(only("hello-1.0", |info| info.references.extend([absent.clone()]))).unwrap_err();
-        let LedgerError::Incomplete { path: found, reference } = refusal else { panic!("{refusal}") };
-        assert_eq!((found, reference), (path("hello-1.0").to_string(), absent.to_string()));
+        let refusal = ledger(only("hello-1.0", |info| {
+            info.references.extend([absent.clone()])
+        }))
+        .unwrap_err();
+        let LedgerError::Incomplete {
+            path: found,
+            reference,
+        } = refusal
+        else {
+            panic!("{refusal}")
+        };
+        assert_eq!(
+            (found, reference),
+            (path("hello-1.0").to_string(), absent.to_string())
+        );
     }
 
     #[test]
     fn an_output_is_what_the_ledger_says_of_its_path() {
         let ledger = ledger(|_| ()).unwrap();
         let record = |path: StorePath| ledger.outputs(&BTreeMap::from([("out".to_owned(), path)]));
-        for (name, realised) in [("greeting-2.1", SUBSTITUTED), ("hello-1.0", BUILT), ("note", "added")] {
+        for (name, realised) in [
+            ("greeting-2.1", SUBSTITUTED),
+            ("hello-1.0", BUILT),
+            ("note", "added"),
+        ] {
             let [output] = record(path(name)).unwrap().try_into().unwrap();
-            assert_eq!((output.name.as_str(), output.path, output.realised), ("out", path(name).to_string(), realised));
+            assert_eq!(
+                (output.name.as_str(), output.path, output.realised),
+                ("out", path(name).to_string(), realised)
+            );
         }
         let absent = StorePath::parse(&path("note").to_string().replace("note", "absent")).unwrap();
         assert!(matches!(record(absent), Err(LedgerError::Invalid { .. })));

@@ -71,7 +71,10 @@ impl Nix {
         for program in PROGRAMS {
             let path = root.join("usr/bin").join(program);
             if !is_file(&path).map_err(|source| FindNixError::Look { path, source })? {
-                return Err(FindNixError::NoProgram { root: root.to_owned(), program });
+                return Err(FindNixError::NoProgram {
+                    root: root.to_owned(),
+                    program,
+                });
             }
         }
         let mut settings = String::new();
@@ -84,7 +87,11 @@ impl Nix {
             };
         }
         let keys = TrustedKeys::parse(setting(&settings, KEYS))?;
-        Ok(Self { root: root.to_owned(), configuration: configuration.to_owned(), keys })
+        Ok(Self {
+            root: root.to_owned(),
+            configuration: configuration.to_owned(),
+            keys,
+        })
     }
 
     /// The folder of the configuration on this machine.
@@ -106,7 +113,10 @@ impl Nix {
     pub(super) fn mounts(&self) -> Vec<Mount> {
         let see = |source: PathBuf, target: &str| Mount::new(source, target, Access::ReadOnly);
         let system = (!self.is_the_machines()).then(|| see(self.root.join("usr"), "/usr"));
-        system.into_iter().chain([see(self.configuration.clone(), "/etc/nix")]).collect()
+        system
+            .into_iter()
+            .chain([see(self.configuration.clone(), "/etc/nix")])
+            .collect()
     }
 
     fn is_the_machines(&self) -> bool {
@@ -136,8 +146,12 @@ impl Nix {
 
 /// The value of the last line that sets `name`, as nix reads it; empty if none does.
 fn setting<'a>(text: &'a str, name: &str) -> &'a str {
-    let lines = text.lines().map(|line| line.split_once('#').map_or(line, |(before, _)| before));
-    let mut values = lines.filter_map(|line| line.split_once('=')).filter(|(left, _)| left.trim() == name);
+    let lines = text
+        .lines()
+        .map(|line| line.split_once('#').map_or(line, |(before, _)| before));
+    let mut values = lines
+        .filter_map(|line| line.split_once('='))
+        .filter(|(left, _)| left.trim() == name);
     values.next_back().map_or("", |(_, value)| value.trim())
 }
 
@@ -145,7 +159,11 @@ fn setting<'a>(text: &'a str, name: &str) -> &'a str {
 impl Nix {
     /// A nix that is nowhere, for comparing plans.
     pub(super) fn test_only_at(root: &str, configuration: &str) -> Self {
-        Self { root: root.into(), configuration: configuration.into(), keys: TrustedKeys::parse("").unwrap() }
+        Self {
+            root: root.into(),
+            configuration: configuration.into(),
+            keys: TrustedKeys::parse("").unwrap(),
+        }
     }
 }
 
@@ -157,7 +175,10 @@ mod tests {
     fn a_folder_without_nix_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let refusal = Nix::find(folder.path(), folder.path()).unwrap_err();
-        assert!(matches!(refusal, FindNixError::NoProgram { program: "nix", .. }), "{refusal}");
+        assert!(
+            matches!(refusal, FindNixError::NoProgram { program: "nix", .. }),
+            "{refusal}"
+        );
     }
 
     #[test]
@@ -169,7 +190,10 @@ mod tests {
         }
         fs::write(folder.path().join("nix.conf"), "").unwrap();
         let refusal = Nix::find(folder.path(), folder.path()).unwrap_err();
-        assert!(matches!(refusal, FindNixError::Configuration { .. }), "{refusal}");
+        assert!(
+            matches!(refusal, FindNixError::Configuration { .. }),
+            "{refusal}"
+        );
     }
 
     #[test]
@@ -181,8 +205,19 @@ mod tests {
 
     #[test]
     fn the_machines_own_nix_needs_no_other_system() {
-        let targets = |nix: &Nix| nix.mounts().into_iter().map(|mount| mount.target).collect::<Vec<_>>();
-        assert_eq!(targets(&Nix::test_only_at("/", "/etc/nix")), [Path::new("/etc/nix")]);
-        assert_eq!(targets(&Nix::test_only_at("/r", "/c")), [Path::new("/usr"), Path::new("/etc/nix")]);
+        let targets = |nix: &Nix| {
+            nix.mounts()
+                .into_iter()
+                .map(|mount| mount.target)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(
+            targets(&Nix::test_only_at("/", "/etc/nix")),
+            [Path::new("/etc/nix")]
+        );
+        assert_eq!(
+            targets(&Nix::test_only_at("/r", "/c")),
+            [Path::new("/usr"), Path::new("/etc/nix")]
+        );
     }
 }

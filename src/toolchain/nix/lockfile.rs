@@ -162,16 +162,25 @@ impl FlakeLock {
     /// The first thing that makes it unusable.
     pub fn parse(bytes: &[u8]) -> Result<Self, FlakeLockError> {
         if bytes.len() > MAX_FLAKE_LOCK_BYTES {
-            return Err(FlakeLockError::TooLong { size: bytes.len(), limit: MAX_FLAKE_LOCK_BYTES });
+            return Err(FlakeLockError::TooLong {
+                size: bytes.len(),
+                limit: MAX_FLAKE_LOCK_BYTES,
+            });
         }
-        let document = json::read(bytes).map_err(|error| FlakeLockError::Json(error.to_string()))?;
-        let version = document["version"].as_u64().ok_or_else(|| shape("its version"))?;
+        let document =
+            json::read(bytes).map_err(|error| FlakeLockError::Json(error.to_string()))?;
+        let version = document["version"]
+            .as_u64()
+            .ok_or_else(|| shape("its version"))?;
         if !VERSIONS.contains(&version) {
             return Err(FlakeLockError::Version { actual: version });
         }
         let graph = Graph::of(&document)?;
         let names = graph.reachable()?;
-        let inputs = names.into_iter().map(|name| graph.input(name)).collect::<Result<_, _>>()?;
+        let inputs = names
+            .into_iter()
+            .map(|name| graph.input(name))
+            .collect::<Result<_, _>>()?;
         Ok(Self { inputs })
     }
 
@@ -196,31 +205,51 @@ struct Referrer<'a> {
 
 impl Referrer<'_> {
     fn dangling(self) -> FlakeLockError {
-        FlakeLockError::Dangling { node: self.node.to_owned(), input: self.input.to_owned() }
+        FlakeLockError::Dangling {
+            node: self.node.to_owned(),
+            input: self.input.to_owned(),
+        }
     }
 
     fn endless(self) -> FlakeLockError {
-        FlakeLockError::Endless { node: self.node.to_owned() }
+        FlakeLockError::Endless {
+            node: self.node.to_owned(),
+        }
     }
 }
 
 impl<'a> Graph<'a> {
     fn of(document: &'a Value) -> Result<Self, FlakeLockError> {
         let root = document["root"].as_str().ok_or_else(|| shape("its root"))?;
-        let nodes = document["nodes"].as_object().ok_or_else(|| shape("its nodes"))?;
-        let graph = Self { root, nodes, steps: Cell::new(0) };
+        let nodes = document["nodes"]
+            .as_object()
+            .ok_or_else(|| shape("its nodes"))?;
+        let graph = Self {
+            root,
+            nodes,
+            steps: Cell::new(0),
+        };
         graph.node(root)?;
         Ok(graph)
     }
 
     fn node(&self, name: &str) -> Result<&'a Map<String, Value>, FlakeLockError> {
-        self.nodes.get(name).and_then(Value::as_object).ok_or_else(|| shape(format!("node {name:?}")))
+        self.nodes
+            .get(name)
+            .and_then(Value::as_object)
+            .ok_or_else(|| shape(format!("node {name:?}")))
     }
 
     /// The inputs of a node.
     fn edges(&self, name: &str) -> Result<Option<&'a Map<String, Value>>, FlakeLockError> {
         let inputs = self.node(name)?.get("inputs");
-        inputs.map(|inputs| inputs.as_object().ok_or_else(|| shape(format!("the inputs of {name:?}")))).transpose()
+        inputs
+            .map(|inputs| {
+                inputs
+                    .as_object()
+                    .ok_or_else(|| shape(format!("the inputs of {name:?}")))
+            })
+            .transpose()
     }
 
     /// Every node that can be reached, without the root. Every reference on the way leads somewhere.
@@ -238,7 +267,12 @@ impl<'a> Graph<'a> {
     }
 
     /// Where an edge leads: to the node that it names, or that is found by following inputs from the root.
-    fn target(&self, edge: &'a Value, by: Referrer<'a>, depth: usize) -> Result<&'a str, FlakeLockError> {
+    fn target(
+        &self,
+        edge: &'a Value,
+        by: Referrer<'a>,
+        depth: usize,
+    ) -> Result<&'a str, FlakeLockError> {
         match edge {
             Value::String(name) if name != self.root && self.nodes.contains_key(name) => Ok(name),
             Value::String(_) => Err(by.dangling()),
@@ -246,14 +280,24 @@ impl<'a> Graph<'a> {
         }
     }
 
-    fn follow(&self, path: &'a Value, by: Referrer<'a>, depth: usize) -> Result<&'a str, FlakeLockError> {
+    fn follow(
+        &self,
+        path: &'a Value,
+        by: Referrer<'a>,
+        depth: usize,
+    ) -> Result<&'a str, FlakeLockError> {
         let mut at = self.root;
-        for name in inputs(path).ok_or_else(|| shape(format!("input {:?} of {:?}", by.input, by.node)))? {
+        for name in
+            inputs(path).ok_or_else(|| shape(format!("input {:?} of {:?}", by.input, by.node)))?
+        {
             self.steps.set(self.steps.get() + 1);
             if depth > MAX_FOLLOWS || self.steps.get() > MAX_STEPS {
                 return Err(by.endless());
             }
-            let edge = self.edges(at)?.and_then(|edges| edges.get(name)).ok_or_else(|| by.dangling())?;
+            let edge = self
+                .edges(at)?
+                .and_then(|edges| edges.get(name))
+                .ok_or_else(|| by.dangling())?;
             at = self.target(edge, by, depth)?;
         }
         Ok(at)
@@ -266,12 +310,21 @@ impl<'a> Graph<'a> {
         }
         let locked = self.locked(name)?;
         let text = |key: &str| locked.get(key).and_then(Value::as_str);
-        if locked.values().filter_map(Value::as_str).any(has_credentials) {
+        if locked
+            .values()
+            .filter_map(Value::as_str)
+            .any(has_credentials)
+        {
             return Err(FlakeLockError::Credentials { node: node() });
         }
-        let local = text("path").filter(|path| path.starts_with('/')).or(text("url").filter(|url| is_local(url)));
+        let local = text("path")
+            .filter(|path| path.starts_with('/'))
+            .or(text("url").filter(|url| is_local(url)));
         if let Some(place) = local {
-            return Err(FlakeLockError::Local { node: node(), place: place.to_owned() });
+            return Err(FlakeLockError::Local {
+                node: node(),
+                place: place.to_owned(),
+            });
         }
         let place = match text("type") {
             None => return Err(shape(format!("the type of input {name:?}"))),
@@ -284,24 +337,40 @@ impl<'a> Graph<'a> {
             None => return Err(FlakeLockError::Unlocked { node: node() }),
             Some(hash) => {
                 let hash = hash.ok_or_else(|| shape(format!("the narHash of input {name:?}")))?;
-                Some(parse_hash(hash).map_err(|source| FlakeLockError::Hash { node: node(), source })?)
+                Some(parse_hash(hash).map_err(|source| FlakeLockError::Hash {
+                    node: node(),
+                    source,
+                })?)
             }
         };
         let (path, tree) = place.map_or((None, None), |place| (Some(place.folder), place.tree));
-        Ok(LockedInput { name: node(), nar_hash, locked, path, tree })
+        Ok(LockedInput {
+            name: node(),
+            nar_hash,
+            locked,
+            path,
+            tree,
+        })
     }
 
     /// The locked reference; version 5 has a part of it under `info`.
     fn locked(&self, name: &str) -> Result<BTreeMap<String, Value>, FlakeLockError> {
         let bad = || shape(format!("the reference of input {name:?}"));
         let node = self.node(name)?;
-        let locked = node.get("locked").ok_or_else(|| FlakeLockError::Unlocked { node: name.to_owned() })?;
+        let locked = node.get("locked").ok_or_else(|| FlakeLockError::Unlocked {
+            node: name.to_owned(),
+        })?;
         let mut reference = BTreeMap::new();
         for part in [Some(locked), node.get("info")].into_iter().flatten() {
             reference.extend(part.as_object().ok_or_else(bad)?.clone());
         }
-        let plain = |value: &Value| matches!(value, Value::String(_) | Value::Number(_) | Value::Bool(_));
-        if reference.values().all(plain) { Ok(reference) } else { Err(bad()) }
+        let plain =
+            |value: &Value| matches!(value, Value::String(_) | Value::Number(_) | Value::Bool(_));
+        if reference.values().all(plain) {
+            Ok(reference)
+        } else {
+            Err(bad())
+        }
     }
 
     /// Where the tree of an input is: what the relative paths of other inputs start from.
@@ -309,29 +378,47 @@ impl<'a> Graph<'a> {
         let locked = self.locked(name)?;
         let text = |key: &str| locked.get(key).and_then(Value::as_str);
         if text("type") != Some("path") {
-            return Ok(Place { tree: Some(name.to_owned()), folder: String::new() });
+            return Ok(Place {
+                tree: Some(name.to_owned()),
+                folder: String::new(),
+            });
         }
         let path = text("path").ok_or_else(|| shape(format!("the path of input {name:?}")))?;
         let mut place = self.flake_of_parent(name, depth)?;
-        place.folder = join(&place.folder, path)
-            .ok_or_else(|| FlakeLockError::Leaves { node: name.to_owned(), path: path.to_owned() })?;
+        place.folder = join(&place.folder, path).ok_or_else(|| FlakeLockError::Leaves {
+            node: name.to_owned(),
+            path: path.to_owned(),
+        })?;
         Ok(place)
     }
 
     /// Where the `flake.nix` is that names the input.
     fn flake_of_parent(&self, name: &'a str, depth: usize) -> Result<Place, FlakeLockError> {
-        let by = Referrer { node: name, input: "parent" };
+        let by = Referrer {
+            node: name,
+            input: "parent",
+        };
         let parent = self.node(name)?.get("parent");
-        let parent = parent.ok_or_else(|| FlakeLockError::NoParent { node: name.to_owned() })?;
+        let parent = parent.ok_or_else(|| FlakeLockError::NoParent {
+            node: name.to_owned(),
+        })?;
         let parent = self.follow(parent, by, depth + 1)?;
         if parent == self.root {
-            return Ok(Place { tree: None, folder: String::new() });
+            return Ok(Place {
+                tree: None,
+                folder: String::new(),
+            });
         }
         let mut place = self.place(parent, depth + 1)?;
         let locked = self.locked(parent)?;
-        let dir = locked.get("dir").and_then(Value::as_str).unwrap_or_default();
-        place.folder = join(&place.folder, dir)
-            .ok_or_else(|| FlakeLockError::Leaves { node: parent.to_owned(), path: dir.to_owned() })?;
+        let dir = locked
+            .get("dir")
+            .and_then(Value::as_str)
+            .unwrap_or_default();
+        place.folder = join(&place.folder, dir).ok_or_else(|| FlakeLockError::Leaves {
+            node: parent.to_owned(),
+            path: dir.to_owned(),
+        })?;
         Ok(place)
     }
 }
@@ -342,7 +429,9 @@ fn shape(what: impl Into<String>) -> FlakeLockError {
 
 /// A path of inputs.
 fn inputs(value: &Value) -> Option<Vec<&str>> {
-    let names = value.as_array().filter(|names| names.len() <= MAX_FOLLOWED_INPUTS)?;
+    let names = value
+        .as_array()
+        .filter(|names| names.len() <= MAX_FOLLOWED_INPUTS)?;
     names.iter().map(Value::as_str).collect()
 }
 
@@ -367,7 +456,11 @@ fn has_credentials(text: &str) -> bool {
 /// Whether a URL means a file of the machine that reads it.
 fn is_local(url: &str) -> bool {
     let scheme = url.split_once(':').map_or("", |(scheme, _)| scheme);
-    scheme.rsplit('+').next().is_some_and(|scheme| scheme.eq_ignore_ascii_case("file")) || url.starts_with('/')
+    scheme
+        .rsplit('+')
+        .next()
+        .is_some_and(|scheme| scheme.eq_ignore_ascii_case("file"))
+        || url.starts_with('/')
 }
 
 #[cfg(test)]
@@ -375,7 +468,10 @@ mod tests {
     use super::*;
 
     /// What nix 2.26.3 wrote: a tarball, a relative path, one relative to that, and an input that follows another.
-    const REAL: &[u8] = include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/nix/flake.lock"));
+    const REAL: &[u8] = include_bytes!(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/tests/data/nix/flake.lock"
+    ));
 
     const HASH: &str = "sha256-QUaxcAUxniavyVWS9Vwu60VRMCJQKRiQ8c9aE7HMfSU=";
 
@@ -385,7 +481,9 @@ mod tests {
 
     /// A lock of which the root has the input `a`, with more nodes.
     fn lock(nodes: &str) -> Result<FlakeLock, FlakeLockError> {
-        parse(&format!(r#"{{"version":7,"root":"root","nodes":{{"root":{{"inputs":{{"a":"a"}}}},{nodes}}}}}"#))
+        parse(&format!(
+            r#"{{"version":7,"root":"root","nodes":{{"root":{{"inputs":{{"a":"a"}}}},{nodes}}}}}"#
+        ))
     }
 
     /// One with only the input `a`.
@@ -408,138 +506,308 @@ mod tests {
     #[test]
     fn reads_what_nix_writes() {
         let lock = FlakeLock::parse(REAL).unwrap();
-        let [dep, sub, two] = lock.inputs() else { panic!("{lock:?}") };
+        let [dep, sub, two] = lock.inputs() else {
+            panic!("{lock:?}")
+        };
         assert_eq!((dep.name.as_str(), place(dep)), ("dep", (None, None)));
         assert_eq!(dep.nar_hash, Some(parse_hash(HASH).unwrap()));
         assert_eq!(dep.locked["type"], "tarball");
         assert_eq!(dep.locked["lastModified"], 1_795_847_698);
-        assert_eq!((sub.name.as_str(), sub.nar_hash, place(sub)), ("sub", None, (None, Some("sub"))));
-        assert_eq!((two.name.as_str(), two.nar_hash, place(two)), ("two", None, (None, Some("sub2"))));
+        assert_eq!(
+            (sub.name.as_str(), sub.nar_hash, place(sub)),
+            ("sub", None, (None, Some("sub")))
+        );
+        assert_eq!(
+            (two.name.as_str(), two.nar_hash, place(two)),
+            ("two", None, (None, Some("sub2")))
+        );
     }
 
     #[test]
     fn knows_the_versions_that_nix_reads() {
-        for (version, fine) in [("4", false), ("5", true), ("6", true), ("7", true), ("8", false), ("true", false)] {
+        for (version, fine) in [
+            ("4", false),
+            ("5", true),
+            ("6", true),
+            ("7", true),
+            ("8", false),
+            ("true", false),
+        ] {
             let text = format!(r#"{{"version":{version},"root":"r","nodes":{{"r":{{}}}}}}"#);
             assert_eq!(parse(&text).is_ok(), fine, "{version}");
         }
-        let old =
-            lock(&format!(r#""a":{{"locked":{{"type":"git","url":"https://h/r"}},"info":{{"narHash":"{HASH}"}}}}"#));
-        assert_eq!(old.unwrap().inputs()[0].nar_hash, Some(parse_hash(HASH).unwrap()));
+        let old = lock(&format!(
+            r#""a":{{"locked":{{"type":"git","url":"https://h/r"}},"info":{{"narHash":"{HASH}"}}}}"#
+        ));
+        assert_eq!(
+            old.unwrap().inputs()[0].nar_hash,
+            Some(parse_hash(HASH).unwrap())
+        );
     }
 
     #[test]
     fn only_what_the_flake_reaches_counts() {
         let a = tarball("https://h/a");
-        let found = lock(&format!(r#""a":{{"locked":{{{a}}}}},"unused":{{"locked":{{"type":"indirect"}}}}"#)).unwrap();
-        assert_eq!(found.inputs().iter().map(|input| input.name.as_str()).collect::<Vec<_>>(), ["a"]);
+        let found = lock(&format!(
+            r#""a":{{"locked":{{{a}}}}},"unused":{{"locked":{{"type":"indirect"}}}}"#
+        ))
+        .unwrap();
+        assert_eq!(
+            found
+                .inputs()
+                .iter()
+                .map(|input| input.name.as_str())
+                .collect::<Vec<_>>(),
+            ["a"]
+        );
     }
 
     #[test]
     fn every_reference_leads_somewhere() {
         let a = tarball("https://h/a");
-        let inputs = |inputs: &str| lock(&format!(r#""a":{{"locked":{{{a}}},"inputs":{{{inputs}}}}}"#));
+        let inputs = |inputs: &str| {
+            lock(&format!(
+                r#""a":{{"locked":{{{a}}},"inputs":{{{inputs}}}}}"#
+            ))
+        };
         assert!(inputs(r#""self":["a"],"none":[],"x":["a","self","self"]"#).is_ok());
-        for bad in [r#""x":"b""#, r#""x":"root""#, r#""x":["b"]"#, r#""x":["a","b"]"#] {
-            assert!(matches!(inputs(bad), Err(FlakeLockError::Dangling { node, .. }) if node == "a"), "{bad}");
+        for bad in [
+            r#""x":"b""#,
+            r#""x":"root""#,
+            r#""x":["b"]"#,
+            r#""x":["a","b"]"#,
+        ] {
+            assert!(
+                matches!(inputs(bad), Err(FlakeLockError::Dangling { node, .. }) if node == "a"),
+                "{bad}"
+            );
         }
-        let chain: Vec<_> = (0..=MAX_FOLLOWS).map(|n| format!(r#""x{n}":["a","x{}"]"#, n + 1)).collect();
-        for endless in [r#""x":["a","x"]"#, r#""x":["a","y"],"y":["a","x"]"#, &chain.join(",")] {
-            assert_eq!(inputs(endless), Err(FlakeLockError::Endless { node: "a".to_owned() }));
+        let chain: Vec<_> = (0..=MAX_FOLLOWS)
+            .map(|n| format!(r#""x{n}":["a","x{}"]"#, n + 1))
+            .collect();
+        for endless in [
+            r#""x":["a","x"]"#,
+            r#""x":["a","y"],"y":["a","x"]"#,
+            &chain.join(","),
+        ] {
+            assert_eq!(
+                inputs(endless),
+                Err(FlakeLockError::Endless {
+                    node: "a".to_owned()
+                })
+            );
         }
         let many = format!(r#""x":[{}"a"]"#, r#""a","#.repeat(MAX_FOLLOWED_INPUTS));
         for bad in [r#""x":7"#, r#""x":[7]"#, r#""x":null"#, many.as_str()] {
-            assert!(matches!(inputs(bad), Err(FlakeLockError::Shape { .. })), "{bad}");
+            assert!(
+                matches!(inputs(bad), Err(FlakeLockError::Shape { .. })),
+                "{bad}"
+            );
         }
     }
 
     #[test]
     fn references_that_multiply_end() {
         // Each follows the next twice.
-        let inputs: Vec<_> = (0..60).map(|n| format!(r#""x{n}":["a","x{m}","x{m}"]"#, m = n + 1)).collect();
+        let inputs: Vec<_> = (0..60)
+            .map(|n| format!(r#""x{n}":["a","x{m}","x{m}"]"#, m = n + 1))
+            .collect();
         let inputs = format!(r#"{},"x60":["a"]"#, inputs.join(","));
-        let a = format!(r#""a":{{"locked":{{{}}},"inputs":{{{inputs}}}}}"#, tarball("https://h/a"));
-        assert_eq!(lock(&a), Err(FlakeLockError::Endless { node: "a".to_owned() }));
+        let a = format!(
+            r#""a":{{"locked":{{{}}},"inputs":{{{inputs}}}}}"#,
+            tarball("https://h/a")
+        );
+        assert_eq!(
+            lock(&a),
+            Err(FlakeLockError::Endless {
+                node: "a".to_owned()
+            })
+        );
     }
 
     #[test]
     fn an_input_whose_content_is_not_locked_is_refused() {
         let node = "a".to_owned();
-        assert_eq!(lock(r#""a":{}"#), Err(FlakeLockError::Unlocked { node: node.clone() }));
-        assert_eq!(locked(r#""type":"git","url":"https://h/r""#), Err(FlakeLockError::Unlocked { node: node.clone() }));
-        assert_eq!(locked(r#""type":"indirect","id":"nixpkgs""#), Err(FlakeLockError::Indirect { node }));
+        assert_eq!(
+            lock(r#""a":{}"#),
+            Err(FlakeLockError::Unlocked { node: node.clone() })
+        );
+        assert_eq!(
+            locked(r#""type":"git","url":"https://h/r""#),
+            Err(FlakeLockError::Unlocked { node: node.clone() })
+        );
+        assert_eq!(
+            locked(r#""type":"indirect","id":"nixpkgs""#),
+            Err(FlakeLockError::Indirect { node })
+        );
         let sha512 = locked(r#""type":"git","narHash":"sha512-AAAA""#);
-        assert!(matches!(sha512, Err(FlakeLockError::Hash { source: NarHashError::Algorithm { .. }, .. })));
-        assert!(matches!(locked(r#""type":"git","narHash":7"#), Err(FlakeLockError::Shape { .. })));
-        assert!(matches!(locked(&format!(r#""narHash":"{HASH}""#)), Err(FlakeLockError::Shape { .. })));
-        assert!(matches!(locked(r#""type":"git","x":{}"#), Err(FlakeLockError::Shape { .. })));
+        assert!(matches!(
+            sha512,
+            Err(FlakeLockError::Hash {
+                source: NarHashError::Algorithm { .. },
+                ..
+            })
+        ));
+        assert!(matches!(
+            locked(r#""type":"git","narHash":7"#),
+            Err(FlakeLockError::Shape { .. })
+        ));
+        assert!(matches!(
+            locked(&format!(r#""narHash":"{HASH}""#)),
+            Err(FlakeLockError::Shape { .. })
+        ));
+        assert!(matches!(
+            locked(r#""type":"git","x":{}"#),
+            Err(FlakeLockError::Shape { .. })
+        ));
     }
 
     #[test]
     fn a_name_that_reads_as_something_else_is_refused() {
-        for (name, fine) in
-            [("--help", true), ("nixpkgs_2", true), ("/nix/store/x", false), ("a/b", false), ("a\\n", false)]
-        {
+        for (name, fine) in [
+            ("--help", true),
+            ("nixpkgs_2", true),
+            ("/nix/store/x", false),
+            ("a/b", false),
+            ("a\\n", false),
+        ] {
             let text = format!(
                 r#"{{"version":7,"root":"root","nodes":{{"root":{{"inputs":{{"a":"{name}"}}}},"{name}":{{"locked":{{{}}}}}}}}}"#,
                 tarball("https://h/a")
             );
             let node = name.replace("\\n", "\n");
-            assert_eq!(parse(&text).map(drop), if fine { Ok(()) } else { Err(FlakeLockError::Name { node }) });
+            assert_eq!(
+                parse(&text).map(drop),
+                if fine {
+                    Ok(())
+                } else {
+                    Err(FlakeLockError::Name { node })
+                }
+            );
         }
     }
 
     #[test]
     fn files_of_another_machine_are_refused() {
         let path = format!(r#""type":"path","path":"/home/me/x","narHash":"{HASH}""#);
-        let refusal = Err(FlakeLockError::Local { node: "a".to_owned(), place: "/home/me/x".to_owned() });
+        let refusal = Err(FlakeLockError::Local {
+            node: "a".to_owned(),
+            place: "/home/me/x".to_owned(),
+        });
         assert_eq!(locked(&path), refusal);
-        for url in ["file:///x", "file:/x", "tarball+file:///x", "git+FILE:///x", "/x"] {
-            assert!(matches!(locked(&tarball(url)), Err(FlakeLockError::Local { .. })), "{url}");
+        for url in [
+            "file:///x",
+            "file:/x",
+            "tarball+file:///x",
+            "git+FILE:///x",
+            "/x",
+        ] {
+            assert!(
+                matches!(locked(&tarball(url)), Err(FlakeLockError::Local { .. })),
+                "{url}"
+            );
         }
     }
 
     #[test]
     fn credentials_are_refused() {
-        for url in ["https://user:secret@host/x", "https://token@host", "git+ssh://git@host/x"] {
-            assert_eq!(locked(&tarball(url)), Err(FlakeLockError::Credentials { node: "a".to_owned() }), "{url}");
+        for url in [
+            "https://user:secret@host/x",
+            "https://token@host",
+            "git+ssh://git@host/x",
+        ] {
+            assert_eq!(
+                locked(&tarball(url)),
+                Err(FlakeLockError::Credentials {
+                    node: "a".to_owned()
+                }),
+                "{url}"
+            );
         }
-        for url in ["https://host/@scope/x", "https://host?x=a@b", "https://host/x"] {
+        for url in [
+            "https://host/@scope/x",
+            "https://host?x=a@b",
+            "https://host/x",
+        ] {
             assert!(locked(&tarball(url)).is_ok(), "{url}");
         }
     }
 
     #[test]
     fn a_relative_path_stays_in_the_tree_that_it_is_of() {
-        let of_root =
-            |path: &str| lock(&format!(r#""a":{}"#, relative(path, "[]"))).map(|lock| lock.inputs()[0].path.clone());
+        let of_root = |path: &str| {
+            lock(&format!(r#""a":{}"#, relative(path, "[]")))
+                .map(|lock| lock.inputs()[0].path.clone())
+        };
         assert_eq!(of_root("./x/../y/z/."), Ok(Some("y/z".to_owned())));
         assert_eq!(of_root("."), Ok(Some(String::new())));
         for path in ["..", "../x", "x/../../y", "./x/../.."] {
-            let expected = FlakeLockError::Leaves { node: "a".to_owned(), path: path.to_owned() };
+            let expected = FlakeLockError::Leaves {
+                node: "a".to_owned(),
+                path: path.to_owned(),
+            };
             assert_eq!(of_root(path), Err(expected), "{path}");
         }
         let parentless = locked(r#""type":"path","path":"./x""#);
-        assert_eq!(parentless, Err(FlakeLockError::NoParent { node: "a".to_owned() }));
+        assert_eq!(
+            parentless,
+            Err(FlakeLockError::NoParent {
+                node: "a".to_owned()
+            })
+        );
     }
 
     #[test]
     fn a_relative_path_of_an_input_is_in_its_tree() {
-        let a = format!(r#""a":{{"locked":{{{},"dir":"sub"}},"inputs":{{"b":"b"}}}}"#, tarball("https://h/a"));
+        let a = format!(
+            r#""a":{{"locked":{{{},"dir":"sub"}},"inputs":{{"b":"b"}}}}"#,
+            tarball("https://h/a")
+        );
         let of_input = |path: &str| lock(&format!(r#"{a},"b":{}"#, relative(path, r#"["a"]"#)));
-        assert_eq!(place(&of_input("../c").unwrap().inputs()[1]), (Some("a"), Some("c")));
-        assert!(matches!(of_input("../../c"), Err(FlakeLockError::Leaves { node, .. }) if node == "b"));
+        assert_eq!(
+            place(&of_input("../c").unwrap().inputs()[1]),
+            (Some("a"), Some("c"))
+        );
+        assert!(
+            matches!(of_input("../../c"), Err(FlakeLockError::Leaves { node, .. }) if node == "b")
+        );
         let circle = lock(&format!(r#""a":{}"#, relative("./x", r#"["a"]"#)));
-        assert_eq!(circle, Err(FlakeLockError::Endless { node: "a".to_owned() }));
+        assert_eq!(
+            circle,
+            Err(FlakeLockError::Endless {
+                node: "a".to_owned()
+            })
+        );
     }
 
     #[test]
     fn what_is_no_lockfile_is_refused() {
-        for text in ["", "[]", "{}", r#"{"version":7}"#, r#"{"version":7,"root":"r","nodes":{}}"#] {
-            assert!(matches!(parse(text), Err(FlakeLockError::Json(_) | FlakeLockError::Shape { .. })), "{text}");
+        for text in [
+            "",
+            "[]",
+            "{}",
+            r#"{"version":7}"#,
+            r#"{"version":7,"root":"r","nodes":{}}"#,
+        ] {
+            assert!(
+                matches!(
+                    parse(text),
+                    Err(FlakeLockError::Json(_) | FlakeLockError::Shape { .. })
+                ),
+                "{text}"
+            );
         }
-        assert!(matches!(parse(r#"{"version":7,"version":7}"#), Err(FlakeLockError::Json(_))));
+        assert!(matches!(
+            parse(r#"{"version":7,"version":7}"#),
+            Err(FlakeLockError::Json(_))
+        ));
         let long = " ".repeat(MAX_FLAKE_LOCK_BYTES + 1);
-        assert!(matches!(parse(&long), Err(FlakeLockError::TooLong { limit: MAX_FLAKE_LOCK_BYTES, .. })));
+        assert!(matches!(
+            parse(&long),
+            Err(FlakeLockError::TooLong {
+                limit: MAX_FLAKE_LOCK_BYTES,
+                ..
+            })
+        ));
     }
 }

@@ -26,10 +26,15 @@ pub async fn tools(nix: &Nix, runner: &dyn Run) -> Result<Vec<Tool>, ToolchainEr
     let shell = version(Plan::version(nix, SHELL), runner).await?;
     let nix = nix.clone();
     blocking(move || {
-        let hash = |path: &Path| Ok::<_, ToolchainError>(Sha256Digest::of_reader(File::open(path)?)?.0);
+        let hash =
+            |path: &Path| Ok::<_, ToolchainError>(Sha256Digest::of_reader(File::open(path)?)?.0);
         let mut tools = Vec::new();
         let mut add = |name: &str, version: &str, path: &Path| {
-            tools.push(Tool { name: name.to_owned(), version: version.to_owned(), sha256: hash(path)? });
+            tools.push(Tool {
+                name: name.to_owned(),
+                version: version.to_owned(),
+                sha256: hash(path)?,
+            });
             Ok::<_, ToolchainError>(())
         };
         add("nix", &own, &nix.file("/usr/bin/nix"))?;

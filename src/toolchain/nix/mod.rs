@@ -46,7 +46,10 @@ use crate::source::SourceTree;
 use crate::source::redirect::{leaves_https, quoted, recorded};
 
 use super::untrusted::Untrusted;
-use super::{Artifact, Built, Commands, Context, Detected, Kind, Lockfile, Log, Phase, ToolchainError, blocking};
+use super::{
+    Artifact, Built, Commands, Context, Detected, Kind, Lockfile, Log, Phase, ToolchainError,
+    blocking,
+};
 use collect::Output;
 use daemon::{Answers, Ran};
 use downloads::Redirects;
@@ -101,15 +104,33 @@ struct Downloaded {
 ///
 /// # Errors
 /// A lockfile that cannot be used, an input that cannot be fetched or is not what the lockfile says.
-pub async fn fetch(detected: Detected, context: &Context<'_>, log: &mut dyn Log) -> Result<Fetched, ToolchainError> {
+pub async fn fetch(
+    detected: Detected,
+    context: &Context<'_>,
+    log: &mut dyn Log,
+) -> Result<Fetched, ToolchainError> {
     let tree = detected.tree;
-    let nix = context.toolchain.nix().ok_or(ToolchainError::Unsupported(Kind::Nix))?;
+    let nix = context
+        .toolchain
+        .nix()
+        .ok_or(ToolchainError::Unsupported(Kind::Nix))?;
     let lockfile = Lockfile::read(tree.root(), LOCKFILE, MAX_FLAKE_LOCK_BYTES as u64)?;
     let lock = FlakeLock::parse(&lockfile.bytes)?;
-    let Downloaded { inputs, command, redirects } = fetch_inputs(nix, &tree, wanted(&lock), context, log).await?;
+    let Downloaded {
+        inputs,
+        command,
+        redirects,
+    } = fetch_inputs(nix, &tree, wanted(&lock), context, log).await?;
     let (root, places) = (tree.root().to_owned(), inputs.clone());
-    let dependencies = blocking(move || input_descriptors(&lock, &root, &places, &redirects)).await?;
-    Ok(Fetched { tree, lockfile, inputs, dependencies, command })
+    let dependencies =
+        blocking(move || input_descriptors(&lock, &root, &places, &redirects)).await?;
+    Ok(Fetched {
+        tree,
+        lockfile,
+        inputs,
+        dependencies,
+        command,
+    })
 }
 
 /// Downloads what is wanted. Nothing runs when nothing is wanted.
@@ -125,14 +146,24 @@ async fn fetch_inputs(
     }
     let folders = Folders::of(context.folder);
     context.runner.make_writable_folder(&folders.fetch)?;
-    let plan = Plan { nix, source: tree.root(), epoch: tree.epoch() };
+    let plan = Plan {
+        nix,
+        source: tree.root(),
+        epoch: tree.epoch(),
+    };
     let spec = plan.fetch(&folders, context.limits.fetch);
     let redirects = daemon::redirects(&daemon::ask(&spec, Phase::Fetch, context, log).await?)?;
     refuse_plaintext(&redirects)?;
     let (store, count) = (folders.fetched(), wanted.len());
     let inputs = blocking(move || find_inputs(&store, &wanted)).await?;
-    log.note(&format!("{count} inputs were fetched, and are what flake.lock says"))?;
-    Ok(Downloaded { inputs, command: spec.argv, redirects })
+    log.note(&format!(
+        "{count} inputs were fetched, and are what flake.lock says"
+    ))?;
+    Ok(Downloaded {
+        inputs,
+        command: spec.argv,
+        redirects,
+    })
 }
 
 /// What is locked by a hash may come from anywhere, but what was asked for over https comes over https all the way.
@@ -141,7 +172,10 @@ fn refuse_plaintext<'a>(
 ) -> Result<(), ToolchainError> {
     for (first, urls) in redirects {
         if let Some((from, to)) = leaves_https(first, urls) {
-            return Err(ToolchainError::Plaintext { from: quoted(from), to: quoted(to) });
+            return Err(ToolchainError::Plaintext {
+                from: quoted(from),
+                to: quoted(to),
+            });
         }
     }
     Ok(())
@@ -149,28 +183,52 @@ fn refuse_plaintext<'a>(
 
 /// A URL as a statement has it.
 fn recordable(url: &str) -> Result<String, ToolchainError> {
-    recorded(url).ok_or_else(|| ToolchainError::UnreadableUrl { download: quoted(url) })
+    recorded(url).ok_or_else(|| ToolchainError::UnreadableUrl {
+        download: quoted(url),
+    })
 }
 
 /// Builds, and copies what was made.
 ///
 /// # Errors
 /// What stopped the build; nothing to hand out; a store that does not add up.
-pub async fn build(fetched: Fetched, context: &Context<'_>, log: &mut dyn Log) -> Result<Built, ToolchainError> {
-    let Fetched { tree, lockfile, inputs, mut dependencies, command: fetch } = fetched;
-    let nix = context.toolchain.nix().ok_or(ToolchainError::Unsupported(Kind::Nix))?;
+pub async fn build(
+    fetched: Fetched,
+    context: &Context<'_>,
+    log: &mut dyn Log,
+) -> Result<Built, ToolchainError> {
+    let Fetched {
+        tree,
+        lockfile,
+        inputs,
+        mut dependencies,
+        command: fetch,
+    } = fetched;
+    let nix = context
+        .toolchain
+        .nix()
+        .ok_or(ToolchainError::Unsupported(Kind::Nix))?;
     let folders = Folders::of(context.folder);
     for folder in folders.of_daemon() {
         context.runner.make_service_folder(&folder)?;
     }
-    let plan = Plan { nix, source: tree.root(), epoch: tree.epoch() };
+    let plan = Plan {
+        nix,
+        source: tree.root(),
+        epoch: tree.epoch(),
+    };
     let places: Vec<_> = inputs.values().cloned().collect();
     let (ran, answers) = daemon::with_daemon(&plan, &folders, &places, context, log).await?;
     report_size(&folders.daemon, &answers.paths, log)?;
 
     let (root, keys, epoch) = (tree.root().to_owned(), nix.keys().clone(), tree.epoch());
-    let accounted = blocking(move || account(&folders, answers, &keys, &inputs, &root, epoch)).await?;
-    let Accounted { artifacts, outputs, paths } = accounted;
+    let accounted =
+        blocking(move || account(&folders, answers, &keys, &inputs, &root, epoch)).await?;
+    let Accounted {
+        artifacts,
+        outputs,
+        paths,
+    } = accounted;
     dependencies.extend(paths);
     if !outputs.iter().any(OutputRecord::is_built_here) {
         log.note(
@@ -180,8 +238,20 @@ pub async fn build(fetched: Fetched, context: &Context<'_>, log: &mut dyn Log) -
     }
     let fetched = (!fetch.is_empty()).then_some("fetch");
     let network = fetched.into_iter().chain(["daemon"]).collect();
-    let Ran { evaluate, substitute, build: CommandSpec { argv, environment, .. } } = ran;
-    let commands = Commands { fetch, evaluate, substitute, build: argv, package: Vec::new() };
+    let Ran {
+        evaluate,
+        substitute,
+        build: CommandSpec {
+            argv, environment, ..
+        },
+    } = ran;
+    let commands = Commands {
+        fetch,
+        evaluate,
+        substitute,
+        build: argv,
+        package: Vec::new(),
+    };
     Ok(Built {
         tree,
         kind: Kind::Nix,
@@ -219,23 +289,39 @@ fn account(
     let mut outputs = ledger.outputs(&answers.outputs)?;
     let downloads = ledger.downloads();
     for output in outputs.iter_mut().filter(|output| output.realised == BUILT) {
-        let path = answers.outputs.get(&output.name).ok_or(ToolchainError::Answer { tool: "nix build" })?;
+        let path = answers
+            .outputs
+            .get(&output.name)
+            .ok_or(ToolchainError::Answer { tool: "nix build" })?;
         let mut from = copied::copied_from(path, &downloads, &store)?;
         if let Some(recipe) = ledger.recipe(path) {
-            from.extend(recipe::unpacked_from(&store.join(recipe.base()), &downloads)?);
+            from.extend(recipe::unpacked_from(
+                &store.join(recipe.base()),
+                &downloads,
+            )?);
         }
         output.copied_from = from.iter().map(StorePath::to_string).collect();
     }
     let trees = answers.outputs.into_iter();
-    let trees = trees.map(|(name, path)| Output { name, path: store.join(path.base()), store: path });
+    let trees = trees.map(|(name, path)| Output {
+        name,
+        path: store.join(path.base()),
+        store: path,
+    });
     let artifacts = collect::collect(&trees.collect::<Vec<_>>(), &folders.artifacts, epoch)?;
-    Ok(Accounted { artifacts, outputs, paths: ledger.descriptors() })
+    Ok(Accounted {
+        artifacts,
+        outputs,
+        paths: ledger.descriptors(),
+    })
 }
 
 /// What has to be fetched: names with NAR hashes. A folder of another tree comes with that.
 fn wanted(lock: &FlakeLock) -> Vec<(String, Sha256Digest)> {
     let wanted = lock.inputs().iter().filter(|input| input.path.is_none());
-    wanted.filter_map(|input| Some((input.name.clone(), input.nar_hash?))).collect()
+    wanted
+        .filter_map(|input| Some((input.name.clone(), input.nar_hash?)))
+        .collect()
 }
 
 /// The locked inputs as dependencies, each with the NAR hash that was computed.
@@ -246,15 +332,30 @@ fn input_descriptors(
     redirects: &Redirects,
 ) -> Result<Vec<ResourceDescriptor>, ToolchainError> {
     // A folder of another tree has the hash of that tree's node.
-    let tree_of = |node: &str| lock.inputs().iter().find(|input| input.name == node)?.nar_hash;
+    let tree_of = |node: &str| {
+        lock.inputs()
+            .iter()
+            .find(|input| input.name == node)?
+            .nar_hash
+    };
     let descriptor = |input: &LockedInput| {
-        let mut annotations = BTreeMap::from([("locked".to_owned(), Value::from_iter(input.locked.clone()))]);
-        annotations.extend(fetched_from(last_url(input, redirects).map(recordable).transpose()?.as_deref()));
-        let refused = || ToolchainError::InputPath { input: input.name.clone() };
+        let mut annotations =
+            BTreeMap::from([("locked".to_owned(), Value::from_iter(input.locked.clone()))]);
+        annotations.extend(fetched_from(
+            last_url(input, redirects)
+                .map(recordable)
+                .transpose()?
+                .as_deref(),
+        ));
+        let refused = || ToolchainError::InputPath {
+            input: input.name.clone(),
+        };
         let hash = match (&input.path, &input.tree) {
             (Some(path), None) => part_of(root, path).ok_or_else(refused)?,
             (Some(path), Some(tree)) => {
-                let place = tree_of(tree).and_then(|hash| fetched.get(&hash)).ok_or_else(refused)?;
+                let place = tree_of(tree)
+                    .and_then(|hash| fetched.get(&hash))
+                    .ok_or_else(refused)?;
                 annotations.insert("folder".to_owned(), path.clone().into());
                 annotations.insert("partOf".to_owned(), tree.clone().into());
                 part_of(place, path).ok_or_else(refused)?
@@ -262,7 +363,12 @@ fn input_descriptors(
             (None, _) => input.nar_hash.ok_or_else(refused)?,
         };
         let (name, digest) = (Some(input.name.clone()), sha256_set(&hash));
-        Ok(ResourceDescriptor { name, digest, annotations, ..ResourceDescriptor::default() })
+        Ok(ResourceDescriptor {
+            name,
+            digest,
+            annotations,
+            ..ResourceDescriptor::default()
+        })
     };
     lock.inputs().iter().map(descriptor).collect()
 }
@@ -281,7 +387,9 @@ fn last_url<'a>(input: &LockedInput, redirects: &'a Redirects) -> Option<&'a str
 
 /// The NAR hash of a file or folder of a tree; none where the path is, or passes, a link or nothing.
 fn part_of(tree: &Path, path: &str) -> Option<Sha256Digest> {
-    nar::hash_below(tree, Path::new(path)).ok().map(|nar| nar.sha256)
+    nar::hash_below(tree, Path::new(path))
+        .ok()
+        .map(|nar| nar.sha256)
 }
 
 /// The paths of the store that are the source or an input, by what they hold and what nix calls them.
@@ -291,14 +399,19 @@ fn added(paths: &[PathInfo], source: &Sha256Digest, inputs: &Inputs) -> BTreeMap
         hash if hash == source => Some(Added::Source),
         hash => inputs.contains_key(hash).then_some(Added::Input),
     };
-    paths.iter().filter_map(|info| Some((info.path.clone(), how(info)?))).collect()
+    paths
+        .iter()
+        .filter_map(|info| Some((info.path.clone(), how(info)?)))
+        .collect()
 }
 
 /// Finds each wanted NAR hash among what was fetched; each path once.
 fn find_inputs(store: &Path, wanted: &[(String, Sha256Digest)]) -> Result<Inputs, ToolchainError> {
     let mut fetched = BTreeMap::new();
     for name in Untrusted::open(store)?.names()? {
-        let Some(path) = name.to_str().and_then(|name| StorePath::of_base(name).ok()) else { continue };
+        let Some(path) = name.to_str().and_then(|name| StorePath::of_base(name).ok()) else {
+            continue;
+        };
         if !path.name().ends_with(LOCK_SUFFIX) {
             let place = store.join(path.base());
             fetched.insert(nar::hash(&place)?.sha256, place);
@@ -306,8 +419,11 @@ fn find_inputs(store: &Path, wanted: &[(String, Sha256Digest)]) -> Result<Inputs
     }
     let mut found = Inputs::new();
     for (name, hash) in wanted {
-        let place =
-            fetched.get(hash).ok_or_else(|| ToolchainError::NotFetched { dependency: format!("input {name}") })?;
+        let place = fetched
+            .get(hash)
+            .ok_or_else(|| ToolchainError::NotFetched {
+                dependency: format!("input {name}"),
+            })?;
         found.insert(*hash, place.clone());
     }
     Ok(found)
@@ -317,9 +433,13 @@ fn find_inputs(store: &Path, wanted: &[(String, Sha256Digest)]) -> Result<Inputs
 fn report_size(folder: &Path, paths: &[PathInfo], log: &mut dyn Log) -> Result<(), ToolchainError> {
     let space = rustix::fs::statvfs(folder).map_err(io::Error::from)?;
     let free = space.f_bavail.saturating_mul(space.f_frsize);
-    let used = paths.iter().fold(0_u64, |sum, info| sum.saturating_add(info.nar_size));
+    let used = paths
+        .iter()
+        .fold(0_u64, |sum, info| sum.saturating_add(info.nar_size));
     let (count, used, limit) = (paths.len(), used / MIB, used.saturating_add(free) / MIB);
-    Ok(log.note(&format!("the nix store has {count} paths, which take {used} MiB of {limit} MiB that it may have"))?)
+    Ok(log.note(&format!(
+        "the nix store has {count} paths, which take {used} MiB of {limit} MiB that it may have"
+    ))?)
 }
 
 #[cfg(test)]
@@ -330,22 +450,40 @@ mod tests {
 
     fn redirects(pairs: &[(&str, &[&str])]) -> Redirects {
         let owned = |urls: &[&str]| urls.iter().map(|&url| url.to_owned()).collect();
-        pairs.iter().map(|&(url, urls)| (url.to_owned(), owned(urls))).collect()
+        pairs
+            .iter()
+            .map(|&(url, urls)| (url.to_owned(), owned(urls)))
+            .collect()
     }
 
     fn input(locked: Value) -> LockedInput {
         let locked = serde_json::from_value(locked).unwrap();
-        LockedInput { name: "input".to_owned(), nar_hash: None, locked, path: None, tree: None }
+        LockedInput {
+            name: "input".to_owned(),
+            nar_hash: None,
+            locked,
+            path: None,
+            tree: None,
+        }
     }
 
     #[test]
     fn an_input_is_fetched_from_where_its_download_ended() {
         let rev = "0123456789".repeat(4);
         let archive = format!("https://forge/o/r/archive/{rev}.tar.gz");
-        let found = redirects(&[(&archive, &["https://code/x", "https://code/y"]), ("https://h/a", &["https://h/b"])]);
+        let found = redirects(&[
+            (&archive, &["https://code/x", "https://code/y"]),
+            ("https://h/a", &["https://h/b"]),
+        ]);
         let of = |locked| last_url(&input(locked), &found);
-        assert_eq!(of(json!({"type": "forge", "owner": "o", "repo": "r", "rev": rev})), Some("https://code/y"));
-        assert_eq!(of(json!({"type": "tarball", "url": "https://h/a"})), Some("https://h/b"));
+        assert_eq!(
+            of(json!({"type": "forge", "owner": "o", "repo": "r", "rev": rev})),
+            Some("https://code/y")
+        );
+        assert_eq!(
+            of(json!({"type": "tarball", "url": "https://h/a"})),
+            Some("https://h/b")
+        );
         assert_eq!(of(json!({"type": "tarball", "url": "https://h/"})), None);
         assert_eq!(of(json!({"type": "git", "rev": "a"})), None);
     }
@@ -364,6 +502,10 @@ mod tests {
                 "{refusal}"
             );
         }
-        refuse_plaintext(&redirects(&[("https://a/x", &["https://b/x"]), ("http://a/x", &["http://b/x"])])).unwrap();
+        refuse_plaintext(&redirects(&[
+            ("https://a/x", &["https://b/x"]),
+            ("http://a/x", &["http://b/x"]),
+        ]))
+        .unwrap();
     }
 }

@@ -109,19 +109,32 @@ pub enum NarHashError {
 /// Reads `sha256-` and base 64, or `sha256:` and 64 hexadecimal or 52 base-32 digits.
 pub(super) fn parse_hash(text: &str) -> Result<Sha256Digest, NarHashError> {
     let bytes = if let Some(base64) = text.strip_prefix("sha256-") {
-        STANDARD.decode(base64).ok().and_then(|bytes| bytes.try_into().ok())
+        STANDARD
+            .decode(base64)
+            .ok()
+            .and_then(|bytes| bytes.try_into().ok())
     } else if let Some(digits) = text.strip_prefix("sha256:") {
         let hex: Option<Sha256Digest> = digits.parse().ok();
-        hex.map(|digest| *digest.as_bytes()).or_else(|| base32::decode(digits))
+        hex.map(|digest| *digest.as_bytes())
+            .or_else(|| base32::decode(digits))
     } else {
-        return Err(NarHashError::Algorithm { text: text.to_owned() });
+        return Err(NarHashError::Algorithm {
+            text: text.to_owned(),
+        });
     };
-    bytes.map(Sha256Digest::from_bytes).ok_or_else(|| NarHashError::Digest { text: text.to_owned() })
+    bytes
+        .map(Sha256Digest::from_bytes)
+        .ok_or_else(|| NarHashError::Digest {
+            text: text.to_owned(),
+        })
 }
 
 /// The digest of `root`, whose own path no sandbox chooses.
 pub(super) fn hash(root: &Path) -> Result<Nar, NarError> {
-    let (parent, name) = root.parent().zip(root.file_name()).ok_or_else(|| unread(io::ErrorKind::NotFound.into()))?;
+    let (parent, name) = root
+        .parent()
+        .zip(root.file_name())
+        .ok_or_else(|| unread(io::ErrorKind::NotFound.into()))?;
     hash_in(&Untrusted::open(parent).map_err(unread)?, name)
 }
 
@@ -130,20 +143,32 @@ pub(super) fn hash_below(root: &Path, path: &Path) -> Result<Nar, NarError> {
     if path.as_os_str().is_empty() {
         return hash(root);
     }
-    let name = path.file_name().ok_or_else(|| unread(io::ErrorKind::NotFound.into()))?;
+    let name = path
+        .file_name()
+        .ok_or_else(|| unread(io::ErrorKind::NotFound.into()))?;
     let mut folder = Untrusted::open(root).map_err(unread)?;
-    if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+    if let Some(parent) = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+    {
         folder = folder.folder(parent).map_err(unread)?;
     }
     if folder.kind(name).map_err(unread)?.is_symlink() {
-        return Err(NarError::Kind { path: path.to_owned() });
+        return Err(NarError::Kind {
+            path: path.to_owned(),
+        });
     }
     hash_in(&folder, name)
 }
 
 fn hash_in(folder: &Untrusted, name: &OsStr) -> Result<Nar, NarError> {
     let kind = folder.kind(name).map_err(unread)?;
-    let mut archive = Archive { out: Sha256Writer::new(io::sink()), path: PathBuf::new(), depth: 0, entries: 0 };
+    let mut archive = Archive {
+        out: Sha256Writer::new(io::sink()),
+        path: PathBuf::new(),
+        depth: 0,
+        entries: 0,
+    };
     archive.strings(&[b"nix-archive-1"])?;
     archive.node(folder, name, kind)?;
     let (_, sha256, size) = archive.out.finish();
@@ -151,7 +176,10 @@ fn hash_in(folder: &Untrusted, name: &OsStr) -> Result<Nar, NarError> {
 }
 
 fn unread(source: io::Error) -> NarError {
-    NarError::Read { path: PathBuf::new(), source }
+    NarError::Read {
+        path: PathBuf::new(),
+        source,
+    }
 }
 
 struct Archive {
@@ -166,7 +194,9 @@ impl Archive {
     fn node(&mut self, folder: &Untrusted, name: &OsStr, kind: FileType) -> Result<(), NarError> {
         self.entries += 1;
         if self.entries > MAX_TREE_ENTRIES {
-            return Err(NarError::TooMany { limit: MAX_TREE_ENTRIES });
+            return Err(NarError::TooMany {
+                limit: MAX_TREE_ENTRIES,
+            });
         }
         self.strings(&[b"(", b"type"])?;
         match kind {
@@ -179,7 +209,11 @@ impl Archive {
                 let inner = self.reading(folder.folder(name))?;
                 self.folder(&inner)?;
             }
-            _ => return Err(NarError::Kind { path: self.path.clone() }),
+            _ => {
+                return Err(NarError::Kind {
+                    path: self.path.clone(),
+                });
+            }
         }
         self.strings(&[b")"])
     }
@@ -187,7 +221,9 @@ impl Archive {
     fn folder(&mut self, folder: &Untrusted) -> Result<(), NarError> {
         self.depth += 1;
         if self.depth > MAX_TREE_DEPTH {
-            return Err(NarError::TooDeep { limit: MAX_TREE_DEPTH });
+            return Err(NarError::TooDeep {
+                limit: MAX_TREE_DEPTH,
+            });
         }
         self.strings(&[b"directory"])?;
         for (name, kind) in self.reading(folder.entries())? {
@@ -214,7 +250,9 @@ impl Archive {
         self.reading(written)?;
         let copied = io::copy(&mut file.take(size + 1), &mut self.out);
         if self.reading(copied)? != size {
-            return Err(NarError::Changed { path: self.path.clone() });
+            return Err(NarError::Changed {
+                path: self.path.clone(),
+            });
         }
         self.pad(size)
     }
@@ -222,7 +260,10 @@ impl Archive {
     fn strings(&mut self, strings: &[&[u8]]) -> Result<(), NarError> {
         for string in strings {
             let size = string.len() as u64;
-            let written = self.out.write_all(&size.to_le_bytes()).and_then(|()| self.out.write_all(string));
+            let written = self
+                .out
+                .write_all(&size.to_le_bytes())
+                .and_then(|()| self.out.write_all(string));
             self.reading(written)?;
             self.pad(size)?;
         }
@@ -231,12 +272,17 @@ impl Archive {
 
     fn pad(&mut self, size: u64) -> Result<(), NarError> {
         let missing = size.next_multiple_of(ALIGNMENT) - size;
-        let written = self.out.write_all(&[0; ALIGNMENT as usize][..missing as usize]);
+        let written = self
+            .out
+            .write_all(&[0; ALIGNMENT as usize][..missing as usize]);
         self.reading(written)
     }
 
     fn reading<T>(&self, result: io::Result<T>) -> Result<T, NarError> {
-        result.map_err(|source| NarError::Read { path: self.path.clone(), source })
+        result.map_err(|source| NarError::Read {
+            path: self.path.clone(),
+            source,
+        })
     }
 }
 
@@ -253,9 +299,18 @@ mod tests {
         let tree = folder.path().join("tree");
         fs::create_dir_all(tree.join("sub/deep")).unwrap();
         fs::create_dir(tree.join("empty")).unwrap();
-        let files =
-            [("file", "hello\n"), ("run", "#!/bin/sh\n"), ("eight", "12345678"), ("nothing", ""), ("sub/deep/z", "z")];
-        for (name, content) in files.into_iter().chain([("B", "A"), ("a", "b"), ("ü", "u"), ("sub.txt", "s")]) {
+        let files = [
+            ("file", "hello\n"),
+            ("run", "#!/bin/sh\n"),
+            ("eight", "12345678"),
+            ("nothing", ""),
+            ("sub/deep/z", "z"),
+        ];
+        for (name, content) in
+            files
+                .into_iter()
+                .chain([("B", "A"), ("a", "b"), ("ü", "u"), ("sub.txt", "s")])
+        {
             fs::write(tree.join(name), content).unwrap();
             fs::set_permissions(tree.join(name), fs::Permissions::from_mode(0o644)).unwrap();
         }
@@ -269,17 +324,49 @@ mod tests {
     fn gives_the_hashes_that_nix_gives() {
         let folder = tree();
         for (name, expected, size) in [
-            ("tree", "sha256-45QXaIFwxkDodgNkHYYIfM4b3P0ONvgBkXJW5owQS2w=", Some(2560)),
-            ("tree/file", "sha256-HDfQGvQL4ugGkd48w99EN3ppmvuxfGjwgJZLL9Bx/BM=", None),
-            ("tree/run", "sha256-YoPBZoJg+QPRqJXAzWuCL6S2h2K7CxfO3vLTnZfiZVQ=", Some(160)),
-            ("tree/eight", "sha256-ItYyI0JkR+ZKog121Qaz4GKi0kK7eXU22/PuaBvj9Tw=", None),
-            ("tree/nothing", "sha256-d6xi4mKdjkX2JFicDIv5niSzpyI0m/Hnm8GGAIU04kY=", None),
-            ("tree/empty", "sha256-pQpattmS9VmO3ZIQUFn66az8GSmB4IvYhTTCFn6SUmo=", None),
-            ("onlylink", "sha256-a4D1/KMgZhjruT1oiI8JhZJ405+OL7Wy3MYJ1b3Wytw=", Some(120)),
+            (
+                "tree",
+                "sha256-45QXaIFwxkDodgNkHYYIfM4b3P0ONvgBkXJW5owQS2w=",
+                Some(2560),
+            ),
+            (
+                "tree/file",
+                "sha256-HDfQGvQL4ugGkd48w99EN3ppmvuxfGjwgJZLL9Bx/BM=",
+                None,
+            ),
+            (
+                "tree/run",
+                "sha256-YoPBZoJg+QPRqJXAzWuCL6S2h2K7CxfO3vLTnZfiZVQ=",
+                Some(160),
+            ),
+            (
+                "tree/eight",
+                "sha256-ItYyI0JkR+ZKog121Qaz4GKi0kK7eXU22/PuaBvj9Tw=",
+                None,
+            ),
+            (
+                "tree/nothing",
+                "sha256-d6xi4mKdjkX2JFicDIv5niSzpyI0m/Hnm8GGAIU04kY=",
+                None,
+            ),
+            (
+                "tree/empty",
+                "sha256-pQpattmS9VmO3ZIQUFn66az8GSmB4IvYhTTCFn6SUmo=",
+                None,
+            ),
+            (
+                "onlylink",
+                "sha256-a4D1/KMgZhjruT1oiI8JhZJ405+OL7Wy3MYJ1b3Wytw=",
+                Some(120),
+            ),
         ] {
             let nar = hash(&folder.path().join(name)).unwrap();
             assert_eq!(nar.sha256, parse_hash(expected).unwrap(), "{name}");
-            assert!(size.is_none_or(|size| size == nar.size), "{name}: {}", nar.size);
+            assert!(
+                size.is_none_or(|size| size == nar.size),
+                "{name}: {}",
+                nar.size
+            );
         }
     }
 
@@ -294,7 +381,9 @@ mod tests {
         let changes: [&dyn Fn(&Path); 5] = [
             &|tree| fs::write(tree.join("file"), "hullo\n").unwrap(),
             &|tree| fs::rename(tree.join("a"), tree.join("c")).unwrap(),
-            &|tree| fs::set_permissions(tree.join("file"), fs::Permissions::from_mode(0o744)).unwrap(),
+            &|tree| {
+                fs::set_permissions(tree.join("file"), fs::Permissions::from_mode(0o744)).unwrap()
+            },
             &|tree| fs::remove_dir(tree.join("empty")).unwrap(),
             &|tree| {
                 fs::remove_file(tree.join("link")).unwrap();
@@ -304,7 +393,9 @@ mod tests {
         for (number, made) in changes.iter().enumerate() {
             assert_ne!(change(made), unchanged, "{number}");
         }
-        let others = change(&|tree| fs::set_permissions(tree.join("file"), fs::Permissions::from_mode(0o655)).unwrap());
+        let others = change(&|tree| {
+            fs::set_permissions(tree.join("file"), fs::Permissions::from_mode(0o655)).unwrap()
+        });
         assert_eq!(others, unchanged, "only the owner's bit counts");
     }
 
@@ -314,11 +405,23 @@ mod tests {
         let fifo = folder.path().join("tree/sub/fifo");
         rustix::fs::mknodat(rustix::fs::CWD, &fifo, FileType::Fifo, 0o600.into(), 0).unwrap();
         let refusal = hash(&folder.path().join("tree")).unwrap_err();
-        assert!(matches!(&refusal, NarError::Kind { path } if path == Path::new("sub/fifo")), "{refusal}");
+        assert!(
+            matches!(&refusal, NarError::Kind { path } if path == Path::new("sub/fifo")),
+            "{refusal}"
+        );
         let _socket = std::os::unix::net::UnixListener::bind(folder.path().join("socket")).unwrap();
-        assert!(matches!(hash(&folder.path().join("socket")), Err(NarError::Kind { .. })));
-        assert!(matches!(hash(&folder.path().join("missing")), Err(NarError::Read { .. })));
-        assert!(matches!(hash(&folder.path().join("onlylink/file")), Err(NarError::Read { .. })));
+        assert!(matches!(
+            hash(&folder.path().join("socket")),
+            Err(NarError::Kind { .. })
+        ));
+        assert!(matches!(
+            hash(&folder.path().join("missing")),
+            Err(NarError::Read { .. })
+        ));
+        assert!(matches!(
+            hash(&folder.path().join("onlylink/file")),
+            Err(NarError::Read { .. })
+        ));
     }
 
     #[test]
@@ -328,11 +431,23 @@ mod tests {
         symlink("sub", root.join("short")).unwrap();
         let below = |path: &str| hash_below(&root, Path::new(path));
         for path in ["", "file", "sub/deep", "sub/deep/z"] {
-            assert_eq!(below(path).unwrap(), hash(&root.join(path)).unwrap(), "{path}");
+            assert_eq!(
+                below(path).unwrap(),
+                hash(&root.join(path)).unwrap(),
+                "{path}"
+            );
         }
-        for path in
-            ["short", "short/deep", "link", "missing", "file/x", "..", "../onlylink", "sub/../../tree/file", "/etc"]
-        {
+        for path in [
+            "short",
+            "short/deep",
+            "link",
+            "missing",
+            "file/x",
+            "..",
+            "../onlylink",
+            "sub/../../tree/file",
+            "/etc",
+        ] {
             assert!(below(path).is_err(), "{path}");
         }
     }
@@ -346,7 +461,15 @@ mod tests {
         assert!(hash(&folder.path().join("0")).is_ok());
         fs::create_dir(deep.join("d")).unwrap();
         let refusal = hash(&folder.path().join("0")).unwrap_err();
-        assert!(matches!(refusal, NarError::TooDeep { limit: MAX_TREE_DEPTH }), "{refusal}");
+        assert!(
+            matches!(
+                refusal,
+                NarError::TooDeep {
+                    limit: MAX_TREE_DEPTH
+                }
+            ),
+            "{refusal}"
+        );
     }
 
     #[test]
@@ -360,12 +483,22 @@ mod tests {
             assert_eq!(parse_hash(&text).unwrap().to_string(), hex, "{text}");
         }
         for text in ["", hex, "md5:x", "sha512-x", "SHA256-x", " sha256:x"] {
-            assert!(matches!(parse_hash(text), Err(NarHashError::Algorithm { .. })), "{text}");
+            assert!(
+                matches!(parse_hash(text), Err(NarHashError::Algorithm { .. })),
+                "{text}"
+            );
         }
-        for text in
-            ["sha256:", "sha256-", "sha256-AA==", "sha256:00", "sha256-HDfQGvQL4ugGkd48w99EN3ppmvuxfGjwgJZLL9Bx/BM"]
-        {
-            assert!(matches!(parse_hash(text), Err(NarHashError::Digest { .. })), "{text}");
+        for text in [
+            "sha256:",
+            "sha256-",
+            "sha256-AA==",
+            "sha256:00",
+            "sha256-HDfQGvQL4ugGkd48w99EN3ppmvuxfGjwgJZLL9Bx/BM",
+        ] {
+            assert!(
+                matches!(parse_hash(text), Err(NarHashError::Digest { .. })),
+                "{text}"
+            );
         }
     }
 }

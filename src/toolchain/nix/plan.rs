@@ -88,7 +88,11 @@ pub(super) struct Folders {
 
 impl Folders {
     pub fn of(job: &Path) -> Self {
-        Self { fetch: job.join("nix-fetch"), daemon: job.join("nix"), artifacts: job.join("artifacts") }
+        Self {
+            fetch: job.join("nix-fetch"),
+            daemon: job.join("nix"),
+            artifacts: job.join("artifacts"),
+        }
     }
 
     /// The fetched paths.
@@ -116,14 +120,30 @@ impl Plan<'_> {
     /// Downloads what the lockfile names into a store of its own, without a daemon; says every header that comes.
     pub fn fetch(&self, folders: &Folders, time_limit: Duration) -> CommandSpec {
         let flake = self.flake();
-        let mut argv = nix(&["flake", "archive", "--json", "--no-update-lock-file", "--log-format", "internal-json"]);
+        let mut argv = nix(&[
+            "flake",
+            "archive",
+            "--json",
+            "--no-update-lock-file",
+            "--log-format",
+            "internal-json",
+        ]);
         argv.extend([ALL_IT_SAYS.to_owned(), flake]);
-        let mut spec = self.command(argv, vec![Mount::new(&folders.fetch, STORE_ROOT, Access::ReadWrite)], time_limit);
+        let mut spec = self.command(
+            argv,
+            vec![Mount::new(&folders.fetch, STORE_ROOT, Access::ReadWrite)],
+            time_limit,
+        );
         spec.network = Network::Fetch;
         // Unpacked archives go through nix's cache: some are larger than HOME.
-        let more = [("NIX_CACHE_HOME", "/nix/cache".to_owned()), ("NIX_CONFIG", format!("{SETTINGS}{FETCH_SETTINGS}"))];
-        spec.environment.extend(more.map(|(name, value)| (name.to_owned(), value)));
-        spec.environment.insert("NIX_REMOTE".to_owned(), "local".to_owned());
+        let more = [
+            ("NIX_CACHE_HOME", "/nix/cache".to_owned()),
+            ("NIX_CONFIG", format!("{SETTINGS}{FETCH_SETTINGS}")),
+        ];
+        spec.environment
+            .extend(more.map(|(name, value)| (name.to_owned(), value)));
+        spec.environment
+            .insert("NIX_REMOTE".to_owned(), "local".to_owned());
         spec.environment.extend(git_rules::variables(GIT_SETTINGS));
         spec
     }
@@ -139,7 +159,12 @@ impl Plan<'_> {
         ]);
         CommandSpec {
             argv: vec!["/usr/bin/nix-daemon".to_owned()],
-            environment: variables(&[("HOME", HOME), ("LANG", "C.UTF-8"), ("PATH", "/usr/bin:/bin"), ("TZ", "UTC")]),
+            environment: variables(&[
+                ("HOME", HOME),
+                ("LANG", "C.UTF-8"),
+                ("PATH", "/usr/bin:/bin"),
+                ("TZ", "UTC"),
+            ]),
             directory: "/".into(),
             mounts,
             network: Network::Fetch,
@@ -150,17 +175,28 @@ impl Plan<'_> {
     /// Puts checked inputs, folders or files of this machine, into the daemon's store.
     pub fn add(&self, folders: &Folders, inputs: &[PathBuf]) -> CommandSpec {
         let place = |index: usize| format!("{INPUTS}/{index}/{INPUT_NAME}");
-        let mut argv = ["/usr/bin/nix-store", "--add-fixed", "--recursive", "sha256"].map(str::to_owned).to_vec();
+        let mut argv = ["/usr/bin/nix-store", "--add-fixed", "--recursive", "sha256"]
+            .map(str::to_owned)
+            .to_vec();
         argv.extend((0..inputs.len()).map(place));
         let mut mounts = self.daemons(folders);
         let inputs = inputs.iter().enumerate();
-        mounts.extend(inputs.map(|(index, input)| Mount::new(input, &place(index), Access::ReadOnly)));
+        mounts.extend(
+            inputs.map(|(index, input)| Mount::new(input, &place(index), Access::ReadOnly)),
+        );
         self.client(argv, mounts, BUILD_SETTINGS, LIST_TIME)
     }
 
     /// Evaluates; prints the recipe of the default package for this machine as JSON, with its outputs.
     pub fn evaluate(&self, folders: &Folders, time_limit: Duration) -> CommandSpec {
-        let argv = ["build", "--dry-run", "--json", "--no-update-lock-file", "--log-format", "internal-json"];
+        let argv = [
+            "build",
+            "--dry-run",
+            "--json",
+            "--no-update-lock-file",
+            "--log-format",
+            "internal-json",
+        ];
         let mut argv = nix(&argv);
         argv.push(format!("{}^*", self.flake()));
         self.client(argv, self.daemons(folders), BUILD_SETTINGS, time_limit)
@@ -168,16 +204,39 @@ impl Plan<'_> {
 
     /// Takes from caches what they have of all that the recipe needs; says every header that comes. No builder runs: what is
     /// said of downloads is nix's own word.
-    pub fn substitute(&self, folders: &Folders, recipe: &StorePath, time_limit: Duration) -> CommandSpec {
-        let argv = ["build", "--no-link", "--log-format", "internal-json", ALL_IT_SAYS];
+    pub fn substitute(
+        &self,
+        folders: &Folders,
+        recipe: &StorePath,
+        time_limit: Duration,
+    ) -> CommandSpec {
+        let argv = [
+            "build",
+            "--no-link",
+            "--log-format",
+            "internal-json",
+            ALL_IT_SAYS,
+        ];
         let mut argv = nix(&argv);
         argv.push(format!("{recipe}^*"));
         self.client(argv, self.daemons(folders), SUBSTITUTE_SETTINGS, time_limit)
     }
 
     /// Builds all outputs; prints them as JSON.
-    pub fn build(&self, folders: &Folders, recipe: &StorePath, time_limit: Duration) -> CommandSpec {
-        let argv = ["build", "--no-link", "--json", "--print-build-logs", "--log-format", "internal-json"];
+    pub fn build(
+        &self,
+        folders: &Folders,
+        recipe: &StorePath,
+        time_limit: Duration,
+    ) -> CommandSpec {
+        let argv = [
+            "build",
+            "--no-link",
+            "--json",
+            "--print-build-logs",
+            "--log-format",
+            "internal-json",
+        ];
         let mut argv = nix(&argv);
         argv.push(format!("{recipe}^*"));
         self.client(argv, self.daemons(folders), BUILD_SETTINGS, time_limit)
@@ -193,7 +252,11 @@ impl Plan<'_> {
     pub fn version(nix: &Nix, program: &str) -> CommandSpec {
         CommandSpec {
             argv: vec![program.to_owned(), "--version".to_owned()],
-            environment: variables(&[("HOME", HOME), ("LANG", "C.UTF-8"), ("PATH", "/usr/bin:/bin")]),
+            environment: variables(&[
+                ("HOME", HOME),
+                ("LANG", "C.UTF-8"),
+                ("PATH", "/usr/bin:/bin"),
+            ]),
             directory: "/".into(),
             mounts: nix.mounts(),
             network: Network::None,
@@ -207,27 +270,51 @@ impl Plan<'_> {
     }
 
     fn daemons(&self, folders: &Folders) -> Vec<Mount> {
-        let see = |name: &str| Mount::new(folders.daemon.join(name), &format!("{STORE_ROOT}/{name}"), Access::ReadOnly);
+        let see = |name: &str| {
+            Mount::new(
+                folders.daemon.join(name),
+                &format!("{STORE_ROOT}/{name}"),
+                Access::ReadOnly,
+            )
+        };
         vec![see(STORE), see(SOCKET_FOLDER)]
     }
 
-    fn client(&self, argv: Vec<String>, mounts: Vec<Mount>, settings: &str, time_limit: Duration) -> CommandSpec {
+    fn client(
+        &self,
+        argv: Vec<String>,
+        mounts: Vec<Mount>,
+        settings: &str,
+        time_limit: Duration,
+    ) -> CommandSpec {
         let mut spec = self.command(argv, mounts, time_limit);
-        spec.environment.insert("NIX_CONFIG".to_owned(), format!("{SETTINGS}{settings}"));
-        spec.environment.insert("NIX_REMOTE".to_owned(), "daemon".to_owned());
+        spec.environment
+            .insert("NIX_CONFIG".to_owned(), format!("{SETTINGS}{settings}"));
+        spec.environment
+            .insert("NIX_REMOTE".to_owned(), "daemon".to_owned());
         spec
     }
 
     fn command(&self, argv: Vec<String>, mounts: Vec<Mount>, time_limit: Duration) -> CommandSpec {
-        let mut environment =
-            variables(&[("HOME", HOME), ("LANG", "C.UTF-8"), ("PATH", "/usr/bin:/bin"), ("TZ", "UTC")]);
+        let mut environment = variables(&[
+            ("HOME", HOME),
+            ("LANG", "C.UTF-8"),
+            ("PATH", "/usr/bin:/bin"),
+            ("TZ", "UTC"),
+        ]);
         environment.insert("SOURCE_DATE_EPOCH".to_owned(), self.epoch.to_string());
         let source = Mount::new(self.source, SOURCE, Access::ReadOnly);
         CommandSpec {
             argv,
             environment,
             directory: HOME.into(),
-            mounts: self.nix.mounts().into_iter().chain([source]).chain(mounts).collect(),
+            mounts: self
+                .nix
+                .mounts()
+                .into_iter()
+                .chain([source])
+                .chain(mounts)
+                .collect(),
             network: Network::None,
             time_limit,
         }
@@ -235,11 +322,18 @@ impl Plan<'_> {
 }
 
 fn nix(arguments: &[&str]) -> Vec<String> {
-    ["/usr/bin/nix"].iter().chain(arguments).map(|&argument| argument.to_owned()).collect()
+    ["/usr/bin/nix"]
+        .iter()
+        .chain(arguments)
+        .map(|&argument| argument.to_owned())
+        .collect()
 }
 
 fn variables(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
-    pairs.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect()
+    pairs
+        .iter()
+        .map(|&(name, value)| (name.to_owned(), value.to_owned()))
+        .collect()
 }
 
 #[cfg(test)]
@@ -250,7 +344,11 @@ mod tests {
 
     fn with_plan<T>(check: impl FnOnce(&Plan<'_>, &Folders) -> T) -> T {
         let nix = Nix::test_only_at("/w/root", "/w/conf");
-        let plan = Plan { nix: &nix, source: Path::new("/w/j/source"), epoch: 7 };
+        let plan = Plan {
+            nix: &nix,
+            source: Path::new("/w/j/source"),
+            epoch: 7,
+        };
         check(&plan, &Folders::of(Path::new("/w/j")))
     }
 
@@ -259,7 +357,16 @@ mod tests {
     }
 
     fn mounts(spec: &CommandSpec) -> Vec<(&str, &str, Access)> {
-        spec.mounts.iter().map(|m| (m.source.to_str().unwrap(), m.target.to_str().unwrap(), m.access)).collect()
+        spec.mounts
+            .iter()
+            .map(|m| {
+                (
+                    m.source.to_str().unwrap(),
+                    m.target.to_str().unwrap(),
+                    m.access,
+                )
+            })
+            .collect()
     }
 
     #[test]
@@ -272,13 +379,26 @@ mod tests {
                 ("/w/conf", "/etc/nix", Access::ReadOnly),
                 ("/w/j/source", "/kettle/source", Access::ReadOnly),
                 ("/w/j/nix/store", "/nix/store", Access::ReadOnly),
-                ("/w/j/nix/var/nix/daemon-socket", "/nix/var/nix/daemon-socket", Access::ReadOnly),
+                (
+                    "/w/j/nix/var/nix/daemon-socket",
+                    "/nix/var/nix/daemon-socket",
+                    Access::ReadOnly
+                ),
             ]
         );
         assert_eq!((spec.network, spec.time_limit), (Network::None, LIMIT));
         assert_eq!(spec.environment["NIX_REMOTE"], "daemon");
-        for setting in ["pure-eval = true", "accept-flake-config = false", "allow-import-from-derivation = false"] {
-            assert!(spec.environment["NIX_CONFIG"].lines().any(|line| line == setting), "{setting}");
+        for setting in [
+            "pure-eval = true",
+            "accept-flake-config = false",
+            "allow-import-from-derivation = false",
+        ] {
+            assert!(
+                spec.environment["NIX_CONFIG"]
+                    .lines()
+                    .any(|line| line == setting),
+                "{setting}"
+            );
         }
     }
 
@@ -287,9 +407,18 @@ mod tests {
         with_plan(|plan, folders| {
             let of = |spec: CommandSpec| spec.environment["NIX_CONFIG"].clone();
             let from_caches = of(plan.substitute(folders, &recipe(), LIMIT));
-            assert!(from_caches.contains("\nmax-jobs = 0\n") && from_caches.contains("\nsubstitute = true\n"));
-            for settings in [of(plan.evaluate(folders, LIMIT)), of(plan.build(folders, &recipe(), LIMIT))] {
-                assert!(settings.contains("\nsubstitute = false\n") && !settings.contains("substitute = true"));
+            assert!(
+                from_caches.contains("\nmax-jobs = 0\n")
+                    && from_caches.contains("\nsubstitute = true\n")
+            );
+            for settings in [
+                of(plan.evaluate(folders, LIMIT)),
+                of(plan.build(folders, &recipe(), LIMIT)),
+            ] {
+                assert!(
+                    settings.contains("\nsubstitute = false\n")
+                        && !settings.contains("substitute = true")
+                );
             }
         });
     }
@@ -297,24 +426,41 @@ mod tests {
     #[test]
     fn the_fetch_phase_writes_a_store_of_its_own_only() {
         let spec = with_plan(|plan, folders| plan.fetch(folders, LIMIT));
-        let writable: Vec<_> = mounts(&spec).into_iter().filter(|(.., access)| *access == Access::ReadWrite).collect();
+        let writable: Vec<_> = mounts(&spec)
+            .into_iter()
+            .filter(|(.., access)| *access == Access::ReadWrite)
+            .collect();
         assert_eq!(writable, [("/w/j/nix-fetch", "/nix", Access::ReadWrite)]);
-        assert_eq!((spec.network, spec.environment["NIX_REMOTE"].as_str()), (Network::Fetch, "local"));
+        assert_eq!(
+            (spec.network, spec.environment["NIX_REMOTE"].as_str()),
+            (Network::Fetch, "local")
+        );
     }
 
     #[test]
     fn the_daemon_has_the_store_its_users_and_nothing_of_the_job() {
         let spec = with_plan(|plan, folders| plan.daemon(folders, LIMIT));
-        let writable: Vec<_> = mounts(&spec).into_iter().filter(|(.., access)| *access == Access::ReadWrite).collect();
+        let writable: Vec<_> = mounts(&spec)
+            .into_iter()
+            .filter(|(.., access)| *access == Access::ReadWrite)
+            .collect();
         assert_eq!(writable, [("/w/j/nix", "/nix", Access::ReadWrite)]);
-        assert!(mounts(&spec).iter().all(|(source, ..)| *source != "/w/j/source"));
+        assert!(
+            mounts(&spec)
+                .iter()
+                .all(|(source, ..)| *source != "/w/j/source")
+        );
         assert!(mounts(&spec).contains(&("/w/conf/passwd", "/etc/passwd", Access::ReadOnly)));
     }
 
     #[test]
     fn inputs_are_added_under_the_name_that_nix_gives_them() {
-        let spec = with_plan(|plan, folders| plan.add(folders, &["/w/j/a".into(), "/w/j/b".into()]));
-        assert_eq!(spec.argv[4..], ["/kettle/inputs/0/source", "/kettle/inputs/1/source"]);
+        let spec =
+            with_plan(|plan, folders| plan.add(folders, &["/w/j/a".into(), "/w/j/b".into()]));
+        assert_eq!(
+            spec.argv[4..],
+            ["/kettle/inputs/0/source", "/kettle/inputs/1/source"]
+        );
         assert!(mounts(&spec).contains(&("/w/j/b", "/kettle/inputs/1/source", Access::ReadOnly)));
     }
 
@@ -322,9 +468,19 @@ mod tests {
     fn no_variable_names_a_place_of_this_machine() {
         with_plan(|plan, folders| {
             let build = plan.build(folders, &recipe(), LIMIT);
-            for spec in [plan.fetch(folders, LIMIT), plan.daemon(folders, LIMIT), plan.evaluate(folders, LIMIT), build]
-            {
-                assert!(spec.environment.values().all(|value| !value.contains("/w/")), "{:?}", spec.argv);
+            for spec in [
+                plan.fetch(folders, LIMIT),
+                plan.daemon(folders, LIMIT),
+                plan.evaluate(folders, LIMIT),
+                build,
+            ] {
+                assert!(
+                    spec.environment
+                        .values()
+                        .all(|value| !value.contains("/w/")),
+                    "{:?}",
+                    spec.argv
+                );
             }
         });
     }

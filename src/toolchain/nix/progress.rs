@@ -227,7 +227,11 @@ impl<'a> Progress<'a> {
 
     /// The last errors of nix, without what builders printed, one after the other.
     pub fn error_text(&self) -> String {
-        self.errors.iter().map(String::as_str).collect::<Vec<_>>().join("\n")
+        self.errors
+            .iter()
+            .map(String::as_str)
+            .collect::<Vec<_>>()
+            .join("\n")
     }
 
     /// Standard output.
@@ -257,7 +261,8 @@ impl<'a> Progress<'a> {
             let line = std::mem::take(&mut self.line);
             // What nix says beyond what people read, lockfiles for instance, is not shown for being long.
             let level = line.strip_prefix(MSG_START).and_then(|rest| rest.first());
-            self.is_dropping = level > Some(&LAST_SHOWN_DIGIT) || (level.is_some() && self.manner == Manner::Terse);
+            self.is_dropping = level > Some(&LAST_SHOWN_DIGIT)
+                || (level.is_some() && self.manner == Manner::Terse);
             if level.is_some() && self.manner != Manner::Unlisted {
                 self.downloads.miss(&line);
             }
@@ -267,21 +272,33 @@ impl<'a> Progress<'a> {
     }
 
     fn pass(&mut self, bytes: &[u8]) -> io::Result<()> {
-        if self.is_dropping { Ok(()) } else { self.log.output(Stream::Stderr, bytes) }
+        if self.is_dropping {
+            Ok(())
+        } else {
+            self.log.output(Stream::Stderr, bytes)
+        }
     }
 
     fn end_line(&mut self) -> io::Result<()> {
         (self.passing, self.is_dropping) = (false, false);
         let line = std::mem::take(&mut self.line);
-        let message = line.strip_prefix(MESSAGE_START).and_then(|json| serde_json::from_slice(json).ok());
+        let message = line
+            .strip_prefix(MESSAGE_START)
+            .and_then(|json| serde_json::from_slice(json).ok());
         match message {
             Some(Message::Start(start)) => self.start(start),
             Some(Message::Stop { id }) => {
                 self.activities.remove(&id);
                 Ok(())
             }
-            Some(Message::Result { id, kind, fields }) => self.result(id, kind, fields.first().and_then(Value::as_str)),
-            Some(Message::Msg { level, msg, raw_msg }) => self.message(level, &msg, raw_msg.as_deref()),
+            Some(Message::Result { id, kind, fields }) => {
+                self.result(id, kind, fields.first().and_then(Value::as_str))
+            }
+            Some(Message::Msg {
+                level,
+                msg,
+                raw_msg,
+            }) => self.message(level, &msg, raw_msg.as_deref()),
             None if line.is_empty() => Ok(()),
             None => self.log.output(Stream::Stderr, &line),
         }
@@ -292,7 +309,10 @@ impl<'a> Progress<'a> {
             BUILD | POST_BUILD_HOOK => start.field(0).map(package),
             _ => None,
         };
-        let path = start.field(0).filter(|_| start.kind == SUBSTITUTE).and_then(|path| StorePath::parse(path).ok());
+        let path = start
+            .field(0)
+            .filter(|_| start.kind == SUBSTITUTE)
+            .and_then(|path| StorePath::parse(path).ok());
         self.realises |= start.kind == REALISE;
         match (start.kind, &path) {
             (SUBSTITUTE, Some(path)) => {
@@ -300,14 +320,23 @@ impl<'a> Progress<'a> {
                 note(&mut self.caches, path, start.field(1));
             }
             (FILE_TRANSFER, _) => {
-                let path = self.ancestors(start.parent).find_map(|other| other.substituted.clone());
-                path.into_iter().for_each(|path| note(&mut self.archives, &path, start.field(0)));
+                let path = self
+                    .ancestors(start.parent)
+                    .find_map(|other| other.substituted.clone());
+                path.into_iter()
+                    .for_each(|path| note(&mut self.archives, &path, start.field(0)));
             }
             _ => {}
         }
-        let known = Activity { kind: start.kind, parent: start.parent, name, substituted: path };
+        let known = Activity {
+            kind: start.kind,
+            parent: start.parent,
+            name,
+            substituted: path,
+        };
         let prefix = self.prefix(start.parent);
-        let is_part_of_other = |parent: &Activity| matches!(parent.kind, COPY_PATH | QUERY_PATH_INFO);
+        let is_part_of_other =
+            |parent: &Activity| matches!(parent.kind, COPY_PATH | QUERY_PATH_INFO);
         let shown = match start.kind {
             FILE_TRANSFER => !self.ancestors(start.parent).any(is_part_of_other),
             FETCH_TREE => true,
@@ -317,7 +346,11 @@ impl<'a> Progress<'a> {
         if self.activities.len() < MAX_ACTIVITIES {
             self.activities.insert(start.id, known);
         }
-        if shown && !start.text.is_empty() { self.print(&prefix, &format!("{}...", start.text)) } else { Ok(()) }
+        if shown && !start.text.is_empty() {
+            self.print(&prefix, &format!("{}...", start.text))
+        } else {
+            Ok(())
+        }
     }
 
     fn result(&mut self, id: u64, kind: u64, text: Option<&str>) -> io::Result<()> {
@@ -346,17 +379,30 @@ impl<'a> Progress<'a> {
             Manner::Terse if level > 0 || plain.starts_with(WARNING) => true,
             Manner::Terse => plain.starts_with(ERROR) && !plain.contains(CANNOT_BUILD),
         };
-        if level <= INFO && is_shown { self.print("", text) } else { Ok(()) }
+        if level <= INFO && is_shown {
+            self.print("", text)
+        } else {
+            Ok(())
+        }
     }
 
     /// The error of a build quotes the end of its log, each line after `> `.
     fn keep_error(&mut self, error: &str) {
         let error = without_codes(error);
-        let own: Vec<_> = error.lines().filter(|line| !line.starts_with("> ")).collect();
+        let own: Vec<_> = error
+            .lines()
+            .filter(|line| !line.starts_with("> "))
+            .collect();
         let mut text = own.join("\n");
         text.truncate(text.floor_char_boundary(MAX_ERROR_BYTES));
         self.errors.push_back(text);
-        while self.errors.iter().map(|error| error.len() + 1).sum::<usize>() > MAX_ERROR_BYTES + 1 {
+        while self
+            .errors
+            .iter()
+            .map(|error| error.len() + 1)
+            .sum::<usize>()
+            > MAX_ERROR_BYTES + 1
+        {
             self.errors.pop_front();
         }
     }
@@ -367,12 +413,15 @@ impl<'a> Progress<'a> {
     }
 
     fn builder(&self, id: u64) -> Option<&str> {
-        self.ancestors(id).find_map(|activity| activity.name.as_deref())
+        self.ancestors(id)
+            .find_map(|activity| activity.name.as_deref())
     }
 
     /// What a builder says is marked as that.
     fn prefix(&self, parent: u64) -> String {
-        self.builder(parent).map(|name| format!("{name}> ")).unwrap_or_default()
+        self.builder(parent)
+            .map(|name| format!("{name}> "))
+            .unwrap_or_default()
     }
 
     fn line_prefix(&self, id: u64, mark: &str) -> String {
@@ -382,7 +431,8 @@ impl<'a> Progress<'a> {
     /// Every line of `text`, each with the prefix.
     fn print(&mut self, prefix: &str, text: &str) -> io::Result<()> {
         for line in without_codes(text.trim_end_matches('\n')).split('\n') {
-            self.log.output(Stream::Stderr, format!("{prefix}{line}\n").as_bytes())?;
+            self.log
+                .output(Stream::Stderr, format!("{prefix}{line}\n").as_bytes())?;
         }
         Ok(())
     }
@@ -393,7 +443,10 @@ impl OutputSink for Progress<'_> {
         if stream == Stream::Stdout {
             if self.answer.len() + bytes.len() > MAX_ANSWER_BYTES {
                 self.answer_is_too_long = true;
-                return Err(io::Error::new(io::ErrorKind::InvalidData, "the answer is too long"));
+                return Err(io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    "the answer is too long",
+                ));
             }
             self.answer.extend_from_slice(bytes);
             return Ok(());
@@ -410,8 +463,8 @@ impl OutputSink for Progress<'_> {
 
 /// Whether a message is of a list of what would be built or fetched.
 fn is_list(text: &str) -> bool {
-    let is_first =
-        LISTS.iter().any(|start| text.starts_with(start)) && LISTED.iter().any(|middle| text.contains(middle));
+    let is_first = LISTS.iter().any(|start| text.starts_with(start))
+        && LISTED.iter().any(|middle| text.contains(middle));
     is_first || text.starts_with(LIST_ITEM)
 }
 
@@ -457,7 +510,8 @@ fn without_codes(text: &str) -> String {
 /// The text after the rest of a sequence: characters from the blank to `last`, then the one that ends it.
 fn without_sequence(text: &str, last: char) -> &str {
     let end = text.trim_start_matches(|character| (' '..=last).contains(&character));
-    end.strip_prefix(|character| (last..='~').contains(&character)).unwrap_or(end)
+    end.strip_prefix(|character| (last..='~').contains(&character))
+        .unwrap_or(end)
 }
 
 #[cfg(test)]
@@ -465,8 +519,14 @@ mod tests {
     use super::*;
     use crate::toolchain::test_only::Recorded;
 
-    const SUBSTITUTED: &[u8] = include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/nix/substituted.log"));
-    const FORGING: &[u8] = include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/nix/forging.log"));
+    const SUBSTITUTED: &[u8] = include_bytes!(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/tests/data/nix/substituted.log"
+    ));
+    const FORGING: &[u8] = include_bytes!(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/tests/data/nix/forging.log"
+    ));
 
     const FORGED: &str = "/nix/store/gqr0hbkq3xg5m4cc5psfyr7bs9s5x9nk-forged";
 
@@ -484,11 +544,18 @@ mod tests {
         }
         progress.finish().unwrap();
         let (caches, errors) = (progress.caches().clone(), progress.error_text());
-        Seen { log: String::from_utf8_lossy(&log.output).into_owned(), caches, errors }
+        Seen {
+            log: String::from_utf8_lossy(&log.output).into_owned(),
+            caches,
+            errors,
+        }
     }
 
     fn log(messages: &[&str]) -> String {
-        let lines: Vec<_> = messages.iter().map(|message| format!("@nix {message}\n")).collect();
+        let lines: Vec<_> = messages
+            .iter()
+            .map(|message| format!("@nix {message}\n"))
+            .collect();
         run(lines.concat().as_bytes(), 1000).log
     }
 
@@ -510,7 +577,10 @@ mod tests {
             );
             assert_eq!(seen.log, expected);
             let cache = "http://127.0.0.1:8018".to_owned();
-            assert_eq!(seen.caches, BTreeMap::from([(StorePath::parse(greeting).unwrap(), cache)]));
+            assert_eq!(
+                seen.caches,
+                BTreeMap::from([(StorePath::parse(greeting).unwrap(), cache)])
+            );
             assert_eq!(seen.errors, "");
         }
     }
@@ -524,8 +594,20 @@ mod tests {
         for printed in ["forged", "attribute missing", "plain", "@nix"] {
             assert!(!seen.errors.contains(printed), "{printed}: {}", seen.errors);
         }
-        for line in ["phase buildPhase", "b", "forged transfer...", "plain", "red", "@nix {broken", "to stderr"] {
-            assert!(seen.log.contains(&format!("\nhello> {line}\n")), "{line}: {}", seen.log);
+        for line in [
+            "phase buildPhase",
+            "b",
+            "forged transfer...",
+            "plain",
+            "red",
+            "@nix {broken",
+            "to stderr",
+        ] {
+            assert!(
+                seen.log.contains(&format!("\nhello> {line}\n")),
+                "{line}: {}",
+                seen.log
+            );
         }
     }
 
@@ -545,19 +627,25 @@ mod tests {
             format!(r#"{{"action":"result","id":2,"type":107,"fields":["{start}"]}}"#),
             format!(r#"{{"action":"msg","level":0,"msg":"a\n{start}"}}"#),
         ];
-        let lines: Vec<_> = messages.iter().map(|message| format!("@nix {message}\n")).collect();
+        let lines: Vec<_> = messages
+            .iter()
+            .map(|message| format!("@nix {message}\n"))
+            .collect();
         let seen = run(lines.concat().as_bytes(), 1000);
         assert_eq!(seen.caches, BTreeMap::new());
         let start = start.replace("\\\"", "\"");
-        let said =
-            format!("building...\nx> one\nx> two...\nx> {start}\nx> a\nx> {start}\nx (post)> {start}\na\n{start}\n");
+        let said = format!(
+            "building...\nx> one\nx> two...\nx> {start}\nx> a\nx> {start}\nx (post)> {start}\na\n{start}\n"
+        );
         assert_eq!((seen.log, seen.errors), (said, String::new()));
     }
 
     #[test]
     fn downloads_are_shown_unless_they_are_part_of_a_copy() {
         let start = |id: u64, kind: u64, level: u64, text: &str, parent: u64| {
-            format!(r#"{{"action":"start","id":{id},"level":{level},"type":{kind},"text":"{text}","parent":{parent}}}"#)
+            format!(
+                r#"{{"action":"start","id":{id},"level":{level},"type":{kind},"text":"{text}","parent":{parent}}}"#
+            )
         };
         let messages = [
             start(1, FILE_TRANSFER, 4, "downloading 'input'", 0),
@@ -586,8 +674,10 @@ mod tests {
             progress.chunk(Stream::Stderr, messages.as_bytes()).unwrap();
             progress.has_begun_to_realise()
         };
-        let evaluating = r#"@nix {"action":"start","id":1,"level":4,"type":0,"text":"evaluating","parent":0}"#;
-        let realising = r#"@nix {"action":"start","id":2,"level":0,"type":102,"text":"","parent":0}"#;
+        let evaluating =
+            r#"@nix {"action":"start","id":1,"level":4,"type":0,"text":"evaluating","parent":0}"#;
+        let realising =
+            r#"@nix {"action":"start","id":2,"level":0,"type":102,"text":"","parent":0}"#;
         assert!(!begun(&format!("{evaluating}\n")));
         assert!(begun(&format!("{evaluating}\n{realising}\n")));
     }
@@ -596,12 +686,22 @@ mod tests {
     fn an_activity_that_ended_or_never_was_has_no_name() {
         let build = r#"{"action":"start","id":1,"level":3,"type":105,"text":"","parent":0,"fields":["a-1"]}"#;
         let line = r#"{"action":"result","id":1,"type":101,"fields":["x"]}"#;
-        assert_eq!(log(&[line, build, line, r#"{"action":"stop","id":1}"#, line]), "unnamed> x\na> x\nunnamed> x\n");
+        assert_eq!(
+            log(&[line, build, line, r#"{"action":"stop","id":1}"#, line]),
+            "unnamed> x\na> x\nunnamed> x\n"
+        );
     }
 
     #[test]
     fn what_is_no_message_passes_as_it_is() {
-        for text in ["plain\n\n\x1b[1mx\n", "@nix\n", "@nix {}\n", "@nix {\"action\":\"msg\"}\n", "@ni", "x@nix {}\n"] {
+        for text in [
+            "plain\n\n\x1b[1mx\n",
+            "@nix\n",
+            "@nix {}\n",
+            "@nix {\"action\":\"msg\"}\n",
+            "@ni",
+            "x@nix {}\n",
+        ] {
             for size in [1, 1000] {
                 assert_eq!(run(text.as_bytes(), size).log, text);
             }
@@ -611,15 +711,32 @@ mod tests {
     #[test]
     fn lists_of_what_would_be_done_are_said_once() {
         for (manner, text, shown) in [
-            (Manner::Unlisted, "these 2 derivations will be built:", false),
+            (
+                Manner::Unlisted,
+                "these 2 derivations will be built:",
+                false,
+            ),
             (Manner::Unlisted, "  /nix/store/x.drv", false),
-            (Manner::Unlisted, "this path will be fetched (0.1 KiB download, 0.1 KiB unpacked):", false),
-            (Manner::Unlisted, "trace: these 2 derivations will be built:", true),
+            (
+                Manner::Unlisted,
+                "this path will be fetched (0.1 KiB download, 0.1 KiB unpacked):",
+                false,
+            ),
+            (
+                Manner::Unlisted,
+                "trace: these 2 derivations will be built:",
+                true,
+            ),
             (Manner::Plain, "these 2 derivations will be built:", true),
         ] {
             let mut log = Recorded::default();
-            let line = format!("@nix {{\"action\":\"msg\",\"level\":0,\"msg\":{}}}\n", serde_json::json!(text));
-            Progress::new(&mut log, manner).chunk(Stream::Stderr, line.as_bytes()).unwrap();
+            let line = format!(
+                "@nix {{\"action\":\"msg\",\"level\":0,\"msg\":{}}}\n",
+                serde_json::json!(text)
+            );
+            Progress::new(&mut log, manner)
+                .chunk(Stream::Stderr, line.as_bytes())
+                .unwrap();
             assert_eq!(!log.output.is_empty(), shown, "{manner:?}: {text}");
         }
     }
@@ -643,9 +760,14 @@ mod tests {
         ];
         let mut log = Recorded::default();
         let mut progress = Progress::new(&mut log, Manner::Plain);
-        progress.chunk(Stream::Stderr, messages.concat().as_bytes()).unwrap();
+        progress
+            .chunk(Stream::Stderr, messages.concat().as_bytes())
+            .unwrap();
         let archive = "https://cache/nar/1.nar".to_owned();
-        assert_eq!(*progress.archives(), BTreeMap::from([(StorePath::parse(FORGED).unwrap(), archive)]));
+        assert_eq!(
+            *progress.archives(),
+            BTreeMap::from([(StorePath::parse(FORGED).unwrap(), archive)])
+        );
     }
 
     #[test]
@@ -660,24 +782,39 @@ mod tests {
         for message in [
             said(0, "got header for 'https://a/x': HTTP/2 302", ""),
             said(0, "got header for 'https://a/x': location: https://b/x", ""),
-            said(0, "curl: Issue another request to this URL: 'https://b/x'", ""),
+            said(
+                0,
+                "curl: Issue another request to this URL: 'https://b/x'",
+                "",
+            ),
             said(0, "locking path", ""),
             said(0, cannot, ""),
             said(3, "these 2 derivations will be built:", ""),
             said(4, "of the client", ""),
             said(0, "\u{1b}[35;1mwarning:\u{1b}[0m a", ""),
             said(0, "error:\n       b", ",\"raw_msg\":\"b\""),
-            said(0, cannot, ",\"raw_msg\":\"Cannot build '/nix/store/x.drv'.\""),
+            said(
+                0,
+                cannot,
+                ",\"raw_msg\":\"Cannot build '/nix/store/x.drv'.\"",
+            ),
         ] {
             progress.chunk(Stream::Stderr, message.as_bytes()).unwrap();
             assert!(!progress.has_refused_a_cache());
         }
         let refused = format!("error: {REFUSED} '/nix/store/x.drv' failed");
-        progress.chunk(Stream::Stderr, said(0, &refused, "").as_bytes()).unwrap();
+        progress
+            .chunk(Stream::Stderr, said(0, &refused, "").as_bytes())
+            .unwrap();
         assert!(progress.has_refused_a_cache());
-        assert_eq!(progress.redirects().unwrap()["https://a/x"], ["https://b/x"]);
+        assert_eq!(
+            progress.redirects().unwrap()["https://a/x"],
+            ["https://b/x"]
+        );
         assert_eq!(progress.error_text(), "b\nCannot build '/nix/store/x.drv'.");
-        let shown = format!("these 2 derivations will be built:\nwarning: a\nerror:\n       b\n{refused}\n");
+        let shown = format!(
+            "these 2 derivations will be built:\nwarning: a\nerror:\n       b\n{refused}\n"
+        );
         assert_eq!(String::from_utf8(log.output).unwrap(), shown);
     }
 
@@ -687,36 +824,62 @@ mod tests {
             let text = "x".repeat(2 * MAX_MESSAGE_BYTES);
             format!("@nix {{\"action\":\"msg\",\"level\":{level},\"msg\":\"{text}\"}}\n")
         };
-        let seen = run(format!("{}{}next\n", message(6), message(7)).as_bytes(), 4096);
+        let seen = run(
+            format!("{}{}next\n", message(6), message(7)).as_bytes(),
+            4096,
+        );
         assert_eq!(seen.log, "next\n");
         assert_eq!(run(message(3).as_bytes(), 4096).log, message(3));
     }
 
     #[test]
     fn a_long_line_is_passed_on_in_pieces() {
-        let long =
-            format!("@nix {{\"action\":\"msg\",\"level\":0,\"msg\":\"{}\"}}\n", "x".repeat(2 * MAX_MESSAGE_BYTES));
+        let long = format!(
+            "@nix {{\"action\":\"msg\",\"level\":0,\"msg\":\"{}\"}}\n",
+            "x".repeat(2 * MAX_MESSAGE_BYTES)
+        );
         let mut seen = Recorded::default();
         let mut progress = Progress::new(&mut seen, Manner::Plain);
         for chunk in long.as_bytes().chunks(4096) {
             progress.chunk(Stream::Stderr, chunk).unwrap();
-            assert!(progress.line.len() <= MAX_MESSAGE_BYTES && progress.line.capacity() <= 4 * MAX_MESSAGE_BYTES);
+            assert!(
+                progress.line.len() <= MAX_MESSAGE_BYTES
+                    && progress.line.capacity() <= 4 * MAX_MESSAGE_BYTES
+            );
         }
         progress.chunk(Stream::Stderr, b"next\n").unwrap();
-        assert_eq!(String::from_utf8(seen.output).unwrap(), format!("{long}next\n"));
+        assert_eq!(
+            String::from_utf8(seen.output).unwrap(),
+            format!("{long}next\n")
+        );
     }
 
     #[test]
     fn the_last_errors_are_kept() {
-        let error =
-            |text: &str| format!(r#"@nix {{"action":"msg","level":0,"msg":"error: {text}","raw_msg":"{text}"}}"#);
+        let error = |text: &str| {
+            format!(r#"@nix {{"action":"msg","level":0,"msg":"error: {text}","raw_msg":"{text}"}}"#)
+        };
         let warning = r#"@nix {"action":"msg","level":1,"msg":"warning","raw_msg":"warning"}"#;
-        let lines = [error("\\u001b[31;1mfirst\\u001b[0m"), warning.to_owned(), error("second")].join("\n");
+        let lines = [
+            error("\\u001b[31;1mfirst\\u001b[0m"),
+            warning.to_owned(),
+            error("second"),
+        ]
+        .join("\n");
         assert_eq!(run(lines.as_bytes(), 50).errors, "first\nsecond");
-        let many: String = (0..200).map(|number| error(&format!("{number}{}", "é".repeat(1000))) + "\n").collect();
+        let many: String = (0..200)
+            .map(|number| error(&format!("{number}{}", "é".repeat(1000))) + "\n")
+            .collect();
         let errors = run(many.as_bytes(), 4096).errors;
-        assert!(errors.len() <= MAX_ERROR_BYTES && errors.contains("199é") && !errors.contains("100é"));
-        assert!(run(error(&"é".repeat(MAX_ERROR_BYTES)).as_bytes(), 4096).errors.len() <= MAX_ERROR_BYTES);
+        assert!(
+            errors.len() <= MAX_ERROR_BYTES && errors.contains("199é") && !errors.contains("100é")
+        );
+        assert!(
+            run(error(&"é".repeat(MAX_ERROR_BYTES)).as_bytes(), 4096)
+                .errors
+                .len()
+                <= MAX_ERROR_BYTES
+        );
     }
 
     #[test]
@@ -724,17 +887,33 @@ mod tests {
         let mut seen = Recorded::default();
         let mut progress = Progress::new(&mut seen, Manner::Plain);
         progress.chunk(Stream::Stdout, b"@nix {}\n").unwrap();
-        assert_eq!((progress.answer(), progress.answer_is_too_long()), (&b"@nix {}\n"[..], false));
-        assert!(progress.chunk(Stream::Stdout, &vec![b'x'; MAX_ANSWER_BYTES]).is_err());
+        assert_eq!(
+            (progress.answer(), progress.answer_is_too_long()),
+            (&b"@nix {}\n"[..], false)
+        );
+        assert!(
+            progress
+                .chunk(Stream::Stdout, &vec![b'x'; MAX_ANSWER_BYTES])
+                .is_err()
+        );
         assert!(progress.answer_is_too_long());
     }
 
     #[test]
     fn cuts_packages_as_nix_does() {
         for (derivation, expected) in [
-            ("/nix/store/s3jzax8lw7d60719snr8nm821cid17h8-hello-1.0.drv", "hello"),
-            ("/nix/store/s3jzax8lw7d60719snr8nm821cid17h8-gnu-hello-2-x.drv", "gnu-hello"),
-            ("/nix/store/s3jzax8lw7d60719snr8nm821cid17h8-no-version.drv", "no-version"),
+            (
+                "/nix/store/s3jzax8lw7d60719snr8nm821cid17h8-hello-1.0.drv",
+                "hello",
+            ),
+            (
+                "/nix/store/s3jzax8lw7d60719snr8nm821cid17h8-gnu-hello-2-x.drv",
+                "gnu-hello",
+            ),
+            (
+                "/nix/store/s3jzax8lw7d60719snr8nm821cid17h8-no-version.drv",
+                "no-version",
+            ),
             ("a-", "a-"),
         ] {
             assert_eq!(package(derivation), expected);

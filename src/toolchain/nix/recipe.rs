@@ -47,9 +47,14 @@ type Downloads<'a> = BTreeSet<&'a StorePath>;
 ///
 /// # Errors
 /// The file system's own.
-pub(super) fn unpacked_from(recipe: &Path, downloads: &Downloads<'_>) -> io::Result<Option<StorePath>> {
+pub(super) fn unpacked_from(
+    recipe: &Path,
+    downloads: &Downloads<'_>,
+) -> io::Result<Option<StorePath>> {
     let mut text = Vec::new();
-    File::open(recipe)?.take(MAX_RECIPE_BYTES).read_to_end(&mut text)?;
+    File::open(recipe)?
+        .take(MAX_RECIPE_BYTES)
+        .read_to_end(&mut text)?;
     let archive = unpacked(&String::from_utf8_lossy(&text));
     let archive = archive.and_then(|path| StorePath::parse(&path).ok());
     Ok(archive.filter(|archive| downloads.contains(archive)))
@@ -58,11 +63,15 @@ pub(super) fn unpacked_from(recipe: &Path, downloads: &Downloads<'_>) -> io::Res
 /// The archive of a recipe that only unpacks one.
 fn unpacked(recipe: &str) -> Option<String> {
     let mut rest = recipe.strip_prefix(START)?;
-    let Term::List(members) = term(&mut rest, 0)? else { return None };
+    let Term::List(members) = term(&mut rest, 0)? else {
+        return None;
+    };
     if members.len() != MEMBERS || members[BUILDER] != Term::Text(UNPACK.to_owned()) {
         return None;
     }
-    let Term::List(environment) = &members[ENVIRONMENT] else { return None };
+    let Term::List(environment) = &members[ENVIRONMENT] else {
+        return None;
+    };
     environment.iter().find_map(|variable| match variable {
         Term::List(pair) => match pair.as_slice() {
             [Term::Text(name), Term::Text(value)] if name == ARCHIVE => Some(value.clone()),
@@ -136,7 +145,10 @@ mod tests {
     fn a_recipe_that_only_unpacks_names_its_archive() {
         let channel = r#"("channelName","a\"b\\n")"#;
         let environment = format!(r#"{channel},("src","{ARCHIVE_PATH}"),("system","builtin")"#);
-        assert_eq!(unpacked(&recipe(UNPACK, &environment)).as_deref(), Some(ARCHIVE_PATH));
+        assert_eq!(
+            unpacked(&recipe(UNPACK, &environment)).as_deref(),
+            Some(ARCHIVE_PATH)
+        );
         assert_eq!(unpacked(&recipe("/bin/sh", &environment)), None);
         assert_eq!(unpacked(&recipe("builtin:buildenv", &environment)), None);
         assert_eq!(unpacked(&recipe(UNPACK, r#"("name","x")"#)), None);

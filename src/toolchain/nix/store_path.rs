@@ -50,7 +50,11 @@ impl StorePath {
     /// # Errors
     /// It is not exactly one.
     pub fn parse(path: &str) -> Result<Self, StorePathError> {
-        let base = path.strip_prefix(STORE).ok_or_else(|| StorePathError::Outside { path: path.to_owned() })?;
+        let base = path
+            .strip_prefix(STORE)
+            .ok_or_else(|| StorePathError::Outside {
+                path: path.to_owned(),
+            })?;
         Self::of_base(base)
     }
 
@@ -60,7 +64,9 @@ impl StorePath {
     /// It is not that of a store object.
     pub fn of_base(base: &str) -> Result<Self, StorePathError> {
         let owned = || format!("{STORE}{base}");
-        let split = base.split_at_checked(HASH_DIGITS).filter(|(hash, _)| hash.bytes().all(base32::is_digit));
+        let split = base
+            .split_at_checked(HASH_DIGITS)
+            .filter(|(hash, _)| hash.bytes().all(base32::is_digit));
         let name = split.and_then(|(_, rest)| rest.strip_prefix('-'));
         let name = name.ok_or_else(|| StorePathError::Hash { path: owned() })?;
         if !is_name(name) {
@@ -86,7 +92,9 @@ fn is_name(name: &str) -> bool {
     (1..=MAX_NAME_BYTES).contains(&name.len())
         && first != "."
         && first != ".."
-        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-._?=".contains(&byte))
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"+-._?=".contains(&byte))
 }
 
 impl fmt::Display for StorePath {
@@ -117,7 +125,15 @@ mod tests {
 
     #[test]
     fn takes_every_name_that_nix_takes() {
-        for name in [".hidden", "...", "..x-y", ".a-b", "a?b=c+d_e", "x.drv", &"n".repeat(MAX_NAME_BYTES)] {
+        for name in [
+            ".hidden",
+            "...",
+            "..x-y",
+            ".a-b",
+            "a?b=c+d_e",
+            "x.drv",
+            &"n".repeat(MAX_NAME_BYTES),
+        ] {
             let path = StorePath::parse(&format!("{STORE}{HASH}-{name}")).unwrap();
             assert_eq!(path.name(), name);
         }
@@ -125,21 +141,49 @@ mod tests {
 
     #[test]
     fn refuses_what_is_elsewhere_or_below() {
-        for path in ["", "/nix/store", "nix/store/x", "/nix/store2/x", &format!("/tmp/{HASH}-x")] {
-            assert!(matches!(StorePath::parse(path), Err(StorePathError::Outside { .. })), "{path}");
+        for path in [
+            "",
+            "/nix/store",
+            "nix/store/x",
+            "/nix/store2/x",
+            &format!("/tmp/{HASH}-x"),
+        ] {
+            assert!(
+                matches!(StorePath::parse(path), Err(StorePathError::Outside { .. })),
+                "{path}"
+            );
         }
         let with_e = HASH.replace('s', "e");
-        for base in ["", "é", &HASH[1..], HASH, &format!("{HASH}x"), &format!("{with_e}-x"), &HASH.to_uppercase()] {
-            assert!(matches!(StorePath::parse(&format!("{STORE}{base}")), Err(StorePathError::Hash { .. })), "{base}");
+        for base in [
+            "",
+            "é",
+            &HASH[1..],
+            HASH,
+            &format!("{HASH}x"),
+            &format!("{with_e}-x"),
+            &HASH.to_uppercase(),
+        ] {
+            assert!(
+                matches!(
+                    StorePath::parse(&format!("{STORE}{base}")),
+                    Err(StorePathError::Hash { .. })
+                ),
+                "{base}"
+            );
         }
     }
 
     #[test]
     fn refuses_every_name_that_nix_refuses() {
         let long = "n".repeat(MAX_NAME_BYTES + 1);
-        for name in ["", ".", "..", ".-x", "..-x", "a/b", "a b", "ü", "a\0", "a\n", "x/../y", "a!", &long] {
+        for name in [
+            "", ".", "..", ".-x", "..-x", "a/b", "a b", "ü", "a\0", "a\n", "x/../y", "a!", &long,
+        ] {
             let path = format!("{STORE}{HASH}-{name}");
-            assert!(matches!(StorePath::parse(&path), Err(StorePathError::Name { .. })), "{name:?}");
+            assert!(
+                matches!(StorePath::parse(&path), Err(StorePathError::Name { .. })),
+                "{name:?}"
+            );
         }
     }
 }

@@ -54,35 +54,63 @@ pub(super) enum Kind {
 impl Tree {
     /// Looks at everything in the output at `path`, which no sandbox chose. Refusals call it `name`.
     pub fn read(path: &Path, name: &str) -> Result<Self, ToolchainError> {
-        let (parent, base) =
-            path.parent().zip(path.file_name()).ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
-        let mut tree = Self { parent: Untrusted::open(parent)?, base: base.to_owned(), entries: Vec::new() };
+        let (parent, base) = path
+            .parent()
+            .zip(path.file_name())
+            .ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
+        let mut tree = Self {
+            parent: Untrusted::open(parent)?,
+            base: base.to_owned(),
+            entries: Vec::new(),
+        };
         let kind = tree.parent.kind(base)?;
         tree.walk(PathBuf::new(), kind, 0, name)?;
         Ok(tree)
     }
 
-    fn walk(&mut self, path: PathBuf, kind: FileType, depth: usize, name: &str) -> Result<(), ToolchainError> {
+    fn walk(
+        &mut self,
+        path: PathBuf,
+        kind: FileType,
+        depth: usize,
+        name: &str,
+    ) -> Result<(), ToolchainError> {
         if self.entries.len() == MAX_OUTPUT_ENTRIES {
             return Err(refused(name, "it has too many files, folders and links"));
         }
         match kind {
             FileType::RegularFile => {
                 let executable = self.file(&path)?.metadata()?.permissions().mode() & 0o100 != 0;
-                self.entries.push(Entry { path, kind: Kind::File { executable } });
+                self.entries.push(Entry {
+                    path,
+                    kind: Kind::File { executable },
+                });
             }
-            FileType::Symlink => self.entries.push(Entry { path, kind: Kind::Link }),
+            FileType::Symlink => self.entries.push(Entry {
+                path,
+                kind: Kind::Link,
+            }),
             FileType::Directory if depth == MAX_OUTPUT_DEPTH => {
                 return Err(refused(name, "it has too many folders in each other"));
             }
             FileType::Directory => {
                 let children = self.parent.folder(self.place(&path))?.entries()?;
-                self.entries.push(Entry { path: path.clone(), kind: Kind::Folder { is_empty: children.is_empty() } });
+                self.entries.push(Entry {
+                    path: path.clone(),
+                    kind: Kind::Folder {
+                        is_empty: children.is_empty(),
+                    },
+                });
                 for (child, kind) in children {
                     self.walk(path.join(child), kind, depth + 1, name)?;
                 }
             }
-            _ => return Err(refused(name, "it has something that is neither a file, nor a folder, nor a link")),
+            _ => {
+                return Err(refused(
+                    name,
+                    "it has something that is neither a file, nor a folder, nor a link",
+                ));
+            }
         }
         Ok(())
     }
@@ -100,19 +128,28 @@ impl Tree {
     fn link(&self, path: &Path) -> io::Result<OsString> {
         let place = self.place(path);
         match place.parent().zip(place.file_name()) {
-            Some((folder, name)) if !folder.as_os_str().is_empty() => self.parent.folder(folder)?.link(name),
+            Some((folder, name)) if !folder.as_os_str().is_empty() => {
+                self.parent.folder(folder)?.link(name)
+            }
             _ => self.parent.link(place),
         }
     }
 
     fn place(&self, path: &Path) -> PathBuf {
         // Joining an empty path would ask for a folder.
-        if path.as_os_str().is_empty() { self.base.clone().into() } else { Path::new(&self.base).join(path) }
+        if path.as_os_str().is_empty() {
+            self.base.clone().into()
+        } else {
+            Path::new(&self.base).join(path)
+        }
     }
 
     /// Writes it as a tar, below the folder `top`: names in order, links as links, owner 0, every time `epoch` (seconds).
     pub fn tar(&self, top: &str, epoch: u64, out: impl Write) -> io::Result<()> {
-        let mut archive = Archive { out: Builder::new(BufWriter::new(out)), epoch };
+        let mut archive = Archive {
+            out: Builder::new(BufWriter::new(out)),
+            epoch,
+        };
         for Entry { path, kind } in &self.entries {
             let mut name = top.as_bytes().to_vec();
             if !path.as_os_str().is_empty() {
@@ -143,7 +180,13 @@ impl<W: Write> Archive<W> {
     }
 
     fn link(&mut self, name: &[u8], target: &OsStr) -> io::Result<()> {
-        self.entry(EntryType::Symlink, 0o777, [name, target.as_bytes()], 0, io::empty())
+        self.entry(
+            EntryType::Symlink,
+            0o777,
+            [name, target.as_bytes()],
+            0,
+            io::empty(),
+        )
     }
 
     fn file(&mut self, name: &[u8], executable: bool, file: &File) -> io::Result<()> {
@@ -152,14 +195,28 @@ impl<W: Write> Archive<W> {
         let mode = if executable { 0o755 } else { 0o644 };
         self.entry(EntryType::Regular, mode, [name, b""], size, &mut content)?;
         // A file that has shrunk would make the rest of the archive part of it.
-        if content.limit() == 0 { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+        if content.limit() == 0 {
+            Ok(())
+        } else {
+            Err(io::ErrorKind::UnexpectedEof.into())
+        }
     }
 
     /// One entry; `names` are its own and the target of a link.
-    fn entry(&mut self, kind: EntryType, mode: u32, names: [&[u8]; 2], size: u64, data: impl Read) -> io::Result<()> {
+    fn entry(
+        &mut self,
+        kind: EntryType,
+        mode: u32,
+        names: [&[u8]; 2],
+        size: u64,
+        data: impl Read,
+    ) -> io::Result<()> {
         let mut header = Header::new_ustar();
         let long = |name: &&[u8]| name.len() > MAX_USTAR_NAME_BYTES;
-        let extensions = ["path", "linkpath"].into_iter().zip(names).filter(|(_, name)| long(name));
+        let extensions = ["path", "linkpath"]
+            .into_iter()
+            .zip(names)
+            .filter(|(_, name)| long(name));
         self.out.append_pax_extensions(extensions)?;
         let [name, target] = names.map(|name| if long(&name) { PAX_PLACEHOLDER } else { name });
         header.as_old_mut().name[..name.len()].copy_from_slice(name);
@@ -184,7 +241,10 @@ mod tests {
 
     fn tar(tree: &Path) -> Vec<u8> {
         let mut bytes = Vec::new();
-        Tree::read(tree, "x").unwrap().tar("hello-1.0", 7, &mut bytes).unwrap();
+        Tree::read(tree, "x")
+            .unwrap()
+            .tar("hello-1.0", 7, &mut bytes)
+            .unwrap();
         bytes
     }
 
@@ -210,13 +270,26 @@ mod tests {
         for entry in tar::Archive::new(&bytes[..]).entries().unwrap() {
             let mut entry = entry.unwrap();
             let header = entry.header();
-            assert_eq!((header.uid().unwrap(), header.gid().unwrap(), header.mtime().unwrap()), (0, 0, 7));
+            assert_eq!(
+                (
+                    header.uid().unwrap(),
+                    header.gid().unwrap(),
+                    header.mtime().unwrap()
+                ),
+                (0, 0, 7)
+            );
             let mode = header.mode().unwrap();
-            let (name, target) =
-                (entry.path_bytes().into_owned(), entry.link_name_bytes().map(|link| link.into_owned()));
+            let (name, target) = (
+                entry.path_bytes().into_owned(),
+                entry.link_name_bytes().map(|link| link.into_owned()),
+            );
             let mut content = target.unwrap_or_default();
             entry.read_to_end(&mut content).unwrap();
-            seen.push((String::from_utf8_lossy(&name).into_owned(), mode, String::from_utf8(content).unwrap()));
+            seen.push((
+                String::from_utf8_lossy(&name).into_owned(),
+                mode,
+                String::from_utf8(content).unwrap(),
+            ));
         }
         let expected = [
             ("hello-1.0/", 0o755, ""),
@@ -226,12 +299,21 @@ mod tests {
             ("hello-1.0/share/", 0o755, ""),
             ("hello-1.0/share/empty/", 0o755, ""),
             ("hello-1.0/share/far", 0o777, &"t".repeat(150)),
-            (&format!("hello-1.0/share/{}", "n".repeat(200)), 0o644, "long"),
+            (
+                &format!("hello-1.0/share/{}", "n".repeat(200)),
+                0o644,
+                "long",
+            ),
             ("hello-1.0/share/\u{fffd}", 0o644, "raw"),
         ];
-        let expected = expected.map(|(name, mode, content)| (name.to_owned(), mode, content.to_owned()));
+        let expected =
+            expected.map(|(name, mode, content)| (name.to_owned(), mode, content.to_owned()));
         assert_eq!(seen, expected);
-        assert_eq!(tar(&fixture().path().join("tree")), bytes, "another folder, the same bytes");
+        assert_eq!(
+            tar(&fixture().path().join("tree")),
+            bytes,
+            "another folder, the same bytes"
+        );
     }
 
     #[test]
@@ -262,7 +344,10 @@ mod tests {
         let deep: PathBuf = std::iter::repeat_n("d", MAX_OUTPUT_DEPTH).collect();
         fs::create_dir_all(folder.path().join("deep").join(&deep)).unwrap();
         assert!(Tree::read(&folder.path().join("deep/d"), "x").is_ok());
-        assert_eq!(why(&folder.path().join("deep")).1, "it has too many folders in each other");
+        assert_eq!(
+            why(&folder.path().join("deep")).1,
+            "it has too many folders in each other"
+        );
         assert!(Tree::read(&folder.path().join("tree/bin/link/x"), "x").is_err());
     }
 }

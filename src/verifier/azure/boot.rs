@@ -43,8 +43,16 @@ pub fn appraise(
     claim: Option<&ImageClaim>,
 ) -> Result<(), Rejection> {
     let is_of = |image: &&Image| image.boot.iter().any(|boot| boot.is_of(registers));
-    if let Some(revocation) = Revocations::compiled_in().images().filter(is_of).find_map(revocation) {
-        return Err(AzureRejection::BootRevoked { by: Box::new(revocation), actual: shown(registers) }.into());
+    if let Some(revocation) = Revocations::compiled_in()
+        .images()
+        .filter(is_of)
+        .find_map(revocation)
+    {
+        return Err(AzureRejection::BootRevoked {
+            by: Box::new(revocation),
+            actual: shown(registers),
+        }
+        .into());
     }
     if boots(references).next().is_none() {
         return Err(AzureRejection::NoBootReference.into());
@@ -53,17 +61,32 @@ pub fn appraise(
     let Some(found) = matches().next() else {
         let expected: Vec<_> = boots(references).map(|found| found.boot.shown()).collect();
         let (expected, actual) = (expected.join(" | "), shown(registers));
-        return Err(AzureRejection::BootUnknown { tried: tried(references), expected, actual }.into());
+        return Err(AzureRejection::BootUnknown {
+            tried: tried(references),
+            expected,
+            actual,
+        }
+        .into());
     };
     if let Some(revocation) = matches().find_map(|found| revocation(found.image)) {
-        return Err(AzureRejection::BootRevoked { by: Box::new(revocation), actual: shown(registers) }.into());
+        return Err(AzureRejection::BootRevoked {
+            by: Box::new(revocation),
+            actual: shown(registers),
+        }
+        .into());
     }
-    if let Some(register) = ZERO.into_iter().find(|register| *registers.value(*register).as_bytes() != [0; 32]) {
+    if let Some(register) = ZERO
+        .into_iter()
+        .find(|register| *registers.value(*register).as_bytes() != [0; 32])
+    {
         let actual = registers.value(register);
         return Err(AzureRejection::RegisterNotZero { register, actual }.into());
     }
     let Some(claim) = claim else { return Ok(()) };
-    let mut differences = found.image.difference(claim).filter(|difference| difference.input != COMMAND_LINE);
+    let mut differences = found
+        .image
+        .difference(claim)
+        .filter(|difference| difference.input != COMMAND_LINE);
     match differences.next() {
         Some(difference) => Err(difference.rejection(found.image)),
         None => Ok(()),
@@ -79,31 +102,48 @@ fn revocation(image: &Image) -> Option<Revocation> {
 /// Returns the published boot that registers are of, as `VERSION, NAME`, and who says so.
 pub fn named(references: &ReferenceValues, registers: &Registers) -> Option<(String, Anchor)> {
     let found = boots(references).find(|found| found.boot.is_of(registers))?;
-    Some((format!("{}, {}", found.image.name(), found.boot.name), found.anchor))
+    Some((
+        format!("{}, {}", found.image.name(), found.boot.name),
+        found.anchor,
+    ))
 }
 
 fn boots(references: &ReferenceValues) -> impl Iterator<Item = Match<'_>> {
-    references
-        .images()
-        .flat_map(|(image, anchor)| image.boot.iter().map(move |boot| Match { image, boot, anchor: *anchor }))
+    references.images().flat_map(|(image, anchor)| {
+        image.boot.iter().map(move |boot| Match {
+            image,
+            boot,
+            anchor: *anchor,
+        })
+    })
 }
 
 fn tried(references: &ReferenceValues) -> String {
-    let names: Vec<_> = boots(references).map(|found| format!("{} {}", found.image.name(), found.boot.name)).collect();
+    let names: Vec<_> = boots(references)
+        .map(|found| format!("{} {}", found.image.name(), found.boot.name))
+        .collect();
     format!("tried {}", names.join(", "))
 }
 
 fn shown(registers: &Registers) -> String {
-    BOOT_REGISTERS.map(|register| format!("{register}={}", registers.value(register))).join(" ")
+    BOOT_REGISTERS
+        .map(|register| format!("{register}={}", registers.value(register)))
+        .join(" ")
 }
 
 impl Boot {
     fn is_of(&self, registers: &Registers) -> bool {
-        self.registers.iter().all(|(register, value)| registers.value(*register) == *value)
+        self.registers
+            .iter()
+            .all(|(register, value)| registers.value(*register) == *value)
     }
 
     fn shown(&self) -> String {
-        let each: Vec<_> = self.registers.iter().map(|(register, value)| format!("{register}={value}")).collect();
+        let each: Vec<_> = self
+            .registers
+            .iter()
+            .map(|(register, value)| format!("{register}={value}"))
+            .collect();
         each.join(" ")
     }
 }

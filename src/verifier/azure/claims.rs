@@ -27,7 +27,11 @@ pub enum ClaimsError {
     #[error("the runtime claims have {actual} keys named {ATTESTATION_KEY}, and there is one")]
     Keys { actual: usize },
     #[error("the attestation key has the {field} {actual:?}, and it is {expected}")]
-    Key { field: &'static str, expected: &'static str, actual: String },
+    Key {
+        field: &'static str,
+        expected: &'static str,
+        actual: String,
+    },
 }
 
 /// The key by which the paravisor's TPM signs quotes: RSA-2048 with the exponent 65537.
@@ -98,16 +102,35 @@ impl RuntimeClaims {
     /// They are no strict JSON, or have not one attestation key of the right kind.
     pub fn read(bytes: &[u8]) -> Result<Self, ClaimsError> {
         let document: Document<'_> = json::read(bytes)?;
-        let named: Vec<_> = document.keys.iter().filter(|key| *key.kid == *ATTESTATION_KEY).collect();
-        let [key] = named[..] else { return Err(ClaimsError::Keys { actual: named.len() }) };
-        let Configuration { secure_boot, tpm_persisted } = document.vm_configuration;
-        Ok(Self { attestation_key: key.read()?, secure_boot, tpm_persisted })
+        let named: Vec<_> = document
+            .keys
+            .iter()
+            .filter(|key| *key.kid == *ATTESTATION_KEY)
+            .collect();
+        let [key] = named[..] else {
+            return Err(ClaimsError::Keys {
+                actual: named.len(),
+            });
+        };
+        let Configuration {
+            secure_boot,
+            tpm_persisted,
+        } = document.vm_configuration;
+        Ok(Self {
+            attestation_key: key.read()?,
+            secure_boot,
+            tpm_persisted,
+        })
     }
 }
 
 impl Key<'_> {
     fn read(&self) -> Result<AttestationKey, ClaimsError> {
-        let wrong = |field, expected, actual: &str| ClaimsError::Key { field, expected, actual: actual.to_owned() };
+        let wrong = |field, expected, actual: &str| ClaimsError::Key {
+            field,
+            expected,
+            actual: actual.to_owned(),
+        };
         if *self.kty != *"RSA" {
             return Err(wrong("type", "RSA", &self.kty));
         }
@@ -135,7 +158,8 @@ impl Key<'_> {
 mod tests {
     use super::*;
 
-    const REAL: &str = include_str!("../../../tests/data/snp/azure/live-milan-v3/runtime_data.json");
+    const REAL: &str =
+        include_str!("../../../tests/data/snp/azure/live-milan-v3/runtime_data.json");
     const NEWER: &str = include_str!("../../../tests/data/snp/azure/genoa-v3/runtime_data.json");
 
     fn refusal(from: &str, to: &str) -> String {
@@ -149,10 +173,19 @@ mod tests {
     #[test]
     fn real_claims_have_one_attestation_key() {
         let claims = RuntimeClaims::read(REAL.as_bytes()).unwrap();
-        assert_eq!((claims.secure_boot, claims.tpm_persisted), (Some(true), None));
-        assert_eq!(claims.attestation_key.modulus()[..4], [0xa7, 0x80, 0xca, 0x97]);
+        assert_eq!(
+            (claims.secure_boot, claims.tpm_persisted),
+            (Some(true), None)
+        );
+        assert_eq!(
+            claims.attestation_key.modulus()[..4],
+            [0xa7, 0x80, 0xca, 0x97]
+        );
         let newer = RuntimeClaims::read(NEWER.as_bytes()).unwrap();
-        assert_eq!((newer.secure_boot, newer.tpm_persisted), (Some(true), Some(true)));
+        assert_eq!(
+            (newer.secure_boot, newer.tpm_persisted),
+            (Some(true), Some(true))
+        );
     }
 
     #[test]
@@ -162,7 +195,11 @@ mod tests {
             ("HCLEkPub", "HCLAkPub", "have 2 keys"),
             ("\"RSA\"", "\"EC\"", "the type \"EC\""),
             ("[\"sign\"]", "[\"encrypt\"]", "the use \"encrypt\""),
-            ("[\"sign\"]", "[\"sign\",\"encrypt\"]", "the use \"sign,encrypt\""),
+            (
+                "[\"sign\"]",
+                "[\"sign\",\"encrypt\"]",
+                "the use \"sign,encrypt\"",
+            ),
             ("[\"sign\"]", "[]", "the use \"\""),
             ("\"AQAB\"", "\"Aw\"", "the exponent \"Aw\""),
             ("\"AQAB\"", "\"AAEAAQ\"", "the exponent"),
@@ -182,13 +219,19 @@ mod tests {
         for (from, to) in [
             ("\"user-data\"", "\"keys\":[],\"user-data\""),
             ("\"kty\":\"RSA\"", "\"kty\":\"RSA\",\"kty\":\"RSA\""),
-            ("\"secure-boot\":true", "\"secure-boot\":true,\"secure-boot\":false"),
+            (
+                "\"secure-boot\":true",
+                "\"secure-boot\":true,\"secure-boot\":false",
+            ),
             ("\"secure-boot\":true", "\"secure-boot\":\"true\""),
             ("{\"keys\"", "\u{feff}{\"keys\""),
             ("0000\"}", "0000\"}{}"),
         ] {
             let found = refusal(from, to);
-            assert!(found.starts_with("the runtime claims cannot be read"), "{to}: {found}");
+            assert!(
+                found.starts_with("the runtime claims cannot be read"),
+                "{to}: {found}"
+            );
         }
     }
 }

@@ -54,33 +54,55 @@ impl Body<'_> {
     /// It is of another version, a member is not in its encoding, or the HCL report is none.
     pub fn parts(&self) -> Result<(TpmEvidence, Option<Vec<u8>>), Rejection> {
         if self.version != VERSION {
-            return Err(AzureRejection::EvidenceVersion { expected: VERSION, actual: self.version }.into());
+            return Err(AzureRejection::EvidenceVersion {
+                expected: VERSION,
+                actual: self.version,
+            }
+            .into());
         }
         let hcl = base64url("hcl_report", &self.hcl_report)?;
         let hcl = HclReport::read(&hcl).map_err(AzureRejection::Hcl)?;
         let quote = SignedQuote {
             message: lower_hex("message", &self.tpm_quote.message)?,
             signature: lower_hex("signature", &self.tpm_quote.signature)?,
-            registers: self.tpm_quote.pcrs.iter().map(|text| register(text)).collect::<Result<_, _>>()?,
+            registers: self
+                .tpm_quote
+                .pcrs
+                .iter()
+                .map(|text| register(text))
+                .collect::<Result<_, _>>()?,
         };
-        let certificate = self.vcek.as_ref().map(|text| base64url("vcek", text)).transpose()?;
+        let certificate = self
+            .vcek
+            .as_ref()
+            .map(|text| base64url("vcek", text))
+            .transpose()?;
         Ok((TpmEvidence { hcl, quote }, certificate))
     }
 }
 
 fn base64url(field: &'static str, text: &str) -> Result<Vec<u8>, Rejection> {
-    let wrong = |_| Rejection::EvidenceEncoding { field, encoding: "base64url" };
+    let wrong = |_| Rejection::EvidenceEncoding {
+        field,
+        encoding: "base64url",
+    };
     BASE64URL.decode(text).map_err(wrong)
 }
 
 fn lower_hex(field: &'static str, text: &str) -> Result<Vec<u8>, Rejection> {
     let is_upper = text.bytes().any(|byte| byte.is_ascii_uppercase());
     let decoded = hex::decode(text).ok().filter(|_| !is_upper);
-    decoded.ok_or(Rejection::EvidenceEncoding { field, encoding: "lower-case hex" })
+    decoded.ok_or(Rejection::EvidenceEncoding {
+        field,
+        encoding: "lower-case hex",
+    })
 }
 
 fn register(text: &str) -> Result<[u8; REGISTER_BYTES], Rejection> {
-    let wrong = |_| Rejection::EvidenceEncoding { field: "pcrs", encoding: "lower-case hex of 32 bytes" };
+    let wrong = |_| Rejection::EvidenceEncoding {
+        field: "pcrs",
+        encoding: "lower-case hex of 32 bytes",
+    };
     lower_hex("pcrs", text)?.try_into().map_err(wrong)
 }
 
@@ -110,17 +132,31 @@ mod tests {
         let (padded, plain) = (BASE64URL.encode(HCL), base64(HCL));
         assert_ne!(padded, plain);
         for text in [&padded, &plain] {
-            let document = REAL.replacen(plain.as_str(), "HCL", 1).replacen("HCL=", "HCL", 1);
+            let document = REAL
+                .replacen(plain.as_str(), "HCL", 1)
+                .replacen("HCL=", "HCL", 1);
             let read = Evidence::read(document.replacen("HCL", text, 1).as_bytes()).unwrap();
-            assert_eq!((&read.report.as_bytes()[..], read.certificate.as_deref()), (&HCL[0x20..0x4c0], Some(VCEK)));
+            assert_eq!(
+                (&read.report.as_bytes()[..], read.certificate.as_deref()),
+                (&HCL[0x20..0x4c0], Some(VCEK))
+            );
         }
     }
 
     #[test]
     fn the_certificate_may_be_missing() {
-        let vcek = REAL.split("\"vcek\"").nth(1).unwrap().split('"').nth(1).unwrap();
+        let vcek = REAL
+            .split("\"vcek\"")
+            .nth(1)
+            .unwrap()
+            .split('"')
+            .nth(1)
+            .unwrap();
         let document = REAL.replacen(&format!("\"{vcek}\""), "null", 1);
-        assert_eq!(Evidence::read(document.as_bytes()).unwrap().certificate, None);
+        assert_eq!(
+            Evidence::read(document.as_bytes()).unwrap().certificate,
+            None
+        );
     }
 
     #[test]
@@ -129,7 +165,11 @@ mod tests {
             ("\"version\": 1", "\"version\": 2", "evidence-version"),
             ("\"version\": 1", "\"version\": \"1\"", "evidence-malformed"),
             ("\"version\": 1,", "", "evidence-malformed"),
-            ("\"version\": 1", "\"version\": 1, \"more\": 1", "evidence-malformed"),
+            (
+                "\"version\": 1",
+                "\"version\": 1, \"more\": 1",
+                "evidence-malformed",
+            ),
             ("\"pcrs\"", "\"more\": [], \"pcrs\"", "evidence-malformed"),
             ("\"pcrs\"", "\"pcrs\": [], \"pcrs\"", "evidence-malformed"),
             ("\"ff5443", "\"FF5443", "evidence-encoding"),

@@ -38,8 +38,13 @@ struct Scene {
 impl Scene {
     fn new() -> Self {
         let good = Evidence::read(DOCUMENT).unwrap();
-        let certificate = Certificate::read(good.certificate.as_ref().unwrap(), Role::Leaf).unwrap();
-        Self { good, certificate, roots: TrustRoots::amd().unwrap() }
+        let certificate =
+            Certificate::read(good.certificate.as_ref().unwrap(), Role::Leaf).unwrap();
+        Self {
+            good,
+            certificate,
+            roots: TrustRoots::amd().unwrap(),
+        }
     }
 
     fn tpm(&self) -> &TpmEvidence {
@@ -81,7 +86,9 @@ fn verify_tpm(report: &Report, tpm: &TpmEvidence) -> Result<(), Rejection> {
 /// Calls `check` with every bit of so many bytes, on two threads.
 fn every_bit(bytes: usize, check: impl Fn(usize, u8) + Sync) {
     let (check, half) = (&check, bytes / 2);
-    let run = |range: std::ops::Range<usize>| range.for_each(|byte| (0..8).for_each(|bit| check(byte, 1 << bit)));
+    let run = |range: std::ops::Range<usize>| {
+        range.for_each(|byte| (0..8).for_each(|bit| check(byte, 1 << bit)))
+    };
     thread::scope(|scope| {
         scope.spawn(|| run(0..half));
         run(half..bytes);
@@ -98,7 +105,9 @@ fn flipped(bytes: &[u8], byte: usize, mask: u8) -> Vec<u8> {
 fn the_layers_together_accept_what_did_not_change() {
     let scene = Scene::new();
     scene.verify_report(&scene.good.report).unwrap();
-    scene.verify_certificate(scene.good.certificate.as_deref().unwrap()).unwrap();
+    scene
+        .verify_certificate(scene.good.certificate.as_deref().unwrap())
+        .unwrap();
     verify_tpm(&scene.good.report, scene.tpm()).unwrap();
 }
 
@@ -107,7 +116,10 @@ fn no_flipped_bit_of_a_real_document_is_accepted() {
     let scene = Scene::new();
     every_bit(DOCUMENT.len(), |byte, mask| {
         if let Ok(changed) = Evidence::read(&flipped(DOCUMENT, byte, mask)) {
-            assert!(scene.verify(&changed).is_err(), "byte {byte}, mask {mask:#x}");
+            assert!(
+                scene.verify(&changed).is_err(),
+                "byte {byte}, mask {mask:#x}"
+            );
         }
     });
 }
@@ -115,21 +127,36 @@ fn no_flipped_bit_of_a_real_document_is_accepted() {
 #[test]
 fn no_flipped_bit_of_the_parts_of_real_evidence_is_accepted() {
     let scene = Scene::new();
-    let (report, certificate) = (scene.good.report.as_bytes(), scene.good.certificate.as_deref().unwrap());
+    let (report, certificate) = (
+        scene.good.report.as_bytes(),
+        scene.good.certificate.as_deref().unwrap(),
+    );
     every_bit(report.len(), |byte, mask| {
         let changed = Report::try_from(&flipped(report, byte, mask)[..]).unwrap();
-        assert!(scene.verify_report(&changed).is_err(), "byte {byte}, mask {mask:#x} of the report");
+        assert!(
+            scene.verify_report(&changed).is_err(),
+            "byte {byte}, mask {mask:#x} of the report"
+        );
     });
     every_bit(certificate.len(), |byte, mask| {
         let changed = flipped(certificate, byte, mask);
-        assert!(scene.verify_certificate(&changed).is_err(), "byte {byte}, mask {mask:#x} of the certificate");
+        assert!(
+            scene.verify_certificate(&changed).is_err(),
+            "byte {byte}, mask {mask:#x} of the certificate"
+        );
     });
     let quote = &scene.tpm().quote;
     let refuses = |tpm: &TpmEvidence| verify_tpm(&scene.good.report, tpm).is_err();
     every_bit(HCL.len(), |byte, mask| {
-        let Ok(hcl) = HclReport::read(&flipped(HCL, byte, mask)) else { return };
+        let Ok(hcl) = HclReport::read(&flipped(HCL, byte, mask)) else {
+            return;
+        };
         // The report has its own turn above.
-        let is_refused = hcl.report() != &scene.good.report || refuses(&TpmEvidence { hcl, quote: quote.clone() });
+        let is_refused = hcl.report() != &scene.good.report
+            || refuses(&TpmEvidence {
+                hcl,
+                quote: quote.clone(),
+            });
         assert!(is_refused, "byte {byte}, mask {mask:#x} of the HCL report");
     });
     every_bit(quote.message.len(), |byte, mask| {
@@ -140,11 +167,17 @@ fn no_flipped_bit_of_the_parts_of_real_evidence_is_accepted() {
     every_bit(quote.signature.len(), |byte, mask| {
         let mut tpm = scene.tpm().clone();
         tpm.quote.signature[byte] ^= mask;
-        assert!(refuses(&tpm), "byte {byte}, mask {mask:#x} of the quote's signature");
+        assert!(
+            refuses(&tpm),
+            "byte {byte}, mask {mask:#x} of the quote's signature"
+        );
     });
     every_bit(quote.registers.as_flattened().len(), |byte, mask| {
         let mut tpm = scene.tpm().clone();
         tpm.quote.registers.as_flattened_mut()[byte] ^= mask;
-        assert!(refuses(&tpm), "byte {byte}, mask {mask:#x} of the registers");
+        assert!(
+            refuses(&tpm),
+            "byte {byte}, mask {mask:#x} of the registers"
+        );
     });
 }

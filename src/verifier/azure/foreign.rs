@@ -42,8 +42,16 @@ struct ForeignQuote {
 pub fn read_foreign(bytes: &[u8]) -> Result<Evidence, Rejection> {
     let document: Document<'_> = json::read(bytes).map_err(Rejection::EvidenceMalformed)?;
     let hcl = HclReport::read(&document.report).map_err(AzureRejection::Hcl)?;
-    let ForeignQuote { signature, message, pcrs: registers } = document.quote;
-    let quote = SignedQuote { message, signature, registers };
+    let ForeignQuote {
+        signature,
+        message,
+        pcrs: registers,
+    } = document.quote;
+    let quote = SignedQuote {
+        message,
+        signature,
+        registers,
+    };
     let certificate = document.vcek.map(|pem| pem.0.into_owned().into_bytes());
     Ok(Evidence::of_tpm(TpmEvidence { hcl, quote }, certificate))
 }

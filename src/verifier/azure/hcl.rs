@@ -112,7 +112,12 @@ impl HclReport {
         let claims = view.claims(request_version)?;
         view.zero(claims.end..bytes.len())?;
         let report = Report::from(std::array::from_fn(|index| bytes[REPORT + index]));
-        Ok(Self { report, claims: bytes[claims].to_vec(), version, request_version })
+        Ok(Self {
+            report,
+            claims: bytes[claims].to_vec(),
+            version,
+            request_version,
+        })
     }
 
     /// Returns the attestation report in it.
@@ -154,12 +159,19 @@ impl View<'_> {
         if values.contains(&actual) {
             return Ok(actual);
         }
-        Err(HclError::Field { field, offset, expected, actual })
+        Err(HclError::Field {
+            field,
+            offset,
+            expected,
+            actual,
+        })
     }
 
     fn zero(&self, range: Range<usize>) -> Result<(), HclError> {
         match self.0[range.clone()].iter().position(|byte| *byte != 0) {
-            Some(index) => Err(HclError::NotZero { offset: range.start + index }),
+            Some(index) => Err(HclError::NotZero {
+                offset: range.start + index,
+            }),
             None => Ok(()),
         }
     }
@@ -168,16 +180,27 @@ impl View<'_> {
     /// bytes.
     fn claims(&self, request_version: u32) -> Result<Range<usize>, HclError> {
         let (data_size, claims_size) = (self.size(0x4c0), self.size(0x4d0));
-        let known = REQUEST_BYTES.iter().find(|(version, _)| *version == request_version);
+        let known = REQUEST_BYTES
+            .iter()
+            .find(|(version, _)| *version == request_version);
         let between = known.map_or(0, |(_, bytes)| *bytes);
-        let sizes = |field, expected, actual| Err(HclError::Sizes { field, expected, actual });
+        let sizes = |field, expected, actual| {
+            Err(HclError::Sizes {
+                field,
+                expected,
+                actual,
+            })
+        };
         let Some(expected) = data_size.checked_sub(between) else {
             return sizes("the size of the data", between, data_size);
         };
         if claims_size != expected {
             return sizes("the size of the claims", expected, claims_size);
         }
-        let Some(end) = DATA.checked_add(data_size).filter(|end| *end <= self.0.len()) else {
+        let Some(end) = DATA
+            .checked_add(data_size)
+            .filter(|end| *end <= self.0.len())
+        else {
             return sizes("the size of the data", self.0.len() - DATA, data_size);
         };
         if self.size(0x08) != end {
@@ -191,8 +214,10 @@ impl View<'_> {
 mod tests {
     use super::*;
 
-    const REAL: &[u8] = include_bytes!("../../../tests/data/snp/azure/live-milan-v3/hcl_report.bin");
-    const CLAIMS: &[u8] = include_bytes!("../../../tests/data/snp/azure/live-milan-v3/runtime_data.json");
+    const REAL: &[u8] =
+        include_bytes!("../../../tests/data/snp/azure/live-milan-v3/hcl_report.bin");
+    const CLAIMS: &[u8] =
+        include_bytes!("../../../tests/data/snp/azure/live-milan-v3/runtime_data.json");
 
     fn set(bytes: &mut [u8], offset: usize, value: u32) {
         bytes[offset..offset + 4].copy_from_slice(&value.to_le_bytes());
@@ -210,34 +235,57 @@ mod tests {
     fn the_second_version_of_the_request_has_four_bytes_more() {
         let mut bytes = REAL.to_vec();
         let sizes = [0x08, 0x4c0].map(|offset| (offset, View(REAL).u32(offset) + 4));
-        sizes.into_iter().for_each(|(offset, size)| set(&mut bytes, offset, size));
+        sizes
+            .into_iter()
+            .for_each(|(offset, size)| set(&mut bytes, offset, size));
         set(&mut bytes, 0x4c4, 2);
         bytes.splice(0x4d4..0x4d4, [7, 0, 0, 0]);
         bytes.truncate(MAX_HCL_BYTES);
         let read = HclReport::read(&bytes).unwrap();
         assert_eq!((read.claims(), read.versions()), (CLAIMS, (1, 2)));
         set(&mut bytes, 0x4c4, 1);
-        assert!(matches!(HclReport::read(&bytes), Err(HclError::Sizes { .. })));
+        assert!(matches!(
+            HclReport::read(&bytes),
+            Err(HclError::Sizes { .. })
+        ));
     }
 
     #[test]
     fn no_size_is_believed_alone() {
-        for (offset, expected) in
-            [(0x08, "the size of the report"), (0x4c0, "the size of the claims"), (0x4d0, "the size of the claims")]
-        {
-            for value in [0, 1, View(REAL).u32(offset) - 1, View(REAL).u32(offset) + 1, 0x7fff_ffff, u32::MAX] {
+        for (offset, expected) in [
+            (0x08, "the size of the report"),
+            (0x4c0, "the size of the claims"),
+            (0x4d0, "the size of the claims"),
+        ] {
+            for value in [
+                0,
+                1,
+                View(REAL).u32(offset) - 1,
+                View(REAL).u32(offset) + 1,
+                0x7fff_ffff,
+                u32::MAX,
+            ] {
                 let mut bytes = REAL.to_vec();
                 set(&mut bytes, offset, value);
                 let refusal = HclReport::read(&bytes).unwrap_err();
-                let HclError::Sizes { field, .. } = refusal else { panic!("{value:#x}: {refusal}") };
+                let HclError::Sizes { field, .. } = refusal else {
+                    panic!("{value:#x}: {refusal}")
+                };
                 assert!(field == expected || value < 24, "{value:#x}: {field}");
             }
         }
-        for (data, claims) in [(u32::MAX, u32::MAX - 20), (1390, 1370), (0x8000_0000, 0x8000_0000 - 20)] {
+        for (data, claims) in [
+            (u32::MAX, u32::MAX - 20),
+            (1390, 1370),
+            (0x8000_0000, 0x8000_0000 - 20),
+        ] {
             let mut bytes = REAL.to_vec();
             set(&mut bytes, 0x4c0, data);
             set(&mut bytes, 0x4d0, claims);
-            assert!(matches!(HclReport::read(&bytes), Err(HclError::Sizes { .. })), "{data:#x}");
+            assert!(
+                matches!(HclReport::read(&bytes), Err(HclError::Sizes { .. })),
+                "{data:#x}"
+            );
         }
     }
 
@@ -257,7 +305,11 @@ mod tests {
     fn a_cut_report_is_refused_unless_only_padding_is_gone() {
         let end = 0x4d4 + CLAIMS.len();
         for length in 0..REAL.len() {
-            assert_eq!(HclReport::read(&REAL[..length]).is_ok(), length >= end, "{length}");
+            assert_eq!(
+                HclReport::read(&REAL[..length]).is_ok(),
+                length >= end,
+                "{length}"
+            );
         }
         assert!(HclReport::read(&[REAL, &[0]].concat()).is_err());
     }

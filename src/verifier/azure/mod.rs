@@ -36,7 +36,9 @@ pub use claims::{AttestationKey, ClaimsError, RuntimeClaims};
 pub use foreign::read_foreign;
 pub use hcl::{HclError, HclReport, MAX_HCL_BYTES};
 pub use paravisor::{PARAVISOR_KEYS, ParavisorKey};
-pub use quote::{ExtraDataError, MAX_EXTRA_DATA_BYTES, Quote, QuoteError, SignedQuote, appraise_extra_data};
+pub use quote::{
+    ExtraDataError, MAX_EXTRA_DATA_BYTES, Quote, QuoteError, SignedQuote, appraise_extra_data,
+};
 pub use registers::Registers;
 pub(super) use registers::{BOOT_REGISTERS, REGISTERS};
 pub use rejection::AzureRejection;
@@ -52,7 +54,8 @@ use quote::VerifiedQuote;
 const VERSION: u64 = 1;
 
 /// Whom one trusts who accepts such evidence, beside AMD.
-pub const TRUSTED: &str = "Microsoft as the author of the paravisor, not as the operator of the machine";
+pub const TRUSTED: &str =
+    "Microsoft as the author of the paravisor, not as the operator of the machine";
 
 /// What evidence of this platform has beside the attestation report.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,7 +81,10 @@ pub(super) fn verify(
     let claims = bound_claims(report, &evidence.hcl);
     let paravisor = paravisor::appraise(report);
     let is_believed = paravisor.is_ok();
-    result.set(Check::Paravisor, outcome(paravisor.map(drop).map_err(Into::into)));
+    result.set(
+        Check::Paravisor,
+        outcome(paravisor.map(drop).map_err(Into::into)),
+    );
     let claims = match claims {
         Ok(claims) => claims,
         Err(rejection) => {
@@ -91,10 +97,16 @@ pub(super) fn verify(
         return None;
     }
     match evidence.quote.verify(&claims.attestation_key) {
-        Ok(VerifiedQuote { extra_data, registers }) => {
+        Ok(VerifiedQuote {
+            extra_data,
+            registers,
+        }) => {
             result.set(Check::Quote, Outcome::Pass);
             let found = boot::appraise(&expectations.references, &registers, image);
-            result.set(Check::BootMeasurement, waivable(Waivable::BootMeasurement, found, expectations));
+            result.set(
+                Check::BootMeasurement,
+                waivable(Waivable::BootMeasurement, found, expectations),
+            );
             Some(extra_data)
         }
         Err(rejection) => {
@@ -124,26 +136,51 @@ pub fn rewritten_digest(provenance: &[u8]) -> Option<Sha256Digest> {
 }
 
 /// Returns what accepted evidence says beyond the report itself.
-pub(super) fn claims(report: &Report, evidence: &TpmEvidence, expectations: &Expectations) -> Map<String, Value> {
+pub(super) fn claims(
+    report: &Report,
+    evidence: &TpmEvidence,
+    expectations: &Expectations,
+) -> Map<String, Value> {
     let registers = Registers::of(&evidence.quote.registers);
-    let boot = registers.as_ref().and_then(|registers| boot::named(&expectations.references, registers));
+    let boot = registers
+        .as_ref()
+        .and_then(|registers| boot::named(&expectations.references, registers));
     let claims = RuntimeClaims::read(evidence.hcl.claims()).ok();
     let secure_boot = claims.as_ref().and_then(|claims| claims.secure_boot);
     let tpm_persisted = claims.as_ref().and_then(|claims| claims.tpm_persisted);
     let key = paravisor::appraise(report).ok();
-    let register = |number| registers.as_ref().map(|registers| registers.value(number).to_string());
+    let register = |number| {
+        registers
+            .as_ref()
+            .map(|registers| registers.value(number).to_string())
+    };
     Map::from_iter([
         ("trusted".to_owned(), json!(TRUSTED)),
-        ("paravisor_measurement".to_owned(), json!(report.measurement().to_string())),
-        ("paravisor_id_key".to_owned(), json!(hex::encode(report.id_key_digest()))),
+        (
+            "paravisor_measurement".to_owned(),
+            json!(report.measurement().to_string()),
+        ),
+        (
+            "paravisor_id_key".to_owned(),
+            json!(hex::encode(report.id_key_digest())),
+        ),
         ("paravisor_svn".to_owned(), json!(report.guest_svn())),
-        ("paravisor_svn_floor".to_owned(), json!(key.map(|key| key.minimum_svn))),
+        (
+            "paravisor_svn_floor".to_owned(),
+            json!(key.map(|key| key.minimum_svn)),
+        ),
         ("secure_boot".to_owned(), json!(secure_boot)),
         ("tpm_persisted".to_owned(), json!(tpm_persisted)),
         ("pcr_4".to_owned(), json!(register(4))),
         ("pcr_9".to_owned(), json!(register(9))),
-        ("boot".to_owned(), json!(boot.as_ref().map(|(name, _)| name))),
-        ("anchor".to_owned(), json!(boot.map(|(_, anchor)| Anchor::name(anchor)))),
+        (
+            "boot".to_owned(),
+            json!(boot.as_ref().map(|(name, _)| name)),
+        ),
+        (
+            "anchor".to_owned(),
+            json!(boot.map(|(_, anchor)| Anchor::name(anchor))),
+        ),
     ])
 }
 

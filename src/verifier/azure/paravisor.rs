@@ -49,7 +49,9 @@ const CONTAINER_KEYS: [&str; 3] = ["0ad79ceb", "4068e9ae", "57486a44"];
 /// The first that is not as it has to be.
 pub fn appraise(report: &Report) -> Result<ParavisorKey, AzureRejection> {
     if report.vmpl() != 0 {
-        return Err(AzureRejection::ParavisorLevel { actual: report.vmpl() });
+        return Err(AzureRejection::ParavisorLevel {
+            actual: report.vmpl(),
+        });
     }
     let actual = hex::encode(report.id_key_digest());
     let Some(key) = PARAVISOR_KEYS.into_iter().find(|key| key.digest == actual) else {
@@ -61,7 +63,9 @@ pub fn appraise(report: &Report) -> Result<ParavisorKey, AzureRejection> {
         });
     };
     if report.author_key_enabled() || report.author_key_digest() != [0; 48] {
-        return Err(AzureRejection::ParavisorAuthorKey { actual: hex::encode(report.author_key_digest()) });
+        return Err(AzureRejection::ParavisorAuthorKey {
+            actual: hex::encode(report.author_key_digest()),
+        });
     }
     let (minimum, actual) = (key.minimum_svn, report.guest_svn());
     if actual < minimum {
@@ -84,7 +88,8 @@ mod tests {
     fn code(edit: impl Fn(&mut [u8])) -> &'static str {
         let mut bytes = REPORTS[0].to_vec();
         edit(&mut bytes);
-        appraise(&Report::try_from(&bytes[..]).unwrap()).map_or_else(|refusal| refusal.code(), |_| "")
+        appraise(&Report::try_from(&bytes[..]).unwrap())
+            .map_or_else(|refusal| refusal.code(), |_| "")
     }
 
     #[test]
@@ -107,7 +112,10 @@ mod tests {
         }
         // A digest that begins like one that is believed.
         assert_eq!(set("942fd93ebde6ea7a"), "paravisor-id-key");
-        assert_eq!(code(|report| report[0xe0..0x110].fill(0)), "paravisor-id-key");
+        assert_eq!(
+            code(|report| report[0xe0..0x110].fill(0)),
+            "paravisor-id-key"
+        );
         for bit in 0..48 * 8 {
             let found = code(|report| report[0xe0 + bit / 8] ^= 1 << (bit % 8));
             assert_eq!(found, "paravisor-id-key", "bit {bit}");

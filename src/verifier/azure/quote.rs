@@ -70,7 +70,9 @@ pub enum QuoteError {
         actual: u64,
     },
     /// The caller's data is too long.
-    #[error("the caller's data has {size} bytes, the limit is {MAX_EXTRA_DATA_BYTES} (MAX_EXTRA_DATA_BYTES)")]
+    #[error(
+        "the caller's data has {size} bytes, the limit is {MAX_EXTRA_DATA_BYTES} (MAX_EXTRA_DATA_BYTES)"
+    )]
     ExtraData {
         /// The number of bytes that were found.
         size: usize,
@@ -110,7 +112,10 @@ pub enum ExtraDataError {
 /// It is about another number of bytes, or about others.
 pub fn appraise_extra_data(extra_data: &[u8], expected: &[u8]) -> Result<(), ExtraDataError> {
     if extra_data.len() != expected.len() {
-        return Err(ExtraDataError::Length { expected: expected.len(), actual: extra_data.len() });
+        return Err(ExtraDataError::Length {
+            expected: expected.len(),
+            actual: extra_data.len(),
+        });
     }
     if extra_data != expected {
         let (expected, actual) = (hex::encode(expected), hex::encode(extra_data));
@@ -149,7 +154,10 @@ impl Quote {
         rest.selection()?;
         let register_digest = rest.digest()?;
         match rest.0.len() {
-            0 => Ok(Self { extra_data, register_digest }),
+            0 => Ok(Self {
+                extra_data,
+                register_digest,
+            }),
             count => Err(QuoteError::Trailing { count }),
         }
     }
@@ -196,7 +204,10 @@ impl SignedQuote {
             let (expected, actual) = (MODULUS_BYTES, self.signature.len());
             return Err(AzureRejection::QuoteSignatureLength { expected, actual });
         }
-        let public = RsaPublicKeyComponents { n: &key.modulus()[..], e: &key.exponent()[..] };
+        let public = RsaPublicKeyComponents {
+            n: &key.modulus()[..],
+            e: &key.exponent()[..],
+        };
         let verified = public.verify(&RSA_PKCS1_2048_8192_SHA256, &self.message, &self.signature);
         verified.map_err(|_| AzureRejection::QuoteSignature)?;
         let Some(registers) = Registers::of(&self.registers) else {
@@ -208,7 +219,10 @@ impl SignedQuote {
             let (expected, actual) = (hex::encode(quote.register_digest()), computed.to_string());
             return Err(AzureRejection::RegisterDigest { expected, actual });
         }
-        Ok(VerifiedQuote { extra_data: quote.extra_data, registers })
+        Ok(VerifiedQuote {
+            extra_data: quote.extra_data,
+            registers,
+        })
     }
 }
 
@@ -237,25 +251,47 @@ impl<'a> Rest<'a> {
         self.array(field).map(u32::from_be_bytes)
     }
 
-    fn expect_u16(&mut self, field: &'static str, value: u16, expected: &'static str) -> Result<(), QuoteError> {
+    fn expect_u16(
+        &mut self,
+        field: &'static str,
+        value: u16,
+        expected: &'static str,
+    ) -> Result<(), QuoteError> {
         match self.u16(field)? {
             actual if actual == value => Ok(()),
-            actual => Err(QuoteError::Field { field, expected, actual: actual.into() }),
+            actual => Err(QuoteError::Field {
+                field,
+                expected,
+                actual: actual.into(),
+            }),
         }
     }
 
-    fn expect_byte(&mut self, field: &'static str, values: &[u8], expected: &'static str) -> Result<(), QuoteError> {
+    fn expect_byte(
+        &mut self,
+        field: &'static str,
+        values: &[u8],
+        expected: &'static str,
+    ) -> Result<(), QuoteError> {
         let [actual] = self.array(field)?;
         if values.contains(&actual) {
             return Ok(());
         }
-        Err(QuoteError::Field { field, expected, actual: actual.into() })
+        Err(QuoteError::Field {
+            field,
+            expected,
+            actual: actual.into(),
+        })
     }
 
     /// A name is an algorithm and a digest.
     fn signer(&mut self) -> Result<(), QuoteError> {
         self.expect_u16("the size of the signer's name", NAME_BYTES as u16, "34")?;
-        self.expect_u16("the algorithm of the signer's name", ALG_SHA256, "000b, SHA-256")?;
+        self.expect_u16(
+            "the algorithm of the signer's name",
+            ALG_SHA256,
+            "000b, SHA-256",
+        )?;
         self.take(NAME_BYTES - 2, "the signer's name").map(drop)
     }
 
@@ -273,17 +309,34 @@ impl<'a> Rest<'a> {
             1 => {}
             actual => {
                 let field = "the number of banks";
-                return Err(QuoteError::Field { field, expected: "1", actual: actual.into() });
+                return Err(QuoteError::Field {
+                    field,
+                    expected: "1",
+                    actual: actual.into(),
+                });
             }
         }
         self.expect_u16("the bank", ALG_SHA256, "000b, SHA-256")?;
-        self.expect_byte("the size of the selection", &[ALL_REGISTERS.len() as u8], "3")?;
+        self.expect_byte(
+            "the size of the selection",
+            &[ALL_REGISTERS.len() as u8],
+            "3",
+        )?;
         let selected: [u8; 3] = self.array("the selection")?;
         if selected == ALL_REGISTERS {
             return Ok(());
         }
-        let actual = u64::from(u32::from_be_bytes([0, selected[0], selected[1], selected[2]]));
-        Err(QuoteError::Field { field: "the selection", expected: "ffffff, all registers", actual })
+        let actual = u64::from(u32::from_be_bytes([
+            0,
+            selected[0],
+            selected[1],
+            selected[2],
+        ]));
+        Err(QuoteError::Field {
+            field: "the selection",
+            expected: "ffffff, all registers",
+            actual,
+        })
     }
 
     fn digest(&mut self) -> Result<[u8; DIGEST_BYTES], QuoteError> {
@@ -296,7 +349,8 @@ impl<'a> Rest<'a> {
 mod tests {
     use super::*;
 
-    const REAL: &[u8] = include_bytes!("../../../tests/data/snp/azure/live-milan-v3/quote_message.bin");
+    const REAL: &[u8] =
+        include_bytes!("../../../tests/data/snp/azure/live-milan-v3/quote_message.bin");
     const LONG: &[u8] = include_bytes!("../../../tests/data/snp/azure/genoa-v3/quote_message.bin");
 
     #[test]
@@ -311,16 +365,30 @@ mod tests {
     fn a_quote_ends_where_it_ends() {
         for length in 0..REAL.len() {
             let refusal = Quote::read(&REAL[..length]).unwrap_err();
-            assert!(matches!(refusal, QuoteError::Truncated { .. }), "{length}: {refusal}");
+            assert!(
+                matches!(refusal, QuoteError::Truncated { .. }),
+                "{length}: {refusal}"
+            );
         }
-        assert_eq!(Quote::read(&[REAL, &[0, 0]].concat()), Err(QuoteError::Trailing { count: 2 }));
+        assert_eq!(
+            Quote::read(&[REAL, &[0, 0]].concat()),
+            Err(QuoteError::Trailing { count: 2 })
+        );
     }
 
     #[test]
     fn fields_with_one_value_have_it() {
         let data = 44 + b"attestation-test-fixture".len();
         let (safe, banks) = (data + 16, data + 16 + 1 + 8);
-        let places = [0..4, 4..6, 6..8, 8..10, safe..safe + 1, banks..banks + 10, banks + 10..banks + 12];
+        let places = [
+            0..4,
+            4..6,
+            6..8,
+            8..10,
+            safe..safe + 1,
+            banks..banks + 10,
+            banks + 10..banks + 12,
+        ];
         for offset in places.into_iter().flatten() {
             let mut bytes = REAL.to_vec();
             bytes[offset] ^= 2;
@@ -328,7 +396,10 @@ mod tests {
             match offset {
                 0..4 => assert!(matches!(refusal, QuoteError::Magic { .. }), "{refusal}"),
                 4..6 => assert!(matches!(refusal, QuoteError::Type { .. }), "{refusal}"),
-                _ => assert!(matches!(refusal, QuoteError::Field { .. }), "{offset}: {refusal}"),
+                _ => assert!(
+                    matches!(refusal, QuoteError::Field { .. }),
+                    "{offset}: {refusal}"
+                ),
             }
         }
     }
@@ -337,10 +408,19 @@ mod tests {
     fn data_over_fifty_bytes_is_refused() {
         let with = |size: u16| {
             let data = 44 + b"attestation-test-fixture".len();
-            [&REAL[..42], &size.to_be_bytes(), &vec![7; usize::from(size)], &REAL[data..]].concat()
+            [
+                &REAL[..42],
+                &size.to_be_bytes(),
+                &vec![7; usize::from(size)],
+                &REAL[data..],
+            ]
+            .concat()
         };
         assert_eq!(Quote::read(&with(50)).unwrap().extra_data(), [7; 50]);
         assert!(Quote::read(&with(0)).unwrap().extra_data().is_empty());
-        assert_eq!(Quote::read(&with(51)), Err(QuoteError::ExtraData { size: 51 }));
+        assert_eq!(
+            Quote::read(&with(51)),
+            Err(QuoteError::ExtraData { size: 51 })
+        );
     }
 }

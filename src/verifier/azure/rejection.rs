@@ -33,13 +33,21 @@ pub enum AzureRejection {
     // paravisor
     #[error("the report was asked for at VMPL {actual}, where the paravisor is not")]
     ParavisorLevel { actual: u32 },
-    #[error("the paravisor is not signed by a key that Microsoft has for confidential virtual machines")]
-    ParavisorKey { expected: [&'static str; 2], actual: String },
+    #[error(
+        "the paravisor is not signed by a key that Microsoft has for confidential virtual machines"
+    )]
+    ParavisorKey {
+        expected: [&'static str; 2],
+        actual: String,
+    },
     #[error(
         "the guest is signed by a key that Microsoft has for container instances: there the tenant chooses the report \
          data, and no paravisor speaks for a TPM"
     )]
-    ContainerKey { expected: [&'static str; 2], actual: String },
+    ContainerKey {
+        expected: [&'static str; 2],
+        actual: String,
+    },
     #[error("the paravisor has an author key, and Microsoft's has none")]
     ParavisorAuthorKey { actual: String },
     #[error("the paravisor's version (GUEST_SVN) is below the floor for its key")]
@@ -58,10 +66,16 @@ pub enum AzureRejection {
     RegisterDigest { expected: String, actual: String },
 
     // boot-measurement
-    #[error("there is no published boot measurement to compare with: no reference value has the member `boot`")]
+    #[error(
+        "there is no published boot measurement to compare with: no reference value has the member `boot`"
+    )]
     NoBootReference,
     #[error("registers 4 and 9 are of no published boot; {tried}")]
-    BootUnknown { tried: String, expected: String, actual: String },
+    BootUnknown {
+        tried: String,
+        expected: String,
+        actual: String,
+    },
     #[error("the boot measurement is of image {}, which is revoked: {}", .by.version, .by.reason)]
     BootRevoked { by: Box<Revocation>, actual: String },
     #[error("register {register} was extended, and nothing of a published boot extends it")]
@@ -76,7 +90,10 @@ pub enum AzureRejection {
     )]
     OtherBuilder { expected: String, actual: String },
     #[error("the quote is not about this TLS key and nonce, of which it has one digest")]
-    SessionDigest { expected: Sha256Digest, actual: String },
+    SessionDigest {
+        expected: Sha256Digest,
+        actual: String,
+    },
 }
 
 impl AzureRejection {
@@ -115,21 +132,31 @@ impl AzureRejection {
     pub fn sides(&self) -> Sides {
         match self {
             Self::EvidenceVersion { expected, actual } => both(expected, actual),
-            Self::Hcl(HclError::Field { expected, actual, .. }) => both(expected, actual),
-            Self::Hcl(HclError::Sizes { expected, actual, .. })
+            Self::Hcl(HclError::Field {
+                expected, actual, ..
+            }) => both(expected, actual),
+            Self::Hcl(HclError::Sizes {
+                expected, actual, ..
+            })
             | Self::QuoteSignatureLength { expected, actual }
             | Self::RegisterCount { expected, actual }
             | Self::ExtraDataLength { expected, actual } => both(expected, actual),
-            Self::Claims(ClaimsError::Key { expected, actual, .. }) => both(expected, actual),
+            Self::Claims(ClaimsError::Key {
+                expected, actual, ..
+            }) => both(expected, actual),
             Self::ParavisorKey { expected, actual } | Self::ContainerKey { expected, actual } => {
                 both(expected.join(" | "), actual)
             }
             Self::ParavisorAuthorKey { actual } => both("00".repeat(48), actual),
             Self::ParavisorLevel { actual } => both(0, actual),
-            Self::ParavisorVersion { minimum, actual } => both(format!("at least {minimum}"), actual),
+            Self::ParavisorVersion { minimum, actual } => {
+                both(format!("at least {minimum}"), actual)
+            }
             Self::RuntimeData { expected, actual }
             | Self::RegisterDigest { expected, actual }
-            | Self::BootUnknown { expected, actual, .. }
+            | Self::BootUnknown {
+                expected, actual, ..
+            }
             | Self::OtherBuilder { expected, actual } => both(expected, actual),
             Self::BootRevoked { actual, .. } => (None, Some(actual.clone())),
             Self::RegisterNotZero { actual, .. } => both(Sha256Digest::from_bytes([0; 32]), actual),

@@ -36,15 +36,56 @@ const UNREADABLE: &str = "the source's cargo configuration cannot be read";
 
 /// All of them.
 pub fn uploads() -> Vec<Upload> {
-    let upload = |name, aim, make, received| Upload { name, aim, make, received, needs: None };
+    let upload = |name, aim, make, received| Upload {
+        name,
+        aim,
+        make,
+        received,
+        needs: None,
+    };
     vec![
-        upload("archive_names_the_machine", Aim::Host, absolute_name, Refused("the name is absolute")),
-        upload("archive_climbs_out", Aim::Host, climbing_name, Refused("the name has a `..` component")),
-        upload("archive_writes_through_a_link", Aim::Host, file_below_link, Refused("the path leads through a link")),
-        upload("archive_links_hard", Aim::Host, hard_link, Refused("hard links are refused")),
-        upload("archive_has_the_signers_device", Aim::Signer, device, Refused("devices are refused")),
-        upload("archive_has_a_fifo", Aim::Host, fifo, Refused("FIFOs are refused")),
-        upload("archive_renames_later", Aim::Host, renamed_by_pax, Refused("the name has a `..` component")),
+        upload(
+            "archive_names_the_machine",
+            Aim::Host,
+            absolute_name,
+            Refused("the name is absolute"),
+        ),
+        upload(
+            "archive_climbs_out",
+            Aim::Host,
+            climbing_name,
+            Refused("the name has a `..` component"),
+        ),
+        upload(
+            "archive_writes_through_a_link",
+            Aim::Host,
+            file_below_link,
+            Refused("the path leads through a link"),
+        ),
+        upload(
+            "archive_links_hard",
+            Aim::Host,
+            hard_link,
+            Refused("hard links are refused"),
+        ),
+        upload(
+            "archive_has_the_signers_device",
+            Aim::Signer,
+            device,
+            Refused("devices are refused"),
+        ),
+        upload(
+            "archive_has_a_fifo",
+            Aim::Host,
+            fifo,
+            Refused("FIFOs are refused"),
+        ),
+        upload(
+            "archive_renames_later",
+            Aim::Host,
+            renamed_by_pax,
+            Refused("the name has a `..` component"),
+        ),
         upload(
             "archive_renames_everything",
             Aim::Host,
@@ -57,7 +98,12 @@ pub fn uploads() -> Vec<Upload> {
             two_sources,
             Refused("the entry's header can be read in two ways"),
         ),
-        upload("archive_has_two_lockfiles", Aim::Provenance, two_lockfiles, Refused("the path occurs twice")),
+        upload(
+            "archive_has_two_lockfiles",
+            Aim::Provenance,
+            two_lockfiles,
+            Refused("the path occurs twice"),
+        ),
         upload(
             "archive_goes_on_after_its_end",
             Aim::Provenance,
@@ -70,43 +116,143 @@ pub fn uploads() -> Vec<Upload> {
             two_names,
             Refused("the local header and the central directory disagree on the name"),
         ),
-        upload("archive_shares_bytes", Aim::Provenance, overlapping, Refused("an entry starts at byte 0")),
-        upload("archive_is_a_bomb", Aim::Host, tar_bomb, Refused("unpacks to more than 200 times its size")),
-        upload("archive_is_a_zip_bomb", Aim::Host, zip_bomb, Refused("unpacks to more than 200 times its size")),
+        upload(
+            "archive_shares_bytes",
+            Aim::Provenance,
+            overlapping,
+            Refused("an entry starts at byte 0"),
+        ),
+        upload(
+            "archive_is_a_bomb",
+            Aim::Host,
+            tar_bomb,
+            Refused("unpacks to more than 200 times its size"),
+        ),
+        upload(
+            "archive_is_a_zip_bomb",
+            Aim::Host,
+            zip_bomb,
+            Refused("unpacks to more than 200 times its size"),
+        ),
         upload(
             "archive_has_folders_without_end",
             Aim::Host,
             many_folders,
             Refused("the archive has more than 200000 entries"),
         ),
-        upload("archive_claims_a_huge_file", Aim::Host, huge_file, Refused("the file has 8589934591 bytes")),
-        upload("archive_has_a_sparse_file", Aim::Host, sparse_file, Refused("sparse files are refused")),
-        upload("archive_hides_in_its_names", Aim::Log, escape_in_name, Refused("the name has a control character")),
-        upload("config_has_a_key_of_half_a_million_parts", Aim::Host, config_of_parts, Fails(UNREADABLE)),
-        upload("config_is_nested_without_end", Aim::Host, config_nested, Fails(UNREADABLE)),
-        upload("config_is_too_long", Aim::Host, config_too_long, Fails(UNREADABLE)),
-        upload("config_is_no_text", Aim::Log, config_no_text, Fails(UNREADABLE)),
-        upload("config_is_longer_than_a_command", Aim::Host, config_of_a_long_word, Fails(COMMAND)),
-        upload("config_has_more_words_than_a_command", Aim::Host, config_of_many_words, Fails(COMMAND)),
-        upload("config_hides_behind_a_folder", Aim::Provenance, config_behind_folder, Harmless),
+        upload(
+            "archive_claims_a_huge_file",
+            Aim::Host,
+            huge_file,
+            Refused("the file has 8589934591 bytes"),
+        ),
+        upload(
+            "archive_has_a_sparse_file",
+            Aim::Host,
+            sparse_file,
+            Refused("sparse files are refused"),
+        ),
+        upload(
+            "archive_hides_in_its_names",
+            Aim::Log,
+            escape_in_name,
+            Refused("the name has a control character"),
+        ),
+        upload(
+            "config_has_a_key_of_half_a_million_parts",
+            Aim::Host,
+            config_of_parts,
+            Fails(UNREADABLE),
+        ),
+        upload(
+            "config_is_nested_without_end",
+            Aim::Host,
+            config_nested,
+            Fails(UNREADABLE),
+        ),
+        upload(
+            "config_is_too_long",
+            Aim::Host,
+            config_too_long,
+            Fails(UNREADABLE),
+        ),
+        upload(
+            "config_is_no_text",
+            Aim::Log,
+            config_no_text,
+            Fails(UNREADABLE),
+        ),
+        upload(
+            "config_is_longer_than_a_command",
+            Aim::Host,
+            config_of_a_long_word,
+            Fails(COMMAND),
+        ),
+        upload(
+            "config_has_more_words_than_a_command",
+            Aim::Host,
+            config_of_many_words,
+            Fails(COMMAND),
+        ),
+        upload(
+            "config_hides_behind_a_folder",
+            Aim::Provenance,
+            config_behind_folder,
+            Harmless,
+        ),
         upload("config_is_a_link", Aim::Provenance, config_link, Harmless),
-        upload("config_is_a_link_to_itself", Aim::Host, config_circle, Refused("leads in a circle")),
+        upload(
+            "config_is_a_link_to_itself",
+            Aim::Host,
+            config_circle,
+            Refused("leads in a circle"),
+        ),
         Upload {
             needs: Some(Need::Memory),
-            ..upload("manifest_takes_all_memory", Aim::Host, manifest_of_arrays, Fails("BuildFailed"))
+            ..upload(
+                "manifest_takes_all_memory",
+                Aim::Host,
+                manifest_of_arrays,
+                Fails("BuildFailed"),
+            )
         },
-        upload("lock_has_a_key_of_millions_of_parts", Aim::Host, lock_of_parts, Fails("Cargo.lock cannot be used")),
-        upload("lock_is_nested_without_end", Aim::Host, lock_nested, Fails("Cargo.lock cannot be used")),
-        upload("lock_is_too_long", Aim::Host, lock_too_long, Fails("the lockfile has more than 8388608 bytes")),
+        upload(
+            "lock_has_a_key_of_millions_of_parts",
+            Aim::Host,
+            lock_of_parts,
+            Fails("Cargo.lock cannot be used"),
+        ),
+        upload(
+            "lock_is_nested_without_end",
+            Aim::Host,
+            lock_nested,
+            Fails("Cargo.lock cannot be used"),
+        ),
+        upload(
+            "lock_is_too_long",
+            Aim::Host,
+            lock_too_long,
+            Fails("the lockfile has more than 8388608 bytes"),
+        ),
         upload(
             "archive_has_a_folder_for_a_lockfile",
             Aim::Host,
             folder_for_lockfile,
             Refused("neither a Cargo.lock nor a flake.lock"),
         ),
-        upload("archive_has_names_that_others_take_for_one", Aim::Provenance, like_names, Harmless),
+        upload(
+            "archive_has_names_that_others_take_for_one",
+            Aim::Provenance,
+            like_names,
+            Harmless,
+        ),
         upload("archive_brings_a_git_file", Aim::Phase, git_file, Harmless),
-        upload("archive_brings_a_git_folder", Aim::Phase, git_folder, Harmless),
+        upload(
+            "archive_brings_a_git_folder",
+            Aim::Phase,
+            git_folder,
+            Harmless,
+        ),
         upload("archive_sets_user_ids", Aim::Host, set_user_id, Harmless),
         upload(
             "archive_links_its_lockfile",
@@ -132,12 +278,17 @@ pub fn without_lockfile() -> Vec<u8> {
 }
 
 fn project() -> Attack {
-    attacks().into_iter().find(|it| it.is_honest() && it.template == Template::Plain).unwrap()
+    attacks()
+        .into_iter()
+        .find(|it| it.is_honest() && it.template == Template::Plain)
+        .unwrap()
 }
 
 fn zipped(entries: Vec<ZipEntry>) -> Vec<u8> {
     let files = project().files("");
-    let files = files.iter().map(|(path, bytes)| stored(&format!("attack/{}", path.display()), bytes));
+    let files = files
+        .iter()
+        .map(|(path, bytes)| stored(&format!("attack/{}", path.display()), bytes));
     zip(&files.chain(entries).collect::<Vec<_>>())
 }
 
@@ -155,15 +306,24 @@ fn with_file(name: &str, bytes: &[u8]) -> Vec<u8> {
 const CONFIG: &str = ".cargo/config.toml";
 
 fn config_of_parts(_: &Path) -> Vec<u8> {
-    with_file(CONFIG, format!("{}a = 1\n", "a.".repeat(500_000)).as_bytes())
+    with_file(
+        CONFIG,
+        format!("{}a = 1\n", "a.".repeat(500_000)).as_bytes(),
+    )
 }
 
 fn config_nested(_: &Path) -> Vec<u8> {
-    with_file(CONFIG, format!("a = {}\n", "[".repeat(1_000_000)).as_bytes())
+    with_file(
+        CONFIG,
+        format!("a = {}\n", "[".repeat(1_000_000)).as_bytes(),
+    )
 }
 
 fn config_too_long(_: &Path) -> Vec<u8> {
-    with_file(CONFIG, format!("a = \"{}\"\n", "x".repeat(2 << 20)).as_bytes())
+    with_file(
+        CONFIG,
+        format!("a = \"{}\"\n", "x".repeat(2 << 20)).as_bytes(),
+    )
 }
 
 fn config_no_text(_: &Path) -> Vec<u8> {
@@ -172,12 +332,17 @@ fn config_no_text(_: &Path) -> Vec<u8> {
 
 /// The kernel takes words of 128 KiB.
 fn config_of_a_long_word(_: &Path) -> Vec<u8> {
-    with_file(CONFIG, format!("[env]\nA = \"{}\"\n", "x".repeat(200_000)).as_bytes())
+    with_file(
+        CONFIG,
+        format!("[env]\nA = \"{}\"\n", "x".repeat(200_000)).as_bytes(),
+    )
 }
 
 /// All words of a command together may have 2 MiB, with eight bytes more for each.
 fn config_of_many_words(_: &Path) -> Vec<u8> {
-    let lines: String = (0..100_000).map(|number| format!("A{number}=\"\"\n")).collect();
+    let lines: String = (0..100_000)
+        .map(|number| format!("A{number}=\"\"\n"))
+        .collect();
     with_file(CONFIG, format!("[env]\n{lines}").as_bytes())
 }
 
@@ -185,52 +350,92 @@ const WRAPPER: &[u8] = b"[build]\nrustc-wrapper = \"./program\"\n";
 
 /// Cargo would have taken the folder's name for the older one of its two.
 fn config_behind_folder(_: &Path) -> Vec<u8> {
-    harmless().file("attack/.cargo/config/x", b"").file("attack/.cargo/config.toml", WRAPPER).end()
+    harmless()
+        .file("attack/.cargo/config/x", b"")
+        .file("attack/.cargo/config.toml", WRAPPER)
+        .end()
 }
 
 fn config_link(_: &Path) -> Vec<u8> {
-    harmless().link("attack/.cargo/config.toml", "../more.toml").file("attack/more.toml", WRAPPER).end()
+    harmless()
+        .link("attack/.cargo/config.toml", "../more.toml")
+        .file("attack/more.toml", WRAPPER)
+        .end()
 }
 
 fn config_circle(_: &Path) -> Vec<u8> {
-    harmless().link("attack/.cargo/config.toml", "config.toml").end()
+    harmless()
+        .link("attack/.cargo/config.toml", "config.toml")
+        .end()
 }
 
 /// Cargo keeps more than a hundred bytes for each.
 fn manifest_of_arrays(_: &Path) -> Vec<u8> {
-    let manifest = String::from_utf8(project().files("").remove(Path::new("Cargo.toml")).unwrap()).unwrap();
-    with_file("Cargo.toml", format!("{manifest}[package.metadata]\na = [{}]\n", "[],".repeat(3_000_000)).as_bytes())
+    let manifest =
+        String::from_utf8(project().files("").remove(Path::new("Cargo.toml")).unwrap()).unwrap();
+    with_file(
+        "Cargo.toml",
+        format!(
+            "{manifest}[package.metadata]\na = [{}]\n",
+            "[],".repeat(3_000_000)
+        )
+        .as_bytes(),
+    )
 }
 
 fn folder_for_lockfile(_: &Path) -> Vec<u8> {
     let mut tar = Tar::new();
-    for (path, bytes) in project().files("").iter().filter(|(path, _)| *path != Path::new("Cargo.lock")) {
+    for (path, bytes) in project()
+        .files("")
+        .iter()
+        .filter(|(path, _)| *path != Path::new("Cargo.lock"))
+    {
         tar.file(&format!("attack/{}", path.display()), bytes);
     }
-    tar.folder("attack/Cargo.lock").file("attack/flake.lock/x", b"").end()
+    tar.folder("attack/Cargo.lock")
+        .file("attack/flake.lock/x", b"")
+        .end()
 }
 
 /// Equal without regard to case, and in another form of the same characters.
 fn like_names(_: &Path) -> Vec<u8> {
     let mut tar = harmless();
-    tar.file("attack/cargo.lock", b"version = 99\n").file("attack/CARGO.TOML", b"").file("attack/SRC/main.rs", b"");
-    tar.file("attack/\u{e9}", b"").file("attack/e\u{301}", b"").end()
+    tar.file("attack/cargo.lock", b"version = 99\n")
+        .file("attack/CARGO.TOML", b"")
+        .file("attack/SRC/main.rs", b"");
+    tar.file("attack/\u{e9}", b"")
+        .file("attack/e\u{301}", b"")
+        .end()
 }
 
 fn git_file(canary: &Path) -> Vec<u8> {
-    harmless().file("attack/.git", format!("gitdir: {}\n", canary.parent().unwrap().display()).as_bytes()).end()
+    harmless()
+        .file(
+            "attack/.git",
+            format!("gitdir: {}\n", canary.parent().unwrap().display()).as_bytes(),
+        )
+        .end()
 }
 
 fn lock_of_parts(_: &Path) -> Vec<u8> {
-    with_file("Cargo.lock", format!("version = 4\n{}a = 1\n", "a.".repeat(4_000_000)).as_bytes())
+    with_file(
+        "Cargo.lock",
+        format!("version = 4\n{}a = 1\n", "a.".repeat(4_000_000)).as_bytes(),
+    )
 }
 
 fn lock_nested(_: &Path) -> Vec<u8> {
-    with_file("Cargo.lock", format!("version = 4\na = {}\n", "[".repeat(8_000_000)).as_bytes())
+    with_file(
+        "Cargo.lock",
+        format!("version = 4\na = {}\n", "[".repeat(8_000_000)).as_bytes(),
+    )
 }
 
 fn lock_too_long(_: &Path) -> Vec<u8> {
-    with_file("Cargo.lock", format!("version = 4\n# {}\n", "x".repeat(9 << 20)).as_bytes())
+    with_file(
+        "Cargo.lock",
+        format!("version = 4\n# {}\n", "x".repeat(9 << 20)).as_bytes(),
+    )
 }
 
 fn absolute_name(canary: &Path) -> Vec<u8> {
@@ -238,44 +443,80 @@ fn absolute_name(canary: &Path) -> Vec<u8> {
 }
 
 fn climbing_name(canary: &Path) -> Vec<u8> {
-    let name = format!("attack/{}{}", "../".repeat(12), canary.strip_prefix("/").unwrap().display());
+    let name = format!(
+        "attack/{}{}",
+        "../".repeat(12),
+        canary.strip_prefix("/").unwrap().display()
+    );
     harmless().file(&name, b"dead").end()
 }
 
 fn file_below_link(canary: &Path) -> Vec<u8> {
     let folder = canary.parent().unwrap().to_str().unwrap();
-    harmless().link("attack/folder", folder).file("attack/folder/canary", b"dead").end()
+    harmless()
+        .link("attack/folder", folder)
+        .file("attack/folder/canary", b"dead")
+        .end()
 }
 
 fn hard_link(canary: &Path) -> Vec<u8> {
-    harmless().header(b"attack/same", b'1', 0o644, 0, canary.to_str().unwrap().as_bytes()).end()
+    harmless()
+        .header(
+            b"attack/same",
+            b'1',
+            0o644,
+            0,
+            canary.to_str().unwrap().as_bytes(),
+        )
+        .end()
 }
 
 fn device(_: &Path) -> Vec<u8> {
-    harmless().header(b"attack/sev-guest", b'3', 0o666, 0, b"").end()
+    harmless()
+        .header(b"attack/sev-guest", b'3', 0o666, 0, b"")
+        .end()
 }
 
 fn fifo(_: &Path) -> Vec<u8> {
-    harmless().header(b"attack/src/lib.rs", b'6', 0o666, 0, b"").end()
+    harmless()
+        .header(b"attack/src/lib.rs", b'6', 0o666, 0, b"")
+        .end()
 }
 
 fn renamed_by_pax(canary: &Path) -> Vec<u8> {
-    let name = format!("{}{}", "../".repeat(12), canary.strip_prefix("/").unwrap().display());
-    harmless().extended(b'x', &pax("path", name.as_bytes())).file("attack/harmless", b"dead").end()
+    let name = format!(
+        "{}{}",
+        "../".repeat(12),
+        canary.strip_prefix("/").unwrap().display()
+    );
+    harmless()
+        .extended(b'x', &pax("path", name.as_bytes()))
+        .file("attack/harmless", b"dead")
+        .end()
 }
 
 fn renamed_globally(canary: &Path) -> Vec<u8> {
     let name = canary.to_str().unwrap();
-    harmless().extended(b'g', &pax("path", name.as_bytes())).file("attack/harmless", b"dead").end()
+    harmless()
+        .extended(b'g', &pax("path", name.as_bytes()))
+        .file("attack/harmless", b"dead")
+        .end()
 }
 
 /// Who takes the type of old archives with a name that ends in `/` for a folder, as Python does,
 /// goes on with what stands in the file: another source.
 fn two_sources(_: &Path) -> Vec<u8> {
-    let other = Tar::new().file("attack/src/main.rs", b"fn main() { println!(\"other\"); }\n").end();
+    let other = Tar::new()
+        .file(
+            "attack/src/main.rs",
+            b"fn main() { println!(\"other\"); }\n",
+        )
+        .end();
     let mut tar = harmless();
     tar.extended(b'x', &pax("path", b"attack/src/other.rs"));
-    tar.header(b"attack/src/", 0, 0o644, other.len() as u64, b"").data(&other).end()
+    tar.header(b"attack/src/", 0, 0o644, other.len() as u64, b"")
+        .data(&other)
+        .end()
 }
 
 fn two_lockfiles(_: &Path) -> Vec<u8> {
@@ -283,17 +524,27 @@ fn two_lockfiles(_: &Path) -> Vec<u8> {
 }
 
 fn two_archives(_: &Path) -> Vec<u8> {
-    [harmless().end(), harmless().file("attack/src/lib.rs", b"").end()].concat()
+    [
+        harmless().end(),
+        harmless().file("attack/src/lib.rs", b"").end(),
+    ]
+    .concat()
 }
 
 /// A reader of the local headers sees another file than one of the central directory.
 fn two_names(_: &Path) -> Vec<u8> {
-    zipped(vec![ZipEntry { local_name: b"attack/src/lib.rs".to_vec(), ..stored("attack/src/lob.rs", b"x") }])
+    zipped(vec![ZipEntry {
+        local_name: b"attack/src/lib.rs".to_vec(),
+        ..stored("attack/src/lob.rs", b"x")
+    }])
 }
 
 /// Two entries of the directory have the bytes of one.
 fn overlapping(_: &Path) -> Vec<u8> {
-    zipped(vec![ZipEntry { offset: Some(0), ..stored("attack/src/lib.rs", b"x") }])
+    zipped(vec![ZipEntry {
+        offset: Some(0),
+        ..stored("attack/src/lib.rs", b"x")
+    }])
 }
 
 fn tar_bomb(_: &Path) -> Vec<u8> {
@@ -315,15 +566,22 @@ fn many_folders(_: &Path) -> Vec<u8> {
 }
 
 fn huge_file(_: &Path) -> Vec<u8> {
-    harmless().header(b"attack/huge", b'0', 0o644, 0o77_777_777_777, b"").end()
+    harmless()
+        .header(b"attack/huge", b'0', 0o644, 0o77_777_777_777, b"")
+        .end()
 }
 
 fn sparse_file(_: &Path) -> Vec<u8> {
-    harmless().extended(b'x', &pax("GNU.sparse.realsize", b"99999999999")).file("attack/sparse", b"x").end()
+    harmless()
+        .extended(b'x', &pax("GNU.sparse.realsize", b"99999999999"))
+        .file("attack/sparse", b"x")
+        .end()
 }
 
 fn escape_in_name(_: &Path) -> Vec<u8> {
-    harmless().file("attack/\u{1b}]0;owned\u{7}\u{1b}[2J", b"").end()
+    harmless()
+        .file("attack/\u{1b}]0;owned\u{7}\u{1b}[2J", b"")
+        .end()
 }
 
 /// What makes git run programs: a monitor, a hook, a filter. Cargo asks git's library about the folder it packs.
@@ -332,19 +590,31 @@ fn git_folder(canary: &Path) -> Vec<u8> {
     let config = "[core]\n\trepositoryformatversion = 0\n\tfsmonitor = ./.git/hooks/post-checkout\n\
                   \thooksPath = .git/hooks\n[filter \"x\"]\n\tclean = ./.git/hooks/post-checkout\n";
     let mut tar = harmless();
-    tar.file("attack/.git/HEAD", b"ref: refs/heads/main\n").file("attack/.git/config", config.as_bytes());
-    tar.raw_file(b"attack/.git/hooks/post-checkout", 0o755, program.as_bytes()).end()
+    tar.file("attack/.git/HEAD", b"ref: refs/heads/main\n")
+        .file("attack/.git/config", config.as_bytes());
+    tar.raw_file(
+        b"attack/.git/hooks/post-checkout",
+        0o755,
+        program.as_bytes(),
+    )
+    .end()
 }
 
 fn set_user_id(_: &Path) -> Vec<u8> {
-    harmless().raw_file(b"attack/tool", 0o6777, b"#!/bin/sh\nid\n").end()
+    harmless()
+        .raw_file(b"attack/tool", 0o6777, b"#!/bin/sh\nid\n")
+        .end()
 }
 
 /// Provenance names the bytes that cargo reads, by whatever name.
 fn linked_lockfile(_: &Path) -> Vec<u8> {
     let mut tar = Tar::new();
     for (path, bytes) in project().files("") {
-        let name = if path == Path::new("Cargo.lock") { Path::new("other.lock") } else { &path };
+        let name = if path == Path::new("Cargo.lock") {
+            Path::new("other.lock")
+        } else {
+            &path
+        };
         tar.file(&format!("attack/{}", name.display()), &bytes);
     }
     tar.link("attack/Cargo.lock", "other.lock").end()

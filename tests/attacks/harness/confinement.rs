@@ -39,7 +39,9 @@ impl Confinement {
             Some(Need::Memory) => memory_group().map(Self::Memory),
             Some(Need::Disk) => match Command::new("unshare").args(["--mount", "true"]).status() {
                 Ok(status) if status.success() => Ok(Self::Disk),
-                _ => Err("no mount namespace can be made here: a small file system needs one".to_owned()),
+                _ => Err(
+                    "no mount namespace can be made here: a small file system needs one".to_owned(),
+                ),
             },
         }
     }
@@ -47,7 +49,11 @@ impl Confinement {
     /// What an attack gets that has to be alone, because it takes all the tasks that it can have. Where the service is not root, its
     /// commands have its own user, and what that has already is beyond a test.
     pub fn of_tasks() -> Self {
-        if rustix::process::geteuid().is_root() { Self::Tasks } else { Self::Open }
+        if rustix::process::geteuid().is_root() {
+            Self::Tasks
+        } else {
+            Self::Open
+        }
     }
 
     /// Runs `program`, whose work folder will be `work`.
@@ -67,7 +73,10 @@ impl Confinement {
         fs::create_dir(work).unwrap();
         let script = format!("mount -t tmpfs -o {DISK} none \"$1\" && shift && exec \"$@\"");
         let mut command = Command::new("unshare");
-        command.args(["--mount", "sh", "-c", &script, "sh"]).arg(work).arg(program);
+        command
+            .args(["--mount", "sh", "-c", &script, "sh"])
+            .arg(work)
+            .arg(program);
         command
     }
 
@@ -95,16 +104,29 @@ impl Drop for Confinement {
 /// that up is for the tests that boot one.
 fn memory_group() -> Result<PathBuf, String> {
     static NEXT: AtomicU32 = AtomicU32::new(0);
-    let unavailable = |why: String| format!("no cgroup v1 memory controller to hold the service in: {why}");
-    let mounts = fs::read_to_string("/proc/self/mountinfo").map_err(|error| unavailable(error.to_string()))?;
+    let unavailable =
+        |why: String| format!("no cgroup v1 memory controller to hold the service in: {why}");
+    let mounts = fs::read_to_string("/proc/self/mountinfo")
+        .map_err(|error| unavailable(error.to_string()))?;
     let mount = mounts.lines().find_map(|line| {
         let (fields, kind) = line.split_once(" - cgroup ")?;
-        kind.split([' ', ',']).any(|option| option == "memory").then(|| fields.split(' ').nth(4))?
+        kind.split([' ', ','])
+            .any(|option| option == "memory")
+            .then(|| fields.split(' ').nth(4))?
     });
     let mount = mount.ok_or_else(|| unavailable("none is mounted".to_owned()))?;
-    let name = format!("kettle-attack-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+    let name = format!(
+        "kettle-attack-{}-{}",
+        std::process::id(),
+        NEXT.fetch_add(1, Ordering::Relaxed)
+    );
     let group = Path::new(mount).join(name);
-    let made =
-        fs::create_dir(&group).and_then(|()| fs::write(group.join("memory.limit_in_bytes"), MEMORY_BYTES.to_string()));
-    made.map(|()| group).map_err(|error| unavailable(error.to_string()))
+    let made = fs::create_dir(&group).and_then(|()| {
+        fs::write(
+            group.join("memory.limit_in_bytes"),
+            MEMORY_BYTES.to_string(),
+        )
+    });
+    made.map(|()| group)
+        .map_err(|error| unavailable(error.to_string()))
 }

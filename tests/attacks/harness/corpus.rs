@@ -127,7 +127,10 @@ impl Attack {
         let mut files = read_folder(&folder().join("templates").join(self.template.folder()));
         let beside = |name| self.template.place().with_file_name(name);
         if self.template != Template::Macro {
-            files.insert(beside("attack.rs"), fs::read(folder().join("templates/attack.rs")).unwrap());
+            files.insert(
+                beside("attack.rs"),
+                fs::read(folder().join("templates/attack.rs")).unwrap(),
+            );
             files.insert(beside("host.txt"), host.into());
         }
         files.extend(self.files.clone());
@@ -140,8 +143,18 @@ impl Attack {
         for (path, bytes) in self.files(host) {
             let mut header = tar::Header::new_ustar();
             header.set_size(bytes.len() as u64);
-            header.set_mode(if bytes.starts_with(b"#!") { 0o755 } else { 0o644 });
-            archive.append_data(&mut header, Path::new("attack").join(path), bytes.as_slice()).unwrap();
+            header.set_mode(if bytes.starts_with(b"#!") {
+                0o755
+            } else {
+                0o644
+            });
+            archive
+                .append_data(
+                    &mut header,
+                    Path::new("attack").join(path),
+                    bytes.as_slice(),
+                )
+                .unwrap();
         }
         archive.into_inner().unwrap()
     }
@@ -150,8 +163,12 @@ impl Attack {
 /// All of them, sorted by name.
 pub fn attacks() -> Vec<Attack> {
     const OURS: [&str; 2] = ["templates", "harness"];
-    let names = fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    let mut names: Vec<_> = names.filter(|name| !OURS.contains(&name.as_str())).collect();
+    let names = fs::read_dir(folder())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut names: Vec<_> = names
+        .filter(|name| !OURS.contains(&name.as_str()))
+        .collect();
     names.sort();
     names.iter().map(|name| read(name)).collect()
 }
@@ -165,29 +182,45 @@ fn read(name: &str) -> Attack {
     if path.is_file() {
         let code = fs::read(&path).unwrap();
         let mut attack = header(name.trim_end_matches(".rs"), &code);
-        attack.files.insert(attack.template.place().to_owned(), code);
+        attack
+            .files
+            .insert(attack.template.place().to_owned(), code);
         return attack;
     }
     let files = read_folder(&path);
-    let described = files.values().find(|bytes| lines(bytes).any(|line| line.starts_with("Tries: ")));
-    let attack = header(name, described.unwrap_or_else(|| panic!("{name}: no file says what it tries")));
+    let described = files
+        .values()
+        .find(|bytes| lines(bytes).any(|line| line.starts_with("Tries: ")));
+    let attack = header(
+        name,
+        described.unwrap_or_else(|| panic!("{name}: no file says what it tries")),
+    );
     Attack { files, ..attack }
 }
 
 /// What the comment at the beginning of a file says, without files. All of it has to be there.
 fn header(name: &str, bytes: &[u8]) -> Attack {
-    let values = |key: &'static str| lines(bytes).filter_map(move |line| line.strip_prefix(key).map(str::to_owned));
+    let values = |key: &'static str| {
+        lines(bytes).filter_map(move |line| line.strip_prefix(key).map(str::to_owned))
+    };
     let value = |key| values(key).next();
     let required = |key| value(key).unwrap_or_else(|| panic!("{name}: no line {key}"));
     let words = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
     required("Tries: ");
     required("Stopped by: ");
-    let expect: Vec<_> = required("Expect: ").split('|').map(|word| expectation(name, word)).collect();
+    let expect: Vec<_> = required("Expect: ")
+        .split('|')
+        .map(|word| expectation(name, word))
+        .collect();
     let template = template(name, value("Template: ").as_deref());
     let honest = expect == [Expect::Honest];
     let attack = Attack {
         name: name.to_owned(),
-        aim: if honest { Aim::Result } else { aim(name, &required("Aims at: ")) },
+        aim: if honest {
+            Aim::Result
+        } else {
+            aim(name, &required("Aims at: "))
+        },
         expect,
         template,
         shows: values("Shows: ").collect(),
@@ -199,8 +232,13 @@ fn header(name: &str, bytes: &[u8]) -> Attack {
         alone: value("Alone: ").is_some(),
         files: BTreeMap::new(),
     };
-    assert_eq!(attack.expects(Expect::Fails), attack.fails_with.is_some(), "{name}: what it fails with");
-    let reasons = attack.shows.len() + attack.errors.len() + usize::from(attack.fails_with.is_some());
+    assert_eq!(
+        attack.expects(Expect::Fails),
+        attack.fails_with.is_some(),
+        "{name}: what it fails with"
+    );
+    let reasons =
+        attack.shows.len() + attack.errors.len() + usize::from(attack.fails_with.is_some());
     let plain = attack.is_honest() || attack.expects(Expect::Recorded) || reasons > 0;
     assert!(plain, "{name}: nothing shows why it is stopped");
     attack
@@ -251,7 +289,10 @@ fn need(name: &str, word: &str) -> Need {
 /// Lines of the comment that a file begins with, without the signs that make them comments.
 fn lines(bytes: &[u8]) -> impl Iterator<Item = &str> {
     let text = std::str::from_utf8(bytes).unwrap_or_default();
-    text.lines().map_while(|line| line.strip_prefix("//! ").or_else(|| line.strip_prefix("# ")))
+    text.lines().map_while(|line| {
+        line.strip_prefix("//! ")
+            .or_else(|| line.strip_prefix("# "))
+    })
 }
 
 fn read_folder(root: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
@@ -263,7 +304,10 @@ fn read_folder(root: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
             if path.is_dir() {
                 folders.push(path);
             } else {
-                files.insert(path.strip_prefix(root).unwrap().to_owned(), fs::read(&path).unwrap());
+                files.insert(
+                    path.strip_prefix(root).unwrap().to_owned(),
+                    fs::read(&path).unwrap(),
+                );
             }
         }
     }
@@ -283,7 +327,11 @@ impl Canary {
         let folder = tempfile::tempdir().unwrap();
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).unwrap();
         fs::write(folder.path().join("canary"), CANARY).unwrap();
-        fs::set_permissions(folder.path().join("canary"), fs::Permissions::from_mode(0o666)).unwrap();
+        fs::set_permissions(
+            folder.path().join("canary"),
+            fs::Permissions::from_mode(0o666),
+        )
+        .unwrap();
         Self { folder }
     }
 

@@ -42,7 +42,14 @@ impl Server {
         let work = folder.join("work");
         let mut process = confinement
             .command(Path::new(env!("CARGO_BIN_EXE_kettle-host")), &work)
-            .args(["serve", "--listen", "127.0.0.1:0", "--tls-listen", "127.0.0.1:0", "--work"])
+            .args([
+                "serve",
+                "--listen",
+                "127.0.0.1:0",
+                "--tls-listen",
+                "127.0.0.1:0",
+                "--work",
+            ])
             .arg(&work)
             .args(networks::allowed())
             .args(options)
@@ -54,9 +61,17 @@ impl Server {
             .unwrap();
         confinement.take_in(process.id());
         let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
-        let port = lines.find_map(|line| line.unwrap().strip_prefix("listening on http://127.0.0.1:")?.parse().ok());
+        let port = lines.find_map(|line| {
+            line.unwrap()
+                .strip_prefix("listening on http://127.0.0.1:")?
+                .parse()
+                .ok()
+        });
         let port = port.unwrap_or_else(|| {
-            panic!("it does not listen: {}", std::fs::read_to_string(folder.join("service.log")).unwrap_or_default())
+            panic!(
+                "it does not listen: {}",
+                std::fs::read_to_string(folder.join("service.log")).unwrap_or_default()
+            )
         });
         // Whoever closes the pipe would give a later line nowhere to go.
         std::thread::spawn(move || lines.for_each(drop));
@@ -64,14 +79,24 @@ impl Server {
         let socket = UnixListener::bind_addr(&name).unwrap();
         socket.set_nonblocking(true).unwrap();
         let log = folder.join("service.log");
-        Self { process, port, work, log, socket, _confinement: confinement }
+        Self {
+            process,
+            port,
+            work,
+            log,
+            socket,
+            _confinement: confinement,
+        }
     }
 
     /// What an attack may know.
     pub fn facts(&self, canary: &Path) -> String {
         let (port, pid) = (self.port, self.process.id());
         let key = self.key();
-        format!("port={port}\npid={pid}\nsocket=kettle-attack-{port}\nkey={key}\ncanary={}\n", canary.display())
+        format!(
+            "port={port}\npid={pid}\nsocket=kettle-attack-{port}\nkey={key}\ncanary={}\n",
+            canary.display()
+        )
     }
 
     /// Posts a submission, and gives the answer.
@@ -110,7 +135,10 @@ impl Server {
              Content-Length: {}\r\n\r\n",
             body.len()
         );
-        stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body)).unwrap();
+        stream
+            .write_all(head.as_bytes())
+            .and_then(|()| stream.write_all(body))
+            .unwrap();
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).expect("an answer in time");
         parse(&answer)
@@ -131,7 +159,9 @@ impl Server {
         let key = self.key().to_string();
         ["shm", "msg", "sem"].iter().any(|kind| {
             let table = std::fs::read_to_string(format!("/proc/sysvipc/{kind}")).unwrap();
-            table.lines().any(|line| line.split_whitespace().next() == Some(&key))
+            table
+                .lines()
+                .any(|line| line.split_whitespace().next() == Some(&key))
         })
     }
 
@@ -143,30 +173,50 @@ impl Server {
 
     /// Waits until what the build wrote is removed.
     pub fn wait_until_cleared(&self, job: &str) {
-        let (target, begun) = (self.work().join(format!("job-{job}")).join("target"), Instant::now());
+        let (target, begun) = (
+            self.work().join(format!("job-{job}")).join("target"),
+            Instant::now(),
+        );
         while target.exists() {
-            assert!(begun.elapsed() < PATIENCE, "{} is still there", target.display());
+            assert!(
+                begun.elapsed() < PATIENCE,
+                "{} is still there",
+                target.display()
+            );
             std::thread::sleep(Duration::from_millis(10));
         }
     }
 
     /// Names of what is in the folder for uploads.
     pub fn uploads(&self) -> Vec<String> {
-        let entries = std::fs::read_dir(self.work().join(format!("intake-{}", self.process.id()))).unwrap();
-        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+        let entries =
+            std::fs::read_dir(self.work().join(format!("intake-{}", self.process.id()))).unwrap();
+        entries
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect()
     }
 
     /// Whether the service has a process below it that sees the source: each sandbox of the build would be one. Those in
     /// which it asks its toolchain for versions, which a build that fails at once does not wait for, do not see it.
     pub fn has_children(&self) -> bool {
-        let parent = |stat: String| stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse::<u32>().ok();
+        let parent = |stat: String| {
+            stat.rsplit_once(')')?
+                .1
+                .split_whitespace()
+                .nth(1)?
+                .parse::<u32>()
+                .ok()
+        };
         let is_ours = |process: &Path| {
             let stat = std::fs::read_to_string(process.join("stat")).ok();
             let line = std::fs::read(process.join("cmdline")).unwrap_or_default();
             stat.and_then(parent) == Some(self.process.id())
                 && (contains(&line, b"/kettle/source") || contains(&line, b"/kettle/git"))
         };
-        std::fs::read_dir("/proc").unwrap().flatten().any(|entry| is_ours(&entry.path()))
+        std::fs::read_dir("/proc")
+            .unwrap()
+            .flatten()
+            .any(|entry| is_ours(&entry.path()))
     }
 }
 
@@ -179,9 +229,15 @@ pub fn upload(archive: &[u8], name: &str) -> Value {
 impl Drop for Server {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("the service: {}", std::fs::read_to_string(&self.log).unwrap_or_default());
+            eprintln!(
+                "the service: {}",
+                std::fs::read_to_string(&self.log).unwrap_or_default()
+            );
         }
-        self.process.kill().and_then(|()| self.process.wait()).unwrap();
+        self.process
+            .kill()
+            .and_then(|()| self.process.wait())
+            .unwrap();
     }
 }
 
@@ -190,17 +246,35 @@ fn contains(line: &[u8], part: &[u8]) -> bool {
 }
 
 fn parse(answer: &[u8]) -> Answer {
-    let end = answer.windows(4).position(|window| window == b"\r\n\r\n").expect("a head");
-    let (head, body) = (std::str::from_utf8(&answer[..end]).unwrap(), &answer[end + 4..]);
+    let end = answer
+        .windows(4)
+        .position(|window| window == b"\r\n\r\n")
+        .expect("a head");
+    let (head, body) = (
+        std::str::from_utf8(&answer[..end]).unwrap(),
+        &answer[end + 4..],
+    );
     let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-    let chunked = head.to_ascii_lowercase().contains("transfer-encoding: chunked");
-    (status, if chunked { unchunk(body) } else { body.to_vec() })
+    let chunked = head
+        .to_ascii_lowercase()
+        .contains("transfer-encoding: chunked");
+    (
+        status,
+        if chunked {
+            unchunk(body)
+        } else {
+            body.to_vec()
+        },
+    )
 }
 
 fn unchunk(mut body: &[u8]) -> Vec<u8> {
     let mut whole = Vec::new();
     loop {
-        let end = body.windows(2).position(|window| window == b"\r\n").expect("a complete chunk");
+        let end = body
+            .windows(2)
+            .position(|window| window == b"\r\n")
+            .expect("a complete chunk");
         let size = usize::from_str_radix(std::str::from_utf8(&body[..end]).unwrap(), 16).unwrap();
         if size == 0 {
             return whole;

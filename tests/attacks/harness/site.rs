@@ -35,7 +35,10 @@ struct Asked {
 
 impl Answer {
     pub fn ok(body: &[u8]) -> Self {
-        let head = format!("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", body.len());
+        let head = format!(
+            "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        );
         Self::Raw([head.as_bytes(), body].concat())
     }
 
@@ -57,10 +60,14 @@ impl Answer {
                 let body = [b"001e# service=git-upload-pack\n0000", &refs[..]].concat();
                 stream.write_all(&smart("advertisement", &body))
             }
-            Self::Pack(repository) => stream.write_all(&smart("result", &upload_pack(repository, &[], asked)?)),
+            Self::Pack(repository) => {
+                stream.write_all(&smart("result", &upload_pack(repository, &[], asked)?))
+            }
             Self::Endless => {
                 stream.write_all(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n")?;
-                let lines: String = (0..1000).map(|at| format!("{}\trefs/heads/{at:0100}\n", "1".repeat(40))).collect();
+                let lines: String = (0..1000)
+                    .map(|at| format!("{}\trefs/heads/{at:0100}\n", "1".repeat(40)))
+                    .collect();
                 loop {
                     stream.write_all(lines.as_bytes())?;
                 }
@@ -70,8 +77,13 @@ impl Answer {
 }
 
 fn smart(kind: &str, body: &[u8]) -> Vec<u8> {
-    let head = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Type: application/x-git-upload-pack";
-    [format!("{head}-{kind}\r\nContent-Length: {}\r\n\r\n", body.len()).as_bytes(), body].concat()
+    let head =
+        "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Type: application/x-git-upload-pack";
+    [
+        format!("{head}-{kind}\r\nContent-Length: {}\r\n\r\n", body.len()).as_bytes(),
+        body,
+    ]
+    .concat()
 }
 
 /// Git itself, with `hook` in the repository in the place of what makes packs, if that is there.
@@ -79,7 +91,8 @@ fn upload_pack(repository: &Path, options: &[&str], asked: &Asked) -> std::io::R
     let hook = repository.join(HOOK);
     let mut git = Command::new("git");
     if hook.exists() {
-        git.arg("-c").arg(format!("uploadpack.packObjectsHook={}", hook.display()));
+        git.arg("-c")
+            .arg(format!("uploadpack.packObjectsHook={}", hook.display()));
     }
     let mut git = git
         .args(["upload-pack", "--stateless-rpc"])
@@ -126,7 +139,13 @@ impl Site {
         });
         let elsewhere = TcpListener::bind("127.0.0.1:0").unwrap();
         elsewhere.set_nonblocking(true).unwrap();
-        Self { folder, port, answers, elsewhere, canary }
+        Self {
+            folder,
+            port,
+            answers,
+            elsewhere,
+            canary,
+        }
     }
 
     pub fn url(&self, name: &str) -> String {
@@ -149,9 +168,17 @@ impl Site {
 
     /// Has git itself answer for a repository, as servers of forges do.
     pub fn serve_smartly(&self, repository: &Repository) {
-        let path = |end: &str| format!("/{}/.git/{end}", repository.path.file_name().unwrap().to_str().unwrap());
+        let path = |end: &str| {
+            format!(
+                "/{}/.git/{end}",
+                repository.path.file_name().unwrap().to_str().unwrap()
+            )
+        };
         self.answer(&path("info/refs"), Answer::Refs(repository.path.clone()));
-        self.answer(&path("git-upload-pack"), Answer::Pack(repository.path.clone()));
+        self.answer(
+            &path("git-upload-pack"),
+            Answer::Pack(repository.path.clone()),
+        );
     }
 
     /// What is posted to have the repository built.
@@ -165,7 +192,10 @@ impl Site {
         fs::create_dir(&path).unwrap();
         let repository = Repository { path };
         repository.git(&["init", "--quiet", "--initial-branch=main"], b"");
-        let project = attacks().into_iter().find(|it| it.is_honest() && it.template == Template::Plain).unwrap();
+        let project = attacks()
+            .into_iter()
+            .find(|it| it.is_honest() && it.template == Template::Plain)
+            .unwrap();
         for (path, bytes) in project.files("") {
             repository.write(path.to_str().unwrap(), &bytes);
         }
@@ -183,11 +213,18 @@ impl Site {
     }
 }
 
-fn answer(stream: TcpStream, root: &Path, answers: &Mutex<BTreeMap<String, Answer>>) -> std::io::Result<()> {
+fn answer(
+    stream: TcpStream,
+    root: &Path,
+    answers: &Mutex<BTreeMap<String, Answer>>,
+) -> std::io::Result<()> {
     let mut reader = BufReader::new(stream);
     let mut first = String::new();
     reader.read_line(&mut first)?;
-    let mut asked = Asked { protocol: String::new(), body: Vec::new() };
+    let mut asked = Asked {
+        protocol: String::new(),
+        body: Vec::new(),
+    };
     let mut line = String::new();
     while reader.read_line(&mut line)? > 2 {
         match line.trim_end().split_once(": ") {
@@ -198,11 +235,19 @@ fn answer(stream: TcpStream, root: &Path, answers: &Mutex<BTreeMap<String, Answe
         line.clear();
     }
     reader.read_exact(&mut asked.body)?;
-    let path = first.split([' ', '?']).nth(1).unwrap_or_default().replace("/attack.git/", "/.git/");
+    let path = first
+        .split([' ', '?'])
+        .nth(1)
+        .unwrap_or_default()
+        .replace("/attack.git/", "/.git/");
     let known = answers.lock().unwrap().get(&path).cloned();
     let file = || fs::read(root.join(path.trim_start_matches('/'))).map(|bytes| Answer::ok(&bytes));
-    let missing = || Answer::Raw(b"HTTP/1.1 404 No\r\nConnection: close\r\nContent-Length: 0\r\n\r\n".to_vec());
-    known.unwrap_or_else(|| file().unwrap_or_else(|_| missing())).send(&mut reader.into_inner(), &asked)
+    let missing = || {
+        Answer::Raw(b"HTTP/1.1 404 No\r\nConnection: close\r\nContent-Length: 0\r\n\r\n".to_vec())
+    };
+    known
+        .unwrap_or_else(|| file().unwrap_or_else(|_| missing()))
+        .send(&mut reader.into_inner(), &asked)
 }
 
 /// A repository of the site, of loose objects.
@@ -272,13 +317,23 @@ impl Repository {
 
     /// Stores an object, whatever it is.
     pub fn object(&self, kind: &str, bytes: &[u8]) -> String {
-        self.git(&["hash-object", "-w", "--literally", "-t", kind, "--stdin"], bytes)
+        self.git(
+            &["hash-object", "-w", "--literally", "-t", kind, "--stdin"],
+            bytes,
+        )
     }
 
     /// Stores a tree of modes, names and ids.
     pub fn tree(&self, entries: &[(&str, &[u8], &str)]) -> String {
         let entry = |(mode, name, id): &(&str, &[u8], &str)| {
-            [mode.as_bytes(), b" ", name, b"\0", &hex::decode(id).unwrap()].concat()
+            [
+                mode.as_bytes(),
+                b" ",
+                name,
+                b"\0",
+                &hex::decode(id).unwrap(),
+            ]
+            .concat()
         };
         self.object("tree", &entries.iter().flat_map(entry).collect::<Vec<_>>())
     }
@@ -295,7 +350,9 @@ impl Repository {
             .chain([(mode, name, id)])
             .collect();
         // As git compares them: a folder as if its name had a slash behind it.
-        entries.sort_by_key(|(mode, name, _)| [*name, if *mode == "40000" { b"/" } else { b"" }].concat());
+        entries.sort_by_key(|(mode, name, _)| {
+            [*name, if *mode == "40000" { b"/" } else { b"" }].concat()
+        });
         let tree = self.tree(&entries);
         let commit = self.git(&["commit-tree", &tree, "-p", "HEAD", "-m", "graft"], b"");
         self.git(&["update-ref", "refs/heads/main", &commit], b"");
@@ -327,7 +384,14 @@ impl Repository {
 
     fn git(&self, arguments: &[&str], input: &[u8]) -> String {
         let mut git = Command::new("git")
-            .args(["-c", "user.name=test", "-c", "user.email=test@localhost", "-c", "core.autocrlf=false"])
+            .args([
+                "-c",
+                "user.name=test",
+                "-c",
+                "user.email=test@localhost",
+                "-c",
+                "core.autocrlf=false",
+            ])
             .args(arguments)
             .current_dir(&self.path)
             .env("GIT_CONFIG_GLOBAL", "/dev/null")
@@ -339,7 +403,11 @@ impl Repository {
             .unwrap();
         git.stdin.take().unwrap().write_all(input).unwrap();
         let output = git.wait_with_output().unwrap();
-        assert!(output.status.success(), "git {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "git {arguments:?}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
     }
 }

@@ -154,7 +154,17 @@ fn end_of(act: impl FnOnce()) -> String {
 
 fn ask() {
     for (name, number, [first, second, third]) in CALLS {
-        let result = unsafe { syscall(*number, *first, *second, *third, 0 as c_long, 0 as c_long, 0 as c_long) };
+        let result = unsafe {
+            syscall(
+                *number,
+                *first,
+                *second,
+                *third,
+                0 as c_long,
+                0 as c_long,
+                0 as c_long,
+            )
+        };
         fact(name, &answer(result));
     }
     let entry_of_32_bits = || {
@@ -164,12 +174,20 @@ fn ask() {
     };
     fact("int 0x80", &end_of(entry_of_32_bits));
     let vsyscall = || {
-        let time: extern "C" fn(*mut c_long, *mut c_void) -> c_long = unsafe { std::mem::transmute(VSYSCALL_PAGE) };
+        let time: extern "C" fn(*mut c_long, *mut c_void) -> c_long =
+            unsafe { std::mem::transmute(VSYSCALL_PAGE) };
         time(std::ptr::null_mut(), std::ptr::null_mut());
     };
     fact("vsyscall", &end_of(vsyscall));
     for path in FILES {
-        fact(path, if Path::new(path).exists() { "present" } else { "absent" });
+        fact(
+            path,
+            if Path::new(path).exists() {
+                "present"
+            } else {
+                "absent"
+            },
+        );
     }
 }
 
@@ -185,7 +203,10 @@ fn tell_log() {
     let mut log = vec![0_u8; LOG_BYTES];
     let length = unsafe { klogctl(READ_ALL, log.as_mut_ptr().cast(), LOG_BYTES as c_int) };
     let text = String::from_utf8_lossy(&log[..usize::try_from(length).unwrap()]);
-    for line in text.lines().filter(|line| TOLD.iter().any(|told| line.contains(told))) {
+    for line in text
+        .lines()
+        .filter(|line| TOLD.iter().any(|told| line.contains(told)))
+    {
         fact("log", line);
     }
 }

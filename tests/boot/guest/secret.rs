@@ -34,7 +34,14 @@ fn main() {
         }
         waitpid(child, &mut status, 0);
     }
-    println!("FACT: secret: {}", if status == 0 { "given back" } else { "not made" });
+    println!(
+        "FACT: secret: {}",
+        if status == 0 {
+            "given back"
+        } else {
+            "not made"
+        }
+    );
     loop {
         thread::park();
     }

@@ -3,25 +3,37 @@
 use super::*;
 
 fn of_memory(name: &'static str, mib: u32) -> Row {
-    Row { memory_mib: mib, ..Row::harmless("memory", name, vec![]) }
+    Row {
+        memory_mib: mib,
+        ..Row::harmless("memory", name, vec![])
+    }
 }
 
 fn of_processors(name: &'static str, processors: u32, line: &str) -> Row {
-    Row { processors, ..Row::harmless("processors", name, words(line)) }
+    Row {
+        processors,
+        ..Row::harmless("processors", name, words(line))
+    }
 }
 
 #[test]
 #[ignore = "needs QEMU and a built image"]
 fn shapes_of_memory_and_processors_start_or_are_refused() {
     let image = Image::from_environment();
-    let refused =
-        |name, mib| Row { memory_mib: mib, ..Row::halting("too little memory", name, "map of memory", vec![]) };
+    let refused = |name, mib| Row {
+        memory_mib: mib,
+        ..Row::halting("too little memory", name, "map of memory", vec![])
+    };
     let rows = vec![
         of_memory("5 GiB, above and below 4 GiB", 5 << 10),
         of_memory("256 MiB", 256),
         of_memory("3 GiB", 3 << 10),
         of_memory("6 GiB", 6 << 10),
-        Row::harmless("memory", "with room for more", words("-m 2048,slots=2,maxmem=8G")),
+        Row::harmless(
+            "memory",
+            "with room for more",
+            words("-m 2048,slots=2,maxmem=8G"),
+        ),
         Row::harmless(
             "memory",
             "of two nodes",
@@ -48,7 +60,12 @@ fn devices_that_firmware_starts_from_are_left_alone() {
     let (image, files) = (Image::from_environment(), Files::new());
     let zeros = files.zeros("disk", 64 << 20);
     let store = files.zeros("store", 256 << 10);
-    let disk = |id: &str| format!("-drive if=none,id={id},format=raw,file={},readonly=on", zeros.display());
+    let disk = |id: &str| {
+        format!(
+            "-drive if=none,id={id},format=raw,file={},readonly=on",
+            zeros.display()
+        )
+    };
     let rows = vec![
         Row::harmless(
             "disks",
@@ -76,7 +93,9 @@ fn devices_that_firmware_starts_from_are_left_alone() {
         Row::harmless(
             "memory of the host",
             "shared",
-            words("-object memory-backend-ram,id=iv,size=64M,share=on -device ivshmem-plain,memdev=iv"),
+            words(
+                "-object memory-backend-ram,id=iv,size=64M,share=on -device ivshmem-plain,memdev=iv",
+            ),
         ),
         Row::harmless(
             "remapping",
@@ -91,8 +110,16 @@ fn devices_that_firmware_starts_from_are_left_alone() {
             ),
         ),
         Row::harmless("a serial port more", "second", words("-serial null")),
-        Row::harmless("without", "DMA of fw_cfg", words("-global fw_cfg.dma_enabled=off")),
-        Row::harmless("without", "timers and old devices", words("-machine hpet=off,smbus=off,sata=off,vmport=off")),
+        Row::harmless(
+            "without",
+            "DMA of fw_cfg",
+            words("-global fw_cfg.dma_enabled=off"),
+        ),
+        Row::harmless(
+            "without",
+            "timers and old devices",
+            words("-machine hpet=off,smbus=off,sata=off,vmport=off"),
+        ),
         Row::harmless("without", "system management", words("-machine smm=off")),
         Row::harmless(
             "variables",

@@ -12,11 +12,20 @@ const FILES: [&str; 3] = ["kernel", "initrd", "cmdline"];
 
 /// The image's three files as items of fw_cfg, some of them replaced; without a file where it is `None`.
 fn replaced(files: &Files, image: &Image, other: &[(&str, Option<&Path>)]) -> Vec<String> {
-    let paths = FILES.map(|name| match other.iter().find(|(replaced, _)| *replaced == name) {
-        Some((_, path)) => path.map(Path::to_owned),
-        None => Some(image.file(name)),
-    });
-    items(files, [paths[0].as_deref(), paths[1].as_deref(), paths[2].as_deref()])
+    let paths = FILES.map(
+        |name| match other.iter().find(|(replaced, _)| *replaced == name) {
+            Some((_, path)) => path.map(Path::to_owned),
+            None => Some(image.file(name)),
+        },
+    );
+    items(
+        files,
+        [
+            paths[0].as_deref(),
+            paths[1].as_deref(),
+            paths[2].as_deref(),
+        ],
+    )
 }
 
 fn with_flipped_bit(files: &Files, image: &Image, name: &str) -> PathBuf {
@@ -29,7 +38,11 @@ fn with_flipped_bit(files: &Files, image: &Image, name: &str) -> PathBuf {
 /// The page with its table changed.
 fn changed(page: &[u8], change: impl FnOnce(&mut Vec<u8>)) -> Page {
     let start = page.iter().position(|byte| *byte != 0).unwrap();
-    let length = u16::from_le_bytes(page[start + GUID_BYTES..start + HEADER_BYTES].try_into().unwrap());
+    let length = u16::from_le_bytes(
+        page[start + GUID_BYTES..start + HEADER_BYTES]
+            .try_into()
+            .unwrap(),
+    );
     let mut table = page[start..start + usize::from(length)].to_vec();
     change(&mut table);
     let mut bytes = page[..start].to_vec();
@@ -59,14 +72,23 @@ fn what_was_measured_is_started_whichever_way_it_comes_and_nothing_else_is() {
     let genuine = || Page::Bytes(page_of(&image));
     let shim = item("etc/boot/shim", &program);
     let offered = |other: &[(&str, Option<&Path>)]| replaced(&files, &image, other);
-    let halting =
-        |kind, name, says, words| Row::halting(kind, name, says, words).offering_nothing().with_page(genuine());
+    let halting = |kind, name, says, words| {
+        Row::halting(kind, name, says, words)
+            .offering_nothing()
+            .with_page(genuine())
+    };
     let rows = vec![
-        Row::harmless("files", "the three as files", offered(&[])).offering_nothing().with_page(genuine()),
-        Row::harmless("shim", "a shim beside what was measured", shim.clone()),
-        Row::harmless("shim", "a shim beside the three as files", [offered(&[]), shim.clone()].concat())
+        Row::harmless("files", "the three as files", offered(&[]))
             .offering_nothing()
             .with_page(genuine()),
+        Row::harmless("shim", "a shim beside what was measured", shim.clone()),
+        Row::harmless(
+            "shim",
+            "a shim beside the three as files",
+            [offered(&[]), shim.clone()].concat(),
+        )
+        .offering_nothing()
+        .with_page(genuine()),
         halting("shim alone", "a shim and nothing else", "kernel", shim),
         halting(
             "flipped",
@@ -99,14 +121,54 @@ fn what_was_measured_is_started_whichever_way_it_comes_and_nothing_else_is() {
             offered(&[("kernel", Some(&image.file("initrd")))]),
         ),
         halting("missing", "all", "kernel", vec![]),
-        halting("missing", "the kernel", "kernel", offered(&[("kernel", None)])),
-        halting("missing", "the initrd", "initrd", offered(&[("initrd", None)])),
-        halting("missing", "the command line", "command line", offered(&[("cmdline", None)])),
-        halting("empty", "the kernel", "kernel", offered(&[("kernel", Some(&empty))])),
-        halting("empty", "the initrd", "initrd", offered(&[("initrd", Some(&empty))])),
-        halting("too large", "the kernel", "kernel", offered(&[("kernel", Some(&large))])),
-        halting("too large", "the initrd", "initrd", offered(&[("initrd", Some(&large))])),
-        halting("too large", "the command line", "command line", offered(&[("cmdline", Some(&long))])),
+        halting(
+            "missing",
+            "the kernel",
+            "kernel",
+            offered(&[("kernel", None)]),
+        ),
+        halting(
+            "missing",
+            "the initrd",
+            "initrd",
+            offered(&[("initrd", None)]),
+        ),
+        halting(
+            "missing",
+            "the command line",
+            "command line",
+            offered(&[("cmdline", None)]),
+        ),
+        halting(
+            "empty",
+            "the kernel",
+            "kernel",
+            offered(&[("kernel", Some(&empty))]),
+        ),
+        halting(
+            "empty",
+            "the initrd",
+            "initrd",
+            offered(&[("initrd", Some(&empty))]),
+        ),
+        halting(
+            "too large",
+            "the kernel",
+            "kernel",
+            offered(&[("kernel", Some(&large))]),
+        ),
+        halting(
+            "too large",
+            "the initrd",
+            "initrd",
+            offered(&[("initrd", Some(&large))]),
+        ),
+        halting(
+            "too large",
+            "the command line",
+            "command line",
+            offered(&[("cmdline", Some(&long))]),
+        ),
     ];
     check(&image, rows);
 }
@@ -118,16 +180,31 @@ fn a_page_of_hashes_is_the_one_form_or_nothing_starts() {
     let page = page_of(&image);
     let halting = |kind, name, page| Row::halting(kind, name, "", vec![]).with_page(page);
     let rows = vec![
-        Row::harmless("order", "entries in another order", vec![]).with_page(changed(&page, |table| {
-            let first = table[entry(0)].to_vec();
-            table.copy_within(entry(2), entry(0).start);
-            table[entry(2)].copy_from_slice(&first);
-        })),
+        Row::harmless("order", "entries in another order", vec![]).with_page(changed(
+            &page,
+            |table| {
+                let first = table[entry(0)].to_vec();
+                table.copy_within(entry(2), entry(0).start);
+                table[entry(2)].copy_from_slice(&first);
+            },
+        )),
         halting("none", "no page", Page::Missing),
         halting("bytes", "ones", Page::Bytes(vec![0xff; page.len()])),
-        halting("bytes", "another table", changed(&page, |table| table[0] ^= 1)),
-        halting("names", "an entry twice", changed(&page, |table| table.copy_within(entry(0), entry(1).start))),
-        halting("names", "another name", changed(&page, |table| table[entry(1).start] ^= 1)),
+        halting(
+            "bytes",
+            "another table",
+            changed(&page, |table| table[0] ^= 1),
+        ),
+        halting(
+            "names",
+            "an entry twice",
+            changed(&page, |table| table.copy_within(entry(0), entry(1).start)),
+        ),
+        halting(
+            "names",
+            "another name",
+            changed(&page, |table| table[entry(1).start] ^= 1),
+        ),
         halting(
             "lengths",
             "two entries",
@@ -145,11 +222,31 @@ fn a_page_of_hashes_is_the_one_form_or_nothing_starts() {
                 set_length(table);
             }),
         ),
-        halting("lengths", "of the table", changed(&page, |table| table[GUID_BYTES] -= 1)),
-        halting("lengths", "of an entry", changed(&page, |table| table[entry(2).start + GUID_BYTES] -= 1)),
-        halting("hashes", "of another kernel", changed(&page, |table| table[entry(2).end - 1] ^= 1)),
-        halting("hashes", "of another initrd", changed(&page, |table| table[entry(1).end - 1] ^= 1)),
-        halting("hashes", "of another command line", changed(&page, |table| table[entry(0).end - 1] ^= 1)),
+        halting(
+            "lengths",
+            "of the table",
+            changed(&page, |table| table[GUID_BYTES] -= 1),
+        ),
+        halting(
+            "lengths",
+            "of an entry",
+            changed(&page, |table| table[entry(2).start + GUID_BYTES] -= 1),
+        ),
+        halting(
+            "hashes",
+            "of another kernel",
+            changed(&page, |table| table[entry(2).end - 1] ^= 1),
+        ),
+        halting(
+            "hashes",
+            "of another initrd",
+            changed(&page, |table| table[entry(1).end - 1] ^= 1),
+        ),
+        halting(
+            "hashes",
+            "of another command line",
+            changed(&page, |table| table[entry(0).end - 1] ^= 1),
+        ),
     ];
     check(&image, rows);
 }

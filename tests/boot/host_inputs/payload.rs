@@ -49,13 +49,28 @@ fn program(subsystem: u16) -> Vec<u8> {
     put64(&mut image, &[0]); // image base
     put32(&mut image, &[SECTION_ADDRESS, FILE_ALIGNMENT as u32]);
     put16(&mut image, &[0; 6]); // versions
-    put32(&mut image, &[0, SECTION_ADDRESS + 0x1000, FILE_ALIGNMENT as u32, 0]); // image, headers, checksum
+    put32(
+        &mut image,
+        &[0, SECTION_ADDRESS + 0x1000, FILE_ALIGNMENT as u32, 0],
+    ); // image, headers, checksum
     put16(&mut image, &[subsystem, 0]);
     put64(&mut image, &[0; 4]); // stack and heap
     put32(&mut image, &[0, DATA_DIRECTORIES]);
     put64(&mut image, &[0; DATA_DIRECTORIES as usize]);
     image.extend(b".text\0\0\0");
-    put32(&mut image, &[size, SECTION_ADDRESS, size, FILE_ALIGNMENT as u32, 0, 0, 0, 0x6000_0020]);
+    put32(
+        &mut image,
+        &[
+            size,
+            SECTION_ADDRESS,
+            size,
+            FILE_ALIGNMENT as u32,
+            0,
+            0,
+            0,
+            0x6000_0020,
+        ],
+    );
     [padded(image), text].concat()
 }
 

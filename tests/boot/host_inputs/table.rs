@@ -43,13 +43,24 @@ impl Row {
     }
 
     /// A row in which the machine must not start.
-    pub fn halting(kind: &'static str, name: &'static str, says: &'static str, words: Vec<String>) -> Self {
-        Self { expected: Expected::Halts(says), ..Self::harmless(kind, name, words) }
+    pub fn halting(
+        kind: &'static str,
+        name: &'static str,
+        says: &'static str,
+        words: Vec<String>,
+    ) -> Self {
+        Self {
+            expected: Expected::Halts(says),
+            ..Self::harmless(kind, name, words)
+        }
     }
 
     /// The same, where QEMU is given nothing to boot but what is among the words.
     pub fn offering_nothing(self) -> Self {
-        Self { offer: Offer::Nothing, ..self }
+        Self {
+            offer: Offer::Nothing,
+            ..self
+        }
     }
 
     pub fn with_page(self, page: Page) -> Self {
@@ -93,10 +104,16 @@ fn run(image: &Image, row: Row) -> Result<(), String> {
         match row.expected {
             Expected::Measured if console.contains(MEASURED_PROGRAM) => return Ok(()),
             Expected::Halts(_) if console.contains(STARTS) => {
-                return Err(format!("the firmware started the kernel, but it must not:\n{console}"));
+                return Err(format!(
+                    "the firmware started the kernel, but it must not:\n{console}"
+                ));
             }
-            Expected::Halts(words) if says(&console, words) => return stays_halted(&machine, &console),
-            _ if !machine.is_on() => return Err(format!("the machine is off:\n{}", machine.console())),
+            Expected::Halts(words) if says(&console, words) => {
+                return stays_halted(&machine, &console);
+            }
+            _ if !machine.is_on() => {
+                return Err(format!("the machine is off:\n{}", machine.console()));
+            }
             _ if start.elapsed() > LIMIT => return Err(format!("nothing comes of it:\n{console}")),
             _ => sleep(PAUSE),
         }
@@ -105,12 +122,18 @@ fn run(image: &Image, row: Row) -> Result<(), String> {
 
 /// Whether the firmware has said a whole line with these words.
 fn says(console: &str, words: &str) -> bool {
-    let mut lines = console.split_inclusive('\n').filter(|line| line.ends_with('\n'));
+    let mut lines = console
+        .split_inclusive('\n')
+        .filter(|line| line.ends_with('\n'));
     lines.any(|line| line.contains(FIRMWARE) && line.contains(words))
 }
 
 fn stays_halted(machine: &Machine, before: &str) -> Result<(), String> {
     sleep(SETTLED);
     let after = machine.console();
-    if after == before { Ok(()) } else { Err(format!("it went on:\n{after}")) }
+    if after == before {
+        Ok(())
+    } else {
+        Err(format!("it went on:\n{after}"))
+    }
 }

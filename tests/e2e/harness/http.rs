@@ -38,7 +38,9 @@ impl Answer {
     }
 
     pub fn header(&self, name: &str) -> &str {
-        self.headers.get(name).unwrap_or_else(|| panic!("no {name}: {:?}", self.headers))
+        self.headers
+            .get(name)
+            .unwrap_or_else(|| panic!("no {name}: {:?}", self.headers))
     }
 
     /// The job's id, of a 202.
@@ -50,19 +52,32 @@ impl Answer {
 
 impl Request {
     pub fn get(path: &str) -> Self {
-        Self { method: "GET", path: path.to_owned(), headers: String::new(), body: Vec::new() }
+        Self {
+            method: "GET",
+            path: path.to_owned(),
+            headers: String::new(),
+            body: Vec::new(),
+        }
     }
 
     fn post(path: &str, content_type: &str, body: Vec<u8>) -> Self {
-        let request = Self { method: "POST", path: path.to_owned(), headers: String::new(), body };
+        let request = Self {
+            method: "POST",
+            path: path.to_owned(),
+            headers: String::new(),
+            body,
+        };
         request.header("Content-Type", content_type)
     }
 
     /// An archive as JSON.
     pub fn json(archive: &[u8], name: &str) -> Self {
-        let fields =
-            serde_json::json!({ "nonce": NONCE, "source_data": STANDARD.encode(archive), "source_name": name });
-        Self::post("/build", "application/json", fields.to_string().into_bytes())
+        let fields = serde_json::json!({ "nonce": NONCE, "source_data": STANDARD.encode(archive), "source_name": name });
+        Self::post(
+            "/build",
+            "application/json",
+            fields.to_string().into_bytes(),
+        )
     }
 
     /// A repository's default branch, or `reference`, as JSON.
@@ -71,7 +86,11 @@ impl Request {
         if let Some(reference) = reference {
             fields["repo_ref"] = reference.into();
         }
-        Self::post("/build", "application/json", fields.to_string().into_bytes())
+        Self::post(
+            "/build",
+            "application/json",
+            fields.to_string().into_bytes(),
+        )
     }
 
     /// An archive as a form; the answer is the bundle.
@@ -79,7 +98,11 @@ impl Request {
         let mut body = Self::form_head(name);
         body.extend_from_slice(archive);
         body.extend_from_slice(Self::form_tail().as_bytes());
-        Self::post("/build", &format!("multipart/form-data; boundary={BOUNDARY}"), body)
+        Self::post(
+            "/build",
+            &format!("multipart/form-data; boundary={BOUNDARY}"),
+            body,
+        )
     }
 
     /// What comes before the archive.
@@ -110,9 +133,16 @@ impl Request {
     pub fn send(&self, port: u16) -> io::Result<TcpStream> {
         let mut stream = TcpStream::connect(("127.0.0.1", port))?;
         stream.set_read_timeout(Some(PATIENCE))?;
-        let Self { method, path, headers, body } = self;
+        let Self {
+            method,
+            path,
+            headers,
+            body,
+        } = self;
         let length = body.len();
-        let head = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{headers}");
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{headers}"
+        );
         stream.write_all(format!("{head}Content-Length: {length}\r\n\r\n").as_bytes())?;
         // Who is refused before the end of the body need not send it all.
         let _ = stream.write_all(body);
@@ -125,7 +155,14 @@ impl Request {
     }
 
     /// Sends a body of `length` bytes that is never whole in memory: `head`, `frame` again and again, `tail`.
-    pub fn flood(port: u16, content_type: &str, head: &[u8], frame: &[u8], count: usize, tail: &[u8]) -> Answer {
+    pub fn flood(
+        port: u16,
+        content_type: &str,
+        head: &[u8],
+        frame: &[u8],
+        count: usize,
+        tail: &[u8],
+    ) -> Answer {
         let length = head.len() + frame.len() * count + tail.len();
         let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -136,7 +173,9 @@ impl Request {
         stream.write_all(top.as_bytes()).unwrap();
         stream.write_all(head).unwrap();
         for sent in 0..count {
-            stream.write_all(frame).unwrap_or_else(|error| panic!("refused after {sent} frames: {error}"));
+            stream
+                .write_all(frame)
+                .unwrap_or_else(|error| panic!("refused after {sent} frames: {error}"));
         }
         stream.write_all(tail).unwrap();
         read(stream)
@@ -145,7 +184,14 @@ impl Request {
     /// [`Self::flood`] as a form's archive.
     pub fn flood_form(port: u16, frame: &[u8], count: usize) -> Answer {
         let content_type = format!("multipart/form-data; boundary={BOUNDARY}");
-        Self::flood(port, &content_type, &Self::form_head("flood.tar"), frame, count, Self::form_tail().as_bytes())
+        Self::flood(
+            port,
+            &content_type,
+            &Self::form_head("flood.tar"),
+            frame,
+            count,
+            Self::form_tail().as_bytes(),
+        )
     }
 }
 
@@ -163,8 +209,15 @@ impl Events {
         let (status, headers) = read_head(&mut stream);
         assert_eq!(status, 200, "{headers:?}");
         assert_eq!(headers["content-type"], "text/event-stream");
-        if headers.get("transfer-encoding").is_some_and(|it| it == "chunked") {
-            Self(Box::new(BufReader::new(Chunked { inner: stream, left: 0, ended: false })))
+        if headers
+            .get("transfer-encoding")
+            .is_some_and(|it| it == "chunked")
+        {
+            Self(Box::new(BufReader::new(Chunked {
+                inner: stream,
+                left: 0,
+                ended: false,
+            })))
         } else {
             Self(Box::new(stream))
         }
@@ -195,15 +248,28 @@ pub fn read(stream: TcpStream) -> Answer {
     let mut stream = BufReader::new(stream);
     let (status, headers) = read_head(&mut stream);
     let mut body = Vec::new();
-    if headers.get("transfer-encoding").is_some_and(|it| it == "chunked") {
-        Chunked { inner: stream, left: 0, ended: false }.read_to_end(&mut body).expect("a body in time");
+    if headers
+        .get("transfer-encoding")
+        .is_some_and(|it| it == "chunked")
+    {
+        Chunked {
+            inner: stream,
+            left: 0,
+            ended: false,
+        }
+        .read_to_end(&mut body)
+        .expect("a body in time");
     } else {
         stream.read_to_end(&mut body).expect("a body in time");
         if let Some(length) = headers.get("content-length") {
             assert_eq!(body.len().to_string(), *length);
         }
     }
-    Answer { status, headers, body }
+    Answer {
+        status,
+        headers,
+        body,
+    }
 }
 
 fn read_head(stream: &mut impl BufRead) -> (u16, BTreeMap<String, String>) {
@@ -213,11 +279,18 @@ fn read_head(stream: &mut impl BufRead) -> (u16, BTreeMap<String, String>) {
         line.trim_end().to_owned()
     };
     let first = line();
-    let status = first.split(' ').nth(1).unwrap_or_else(|| panic!("{first:?} is no status")).parse().unwrap();
+    let status = first
+        .split(' ')
+        .nth(1)
+        .unwrap_or_else(|| panic!("{first:?} is no status"))
+        .parse()
+        .unwrap();
     let mut headers = BTreeMap::new();
     loop {
         let line = line();
-        let Some((name, value)) = line.split_once(':') else { return (status, headers) };
+        let Some((name, value)) = line.split_once(':') else {
+            return (status, headers);
+        };
         headers.insert(name.to_ascii_lowercase(), value.trim().to_owned());
     }
 }

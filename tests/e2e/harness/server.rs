@@ -27,7 +27,11 @@ impl Server {
     /// fetch reach.
     pub fn with_options(options: &[&str]) -> Self {
         let allowed = networks::allowed();
-        let all: Vec<_> = allowed.iter().map(String::as_str).chain(options.iter().copied()).collect();
+        let all: Vec<_> = allowed
+            .iter()
+            .map(String::as_str)
+            .chain(options.iter().copied())
+            .collect();
         Self::of_public_addresses(&all)
     }
 
@@ -35,7 +39,14 @@ impl Server {
     pub fn of_public_addresses(options: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut process = Command::new(env!("CARGO_BIN_EXE_kettle-host"))
-            .args(["serve", "--listen", "127.0.0.1:0", "--tls-listen", "127.0.0.1:0", "--work"])
+            .args([
+                "serve",
+                "--listen",
+                "127.0.0.1:0",
+                "--tls-listen",
+                "127.0.0.1:0",
+                "--work",
+            ])
             .arg(folder.path().join("work"))
             .args(options)
             .stdin(Stdio::null())
@@ -46,13 +57,23 @@ impl Server {
         let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
         let mut port = |scheme: &str| {
             let line = lines.next().map(Result::unwrap).unwrap_or_default();
-            let port = line.strip_prefix(&format!("listening on {scheme}://127.0.0.1:")).and_then(|it| it.parse().ok());
+            let port = line
+                .strip_prefix(&format!("listening on {scheme}://127.0.0.1:"))
+                .and_then(|it| it.parse().ok());
             port.unwrap_or_else(|| {
-                panic!("{line:?}: {}", fs::read_to_string(folder.path().join("service.log")).unwrap())
+                panic!(
+                    "{line:?}: {}",
+                    fs::read_to_string(folder.path().join("service.log")).unwrap()
+                )
             })
         };
         let (port, tls_port) = (port("http"), port("https"));
-        Self { process, folder, port, tls_port }
+        Self {
+            process,
+            folder,
+            port,
+            tls_port,
+        }
     }
 
     pub fn run(&self, request: &Request) -> Answer {
@@ -66,10 +87,22 @@ impl Server {
     /// All events of a job, after its end: the numbers have no gap, and the end comes once.
     pub fn events(&self, job: &str) -> Vec<Value> {
         let events: Vec<_> = Events::open(self.port, &format!("/build/{job}/events")).collect();
-        assert!(events.iter().map(|(id, _)| *id).eq((0..events.len() as u64).map(Some)), "the numbers have a gap");
+        assert!(
+            events
+                .iter()
+                .map(|(id, _)| *id)
+                .eq((0..events.len() as u64).map(Some)),
+            "the numbers have a gap"
+        );
         let events: Vec<_> = events.into_iter().map(|(_, event)| event).collect();
-        let ends = events.iter().filter(|event| event["type"] == "complete").count();
-        assert!(ends == 1 && events.last().unwrap()["type"] == "complete", "{events:?}");
+        let ends = events
+            .iter()
+            .filter(|event| event["type"] == "complete")
+            .count();
+        assert!(
+            ends == 1 && events.last().unwrap()["type"] == "complete",
+            "{events:?}"
+        );
         events
     }
 
@@ -81,13 +114,18 @@ impl Server {
     /// Highest resident size so far, in KiB.
     pub fn peak_kib(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmHWM:"))
+            .unwrap();
         line.trim().trim_end_matches(" kB").parse().unwrap()
     }
 
     /// How many descriptors it has open.
     pub fn descriptors(&self) -> usize {
-        fs::read_dir(format!("/proc/{}/fd", self.process.id())).unwrap().count()
+        fs::read_dir(format!("/proc/{}/fd", self.process.id()))
+            .unwrap()
+            .count()
     }
 
     /// Everything below the service, by parents, but for the process that keeps a user for it.
@@ -97,7 +135,13 @@ impl Server {
             .flatten()
             .filter_map(|entry| {
                 let stat = fs::read_to_string(entry.path().join("stat")).ok()?;
-                let parent = stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()?;
+                let parent = stat
+                    .rsplit_once(')')?
+                    .1
+                    .split_whitespace()
+                    .nth(1)?
+                    .parse()
+                    .ok()?;
                 Some((entry.file_name().to_str()?.parse().ok()?, parent))
             })
             .collect();
@@ -105,7 +149,9 @@ impl Server {
         let mut found = vec![service];
         let mut next = 0;
         while let Some(parent) = found.get(next).copied() {
-            let children = processes.iter().filter(|(id, its)| *its == parent && !(parent == service && waits(*id)));
+            let children = processes
+                .iter()
+                .filter(|(id, its)| *its == parent && !(parent == service && waits(*id)));
             found.extend(children.map(|(id, _)| *id));
             next += 1;
         }
@@ -127,7 +173,10 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        self.process.kill().and_then(|()| self.process.wait()).unwrap();
+        self.process
+            .kill()
+            .and_then(|()| self.process.wait())
+            .unwrap();
         if std::thread::panicking() {
             eprintln!("the service's log:\n{}", self.log());
         }

@@ -15,13 +15,31 @@ pub fn crate_file(name: &str, version: &str) -> Vec<u8> {
     fs::write(folder.path().join("Cargo.toml"), manifest).unwrap();
     fs::create_dir(folder.path().join("src")).unwrap();
     fs::write(folder.path().join("src/lib.rs"), "").unwrap();
-    let fetch = Command::new("cargo").arg("fetch").current_dir(folder.path()).output().unwrap();
-    assert!(fetch.status.success(), "{}", String::from_utf8_lossy(&fetch.stderr));
+    let fetch = Command::new("cargo")
+        .arg("fetch")
+        .current_dir(folder.path())
+        .output()
+        .unwrap();
+    assert!(
+        fetch.status.success(),
+        "{}",
+        String::from_utf8_lossy(&fetch.stderr)
+    );
     let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
     let home = home.unwrap_or_else(|| Path::new(&std::env::var_os("HOME").unwrap()).join(".cargo"));
     let caches = fs::read_dir(home.join("registry/cache")).unwrap();
-    let mut files = caches.map(|cache| cache.unwrap().path().join(format!("{name}-{version}.crate")));
-    fs::read(files.find(|file| file.is_file()).expect("the archive in cargo's cache")).unwrap()
+    let mut files = caches.map(|cache| {
+        cache
+            .unwrap()
+            .path()
+            .join(format!("{name}-{version}.crate"))
+    });
+    fs::read(
+        files
+            .find(|file| file.is_file())
+            .expect("the archive in cargo's cache"),
+    )
+    .unwrap()
 }
 
 /// A package without dependencies: `files` beside a manifest and a lockfile; its name is `package`.
@@ -36,7 +54,9 @@ pub fn package(files: &[(&str, &str)]) -> Vec<u8> {
         let mut header = tar::Header::new_ustar();
         header.set_mode(0o644);
         header.set_size(content.len() as u64);
-        archive.append_data(&mut header, format!("package/{name}"), content.as_bytes()).unwrap();
+        archive
+            .append_data(&mut header, format!("package/{name}"), content.as_bytes())
+            .unwrap();
     }
     archive.into_inner().unwrap()
 }
@@ -44,21 +64,34 @@ pub fn package(files: &[(&str, &str)]) -> Vec<u8> {
 /// A folder as an archive, with itself as the top folder.
 pub fn tar_of(folder: &Path) -> Vec<u8> {
     let mut archive = tar::Builder::new(Vec::new());
-    archive.append_dir_all(folder.file_name().unwrap(), folder).unwrap();
+    archive
+        .append_dir_all(folder.file_name().unwrap(), folder)
+        .unwrap();
     archive.into_inner().unwrap()
 }
 
 /// Runs git without the settings of whoever runs the tests; its output, trimmed.
 pub fn git(folder: &Path, arguments: &[&str]) -> String {
     let git = Command::new("git")
-        .args(["-c", "user.name=test", "-c", "user.email=test@localhost", "-c", "core.autocrlf=false"])
+        .args([
+            "-c",
+            "user.name=test",
+            "-c",
+            "user.email=test@localhost",
+            "-c",
+            "core.autocrlf=false",
+        ])
         .args(arguments)
         .current_dir(folder)
         .env("GIT_CONFIG_GLOBAL", "/dev/null")
         .env("GIT_CONFIG_SYSTEM", "/dev/null")
         .output()
         .unwrap();
-    assert!(git.status.success(), "git {arguments:?}: {}", String::from_utf8_lossy(&git.stderr));
+    assert!(
+        git.status.success(),
+        "git {arguments:?}: {}",
+        String::from_utf8_lossy(&git.stderr)
+    );
     String::from_utf8(git.stdout).unwrap().trim().to_owned()
 }
 
@@ -91,13 +124,32 @@ impl StaticServer {
 
 /// One request; a client that goes away is none of our business.
 fn serve(mut stream: std::net::TcpStream, folder: &Path) {
-    let mut lines = BufReader::new(stream.try_clone().unwrap()).lines().map_while(Result::ok);
+    let mut lines = BufReader::new(stream.try_clone().unwrap())
+        .lines()
+        .map_while(Result::ok);
     let Some(first) = lines.next() else { return };
     lines.take_while(|line| !line.is_empty()).for_each(drop);
-    let path = first.split(' ').nth(1).unwrap().split('?').next().unwrap().trim_start_matches('/').to_owned();
+    let path = first
+        .split(' ')
+        .nth(1)
+        .unwrap()
+        .split('?')
+        .next()
+        .unwrap()
+        .trim_start_matches('/')
+        .to_owned();
     let content = fs::read(folder.join(path));
-    let status = if content.is_ok() { "200 OK" } else { "404 Not Found" };
+    let status = if content.is_ok() {
+        "200 OK"
+    } else {
+        "404 Not Found"
+    };
     let content = content.unwrap_or_default();
-    let head = format!("HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", content.len());
-    let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(&content));
+    let head = format!(
+        "HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
+        content.len()
+    );
+    let _ = stream
+        .write_all(head.as_bytes())
+        .and_then(|()| stream.write_all(&content));
 }

@@ -46,10 +46,20 @@ fn check(data: &[u8]) {
     let Ok(bundle) = stream(data) else { return };
     assert!(bundle.artifacts.len() <= MAX_BUNDLE_ENTRIES);
     let text = inspect::text(&bundle);
-    assert!(!text.contains(|character: char| character.is_control() && character != '\n'), "{text:?}");
-    let names = bundle.artifacts.iter().chain(&bundle.build_config).map(|file| &file.name);
+    assert!(
+        !text.contains(|character: char| character.is_control() && character != '\n'),
+        "{text:?}"
+    );
+    let names = bundle
+        .artifacts
+        .iter()
+        .chain(&bundle.build_config)
+        .map(|file| &file.name);
     for name in names {
-        assert!(!name.split('/').any(|part| ["", ".", ".."].contains(&part)), "{name:?}");
+        assert!(
+            !name.split('/').any(|part| ["", ".", ".."].contains(&part)),
+            "{name:?}"
+        );
     }
     check_encoding(data, bundle.time.expect("an archive has a time"));
 }
@@ -57,50 +67,91 @@ fn check(data: &[u8]) {
 /// Another reader finds files of which the writer makes the same tar stream.
 fn check_encoding(data: &[u8], time: u64) {
     let mut tar = Vec::new();
-    GzDecoder::new(data).read_to_end(&mut tar).expect("it was read before");
+    GzDecoder::new(data)
+        .read_to_end(&mut tar)
+        .expect("it was read before");
     let mut files = Vec::new();
-    for entry in tar::Archive::new(&tar[..]).entries().expect("it was read before") {
+    for entry in tar::Archive::new(&tar[..])
+        .entries()
+        .expect("it was read before")
+    {
         let mut entry = entry.expect("it was read before");
-        let path = entry.path().expect("a plain path").to_str().expect("text").to_owned();
+        let path = entry
+            .path()
+            .expect("a plain path")
+            .to_str()
+            .expect("text")
+            .to_owned();
         let executable = entry.header().mode().expect("a number") == 0o755;
         let mut content = Vec::new();
         entry.read_to_end(&mut content).expect("it was read before");
         files.push((path, executable, content));
     }
-    let top = files[0].0.split('/').next().expect("a top directory").to_owned();
+    let top = files[0]
+        .0
+        .split('/')
+        .next()
+        .expect("a top directory")
+        .to_owned();
     let entries = files.iter().map(|(path, executable, content)| {
-        let path = path.strip_prefix(&*top).and_then(|rest| rest.strip_prefix('/')).expect("one top directory");
-        Entry { executable: *executable, ..Entry::of_bytes(path, content) }
+        let path = path
+            .strip_prefix(&*top)
+            .and_then(|rest| rest.strip_prefix('/'))
+            .expect("one top directory");
+        Entry {
+            executable: *executable,
+            ..Entry::of_bytes(path, content)
+        }
     });
     let made = write(Vec::new(), &top, entries.collect(), time).expect("memory takes it");
     let mut again = Vec::new();
-    GzDecoder::new(&made[..]).read_to_end(&mut again).expect("it was made here");
-    assert!(again == tar, "another encoding of the same files was accepted");
+    GzDecoder::new(&made[..])
+        .read_to_end(&mut again)
+        .expect("it was made here");
+    assert!(
+        again == tar,
+        "another encoding of the same files was accepted"
+    );
 }
 
 /// What the writer makes of names, which are lines of the input.
 fn made(data: &[u8]) -> Option<(Files, Vec<u8>)> {
-    let names = data.split(|byte| *byte == b'\n').filter_map(|line| std::str::from_utf8(line).ok());
+    let names = data
+        .split(|byte| *byte == b'\n')
+        .filter_map(|line| std::str::from_utf8(line).ok());
     let mut files = BTreeMap::from([("provenance.json".to_owned(), (false, CONTENTS[1]))]);
     for name in names.filter(|name| !name.is_empty()) {
         let choice = name.len();
-        files.insert(format!("artifacts/{name}"), (choice % 2 == 0, CONTENTS[choice / 2 % CONTENTS.len()]));
+        files.insert(
+            format!("artifacts/{name}"),
+            (choice % 2 == 0, CONTENTS[choice / 2 % CONTENTS.len()]),
+        );
     }
-    let entries = files
-        .iter()
-        .map(|(path, (executable, content))| Entry { executable: *executable, ..Entry::of_bytes(path, content) });
+    let entries = files.iter().map(|(path, (executable, content))| Entry {
+        executable: *executable,
+        ..Entry::of_bytes(path, content)
+    });
     let packed = write(Vec::new(), "project", entries.collect(), 7).ok()?;
     Some((files, packed))
 }
 
 /// A made bundle is read as that, or refused for its names.
 fn check_made(data: &[u8]) {
-    let Some((files, packed)) = made(data) else { return };
-    let Ok(bundle) = stream(&packed[..]) else { return };
+    let Some((files, packed)) = made(data) else {
+        return;
+    };
+    let Ok(bundle) = stream(&packed[..]) else {
+        return;
+    };
     assert_eq!(bundle.artifacts.len() + 1, files.len());
     for file in &bundle.artifacts {
         let (executable, content) = files[&format!("artifacts/{}", file.name)];
-        assert_eq!((file.executable, file.size), (executable, content.len() as u64), "{:?}", file.name);
+        assert_eq!(
+            (file.executable, file.size),
+            (executable, content.len() as u64),
+            "{:?}",
+            file.name
+        );
     }
     check(&packed);
 }
@@ -108,10 +159,16 @@ fn check_made(data: &[u8]) {
 /// A made bundle in which one byte of the tar stream is another, with checksums that are right: the
 /// first bytes of the input say which byte and how, the rest are names.
 fn check_changed(data: &[u8]) {
-    let Some(([high, low, change], names)) = data.split_first_chunk() else { return };
-    let Some((_, packed)) = made(names) else { return };
+    let Some(([high, low, change], names)) = data.split_first_chunk() else {
+        return;
+    };
+    let Some((_, packed)) = made(names) else {
+        return;
+    };
     let mut tar = Vec::new();
-    GzDecoder::new(&packed[..]).read_to_end(&mut tar).expect("it was made here");
+    GzDecoder::new(&packed[..])
+        .read_to_end(&mut tar)
+        .expect("it was made here");
     let at = usize::from(u16::from_be_bytes([*high, *low])) % tar.len();
     tar[at] ^= change;
     let is_header = |block: &&mut [u8]| block[MAGIC] == *b"ustar";

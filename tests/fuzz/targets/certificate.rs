@@ -1,7 +1,9 @@
 //! Any bytes as the certificate of a real report.
 
 use kettle::snp::report::Report;
-use kettle::verifier::{Evidence, Expectations, ReferenceValues, TrustRoots, verify_evidence_alone};
+use kettle::verifier::{
+    Evidence, Expectations, ReferenceValues, TrustRoots, verify_evidence_alone,
+};
 
 const REPORT: &[u8] = include_bytes!("../../data/snp/reports/genoa-v5-vcek-8fd94192/report.bin");
 const VCEK: &[u8] = include_bytes!("../../data/snp/reports/genoa-v5-vcek-8fd94192/vek.der");
@@ -13,7 +15,8 @@ pub fn target(data: &[u8]) {
     let report = Report::try_from(REPORT).expect("a report");
     let mut references = ReferenceValues::default();
     references.add(report.measurement());
-    let mut expectations = Expectations::new(TrustRoots::amd().expect("AMD's roots"), MOMENT, references);
+    let mut expectations =
+        Expectations::new(TrustRoots::amd().expect("AMD's roots"), MOMENT, references);
     let mut evidence = Evidence::new(report, Some(data.to_vec()));
     if verify_evidence_alone(&evidence, &expectations).is_accepted() {
         assert_eq!(data, VCEK);

@@ -6,23 +6,45 @@ use kettle::toolchain::cargo::config::Settings;
 use toml::{Table, Value};
 
 /// Settings of a table that cargo may be given.
-const ALLOWED: [&str; 7] = ["build", "env", "patch", "profile", "registries", "source", "target"];
+const ALLOWED: [&str; 7] = [
+    "build",
+    "env",
+    "patch",
+    "profile",
+    "registries",
+    "source",
+    "target",
+];
 /// Last parts of keys that would choose another program.
-const TOOLS: [&str; 8] =
-    ["ar", "credential-provider", "linker", "runner", "rustc", "rustc-wrapper", "rustc-workspace-wrapper", "rustdoc"];
+const TOOLS: [&str; 8] = [
+    "ar",
+    "credential-provider",
+    "linker",
+    "runner",
+    "rustc",
+    "rustc-wrapper",
+    "rustc-workspace-wrapper",
+    "rustdoc",
+];
 
 /// Each argument is one setting, of one of the tables that are carried over, and none that names a tool.
 pub fn target(data: &[u8]) {
-    let Ok(text) = std::str::from_utf8(data) else { return };
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
     let mut settings = Settings::default();
     if settings.add(text, Path::new("/nonexistent")).is_err() {
         return;
     }
     for argument in &settings.arguments {
-        let table: Table = argument.parse().unwrap_or_else(|error| panic!("{argument:?} is no setting: {error}"));
+        let table: Table = argument
+            .parse()
+            .unwrap_or_else(|error| panic!("{argument:?} is no setting: {error}"));
         let path = only_path(&Value::Table(table));
         assert!(ALLOWED.contains(&path[0].as_str()), "{argument:?}");
-        let names_a_tool = path.last().is_some_and(|name| TOOLS.contains(&name.as_str()));
+        let names_a_tool = path
+            .last()
+            .is_some_and(|name| TOOLS.contains(&name.as_str()));
         let is_free = ["env", "patch", "profile", "source"].contains(&path[0].as_str());
         assert!(!names_a_tool || is_free, "{argument:?}");
     }
@@ -31,7 +53,12 @@ pub fn target(data: &[u8]) {
 
 /// The names on the way to the one setting.
 fn only_path(value: &Value) -> Vec<String> {
-    let Value::Table(members) = value else { return Vec::new() };
+    let Value::Table(members) = value else {
+        return Vec::new();
+    };
     assert_eq!(members.len(), 1, "more than one setting");
-    members.iter().flat_map(|(name, value)| [vec![name.clone()], only_path(value)].concat()).collect()
+    members
+        .iter()
+        .flat_map(|(name, value)| [vec![name.clone()], only_path(value)].concat())
+        .collect()
 }

@@ -18,16 +18,25 @@ pub fn target(data: &[u8]) {
         check(data);
     }
     let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::none());
-    gzip.write_all(&tar::with_checksums(data)).expect("memory takes it");
+    gzip.write_all(&tar::with_checksums(data))
+        .expect("memory takes it");
     check(&gzip.finish().expect("memory takes it"));
 }
 
 fn check(archive: &[u8]) {
     let folder = tempfile::TempDir::new().expect("no temporary folder");
-    let (file, packages) = (folder.path().join("archive"), folder.path().join("packages"));
+    let (file, packages) = (
+        folder.path().join("archive"),
+        folder.path().join("packages"),
+    );
     fs::write(&file, archive).expect("the archive was not written");
     fs::create_dir(&packages).expect("no folder");
-    match unpack(File::open(&file).expect("the archive is gone"), TOP, &packages, time_of(0)) {
+    match unpack(
+        File::open(&file).expect("the archive is gone"),
+        TOP,
+        &packages,
+        time_of(0),
+    ) {
         Ok(digest) => assert_eq!(digest, Sha256Digest::of(archive)),
         // That would be a fault of ours: what the file system does not take is refused before.
         Err(CrateError::Write(error)) => panic!("{error}"),

@@ -8,7 +8,11 @@ type Outcome = Result<(Submitted, Vec<u8>), SubmissionError>;
 pub fn decode(content_type: &str, body: &[u8]) -> Option<(Submitted, Vec<u8>)> {
     let whole = decode_pieces(content_type, body, body.len().max(1));
     for size in [1, 3, body.len() / 2 + 1] {
-        assert_eq!(comparable(&decode_pieces(content_type, body, size)), comparable(&whole), "pieces of {size}");
+        assert_eq!(
+            comparable(&decode_pieces(content_type, body, size)),
+            comparable(&whole),
+            "pieces of {size}"
+        );
     }
     whole.ok()
 }

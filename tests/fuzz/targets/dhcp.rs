@@ -5,10 +5,17 @@ use std::net::Ipv4Addr;
 use kettle::boot::dhcp::{Client, Kind, Lease, MAX_NAME_SERVERS};
 use kettle::boot::frame;
 
-const CLIENT: Client = Client { mac: [2, 0, 0, 0, 0, 1], transaction: [1, 2, 3, 4] };
+const CLIENT: Client = Client {
+    mac: [2, 0, 0, 0, 0, 1],
+    transaction: [1, 2, 3, 4],
+};
 /// Where a message says whom it answers: direction and hardware, transaction, hardware address, cookie.
-const HEAD: [(usize, &[u8]); 4] =
-    [(0, &[2, 1, 6]), (4, &CLIENT.transaction), (28, &CLIENT.mac), (236, &[99, 130, 83, 99])];
+const HEAD: [(usize, &[u8]); 4] = [
+    (0, &[2, 1, 6]),
+    (4, &CLIENT.transaction),
+    (28, &CLIENT.mac),
+    (236, &[99, 130, 83, 99]),
+];
 
 /// A lease is one that a machine can use. The message is mended so that changes get to its options.
 pub fn target(data: &[u8]) {
@@ -17,7 +24,10 @@ pub fn target(data: &[u8]) {
         appraise(message);
     }
     let mut message = data.to_vec();
-    for (place, bytes) in HEAD.into_iter().filter(|(place, bytes)| data.len() >= place + bytes.len()) {
+    for (place, bytes) in HEAD
+        .into_iter()
+        .filter(|(place, bytes)| data.len() >= place + bytes.len())
+    {
         message[place..place + bytes.len()].copy_from_slice(bytes);
     }
     appraise(&message);
@@ -32,10 +42,20 @@ fn appraise(message: &[u8]) {
 }
 
 fn check(lease: &Lease) {
-    let usable = |address: &Ipv4Addr| !address.is_unspecified() && !address.is_loopback() && !address.is_broadcast();
+    let usable = |address: &Ipv4Addr| {
+        !address.is_unspecified() && !address.is_loopback() && !address.is_broadcast()
+    };
     assert!((1..=32).contains(&lease.prefix) && usable(&lease.address));
-    assert!(lease.router.is_none_or(|router| usable(&router) && router != lease.address));
+    assert!(
+        lease
+            .router
+            .is_none_or(|router| usable(&router) && router != lease.address)
+    );
     assert!(lease.name_servers.len() <= MAX_NAME_SERVERS && lease.name_servers.iter().all(usable));
     let request = CLIENT.request(lease);
-    assert_eq!(CLIENT.appraise(&request, Kind::Offer), None, "our own question is no answer");
+    assert_eq!(
+        CLIENT.appraise(&request, Kind::Offer),
+        None,
+        "our own question is no answer"
+    );
 }

@@ -10,11 +10,23 @@ pub fn target(data: &[u8]) {
     let session = SessionEvidence::read(data);
     let foreign = read_foreign(data);
     if let Some(text) = inspect::bare_evidence(data, false) {
-        assert!(!text.contains(|character: char| character.is_control() && character != '\n'), "{text:?}");
+        assert!(
+            !text.contains(|character: char| character.is_control() && character != '\n'),
+            "{text:?}"
+        );
     }
-    let Ok(evidence) = Evidence::read(data) else { return };
+    let Ok(evidence) = Evidence::read(data) else {
+        return;
+    };
     assert!(foreign.is_err());
-    let document: serde_json::Value = serde_json::from_slice(data).expect("accepted, and serde_json does not read it");
+    let document: serde_json::Value =
+        serde_json::from_slice(data).expect("accepted, and serde_json does not read it");
     assert_eq!(document["platform"], evidence.platform().name());
-    assert_eq!(session.expect("evidence of a bundle is evidence").evidence.report, evidence.report);
+    assert_eq!(
+        session
+            .expect("evidence of a bundle is evidence")
+            .evidence
+            .report,
+        evidence.report
+    );
 }

@@ -7,11 +7,16 @@ const PAGE_BYTES: usize = 4096;
 /// What is read is read again in a larger image, whose end is the same: the metadata count from the end.
 pub fn target(data: &[u8]) {
     let whole = Firmware::parse(data);
-    assert!(whole.is_err() || (data.len().is_multiple_of(PAGE_BYTES) && data.len() <= MAX_FIRMWARE_BYTES));
+    assert!(
+        whole.is_err()
+            || (data.len().is_multiple_of(PAGE_BYTES) && data.len() <= MAX_FIRMWARE_BYTES)
+    );
     let mut image = vec![0; PAGE_BYTES];
     let end = &data[data.len().saturating_sub(PAGE_BYTES)..];
     image[PAGE_BYTES - end.len()..].copy_from_slice(end);
-    let Ok(page) = Firmware::parse(&image) else { return };
+    let Ok(page) = Firmware::parse(&image) else {
+        return;
+    };
     let larger = Firmware::parse(&[&[0; PAGE_BYTES][..], &image].concat()).expect("the same end");
     assert_eq!(larger.measures_kernel(), page.measures_kernel());
     assert_ne!(larger.image_measurement(), page.image_measurement());

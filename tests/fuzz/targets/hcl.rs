@@ -5,7 +5,9 @@ use kettle::verifier::azure::{HclReport, MAX_HCL_BYTES};
 
 /// What is accepted has every byte in one place: report and claims are cut from it, and all else has one value.
 pub fn target(data: &[u8]) {
-    let Ok(hcl) = HclReport::read(data) else { return };
+    let Ok(hcl) = HclReport::read(data) else {
+        return;
+    };
     assert!(data.len() <= MAX_HCL_BYTES);
     assert_eq!(hcl.report().as_bytes()[..], data[0x20..0x4c0]);
     let (_, request) = hcl.versions();
@@ -14,5 +16,8 @@ pub fn target(data: &[u8]) {
     assert_eq!(hcl.claims(), &data[start..end]);
     assert!(data[end..].iter().all(|byte| *byte == 0));
     let text = inspect::bare_hcl_report(data, false).expect("read, and not shown");
-    assert!(!text.contains(|character: char| character.is_control() && character != '\n'), "{text:?}");
+    assert!(
+        !text.contains(|character: char| character.is_control() && character != '\n'),
+        "{text:?}"
+    );
 }

@@ -23,7 +23,10 @@ pub fn target(data: &[u8]) {
 
 /// The lines of the input as those of a header block, so that changes get past the end of a line.
 fn with_line_ends(data: &[u8]) -> Vec<u8> {
-    let mut block = data.split(|byte| *byte == b'\n').collect::<Vec<_>>().join(&b"\r\n"[..]);
+    let mut block = data
+        .split(|byte| *byte == b'\n')
+        .collect::<Vec<_>>()
+        .join(&b"\r\n"[..]);
     block.extend(b"\r\n\r\n");
     block
 }
@@ -32,14 +35,25 @@ fn check(data: &[u8]) {
     let verdict = in_pieces(data, data.len().max(1));
     assert_eq!(in_pieces(data, 1), verdict);
     assert_eq!(in_pieces(data, 7), verdict);
-    let Ok(Some(HeaderBlock { start, end, body })) = verdict else { return };
+    let Ok(Some(HeaderBlock { start, end, body })) = verdict else {
+        return;
+    };
     let block = &data[start..end];
     let text = String::from_utf8_lossy(block);
     assert_eq!(text.find("\r\n\r\n"), Some(text.len() - 4));
     assert_eq!(text.matches('\n').count(), text.matches("\r\n").count());
     assert!(data[..start].iter().all(|byte| b"\r\n".contains(byte)));
-    let names: Vec<_> = text.lines().skip(1).filter_map(|line| line.split_once(':')).collect();
-    let count = |wanted: &str| names.iter().filter(|(name, _)| name.trim().eq_ignore_ascii_case(wanted)).count();
+    let names: Vec<_> = text
+        .lines()
+        .skip(1)
+        .filter_map(|line| line.split_once(':'))
+        .collect();
+    let count = |wanted: &str| {
+        names
+            .iter()
+            .filter(|(name, _)| name.trim().eq_ignore_ascii_case(wanted))
+            .count()
+    };
     assert_eq!(count("host"), 1);
     let framing = (count("content-length"), count("transfer-encoding"));
     match body {

@@ -13,7 +13,10 @@ impl Transport for Always<'_> {
         assert!(url.starts_with("https://kdsintf.amd.com/"));
         let (status, body) = self.0.split_at(self.0.len().min(2));
         let status = status.try_into().map_or(200, u16::from_be_bytes);
-        Ok(Answer { status, body: body.to_vec() })
+        Ok(Answer {
+            status,
+            body: body.to_vec(),
+        })
     }
 }
 
@@ -21,7 +24,9 @@ impl Transport for Always<'_> {
 pub fn target(data: &[u8]) {
     let report = Report::try_from(REPORT).expect("a report");
     let service = Service::new(Always(data), None);
-    let certificate = service.certificate(&report, |_| false).map(|found| found.expect("a chip id"));
+    let certificate = service
+        .certificate(&report, |_| false)
+        .map(|found| found.expect("a chip id"));
     let list = service.revocation_list(Product::Genoa, SigningKey::Vcek, |_| false);
     assert_eq!(certificate.is_ok(), list.is_ok());
     for bytes in [certificate, list].into_iter().flatten() {

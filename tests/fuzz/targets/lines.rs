@@ -9,9 +9,15 @@ use kettle::text::is_inert;
 pub fn target(data: &[u8]) {
     let whole = lines(data, data.len().max(1));
     for line in &whole {
-        assert!(line.len() <= MAX_LINE_BYTES && line.chars().all(is_inert), "{line:?}");
+        assert!(
+            line.len() <= MAX_LINE_BYTES && line.chars().all(is_inert),
+            "{line:?}"
+        );
         let start = line.trim_start().get(..NOTE_MARK.len());
-        assert!(!start.is_some_and(|start| start.eq_ignore_ascii_case(NOTE_MARK)), "{line:?}");
+        assert!(
+            !start.is_some_and(|start| start.eq_ignore_ascii_case(NOTE_MARK)),
+            "{line:?}"
+        );
     }
     assert_eq!(lines(data, 1), whole);
     assert_eq!(lines(data, 5), whole);

@@ -11,10 +11,13 @@ pub fn target(data: &[u8]) {
             Origin::Folder => {}
             Origin::Registry { checksum, .. } => {
                 assert!(!package.spec().contains(['/', '\0']) && !package.name.starts_with('.'));
-                let is_said = text.to_ascii_lowercase().contains(&checksum.to_string()) || text.contains('\\');
+                let is_said = text.to_ascii_lowercase().contains(&checksum.to_string())
+                    || text.contains('\\');
                 assert!(is_said, "{checksum} is not from the lockfile");
             }
-            Origin::Git(source) => assert!(!source.url.contains(['?', '#']) && !source.query.contains('#')),
+            Origin::Git(source) => {
+                assert!(!source.url.contains(['?', '#']) && !source.query.contains('#'))
+            }
         }
     }
 }

@@ -4,12 +4,21 @@ use kettle::toolchain::cargo::metadata::Metadata;
 
 /// Packages that are used are packages that there are.
 pub fn target(data: &[u8]) {
-    let (answer, tree) = data.split_at(data.iter().position(|byte| *byte == 0).unwrap_or(data.len()));
-    let Ok(metadata) = Metadata::parse(answer) else { return };
+    let (answer, tree) = data.split_at(
+        data.iter()
+            .position(|byte| *byte == 0)
+            .unwrap_or(data.len()),
+    );
+    let Ok(metadata) = Metadata::parse(answer) else {
+        return;
+    };
     assert!(metadata.default_members().count() <= metadata.packages.len());
-    let Ok(used) = metadata.used(tree.get(1..).unwrap_or_default()) else { return };
+    let Ok(used) = metadata.used(tree.get(1..).unwrap_or_default()) else {
+        return;
+    };
     assert!(used.len() <= metadata.packages.len());
     assert!(
-        used.iter().all(|package| !package.spec().is_empty() && package.folder().as_os_str().len() < data.len() + 1)
+        used.iter().all(|package| !package.spec().is_empty()
+            && package.folder().as_os_str().len() < data.len() + 1)
     );
 }

@@ -22,10 +22,16 @@ struct Seen {
 pub fn target(data: &[u8]) {
     let whole = run(data, data.len().max(1));
     for path in whole.caches.keys() {
-        let base = path.strip_prefix("/nix/store/").expect("a path of the store");
+        let base = path
+            .strip_prefix("/nix/store/")
+            .expect("a path of the store");
         assert!(!base.contains(['/', '\n', '\u{1b}']), "{path:?}");
     }
-    assert!(whole.errors.len() <= MAX_ERROR_BYTES && !whole.errors.contains('\u{1b}'), "{:?}", whole.errors);
+    assert!(
+        whole.errors.len() <= MAX_ERROR_BYTES && !whole.errors.contains('\u{1b}'),
+        "{:?}",
+        whole.errors
+    );
     assert_eq!(run(data, 1), whole);
     assert_eq!(run(data, 7), whole);
 }
@@ -34,10 +40,21 @@ fn run(data: &[u8], size: usize) -> Seen {
     let mut log = Kept(Vec::new());
     let mut progress = Progress::new(&mut log, Manner::Plain);
     for chunk in data.chunks(size) {
-        progress.chunk(Stream::Stderr, chunk).expect("memory takes it");
+        progress
+            .chunk(Stream::Stderr, chunk)
+            .expect("memory takes it");
     }
     progress.finish().expect("memory takes it");
-    let caches = progress.caches().iter().map(|(path, cache)| (path.to_string(), cache.clone())).collect();
+    let caches = progress
+        .caches()
+        .iter()
+        .map(|(path, cache)| (path.to_string(), cache.clone()))
+        .collect();
     let (errors, realises) = (progress.error_text(), progress.has_begun_to_realise());
-    Seen { log: log.0, caches, errors, realises }
+    Seen {
+        log: log.0,
+        caches,
+        errors,
+        realises,
+    }
 }

@@ -9,7 +9,8 @@ pub fn target(data: &[u8]) {
         assert!(values.is_empty());
         return;
     }
-    let document: serde_json::Value = serde_json::from_slice(data).expect("accepted, and serde_json does not read it");
+    let document: serde_json::Value =
+        serde_json::from_slice(data).expect("accepted, and serde_json does not read it");
     let format = document.get("format").and_then(serde_json::Value::as_u64);
     assert!(matches!(format, None | Some(2)), "{format:?}");
     let mut shapes = values.shapes();
@@ -18,11 +19,17 @@ pub fn target(data: &[u8]) {
     let last = shapes.inspect(|_| count += 1).last().unwrap_or(first);
     for shape in [first, last] {
         let appraised = values.appraise(shape.measurement, None);
-        assert!(appraised.is_ok() || appraised.is_err_and(|rejection| rejection.code() == "measurement-revoked"));
+        assert!(
+            appraised.is_ok()
+                || appraised.is_err_and(|rejection| rejection.code() == "measurement-revoked")
+        );
         assert!(values.anchor(shape.measurement).is_some());
     }
     match document["measurements"].as_array() {
         Some(measurements) => assert_eq!(measurements.len(), count),
-        None => assert_eq!(count as u64 % document["max_vcpus"].as_u64().expect("a number"), 0),
+        None => assert_eq!(
+            count as u64 % document["max_vcpus"].as_u64().expect("a number"),
+            0
+        ),
     }
 }

@@ -15,7 +15,9 @@ pub fn target(data: &[u8]) {
     let first = String::from_utf8_lossy(lines.next().unwrap_or_default()).into_owned();
     let (method, place) = first.split_once(' ').unwrap_or(("GET", &first));
     let method = Method::from_bytes(method.as_bytes()).unwrap_or(Method::GET);
-    let (path, question) = place.split_once('?').map_or((place, None), |(path, question)| (path, Some(question)));
+    let (path, question) = place
+        .split_once('?')
+        .map_or((place, None), |(path, question)| (path, Some(question)));
     if let Ok((_, variables)) = route::find(&method, path) {
         assert!(variables.id.len() + variables.name.len() < path.len());
     }
@@ -25,8 +27,14 @@ pub fn target(data: &[u8]) {
     }
     let mut headers = HeaderMap::new();
     for line in lines {
-        let at = line.iter().position(|byte| *byte == b':').unwrap_or(line.len());
-        let (name, value) = (HeaderName::from_bytes(&line[..at]), line.get(at + 1..).map(HeaderValue::from_bytes));
+        let at = line
+            .iter()
+            .position(|byte| *byte == b':')
+            .unwrap_or(line.len());
+        let (name, value) = (
+            HeaderName::from_bytes(&line[..at]),
+            line.get(at + 1..).map(HeaderValue::from_bytes),
+        );
         if let (Ok(name), Some(Ok(value))) = (name, value) {
             headers.append(name, value);
         }

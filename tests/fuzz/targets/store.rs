@@ -16,24 +16,47 @@ const SIGNED: &str = "1;/nix/store/cd702inh1qxjkpdb45s2bk58ly9ckv4g-greeting-2.1
 
 /// Each path is there once and has one origin, or was only evaluated and is counted; what passes for signed is what was signed, to its last reference.
 pub fn target(data: &[u8]) {
-    let Ok(infos) = ledger::parse(data) else { return };
-    assert!(infos.is_sorted_by(|one, next| one.path < next.path), "a path is there twice");
+    let Ok(infos) = ledger::parse(data) else {
+        return;
+    };
+    assert!(
+        infos.is_sorted_by(|one, next| one.path < next.path),
+        "a path is there twice"
+    );
     for info in &infos {
-        assert_eq!(StorePath::parse(&info.path.to_string()).as_ref(), Ok(&info.path));
+        assert_eq!(
+            StorePath::parse(&info.path.to_string()).as_ref(),
+            Ok(&info.path)
+        );
     }
     let keys = TrustedKeys::parse(KEY).expect("a key");
-    let added: BTreeMap<_, _> = infos.iter().take(1).map(|info| (info.path.clone(), Added::Input)).collect();
+    let added: BTreeMap<_, _> = infos
+        .iter()
+        .take(1)
+        .map(|info| (info.path.clone(), Added::Input))
+        .collect();
     let said = |path: &StorePath| Ok(nar(of(&infos, path)));
-    let Ok(ledger) = Ledger::new(infos.clone(), &keys, &BTreeMap::new(), &added, said) else { return };
+    let Ok(ledger) = Ledger::new(infos.clone(), &keys, &BTreeMap::new(), &added, said) else {
+        return;
+    };
     let descriptors = ledger.descriptors();
     let count = |descriptor: &ResourceDescriptor| descriptor.annotations.get("count")?.as_u64();
     let counted: Vec<_> = descriptors.iter().filter_map(count).collect();
     assert!(counted.len() <= 1, "{counted:?}");
-    assert_eq!((descriptors.len() - counted.len()) as u64 + counted.iter().sum::<u64>(), infos.len() as u64);
+    assert_eq!(
+        (descriptors.len() - counted.len()) as u64 + counted.iter().sum::<u64>(),
+        infos.len() as u64
+    );
     for info in &infos {
         let name = Some(info.path.to_string());
-        let Some(descriptor) = descriptors.iter().find(|descriptor| descriptor.name == name) else {
-            assert!(!info.ultimate && info.ca.is_some(), "{info:?} is only counted");
+        let Some(descriptor) = descriptors
+            .iter()
+            .find(|descriptor| descriptor.name == name)
+        else {
+            assert!(
+                !info.ultimate && info.ca.is_some(),
+                "{info:?} is only counted"
+            );
             continue;
         };
         let origins = ["realised", "added"].map(|origin| descriptor.annotations.get(origin));
@@ -51,9 +74,15 @@ pub fn target(data: &[u8]) {
 }
 
 fn of<'a>(infos: &'a [PathInfo], path: &StorePath) -> &'a PathInfo {
-    infos.iter().find(|info| info.path == *path).expect("one of them")
+    infos
+        .iter()
+        .find(|info| info.path == *path)
+        .expect("one of them")
 }
 
 fn nar(info: &PathInfo) -> Nar {
-    Nar { sha256: info.nar_hash, size: info.nar_size }
+    Nar {
+        sha256: info.nar_hash,
+        size: info.nar_size,
+    }
 }

@@ -8,16 +8,30 @@ const PEM: &[u8] = b"-----BEGIN CERTIFICATE-----";
 
 /// What is handed on was inside the table, and a verifier reads it in the evidence as it was.
 pub fn target(data: &[u8]) {
-    let Ok(certificates) = Certificates::read(data) else { return };
+    let Ok(certificates) = Certificates::read(data) else {
+        return;
+    };
     assert!(data.len() <= MAX_TABLE_BYTES);
-    for der in [&certificates.vcek, &certificates.ask, &certificates.ark].into_iter().flatten() {
-        assert!(contains(data, der) || contains(data, PEM), "not from the table");
+    for der in [&certificates.vcek, &certificates.ask, &certificates.ark]
+        .into_iter()
+        .flatten()
+    {
+        assert!(
+            contains(data, der) || contains(data, PEM),
+            "not from the table"
+        );
     }
-    let evidence = Evidence { report: Report::from([0; REPORT_BYTES]), certificates };
-    let read = verifier::Evidence::read(&evidence.to_json().expect("evidence")).expect("our own evidence");
+    let evidence = Evidence {
+        report: Report::from([0; REPORT_BYTES]),
+        certificates,
+    };
+    let read =
+        verifier::Evidence::read(&evidence.to_json().expect("evidence")).expect("our own evidence");
     assert_eq!(read.certificate, evidence.certificates.vcek);
 }
 
 fn contains(haystack: &[u8], needle: &[u8]) -> bool {
-    haystack.windows(needle.len()).any(|window| window == needle)
+    haystack
+        .windows(needle.len())
+        .any(|window| window == needle)
 }

@@ -16,7 +16,10 @@ pub fn target(data: &[u8]) {
 /// Mends the checksum of every block that looks like a header, so that changes get past it.
 pub fn with_checksums(data: &[u8]) -> Vec<u8> {
     let mut archive = data.to_vec();
-    for header in archive.chunks_exact_mut(BLOCK_BYTES).filter(|block| block[257..262] == *b"ustar") {
+    for header in archive
+        .chunks_exact_mut(BLOCK_BYTES)
+        .filter(|block| block[257..262] == *b"ustar")
+    {
         header[CHECKSUM].fill(b' ');
         let sum: u32 = header.iter().map(|&byte| u32::from(byte)).sum();
         header[CHECKSUM].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());

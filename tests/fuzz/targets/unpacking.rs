@@ -21,7 +21,10 @@ pub fn check(data: &[u8]) {
 pub fn check_names(folder: &Path, expected: &[&str]) {
     for entry in fs::read_dir(folder).expect("the folder is gone") {
         let name = entry.expect("the folder cannot be read").file_name();
-        assert!(expected.iter().any(|expected| name == *expected), "{name:?} appeared outside");
+        assert!(
+            expected.iter().any(|expected| name == *expected),
+            "{name:?} appeared outside"
+        );
     }
 }
 

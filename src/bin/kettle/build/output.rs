@@ -68,7 +68,10 @@ impl Output {
     }
 
     fn print(&mut self, text: &str) {
-        match io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush()) {
+        match io::stdout()
+            .write_all(text.as_bytes())
+            .and_then(|()| io::stdout().flush())
+        {
             Err(error) if error.kind() != io::ErrorKind::BrokenPipe => self.is_lost = true,
             _ => {}
         }
@@ -139,7 +142,9 @@ impl Output {
             for waived in &expectations.waived {
                 self.line(&format!("{}: waived", waived.check().name()));
             }
-            let pin = result.claims()["pinned_public_key"].as_str().unwrap_or_default();
+            let pin = result.claims()["pinned_public_key"]
+                .as_str()
+                .unwrap_or_default();
             self.line(&format!("accepted; its TLS key is pinned: {pin}"));
         } else {
             self.clear();
@@ -184,11 +189,20 @@ impl Output {
                 self.line(&format!("  {line}"));
             }
         }
-        self.line(&format!("the build failed ({}): {}", text("error_type"), text("error")));
+        self.line(&format!(
+            "the build failed ({}): {}",
+            text("error_type"),
+            text("error")
+        ));
     }
 
     /// The verdict on the bundle.
-    pub fn verdict(&mut self, result: &AttestationResult, expectations: &Expectations, more: Value) {
+    pub fn verdict(
+        &mut self,
+        result: &AttestationResult,
+        expectations: &Expectations,
+        more: Value,
+    ) {
         if !self.is_json {
             self.clear();
             return self.print(&verify::text(result, expectations));
@@ -207,7 +221,10 @@ impl Output {
             return;
         }
         let folder = placed.folder.display().to_string();
-        let mut text = format!("the bundle and its files are in {}.tar.gz and {0}\n", shown(&folder));
+        let mut text = format!(
+            "the bundle and its files are in {}.tar.gz and {0}\n",
+            shown(&folder)
+        );
         for path in &placed.artifacts {
             text.push_str(&format!("{}\n", shown(&path.display().to_string())));
         }
@@ -236,14 +253,18 @@ impl Output {
             return self.document(&document);
         }
         self.clear();
-        self.print(&format!("REJECTED: {code}: {}\n", shown(&rejection.to_string())));
+        self.print(&format!(
+            "REJECTED: {code}: {}\n",
+            shown(&rejection.to_string())
+        ));
     }
 
     /// Nothing was built or verified.
     pub fn error(&mut self, error: &(dyn std::error::Error + 'static)) {
         let text = Chain(error).to_string();
         if self.is_json {
-            let document = json!({"type": "verdict", "verdict": "error", "error": text, "checks": []});
+            let document =
+                json!({"type": "verdict", "verdict": "error", "error": text, "checks": []});
             return self.document(&document);
         }
         self.clear();
@@ -298,5 +319,8 @@ impl Watch for Output {
 
 fn width() -> usize {
     let size = rustix::termios::tcgetwinsize(io::stderr());
-    size.ok().map(|size| usize::from(size.ws_col)).filter(|width| *width > 0).unwrap_or(USUAL_WIDTH)
+    size.ok()
+        .map(|size| usize::from(size.ws_col))
+        .filter(|width| *width > 0)
+        .unwrap_or(USUAL_WIDTH)
 }

@@ -65,13 +65,21 @@ impl Placed {
 impl Place {
     /// Makes the directory, unless it is there and empty.
     pub fn reserve(out: &Path) -> Result<Self, PlaceError> {
-        let failed = |source| PlaceError::Write { path: out.to_owned(), source };
+        let failed = |source| PlaceError::Write {
+            path: out.to_owned(),
+            source,
+        };
         let is_new = !out.exists();
         fs::create_dir_all(out).map_err(failed)?;
         if fs::read_dir(out).map_err(failed)?.next().is_some() {
-            return Err(PlaceError::NotEmpty { path: out.to_owned() });
+            return Err(PlaceError::NotEmpty {
+                path: out.to_owned(),
+            });
         }
-        Ok(Self { out: out.to_owned(), is_new })
+        Ok(Self {
+            out: out.to_owned(),
+            is_new,
+        })
     }
 
     /// Returns where the bundle is until it is accepted.
@@ -83,7 +91,12 @@ impl Place {
     pub fn file(&self) -> Result<File, PlaceError> {
         let path = self.unfinished_bundle();
         let mut options = File::options();
-        let opened = options.read(true).write(true).create(true).truncate(true).open(&path);
+        let opened = options
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .open(&path);
         opened.map_err(|source| PlaceError::Write { path, source })
     }
 
@@ -102,8 +115,14 @@ impl Place {
                 .map(|path| self.out.join(top).join(path))
                 .collect(),
         };
-        for (from, to) in [(unfinished.join(top), &placed.folder), (bundle, &placed.bundle)] {
-            let failed = |source| PlaceError::Write { path: to.clone(), source };
+        for (from, to) in [
+            (unfinished.join(top), &placed.folder),
+            (bundle, &placed.bundle),
+        ] {
+            let failed = |source| PlaceError::Write {
+                path: to.clone(),
+                source,
+            };
             fs::rename(from, to).map_err(failed)?;
         }
         Ok(placed)
@@ -113,7 +132,9 @@ impl Place {
     pub fn reject(&self) -> Result<PathBuf, PlaceError> {
         let path = self.out.join(REJECTED_BUNDLE);
         let renamed = fs::rename(self.unfinished_bundle(), &path);
-        renamed.map(|()| path.clone()).map_err(|source| PlaceError::Write { path, source })
+        renamed
+            .map(|()| path.clone())
+            .map_err(|source| PlaceError::Write { path, source })
     }
 }
 
@@ -144,13 +165,22 @@ pub struct Unpacked {
 pub fn unpack(bundle: &Path, into: &Path) -> io::Result<Unpacked> {
     fs::create_dir(into)?;
     let mut archive = tar::Archive::new(GzDecoder::new(File::open(bundle)?));
-    let mut unpacked = Unpacked { top: String::new(), files: Vec::new() };
+    let mut unpacked = Unpacked {
+        top: String::new(),
+        files: Vec::new(),
+    };
     for entry in archive.entries()? {
         let mut entry = entry?;
         let path = entry.path()?.into_owned();
-        let is_plain = path.components().all(|part| matches!(part, Component::Normal(_)));
+        let is_plain = path
+            .components()
+            .all(|part| matches!(part, Component::Normal(_)));
         let mut parts = path.iter();
-        let top = parts.next().and_then(|top| top.to_str()).unwrap_or_default().to_owned();
+        let top = parts
+            .next()
+            .and_then(|top| top.to_str())
+            .unwrap_or_default()
+            .to_owned();
         let below: PathBuf = parts.collect();
         let is_file = entry.header().entry_type() == tar::EntryType::Regular;
         if !is_file || !is_plain || top.is_empty() || below.as_os_str().is_empty() {
@@ -162,7 +192,11 @@ pub fn unpack(bundle: &Path, into: &Path) -> io::Result<Unpacked> {
         }
         let is_executable = entry.header().mode()? & EXECUTABLE_BITS != 0;
         let mode = if is_executable { 0o755 } else { 0o644 };
-        let mut file = File::options().write(true).create_new(true).mode(mode).open(&target)?;
+        let mut file = File::options()
+            .write(true)
+            .create_new(true)
+            .mode(mode)
+            .open(&target)?;
         io::copy(&mut entry, &mut file)?;
         unpacked.top = top;
         unpacked.files.push(below);

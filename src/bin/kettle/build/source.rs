@@ -23,9 +23,21 @@ const MAX_NAME_BYTES: usize = 64;
 
 /// A source, ready to be sent.
 pub enum Source {
-    Repository { url: String, reference: Option<String> },
-    Archive { name: String, file: File, size: u64, sha256: Sha256Digest },
-    Folder { name: String, packed: Packed, chosen_by: ChosenBy },
+    Repository {
+        url: String,
+        reference: Option<String>,
+    },
+    Archive {
+        name: String,
+        file: File,
+        size: u64,
+        sha256: Sha256Digest,
+    },
+    Folder {
+        name: String,
+        packed: Packed,
+        chosen_by: ChosenBy,
+    },
 }
 
 /// Why a source cannot be sent.
@@ -56,13 +68,18 @@ impl Source {
     /// Opens a source, and packs it if it is a folder.
     pub fn open(text: &str, reference: Option<String>, all: bool) -> Result<Self, SourceError> {
         let owned = || text.to_owned();
-        let is_repository = ["http://", "https://"].iter().any(|scheme| text.starts_with(scheme));
+        let is_repository = ["http://", "https://"]
+            .iter()
+            .any(|scheme| text.starts_with(scheme));
         let path = Path::new(text);
         if all && !path.is_dir() {
             return Err(SourceError::All { text: owned() });
         }
         if is_repository {
-            return Ok(Self::Repository { url: owned(), reference });
+            return Ok(Self::Repository {
+                url: owned(),
+                reference,
+            });
         }
         if reference.is_some() {
             return Err(SourceError::Reference { text: owned() });
@@ -74,24 +91,47 @@ impl Source {
             return Self::archive(path);
         }
         let is_remote = text.contains("://") || text.contains('@') && text.contains(':');
-        Err(if is_remote { SourceError::Scheme { text: owned() } } else { SourceError::Missing { text: owned() } })
+        Err(if is_remote {
+            SourceError::Scheme { text: owned() }
+        } else {
+            SourceError::Missing { text: owned() }
+        })
     }
 
     fn folder(path: &Path, all: bool) -> Result<Self, SourceError> {
         let whole = fs::canonicalize(path);
-        let whole = whole.map_err(|source| SourceError::Read { path: path.to_owned(), source })?;
+        let whole = whole.map_err(|source| SourceError::Read {
+            path: path.to_owned(),
+            source,
+        })?;
         let name = plain_name(&whole);
         let listing = Listing::of(&whole, all)?;
         let packed = pack(&whole, &listing, &name, temporary_file()?)?;
-        Ok(Self::Folder { name, packed, chosen_by: listing.chosen_by })
+        Ok(Self::Folder {
+            name,
+            packed,
+            chosen_by: listing.chosen_by,
+        })
     }
 
     fn archive(path: &Path) -> Result<Self, SourceError> {
-        let failed = |source| SourceError::Read { path: path.to_owned(), source };
+        let failed = |source| SourceError::Read {
+            path: path.to_owned(),
+            source,
+        };
         let file = File::open(path).map_err(failed)?;
         let (sha256, size) = Sha256Digest::of_reader(&file).map_err(failed)?;
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        Ok(Self::Archive { name, file, size, sha256 })
+        let name = path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        Ok(Self::Archive {
+            name,
+            file,
+            size,
+            sha256,
+        })
     }
 
     /// Has the verifier expect this source in the statement. With `has_path` the tree that is built
@@ -99,16 +139,27 @@ impl Source {
     ///
     /// # Errors
     /// Another repository is expected already, by an option or a policy.
-    pub fn expect(&self, expectations: &mut Expectations, has_path: bool) -> Result<(), SourceError> {
+    pub fn expect(
+        &self,
+        expectations: &mut Expectations,
+        has_path: bool,
+    ) -> Result<(), SourceError> {
         match self {
             Self::Repository { url, reference } => {
-                let is_other = |expected: &String| RepositoryName::of(expected) != RepositoryName::of(url);
+                let is_other =
+                    |expected: &String| RepositoryName::of(expected) != RepositoryName::of(url);
                 if let Some(expected) = expectations.repository.take().filter(is_other) {
-                    return Err(SourceError::OtherRepository { text: url.clone(), expected });
+                    return Err(SourceError::OtherRepository {
+                        text: url.clone(),
+                        expected,
+                    });
                 }
                 expectations.repository = Some(url.clone());
                 let is_commit = |text: &&String| text.len() == COMMIT_DIGITS;
-                let commit = reference.as_ref().filter(is_commit).and_then(|id| id.parse().ok());
+                let commit = reference
+                    .as_ref()
+                    .filter(is_commit)
+                    .and_then(|id| id.parse().ok());
                 expectations.commit = expectations.commit.or(commit);
             }
             Self::Archive { sha256, .. } => expectations.source_archive = Some(*sha256),
@@ -123,19 +174,37 @@ impl Source {
     /// Returns a clause about what is sent.
     pub fn about(&self) -> String {
         match self {
-            Self::Repository { url, reference: None } => format!("the name of {url}"),
-            Self::Repository { url, reference: Some(reference) } => {
+            Self::Repository {
+                url,
+                reference: None,
+            } => format!("the name of {url}"),
+            Self::Repository {
+                url,
+                reference: Some(reference),
+            } => {
                 format!("the name of {url} at {reference}")
             }
             Self::Archive { name, size, .. } => format!("{name}, {}", bytes(*size)),
-            Self::Folder { name, packed, chosen_by } => {
-                let Packed { size, files, missing, .. } = packed;
+            Self::Folder {
+                name,
+                packed,
+                chosen_by,
+            } => {
+                let Packed {
+                    size,
+                    files,
+                    missing,
+                    ..
+                } = packed;
                 let gone = match missing {
                     0 => String::new(),
                     missing => format!("; {missing} that git tracks are not on the disk"),
                 };
                 let clause = chosen_by.clause();
-                format!("{name}: {files} files, {} packed ({clause}{gone})", bytes(*size))
+                format!(
+                    "{name}: {files} files, {} packed ({clause}{gone})",
+                    bytes(*size)
+                )
             }
         }
     }
@@ -144,10 +213,18 @@ impl Source {
     pub fn submitted(self) -> SubmissionSource {
         match self {
             Self::Repository { url, reference } => SubmissionSource::Repository { url, reference },
-            Self::Archive { name, file, size, .. } => SubmissionSource::Archive { name, file, size },
-            Self::Folder { name, packed: Packed { file, size, .. }, .. } => {
-                SubmissionSource::Archive { name: format!("{name}.tar.gz"), file, size }
-            }
+            Self::Archive {
+                name, file, size, ..
+            } => SubmissionSource::Archive { name, file, size },
+            Self::Folder {
+                name,
+                packed: Packed { file, size, .. },
+                ..
+            } => SubmissionSource::Archive {
+                name: format!("{name}.tar.gz"),
+                file,
+                size,
+            },
         }
     }
 }
@@ -164,11 +241,21 @@ pub fn bytes(size: u64) -> String {
 /// The name of the folder, reduced to letters that everybody reads alike.
 fn plain_name(folder: &Path) -> String {
     let name = folder.file_name().unwrap_or_default().to_string_lossy();
-    let plain = |c: char| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '-' };
+    let plain = |c: char| {
+        if c.is_ascii_alphanumeric() || "._-".contains(c) {
+            c
+        } else {
+            '-'
+        }
+    };
     let mut name: String = name.chars().map(plain).collect();
     name.truncate(MAX_NAME_BYTES);
     let name = name.trim_start_matches(['.', '-']);
-    if name.is_empty() { NAMELESS.to_owned() } else { name.to_owned() }
+    if name.is_empty() {
+        NAMELESS.to_owned()
+    } else {
+        name.to_owned()
+    }
 }
 
 /// A file that is gone when this process is.

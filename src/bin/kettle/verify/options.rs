@@ -12,8 +12,8 @@ use kettle::kds::KdsError;
 use kettle::provenance::ParseNonceError;
 use kettle::snp::measurement::ParseMeasurementError;
 use kettle::verifier::{
-    Anchor, Expectations, ExpectedArtifact, ExpectedOption, ExpectedOptionError, MinimumTcbError, NotWaivable,
-    ReferenceError, ReferenceValues, SessionError, TrustRootError, TrustRoots,
+    Anchor, Expectations, ExpectedArtifact, ExpectedOption, ExpectedOptionError, MinimumTcbError,
+    NotWaivable, ReferenceError, ReferenceValues, SessionError, TrustRootError, TrustRoots,
 };
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -105,7 +105,10 @@ pub enum UsageError {
     #[error("{path} is over the limit of {limit} bytes (MAX_FILE_BYTES)")]
     Limit { path: PathBuf, limit: u64 },
     #[error("{path} is no policy")]
-    Policy { path: PathBuf, source: Box<toml::de::Error> },
+    Policy {
+        path: PathBuf,
+        source: Box<toml::de::Error>,
+    },
     #[error("{path} is no text")]
     PolicyText { path: PathBuf },
     #[error("--fetch asks AMD, who knows nothing of the test hierarchy of --trust-root")]
@@ -119,9 +122,15 @@ pub enum UsageError {
     #[error("--nonce")]
     Nonce(#[source] ParseNonceError),
     #[error("--measurement {value}")]
-    Measurement { value: String, source: ParseMeasurementError },
+    Measurement {
+        value: String,
+        source: ParseMeasurementError,
+    },
     #[error("{path}")]
-    References { path: PathBuf, source: ReferenceError },
+    References {
+        path: PathBuf,
+        source: ReferenceError,
+    },
     #[error("the reference values that were compiled in")]
     Published(#[source] ReferenceError),
     #[error("--min-tcb")]
@@ -133,7 +142,10 @@ pub enum UsageError {
     #[error("--commit")]
     Commit(#[source] ParseDigestError),
     #[error("{path}")]
-    TrustRoot { path: PathBuf, source: TrustRootError },
+    TrustRoot {
+        path: PathBuf,
+        source: TrustRootError,
+    },
     #[error("the certificates that were compiled in")]
     Roots(#[source] TrustRootError),
     #[error("--at {value} is no moment such as 2026-01-31T12:00:00Z")]
@@ -151,26 +163,42 @@ impl Options {
     /// Something is not what its option takes.
     pub fn expectations(&self) -> Result<Expectations, UsageError> {
         let mut expectations = Expectations::new(self.roots()?, self.moment()?, self.references()?);
-        expectations.nonce =
-            parsed(&self.nonce, |text| kettle::provenance::Nonce::parse(text).map_err(UsageError::Nonce))?;
+        expectations.nonce = parsed(&self.nonce, |text| {
+            kettle::provenance::Nonce::parse(text).map_err(UsageError::Nonce)
+        })?;
         expectations.certificate = parsed(&self.vcek, |path| read_file(path))?;
         expectations.crl = parsed(&self.crl, |path| read_file(path))?;
-        let minimum = parsed(&self.min_tcb, |text| text.parse().map_err(UsageError::MinimumTcb))?;
+        let minimum = parsed(&self.min_tcb, |text| {
+            text.parse().map_err(UsageError::MinimumTcb)
+        })?;
         expectations.minimum_tcb = minimum.unwrap_or_default();
-        expectations.commit = parsed(&self.commit, |text| text.parse().map_err(UsageError::Commit))?;
-        expectations.artifacts = self.artifact.iter().map(|path| artifact(path)).collect::<Result<_, _>>()?;
+        expectations.commit = parsed(&self.commit, |text| {
+            text.parse().map_err(UsageError::Commit)
+        })?;
+        expectations.artifacts = self
+            .artifact
+            .iter()
+            .map(|path| artifact(path))
+            .collect::<Result<_, _>>()?;
         for text in &self.option {
             let option: ExpectedOption = text.parse().map_err(UsageError::Option)?;
-            if expectations.options.iter().any(|other| other.name == option.name) {
+            if expectations
+                .options
+                .iter()
+                .any(|other| other.name == option.name)
+            {
                 return Err(UsageError::OptionTwice { name: option.name });
             }
             expectations.options.push(option);
         }
         expectations.no_other_options = self.no_options;
         for name in &self.waive {
-            expectations.waived.insert(name.parse().map_err(UsageError::Waive)?);
+            expectations
+                .waived
+                .insert(name.parse().map_err(UsageError::Waive)?);
         }
-        (expectations.repository, expectations.reference) = (self.repository.clone(), self.reference.clone());
+        (expectations.repository, expectations.reference) =
+            (self.repository.clone(), self.reference.clone());
         Ok(expectations)
     }
 
@@ -179,13 +207,19 @@ impl Options {
     /// # Errors
     /// The options contradict each other.
     pub fn fetching(&self) -> Result<Option<Fetching>, UsageError> {
-        let needing = [("--fetch-crl", self.fetch_crl), ("--cache", self.cache.is_some())];
+        let needing = [
+            ("--fetch-crl", self.fetch_crl),
+            ("--cache", self.cache.is_some()),
+        ];
         match needing.into_iter().find(|(_, is_given)| *is_given) {
             Some((option, _)) if !self.fetch => Err(UsageError::WithoutFetch { option }),
             _ if !self.fetch => Ok(None),
             _ if self.trust_root.is_some() => Err(UsageError::FetchTestRoot),
             _ if self.fetch_crl && self.crl.is_some() => Err(UsageError::TwoLists),
-            _ => Ok(Some(Fetching { list: self.fetch_crl, cache: self.cache.clone() })),
+            _ => Ok(Some(Fetching {
+                list: self.fetch_crl,
+                cache: self.cache.clone(),
+            })),
         }
     }
 
@@ -201,27 +235,46 @@ impl Options {
     }
 
     fn roots(&self) -> Result<TrustRoots, UsageError> {
-        let Some(path) = &self.trust_root else { return TrustRoots::amd().map_err(UsageError::Roots) };
+        let Some(path) = &self.trust_root else {
+            return TrustRoots::amd().map_err(UsageError::Roots);
+        };
         let pem = read_file(path)?;
-        TrustRoots::test_only(&pem).map_err(|source| UsageError::TrustRoot { path: path.clone(), source })
+        TrustRoots::test_only(&pem).map_err(|source| UsageError::TrustRoot {
+            path: path.clone(),
+            source,
+        })
     }
 
     /// Those given, else those published with this release.
     fn references(&self) -> Result<ReferenceValues, UsageError> {
-        let measurements = [(Anchor::Policy, &self.policy_measurement), (Anchor::Option, &self.measurement)];
-        let files = [(Anchor::Policy, &self.policy_measurements), (Anchor::File, &self.measurements)];
-        if measurements.iter().all(|(_, given)| given.is_empty()) && files.iter().all(|(_, given)| given.is_empty()) {
+        let measurements = [
+            (Anchor::Policy, &self.policy_measurement),
+            (Anchor::Option, &self.measurement),
+        ];
+        let files = [
+            (Anchor::Policy, &self.policy_measurements),
+            (Anchor::File, &self.measurements),
+        ];
+        if measurements.iter().all(|(_, given)| given.is_empty())
+            && files.iter().all(|(_, given)| given.is_empty())
+        {
             return ReferenceValues::published().map_err(UsageError::Published);
         }
         let mut references = ReferenceValues::default();
         for (anchor, value) in each(measurements) {
             let measurement = value.parse();
-            let wrong = |source| UsageError::Measurement { value: value.clone(), source };
+            let wrong = |source| UsageError::Measurement {
+                value: value.clone(),
+                source,
+            };
             references.add_from(anchor, measurement.map_err(wrong)?);
         }
         for (anchor, path) in each(files) {
             let added = references.add_file_from(anchor, &read_file(path)?);
-            added.map_err(|source| UsageError::References { path: path.clone(), source })?;
+            added.map_err(|source| UsageError::References {
+                path: path.clone(),
+                source,
+            })?;
         }
         Ok(references)
     }
@@ -229,9 +282,13 @@ impl Options {
     /// Seconds since 1970.
     fn moment(&self) -> Result<u64, UsageError> {
         let Some(value) = &self.at else {
-            return Ok(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs()));
+            return Ok(SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .map_or(0, |elapsed| elapsed.as_secs()));
         };
-        let moment = OffsetDateTime::parse(value, &Rfc3339).map_err(|_| UsageError::Moment { value: value.clone() })?;
+        let moment = OffsetDateTime::parse(value, &Rfc3339).map_err(|_| UsageError::Moment {
+            value: value.clone(),
+        })?;
         // Before 1970 nothing of this was valid, as at its first second.
         Ok(u64::try_from(moment.unix_timestamp()).unwrap_or_default())
     }
@@ -239,17 +296,28 @@ impl Options {
 
 /// Each value with where it comes from.
 fn each<T>(given: [(Anchor, &Vec<T>); 2]) -> impl Iterator<Item = (Anchor, &T)> {
-    given.into_iter().flat_map(|(anchor, values)| values.iter().map(move |value| (anchor, value)))
+    given
+        .into_iter()
+        .flat_map(|(anchor, values)| values.iter().map(move |value| (anchor, value)))
 }
 
-fn parsed<T, U>(value: &Option<T>, parse: impl Fn(&T) -> Result<U, UsageError>) -> Result<Option<U>, UsageError> {
+fn parsed<T, U>(
+    value: &Option<T>,
+    parse: impl Fn(&T) -> Result<U, UsageError>,
+) -> Result<Option<U>, UsageError> {
     value.as_ref().map(parse).transpose()
 }
 
 fn artifact(path: &Path) -> Result<ExpectedArtifact, UsageError> {
     let hashed = File::open(path).and_then(Sha256Digest::of_reader);
-    let (sha256, _) = hashed.map_err(|source| UsageError::Read { path: path.to_owned(), source })?;
-    Ok(ExpectedArtifact { file: path.display().to_string(), sha256 })
+    let (sha256, _) = hashed.map_err(|source| UsageError::Read {
+        path: path.to_owned(),
+        source,
+    })?;
+    Ok(ExpectedArtifact {
+        file: path.display().to_string(),
+        sha256,
+    })
 }
 
 /// A small file as a whole.
@@ -258,10 +326,17 @@ fn artifact(path: &Path) -> Result<ExpectedArtifact, UsageError> {
 /// It cannot be read or is over [`MAX_FILE_BYTES`].
 pub fn read_file(path: &Path) -> Result<Vec<u8>, UsageError> {
     let mut bytes = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes));
-    read.map_err(|source| UsageError::Read { path: path.to_owned(), source })?;
+    let read =
+        File::open(path).and_then(|file| file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes));
+    read.map_err(|source| UsageError::Read {
+        path: path.to_owned(),
+        source,
+    })?;
     if bytes.len() as u64 > MAX_FILE_BYTES {
-        return Err(UsageError::Limit { path: path.to_owned(), limit: MAX_FILE_BYTES });
+        return Err(UsageError::Limit {
+            path: path.to_owned(),
+            limit: MAX_FILE_BYTES,
+        });
     }
     Ok(bytes)
 }

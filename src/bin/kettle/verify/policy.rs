@@ -86,7 +86,9 @@ impl List<PathBuf> {
     fn below(self, folder: &Path) -> Self {
         match self {
             Self::One(path) => Self::One(folder.join(path)),
-            Self::Many(paths) => Self::Many(paths.into_iter().map(|path| folder.join(path)).collect()),
+            Self::Many(paths) => {
+                Self::Many(paths.into_iter().map(|path| folder.join(path)).collect())
+            }
         }
     }
 }
@@ -97,9 +99,13 @@ impl Policy {
     /// # Errors
     /// It cannot be read, or has a key or a value that no option has.
     pub fn read(path: &Path) -> Result<Self, UsageError> {
-        let text = String::from_utf8(read_file(path)?).map_err(|_| UsageError::PolicyText { path: path.to_owned() })?;
-        let policy: Self = toml::from_str(&text)
-            .map_err(|source| UsageError::Policy { path: path.to_owned(), source: Box::new(source) })?;
+        let text = String::from_utf8(read_file(path)?).map_err(|_| UsageError::PolicyText {
+            path: path.to_owned(),
+        })?;
+        let policy: Self = toml::from_str(&text).map_err(|source| UsageError::Policy {
+            path: path.to_owned(),
+            source: Box::new(source),
+        })?;
         Ok(policy.below(path.parent().unwrap_or(Path::new(""))))
     }
 

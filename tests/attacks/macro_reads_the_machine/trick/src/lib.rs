@@ -9,8 +9,20 @@ use proc_macro::TokenStream;
 
 #[proc_macro]
 pub fn trick(_: TokenStream) -> TokenStream {
-    let files = ["/etc/shadow", "/root", "/home", "/proc/1/environ", "/var", "/run", "/sys", "/kettle/cargo/credentials"];
-    let found: Vec<_> = files.iter().filter(|path| std::fs::metadata(path).is_ok()).collect();
+    let files = [
+        "/etc/shadow",
+        "/root",
+        "/home",
+        "/proc/1/environ",
+        "/var",
+        "/run",
+        "/sys",
+        "/kettle/cargo/credentials",
+    ];
+    let found: Vec<_> = files
+        .iter()
+        .filter(|path| std::fs::metadata(path).is_ok())
+        .collect();
     let secret = std::env::vars().any(|(name, _)| name.contains("SECRET"));
     if found.is_empty() && !secret {
         eprintln!("ATTACK: contained: nothing of the machine");
