@@ -7,12 +7,13 @@
 
 use std::error::Error;
 use std::fs;
-use std::io::{self, Write as _};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use kettle::causes::Chain;
 use kettle::provenance::Platform;
-use kettle::sandbox::{self, Runner};
+use kettle::sandbox::{self, Degradation, Runner};
 use kettle::service::{Prepared, Standing};
 #[cfg(feature = "simulator")]
 use kettle::simulator::Processor;
@@ -20,27 +21,21 @@ use kettle::text;
 use kettle::toolchain::Toolchain;
 use kettle::toolchain::nix::{self, Nix};
 
-use options::{Command, Serve};
+use options::{CommandLine, Serve};
 
 mod options;
-
-/// Exit status for a command line that cannot be understood.
-const USAGE: u8 = 2;
 
 /// Our files are readable by all, writable by us.
 const UMASK: u32 = 0o022;
 
 fn main() -> ExitCode {
-    match options::parse(std::env::args().skip(1)) {
-        Ok(Command::Help) => print(&options::help()),
-        Ok(Command::Version) => print(concat!("kettle-host ", env!("CARGO_PKG_VERSION"), "\n")),
-        Ok(Command::Serve(serve)) => {
-            log_to_standard_error();
-            run(*serve).map_or_else(|error| complain(&*error), |()| ExitCode::SUCCESS)
-        }
+    let serve = CommandLine::read();
+    log_to_standard_error();
+    match run(&serve) {
+        Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("kettle-host: {}; see kettle-host --help", Chain(&error));
-            ExitCode::from(USAGE)
+            eprintln!("kettle-host: {}", Chain(&*error));
+            ExitCode::FAILURE
         }
     }
 }
@@ -62,38 +57,39 @@ fn log_to_standard_error() {
     builder.init();
 }
 
-fn print(text: &str) -> ExitCode {
-    // A reader that went away is no error of ours.
-    let _ = io::stdout().write_all(text.as_bytes());
-    ExitCode::SUCCESS
-}
-
-fn complain(error: &(dyn Error + 'static)) -> ExitCode {
-    eprintln!("kettle-host: {}", Chain(error));
-    ExitCode::FAILURE
-}
-
 /// Sets everything up that can fail, in the order in which threads, mounts and users allow it, and serves.
-fn run(serve: Serve) -> Result<(), Box<dyn Error>> {
+fn run(serve: &Serve) -> Result<(), Box<dyn Error>> {
     // Sandboxes under another uid read what we make for them.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(UMASK));
     let toolchain = match &serve.toolchain {
         Some(sysroot) => Toolchain::find(sysroot)?,
         None => Toolchain::search()?,
     };
-    let nix = find_nix(&serve)?;
+    let nix = find_nix(serve)?;
     fs::create_dir_all(&serve.work)?;
-    let work = serve.work.canonicalize()?;
-    let machine_toolchain = toolchain.mount().map(|mount| mount.source);
+    let (toolchain, work) = enter_mounts(toolchain, nix, &serve.work.canonicalize()?)?;
+    let standing = standing(serve)?;
+    let runner = Runner::allowing(&serve.allowed)?;
+    for degradation in &runner.description().degradations {
+        let Degradation { name, reason } = degradation;
+        log::warn!("the sandbox is weaker here: {name}: {reason}");
+    }
+    Prepared::new(serve.settings(), runner, toolchain, work, standing)?.serve()?;
+    Ok(())
+}
+
+/// Gives this process mounts of its own, and returns toolchain, nix included, and working directory as they are seen there.
+fn enter_mounts(
+    toolchain: Toolchain,
+    nix: Option<Nix>,
+    work: &Path,
+) -> Result<(Toolchain, PathBuf), Box<dyn Error>> {
+    let of_rust = toolchain.mount().map(|mount| mount.source);
     let of_nix = nix.iter().flat_map(Nix::places);
-    let folders: Vec<_> = machine_toolchain
-        .as_deref()
-        .into_iter()
-        .chain(of_nix)
-        .collect();
-    let entered = sandbox::enter_private_mounts(&work, &folders)?;
+    let folders: Vec<_> = of_rust.as_deref().into_iter().chain(of_nix).collect();
+    let entered = sandbox::enter_private_mounts(work, &folders)?;
     let mut seen = entered.folders.into_iter();
-    let toolchain = match machine_toolchain.and_then(|_| seen.next()) {
+    let toolchain = match of_rust.and_then(|_| seen.next()) {
         Some(path) => toolchain.seen_at(path),
         None => toolchain,
     };
@@ -103,17 +99,7 @@ fn run(serve: Serve) -> Result<(), Box<dyn Error>> {
         }
         _ => toolchain,
     };
-    let standing = standing(&serve)?;
-    let runner = Runner::allowing(&serve.allowed)?;
-    for degradation in &runner.description().degradations {
-        log::warn!(
-            "the sandbox is weaker here: {}: {}",
-            degradation.name,
-            degradation.reason
-        );
-    }
-    Prepared::new(serve.settings, runner, toolchain, entered.work, standing)?.serve()?;
-    Ok(())
+    Ok((toolchain, entered.work))
 }
 
 /// Returns what a host may say of itself.

@@ -1,285 +1,172 @@
-//! The command line of `kettle-host`. Comes in: its words. Goes out: a [`Command`]. Never: a guess at what was meant.
+//! The command line of `kettle-host`. Comes in: its words. Goes out: what the service is told. Never: a guess at what was
+//! meant.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use kettle::api::limits::Limit;
 use kettle::api::{self, HostName, Premises};
-use kettle::sandbox::{Cidr, ParseCidrError};
+use kettle::sandbox::Cidr;
 use kettle::service::Settings;
 use kettle::toolchain::Limits;
 
-const HELP: &str = "\
-kettle-host: the appliance as a process of this host, for development
-
-Usage: kettle-host serve --listen ADDR:PORT --tls-listen ADDR:PORT --work DIR [OPTIONS]
-
-Serves the HTTP API on this host: one build, then downloads. On an ordinary host there is no evidence, and
-provenance says so in its builder id. Prints `listening on http://ADDR:PORT` and the same for https once it serves.
-
-Options:
-  --listen ADDR:PORT      HTTP in plaintext, on a loopback address; port 0 takes a free port
-  --expose-plaintext      lets --listen have an address that other machines reach: whoever is on the way reads sources
-                          and results, and changes them
-  --tls-listen ADDR:PORT  HTTPS, with a key made at start; port 0 takes a free port
-  --host NAME             a DNS name that clients reach it by, beside addresses and localhost; can be repeated
-  --work DIR              folder for uploads, the build and its results; made if it is missing
-  --toolchain DIR         Rust sysroot to build with; without it, the one that rustc of PATH belongs to
-  --nix-root DIR          root of a system with nix 2.34.8 or newer, for flakes; without it there are none; needs root
-  --nix-conf DIR          nix.conf, passwd and group for it (default: etc/nix of that system)
-  --allow-network CIDR    a range of addresses that phases which fetch may reach although it is not public, a loopback
-                          registry's for instance (127.0.0.0/8); can be repeated; every statement names it
-  --build-seconds N       limit of the build's wall-clock time
-  --fetch-seconds N       limit of the wall-clock time for fetching dependencies
-  -h, --help              this text, with every limit
-  -V, --version           the version
-
+const AFTER_HELP: &str = "\
 Environment: RUST_LOG sets what is logged to standard error (error, warn, info, debug).
-Exit status: 0 ended by SIGTERM or SIGINT, 1 could not start, 2 wrong usage.
-";
+Exit status: 0 ended by SIGTERM or SIGINT, 1 could not start, 2 wrong usage.";
 
-/// What the help says beside it in a binary that is never shipped.
-const SIMULATOR_HELP: &str = if cfg!(feature = "simulator") {
-    "
-With a simulated secure processor, trusted by nobody:
-  --simulator DIR         sign with the processor that `kettle-simulator keys --out DIR` made
-"
-} else {
-    ""
-};
-
-/// `serve`, understood.
-pub struct Serve {
-    /// What the service itself is told.
-    pub settings: Settings,
-    /// Directory for uploads, the build and its results.
-    pub work: PathBuf,
-    /// Sysroot to build with, where the one of `PATH` is not meant.
-    pub toolchain: Option<PathBuf>,
-    /// Root of a system with nix.
-    pub nix_root: Option<PathBuf>,
-    /// Directory of nix's configuration, where it is not the one of that system.
-    pub nix_conf: Option<PathBuf>,
-    /// What phases that fetch reach beside public addresses.
-    pub allowed: Vec<Cidr>,
-    /// Directory of a simulated secure processor.
-    #[cfg(feature = "simulator")]
-    pub simulator: Option<PathBuf>,
+/// The appliance as a process of this host, for development.
+#[derive(Parser)]
+#[command(name = "kettle-host", version, after_help = AFTER_HELP)]
+pub struct CommandLine {
+    #[command(subcommand)]
+    command: Command,
 }
 
-/// What is to be done.
-pub enum Command {
-    /// Print the help.
-    Help,
-    /// Print the version.
-    Version,
-    /// Run the service.
+#[derive(Subcommand)]
+enum Command {
+    /// Serves the HTTP API on this host: one build, then downloads.
+    ///
+    /// On an ordinary host there is no evidence, and provenance says so in its builder id. Prints
+    /// `listening on http://ADDR:PORT` and the same for https once it serves.
+    #[command(after_help = limits())]
     Serve(Box<Serve>),
 }
 
-/// What is wrong with a command line.
-#[derive(Debug, thiserror::Error)]
-pub enum UsageError {
-    #[error("a command is needed")]
-    NoCommand,
-    #[error("{0:?} is not known")]
-    Unknown(String),
-    #[error("{0} is needed")]
-    Missing(&'static str),
-    #[error(
-        "--listen {0} is reached by other machines, in plaintext: take a loopback address, or say --expose-plaintext too"
-    )]
-    ExposedPlaintext(SocketAddr),
-    #[error("--nix-conf is of no use without --nix-root")]
-    ConfigurationAlone,
-    #[error("{0} is given twice")]
-    Repeated(String),
-    #[error("{option} {value:?} is not {expected}")]
-    Value {
-        option: String,
-        value: String,
-        expected: &'static str,
-    },
-    #[error("--allow-network {value:?}")]
-    Network {
-        value: String,
-        source: ParseCidrError,
-    },
-    #[error("{0} needs a value")]
-    NoValue(String),
-}
-
-/// Returns the help, with every limit.
-pub fn help() -> String {
-    format!("{HELP}{SIMULATOR_HELP}\nLimits:\n{}", limits())
-}
-
-fn limits() -> String {
-    let line = |limit: Limit| {
-        format!(
-            "  {:<24} {:<12} {}\n",
-            limit.name, limit.value, limit.meaning
-        )
-    };
-    api::limits::all().into_iter().map(line).collect()
-}
-
-/// Reads the words after the program's name.
-///
-/// # Errors
-/// Words that are missing, repeated or unknown, or a value that is none.
-pub fn parse(mut words: impl Iterator<Item = String>) -> Result<Command, UsageError> {
-    match words.next().as_deref() {
-        None => Err(UsageError::NoCommand),
-        Some("-h" | "--help" | "help") => Ok(Command::Help),
-        Some("-V" | "--version") => Ok(Command::Version),
-        Some("serve") => parse_serve(words),
-        Some(other) => Err(UsageError::Unknown(other.to_owned())),
-    }
-}
-
-fn parse_serve(mut words: impl Iterator<Item = String>) -> Result<Command, UsageError> {
-    let (mut listen, mut tls_listen, mut work, mut toolchain) = (None, None, None, None);
-    let (mut build, mut fetch, mut nix_root, mut nix_conf) = (None, None, None, None);
-    let (mut names, mut exposed) = (Vec::new(), false);
-    let (mut allowed, mut range) = (Vec::new(), None);
+/// `serve`, understood.
+#[derive(Args)]
+pub struct Serve {
+    /// HTTP in plaintext, on a loopback address; port 0 takes a free port.
+    #[arg(long, value_name = "ADDR:PORT")]
+    listen: SocketAddr,
+    /// Lets --listen have an address that other machines reach: whoever is on the way reads sources and results, and
+    /// changes them.
+    #[arg(long)]
+    expose_plaintext: bool,
+    /// HTTPS, with a key made at start; port 0 takes a free port.
+    #[arg(long, value_name = "ADDR:PORT")]
+    tls_listen: SocketAddr,
+    /// A DNS name that clients reach it by, beside addresses and localhost; can be repeated.
+    #[arg(long = "host", value_name = "NAME", value_parser = host_name)]
+    hosts: Vec<HostName>,
+    /// Directory for uploads, the build and its results; made if it is missing.
+    #[arg(long, value_name = "DIR")]
+    pub work: PathBuf,
+    /// Rust sysroot to build with; without it, the one that rustc of PATH belongs to.
+    #[arg(long, value_name = "DIR")]
+    pub toolchain: Option<PathBuf>,
+    /// Root of a system with nix 2.34.8 or newer, for flakes; without it there are none; needs root.
+    #[arg(long, value_name = "DIR")]
+    pub nix_root: Option<PathBuf>,
+    /// nix.conf, passwd and group for it (default: etc/nix of that system).
+    #[arg(long, value_name = "DIR", requires = "nix_root")]
+    pub nix_conf: Option<PathBuf>,
+    /// A range of addresses that phases which fetch may reach although it is not public, a loopback registry's for instance
+    /// (127.0.0.0/8); can be repeated; every statement names it.
+    #[arg(long = "allow-network", value_name = "CIDR")]
+    pub allowed: Vec<Cidr>,
+    /// Limit of the build's wall-clock time.
+    #[arg(long, value_name = "N")]
+    build_seconds: Option<NonZeroU64>,
+    /// Limit of the wall-clock time for fetching dependencies.
+    #[arg(long, value_name = "N")]
+    fetch_seconds: Option<NonZeroU64>,
+    /// Signs with the processor that `kettle-simulator keys --out DIR` made: simulated, and trusted by nobody.
     #[cfg(feature = "simulator")]
-    let mut simulator = None;
-    while let Some(word) = words.next() {
-        if matches!(word.as_str(), "-h" | "--help") {
-            return Ok(Command::Help);
-        }
-        let (option, inline) = match word.split_once('=') {
-            Some((option, value)) => (option.to_owned(), Some(value.to_owned())),
-            None => (word, None),
-        };
-        if option == "--expose-plaintext" && inline.is_none() {
-            exposed = true;
-            continue;
-        }
-        if option == "--host" {
-            names.push(host_name(option, inline.or_else(|| words.next()))?);
-            continue;
-        }
-        let target = match option.as_str() {
-            "--listen" => &mut listen,
-            "--tls-listen" => &mut tls_listen,
-            "--work" => &mut work,
-            "--toolchain" => &mut toolchain,
-            "--nix-root" => &mut nix_root,
-            "--nix-conf" => &mut nix_conf,
-            "--allow-network" => &mut range,
-            "--build-seconds" => &mut build,
-            "--fetch-seconds" => &mut fetch,
-            #[cfg(feature = "simulator")]
-            "--simulator" => &mut simulator,
-            _ => return Err(UsageError::Unknown(option)),
-        };
-        let value = inline
-            .or_else(|| words.next())
-            .ok_or_else(|| UsageError::NoValue(option.clone()))?;
-        if target.replace(value).is_some() {
-            return Err(UsageError::Repeated(option));
-        }
-        allowed.extend(range.take().map(network).transpose()?);
+    #[arg(long, value_name = "DIR")]
+    pub simulator: Option<PathBuf>,
+}
+
+impl CommandLine {
+    /// Reads the command line of this process. Ends it after `--help` and `--version`, and with exit status 2 where it is
+    /// not understood.
+    pub fn read() -> Serve {
+        Self::try_parse()
+            .and_then(Self::checked)
+            .unwrap_or_else(|error| error.exit())
     }
-    if nix_conf.is_some() && nix_root.is_none() {
-        return Err(UsageError::ConfigurationAlone);
+
+    /// What one option alone cannot tell.
+    fn checked(self) -> Result<Serve, clap::Error> {
+        let Command::Serve(serve) = self.command;
+        let listen = serve.listen;
+        if listen.ip().is_loopback() || serve.expose_plaintext {
+            return Ok(*serve);
+        }
+        let message = format!(
+            "--listen {listen} is reached by other machines, in plaintext: take a loopback \
+             address, or say --expose-plaintext too"
+        );
+        Err(Self::command().error(ErrorKind::ValueValidation, message))
     }
-    let defaults = Limits::default();
-    let listen = address("--listen", listen)?;
-    if !listen.ip().is_loopback() && !exposed {
-        return Err(UsageError::ExposedPlaintext(listen));
-    }
-    Ok(Command::Serve(Box::new(Serve {
-        settings: Settings {
-            listen,
-            tls_listen: address("--tls-listen", tls_listen)?,
-            premises: Premises::Host { names },
-            limits: Limits {
-                build: seconds("--build-seconds", build, defaults.build)?,
-                fetch: seconds("--fetch-seconds", fetch, defaults.fetch)?,
+}
+
+impl Serve {
+    /// Returns what the service itself is told.
+    pub fn settings(&self) -> Settings {
+        let defaults = Limits::default();
+        Settings {
+            listen: self.listen,
+            tls_listen: self.tls_listen,
+            premises: Premises::Host {
+                names: self.hosts.clone(),
             },
-        },
-        work: work.ok_or(UsageError::Missing("--work"))?.into(),
-        toolchain: toolchain.map(PathBuf::from),
-        nix_root: nix_root.map(PathBuf::from),
-        nix_conf: nix_conf.map(PathBuf::from),
-        allowed,
-        #[cfg(feature = "simulator")]
-        simulator: simulator.map(PathBuf::from),
-    })))
-}
-
-fn address(option: &'static str, value: Option<String>) -> Result<SocketAddr, UsageError> {
-    let value = value.ok_or(UsageError::Missing(option))?;
-    value.parse().map_err(|_| UsageError::Value {
-        option: option.to_owned(),
-        value,
-        expected: "an ADDR:PORT",
-    })
-}
-
-fn host_name(option: String, value: Option<String>) -> Result<HostName, UsageError> {
-    let Some(value) = value else {
-        return Err(UsageError::NoValue(option));
-    };
-    HostName::parse(&value).ok_or(UsageError::Value {
-        option,
-        value,
-        expected: "a DNS name without a port",
-    })
-}
-
-fn network(value: String) -> Result<Cidr, UsageError> {
-    value
-        .parse()
-        .map_err(|source| UsageError::Network { value, source })
-}
-
-fn seconds(
-    option: &'static str,
-    value: Option<String>,
-    default: Duration,
-) -> Result<Duration, UsageError> {
-    let Some(value) = value else {
-        return Ok(default);
-    };
-    match value.parse() {
-        Ok(seconds) if seconds > 0 => Ok(Duration::from_secs(seconds)),
-        _ => Err(UsageError::Value {
-            option: option.to_owned(),
-            value,
-            expected: "a number of seconds",
-        }),
+            limits: Limits {
+                build: self.build_seconds.map_or(defaults.build, seconds),
+                fetch: self.fetch_seconds.map_or(defaults.fetch, seconds),
+            },
+        }
     }
+}
+
+fn seconds(number: NonZeroU64) -> Duration {
+    Duration::from_secs(number.get())
+}
+
+fn host_name(text: &str) -> Result<HostName, &'static str> {
+    HostName::parse(text).ok_or("not a DNS name without a port")
+}
+
+/// Every limit, for the help.
+fn limits() -> String {
+    let line = |Limit {
+                    name,
+                    value,
+                    meaning,
+                }: Limit| format!("  {name:<24} {value:<12} {meaning}\n");
+    let lines: String = api::limits::all().into_iter().map(line).collect();
+    format!("Limits:\n{lines}")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn parse_words(words: &str) -> Result<Command, UsageError> {
-        parse(words.split_whitespace().map(str::to_owned))
+    fn read(words: &str) -> Result<Serve, clap::Error> {
+        let words = ["kettle-host"].into_iter().chain(words.split_whitespace());
+        CommandLine::try_parse_from(words)?.checked()
+    }
+
+    #[test]
+    fn the_options_are_consistent() {
+        CommandLine::command().debug_assert();
     }
 
     #[test]
     fn serve_takes_values_in_both_forms() {
         let words = "serve --listen=127.0.0.1:0 --tls-listen [::1]:443 --work w --build-seconds 5";
-        let Ok(Command::Serve(serve)) = parse_words(words) else {
-            panic!("{words}")
-        };
+        let serve = read(words).unwrap();
+        let settings = serve.settings();
         assert_eq!(
-            (
-                serve.settings.listen.port(),
-                serve.settings.tls_listen.port()
-            ),
+            (settings.listen.port(), settings.tls_listen.port()),
             (0, 443)
         );
         assert!(serve.allowed.is_empty(), "public addresses only");
         assert_eq!(
-            serve.settings.limits,
+            settings.limits,
             Limits {
                 build: Duration::from_secs(5),
                 ..Limits::default()
@@ -296,34 +183,23 @@ mod tests {
             "[::ffff:127.0.0.1]:80",
         ] {
             let words = format!("serve --listen {address} --tls-listen 0.0.0.0:443 --work w");
-            assert!(
-                matches!(parse_words(&words), Err(UsageError::ExposedPlaintext(_))),
-                "{words}"
-            );
+            let refused = read(&words).err().unwrap().to_string();
+            assert!(refused.contains("reached by other machines"), "{refused}");
             let told = format!("{words} --expose-plaintext");
-            assert!(
-                matches!(parse_words(&told), Ok(Command::Serve(_))),
-                "{told}"
-            );
+            assert!(read(&told).is_ok(), "{told}");
         }
     }
 
     #[test]
     fn names_of_the_host_are_dns_names_and_can_be_several() {
         let all = "serve --listen 127.0.0.1:0 --tls-listen 127.0.0.1:0 --work w";
-        let Ok(Command::Serve(serve)) = parse_words(&format!("{all} --host A.example --host=b"))
-        else {
-            panic!()
-        };
+        let serve = read(&format!("{all} --host A.example --host=b")).unwrap();
         let names = ["a.example", "b"]
             .map(|name| HostName::parse(name).unwrap())
             .to_vec();
-        assert_eq!(serve.settings.premises, Premises::Host { names });
+        assert_eq!(serve.settings().premises, Premises::Host { names });
         for value in ["", " a:80", " 127.0.0.1", "=", " http://a"] {
-            assert!(
-                parse_words(&format!("{all} --host{value}")).is_err(),
-                "{value}"
-            );
+            assert!(read(&format!("{all} --host{value}")).is_err(), "{value}");
         }
     }
 
@@ -331,9 +207,7 @@ mod tests {
     fn networks_are_allowed_one_by_one() {
         let words = "serve --listen=127.0.0.1:0 --tls-listen [::1]:443 --work w --allow-network 127.0.0.0/8 \
             --allow-network=10.1.0.0/16";
-        let Ok(Command::Serve(serve)) = parse_words(words) else {
-            panic!("{words}")
-        };
+        let serve = read(words).unwrap();
         let allowed: Vec<_> = serve.allowed.iter().map(ToString::to_string).collect();
         assert_eq!(allowed, ["127.0.0.0/8", "10.1.0.0/16"]);
     }
@@ -356,7 +230,7 @@ mod tests {
             format!("serve {all} --allow-network 10.0.0.1/8"),
             format!("serve {all} --allow-network"),
         ] {
-            assert!(parse_words(&words).is_err(), "{words}");
+            assert!(read(&words).is_err(), "{words}");
         }
     }
 }
