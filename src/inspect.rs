@@ -45,118 +45,23 @@ pub fn json(bundle: &Bundle) -> Value {
     })
 }
 
-/// Lines of `name: value`.
+/// Returns lines of `name: value`.
 pub fn text(bundle: &Bundle) -> String {
     let provenance: Value = serde_json::from_slice(&bundle.provenance).unwrap_or_default();
-    let mut lines = Lines(format!("what this bundle says ({NOTHING_VERIFIED})\n"));
     let definition = &provenance["predicate"]["buildDefinition"];
     let details = &provenance["predicate"]["runDetails"];
-    lines.value("built by", &details["builder"]["id"]);
-    lines.value("version", &details["builder"]["version"]["kettle-init"]);
-    lines.value("build type", &definition["buildType"]);
-    let external = &definition["externalParameters"];
-    let source = &definition["resolvedDependencies"][0];
-    lines.source(&external["source"], &source["digest"]);
-    if let Some(url) = source["annotations"]["fetchedFrom"].as_str() {
-        lines.line("fetched from", url);
-    }
-    lines.line(
-        "nonce",
-        &format!(
-            "{} (chosen by the {})",
-            word(&external["nonce"]),
-            word(&external["nonceSource"])
-        ),
-    );
     let internal = &definition["internalParameters"];
-    lines.list("command", &internal["command"]["build"], word, " ");
-    lines.list("network in", &internal["network"], word, ", ");
-    for tool in items(&internal["toolchain"]) {
-        lines.line(
-            "tool",
-            &format!(
-                "{}: {} sha256:{}",
-                word(&tool["name"]),
-                word(&tool["version"]),
-                sha256(tool)
-            ),
-        );
-    }
-    let fetching = &internal["sandbox"]["fetchNetwork"];
-    if fetching.is_object() {
-        lines.line("network reaches", &word(&fetching["reaches"]));
-        lines.list("and, allowed", &fetching["allowed"], word, ", ");
-    }
-    for weakness in items(&internal["sandbox"]["degradations"]) {
-        lines.line(
-            "sandbox is weaker",
-            &format!("{}: {}", word(&weakness["name"]), word(&weakness["reason"])),
-        );
-    }
-    for given in items(&internal["linkArguments"]) {
-        lines.link_arguments(given);
-    }
-    let dependencies = items(&definition["resolvedDependencies"]);
-    lines.line(
-        "dependencies",
-        &dependencies.len().saturating_sub(1).to_string(),
-    );
-    for dependency in dependencies.iter().skip(1) {
-        lines.dependency(dependency);
-    }
-    let outputs = items(&internal["outputs"]);
-    for output in outputs {
-        let (name, path, realised) = (
-            word(&output["name"]),
-            word(&output["path"]),
-            word(&output["realised"]),
-        );
-        lines.line(
-            "output",
-            &format!("{name}: {path} sha256:{} ({realised})", sha256(output)),
-        );
-        for download in items(&output["copiedFrom"]) {
-            lines.line("copied from", &word(download));
-        }
-    }
-    let is_built = |output: &Value| {
-        is_built_here(
-            output["realised"].as_str(),
-            !items(&output["copiedFrom"]).is_empty(),
-        )
-    };
-    if !outputs.is_empty() && !outputs.iter().any(is_built) {
-        lines.line(
-            "built here",
-            "nothing: every output was downloaded, or is a copy of a download",
-        );
-    }
+    let mut lines = Lines(format!("what this bundle says ({NOTHING_VERIFIED})\n"));
+    lines.builder(&details["builder"]);
+    lines.request(definition);
+    lines.run(internal);
+    lines.dependencies(items(&definition["resolvedDependencies"]));
+    lines.outputs(items(&internal["outputs"]));
     lines.subjects(&provenance["subject"], &bundle.artifacts);
     lines.value("started", &details["metadata"]["startedOn"]);
     lines.value("finished", &details["metadata"]["finishedOn"]);
-    let evidence = if bundle.evidence.is_some() {
-        "present"
-    } else {
-        "none: nobody signed this"
-    };
-    lines.line("evidence", evidence);
-    if let Some(report) = bundle.evidence.as_deref().and_then(report_in) {
-        lines.report(&report);
-    }
-    if let Some(tpm) = bundle.evidence.as_deref().and_then(tpm_in) {
-        lines.tpm(&tpm);
-        lines.foreign_profile(&tpm, &bundle.provenance);
-    }
-    lines.line(
-        "provenance",
-        &format!("sha256:{}", Sha256Digest::of(&bundle.provenance)),
-    );
-    if let Some(sha256) = bundle.tar_sha256 {
-        lines.line(
-            "tar stream",
-            &format!("sha256:{sha256} (bundles are compared by this)"),
-        );
-    }
+    lines.evidence(bundle);
+    lines.digests(bundle);
     lines.0.push_str(NOTHING_VERIFIED);
     lines.0.push('\n');
     lines.0
@@ -378,15 +283,114 @@ impl Lines {
 
     fn list(&mut self, name: &str, value: &Value, shown: impl Fn(&Value) -> String, between: &str) {
         let shown: Vec<_> = items(value).iter().map(shown).collect();
-        self.line(
-            name,
-            if shown.is_empty() {
-                "none".to_owned()
-            } else {
-                shown.join(between)
+        if shown.is_empty() {
+            self.line(name, "none");
+        } else {
+            self.line(name, &shown.join(between));
+        }
+    }
+
+    fn builder(&mut self, builder: &Value) {
+        self.value("built by", &builder["id"]);
+        self.value("version", &builder["version"]["kettle-init"]);
+    }
+
+    /// What was asked for, and what the source was.
+    fn request(&mut self, definition: &Value) {
+        self.value("build type", &definition["buildType"]);
+        let external = &definition["externalParameters"];
+        let source = &definition["resolvedDependencies"][0];
+        self.source(&external["source"], &source["digest"]);
+        if let Some(url) = source["annotations"]["fetchedFrom"].as_str() {
+            self.line("fetched from", url);
+        }
+        let (nonce, chosen_by) = (word(&external["nonce"]), word(&external["nonceSource"]));
+        self.line("nonce", &format!("{nonce} (chosen by the {chosen_by})"));
+        for (name, value) in external["options"].as_object().into_iter().flatten() {
+            let value = value.as_str().map_or(value.to_string(), str::to_owned);
+            self.line("option", &format!("{name}={value}"));
+        }
+    }
+
+    /// How it was built: commands, tools, network, sandbox, and what build scripts gave to the linker.
+    fn run(&mut self, internal: &Value) {
+        self.list("command", &internal["command"]["build"], word, " ");
+        self.list("network in", &internal["network"], word, ", ");
+        for tool in items(&internal["toolchain"]) {
+            let (name, version) = (word(&tool["name"]), word(&tool["version"]));
+            self.line(
+                "tool",
+                &format!("{name}: {version} sha256:{}", sha256(tool)),
+            );
+        }
+        let fetching = &internal["sandbox"]["fetchNetwork"];
+        if fetching.is_object() {
+            self.line("network reaches", &word(&fetching["reaches"]));
+            self.list("and, allowed", &fetching["allowed"], word, ", ");
+        }
+        for weakness in items(&internal["sandbox"]["degradations"]) {
+            let (name, reason) = (word(&weakness["name"]), word(&weakness["reason"]));
+            self.line("sandbox is weaker", &format!("{name}: {reason}"));
+        }
+        for given in items(&internal["linkArguments"]) {
+            self.link_arguments(given);
+        }
+    }
+
+    /// All but the first, which is the source.
+    fn dependencies(&mut self, resolved: &[Value]) {
+        let dependencies = resolved.get(1..).unwrap_or_default();
+        self.line("dependencies", &dependencies.len().to_string());
+        for dependency in dependencies {
+            self.dependency(dependency);
+        }
+    }
+
+    /// Outputs of a flake, and whether any of them was built.
+    fn outputs(&mut self, outputs: &[Value]) {
+        for output in outputs {
+            let (name, path) = (word(&output["name"]), word(&output["path"]));
+            let (sha256, realised) = (sha256(output), word(&output["realised"]));
+            self.line(
+                "output",
+                &format!("{name}: {path} sha256:{sha256} ({realised})"),
+            );
+            for download in items(&output["copiedFrom"]) {
+                self.line("copied from", &word(download));
             }
-            .as_str(),
-        );
+        }
+        let is_built = |output: &Value| {
+            let is_copy = !items(&output["copiedFrom"]).is_empty();
+            is_built_here(output["realised"].as_str(), is_copy)
+        };
+        if !outputs.is_empty() && !outputs.iter().any(is_built) {
+            let nothing = "nothing: every output was downloaded, or is a copy of a download";
+            self.line("built here", nothing);
+        }
+    }
+
+    fn evidence(&mut self, bundle: &Bundle) {
+        let Some(evidence) = bundle.evidence.as_deref() else {
+            self.line("evidence", "none: nobody signed this");
+            return;
+        };
+        self.line("evidence", "present");
+        if let Some(report) = report_in(evidence) {
+            self.report(&report);
+        }
+        if let Some(tpm) = tpm_in(evidence) {
+            self.tpm(&tpm);
+            self.foreign_profile(&tpm, &bundle.provenance);
+        }
+    }
+
+    fn digests(&mut self, bundle: &Bundle) {
+        let provenance = Sha256Digest::of(&bundle.provenance);
+        self.line("provenance", &format!("sha256:{provenance}"));
+        if let Some(sha256) = bundle.tar_sha256 {
+            let tar = format!("sha256:{sha256} (bundles are compared by this)");
+            self.line("tar stream", &tar);
+        }
     }
 
     fn source(&mut self, source: &Value, digest: &Value) {
@@ -458,42 +462,42 @@ impl Lines {
 
     /// What provenance says of the artifacts, beside what is there.
     fn subjects(&mut self, subjects: &Value, artifacts: &[HashedFile]) {
-        for subject in items(subjects) {
-            let name = word(&subject["name"]);
-            let found = artifacts.iter().find(|artifact| artifact.name == name);
-            let is_executable = subject["annotations"]["executable"] == true;
-            let found = match found {
-                None => "the bundle has no such file".to_owned(),
-                Some(found) if found.sha256.to_string() != sha256(subject) => {
-                    format!("the file hashes to {}", found.sha256)
-                }
-                Some(found) if found.executable != is_executable => {
-                    format!(
-                        "the file hashes to this, and is{}",
-                        executable(found.executable)
-                    )
-                }
-                Some(_) => "the file hashes to this".to_owned(),
-            };
-            let says = if is_executable { executable(true) } else { "" };
-            self.line(
-                "artifact",
-                &format!("{name} sha256:{}{says} ({found})", sha256(subject)),
-            );
+        let subjects = items(subjects);
+        for subject in subjects {
+            self.subject(subject, artifacts);
         }
-        for extra in artifacts
-            .iter()
-            .filter(|artifact| !items(subjects).iter().any(|s| s["name"] == *artifact.name))
-        {
-            let says = executable(extra.executable);
-            self.line(
-                "artifact",
-                &format!(
-                    "{} sha256:{}{says} (not in the provenance)",
-                    extra.name, extra.sha256
-                ),
-            );
+        for artifact in artifacts {
+            if !subjects
+                .iter()
+                .any(|subject| subject["name"] == *artifact.name)
+            {
+                let HashedFile { name, sha256, .. } = artifact;
+                let says = executable(artifact.executable);
+                let line = format!("{name} sha256:{sha256}{says} (not in the provenance)");
+                self.line("artifact", &line);
+            }
         }
+    }
+
+    fn subject(&mut self, subject: &Value, artifacts: &[HashedFile]) {
+        let (name, sha256) = (word(&subject["name"]), sha256(subject));
+        let is_executable = subject["annotations"]["executable"] == true;
+        let found = match artifacts.iter().find(|artifact| artifact.name == name) {
+            None => "the bundle has no such file".to_owned(),
+            Some(found) if found.sha256.to_string() != sha256 => {
+                format!("the file hashes to {}", found.sha256)
+            }
+            Some(found) if found.executable != is_executable => {
+                let is = executable(found.executable);
+                format!("the file hashes to this, and is{is}")
+            }
+            Some(_) => "the file hashes to this".to_owned(),
+        };
+        let says = if is_executable { executable(true) } else { "" };
+        self.line(
+            "artifact",
+            &format!("{name} sha256:{sha256}{says} ({found})"),
+        );
     }
 }
 

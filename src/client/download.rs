@@ -5,7 +5,7 @@
 //! - Never: bytes of two responses that do not belong together, or more than a bundle may have.
 
 use std::fs::File;
-use std::io::{self, Seek as _, SeekFrom, Write as _};
+use std::io::{Seek as _, SeekFrom, Write as _};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -117,39 +117,45 @@ impl Appliance {
                 return Err(Refusal::read(&reply, &body).into());
             }
         }
+        self.receive(&mut reply, file, have, watch).await?;
+        Ok(())
+    }
+
+    /// Writes what comes behind what is there.
+    async fn receive(
+        &self,
+        reply: &mut Reply,
+        file: &mut File,
+        have: &mut Have,
+        watch: &mut dyn Watch,
+    ) -> Result<(), ClientError> {
         let place = || self.client.address().to_string();
         file.set_len(have.bytes).map_err(ClientError::File)?;
         file.seek(SeekFrom::Start(have.bytes))
             .map_err(ClientError::File)?;
+        let announced = have.total.unwrap_or(MAX_DOWNLOAD_BYTES);
+        let limit = announced.min(MAX_DOWNLOAD_BYTES);
         while let Some(piece) = reply.piece().await? {
             let size = have.bytes + piece.len() as u64;
-            let limit = have
-                .total
-                .unwrap_or(MAX_DOWNLOAD_BYTES)
-                .min(MAX_DOWNLOAD_BYTES);
             if size > limit {
-                let name = "MAX_DOWNLOAD_BYTES";
                 return Err(ClientError::TooLong {
                     place: place(),
                     limit,
-                    name,
-                }
-                .into());
+                    name: "MAX_DOWNLOAD_BYTES",
+                });
             }
             file.write_all(&piece).map_err(ClientError::File)?;
             have.bytes = size;
             watch.received(have.bytes, have.total.unwrap_or(have.bytes));
         }
-        match have.total.map(|total| total - have.bytes) {
-            Some(missing) if missing > 0 => Err(ClientError::Short {
+        let missing = have.total.map_or(0, |total| total - have.bytes);
+        if missing > 0 {
+            return Err(ClientError::Short {
                 place: place(),
                 missing,
-            }
-            .into()),
-            _ => file
-                .flush()
-                .map_err(|error: io::Error| ClientError::File(error).into()),
+            });
         }
+        file.flush().map_err(ClientError::File)
     }
 }
 

@@ -21,49 +21,23 @@ fn main() -> io::Result<()> {
     if env::var_os("CARGO_FEATURE_CLI").is_none() {
         return Ok(());
     }
-    println!("cargo:rerun-if-env-changed=KETTLE_MEASUREMENTS");
-    let folder = env::var_os("KETTLE_MEASUREMENTS").map_or_else(
-        || variable("CARGO_MANIFEST_DIR").join("measurements"),
-        PathBuf::from,
-    );
-    println!("cargo:rerun-if-changed={}", folder.display());
-    if env::var_os("KETTLE_MEASUREMENTS").is_some() && !folder.is_dir() {
-        let message = format!(
-            "{}, which KETTLE_MEASUREMENTS names, is no directory",
-            folder.display()
-        );
-        return Err(io::Error::new(io::ErrorKind::NotFound, message));
-    }
+    let folder = measurements()?;
     let (revoked, others): (Vec<_>, Vec<_>) = files(&folder)?
         .into_iter()
         .partition(|path| path.ends_with(REVOKED));
     let (floor, published): (Vec<_>, Vec<_>) =
         others.into_iter().partition(|path| path.ends_with(FLOOR));
+    if !published.is_empty() {
+        needed(&folder, REVOKED, &revoked, "none would be revoked")?;
+        needed(&folder, FLOOR, &floor, "any firmware would do")?;
+    }
+    let mut index = vec![folder.join(INDEX)];
+    index.retain(|path| path.is_file());
     let list: String = published
         .iter()
         .map(|path| format!("    include_bytes!({path:?}),\n"))
         .collect();
-    if revoked.is_empty() && !published.is_empty() {
-        let message = format!(
-            "{} has reference values and no {REVOKED}: none would be revoked",
-            folder.display()
-        );
-        return Err(io::Error::new(io::ErrorKind::NotFound, message));
-    }
-    if floor.is_empty() && !published.is_empty() {
-        let message = format!(
-            "{} has reference values and no {FLOOR}: any firmware would do",
-            folder.display()
-        );
-        return Err(io::Error::new(io::ErrorKind::NotFound, message));
-    }
-    let index = folder.join(INDEX);
-    let index = included(if index.is_file() {
-        std::slice::from_ref(&index)
-    } else {
-        &[]
-    });
-    let (revoked, floor) = (included(&revoked), included(&floor));
+    let (revoked, index, floor) = (included(&revoked), included(&index), included(&floor));
     let text = format!(
         "/// The files of reference values that were there at compilation.\n\
          pub(super) const PUBLISHED: &[&[u8]] = &[\n{list}];\n\
@@ -75,6 +49,37 @@ fn main() -> io::Result<()> {
          pub(super) const FLOOR: Option<&[u8]> = {floor};\n"
     );
     fs::write(variable("OUT_DIR").join("published.rs"), text)
+}
+
+/// The directory with the files, which has to be there where somebody names one.
+fn measurements() -> io::Result<PathBuf> {
+    println!("cargo:rerun-if-env-changed=KETTLE_MEASUREMENTS");
+    let named = env::var_os("KETTLE_MEASUREMENTS").map(PathBuf::from);
+    let is_named = named.is_some();
+    let folder = named.unwrap_or_else(|| variable("CARGO_MANIFEST_DIR").join("measurements"));
+    println!("cargo:rerun-if-changed={}", folder.display());
+    if is_named && !folder.is_dir() {
+        let shown = folder.display();
+        return Err(not_found(format!(
+            "{shown}, which KETTLE_MEASUREMENTS names, is no directory"
+        )));
+    }
+    Ok(folder)
+}
+
+/// Reference values without this file would be believed for too much.
+fn needed(folder: &Path, name: &str, files: &[PathBuf], otherwise: &str) -> io::Result<()> {
+    if files.is_empty() {
+        let shown = folder.display();
+        return Err(not_found(format!(
+            "{shown} has reference values and no {name}: {otherwise}"
+        )));
+    }
+    Ok(())
+}
+
+fn not_found(message: String) -> io::Error {
+    io::Error::new(io::ErrorKind::NotFound, message)
 }
 
 /// The bytes of the one file, as an expression.

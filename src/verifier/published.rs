@@ -336,20 +336,7 @@ impl BootEntry {
 
 impl Listed {
     fn image(self) -> Result<Image, ReferenceError> {
-        let mut series: Vec<(String, Vec<_>)> = Vec::new();
-        for entry in self.measurements {
-            let measurement =
-                hex48("measurement", &entry.measurement).map(LaunchMeasurement::from_bytes)?;
-            let vcpu_type = entry.vcpu_type.unwrap_or(entry.vcpu_signature);
-            let counted = (entry.vcpus, measurement);
-            match series.iter_mut().find(|(known, _)| *known == vcpu_type) {
-                Some((_, counts)) => counts.push(counted),
-                None => series.push((vcpu_type, vec![counted])),
-            }
-        }
-        if series.is_empty() {
-            return Err(ReferenceError::Empty);
-        }
+        let series = listed_series(self.measurements)?;
         let optional = |field, value: &Option<String>| {
             value
                 .as_deref()
@@ -371,32 +358,39 @@ impl Listed {
                 self.author_key_digest.as_deref(),
             )?,
             withdrawn: self.withdrawn,
-            series: series
-                .into_iter()
-                .map(|(vcpu_type, counts)| Series::listed(vcpu_type, counts))
-                .collect(),
+            series,
             boot: Vec::new(),
         })
     }
+}
+
+/// The measurements of each vCPU type.
+fn listed_series(entries: Vec<ListedEntry>) -> Result<Vec<Series>, ReferenceError> {
+    let mut series: Vec<(String, Vec<_>)> = Vec::new();
+    for entry in entries {
+        let measurement =
+            hex48("measurement", &entry.measurement).map(LaunchMeasurement::from_bytes)?;
+        let vcpu_type = entry.vcpu_type.unwrap_or(entry.vcpu_signature);
+        let counted = (entry.vcpus, measurement);
+        match series.iter_mut().find(|(known, _)| *known == vcpu_type) {
+            Some((_, counts)) => counts.push(counted),
+            None => series.push((vcpu_type, vec![counted])),
+        }
+    }
+    if series.is_empty() {
+        return Err(ReferenceError::Empty);
+    }
+    let listed = series.into_iter();
+    Ok(listed
+        .map(|(vcpu_type, counts)| Series::listed(vcpu_type, counts))
+        .collect())
 }
 
 impl Compact {
     /// The image, then its variants.
     fn images(self) -> Result<Vec<Image>, ReferenceError> {
         self.check_what_is_not_compared()?;
-        let chains = self
-            .variants
-            .iter()
-            .map(|variant| variant.chains.len())
-            .sum::<usize>()
-            + self.chains.len();
-        let count = chains.saturating_mul(self.max_vcpus as usize);
-        if count > MAX_REFERENCE_MEASUREMENTS {
-            return Err(ReferenceError::Measurements {
-                count,
-                limit: MAX_REFERENCE_MEASUREMENTS,
-            });
-        }
+        self.check_count()?;
         let root_hash = Some(sha256("root_hash", &self.root_hash)?);
         let main = Image {
             version: self.version,
@@ -442,6 +436,19 @@ impl Compact {
             });
         }
         Ok(images)
+    }
+
+    fn check_count(&self) -> Result<(), ReferenceError> {
+        let of_variants = self.variants.iter().map(|variant| variant.chains.len());
+        let chains = self.chains.len() + of_variants.sum::<usize>();
+        let count = chains.saturating_mul(self.max_vcpus as usize);
+        if count > MAX_REFERENCE_MEASUREMENTS {
+            return Err(ReferenceError::Measurements {
+                count,
+                limit: MAX_REFERENCE_MEASUREMENTS,
+            });
+        }
+        Ok(())
     }
 
     fn check_what_is_not_compared(&self) -> Result<(), ReferenceError> {

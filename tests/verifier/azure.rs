@@ -527,7 +527,7 @@ fn a_good_bundle_is_accepted_and_says_whom_one_trusts() {
         claims["trusted"]
             .as_str()
             .unwrap()
-            .starts_with("Microsoft as the author of the paravisor")
+            .starts_with("a test hierarchy, and Microsoft as the author of the paravisor")
     );
     assert!(
         !claims.contains_key("measurement"),
@@ -944,7 +944,7 @@ fn the_command_says_whom_one_trusts_in_text_and_json() {
     assert_eq!(status, Some(0), "{text}");
     for line in [
         "trusting a test hierarchy (--trust-root) instead of AMD\n",
-        "trusting Microsoft as the author of the paravisor, not as the operator of the machine\n",
+        "trusting a test hierarchy, and Microsoft as the author of the paravisor, not as the operator of the machine\n",
         "boot-measurement     pass\n",
         "  paravisor_svn: 11\n",
         "  secure_boot: true\n",

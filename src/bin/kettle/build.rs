@@ -13,7 +13,7 @@ mod place;
 #[path = "build/source.rs"]
 mod source;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -265,14 +265,7 @@ impl<'a> Run<'a> {
         let options = arguments.options.with_policy()?;
         let fetching = options.fetching()?;
         let mut expectations = options.expectations()?;
-        let address = arguments
-            .to
-            .clone()
-            .or_else(|| std::env::var(APPLIANCE_VARIABLE).ok());
-        let address: Address = address.ok_or(BuildError::NoAddress)?.parse()?;
-        if !address.is_tls() && !arguments.insecure_no_evidence {
-            return Err(BuildError::Plaintext { address });
-        }
+        let address = arguments.address()?;
         let nonce = match expectations.nonce.take() {
             Some(nonce) => nonce,
             None => draw_nonce()?,
@@ -283,15 +276,7 @@ impl<'a> Run<'a> {
         let source = Source::open(&arguments.source, reference, arguments.all)?;
         source.expect(&mut expectations, has_path)?;
         let mut options = arguments.expect_options(&mut expectations);
-        if let Some(path) = &arguments.repo_token_file {
-            if !address.is_tls() {
-                return Err(BuildError::Token);
-            }
-            let token = String::from_utf8_lossy(&verify::read_file(path)?)
-                .trim()
-                .to_owned();
-            options.push(("repo_token", token));
-        }
+        options.extend(arguments.repository_token(&address)?);
         let place = Place::reserve(&arguments.out)?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -415,20 +400,7 @@ impl<'a> Run<'a> {
         self.runtime.block_on(downloading)?;
         let path = self.place.unfinished_bundle();
         if self.arguments.insecure_no_evidence {
-            let found: Result<(), Rejection> =
-                appraise_without_evidence(read::open(&path), &self.expectations);
-            return match found {
-                Ok(()) => {
-                    let files = self.place.accept()?;
-                    output.unverified_bundle(&files, last);
-                    Ok(Ended::Accepted)
-                }
-                Err(rejection) => {
-                    let kept = self.place.reject()?;
-                    output.rejected_without_evidence(&rejection, &kept);
-                    Ok(Ended::Rejected)
-                }
-            };
+            return self.without_evidence(&path, last, output);
         }
         let mut expectations = self.expectations.clone();
         let result = verify::bundle(&path, &mut expectations, self.fetching.clone())?;
@@ -443,9 +415,59 @@ impl<'a> Run<'a> {
         output.verdict(&result, &expectations, json!({"rejected_bundle": kept}));
         Ok(Ended::Rejected)
     }
+
+    /// Appraises what can be said of a bundle that nobody signed.
+    fn without_evidence(
+        &self,
+        path: &Path,
+        last: &Event,
+        output: &mut Output,
+    ) -> Result<Ended, BuildError> {
+        let found: Result<(), Rejection> =
+            appraise_without_evidence(read::open(path), &self.expectations);
+        match found {
+            Ok(()) => {
+                let files = self.place.accept()?;
+                output.unverified_bundle(&files, last);
+                Ok(Ended::Accepted)
+            }
+            Err(rejection) => {
+                let kept = self.place.reject()?;
+                output.rejected_without_evidence(&rejection, &kept);
+                Ok(Ended::Rejected)
+            }
+        }
+    }
 }
 
 impl Arguments {
+    /// Returns whom to ask: the option, else the variable.
+    fn address(&self) -> Result<Address, BuildError> {
+        let of_variable = || std::env::var(APPLIANCE_VARIABLE).ok();
+        let given = self.to.clone().or_else(of_variable);
+        let address: Address = given.ok_or(BuildError::NoAddress)?.parse()?;
+        if !address.is_tls() && !self.insecure_no_evidence {
+            return Err(BuildError::Plaintext { address });
+        }
+        Ok(address)
+    }
+
+    /// Reads the token for a private repository, as a field of the form. It is never sent in plaintext.
+    fn repository_token(
+        &self,
+        address: &Address,
+    ) -> Result<Option<(&'static str, String)>, BuildError> {
+        let Some(path) = &self.repo_token_file else {
+            return Ok(None);
+        };
+        if !address.is_tls() {
+            return Err(BuildError::Token);
+        }
+        let content = verify::read_file(path)?;
+        let token = String::from_utf8_lossy(&content).trim().to_owned();
+        Ok(Some(("repo_token", token)))
+    }
+
     /// Returns the options as fields of a form, and expects each of them, and no other, in the
     /// statement.
     fn expect_options(&self, expectations: &mut Expectations) -> Vec<(&'static str, String)> {

@@ -133,14 +133,24 @@ pub fn run(arguments: &Arguments) -> Result<String, MeasureError> {
         return published(arguments, path);
     }
     if let Some(path) = &arguments.igvm {
-        let file = read(path, MAX_IGVM_BYTES as u64, "MAX_IGVM_BYTES")?;
-        let measured = igvm::measure(&file).map_err(|source| MeasureError::Igvm {
-            path: path.clone(),
-            source,
-        })?;
-        launch::warn_if_revoked(Revocations::compiled_in().of_measurement(measured.measurement));
-        return Ok(format!("{}\n", measured.measurement));
+        return of_igvm(path);
     }
+    of_files(arguments)
+}
+
+/// The measurement that an IGVM file leads to.
+fn of_igvm(path: &Path) -> Result<String, MeasureError> {
+    let file = read(path, MAX_IGVM_BYTES as u64, "MAX_IGVM_BYTES")?;
+    let measured = igvm::measure(&file).map_err(|source| MeasureError::Igvm {
+        path: path.to_owned(),
+        source,
+    })?;
+    launch::warn_if_revoked(Revocations::compiled_in().of_measurement(measured.measurement));
+    Ok(format!("{}\n", measured.measurement))
+}
+
+/// The measurements, or their chains, of a firmware and what it boots.
+fn of_files(arguments: &Arguments) -> Result<String, MeasureError> {
     let cpus = cpus(arguments)?;
     let Contents {
         firmware,
@@ -153,29 +163,17 @@ pub fn run(arguments: &Arguments) -> Result<String, MeasureError> {
         path: arguments.inputs.path(),
         source,
     })?;
-    let chains: Vec<_> = cpus
+    let features = arguments.inputs.guest_features;
+    let chains = cpus
         .iter()
-        .map(|cpu| {
-            (
-                cpu,
-                launch.chain(cpu.signature, arguments.inputs.guest_features),
-            )
-        })
-        .collect();
+        .map(|cpu| (cpu, launch.chain(cpu.signature, features)));
     let found = if arguments.chain {
-        Found::Chains(
-            chains
-                .iter()
-                .map(|(cpu, chain)| Chained::of(cpu, chain))
-                .collect(),
-        )
+        let chains = chains.map(|(cpu, chain)| Chained::of(cpu, &chain));
+        Found::Chains(chains.collect())
     } else {
-        Found::Measurements(
-            chains
-                .iter()
-                .flat_map(|(cpu, chain)| counted(&arguments.vcpus, cpu, chain))
-                .collect(),
-        )
+        let counts = &arguments.vcpus;
+        let measured = chains.flat_map(|(cpu, chain)| counted(counts, cpu, &chain));
+        Found::Measurements(measured.collect())
     };
     Ok(if arguments.json {
         json(arguments, &digests, found)

@@ -17,7 +17,7 @@ use kettle::inspect::{escaped, shown};
 use kettle::provenance::Nonce;
 use kettle::verifier::{
     AttestationResult, Check, Evidence, Expectations, NOT_ESTABLISHED, Outcome, Platform,
-    Rejection, SessionEvidence, Sides, azure::TRUSTED, public_key_of, verify, verify_session,
+    Rejection, SessionEvidence, Sides, azure::trusted, public_key_of, verify, verify_session,
 };
 use serde_json::{Map, Value, json};
 
@@ -210,81 +210,89 @@ fn entry(check: Check, outcome: &Outcome) -> Value {
     Value::Object(entry)
 }
 
-/// One line a check, the verdict, what is established, what is not.
+/// Returns one line a check, the verdict, what is established, and what is not.
 pub fn text(result: &AttestationResult, expectations: &Expectations) -> String {
     let mut text = String::new();
     if !expectations.roots.is_amd() {
         text.push_str("trusting a test hierarchy (--trust-root) instead of AMD\n");
     }
     if result.platform() == Platform::AzSnp {
-        text.push_str(&format!("trusting {TRUSTED}\n"));
+        text.push_str(&format!("trusting {}\n", trusted(&expectations.roots)));
     }
     for (check, outcome) in result.outcomes() {
-        text.push_str(&line(
-            &format!("{:<20} {}", check.name(), outcome.name().replace('-', " ")),
-            outcome.rejection(),
-        ));
+        let head = format!("{:<20} {}", check.name(), outcome.name().replace('-', " "));
+        text.push_str(&line(&head, outcome.rejection()));
     }
     text.push_str(if result.is_accepted() {
         "ACCEPTED\n"
     } else {
         "REJECTED\n"
     });
-    for (name, value) in result.claims() {
-        match value {
-            Value::Array(_) if name == NOT_ESTABLISHED => {}
-            Value::Object(members) => {
-                for (member, value) in members {
-                    let value = value
-                        .as_str()
-                        .map_or_else(|| value.to_string(), str::to_owned);
-                    text.push_str(&format!(
-                        "  {name}: {}\n",
-                        shown(&format!("{member}={value}"))
-                    ));
-                }
-            }
-            Value::Null => {}
-            Value::String(value) => text.push_str(&format!("  {name}: {}\n", shown(value))),
-            _ if name == DISPLACING => {}
-            value => text.push_str(&format!("  {name}: {}\n", escaped(value).trim_end())),
-        }
-    }
-    for given in result
-        .claims()
-        .get(DISPLACING)
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
-    {
-        let given = shown(given.as_str().unwrap_or_default());
-        text.push_str(&format!(
+    text.push_str(&established(result));
+    text.push_str(&open(result));
+    text
+}
+
+/// What the claims say, with two warnings in words.
+fn established(result: &AttestationResult) -> String {
+    let claims = result.claims();
+    let mut lines: String = claims
+        .iter()
+        .map(|(name, value)| claim(name, value))
+        .collect();
+    for given in strings(claims.get(DISPLACING)) {
+        let given = shown(given);
+        lines.push_str(&format!(
             "a build script may have put another program in the place of the linker: {given}\n"
         ));
     }
-    if result.claims().get("built_here") == Some(&Value::Bool(false)) {
-        text.push_str(
-            "nothing was built: every output was downloaded, from a cache or as its flake names it, or is a copy of such a \
-             download\n",
+    if claims.get("built_here") == Some(&Value::Bool(false)) {
+        lines.push_str(
+            "nothing was built: every output was downloaded, from a cache or as its flake names \
+             it, or is a copy of such a download\n",
         );
     }
+    lines
+}
+
+/// One line, for an object one a member; nothing for what is said in words elsewhere.
+fn claim(name: &str, value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::Array(_) if name == NOT_ESTABLISHED || name == DISPLACING => String::new(),
+        Value::Object(members) => members
+            .iter()
+            .map(|(member, value)| {
+                let value = value.as_str().map_or(value.to_string(), str::to_owned);
+                format!("  {name}: {}\n", shown(&format!("{member}={value}")))
+            })
+            .collect(),
+        Value::String(value) => format!("  {name}: {}\n", shown(value)),
+        value => format!("  {name}: {}\n", escaped(value).trim_end()),
+    }
+}
+
+/// What nobody looked at, what was waived, and what a verdict cannot establish.
+fn open(result: &AttestationResult) -> String {
+    let mut lines = String::new();
     for (check, outcome) in result.outcomes() {
+        let name = check.name();
         match outcome {
-            Outcome::NotChecked => text.push_str(&format!("{}: not checked\n", check.name())),
-            Outcome::Waived(_) => {
-                text.push_str(&format!("{}: waived, not established\n", check.name()))
-            }
+            Outcome::NotChecked => lines.push_str(&format!("{name}: not checked\n")),
+            Outcome::Waived(_) => lines.push_str(&format!("{name}: waived, not established\n")),
             _ => {}
         }
     }
-    let open = result
-        .claims()
-        .get(NOT_ESTABLISHED)
-        .and_then(Value::as_array);
-    for sentence in open.into_iter().flatten().filter_map(Value::as_str) {
-        text.push_str(&format!("{}\n", shown(sentence)));
+    for sentence in strings(result.claims().get(NOT_ESTABLISHED)) {
+        lines.push_str(&format!("{}\n", shown(sentence)));
     }
-    text
+    lines
+}
+
+/// The strings of a list; none where there is no list.
+fn strings(value: Option<&Value>) -> impl Iterator<Item = &str> {
+    let items = value.and_then(Value::as_array).into_iter().flatten();
+    items.filter_map(Value::as_str)
 }
 
 fn line(head: &str, rejection: Option<&Rejection>) -> String {

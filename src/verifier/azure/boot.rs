@@ -42,43 +42,11 @@ pub fn appraise(
     registers: &Registers,
     claim: Option<&ImageClaim>,
 ) -> Result<(), Rejection> {
-    let is_of = |image: &&Image| image.boot.iter().any(|boot| boot.is_of(registers));
-    if let Some(revocation) = Revocations::compiled_in()
-        .images()
-        .filter(is_of)
-        .find_map(revocation)
-    {
-        return Err(AzureRejection::BootRevoked {
-            by: Box::new(revocation),
-            actual: shown(registers),
-        }
-        .into());
-    }
-    if boots(references).next().is_none() {
-        return Err(AzureRejection::NoBootReference.into());
-    }
-    let matches = || boots(references).filter(|found| found.boot.is_of(registers));
-    let Some(found) = matches().next() else {
-        let expected: Vec<_> = boots(references).map(|found| found.boot.shown()).collect();
-        let (expected, actual) = (expected.join(" | "), shown(registers));
-        return Err(AzureRejection::BootUnknown {
-            tried: tried(references),
-            expected,
-            actual,
-        }
-        .into());
-    };
-    if let Some(revocation) = matches().find_map(|found| revocation(found.image)) {
-        return Err(AzureRejection::BootRevoked {
-            by: Box::new(revocation),
-            actual: shown(registers),
-        }
-        .into());
-    }
-    if let Some(register) = ZERO
+    let found = published_boot(references, registers)?;
+    let extended = ZERO
         .into_iter()
-        .find(|register| *registers.value(*register).as_bytes() != [0; 32])
-    {
+        .find(|register| *registers.value(*register).as_bytes() != [0; 32]);
+    if let Some(register) = extended {
         let actual = registers.value(register);
         return Err(AzureRejection::RegisterNotZero { register, actual }.into());
     }
@@ -91,6 +59,40 @@ pub fn appraise(
         Some(difference) => Err(difference.rejection(found.image)),
         None => Ok(()),
     }
+}
+
+/// Returns the first published boot that the registers are of, unless any that they are of is revoked.
+fn published_boot<'r>(
+    references: &'r ReferenceValues,
+    registers: &Registers,
+) -> Result<Match<'r>, AzureRejection> {
+    let is_of = |image: &&Image| image.boot.iter().any(|boot| boot.is_of(registers));
+    let mut listed = Revocations::compiled_in().images().filter(is_of);
+    let mut matches: Vec<_> = boots(references)
+        .filter(|found| found.boot.is_of(registers))
+        .collect();
+    let mut given = matches.iter().map(|found| found.image);
+    let revoked = listed
+        .find_map(revocation)
+        .or_else(|| given.find_map(revocation));
+    if let Some(revocation) = revoked {
+        return Err(AzureRejection::BootRevoked {
+            by: Box::new(revocation),
+            actual: shown(registers),
+        });
+    }
+    if !matches.is_empty() {
+        return Ok(matches.swap_remove(0));
+    }
+    let believed: Vec<_> = boots(references).map(|found| found.boot.shown()).collect();
+    if believed.is_empty() {
+        return Err(AzureRejection::NoBootReference);
+    }
+    Err(AzureRejection::BootUnknown {
+        tried: tried(references),
+        expected: believed.join(" | "),
+        actual: shown(registers),
+    })
 }
 
 /// Why an image is not to be believed: the list that was compiled in says so, or its own file.

@@ -43,6 +43,7 @@ pub use registers::Registers;
 pub(super) use registers::{BOOT_REGISTERS, REGISTERS};
 pub use rejection::AzureRejection;
 
+use super::endorsements::TrustRoots;
 use super::evidence::{outcome, waivable};
 use super::expectations::{Expectations, Waivable};
 use super::reference::Anchor;
@@ -53,9 +54,18 @@ use quote::VerifiedQuote;
 /// The version of the evidence that is known.
 const VERSION: u64 = 1;
 
-/// Whom one trusts who accepts such evidence, beside AMD.
-pub const TRUSTED: &str =
-    "Microsoft as the author of the paravisor, not as the operator of the machine";
+/// Whom one trusts who accepts such evidence, beside the authority of the secure processor.
+const AUTHOR: &str = "Microsoft as the author of the paravisor, not as the operator of the machine";
+
+/// Returns whom one trusts who accepts such evidence, in words.
+pub fn trusted(roots: &TrustRoots) -> String {
+    let authority = if roots.is_amd() {
+        "AMD"
+    } else {
+        "a test hierarchy"
+    };
+    format!("{authority}, and {AUTHOR}")
+}
 
 /// What evidence of this platform has beside the attestation report.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -155,7 +165,7 @@ pub(super) fn claims(
             .map(|registers| registers.value(number).to_string())
     };
     Map::from_iter([
-        ("trusted".to_owned(), json!(TRUSTED)),
+        ("trusted".to_owned(), json!(trusted(&expectations.roots))),
         (
             "paravisor_measurement".to_owned(),
             json!(report.measurement().to_string()),

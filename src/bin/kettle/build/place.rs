@@ -158,6 +158,18 @@ pub struct Unpacked {
     pub files: Vec<PathBuf>,
 }
 
+/// The top directory of a bundle's entry, and the path below it; none where either is missing or is not plain.
+fn place_of(path: &Path) -> Option<(String, PathBuf)> {
+    let is_plain = |part: Component<'_>| matches!(part, Component::Normal(_));
+    if !path.components().all(is_plain) {
+        return None;
+    }
+    let mut parts = path.iter();
+    let top = parts.next()?.to_str()?.to_owned();
+    let below: PathBuf = parts.collect();
+    (!below.as_os_str().is_empty()).then_some((top, below))
+}
+
 /// Unpacks a bundle that `kettle::bundle::read` has accepted into the new folder `into`.
 ///
 /// # Errors
@@ -172,20 +184,10 @@ pub fn unpack(bundle: &Path, into: &Path) -> io::Result<Unpacked> {
     for entry in archive.entries()? {
         let mut entry = entry?;
         let path = entry.path()?.into_owned();
-        let is_plain = path
-            .components()
-            .all(|part| matches!(part, Component::Normal(_)));
-        let mut parts = path.iter();
-        let top = parts
-            .next()
-            .and_then(|top| top.to_str())
-            .unwrap_or_default()
-            .to_owned();
-        let below: PathBuf = parts.collect();
         let is_file = entry.header().entry_type() == tar::EntryType::Regular;
-        if !is_file || !is_plain || top.is_empty() || below.as_os_str().is_empty() {
+        let Some((top, below)) = place_of(&path).filter(|_| is_file) else {
             return Err(io::Error::other(format!("{} has no place", path.display())));
-        }
+        };
         let target = into.join(&path);
         if let Some(folder) = target.parent() {
             fs::create_dir_all(folder)?;

@@ -4,6 +4,7 @@
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::Args;
@@ -12,8 +13,8 @@ use kettle::kds::KdsError;
 use kettle::provenance::ParseNonceError;
 use kettle::snp::measurement::ParseMeasurementError;
 use kettle::verifier::{
-    Anchor, Expectations, ExpectedArtifact, ExpectedOption, ExpectedOptionError, MinimumTcbError,
-    NotWaivable, ReferenceError, ReferenceValues, SessionError, TrustRootError, TrustRoots,
+    Anchor, Expectations, ExpectedArtifact, ExpectedOptionError, MinimumTcbError, NotWaivable,
+    ReferenceError, ReferenceValues, SessionError, TrustRootError, TrustRoots,
 };
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -137,8 +138,6 @@ pub enum UsageError {
     MinimumTcb(#[source] MinimumTcbError),
     #[error("--option")]
     Option(#[source] ExpectedOptionError),
-    #[error("--option {name}: twice")]
-    OptionTwice { name: &'static str },
     #[error("--commit")]
     Commit(#[source] ParseDigestError),
     #[error("{path}")]
@@ -180,23 +179,9 @@ impl Options {
             .iter()
             .map(|path| artifact(path))
             .collect::<Result<_, _>>()?;
-        for text in &self.option {
-            let option: ExpectedOption = text.parse().map_err(UsageError::Option)?;
-            if expectations
-                .options
-                .iter()
-                .any(|other| other.name == option.name)
-            {
-                return Err(UsageError::OptionTwice { name: option.name });
-            }
-            expectations.options.push(option);
-        }
+        expectations.options = each_parsed(&self.option, UsageError::Option)?;
         expectations.no_other_options = self.no_options;
-        for name in &self.waive {
-            expectations
-                .waived
-                .insert(name.parse().map_err(UsageError::Waive)?);
-        }
+        expectations.waived = each_parsed(&self.waive, UsageError::Waive)?;
         (expectations.repository, expectations.reference) =
             (self.repository.clone(), self.reference.clone());
         Ok(expectations)
@@ -306,6 +291,16 @@ fn parsed<T, U>(
     parse: impl Fn(&T) -> Result<U, UsageError>,
 ) -> Result<Option<U>, UsageError> {
     value.as_ref().map(parse).transpose()
+}
+
+fn each_parsed<T: FromStr, C: FromIterator<T>>(
+    given: &[String],
+    wrong: impl Fn(T::Err) -> UsageError,
+) -> Result<C, UsageError> {
+    given
+        .iter()
+        .map(|text| text.parse().map_err(&wrong))
+        .collect()
 }
 
 fn artifact(path: &Path) -> Result<ExpectedArtifact, UsageError> {
