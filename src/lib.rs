@@ -88,6 +88,8 @@ pub mod bundle;
 #[cfg(feature = "client")]
 pub mod client;
 #[cfg(feature = "cli")]
+pub mod dsse;
+#[cfg(feature = "cli")]
 pub mod inspect;
 #[cfg(feature = "cli")]
 pub mod kds;

@@ -16,6 +16,8 @@ mod launch;
 mod measure;
 #[path = "kettle/verify.rs"]
 mod verify;
+#[path = "kettle/verify_summary.rs"]
+mod verify_summary;
 
 use std::fs;
 use std::io::{self, Write as _};
@@ -50,6 +52,9 @@ enum Command {
         after_help = "Exit status: 0 accepted, 1 rejected, whatever is wrong with the bundle, 2 nothing was verified."
     )]
     Verify(Box<verify::Arguments>),
+    /// Says whether to believe the summary of a verification that somebody else made and signed.
+    #[command(after_help = verify_summary::AFTER_HELP)]
+    VerifySummary(verify_summary::Arguments),
     /// Adds the VCEK that the host of a bundle did not hand over, from AMD's key service.
     #[command(after_help = complete::AFTER_HELP)]
     Complete(complete::Arguments),
@@ -89,6 +94,9 @@ fn main() -> ExitCode {
             .map_err(|error| unusable(&error)),
         Command::Verify(arguments) => {
             verify::run(&arguments).map_err(|error| faulty(&error, arguments.json))
+        }
+        Command::VerifySummary(arguments) => {
+            verify_summary::run(&arguments).map_err(|error| unusable(&error))
         }
         Command::Inspect { bundle, json } => inspected(&bundle, json).map(done),
         Command::Measure(arguments) => measure::run(&arguments)

@@ -39,6 +39,7 @@ mod session;
 mod signature;
 mod statement;
 mod subjects;
+pub mod summary;
 
 use std::collections::BTreeMap;
 
@@ -47,7 +48,7 @@ use serde_json::{Map, Value, json};
 use crate::bundle::read::{Bundle, ReadError};
 use crate::digest::Sha256Digest;
 
-pub use certificate::{MAX_CERTIFICATE_BYTES, certificate_der};
+pub use certificate::{MAX_CERTIFICATE_BYTES, certificate_der, der_of};
 pub use chosen::{Chosen, ExpectedOption, ExpectedOptionError};
 pub use endorsements::{TrustRootError, TrustRoots};
 pub use envelope::{Evidence, SessionEvidence};

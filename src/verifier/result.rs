@@ -156,6 +156,11 @@ impl Outcome {
         }
     }
 
+    /// Whether the reader did not want to know.
+    pub const fn is_waived(&self) -> bool {
+        matches!(self, Self::Waived(_))
+    }
+
     /// Whether a bundle may be accepted with it.
     const fn is_acceptable(&self) -> bool {
         matches!(self, Self::Pass | Self::Waived(_) | Self::NotChecked)

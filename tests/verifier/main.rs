@@ -13,3 +13,4 @@ mod order;
 mod rejections;
 mod scene;
 mod session;
+mod summary;

@@ -7,22 +7,28 @@ mod fetch;
 mod options;
 #[path = "verify/policy.rs"]
 mod policy;
+#[path = "verify/summary.rs"]
+mod summary;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
-use kettle::bundle::read::{self, ReadError};
+use kettle::bundle::read::{self, Bundle, ReadError};
 use kettle::inspect::{escaped, shown};
 use kettle::provenance::Nonce;
+use kettle::verifier::summary::{NoSubject, Summarised};
 use kettle::verifier::{
     AttestationResult, Check, Evidence, Expectations, NOT_ESTABLISHED, Outcome, Platform,
     Rejection, SessionEvidence, Sides, azure::trusted, public_key_of, verify, verify_session,
 };
 use serde_json::{Map, Value, json};
 
+use summary::{SummaryError, SummaryOptions};
+
 pub use fetch::Fetching;
 pub use options::{Options, UsageError, read_file};
+pub use summary::public_key;
 
 /// The claim whose lines have a sentence of their own.
 const DISPLACING: &str = "displacing_link_arguments";
@@ -62,6 +68,8 @@ pub struct Arguments {
     /// Prints one JSON document.
     #[arg(long)]
     pub json: bool,
+    #[command(flatten)]
+    summary: SummaryOptions,
 }
 
 /// Accepted.
@@ -77,9 +85,23 @@ pub fn run(arguments: &Arguments) -> Result<(String, ExitCode), UsageError> {
     let options = arguments.options.with_policy()?;
     let fetching = options.fetching()?;
     let mut expectations = options.expectations()?;
+    let summary = arguments.summary.prepare()?;
     let result = match (&arguments.session, &arguments.bundle) {
         (Some(path), _) => session(arguments, path, &mut expectations, fetching)?,
-        (None, Some(path)) => bundle(path, &mut expectations, fetching)?,
+        (None, Some(path)) => {
+            let read = open(path)?;
+            let summarised = read.as_ref().ok().map(Summarised::of);
+            let result = judge(read, &mut expectations, fetching)?;
+            if let Some(summary) = summary {
+                let bundle = summarised.unwrap_or(Err(NoSubject));
+                summary.write(
+                    bundle.map_err(SummaryError::from)?,
+                    &result,
+                    &arguments.options,
+                )?;
+            }
+            result
+        }
         (None, None) => return Err(UsageError::NothingToVerify),
     };
     let text = if arguments.json {
@@ -106,15 +128,25 @@ pub fn bundle(
     expectations: &mut Expectations,
     fetching: Option<Fetching>,
 ) -> Result<AttestationResult, UsageError> {
-    let read = match read::open(path) {
-        Err(ReadError::Open(source)) => {
-            return Err(UsageError::Read {
-                path: path.to_owned(),
-                source,
-            });
-        }
-        read => read,
-    };
+    judge(open(path)?, expectations, fetching)
+}
+
+/// What is wrong about a bundle is for the verifier to say; what cannot be opened is none.
+fn open(path: &Path) -> Result<Result<Bundle, ReadError>, UsageError> {
+    match read::open(path) {
+        Err(ReadError::Open(source)) => Err(UsageError::Read {
+            path: path.to_owned(),
+            source,
+        }),
+        read => Ok(read),
+    }
+}
+
+fn judge(
+    read: Result<Bundle, ReadError>,
+    expectations: &mut Expectations,
+    fetching: Option<Fetching>,
+) -> Result<AttestationResult, UsageError> {
     let evidence = read
         .as_ref()
         .ok()

@@ -21,6 +21,7 @@ use time::format_description::well_known::Rfc3339;
 
 use super::fetch::Fetching;
 use super::policy::Policy;
+use super::summary::SummaryError;
 
 /// Largest file that an option names, in bytes; an artifact has no limit, it is only hashed.
 pub const MAX_FILE_BYTES: u64 = 1 << 20;
@@ -153,6 +154,8 @@ pub enum UsageError {
     Waive(#[source] NotWaivable),
     #[error("{path}")]
     Key { path: PathBuf, source: SessionError },
+    #[error(transparent)]
+    Summary(#[from] SummaryError),
 }
 
 impl Options {

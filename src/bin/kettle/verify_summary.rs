@@ -1,0 +1,128 @@
+//! `kettle verify-summary`: whether to believe a verification summary.
+//!
+//! - Comes in: a summary, the public key of who should have signed it, and what it should say.
+//! - Goes out: one line a check, and an exit status.
+//! - Never: a success without a signature of that key, or for another resource than the reader named.
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+use kettle::causes::Chain;
+use kettle::digest::Sha256Digest;
+use kettle::dsse::{self, MAX_CONTAINER_BYTES};
+use kettle::inspect::{escaped, shown};
+use kettle::verifier::summary::{self, Level, VERIFIER_ID, Wanted};
+use serde_json::json;
+
+use super::launch::{InputError, read};
+use super::verify::{UsageError, public_key};
+
+/// What `--help` says at its end.
+pub const AFTER_HELP: &str = "\
+A summary says what somebody found about a bundle; nothing of the bundle is looked at here. Trust it as far as the owner of the \
+key is trusted.
+
+Exit status: 0 accepted, 1 rejected, 2 nothing was verified.";
+
+/// Which summary, and what it has to say.
+#[derive(Args)]
+pub struct Arguments {
+    /// The file that `kettle verify --vsa-out` wrote.
+    summary: PathBuf,
+    /// The public key of who has to have signed it: P-256, PEM or DER.
+    #[arg(long, value_name = "FILE")]
+    public_key: PathBuf,
+    /// What it has to be about, as a URI.
+    #[arg(long, value_name = "URI")]
+    resource_uri: String,
+    /// Who has to have verified, as a URI.
+    #[arg(long, value_name = "URI", default_value = VERIFIER_ID)]
+    verifier_id: String,
+    /// A file that has to be one of its subjects. Repeatable.
+    #[arg(long, value_name = "FILE", required = true)]
+    artifact: Vec<PathBuf>,
+    /// The lowest level of SLSA's build track.
+    #[arg(long, value_name = "LEVEL", default_value = "SLSA_BUILD_LEVEL_3", value_parser = level)]
+    level: Level,
+    /// Prints one JSON document.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Why nothing was verified.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)] // Each sentence is the documentation.
+pub enum VerifySummaryError {
+    #[error(transparent)]
+    Usage(#[from] Box<UsageError>),
+    #[error(transparent)]
+    Input(#[from] InputError),
+    #[error("{path} cannot be read")]
+    Artifact {
+        path: PathBuf,
+        source: std::io::Error,
+    },
+}
+
+fn level(text: &str) -> Result<Level, String> {
+    let names = Level::ALL.map(Level::name).join(", ");
+    Level::named(text).ok_or(format!("no level of the build track; there are {names}"))
+}
+
+/// Returns the output with the exit status.
+///
+/// # Errors
+/// A file cannot be read, or the key is none.
+pub fn run(arguments: &Arguments) -> Result<(String, ExitCode), VerifySummaryError> {
+    let key = public_key(&arguments.public_key).map_err(Box::new)?;
+    let container = read(
+        &arguments.summary,
+        MAX_CONTAINER_BYTES,
+        "MAX_CONTAINER_BYTES",
+    )?;
+    let artifacts = arguments
+        .artifact
+        .iter()
+        .map(|path| {
+            let hashed = File::open(path).and_then(Sha256Digest::of_reader);
+            let (sha256, _) = hashed.map_err(|source| VerifySummaryError::Artifact {
+                path: path.clone(),
+                source,
+            })?;
+            Ok((path.display().to_string(), sha256))
+        })
+        .collect::<Result<Vec<_>, VerifySummaryError>>()?;
+    let wanted = Wanted {
+        verifier_id: &arguments.verifier_id,
+        resource_uri: &arguments.resource_uri,
+        artifacts: &artifacts,
+        level: arguments.level,
+    };
+    let found = match dsse::open(&container, &key) {
+        Ok(payload) => {
+            summary::appraise(&payload, &wanted).map_err(|error| Chain(&error).to_string())
+        }
+        Err(error) => Err(Chain(&error).to_string()),
+    };
+    Ok(match found {
+        Ok(level) => (accepted(level, arguments.json), ExitCode::SUCCESS),
+        Err(reason) => (rejected(&reason, arguments.json), ExitCode::FAILURE),
+    })
+}
+
+fn accepted(level: Level, json: bool) -> String {
+    let name = level.name();
+    if json {
+        return escaped(&json!({"verdict": "accepted", "level": name}));
+    }
+    format!("ACCEPTED\n  level: {name}\n")
+}
+
+fn rejected(reason: &str, json: bool) -> String {
+    if json {
+        return escaped(&json!({"verdict": "rejected", "detail": reason}));
+    }
+    format!("REJECTED\n  {}\n", shown(reason))
+}

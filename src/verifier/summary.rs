@@ -1,0 +1,321 @@
+//! A verification summary (SLSA): a verdict that an organisation signs with its own key, for people who trust that key and do
+//! not want to appraise hardware evidence themselves.
+//!
+//! - Comes in: a bundle that was read, the verdict about it, and in whose name it is given; or a summary and what its reader
+//!   expects.
+//! - Goes out: the in-toto statement that is to be signed; or what a signed one says.
+//! - Never: a level whose requirements the verdict does not show, or a summary of a bundle without artifacts.
+//!
+//! Format: <https://slsa.dev/spec/v1.0/verification_summary>. Which requirement is met by what: `slsa.md`.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::result::AttestationResult;
+use crate::bundle::read::Bundle;
+use crate::digest::Sha256Digest;
+use crate::provenance::STATEMENT_TYPE;
+
+/// The type of the predicate.
+pub const PREDICATE_TYPE: &str = "https://slsa.dev/verification_summary/v1";
+
+/// Who verified, unless the caller says it.
+pub const VERIFIER_ID: &str = "https://kettle.build/verifier/v1";
+
+/// The policy where no file was given: what this version of the verifier requires of every bundle.
+pub const DEFAULT_POLICY: &str = "https://kettle.build/verifier/v1/policy/default";
+
+/// The version of SLSA whose levels are meant.
+const SLSA_VERSION: &str = "1.0";
+
+/// A level of the build track.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// Nothing is promised.
+    Build0,
+    /// There is provenance.
+    Build1,
+    /// A hosted platform made it and signed it.
+    Build2,
+    /// That platform is hardened: builds are isolated, and cannot forge their provenance.
+    Build3,
+}
+
+impl Level {
+    /// All of them, the lowest first.
+    pub const ALL: [Self; 4] = [Self::Build0, Self::Build1, Self::Build2, Self::Build3];
+
+    /// Returns its name in summaries (SlsaResult).
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Build0 => "SLSA_BUILD_LEVEL_0",
+            Self::Build1 => "SLSA_BUILD_LEVEL_1",
+            Self::Build2 => "SLSA_BUILD_LEVEL_2",
+            Self::Build3 => "SLSA_BUILD_LEVEL_3",
+        }
+    }
+
+    /// Returns the level of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|level| level.name() == name)
+    }
+
+    /// Returns what an accepted result shows. A waived check leaves open whether the secure processor speaks of a published
+    /// image at all, so nothing but the provenance itself is left; an artifact that was only downloaded was built elsewhere.
+    fn shown_by(result: &AttestationResult) -> Self {
+        if result.claims().get("built_here") == Some(&Value::Bool(false)) {
+            return Self::Build0;
+        }
+        if result.outcomes().any(|(_, outcome)| outcome.is_waived()) {
+            return Self::Build1;
+        }
+        Self::Build3
+    }
+}
+
+/// In whose name, about what, and by which rules a summary is given.
+#[derive(Clone, Debug)]
+pub struct About<'a> {
+    /// URI of the verifier.
+    pub verifier_id: &'a str,
+    /// URI of what the artifacts are, such as a package URL.
+    pub resource_uri: &'a str,
+    /// When it was verified, RFC 3339.
+    pub time_verified: &'a str,
+    /// The policy file: its name and its bytes' digest.
+    pub policy: Option<(String, Sha256Digest)>,
+    /// What was asked for outside of the policy file, as options and their values.
+    pub options: Value,
+}
+
+/// The bundle has nothing that a summary could be about.
+#[derive(Debug, thiserror::Error)]
+#[error("there is no summary: the bundle has no artifact that could be its subject")]
+pub struct NoSubject;
+
+/// What of a bundle is in its summary: the digests of its artifacts, of its provenance and of its evidence.
+pub struct Summarised {
+    subject: Vec<Descriptor>,
+    attestations: Vec<Descriptor>,
+}
+
+impl Summarised {
+    /// Takes the digests that were computed when the bundle was read.
+    ///
+    /// # Errors
+    /// The bundle has no artifact.
+    pub fn of(bundle: &Bundle) -> Result<Self, NoSubject> {
+        if bundle.artifacts.is_empty() {
+            return Err(NoSubject);
+        }
+        let provenance = Some(("provenance.json", &bundle.provenance));
+        let evidence = bundle.evidence.as_ref();
+        let files = provenance
+            .into_iter()
+            .chain(evidence.map(|bytes| ("evidence.json", bytes)));
+        let artifacts = bundle.artifacts.iter();
+        Ok(Self {
+            subject: artifacts
+                .map(|artifact| Descriptor::named(&artifact.name, artifact.sha256))
+                .collect(),
+            attestations: files
+                .map(|(name, bytes)| Descriptor::at(name, Sha256Digest::of(bytes)))
+                .collect(),
+        })
+    }
+}
+
+/// Returns the statement that is to be signed.
+///
+/// Of a rejected bundle it is about the artifacts that are there, and says that they failed.
+pub fn statement(bundle: Summarised, result: &AttestationResult, about: &About<'_>) -> Vec<u8> {
+    let (verdict, level) = if result.is_accepted() {
+        ("PASSED", Level::shown_by(result).name())
+    } else {
+        ("FAILED", "FAILED")
+    };
+    let statement = Statement {
+        statement_type: STATEMENT_TYPE.to_owned(),
+        subject: bundle.subject,
+        predicate_type: PREDICATE_TYPE.to_owned(),
+        predicate: Predicate {
+            verifier: Verifier {
+                id: about.verifier_id.to_owned(),
+                version: Some(serde_json::json!({"kettle": env!("CARGO_PKG_VERSION")})),
+            },
+            time_verified: about.time_verified.to_owned(),
+            resource_uri: about.resource_uri.to_owned(),
+            policy: about.policy(),
+            input_attestations: bundle.attestations,
+            verification_result: verdict.to_owned(),
+            verified_levels: vec![level.to_owned()],
+            slsa_version: Some(SLSA_VERSION.to_owned()),
+        },
+    };
+    // A document of strings alone can always be written.
+    serde_json::to_vec(&statement).unwrap_or_default()
+}
+
+impl About<'_> {
+    fn policy(&self) -> Descriptor {
+        let mut policy = match &self.policy {
+            Some((name, sha256)) => Descriptor::at(name, *sha256),
+            None => Descriptor {
+                uri: Some(DEFAULT_POLICY.to_owned()),
+                ..Descriptor::default()
+            },
+        };
+        if self
+            .options
+            .as_object()
+            .is_some_and(|given| !given.is_empty())
+        {
+            policy.annotations = Some(serde_json::json!({"options": self.options}));
+        }
+        policy
+    }
+}
+
+/// What the reader of a summary expects of it.
+#[derive(Clone, Debug)]
+pub struct Wanted<'a> {
+    /// URI of the verifier that it has to be of.
+    pub verifier_id: &'a str,
+    /// URI of what it has to be about.
+    pub resource_uri: &'a str,
+    /// Digests of the files that have to be subjects, with what to call them.
+    pub artifacts: &'a [(String, Sha256Digest)],
+    /// The lowest level of the build track.
+    pub level: Level,
+}
+
+/// Why a summary, whose signature was verified, is not what was expected. Both sides of a comparison are in the text.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)] // Each sentence is the documentation.
+pub enum SummaryError {
+    #[error("it is not a verification summary")]
+    Form(#[source] serde_json::Error),
+    #[error("its {field} is {actual:?}, expected {expected:?}")]
+    Field {
+        field: &'static str,
+        expected: String,
+        actual: String,
+    },
+    #[error("{file}: {sha256} is not one of its subjects")]
+    NotASubject { file: String, sha256: Sha256Digest },
+    #[error("its levels are {actual}, expected at least {}", expected.name())]
+    Level { expected: Level, actual: String },
+}
+
+/// Compares the payload of a signed summary with what its reader expects, and returns the highest level of the build track.
+///
+/// # Errors
+/// The first difference.
+pub fn appraise(payload: &[u8], wanted: &Wanted<'_>) -> Result<Level, SummaryError> {
+    let statement: Statement = serde_json::from_slice(payload).map_err(SummaryError::Form)?;
+    let predicate = &statement.predicate;
+    for (field, expected, actual) in [
+        ("_type", STATEMENT_TYPE, &statement.statement_type),
+        ("predicateType", PREDICATE_TYPE, &statement.predicate_type),
+        ("verifier.id", wanted.verifier_id, &predicate.verifier.id),
+        ("resourceUri", wanted.resource_uri, &predicate.resource_uri),
+        (
+            "verificationResult",
+            "PASSED",
+            &predicate.verification_result,
+        ),
+    ] {
+        if expected != actual {
+            return Err(SummaryError::Field {
+                field,
+                expected: expected.to_owned(),
+                actual: actual.clone(),
+            });
+        }
+    }
+    for (file, sha256) in wanted.artifacts {
+        let hex = sha256.to_string();
+        let is_it = |subject: &Descriptor| subject.digest["sha256"] == *hex;
+        if !statement.subject.iter().any(is_it) {
+            return Err(SummaryError::NotASubject {
+                file: file.clone(),
+                sha256: *sha256,
+            });
+        }
+    }
+    let levels = &predicate.verified_levels;
+    let highest = levels.iter().filter_map(|name| Level::named(name)).max();
+    highest
+        .filter(|level| *level >= wanted.level)
+        .ok_or_else(|| SummaryError::Level {
+            expected: wanted.level,
+            actual: levels.join(", "),
+        })
+}
+
+#[derive(Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Statement {
+    #[serde(rename = "_type")]
+    statement_type: String,
+    subject: Vec<Descriptor>,
+    predicate_type: String,
+    predicate: Predicate,
+}
+
+#[derive(Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Predicate {
+    verifier: Verifier,
+    time_verified: String,
+    resource_uri: String,
+    policy: Descriptor,
+    #[serde(default)]
+    input_attestations: Vec<Descriptor>,
+    verification_result: String,
+    verified_levels: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    slsa_version: Option<String>,
+}
+
+#[derive(Deserialize, Serialize)]
+struct Verifier {
+    id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<Value>,
+}
+
+/// in-toto's ResourceDescriptor, as far as it is needed.
+#[derive(Default, Deserialize, Serialize)]
+struct Descriptor {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    uri: Option<String>,
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    digest: Value,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    annotations: Option<Value>,
+}
+
+impl Descriptor {
+    fn named(name: &str, sha256: Sha256Digest) -> Self {
+        Self {
+            name: Some(name.to_owned()),
+            digest: digest_set(sha256),
+            ..Self::default()
+        }
+    }
+
+    fn at(uri: &str, sha256: Sha256Digest) -> Self {
+        Self {
+            uri: Some(uri.to_owned()),
+            digest: digest_set(sha256),
+            ..Self::default()
+        }
+    }
+}
+
+fn digest_set(sha256: Sha256Digest) -> Value {
+    serde_json::json!({"sha256": sha256.to_string()})
+}
