@@ -27,7 +27,7 @@ use super::network::{Cidr, NetworkTrial, PhaseNetwork};
 use super::output::{End, Interruption, Watch};
 use super::process::{Handover, Held, StartFailure, Status, bubblewrap};
 use super::root::{self, Layout};
-use super::seccomp::{Filter, Subject};
+use super::seccomp::{Filters, Subject};
 use super::spec::{CommandSpec, Exit, Network, OutputSink, Served, Stream, Work};
 use super::users::Users;
 use super::{NetworkError, Run, RunError, SetupError, kernel};
@@ -85,9 +85,7 @@ pub struct Runner {
     program: PathBuf,
     layout: Layout,
     limits: Limits,
-    without_network: Filter,
-    with_network: Filter,
-    service: Filter,
+    filters: Filters,
     hierarchy: Option<Hierarchy>,
     /// None if we are not root: then commands run as we do.
     users: Option<Users>,
@@ -151,11 +149,8 @@ impl Runner {
         } = means;
         let program = find_bubblewrap()?;
         let version = bubblewrap_version(&program)?;
-        let compile =
-            |subject| Filter::compile(subject).map_err(|source| SetupError::Filter { source });
-        let without_network = compile(Subject::Command(Network::None))?;
-        let with_network = compile(Subject::Command(Network::Fetch))?;
-        let service = compile(Subject::Service)?;
+        let filters = Filters::compile().map_err(|source| SetupError::Filter { source })?;
+        let of_builds = filters.of(Subject::Command(Network::None));
         let mut limits = Limits::of_this_machine();
         limits.memory_bytes = limits
             .memory_bytes
@@ -169,7 +164,7 @@ impl Runner {
             uid: users
                 .as_ref()
                 .map_or_else(|| rustix::process::geteuid().as_raw(), Users::of_commands),
-            seccomp: hex::encode(Sha256::digest(without_network.0.concat())),
+            seccomp: hex::encode(Sha256::digest(of_builds.0.concat())),
             limits: limits.clone(),
             controllers: hierarchy
                 .as_ref()
@@ -186,9 +181,7 @@ impl Runner {
             program,
             layout,
             limits,
-            without_network,
-            with_network,
-            service,
+            filters,
             hierarchy,
             users,
             reach: Reach::Machine,
@@ -222,14 +215,6 @@ impl Runner {
     /// What holds for every command, and what does not.
     pub fn description(&self) -> &Description {
         &self.description
-    }
-
-    fn filter(&self, subject: Subject) -> &Filter {
-        match subject {
-            Subject::Command(Network::None) => &self.without_network,
-            Subject::Command(Network::Fetch) => &self.with_network,
-            Subject::Service => &self.service,
-        }
     }
 
     /// Whom commands run as, if not as us.
@@ -289,7 +274,7 @@ impl Runner {
         };
         let network = self.network(spec).map_err(StartFailure::Network)?;
         let resolv_conf = network.as_ref().map(PhaseNetwork::resolv_conf);
-        let handover = Handover::open(self.filter(subject), users, resolv_conf.as_deref())
+        let handover = Handover::open(self.filters.of(subject), users, resolv_conf.as_deref())
             .map_err(StartFailure::Io)?;
         let covered = Covered::of_this_machine().map_err(StartFailure::Io)?;
         let arguments = root::arguments(

@@ -141,6 +141,36 @@ impl Filter {
     }
 }
 
+/// The filters of every subject.
+pub(super) struct Filters {
+    without_network: Filter,
+    with_network: Filter,
+    service: Filter,
+}
+
+impl Filters {
+    /// Compiles them.
+    ///
+    /// # Errors
+    /// As [`Filter::compile`].
+    pub(super) fn compile() -> Result<Self, BackendError> {
+        Ok(Self {
+            without_network: Filter::compile(Subject::Command(Network::None))?,
+            with_network: Filter::compile(Subject::Command(Network::Fetch))?,
+            service: Filter::compile(Subject::Service)?,
+        })
+    }
+
+    /// Returns the filter of a subject.
+    pub(super) fn of(&self, subject: Subject) -> &Filter {
+        match subject {
+            Subject::Command(Network::None) => &self.without_network,
+            Subject::Command(Network::Fetch) => &self.with_network,
+            Subject::Service => &self.service,
+        }
+    }
+}
+
 fn allow_list(subject: Subject) -> Result<BpfProgram, BackendError> {
     let more = if subject == Subject::Service {
         SANDBOX_MAKING
