@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::future::{Future, poll_fn};
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, chown};
 use std::path::{Path, PathBuf};
 use std::pin::{Pin, pin};
@@ -26,7 +27,7 @@ use super::limits::Limits;
 use super::network::{Cidr, NetworkTrial, PhaseNetwork};
 use super::output::{End, Interruption, Watch};
 use super::process::{Handover, Held, StartFailure, Status, bubblewrap};
-use super::root::{self, Layout};
+use super::root::{self, Descriptors, Layout};
 use super::seccomp::{Filters, Subject};
 use super::spec::{CommandSpec, Exit, Network, OutputSink, Served, Stream, Work};
 use super::users::Users;
@@ -262,39 +263,19 @@ impl Runner {
 
     /// Up to the moment at which the command runs. Does not yield.
     fn start(&self, spec: &CommandSpec, subject: Subject) -> Result<Started, StartFailure> {
-        let (user, users) = match subject {
-            Subject::Command(_) => (self.build_user(), None),
-            Subject::Service => {
-                let users = self.service_users().map_err(StartFailure::Io)?;
-                (
-                    Some(users.of_service()),
-                    Some(users.make_namespace().map_err(StartFailure::Io)?),
-                )
-            }
-        };
+        let (user, users) = self.identity(subject).map_err(StartFailure::Io)?;
         let network = self.network(spec).map_err(StartFailure::Network)?;
         let resolv_conf = network.as_ref().map(PhaseNetwork::resolv_conf);
         let handover = Handover::open(self.filters.of(subject), users, resolv_conf.as_deref())
             .map_err(StartFailure::Io)?;
-        let covered = Covered::of_this_machine().map_err(StartFailure::Io)?;
-        let arguments = root::arguments(
-            spec,
-            &self.layout,
-            &covered,
-            &self.limits,
-            &handover.numbers,
-        );
-        let count_tasks = !self
-            .hierarchy
-            .as_ref()
-            .is_some_and(|found| found.has("pids"));
-        let command = bubblewrap(&self.program, arguments, user);
-        let group = self
-            .hierarchy
-            .as_ref()
-            .map(|found| found.group(&self.limits));
+        let command = self
+            .command(spec, user, &handover.numbers)
+            .map_err(StartFailure::Io)?;
+        let hierarchy = self.hierarchy.as_ref();
+        let group = hierarchy.map(|found| found.group(&self.limits));
         let group = group.transpose().map_err(StartFailure::Limits)?;
-        let limits = self.limits.of_process(count_tasks);
+        let group_counts_tasks = hierarchy.is_some_and(|found| found.has("pids"));
+        let limits = self.limits.of_process(!group_counts_tasks);
         let start = || handover.start(command, limits, group);
         let (child, waiting) = match &network {
             None => start(),
@@ -308,6 +289,29 @@ impl Runner {
             status,
             network,
         })
+    }
+
+    /// Whom bubblewrap is started as, if not as us, and the user namespace that a service gets.
+    fn identity(&self, subject: Subject) -> io::Result<(Option<u32>, Option<OwnedFd>)> {
+        match subject {
+            Subject::Command(_) => Ok((self.build_user(), None)),
+            Subject::Service => {
+                let users = self.service_users()?;
+                Ok((Some(users.of_service()), Some(users.make_namespace()?)))
+            }
+        }
+    }
+
+    /// bubblewrap with its arguments, for what runs in it.
+    fn command(
+        &self,
+        spec: &CommandSpec,
+        user: Option<u32>,
+        descriptors: &Descriptors,
+    ) -> io::Result<Command> {
+        let covered = Covered::of_this_machine()?;
+        let arguments = root::arguments(spec, &self.layout, &covered, &self.limits, descriptors);
+        Ok(bubblewrap(&self.program, arguments, user))
     }
 
     fn network(&self, spec: &CommandSpec) -> Result<Option<PhaseNetwork>, NetworkError> {
