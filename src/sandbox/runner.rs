@@ -373,19 +373,7 @@ impl Runner {
             sink: &mut Discard,
             message: Vec::new(),
         };
-        let worked = {
-            let mut ended = pin!(started.watch.until_end(&mut tail));
-            let mut work = pin!(async {
-                listening(socket).await?;
-                work.await;
-                Ok(())
-            });
-            poll_fn(|context| match ended.as_mut().poll(context) {
-                Poll::Ready(end) => Poll::Ready(Err(end)),
-                Poll::Pending => work.as_mut().poll(context).map(Ok),
-            })
-            .await
-        };
+        let worked = work_while(&mut started.watch, &mut tail, socket, work).await;
         started.end().await?;
         let worked = match worked {
             Ok(worked) => Ok(worked),
@@ -415,6 +403,27 @@ impl Runner {
             was_refused_an_address,
         })
     }
+}
+
+/// Waits until a service takes connections, and does the work. Returns how that went, or how the service ended where that
+/// came first.
+async fn work_while(
+    watch: &mut Watch,
+    tail: &mut Tail<'_>,
+    socket: &Path,
+    work: Work<'_>,
+) -> Result<io::Result<()>, Result<End, Interruption>> {
+    let mut ended = pin!(watch.until_end(tail));
+    let mut worked = pin!(async {
+        listening(socket).await?;
+        work.await;
+        Ok(())
+    });
+    poll_fn(|context| match ended.as_mut().poll(context) {
+        Poll::Ready(end) => Poll::Ready(Err(end)),
+        Poll::Pending => worked.as_mut().poll(context).map(Ok),
+    })
+    .await
 }
 
 /// Waits until a service takes connections.
