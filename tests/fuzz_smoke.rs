@@ -5,8 +5,13 @@
 #![cfg(all(feature = "appliance", feature = "cli"))]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+use std::collections::BTreeSet;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::{env, fs, thread};
+
+use flate2::read::GzDecoder;
+use tar::{Archive, Header};
 
 #[path = "fuzz/targets/mod.rs"]
 mod targets;
@@ -152,17 +157,40 @@ impl Drop for Witness<'_> {
     }
 }
 
-fn corpus(name: &str) -> Vec<Vec<u8>> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/fuzz/corpus")
-        .join(name);
-    let mut paths: Vec<PathBuf> = fs::read_dir(folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .collect();
-    paths.sort();
-    assert!(!paths.is_empty(), "the corpus of {name} is empty");
-    paths.iter().map(|path| fs::read(path).unwrap()).collect()
+/// What follows the name of a target in the name of its corpus.
+const ARCHIVE_SUFFIX: &str = ".tar.gz";
+
+/// One file of a corpus.
+struct Seed {
+    name: String,
+    header: Header,
+    content: Vec<u8>,
+}
+
+fn corpora() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/corpus")
+}
+
+/// Reads the corpus of a target, in the order of its archive.
+fn corpus(target: &str) -> Vec<Seed> {
+    let path = corpora().join(format!("{target}{ARCHIVE_SUFFIX}"));
+    let file = fs::File::open(&path).unwrap_or_else(|error| {
+        panic!("{target} has no corpus at {}: {error}", path.display());
+    });
+    let mut archive = Archive::new(GzDecoder::new(file));
+    let mut seeds = Vec::new();
+    for entry in archive.entries().unwrap() {
+        let mut entry = entry.unwrap();
+        let mut content = Vec::new();
+        entry.read_to_end(&mut content).unwrap();
+        seeds.push(Seed {
+            name: entry.path().unwrap().to_str().unwrap().to_owned(),
+            header: entry.header().clone(),
+            content,
+        });
+    }
+    assert!(!seeds.is_empty(), "the corpus of {target} is empty");
+    seeds
 }
 
 fn setting(name: &str) -> Option<u64> {
@@ -175,6 +203,7 @@ fn smoke(name: &str, runs: u64, changes: &[Change]) {
     let runs = setting("KETTLE_FUZZ_RUNS").unwrap_or(runs);
     println!("target {name}, seed {seed}, {runs} runs");
     let corpus = corpus(name);
+    let corpus: Vec<_> = corpus.into_iter().map(|seed| seed.content).collect();
     corpus.iter().for_each(|input| target(input));
     let mut random = Random(seed);
     for run in 0..runs {
@@ -371,5 +400,45 @@ fn every_target_has_its_moment_here_and_its_row_in_the_table() {
             1,
             "{name} has no row"
         );
+    }
+}
+
+#[test]
+fn every_corpus_has_a_target_and_every_target_a_corpus() {
+    let files = fs::read_dir(corpora()).unwrap();
+    let files: BTreeSet<_> = files
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    let targets: BTreeSet<_> = targets::TARGETS
+        .iter()
+        .map(|(name, _)| format!("{name}{ARCHIVE_SUFFIX}"))
+        .collect();
+    assert_eq!(files, targets);
+}
+
+/// Otherwise the same inputs could be packed into other bytes, and a change of a corpus would say nothing.
+#[test]
+fn a_corpus_is_packed_as_scripts_fuzz_packs_it() {
+    for (target, _) in targets::TARGETS {
+        let seeds = corpus(target);
+        let names: Vec<_> = seeds.iter().map(|seed| &seed.name).collect();
+        assert!(
+            names.is_sorted_by(|one, next| one < next),
+            "{target}: {names:?}"
+        );
+        for Seed { name, header, .. } in &seeds {
+            let place = format!("{name} of {target}");
+            assert!(!name.contains('/'), "{place} is in a directory");
+            assert!(header.entry_type().is_file(), "{place} is not a file");
+            assert_eq!(header.mode().unwrap(), 0o644, "{place}");
+            assert_eq!(header.mtime().unwrap(), 0, "{place}");
+            assert_eq!(
+                (header.uid().unwrap(), header.gid().unwrap()),
+                (0, 0),
+                "{place}"
+            );
+            assert_eq!(header.username_bytes(), Some(&b""[..]), "{place}");
+            assert_eq!(header.groupname_bytes(), Some(&b""[..]), "{place}");
+        }
     }
 }

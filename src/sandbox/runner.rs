@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::future::{Future, poll_fn};
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, chown};
 use std::path::{Path, PathBuf};
 use std::pin::{Pin, pin};
@@ -26,8 +27,8 @@ use super::limits::Limits;
 use super::network::{Cidr, NetworkTrial, PhaseNetwork};
 use super::output::{End, Interruption, Watch};
 use super::process::{Handover, Held, StartFailure, Status, bubblewrap};
-use super::root::{self, Layout};
-use super::seccomp::{Filter, Subject};
+use super::root::{self, Descriptors, Layout};
+use super::seccomp::{Filters, Subject};
 use super::spec::{CommandSpec, Exit, Network, OutputSink, Served, Stream, Work};
 use super::users::Users;
 use super::{NetworkError, Run, RunError, SetupError, kernel};
@@ -85,9 +86,7 @@ pub struct Runner {
     program: PathBuf,
     layout: Layout,
     limits: Limits,
-    without_network: Filter,
-    with_network: Filter,
-    service: Filter,
+    filters: Filters,
     hierarchy: Option<Hierarchy>,
     /// None if we are not root: then commands run as we do.
     users: Option<Users>,
@@ -151,11 +150,8 @@ impl Runner {
         } = means;
         let program = find_bubblewrap()?;
         let version = bubblewrap_version(&program)?;
-        let compile =
-            |subject| Filter::compile(subject).map_err(|source| SetupError::Filter { source });
-        let without_network = compile(Subject::Command(Network::None))?;
-        let with_network = compile(Subject::Command(Network::Fetch))?;
-        let service = compile(Subject::Service)?;
+        let filters = Filters::compile().map_err(|source| SetupError::Filter { source })?;
+        let of_builds = filters.of(Subject::Command(Network::None));
         let mut limits = Limits::of_this_machine();
         limits.memory_bytes = limits
             .memory_bytes
@@ -169,7 +165,7 @@ impl Runner {
             uid: users
                 .as_ref()
                 .map_or_else(|| rustix::process::geteuid().as_raw(), Users::of_commands),
-            seccomp: hex::encode(Sha256::digest(without_network.0.concat())),
+            seccomp: hex::encode(Sha256::digest(of_builds.0.concat())),
             limits: limits.clone(),
             controllers: hierarchy
                 .as_ref()
@@ -186,9 +182,7 @@ impl Runner {
             program,
             layout,
             limits,
-            without_network,
-            with_network,
-            service,
+            filters,
             hierarchy,
             users,
             reach: Reach::Machine,
@@ -222,14 +216,6 @@ impl Runner {
     /// What holds for every command, and what does not.
     pub fn description(&self) -> &Description {
         &self.description
-    }
-
-    fn filter(&self, subject: Subject) -> &Filter {
-        match subject {
-            Subject::Command(Network::None) => &self.without_network,
-            Subject::Command(Network::Fetch) => &self.with_network,
-            Subject::Service => &self.service,
-        }
     }
 
     /// Whom commands run as, if not as us.
@@ -277,39 +263,19 @@ impl Runner {
 
     /// Up to the moment at which the command runs. Does not yield.
     fn start(&self, spec: &CommandSpec, subject: Subject) -> Result<Started, StartFailure> {
-        let (user, users) = match subject {
-            Subject::Command(_) => (self.build_user(), None),
-            Subject::Service => {
-                let users = self.service_users().map_err(StartFailure::Io)?;
-                (
-                    Some(users.of_service()),
-                    Some(users.make_namespace().map_err(StartFailure::Io)?),
-                )
-            }
-        };
+        let (user, users) = self.identity(subject).map_err(StartFailure::Io)?;
         let network = self.network(spec).map_err(StartFailure::Network)?;
         let resolv_conf = network.as_ref().map(PhaseNetwork::resolv_conf);
-        let handover = Handover::open(self.filter(subject), users, resolv_conf.as_deref())
+        let handover = Handover::open(self.filters.of(subject), users, resolv_conf.as_deref())
             .map_err(StartFailure::Io)?;
-        let covered = Covered::of_this_machine().map_err(StartFailure::Io)?;
-        let arguments = root::arguments(
-            spec,
-            &self.layout,
-            &covered,
-            &self.limits,
-            &handover.numbers,
-        );
-        let count_tasks = !self
-            .hierarchy
-            .as_ref()
-            .is_some_and(|found| found.has("pids"));
-        let command = bubblewrap(&self.program, arguments, user);
-        let group = self
-            .hierarchy
-            .as_ref()
-            .map(|found| found.group(&self.limits));
+        let command = self
+            .command(spec, user, &handover.numbers)
+            .map_err(StartFailure::Io)?;
+        let hierarchy = self.hierarchy.as_ref();
+        let group = hierarchy.map(|found| found.group(&self.limits));
         let group = group.transpose().map_err(StartFailure::Limits)?;
-        let limits = self.limits.of_process(count_tasks);
+        let group_counts_tasks = hierarchy.is_some_and(|found| found.has("pids"));
+        let limits = self.limits.of_process(!group_counts_tasks);
         let start = || handover.start(command, limits, group);
         let (child, waiting) = match &network {
             None => start(),
@@ -323,6 +289,29 @@ impl Runner {
             status,
             network,
         })
+    }
+
+    /// Whom bubblewrap is started as, if not as us, and the user namespace that a service gets.
+    fn identity(&self, subject: Subject) -> io::Result<(Option<u32>, Option<OwnedFd>)> {
+        match subject {
+            Subject::Command(_) => Ok((self.build_user(), None)),
+            Subject::Service => {
+                let users = self.service_users()?;
+                Ok((Some(users.of_service()), Some(users.make_namespace()?)))
+            }
+        }
+    }
+
+    /// bubblewrap with its arguments, for what runs in it.
+    fn command(
+        &self,
+        spec: &CommandSpec,
+        user: Option<u32>,
+        descriptors: &Descriptors,
+    ) -> io::Result<Command> {
+        let covered = Covered::of_this_machine()?;
+        let arguments = root::arguments(spec, &self.layout, &covered, &self.limits, descriptors);
+        Ok(bubblewrap(&self.program, arguments, user))
     }
 
     fn network(&self, spec: &CommandSpec) -> Result<Option<PhaseNetwork>, NetworkError> {
@@ -384,19 +373,7 @@ impl Runner {
             sink: &mut Discard,
             message: Vec::new(),
         };
-        let worked = {
-            let mut ended = pin!(started.watch.until_end(&mut tail));
-            let mut work = pin!(async {
-                listening(socket).await?;
-                work.await;
-                Ok(())
-            });
-            poll_fn(|context| match ended.as_mut().poll(context) {
-                Poll::Ready(end) => Poll::Ready(Err(end)),
-                Poll::Pending => work.as_mut().poll(context).map(Ok),
-            })
-            .await
-        };
+        let worked = work_while(&mut started.watch, &mut tail, socket, work).await;
         started.end().await?;
         let worked = match worked {
             Ok(worked) => Ok(worked),
@@ -426,6 +403,27 @@ impl Runner {
             was_refused_an_address,
         })
     }
+}
+
+/// Waits until a service takes connections, and does the work. Returns how that went, or how the service ended where that
+/// came first.
+async fn work_while(
+    watch: &mut Watch,
+    tail: &mut Tail<'_>,
+    socket: &Path,
+    work: Work<'_>,
+) -> Result<io::Result<()>, Result<End, Interruption>> {
+    let mut ended = pin!(watch.until_end(tail));
+    let mut worked = pin!(async {
+        listening(socket).await?;
+        work.await;
+        Ok(())
+    });
+    poll_fn(|context| match ended.as_mut().poll(context) {
+        Poll::Ready(end) => Poll::Ready(Err(end)),
+        Poll::Pending => worked.as_mut().poll(context).map(Ok),
+    })
+    .await
 }
 
 /// Waits until a service takes connections.

@@ -141,6 +141,36 @@ impl Filter {
     }
 }
 
+/// The filters of every subject.
+pub(super) struct Filters {
+    without_network: Filter,
+    with_network: Filter,
+    service: Filter,
+}
+
+impl Filters {
+    /// Compiles them.
+    ///
+    /// # Errors
+    /// As [`Filter::compile`].
+    pub(super) fn compile() -> Result<Self, BackendError> {
+        Ok(Self {
+            without_network: Filter::compile(Subject::Command(Network::None))?,
+            with_network: Filter::compile(Subject::Command(Network::Fetch))?,
+            service: Filter::compile(Subject::Service)?,
+        })
+    }
+
+    /// Returns the filter of a subject.
+    pub(super) fn of(&self, subject: Subject) -> &Filter {
+        match subject {
+            Subject::Command(Network::None) => &self.without_network,
+            Subject::Command(Network::Fetch) => &self.with_network,
+            Subject::Service => &self.service,
+        }
+    }
+}
+
 fn allow_list(subject: Subject) -> Result<BpfProgram, BackendError> {
     let more = if subject == Subject::Service {
         SANDBOX_MAKING
@@ -165,34 +195,34 @@ fn refusals(subject: Subject) -> Result<BpfProgram, BackendError> {
         .flatten()
         .map(|&number| (number, Vec::new()))
         .collect();
-    let mut refuse = |number: Syscall, any_of: Vec<SeccompRule>| rules.insert(number, any_of);
-    let namespaces = NAMESPACE_FLAGS
-        .iter()
-        .map(|&flag| has_flag(0, flag as u64))
-        .collect::<Result<_, _>>()?;
-    refuse(libc::SYS_clone, namespaces);
-    refuse(libc::SYS_socket, every_socket_but(&subject.sockets())?);
-    refuse(
-        libc::SYS_socketpair,
-        every_socket_but(&UNIX_SOCKETS.iter().collect::<Vec<_>>())?,
-    );
-    refuse(
-        libc::SYS_personality,
-        vec![none_of(
-            0,
-            subject.personalities().into_iter().map(u64::from),
-        )?],
-    );
-    let ioctls = REFUSED_IOCTLS
-        .iter()
-        .map(|&request| is(1, request))
-        .collect::<Result<_, _>>()?;
-    refuse(libc::SYS_ioctl, ioctls);
+    rules.extend(refused_arguments(subject)?);
     if subject == Subject::Service {
         rules.retain(|number, _| *number != libc::SYS_clone && !SANDBOX_MAKING.contains(number));
     }
     let refused = SeccompAction::Errno(libc::EPERM as u32);
     SeccompFilter::new(rules, SeccompAction::Allow, refused, TargetArch::x86_64)?.try_into()
+}
+
+/// Calls that are refused with some arguments only, each with its rules: it is refused where one of them matches.
+fn refused_arguments(subject: Subject) -> Result<[(Syscall, Vec<SeccompRule>); 5], BackendError> {
+    let namespaces = NAMESPACE_FLAGS
+        .iter()
+        .map(|&flag| has_flag(0, flag as u64))
+        .collect::<Result<_, _>>()?;
+    let sockets = every_socket_but(&subject.sockets())?;
+    let socket_pairs = every_socket_but(&UNIX_SOCKETS.iter().collect::<Vec<_>>())?;
+    let personalities = subject.personalities().into_iter().map(u64::from);
+    let ioctls = REFUSED_IOCTLS
+        .iter()
+        .map(|&request| is(1, request))
+        .collect::<Result<_, _>>()?;
+    Ok([
+        (libc::SYS_clone, namespaces),
+        (libc::SYS_socket, sockets),
+        (libc::SYS_socketpair, socket_pairs),
+        (libc::SYS_personality, vec![none_of(0, personalities)?]),
+        (libc::SYS_ioctl, ioctls),
+    ])
 }
 
 /// Rules that one of matches for each triple of family, type and protocol that is not listed. A

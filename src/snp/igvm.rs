@@ -321,6 +321,51 @@ pub fn measure(file: &[u8]) -> Result<IgvmLaunch, IgvmError> {
     }
 }
 
+/// Checks the fixed header, apart from its checksum; returns the part of the file that all headers take, with this one.
+fn headers(file: &[u8]) -> Result<&[u8], IgvmError> {
+    let fixed = file
+        .first_chunk::<FIXED_HEADER_BYTES>()
+        .ok_or(IgvmError::Bounds {
+            part: "the fixed header",
+        })?;
+    let magic = u32_at(fixed, 0).to_le_bytes();
+    if magic != MAGIC {
+        return Err(IgvmError::Magic { actual: magic });
+    }
+    let [version, start, length, stated] = [4, 8, 12, 16].map(|offset| u32_at(fixed, offset));
+    if version != FORMAT_VERSION {
+        return Err(IgvmError::Version {
+            expected: FORMAT_VERSION,
+            actual: version,
+        });
+    }
+    if stated as usize != file.len() {
+        return Err(IgvmError::StatedSize {
+            stated,
+            actual: file.len(),
+        });
+    }
+    let is_in_place =
+        start as usize == FIXED_HEADER_BYTES && (length as usize).is_multiple_of(HEADER_ALIGNMENT);
+    file.get(..FIXED_HEADER_BYTES + length as usize)
+        .filter(|_| is_in_place)
+        .ok_or(IgvmError::Bounds {
+            part: "the list of headers",
+        })
+}
+
+/// Compares the checksum of the headers with the one in the first of them, which counts as zero there.
+fn verify_checksum(headers: &[u8]) -> Result<(), IgvmError> {
+    let stated = u32_at(headers, CHECKSUM_OFFSET);
+    let mut summed = headers.to_vec();
+    summed[CHECKSUM_OFFSET..][..4].fill(0);
+    let actual = crc32(&summed);
+    if stated != actual {
+        return Err(IgvmError::Checksum { stated, actual });
+    }
+    Ok(())
+}
+
 struct Reader<'a> {
     file: &'a [u8],
     /// Where the headers end.
@@ -343,48 +388,11 @@ impl<'a> Reader<'a> {
                 limit: MAX_IGVM_BYTES,
             });
         }
-        let fixed = file
-            .first_chunk::<FIXED_HEADER_BYTES>()
-            .ok_or(IgvmError::Bounds {
-                part: "the fixed header",
-            })?;
-        let magic = u32_at(fixed, 0).to_le_bytes();
-        if magic != MAGIC {
-            return Err(IgvmError::Magic { actual: magic });
-        }
-        let [version, start, length, stated_size, stated] =
-            [4, 8, 12, 16, CHECKSUM_OFFSET].map(|offset| u32_at(fixed, offset));
-        if version != FORMAT_VERSION {
-            return Err(IgvmError::Version {
-                expected: FORMAT_VERSION,
-                actual: version,
-            });
-        }
-        if stated_size as usize != file.len() {
-            return Err(IgvmError::StatedSize {
-                stated: stated_size,
-                actual: file.len(),
-            });
-        }
-        let end = FIXED_HEADER_BYTES + length as usize;
-        let is_in_place = start as usize == FIXED_HEADER_BYTES
-            && (length as usize).is_multiple_of(HEADER_ALIGNMENT);
-        let mut headers = match file.get(..end) {
-            Some(headers) if is_in_place => headers.to_vec(),
-            _ => {
-                return Err(IgvmError::Bounds {
-                    part: "the list of headers",
-                });
-            }
-        };
-        headers[CHECKSUM_OFFSET..][..4].fill(0);
-        let actual = crc32(&headers);
-        if stated != actual {
-            return Err(IgvmError::Checksum { stated, actual });
-        }
+        let headers = headers(file)?;
+        verify_checksum(headers)?;
         Ok(Self {
             file,
-            end,
+            end: headers.len(),
             at: FIXED_HEADER_BYTES,
         })
     }

@@ -149,29 +149,11 @@ impl PhaseNetwork {
         allowed: &[Cidr],
         has_loopback: bool,
     ) -> Result<(), NetworkError> {
-        let setting = |name: &str, value: &str| {
-            let path = format!("ipv4/conf/{}/{name}", self.interface);
-            Setting::new(path, value).apply()
-        };
-        setting("forwarding", "1").map_err(step("forwarding packets"))?;
-        // A packet says where it goes by its destination, and not by an option.
-        setting("accept_source_route", "0").map_err(step("refusing routes of packets"))?;
-        if has_loopback {
-            setting("route_localnet", "1").map_err(step("leading packets to the loopback"))?;
-        }
+        self.set_forwarding(has_loopback)?;
         link::switch_on(&self.routes, self.index).map_err(step("switching an interface on"))?;
         let mut ends = Vec::new();
         for pair in addresses {
-            link::add_address(&self.routes, self.index, pair.machine, pair.prefix)
-                .map_err(step("giving an address"))?;
-            let (socket, refusing_port) =
-                refusing_port(pair.machine).map_err(step("taking a port"))?;
-            self._refusing.push(socket);
-            ends.push(Ends {
-                phase: pair.phase,
-                machine: pair.machine,
-                refusing_port,
-            });
+            ends.push(self.add_end(pair)?);
         }
         let policy = Policy {
             interface: &self.interface,
@@ -184,6 +166,34 @@ impl PhaseNetwork {
             .map_err(step("making the rules of the packet filter"))?;
         self.configure_inside(inside, addresses)
             .map_err(step("giving the phase an address and a route"))
+    }
+
+    /// Has the machine forward what comes from its end of the pair: also to its own loopback, where that is allowed.
+    fn set_forwarding(&self, has_loopback: bool) -> Result<(), NetworkError> {
+        let setting = |name: &str, value: &str| {
+            let path = format!("ipv4/conf/{}/{name}", self.interface);
+            Setting::new(path, value).apply()
+        };
+        setting("forwarding", "1").map_err(step("forwarding packets"))?;
+        // A packet says where it goes by its destination, and not by an option.
+        setting("accept_source_route", "0").map_err(step("refusing routes of packets"))?;
+        if has_loopback {
+            setting("route_localnet", "1").map_err(step("leading packets to the loopback"))?;
+        }
+        Ok(())
+    }
+
+    /// Gives the machine's end of the pair an address, and a port at it that refuses connections.
+    fn add_end(&mut self, pair: &Pair) -> Result<Ends, NetworkError> {
+        link::add_address(&self.routes, self.index, pair.machine, pair.prefix)
+            .map_err(step("giving an address"))?;
+        let (socket, refusing_port) = refusing_port(pair.machine).map_err(step("taking a port"))?;
+        self._refusing.push(socket);
+        Ok(Ends {
+            phase: pair.phase,
+            machine: pair.machine,
+            refusing_port,
+        })
     }
 
     fn configure_inside(&self, inside: &Socket, addresses: &[Pair]) -> io::Result<()> {

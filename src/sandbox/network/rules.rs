@@ -112,12 +112,29 @@ pub(super) struct Policy<'a> {
     pub(super) own: &'a [IpAddr],
 }
 
-/// Makes the table of a pair of interfaces.
+/// Makes the table of a pair of interfaces. Within a chain, the first rule that decides about a packet wins: the order of
+/// the steps is part of the rules.
 pub(super) fn set_up(socket: &Socket, policy: &Policy<'_>) -> io::Result<()> {
     let mut batch = Batch::new(policy.interface);
     batch.table(Owner::Socket);
     batch.set(REFUSED_4);
     batch.set(REFUSED_6);
+    add_chains(&mut batch);
+    leave_others_alone(&mut batch, policy.interface);
+    drop_rerouted(&mut batch);
+    accept_neighbours(&mut batch);
+    accept_permitted(&mut batch, policy);
+    for ends in policy.ends {
+        connect_ends(&mut batch, ends);
+    }
+    batch.rule("input", vec![end(Verdict::Drop)]);
+    drop_refused(&mut batch, policy);
+    batch.rule("forward", [protocol(TCP), accept()].concat());
+    batch.rule("forward", vec![end(Verdict::Drop)]);
+    batch.commit(socket)
+}
+
+fn add_chains(batch: &mut Batch<'_>) {
     let (filter, nat) = (ChainKind::Filter, ChainKind::Nat);
     batch.chain(
         "arriving",
@@ -130,56 +147,67 @@ pub(super) fn set_up(socket: &Socket, policy: &Policy<'_>) -> io::Result<()> {
     batch.chain("input", filter, Hook::Input, priority::FILTER);
     batch.chain("forward", filter, Hook::Forward, priority::FILTER);
     batch.chain("leaving", nat, Hook::Leaving, priority::CHANGE_SOURCE);
+}
 
-    let of_others = from_interface(Is::Different, policy.interface);
+/// Leaves packets of other interfaces alone, except that only answers are let through to the phase.
+fn leave_others_alone(batch: &mut Batch<'_>, interface: &str) {
+    let of_others = from_interface(Is::Different, interface);
     let to_others = [of_others, vec![end(Verdict::Accept)]].concat();
     for chain in ["arriving", "input"] {
         batch.rule(chain, to_others.clone());
     }
-    let outwards = [to_interface(policy.interface), established(), accept()].concat();
-    batch.rule("forward", outwards);
-    batch.rule(
-        "forward",
-        [to_interface(policy.interface), vec![end(Verdict::Drop)]].concat(),
-    );
+    let answers = [to_interface(interface), established(), accept()].concat();
+    batch.rule("forward", answers);
+    let unasked = [to_interface(interface), vec![end(Verdict::Drop)]].concat();
+    batch.rule("forward", unasked);
     batch.rule("forward", to_others);
+}
 
+/// Drops packets that may go elsewhere than to the destination that later rules look at.
+fn drop_rerouted(batch: &mut Batch<'_>) {
     for chain in ["input", "forward"] {
         for elsewhere in may_go_elsewhere() {
             batch.rule(chain, [elsewhere, vec![end(Verdict::Drop)]].concat());
         }
     }
+}
+
+/// Lets the machine and the phase find each other's hardware addresses by IPv6.
+fn accept_neighbours(batch: &mut Batch<'_>) {
     for kind in NEIGHBOUR {
-        batch.rule(
-            "input",
-            [protocol(ICMP_6), transport(0, &[kind]), accept()].concat(),
-        );
+        let of_kind = [protocol(ICMP_6), transport(0, &[kind])].concat();
+        batch.rule("input", [of_kind, accept()].concat());
     }
+}
+
+/// Lets packets through to what is reached although it may not be public.
+fn accept_permitted(batch: &mut Batch<'_>, policy: &Policy<'_>) {
     for permitted in permitted(policy) {
-        batch.rule(
-            "arriving",
-            [permitted.clone(), vec![end(Verdict::Accept)]].concat(),
-        );
+        let as_it_is = [permitted.clone(), vec![end(Verdict::Accept)]].concat();
+        batch.rule("arriving", as_it_is);
         batch.rule("input", [permitted.clone(), accept()].concat());
         batch.rule("forward", [permitted, accept()].concat());
     }
-    for ends in policy.ends {
-        let refusing = [is(destination(ends.machine)), port(TCP, ends.refusing_port)].concat();
-        batch.rule("input", [refusing, accept()].concat());
-        let leaving = [is(source(ends.phase)), vec![nf_tables::masquerade()]].concat();
-        batch.rule("leaving", leaving);
-        batch.rule(refuse(ends.phase), note(ends.phase));
-        batch.rule(refuse(ends.phase), [protocol(TCP), lead_to(ends)].concat());
-    }
-    batch.rule("input", vec![end(Verdict::Drop)]);
+}
+
+/// Lets the phase reach the port that refuses connections, gives its packets the machine's address as they leave, and fills
+/// the chain that refused packets of this family go to.
+fn connect_ends(batch: &mut Batch<'_>, ends: &Ends) {
+    let refusing = [is(destination(ends.machine)), port(TCP, ends.refusing_port)].concat();
+    batch.rule("input", [refusing, accept()].concat());
+    let leaving = [is(source(ends.phase)), vec![nf_tables::masquerade()]].concat();
+    batch.rule("leaving", leaving);
+    batch.rule(refuse(ends.phase), note(ends.phase));
+    batch.rule(refuse(ends.phase), [protocol(TCP), lead_to(ends)].concat());
+}
+
+/// Notes and refuses the first packet to a refused destination, and drops the rest.
+fn drop_refused(batch: &mut Batch<'_>, policy: &Policy<'_>) {
     for (family, refused) in refused(policy) {
         let noted = vec![end(Verdict::GoTo(refuse(family)))];
         batch.rule("arriving", [refused.clone(), noted].concat());
         batch.rule("forward", [refused, vec![end(Verdict::Drop)]].concat());
     }
-    batch.rule("forward", [protocol(TCP), accept()].concat());
-    batch.rule("forward", vec![end(Verdict::Drop)]);
-    batch.commit(socket)
 }
 
 /// Returns which addresses the phase tried to reach in vain; at most [`MAX_NOTED`] of each family.

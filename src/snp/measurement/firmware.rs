@@ -309,41 +309,18 @@ fn word(bytes: &[u8], offset: usize) -> Option<u32> {
         .map(|word| u32::from_le_bytes(*word))
 }
 
+/// Something of the metadata lies outside of it, or of the image.
+const METADATA_BOUNDS: FirmwareError = FirmwareError::Bounds {
+    part: "the SEV metadata",
+};
+
 /// Reads the metadata that begins `distance` bytes before the end of the image.
 fn sections(image: &[u8], distance: u32) -> Result<Vec<Section>, FirmwareError> {
-    const METADATA: FirmwareError = FirmwareError::Bounds {
-        part: "the SEV metadata",
-    };
-    let start = image.len().checked_sub(distance as usize).ok_or(METADATA)?;
-    let metadata = &image[start..];
-    let signature = *metadata.first_chunk::<4>().ok_or(METADATA)?;
-    if signature != METADATA_SIGNATURE {
-        return Err(FirmwareError::Signature {
-            expected: METADATA_SIGNATURE,
-            actual: signature,
-        });
-    }
-    let length = word(metadata, 4).ok_or(METADATA)? as usize;
-    let version = word(metadata, 8).ok_or(METADATA)?;
-    if version != METADATA_VERSION {
-        return Err(FirmwareError::Version {
-            expected: METADATA_VERSION,
-            actual: version,
-        });
-    }
-    let count = word(metadata, 12).ok_or(METADATA)?;
-    if count > MAX_SECTIONS {
-        return Err(FirmwareError::Sections {
-            limit: MAX_SECTIONS,
-            actual: count,
-        });
-    }
-    let list = metadata
-        .get(METADATA_HEADER_BYTES..length)
-        .ok_or(METADATA)?;
-    let list = list.get(..count as usize * SECTION_BYTES).ok_or(METADATA)?;
-    let (list, _) = list.as_chunks::<SECTION_BYTES>();
-    let sections = list
+    let start = image
+        .len()
+        .checked_sub(distance as usize)
+        .ok_or(METADATA_BOUNDS)?;
+    let sections = section_list(&image[start..])?
         .iter()
         .enumerate()
         .map(|(index, bytes)| section(index, bytes))
@@ -356,6 +333,39 @@ fn sections(image: &[u8], distance: u32) -> Result<Vec<Section>, FirmwareError> 
         });
     }
     Ok(sections)
+}
+
+/// Checks the header of the metadata; returns the sections behind it, as they lie in the image.
+fn section_list(metadata: &[u8]) -> Result<&[[u8; SECTION_BYTES]], FirmwareError> {
+    let signature = *metadata.first_chunk::<4>().ok_or(METADATA_BOUNDS)?;
+    if signature != METADATA_SIGNATURE {
+        return Err(FirmwareError::Signature {
+            expected: METADATA_SIGNATURE,
+            actual: signature,
+        });
+    }
+    let length = word(metadata, 4).ok_or(METADATA_BOUNDS)? as usize;
+    let version = word(metadata, 8).ok_or(METADATA_BOUNDS)?;
+    if version != METADATA_VERSION {
+        return Err(FirmwareError::Version {
+            expected: METADATA_VERSION,
+            actual: version,
+        });
+    }
+    let count = word(metadata, 12).ok_or(METADATA_BOUNDS)?;
+    if count > MAX_SECTIONS {
+        return Err(FirmwareError::Sections {
+            limit: MAX_SECTIONS,
+            actual: count,
+        });
+    }
+    let list = metadata
+        .get(METADATA_HEADER_BYTES..length)
+        .ok_or(METADATA_BOUNDS)?;
+    let list = list
+        .get(..count as usize * SECTION_BYTES)
+        .ok_or(METADATA_BOUNDS)?;
+    Ok(list.as_chunks().0)
 }
 
 fn section(index: usize, bytes: &[u8; SECTION_BYTES]) -> Result<Section, FirmwareError> {

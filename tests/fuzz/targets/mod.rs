@@ -40,7 +40,7 @@ mod zip;
 /// What panics where a parser contradicts itself.
 pub type Target = fn(&[u8]);
 
-/// Name and function of each. The corpus of a target is in the folder of its name.
+/// Name and function of each. The corpus of a target is the archive of its name.
 pub const TARGETS: [(&str, Target); 33] = [
     ("bundle", bundle::target),
     ("certificate", certificate::target),
