@@ -17,6 +17,7 @@ use super::limits::EVENT_HEARTBEAT;
 use super::problem::Problem;
 use super::query;
 use super::respond::{self, Body};
+use super::result::Results;
 use super::view::View;
 use crate::job::{Chunk, Cursor, Job};
 
@@ -31,13 +32,17 @@ const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering
 ///
 /// # Errors
 /// 400: a number is malformed. 500: the log cannot be read.
-pub fn answer(job: Arc<Job>, parts: &Parts) -> Result<Response<Body>, Problem> {
+pub fn answer(
+    job: Arc<Job>,
+    results: Arc<Results>,
+    parts: &Parts,
+) -> Result<Response<Body>, Problem> {
     let wanted = Wanted::read(parts)?;
     let log = job.log();
     if log.closed() && wanted.last_seen == Some(log.events()) {
         return Ok(respond::no_content());
     }
-    stream(job, View::Typed, wanted.first())
+    stream(job, results, View::Typed, wanted.first())
 }
 
 /// The place in a job's events that a reader asks for.
@@ -83,8 +88,13 @@ impl Wanted {
 ///
 /// # Errors
 /// 500: the log cannot be read.
-pub fn stream(job: Arc<Job>, view: View, first: u64) -> Result<Response<Body>, Problem> {
-    let body = EventBody::new(job, view, first)
+pub fn stream(
+    job: Arc<Job>,
+    results: Arc<Results>,
+    view: View,
+    first: u64,
+) -> Result<Response<Body>, Problem> {
+    let body = EventBody::new(job, results, view, first)
         .map_err(|error| Problem::internal("the event log", &error))?;
     let mut response = respond::response(
         StatusCode::OK,
@@ -102,6 +112,7 @@ type Waiting = Pin<Box<dyn Future<Output = ()> + Send>>;
 /// One reader.
 pub struct EventBody {
     job: Arc<Job>,
+    results: Arc<Results>,
     view: View,
     cursor: Cursor,
     chunk: Chunk,
@@ -120,7 +131,7 @@ impl fmt::Debug for EventBody {
 }
 
 impl EventBody {
-    fn new(job: Arc<Job>, view: View, first: u64) -> io::Result<Self> {
+    fn new(job: Arc<Job>, results: Arc<Results>, view: View, first: u64) -> io::Result<Self> {
         let log = job.log();
         // The terminal event has the number after the last in the log. Beyond it nothing comes.
         let ended = log.closed() && first > log.events();
@@ -138,6 +149,7 @@ impl EventBody {
             heartbeat,
             ended,
             job,
+            results,
         })
     }
 
@@ -191,8 +203,9 @@ impl EventBody {
             if self.job.log().read(self.cursor, &mut self.chunk)? {
                 continue;
             }
-            if let (true, Some(ended)) = (closed, self.job.ended()) {
-                self.view.complete(self.job.log().events(), ended, &mut out);
+            if let (true, Some(documents)) = (closed, self.results.of(&self.job)) {
+                self.view
+                    .complete(self.job.log().events(), documents, &mut out);
                 self.ended = true;
             }
             break;

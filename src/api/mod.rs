@@ -24,6 +24,7 @@ mod problem;
 pub mod query;
 pub mod range;
 mod respond;
+mod result;
 pub mod route;
 mod server;
 mod stall;
@@ -48,6 +49,7 @@ pub use caller::Scheme;
 use negotiate::Wish;
 pub use problem::Problem;
 use respond::Body;
+use result::Results;
 use route::{Endpoint, Unroutable, Variables};
 pub use server::{Addresses, Listeners, serve};
 pub use submit::{LocalFuture, Receive};
@@ -63,6 +65,7 @@ pub struct Service {
     builder: Box<dyn Builder>,
     session: Option<Session>,
     premises: Premises,
+    results: Arc<Results>,
 }
 
 /// Where the service runs, which decides what its plaintext port serves and which names it answers to.
@@ -112,6 +115,7 @@ impl Service {
             builder,
             session: None,
             premises,
+            results: Arc::default(),
         }
     }
 
@@ -169,8 +173,11 @@ impl Service {
                 return Ok(respond::whole(StatusCode::OK, "application/json", OPENAPI));
             }
             Endpoint::Attestation => return attestation::answer(self, parts).await,
-            Endpoint::Job => return Ok(document::job(&*job()?)),
-            Endpoint::Events => return events::answer(job()?, parts),
+            Endpoint::Job => {
+                let job = job()?;
+                return Ok(document::job(&job, self.results.of(&job)));
+            }
+            Endpoint::Events => return events::answer(job()?, Arc::clone(&self.results), parts),
             Endpoint::Result => files::bundle(files::finished(&*job()?)?).await?,
             Endpoint::Artifact => {
                 files::artifact(files::finished(&*job()?)?, &variables.name).await?

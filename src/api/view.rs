@@ -10,7 +10,8 @@ use std::io::Write;
 
 use serde::Serialize;
 
-use crate::job::{Ended, EventKind, Job, NOTE_MARK, Record};
+use super::result::ResultDocuments;
+use crate::job::{EventKind, Job, NOTE_MARK, Record};
 
 /// The words by which clients know the milestones of the stream, in lower case.
 const MILESTONES: [&str; 7] = [
@@ -112,10 +113,10 @@ impl View {
     }
 
     /// Appends the terminal event.
-    pub fn complete(&self, number: u64, ended: &Ended, out: &mut Vec<u8>) {
+    pub fn complete(&self, number: u64, documents: &ResultDocuments, out: &mut Vec<u8>) {
         let result = match self {
-            Self::Typed => &ended.typed_result,
-            Self::Messages { .. } => &ended.result,
+            Self::Typed => &documents.typed,
+            Self::Messages { .. } => &documents.full,
         };
         // Writing to a vector does not fail.
         let _ = write!(

@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 
 use super::event::{Event, EventKind};
 use super::log::{EventLog, LogError};
-use super::outcome::{Outcome, SuccessWord};
+use super::outcome::Outcome;
 use super::{JobId, Request};
 use crate::clock::{Beginning, Date};
 use crate::provenance::{Nonce, NonceSource};
@@ -66,19 +66,6 @@ pub enum Phase {
 }
 
 impl Phase {
-    /// As in the job document: the `type` of the events that belong to it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Queued => "queued",
-            Self::Init => "init",
-            Self::Detect => "detect",
-            Self::Build => "build",
-            Self::Provenance => "provenance",
-            Self::Attest => "attest",
-            Self::Complete => "complete",
-        }
-    }
-
     fn of(kind: EventKind) -> Option<Self> {
         match kind {
             EventKind::Queued => Some(Self::Queued),
@@ -93,17 +80,13 @@ impl Phase {
     }
 }
 
-/// How a job ended, with its documents.
+/// How a job ended, and when.
 #[derive(Debug)]
 pub struct Ended {
     /// What the pipeline said.
     pub outcome: Outcome,
     /// When.
     pub finished_at: Date,
-    /// The full result document, JSON.
-    pub result: String,
-    /// The same for the typed events, which call success `ok`.
-    pub typed_result: String,
 }
 
 /// What everybody who knows its id may know of a job.
@@ -230,32 +213,11 @@ impl Job {
     }
 
     fn end(&self, outcome: Outcome) {
-        let document = |outcome: &Outcome, word| outcome.document(self.id, &self.nonce, word);
-        let documents = |outcome: &Outcome| {
-            Ok::<_, serde_json::Error>((
-                document(outcome, SuccessWord::Success)?,
-                document(outcome, SuccessWord::Ok)?,
-            ))
+        let ended = Ended {
+            outcome,
+            finished_at: self.end_now(),
         };
-        let (outcome, (result, typed_result)) = match documents(&outcome) {
-            Ok(documents) => (outcome, documents),
-            Err(error) => {
-                log::error!("provenance or evidence is no JSON: {error}");
-                let failed = Outcome::internal();
-                let documents = documents(&failed).unwrap_or_default();
-                (failed, documents)
-            }
-        };
-        if self
-            .ended
-            .set(Ended {
-                outcome,
-                finished_at: self.end_now(),
-                result,
-                typed_result,
-            })
-            .is_err()
-        {
+        if self.ended.set(ended).is_err() {
             log::error!("the job ended twice");
         }
         self.log.close();
