@@ -4,9 +4,10 @@ use hyper::header;
 use hyper::{Response, StatusCode};
 use serde::Serialize;
 
+use super::links;
 use super::respond::{self, Body};
 use super::result::ResultDocuments;
-use crate::job::{Job, Outcome, Phase, links};
+use crate::job::{Job, Outcome, Phase};
 use crate::provenance::NonceSource;
 
 /// The answer to an accepted submission.

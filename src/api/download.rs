@@ -17,6 +17,7 @@ use hyper::header::{self, HeaderName};
 use hyper::{HeaderMap, Method, Response, StatusCode};
 use tokio::task::JoinHandle;
 
+use super::links;
 use super::problem::Problem;
 use super::range::Selection;
 use super::respond::{self, Body};
@@ -171,7 +172,7 @@ fn attachment(name: &str) -> String {
     } else {
         format!(
             "attachment; filename=\"{ascii}\"; filename*=UTF-8''{}",
-            crate::job::links::encode(name)
+            links::encode(name)
         )
     }
 }

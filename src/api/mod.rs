@@ -18,6 +18,7 @@ mod files;
 pub mod header_block;
 mod intake;
 pub mod limits;
+mod links;
 pub mod negotiate;
 mod plaintext;
 mod problem;

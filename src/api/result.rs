@@ -9,8 +9,9 @@ use std::sync::OnceLock;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::links;
 use crate::digest::Sha256Digest;
-use crate::job::{Finished, Job, JobId, Outcome, links};
+use crate::job::{Finished, Job, JobId, Outcome};
 use crate::provenance::Nonce;
 use crate::toolchain::Artifact;
 

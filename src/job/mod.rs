@@ -6,7 +6,6 @@ mod error_type;
 mod event;
 mod id;
 mod line;
-pub mod links;
 mod log;
 mod outcome;
 mod pack;

@@ -1,6 +1,6 @@
 //! Where a job's things are found: one function per path, so that no two documents spell one differently.
 
-use super::JobId;
+use crate::job::JobId;
 
 /// The job document.
 pub fn job(id: JobId) -> String {
