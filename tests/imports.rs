@@ -32,10 +32,11 @@ const CLIENT: [&str; 8] = [
 ];
 
 /// One rule a room; a room without a rule is a failure, so that a new one is thought about.
-const RULES: [(&str, Rule); 26] = [
+const RULES: [(&str, Rule); 27] = [
     ("causes", Only(&[])),
     ("clock", Only(&[])),
     ("digest", Only(&[])),
+    ("error_type", Only(&[])),
     ("name", Only(&[])),
     ("netlink", Only(&[])),
     ("presence", Only(&[])),
@@ -79,20 +80,19 @@ const RULES: [(&str, Rule); 26] = [
             "sandbox",
             "tar_header",
             "text",
-            "job::ErrorType",
         ]),
     ),
     (
         "toolchain",
         Only(&[
             "digest",
+            "error_type",
             "name",
             "presence",
             "provenance",
             "sandbox",
             "source",
             "tar_header",
-            "job::ErrorType",
         ]),
     ),
     ("attester", Only(&["digest", "provenance", "snp"])),
@@ -611,7 +611,7 @@ mod scanner {
             ),
             (
                 "src/toolchain/error.rs",
-                "use crate::{job::ErrorType, source};",
+                "use crate::{error_type::ErrorType, source};",
             ),
             ("src/sandbox/runner.rs", "use std::process::Command;"),
             (

@@ -10,7 +10,8 @@ use serde::Serialize;
 
 use super::respond::{self, Body};
 use crate::causes::Chain;
-use crate::job::{ErrorType, JobId};
+use crate::error_type::ErrorType;
+use crate::job::JobId;
 use crate::text;
 
 /// An answer that is an error.

@@ -2,7 +2,6 @@
 //! a second build, an event that is lost or repeated, or a log that lives in memory.
 
 mod build_log;
-mod error_type;
 mod event;
 mod id;
 mod line;
@@ -15,7 +14,6 @@ mod request;
 mod run;
 mod slot;
 
-pub use error_type::ErrorType;
 pub use event::{Event, EventKind, Record};
 pub use id::JobId;
 pub use line::{Line, LineSplitter, MAX_LINE_BYTES, NOTE_MARK};

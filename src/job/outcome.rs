@@ -6,8 +6,8 @@
 
 use std::path::PathBuf;
 
-use super::ErrorType;
 use crate::digest::Sha256Digest;
+use crate::error_type::ErrorType;
 use crate::source::ProjectName;
 use crate::toolchain::{Artifact, Kind, Lockfile};
 

@@ -33,7 +33,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::job::ErrorType;
+use crate::error_type::ErrorType;
 use crate::presence::there;
 use crate::sandbox::{CommandSpec, remove_folder};
 use crate::source::redirect::Endpoint;
