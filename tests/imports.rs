@@ -158,6 +158,19 @@ const STARTERS: [(&str, &str); 3] = [
     ),
 ];
 
+/// Rooms that may know HTTP.
+const SPEAKERS_OF_HTTP: [&str; 4] = ["api", "client", "kds", "bin/kettle"];
+
+/// Names by which code knows HTTP.
+const HTTP: [&str; 6] = [
+    "StatusCode",
+    "http_body_util",
+    "http_status",
+    "httparse",
+    "hyper",
+    "hyper_util",
+];
+
 /// Functions that start a process without `Command`.
 const RAW_STARTERS: [&str; 6] = [
     "fork",
@@ -176,6 +189,12 @@ fn every_room_imports_only_what_its_rule_allows() {
         .iter()
         .flat_map(|file| import_violations(file, &rooms))
         .collect();
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+#[test]
+fn only_services_and_their_clients_know_http() {
+    let found: Vec<_> = sources().iter().flat_map(http_violations).collect();
     assert!(found.is_empty(), "{}", found.join("\n"));
 }
 
@@ -381,6 +400,23 @@ fn process_violations(file: &Source) -> Vec<String> {
         .collect()
 }
 
+/// What a file knows of HTTP that its room may not know: packages and statuses, and in the job also URL paths, and the
+/// macro by which documents become JSON.
+fn http_violations(file: &Source) -> Vec<String> {
+    if SPEAKERS_OF_HTTP.contains(&file.room.as_str()) {
+        return Vec::new();
+    }
+    let is_job = file.room == "job";
+    let of_http = |token: &&String| {
+        HTTP.contains(&token.as_str())
+            || (is_job && (token.as_str() == "Serialize" || token.starts_with("\"/")))
+    };
+    let found = file.tokens.iter().filter(of_http);
+    found
+        .map(|token| format!("{}: knows HTTP: {token}", file.path))
+        .collect()
+}
+
 /// The paths that can start a process. Taking a whole module of them counts.
 fn starts_processes(file: &Source) -> Vec<String> {
     let starts = |path: &&PathUse| {
@@ -514,6 +550,7 @@ mod scanner {
         import_violations(&file, &rooms)
             .into_iter()
             .chain(process_violations(&file))
+            .chain(http_violations(&file))
             .collect()
     }
 
@@ -582,6 +619,16 @@ mod scanner {
             ("src/source/git.rs", "use tokio::process as p;"),
             ("src/source/git.rs", "use tokio::{fs, process::Child};"),
             ("src/job/run.rs", "unsafe { libc::fork() }"),
+            ("src/job/run.rs", "use hyper::header;"),
+            ("src/job/outcome.rs", "use serde::Serialize;"),
+            (
+                "src/job/outcome.rs",
+                "fn url(id: JobId) -> String { format!(\"/build/{id}\") }",
+            ),
+            (
+                "src/error_type.rs",
+                "impl ErrorType { fn http_status(self) -> u16 { 500 } }",
+            ),
         ] {
             assert!(
                 !violations(path, text).is_empty(),
@@ -621,6 +668,10 @@ mod scanner {
             (
                 "src/lib.rs",
                 "#[cfg(feature = \"simulator\")]\npub mod simulator;",
+            ),
+            (
+                "src/job/record.rs",
+                "fn f() { serde_json::to_value(sandbox) } // \"/build\"",
             ),
             (
                 "src/api/mod.rs",

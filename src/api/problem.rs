@@ -72,7 +72,7 @@ impl Problem {
     /// How a failed build looks to a client that waits for the bundle.
     pub fn of_failure(error_type: ErrorType, message: &str) -> Self {
         Self::new(
-            error_type.http_status(),
+            failure_status(error_type),
             &kebab_case(error_type.as_str()),
             message,
         )
@@ -108,6 +108,21 @@ impl Problem {
             respond::set(response.headers_mut(), name.clone(), value);
         }
         response
+    }
+}
+
+/// Returns the status for a client that waits for the bundle of a build that failed.
+fn failure_status(error_type: ErrorType) -> u16 {
+    match error_type {
+        ErrorType::SourceFetchFailed
+        | ErrorType::UnsupportedToolchain
+        | ErrorType::LockfileMismatch
+        | ErrorType::DependencyFetchFailed
+        | ErrorType::BuildFailed
+        | ErrorType::BuildTimeout
+        | ErrorType::OutOfMemory
+        | ErrorType::NoArtifacts => 422,
+        ErrorType::AttestationFailed | ErrorType::Internal => 500,
     }
 }
 
