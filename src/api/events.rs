@@ -1,13 +1,13 @@
 //! Progress as Server-Sent Events. Comes in: a job and a place in its log. Goes out: its events from there on, in one
 //! of two views, until the job is over. Never: a queue; each reader reads the log for itself, at its own pace.
 
-use std::fmt;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use hyper::body::Bytes;
+use http_body_util::BodyExt as _;
+use hyper::body::{Body as HttpBody, Bytes, Frame};
 use hyper::header::{self, HeaderName};
 use hyper::http::request::Parts;
 use hyper::{Response, StatusCode};
@@ -40,7 +40,7 @@ pub fn answer(
     let wanted = Wanted::read(parts)?;
     let log = job.log();
     if log.closed() && wanted.last_seen == Some(log.events()) {
-        return Ok(respond::no_content());
+        return Ok(respond::empty(StatusCode::NO_CONTENT));
     }
     stream(job, results, View::Typed, wanted.first())
 }
@@ -96,11 +96,7 @@ pub fn stream(
 ) -> Result<Response<Body>, Problem> {
     let body = EventBody::new(job, results, view, first)
         .map_err(|error| Problem::internal("the event log", &error))?;
-    let mut response = respond::response(
-        StatusCode::OK,
-        "text/event-stream",
-        Body::Events(Box::new(body)),
-    );
+    let mut response = respond::response(StatusCode::OK, "text/event-stream", body.boxed_unsync());
     let headers = response.headers_mut();
     respond::set(headers, header::CACHE_CONTROL, "no-cache");
     respond::set(headers, X_ACCEL_BUFFERING, "no");
@@ -110,7 +106,7 @@ pub fn stream(
 type Waiting = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// One reader.
-pub struct EventBody {
+struct EventBody {
     job: Arc<Job>,
     results: Arc<Results>,
     view: View,
@@ -119,15 +115,6 @@ pub struct EventBody {
     waiting: Option<Waiting>,
     heartbeat: Pin<Box<Sleep>>,
     ended: bool,
-}
-
-impl fmt::Debug for EventBody {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("EventBody")
-            .field("view", &self.view)
-            .field("cursor", &self.cursor)
-            .finish_non_exhaustive()
-    }
 }
 
 impl EventBody {
@@ -153,8 +140,8 @@ impl EventBody {
         })
     }
 
-    /// The next piece of the stream: some events, or a comment.
-    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
+    /// Polls for the next piece of the stream: some events, or a comment.
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
         loop {
             if self.ended {
                 return Poll::Ready(None);
@@ -211,5 +198,18 @@ impl EventBody {
             break;
         }
         Ok(out)
+    }
+}
+
+impl HttpBody for EventBody {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        let piece = self.get_mut().poll_next(cx);
+        piece.map(|next| next.map(|bytes| bytes.map(Frame::data)))
     }
 }

@@ -147,10 +147,10 @@ impl Service {
             Err(unroutable) => return unroutable_problem(&unroutable).into_response(),
         };
         let answer = self.dispatch(endpoint, &variables, &parts, body).await;
-        respond::either(answer.map_err(|problem| match self.find(&variables.id) {
-            Ok(job) => problem.about(job.id()),
-            Err(_) => problem,
-        }))
+        answer.unwrap_or_else(|problem| match self.find(&variables.id) {
+            Ok(job) => problem.about(job.id()).into_response(),
+            Err(_) => problem.into_response(),
+        })
     }
 
     async fn dispatch(

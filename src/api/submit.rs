@@ -110,7 +110,8 @@ async fn answer(service: &Service, job: &Arc<Job>, wish: Wish) -> Response<Body>
         }
         Wish::Bundle => bundle(job).await,
     };
-    let mut response = respond::either(answer.map_err(|problem| problem.about(job.id())));
+    let mut response =
+        answer.unwrap_or_else(|problem: Problem| problem.about(job.id()).into_response());
     identify(job, response.headers_mut());
     response
 }
