@@ -6,6 +6,8 @@
 #[cfg(feature = "appraisal")]
 mod attributes;
 #[cfg(feature = "appraisal")]
+mod contents;
+#[cfg(feature = "appraisal")]
 mod directory;
 mod header;
 #[cfg(feature = "appraisal")]

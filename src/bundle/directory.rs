@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Mode, OFlags};
 
 use super::attributes::{Attributes, Reader};
-use super::read::{Contents, ReadError, is_artifact, plain};
+use super::contents::{Contents, ReadError, is_artifact, plain};
 
 /// Set-user-id, set-group-id, sticky (POSIX.1, `sys/stat.h`).
 const SPECIAL_BITS: u32 = 0o7000;
