@@ -52,8 +52,7 @@ use lockfile::{CRATES_IO, GitSource, Lock, Locked, LockfileError, Origin};
 use messages::{Announced, Messages};
 use metadata::Metadata;
 use plan::{Folders, Moved, Plan};
-use redirects::Redirects;
-use vendor::Vendor;
+use vendor::{Redirects, Vendor};
 
 pub(super) use plan::probe;
 

@@ -19,7 +19,6 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::fetch::Fetching;
-use super::policy::Policy;
 
 /// Largest file that an option names, in bytes; an artifact has no limit, it is only hashed.
 pub const MAX_FILE_BYTES: u64 = 1 << 20;
@@ -220,17 +219,6 @@ impl Options {
                 list: self.fetch_crl,
                 cache: self.cache.clone(),
             })),
-        }
-    }
-
-    /// Reads the policy, if there is one.
-    ///
-    /// # Errors
-    /// It is none.
-    pub fn with_policy(&self) -> Result<Self, UsageError> {
-        match &self.policy {
-            Some(path) => Ok(Policy::read(path)?.overridden_by(self)),
-            None => Ok(self.clone()),
         }
     }
 
