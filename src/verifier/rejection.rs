@@ -16,6 +16,7 @@ use super::azure::AzureRejection;
 use super::floor::Floor;
 use super::json::JsonError;
 use super::revocation::Revocation;
+use super::sides::{Sides, sides};
 
 /// Which certificate a rejection speaks of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -283,7 +284,10 @@ pub enum Rejection {
     #[error("the predicate is no SLSA provenance v1")]
     PredicateType { actual: String },
     #[error("the build type is not one that this verifier knows")]
-    BuildType { actual: String },
+    BuildType {
+        expected: [&'static str; 2],
+        actual: String,
+    },
     #[error("the builder is not one whose evidence can be accepted here")]
     Builder {
         expected: Vec<&'static str>,
@@ -382,9 +386,6 @@ pub enum Rejection {
         actual: Sha256Digest,
     },
 }
-
-/// What was expected, and what was there.
-pub type Sides = (Option<String>, Option<String>);
 
 /// Why the floor is the one of another processor.
 fn highest_for(unlisted: &Option<Processor>) -> String {
@@ -629,7 +630,7 @@ impl Rejection {
             ),
             Self::StatementType { actual } => sides(crate::provenance::STATEMENT_TYPE, actual),
             Self::PredicateType { actual } => sides(crate::provenance::PREDICATE_TYPE, actual),
-            Self::BuildType { actual } => sides(super::statement::BUILD_TYPES.join(" | "), actual),
+            Self::BuildType { expected, actual } => sides(expected.join(" | "), actual),
             Self::Builder { expected, actual } => sides(expected.join(" | "), actual),
             Self::ExternalParameter { actual }
             | Self::NonceSyntax { actual }
@@ -689,10 +690,6 @@ impl Rejection {
             | Self::RecordUnlisted { .. } => (None, None),
         }
     }
-}
-
-fn sides(expected: impl ToString, actual: impl ToString) -> Sides {
-    (Some(expected.to_string()), Some(actual.to_string()))
 }
 
 fn executable(is_executable: bool) -> &'static str {

@@ -3,8 +3,8 @@
 
 use crate::digest::Sha256Digest;
 
-use super::super::rejection::Sides;
 use super::super::revocation::Revocation;
+use super::super::sides::{Sides, sides};
 use super::claims::ClaimsError;
 use super::hcl::HclError;
 use super::quote::QuoteError;
@@ -131,36 +131,38 @@ impl AzureRejection {
     /// Returns what was expected, and what was there.
     pub fn sides(&self) -> Sides {
         match self {
-            Self::EvidenceVersion { expected, actual } => both(expected, actual),
+            Self::EvidenceVersion { expected, actual } => sides(expected, actual),
             Self::Hcl(HclError::Field {
                 expected, actual, ..
-            }) => both(expected, actual),
+            }) => sides(expected, actual),
             Self::Hcl(HclError::Sizes {
                 expected, actual, ..
             })
             | Self::QuoteSignatureLength { expected, actual }
             | Self::RegisterCount { expected, actual }
-            | Self::ExtraDataLength { expected, actual } => both(expected, actual),
+            | Self::ExtraDataLength { expected, actual } => sides(expected, actual),
             Self::Claims(ClaimsError::Key {
                 expected, actual, ..
-            }) => both(expected, actual),
+            }) => sides(expected, actual),
             Self::ParavisorKey { expected, actual } | Self::ContainerKey { expected, actual } => {
-                both(expected.join(" | "), actual)
+                sides(expected.join(" | "), actual)
             }
-            Self::ParavisorAuthorKey { actual } => both("00".repeat(48), actual),
-            Self::ParavisorLevel { actual } => both(0, actual),
+            Self::ParavisorAuthorKey { actual } => sides("00".repeat(48), actual),
+            Self::ParavisorLevel { actual } => sides(0, actual),
             Self::ParavisorVersion { minimum, actual } => {
-                both(format!("at least {minimum}"), actual)
+                sides(format!("at least {minimum}"), actual)
             }
             Self::RuntimeData { expected, actual }
             | Self::RegisterDigest { expected, actual }
             | Self::BootUnknown {
                 expected, actual, ..
             }
-            | Self::OtherBuilder { expected, actual } => both(expected, actual),
+            | Self::OtherBuilder { expected, actual } => sides(expected, actual),
             Self::BootRevoked { actual, .. } => (None, Some(actual.clone())),
-            Self::RegisterNotZero { actual, .. } => both(Sha256Digest::from_bytes([0; 32]), actual),
-            Self::SessionDigest { expected, actual } => both(expected, actual),
+            Self::RegisterNotZero { actual, .. } => {
+                sides(Sha256Digest::from_bytes([0; 32]), actual)
+            }
+            Self::SessionDigest { expected, actual } => sides(expected, actual),
             Self::Hcl(_)
             | Self::OtherForm
             | Self::Claims(_)
@@ -169,8 +171,4 @@ impl AzureRejection {
             | Self::NoBootReference => (None, None),
         }
     }
-}
-
-fn both(expected: impl ToString, actual: impl ToString) -> Sides {
-    (Some(expected.to_string()), Some(actual.to_string()))
 }
