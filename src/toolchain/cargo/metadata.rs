@@ -7,9 +7,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use crate::sandbox::paths::{SOURCE, TARGET};
 use crate::toolchain::ToolchainError;
-
-use super::plan::{SOURCE, TARGET};
 
 /// Kinds of target whose files are handed out.
 const DELIVERED: [&str; 4] = ["bin", "cdylib", "dylib", "staticlib"];

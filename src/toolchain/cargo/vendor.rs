@@ -9,13 +9,13 @@ use std::io::{self, Read as _, Seek as _};
 use std::path::{Path, PathBuf};
 
 use crate::digest::Sha256Digest;
+use crate::sandbox::paths::VENDOR;
 use crate::toolchain::ToolchainError;
 use crate::toolchain::untrusted::Untrusted;
 
 use super::config;
 use super::crate_archive::{self, CrateError, MAX_CRATE_BYTES};
 use super::lockfile::{CRATES_IO, Locked, Origin};
-use super::plan::VENDOR;
 
 /// The last URL of each archive that was redirected, by the folder of its registry and its name.
 pub(super) type Redirects = BTreeMap<(OsString, String), String>;
