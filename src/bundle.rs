@@ -10,6 +10,7 @@ mod contents;
 #[cfg(feature = "appraisal")]
 mod directory;
 mod header;
+pub mod names;
 #[cfg(feature = "appraisal")]
 pub mod read;
 #[cfg(feature = "appraisal")]

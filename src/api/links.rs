@@ -1,30 +1,37 @@
-//! Where a job's things are found: one function per path, so that no two documents spell one differently.
+//! Where a job's things are found: one function for each path of the table of routes that
+//! documents name.
 
+use super::route;
 use crate::job::JobId;
 
-/// The job document.
+/// Returns the URL path of the job document.
 pub fn job(id: JobId) -> String {
-    format!("/build/{id}")
+    link(route::JOB, id, "")
 }
 
-/// The typed events.
+/// Returns the URL path of the typed events.
 pub fn events(id: JobId) -> String {
-    format!("/build/{id}/events")
+    link(route::EVENTS, id, "")
 }
 
-/// The bundle.
+/// Returns the URL path of the bundle.
 pub fn result(id: JobId) -> String {
-    format!("/build/{id}/result")
+    link(route::RESULT, id, "")
 }
 
-/// One artifact.
+/// Returns the URL path of one artifact.
 pub fn artifact(id: JobId, name: &str) -> String {
-    format!("/builds/{id}/artifacts/{}", encode(name))
+    link(route::ARTIFACT, id, name)
 }
 
-/// One build configuration file.
+/// Returns the URL path of one build configuration file.
 pub fn build_config(id: JobId, name: &str) -> String {
-    format!("/builds/{id}/build-config/{}", encode(name))
+    link(route::BUILD_CONFIG, id, name)
+}
+
+fn link(path: &str, id: JobId, name: &str) -> String {
+    path.replace("{id}", &id.to_string())
+        .replace("{name}", &encode(name))
 }
 
 /// Percent-encodes everything that RFC 3986 (section 2.3) does not call unreserved, except `/`.
@@ -41,6 +48,21 @@ pub fn encode(path: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn links_lead_where_routes_do() {
+        let id = JobId::draw().unwrap();
+        let names = "a b/{id}";
+        let artifact = super::artifact(id, names);
+        assert_eq!(artifact, format!("/builds/{id}/artifacts/a%20b/%7Bid%7D"));
+        let (endpoint, variables) = route::find(&hyper::Method::GET, &artifact).unwrap();
+        assert_eq!(endpoint, route::Endpoint::Artifact);
+        assert_eq!(
+            (variables.id, variables.name),
+            (id.to_string(), names.to_owned())
+        );
+        assert_eq!(job(id), format!("/build/{id}"));
+    }
 
     #[test]
     fn encodes_what_a_path_cannot_hold() {

@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::io::{self, Read};
 
-use super::MAX_PROVENANCE_BYTES;
+use super::{MAX_PROVENANCE_BYTES, names};
 use crate::digest::Sha256Digest;
 use crate::name;
 use crate::name::project::{MAX_PROJECT_NAME_BYTES, ProjectName};
@@ -29,7 +29,7 @@ pub const MAX_EVIDENCE_BYTES: u64 = 64 << 10;
 
 /// Whether a file below the top folder is one that a build made.
 pub(super) fn is_artifact(path: &str) -> bool {
-    path.starts_with("artifacts/")
+    names::artifact_name(path).is_some()
 }
 
 /// Why a bundle cannot be read.
@@ -124,7 +124,7 @@ pub enum ReadError {
         path: String,
     },
     /// There is no `provenance.json`.
-    #[error("provenance.json is missing")]
+    #[error("{} is missing", names::PROVENANCE)]
     NoProvenance,
 }
 
@@ -240,20 +240,20 @@ impl Contents {
                 path: path.to_owned(),
             });
         }
-        if path == "provenance.json" {
+        if path == names::PROVENANCE {
             self.bundle.provenance =
                 document(content, MAX_PROVENANCE_BYTES, "MAX_PROVENANCE_BYTES")?;
             self.provenance = true;
-        } else if path == "evidence.json" {
+        } else if path == names::EVIDENCE {
             self.bundle.evidence =
                 Some(document(content, MAX_EVIDENCE_BYTES, "MAX_EVIDENCE_BYTES")?);
-        } else if path == "build.log" {
+        } else if path == names::BUILD_LOG {
             self.bundle.log = Some(hashed(path, executable, content)?);
-        } else if let Some(name) = path.strip_prefix("artifacts/") {
+        } else if let Some(name) = names::artifact_name(path) {
             self.bundle
                 .artifacts
                 .push(hashed(name, executable, content)?);
-        } else if let Some(name) = path.strip_prefix("build-config/") {
+        } else if let Some(name) = names::build_config_name(path) {
             self.bundle
                 .build_config
                 .push(hashed(name, executable, content)?);

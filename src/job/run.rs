@@ -16,8 +16,8 @@ use super::{JobId, Request};
 use crate::clock::{Beginning, Date};
 use crate::provenance::{Nonce, NonceSource};
 
-/// Name of the event log in the job's folder.
-const LOG_NAME: &str = "events";
+/// Name of the event log in the job's folder. It outlives every job.
+pub(super) const EVENT_LOG: &str = "events";
 /// Sandboxes under another uid go through the folder; nobody lists it.
 const FOLDER_MODE: u32 = 0o711;
 
@@ -120,7 +120,7 @@ impl Job {
             .mode(FOLDER_MODE)
             .create(&folder)
             .map_err(failed)?;
-        let log = EventLog::create(&folder.join(LOG_NAME)).map_err(failed)?;
+        let log = EventLog::create(&folder.join(EVENT_LOG)).map_err(failed)?;
         for event in [Event::Queued, Event::Vm(about_guest)] {
             log.append(event)
                 .map_err(|error| failed(std::io::Error::other(error)))?;

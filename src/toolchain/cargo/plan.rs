@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::sandbox::paths::{CARGO_HOME, HOME, SOURCE, TARGET, VENDOR};
 use crate::sandbox::{Access, CommandSpec, Mount, Network};
 use crate::source::git_rules;
-use crate::toolchain::Toolchain;
+use crate::toolchain::{ARTIFACTS_FOLDER, Toolchain};
 
 use super::redirects;
 
@@ -79,7 +79,7 @@ impl Folders {
             target: folder("target"),
             package: folder("package"),
             unpublished: folder("unpublished"),
-            artifacts: folder("artifacts"),
+            artifacts: folder(ARTIFACTS_FOLDER),
         }
     }
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::sandbox::paths::{HOME, INPUTS, SOURCE};
 use crate::sandbox::{Access, CommandSpec, Mount, Network};
 use crate::source::git_rules;
+use crate::toolchain::ARTIFACTS_FOLDER;
 
 use super::locate::Nix;
 use super::store_path::StorePath;
@@ -86,7 +87,7 @@ impl Folders {
         Self {
             fetch: job.join("nix-fetch"),
             daemon: job.join("nix"),
-            artifacts: job.join("artifacts"),
+            artifacts: job.join(ARTIFACTS_FOLDER),
         }
     }
 
