@@ -42,6 +42,7 @@ mod sides;
 mod signature;
 mod statement;
 mod subjects;
+mod table;
 
 use std::collections::BTreeMap;
 
