@@ -28,6 +28,7 @@ mod respond;
 mod result;
 pub mod route;
 mod server;
+mod spelling;
 mod stall;
 pub mod submission;
 mod submit;

@@ -9,6 +9,7 @@ use hyper::{Response, StatusCode};
 use serde::Serialize;
 
 use super::respond::{self, Body};
+use super::spelling::{camel_case, kebab_case, title};
 use crate::causes::Chain;
 use crate::error_type::ErrorType;
 use crate::job::JobId;
@@ -126,53 +127,9 @@ fn failure_status(error_type: ErrorType) -> u16 {
     }
 }
 
-fn capitalised(word: &str) -> String {
-    let mut characters = word.chars();
-    characters
-        .next()
-        .map(|first| first.to_ascii_uppercase().to_string() + characters.as_str())
-        .unwrap_or_default()
-}
-
-fn camel_case(code: &str) -> String {
-    code.split('-').map(capitalised).collect()
-}
-
-fn kebab_case(name: &str) -> String {
-    let mut code = String::new();
-    for character in name.chars() {
-        if character.is_ascii_uppercase() && !code.is_empty() {
-            code.push('-');
-        }
-        code.push(character.to_ascii_lowercase());
-    }
-    code
-}
-
-fn title(code: &str) -> String {
-    capitalised(&code.replace('-', " "))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn spells_one_code_three_ways() {
-        assert_eq!(camel_case("nonce-invalid"), "NonceInvalid");
-        assert_eq!(kebab_case("OutOfMemory"), "out-of-memory");
-        assert_eq!(title("nonce-invalid"), "Nonce invalid");
-        for error_type in [
-            ErrorType::OutOfMemory,
-            ErrorType::SourceFetchFailed,
-            ErrorType::Internal,
-        ] {
-            assert_eq!(
-                camel_case(&kebab_case(error_type.as_str())),
-                error_type.as_str()
-            );
-        }
-    }
 
     #[test]
     fn a_detail_shows_whatever_it_quotes() {

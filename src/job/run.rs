@@ -9,9 +9,10 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use tokio::sync::Notify;
 
-use super::event::{Event, EventKind};
+use super::event::Event;
 use super::log::{EventLog, LogError};
 use super::outcome::Outcome;
+use super::phase::Phase;
 use super::{JobId, Request};
 use crate::clock::{Beginning, Date};
 use crate::provenance::{Nonce, NonceSource};
@@ -44,40 +45,6 @@ pub enum SetupError {
         /// Why.
         source: std::io::Error,
     },
-}
-
-/// Where a job is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Phase {
-    /// Accepted.
-    Queued,
-    /// The source is taken in.
-    Init,
-    /// The toolchain is known.
-    Detect,
-    /// The build runs.
-    Build,
-    /// Provenance is written.
-    Provenance,
-    /// Evidence is requested.
-    Attest,
-    /// It is over.
-    Complete,
-}
-
-impl Phase {
-    fn of(kind: EventKind) -> Option<Self> {
-        match kind {
-            EventKind::Queued => Some(Self::Queued),
-            // Tools print in every phase.
-            EventKind::Vm | EventKind::Line | EventKind::Note => None,
-            EventKind::Init => Some(Self::Init),
-            EventKind::Detect => Some(Self::Detect),
-            EventKind::Start => Some(Self::Build),
-            EventKind::Provenance => Some(Self::Provenance),
-            EventKind::Attest => Some(Self::Attest),
-        }
-    }
 }
 
 /// How a job ended, and when.
@@ -206,7 +173,7 @@ impl Job {
     /// The log is full or cannot be written: the build has to end.
     pub fn emit(&self, event: Event<'_>) -> Result<(), LogError> {
         self.log.append(event)?;
-        if let Some(phase) = Phase::of(event.kind()) {
+        if let Some(phase) = event.kind().begins() {
             *self.lock_phase() = phase;
         }
         Ok(())
