@@ -284,7 +284,10 @@ impl Source {
     fn new(path: &str, text: &str) -> Self {
         let inner = path.trim_start_matches("src/").trim_end_matches(".rs");
         let mut module: Vec<String> = inner.split('/').map(str::to_owned).collect();
-        if module.last().is_some_and(|name| name == "mod") {
+        if module
+            .last()
+            .is_some_and(|name| ["mod", "main"].contains(&name.as_str()))
+        {
             module.pop();
         }
         let room = if module[0] == "bin" {
@@ -713,16 +716,22 @@ mod scanner {
                 "src/verifier/tcb.rs",
                 "type T = crate /* here */ :: api\n::Route;",
             ),
-            ("src/snp/report.rs", "use crate::digest::Sha256Digest;"),
+            ("src/snp/report/mod.rs", "use crate::digest::Sha256Digest;"),
             ("src/boot/mod.rs", "use crate::toolchain::Kind;"),
-            ("src/bin/kettle.rs", "use kettle::{api::serve, verifier};"),
-            ("src/attester.rs", "const A: char = '\"'; use crate::api;"),
             (
-                "src/attester.rs",
+                "src/bin/kettle/main.rs",
+                "use kettle::{api::serve, verifier};",
+            ),
+            (
+                "src/attester/mod.rs",
+                "const A: char = '\"'; use crate::api;",
+            ),
+            (
+                "src/attester/mod.rs",
                 "const A: &str = r#\"\"#; use crate::api;",
             ),
             (
-                "src/attester.rs",
+                "src/attester/mod.rs",
                 "fn f<'a>(x: &'a str) { crate::api::x('\\'') }",
             ),
             (
@@ -732,7 +741,7 @@ mod scanner {
             ("src/toolchain/error.rs", "use crate::job;"),
             ("src/new_room/mod.rs", ""),
             (
-                "src/attester.rs",
+                "src/attester/mod.rs",
                 "#[cfg(feature = \"appliance\")] use crate::simulator::Processor;",
             ),
             (

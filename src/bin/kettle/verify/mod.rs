@@ -1,11 +1,8 @@
 //! `kettle verify`. Comes in: options, a policy file, a bundle or the evidence about a TLS key. Goes out: text or JSON, and
 //! the exit status. Never: a status of success for anything but an accepted bundle.
 
-#[path = "verify/fetch.rs"]
 mod fetch;
-#[path = "verify/options.rs"]
 mod options;
-#[path = "verify/policy.rs"]
 mod policy;
 
 use std::path::{Path, PathBuf};
