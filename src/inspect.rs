@@ -14,7 +14,7 @@ use crate::snp::tcb::{Product, TcbVersion};
 use crate::text;
 use crate::verifier::Evidence;
 use crate::verifier::azure::{
-    HclReport, Quote, Registers, RuntimeClaims, TpmEvidence, read_foreign, rewritten_digest,
+    HclReport, Quote, Registers, RuntimeClaims, TpmEvidence, rewritten_digest,
 };
 
 /// The first and last word of the text.
@@ -139,7 +139,7 @@ pub fn bare_hcl_report(bytes: &[u8], is_json: bool) -> Option<String> {
 /// Evidence of a machine with a paravisor, in our form or in another builder's.
 fn tpm_in(evidence: &[u8]) -> Option<TpmEvidence> {
     let read = Evidence::read(evidence)
-        .or_else(|_| read_foreign(evidence))
+        .or_else(|_| Evidence::read_foreign(evidence))
         .ok()?;
     read.tpm.map(|tpm| *tpm)
 }

@@ -62,6 +62,8 @@ pub mod boot;
 #[cfg(feature = "appliance")]
 pub mod clock;
 #[cfg(feature = "appliance")]
+pub mod error_type;
+#[cfg(feature = "appliance")]
 pub mod job;
 #[cfg(feature = "appliance")]
 mod netlink;

@@ -17,7 +17,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use kettle::digest::{GitOid, Sha256Digest};
-use kettle::job::ErrorType;
+use kettle::error_type::ErrorType;
 use kettle::provenance::link::can_displace_linker;
 use kettle::provenance::{LinkRecord, ResourceDescriptor};
 use kettle::sandbox::{

@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used)] // A test of files: one that cannot be read fails it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -32,10 +32,11 @@ const CLIENT: [&str; 8] = [
 ];
 
 /// One rule a room; a room without a rule is a failure, so that a new one is thought about.
-const RULES: [(&str, Rule); 26] = [
+const RULES: [(&str, Rule); 27] = [
     ("causes", Only(&[])),
     ("clock", Only(&[])),
     ("digest", Only(&[])),
+    ("error_type", Only(&[])),
     ("name", Only(&[])),
     ("netlink", Only(&[])),
     ("presence", Only(&[])),
@@ -79,20 +80,19 @@ const RULES: [(&str, Rule); 26] = [
             "sandbox",
             "tar_header",
             "text",
-            "job::ErrorType",
         ]),
     ),
     (
         "toolchain",
         Only(&[
             "digest",
+            "error_type",
             "name",
             "presence",
             "provenance",
             "sandbox",
             "source",
             "tar_header",
-            "job::ErrorType",
         ]),
     ),
     ("attester", Only(&["digest", "provenance", "snp"])),
@@ -158,6 +158,19 @@ const STARTERS: [(&str, &str); 3] = [
     ),
 ];
 
+/// Rooms that may know HTTP.
+const SPEAKERS_OF_HTTP: [&str; 4] = ["api", "client", "kds", "bin/kettle"];
+
+/// Names by which code knows HTTP.
+const HTTP: [&str; 6] = [
+    "StatusCode",
+    "http_body_util",
+    "http_status",
+    "httparse",
+    "hyper",
+    "hyper_util",
+];
+
 /// Functions that start a process without `Command`.
 const RAW_STARTERS: [&str; 6] = [
     "fork",
@@ -176,6 +189,28 @@ fn every_room_imports_only_what_its_rule_allows() {
         .iter()
         .flat_map(|file| import_violations(file, &rooms))
         .collect();
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+#[test]
+fn only_services_and_their_clients_know_http() {
+    let found: Vec<_> = sources().iter().flat_map(http_violations).collect();
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+#[test]
+fn modules_of_a_room_do_not_import_in_a_circle() {
+    let found = circles(&sources());
+    assert!(
+        found.is_empty(),
+        "in circles, or between them: {}",
+        found.join(", ")
+    );
+}
+
+#[test]
+fn names_of_bundles_and_paths_of_sandboxes_are_written_once() {
+    let found: Vec<_> = sources().iter().flat_map(repeated_names).collect();
     assert!(found.is_empty(), "{}", found.join("\n"));
 }
 
@@ -249,7 +284,10 @@ impl Source {
     fn new(path: &str, text: &str) -> Self {
         let inner = path.trim_start_matches("src/").trim_end_matches(".rs");
         let mut module: Vec<String> = inner.split('/').map(str::to_owned).collect();
-        if module.last().is_some_and(|name| name == "mod") {
+        if module
+            .last()
+            .is_some_and(|name| ["mod", "main"].contains(&name.as_str()))
+        {
             module.pop();
         }
         let room = if module[0] == "bin" {
@@ -378,6 +416,141 @@ fn process_violations(file: &Source) -> Vec<String> {
     starts_processes(file)
         .iter()
         .map(|path| format!("{}: may start a process: {path}", file.path))
+        .collect()
+}
+
+/// Names that one file has for all: what it is called, and how its literals begin.
+const NAMES: [(&str, &[&str]); 2] = [
+    (
+        "src/bundle/names.rs",
+        &[
+            "\"provenance.json\"",
+            "\"evidence.json\"",
+            "\"build.log\"",
+            "\"artifacts/",
+            "\"build-config/",
+        ],
+    ),
+    ("src/sandbox/paths.rs", &["\"/kettle/"]),
+];
+
+fn repeated_names(file: &Source) -> Vec<String> {
+    let others = NAMES.iter().filter(|(owner, _)| *owner != file.path);
+    let names: Vec<_> = others.flat_map(|(_, names)| names.iter()).collect();
+    let is_repeated = |token: &&String| names.iter().any(|name| token.starts_with(**name));
+    let found = file.tokens.iter().filter(is_repeated);
+    found
+        .map(|token| format!("{}: has a name of its own: {token}", file.path))
+        .collect()
+}
+
+/// Modules by their paths, as far as imports between them need them.
+struct Modules<'a> {
+    files: BTreeMap<&'a [String], &'a Source>,
+    uses: BTreeMap<&'a [String], Vec<PathUse>>,
+}
+
+impl<'a> Modules<'a> {
+    fn new(files: &'a [Source]) -> Self {
+        let by_path = files.iter().map(|file| (&file.module[..], file));
+        let uses = files
+            .iter()
+            .map(|file| (&file.module[..], paths(&file.tokens)));
+        Self {
+            files: by_path.collect(),
+            uses: uses.collect(),
+        }
+    }
+
+    /// Returns a path of a module's text as it would be from the root of the crate, if it is one of ours.
+    fn absolute(&self, module: &[String], path: &[String]) -> Option<Vec<String>> {
+        let supers = path.iter().take_while(|part| *part == "super").count();
+        let (base, rest) = match path.first()?.as_str() {
+            "crate" | "kettle" => (&module[..0], &path[1..]),
+            "self" => (module, &path[1..]),
+            "super" => (
+                &module[..module.len().checked_sub(supers)?],
+                &path[supers..],
+            ),
+            child => {
+                let child = [module, &[child.to_owned()]].concat();
+                self.files.get(&child[..])?;
+                (module, path)
+            }
+        };
+        Some([base, rest].concat())
+    }
+
+    /// Returns the module that has what an absolute path leads to, through re-exports.
+    fn owner(&self, path: &[String], depth: usize) -> Option<&'a [String]> {
+        let prefixes = (1..=path.len()).rev();
+        let length = prefixes
+            .into_iter()
+            .find(|length| self.files.contains_key(&path[..*length]))?;
+        let (module, file) = self.files.get_key_value(&path[..length])?;
+        let Some(name) = path.get(length).filter(|_| depth < 8) else {
+            return Some(module);
+        };
+        let leads_on = |found: &&PathUse| {
+            file.tokens[found.statement] == "use" && found.segments.last() == Some(name)
+        };
+        let further = self.uses[module].iter().find(leads_on).and_then(|found| {
+            let target = self.absolute(module, &found.segments)?;
+            if target == path[..=length] {
+                return None;
+            }
+            self.owner(&[&target, &path[length + 1..]].concat(), depth + 1)
+        });
+        Some(further.unwrap_or(module))
+    }
+
+    /// Returns the modules of the same room that a module imports, without those that it lies in or that lie in it.
+    fn imports(&self, file: &'a Source) -> BTreeSet<&'a [String]> {
+        let module = &file.module[..];
+        let targets = self.uses[module].iter().filter_map(|found| {
+            let target = self.absolute(module, &found.segments)?;
+            self.owner(&target, 0)
+        });
+        targets
+            .filter(|target| self.files[target].room == file.room)
+            .filter(|target| !target.starts_with(module) && !module.starts_with(target))
+            .collect()
+    }
+}
+
+/// Returns the modules that import each other in a circle, directly or through others, and those between two circles.
+fn circles(files: &[Source]) -> Vec<String> {
+    let modules = Modules::new(files);
+    let mut left: BTreeMap<_, _> = files
+        .iter()
+        .map(|file| (&file.module[..], modules.imports(file)))
+        .collect();
+    loop {
+        let before = left.len();
+        let imported: BTreeSet<_> = left.values().flatten().copied().collect();
+        left.retain(|module, _| imported.contains(module));
+        let importing: BTreeSet<_> = left.keys().copied().collect();
+        left.retain(|_, imports| !imports.is_disjoint(&importing));
+        if left.len() == before {
+            return left.keys().map(|module| module.join("/")).collect();
+        }
+    }
+}
+
+/// What a file knows of HTTP that its room may not know: packages and statuses, and in the job also URL paths, and the
+/// macro by which documents become JSON.
+fn http_violations(file: &Source) -> Vec<String> {
+    if SPEAKERS_OF_HTTP.contains(&file.room.as_str()) {
+        return Vec::new();
+    }
+    let is_job = file.room == "job";
+    let of_http = |token: &&String| {
+        HTTP.contains(&token.as_str())
+            || (is_job && (token.as_str() == "Serialize" || token.starts_with("\"/")))
+    };
+    let found = file.tokens.iter().filter(of_http);
+    found
+        .map(|token| format!("{}: knows HTTP: {token}", file.path))
         .collect()
 }
 
@@ -514,6 +687,7 @@ mod scanner {
         import_violations(&file, &rooms)
             .into_iter()
             .chain(process_violations(&file))
+            .chain(http_violations(&file))
             .collect()
     }
 
@@ -542,16 +716,22 @@ mod scanner {
                 "src/verifier/tcb.rs",
                 "type T = crate /* here */ :: api\n::Route;",
             ),
-            ("src/snp/report.rs", "use crate::digest::Sha256Digest;"),
+            ("src/snp/report/mod.rs", "use crate::digest::Sha256Digest;"),
             ("src/boot/mod.rs", "use crate::toolchain::Kind;"),
-            ("src/bin/kettle.rs", "use kettle::{api::serve, verifier};"),
-            ("src/attester.rs", "const A: char = '\"'; use crate::api;"),
             (
-                "src/attester.rs",
+                "src/bin/kettle/main.rs",
+                "use kettle::{api::serve, verifier};",
+            ),
+            (
+                "src/attester/mod.rs",
+                "const A: char = '\"'; use crate::api;",
+            ),
+            (
+                "src/attester/mod.rs",
                 "const A: &str = r#\"\"#; use crate::api;",
             ),
             (
-                "src/attester.rs",
+                "src/attester/mod.rs",
                 "fn f<'a>(x: &'a str) { crate::api::x('\\'') }",
             ),
             (
@@ -561,7 +741,7 @@ mod scanner {
             ("src/toolchain/error.rs", "use crate::job;"),
             ("src/new_room/mod.rs", ""),
             (
-                "src/attester.rs",
+                "src/attester/mod.rs",
                 "#[cfg(feature = \"appliance\")] use crate::simulator::Processor;",
             ),
             (
@@ -582,6 +762,16 @@ mod scanner {
             ("src/source/git.rs", "use tokio::process as p;"),
             ("src/source/git.rs", "use tokio::{fs, process::Child};"),
             ("src/job/run.rs", "unsafe { libc::fork() }"),
+            ("src/job/run.rs", "use hyper::header;"),
+            ("src/job/outcome.rs", "use serde::Serialize;"),
+            (
+                "src/job/outcome.rs",
+                "fn url(id: JobId) -> String { format!(\"/build/{id}\") }",
+            ),
+            (
+                "src/error_type.rs",
+                "impl ErrorType { fn http_status(self) -> u16 { 500 } }",
+            ),
         ] {
             assert!(
                 !violations(path, text).is_empty(),
@@ -611,7 +801,7 @@ mod scanner {
             ),
             (
                 "src/toolchain/error.rs",
-                "use crate::{job::ErrorType, source};",
+                "use crate::{error_type::ErrorType, source};",
             ),
             ("src/sandbox/runner.rs", "use std::process::Command;"),
             (
@@ -621,6 +811,10 @@ mod scanner {
             (
                 "src/lib.rs",
                 "#[cfg(feature = \"simulator\")]\npub mod simulator;",
+            ),
+            (
+                "src/job/record.rs",
+                "fn f() { serde_json::to_value(sandbox) } // \"/build\"",
             ),
             (
                 "src/api/mod.rs",
@@ -633,6 +827,28 @@ mod scanner {
                 "{path}: {text}"
             );
         }
+    }
+
+    #[test]
+    fn finds_circles_of_any_length_and_through_re_exports() {
+        let circle = |files: &[(&str, &str)]| {
+            let files: Vec<_> = files
+                .iter()
+                .map(|(path, text)| Source::new(path, text))
+                .collect();
+            circles(&files).join(" ")
+        };
+        let root = ("src/job/mod.rs", "mod a; mod b; mod c; pub use c::X;");
+        let (a, b) = (
+            ("src/job/a.rs", "use super::b::B;"),
+            ("src/job/b.rs", "use crate::job::{log, X};"),
+        );
+        let c = ("src/job/c.rs", "fn f() -> super::a::A {}");
+        assert_eq!(circle(&[root, a, b, c]), "job/a job/b job/c");
+        let fine = ("src/job/c.rs", "use super::*; use crate::api::a::A;");
+        assert_eq!(circle(&[root, a, b, fine]), "");
+        let other = ("src/api/a.rs", "use crate::job::c::X;");
+        assert_eq!(circle(&[root, a, b, fine, other]), "");
     }
 
     #[test]

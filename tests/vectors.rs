@@ -14,9 +14,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use kettle::bundle::read::Bundle;
 use kettle::snp::report::Report;
-use kettle::verifier::azure::{
-    HclReport, Quote, SignedQuote, TpmEvidence, appraise_extra_data, read_foreign,
-};
+use kettle::verifier::azure::{HclReport, Quote, SignedQuote, TpmEvidence, appraise_extra_data};
 use kettle::verifier::{
     AttestationResult, Check, Evidence, Expectations, MinimumTcb, Outcome, ReferenceValues,
     TrustRoots, Waivable, verify, verify_evidence_alone,
@@ -467,7 +465,9 @@ const AZURE_REASONS: [(&str, &[&str], Check); 9] = [
 /// Evidence in our form or, for two of the real ones, in another program's; or the code of its refusal.
 fn read_azure(bytes: &[u8]) -> Result<Evidence, &'static str> {
     Evidence::read(bytes).or_else(|refusal| match refusal.code() {
-        "evidence-of-another-builder" => read_foreign(bytes).map_err(|refusal| refusal.code()),
+        "evidence-of-another-builder" => {
+            Evidence::read_foreign(bytes).map_err(|refusal| refusal.code())
+        }
         code => Err(code),
     })
 }

@@ -4,8 +4,10 @@ use hyper::header;
 use hyper::{Response, StatusCode};
 use serde::Serialize;
 
+use super::links;
 use super::respond::{self, Body};
-use crate::job::{Job, Outcome, links};
+use super::result::ResultDocuments;
+use crate::job::{Job, Outcome, Phase};
 use crate::provenance::NonceSource;
 
 /// The answer to an accepted submission.
@@ -50,8 +52,8 @@ pub fn accepted(job: &Job) -> Response<Body> {
     response
 }
 
-/// The job as it is now.
-pub fn job(job: &Job) -> Response<Body> {
+/// Returns the job document: the job as it is now, with the result document once it has ended.
+pub fn job(job: &Job, result: Option<&ResultDocuments>) -> Response<Body> {
     let (id, ended) = (job.id(), job.ended());
     let document = Document {
         job_id: id.to_string(),
@@ -61,7 +63,7 @@ pub fn job(job: &Job) -> Response<Body> {
             Some(Outcome::Succeeded(_)) => "succeeded",
             Some(Outcome::Failed { .. }) => "failed",
         },
-        phase: job.phase().as_str(),
+        phase: phase_word(job.phase()),
         nonce: job.nonce().to_string(),
         accepted_at: job.accepted_at().to_string(),
         finished_at: ended.map(|ended| ended.finished_at.to_string()),
@@ -74,7 +76,7 @@ pub fn job(job: &Job) -> Response<Body> {
             return super::problem::Problem::internal("the job document", &error).into_response();
         }
     };
-    let result = ended.map_or("null", |ended| ended.result.as_str());
+    let result = result.map_or("null", |documents| documents.full.as_str());
     let members = text.strip_suffix('}').unwrap_or(&text);
     let mut response = respond::whole(
         StatusCode::OK,
@@ -83,4 +85,17 @@ pub fn job(job: &Job) -> Response<Body> {
     );
     respond::set(response.headers_mut(), header::CACHE_CONTROL, "no-cache");
     response
+}
+
+/// Returns the word for a phase: the `type` of the events that belong to it.
+fn phase_word(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Queued => "queued",
+        Phase::Init => "init",
+        Phase::Detect => "detect",
+        Phase::Build => "build",
+        Phase::Provenance => "provenance",
+        Phase::Attest => "attest",
+        Phase::Complete => "complete",
+    }
 }

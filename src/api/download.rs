@@ -12,11 +12,13 @@ use std::task::{Context, Poll};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use hyper::body::Bytes;
+use http_body_util::BodyExt as _;
+use hyper::body::{Body as HttpBody, Bytes, Frame, SizeHint};
 use hyper::header::{self, HeaderName};
 use hyper::{HeaderMap, Method, Response, StatusCode};
 use tokio::task::JoinHandle;
 
+use super::links;
 use super::problem::Problem;
 use super::range::Selection;
 use super::respond::{self, Body};
@@ -101,7 +103,7 @@ impl Download {
         let etag = format!("\"{}\"", self.sha256);
         let mut response = match Selection::of(method, headers, self.size, &etag) {
             Selection::Unsatisfiable => return Err(self.unsatisfiable()),
-            Selection::NotModified => not_modified(),
+            Selection::NotModified => respond::empty(StatusCode::NOT_MODIFIED),
             Selection::Whole => self.part(StatusCode::OK, 0..self.size),
             Selection::Part(range) => {
                 let content_range =
@@ -128,12 +130,12 @@ impl Download {
 
     fn part(&self, status: StatusCode, range: Range<u64>) -> Response<Body> {
         let length = range.end - range.start;
-        let body = Body::File(FileBody {
+        let body = FileBody {
             source: self.source.clone(),
             range,
             reading: None,
-        });
-        let mut response = respond::response(status, self.content_type, body);
+        };
+        let mut response = respond::response(status, self.content_type, body.boxed_unsync());
         respond::set(
             response.headers_mut(),
             header::CONTENT_LENGTH,
@@ -152,12 +154,6 @@ impl Download {
     }
 }
 
-fn not_modified() -> Response<Body> {
-    let mut response = Response::new(Body::Whole(http_body_util::Full::default()));
-    *response.status_mut() = StatusCode::NOT_MODIFIED;
-    response
-}
-
 /// Content-Disposition (RFC 6266): the last component of the name, in ASCII and, where that is not all of it, encoded.
 fn attachment(name: &str) -> String {
     let name = name.rsplit('/').next().unwrap_or_default();
@@ -171,27 +167,26 @@ fn attachment(name: &str) -> String {
     } else {
         format!(
             "attachment; filename=\"{ascii}\"; filename*=UTF-8''{}",
-            crate::job::links::encode(name)
+            links::encode(name)
         )
     }
 }
 
 /// A part of a file, read piece by piece as the client takes it.
-#[derive(Debug)]
-pub struct FileBody {
+struct FileBody {
     source: Source,
     range: Range<u64>,
     reading: Option<JoinHandle<io::Result<Bytes>>>,
 }
 
 impl FileBody {
-    /// Bytes that are still to come.
-    pub fn remaining(&self) -> u64 {
+    /// Returns how many bytes are still to come.
+    fn remaining(&self) -> u64 {
         self.range.end - self.range.start
     }
 
-    /// The next piece.
-    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
+    /// Polls for the next piece.
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
         let length = usize::try_from(self.remaining())
             .unwrap_or(usize::MAX)
             .min(PIECE_BYTES);
@@ -220,6 +215,27 @@ impl FileBody {
             Err(error) => log::error!("a download is cut off: {error}"),
         }
         Poll::Ready(Some(piece))
+    }
+}
+
+impl HttpBody for FileBody {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        let piece = self.get_mut().poll_next(cx);
+        piece.map(|next| next.map(|bytes| bytes.map(Frame::data)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.remaining() == 0
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.remaining())
     }
 }
 

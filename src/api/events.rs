@@ -1,13 +1,13 @@
 //! Progress as Server-Sent Events. Comes in: a job and a place in its log. Goes out: its events from there on, in one
 //! of two views, until the job is over. Never: a queue; each reader reads the log for itself, at its own pace.
 
-use std::fmt;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use hyper::body::Bytes;
+use http_body_util::BodyExt as _;
+use hyper::body::{Body as HttpBody, Bytes, Frame};
 use hyper::header::{self, HeaderName};
 use hyper::http::request::Parts;
 use hyper::{Response, StatusCode};
@@ -17,6 +17,7 @@ use super::limits::EVENT_HEARTBEAT;
 use super::problem::Problem;
 use super::query;
 use super::respond::{self, Body};
+use super::result::Results;
 use super::view::View;
 use crate::job::{Chunk, Cursor, Job};
 
@@ -31,13 +32,17 @@ const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering
 ///
 /// # Errors
 /// 400: a number is malformed. 500: the log cannot be read.
-pub fn answer(job: Arc<Job>, parts: &Parts) -> Result<Response<Body>, Problem> {
+pub fn answer(
+    job: Arc<Job>,
+    results: Arc<Results>,
+    parts: &Parts,
+) -> Result<Response<Body>, Problem> {
     let wanted = Wanted::read(parts)?;
     let log = job.log();
     if log.closed() && wanted.last_seen == Some(log.events()) {
-        return Ok(respond::no_content());
+        return Ok(respond::empty(StatusCode::NO_CONTENT));
     }
-    stream(job, View::Typed, wanted.first())
+    stream(job, results, View::Typed, wanted.first())
 }
 
 /// The place in a job's events that a reader asks for.
@@ -83,14 +88,15 @@ impl Wanted {
 ///
 /// # Errors
 /// 500: the log cannot be read.
-pub fn stream(job: Arc<Job>, view: View, first: u64) -> Result<Response<Body>, Problem> {
-    let body = EventBody::new(job, view, first)
+pub fn stream(
+    job: Arc<Job>,
+    results: Arc<Results>,
+    view: View,
+    first: u64,
+) -> Result<Response<Body>, Problem> {
+    let body = EventBody::new(job, results, view, first)
         .map_err(|error| Problem::internal("the event log", &error))?;
-    let mut response = respond::response(
-        StatusCode::OK,
-        "text/event-stream",
-        Body::Events(Box::new(body)),
-    );
+    let mut response = respond::response(StatusCode::OK, "text/event-stream", body.boxed_unsync());
     let headers = response.headers_mut();
     respond::set(headers, header::CACHE_CONTROL, "no-cache");
     respond::set(headers, X_ACCEL_BUFFERING, "no");
@@ -100,8 +106,9 @@ pub fn stream(job: Arc<Job>, view: View, first: u64) -> Result<Response<Body>, P
 type Waiting = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// One reader.
-pub struct EventBody {
+struct EventBody {
     job: Arc<Job>,
+    results: Arc<Results>,
     view: View,
     cursor: Cursor,
     chunk: Chunk,
@@ -110,17 +117,8 @@ pub struct EventBody {
     ended: bool,
 }
 
-impl fmt::Debug for EventBody {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("EventBody")
-            .field("view", &self.view)
-            .field("cursor", &self.cursor)
-            .finish_non_exhaustive()
-    }
-}
-
 impl EventBody {
-    fn new(job: Arc<Job>, view: View, first: u64) -> io::Result<Self> {
+    fn new(job: Arc<Job>, results: Arc<Results>, view: View, first: u64) -> io::Result<Self> {
         let log = job.log();
         // The terminal event has the number after the last in the log. Beyond it nothing comes.
         let ended = log.closed() && first > log.events();
@@ -138,11 +136,12 @@ impl EventBody {
             heartbeat,
             ended,
             job,
+            results,
         })
     }
 
-    /// The next piece of the stream: some events, or a comment.
-    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
+    /// Polls for the next piece of the stream: some events, or a comment.
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
         loop {
             if self.ended {
                 return Poll::Ready(None);
@@ -191,12 +190,26 @@ impl EventBody {
             if self.job.log().read(self.cursor, &mut self.chunk)? {
                 continue;
             }
-            if let (true, Some(ended)) = (closed, self.job.ended()) {
-                self.view.complete(self.job.log().events(), ended, &mut out);
+            if let (true, Some(documents)) = (closed, self.results.of(&self.job)) {
+                self.view
+                    .complete(self.job.log().events(), documents, &mut out);
                 self.ended = true;
             }
             break;
         }
         Ok(out)
+    }
+}
+
+impl HttpBody for EventBody {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        let piece = self.get_mut().poll_next(cx);
+        piece.map(|next| next.map(|bytes| bytes.map(Frame::data)))
     }
 }

@@ -18,14 +18,17 @@ mod files;
 pub mod header_block;
 mod intake;
 pub mod limits;
+mod links;
 pub mod negotiate;
 mod plaintext;
 mod problem;
 pub mod query;
 pub mod range;
 mod respond;
+mod result;
 pub mod route;
 mod server;
+mod spelling;
 mod stall;
 pub mod submission;
 mod submit;
@@ -48,6 +51,7 @@ pub use caller::Scheme;
 use negotiate::Wish;
 pub use problem::Problem;
 use respond::Body;
+use result::Results;
 use route::{Endpoint, Unroutable, Variables};
 pub use server::{Addresses, Listeners, serve};
 pub use submit::{LocalFuture, Receive};
@@ -63,6 +67,7 @@ pub struct Service {
     builder: Box<dyn Builder>,
     session: Option<Session>,
     premises: Premises,
+    results: Arc<Results>,
 }
 
 /// Where the service runs, which decides what its plaintext port serves and which names it answers to.
@@ -112,6 +117,7 @@ impl Service {
             builder,
             session: None,
             premises,
+            results: Arc::default(),
         }
     }
 
@@ -142,10 +148,10 @@ impl Service {
             Err(unroutable) => return unroutable_problem(&unroutable).into_response(),
         };
         let answer = self.dispatch(endpoint, &variables, &parts, body).await;
-        respond::either(answer.map_err(|problem| match self.find(&variables.id) {
-            Ok(job) => problem.about(job.id()),
-            Err(_) => problem,
-        }))
+        answer.unwrap_or_else(|problem| match self.find(&variables.id) {
+            Ok(job) => problem.about(job.id()).into_response(),
+            Err(_) => problem.into_response(),
+        })
     }
 
     async fn dispatch(
@@ -169,8 +175,11 @@ impl Service {
                 return Ok(respond::whole(StatusCode::OK, "application/json", OPENAPI));
             }
             Endpoint::Attestation => return attestation::answer(self, parts).await,
-            Endpoint::Job => return Ok(document::job(&*job()?)),
-            Endpoint::Events => return events::answer(job()?, parts),
+            Endpoint::Job => {
+                let job = job()?;
+                return Ok(document::job(&job, self.results.of(&job)));
+            }
+            Endpoint::Events => return events::answer(job()?, Arc::clone(&self.results), parts),
             Endpoint::Result => files::bundle(files::finished(&*job()?)?).await?,
             Endpoint::Artifact => {
                 files::artifact(files::finished(&*job()?)?, &variables.name).await?

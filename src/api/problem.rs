@@ -9,8 +9,10 @@ use hyper::{Response, StatusCode};
 use serde::Serialize;
 
 use super::respond::{self, Body};
+use super::spelling::{camel_case, kebab_case, title};
 use crate::causes::Chain;
-use crate::job::{ErrorType, JobId};
+use crate::error_type::ErrorType;
+use crate::job::JobId;
 use crate::text;
 
 /// An answer that is an error.
@@ -71,7 +73,7 @@ impl Problem {
     /// How a failed build looks to a client that waits for the bundle.
     pub fn of_failure(error_type: ErrorType, message: &str) -> Self {
         Self::new(
-            error_type.http_status(),
+            failure_status(error_type),
             &kebab_case(error_type.as_str()),
             message,
         )
@@ -110,53 +112,24 @@ impl Problem {
     }
 }
 
-fn capitalised(word: &str) -> String {
-    let mut characters = word.chars();
-    characters
-        .next()
-        .map(|first| first.to_ascii_uppercase().to_string() + characters.as_str())
-        .unwrap_or_default()
-}
-
-fn camel_case(code: &str) -> String {
-    code.split('-').map(capitalised).collect()
-}
-
-fn kebab_case(name: &str) -> String {
-    let mut code = String::new();
-    for character in name.chars() {
-        if character.is_ascii_uppercase() && !code.is_empty() {
-            code.push('-');
-        }
-        code.push(character.to_ascii_lowercase());
+/// Returns the status for a client that waits for the bundle of a build that failed.
+fn failure_status(error_type: ErrorType) -> u16 {
+    match error_type {
+        ErrorType::SourceFetchFailed
+        | ErrorType::UnsupportedToolchain
+        | ErrorType::LockfileMismatch
+        | ErrorType::DependencyFetchFailed
+        | ErrorType::BuildFailed
+        | ErrorType::BuildTimeout
+        | ErrorType::OutOfMemory
+        | ErrorType::NoArtifacts => 422,
+        ErrorType::AttestationFailed | ErrorType::Internal => 500,
     }
-    code
-}
-
-fn title(code: &str) -> String {
-    capitalised(&code.replace('-', " "))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn spells_one_code_three_ways() {
-        assert_eq!(camel_case("nonce-invalid"), "NonceInvalid");
-        assert_eq!(kebab_case("OutOfMemory"), "out-of-memory");
-        assert_eq!(title("nonce-invalid"), "Nonce invalid");
-        for error_type in [
-            ErrorType::OutOfMemory,
-            ErrorType::SourceFetchFailed,
-            ErrorType::Internal,
-        ] {
-            assert_eq!(
-                camel_case(&kebab_case(error_type.as_str())),
-                error_type.as_str()
-            );
-        }
-    }
 
     #[test]
     fn a_detail_shows_whatever_it_quotes() {

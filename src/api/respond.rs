@@ -2,66 +2,22 @@
 //! while it is read.
 
 use std::io;
-use std::pin::Pin;
-use std::task::{Context, Poll};
 
-use http_body_util::Full;
-use hyper::body::{Body as HttpBody, Bytes, Frame, SizeHint};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Bytes;
 use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::{HeaderMap, Response, StatusCode};
 use serde::Serialize;
 
-use super::download::FileBody;
-use super::events::EventBody;
-use super::problem::Problem;
+/// Every body that we send: bytes in memory, a part of a file, or events as they happen.
+pub type Body = UnsyncBoxBody<Bytes, io::Error>;
 
-/// Every body that we send.
-#[derive(Debug)]
-pub enum Body {
-    /// Small, in memory.
-    Whole(Full<Bytes>),
-    /// A part of a file, or of a document of the job.
-    File(FileBody),
-    /// Events as they happen.
-    Events(Box<EventBody>),
-}
-
-impl HttpBody for Body {
-    type Data = Bytes;
-    type Error = io::Error;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
-        match self.get_mut() {
-            Self::Whole(body) => Pin::new(body)
-                .poll_frame(cx)
-                .map_err(|never| match never {}),
-            Self::File(body) => body
-                .poll_next(cx)
-                .map(|next| next.map(|bytes| bytes.map(Frame::data))),
-            Self::Events(body) => body
-                .poll_next(cx)
-                .map(|next| next.map(|bytes| bytes.map(Frame::data))),
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        match self {
-            Self::Whole(body) => body.is_end_stream(),
-            Self::File(body) => body.remaining() == 0,
-            Self::Events(_) => false,
-        }
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match self {
-            Self::Whole(body) => body.size_hint(),
-            Self::File(body) => SizeHint::with_exact(body.remaining()),
-            Self::Events(_) => SizeHint::default(),
-        }
-    }
+/// Returns a body that is small and in memory.
+fn in_memory(bytes: Bytes) -> Body {
+    Full::new(bytes)
+        .map_err(|never| match never {})
+        .boxed_unsync()
 }
 
 /// A response without further headers.
@@ -83,13 +39,13 @@ pub fn whole(
     content_type: &'static str,
     body: impl Into<Bytes>,
 ) -> Response<Body> {
-    response(status, content_type, Body::Whole(Full::new(body.into())))
+    response(status, content_type, in_memory(body.into()))
 }
 
-/// Returns a response that says there is nothing more (204).
-pub fn no_content() -> Response<Body> {
-    let mut response = Response::new(Body::Whole(Full::default()));
-    *response.status_mut() = StatusCode::NO_CONTENT;
+/// Returns a response of a status that has no content: 204, 304.
+pub fn empty(status: StatusCode) -> Response<Body> {
+    let mut response = Response::new(in_memory(Bytes::new()));
+    *response.status_mut() = status;
     response
 }
 
@@ -118,9 +74,4 @@ pub fn set(headers: &mut HeaderMap, name: HeaderName, value: &str) {
         Ok(value) => drop(headers.insert(name, value)),
         Err(_) => log::error!("header {name} cannot hold {value:?}"),
     }
-}
-
-/// Either side of a result, as the answer that it is.
-pub fn either(answer: Result<Response<Body>, Problem>) -> Response<Body> {
-    answer.unwrap_or_else(Problem::into_response)
 }

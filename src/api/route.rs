@@ -59,23 +59,34 @@ const fn route(path: &'static str, methods: &'static [Method], endpoint: Endpoin
     }
 }
 
+/// The job document.
+pub const JOB: &str = "/build/{id}";
+
+/// The typed events.
+pub const EVENTS: &str = "/build/{id}/events";
+
+/// The bundle.
+pub const RESULT: &str = "/build/{id}/result";
+
+/// One artifact.
+pub const ARTIFACT: &str = "/builds/{id}/artifacts/{name}";
+
+/// One build configuration file.
+pub const BUILD_CONFIG: &str = "/builds/{id}/build-config/{name}";
+
 /// Every path; the first that fits wins.
 pub static ROUTES: [Route; 13] = [
     route("/health", READ, Endpoint::Health),
     route("/ready", READ, Endpoint::Ready),
     route("/build", SUBMIT, Endpoint::Submit),
     route("/build/stream", SUBMIT, Endpoint::SubmitAndStream),
-    route("/build/{id}", READ, Endpoint::Job),
-    route("/build/{id}/events", READ, Endpoint::Events),
-    route("/build/{id}/result", READ, Endpoint::Result),
+    route(JOB, READ, Endpoint::Job),
+    route(EVENTS, READ, Endpoint::Events),
+    route(RESULT, READ, Endpoint::Result),
     route("/build/{id}/provenance.json", READ, Endpoint::Provenance),
     route("/build/{id}/evidence.json", READ, Endpoint::Evidence),
-    route("/builds/{id}/artifacts/{name}", READ, Endpoint::Artifact),
-    route(
-        "/builds/{id}/build-config/{name}",
-        READ,
-        Endpoint::BuildConfig,
-    ),
+    route(ARTIFACT, READ, Endpoint::Artifact),
+    route(BUILD_CONFIG, READ, Endpoint::BuildConfig),
     route("/attestation", READ, Endpoint::Attestation),
     route("/openapi.json", READ, Endpoint::OpenApi),
 ];

@@ -53,7 +53,7 @@ pub(super) async fn submit(
     wish: Wish,
 ) -> Result<Response<Body>, Problem> {
     match accept(service, parts, body).await {
-        Ok(job) => Ok(answer(&job, wish).await),
+        Ok(job) => Ok(answer(service, &job, wish).await),
         Err(problem) => Err(problem.with(header::CONNECTION, "close")),
     }
 }
@@ -101,13 +101,17 @@ fn slot_taken() -> Problem {
     )
 }
 
-async fn answer(job: &Arc<Job>, wish: Wish) -> Response<Body> {
+async fn answer(service: &Service, job: &Arc<Job>, wish: Wish) -> Response<Body> {
     let answer = match wish {
         Wish::Job { preferred } => Ok(accepted(job, preferred)),
-        Wish::Stream => events::stream(Arc::clone(job), View::messages(), 0),
+        Wish::Stream => {
+            let results = Arc::clone(&service.results);
+            events::stream(Arc::clone(job), results, View::messages(), 0)
+        }
         Wish::Bundle => bundle(job).await,
     };
-    let mut response = respond::either(answer.map_err(|problem| problem.about(job.id())));
+    let mut response =
+        answer.unwrap_or_else(|problem: Problem| problem.about(job.id()).into_response());
     identify(job, response.headers_mut());
     response
 }

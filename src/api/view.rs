@@ -10,18 +10,9 @@ use std::io::Write;
 
 use serde::Serialize;
 
-use crate::job::{Ended, EventKind, Job, NOTE_MARK, Record};
-
-/// The words by which clients know the milestones of the stream, in lower case.
-const MILESTONES: [&str; 7] = [
-    "build accepted",
-    "initializing build environment",
-    "detecting project type",
-    "running cargo build",
-    "running nix build",
-    "generating provenance",
-    "creating attestation",
-];
+use super::result::ResultDocuments;
+use super::spelling::capitalised;
+use crate::job::{EventKind, Job, NOTE_MARK, Record};
 
 /// Which of the two.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,17 +26,41 @@ pub enum View {
     },
 }
 
+/// How one kind of event looks.
+struct Look {
+    /// The `type` of the typed event; none where there is no such event.
+    r#type: Option<&'static str>,
+    /// The words by which clients know the milestone in the stream that the first event of this kind is, in lower case.
+    /// Later ones speak for themselves.
+    milestone: &'static [&'static str],
+}
+
+/// The table of both views.
+const fn look(kind: EventKind) -> Look {
+    const fn row(r#type: Option<&'static str>, milestone: &'static [&'static str]) -> Look {
+        Look { r#type, milestone }
+    }
+    match kind {
+        EventKind::Queued => row(Some("queued"), &["build accepted"]),
+        EventKind::Vm => row(Some("vm"), &[]),
+        EventKind::Init => row(Some("init"), &["initializing build environment"]),
+        EventKind::Detect => row(Some("detect"), &["detecting project type"]),
+        EventKind::Start => row(None, &["running cargo build", "running nix build"]),
+        EventKind::Line => row(Some("build"), &[]),
+        EventKind::Note => row(Some("note"), &[]),
+        EventKind::Provenance => row(Some("provenance"), &["generating provenance"]),
+        EventKind::Attest => row(Some("attest"), &["creating attestation"]),
+    }
+}
+
 #[derive(Serialize)]
-#[serde(tag = "type", rename_all = "lowercase")]
-enum Typed<'a> {
-    Queued { position: u32 },
-    Vm { msg: &'a str },
-    Init { msg: &'a str },
-    Detect { msg: &'a str },
-    Build { msg: &'a str },
-    Note { msg: &'a str },
-    Provenance { msg: &'a str },
-    Attest { msg: &'a str },
+struct Typed<'a> {
+    r#type: &'static str,
+    /// Of a queue that never has another job in it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    position: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    msg: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -112,10 +127,10 @@ impl View {
     }
 
     /// Appends the terminal event.
-    pub fn complete(&self, number: u64, ended: &Ended, out: &mut Vec<u8>) {
+    pub fn complete(&self, number: u64, documents: &ResultDocuments, out: &mut Vec<u8>) {
         let result = match self {
-            Self::Typed => &ended.typed_result,
-            Self::Messages { .. } => &ended.result,
+            Self::Typed => &documents.typed,
+            Self::Messages { .. } => &documents.full,
         };
         // Writing to a vector does not fail.
         let _ = write!(
@@ -126,30 +141,20 @@ impl View {
 }
 
 fn typed(record: Record<'_>) -> Option<Typed<'_>> {
-    let msg = record.text;
-    match record.kind {
-        EventKind::Queued => Some(Typed::Queued { position: 0 }),
-        EventKind::Vm => Some(Typed::Vm { msg }),
-        EventKind::Init => Some(Typed::Init { msg }),
-        EventKind::Detect => Some(Typed::Detect { msg }),
-        EventKind::Start => None,
-        EventKind::Line => Some(Typed::Build { msg }),
-        EventKind::Note => Some(Typed::Note { msg }),
-        EventKind::Provenance => Some(Typed::Provenance { msg }),
-        EventKind::Attest => Some(Typed::Attest { msg }),
-    }
+    let is_queued = record.kind == EventKind::Queued;
+    Some(Typed {
+        r#type: look(record.kind).r#type?,
+        position: is_queued.then_some(0),
+        msg: (!is_queued).then_some(record.text),
+    })
 }
 
-/// What the stream says when an event of this kind comes for the first time; later ones speak for themselves.
+/// What the stream says when an event of this kind comes for the first time.
 fn milestone(record: Record<'_>) -> Option<String> {
-    match record.kind {
-        EventKind::Queued => Some("Build accepted".to_owned()),
-        EventKind::Init => Some("Initializing build environment".to_owned()),
-        EventKind::Detect => Some("Detecting project type".to_owned()),
-        EventKind::Start => Some(format!("Running {}", record.text)),
-        EventKind::Provenance => Some("Generating provenance".to_owned()),
-        EventKind::Attest => Some("Creating attestation".to_owned()),
-        EventKind::Vm | EventKind::Line | EventKind::Note => None,
+    match (record.kind, look(record.kind).milestone) {
+        (EventKind::Start, _) => Some(format!("Running {}", record.text)),
+        (_, [words]) => Some(capitalised(words)),
+        _ => None,
     }
 }
 
@@ -157,9 +162,8 @@ fn milestone(record: Record<'_>) -> Option<String> {
 /// stand, in upper or lower case: some clients look for them anywhere in a message.
 fn without_milestones(line: &str) -> Cow<'_, str> {
     let lower = line.to_ascii_lowercase();
-    let found = MILESTONES
-        .iter()
-        .flat_map(|words| lower.match_indices(words));
+    let milestones = EventKind::ALL.iter().flat_map(|kind| look(*kind).milestone);
+    let found = milestones.flat_map(|words| lower.match_indices(words));
     let mut places: Vec<usize> = found.map(|(place, _)| place).collect();
     if places.is_empty() {
         return Cow::Borrowed(line);

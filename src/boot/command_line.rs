@@ -21,7 +21,7 @@
 
 use std::fs;
 
-use super::error::file;
+use super::error::{CommandLineError, file};
 use super::{BootError, Machine};
 
 /// Block size of the root file system and of its tree.
@@ -41,36 +41,6 @@ const END: &str = "kettle.end";
 const LOADER_PREFIXES: [&str; 2] = ["", "initrd=initrd "];
 /// What may follow the measured line: nothing, or what EDK II's other loader appends (OvmfPkg, GenericQemuLoadImageLib).
 const LOADER_SUFFIXES: [&str; 2] = ["", " initrd=initrd"];
-
-/// What is wrong with the command line.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-pub enum CommandLineError {
-    /// It lacks a parameter.
-    #[error("{0} is missing on the kernel command line")]
-    Missing(&'static str),
-    /// It has one twice.
-    #[error("{0} is given twice on the kernel command line")]
-    Repeated(String),
-    /// It has one that we do not know.
-    #[error("{0} on the kernel command line is not known")]
-    Unknown(String),
-    /// There are words in front of the measured line or after it that no known loader adds.
-    #[error(
-        "the kernel command line has {words:?} outside of kettle.begin and kettle.end: no known boot loader adds that"
-    )]
-    Outside {
-        /// What stands there.
-        words: String,
-    },
-    /// A value is malformed.
-    #[error("{name} on the kernel command line is not {expected}")]
-    Value {
-        /// The parameter.
-        name: &'static str,
-        /// What it should be.
-        expected: &'static str,
-    },
-}
 
 /// What the image is, as far as the command line says it.
 #[derive(Clone, Debug, PartialEq, Eq)]

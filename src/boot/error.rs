@@ -4,7 +4,6 @@
 use std::io;
 use std::path::PathBuf;
 
-use super::command_line::CommandLineError;
 use super::dhcp::Refusal;
 
 /// Why the machine did not come up.
@@ -106,6 +105,36 @@ pub enum BootError {
         attempts: usize,
         /// Why the last answer was not used, if there was one.
         refusal: Option<Refusal>,
+    },
+}
+
+/// What is wrong with the command line.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum CommandLineError {
+    /// It lacks a parameter.
+    #[error("{0} is missing on the kernel command line")]
+    Missing(&'static str),
+    /// It has one twice.
+    #[error("{0} is given twice on the kernel command line")]
+    Repeated(String),
+    /// It has one that we do not know.
+    #[error("{0} on the kernel command line is not known")]
+    Unknown(String),
+    /// There are words in front of the measured line or after it that no known loader adds.
+    #[error(
+        "the kernel command line has {words:?} outside of kettle.begin and kettle.end: no known boot loader adds that"
+    )]
+    Outside {
+        /// What stands there.
+        words: String,
+    },
+    /// A value is malformed.
+    #[error("{name} on the kernel command line is not {expected}")]
+    Value {
+        /// The parameter.
+        name: &'static str,
+        /// What it should be.
+        expected: &'static str,
     },
 }
 

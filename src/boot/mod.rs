@@ -33,8 +33,8 @@ use std::path::PathBuf;
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
-pub use command_line::{CommandLineError, Parameters};
-pub use error::BootError;
+pub use command_line::Parameters;
+pub use error::{BootError, CommandLineError};
 pub use halt::{halt, halt_on_panic};
 pub use mounts::WORK;
 pub use reaper::{collect_dead_orphans, collect_orphans};

@@ -13,7 +13,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Mode, OFlags};
 
 use super::attributes::{Attributes, Reader};
-use super::read::{Contents, ReadError, is_artifact, plain};
+use super::contents::{Contents, ReadError, is_artifact, plain};
+use super::names;
 
 /// Set-user-id, set-group-id, sticky (POSIX.1, `sys/stat.h`).
 const SPECIAL_BITS: u32 = 0o7000;
@@ -26,7 +27,7 @@ const MODE_BITS: u32 = 0o7777;
 
 /// Gives every file of the top folder, or of the folder that holds only that, to `contents`.
 pub(super) fn read(path: &Path, contents: &mut Contents) -> Result<(), ReadError> {
-    let root = if path.join("provenance.json").is_file() {
+    let root = if path.join(names::PROVENANCE).is_file() {
         path.to_owned()
     } else {
         only_folder(path)?

@@ -11,11 +11,13 @@ use std::ops::Range;
 use flate2::bufread::GzDecoder;
 
 use super::GZIP_OS_UNKNOWN;
+use super::contents::{
+    Contents, MAX_PAX_BYTES, MAX_UNPACKED_BYTES, ReadError, is_artifact, within,
+};
 use super::header::{
     BLOCK_BYTES, Block, Difference, EXECUTABLE_MODE, MODE, Member, NAME, Number, PAX_HEADER, SIZE,
     TIME, TYPE, difference, path_of_record, printable,
 };
-use super::read::{Contents, MAX_PAX_BYTES, MAX_UNPACKED_BYTES, ReadError, is_artifact, within};
 
 /// The header of the one gzip member (RFC 1952, section 2.3): deflate, no flags, no time, no extra
 /// flags, and an unknown system, so that it says nothing about the machine that the bundle was made

@@ -2,119 +2,118 @@
 //! log's records for a view. Never: a word about how any client sees it.
 
 use super::line::{Line, sanitise};
+use super::phase::Phase;
 
-/// Something that happened. The texts are for people.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Event<'a> {
+/// Makes [`Event`] and [`EventKind`] from a table: the event with its text, its character in the log, whether events of this
+/// kind have a number, and the phase that begins with one.
+macro_rules! events {
+    ($(
+        $(#[$documentation:meta])*
+        $event:ident $(($text:ident: $type:ty))? = $code:literal, $is_numbered:literal, $begins:expr;
+    )*) => {
+        /// Something that happened. The texts are for people.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Event<'a> {
+            $($(#[$documentation])* $event $(($type))?,)*
+        }
+
+        /// What kind of event a record holds.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum EventKind {
+            $($(#[$documentation])* $event,)*
+        }
+
+        impl EventKind {
+            /// Every kind.
+            pub const ALL: &[Self] = &[$(Self::$event),*];
+
+            /// Returns the character that stands for it in the log.
+            fn code(self) -> u8 {
+                match self {
+                    $(Self::$event => $code,)*
+                }
+            }
+
+            /// Returns whether events of this kind have a number.
+            pub fn numbered(self) -> bool {
+                match self {
+                    $(Self::$event => $is_numbered,)*
+                }
+            }
+
+            /// Returns the phase that begins with an event of this kind, or `None` where it is of every phase.
+            pub(super) fn begins(self) -> Option<Phase> {
+                match self {
+                    $(Self::$event => $begins,)*
+                }
+            }
+        }
+
+        impl Event<'_> {
+            /// Returns the event's kind.
+            pub fn kind(&self) -> EventKind {
+                match self {
+                    $(Self::$event { .. } => EventKind::$event,)*
+                }
+            }
+
+            /// Appends the record: the kind's character, the text, a newline.
+            pub(super) fn write(&self, log: &mut Vec<u8>) {
+                log.push(self.kind().code());
+                match self {
+                    $(Self::$event $(($text))? => {
+                        $($text.append_to(log);)?
+                    })*
+                }
+                log.push(b'\n');
+            }
+        }
+    };
+}
+
+events! {
     /// The job has the slot.
-    Queued,
+    Queued = b'q', true, Some(Phase::Queued);
     /// About the guest: image version, launch measurement when known.
-    Vm(&'a str),
+    Vm(text: &'a str) = b'v', true, None;
     /// The source is being fetched or unpacked, inputs are being checked.
-    Init(&'a str),
+    Init(text: &'a str) = b'i', true, Some(Phase::Init);
     /// What builds it: `cargo` or `nix`.
-    Detect(&'a str),
-    /// The build begins: the command as people write it, `cargo build --release`.
-    Start(&'a str),
+    Detect(text: &'a str) = b'd', true, Some(Phase::Detect);
+    /// The build begins: the command as people write it, `cargo build --release`. Where events are numbered, the build's
+    /// output speaks for itself.
+    Start(text: &'a str) = b's', false, Some(Phase::Build);
     /// One line that a tool printed, in whatever phase.
-    Line(Line<'a>),
+    Line(line: Line<'a>) = b'l', true, None;
     /// A remark of our own, in one line.
-    Note(&'a str),
+    Note(text: &'a str) = b'n', true, None;
     /// Provenance is being written.
-    Provenance(&'a str),
+    Provenance(text: &'a str) = b'p', true, Some(Phase::Provenance);
     /// Evidence is being requested.
-    Attest(&'a str),
+    Attest(text: &'a str) = b'a', true, Some(Phase::Attest);
 }
-
-/// What kind of event a record holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EventKind {
-    /// [`Event::Queued`].
-    Queued,
-    /// [`Event::Vm`].
-    Vm,
-    /// [`Event::Init`].
-    Init,
-    /// [`Event::Detect`].
-    Detect,
-    /// [`Event::Start`].
-    Start,
-    /// [`Event::Line`].
-    Line,
-    /// [`Event::Note`].
-    Note,
-    /// [`Event::Provenance`].
-    Provenance,
-    /// [`Event::Attest`].
-    Attest,
-}
-
-/// Every kind with the character that stands for it in the log.
-const CODES: [(EventKind, u8); 9] = [
-    (EventKind::Queued, b'q'),
-    (EventKind::Vm, b'v'),
-    (EventKind::Init, b'i'),
-    (EventKind::Detect, b'd'),
-    (EventKind::Start, b's'),
-    (EventKind::Line, b'l'),
-    (EventKind::Note, b'n'),
-    (EventKind::Provenance, b'p'),
-    (EventKind::Attest, b'a'),
-];
 
 impl EventKind {
-    /// Whether events of this kind have a number. [`Event::Start`] has none: in the numbered view the build's
-    /// output speaks for itself.
-    pub fn numbered(self) -> bool {
-        self != Self::Start
-    }
-
-    fn code(self) -> u8 {
-        CODES
-            .iter()
-            .find(|(kind, _)| *kind == self)
-            .map_or(b'?', |(_, code)| *code)
-    }
-
     fn of_code(code: u8) -> Option<Self> {
-        CODES
-            .iter()
-            .find(|(_, known)| *known == code)
-            .map(|(kind, _)| *kind)
+        Self::ALL.iter().copied().find(|kind| kind.code() == code)
     }
 }
 
-impl Event<'_> {
-    /// The event's kind.
-    pub fn kind(&self) -> EventKind {
-        match self {
-            Self::Queued => EventKind::Queued,
-            Self::Vm(_) => EventKind::Vm,
-            Self::Init(_) => EventKind::Init,
-            Self::Detect(_) => EventKind::Detect,
-            Self::Start(_) => EventKind::Start,
-            Self::Line(_) => EventKind::Line,
-            Self::Note(_) => EventKind::Note,
-            Self::Provenance(_) => EventKind::Provenance,
-            Self::Attest(_) => EventKind::Attest,
-        }
-    }
+/// The text of an event, on its way into the log.
+trait Text {
+    /// Appends it, in one line.
+    fn append_to(&self, log: &mut Vec<u8>);
+}
 
-    /// Appends the record: the kind's character, the text, a newline.
-    pub(super) fn write(&self, log: &mut Vec<u8>) {
-        log.push(self.kind().code());
-        match self {
-            Self::Queued => (),
-            Self::Line(line) => log.extend_from_slice(line.as_str().as_bytes()),
-            Self::Vm(text)
-            | Self::Init(text)
-            | Self::Detect(text)
-            | Self::Start(text)
-            | Self::Note(text)
-            | Self::Provenance(text)
-            | Self::Attest(text) => log.extend_from_slice(sanitise(text).as_bytes()),
-        }
-        log.push(b'\n');
+impl Text for &str {
+    fn append_to(&self, log: &mut Vec<u8>) {
+        log.extend_from_slice(sanitise(self).as_bytes());
+    }
+}
+
+impl Text for Line<'_> {
+    fn append_to(&self, log: &mut Vec<u8>) {
+        log.extend_from_slice(self.as_str().as_bytes());
     }
 }
 
@@ -165,8 +164,8 @@ mod tests {
 
     #[test]
     fn no_two_kinds_share_a_code() {
-        for (kind, code) in CODES {
-            assert_eq!((kind.code(), EventKind::of_code(code)), (code, Some(kind)));
+        for kind in EventKind::ALL {
+            assert_eq!(EventKind::of_code(kind.code()), Some(*kind));
         }
     }
 

@@ -2,27 +2,26 @@
 //! a second build, an event that is lost or repeated, or a log that lives in memory.
 
 mod build_log;
-mod error_type;
 mod event;
 mod id;
 mod line;
-pub mod links;
 mod log;
 mod outcome;
 mod pack;
+mod phase;
 mod pipeline;
 mod record;
 mod request;
 mod run;
 mod slot;
 
-pub use error_type::ErrorType;
 pub use event::{Event, EventKind, Record};
 pub use id::JobId;
 pub use line::{Line, LineSplitter, MAX_LINE_BYTES, NOTE_MARK};
 pub use log::{Chunk, Cursor, EventLog, LogError, MAX_LOG_BYTES};
 pub use outcome::{BundleFile, Finished, Outcome};
+pub use phase::Phase;
 pub use pipeline::Pipeline;
 pub use request::{Request, SourceRequest};
-pub use run::{Builder, Ended, Job, Phase, Running, SetupError};
+pub use run::{Builder, Ended, Job, Running, SetupError};
 pub use slot::{ClaimError, Slot, SlotState};

@@ -9,19 +9,19 @@ use std::sync::Arc;
 
 use tokio::task::spawn_blocking;
 
-use super::record::LOG_NAME;
+use super::run::EVENT_LOG;
 use super::{BundleFile, Finished, Job};
 use crate::attester::Evidence;
-use crate::bundle::{self, Entry};
+use crate::bundle::{self, Entry, names};
 use crate::digest::{Sha256Digest, Sha256Writer};
 use crate::provenance::Statement;
 use crate::sandbox::remove_folder;
-use crate::toolchain::{Artifact, Built};
+use crate::toolchain::{ARTIFACTS_FOLDER, Artifact, Built};
 
-/// The name in the job's folder that outlives every job.
-const KEPT: &str = "events";
 /// What a job that succeeded hands out.
-const HANDED_OUT: &[&str] = &[LOG_NAME, "bundle.tar.gz", "artifacts"];
+const HANDED_OUT: &[&str] = &[names::BUILD_LOG, BUNDLE, ARTIFACTS_FOLDER];
+/// The bundle.
+const BUNDLE: &str = "bundle.tar.gz";
 
 /// Why there is no bundle.
 #[derive(Debug, thiserror::Error)]
@@ -43,7 +43,7 @@ pub(super) struct LogFile {
 
 /// Writes every line of build output to a file.
 pub(super) async fn write_build_log(job: &Arc<Job>) -> Result<LogFile, PackError> {
-    let path = job.folder().join(LOG_NAME);
+    let path = job.folder().join(names::BUILD_LOG);
     let job = Arc::clone(job);
     blocking(PackError::Log, move || {
         let mut file = Sha256Writer::new(BufWriter::new(File::create_new(&path)?));
@@ -66,7 +66,7 @@ pub(super) async fn pack(
     let evidence = evidence.map(|evidence| evidence.to_json()).transpose()?;
     blocking(PackError::Bundle, move || {
         let bundle = write(
-            &folder.join("bundle.tar.gz"),
+            &folder.join(BUNDLE),
             &built,
             &statement,
             evidence.as_deref(),
@@ -98,12 +98,12 @@ fn write(
         .map(artifact)
         .collect::<io::Result<_>>()?;
     entries.push(Entry::of_bytes(
-        format!("build-config/{}", built.lockfile.name),
+        names::build_config(built.lockfile.name),
         &built.lockfile.bytes,
     ));
     entries.push(log_entry(log)?);
-    entries.push(Entry::of_bytes("provenance.json", statement.as_bytes()));
-    entries.extend(evidence.map(|bytes| Entry::of_bytes("evidence.json", bytes)));
+    entries.push(Entry::of_bytes(names::PROVENANCE, statement.as_bytes()));
+    entries.extend(evidence.map(|bytes| Entry::of_bytes(names::EVIDENCE, bytes)));
     let out = Sha256Writer::new(BufWriter::new(File::create_new(path)?));
     let mut out = bundle::write(
         out,
@@ -124,7 +124,7 @@ fn write(
 /// none.
 fn log_entry(log: &LogFile) -> io::Result<Entry<'static>> {
     Ok(Entry {
-        path: LOG_NAME.to_owned(),
+        path: names::BUILD_LOG.to_owned(),
         executable: false,
         size: log.size,
         recorded: Some(log.sha256),
@@ -135,7 +135,7 @@ fn log_entry(log: &LogFile) -> io::Result<Entry<'static>> {
 /// An artifact, likewise.
 fn artifact(artifact: &Artifact) -> io::Result<Entry<'static>> {
     Ok(Entry {
-        path: format!("artifacts/{}", artifact.name),
+        path: names::artifact(&artifact.name),
         executable: artifact.executable,
         size: artifact.size,
         recorded: Some(artifact.sha256),
@@ -161,7 +161,7 @@ pub(super) async fn clean(folder: PathBuf, intake: PathBuf) {
             let entry = entry?;
             if !HANDED_OUT
                 .iter()
-                .chain([&KEPT])
+                .chain([&EVENT_LOG])
                 .any(|name| entry.file_name() == *name)
             {
                 remove(&entry.path())?;

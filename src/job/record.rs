@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::Job;
-use crate::bundle::MAX_PROVENANCE_BYTES;
+use crate::bundle::{MAX_PROVENANCE_BYTES, names};
 use crate::digest::Sha256Digest;
 use crate::provenance::{
     self, ArchiveParameter, BuildDefinition, BuildMetadata, BuilderRecord, ExternalParameters,
@@ -14,9 +14,6 @@ use crate::provenance::{
 use crate::sandbox::Description;
 use crate::source::{Origin, RepositoryUrl, SourceTree};
 use crate::toolchain::{Artifact, Built, Kind, Tool};
-
-/// What the log is called in the bundle.
-pub(super) const LOG_NAME: &str = "build.log";
 
 /// The component that `builder.version` speaks of.
 const COMPONENT: &str = "kettle-init";
@@ -80,7 +77,7 @@ pub(super) fn statement(
             started_on: job.accepted_at().to_string(),
             finished_on: job.end_now().to_string(),
         },
-        byproducts: vec![named(LOG_NAME, log), lockfile],
+        byproducts: vec![named(names::BUILD_LOG, log), lockfile],
     };
     let predicate = Predicate {
         build_definition: definition,

@@ -9,15 +9,16 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use tokio::sync::Notify;
 
-use super::event::{Event, EventKind};
+use super::event::Event;
 use super::log::{EventLog, LogError};
-use super::outcome::{Outcome, SuccessWord};
+use super::outcome::Outcome;
+use super::phase::Phase;
 use super::{JobId, Request};
 use crate::clock::{Beginning, Date};
 use crate::provenance::{Nonce, NonceSource};
 
-/// Name of the event log in the job's folder.
-const LOG_NAME: &str = "events";
+/// Name of the event log in the job's folder. It outlives every job.
+pub(super) const EVENT_LOG: &str = "events";
 /// Sandboxes under another uid go through the folder; nobody lists it.
 const FOLDER_MODE: u32 = 0o711;
 
@@ -46,64 +47,13 @@ pub enum SetupError {
     },
 }
 
-/// Where a job is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Phase {
-    /// Accepted.
-    Queued,
-    /// The source is taken in.
-    Init,
-    /// The toolchain is known.
-    Detect,
-    /// The build runs.
-    Build,
-    /// Provenance is written.
-    Provenance,
-    /// Evidence is requested.
-    Attest,
-    /// It is over.
-    Complete,
-}
-
-impl Phase {
-    /// As in the job document: the `type` of the events that belong to it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Queued => "queued",
-            Self::Init => "init",
-            Self::Detect => "detect",
-            Self::Build => "build",
-            Self::Provenance => "provenance",
-            Self::Attest => "attest",
-            Self::Complete => "complete",
-        }
-    }
-
-    fn of(kind: EventKind) -> Option<Self> {
-        match kind {
-            EventKind::Queued => Some(Self::Queued),
-            // Tools print in every phase.
-            EventKind::Vm | EventKind::Line | EventKind::Note => None,
-            EventKind::Init => Some(Self::Init),
-            EventKind::Detect => Some(Self::Detect),
-            EventKind::Start => Some(Self::Build),
-            EventKind::Provenance => Some(Self::Provenance),
-            EventKind::Attest => Some(Self::Attest),
-        }
-    }
-}
-
-/// How a job ended, with its documents.
+/// How a job ended, and when.
 #[derive(Debug)]
 pub struct Ended {
     /// What the pipeline said.
     pub outcome: Outcome,
     /// When.
     pub finished_at: Date,
-    /// The full result document, JSON.
-    pub result: String,
-    /// The same for the typed events, which call success `ok`.
-    pub typed_result: String,
 }
 
 /// What everybody who knows its id may know of a job.
@@ -137,7 +87,7 @@ impl Job {
             .mode(FOLDER_MODE)
             .create(&folder)
             .map_err(failed)?;
-        let log = EventLog::create(&folder.join(LOG_NAME)).map_err(failed)?;
+        let log = EventLog::create(&folder.join(EVENT_LOG)).map_err(failed)?;
         for event in [Event::Queued, Event::Vm(about_guest)] {
             log.append(event)
                 .map_err(|error| failed(std::io::Error::other(error)))?;
@@ -223,39 +173,18 @@ impl Job {
     /// The log is full or cannot be written: the build has to end.
     pub fn emit(&self, event: Event<'_>) -> Result<(), LogError> {
         self.log.append(event)?;
-        if let Some(phase) = Phase::of(event.kind()) {
+        if let Some(phase) = event.kind().begins() {
             *self.lock_phase() = phase;
         }
         Ok(())
     }
 
     fn end(&self, outcome: Outcome) {
-        let document = |outcome: &Outcome, word| outcome.document(self.id, &self.nonce, word);
-        let documents = |outcome: &Outcome| {
-            Ok::<_, serde_json::Error>((
-                document(outcome, SuccessWord::Success)?,
-                document(outcome, SuccessWord::Ok)?,
-            ))
+        let ended = Ended {
+            outcome,
+            finished_at: self.end_now(),
         };
-        let (outcome, (result, typed_result)) = match documents(&outcome) {
-            Ok(documents) => (outcome, documents),
-            Err(error) => {
-                log::error!("provenance or evidence is no JSON: {error}");
-                let failed = Outcome::internal();
-                let documents = documents(&failed).unwrap_or_default();
-                (failed, documents)
-            }
-        };
-        if self
-            .ended
-            .set(Ended {
-                outcome,
-                finished_at: self.end_now(),
-                result,
-                typed_result,
-            })
-            .is_err()
-        {
+        if self.ended.set(ended).is_err() {
             log::error!("the job ended twice");
         }
         self.log.close();

@@ -105,7 +105,8 @@ impl Slot {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::job::{ErrorType, Event, Outcome, Phase, SourceRequest};
+    use crate::error_type::ErrorType;
+    use crate::job::{Event, Outcome, Phase, SourceRequest};
     use crate::provenance::{Nonce, NonceSource};
     use crate::source::RepositoryUrl;
 

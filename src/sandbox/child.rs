@@ -7,14 +7,15 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::os::fd::{OwnedFd, RawFd};
+use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
-use super::process::readable_within;
+use crate::clock::Limit;
 
 /// What is known about a child that bubblewrap has announced.
 pub(super) struct Announced<'a> {
@@ -67,6 +68,22 @@ impl Announced<'_> {
 /// no, was that process's.
 pub(super) fn has_ended(pidfd: &OwnedFd) -> io::Result<bool> {
     readable_within(pidfd, Duration::ZERO)
+}
+
+/// Waits until a descriptor is readable, on this thread, and says whether it is.
+pub(super) fn readable_within(descriptor: &impl AsFd, limit: Duration) -> io::Result<bool> {
+    let limit = Limit::of(limit);
+    loop {
+        let timeout = Timespec::try_from(limit.left()).map_err(|_| io::ErrorKind::InvalidInput)?;
+        match poll(
+            &mut [PollFd::new(descriptor, PollFlags::IN)],
+            Some(&timeout),
+        ) {
+            Ok(ready) => return Ok(ready > 0),
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
 }
 
 /// The parent of a process; none if that is outside of our PID namespace.

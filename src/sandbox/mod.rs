@@ -36,6 +36,7 @@ mod kernel_files;
 mod limits;
 mod network;
 mod output;
+pub mod paths;
 #[cfg(feature = "host")]
 mod private_mounts;
 mod process;

@@ -5,13 +5,12 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::MemfdFlags;
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, Resource, Rlimit, Signal, pidfd_send_signal};
@@ -19,7 +18,7 @@ use rustix::process::{Pid, Resource, Rlimit, Signal, pidfd_send_signal};
 use crate::clock::Limit;
 
 use super::cgroup::Group;
-use super::child::{Announced, has_ended};
+use super::child::{Announced, has_ended, readable_within};
 use super::kernel;
 use super::limits::OOM_SCORE_ADJUSTMENT;
 use super::network::NetworkError;
@@ -326,22 +325,6 @@ fn memory_file(bytes: &[u8]) -> io::Result<OwnedFd> {
     file.write_all(bytes)?;
     file.rewind()?;
     Ok(file.into())
-}
-
-/// Waits until a descriptor is readable, on this thread, and says whether it is.
-pub(super) fn readable_within(descriptor: &impl AsFd, limit: Duration) -> io::Result<bool> {
-    let limit = Limit::of(limit);
-    loop {
-        let timeout = Timespec::try_from(limit.left()).map_err(|_| io::ErrorKind::InvalidInput)?;
-        match poll(
-            &mut [PollFd::new(descriptor, PollFlags::IN)],
-            Some(&timeout),
-        ) {
-            Ok(ready) => return Ok(ready > 0),
-            Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
 }
 
 #[cfg(test)]

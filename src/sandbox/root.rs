@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use super::SetupError;
 use super::kernel_files::Covered;
 use super::limits::Limits;
+use super::paths::{HOME, home};
 use super::spec::{Access, CommandSpec, Mount, Network};
 
 /// User and group inside.
@@ -60,8 +61,11 @@ const SERVICE_CAPABILITIES: [&str; 9] = [
 ];
 
 /// For programs that ask who they are.
-pub(super) const PASSWD: &str =
-    "build:x:1000:1000::/kettle/home:/bin/sh\nnobody:x:65534:65534::/:/bin/false\n";
+pub(super) const PASSWD: &str = concat!(
+    "build:x:1000:1000::",
+    home!(),
+    ":/bin/sh\nnobody:x:65534:65534::/:/bin/false\n"
+);
 pub(super) const GROUP: &str = "build:x:1000:\nnogroup:x:65534:\n";
 
 /// How a folder of the machine's root looks.
@@ -310,7 +314,7 @@ impl Arguments {
             "--size",
             &limits.home_bytes.to_string(),
             "--tmpfs",
-            "/kettle/home",
+            HOME,
         ]);
     }
 

@@ -22,7 +22,7 @@ use x509_cert::time::{Time, Validity};
 use x509_cert::{Certificate, TbsCertificate, Version};
 
 use super::SimulatorError;
-use super::processor::{Identity, Key};
+use super::identity::{Identity, Key};
 use crate::snp::tcb::{Component, Product};
 
 /// Of ARK and ASK, as AMD's.

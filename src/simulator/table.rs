@@ -5,7 +5,7 @@
 //! little-endian, 24 bytes of zeros at the end; padded to whole pages.
 
 use super::hierarchy::Hierarchy;
-use super::processor::{HandedOver, Key};
+use super::identity::{HandedOver, Key};
 
 const ENTRY_BYTES: usize = 24;
 const PAGE_BYTES: usize = 4096;

@@ -11,6 +11,9 @@ use crate::digest::Sha256Writer;
 use crate::name::{self, DistinctNames};
 use crate::toolchain::{Artifact, ToolchainError};
 
+/// Name, in a job's folder, of the folder that artifacts are copied to.
+pub const ARTIFACTS_FOLDER: &str = "artifacts";
+
 /// Largest artifact, in bytes.
 pub(super) const MAX_ARTIFACT_BYTES: u64 = 2 << 30;
 

@@ -4,7 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use crate::digest::{GitOid, Sha256Digest};
-use crate::job::ErrorType;
+use crate::error_type::ErrorType;
 use crate::sandbox::{Exit, RunError};
 use crate::source::repository::redirect::RedirectError;
 use crate::source::tree::TreeError;

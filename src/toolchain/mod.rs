@@ -26,7 +26,7 @@ use crate::provenance::{LinkRecord, OutputRecord, ResourceDescriptor};
 use crate::sandbox::{Run, Stream};
 use crate::source::SourceTree;
 
-pub use artifact::MAX_ARTIFACTS_BYTES;
+pub use artifact::{ARTIFACTS_FOLDER, MAX_ARTIFACTS_BYTES};
 pub use error::{Phase, ToolchainError};
 pub use locate::{FindToolchainError, Toolchain};
 pub use measure::{Part, Versions};

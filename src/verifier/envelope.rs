@@ -8,7 +8,7 @@ use serde::Deserialize;
 use crate::snp::report::Report;
 
 use super::azure::envelope::Body as AzureBody;
-use super::azure::{AzureRejection, TpmEvidence, read_foreign};
+use super::azure::{AzureRejection, TpmEvidence, foreign};
 use super::json::{self, JsonError, Text};
 use super::rejection::Rejection;
 use super::result::Platform;
@@ -135,6 +135,16 @@ impl Evidence {
         }
     }
 
+    /// Reads evidence in the form in which another program writes it. What it says can be verified like any other; that it
+    /// is about a build of ours cannot.
+    ///
+    /// # Errors
+    /// It has another form.
+    pub fn read_foreign(bytes: &[u8]) -> Result<Self, Rejection> {
+        let (tpm, certificate) = foreign::read(bytes)?;
+        Ok(Self::of_tpm(tpm, certificate))
+    }
+
     /// Returns the kind of machine that it is of.
     pub fn platform(&self) -> Platform {
         if self.tpm.is_some() {
@@ -183,7 +193,7 @@ fn malformed(error: JsonError) -> Rejection {
 fn platform(bytes: &[u8]) -> Result<Platform, Rejection> {
     let head = match json::read::<Head<'_>>(bytes) {
         Ok(head) => head,
-        Err(_) if read_foreign(bytes).is_ok() => return Err(AzureRejection::OtherForm.into()),
+        Err(_) if foreign::read(bytes).is_ok() => return Err(AzureRejection::OtherForm.into()),
         Err(error) => return Err(malformed(error)),
     };
     head.known().ok_or_else(|| Rejection::PlatformUnknown {

@@ -12,6 +12,7 @@ use super::envelope::Evidence;
 use super::expectations::{Expectations, Waivable};
 use super::floor::TcbFloor;
 use super::guest;
+use super::outcome::{outcome, waivable};
 use super::reference::Anchor;
 use super::rejection::{Rejection, Role};
 use super::result::{AttestationResult, Check, Outcome, Platform};
@@ -144,27 +145,8 @@ fn appraise_firmware(
     }
 }
 
-/// Pass, rejection, or a waived one.
-pub fn waivable(
-    check: Waivable,
-    found: Result<(), Rejection>,
-    expectations: &Expectations,
-) -> Outcome {
-    let may_be_waived = found.as_ref().err().is_none_or(Rejection::is_waivable);
-    if may_be_waived && expectations.waived.contains(&check) {
-        Outcome::Waived(found.err())
-    } else {
-        outcome(found)
-    }
-}
-
 const fn is_rejected(outcome: &Outcome) -> bool {
     matches!(outcome, Outcome::Reject(_))
-}
-
-/// Pass or rejection.
-pub fn outcome(found: Result<(), Rejection>) -> Outcome {
-    found.map_or_else(Outcome::Reject, |()| Outcome::Pass)
 }
 
 /// What an accepted report says.

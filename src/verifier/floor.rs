@@ -24,8 +24,8 @@ use serde::Deserialize;
 use crate::snp::report::Processor;
 use crate::snp::tcb::{Component, Product, TcbVersion};
 
+use super::compiled_in::FLOOR;
 use super::json::{self, JsonError};
-use super::reference::FLOOR;
 
 /// The form of file that is known.
 const FORMAT: u64 = 1;

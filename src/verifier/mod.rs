@@ -22,6 +22,7 @@ pub mod azure;
 mod binding;
 mod certificate;
 mod chosen;
+mod compiled_in;
 mod endorsements;
 mod envelope;
 mod evidence;
@@ -30,16 +31,19 @@ mod fetched;
 mod floor;
 mod guest;
 mod json;
+mod outcome;
 mod published;
 mod reference;
 mod rejection;
 mod result;
 mod revocation;
 mod session;
+mod sides;
 mod signature;
 mod statement;
 mod subjects;
 pub mod summary;
+mod table;
 
 use std::collections::BTreeMap;
 
@@ -61,13 +65,15 @@ pub use floor::{Advisory, Floor, FloorError, ProductFloor, TcbFloor};
 pub use json::JsonError;
 pub use published::{KeyDigests, MAX_REFERENCE_BYTES, MAX_REFERENCE_MEASUREMENTS, ReferenceError};
 pub use reference::{Anchor, PublishedShape, ReferenceValues};
-pub use rejection::{Rejection, Role, Sides};
+pub use rejection::{Rejection, Role};
 pub use result::{AttestationResult, Check, Outcome, Platform};
 pub use revocation::{Revocation, Revocations};
 pub use session::{SessionError, pin, public_key_of, verify_session};
+pub use sides::Sides;
 pub use statement::{ImageClaim, NamedFile, Statement};
 
-use evidence::{Subject, outcome, verify_evidence};
+use evidence::{Subject, verify_evidence};
+use outcome::outcome;
 
 /// What is said of a folder on a file system that does not list extended attributes.
 const UNLISTED_ATTRIBUTES: &str = "bundle: the file system of this folder does not list extended attributes, so none was looked for";

@@ -4,6 +4,7 @@
 use crate::digest::Sha256Digest;
 use crate::snp::measurement::LaunchMeasurement;
 
+use super::compiled_in::PUBLISHED;
 use super::published::{self, Image, KeyDigests, ReferenceError};
 use super::rejection::Rejection;
 use super::revocation::{Revocation, Revocations};
@@ -11,8 +12,6 @@ use super::statement::ImageClaim;
 
 /// The input that a boot from a disk has another digest of than a launch without a TPM.
 pub(super) const COMMAND_LINE: &str = "command line";
-
-include!(concat!(env!("OUT_DIR"), "/published.rs"));
 
 /// Who says that a launch measurement is to be believed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

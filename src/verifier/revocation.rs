@@ -25,9 +25,9 @@ use serde::Deserialize;
 use crate::digest::Sha256Digest;
 use crate::snp::measurement::{Chain, LaunchMeasurement};
 
+use super::compiled_in::{PUBLISHED, REVOKED, REVOKED_INDEX};
 use super::json;
 use super::published::{self, ChainEntry, Image, ReferenceError};
-use super::reference::{PUBLISHED, REVOKED, REVOKED_INDEX};
 
 /// The form of list that is known.
 const FORMAT: u64 = 1;

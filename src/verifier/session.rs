@@ -14,8 +14,9 @@ use crate::provenance::Nonce;
 use super::appraisal;
 use super::certificate::{Certificate, der_of};
 use super::envelope::{self, SessionEvidence};
-use super::evidence::{self, Subject, outcome, verify_evidence};
+use super::evidence::{self, Subject, verify_evidence};
 use super::expectations::Expectations;
+use super::outcome::outcome;
 use super::rejection::{Rejection, Role};
 use super::result::{AttestationResult, Check, Outcome};
 

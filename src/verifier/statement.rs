@@ -265,6 +265,7 @@ impl<'a> Statement<'a> {
             Ok(())
         } else {
             Err(Rejection::BuildType {
+                expected: BUILD_TYPES,
                 actual: actual.to_owned(),
             })
         }

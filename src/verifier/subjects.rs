@@ -1,14 +1,12 @@
 //! Whether the files of a bundle are those that its statement speaks of. Comes in: both. Goes out: nothing, or the first
 //! file that is missing, different or too much. Never: a file that nobody spoke of.
 
+use crate::bundle::names;
 use crate::bundle::read::{Bundle, HashedFile, ReadError};
 use crate::name::project::ProjectName;
 
 use super::rejection::Rejection;
 use super::statement::{NamedFile, Statement};
-
-/// The log's name, in the bundle and among the byproducts.
-const LOG: &str = "build.log";
 
 /// Compares every file with the statement, and every name of the statement with the files.
 ///
@@ -18,13 +16,13 @@ pub fn appraise(bundle: &Bundle, statement: &Statement<'_>) -> Result<(), Reject
     appraise_artifacts(&bundle.artifacts, &statement.sorted_subjects())?;
     appraise_lockfile(&bundle.build_config, statement)?;
     let log = statement
-        .byproducts(LOG)
+        .byproducts(names::BUILD_LOG)
         .next()
         .ok_or_else(|| Rejection::RecordUnlisted {
-            name: LOG.to_owned(),
+            name: names::BUILD_LOG.to_owned(),
         })?;
     appraise_records(log, statement)?;
-    appraise_record(LOG.to_owned(), log, bundle.log.as_ref())
+    appraise_record(names::BUILD_LOG.to_owned(), log, bundle.log.as_ref())
 }
 
 /// Compares the time that every entry of an archive has with that of the statement. An unpacked
@@ -76,7 +74,7 @@ fn appraise_artifacts(
     subjects: &[&NamedFile<'_>],
 ) -> Result<(), Rejection> {
     for subject in subjects {
-        let name = format!("artifacts/{}", subject.name);
+        let name = names::artifact(&subject.name);
         let Ok(at) = artifacts.binary_search_by(|file| file.name.as_str().cmp(&subject.name))
         else {
             return Err(Rejection::SubjectMissing { name });
@@ -109,7 +107,7 @@ fn appraise_artifacts(
     };
     match artifacts.iter().find(listed) {
         Some(file) => Err(Rejection::ArtifactUnlisted {
-            name: format!("artifacts/{}", file.name),
+            name: names::artifact(&file.name),
         }),
         None => Ok(()),
     }
@@ -119,15 +117,11 @@ fn appraise_lockfile(files: &[HashedFile], statement: &Statement<'_>) -> Result<
     let lockfile = statement.lockfile();
     if let Some(extra) = files.iter().find(|file| file.name != *lockfile.name) {
         return Err(Rejection::RecordUnlisted {
-            name: format!("build-config/{}", extra.name),
+            name: names::build_config(&extra.name),
         });
     }
     appraise_records(lockfile, statement)?;
-    appraise_record(
-        format!("build-config/{}", lockfile.name),
-        lockfile,
-        files.first(),
-    )
+    appraise_record(names::build_config(&lockfile.name), lockfile, files.first())
 }
 
 /// All byproducts of one name say one digest.

@@ -7,7 +7,7 @@ use hyper::Method;
 use kettle::api::route::{self, ROUTES};
 
 use crate::support::{Appliance, fail};
-use kettle::job::ErrorType;
+use kettle::error_type::ErrorType;
 
 #[test]
 fn health_is_exactly_ok_under_every_prefix() {

@@ -3,7 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use kettle::digest::Sha256Digest;
-use kettle::job::ErrorType;
+use kettle::error_type::ErrorType;
 
 use crate::support::{Appliance, fail};
 

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use kettle::api::limits::EVENT_HEARTBEAT;
-use kettle::job::{ErrorType, Event, Job};
+use kettle::error_type::ErrorType;
+use kettle::job::{Event, Job};
 use serde_json::{Value, json};
 
 use crate::support::{Appliance, Events, JSON, SentEvent, fail, line, open_events, post_head};

@@ -157,7 +157,10 @@ fn a_body_in_chunks_is_the_last_of_its_connection() {
         let found = std::thread::scope(|scope| {
             let asking = scope.spawn(|| statuses(&appliance, &request));
             if status < 300 {
-                fail(appliance.build(), kettle::job::ErrorType::BuildFailed);
+                fail(
+                    appliance.build(),
+                    kettle::error_type::ErrorType::BuildFailed,
+                );
             }
             asking.join().unwrap()
         });
@@ -530,7 +533,7 @@ fn a_half_closed_connection_gets_its_answer_and_ends() {
     );
     let (running, id) = appliance.accepted();
     let request = format!("GET /build/{id}/events HTTP/1.1\r\nHost: kettle\r\n\r\n");
-    fail(running, kettle::job::ErrorType::BuildFailed);
+    fail(running, kettle::error_type::ErrorType::BuildFailed);
     assert_eq!(statuses(&appliance, &request), [200]);
     // One that ends in the middle of its header, or of its body, is not waited for.
     assert!(statuses(&appliance, "GET /health HTTP/1.1\r\nHo").is_empty());

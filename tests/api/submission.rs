@@ -3,7 +3,7 @@
 use std::sync::Barrier;
 use std::sync::atomic::Ordering;
 
-use kettle::job::ErrorType;
+use kettle::error_type::ErrorType;
 
 use crate::support::{Appliance, Client, FORM, JSON, fail, post_head};
 

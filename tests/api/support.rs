@@ -18,9 +18,10 @@ use kettle::api::{
     TlsIdentity,
 };
 use kettle::digest::Sha256Digest;
+use kettle::error_type::ErrorType;
 use kettle::job::{
-    Builder, BundleFile, ErrorType, Event, Finished, LineSplitter, LogError, Outcome, Request,
-    Running, Slot, SourceRequest,
+    Builder, BundleFile, Event, Finished, LineSplitter, LogError, Outcome, Request, Running, Slot,
+    SourceRequest,
 };
 use kettle::provenance::{Nonce, NonceSource};
 use kettle::source::{ProjectName, RepositoryUrl};

@@ -5,7 +5,7 @@ use std::error::Error;
 use std::io;
 use std::time::Duration;
 
-use super::fields::Field;
+use super::field::Field;
 use crate::provenance::ParseNonceError;
 use crate::source::archive::ArchiveError;
 use crate::source::repository::{ParseRefError, ParseUrlError};

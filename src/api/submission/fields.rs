@@ -1,68 +1,11 @@
 //! The fields of a submission, whichever way they came. Comes in: names and values. Goes out: [`Submitted`], a
 //! submission that is valid but for its archive. Never: a check that waits longer than until its field is there.
 
-use std::fmt;
-
 use super::error::SubmissionError;
+use super::field::Field;
 use super::limits::{MAX_FIELD_BYTES, MAX_SOURCE_NAME_BYTES};
 use crate::provenance::{MAX_NONCE_BYTES, Nonce, NonceSource};
 use crate::source::{GitRef, RepositoryUrl};
-
-/// What a submission can carry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Field {
-    /// `nonce`
-    Nonce,
-    /// `repo_url`
-    RepositoryUrl,
-    /// `repo_ref`, `ref`
-    Ref,
-    /// `source_data` in JSON, `source` in a form.
-    Archive,
-    /// `source_name` in JSON, the file name of `source` in a form.
-    SourceName,
-}
-
-impl Field {
-    /// The field that JSON calls `name`.
-    pub(super) fn in_json(name: &str) -> Option<Self> {
-        match name {
-            "source_data" => Some(Self::Archive),
-            "source_name" => Some(Self::SourceName),
-            _ => Self::in_both(name),
-        }
-    }
-
-    /// The field that a form calls `name`.
-    pub(super) fn in_form(name: &str) -> Option<Self> {
-        if name == "source" {
-            Some(Self::Archive)
-        } else {
-            Self::in_both(name)
-        }
-    }
-
-    fn in_both(name: &str) -> Option<Self> {
-        match name {
-            "nonce" => Some(Self::Nonce),
-            "repo_url" => Some(Self::RepositoryUrl),
-            "repo_ref" | "ref" => Some(Self::Ref),
-            _ => None,
-        }
-    }
-}
-
-impl fmt::Display for Field {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Nonce => "nonce",
-            Self::RepositoryUrl => "repo_url",
-            Self::Ref => "repo_ref",
-            Self::Archive => "the archive",
-            Self::SourceName => "source_name",
-        })
-    }
-}
 
 /// A submission that is valid but for its archive.
 #[derive(Debug, PartialEq, Eq)]

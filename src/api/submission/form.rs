@@ -2,7 +2,8 @@
 //! the fields. Never: a part that was passed over.
 
 use super::error::{FormError, SubmissionError};
-use super::fields::{Field, Fields, Submitted, WithoutNonce, check_length};
+use super::field::Field;
+use super::fields::{Fields, Submitted, WithoutNonce, check_length};
 use super::multipart::{Part, Parts, Reader};
 
 /// Reads one form.

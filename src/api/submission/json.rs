@@ -13,7 +13,8 @@ use serde_json::Value;
 
 use super::base64::Decoder as Base64;
 use super::error::SubmissionError;
-use super::fields::{Field, Fields, Submitted, WithoutNonce};
+use super::field::Field;
+use super::fields::{Fields, Submitted, WithoutNonce};
 use super::limits::MAX_JSON_FIELDS_BYTES;
 
 /// Hexadecimal digits behind `\u`.

@@ -6,6 +6,7 @@ mod base64;
 mod body;
 mod decoder;
 mod error;
+mod field;
 mod fields;
 mod form;
 mod json;
@@ -21,7 +22,8 @@ use hyper::http::request::Parts;
 
 pub use decoder::Decoder;
 pub use error::{FormError, SubmissionError};
-pub use fields::{Field, Submitted, SubmittedSource};
+pub use field::Field;
+pub use fields::{Submitted, SubmittedSource};
 pub use spool::Intake;
 
 use crate::job::{Request, SourceRequest};

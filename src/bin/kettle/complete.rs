@@ -12,15 +12,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use clap::Args;
 use kettle::bundle::read::{self, Bundle, ReadError};
-use kettle::bundle::{self, Entry};
+use kettle::bundle::{self, Entry, names};
 use kettle::kds::KdsError;
 use kettle::verifier::{Evidence, Platform, Rejection};
 
 use super::build::{Unpacked, unpack};
 use super::verify::{Fetching, Options, UsageError};
-
-/// The file with the report.
-const EVIDENCE: &str = "evidence.json";
 
 /// What `--help` says at its end.
 pub const AFTER_HELP: &str = "\
@@ -219,12 +216,12 @@ fn entries<'a>(
     let mut entries = Vec::new();
     for file in &unpacked.files {
         let path = file.to_string_lossy().into_owned();
-        if path == EVIDENCE {
+        if path == names::EVIDENCE {
             entries.push(Entry::of_bytes(path, evidence));
             continue;
         }
         let on_disk = folder.join(&unpacked.top).join(file);
-        let name = path.strip_prefix("artifacts/");
+        let name = names::artifact_name(&path);
         let is_executable = |name| {
             let found = before
                 .artifacts

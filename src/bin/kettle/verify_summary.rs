@@ -17,7 +17,7 @@ use kettle::verifier::summary::{self, Level, VERIFIER_ID, Wanted};
 use serde_json::json;
 
 use super::launch::{InputError, read};
-use super::verify::{UsageError, public_key};
+use super::verify::{SummaryError, public_key};
 
 /// What `--help` says at its end.
 pub const AFTER_HELP: &str = "\
@@ -56,7 +56,7 @@ pub struct Arguments {
 #[allow(missing_docs)] // Each sentence is the documentation.
 pub enum VerifySummaryError {
     #[error(transparent)]
-    Usage(#[from] Box<UsageError>),
+    Key(#[from] SummaryError),
     #[error(transparent)]
     Input(#[from] InputError),
     #[error("{path} cannot be read")]
@@ -76,7 +76,7 @@ fn level(text: &str) -> Result<Level, String> {
 /// # Errors
 /// A file cannot be read, or the key is none.
 pub fn run(arguments: &Arguments) -> Result<(String, ExitCode), VerifySummaryError> {
-    let key = public_key(&arguments.public_key).map_err(Box::new)?;
+    let key = public_key(&arguments.public_key)?;
     let container = read(
         &arguments.summary,
         MAX_CONTAINER_BYTES,

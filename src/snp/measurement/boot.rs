@@ -12,7 +12,7 @@
 
 use sha2::{Digest as _, Sha256};
 
-use super::PAGE_BYTES;
+use super::page::PAGE_BYTES;
 
 /// Bytes of the table with its padding.
 pub const TABLE_BYTES: usize = 176;

@@ -5,7 +5,8 @@
 //! vCPUs is the one with `n - 1`, extended by one page whose digest is known.
 
 use super::LaunchMeasurement;
-use super::digest::{PageType, RunningDigest};
+use super::digest::RunningDigest;
+use super::page::PageType;
 use super::vmsa;
 
 /// The SHA-384 of a page, 48 bytes.

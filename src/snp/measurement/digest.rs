@@ -3,18 +3,8 @@
 
 use sha2::{Digest as _, Sha384};
 
-use super::{AddedPage, LaunchMeasurement, PAGE_BYTES};
-
-/// `PAGE_TYPE` of AMD 56860, SNP_LAUNCH_UPDATE.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PageType {
-    Normal = 1,
-    Vmsa = 2,
-    Zero = 3,
-    Unmeasured = 4,
-    Secrets = 5,
-    Cpuid = 6,
-}
+use super::LaunchMeasurement;
+use super::page::{AddedPage, PAGE_BYTES, PageType};
 
 /// Length of `PAGE_INFO`, which it carries itself.
 const PAGE_INFO_BYTES: u16 = 0x70;

@@ -13,9 +13,10 @@
 //! An entry gives the metadata's distance from the end (`OvmfPkg/ResetVector/X64/OvmfSevMetadata.asm`): `ASEV`, length 4,
 //! version 4, number of sections 4, then for each section its address 4, length 4, kind 4. All little-endian.
 
+use super::LaunchMeasurement;
 use super::boot::{TableOffset, guid_bytes};
 use super::digest::RunningDigest;
-use super::{LaunchMeasurement, PAGE_BYTES};
+use super::page::PAGE_BYTES;
 
 /// Largest firmware image in bytes: QEMU maps it below 4 GiB, where 16 MiB are free.
 pub const MAX_FIRMWARE_BYTES: usize = 16 << 20;

@@ -26,12 +26,12 @@ use std::str::FromStr;
 use super::boot::BootHashes;
 use super::chain::Chain;
 use super::cpu::CpuSignature;
-use super::digest::{self, PageType, RunningDigest};
+use super::digest::{self, RunningDigest};
 use super::firmware::{Firmware, Section, SectionKind};
+use super::page::{AddedPage, PAGE_BYTES, PageType};
+use super::vmm::Vmm;
 use super::{LaunchMeasurement, vmsa};
 
-/// Bytes of a page.
-pub(in crate::snp) const PAGE_BYTES: usize = 4096;
 /// Address of every VMSA in the measurement.
 #[cfg(feature = "cli")]
 pub(in crate::snp) const VMSA_ADDRESS: u64 = vmsa::ADDRESS;
@@ -62,28 +62,6 @@ pub enum LaunchError {
         "the firmware does not measure a kernel: it has no SNP_KERNEL_HASHES section (0x10) or no hash table address"
     )]
     NoKernelHashes,
-}
-
-/// Which hypervisor starts the guest: they differ in the registers that a vCPU starts with, and in sections.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Vmm {
-    /// QEMU with KVM.
-    Qemu,
-    /// Amazon EC2: RDX starts as 0x600, the CPUID page comes last.
-    Ec2,
-    /// Amazon EC2 as of 2023: RDX starts as 0.
-    Ec2ZeroRdx,
-    /// Google Compute Engine: the firmware's working memory is added unmeasured.
-    Gce,
-}
-
-/// A page that the host adds after the firmware's image.
-#[derive(Clone, Debug)]
-pub(in crate::snp) struct AddedPage {
-    pub(in crate::snp) kind: PageType,
-    pub(in crate::snp) address: u64,
-    /// Its bytes, where they are measured.
-    pub(in crate::snp) content: Option<[u8; PAGE_BYTES]>,
 }
 
 /// A guest up to its first vCPU: what all vCPU types and counts have in common.

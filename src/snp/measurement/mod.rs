@@ -14,6 +14,10 @@ mod firmware;
 #[cfg(feature = "appraisal")]
 mod launch;
 #[cfg(feature = "appraisal")]
+mod page;
+#[cfg(feature = "appraisal")]
+mod vmm;
+#[cfg(feature = "appraisal")]
 mod vmsa;
 
 use std::fmt;
@@ -27,14 +31,16 @@ pub use cpu::{CpuSignature, UnknownCpu};
 #[cfg(feature = "appraisal")]
 pub use firmware::{Firmware, FirmwareError, MAX_FIRMWARE_BYTES, MAX_MEASURED_PAGES, MAX_SECTIONS};
 #[cfg(feature = "appraisal")]
-pub use launch::{KernelHashesPage, Launch, LaunchError, ParseMeasurementError, Vmm};
+pub use launch::{KernelHashesPage, Launch, LaunchError, ParseMeasurementError};
+#[cfg(feature = "appraisal")]
+pub use vmm::Vmm;
 
 #[cfg(feature = "cli")]
-pub(super) use digest::{PageType, RunningDigest};
-#[cfg(feature = "appraisal")]
-pub(super) use launch::{AddedPage, PAGE_BYTES};
+pub(super) use digest::RunningDigest;
 #[cfg(feature = "cli")]
 pub(super) use launch::{VMSA_ADDRESS, added_pages};
+#[cfg(feature = "cli")]
+pub(super) use page::{AddedPage, PAGE_BYTES, PageType};
 
 /// A launch measurement: 48 bytes, printed as lower-case hex (AMD 56860, ATTESTATION_REPORT, MEASUREMENT).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -21,7 +21,9 @@
 //! | 0x408 | 4 | MXCSR |
 //! | 0x410 | 2 | x87 FCW |
 
-use super::{CpuSignature, PAGE_BYTES, Vmm};
+use super::cpu::CpuSignature;
+use super::page::PAGE_BYTES;
+use super::vmm::Vmm;
 
 /// Address of every VMSA in the measurement: all ones, cut to whole pages of 48 bits (AMD 56860, SNP_LAUNCH_UPDATE).
 pub const ADDRESS: u64 = 0xffff_ffff_f000;

@@ -9,17 +9,12 @@ use std::time::Duration;
 use super::{GitRef, RepositoryUrl};
 use crate::digest::GitOid;
 use crate::presence::first_file;
+use crate::sandbox::paths::{GIT_FOLDER, HOME, MODULES_FILE};
 use crate::sandbox::{Access, CommandSpec, Mount, Network};
 use crate::source::git_rules;
 
 /// Where git may be: below `/usr`, which sandboxes see.
 const GIT_BINARIES: [&str; 2] = ["/usr/bin/git", "/usr/local/bin/git"];
-
-/// Where git's folder is in the sandbox.
-const GIT_FOLDER: &str = "/kettle/git";
-
-/// Where a `.gitmodules` is in the sandbox.
-const MODULES_FILE: &str = "/kettle/modules";
 
 /// The ref that a fetch writes.
 const FETCHED: &str = "refs/kettle/fetched";
@@ -53,7 +48,7 @@ const ENVIRONMENT: [(&str, &str); 8] = [
     ("GIT_ATTR_NOSYSTEM", "1"),
     ("GIT_NO_LAZY_FETCH", "1"),
     ("GIT_NO_REPLACE_OBJECTS", "1"),
-    ("HOME", "/kettle/home"),
+    ("HOME", HOME),
     ("LC_ALL", "C.UTF-8"),
     ("PATH", "/usr/bin:/bin"),
     ("SSL_CERT_FILE", "/etc/ssl/certs/ca-certificates.crt"),

@@ -7,7 +7,9 @@ use crate::sandbox::{Exit, OutputSink, RunError, Stream};
 use crate::toolchain::{Log, Phase, ToolchainError};
 
 use super::lockfile::LockfileError;
-use super::metadata::MAX_ANSWER_BYTES;
+
+/// Most bytes of one answer of a tool. A workspace with a thousand packages stays below it.
+const MAX_ANSWER_BYTES: usize = 32 << 20;
 
 /// What cargo says when it would have to change the lockfile, or look for a package that the lockfile does not name.
 const OUTDATED: [&str; 5] = [

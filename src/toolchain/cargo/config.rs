@@ -8,10 +8,10 @@ use std::path::{Component, Path, PathBuf};
 
 use toml::{Table, Value};
 
-use super::plan::SOURCE;
 use super::rustflags;
 use crate::presence::{first_file, there};
 use crate::provenance::link::is_linker_variable;
+use crate::sandbox::paths::SOURCE;
 use crate::toolchain::ToolchainError;
 
 /// Largest configuration that is read, in bytes.

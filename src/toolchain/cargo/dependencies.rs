@@ -7,12 +7,13 @@ use std::io;
 use std::path::{Component, Path, PathBuf};
 
 use crate::provenance::{ResourceDescriptor, fetched_from};
+use crate::sandbox::paths::SOURCE;
 use crate::source::tree;
 use crate::toolchain::ToolchainError;
 
 use super::lockfile::{CRATES_IO, GitSource};
 use super::metadata::Package;
-use super::plan::{Moved, SOURCE};
+use super::plan::Moved;
 use super::{git, vendor};
 
 /// Everything that was checked in this job.

@@ -13,12 +13,12 @@ use std::path::{Path, PathBuf};
 use flate2::{Compression, write::ZlibEncoder};
 
 use crate::digest::GitOid;
+use crate::sandbox::paths::CARGO_HOME;
 use crate::source::tree;
 use crate::toolchain::ToolchainError;
 use crate::toolchain::untrusted::Untrusted;
 
 use super::copy;
-use super::plan::CARGO_HOME;
 
 /// Digits of a commit in the name of its checkout: git's default, which cargo finds again in a repository of one commit.
 const SHORT_ID_DIGITS: usize = 7;

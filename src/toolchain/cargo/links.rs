@@ -18,10 +18,10 @@ use crate::provenance::LinkRecord;
 use crate::provenance::link::{
     can_displace_linker, is_linker_variable, is_search_path_an_argument,
 };
+use crate::sandbox::paths::SOURCE;
 use crate::toolchain::ToolchainError;
 
 use super::metadata::Metadata;
-use super::plan::SOURCE;
 
 /// Most bytes of arguments and variables that are recorded, of all packages together.
 const MAX_LINK_BYTES: usize = 64 << 10;

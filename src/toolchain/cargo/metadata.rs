@@ -7,12 +7,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use crate::sandbox::paths::{SOURCE, TARGET};
 use crate::toolchain::ToolchainError;
-
-use super::plan::{SOURCE, TARGET};
-
-/// Most bytes of one answer of a tool. A workspace with a thousand packages stays below it.
-pub(super) const MAX_ANSWER_BYTES: usize = 32 << 20;
 
 /// Kinds of target whose files are handed out.
 const DELIVERED: [&str; 4] = ["bin", "cdylib", "dylib", "staticlib"];

@@ -33,7 +33,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::job::ErrorType;
+use crate::error_type::ErrorType;
 use crate::presence::there;
 use crate::sandbox::{CommandSpec, remove_folder};
 use crate::source::redirect::Endpoint;
@@ -52,8 +52,7 @@ use lockfile::{CRATES_IO, GitSource, Lock, Locked, LockfileError, Origin};
 use messages::{Announced, Messages};
 use metadata::Metadata;
 use plan::{Folders, Moved, Plan};
-use redirects::Redirects;
-use vendor::Vendor;
+use vendor::{Redirects, Vendor};
 
 pub(super) use plan::probe;
 

@@ -6,22 +6,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::sandbox::paths::{CARGO_HOME, HOME, SOURCE, TARGET, VENDOR};
 use crate::sandbox::{Access, CommandSpec, Mount, Network};
 use crate::source::git_rules;
-use crate::toolchain::Toolchain;
+use crate::toolchain::{ARTIFACTS_FOLDER, Toolchain};
 
 use super::redirects;
-
-/// The source tree, read-only.
-pub(super) const SOURCE: &str = "/kettle/source";
-/// The checked packages of registries, read-only.
-pub(super) const VENDOR: &str = "/kettle/vendor";
-/// `CARGO_HOME`: writable in the fetch phase, afterwards a read-only one of ours.
-pub(super) const CARGO_HOME: &str = "/kettle/cargo";
-/// `CARGO_TARGET_DIR`.
-pub(super) const TARGET: &str = "/kettle/target";
-/// `HOME`: an empty folder of each sandbox.
-const HOME: &str = "/kettle/home";
 
 /// Wall-clock limit of a command that only reads the project.
 const INSPECT_TIME: Duration = Duration::from_secs(120);
@@ -89,7 +79,7 @@ impl Folders {
             target: folder("target"),
             package: folder("package"),
             unpublished: folder("unpublished"),
-            artifacts: folder("artifacts"),
+            artifacts: folder(ARTIFACTS_FOLDER),
         }
     }
 }

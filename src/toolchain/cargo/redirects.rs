@@ -10,8 +10,7 @@
 //! server can make cargo print lines that look like a trace. In the first run this can only bring the second about; in the
 //! second, an error ends cargo, and the archive is fetched again by another one.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsString;
+use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -23,7 +22,7 @@ use crate::toolchain::{Context, Log, Phase, ToolchainError};
 
 use super::answer::Answer;
 use super::lockfile::Locked;
-use super::vendor;
+use super::vendor::{self, Redirects};
 
 /// What makes cargo trace what curl says of its downloads (The Cargo Book, "Environment Variables"; cargo 1.95).
 pub(super) const TRACE: [(&str, &str); 2] =
@@ -55,9 +54,6 @@ const NO_TEXT: &str = " bytes of data)";
 
 /// How cargo begins to print the version of curl, line by line.
 const VERSION: &str = "Version {";
-
-/// The last URL of each archive that was redirected, by the folder of its registry and its name.
-pub(super) type Redirects = BTreeMap<(OsString, String), String>;
 
 /// Runs `cargo fetch`, and returns whether an archive was redirected.
 pub(super) async fn fetch(

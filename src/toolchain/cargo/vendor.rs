@@ -2,20 +2,23 @@
 //! out: a folder of ours with every locked package of a registry, unpacked from bytes that have the locked checksum.
 //! Never: a file that the fetch phase wrote; each is unpacked again by us.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, Read as _, Seek as _};
 use std::path::{Path, PathBuf};
 
 use crate::digest::Sha256Digest;
+use crate::sandbox::paths::VENDOR;
 use crate::toolchain::ToolchainError;
 use crate::toolchain::untrusted::Untrusted;
 
 use super::config;
 use super::crate_archive::{self, CrateError, MAX_CRATE_BYTES};
 use super::lockfile::{CRATES_IO, Locked, Origin};
-use super::plan::VENDOR;
-use super::redirects::Redirects;
+
+/// The last URL of each archive that was redirected, by the folder of its registry and its name.
+pub(super) type Redirects = BTreeMap<(OsString, String), String>;
 
 /// One registry, and the folder that stands in for it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -10,8 +10,6 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ring::signature::{ED25519, ED25519_PUBLIC_KEY_LEN, UnparsedPublicKey};
 
-use super::ledger::PathInfo;
-
 /// Why text is no list of keys.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum TrustedKeysError {
@@ -53,10 +51,9 @@ impl TrustedKeys {
         Ok(Self(keys))
     }
 
-    /// The name of the first key that signed what `info` says.
-    pub(crate) fn signer(&self, info: &PathInfo) -> Option<&str> {
-        let fingerprint = info.fingerprint();
-        info.signatures.iter().find_map(|signature| {
+    /// Returns the name of the first key of which one of `signatures` is, over the fingerprint of a store path.
+    pub(crate) fn signer(&self, fingerprint: &str, signatures: &[String]) -> Option<&str> {
+        signatures.iter().find_map(|signature| {
             let (name, signature) = named::<64>(signature)?;
             let (name, key) = self.0.get_key_value(name)?;
             UnparsedPublicKey::new(&ED25519, key)
@@ -76,7 +73,7 @@ fn named<const N: usize>(text: &str) -> Option<(&str, [u8; N])> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::toolchain::nix::ledger::parse;
+    use crate::toolchain::nix::ledger::{PathInfo, parse};
 
     const KEY: &str = include_str!(concat!(
         env!("CARGO_MANIFEST_DIR"),
@@ -98,6 +95,10 @@ mod tests {
             .unwrap()
     }
 
+    fn signer<'a>(keys: &'a TrustedKeys, info: &PathInfo) -> Option<&'a str> {
+        keys.signer(&info.fingerprint(), &info.signatures)
+    }
+
     fn hello() -> PathInfo {
         PathInfo {
             signatures: vec![OF_HELLO.to_owned()],
@@ -108,9 +109,9 @@ mod tests {
     #[test]
     fn knows_the_signatures_that_nix_makes() {
         let keys = TrustedKeys::parse(KEY).unwrap();
-        assert_eq!(keys.signer(&info("greeting-2.1")), Some("test-cache-1"));
-        assert_eq!(keys.signer(&hello()), Some("test-cache-1"));
-        assert_eq!(keys.signer(&info("note")), None);
+        assert_eq!(signer(&keys, &info("greeting-2.1")), Some("test-cache-1"));
+        assert_eq!(signer(&keys, &hello()), Some("test-cache-1"));
+        assert_eq!(signer(&keys, &info("note")), None);
     }
 
     #[test]
@@ -119,7 +120,7 @@ mod tests {
         let signed = |change: &dyn Fn(&mut PathInfo)| {
             let mut info = hello();
             change(&mut info);
-            keys.signer(&info).is_some()
+            signer(&keys, &info).is_some()
         };
         assert!(signed(&|info| info.deriver = None));
         assert!(!signed(&|info| info.nar_size += 1));
@@ -136,11 +137,11 @@ mod tests {
     #[test]
     fn only_a_trusted_key_counts_whatever_its_name() {
         let info = hello();
-        assert_eq!(TrustedKeys::parse("").unwrap().signer(&info), None);
+        assert_eq!(signer(&TrustedKeys::parse("").unwrap(), &info), None);
         let renamed = KEY.replace("test-cache-1", "other-1");
-        assert_eq!(TrustedKeys::parse(&renamed).unwrap().signer(&info), None);
+        assert_eq!(signer(&TrustedKeys::parse(&renamed).unwrap(), &info), None);
         let another = format!("test-cache-1:{}", STANDARD.encode([7; 32]));
-        assert_eq!(TrustedKeys::parse(&another).unwrap().signer(&info), None);
+        assert_eq!(signer(&TrustedKeys::parse(&another).unwrap(), &info), None);
         let keys = TrustedKeys::parse(KEY).unwrap();
         let others = [
             "",
@@ -152,10 +153,13 @@ mod tests {
         ]
         .map(str::to_owned);
         assert_eq!(
-            keys.signer(&PathInfo {
-                signatures: others.into(),
-                ..info
-            }),
+            signer(
+                &keys,
+                &PathInfo {
+                    signatures: others.into(),
+                    ..info
+                }
+            ),
             Some("test-cache-1")
         );
     }

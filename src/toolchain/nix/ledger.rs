@@ -496,7 +496,7 @@ fn realised(
             Realised::Built
         });
     }
-    if let Some(key) = keys.signer(info) {
+    if let Some(key) = keys.signer(&info.fingerprint(), &info.signatures) {
         return Some(Realised::Substituted {
             from: cache.cloned(),
             key: key.to_owned(),

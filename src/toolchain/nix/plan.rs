@@ -6,20 +6,16 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::sandbox::paths::{HOME, INPUTS, SOURCE};
 use crate::sandbox::{Access, CommandSpec, Mount, Network};
 use crate::source::git_rules;
+use crate::toolchain::ARTIFACTS_FOLDER;
 
 use super::locate::Nix;
 use super::store_path::StorePath;
 
-/// The source tree, read-only.
-const SOURCE: &str = "/kettle/source";
-/// Checked inputs, read-only, one folder each.
-const INPUTS: &str = "/kettle/inputs";
 /// What nix calls the source, and an input that has no name of its own.
 pub(super) const INPUT_NAME: &str = "source";
-/// `HOME`: an empty folder of each sandbox.
-const HOME: &str = "/kettle/home";
 /// The store with its state: nix's own fixed place.
 const STORE_ROOT: &str = "/nix";
 /// Relative to [`STORE_ROOT`].
@@ -91,7 +87,7 @@ impl Folders {
         Self {
             fetch: job.join("nix-fetch"),
             daemon: job.join("nix"),
-            artifacts: job.join("artifacts"),
+            artifacts: job.join(ARTIFACTS_FOLDER),
         }
     }
 

@@ -5,11 +5,18 @@
 //! - Goes out: the one key that signs quotes, and what the machine is configured to.
 //! - Never: a second attestation key, or one of another kind.
 
-use base64::Engine as _;
+use base64::alphabet::URL_SAFE;
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
+use base64::engine::{DecodePaddingMode, Engine as _};
 use serde::Deserialize;
 
 use super::super::json::{self, JsonError, Text};
-use super::envelope::BASE64URL;
+
+/// Base64url, which is read with and without padding (RFC 4648, section 5).
+pub const BASE64URL: GeneralPurpose = GeneralPurpose::new(
+    &URL_SAFE,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
 
 /// Name of the attestation key.
 const ATTESTATION_KEY: &str = "HCLAkPub";

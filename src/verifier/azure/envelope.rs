@@ -4,24 +4,17 @@
 //! - Goes out: the HCL report, the quote, and the certificate that somebody handed over.
 //! - Never: two spellings of one value; hex is lower case, base64url has no bits left over.
 
-use base64::alphabet::URL_SAFE;
-use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
-use base64::engine::{DecodePaddingMode, Engine as _};
+use base64::Engine as _;
 use serde::Deserialize;
 
 use super::super::json::Text;
 use super::super::rejection::Rejection;
+use super::claims::BASE64URL;
 use super::hcl::HclReport;
-use super::quote::SignedQuote;
 use super::registers::REGISTER_BYTES;
 use super::rejection::AzureRejection;
+use super::signed_quote::SignedQuote;
 use super::{TpmEvidence, VERSION};
-
-/// Base64url, which is read with and without padding (RFC 4648, section 5).
-pub const BASE64URL: GeneralPurpose = GeneralPurpose::new(
-    &URL_SAFE,
-    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
-);
 
 /// The member `evidence`.
 #[derive(Deserialize)]

@@ -8,14 +8,13 @@
 
 use serde::Deserialize;
 
-use super::super::envelope::Evidence;
 use super::super::json::{self, Text};
 use super::super::rejection::Rejection;
 use super::TpmEvidence;
 use super::hcl::HclReport;
-use super::quote::SignedQuote;
 use super::registers::REGISTER_BYTES;
 use super::rejection::AzureRejection;
+use super::signed_quote::SignedQuote;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -34,12 +33,11 @@ struct ForeignQuote {
     pcrs: Vec<[u8; REGISTER_BYTES]>,
 }
 
-/// Reads evidence with lists of bytes. What it says can be verified like any other; that it is
-/// about a build of ours cannot.
+/// Reads evidence with lists of bytes: what belongs to this platform, and the VCEK.
 ///
 /// # Errors
 /// It has another form.
-pub fn read_foreign(bytes: &[u8]) -> Result<Evidence, Rejection> {
+pub fn read(bytes: &[u8]) -> Result<(TpmEvidence, Option<Vec<u8>>), Rejection> {
     let document: Document<'_> = json::read(bytes).map_err(Rejection::EvidenceMalformed)?;
     let hcl = HclReport::read(&document.report).map_err(AzureRejection::Hcl)?;
     let ForeignQuote {
@@ -53,5 +51,5 @@ pub fn read_foreign(bytes: &[u8]) -> Result<Evidence, Rejection> {
         registers,
     };
     let certificate = document.vcek.map(|pem| pem.0.into_owned().into_bytes());
-    Ok(Evidence::of_tpm(TpmEvidence { hcl, quote }, certificate))
+    Ok((TpmEvidence { hcl, quote }, certificate))
 }

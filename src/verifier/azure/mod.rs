@@ -20,12 +20,13 @@ mod claims;
 pub(super) mod envelope;
 #[cfg(test)]
 mod flips;
-mod foreign;
+pub(super) mod foreign;
 mod hcl;
 mod paravisor;
 mod quote;
 mod registers;
 mod rejection;
+mod signed_quote;
 
 use serde_json::{Map, Value, json};
 
@@ -33,23 +34,21 @@ use crate::digest::Sha256Digest;
 use crate::snp::report::Report;
 
 pub use claims::{AttestationKey, ClaimsError, RuntimeClaims};
-pub use foreign::read_foreign;
 pub use hcl::{HclError, HclReport, MAX_HCL_BYTES};
 pub use paravisor::{PARAVISOR_KEYS, ParavisorKey};
-pub use quote::{
-    ExtraDataError, MAX_EXTRA_DATA_BYTES, Quote, QuoteError, SignedQuote, appraise_extra_data,
-};
+pub use quote::{ExtraDataError, MAX_EXTRA_DATA_BYTES, Quote, QuoteError, appraise_extra_data};
 pub use registers::Registers;
 pub(super) use registers::{BOOT_REGISTERS, REGISTERS};
 pub use rejection::AzureRejection;
+pub use signed_quote::SignedQuote;
 
 use super::endorsements::TrustRoots;
-use super::evidence::{outcome, waivable};
 use super::expectations::{Expectations, Waivable};
+use super::outcome::{outcome, waivable};
 use super::reference::Anchor;
 use super::result::{AttestationResult, Check, Outcome};
 use super::statement::ImageClaim;
-use quote::VerifiedQuote;
+use signed_quote::VerifiedQuote;
 
 /// The version of the evidence that is known.
 const VERSION: u64 = 1;

@@ -1,9 +1,8 @@
 //! What a TPM says of its registers: TPMS_ATTEST of the type quote (TPM 2.0 Library, part 2,
 //! section 10.12).
 //!
-//! - Comes in: the signed bytes, the signature, the registers beside them, and the key from the
-//!   claims.
-//! - Goes out: the caller's data in the quote, and the registers, which are those that were signed.
+//! - Comes in: the signed bytes.
+//! - Goes out: the caller's data in the quote, and the digest of the registers.
 //! - Never: a selection of other registers than all 24 of SHA-256, or a byte after the end.
 //!
 //! All numbers are big-endian.
@@ -19,12 +18,6 @@
 //! | 4 | banks, 1 |
 //! | 2 + 1 + 3 | 000B, three bytes, FFFFFF: the registers 0 to 23 of SHA-256 |
 //! | 2 + 32 | SHA-256 over the 24 registers |
-
-use ring::signature::{RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents};
-
-use super::claims::{AttestationKey, MODULUS_BYTES};
-use super::registers::{REGISTERS, Registers};
-use super::rejection::AzureRejection;
 
 /// Most data that a caller has in a quote, in bytes: Azure's TPM takes no more.
 pub const MAX_EXTRA_DATA_BYTES: usize = 50;
@@ -167,62 +160,14 @@ impl Quote {
         &self.extra_data
     }
 
+    /// Returns the same, without what else was read.
+    pub(super) fn into_extra_data(self) -> Vec<u8> {
+        self.extra_data
+    }
+
     /// Returns SHA-256 over the registers.
     pub fn register_digest(&self) -> &[u8; DIGEST_BYTES] {
         &self.register_digest
-    }
-}
-
-/// A quote as evidence carries it: signed bytes, signature, and the registers beside it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SignedQuote {
-    /// The signed bytes.
-    pub message: Vec<u8>,
-    /// RSASSA-PKCS1-v1_5 with SHA-256.
-    pub signature: Vec<u8>,
-    /// SHA-256 registers, from 0; that there are 24 is part of the verification.
-    pub registers: Vec<[u8; DIGEST_BYTES]>,
-}
-
-/// The receipt of a verified quote.
-#[derive(Clone, Debug)]
-pub struct VerifiedQuote {
-    /// What the caller had put into it.
-    pub extra_data: Vec<u8>,
-    /// The registers that were signed.
-    pub registers: Registers,
-}
-
-impl SignedQuote {
-    /// Verifies form, signature and registers.
-    ///
-    /// # Errors
-    /// The first that does not hold.
-    pub fn verify(&self, key: &AttestationKey) -> Result<VerifiedQuote, AzureRejection> {
-        let quote = Quote::read(&self.message).map_err(AzureRejection::Quote)?;
-        if self.signature.len() != MODULUS_BYTES {
-            let (expected, actual) = (MODULUS_BYTES, self.signature.len());
-            return Err(AzureRejection::QuoteSignatureLength { expected, actual });
-        }
-        let public = RsaPublicKeyComponents {
-            n: &key.modulus()[..],
-            e: &key.exponent()[..],
-        };
-        let verified = public.verify(&RSA_PKCS1_2048_8192_SHA256, &self.message, &self.signature);
-        verified.map_err(|_| AzureRejection::QuoteSignature)?;
-        let Some(registers) = Registers::of(&self.registers) else {
-            let (expected, actual) = (REGISTERS, self.registers.len());
-            return Err(AzureRejection::RegisterCount { expected, actual });
-        };
-        let computed = registers.digest();
-        if computed.as_bytes() != quote.register_digest() {
-            let (expected, actual) = (hex::encode(quote.register_digest()), computed.to_string());
-            return Err(AzureRejection::RegisterDigest { expected, actual });
-        }
-        Ok(VerifiedQuote {
-            extra_data: quote.extra_data,
-            registers,
-        })
     }
 }
 

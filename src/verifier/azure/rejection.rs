@@ -3,174 +3,138 @@
 
 use crate::digest::Sha256Digest;
 
-use super::super::rejection::Sides;
 use super::super::revocation::Revocation;
+use super::super::sides::{NO_SIDES, Sides, found, sides};
+use super::super::table::rejections;
 use super::claims::ClaimsError;
 use super::hcl::HclError;
 use super::quote::QuoteError;
 
-/// A reason to reject evidence of this platform, beside those that all platforms share.
-#[derive(Debug, thiserror::Error)]
-#[allow(missing_docs)] // Each variant's sentence is its documentation; README.md of this room lists the codes.
-pub enum AzureRejection {
-    // bundle
-    #[error("the evidence has a version that this verifier does not know")]
-    EvidenceVersion { expected: u64, actual: u64 },
-    #[error("the HCL report cannot be read: {0}")]
-    Hcl(#[source] HclError),
-    #[error(
-        "the evidence has the form of another attested builder, whose machine is a stock one: no published boot \
-         measurement can match it; `kettle inspect` reads it"
-    )]
-    OtherForm,
+rejections! {
+    /// A reason to reject evidence of this platform, beside those that all platforms share.
+    #[derive(Debug, thiserror::Error)]
+    pub enum AzureRejection {
+        // bundle
+        #[error("the evidence has a version that this verifier does not know")]
+        EvidenceVersion { expected: u64, actual: u64 }
+            = "evidence-version", sides(expected, actual);
+        #[error("the HCL report cannot be read: {0}")]
+        Hcl(error: #[source] HclError) = "hcl-malformed", hcl_sides(error);
+        #[error(
+            "the evidence has the form of another attested builder, whose machine is a stock one: no published boot \
+                measurement can match it; `kettle inspect` reads it"
+        )]
+        OtherForm = "evidence-of-another-builder", NO_SIDES;
 
-    // runtime-data
-    #[error("the report is not about these runtime claims")]
-    RuntimeData { expected: String, actual: String },
-    #[error("{0}")]
-    Claims(#[source] ClaimsError),
+        // runtime-data
+        #[error("the report is not about these runtime claims")]
+        RuntimeData { expected: String, actual: String }
+            = "runtime-data-binding", sides(expected, actual);
+        #[error("{0}")]
+        Claims(error: #[source] ClaimsError) = claims_code(error), claims_sides(error);
 
-    // paravisor
-    #[error("the report was asked for at VMPL {actual}, where the paravisor is not")]
-    ParavisorLevel { actual: u32 },
-    #[error(
-        "the paravisor is not signed by a key that Microsoft has for confidential virtual machines"
-    )]
-    ParavisorKey {
-        expected: [&'static str; 2],
-        actual: String,
-    },
-    #[error(
-        "the guest is signed by a key that Microsoft has for container instances: there the tenant chooses the report \
-         data, and no paravisor speaks for a TPM"
-    )]
-    ContainerKey {
-        expected: [&'static str; 2],
-        actual: String,
-    },
-    #[error("the paravisor has an author key, and Microsoft's has none")]
-    ParavisorAuthorKey { actual: String },
-    #[error("the paravisor's version (GUEST_SVN) is below the floor for its key")]
-    ParavisorVersion { minimum: u32, actual: u32 },
+        // paravisor
+        #[error("the report was asked for at VMPL {actual}, where the paravisor is not")]
+        ParavisorLevel { actual: u32 } = "paravisor-vmpl", sides(0, actual);
+        #[error(
+            "the paravisor is not signed by a key that Microsoft has for confidential virtual machines"
+        )]
+        ParavisorKey { expected: [&'static str; 2], actual: String }
+            = "paravisor-id-key", sides(expected.join(" | "), actual);
+        #[error(
+            "the guest is signed by a key that Microsoft has for container instances: there the tenant chooses the report \
+                data, and no paravisor speaks for a TPM"
+        )]
+        ContainerKey { expected: [&'static str; 2], actual: String }
+            = "paravisor-container-key", sides(expected.join(" | "), actual);
+        #[error("the paravisor has an author key, and Microsoft's has none")]
+        ParavisorAuthorKey { actual: String }
+            = "paravisor-author-key", sides("00".repeat(48), actual);
+        #[error("the paravisor's version (GUEST_SVN) is below the floor for its key")]
+        ParavisorVersion { minimum: u32, actual: u32 }
+            = "paravisor-svn", sides(format!("at least {minimum}"), actual);
 
-    // quote
-    #[error("this is no quote of a TPM over all its registers: {0}")]
-    Quote(#[source] QuoteError),
-    #[error("the quote's signature does not have the length of its key")]
-    QuoteSignatureLength { expected: usize, actual: usize },
-    #[error("the quote is not signed by the attestation key that the runtime claims name")]
-    QuoteSignature,
-    #[error("the evidence does not have all the registers that the quote is over")]
-    RegisterCount { expected: usize, actual: usize },
-    #[error("the registers in the evidence are not those that were signed")]
-    RegisterDigest { expected: String, actual: String },
+        // quote
+        #[error("this is no quote of a TPM over all its registers: {0}")]
+        Quote(error: #[source] QuoteError) = quote_code(error), NO_SIDES;
+        #[error("the quote's signature does not have the length of its key")]
+        QuoteSignatureLength { expected: usize, actual: usize }
+            = "quote-signature-length", sides(expected, actual);
+        #[error("the quote is not signed by the attestation key that the runtime claims name")]
+        QuoteSignature = "quote-signature", NO_SIDES;
+        #[error("the evidence does not have all the registers that the quote is over")]
+        RegisterCount { expected: usize, actual: usize } = "pcr-count", sides(expected, actual);
+        #[error("the registers in the evidence are not those that were signed")]
+        RegisterDigest { expected: String, actual: String } = "pcr-digest", sides(expected, actual);
 
-    // boot-measurement
-    #[error(
-        "there is no published boot measurement to compare with: no reference value has the member `boot`"
-    )]
-    NoBootReference,
-    #[error("registers 4 and 9 are of no published boot; {tried}")]
-    BootUnknown {
-        tried: String,
-        expected: String,
-        actual: String,
-    },
-    #[error("the boot measurement is of image {}, which is revoked: {}", .by.version, .by.reason)]
-    BootRevoked { by: Box<Revocation>, actual: String },
-    #[error("register {register} was extended, and nothing of a published boot extends it")]
-    RegisterNotZero { register: u8, actual: Sha256Digest },
+        // boot-measurement
+        #[error(
+            "there is no published boot measurement to compare with: no reference value has the member `boot`"
+        )]
+        NoBootReference = "no-boot-reference", NO_SIDES;
+        #[error("registers 4 and 9 are of no published boot; {tried}")]
+        BootUnknown { tried: String, expected: String, actual: String }
+            = "boot-measurement-unknown", sides(expected, actual);
+        #[error(
+            "the boot measurement is of image {}, which is revoked: {}", .by.version, .by.reason
+        )]
+        BootRevoked { by: Box<Revocation>, actual: String }
+            = "boot-measurement-revoked", found(actual);
+        #[error("register {register} was extended, and nothing of a published boot extends it")]
+        RegisterNotZero { register: u8, actual: Sha256Digest }
+            = "pcr-not-zero", sides(Sha256Digest::from_bytes([0; 32]), actual);
 
-    // report-data
-    #[error("the quote is about another number of bytes than this kind of evidence")]
-    ExtraDataLength { expected: usize, actual: usize },
-    #[error(
-        "the quote is about this provenance.json written again by another program: that is how another attested \
-         builder signs, whose machine is a stock one; no published boot measurement can match it"
-    )]
-    OtherBuilder { expected: String, actual: String },
-    #[error("the quote is not about this TLS key and nonce, of which it has one digest")]
-    SessionDigest {
-        expected: Sha256Digest,
-        actual: String,
-    },
-}
-
-impl AzureRejection {
-    /// Returns its stable name.
-    pub fn code(&self) -> &'static str {
-        match self {
-            Self::EvidenceVersion { .. } => "evidence-version",
-            Self::Hcl(_) => "hcl-malformed",
-            Self::OtherForm => "evidence-of-another-builder",
-            Self::RuntimeData { .. } => "runtime-data-binding",
-            Self::Claims(ClaimsError::Json(_)) => "runtime-claims-malformed",
-            Self::Claims(_) => "attestation-key",
-            Self::ParavisorLevel { .. } => "paravisor-vmpl",
-            Self::ParavisorKey { .. } => "paravisor-id-key",
-            Self::ContainerKey { .. } => "paravisor-container-key",
-            Self::ParavisorAuthorKey { .. } => "paravisor-author-key",
-            Self::ParavisorVersion { .. } => "paravisor-svn",
-            Self::Quote(QuoteError::Magic { .. }) => "quote-magic",
-            Self::Quote(QuoteError::Type { .. }) => "quote-type",
-            Self::Quote(_) => "quote-malformed",
-            Self::QuoteSignatureLength { .. } => "quote-signature-length",
-            Self::QuoteSignature => "quote-signature",
-            Self::RegisterCount { .. } => "pcr-count",
-            Self::RegisterDigest { .. } => "pcr-digest",
-            Self::NoBootReference => "no-boot-reference",
-            Self::BootUnknown { .. } => "boot-measurement-unknown",
-            Self::BootRevoked { .. } => "boot-measurement-revoked",
-            Self::RegisterNotZero { .. } => "pcr-not-zero",
-            Self::ExtraDataLength { .. } => "extra-data-length",
-            Self::OtherBuilder { .. } => "signed-by-another-builder",
-            Self::SessionDigest { .. } => "session-digest",
-        }
-    }
-
-    /// Returns what was expected, and what was there.
-    pub fn sides(&self) -> Sides {
-        match self {
-            Self::EvidenceVersion { expected, actual } => both(expected, actual),
-            Self::Hcl(HclError::Field {
-                expected, actual, ..
-            }) => both(expected, actual),
-            Self::Hcl(HclError::Sizes {
-                expected, actual, ..
-            })
-            | Self::QuoteSignatureLength { expected, actual }
-            | Self::RegisterCount { expected, actual }
-            | Self::ExtraDataLength { expected, actual } => both(expected, actual),
-            Self::Claims(ClaimsError::Key {
-                expected, actual, ..
-            }) => both(expected, actual),
-            Self::ParavisorKey { expected, actual } | Self::ContainerKey { expected, actual } => {
-                both(expected.join(" | "), actual)
-            }
-            Self::ParavisorAuthorKey { actual } => both("00".repeat(48), actual),
-            Self::ParavisorLevel { actual } => both(0, actual),
-            Self::ParavisorVersion { minimum, actual } => {
-                both(format!("at least {minimum}"), actual)
-            }
-            Self::RuntimeData { expected, actual }
-            | Self::RegisterDigest { expected, actual }
-            | Self::BootUnknown {
-                expected, actual, ..
-            }
-            | Self::OtherBuilder { expected, actual } => both(expected, actual),
-            Self::BootRevoked { actual, .. } => (None, Some(actual.clone())),
-            Self::RegisterNotZero { actual, .. } => both(Sha256Digest::from_bytes([0; 32]), actual),
-            Self::SessionDigest { expected, actual } => both(expected, actual),
-            Self::Hcl(_)
-            | Self::OtherForm
-            | Self::Claims(_)
-            | Self::Quote(_)
-            | Self::QuoteSignature
-            | Self::NoBootReference => (None, None),
-        }
+        // report-data
+        #[error("the quote is about another number of bytes than this kind of evidence")]
+        ExtraDataLength { expected: usize, actual: usize }
+            = "extra-data-length", sides(expected, actual);
+        #[error(
+            "the quote is about this provenance.json written again by another program: that is how another attested \
+                builder signs, whose machine is a stock one; no published boot measurement can match it"
+        )]
+        OtherBuilder { expected: String, actual: String }
+            = "signed-by-another-builder", sides(expected, actual);
+        #[error("the quote is not about this TLS key and nonce, of which it has one digest")]
+        SessionDigest { expected: Sha256Digest, actual: String }
+            = "session-digest", sides(expected, actual);
     }
 }
 
-fn both(expected: impl ToString, actual: impl ToString) -> Sides {
-    (Some(expected.to_string()), Some(actual.to_string()))
+fn hcl_sides(error: &HclError) -> Sides {
+    match error {
+        HclError::Field {
+            expected, actual, ..
+        } => sides(expected, actual),
+        HclError::Sizes {
+            expected, actual, ..
+        } => sides(expected, actual),
+        _ => NO_SIDES,
+    }
+}
+
+fn claims_code(error: &ClaimsError) -> &'static str {
+    match error {
+        ClaimsError::Json(_) => "runtime-claims-malformed",
+        ClaimsError::Keys { .. } | ClaimsError::Key { .. } => "attestation-key",
+    }
+}
+
+fn claims_sides(error: &ClaimsError) -> Sides {
+    match error {
+        ClaimsError::Key {
+            expected, actual, ..
+        } => sides(expected, actual),
+        ClaimsError::Json(_) | ClaimsError::Keys { .. } => NO_SIDES,
+    }
+}
+
+fn quote_code(error: &QuoteError) -> &'static str {
+    match error {
+        QuoteError::Magic { .. } => "quote-magic",
+        QuoteError::Type { .. } => "quote-type",
+        QuoteError::Truncated { .. }
+        | QuoteError::Field { .. }
+        | QuoteError::ExtraData { .. }
+        | QuoteError::Trailing { .. } => "quote-malformed",
+    }
 }

@@ -1,14 +1,13 @@
 //! Any bytes as `evidence.json`, and as the evidence about a TLS key.
 
 use kettle::inspect;
-use kettle::verifier::azure::read_foreign;
 use kettle::verifier::{Evidence, SessionEvidence};
 
 /// What is accepted is JSON of a known platform, and a session's evidence differs by its two members only. What another program
 /// wrote is never taken for ours, and what a person is shown is inert.
 pub fn target(data: &[u8]) {
     let session = SessionEvidence::read(data);
-    let foreign = read_foreign(data);
+    let foreign = Evidence::read_foreign(data);
     if let Some(text) = inspect::bare_evidence(data, false) {
         assert!(
             !text.contains(|character: char| character.is_control() && character != '\n'),

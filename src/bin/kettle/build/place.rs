@@ -11,6 +11,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Component, Path, PathBuf};
 
 use flate2::read::GzDecoder;
+use kettle::bundle::names;
 
 /// What a bundle is called until it is accepted.
 const UNFINISHED_BUNDLE: &str = ".unfinished.tar.gz";
@@ -111,7 +112,7 @@ impl Place {
             artifacts: unpacked
                 .files
                 .iter()
-                .filter(|path| path.starts_with("artifacts"))
+                .filter(|path| path.starts_with(names::ARTIFACTS))
                 .map(|path| self.out.join(top).join(path))
                 .collect(),
         };

@@ -20,8 +20,6 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::fetch::Fetching;
-use super::policy::Policy;
-use super::summary::SummaryError;
 
 /// Largest file that an option names, in bytes; an artifact has no limit, it is only hashed.
 pub const MAX_FILE_BYTES: u64 = 1 << 20;
@@ -154,8 +152,6 @@ pub enum UsageError {
     Waive(#[source] NotWaivable),
     #[error("{path}")]
     Key { path: PathBuf, source: SessionError },
-    #[error(transparent)]
-    Summary(#[from] SummaryError),
 }
 
 impl Options {
@@ -208,17 +204,6 @@ impl Options {
                 list: self.fetch_crl,
                 cache: self.cache.clone(),
             })),
-        }
-    }
-
-    /// Reads the policy, if there is one.
-    ///
-    /// # Errors
-    /// It is none.
-    pub fn with_policy(&self) -> Result<Self, UsageError> {
-        match &self.policy {
-            Some(path) => Ok(Policy::read(path)?.overridden_by(self)),
-            None => Ok(self.clone()),
         }
     }
 

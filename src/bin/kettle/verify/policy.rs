@@ -9,7 +9,7 @@ use super::options::{Options, UsageError, read_file};
 /// The file, with the keys spelled as the options.
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Policy {
+struct Policy {
     nonce: Option<String>,
     #[serde(default)]
     measurement: List<String>,
@@ -93,12 +93,25 @@ impl List<PathBuf> {
     }
 }
 
+impl Options {
+    /// Reads the policy, if there is one.
+    ///
+    /// # Errors
+    /// It is none.
+    pub fn with_policy(&self) -> Result<Self, UsageError> {
+        match &self.policy {
+            Some(path) => Ok(Policy::read(path)?.overridden_by(self)),
+            None => Ok(self.clone()),
+        }
+    }
+}
+
 impl Policy {
     /// Reads a policy; its paths are relative to it.
     ///
     /// # Errors
     /// It cannot be read, or has a key or a value that no option has.
-    pub fn read(path: &Path) -> Result<Self, UsageError> {
+    fn read(path: &Path) -> Result<Self, UsageError> {
         let text = String::from_utf8(read_file(path)?).map_err(|_| UsageError::PolicyText {
             path: path.to_owned(),
         })?;
@@ -123,7 +136,7 @@ impl Policy {
     }
 
     /// A flag overrides a single value and adds to a list.
-    pub fn overridden_by(self, flags: &Options) -> Options {
+    fn overridden_by(self, flags: &Options) -> Options {
         Options {
             nonce: flags.nonce.clone().or(self.nonce),
             measurement: flags.measurement.clone(),

@@ -65,6 +65,8 @@ pub struct SummaryOptions {
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)] // Each sentence is the documentation.
 pub enum SummaryError {
+    #[error(transparent)]
+    File(Box<UsageError>),
     #[error("--vsa-out needs --vsa-key or --vsa-signer")]
     NoKey,
     #[error("{path} is no {expected}: {reason}")]
@@ -105,7 +107,7 @@ impl SummaryOptions {
     ///
     /// # Errors
     /// There is no key, or it is of another kind.
-    pub fn prepare(&self) -> Result<Option<Summary<'_>>, UsageError> {
+    pub fn prepare(&self) -> Result<Option<Summary<'_>>, SummaryError> {
         let Some(out) = &self.vsa_out else {
             return Ok(None);
         };
@@ -115,7 +117,7 @@ impl SummaryOptions {
                 path,
                 key: public_key(key)?,
             },
-            _ => return Err(SummaryError::NoKey.into()),
+            _ => return Err(SummaryError::NoKey),
         };
         Ok(Some(Summary {
             out,
@@ -135,11 +137,11 @@ impl Summary<'_> {
         bundle: Summarised,
         result: &AttestationResult,
         options: &Options,
-    ) -> Result<(), UsageError> {
+    ) -> Result<(), SummaryError> {
         let now = OffsetDateTime::now_utc().replace_nanosecond(0);
         let now = now.ok().and_then(|now| now.format(&Rfc3339).ok());
         let policy = match &options.policy {
-            Some(path) => Some((file_name(path), Sha256Digest::of(&read_file(path)?))),
+            Some(path) => Some((file_name(path), Sha256Digest::of(&read(path)?))),
             None => None,
         };
         let about = About {
@@ -154,8 +156,7 @@ impl Summary<'_> {
         fs::write(self.out, container).map_err(|source| SummaryError::Write {
             path: self.out.to_owned(),
             source,
-        })?;
-        Ok(())
+        })
     }
 }
 
@@ -205,31 +206,35 @@ fn signed_by(path: &Path, message: &[u8]) -> Result<Vec<u8>, SummaryError> {
     }
 }
 
-fn private_key(path: &Path) -> Result<EcdsaKeyPair, UsageError> {
+fn private_key(path: &Path) -> Result<EcdsaKeyPair, SummaryError> {
     let wrong = |reason: String| SummaryError::Key {
         path: path.to_owned(),
         expected: "private key on P-256 (PKCS#8, PEM or DER)",
         reason,
     };
-    let der = der_of(&read_file(path)?, "PRIVATE KEY").map_err(wrong)?;
+    let der = der_of(&read(path)?, "PRIVATE KEY").map_err(wrong)?;
     let algorithm = &ECDSA_P256_SHA256_ASN1_SIGNING;
     let pair = EcdsaKeyPair::from_pkcs8(algorithm, &der, &SystemRandom::new());
-    Ok(pair.map_err(|error| wrong(error.to_string()))?)
+    pair.map_err(|error| wrong(error.to_string()))
 }
 
 /// Reads a public key, PEM or DER.
 ///
 /// # Errors
 /// It is none on P-256.
-pub fn public_key(path: &Path) -> Result<PublicKey, UsageError> {
+pub fn public_key(path: &Path) -> Result<PublicKey, SummaryError> {
     let wrong = |reason: String| SummaryError::Key {
         path: path.to_owned(),
         expected: "public key on P-256 (SubjectPublicKeyInfo, PEM or DER)",
         reason,
     };
-    let der = der_of(&read_file(path)?, "PUBLIC KEY").map_err(wrong)?;
+    let der = der_of(&read(path)?, "PUBLIC KEY").map_err(wrong)?;
     let key = PublicKey::from_spki(&der);
-    Ok(key.ok_or_else(|| wrong("it is of another kind".to_owned()))?)
+    key.ok_or_else(|| wrong("it is of another kind".to_owned()))
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, SummaryError> {
+    read_file(path).map_err(|error| SummaryError::File(Box::new(error)))
 }
 
 fn file_name(path: &Path) -> String {

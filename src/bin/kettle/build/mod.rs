@@ -6,11 +6,8 @@
 //! - Never: anything of the source to a machine whose evidence was not accepted, unless somebody
 //!   wants that and is told so in capitals; a file in its place before its bundle is accepted.
 
-#[path = "build/output.rs"]
 mod output;
-#[path = "build/place.rs"]
 mod place;
-#[path = "build/source.rs"]
 mod source;
 
 use std::path::{Path, PathBuf};

@@ -2,21 +2,13 @@
 //! files to boot. Goes out: text or JSON, and an exit status. Never: a word outside of `verify` that could be taken for a
 //! verification.
 
-#[path = "kettle/build.rs"]
 mod build;
-#[path = "kettle/complete.rs"]
 mod complete;
-#[path = "kettle/igvm.rs"]
 mod igvm;
-#[path = "kettle/kernel_hashes.rs"]
 mod kernel_hashes;
-#[path = "kettle/launch.rs"]
 mod launch;
-#[path = "kettle/measure.rs"]
 mod measure;
-#[path = "kettle/verify.rs"]
 mod verify;
-#[path = "kettle/verify_summary.rs"]
 mod verify_summary;
 
 use std::fs;

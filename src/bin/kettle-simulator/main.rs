@@ -15,9 +15,7 @@ use kettle::simulator::{
 use kettle::snp::measurement::LaunchMeasurement;
 use kettle::snp::tcb::Product;
 
-#[path = "kettle-simulator/bundle.rs"]
 mod bundle;
-#[path = "kettle-simulator/guest.rs"]
 mod guest;
 
 /// A simulated secure processor: for tests, trusted by nobody.

@@ -1,13 +1,9 @@
 //! `kettle verify`. Comes in: options, a policy file, a bundle or the evidence about a TLS key. Goes out: text or JSON, and
 //! the exit status. Never: a status of success for anything but an accepted bundle.
 
-#[path = "verify/fetch.rs"]
 mod fetch;
-#[path = "verify/options.rs"]
 mod options;
-#[path = "verify/policy.rs"]
 mod policy;
-#[path = "verify/summary.rs"]
 mod summary;
 
 use std::path::{Path, PathBuf};
@@ -24,11 +20,11 @@ use kettle::verifier::{
 };
 use serde_json::{Map, Value, json};
 
-use summary::{SummaryError, SummaryOptions};
+use summary::SummaryOptions;
 
 pub use fetch::Fetching;
 pub use options::{Options, UsageError, read_file};
-pub use summary::public_key;
+pub use summary::{SummaryError, public_key};
 
 /// The claim whose lines have a sentence of their own.
 const DISPLACING: &str = "displacing_link_arguments";
@@ -77,11 +73,21 @@ const ACCEPTED: u8 = 0;
 /// Rejected.
 const REJECTED: u8 = 1;
 
+/// Why there is no verdict, or no summary of it.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)] // Each sentence is the documentation.
+pub enum VerifyError {
+    #[error(transparent)]
+    Usage(#[from] UsageError),
+    #[error(transparent)]
+    Summary(#[from] SummaryError),
+}
+
 /// The output with the exit status.
 ///
 /// # Errors
 /// Wrong usage, a path that cannot be read, a fault of ours: nothing was verified.
-pub fn run(arguments: &Arguments) -> Result<(String, ExitCode), UsageError> {
+pub fn run(arguments: &Arguments) -> Result<(String, ExitCode), VerifyError> {
     let options = arguments.options.with_policy()?;
     let fetching = options.fetching()?;
     let mut expectations = options.expectations()?;
@@ -102,7 +108,7 @@ pub fn run(arguments: &Arguments) -> Result<(String, ExitCode), UsageError> {
             }
             result
         }
-        (None, None) => return Err(UsageError::NothingToVerify),
+        (None, None) => return Err(UsageError::NothingToVerify.into()),
     };
     let text = if arguments.json {
         escaped(&document(&result))

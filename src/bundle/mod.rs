@@ -6,8 +6,11 @@
 #[cfg(feature = "appraisal")]
 mod attributes;
 #[cfg(feature = "appraisal")]
+mod contents;
+#[cfg(feature = "appraisal")]
 mod directory;
 mod header;
+pub mod names;
 #[cfg(feature = "appraisal")]
 pub mod read;
 #[cfg(feature = "appraisal")]

@@ -1,4 +1,8 @@
-//! Why an accepted build failed, as clients see it.
+//! Why an accepted build failed, in the words that clients know.
+//!
+//! - Comes in: the classification of an error, by the room that has it.
+//! - Goes out: a stable code.
+//! - Never: how a protocol says it.
 
 use std::fmt;
 
@@ -41,14 +45,6 @@ impl ErrorType {
             Self::NoArtifacts => "NoArtifacts",
             Self::AttestationFailed => "AttestationFailed",
             Self::Internal => "Internal",
-        }
-    }
-
-    /// The status for a client that waits for the bundle.
-    pub fn http_status(self) -> u16 {
-        match self {
-            Self::AttestationFailed | Self::Internal => 500,
-            _ => 422,
         }
     }
 }

@@ -4,6 +4,7 @@
 //!
 //! | part | file |
 //! |---|---|
+//! | whom a processor passes for | `identity` |
 //! | the root and the certificates below it | `hierarchy` |
 //! | the signing core, an attester within the process, and its folder | `processor` |
 //! | the certificate table as a host hands it over | `table` |
@@ -14,6 +15,7 @@
 pub mod cuse;
 mod guest_device;
 mod hierarchy;
+mod identity;
 mod processor;
 pub mod segment;
 mod table;
@@ -23,7 +25,8 @@ use std::path::PathBuf;
 
 pub use guest_device::GuestDevice;
 pub use hierarchy::{Hierarchy, RSA_BITS};
-pub use processor::{Faults, HandedOver, Identity, Key, Processor};
+pub use identity::{HandedOver, Identity, Key};
+pub use processor::{Faults, Processor};
 
 /// What every binary with this room says of itself, and no other does.
 pub const MARKER: &str = "kettle simulated secure processor, trusted by nobody";

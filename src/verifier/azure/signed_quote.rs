@@ -1,0 +1,65 @@
+//! Whether a quote is by the key that the claims name, and over the registers beside it.
+//!
+//! - Comes in: the signed bytes, the signature, the registers, and the key from the claims.
+//! - Goes out: the caller's data in the quote, and the registers, which are those that were signed.
+//! - Never: registers that were not signed.
+
+use ring::signature::{RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents};
+
+use super::claims::{AttestationKey, MODULUS_BYTES};
+use super::quote::Quote;
+use super::registers::{REGISTER_BYTES, REGISTERS, Registers};
+use super::rejection::AzureRejection;
+
+/// A quote as evidence carries it: signed bytes, signature, and the registers beside it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SignedQuote {
+    /// The signed bytes.
+    pub message: Vec<u8>,
+    /// RSASSA-PKCS1-v1_5 with SHA-256.
+    pub signature: Vec<u8>,
+    /// SHA-256 registers, from 0; that there are 24 is part of the verification.
+    pub registers: Vec<[u8; REGISTER_BYTES]>,
+}
+
+/// The receipt of a verified quote.
+#[derive(Clone, Debug)]
+pub struct VerifiedQuote {
+    /// What the caller had put into it.
+    pub extra_data: Vec<u8>,
+    /// The registers that were signed.
+    pub registers: Registers,
+}
+
+impl SignedQuote {
+    /// Verifies form, signature and registers.
+    ///
+    /// # Errors
+    /// The first that does not hold.
+    pub fn verify(&self, key: &AttestationKey) -> Result<VerifiedQuote, AzureRejection> {
+        let quote = Quote::read(&self.message).map_err(AzureRejection::Quote)?;
+        if self.signature.len() != MODULUS_BYTES {
+            let (expected, actual) = (MODULUS_BYTES, self.signature.len());
+            return Err(AzureRejection::QuoteSignatureLength { expected, actual });
+        }
+        let public = RsaPublicKeyComponents {
+            n: &key.modulus()[..],
+            e: &key.exponent()[..],
+        };
+        let verified = public.verify(&RSA_PKCS1_2048_8192_SHA256, &self.message, &self.signature);
+        verified.map_err(|_| AzureRejection::QuoteSignature)?;
+        let Some(registers) = Registers::of(&self.registers) else {
+            let (expected, actual) = (REGISTERS, self.registers.len());
+            return Err(AzureRejection::RegisterCount { expected, actual });
+        };
+        let computed = registers.digest();
+        if computed.as_bytes() != quote.register_digest() {
+            let (expected, actual) = (hex::encode(quote.register_digest()), computed.to_string());
+            return Err(AzureRejection::RegisterDigest { expected, actual });
+        }
+        Ok(VerifiedQuote {
+            extra_data: quote.into_extra_data(),
+            registers,
+        })
+    }
+}
