@@ -29,7 +29,7 @@ const CLIENT: [&str; 9] = [
     "source::tree::Node",
     "source::tree::Tree",
     "source::tree::is_git",
-    "tar_header::writer",
+    "tar_header",
 ];
 
 /// One rule a room; a room without a rule is a failure, so that a new one is thought about.
