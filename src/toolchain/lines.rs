@@ -30,6 +30,12 @@ impl HeldLine {
         !self.is_passing
     }
 
+    /// Returns what is held back.
+    #[cfg(test)]
+    pub fn held(&self) -> &Vec<u8> {
+        &self.line
+    }
+
     /// Takes a part of a line, and returns what is not held back.
     pub fn take(&mut self, part: &[u8]) -> Vec<u8> {
         if self.is_passing {

@@ -823,8 +823,8 @@ mod tests {
         for chunk in long.as_bytes().chunks(4096) {
             progress.chunk(Stream::Stderr, chunk).unwrap();
             assert!(
-                progress.line.len() <= MAX_MESSAGE_BYTES
-                    && progress.line.capacity() <= 4 * MAX_MESSAGE_BYTES
+                progress.line.held().len() <= MAX_MESSAGE_BYTES
+                    && progress.line.held().capacity() <= 4 * MAX_MESSAGE_BYTES
             );
         }
         progress.chunk(Stream::Stderr, b"next\n").unwrap();
