@@ -47,6 +47,7 @@
 
 pub mod causes;
 pub mod digest;
+pub mod json;
 pub mod name;
 pub mod provenance;
 pub mod snp;
@@ -57,6 +58,8 @@ pub mod text;
 pub mod api;
 #[cfg(feature = "appliance")]
 pub mod attester;
+#[cfg(feature = "appliance")]
+mod blocking;
 #[cfg(feature = "appliance")]
 pub mod boot;
 #[cfg(feature = "appliance")]

@@ -14,10 +14,9 @@ use super::GZIP_OS_UNKNOWN;
 use super::contents::{
     Contents, MAX_PAX_BYTES, MAX_UNPACKED_BYTES, ReadError, is_artifact, within,
 };
-use super::header::{
-    BLOCK_BYTES, Block, Difference, EXECUTABLE_MODE, MODE, Member, NAME, Number, PAX_HEADER, SIZE,
-    TIME, TYPE, difference, path_of_record, printable,
-};
+use super::header::{Difference, NAME, STYLE, difference, path_of_record, printable};
+use crate::tar_header::writer::{EXECUTABLE_MODE, Entry, Number};
+use crate::tar_header::{BLOCK_BYTES, Block, MODE, SIZE, TIME, TYPE};
 
 /// The header of the one gzip member (RFC 1952, section 2.3): deflate, no flags, no time, no extra
 /// flags, and an unknown system, so that it says nothing about the machine that the bundle was made
@@ -33,6 +32,9 @@ const GZIP_FIELDS: [(&str, usize); 6] = [
     ("extra flags", 9),
     ("system", 10),
 ];
+
+/// Type of a PAX header that speaks of the next entry.
+const PAX_HEADER: u8 = b'x';
 
 /// How both end blocks look.
 const END_BLOCK: Block = [0; BLOCK_BYTES];
@@ -180,18 +182,13 @@ impl<R: Read> Stream<R> {
         };
         self.time = Some(time);
         let executable = Number::read(&header[MODE]).map(Number::value) == Some(EXECUTABLE_MODE);
-        let member = Member {
-            path: &path,
-            executable,
-            size,
-            time,
-        };
+        let member = Entry::of_file(path.as_bytes(), executable, size, time);
         if let Some(Difference {
             in_pax_header,
             field,
             expected,
             actual,
-        }) = difference(&member.headers(), &blocks)
+        }) = difference(&STYLE.headers(&member), &blocks)
         {
             let place = if in_pax_header {
                 format!("the PAX header of {path:?}")

@@ -13,17 +13,17 @@ use std::path::{Component, Path, PathBuf};
 
 use flate2::{Compression, GzBuilder};
 use rustix::fs::{FileType, Mode, OFlags};
-use tar::{Builder, EntryType, Header};
 
 use super::listing::{Listing, is_beyond_a_link};
 use crate::digest::{GitHasher, GitOid, Sha256Digest, Sha256Writer};
 use crate::source::tree::{Node, Tree, is_git};
+use crate::tar_header::writer::{Archive, Style};
 
-/// Longest path that a header of ustar has in one field, in bytes.
-const NAME_BYTES: usize = 100;
-
-/// What stands in the header of an entry whose path is in a PAX header.
-const LONG_NAME: &[u8] = b"long-name";
+/// How an archive of source code writes a path that a header has no room for.
+const STYLE: Style = Style {
+    placeholder: b"long-name",
+    pax_name: None,
+};
 
 /// An archive in a file.
 #[derive(Debug)]
@@ -81,7 +81,7 @@ pub fn pack(folder: &Path, listing: &Listing, top: &str, into: File) -> Result<P
     let hashed = Sha256Writer::new(into);
     let gzip = GzBuilder::new().write(hashed, Compression::fast());
     let mut packer = Packer {
-        archive: Builder::new(gzip),
+        archive: Archive::new(gzip, STYLE, 0).map_err(PackError::Write)?,
         tree: Tree::default(),
         files: 0,
     };
@@ -106,7 +106,7 @@ pub fn pack(folder: &Path, listing: &Listing, top: &str, into: File) -> Result<P
     if files == 0 {
         return Err(PackError::Empty);
     }
-    let gzip = archive.into_inner().map_err(PackError::Write)?;
+    let gzip = archive.finish().map_err(PackError::Write)?;
     let (file, sha256, size) = gzip.finish().map_err(PackError::Write)?.finish();
     Ok(Packed {
         file,
@@ -119,7 +119,7 @@ pub fn pack(folder: &Path, listing: &Listing, top: &str, into: File) -> Result<P
 }
 
 struct Packer<W: Write> {
-    archive: Builder<W>,
+    archive: Archive<W>,
     tree: Tree,
     files: usize,
 }
@@ -148,7 +148,9 @@ impl<W: Write> Packer<W> {
         if found.is_symlink() {
             let target = std::fs::read_link(&whole).map_err(failed)?;
             let target = target.as_os_str().as_bytes().to_vec();
-            self.link(&name, &target).map_err(PackError::Write)?;
+            self.archive
+                .link(name.as_bytes(), &target)
+                .map_err(PackError::Write)?;
             self.put(path, Node::Link { target });
         } else {
             let (executable, blob) = self.file(&whole, path, &name)?;
@@ -181,18 +183,13 @@ impl<W: Write> Packer<W> {
         }
         let executable = Mode::from_raw_mode(stat.st_mode).contains(Mode::XUSR);
         let size = stat.st_size.unsigned_abs();
-        let mut header = header(
-            EntryType::Regular,
-            size,
-            if executable { 0o755 } else { 0o644 },
-        );
-        self.header(&mut header, name, None)
+        self.archive
+            .begin_file(name.as_bytes(), executable, size)
             .map_err(PackError::Write)?;
         let mut hasher = GitHasher::new("blob", size);
         let mut content = File::from(file).take(size);
         let mut buffer = vec![0; 64 << 10];
         let mut left = size;
-        let archive = self.archive.get_mut();
         while left > 0 {
             let count = content.read(&mut buffer).map_err(failed)?;
             if count == 0 {
@@ -201,44 +198,13 @@ impl<W: Write> Packer<W> {
             hasher
                 .write_all(&buffer[..count])
                 .map_err(PackError::Write)?;
-            archive
+            self.archive
                 .write_all(&buffer[..count])
                 .map_err(PackError::Write)?;
             left -= count as u64;
         }
-        let padding = size.next_multiple_of(512) - size;
-        io::copy(&mut io::repeat(0).take(padding), archive).map_err(PackError::Write)?;
+        self.archive.end_file().map_err(PackError::Write)?;
         Ok((executable, hasher.finish()))
-    }
-
-    fn link(&mut self, name: &str, target: &[u8]) -> io::Result<()> {
-        let mut header = header(EntryType::Symlink, 0, 0o777);
-        self.header(&mut header, name, Some(target))
-    }
-
-    /// Writes a header, and before it one for what does not fit.
-    fn header(&mut self, header: &mut Header, name: &str, target: Option<&[u8]>) -> io::Result<()> {
-        let mut records = Vec::new();
-        let bytes = header.as_mut_bytes();
-        if name.len() <= NAME_BYTES {
-            bytes[..name.len()].copy_from_slice(name.as_bytes());
-        } else {
-            bytes[..LONG_NAME.len()].copy_from_slice(LONG_NAME);
-            records.push(("path", name.as_bytes()));
-        }
-        match target {
-            Some(target) if target.len() > NAME_BYTES => {
-                bytes[157..157 + LONG_NAME.len()].copy_from_slice(LONG_NAME);
-                records.push(("linkpath", target));
-            }
-            Some(target) => bytes[157..157 + target.len()].copy_from_slice(target),
-            None => {}
-        }
-        if !records.is_empty() {
-            self.archive.append_pax_extensions(records)?;
-        }
-        header.set_cksum();
-        self.archive.get_mut().write_all(header.as_bytes())
     }
 
     /// Puts a node into the tree, with the folders above it.
@@ -269,17 +235,6 @@ fn put(tree: &mut Tree, folders: &[Vec<u8>], name: Vec<u8>, node: Node) {
     if let Node::Folder(below) = below {
         put(below, rest, name, node);
     }
-}
-
-fn header(kind: EntryType, size: u64, mode: u32) -> Header {
-    let mut header = Header::new_ustar();
-    header.set_entry_type(kind);
-    header.set_size(size);
-    header.set_mode(mode);
-    header.set_uid(0);
-    header.set_gid(0);
-    header.set_mtime(0);
-    header
 }
 
 /// Also where a folder on the way has become a file.

@@ -5,6 +5,7 @@
 mod artifact;
 pub mod cargo;
 mod error;
+mod lines;
 mod locate;
 mod measure;
 pub mod nix;
@@ -256,15 +257,6 @@ impl Lockfile {
             .read_to_end(&mut bytes)?;
         Ok(Self { name, bytes })
     }
-}
-
-/// Runs file work on the pool for it.
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, ToolchainError> + Send + 'static,
-) -> Result<T, ToolchainError> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(io::Error::other)?
 }
 
 #[cfg(test)]

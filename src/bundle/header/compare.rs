@@ -6,7 +6,10 @@
 
 use std::ops::Range;
 
-use super::{BLOCK_BYTES, CHECKSUM, GID, MAGIC, MODE, Number, SIZE, TIME, TYPE, UID, VERSION};
+use crate::tar_header::writer::Number;
+use crate::tar_header::{
+    BLOCK_BYTES, CHECKSUM, GID, LINK_NAME, MAGIC, MODE, SIZE, TIME, TYPE, UID, VERSION,
+};
 
 pub(in crate::bundle) const NAME: Range<usize> = 0..100;
 
@@ -21,7 +24,7 @@ const FIELDS: [(&str, Range<usize>); 17] = [
     ("size", SIZE),
     ("time", TIME),
     ("type", TYPE..TYPE + 1),
-    ("link name", 157..257),
+    ("link name", LINK_NAME),
     ("magic", MAGIC),
     ("version", VERSION),
     ("owner name", 265..297),
@@ -40,7 +43,7 @@ const RECORD: &str = "record";
 const MAX_SHOWN_BYTES: usize = 155;
 
 impl Number {
-    /// Reads a field as `Member::headers` writes it; nothing for any other form of the same
+    /// Reads a field as the writer of headers has it; nothing for any other form of the same
     /// number.
     pub(in crate::bundle) fn read(field: &[u8]) -> Option<Self> {
         let (end, digits) = field.split_last()?;
@@ -52,11 +55,6 @@ impl Number {
             .iter()
             .fold(0, |value, digit| value * 8 + u64::from(digit - b'0'));
         Self::new(value)
-    }
-
-    /// The number itself.
-    pub(in crate::bundle) fn value(self) -> u64 {
-        self.0
     }
 }
 
@@ -146,16 +144,13 @@ pub(in crate::bundle) fn printable(bytes: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{MAX_NUMBER, Member};
+    use super::super::STYLE;
     use super::*;
+    use crate::tar_header::writer::{Entry, MAX_NUMBER, record};
 
-    fn member(path: &str) -> Member<'_> {
-        Member {
-            path,
-            executable: true,
-            size: Number(0o1234),
-            time: Number(0o7654),
-        }
+    fn headers(path: &str) -> Vec<u8> {
+        let (size, time) = (Number::new(0o1234).unwrap(), Number::new(0o7654).unwrap());
+        STYLE.headers(&Entry::of_file(path.as_bytes(), true, size, time))
     }
 
     #[test]
@@ -163,7 +158,7 @@ mod tests {
         for length in 1..2000 {
             let path = "n".repeat(length);
             assert_eq!(
-                path_of_record(super::super::path_record(&path).as_bytes()),
+                path_of_record(&record("path", path.as_bytes())),
                 Some(&*path)
             );
         }
@@ -171,7 +166,10 @@ mod tests {
 
     #[test]
     fn numbers_have_one_form() {
-        assert_eq!(Number::read(b"00000001234\0"), Some(Number(0o1234)));
+        assert_eq!(
+            Number::read(b"00000001234\0"),
+            Some(Number::new(0o1234).unwrap())
+        );
         assert_eq!(Number::read(b"77777777777\0"), Number::new(MAX_NUMBER));
         assert_eq!(Number::new(MAX_NUMBER + 1), None);
         for other in [
@@ -196,7 +194,7 @@ mod tests {
     fn every_byte_belongs_to_a_field_and_a_changed_one_is_named() {
         let path = "n".repeat(600);
         for path in ["p/x", &path] {
-            let blocks = member(path).headers();
+            let blocks = headers(path);
             assert_eq!(difference(&blocks, &blocks), None);
             for at in 0..blocks.len() {
                 let mut changed = blocks.clone();

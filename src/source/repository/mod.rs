@@ -37,9 +37,12 @@ use self::redirect::RedirectError;
 use self::sinks::{Capture, Progress, Spool, Submodules};
 use super::archive::{self, ArchiveError, Builder, Label, MAX_UNPACKED_BYTES};
 use super::links::Policy;
+use super::output::Captured;
+use super::plain_file::Limited;
 use super::redirect::MAX_REDIRECTS;
 use super::tree::{Node, Tree};
 use super::{Origin, ProjectName, SourceTree};
+use crate::blocking::blocking;
 use crate::digest::GitOid;
 use crate::sandbox::{CommandSpec, Exit, OutputSink, Run, RunError, remove_folder};
 
@@ -291,7 +294,12 @@ impl Intake<'_> {
             count += below.len();
             queue.extend(below);
         }
-        blocking(move || builder.finish(Policy::StayInside)).await?;
+        blocking(move || {
+            builder
+                .finish(Policy::StayInside)
+                .map_err(RepositoryError::from)
+        })
+        .await?;
         Ok((top, self.fetched_from))
     }
 
@@ -476,8 +484,11 @@ impl Intake<'_> {
     ) -> Result<Builder, RepositoryError> {
         let (tar, bytes) = self.spool(&git.archive(commit.id, self.left()?)).await?;
         builder.enter(&pending.path, bytes);
-        let mut builder =
-            blocking(move || archive::unpack_git_tar(tar, &mut builder).map(|()| builder)).await?;
+        let unpack = move || {
+            archive::unpack_git_tar(tar, &mut builder)?;
+            Ok::<_, RepositoryError>(builder)
+        };
+        let mut builder = blocking(unpack).await?;
         for (path, id) in submodules {
             if !builder.place_submodule(&below(pending, path), *id) {
                 return Err(RepositoryError::SubmodulePlace {
@@ -556,16 +567,19 @@ impl Intake<'_> {
         limit: usize,
         action: &'static str,
     ) -> Result<Vec<u8>, RepositoryError> {
-        let mut sink = Capture::new(self.sink, limit);
+        let mut sink = Capture {
+            log: self.sink,
+            output: Captured::new(limit),
+        };
         let result = self.runner.run(spec, &mut sink).await;
-        if sink.exceeded {
+        if sink.output.is_exceeded() {
             return Err(RepositoryError::TooLarge {
                 what: "what git printed",
                 limit: limit as u64,
             });
         }
         succeeded(result, action)?;
-        Ok(sink.bytes)
+        Ok(sink.output.into_bytes())
     }
 
     async fn spool(&mut self, spec: &CommandSpec) -> Result<(File, u64), RepositoryError> {
@@ -578,13 +592,11 @@ impl Intake<'_> {
         std::fs::remove_file(&path)?;
         let mut sink = Spool {
             log: self.sink,
-            file,
-            left: MAX_UNPACKED_BYTES,
-            exceeded: false,
+            file: Limited::new(file, MAX_UNPACKED_BYTES),
             fault: None,
         };
         let result = self.runner.run(spec, &mut sink).await;
-        if sink.exceeded {
+        if sink.file.is_exceeded() {
             return Err(RepositoryError::TooLarge {
                 what: "the checked-out tree",
                 limit: MAX_UNPACKED_BYTES,
@@ -594,8 +606,10 @@ impl Intake<'_> {
             return Err(fault.into());
         }
         succeeded(result, "write the files")?;
-        sink.file.rewind()?;
-        Ok((sink.file, MAX_UNPACKED_BYTES - sink.left))
+        let bytes = MAX_UNPACKED_BYTES - sink.file.left();
+        let mut file = sink.file.into_inner();
+        file.rewind()?;
+        Ok((file, bytes))
     }
 
     fn left(&self) -> Result<Duration, RepositoryError> {
@@ -630,15 +644,6 @@ fn succeeded(result: Result<Exit, RunError>, action: &'static str) -> Result<(),
             limit: FETCH_TIME_LIMIT,
         }),
         exit => Err(RepositoryError::Git { action, exit }),
-    }
-}
-
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, ArchiveError> + Send + 'static,
-) -> Result<T, RepositoryError> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => Ok(result?),
-        Err(error) => Err(io::Error::other(error).into()),
     }
 }
 

@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 
 use crate::digest::GitOid;
 use crate::sandbox::{OutputSink, Stream};
+use crate::source::output::Captured;
+use crate::source::plain_file::Limited;
 
 /// Longest record of a listing, in bytes: twice Linux's `PATH_MAX`.
 const MAX_RECORD_BYTES: usize = 8192;
@@ -21,20 +23,7 @@ const MEASURE_INTERVAL: Duration = Duration::from_millis(250);
 /// Keeps standard output; standard error goes to the log.
 pub(super) struct Capture<'a> {
     pub log: &'a mut dyn OutputSink,
-    pub bytes: Vec<u8>,
-    pub limit: usize,
-    pub exceeded: bool,
-}
-
-impl<'a> Capture<'a> {
-    pub(super) fn new(log: &'a mut dyn OutputSink, limit: usize) -> Self {
-        Self {
-            log,
-            bytes: Vec::new(),
-            limit,
-            exceeded: false,
-        }
-    }
+    pub output: Captured,
 }
 
 impl OutputSink for Capture<'_> {
@@ -42,21 +31,14 @@ impl OutputSink for Capture<'_> {
         if stream == Stream::Stderr {
             return self.log.chunk(stream, bytes);
         }
-        self.exceeded |= self.bytes.len() + bytes.len() > self.limit;
-        if self.exceeded {
-            return Err(io::ErrorKind::FileTooLarge.into());
-        }
-        self.bytes.extend_from_slice(bytes);
-        Ok(())
+        self.output.take(bytes)
     }
 }
 
 /// Writes standard output to a file; standard error goes to the log.
 pub(super) struct Spool<'a> {
     pub log: &'a mut dyn OutputSink,
-    pub file: File,
-    pub left: u64,
-    pub exceeded: bool,
+    pub file: Limited<File>,
     pub fault: Option<io::Error>,
 }
 
@@ -64,13 +46,6 @@ impl OutputSink for Spool<'_> {
     fn chunk(&mut self, stream: Stream, bytes: &[u8]) -> io::Result<()> {
         if stream == Stream::Stderr {
             return self.log.chunk(stream, bytes);
-        }
-        match self.left.checked_sub(bytes.len() as u64) {
-            Some(left) => self.left = left,
-            None => {
-                self.exceeded = true;
-                return Err(io::ErrorKind::FileTooLarge.into());
-            }
         }
         self.file.write_all(bytes).map_err(|error| {
             let kind = error.kind();

@@ -4,8 +4,10 @@
 use std::io;
 
 use crate::sandbox::{Exit, OutputSink, RunError, Stream};
+use crate::source::output::Captured;
 use crate::toolchain::{Log, Phase, ToolchainError};
 
+use super::CargoError;
 use super::lockfile::LockfileError;
 
 /// Most bytes of one answer of a tool. A workspace with a thousand packages stays below it.
@@ -40,9 +42,8 @@ const MAX_COMPLAINT_BYTES: usize = 64 << 10;
 pub(super) struct Answer<'a> {
     tool: &'static str,
     log: &'a mut dyn Log,
-    pub bytes: Vec<u8>,
-    is_too_long: bool,
-    complaint: Vec<u8>,
+    pub output: Captured,
+    complaint: Captured,
 }
 
 impl<'a> Answer<'a> {
@@ -51,15 +52,14 @@ impl<'a> Answer<'a> {
         Self {
             tool,
             log,
-            bytes: Vec::new(),
-            is_too_long: false,
-            complaint: Vec::new(),
+            output: Captured::new(MAX_ANSWER_BYTES),
+            complaint: Captured::new(MAX_COMPLAINT_BYTES),
         }
     }
 
     /// The error that the end of a command of `phase` is, if it is one.
     pub fn judge(&self, run: Result<Exit, RunError>, phase: Phase) -> Result<(), ToolchainError> {
-        if self.is_too_long {
+        if self.output.is_exceeded() {
             return Err(ToolchainError::AnswerTooLong {
                 tool: self.tool,
                 limit: MAX_ANSWER_BYTES,
@@ -67,16 +67,16 @@ impl<'a> Answer<'a> {
         }
         match ToolchainError::of_exit(phase, run?) {
             Err(ToolchainError::Failed { .. }) if self.complains(&OUTDATED) => {
-                Err(ToolchainError::LockfileOutdated)
+                Err(CargoError::LockfileOutdated.into())
             }
             Err(ToolchainError::Failed { .. }) if self.complains(&UNREADABLE) => {
                 Err(LockfileError::Shape("cargo cannot read it".to_owned()).into())
             }
             Err(ToolchainError::Failed { .. }) if self.complains(&CHECKSUM) => {
-                Err(ToolchainError::ChecksumByCargo)
+                Err(CargoError::ChecksumByCargo.into())
             }
             Err(ToolchainError::Failed { .. }) if self.complains(&MANIFEST) => {
-                Err(ToolchainError::Manifest)
+                Err(CargoError::Manifest.into())
             }
             ended => ended,
         }
@@ -84,7 +84,7 @@ impl<'a> Answer<'a> {
 
     /// Whether standard error had one of `texts`.
     fn complains(&self, texts: &[&str]) -> bool {
-        let complaint = String::from_utf8_lossy(&self.complaint);
+        let complaint = String::from_utf8_lossy(self.complaint.bytes());
         texts.iter().any(|text| complaint.contains(text))
     }
 }
@@ -92,21 +92,10 @@ impl<'a> Answer<'a> {
 impl OutputSink for Answer<'_> {
     fn chunk(&mut self, stream: Stream, bytes: &[u8]) -> io::Result<()> {
         match stream {
-            Stream::Stdout if self.bytes.len() + bytes.len() > MAX_ANSWER_BYTES => {
-                self.is_too_long = true;
-                Err(io::Error::new(
-                    io::ErrorKind::InvalidData,
-                    "the answer is too long",
-                ))
-            }
-            Stream::Stdout => {
-                self.bytes.extend_from_slice(bytes);
-                Ok(())
-            }
+            Stream::Stdout => self.output.take(bytes),
             Stream::Stderr => {
-                let room = MAX_COMPLAINT_BYTES.saturating_sub(self.complaint.len());
-                self.complaint
-                    .extend_from_slice(&bytes[..bytes.len().min(room)]);
+                // Only the beginning is searched.
+                let _ = self.complaint.take(bytes);
                 self.log.output(stream, bytes)
             }
         }

@@ -11,6 +11,7 @@ use crate::sandbox::paths::SOURCE;
 use crate::source::tree;
 use crate::toolchain::ToolchainError;
 
+use super::CargoError;
 use super::lockfile::{CRATES_IO, GitSource};
 use super::metadata::Package;
 use super::plan::Moved;
@@ -36,7 +37,7 @@ pub(super) enum Place<'a> {
 
 impl Checked {
     /// Where `package` is.
-    pub fn place(&self, package: &Package) -> Result<Place<'_>, ToolchainError> {
+    pub fn place(&self, package: &Package) -> Result<Place<'_>, CargoError> {
         let folder = package.folder();
         let registry = self
             .registries
@@ -56,7 +57,7 @@ impl Checked {
         registry
             .or(git)
             .or(source)
-            .ok_or_else(|| ToolchainError::Outside {
+            .ok_or_else(|| CargoError::Outside {
                 package: package.spec(),
             })
     }
@@ -254,7 +255,7 @@ mod tests {
             assert!(
                 matches!(
                     uri(&checked(CRATES_IO), folder),
-                    Err(ToolchainError::Outside { .. })
+                    Err(ToolchainError::Cargo(CargoError::Outside { .. }))
                 ),
                 "{folder}"
             );

@@ -10,6 +10,8 @@ use serde::Deserialize;
 use crate::sandbox::paths::{SOURCE, TARGET};
 use crate::toolchain::ToolchainError;
 
+use super::CargoError;
+
 /// Kinds of target whose files are handed out.
 const DELIVERED: [&str; 4] = ["bin", "cdylib", "dylib", "staticlib"];
 
@@ -62,7 +64,7 @@ impl Metadata {
                 tool: "cargo metadata",
             })?;
         if metadata.workspace_root != Path::new(SOURCE) {
-            return Err(ToolchainError::WorkspaceRoot);
+            return Err(CargoError::WorkspaceRoot.into());
         }
         Ok(metadata)
     }
@@ -331,7 +333,7 @@ mod tests {
             assert!(
                 matches!(
                     Metadata::parse(elsewhere.as_bytes()),
-                    Err(ToolchainError::WorkspaceRoot)
+                    Err(ToolchainError::Cargo(CargoError::WorkspaceRoot))
                 ),
                 "{root}"
             );

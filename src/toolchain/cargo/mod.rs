@@ -18,6 +18,7 @@ pub mod config;
 mod copy;
 pub mod crate_archive;
 mod dependencies;
+mod error;
 mod git;
 mod links;
 pub mod lockfile;
@@ -33,6 +34,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::blocking::blocking;
 use crate::error_type::ErrorType;
 use crate::presence::there;
 use crate::sandbox::{CommandSpec, remove_folder};
@@ -41,9 +43,7 @@ use crate::source::repository::redirect;
 use crate::source::{RepositoryUrl, SourceTree};
 
 use super::untrusted::Untrusted;
-use super::{
-    Built, Commands, Context, Detected, Kind, Lockfile, Log, Phase, ToolchainError, blocking,
-};
+use super::{Built, Commands, Context, Detected, Kind, Lockfile, Log, Phase, ToolchainError};
 use answer::Answer;
 use collect::Wanted;
 use config::{Replaced, Settings};
@@ -55,6 +55,8 @@ use plan::{Folders, Moved, Plan};
 use vendor::{Redirects, Vendor};
 
 pub(super) use plan::probe;
+
+pub use error::CargoError;
 
 pub use crate_archive::{MAX_CRATE_BYTES, MAX_CRATE_FILES, MAX_CRATE_UNPACKED_BYTES};
 
@@ -129,7 +131,7 @@ pub async fn fetch(
     let registries = blocking(move || {
         let checked = vendor.make(&folders.fetch, &redirects, &folders.vendor, epoch)?;
         remove_folder(&folders.fetch)?;
-        Ok(checked)
+        Ok::<_, ToolchainError>(checked)
     });
     let checked = Checked {
         registries: registries.await?,
@@ -201,7 +203,7 @@ pub async fn build(
             .iter()
             .map(|package| checked.descriptor(package, &root))
             .collect();
-        Ok((collect::collect(wanted, &folders.artifacts)?, dependencies?))
+        Ok::<_, ToolchainError>((collect::collect(wanted, &folders.artifacts)?, dependencies?))
     })
     .await?;
     let network = if fetch.is_empty() {
@@ -276,9 +278,10 @@ async fn inspect(
     let metadata = Metadata::parse(&answer)?;
     for member in metadata.default_members() {
         if !matches!(checked.place(member)?, Place::Source(_)) {
-            return Err(ToolchainError::Outside {
+            return Err(CargoError::Outside {
                 package: member.spec(),
-            });
+            }
+            .into());
         }
     }
     if metadata
@@ -389,7 +392,7 @@ async fn ask(
     let mut answer = Answer::new(tool, log);
     let run = context.runner.run(spec, &mut answer).await;
     answer.judge(run, phase)?;
-    Ok(answer.bytes)
+    Ok(answer.output.into_bytes())
 }
 
 /// Checks every checkout of a locked commit and places it in the build's `CARGO_HOME`.

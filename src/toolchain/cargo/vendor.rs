@@ -10,11 +10,13 @@ use std::path::{Path, PathBuf};
 
 use crate::digest::Sha256Digest;
 use crate::sandbox::paths::VENDOR;
+use crate::source::archive::ArchiveError;
 use crate::toolchain::ToolchainError;
 use crate::toolchain::untrusted::Untrusted;
 
+use super::CargoError;
 use super::config;
-use super::crate_archive::{self, CrateError, MAX_CRATE_BYTES};
+use super::crate_archive::{self, MAX_CRATE_BYTES};
 use super::lockfile::{CRATES_IO, Locked, Origin};
 
 /// The last URL of each archive that was redirected, by the folder of its registry and its name.
@@ -131,7 +133,7 @@ impl Vendor {
             .filter_map(|(name, cache)| Some((name, cache.file(package.archive()).ok()?)));
         for (cache, archive) in archives {
             let again = archive.try_clone()?;
-            match crate_archive::unpack(archive, &top, &parent, crate_archive::time_of(epoch)) {
+            match crate_archive::unpack(archive, &top, &parent, epoch) {
                 Ok(actual) if actual == *checksum => {
                     crate_archive::mark(&parent.join(&top), actual)?;
                     let folder = Path::new(VENDOR).join(&registry.folder).join(&top);
@@ -145,14 +147,15 @@ impl Vendor {
                     });
                 }
                 Ok(actual) => {
-                    refusal = ToolchainError::Checksum {
+                    refusal = CargoError::Checksum {
                         package: package.spec(),
                         expected: *checksum,
                         actual,
-                    };
+                    }
+                    .into();
                 }
-                Err(CrateError::Write(error)) => return Err(error.into()),
-                Err(source) => refusal = refused(package.spec(), *checksum, again, source)?,
+                Err(ArchiveError::Io { source, .. }) => return Err(source.into()),
+                Err(source) => refusal = refused(package.spec(), *checksum, again, source)?.into(),
             }
             fs::remove_dir_all(parent.join(&top))?;
         }
@@ -194,14 +197,14 @@ fn refused(
     package: String,
     expected: Sha256Digest,
     mut archive: File,
-    source: CrateError,
-) -> io::Result<ToolchainError> {
+    source: ArchiveError,
+) -> io::Result<CargoError> {
     archive.rewind()?;
     let (actual, _) = Sha256Digest::of_reader(archive.take(MAX_CRATE_BYTES))?;
     if actual == expected {
-        return Ok(ToolchainError::Crate { package, source });
+        return Ok(CargoError::Crate { package, source });
     }
-    Ok(ToolchainError::Checksum {
+    Ok(CargoError::Checksum {
         package,
         expected,
         actual,
@@ -285,7 +288,7 @@ mod tests {
             .make(home.path(), &Redirects::new(), &vendor, 0)
             .unwrap_err();
         assert!(
-            matches!(refusal, ToolchainError::Checksum { .. }),
+            matches!(refusal, ToolchainError::Cargo(CargoError::Checksum { .. })),
             "{refusal}"
         );
         assert!(!vendor.join("crates-io/a-1.0.0").exists());

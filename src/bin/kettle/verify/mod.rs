@@ -267,7 +267,7 @@ pub fn text(result: &AttestationResult, expectations: &Expectations) -> String {
         "REJECTED\n"
     });
     text.push_str(&established(result));
-    text.push_str(&open(result));
+    text.push_str(&left_open(result));
     text
 }
 
@@ -311,7 +311,7 @@ fn claim(name: &str, value: &Value) -> String {
 }
 
 /// What nobody looked at, what was waived, and what a verdict cannot establish.
-fn open(result: &AttestationResult) -> String {
+fn left_open(result: &AttestationResult) -> String {
     let mut lines = String::new();
     for (check, outcome) in result.outcomes() {
         let name = check.name();
