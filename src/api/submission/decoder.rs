@@ -200,6 +200,28 @@ mod tests {
     }
 
     #[test]
+    fn a_field_that_is_null_is_not_given() {
+        for body in [
+            r#"{"nonce":"00","repo_url":"https://a.b/c","ref":null,"repo_ref":"v1"}"#,
+            r#"{"nonce":"00","repo_url":"https://a.b/c","repo_ref":"v1","ref":null}"#,
+            r#"{"source_data":null,"source_name":null,"ref":"v1","nonce":"00","repo_url":"https://a.b/c"}"#,
+        ] {
+            let (submitted, _) = decode(JSON, body.as_bytes()).unwrap();
+            let SubmittedSource::Repository { reference, .. } = submitted.source else {
+                panic!("an archive")
+            };
+            assert_eq!(reference.unwrap().as_str(), "v1", "{body}");
+        }
+        let body =
+            br#"{"repo_ref":null,"ref":null,"repo_url":null,"source_data":"QQ==","nonce":"00"}"#;
+        let (submitted, archive) = decode(JSON, body).unwrap();
+        assert_eq!(
+            (archive_name(&submitted), archive.as_slice()),
+            (None, &b"A"[..])
+        );
+    }
+
+    #[test]
     fn reads_an_archive_from_json_with_escapes_in_key_and_value() {
         for body in [
             &br#"{"source_name":"a.zip","nonce":"00","source_data":"+/8="}"#[..],
@@ -348,6 +370,10 @@ mod tests {
             ),
             (
                 r#"{"nonce":"00","repo_url":"https://a.b/c","ref":"a","repo_ref":"a"}"#,
+                "field-repeated",
+            ),
+            (
+                r#"{"nonce":"00","repo_url":"https://a.b/c","ref":null,"ref":null}"#,
                 "field-repeated",
             ),
             (r#"{"nonce":0,"repo_url":"https://a.b/c"}"#, "field-invalid"),
