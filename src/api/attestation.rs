@@ -181,8 +181,9 @@ mod tests {
             .build()
             .unwrap();
         let session = Session::new(Arc::new(Broken), Vec::new());
-        let asked = session.attest(&Nonce::parse("00").unwrap());
-        let response = runtime.block_on(asked).err().unwrap().into_response();
+        let nonce = Nonce::parse("00").unwrap();
+        let refused = runtime.block_on(session.attest(&nonce)).err().unwrap();
+        let response = refused.into_response();
         assert_eq!(response.status(), 500);
         let body = response.into_body().collect();
         let body = runtime.block_on(body).unwrap().to_bytes();
