@@ -4,6 +4,7 @@
 use std::io::{self, Read as _, Write as _};
 use std::net::TcpStream;
 use std::sync::Arc;
+use std::time::Duration;
 
 use kettle::api::limits::TLS_HANDSHAKE_TIMEOUT;
 use kettle::job::MAX_LINE_BYTES;
@@ -624,11 +625,13 @@ fn read_record(connection: &mut ClientConnection, stream: &mut TcpStream) -> Vec
 #[test]
 fn every_record_of_a_stream_has_whole_events_also_for_a_slow_reader() {
     const LINES: usize = 8000;
+    const PATIENCE: Duration = Duration::from_secs(60);
     let appliance = Appliance::start();
     let config = client_config(&appliance, provider::default_provider(), &[&TLS13]);
     let name = "localhost".try_into().unwrap();
     let mut connection = ClientConnection::new(Arc::new(config), name).unwrap();
     let mut stream = TcpStream::connect(appliance.addresses.tls).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
     while connection.is_handshaking() {
         while connection.wants_write() {
             connection.write_tls(&mut stream).unwrap();
