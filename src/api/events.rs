@@ -1,5 +1,6 @@
-//! Progress as Server-Sent Events. Comes in: a job and a place in its log. Goes out: its events from there on, in one
-//! of two views, until the job is over. Never: a queue; each reader reads the log for itself, at its own pace.
+//! Progress as Server-Sent Events, and as plain text. Comes in: a job and a place in its log. Goes out: its events from
+//! there on, in one of the views, until the job is over. Never: a queue; each reader reads the log for itself, at its
+//! own pace. Nor a piece that begins or ends within an event.
 
 use std::io;
 use std::pin::Pin;
@@ -13,6 +14,7 @@ use hyper::http::request::Parts;
 use hyper::{Response, StatusCode};
 use tokio::time::{Instant, Sleep, sleep};
 
+use super::flush::Flushes;
 use super::limits::EVENT_HEARTBEAT;
 use super::problem::Problem;
 use super::query;
@@ -21,8 +23,9 @@ use super::result::Results;
 use super::view::View;
 use crate::job::{Chunk, Cursor, Job};
 
-/// A piece of the stream is sent when it has so many bytes; it may be longer by one event.
-const PIECE_BYTES: usize = 16 * 1024;
+/// Most bytes of a piece of the stream; only an event that is longer alone is a longer piece. With the framing of HTTP, and
+/// with the header block before the first one, a piece fits into a record of TLS, which holds 16 KiB.
+const PIECE_BYTES: usize = 15 * 1024;
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
@@ -42,7 +45,7 @@ pub fn answer(
     if log.closed() && wanted.last_seen == Some(log.events()) {
         return Ok(respond::empty(StatusCode::NO_CONTENT));
     }
-    stream(job, results, View::Typed, wanted.first())
+    stream(job, results, View::Typed, wanted.first(), parts)
 }
 
 /// The place in a job's events that a reader asks for.
@@ -93,14 +96,43 @@ pub fn stream(
     results: Arc<Results>,
     view: View,
     first: u64,
+    parts: &Parts,
 ) -> Result<Response<Body>, Problem> {
-    let body = EventBody::new(job, results, view, first)
-        .map_err(|error| Problem::internal("the event log", &error))?;
-    let mut response = respond::response(StatusCode::OK, "text/event-stream", body.boxed_unsync());
+    let body = EventBody::new(job, results, view, first);
+    let mut response = response(body, parts, "text/event-stream")?;
     let headers = response.headers_mut();
     respond::set(headers, header::CACHE_CONTROL, "no-cache");
     respond::set(headers, X_ACCEL_BUFFERING, "no");
     Ok(response)
+}
+
+/// The output of a job's build so far, as plain text, whether the job runs, has failed or has succeeded.
+///
+/// # Errors
+/// 500: the log cannot be read.
+pub fn build_log(
+    job: Arc<Job>,
+    results: Arc<Results>,
+    parts: &Parts,
+) -> Result<Response<Body>, Problem> {
+    let body = EventBody::new(job, results, View::Log, 0);
+    let mut response = response(body, parts, "text/plain; charset=utf-8")?;
+    respond::set(response.headers_mut(), header::CACHE_CONTROL, "no-cache");
+    Ok(response)
+}
+
+fn response(
+    body: io::Result<EventBody>,
+    parts: &Parts,
+    content_type: &'static str,
+) -> Result<Response<Body>, Problem> {
+    let mut body = body.map_err(|error| Problem::internal("the event log", &error))?;
+    body.flushes = parts.extensions.get().cloned();
+    Ok(respond::response(
+        StatusCode::OK,
+        content_type,
+        body.boxed_unsync(),
+    ))
 }
 
 type Waiting = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -112,9 +144,13 @@ struct EventBody {
     view: View,
     cursor: Cursor,
     chunk: Chunk,
+    /// Events that belong to the next pieces.
+    pending: Vec<u8>,
     waiting: Option<Waiting>,
     heartbeat: Pin<Box<Sleep>>,
+    /// Nothing is to be added to `pending` any more.
     ended: bool,
+    flushes: Option<Flushes>,
 }
 
 impl EventBody {
@@ -132,18 +168,32 @@ impl EventBody {
             view,
             cursor,
             chunk: Chunk::default(),
+            pending: Vec::new(),
             waiting: None,
             heartbeat,
             ended,
+            flushes: None,
             job,
             results,
         })
     }
 
-    /// Polls for the next piece of the stream: some events, or a comment.
+    /// Polls for the next piece of the stream: some events, or a comment. Waits before each until the connection has
+    /// taken the one before.
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
+        if let Some(flushes) = &self.flushes {
+            std::task::ready!(flushes.poll_done(cx));
+        }
+        let next = self.poll_piece(cx);
+        if let (Some(flushes), Poll::Ready(Some(Ok(_)))) = (&self.flushes, &next) {
+            flushes.begin();
+        }
+        next
+    }
+
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
         loop {
-            if self.ended {
+            if self.ended && self.pending.is_empty() {
                 return Poll::Ready(None);
             }
             if let Some(waiting) = &mut self.waiting {
@@ -155,6 +205,7 @@ impl EventBody {
                 self.waiting = None;
             }
             match self.piece() {
+                Ok(piece) if piece.is_empty() && self.ended => return Poll::Ready(None),
                 Ok(piece) if piece.is_empty() => {
                     self.chunk.release();
                     self.waiting = Some(Box::pin(Arc::clone(self.job.log()).grown(self.cursor)));
@@ -166,6 +217,7 @@ impl EventBody {
                 Err(error) => {
                     log::error!("the event log cannot be read: {error}");
                     self.ended = true;
+                    self.pending.clear();
                     return Poll::Ready(Some(Err(error)));
                 }
             }
@@ -178,27 +230,43 @@ impl EventBody {
             .reset(Instant::now() + EVENT_HEARTBEAT);
     }
 
-    /// Events that are there, about as many as [`PIECE_BYTES`] hold; the terminal one after all others.
+    /// Events that are there, as many as [`PIECE_BYTES`] hold; the terminal one after all others.
     fn piece(&mut self) -> io::Result<Vec<u8>> {
-        let mut out = Vec::new();
-        while out.len() < PIECE_BYTES {
+        while self.pending.len() < PIECE_BYTES && !self.ended {
+            let out = &mut self.pending;
             if let Some((number, record)) = self.chunk.next(&mut self.cursor)? {
-                self.view.record(&self.job, number, record, &mut out);
+                self.view.record(&self.job, number, record, out);
                 continue;
             }
             let closed = self.job.log().closed();
             if self.job.log().read(self.cursor, &mut self.chunk)? {
                 continue;
             }
-            if let (true, Some(documents)) = (closed, self.results.of(&self.job)) {
-                self.view
-                    .complete(self.job.log().events(), documents, &mut out);
+            if !self.view.follows() {
                 self.ended = true;
+                break;
             }
-            break;
+            let (true, Some(documents)) = (closed, self.results.of(&self.job)) else {
+                break;
+            };
+            let number = self.job.log().events();
+            self.view.complete(&self.job, number, documents, out);
+            self.ended = true;
         }
-        Ok(out)
+        Ok(take_piece(&mut self.pending))
     }
+}
+
+/// Takes whole events, as many as fit into a piece and at least one. An event ends with an empty line, and has no other.
+fn take_piece(pending: &mut Vec<u8>) -> Vec<u8> {
+    if pending.len() <= PIECE_BYTES {
+        return std::mem::take(pending);
+    }
+    let is_end = |two: &[u8]| two == b"\n\n";
+    let fitting = pending[..PIECE_BYTES].windows(2).rposition(is_end);
+    let last = fitting.or_else(|| pending.windows(2).position(is_end));
+    let rest = pending.split_off(last.map_or(pending.len(), |end| end + 2));
+    std::mem::replace(pending, rest)
 }
 
 impl HttpBody for EventBody {
@@ -211,5 +279,30 @@ impl HttpBody for EventBody {
     ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         let piece = self.get_mut().poll_next(cx);
         piece.map(|next| next.map(|bytes| bytes.map(Frame::data)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_piece_has_whole_events_and_as_many_as_fit() {
+        let event = |bytes: usize| format!("data: {}\n\n", "x".repeat(bytes - 8)).into_bytes();
+        for (lengths, pieces) in [
+            (&[100, 200][..], &[300][..]),
+            (&[PIECE_BYTES - 8, 8], &[PIECE_BYTES]),
+            (&[PIECE_BYTES - 8, 9], &[PIECE_BYTES - 8, 9]),
+            (&[3 * PIECE_BYTES, 10], &[3 * PIECE_BYTES, 10]),
+            (&[10, 3 * PIECE_BYTES], &[10, 3 * PIECE_BYTES]),
+        ] {
+            let mut pending = lengths.iter().copied().flat_map(event).collect();
+            let taken: Vec<usize> = std::iter::from_fn(|| {
+                let piece = take_piece(&mut pending);
+                (!piece.is_empty()).then_some(piece.len())
+            })
+            .collect();
+            assert_eq!(taken, pieces, "{lengths:?}");
+        }
     }
 }

@@ -56,6 +56,13 @@ pub enum HeaderError {
         /// The most bytes that are accepted.
         limit: usize,
     },
+    #[error(
+        "the request target is too long: request line and header may have {limit} bytes together"
+    )]
+    TargetTooLong {
+        /// The most bytes that are accepted of request line and header.
+        limit: usize,
+    },
     #[error("the header has more than {limit} fields")]
     TooManyFields {
         /// The most fields that are accepted.
@@ -81,6 +88,7 @@ impl HeaderError {
     /// Returns the status of the response.
     pub fn status(&self) -> u16 {
         match self {
+            Self::TargetTooLong { .. } => 414,
             Self::TooLong { .. } | Self::TooManyFields { .. } => 431,
             _ => 400,
         }
@@ -89,6 +97,7 @@ impl HeaderError {
     /// Returns the stable code of the problem document, in kebab-case.
     pub fn code(&self) -> &'static str {
         match self {
+            Self::TargetTooLong { .. } => "target-too-long",
             Self::TooLong { .. } | Self::TooManyFields { .. } => "header-too-large",
             Self::HostMissing => "host-missing",
             Self::HostRepeated => "host-repeated",
@@ -139,9 +148,7 @@ impl Scanner {
     pub fn scan(&mut self, bytes: &[u8]) -> Result<Option<HeaderBlock>, HeaderError> {
         while let Some(&byte) = bytes.get(self.scanned) {
             if self.scanned == MAX_HEADER_BYTES {
-                return Err(HeaderError::TooLong {
-                    limit: MAX_HEADER_BYTES,
-                });
+                return Err(self.too_long(bytes));
             }
             let after_carriage_return =
                 self.scanned > self.line_start && bytes[self.scanned - 1] == b'\r';
@@ -171,6 +178,18 @@ impl Scanner {
             }
         }
         Ok(None)
+    }
+
+    /// Says what is too long: the target, where the request line got beyond its method and did not
+    /// end (RFC 9112, section 3).
+    fn too_long(&self, bytes: &[u8]) -> HeaderError {
+        let limit = MAX_HEADER_BYTES;
+        let line = &bytes[self.line_start..self.scanned];
+        if self.block_start.is_none() && line.contains(&b' ') {
+            HeaderError::TargetTooLong { limit }
+        } else {
+            HeaderError::TooLong { limit }
+        }
     }
 }
 
@@ -462,6 +481,16 @@ mod tests {
             Err(HeaderError::TooLong {
                 limit: MAX_HEADER_BYTES
             })
+        );
+        let target = format!("GET /{} HTTP/1.1\r\n", "x".repeat(MAX_HEADER_BYTES));
+        let refused = scan(target.as_bytes()).unwrap_err();
+        assert_eq!((refused.status(), refused.code()), (414, "target-too-long"));
+        assert!(refused.to_string().contains(&MAX_HEADER_BYTES.to_string()));
+        let field = format!("GET / HTTP/1.1\r\nX: {target}");
+        let refused = scan(field.as_bytes()).unwrap_err();
+        assert_eq!(
+            (refused.status(), refused.code()),
+            (431, "header-too-large")
         );
         // The host is one of them.
         assert_eq!(

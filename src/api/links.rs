@@ -14,6 +14,16 @@ pub fn events(id: JobId) -> String {
     link(route::EVENTS, id, "")
 }
 
+/// Returns the URL path of the statement.
+pub fn provenance(id: JobId) -> String {
+    link(route::PROVENANCE, id, "")
+}
+
+/// Returns the URL path of the evidence.
+pub fn evidence(id: JobId) -> String {
+    link(route::EVIDENCE, id, "")
+}
+
 /// Returns the URL path of the bundle.
 pub fn result(id: JobId) -> String {
     link(route::RESULT, id, "")

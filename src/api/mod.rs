@@ -15,6 +15,7 @@ mod document;
 mod download;
 mod events;
 mod files;
+mod flush;
 pub mod header_block;
 mod intake;
 pub mod limits;
@@ -30,6 +31,7 @@ pub mod route;
 mod server;
 mod spelling;
 mod stall;
+mod stream_line;
 pub mod submission;
 mod submit;
 mod tls;
@@ -145,13 +147,23 @@ impl Service {
         }
         let (endpoint, variables) = match found {
             Ok(found) => found,
-            Err(unroutable) => return unroutable_problem(&unroutable).into_response(),
+            Err(Unroutable::Unknown) => {
+                return Problem::new(404, "path-unknown", "there is no such path").into_response();
+            }
+            Err(Unroutable::Method { allowed, id }) => {
+                return self.about(&id, wrong_method(allowed)).into_response();
+            }
         };
         let answer = self.dispatch(endpoint, &variables, &parts, body).await;
-        answer.unwrap_or_else(|problem| match self.find(&variables.id) {
-            Ok(job) => problem.about(job.id()).into_response(),
-            Err(_) => problem.into_response(),
-        })
+        answer.unwrap_or_else(|problem| self.about(&variables.id, problem).into_response())
+    }
+
+    /// The same problem; it names the job where `id` is that of one.
+    fn about(&self, id: &str, problem: Problem) -> Problem {
+        match self.find(id) {
+            Ok(job) => problem.about(job.id()),
+            Err(_) => problem,
+        }
     }
 
     async fn dispatch(
@@ -180,6 +192,9 @@ impl Service {
                 return Ok(document::job(&job, self.results.of(&job)));
             }
             Endpoint::Events => return events::answer(job()?, Arc::clone(&self.results), parts),
+            Endpoint::BuildLog => {
+                return events::build_log(job()?, Arc::clone(&self.results), parts);
+            }
             Endpoint::Result => files::bundle(files::finished(&*job()?)?).await?,
             Endpoint::Artifact => {
                 files::artifact(files::finished(&*job()?)?, &variables.name).await?
@@ -220,18 +235,13 @@ impl Service {
     }
 }
 
-fn unroutable_problem(unroutable: &Unroutable) -> Problem {
-    match unroutable {
-        Unroutable::Unknown => Problem::new(404, "path-unknown", "there is no such path"),
-        Unroutable::Method { allowed } => {
-            let allowed: Vec<_> = allowed.iter().map(Method::as_str).collect();
-            let allowed = allowed.join(", ");
-            Problem::new(
-                405,
-                "method-not-allowed",
-                format!("the methods for this path are {allowed}"),
-            )
-            .with(header::ALLOW, &allowed)
-        }
-    }
+fn wrong_method(allowed: &[Method]) -> Problem {
+    let allowed: Vec<_> = allowed.iter().map(Method::as_str).collect();
+    let allowed = allowed.join(", ");
+    Problem::new(
+        405,
+        "method-not-allowed",
+        format!("the methods for this path are {allowed}"),
+    )
+    .with(header::ALLOW, &allowed)
 }

@@ -21,6 +21,8 @@ pub enum Endpoint {
     Job,
     /// The typed events.
     Events,
+    /// The build's output so far.
+    BuildLog,
     /// The bundle.
     Result,
     /// The provenance in the bundle.
@@ -65,6 +67,15 @@ pub const JOB: &str = "/build/{id}";
 /// The typed events.
 pub const EVENTS: &str = "/build/{id}/events";
 
+/// What tools printed so far.
+pub const BUILD_LOG: &str = "/build/{id}/build.log";
+
+/// The statement.
+pub const PROVENANCE: &str = "/build/{id}/provenance.json";
+
+/// What the attester made.
+pub const EVIDENCE: &str = "/build/{id}/evidence.json";
+
 /// The bundle.
 pub const RESULT: &str = "/build/{id}/result";
 
@@ -75,16 +86,17 @@ pub const ARTIFACT: &str = "/builds/{id}/artifacts/{name}";
 pub const BUILD_CONFIG: &str = "/builds/{id}/build-config/{name}";
 
 /// Every path; the first that fits wins.
-pub static ROUTES: [Route; 13] = [
+pub static ROUTES: [Route; 14] = [
     route("/health", READ, Endpoint::Health),
     route("/ready", READ, Endpoint::Ready),
     route("/build", SUBMIT, Endpoint::Submit),
     route("/build/stream", SUBMIT, Endpoint::SubmitAndStream),
     route(JOB, READ, Endpoint::Job),
     route(EVENTS, READ, Endpoint::Events),
+    route(BUILD_LOG, READ, Endpoint::BuildLog),
     route(RESULT, READ, Endpoint::Result),
-    route("/build/{id}/provenance.json", READ, Endpoint::Provenance),
-    route("/build/{id}/evidence.json", READ, Endpoint::Evidence),
+    route(PROVENANCE, READ, Endpoint::Provenance),
+    route(EVIDENCE, READ, Endpoint::Evidence),
     route(ARTIFACT, READ, Endpoint::Artifact),
     route(BUILD_CONFIG, READ, Endpoint::BuildConfig),
     route("/attestation", READ, Endpoint::Attestation),
@@ -109,6 +121,8 @@ pub enum Unroutable {
     Method {
         /// Those.
         allowed: &'static [Method],
+        /// What stands for `{id}` in the path, where it has one.
+        id: String,
     },
 }
 
@@ -127,6 +141,7 @@ pub fn find(method: &Method, path: &str) -> Result<(Endpoint, Variables), Unrout
     } else {
         Err(Unroutable::Method {
             allowed: route.methods,
+            id: variables.id,
         })
     }
 }
@@ -182,6 +197,7 @@ mod tests {
     #[test]
     fn every_path_answers_with_and_without_prefix() {
         for route in &ROUTES {
+            let id = if route.path.contains("{id}") { "x" } else { "" };
             for prefix in ["", "/v1", "/api"] {
                 let path = format!(
                     "{prefix}{}",
@@ -207,7 +223,8 @@ mod tests {
                             assert_eq!(
                                 error,
                                 Unroutable::Method {
-                                    allowed: route.methods
+                                    allowed: route.methods,
+                                    id: id.to_owned()
                                 }
                             );
                         }

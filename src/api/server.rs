@@ -169,12 +169,15 @@ async fn serve_connection<S>(
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
     let stream = CheckedStream::new(stream);
-    let findings = stream.findings();
+    let (findings, flushes) = (stream.findings(), stream.flushes());
     let service = service_fn(move |request| {
         let (service, finding) = (Rc::clone(&service), findings.take());
-        Box::pin(
-            async move { Ok::<_, Infallible>(answer(&service, request, scheme, finding).await) },
-        )
+        let flushes = flushes.clone();
+        Box::pin(async move {
+            let mut request: Request<Incoming> = request;
+            request.extensions_mut().insert(flushes);
+            Ok::<_, Infallible>(answer(&service, request, scheme, finding).await)
+        })
     });
     let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())

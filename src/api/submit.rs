@@ -53,7 +53,7 @@ pub(super) async fn submit(
     wish: Wish,
 ) -> Result<Response<Body>, Problem> {
     match accept(service, parts, body).await {
-        Ok(job) => Ok(answer(service, &job, wish).await),
+        Ok(job) => Ok(answer(service, &job, parts, wish).await),
         Err(problem) => Err(problem.with(header::CONNECTION, "close")),
     }
 }
@@ -101,12 +101,12 @@ fn slot_taken() -> Problem {
     )
 }
 
-async fn answer(service: &Service, job: &Arc<Job>, wish: Wish) -> Response<Body> {
+async fn answer(service: &Service, job: &Arc<Job>, parts: &Parts, wish: Wish) -> Response<Body> {
     let answer = match wish {
         Wish::Job { preferred } => Ok(accepted(job, preferred)),
         Wish::Stream => {
             let results = Arc::clone(&service.results);
-            events::stream(Arc::clone(job), results, View::messages(), 0)
+            events::stream(Arc::clone(job), results, View::messages(), 0, parts)
         }
         Wish::Bundle => bundle(job).await,
     };

@@ -1,6 +1,7 @@
-//! How events look. Comes in: neutral records. Goes out: the typed events of `/build/{id}/events`, or the messages of
-//! `/build/stream`. The two differ in words only; both carry the number of the typed event, so that a reader of the
-//! stream can resume with the typed events.
+//! How events look. Comes in: neutral records. Goes out: the typed events of `/build/{id}/events`, the messages of
+//! `/build/stream`, or the lines of `build.log`. The first two differ in words only; both carry the number of the typed
+//! event, so that a reader of the stream can resume with the typed events. What is too long for a line of the stream
+//! comes in several messages, of which the last has the number: a reader that lost it resumes with the whole.
 //!
 //! In the stream the words alone say who speaks: a message is the appliance's own when it starts
 //! with [`NOTE_MARK`] or is a milestone. Never: a line of output that is either.
@@ -12,9 +13,10 @@ use serde::Serialize;
 
 use super::result::ResultDocuments;
 use super::spelling::capitalised;
+use super::stream_line;
 use crate::job::{EventKind, Job, NOTE_MARK, Record};
 
-/// Which of the two.
+/// Which of the three.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum View {
     /// `type` and `msg`.
@@ -24,6 +26,8 @@ pub enum View {
         /// Kinds whose milestone has been passed.
         passed: Vec<EventKind>,
     },
+    /// What tools printed and our notes, as plain text, up to the last line that there is.
+    Log,
 }
 
 /// How one kind of event looks.
@@ -85,6 +89,11 @@ impl View {
         Self::Messages { passed: Vec::new() }
     }
 
+    /// Whether a reader waits for what comes next.
+    pub fn follows(&self) -> bool {
+        *self != Self::Log
+    }
+
     /// Appends the event for a record, if this view has one.
     pub fn record(&mut self, job: &Job, number: u64, record: Record<'_>, out: &mut Vec<u8>) {
         match self {
@@ -93,6 +102,7 @@ impl View {
                     event(Some(number), &typed, out);
                 }
             }
+            Self::Log => log_line(record, out),
             Self::Messages { passed } => {
                 let number = record.kind.numbered().then_some(number);
                 let milestone = if passed.contains(&record.kind) {
@@ -108,29 +118,24 @@ impl View {
                     build_id: job.id().to_string(),
                     nonce: job.nonce().to_string(),
                 });
-                let message = match milestone {
-                    Some(milestone) => Cow::Owned(milestone),
-                    None if record.kind == EventKind::Line => without_milestones(record.text),
-                    None => Cow::Owned(format!("{NOTE_MARK} {}", record.text)),
-                };
-                event(
-                    number,
-                    &Message {
-                        r#type: "info",
-                        message: &message,
-                        accepted,
-                    },
-                    out,
-                );
+                match milestone {
+                    Some(milestone) => message(number, &milestone, accepted, out),
+                    None if record.kind == EventKind::Line => {
+                        let line = without_milestones(record.text);
+                        in_parts(number, &line, without_mark, out);
+                    }
+                    None => in_parts(number, record.text, with_mark, out),
+                }
             }
         }
     }
 
     /// Appends the terminal event.
-    pub fn complete(&self, number: u64, documents: &ResultDocuments, out: &mut Vec<u8>) {
+    pub fn complete(&self, job: &Job, number: u64, documents: &ResultDocuments, out: &mut Vec<u8>) {
         let result = match self {
-            Self::Typed => &documents.typed,
-            Self::Messages { .. } => &documents.full,
+            Self::Typed => Cow::Borrowed(documents.typed.as_str()),
+            Self::Messages { .. } => Cow::Owned(stream_line::result(job.id(), &documents.full)),
+            Self::Log => return,
         };
         // Writing to a vector does not fail.
         let _ = write!(
@@ -138,6 +143,20 @@ impl View {
             "id: {number}\ndata: {{\"type\":\"complete\",\"result\":{result}}}\n\n"
         );
     }
+}
+
+/// Appends the line of `build.log` for a record, as the bundle has it, if it has one.
+fn log_line(record: Record<'_>, out: &mut Vec<u8>) {
+    match record.kind {
+        EventKind::Line => (),
+        EventKind::Note => {
+            out.extend_from_slice(NOTE_MARK.as_bytes());
+            out.push(b' ');
+        }
+        _ => return,
+    }
+    out.extend_from_slice(record.text.as_bytes());
+    out.push(b'\n');
 }
 
 fn typed(record: Record<'_>) -> Option<Typed<'_>> {
@@ -178,6 +197,40 @@ fn without_milestones(line: &str) -> Cow<'_, str> {
     }
     shown.push_str(&line[rest..]);
     Cow::Owned(shown)
+}
+
+/// Appends a text as messages that fit into lines; each part begins as `marked` has it.
+fn in_parts(number: Option<u64>, text: &str, marked: fn(&str) -> Cow<'_, str>, out: &mut Vec<u8>) {
+    let mut parts = stream_line::parts(text).peekable();
+    while let Some(part) = parts.next() {
+        let number = number.filter(|_| parts.peek().is_none());
+        message(number, &marked(part), None, out);
+    }
+}
+
+/// A part of what the appliance says itself.
+fn with_mark(part: &str) -> Cow<'_, str> {
+    Cow::Owned(format!("{NOTE_MARK} {part}"))
+}
+
+/// A part of a line of output. The line itself does not begin like a note; a part of it that would has its bracket escaped.
+fn without_mark(part: &str) -> Cow<'_, str> {
+    let words = part.trim_start();
+    let start = words.get(..NOTE_MARK.len()).unwrap_or_default();
+    if !start.eq_ignore_ascii_case(NOTE_MARK) {
+        return Cow::Borrowed(part);
+    }
+    let (blanks, rest) = part.split_at(part.len() - words.len());
+    Cow::Owned(format!("{blanks}{}{}", '['.escape_unicode(), &rest[1..]))
+}
+
+fn message(number: Option<u64>, message: &str, accepted: Option<Accepted>, out: &mut Vec<u8>) {
+    let message = Message {
+        r#type: "info",
+        message,
+        accepted,
+    };
+    event(number, &message, out);
 }
 
 fn event(number: Option<u64>, data: &impl Serialize, out: &mut Vec<u8>) {
@@ -239,5 +292,18 @@ mod tests {
         let line = "\u{f6} GENERATING PROVENANCE, creating attestation; Generating provenance";
         let shown = "\u{f6} \\u{47}ENERATING PROVENANCE, \\u{63}reating attestation; \\u{47}enerating provenance";
         assert_eq!(without_milestones(line), shown);
+    }
+
+    #[test]
+    fn no_part_of_a_line_begins_like_a_note() {
+        for (part, shown) in [
+            ("", ""),
+            ("[kettl", "[kettl"),
+            ("x [kettle]", "x [kettle]"),
+            ("[kettle]", "\\u{5b}kettle]"),
+            ("\t \u{3000}[KETTLE] x", "\t \u{3000}\\u{5b}KETTLE] x"),
+        ] {
+            assert_eq!(without_mark(part), shown);
+        }
     }
 }

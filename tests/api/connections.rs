@@ -169,6 +169,9 @@ fn a_header_block_over_the_limit_is_refused() {
     let mut client = appliance.connect();
     client.send_head(&format!("GET /health HTTP/1.1\r\nX: {long}"));
     assert_eq!(client.head().status, 431);
+    let mut client = appliance.connect();
+    client.send_head(&format!("GET /health?{long} HTTP/1.1"));
+    client.response(false).is_problem(414, "target-too-long");
     let many = "\r\nX: y".repeat(200);
     let mut client = appliance.connect();
     client.send_head(&format!("GET /health HTTP/1.1{many}"));

@@ -277,12 +277,12 @@ fn a_request_line_is_one_or_the_connection_ends() {
         (
             "a path that is too long",
             format!("GET /{long} HTTP/1.1\r\n\r\n"),
-            &[431],
+            &[414],
         ),
         (
             "a query that is too long",
             format!("GET /health?{long} HTTP/1.1\r\n\r\n"),
-            &[431],
+            &[414],
         ),
         (
             "a method that is too long",

@@ -200,6 +200,28 @@ mod tests {
     }
 
     #[test]
+    fn a_field_that_is_null_is_not_given() {
+        for body in [
+            r#"{"nonce":"00","repo_url":"https://a.b/c","ref":null,"repo_ref":"v1"}"#,
+            r#"{"nonce":"00","repo_url":"https://a.b/c","repo_ref":"v1","ref":null}"#,
+            r#"{"source_data":null,"source_name":null,"ref":"v1","nonce":"00","repo_url":"https://a.b/c"}"#,
+        ] {
+            let (submitted, _) = decode(JSON, body.as_bytes()).unwrap();
+            let SubmittedSource::Repository { reference, .. } = submitted.source else {
+                panic!("an archive")
+            };
+            assert_eq!(reference.unwrap().as_str(), "v1", "{body}");
+        }
+        let body =
+            br#"{"repo_ref":null,"ref":null,"repo_url":null,"source_data":"QQ==","nonce":"00"}"#;
+        let (submitted, archive) = decode(JSON, body).unwrap();
+        assert_eq!(
+            (archive_name(&submitted), archive.as_slice()),
+            (None, &b"A"[..])
+        );
+    }
+
+    #[test]
     fn reads_an_archive_from_json_with_escapes_in_key_and_value() {
         for body in [
             &br#"{"source_name":"a.zip","nonce":"00","source_data":"+/8="}"#[..],
@@ -218,9 +240,61 @@ mod tests {
     fn an_empty_archive_is_an_archive() {
         let (submitted, archive) = decode(JSON, br#"{"nonce":"00","source_data":""}"#).unwrap();
         assert_eq!((archive_name(&submitted), archive.len()), (None, 0));
-        let (submitted, archive) =
-            decode(FORM, form(&[("name=source; filename=\"\"", "")]).as_bytes()).unwrap();
-        assert_eq!((archive_name(&submitted), archive.len()), (None, 0));
+        let (submitted, archive) = decode(
+            FORM,
+            form(&[("name=source; filename=a.zip", "")]).as_bytes(),
+        )
+        .unwrap();
+        assert_eq!(
+            (archive_name(&submitted), archive.len()),
+            (Some("a.zip"), 0)
+        );
+    }
+
+    #[test]
+    fn an_empty_part_of_a_form_is_not_given() {
+        let unused = [
+            ("name=nonce", ""),
+            ("name=repo_url", ""),
+            ("name=repo_ref", ""),
+            ("name=ref", ""),
+            ("name=source; filename=\"\"", ""),
+            ("name=source", ""),
+        ];
+        let between = |given: &[(&str, &str)]| form(&[&unused[..], given, &unused[..]].concat());
+
+        let body = between(&[
+            ("name=nonce", "00"),
+            ("name=repo_url", "https://a.b/c"),
+            ("name=ref", "v1"),
+        ]);
+        let (submitted, archive) = decode(FORM, body.as_bytes()).unwrap();
+        assert_eq!(submitted.nonce_source, NonceSource::Client);
+        let SubmittedSource::Repository { reference, .. } = &submitted.source else {
+            panic!("an archive")
+        };
+        assert_eq!(
+            (reference.as_ref().unwrap().as_str(), archive.len()),
+            ("v1", 0)
+        );
+
+        for (disposition, name) in [
+            ("name=source; filename=a.zip", Some("a.zip")),
+            ("name=source; filename=\"\"", None),
+            ("name=source", None),
+        ] {
+            let body = between(&[(disposition, "PK")]);
+            let (submitted, archive) = decode(FORM, body.as_bytes()).unwrap();
+            assert_eq!(submitted.nonce_source, NonceSource::Appliance);
+            assert_eq!(
+                (archive_name(&submitted), archive.as_slice()),
+                (name, &b"PK"[..])
+            );
+        }
+
+        assert_eq!(code(FORM, form(&unused)), "source-missing");
+        let unknown = [("name=repo_url", "https://a.b/c"), ("name=color", "")];
+        assert_eq!(code(FORM, form(&unknown)), "unknown-field");
     }
 
     #[test]
@@ -296,6 +370,10 @@ mod tests {
             ),
             (
                 r#"{"nonce":"00","repo_url":"https://a.b/c","ref":"a","repo_ref":"a"}"#,
+                "field-repeated",
+            ),
+            (
+                r#"{"nonce":"00","repo_url":"https://a.b/c","ref":null,"ref":null}"#,
                 "field-repeated",
             ),
             (r#"{"nonce":0,"repo_url":"https://a.b/c"}"#, "field-invalid"),
@@ -538,7 +616,11 @@ mod tests {
             (vec![source, ("name=ref", "a")], "ref-without-repository"),
             (vec![("name=nonce", "00")], "source-missing"),
             (vec![], "source-missing"),
-            (vec![repository, ("name=nonce", "")], "nonce-invalid"),
+            (
+                vec![repository, ("name=source; filename=a.zip", "")],
+                "source-ambiguous",
+            ),
+            (vec![("name=source", "P"), repository], "source-ambiguous"),
             (vec![repository, ("name=nonce", " 00")], "nonce-invalid"),
             (
                 vec![("name=repo_url", "file:///etc")],

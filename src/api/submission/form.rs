@@ -1,5 +1,8 @@
 //! A submission as a form. Comes in: the parts of a multipart body. Goes out: the archive's bytes while they come, and
-//! the fields. Never: a part that was passed over.
+//! the fields. Never: a part with a name or content that was passed over without a check.
+//!
+//! Browsers send every field of a form, also those that nobody filled in: an empty part counts as not given, and so
+//! does a `source` with neither a file name nor a byte.
 
 use super::error::{FormError, SubmissionError};
 use super::field::Field;
@@ -16,8 +19,20 @@ pub(super) struct FormDecoder {
 #[derive(Debug, Default)]
 struct Form {
     fields: Fields,
-    /// The part that is being read, and its text so far.
-    text: Option<(Field, Vec<u8>)>,
+    reading: Reading,
+}
+
+/// The part that is being read.
+#[derive(Debug, Default)]
+enum Reading {
+    #[default]
+    Nothing,
+    /// A text field, and its text so far.
+    Text(Field, Vec<u8>),
+    /// `source` without a file name, of which no byte has come yet.
+    UnnamedArchive,
+    /// `source`, which counts as given.
+    Archive,
 }
 
 impl FormDecoder {
@@ -65,14 +80,9 @@ struct Filling<'a> {
 impl Parts for Filling<'_> {
     fn part(&mut self, part: Part) -> Result<(), SubmissionError> {
         match Field::in_form(&part.name) {
-            Some(Field::Archive) => {
-                self.form.fields.set(Field::Archive, "")?;
-                part.file_name.map_or(Ok(()), |name| {
-                    self.form.fields.set(Field::SourceName, &name)
-                })
-            }
+            Some(Field::Archive) => self.source(part.file_name.as_deref().unwrap_or_default()),
             Some(field) => {
-                self.form.text = Some((field, Vec::new()));
+                self.form.reading = Reading::Text(field, Vec::new());
                 Ok(())
             }
             None if part.name == "source_data" => Err(SubmissionError::SourceDataInForm),
@@ -81,20 +91,47 @@ impl Parts for Filling<'_> {
     }
 
     fn data(&mut self, bytes: &[u8]) -> Result<(), SubmissionError> {
-        let Some((field, text)) = &mut self.form.text else {
-            self.archive.extend_from_slice(bytes);
+        if bytes.is_empty() {
             return Ok(());
-        };
-        check_length(*field, text.len() + bytes.len())?;
-        text.extend_from_slice(bytes);
+        }
+        match &mut self.form.reading {
+            Reading::Text(field, text) => {
+                check_length(*field, text.len() + bytes.len())?;
+                text.extend_from_slice(bytes);
+                return Ok(());
+            }
+            Reading::UnnamedArchive => self.begin_archive()?,
+            Reading::Archive | Reading::Nothing => (),
+        }
+        self.archive.extend_from_slice(bytes);
         Ok(())
     }
 
     fn end(&mut self) -> Result<(), SubmissionError> {
-        let Some((field, text)) = self.form.text.take() else {
+        let Reading::Text(field, text) = std::mem::take(&mut self.form.reading) else {
             return Ok(());
         };
+        if text.is_empty() {
+            return Ok(());
+        }
         let text = String::from_utf8(text).map_err(|_| SubmissionError::FieldNotUtf8 { field })?;
         self.form.fields.set(field, &text)
+    }
+}
+
+impl Filling<'_> {
+    /// Begins the part `source`.
+    fn source(&mut self, file_name: &str) -> Result<(), SubmissionError> {
+        if file_name.is_empty() {
+            self.form.reading = Reading::UnnamedArchive;
+            return Ok(());
+        }
+        self.begin_archive()?;
+        self.form.fields.set(Field::SourceName, file_name)
+    }
+
+    fn begin_archive(&mut self) -> Result<(), SubmissionError> {
+        self.form.reading = Reading::Archive;
+        self.form.fields.set(Field::Archive, "")
     }
 }

@@ -229,18 +229,21 @@ fn ascii(digits: &[u8]) -> Option<u8> {
     (bytes[0] == 0 && bytes[1].is_ascii()).then_some(bytes[1])
 }
 
-/// The fields of a document without the archive's bytes. A field that is null is one that is not there.
+/// The fields of a document without the archive's bytes. No key may be there twice; a field that is null is one that is
+/// not given.
 fn fields(document: &[u8]) -> Result<Fields, SubmissionError> {
     let Members(members) =
         serde_json::from_slice(document).map_err(|error| SubmissionError::json(&error))?;
     let mut fields = Fields::default();
-    let mut seen = Vec::new();
+    let mut names = Vec::new();
     for (name, value) in members {
-        let field = Field::in_json(&name).ok_or(SubmissionError::UnknownField { name })?;
-        if seen.contains(&field) {
+        let Some(field) = Field::in_json(&name) else {
+            return Err(SubmissionError::UnknownField { name });
+        };
+        if names.contains(&name) {
             return Err(SubmissionError::FieldRepeated { field });
         }
-        seen.push(field);
+        names.push(name);
         match value {
             Value::String(text) => fields.set(field, &text)?,
             Value::Null => {}
