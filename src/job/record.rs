@@ -178,3 +178,141 @@ fn source(tree: &SourceTree) -> ResourceDescriptor {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::digest::GitOid;
+    use crate::job::{Request, SourceRequest};
+    use crate::provenance::ImageRecord;
+    use crate::sandbox::{Degradations, FetchNetwork, Limits, RunnerVersion};
+    use crate::source::GitRef;
+    use crate::toolchain::test_only;
+
+    /// SHA-256 of the two statements below. They change with the form of a statement, which verifiers, old ones too, have to
+    /// read; with nothing else.
+    const GOLDEN: [(Kind, &str); 2] = [
+        (
+            Kind::Cargo,
+            "f9e1a570a3be1594660641542c3deeac1e8f968132c17538c73047c978ddda36",
+        ),
+        (
+            Kind::Nix,
+            "6b881d1952b6ca1f5c7803016336433c58dbd00b15e401d3255667d84ce4e255",
+        ),
+    ];
+
+    fn url(text: &str) -> RepositoryUrl {
+        RepositoryUrl::parse(text).unwrap()
+    }
+
+    fn tree(kind: Kind) -> SourceTree {
+        let origin = match kind {
+            Kind::Cargo => Origin::Repository {
+                url: url("https://example.org/hello"),
+                reference: Some(GitRef::parse("v1").unwrap()),
+                commit: GitOid::of_object("commit", b"a commit"),
+                fetched_from: Some(url("https://example.org/moved/hello")),
+            },
+            Kind::Nix => Origin::Archive {
+                name: Some("hello.tar".to_owned()),
+                sha256: Sha256Digest::of(b"an archive"),
+            },
+        };
+        SourceTree::test_only_of(origin, GitOid::of_object("tree", b""), 1_700_000_000)
+    }
+
+    fn platform(kind: Kind) -> Platform {
+        let named = |name: &str| named(name, &Sha256Digest::of(name.as_bytes()));
+        let image = ImageRecord {
+            version: Some("1.2.3".to_owned()),
+            root_hash: "ab".repeat(32),
+            kernel: named("kernel"),
+            initrd: named("initrd"),
+            command_line: named("cmdline"),
+        };
+        match kind {
+            Kind::Cargo => Platform::attested(image),
+            Kind::Nix => Platform::unattested(image),
+        }
+    }
+
+    fn sandbox() -> Description {
+        Description {
+            runner: RunnerVersion {
+                name: "bubblewrap",
+                version: "0.8.0".to_owned(),
+            },
+            namespaces: &["mount", "pid"],
+            uid: 7,
+            seccomp: "cd".repeat(32),
+            limits: Limits {
+                memory_bytes: Some(1),
+                tasks: 2,
+                open_files: 3,
+                file_bytes: 4,
+                tmp_bytes: 5,
+                home_bytes: 6,
+            },
+            controllers: vec!["memory", "pids"],
+            fetch_network: FetchNetwork {
+                reaches: "public-unicast",
+                allowed: Vec::new(),
+            },
+            degradations: Degradations::default(),
+        }
+    }
+
+    /// A statement, with words in the place of the job's id, of both times and of our own version.
+    fn stated(kind: Kind) -> String {
+        let work = tempfile::tempdir().unwrap();
+        let request = Request {
+            nonce: Nonce::parse("00c0ffee").unwrap(),
+            nonce_source: NonceSource::Client,
+            source: SourceRequest::Repository {
+                url: url("https://example.org/hello"),
+                reference: None,
+            },
+        };
+        let job = Job::set_up(work.path(), &request, "guest").unwrap();
+        let tools = [Tool {
+            name: "rustc".to_owned(),
+            version: "rustc 1.95.0".to_owned(),
+            sha256: Sha256Digest::of(b"rustc"),
+        }];
+        let statement = statement(
+            &job,
+            &platform(kind),
+            (&request.nonce, request.nonce_source),
+            &test_only::built(tree(kind), kind),
+            &tools,
+            &sandbox(),
+            &Sha256Digest::of(b""),
+        )
+        .unwrap();
+        let mut text = String::from_utf8(statement.into_bytes()).unwrap();
+        let read: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let details = &read["predicate"]["runDetails"];
+        for (member, value) in [
+            ("invocationId", &details["metadata"]["invocationId"]),
+            ("startedOn", &details["metadata"]["startedOn"]),
+            ("finishedOn", &details["metadata"]["finishedOn"]),
+            (COMPONENT, &details["builder"]["version"][COMPONENT]),
+        ] {
+            let member_of = |value: &str| format!("\"{member}\":\"{value}\"");
+            let found = member_of(value.as_str().unwrap());
+            assert_eq!(text.matches(&found).count(), 1, "{found}");
+            text = text.replace(&found, &member_of(member));
+        }
+        text
+    }
+
+    #[test]
+    fn a_statement_about_the_same_build_is_the_same_bytes() {
+        for (kind, sha256) in GOLDEN {
+            let text = stated(kind);
+            let found = Sha256Digest::of(text.as_bytes()).to_string();
+            assert_eq!(found, sha256, "{kind}: {text}");
+        }
+    }
+}

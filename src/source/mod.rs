@@ -81,6 +81,13 @@ impl SourceTree {
         ))
     }
 
+    /// For tests of later stages: a tree without a folder, of a repository or an archive that nobody fetched.
+    #[cfg(test)]
+    pub(crate) fn test_only_of(origin: Origin, tree: GitOid, epoch: u64) -> Self {
+        let project = ProjectName::of_archive(None, None);
+        Self::new(PathBuf::from("/nonexistent"), origin, tree, project, epoch)
+    }
+
     /// The folder that is built, on this machine.
     pub fn root(&self) -> &Path {
         &self.root

@@ -270,12 +270,64 @@ async fn blocking<T: Send + 'static>(
 #[cfg(test)]
 pub(crate) mod test_only {
     use super::*;
+    use crate::provenance::{BUILT, sha256_set};
 
     /// Keeps what it is told.
     #[derive(Default)]
     pub struct Recorded {
         pub notes: Vec<String>,
         pub output: Vec<u8>,
+    }
+
+    /// What `kind` made of `tree`, as far as a statement says it: the same each time, and nothing of it is empty.
+    pub fn built(tree: SourceTree, kind: Kind) -> Built {
+        let words = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
+        let artifact = |name: &str, executable| Artifact {
+            name: name.to_owned(),
+            path: PathBuf::from("/nonexistent"),
+            sha256: Sha256Digest::of(name.as_bytes()),
+            size: 7,
+            executable,
+        };
+        let dependency = ResourceDescriptor {
+            name: Some("dependency".to_owned()),
+            uri: Some("pkg:cargo/dependency@1.0.0".to_owned()),
+            digest: sha256_set(&Sha256Digest::of(b"dependency")),
+            annotations: BTreeMap::from([("checked".to_owned(), true.into())]),
+        };
+        let output = OutputRecord {
+            name: "out".to_owned(),
+            path: "/nix/store/00000000000000000000000000000000-hello".to_owned(),
+            digest: sha256_set(&Sha256Digest::of(b"output")),
+            realised: BUILT,
+            copied_from: words("/nix/store/11111111111111111111111111111111-download"),
+        };
+        let link = LinkRecord {
+            package: "hello@0.1.0".to_owned(),
+            arguments: words("-lz -pie"),
+            environment: BTreeMap::from([("COMPILER_PATH".to_owned(), "/elsewhere".to_owned())]),
+        };
+        Built {
+            tree,
+            kind,
+            artifacts: vec![artifact("hello", true), artifact("data/words", false)],
+            link_arguments: vec![link],
+            outputs: vec![output],
+            lockfile: Lockfile {
+                name: "Cargo.lock",
+                bytes: b"version = 4\n".to_vec(),
+            },
+            dependencies: vec![dependency],
+            commands: Commands {
+                fetch: words("cargo vendor"),
+                evaluate: words("nix eval"),
+                substitute: words("nix build --max-jobs 0"),
+                build: words("cargo build --release"),
+                package: words("cargo package"),
+            },
+            environment: BTreeMap::from([("HOME".to_owned(), "/home".to_owned())]),
+            network: vec!["fetch", "daemon"],
+        }
     }
 
     impl Log for Recorded {
