@@ -63,6 +63,30 @@ fn an_unused_public_item_of_the_library_is_found() {
     }
 }
 
+/// Phases of the boot, each with the receipt of another phase than the one before it: a type that does not fit.
+const PHASES_OUT_OF_ORDER: [&str; 5] = [
+    "fn a_module_after_the_settings(kernel: &settings::HardenedKernel) { let _ = module::load_all(kernel); }",
+    "fn a_disk_before_the_settings(files: &mounts::KernelFileSystems, parameters: &Parameters) {
+        let _ = verity::find_disk(files, parameters);
+    }",
+    "fn a_root_that_nobody_verifies(disk: verity::Disk) { let _ = mounts::root(disk); }",
+    "fn a_build_folder_in_the_initrd(mounted: mounts::MountedRoot) { let _ = mounts::writable_folders(mounted); }",
+    "fn a_network_before_all_else(clock: settings::PlausibleClock) { let _ = PendingNetwork::start(clock); }",
+];
+
+#[test]
+fn a_boot_phase_without_the_receipt_of_the_one_before_does_not_compile() {
+    let crate_with_them = OneCrate::new("order");
+    for phase in PHASES_OUT_OF_ORDER {
+        crate_with_them.append("boot/mod.rs", phase);
+    }
+    let said = errors(&crate_with_them.check("modules"));
+    let count = |wanted: &str| said.matches(wanted).count();
+    let mismatches = count("src/boot/mod.rs") + count("error[E0308]");
+    assert_eq!(mismatches, 2 * PHASES_OUT_OF_ORDER.len(), "{said}");
+    assert_eq!(count("error["), PHASES_OUT_OF_ORDER.len(), "{said}");
+}
+
 #[test]
 fn nothing_of_the_program_is_allowed_to_be_dead() {
     for path in compiled_files() {

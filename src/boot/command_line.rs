@@ -21,8 +21,9 @@
 
 use std::fs;
 
+use super::BootError;
 use super::error::{CommandLineError, file};
-use super::{BootError, Machine};
+use super::mounts::KernelFileSystems;
 
 /// Block size of the root file system and of its tree.
 pub(super) const BLOCK_BYTES: u64 = 4096;
@@ -210,12 +211,10 @@ fn version(value: &str) -> Result<String, CommandLineError> {
 }
 
 /// Phase: what this image is.
-pub(super) fn read(machine: &mut Machine) -> Result<(), BootError> {
+pub(super) fn read(_: &KernelFileSystems) -> Result<Parameters, BootError> {
     let path = "/proc/cmdline";
-    machine.parameters = Some(Parameters::parse(
-        &fs::read_to_string(path).map_err(file(path))?,
-    )?);
-    Ok(())
+    let text = fs::read_to_string(path).map_err(file(path))?;
+    Ok(Parameters::parse(&text)?)
 }
 
 #[cfg(test)]

@@ -17,9 +17,9 @@ pub enum BootError {
         /// Why.
         source: Box<BootError>,
     },
-    /// A phase ran before the one whose result it needs.
-    #[error("the phases are in a wrong order")]
-    OutOfOrder,
+    /// The thread of the network phase ended without a result.
+    #[error("the thread of the network phase panicked")]
+    NetworkThread,
     /// The command line is not ours.
     #[error(transparent)]
     CommandLine(#[from] CommandLineError),

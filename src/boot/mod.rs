@@ -29,7 +29,6 @@ mod reaper;
 mod settings;
 mod verity;
 
-use std::path::PathBuf;
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
@@ -39,41 +38,9 @@ pub use halt::{halt, halt_on_panic};
 pub use mounts::WORK;
 pub use reaper::{collect_dead_orphans, collect_orphans};
 
-/// What the phases hand on to each other.
-struct Machine {
-    parameters: Option<Parameters>,
-    root_disk: Option<verity::Disk>,
-    root_device: Option<PathBuf>,
-}
+use settings::QuietConsole;
 
-impl Machine {
-    fn parameters(&self) -> Result<&Parameters, BootError> {
-        self.parameters.as_ref().ok_or(BootError::OutOfOrder)
-    }
-}
-
-/// One step, and what it is called on the console.
-type Phase = (&'static str, fn(&mut Machine) -> Result<(), BootError>);
-
-/// Everything between the kernel and the service, in order.
-const PHASES: &[Phase] = &[
-    ("kernel file systems", mounts::kernel_file_systems),
-    ("command line", command_line::read),
-    #[cfg(feature = "modules")]
-    ("modules", module::load_all),
-    ("kernel settings", settings::apply),
-    ("root disk", verity::find_disk),
-    ("dm-verity", verity::set_up),
-    ("root file system", mounts::root),
-    ("move to the root", mounts::move_to_root),
-    ("writable folders", mounts::writable_folders),
-    ("control groups", mounts::control_groups),
-    ("limits", settings::limits),
-    ("entropy", settings::entropy),
-    ("clock", settings::clock),
-    ("quiet console", settings::quiet_console),
-];
-/// The last one runs beside what the service prepares: servers of the host's decide how long it takes.
+/// The last phase, which runs beside what the service prepares: servers of the host's decide how long it takes.
 const NETWORK: &str = "network";
 
 /// A machine that is up, but for its network.
@@ -90,7 +57,7 @@ pub struct Booted {
 pub struct PendingNetwork(JoinHandle<Result<(), BootError>>);
 
 impl PendingNetwork {
-    fn start() -> Result<Self, BootError> {
+    fn start(_: QuietConsole) -> Result<Self, BootError> {
         let thread = thread::Builder::new()
             .name(NETWORK.to_owned())
             .spawn(|| timed(NETWORK, network::configure));
@@ -106,94 +73,53 @@ impl PendingNetwork {
     /// The phase failed: the machine is of no use then, see [`halt()`].
     pub fn wait(self) -> Result<(), BootError> {
         // A panic has ended the machine already.
-        self.0.join().unwrap_or(Err(BootError::OutOfOrder))
+        self.0.join().unwrap_or(Err(BootError::NetworkThread))
     }
 }
 
 /// Brings the machine up; each phase says on the console how long it took, in milliseconds.
+///
+/// Each phase takes the receipt of the one before it, and only the phase can make its receipt: in another order this does
+/// not compile. Nothing of a disk is mounted before the kernel verifies it, and no byte of one is read before the kernel
+/// has its settings, after which no module is loaded.
 ///
 /// To be called by PID 1 only, before it has another thread.
 ///
 /// # Errors
 /// The phase that failed, with its cause: the machine is of no use then, see [`halt()`].
 pub fn boot() -> Result<Booted, BootError> {
-    let mut machine = Machine {
-        parameters: None,
-        root_disk: None,
-        root_device: None,
-    };
-    for &(name, phase) in PHASES {
-        timed(name, || phase(&mut machine))?;
-    }
-    let network = PendingNetwork::start()?;
+    let files = timed("kernel file systems", mounts::kernel_file_systems)?;
+    let parameters = timed("command line", || command_line::read(&files))?;
+    #[cfg(feature = "modules")]
+    timed("modules", || module::load_all(&files))?;
+    let kernel = timed("kernel settings", || settings::apply(files))?;
+    let disk = timed("root disk", || verity::find_disk(&kernel, &parameters))?;
+    let device = timed("dm-verity", || verity::set_up(disk, &parameters))?;
+    let mounted = timed("root file system", || mounts::root(device))?;
+    let root = timed("move to the root", || mounts::move_to_root(kernel, mounted))?;
+    let folders = timed("writable folders", || mounts::writable_folders(root))?;
+    let groups = timed("control groups", || mounts::control_groups(folders))?;
+    let limits = timed("limits", || settings::limits(groups))?;
+    let entropy = timed("entropy", || settings::entropy(limits))?;
+    let clock = timed("clock", || settings::clock(entropy))?;
+    let console = timed("quiet console", || settings::quiet_console(clock))?;
+    let network = PendingNetwork::start(console)?;
     Ok(Booted {
-        parameters: machine.parameters.ok_or(BootError::OutOfOrder)?,
+        parameters,
         network,
     })
 }
 
 /// Runs a phase, and says how long it took.
-fn timed(
+fn timed<T>(
     name: &'static str,
-    phase: impl FnOnce() -> Result<(), BootError>,
-) -> Result<(), BootError> {
+    phase: impl FnOnce() -> Result<T, BootError>,
+) -> Result<T, BootError> {
     let start = Instant::now();
-    phase().map_err(|source| BootError::Phase {
+    let receipt = phase().map_err(|source| BootError::Phase {
         name,
         source: Box::new(source),
     })?;
     halt::say(&format!("{name}: {} ms", start.elapsed().as_millis()));
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn nothing_of_a_disk_is_mounted_before_it_is_verified() {
-        assert!(place("command line") < place("root disk"));
-        assert!(place("dm-verity") < place("root file system"));
-        assert!(
-            place("kernel settings") < place("root disk"),
-            "the host's bytes are read by a hardened kernel"
-        );
-    }
-
-    #[cfg(feature = "modules")]
-    #[test]
-    fn no_module_is_loaded_after_the_settings_end_that() {
-        assert!(place("modules") < place("kernel settings"));
-    }
-
-    #[cfg(not(feature = "modules"))]
-    #[test]
-    fn there_is_no_phase_for_modules() {
-        assert!(PHASES.iter().all(|(name, _)| *name != "modules"));
-    }
-
-    fn place(wanted: &str) -> usize {
-        PHASES.iter().position(|(name, _)| *name == wanted).unwrap()
-    }
-
-    #[test]
-    fn a_phase_that_runs_too_early_fails() {
-        let mut machine = Machine {
-            parameters: None,
-            root_disk: None,
-            root_device: None,
-        };
-        assert!(matches!(
-            verity::find_disk(&mut machine),
-            Err(BootError::OutOfOrder)
-        ));
-        assert!(matches!(
-            verity::set_up(&mut machine),
-            Err(BootError::OutOfOrder)
-        ));
-        assert!(matches!(
-            mounts::root(&mut machine),
-            Err(BootError::OutOfOrder)
-        ));
-    }
+    Ok(receipt)
 }

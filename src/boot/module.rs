@@ -8,14 +8,15 @@ use std::path::Path;
 use rustix::io::Errno;
 use rustix::system::finit_module;
 
+use super::BootError;
 use super::error::file;
-use super::{BootError, Machine};
+use super::mounts::KernelFileSystems;
 
 /// Decompressed files named `NN-name.ko`.
 const FOLDER: &str = "/modules";
 
 /// Phase: loads all of them, and frees their memory in the initrd.
-pub(super) fn load_all(_: &mut Machine) -> Result<(), BootError> {
+pub(super) fn load_all(_: &KernelFileSystems) -> Result<(), BootError> {
     let entries = fs::read_dir(FOLDER).map_err(file(FOLDER))?;
     let names = entries
         .map(|entry| Ok(entry?.file_name()))

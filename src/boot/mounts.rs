@@ -16,8 +16,10 @@ use std::io;
 use rustix::mount::{MountFlags, mount, mount_move};
 use rustix::process::{chdir, chroot};
 
+use super::BootError;
 use super::error::file;
-use super::{BootError, Machine};
+use super::settings::HardenedKernel;
+use super::verity::VerifiedDevice;
 
 /// Where the service keeps everything.
 pub const WORK: &str = "/work";
@@ -36,8 +38,28 @@ const WORK_FILES: u64 = 2_000_000;
 const PLAIN: MountFlags = MountFlags::NOSUID.union(MountFlags::NODEV);
 const DATA_ONLY: MountFlags = PLAIN.union(MountFlags::NOEXEC);
 
+/// The kernel's own file systems are mounted: the receipt of [`kernel_file_systems`].
+#[derive(Debug)]
+pub(super) struct KernelFileSystems(());
+
+/// The verified root is mounted beside the initrd: the receipt of [`root`].
+#[derive(Debug)]
+pub(super) struct MountedRoot(());
+
+/// The verified root is `/`: the receipt of [`move_to_root`].
+#[derive(Debug)]
+pub(super) struct Root(());
+
+/// The few writable folders are there: the receipt of [`writable_folders`].
+#[derive(Debug)]
+pub(super) struct WritableFolders(());
+
+/// Control groups can be made: the receipt of [`control_groups`].
+#[derive(Debug)]
+pub(super) struct ControlGroups(());
+
 /// Phase: the kernel's own file systems, in the initrd.
-pub(super) fn kernel_file_systems(_: &mut Machine) -> Result<(), BootError> {
+pub(super) fn kernel_file_systems() -> Result<KernelFileSystems, BootError> {
     for (path, kind, flags) in [
         ("/proc", "proc", DATA_ONLY),
         ("/sys", "sysfs", DATA_ONLY),
@@ -56,24 +78,24 @@ pub(super) fn kernel_file_systems(_: &mut Machine) -> Result<(), BootError> {
             if kind == "devtmpfs" { "mode=0755" } else { "" },
         )?;
     }
-    Ok(())
+    Ok(KernelFileSystems(()))
 }
 
 /// Phase: the root, still beside the initrd.
-pub(super) fn root(machine: &mut Machine) -> Result<(), BootError> {
-    let device = machine.root_device.as_ref().ok_or(BootError::OutOfOrder)?;
+pub(super) fn root(device: VerifiedDevice) -> Result<MountedRoot, BootError> {
     fs::create_dir_all(NEW_ROOT).map_err(file(NEW_ROOT))?;
     mount_at(
         NEW_ROOT,
-        &device.to_string_lossy(),
+        &device.path().to_string_lossy(),
         "erofs",
         MountFlags::NODEV | MountFlags::NOSUID | MountFlags::RDONLY,
         "",
-    )
+    )?;
+    Ok(MountedRoot(()))
 }
 
 /// Phase: the verified root becomes `/`. Nothing of the initrd is reachable any more.
-pub(super) fn move_to_root(_: &mut Machine) -> Result<(), BootError> {
+pub(super) fn move_to_root(_: HardenedKernel, _: MountedRoot) -> Result<Root, BootError> {
     for folder in ["/proc", "/sys", "/dev"] {
         let target = format!("{NEW_ROOT}{folder}");
         mount_move(folder, &target).map_err(mounting(&target))?;
@@ -81,11 +103,12 @@ pub(super) fn move_to_root(_: &mut Machine) -> Result<(), BootError> {
     chdir(NEW_ROOT).map_err(kernel("chdir"))?;
     mount_move(".", "/").map_err(mounting("/"))?;
     chroot(".").map_err(kernel("chroot"))?;
-    chdir("/").map_err(kernel("chdir"))
+    chdir("/").map_err(kernel("chdir"))?;
+    Ok(Root(()))
 }
 
 /// Phase: what can be written.
-pub(super) fn writable_folders(_: &mut Machine) -> Result<(), BootError> {
+pub(super) fn writable_folders(_: Root) -> Result<WritableFolders, BootError> {
     let information = rustix::system::sysinfo();
     let memory = u64::from(information.mem_unit) * information.totalram;
     mount_at(
@@ -119,14 +142,16 @@ pub(super) fn writable_folders(_: &mut Machine) -> Result<(), BootError> {
         "devpts",
         MountFlags::NOSUID | MountFlags::NOEXEC,
         "mode=0620,ptmxmode=0666,newinstance",
-    )
+    )?;
+    Ok(WritableFolders(()))
 }
 
 /// Phase: the hierarchy in which the sandbox makes its groups.
-pub(super) fn control_groups(_: &mut Machine) -> Result<(), BootError> {
+pub(super) fn control_groups(_: WritableFolders) -> Result<ControlGroups, BootError> {
     mount_at("/sys/fs/cgroup", "cgroup2", "cgroup2", DATA_ONLY, "")?;
     let controllers = "/sys/fs/cgroup/cgroup.subtree_control";
-    fs::write(controllers, "+memory +pids").map_err(file(controllers))
+    fs::write(controllers, "+memory +pids").map_err(file(controllers))?;
+    Ok(ControlGroups(()))
 }
 
 fn mount_at(

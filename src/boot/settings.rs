@@ -11,8 +11,9 @@ use rustix::process::{Resource, Rlimit, setrlimit};
 use rustix::rand::{GetRandomFlags, getrandom};
 use rustix::system::sethostname;
 
+use super::BootError;
 use super::error::file;
-use super::{BootError, Machine};
+use super::mounts::{ControlGroups, KernelFileSystems};
 use crate::clock::Date;
 
 const HOST_NAME: &[u8] = b"kettle";
@@ -92,19 +93,40 @@ const EARLIEST: u64 = 1_767_225_600;
 /// 2100-01-01: certificates and archives have dates with two-digit years.
 const LATEST: u64 = 4_102_444_800;
 
-/// Phase: what the kernel may no longer do.
-pub(super) fn apply(_: &mut Machine) -> Result<(), BootError> {
+/// The kernel does only what it still has to, and reads a disk: the receipt of [`apply`].
+#[derive(Debug)]
+pub(super) struct HardenedKernel(());
+
+/// Our own limits hold: the receipt of [`limits`].
+#[derive(Debug)]
+pub(super) struct OwnLimits(());
+
+/// The kernel's random numbers are random: the receipt of [`entropy`].
+#[derive(Debug)]
+pub(super) struct Entropy(());
+
+/// The host's clock is not absurd: the receipt of [`clock`].
+#[derive(Debug)]
+pub(super) struct PlausibleClock(());
+
+/// Everything but the network is up, and the console is quiet: the receipt of [`quiet_console`].
+#[derive(Debug)]
+pub(super) struct QuietConsole(());
+
+/// Phase: what the kernel may no longer do. It takes what modules are loaded with: no module is loaded after it.
+pub(super) fn apply(_: KernelFileSystems) -> Result<HardenedKernel, BootError> {
     for setting in &SETTINGS {
         setting.apply()?;
     }
     sethostname(HOST_NAME).map_err(|source| BootError::Kernel {
         what: "hostname",
         source: source.into(),
-    })
+    })?;
+    Ok(HardenedKernel(()))
 }
 
 /// Phase: our own limits. Commands get theirs from the sandbox.
-pub(super) fn limits(_: &mut Machine) -> Result<(), BootError> {
+pub(super) fn limits(_: ControlGroups) -> Result<OwnLimits, BootError> {
     let limit = Rlimit {
         current: Some(OPEN_FILES),
         maximum: Some(OPEN_FILES),
@@ -112,15 +134,16 @@ pub(super) fn limits(_: &mut Machine) -> Result<(), BootError> {
     setrlimit(Resource::Nofile, limit).map_err(|source| BootError::Kernel {
         what: "open files",
         source: source.into(),
-    })
+    })?;
+    Ok(OwnLimits(()))
 }
 
 /// Phase: keys are made of this.
-pub(super) fn entropy(_: &mut Machine) -> Result<(), BootError> {
+pub(super) fn entropy(_: OwnLimits) -> Result<Entropy, BootError> {
     let deadline = Instant::now() + ENTROPY_LIMIT;
     loop {
         match getrandom(&mut [0; 1], GetRandomFlags::NONBLOCK) {
-            Ok(_) => return Ok(()),
+            Ok(_) => return Ok(Entropy(())),
             Err(Errno::AGAIN | Errno::INTR) if Instant::now() < deadline => {
                 thread::sleep(ENTROPY_PAUSE)
             }
@@ -140,8 +163,9 @@ pub(super) fn entropy(_: &mut Machine) -> Result<(), BootError> {
 }
 
 /// Phase: the clock belongs to the host; all we can say is whether it is absurd.
-pub(super) fn clock(_: &mut Machine) -> Result<(), BootError> {
-    plausible(Date::now().seconds())
+pub(super) fn clock(_: Entropy) -> Result<PlausibleClock, BootError> {
+    plausible(Date::now().seconds())?;
+    Ok(PlausibleClock(()))
 }
 
 fn plausible(now: u64) -> Result<(), BootError> {
@@ -157,8 +181,9 @@ fn plausible(now: u64) -> Result<(), BootError> {
 }
 
 /// Phase: the last before anything that is not ours runs.
-pub(super) fn quiet_console(_: &mut Machine) -> Result<(), BootError> {
-    fs::write(PRINTK, PANICS_ONLY).map_err(file(PRINTK))
+pub(super) fn quiet_console(_: PlausibleClock) -> Result<QuietConsole, BootError> {
+    fs::write(PRINTK, PANICS_ONLY).map_err(file(PRINTK))?;
+    Ok(QuietConsole(()))
 }
 
 #[cfg(test)]

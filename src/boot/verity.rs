@@ -17,7 +17,8 @@ use sha2::{Digest, Sha256};
 use super::command_line::BLOCK_BYTES;
 use super::device_mapper::{self, Target};
 use super::error::file;
-use super::{BootError, Machine, Parameters};
+use super::settings::HardenedKernel;
+use super::{BootError, Parameters};
 
 const BLOCK_DEVICES: &str = "/sys/class/block";
 const SECTORS_PER_BLOCK: u64 = BLOCK_BYTES / 512;
@@ -29,13 +30,23 @@ const DISK_PAUSE: Duration = Duration::from_millis(10);
 /// Name of the device.
 const NAME: &str = "kettle-root";
 
-/// The disk that carries the root hash.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// The disk that carries the root hash: the receipt of [`find_disk`]. Nothing else on it is verified.
+#[derive(Debug)]
 pub(super) struct Disk(PathBuf);
 
+/// A device of which the kernel verifies every block that is read: the receipt of [`set_up`].
+#[derive(Debug)]
+pub(super) struct VerifiedDevice(PathBuf);
+
+impl VerifiedDevice {
+    /// Returns where the device is.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
 /// Phase: the first disk that carries the root hash, of all there are.
-pub(super) fn find_disk(machine: &mut Machine) -> Result<(), BootError> {
-    let parameters = machine.parameters()?;
+pub(super) fn find_disk(_: &HardenedKernel, parameters: &Parameters) -> Result<Disk, BootError> {
     let deadline = Instant::now() + DISK_LIMIT;
     loop {
         let devices = block_devices().map_err(file(BLOCK_DEVICES))?;
@@ -43,8 +54,7 @@ pub(super) fn find_disk(machine: &mut Machine) -> Result<(), BootError> {
             .iter()
             .find(|path| carries_root_hash(path, parameters))
         {
-            machine.root_disk = Some(Disk(path.clone()));
-            return Ok(());
+            return Ok(Disk(path.clone()));
         }
         if Instant::now() >= deadline {
             let expected = hex::encode(parameters.root_hash);
@@ -58,13 +68,9 @@ pub(super) fn find_disk(machine: &mut Machine) -> Result<(), BootError> {
 }
 
 /// Phase: a device that is verified.
-pub(super) fn set_up(machine: &mut Machine) -> Result<(), BootError> {
-    let disk = machine.root_disk.as_ref().ok_or(BootError::OutOfOrder)?;
-    machine.root_device = Some(device_mapper::create(
-        NAME,
-        &target(&disk.0, machine.parameters()?),
-    )?);
-    Ok(())
+pub(super) fn set_up(disk: Disk, parameters: &Parameters) -> Result<VerifiedDevice, BootError> {
+    let target = target(&disk.0, parameters);
+    device_mapper::create(NAME, &target).map(VerifiedDevice)
 }
 
 fn block_devices() -> std::io::Result<Vec<PathBuf>> {

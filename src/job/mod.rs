@@ -6,6 +6,7 @@ mod event;
 mod id;
 mod line;
 mod log;
+mod log_file;
 mod outcome;
 mod pack;
 mod phase;

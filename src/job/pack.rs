@@ -1,18 +1,18 @@
-//! The job's files. Comes in: what was built and stated. Goes out: the build log, the bundle on
-//! disk, and a folder without what is not handed out. Never: a path that a sandbox could have
+//! The job's files. Comes in: what was built, stated and attested. Goes out: the bundle on disk, and a
+//! folder without what is not handed out. Never: a path that a sandbox could have
 //! written to, or a bundle with other bytes than were stated.
 
 use std::fs::{self, File};
-use std::io::{self, BufReader, BufWriter, Write as _};
+use std::io::{self, BufWriter, Write as _};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
+use super::log_file::LogFile;
+use super::record::{AttestedBuild, BundleParts};
 use super::run::EVENT_LOG;
-use super::{BundleFile, Finished, Job};
-use crate::attester::Evidence;
+use super::{BundleFile, Finished};
 use crate::blocking::blocking;
 use crate::bundle::{self, Entry, names};
-use crate::digest::{Sha256Digest, Sha256Writer};
+use crate::digest::Sha256Writer;
 use crate::provenance::Statement;
 use crate::sandbox::remove_folder;
 use crate::toolchain::{ARTIFACTS_FOLDER, Artifact, Built};
@@ -25,44 +25,21 @@ const BUNDLE: &str = "bundle.tar.gz";
 /// Why there is no bundle.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum PackError {
-    #[error("the build log could not be written")]
-    Log(#[source] io::Error),
     #[error("the bundle could not be written")]
     Bundle(#[source] io::Error),
     #[error("the evidence cannot be serialised")]
     Evidence(#[from] serde_json::Error),
 }
 
-/// The build log, hashed while it was written.
-pub(super) struct LogFile {
-    path: PathBuf,
-    pub sha256: Sha256Digest,
-    size: u64,
-}
-
-/// Writes every line of build output to a file.
-pub(super) async fn write_build_log(job: &Arc<Job>) -> Result<LogFile, PackError> {
-    let path = job.folder().join(names::BUILD_LOG);
-    let job = Arc::clone(job);
-    blocking(move || {
-        let mut file = Sha256Writer::new(BufWriter::new(File::create_new(&path)?));
-        job.log().write_build_log(&mut file)?;
-        file.flush()?;
-        let (_, sha256, size) = file.finish();
-        Ok(LogFile { path, sha256, size })
-    })
-    .await
-    .map_err(PackError::Log)
-}
-
 /// Writes the bundle.
-pub(super) async fn pack(
-    folder: PathBuf,
-    built: Built,
-    statement: Statement,
-    evidence: Option<Evidence>,
-    log: LogFile,
-) -> Result<Finished, PackError> {
+pub(super) async fn pack(build: AttestedBuild) -> Result<Finished, PackError> {
+    let BundleParts {
+        folder,
+        built,
+        log,
+        statement,
+        evidence,
+    } = build.into_parts();
     let evidence = evidence.map(|evidence| evidence.to_json()).transpose()?;
     blocking(move || {
         let bundle = write(
@@ -72,12 +49,14 @@ pub(super) async fn pack(
             evidence.as_deref(),
             &log,
         )?;
+        let (project, toolchain) = (built.tree().project().clone(), built.kind());
+        let (artifacts, build_config) = built.into_files();
         Ok(Finished {
-            project: built.tree.project().clone(),
-            toolchain: built.kind,
+            project,
+            toolchain,
             bundle,
-            artifacts: built.artifacts,
-            build_config: built.lockfile,
+            artifacts,
+            build_config,
             provenance: statement.into_bytes(),
             evidence,
         })
@@ -94,23 +73,23 @@ fn write(
     log: &LogFile,
 ) -> io::Result<BundleFile> {
     let mut entries: Vec<Entry<'_>> = built
-        .artifacts
+        .artifacts()
         .iter()
         .map(artifact)
         .collect::<io::Result<_>>()?;
     entries.push(Entry::of_bytes(
-        names::build_config(built.lockfile.name),
-        &built.lockfile.bytes,
+        names::build_config(built.lockfile().name),
+        &built.lockfile().bytes,
     ));
-    entries.push(log_entry(log)?);
+    entries.push(log.entry()?);
     entries.push(Entry::of_bytes(names::PROVENANCE, statement.as_bytes()));
     entries.extend(evidence.map(|bytes| Entry::of_bytes(names::EVIDENCE, bytes)));
     let out = Sha256Writer::new(BufWriter::new(File::create_new(path)?));
     let mut out = bundle::write(
         out,
-        built.tree.project().as_str(),
+        built.tree().project().as_str(),
         entries,
-        built.tree.epoch(),
+        built.tree().epoch(),
     )?;
     out.flush()?;
     let (_, sha256, size) = out.finish();
@@ -121,19 +100,7 @@ fn write(
     })
 }
 
-/// The log, which is hashed again: the bundle has the bytes that the statement names, or there is
-/// none.
-fn log_entry(log: &LogFile) -> io::Result<Entry<'static>> {
-    Ok(Entry {
-        path: names::BUILD_LOG.to_owned(),
-        executable: false,
-        size: log.size,
-        recorded: Some(log.sha256),
-        content: Box::new(BufReader::new(File::open(&log.path)?)),
-    })
-}
-
-/// An artifact, likewise.
+/// An artifact as an entry of the bundle, for which it is hashed again: like the log.
 fn artifact(artifact: &Artifact) -> io::Result<Entry<'static>> {
     Ok(Entry {
         path: names::artifact(&artifact.name),
@@ -198,6 +165,7 @@ fn remove(path: &Path) -> io::Result<()> {
 mod tests {
     use super::*;
     use crate::bundle::EntryError;
+    use crate::digest::Sha256Digest;
 
     #[cfg(feature = "appraisal")]
     #[test]
@@ -221,11 +189,7 @@ mod tests {
         let (sha256, size) = (Sha256Digest::of(b"recorded"), 8);
         let packed = |content: &str| {
             fs::write(&path, content).unwrap();
-            let log = LogFile {
-                path: path.clone(),
-                sha256,
-                size,
-            };
+            let log = LogFile::test_only_at(path.clone(), sha256, size);
             let made = Artifact {
                 name: "a".to_owned(),
                 path: path.clone(),
@@ -233,7 +197,7 @@ mod tests {
                 size,
                 executable: true,
             };
-            [log_entry(&log), artifact(&made)].map(|entry| {
+            [log.entry(), artifact(&made)].map(|entry| {
                 let packed = bundle::write(Vec::new(), "p", vec![entry.unwrap()], 0);
                 packed
                     .map(drop)

@@ -40,7 +40,20 @@ pub enum Origin {
     },
 }
 
-/// A folder of regular files, folders and links that stay inside, ready to be built.
+/// A folder of regular files, folders and links that stay inside, ready to be built: the receipt of [`archive::unpack`] and
+/// of [`repository::fetch`].
+///
+/// ```compile_fail,E0451
+/// use kettle::source::SourceTree;
+///
+/// let tree = SourceTree {
+///     root: todo!(),
+///     origin: todo!(),
+///     tree: todo!(),
+///     project: todo!(),
+///     epoch: todo!(),
+/// };
+/// ```
 #[derive(Debug)]
 pub struct SourceTree {
     root: PathBuf,
@@ -81,6 +94,13 @@ impl SourceTree {
             ProjectName::of_archive(None, None),
             0,
         ))
+    }
+
+    /// For tests of later stages: a tree without a folder, of a repository or an archive that nobody fetched.
+    #[cfg(test)]
+    pub(crate) fn test_only_of(origin: Origin, tree: GitOid, epoch: u64) -> Self {
+        let project = ProjectName::of_archive(None, None);
+        Self::new(PathBuf::from("/nonexistent"), origin, tree, project, epoch)
     }
 
     /// The folder that is built, on this machine.
