@@ -98,10 +98,12 @@ pub fn folder(path: &Path) -> Result<Bundle, ReadError> {
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::io::{self, Read as _};
     use std::os::unix::fs::{PermissionsExt as _, symlink};
 
     use super::*;
     use crate::bundle::{Entry, write};
+    use crate::digest::Sha256Digest;
 
     fn packed(paths: &[&str]) -> Vec<u8> {
         write(
