@@ -7,13 +7,14 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-const DOCUMENTS: [&str; 13] = [
+const DOCUMENTS: [&str; 14] = [
     "CHANGELOG.md",
     "README.md",
     "SECURITY.md",
     "image/README.md",
     "image/firmware/README.md",
     "image/kernel/README.md",
+    "image/pool/README.md",
     "nix/README.md",
     "src/DEPENDENCIES.md",
     "src/toolchain/README.md",

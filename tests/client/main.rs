@@ -12,6 +12,7 @@ mod fake;
 mod harness;
 mod middle;
 mod names;
+mod pool;
 #[allow(dead_code)] // Shared with the tests that need more of it.
 #[path = "../simulator/processors.rs"]
 mod processors;
