@@ -7,11 +7,12 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-const DOCUMENTS: [&str; 14] = [
+const DOCUMENTS: [&str; 15] = [
     "CHANGELOG.md",
     "README.md",
     "SECURITY.md",
     "image/README.md",
+    "image/ci/README.md",
     "image/firmware/README.md",
     "image/kernel/README.md",
     "image/pool/README.md",
