@@ -13,6 +13,7 @@ use super::error::ClientError;
 use super::events::{Event, Reader};
 use super::form::{Form, Multipart};
 use super::patience::{Patience, Watch};
+use super::random;
 use super::request::{Client, Reply};
 use crate::provenance::{MAX_NONCE_BYTES, Nonce};
 
@@ -187,7 +188,7 @@ impl Appliance {
         submission: &Submission,
         watch: &mut dyn Watch,
     ) -> Result<Accepted, SubmitError> {
-        let boundary = boundary().map_err(ClientError::File)?;
+        let boundary = boundary().map_err(ClientError::Random)?;
         let (content_type, form) = submission.form(boundary).map_err(ClientError::File)?;
         let size = form.size();
         let mut request = self
@@ -287,7 +288,5 @@ fn is_id(id: &str) -> bool {
 
 /// Text that no source contains by accident, and that nobody can foresee.
 fn boundary() -> io::Result<String> {
-    let mut bytes = [0; 16];
-    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
-    Ok(format!("kettle-{}", hex::encode(bytes)))
+    Ok(format!("kettle-{}", hex::encode(random::bytes::<16>()?)))
 }

@@ -1,7 +1,7 @@
 //! One connection: name, proxy, TCP, TLS.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -18,6 +18,7 @@ use tokio_rustls::client::TlsStream;
 use super::address::Address;
 use super::error::ClientError;
 use super::proxy::Proxies;
+use super::target::Target;
 use super::{names, trust};
 
 /// How long one address may take to accept a connection.
@@ -46,26 +47,37 @@ impl Connection {
     }
 }
 
-/// Connects to `address`; with TLS, under the settings `tls`.
+/// Connects to `target`; with TLS, under the settings `tls`.
 ///
 /// # Errors
 /// Any step of the way.
 pub async fn connect(
-    address: &Address,
+    target: &Target,
     proxies: &Proxies,
     tls: &Arc<ClientConfig>,
 ) -> Result<Connection, ClientError> {
-    let stream = match proxies.of_address(address)? {
-        None => tcp(address).await?,
-        Some(proxy) => {
-            let mut stream = tcp(&proxy.address).await?;
-            let tunnel = timeout(HANDSHAKE_TIMEOUT, proxy.tunnel(&mut stream, address));
-            tunnel
-                .await
-                .map_err(|_| silent(&proxy.address, HANDSHAKE_TIMEOUT))??;
-            stream
-        }
+    let address = target.address();
+    let Some(proxy) = proxies.of_address(address)? else {
+        let (stream, ip) = tcp(address, target.ips().await?).await?;
+        let connection = handshake(stream, target, tls).await?;
+        target.settle(ip);
+        return Ok(connection);
     };
+    let ips = names::resolve(proxy.address.host()).await?;
+    let (mut stream, _) = tcp(&proxy.address, ips).await?;
+    let tunnel = timeout(HANDSHAKE_TIMEOUT, proxy.tunnel(&mut stream, address));
+    tunnel
+        .await
+        .map_err(|_| silent(&proxy.address, HANDSHAKE_TIMEOUT))??;
+    handshake(stream, target, tls).await
+}
+
+async fn handshake(
+    stream: TcpStream,
+    target: &Target,
+    tls: &Arc<ClientConfig>,
+) -> Result<Connection, ClientError> {
+    let address = target.address();
     if !address.is_tls() {
         return Ok(Connection::Plain(stream));
     }
@@ -74,7 +86,7 @@ pub async fn connect(
         place: place.clone(),
         source,
     };
-    let name = ServerName::try_from(address.host().to_owned());
+    let name = ServerName::try_from(target.server_name().to_owned());
     let name = name.map_err(|error| failed(io::Error::other(error)))?;
     let handshake = TlsConnector::from(Arc::clone(tls)).connect(name, stream);
     match timeout(HANDSHAKE_TIMEOUT, handshake).await {
@@ -91,15 +103,15 @@ pub async fn connect(
     }
 }
 
-async fn tcp(address: &Address) -> Result<TcpStream, ClientError> {
+async fn tcp(address: &Address, ips: Vec<IpAddr>) -> Result<(TcpStream, IpAddr), ClientError> {
     let mut last = io::Error::from(io::ErrorKind::NotFound);
-    for ip in names::resolve(address.host()).await? {
+    for ip in ips {
         let connecting = TcpStream::connect(SocketAddr::new(ip, address.port()));
         match timeout(CONNECT_TIMEOUT, connecting).await {
             Ok(Ok(stream)) => {
                 // Small requests would wait for nothing; where it fails, they wait.
                 let _ = stream.set_nodelay(true);
-                return Ok(stream);
+                return Ok((stream, ip));
             }
             Ok(Err(error)) => last = error,
             Err(_) => last = io::ErrorKind::TimedOut.into(),

@@ -67,6 +67,8 @@ pub enum ClientError {
     NoAuthorities,
     #[error("the provider of cryptography cannot be used")]
     Provider(#[source] rustls::Error),
+    #[error("random numbers")]
+    Random(#[source] io::Error),
     #[error("the file with the bundle")]
     File(#[source] io::Error),
     #[error("the bundle has the SHA-256 {actual}, and {place} announced {announced}")]
@@ -82,7 +84,6 @@ impl ClientError {
     /// handshake that fails for what was said in it fails again.
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Tls { source, .. } => source.kind() != io::ErrorKind::InvalidData,
             Self::Cut { .. } | Self::Silent { .. } | Self::Short { .. } | Self::Ended { .. } => {
                 true
             }
@@ -90,15 +91,17 @@ impl ClientError {
         }
     }
 
-    /// Returns whether nothing answered at all.
-    pub const fn is_unreachable(&self) -> bool {
-        matches!(
-            self,
+    /// Returns whether nobody answered, so that nothing of the request was sent. A load balancer
+    /// without a machine accepts a connection and ends it in the handshake.
+    pub fn is_unreachable(&self) -> bool {
+        match self {
+            Self::Tls { source, .. } => source.kind() != io::ErrorKind::InvalidData,
             Self::NameUnknown { .. }
-                | Self::Name { .. }
-                | Self::Unreachable { .. }
-                | Self::ProxyRefusal { .. }
-                | Self::ProxyResponse { .. }
-        )
+            | Self::Name { .. }
+            | Self::Unreachable { .. }
+            | Self::ProxyRefusal { .. }
+            | Self::ProxyResponse { .. } => true,
+            _ => false,
+        }
     }
 }

@@ -12,10 +12,12 @@
 //! | `names` | names to addresses, by `/etc/hosts` and `/etc/resolv.conf` |
 //! | `proxy` | proxies of the environment |
 //! | `trust` | which TLS keys are taken: any, one, or those that the web's authorities signed |
+//! | `target` | which of several machines at one address is meant |
 //! | `connect`, `request` | one connection for one request |
 //! | `stranger`, `appliance` | what may be asked before the key is verified, and after it |
 //! | `form`, `events`, `download` | the body of a submission, progress, the bundle |
-//! | `patience` | how often something that was cut is tried again |
+//! | `patience` | how often something that was cut is tried again, and after which pauses |
+//! | `random` | random bytes |
 //! | `listing`, `pack` | which files of a folder are sent, and the archive of them |
 //!
 //! A [`Stranger`] can be asked for evidence and for nothing else. Only [`Stranger::pinned`] makes an
@@ -33,8 +35,10 @@ mod names;
 mod pack;
 mod patience;
 mod proxy;
+mod random;
 mod request;
 mod stranger;
+mod target;
 mod trust;
 
 pub use address::{Address, AddressError};
@@ -44,7 +48,7 @@ pub use error::ClientError;
 pub use events::Event;
 pub use listing::{ChosenBy, Listing, ListingError};
 pub use pack::{PackError, Packed, pack};
-pub use patience::{Patience, Watch};
+pub use patience::{Backoff, Patience, Watch};
 pub use request::Client;
 pub use stranger::{Introduction, Stranger};
 pub use trust::web_roots;

@@ -25,6 +25,7 @@ use super::connect::connect;
 use super::error::ClientError;
 use super::form::Form;
 use super::proxy::Proxies;
+use super::target::Target;
 
 /// How long a server may neither take nor send a byte. It sends one every 15 seconds while a build
 /// is quiet; a repository's ref may take it a while to resolve.
@@ -36,7 +37,7 @@ const TELL_EVERY: Duration = Duration::from_millis(200);
 /// A machine, the settings of TLS for it, and the proxies on the way.
 #[derive(Clone, Debug)]
 pub struct Client {
-    address: Address,
+    target: Target,
     proxies: Proxies,
     tls: Arc<ClientConfig>,
 }
@@ -55,10 +56,14 @@ pub struct Reply {
 }
 
 impl Client {
-    /// Asks `address` under the settings `tls`, by the proxies of the environment.
+    /// Asks a server of the web under the settings `tls`, by the proxies of the environment.
     pub fn new(address: Address, tls: Arc<ClientConfig>) -> Self {
+        Self::of_target(Target::of_web(address), tls)
+    }
+
+    pub(super) fn of_target(target: Target, tls: Arc<ClientConfig>) -> Self {
         Self {
-            address,
+            target,
             proxies: Proxies::of_environment(),
             tls,
         }
@@ -74,7 +79,7 @@ impl Client {
 
     /// Returns whom it asks.
     pub const fn address(&self) -> &Address {
-        &self.address
+        self.target.address()
     }
 
     /// Starts a request for `path`, which begins with a slash.
@@ -82,7 +87,7 @@ impl Client {
         Request::builder()
             .method(method)
             .uri(path)
-            .header(header::HOST, self.address.host_header())
+            .header(header::HOST, self.address().host_header())
             .header(
                 header::USER_AGENT,
                 concat!("kettle/", env!("CARGO_PKG_VERSION")),
@@ -120,7 +125,7 @@ impl Client {
         let request = request
             .body(body)
             .map_err(|_| ClientError::Request { what })?;
-        let connection = connect(&self.address, &self.proxies, &self.tls).await?;
+        let connection = connect(&self.target, &self.proxies, &self.tls).await?;
         let public_key = connection.public_key();
         let handshake = http1::handshake(TokioIo::new(connection)).await;
         let (mut sender, driven) = handshake.map_err(|source| self.cut(source))?;
@@ -139,20 +144,20 @@ impl Client {
                 (before, since) = (now, Instant::now());
                 sent(now);
             } else if since.elapsed() > SILENCE_TIMEOUT {
-                return Err(silent(self.address.to_string()));
+                return Err(silent(self.address().to_string()));
             }
         };
         Ok(Reply::new(
             response,
             public_key,
-            self.address.to_string(),
+            self.address().to_string(),
             driver,
         ))
     }
 
     fn cut(&self, source: hyper::Error) -> ClientError {
         ClientError::Cut {
-            place: self.address.to_string(),
+            place: self.address().to_string(),
             source,
         }
     }

@@ -11,6 +11,7 @@ use super::appliance::{Appliance, Refusal, SubmitError};
 use super::error::ClientError;
 use super::patience::{Patience, Watch};
 use super::request::{Client, Reply};
+use super::target::Target;
 use super::trust;
 use crate::provenance::Nonce;
 
@@ -31,12 +32,13 @@ pub struct Introduction {
 }
 
 impl Stranger {
-    /// The machine at `address`.
+    /// Returns a machine at `address`: perhaps another one each time, where several share it.
     ///
     /// # Errors
-    /// TLS cannot be set up.
+    /// TLS cannot be set up, or there are no random numbers.
     pub fn new(address: Address) -> Result<Self, ClientError> {
-        Ok(Self(Client::new(address, trust::of_any_key()?)))
+        let target = Target::one_machine(address)?;
+        Ok(Self(Client::of_target(target, trust::of_any_key()?)))
     }
 
     /// Asks for evidence about its TLS key.

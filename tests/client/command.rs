@@ -17,6 +17,7 @@ pub const ACCEPTED: i32 = 0;
 pub const REJECTED: i32 = 1;
 pub const NOTHING: i32 = 2;
 pub const FAILED: i32 = 3;
+pub const NO_FREE_MACHINE: i32 = 4;
 
 /// What is in every source of these tests, and may reach nobody who was not verified.
 pub const MARKER: &str = "the-source-that-nobody-may-see";

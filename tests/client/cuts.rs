@@ -12,7 +12,7 @@ const CUTS: usize = 20;
 const NOISE_BYTES: usize = 2 << 20;
 
 /// A package whose archive and whose program are as large as the noise in them.
-fn noisy() -> Desk {
+pub fn noisy() -> Desk {
     let desk = Desk::new();
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let noise: Vec<u8> = (0..NOISE_BYTES)
@@ -77,7 +77,8 @@ fn twenty_cuts_in_every_phase_end_in_one_build_and_one_bundle() {
         whole(),
     ];
     let cutter = Cutter::start(server.tls_port, plan.concat());
-    let run = desk.build(&format!("https://127.0.0.1:{}", cutter.port), &["--json"]);
+    let to = format!("https://127.0.0.1:{}", cutter.port);
+    let run = desk.build(&to, &["--json", "--wait", "600"]);
     assert_eq!(run.status, ACCEPTED, "{run:?}");
     assert_eq!(cutter.cuts(), 4 * CUTS);
     let documents = run.documents();

@@ -45,6 +45,8 @@ impl Key {
 /// A request as it came, inside TLS.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Request {
+    /// What the TLS handshake asked for.
+    pub server_name: String,
     pub line: String,
     pub headers: Vec<(String, String)>,
     pub body: Vec<u8>,
@@ -141,6 +143,8 @@ fn serve(
     let mut stream = BufReader::new(StreamOwned::new(connection, stream));
     let mut request = Request::default();
     stream.read_line(&mut request.line)?;
+    let server_name = stream.get_ref().conn.server_name();
+    request.server_name = server_name.unwrap_or_default().to_owned();
     loop {
         let mut line = String::new();
         stream.read_line(&mut line)?;

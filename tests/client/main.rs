@@ -4,14 +4,17 @@
 #![cfg(all(feature = "simulator", feature = "cli"))]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod ci;
 mod command;
 mod cuts;
 mod fake;
 #[allow(dead_code, unused_imports)] // Shared with the tests that need more of it.
 #[path = "../e2e/harness/mod.rs"]
 mod harness;
+mod manifests;
 mod middle;
 mod names;
+mod pool;
 #[allow(dead_code)] // Shared with the tests that need more of it.
 #[path = "../simulator/processors.rs"]
 mod processors;

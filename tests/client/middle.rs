@@ -7,7 +7,9 @@ use kettle::provenance::Nonce;
 use kettle::simulator::Processor;
 use serde_json::{Value, json};
 
-use super::command::{Desk, MARKER, NOTHING, REJECTED, Run, appliance, has_no_job, processor};
+use super::command::{
+    Desk, MARKER, NO_FREE_MACHINE, NOTHING, REJECTED, Run, appliance, has_no_job, processor,
+};
 use super::fake::{Fake, Key, Request, session};
 use super::harness::Server;
 
@@ -31,7 +33,8 @@ fn the_recording_machine_records() {
     archive.append_dir_all("package", desk.source()).unwrap();
     std::fs::write(desk.path("source.tar"), archive.into_inner().unwrap()).unwrap();
     let mut command = desk.bare("source.tar", &fake.address());
-    Run::of(command.arg("--insecure-no-evidence")).expect(NOTHING, "SlotTaken");
+    command.args(["--insecure-no-evidence", "--wait", "0"]);
+    Run::of(&mut command).expect(NO_FREE_MACHINE, "SlotTaken");
     let seen = fake.seen().pop().unwrap();
     assert!(seen.line.starts_with("POST /build "), "{seen:?}");
     let marker = MARKER.as_bytes();

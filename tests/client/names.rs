@@ -4,8 +4,10 @@ use std::fs;
 use std::net::UdpSocket;
 use std::process::Command;
 
-use super::command::{ACCEPTED, Desk, NOTHING, Run, appliance, named_appliance, tls};
-use super::tunnel::Proxy;
+use super::command::{
+    ACCEPTED, Desk, NO_FREE_MACHINE, NOTHING, Run, appliance, named_appliance, tls,
+};
+use super::tunnel::{Cutter, Proxy};
 
 const NAME: &str = "appliance.example";
 
@@ -35,7 +37,8 @@ fn a_proxy_that_refuses_is_an_error_and_exceptions_are_kept() {
     let address = format!("http://127.0.0.1:{}", proxy.port);
     let to = format!("https://{NAME}:8443");
     let mut command = desk.command("package", &to);
-    Run::of(command.env("ALL_PROXY", &address)).expect(NOTHING, "status 403");
+    command.args(["--wait", "0"]).env("ALL_PROXY", &address);
+    Run::of(&mut command).expect(NO_FREE_MACHINE, "status 403");
     let mut command = desk.command("package", &tls(&server));
     Run::of(command.env("ALL_PROXY", &address)).expect(ACCEPTED, "ACCEPTED");
     assert_eq!(
@@ -51,7 +54,7 @@ fn a_proxy_that_refuses_is_an_error_and_exceptions_are_kept() {
 /// Runs `kettle build` where `/etc/hosts` and `/etc/resolv.conf` are these texts. The resolver of the
 /// C library, which a static program cannot use, would find no name there: it is told to look
 /// nowhere.
-fn with_files(desk: &Desk, hosts: &str, resolv: &str, to: &str) -> Run {
+fn with_files(desk: &Desk, hosts: &str, resolv: &str, to: &str, wait: &str) -> Run {
     let files = [
         ("hosts", hosts),
         ("resolv.conf", resolv),
@@ -60,7 +63,8 @@ fn with_files(desk: &Desk, hosts: &str, resolv: &str, to: &str) -> Run {
     for (name, text) in files {
         fs::write(desk.path(name), text).unwrap();
     }
-    let kettle = desk.command("package", to);
+    let mut kettle = desk.command("package", to);
+    kettle.args(["--wait", wait]);
     let script =
         "for name in hosts resolv.conf nsswitch.conf; do mount --bind $name /etc/$name; done
         ! getent hosts appliance.example || exit 99
@@ -82,7 +86,7 @@ fn names_come_from_this_machines_hosts() {
     let (desk, server) = (Desk::new(), named_appliance(NAME));
     let hosts = format!("192.0.2.1 other\n127.0.0.1 {NAME} # ours\n");
     let to = format!("https://{NAME}:{}", server.tls_port);
-    with_files(&desk, &hosts, "", &to).expect(ACCEPTED, "ACCEPTED");
+    with_files(&desk, &hosts, "", &to, "10").expect(ACCEPTED, "ACCEPTED");
 }
 
 #[test]
@@ -93,9 +97,31 @@ fn names_come_from_the_name_server_that_resolv_conf_names() {
     std::thread::spawn(move || answer_queries(&socket));
     let resolv = "search example\nnameserver 127.0.0.77\n";
     let to = format!("https://appliance:{}", server.tls_port);
-    with_files(&desk, "", resolv, &to).expect(ACCEPTED, "ACCEPTED");
+    with_files(&desk, "", resolv, &to, "10").expect(ACCEPTED, "ACCEPTED");
     let to = format!("https://unknown.example:{}", server.tls_port);
-    with_files(&Desk::new(), "", resolv, &to).expect(NOTHING, "unknown.example");
+    let run = with_files(&Desk::new(), "", resolv, &to, "0");
+    run.expect(NO_FREE_MACHINE, "unknown.example");
+}
+
+/// The first address is of a machine that is taken, and the second one of a free one. A job stays with
+/// the address that it began with, because any other key would end it.
+#[test]
+fn a_name_with_several_addresses_is_a_pool() {
+    let servers = [named_appliance(NAME), named_appliance(NAME)];
+    let taken = Desk::new().build(&tls(&servers[0]), &["--wait", "0"]);
+    taken.expect(ACCEPTED, "ACCEPTED");
+    let first = Cutter::at("127.0.1.1:0", servers[0].tls_port, Vec::new());
+    let second = format!("127.0.1.2:{}", first.port);
+    let second = Cutter::at(&second, servers[1].tls_port, Vec::new());
+    let hosts = format!("127.0.1.1 {NAME}\n127.0.1.2 {NAME}\n");
+    let to = format!("https://{NAME}:{}", second.port);
+    // Each try takes the free one with a probability of one half.
+    with_files(&Desk::new(), &hosts, "", &to, "120").expect(ACCEPTED, "ACCEPTED");
+    let run = with_files(&Desk::new(), &hosts, "", &to, "3");
+    run.expect(NO_FREE_MACHINE, "SlotTaken");
+    for server in &servers {
+        assert_eq!(server.log().matches("a job was accepted").count(), 1);
+    }
 }
 
 /// Knows one name, with one IPv4 address.

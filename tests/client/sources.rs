@@ -8,8 +8,8 @@ use std::process::Command;
 use serde_json::Value;
 
 use super::command::{
-    ACCEPTED, Desk, FAILED, MARKER, NOTHING, REJECTED, Run, appliance, has_no_job, processor,
-    statement, tls,
+    ACCEPTED, Desk, FAILED, MARKER, NO_FREE_MACHINE, NOTHING, REJECTED, Run, appliance, has_no_job,
+    processor, statement, tls,
 };
 use super::harness::{Server, StaticServer, git, git_repository, package};
 use super::processors::MEASUREMENT;
@@ -380,11 +380,12 @@ fn a_machine_that_is_taken_is_an_error_and_one_that_comes_later_is_waited_for() 
         .expect(ACCEPTED, "ACCEPTED");
     let other = Desk::new();
     other
-        .build(&tls(&server), &[] as &[&str])
-        .expect(NOTHING, "status 409 (SlotTaken)");
+        .build(&tls(&server), &["--wait", "0"])
+        .expect(NO_FREE_MACHINE, "status 409 (SlotTaken)");
     assert!(other.is_empty());
     let run = other.build(&tls(&server), &["--wait", "3"]);
-    run.expect(NOTHING, "trying again in");
+    run.expect(NO_FREE_MACHINE, "trying again in");
+    run.expect(NO_FREE_MACHINE, "no free machine at https://127.0.0.1");
     assert!(
         run.errors
             .matches("accepted; its TLS key is pinned")
@@ -394,8 +395,8 @@ fn a_machine_that_is_taken_is_an_error_and_one_that_comes_later_is_waited_for() 
     );
     let nobody = "https://127.0.0.1:1";
     other
-        .build(nobody, &[] as &[&str])
-        .expect(NOTHING, "cannot be reached");
+        .build(nobody, &["--wait", "0"])
+        .expect(NO_FREE_MACHINE, "cannot be reached");
 }
 
 #[test]

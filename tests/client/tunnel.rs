@@ -29,7 +29,12 @@ pub struct Cutter {
 impl Cutter {
     /// The nth connection has the nth budget; those after the last one pass whole.
     pub fn start(target: u16, budgets: Vec<Budget>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Self::at("127.0.0.1:0", target, budgets)
+    }
+
+    /// The same at an address of its own.
+    pub fn at(address: &str, target: u16, budgets: Vec<Budget>) -> Self {
+        let listener = TcpListener::bind(address).unwrap();
         let port = listener.local_addr().unwrap().port();
         let cuts = Arc::new(Mutex::new(0));
         let counted = Arc::clone(&cuts);

@@ -27,7 +27,7 @@ use kettle::snp::report::{REPORT_BYTES, Report};
 #[command(
     name = "kettle",
     version,
-    after_help = "Exit status: 0 accepted or done, 1 rejected or damaged, 2 wrong usage or a fault of ours, 3 a build failed."
+    after_help = "Exit status: 0 accepted or done, 1 rejected or damaged, 2 wrong usage or a fault of ours, 3 a build failed, 4 no free machine."
 )]
 struct Arguments {
     #[command(subcommand)]

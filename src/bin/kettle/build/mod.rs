@@ -17,8 +17,8 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use kettle::bundle::read;
 use kettle::client::{
-    Accepted, Address, AddressError, Appliance, ClientError, Event, Patience, Refusal, Stranger,
-    Submission, SubmitError,
+    Accepted, Address, AddressError, Appliance, Backoff, ClientError, Event, Patience, Refusal,
+    Stranger, Submission, SubmitError,
 };
 use kettle::provenance::{MAX_NONCE_BYTES, Nonce};
 use kettle::verifier::{
@@ -33,11 +33,18 @@ use place::{Place, PlaceError};
 pub use place::{Unpacked, unpack};
 use source::{Source, SourceError};
 
-/// How long nothing may succeed once a machine has answered, before the build is given up.
+/// How long nothing may succeed once a machine was verified, before the build is given up.
 const PATIENCE: Duration = Duration::from_secs(5 * 60);
 
-/// The pause before another try at a machine that does not say when to come back.
-const BUSY_PAUSE: Duration = Duration::from_secs(2);
+/// How long a free machine is looked for, for somebody who does not say --wait: longer than a load
+/// balancer takes to notice that a machine is taken, and not long for somebody with one machine.
+const WAIT_SECONDS: u64 = 10;
+
+/// The longest pause before the first of the tries to find another machine.
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+
+/// The longest pause before any of them, unless a machine asks for a longer one.
+const LONGEST_PAUSE: Duration = Duration::from_secs(3);
 
 /// Where the appliance is, for somebody who does not say --to.
 const APPLIANCE_VARIABLE: &str = "KETTLE_APPLIANCE";
@@ -51,6 +58,8 @@ const REJECTED: u8 = 1;
 const USAGE: u8 = 2;
 /// The appliance was verified, and the build failed.
 const FAILED: u8 = 3;
+/// No machine took the build within --wait.
+const NO_FREE_MACHINE: u8 = 4;
 
 /// What `--help` says at its end.
 pub const AFTER_HELP: &str = "\
@@ -64,11 +73,16 @@ sent, as they are on the disk; --all sends every file but those of git itself.
 Files in --out: PROJECT.tar.gz, the bundle, and PROJECT/, what it unpacks to. A rejected bundle is \
 rejected.tar.gz, and is not unpacked.
 
+Several machines may share the address, behind a load balancer or as the addresses of one name. \
+A machine that is taken, busy or not there costs another try, until --wait is over; the next \
+machine is verified anew before it gets anything. All connections of a job have one random TLS \
+server name, by which a balancer keeps them at one machine; no machine is believed for a name.
+
 Proxies: HTTPS_PROXY, ALL_PROXY, NO_PROXY. KETTLE_APPLIANCE stands for --to.
 
 Exit status: 0 accepted (or not verified, with --insecure-no-evidence), 1 rejected: the machine \
-before anything was sent to it, or the bundle; 2 nothing was built: wrong usage, no machine, a \
-refusal; 3 the build failed.
+before anything was sent to it, or the bundle; 2 nothing was built: wrong usage, a refusal, \
+a machine that was lost; 3 the build failed; 4 no free machine within --wait.
 
   kettle build . --to https://appliance.example
   kettle build https://example.org/project.git --ref v1.0.0 --to https://appliance.example";
@@ -87,8 +101,9 @@ pub struct Arguments {
     /// Sends every file of a directory but those of git itself, ignored ones too.
     #[arg(long)]
     all: bool,
-    /// How long to try again while the machine is taken, busy, or not there yet.
-    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    /// How long to look for a free machine, while those that answer are taken or busy, or nobody
+    /// does. 0: one try.
+    #[arg(long, value_name = "SECONDS", default_value_t = WAIT_SECONDS)]
     wait: u64,
     /// The toolchain: cargo or nix. Default: nix where there is a flake.lock, else cargo.
     #[arg(long, value_name = "NAME")]
@@ -174,6 +189,14 @@ enum BuildError {
          the machine does not recognise ({0}); start another machine"
     )]
     Lost(Refusal),
+    #[error("nobody answers")]
+    Nobody(#[source] ClientError),
+    #[error("no free machine at {address} within {seconds} s (--wait)")]
+    NoFreeMachine {
+        address: Address,
+        seconds: u64,
+        source: Box<BuildError>,
+    },
     #[error("random numbers")]
     Random(#[source] std::io::Error),
     #[error("the runtime")]
@@ -202,15 +225,30 @@ impl From<SubmitError> for BuildError {
 }
 
 impl BuildError {
-    /// Returns how long to wait before another try, where another try can succeed: the machine is
-    /// taken, busy, or not there.
-    fn pause(&self) -> Option<Duration> {
+    /// Takes what a machine answers that was not asked for anything but who it is.
+    fn of_stranger(error: impl Into<SubmitError>) -> Self {
+        match error.into() {
+            SubmitError::Client(error) if error.is_transient() => Self::Nobody(error),
+            error => error.into(),
+        }
+    }
+
+    /// Returns how long to wait at least before another try, where another machine or a later time
+    /// can help: the machine is taken, busy, or not there. One that refuses was verified before.
+    fn shortest_pause(&self) -> Option<Duration> {
         match self {
             Self::Refused(refusal) if matches!(refusal.status, 409 | 429 | 503) => {
-                Some(refusal.retry_after.unwrap_or(BUSY_PAUSE))
+                Some(refusal.retry_after.unwrap_or_default())
             }
-            Self::Client(error) if error.is_unreachable() => Some(BUSY_PAUSE),
+            Self::Nobody(_) => Some(Duration::ZERO),
             _ => None,
+        }
+    }
+
+    const fn exit_status(&self) -> u8 {
+        match self {
+            Self::NoFreeMachine { .. } => NO_FREE_MACHINE,
+            _ => USAGE,
         }
     }
 }
@@ -232,7 +270,7 @@ pub fn run(arguments: &Arguments) -> ExitCode {
         Ok(Ended::Failed) => FAILED,
         Err(error) => {
             output.error(&error);
-            USAGE
+            error.exit_status()
         }
     };
     if output.is_lost() {
@@ -298,30 +336,43 @@ impl<'a> Run<'a> {
         })
     }
 
-    /// Tries until a machine takes the build, within --wait. Each try verifies the machine anew.
+    /// Tries until a machine takes the build, within --wait. Each try is a machine of its own, as
+    /// far as the client knows, and is verified anew.
     fn until_taken(&mut self, output: &mut Output) -> Result<Ended, BuildError> {
         let begun = Instant::now();
         let limit = Duration::from_secs(self.arguments.wait);
+        let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
         loop {
-            let error = match self.attempt(output) {
+            let left = limit.saturating_sub(begun.elapsed());
+            let error = match self.attempt(left, output) {
                 Err(error) => error,
                 ended => return ended,
             };
-            let left = limit.saturating_sub(begun.elapsed());
-            let Some(pause) = error.pause().filter(|_| !self.is_taken && !left.is_zero()) else {
+            let Some(shortest) = error.shortest_pause().filter(|_| !self.is_taken) else {
                 return Err(error);
             };
+            let left = limit.saturating_sub(begun.elapsed());
+            if left.is_zero() {
+                return Err(BuildError::NoFreeMachine {
+                    address: self.address.clone(),
+                    seconds: self.arguments.wait,
+                    source: Box::new(error),
+                });
+            }
+            let pause = backoff.pause().max(shortest).min(left);
             output.waiting(&error, pause);
-            std::thread::sleep(pause.min(left));
+            std::thread::sleep(pause);
         }
     }
 
-    fn attempt(&mut self, output: &mut Output) -> Result<Ended, BuildError> {
+    /// Builds at one machine. Within `patience` it has to say who it is.
+    fn attempt(&mut self, patience: Duration, output: &mut Output) -> Result<Ended, BuildError> {
         let stranger = Stranger::new(self.address.clone())?;
+        let patience = Patience::new(patience);
         let appliance = if self.arguments.insecure_no_evidence {
-            self.believed(&stranger, output)?
+            self.believed(&stranger, patience, output)?
         } else {
-            match self.verified(&stranger, output)? {
+            match self.verified(&stranger, patience, output)? {
                 Some(appliance) => appliance,
                 None => return Ok(Ended::Rejected),
             }
@@ -345,13 +396,14 @@ impl<'a> Run<'a> {
     fn verified(
         &mut self,
         stranger: &Stranger,
+        mut patience: Patience,
         output: &mut Output,
     ) -> Result<Option<Appliance>, BuildError> {
         output.phase(&format!("verifying {}", self.address));
         let nonce = draw_nonce()?;
-        let mut patience = Patience::new(PATIENCE);
         let asking = stranger.introduce(&nonce, &mut patience, output);
-        let introduction = self.runtime.block_on(asking)?;
+        let introduced = self.runtime.block_on(asking);
+        let introduction = introduced.map_err(BuildError::of_stranger)?;
         let mut expectations = self.expectations.clone();
         let evidence = SessionEvidence::read(&introduction.document).ok();
         let evidence = evidence.map(|session| session.evidence);
@@ -369,16 +421,16 @@ impl<'a> Run<'a> {
     fn believed(
         &mut self,
         stranger: &Stranger,
+        mut patience: Patience,
         output: &mut Output,
     ) -> Result<Appliance, BuildError> {
         output.unverified_machine(&self.address);
         if let Some(appliance) = stranger.in_plaintext() {
             return Ok(appliance);
         }
-        let mut patience = Patience::new(PATIENCE);
-        let key = self
-            .runtime
-            .block_on(stranger.key_without_evidence(&mut patience, output))?;
+        let asking = stranger.key_without_evidence(&mut patience, output);
+        let key = self.runtime.block_on(asking);
+        let key = key.map_err(BuildError::of_stranger)?;
         Ok(stranger.pinned(&key)?)
     }
 

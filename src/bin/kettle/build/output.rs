@@ -121,11 +121,11 @@ impl Output {
 
     /// Another try will be made.
     pub fn waiting(&mut self, error: &(dyn std::error::Error + 'static), pause: Duration) {
-        let (error, seconds) = (Chain(error).to_string(), pause.as_secs());
+        let (error, seconds) = (Chain(error).to_string(), pause.as_secs_f64());
         if self.is_json {
             self.document(&json!({"type": "waiting", "msg": error, "seconds": seconds}));
         } else {
-            self.line(&format!("{error}; trying again in {seconds} s"));
+            self.line(&format!("{error}; trying again in {seconds:.1} s"));
         }
     }
 
