@@ -183,9 +183,11 @@ impl<W: Write> Packer<W> {
         }
         let executable = Mode::from_raw_mode(stat.st_mode).contains(Mode::XUSR);
         let size = stat.st_size.unsigned_abs();
-        self.archive
-            .begin_file(name.as_bytes(), executable, size)
-            .map_err(PackError::Write)?;
+        let begun = self.archive.begin_file(name.as_bytes(), executable, size);
+        begun.map_err(|error| match error.kind() {
+            io::ErrorKind::InvalidInput => failed(error),
+            _ => PackError::Write(error),
+        })?;
         let mut hasher = GitHasher::new("blob", size);
         let mut content = File::from(file).take(size);
         let mut buffer = vec![0; 64 << 10];

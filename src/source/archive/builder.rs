@@ -243,6 +243,8 @@ impl Builder {
 
     /// Drops what is not written, checks and makes the links, and fixes the times of folders.
     pub(in super::super) fn finish(mut self, policy: Policy) -> Result<Tree, ArchiveError> {
+        // Directories that only the last entry's name made are counted too.
+        self.check_limits()?;
         check_links(&self.tree, policy)?;
         if !self.rules.untracked {
             self.tree.drop_uncounted();
@@ -324,7 +326,10 @@ impl Builder {
                 Some(Node::Folder(_) | Node::Submodule { .. }) => Err(Refusal::FolderConflict),
                 Some(_) => Err(Refusal::Duplicate),
             },
-            _ if self.named.insert(name.components.iter().collect()) => Ok(()),
+            // That a directory is there twice says nothing else than once. Sources are stricter.
+            _ if self.named.insert(name.components.iter().collect()) || self.rules.untracked => {
+                Ok(())
+            }
             _ => Err(Refusal::Duplicate),
         }
     }

@@ -46,8 +46,11 @@ fn entry(
 ) -> Result<(), ArchiveError> {
     let fits = extension.fits(header);
     let name = extension.path(header);
-    let size = number(header.entry_size())?;
-    let executable = number(header.mode())? & OWNER_EXECUTES != 0;
+    let size = match header.entry_type() {
+        // Its size may be left out, in fields of zeros.
+        EntryType::Directory if header.as_old().size == [0; 12] => 0,
+        _ => number(header.entry_size())?,
+    };
     let refuse = |reason| Err(ArchiveError::entry(&name, reason));
     if extension.is_sparse() {
         return refuse(Refusal::Sparse);
@@ -63,6 +66,7 @@ fn entry(
             refuse(Refusal::Ambiguous)
         }
         EntryType::Regular => {
+            let executable = number(header.mode())? & OWNER_EXECUTES != 0;
             builder.file(&name, executable, size, &mut *stream)?;
             padding(stream, builder, size)
         }

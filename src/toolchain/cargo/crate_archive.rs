@@ -265,10 +265,12 @@ mod tests {
             assert_eq!(damage, Damage::TrailingBytes);
         }
         // Members of which only all together are an archive.
-        for cut in [512, end - 1, end, end + 512, tar.len() - 1] {
-            let members = [gzip(&tar[..cut]), gzip(&tar[cut..])].concat();
-            assert_eq!(damage(unpack_bytes(&members).1), Damage::Truncated, "{cut}");
+        let split = |cut: usize| unpack_bytes(&[gzip(&tar[..cut]), gzip(&tar[cut..])].concat()).1;
+        for cut in [end - 1, end, end + 512, tar.len() - 1] {
+            assert_eq!(damage(split(cut)), Damage::Truncated, "{cut}");
         }
+        // Within the content of a file.
+        assert!(matches!(refusal(split(512)), Refusal::Size { .. }));
         assert_eq!(
             damage(unpack_bytes(&[gzip(b""), good.clone()].concat()).1),
             Damage::Truncated
@@ -591,6 +593,22 @@ mod tests {
         unpacked(with_entries(3)).unwrap();
         let refused = unpacked(with_entries(2));
         assert!(matches!(refused, Err(ArchiveError::TooManyEntries { .. })));
+    }
+
+    /// Other programs than cargo write these.
+    #[test]
+    fn a_directory_may_be_there_twice_and_without_size_and_mode() {
+        let (_folder, result) = unpack_bytes(&archive(|builder| {
+            for _ in 0..2 {
+                let mut header = Header::new_gnu();
+                header.set_path("a-1.0.0/src/").unwrap();
+                header.set_entry_type(EntryType::Directory);
+                header.set_cksum();
+                builder.append(&header, &b""[..]).unwrap();
+            }
+            entry(builder, "a-1.0.0/src/lib.rs", EntryType::Regular, b"x");
+        }));
+        result.unwrap();
     }
 
     #[test]

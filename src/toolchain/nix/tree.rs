@@ -13,7 +13,7 @@ use rustix::fs::FileType;
 
 use crate::tar_header::writer::{Archive, Style};
 use crate::toolchain::ToolchainError;
-use crate::toolchain::artifact::refused;
+use crate::toolchain::artifact::{MAX_ARTIFACT_BYTES, refused};
 use crate::toolchain::untrusted::Untrusted;
 
 /// Most files, folders and links in one output.
@@ -80,7 +80,12 @@ impl Tree {
         }
         match kind {
             FileType::RegularFile => {
-                let executable = self.file(&path)?.metadata()?.permissions().mode() & 0o100 != 0;
+                let metadata = self.file(&path)?.metadata()?;
+                // No header of the archive could say its size either.
+                if metadata.len() > MAX_ARTIFACT_BYTES {
+                    return Err(refused(name, "it is too large"));
+                }
+                let executable = metadata.permissions().mode() & 0o100 != 0;
                 self.entries.push(Entry {
                     path,
                     kind: Kind::File { executable },
