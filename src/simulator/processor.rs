@@ -18,7 +18,7 @@ use super::{SimulatorError, file, table};
 use crate::attester::{AttestError, Attester, Certificates, Evidence, ReportData};
 use crate::snp::measurement::LaunchMeasurement;
 use crate::snp::report::{ECDSA_P384_SHA384, PlatformInfo, REPORT_BYTES, Report, SIGNED_BYTES};
-use crate::snp::tcb::{Product, TcbVersion};
+use crate::snp::tcb::Product;
 
 const DESCRIPTION: &str = "processor.json";
 const KEY_BYTES: usize = 48;
