@@ -89,7 +89,7 @@ pub enum Subject<'e> {
     /// The report data of a report that the guest asked for.
     Report(VerifiedReport<'e>),
     /// The caller's data in a quote.
-    Quote(VerifiedQuote),
+    Quote(Box<VerifiedQuote>),
 }
 
 /// Verifies endorsements, certificate binding and report signature.
@@ -126,8 +126,8 @@ impl<'e> VerifiedEvidence<'e> {
     ) -> Option<Subject<'e>> {
         self.appraise_firmware(result, expectations);
         if let Some(tpm) = self.tpm {
-            return azure::verify(result, self.report, tpm, expectations, image)
-                .map(Subject::Quote);
+            let quote = azure::verify(result, self.report, tpm, expectations, image)?;
+            return Some(Subject::Quote(Box::new(quote)));
         }
         let measurement = expectations
             .references
