@@ -5,8 +5,9 @@ use crate::bundle::read::Bundle;
 use crate::digest::Sha256Digest;
 use crate::provenance::{Nonce, SESSION_TAG, report_data, session_report_data};
 
-use super::azure::{self, AzureRejection, ExtraDataError, MAX_EXTRA_DATA_BYTES};
+use super::azure::{self, AzureRejection, ExtraDataError, MAX_EXTRA_DATA_BYTES, VerifiedQuote};
 use super::chosen::ExpectedOption;
+use super::evidence::VerifiedReport;
 use super::expectations::{Expectations, RepositoryName};
 use super::rejection::Rejection;
 use super::statement::Statement;
@@ -15,18 +16,46 @@ use super::statement::Statement;
 const QUOTED_BYTES: usize = 48;
 const _: () = assert!(QUOTED_BYTES <= MAX_EXTRA_DATA_BYTES);
 
-/// The parts of the report data (64 bytes).
-struct Parts {
+/// The report data (64 bytes) of verified evidence, with its parts.
+pub struct SignedData {
+    bytes: [u8; 64],
     subject: Sha256Digest,
     nonce: [u8; 16],
     tag: [u8; 16],
 }
 
-impl Parts {
-    fn of(data: [u8; 64]) -> Self {
-        let part = |start: usize| std::array::from_fn(|index| data[start + index]);
-        let subject = Sha256Digest::from_bytes(std::array::from_fn(|index| data[index]));
+impl SignedData {
+    /// Reads the report data of a report that was verified.
+    pub fn of_report(report: VerifiedReport<'_>) -> Self {
+        Self::of(report.report_data())
+    }
+
+    /// Reads the report data that a verified quote about a build stands for: its first bytes are the quote's, and the
+    /// others are zero.
+    ///
+    /// # Errors
+    /// The quote is about another number of bytes; with the reason, where it is known whose evidence has that number.
+    pub fn of_quoted_build(quote: &VerifiedQuote, provenance: &[u8]) -> Result<Self, Rejection> {
+        let extra_data = quote.extra_data();
+        let rewritten = azure::rewritten_digest(provenance);
+        if let Some(digest) = rewritten.filter(|digest| extra_data == digest.as_bytes()) {
+            let (expected, actual) = (Sha256Digest::of(provenance).to_string(), digest.to_string());
+            return Err(AzureRejection::OtherBuilder { expected, actual }.into());
+        }
+        if extra_data.len() != QUOTED_BYTES {
+            let (expected, actual) = (QUOTED_BYTES, extra_data.len());
+            return Err(AzureRejection::ExtraDataLength { expected, actual }.into());
+        }
+        let mut bytes = [0; 64];
+        bytes[..QUOTED_BYTES].copy_from_slice(extra_data);
+        Ok(Self::of(bytes))
+    }
+
+    fn of(bytes: [u8; 64]) -> Self {
+        let part = |start: usize| std::array::from_fn(|index| bytes[start + index]);
+        let subject = Sha256Digest::from_bytes(std::array::from_fn(|index| bytes[index]));
         Self {
+            bytes,
             subject,
             nonce: part(32),
             tag: part(48),
@@ -46,11 +75,10 @@ impl Parts {
 /// # Errors
 /// The first part that differs.
 pub fn appraise_report_data(
-    data: [u8; 64],
+    actual: &SignedData,
     provenance: &[u8],
     nonce: Option<&Nonce>,
 ) -> Result<(), Rejection> {
-    let actual = Parts::of(data);
     let subject = Sha256Digest::of(provenance);
     if actual.subject != subject {
         return Err(Rejection::ProvenanceDigest {
@@ -59,7 +87,7 @@ pub fn appraise_report_data(
         });
     }
     match nonce {
-        Some(nonce) if report_data(provenance, nonce) == data => Ok(()),
+        Some(nonce) if report_data(provenance, nonce) == actual.bytes => Ok(()),
         _ if actual.tag != [0; 16] => Err(actual.tag_error([0; 16])),
         _ => Err(Rejection::ReportDataNonce {
             provenance: nonce.cloned(),
@@ -68,36 +96,17 @@ pub fn appraise_report_data(
     }
 }
 
-/// Returns the report data that a quote about a build stands for: its first bytes are the quote's, and the others are zero.
-///
-/// # Errors
-/// The quote is about another number of bytes; with the reason, where it is known whose evidence has that number.
-pub fn quoted_build(extra_data: &[u8], provenance: &[u8]) -> Result<[u8; 64], Rejection> {
-    let rewritten = azure::rewritten_digest(provenance);
-    if let Some(digest) = rewritten.filter(|digest| extra_data == digest.as_bytes()) {
-        let (expected, actual) = (Sha256Digest::of(provenance).to_string(), digest.to_string());
-        return Err(AzureRejection::OtherBuilder { expected, actual }.into());
-    }
-    if extra_data.len() != QUOTED_BYTES {
-        let (expected, actual) = (QUOTED_BYTES, extra_data.len());
-        return Err(AzureRejection::ExtraDataLength { expected, actual }.into());
-    }
-    let mut data = [0; 64];
-    data[..QUOTED_BYTES].copy_from_slice(extra_data);
-    Ok(data)
-}
-
 /// Appraises a quote about a session: SHA-256 of the report data that such a session has elsewhere.
 ///
 /// # Errors
 /// It is about another number of bytes, or about another key or nonce: of both there is one digest.
 pub fn appraise_quoted_session(
-    extra_data: &[u8],
+    quote: &VerifiedQuote,
     public_key: &[u8],
     nonce: &Nonce,
 ) -> Result<(), Rejection> {
     let expected = Sha256Digest::of(&session_report_data(public_key, nonce));
-    let found = azure::appraise_extra_data(extra_data, expected.as_bytes());
+    let found = azure::appraise_extra_data(quote.extra_data(), expected.as_bytes());
     found.map_err(|error| match error {
         ExtraDataError::Length { expected, actual } => {
             AzureRejection::ExtraDataLength { expected, actual }.into()
@@ -113,11 +122,10 @@ pub fn appraise_quoted_session(
 /// # Errors
 /// The first part that differs.
 pub fn appraise_session_data(
-    data: [u8; 64],
+    actual: &SignedData,
     public_key: &[u8],
     nonce: &Nonce,
 ) -> Result<(), Rejection> {
-    let actual = Parts::of(data);
     let expected = Sha256Digest::of(public_key);
     if actual.subject != expected {
         return Err(Rejection::SessionKey {
@@ -125,10 +133,10 @@ pub fn appraise_session_data(
             actual: actual.subject,
         });
     }
-    match session_report_data(public_key, nonce) == data {
+    match session_report_data(public_key, nonce) == actual.bytes {
         true => Ok(()),
         false if actual.tag != *SESSION_TAG => Err(actual.tag_error(*SESSION_TAG)),
-        false => appraise_nonce(data, nonce),
+        false => appraise_nonce(actual, nonce),
     }
 }
 
@@ -136,14 +144,13 @@ pub fn appraise_session_data(
 ///
 /// # Errors
 /// The report has another one.
-pub fn appraise_nonce(data: [u8; 64], expected: &Nonce) -> Result<(), Rejection> {
-    let actual = Parts::of(data).nonce;
-    if actual == expected.padded() {
+pub fn appraise_nonce(actual: &SignedData, expected: &Nonce) -> Result<(), Rejection> {
+    if actual.nonce == expected.padded() {
         return Ok(());
     }
     Err(Rejection::NonceNotInReport {
         expected: expected.clone(),
-        actual: hex::encode(actual),
+        actual: hex::encode(actual.nonce),
     })
 }
 

@@ -1,11 +1,15 @@
 //! The way of a report through the checks that are about it alone. Comes in: evidence and expectations. Goes out: outcomes
-//! from `endorsements` to `launch-measurement` or `boot-measurement`. Never: an appraisal of a report that nobody is known to have signed.
+//! from `endorsements` to `launch-measurement` or `boot-measurement`. Never: an appraisal of a report that nobody is known to have signed:
+//! appraisal takes [`VerifiedEvidence`], and only [`verify_evidence`] makes it.
+
+use std::ops::Deref;
 
 use serde_json::{Map, Value, json};
 
 use crate::snp::report::Report;
+use crate::snp::tcb::Product;
 
-use super::azure;
+use super::azure::{self, TpmEvidence, VerifiedQuote};
 use super::binding;
 use super::certificate::Certificate;
 use super::envelope::Evidence;
@@ -37,27 +41,64 @@ pub fn verify_evidence_alone(
     ] {
         result.set(check, Outcome::NotChecked);
     }
-    verify_evidence(&mut result, evidence, expectations, None);
-    result.set_claims(claims(evidence, expectations));
+    if let Some(verified) = verify_evidence(&mut result, evidence, expectations) {
+        verified.appraise(&mut result, expectations, None);
+        result.set_claims(claims(&verified, expectations));
+    }
     result
 }
 
-/// What verified evidence is about.
-#[derive(Debug)]
-pub enum Subject {
-    /// Of a report that the guest asked for: its report data.
-    ReportData([u8; 64]),
-    /// Of a quote: the caller's data in it.
-    ExtraData(Vec<u8>),
+/// A report that the key of an endorsed certificate signed: what can be appraised of a machine.
+#[derive(Clone, Copy, Debug)]
+pub struct VerifiedReport<'e>(&'e Report);
+
+impl Deref for VerifiedReport<'_> {
+    type Target = Report;
+
+    fn deref(&self) -> &Report {
+        self.0
+    }
 }
 
-/// Checks the evidence; gives what it is about, if that may be looked at.
-pub fn verify_evidence(
+/// Evidence whose report an endorsed key signed: the receipt of the verification, which every appraisal takes.
+///
+/// Nobody else can make one:
+///
+/// ```compile_fail,E0451
+/// use kettle::verifier::VerifiedEvidence;
+///
+/// let verified = VerifiedEvidence {
+///     report: todo!(),
+///     certificate: todo!(),
+///     tpm: todo!(),
+///     platform: todo!(),
+/// };
+/// ```
+#[derive(Debug)]
+pub struct VerifiedEvidence<'e> {
+    report: VerifiedReport<'e>,
+    certificate: Certificate,
+    tpm: Option<&'e TpmEvidence>,
+    platform: Platform,
+}
+
+/// What verified evidence is about; both are receipts.
+#[derive(Debug)]
+pub enum Subject<'e> {
+    /// The report data of a report that the guest asked for.
+    Report(VerifiedReport<'e>),
+    /// The caller's data in a quote.
+    Quote(Box<VerifiedQuote>),
+}
+
+/// Verifies endorsements, certificate binding and report signature.
+///
+/// Without a receipt there is a rejection, and nothing that may be looked at.
+pub fn verify_evidence<'e>(
     result: &mut AttestationResult,
-    evidence: &Evidence,
+    evidence: &'e Evidence,
     expectations: &Expectations,
-    image: Option<&ImageClaim>,
-) -> Option<Subject> {
+) -> Option<VerifiedEvidence<'e>> {
     let certificate = match certificate(evidence, expectations) {
         Ok(certificate) => certificate,
         Err(rejection) => {
@@ -65,29 +106,56 @@ pub fn verify_evidence(
             return None;
         }
     };
-    if !verify(result, evidence, &certificate, expectations) {
-        return None;
-    }
-    let report = &evidence.report;
-    appraise_firmware(
-        result,
+    let report = verify_report(result, &evidence.report, &certificate, expectations)?;
+    Some(VerifiedEvidence {
         report,
-        &certificate,
-        expectations,
-        evidence.platform(),
-    );
-    match &evidence.tpm {
-        Some(tpm) => {
-            azure::verify(result, report, tpm, expectations, image).map(Subject::ExtraData)
+        certificate,
+        tpm: evidence.tpm.as_deref(),
+        platform: evidence.platform(),
+    })
+}
+
+impl<'e> VerifiedEvidence<'e> {
+    /// Appraises firmware and image, and returns what the evidence is about, if that may be looked at.
+    pub(super) fn appraise(
+        &self,
+        result: &mut AttestationResult,
+        expectations: &Expectations,
+        image: Option<&ImageClaim>,
+    ) -> Option<Subject<'e>> {
+        self.appraise_firmware(result, expectations);
+        if let Some(tpm) = self.tpm {
+            let quote = azure::verify(result, self.report, tpm, expectations, image)?;
+            return Some(Subject::Quote(Box::new(quote)));
         }
-        None => {
-            let measurement = expectations
-                .references
-                .appraise(report.measurement(), image);
-            let outcome = waivable(Waivable::LaunchMeasurement, measurement, expectations);
-            result.set(Check::LaunchMeasurement, outcome);
-            Some(Subject::ReportData(report.report_data()))
+        let measurement = expectations
+            .references
+            .appraise(self.report.measurement(), image);
+        let outcome = waivable(Waivable::LaunchMeasurement, measurement, expectations);
+        result.set(Check::LaunchMeasurement, outcome);
+        Some(Subject::Report(self.report))
+    }
+
+    /// Guest policy and TCB versions. The keys of a paravisor are not a reference value's to say: they have a check of their own.
+    fn appraise_firmware(&self, result: &mut AttestationResult, expectations: &Expectations) {
+        let keys = match self.platform {
+            Platform::Snp => expectations.references.keys(self.report.measurement()),
+            Platform::AzSnp => None,
+        };
+        let policy = guest::appraise_policy(self.report, keys);
+        let tcb = self.product().and_then(|product| {
+            guest::appraise_tcb(self.report, product, &expectations.minimum_tcb)
+        });
+        for (waivable_check, found) in [(Waivable::GuestPolicy, policy), (Waivable::Tcb, tcb)] {
+            result.set(
+                waivable_check.check(),
+                waivable(waivable_check, found, expectations),
+            );
         }
+    }
+
+    fn product(&self) -> Result<Product, Rejection> {
+        binding::product(&self.report, &self.certificate)
     }
 }
 
@@ -100,48 +168,25 @@ fn certificate(evidence: &Evidence, expectations: &Expectations) -> Result<Certi
 }
 
 /// Endorsements, binding, signature. All three are looked at; what follows needs all three.
-fn verify(
+fn verify_report<'e>(
     result: &mut AttestationResult,
-    evidence: &Evidence,
+    report: &'e Report,
     certificate: &Certificate,
     expectations: &Expectations,
-) -> bool {
+) -> Option<VerifiedReport<'e>> {
     let verified =
         expectations
             .roots
             .verify(certificate, expectations.crl.as_deref(), expectations.at);
     let endorsed = verified.as_ref().ok().copied();
-    let binding = binding::verify(&evidence.report, certificate, endorsed);
+    let binding = binding::verify(report, certificate, endorsed);
     let binding = waivable(Waivable::CertificateBinding, binding, expectations);
-    let signature = outcome(signature::verify(&evidence.report, certificate));
+    let signature = outcome(signature::verify(report, certificate));
     let is_signed = endorsed.is_some() && !is_rejected(&binding) && !is_rejected(&signature);
     result.set(Check::Endorsements, outcome(verified.map(drop)));
     result.set(Check::CertificateBinding, binding);
     result.set(Check::ReportSignature, signature);
-    is_signed
-}
-
-/// Guest policy and TCB versions. The keys of a paravisor are not a reference value's to say: they have a check of their own.
-fn appraise_firmware(
-    result: &mut AttestationResult,
-    report: &Report,
-    certificate: &Certificate,
-    expectations: &Expectations,
-    platform: Platform,
-) {
-    let keys = match platform {
-        Platform::Snp => expectations.references.keys(report.measurement()),
-        Platform::AzSnp => None,
-    };
-    let policy = guest::appraise_policy(report, keys);
-    let tcb = binding::product(report, certificate)
-        .and_then(|product| guest::appraise_tcb(report, product, &expectations.minimum_tcb));
-    for (waivable_check, found) in [(Waivable::GuestPolicy, policy), (Waivable::Tcb, tcb)] {
-        result.set(
-            waivable_check.check(),
-            waivable(waivable_check, found, expectations),
-        );
-    }
+    is_signed.then_some(VerifiedReport(report))
 }
 
 /// Pass, rejection, or a waived one.
@@ -168,11 +213,9 @@ pub fn outcome(found: Result<(), Rejection>) -> Outcome {
 }
 
 /// What an accepted report says.
-pub fn claims(evidence: &Evidence, expectations: &Expectations) -> Map<String, Value> {
-    let report = &evidence.report;
-    let product = certificate(evidence, expectations)
-        .ok()
-        .and_then(|certificate| binding::product(report, &certificate).ok());
+pub fn claims(verified: &VerifiedEvidence<'_>, expectations: &Expectations) -> Map<String, Value> {
+    let report = verified.report;
+    let product = verified.product().ok();
     let root = if expectations.roots.is_amd() {
         "AMD"
     } else {
@@ -187,7 +230,7 @@ pub fn claims(evidence: &Evidence, expectations: &Expectations) -> Map<String, V
     let mut open: Vec<_> = open
         .map(|sentence| format!("{}: {sentence}", Check::Tcb.name()))
         .collect();
-    let mut claims = match &evidence.tpm {
+    let mut claims = match verified.tpm {
         Some(tpm) => {
             open.extend(azure::open());
             azure::claims(report, tpm, expectations)
@@ -195,7 +238,7 @@ pub fn claims(evidence: &Evidence, expectations: &Expectations) -> Map<String, V
         None => launch_claims(report, expectations),
     };
     claims.extend([
-        ("platform".to_owned(), json!(evidence.platform().name())),
+        ("platform".to_owned(), json!(verified.platform.name())),
         ("root".to_owned(), json!(root)),
         (
             "product".to_owned(),
@@ -221,7 +264,7 @@ pub fn claims(evidence: &Evidence, expectations: &Expectations) -> Map<String, V
     claims
 }
 
-fn launch_claims(report: &Report, expectations: &Expectations) -> Map<String, Value> {
+fn launch_claims(report: VerifiedReport<'_>, expectations: &Expectations) -> Map<String, Value> {
     let (references, measurement) = (&expectations.references, report.measurement());
     Map::from_iter([
         ("measurement".to_owned(), json!(measurement.to_string())),

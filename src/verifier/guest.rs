@@ -4,6 +4,7 @@
 use crate::snp::report::{GuestPolicy, Processor, Report};
 use crate::snp::tcb::{Component, Product, TcbVersion};
 
+use super::evidence::VerifiedReport;
 use super::expectations::MinimumTcb;
 use super::floor::{Floor, ProductFloor, TcbFloor, components};
 use super::published::KeyDigests;
@@ -13,7 +14,10 @@ use super::rejection::Rejection;
 ///
 /// # Errors
 /// The first that is not as it has to be.
-pub fn appraise_policy(report: &Report, keys: Option<&KeyDigests>) -> Result<(), Rejection> {
+pub fn appraise_policy(
+    report: VerifiedReport<'_>,
+    keys: Option<&KeyDigests>,
+) -> Result<(), Rejection> {
     let policy = report.policy();
     if policy.debug() {
         return Err(Rejection::Debug { policy });
@@ -32,7 +36,7 @@ pub fn appraise_policy(report: &Report, keys: Option<&KeyDigests>) -> Result<(),
             actual: report.vmpl(),
         });
     }
-    keys.map_or(Ok(()), |keys| appraise_keys(report, keys))
+    keys.map_or(Ok(()), |keys| appraise_keys(&report, keys))
 }
 
 fn appraise_keys(report: &Report, keys: &KeyDigests) -> Result<(), Rejection> {
@@ -59,12 +63,12 @@ fn appraise_keys(report: &Report, keys: &KeyDigests) -> Result<(), Rejection> {
 /// # Errors
 /// The first component that is not in order or too old; then an alias check that is not complete.
 pub fn appraise_tcb(
-    report: &Report,
+    report: VerifiedReport<'_>,
     product: Product,
     minimum: &MinimumTcb,
 ) -> Result<(), Rejection> {
     let tcb = Tcb {
-        report,
+        report: &report,
         product,
         minimum,
         floor: TcbFloor::compiled_in().of(product),
@@ -75,9 +79,13 @@ pub fn appraise_tcb(
 }
 
 /// Says which versions an accepted report had at least, and what its firmware leaves open.
-pub fn established(report: &Report, product: Product, minimum: &MinimumTcb) -> Established {
+pub fn established(
+    report: VerifiedReport<'_>,
+    product: Product,
+    minimum: &MinimumTcb,
+) -> Established {
     let tcb = Tcb {
-        report,
+        report: &report,
         product,
         minimum,
         floor: TcbFloor::compiled_in().of(product),

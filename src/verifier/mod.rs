@@ -14,7 +14,8 @@
 //! | statement | `statement`, `chosen` |
 //! | subjects | `subjects` |
 //!
-//! `evidence` is what the report goes through, the same for a bundle and for a session. `fetched` says which answers of a key
+//! `evidence` is what the report goes through, the same for a bundle and for a session: it verifies first, and appraises only
+//! what its receipt, [`VerifiedEvidence`], holds. `fetched` says which answers of a key
 //! service are worth keeping.
 
 mod appraisal;
@@ -51,7 +52,7 @@ pub use certificate::{MAX_CERTIFICATE_BYTES, certificate_der};
 pub use chosen::{Chosen, ExpectedOption, ExpectedOptionError};
 pub use endorsements::{TrustRootError, TrustRoots};
 pub use envelope::{Evidence, SessionEvidence};
-pub use evidence::{NOT_ESTABLISHED, verify_evidence_alone};
+pub use evidence::{NOT_ESTABLISHED, VerifiedEvidence, verify_evidence_alone};
 pub use expectations::{
     Expectations, ExpectedArtifact, MinimumTcb, MinimumTcbError, NotWaivable, RepositoryName,
     Waivable,
@@ -66,6 +67,7 @@ pub use revocation::{Revocation, Revocations};
 pub use session::{SessionError, pin, public_key_of, verify_session};
 pub use statement::{ImageClaim, NamedFile, Statement};
 
+use appraisal::SignedData;
 use evidence::{Subject, outcome, verify_evidence};
 
 /// What is said of a folder on a file system that does not list extended attributes.
@@ -130,19 +132,19 @@ fn verify_opened(
     result.set(Check::Bundle, Outcome::Pass);
     // A statement without an image claims nothing, which is not what a published image says of itself.
     let image = statement.map(|statement| statement.image().unwrap_or_default());
-    if let Some(subject) = verify_evidence(result, evidence, expectations, image.as_ref()) {
-        appraise_subject(
-            result,
-            &subject,
-            &bundle.provenance,
-            statement,
-            expectations,
-        );
+    let verified = verify_evidence(result, evidence, expectations);
+    let subject = verified
+        .as_ref()
+        .and_then(|verified| verified.appraise(result, expectations, image.as_ref()));
+    if let Some(subject) = subject {
+        appraise_subject(result, subject, &bundle.provenance, statement, expectations);
     }
     match read {
         Ok(statement) => {
             verify_statement(result, bundle, &statement, expectations);
-            result.set_claims(claims(bundle, evidence, &statement, expectations));
+            if let Some(verified) = &verified {
+                result.set_claims(claims(bundle, verified, &statement, expectations));
+            }
         }
         Err(rejection) => result.set(Check::Statement, Outcome::Reject(rejection)),
     }
@@ -151,21 +153,21 @@ fn verify_opened(
 /// What the evidence is about, against statement and nonce. A quote about another number of bytes has no nonce to look at.
 fn appraise_subject(
     result: &mut AttestationResult,
-    subject: &Subject,
+    subject: Subject<'_>,
     provenance: &[u8],
     statement: Option<&Statement<'_>>,
     expectations: &Expectations,
 ) {
     let data = match subject {
-        Subject::ReportData(data) => Ok(*data),
-        Subject::ExtraData(data) => appraisal::quoted_build(data, provenance),
+        Subject::Report(report) => Ok(SignedData::of_report(report)),
+        Subject::Quote(quote) => SignedData::of_quoted_build(&quote, provenance),
     };
     match data {
         Ok(data) => {
             let nonce = statement.and_then(Statement::nonce);
-            let found = appraisal::appraise_report_data(data, provenance, nonce.as_ref());
+            let found = appraisal::appraise_report_data(&data, provenance, nonce.as_ref());
             result.set(Check::ReportData, outcome(found));
-            result.set(Check::Nonce, nonce_outcome(data, statement, expectations));
+            result.set(Check::Nonce, nonce_outcome(&data, statement, expectations));
         }
         Err(rejection) => {
             result.set(Check::ReportData, Outcome::Reject(rejection));
@@ -177,7 +179,7 @@ fn appraise_subject(
 }
 
 fn nonce_outcome(
-    data: [u8; 64],
+    data: &SignedData,
     statement: Option<&Statement<'_>>,
     expectations: &Expectations,
 ) -> Outcome {
@@ -210,11 +212,11 @@ fn verify_statement(
 
 fn claims(
     bundle: &Bundle,
-    evidence: &Evidence,
+    verified: &VerifiedEvidence<'_>,
     statement: &Statement<'_>,
     expectations: &Expectations,
 ) -> Map<String, Value> {
-    let mut claims = evidence::claims(evidence, expectations);
+    let mut claims = evidence::claims(verified, expectations);
     let unexpected = appraisal::unexpected_options(statement, expectations);
     let unexpected = unexpected
         .map(|(name, value)| format!("expectations: nobody asked for the option {name}={value}"));

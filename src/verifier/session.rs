@@ -12,6 +12,7 @@ use crate::digest::Sha256Digest;
 use crate::provenance::Nonce;
 
 use super::appraisal;
+use super::appraisal::SignedData;
 use super::certificate::{Certificate, der_of};
 use super::envelope::{self, SessionEvidence};
 use super::evidence::{self, Subject, outcome, verify_evidence};
@@ -87,29 +88,33 @@ fn verify_opened(
     for check in [Check::Statement, Check::Expectations, Check::Subjects] {
         result.set(check, Outcome::NotChecked);
     }
-    match verify_evidence(result, &session.evidence, expectations, None) {
-        Some(Subject::ReportData(data)) => {
+    let Some(verified) = verify_evidence(result, &session.evidence, expectations) else {
+        return;
+    };
+    match verified.appraise(result, expectations, None) {
+        Some(Subject::Report(report)) => {
+            let data = SignedData::of_report(report);
             result.set(
                 Check::ReportData,
-                outcome(appraisal::appraise_session_data(data, key, nonce)),
+                outcome(appraisal::appraise_session_data(&data, key, nonce)),
             );
             result.set(
                 Check::Nonce,
-                outcome(appraisal::appraise_nonce(data, nonce)),
+                outcome(appraisal::appraise_nonce(&data, nonce)),
             );
         }
         // One digest of both: what is wrong about one is wrong about the other.
-        Some(Subject::ExtraData(data)) => {
+        Some(Subject::Quote(quote)) => {
             for check in [Check::ReportData, Check::Nonce] {
                 result.set(
                     check,
-                    outcome(appraisal::appraise_quoted_session(&data, key, nonce)),
+                    outcome(appraisal::appraise_quoted_session(&quote, key, nonce)),
                 );
             }
         }
         None => {}
     }
-    let mut claims = evidence::claims(&session.evidence, expectations);
+    let mut claims = evidence::claims(&verified, expectations);
     claims.insert("nonce".to_owned(), json!(nonce.to_string()));
     claims.insert("pinned_public_key".to_owned(), json!(pin(key)));
     result.set_claims(claims);

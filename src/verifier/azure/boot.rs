@@ -17,6 +17,7 @@ use super::super::reference::{Anchor, COMMAND_LINE, ReferenceValues};
 use super::super::rejection::Rejection;
 use super::super::revocation::{Revocation, Revocations};
 use super::super::statement::ImageClaim;
+use super::quote::VerifiedQuote;
 use super::registers::{BOOT_REGISTERS, Registers};
 use super::rejection::AzureRejection;
 
@@ -30,8 +31,8 @@ struct Match<'r> {
     anchor: Anchor,
 }
 
-/// Appraises the registers; `claim` is what the statement says of its image, none where there is
-/// no statement.
+/// Appraises the registers of a quote; `claim` is what the statement says of its image, none where
+/// there is no statement.
 ///
 /// # Errors
 /// The registers are of no published boot or of a revoked image, another one was extended, or the
@@ -39,9 +40,10 @@ struct Match<'r> {
 /// that of a launch without a TPM.
 pub fn appraise(
     references: &ReferenceValues,
-    registers: &Registers,
+    quote: &VerifiedQuote,
     claim: Option<&ImageClaim>,
 ) -> Result<(), Rejection> {
+    let registers = quote.registers();
     let is_of = |image: &&Image| image.boot.iter().any(|boot| boot.is_of(registers));
     if let Some(revocation) = Revocations::compiled_in()
         .images()

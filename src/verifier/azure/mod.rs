@@ -36,6 +36,7 @@ pub use claims::{AttestationKey, ClaimsError, RuntimeClaims};
 pub use foreign::read_foreign;
 pub use hcl::{HclError, HclReport, MAX_HCL_BYTES};
 pub use paravisor::{PARAVISOR_KEYS, ParavisorKey};
+pub(super) use quote::VerifiedQuote;
 pub use quote::{
     ExtraDataError, MAX_EXTRA_DATA_BYTES, Quote, QuoteError, SignedQuote, appraise_extra_data,
 };
@@ -43,12 +44,11 @@ pub use registers::Registers;
 pub(super) use registers::{BOOT_REGISTERS, REGISTERS};
 pub use rejection::AzureRejection;
 
-use super::evidence::{outcome, waivable};
+use super::evidence::{VerifiedReport, outcome, waivable};
 use super::expectations::{Expectations, Waivable};
 use super::reference::Anchor;
 use super::result::{AttestationResult, Check, Outcome};
 use super::statement::ImageClaim;
-use quote::VerifiedQuote;
 
 /// The version of the evidence that is known.
 const VERSION: u64 = 1;
@@ -66,20 +66,19 @@ pub struct TpmEvidence {
     pub quote: SignedQuote,
 }
 
-/// Checks what is the platform's own, and returns what the quote is about, if that may be looked
-/// at.
+/// Checks what is the platform's own, and returns the quote, if what it is about may be looked at.
 ///
 /// `runtime-data` and `paravisor` are both looked at; the quote needs both, and what follows needs
 /// the quote.
 pub(super) fn verify(
     result: &mut AttestationResult,
-    report: &Report,
+    report: VerifiedReport<'_>,
     evidence: &TpmEvidence,
     expectations: &Expectations,
     image: Option<&ImageClaim>,
-) -> Option<Vec<u8>> {
-    let claims = bound_claims(report, &evidence.hcl);
-    let paravisor = paravisor::appraise(report);
+) -> Option<VerifiedQuote> {
+    let claims = bound_claims(&report, &evidence.hcl);
+    let paravisor = paravisor::appraise(&report);
     let is_believed = paravisor.is_ok();
     result.set(
         Check::Paravisor,
@@ -97,17 +96,14 @@ pub(super) fn verify(
         return None;
     }
     match evidence.quote.verify(&claims.attestation_key) {
-        Ok(VerifiedQuote {
-            extra_data,
-            registers,
-        }) => {
+        Ok(quote) => {
             result.set(Check::Quote, Outcome::Pass);
-            let found = boot::appraise(&expectations.references, &registers, image);
+            let found = boot::appraise(&expectations.references, &quote, image);
             result.set(
                 Check::BootMeasurement,
                 waivable(Waivable::BootMeasurement, found, expectations),
             );
-            Some(extra_data)
+            Some(quote)
         }
         Err(rejection) => {
             result.set(Check::Quote, Outcome::Reject(rejection.into()));
@@ -137,7 +133,7 @@ pub fn rewritten_digest(provenance: &[u8]) -> Option<Sha256Digest> {
 
 /// Returns what accepted evidence says beyond the report itself.
 pub(super) fn claims(
-    report: &Report,
+    report: VerifiedReport<'_>,
     evidence: &TpmEvidence,
     expectations: &Expectations,
 ) -> Map<String, Value> {
@@ -148,7 +144,7 @@ pub(super) fn claims(
     let claims = RuntimeClaims::read(evidence.hcl.claims()).ok();
     let secure_boot = claims.as_ref().and_then(|claims| claims.secure_boot);
     let tpm_persisted = claims.as_ref().and_then(|claims| claims.tpm_persisted);
-    let key = paravisor::appraise(report).ok();
+    let key = paravisor::appraise(&report).ok();
     let register = |number| {
         registers
             .as_ref()

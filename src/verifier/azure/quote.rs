@@ -184,13 +184,23 @@ pub struct SignedQuote {
     pub registers: Vec<[u8; DIGEST_BYTES]>,
 }
 
-/// The receipt of a verified quote.
-#[derive(Clone, Debug)]
+/// A quote whose signature and registers were verified: the receipt of [`SignedQuote::verify`].
+#[derive(Debug)]
 pub struct VerifiedQuote {
-    /// What the caller had put into it.
-    pub extra_data: Vec<u8>,
-    /// The registers that were signed.
-    pub registers: Registers,
+    extra_data: Vec<u8>,
+    registers: Registers,
+}
+
+impl VerifiedQuote {
+    /// Returns what the caller had put into it, at most 50 bytes.
+    pub fn extra_data(&self) -> &[u8] {
+        &self.extra_data
+    }
+
+    /// Returns the registers that were signed.
+    pub fn registers(&self) -> &Registers {
+        &self.registers
+    }
 }
 
 impl SignedQuote {
