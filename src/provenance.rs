@@ -2,6 +2,8 @@
 //! second serialisation; what is hashed is what is stored, served and verified.
 
 pub mod link;
+#[cfg(feature = "appliance")]
+mod statement;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,6 +13,8 @@ use serde_json::Value;
 
 use crate::digest::{GitOid, Sha256Digest};
 pub use link::LinkRecord;
+#[cfg(feature = "appliance")]
+pub use statement::{Statement, StatementError};
 
 /// `_type` of an in-toto Statement v1 (in-toto attestation framework, spec v1, Statement).
 pub const STATEMENT_TYPE: &str = "https://in-toto.io/Statement/v1";
@@ -458,63 +462,6 @@ pub struct Predicate {
     pub run_details: RunDetails,
 }
 
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Document<'a> {
-    #[serde(rename = "_type")]
-    statement_type: &'static str,
-    subject: &'a [Subject],
-    predicate_type: &'static str,
-    predicate: &'a Predicate,
-}
-
-/// Why there is no statement.
-#[derive(Debug, thiserror::Error)]
-pub enum StatementError {
-    /// Nothing to speak of.
-    #[error("a statement needs a subject")]
-    NoSubject,
-    /// A value that JSON cannot hold: a fault of ours.
-    #[error("the statement cannot be serialised")]
-    Serialise(#[from] serde_json::Error),
-}
-
-/// `provenance.json`: its exact bytes, and nothing that could be serialised again.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Statement(Vec<u8>);
-
-impl Statement {
-    /// Serialises the statement: compact JSON with a final newline, subjects sorted by name.
-    ///
-    /// # Errors
-    /// There is no subject.
-    pub fn new(mut subject: Vec<Subject>, predicate: &Predicate) -> Result<Self, StatementError> {
-        if subject.is_empty() {
-            return Err(StatementError::NoSubject);
-        }
-        subject.sort_by(|a, b| a.file.name.cmp(&b.file.name));
-        let document = Document {
-            statement_type: STATEMENT_TYPE,
-            subject: &subject,
-            predicate_type: PREDICATE_TYPE,
-            predicate,
-        };
-        let mut bytes = serde_json::to_vec(&document)?;
-        bytes.push(b'\n');
-        Ok(Self(bytes))
-    }
-
-    /// The bytes that are stored, served, hashed and verified.
-    pub fn as_bytes(&self) -> &[u8] {
-        &self.0
-    }
-
-    /// The same bytes, owned.
-    pub fn into_bytes(self) -> Vec<u8> {
-        self.0
-    }
-}
-
 /// The 64 bytes that a report about a build carries.
 ///
 /// | bytes | content |
@@ -558,57 +505,6 @@ mod tests {
         }
     }
 
-    fn digest(name: &str) -> NamedDigest {
-        NamedDigest {
-            name: name.to_owned(),
-            digest: sha256_set(&Sha256Digest::of(name.as_bytes())),
-        }
-    }
-
-    fn predicate() -> Predicate {
-        Predicate {
-            build_definition: BuildDefinition {
-                build_type: BUILD_TYPE_CARGO,
-                external_parameters: ExternalParameters {
-                    source: SourceParameter::Repository {
-                        repository: "https://h/r".to_owned(),
-                        reference: None,
-                    },
-                    nonce: Nonce::parse("0A0b").unwrap(),
-                    nonce_source: NonceSource::Client,
-                },
-                internal_parameters: InternalParameters {
-                    command: Commands {
-                        build: vec!["cargo".to_owned()],
-                        ..Commands::default()
-                    },
-                    environment: BTreeMap::new(),
-                    lockfile: digest("Cargo.lock"),
-                    link_arguments: Vec::new(),
-                    outputs: Vec::new(),
-                    toolchain: Vec::new(),
-                    image: None,
-                    network: vec!["fetch"],
-                    sandbox: Value::Null,
-                    source_date_epoch: 7,
-                },
-                resolved_dependencies: Vec::new(),
-            },
-            run_details: RunDetails {
-                builder: BuilderRecord {
-                    id: BUILDER_HOST,
-                    version: BTreeMap::new(),
-                },
-                metadata: BuildMetadata {
-                    invocation_id: "00".to_owned(),
-                    started_on: "2026-01-01T00:00:00Z".to_owned(),
-                    finished_on: "2026-01-01T00:00:01Z".to_owned(),
-                },
-                byproducts: Vec::new(),
-            },
-        }
-    }
-
     #[test]
     fn nonces_have_one_to_sixteen_bytes() {
         assert_eq!(Nonce::parse("00").unwrap().to_string(), "00");
@@ -625,44 +521,6 @@ mod tests {
         ] {
             assert_eq!(Nonce::parse(text), Err(error), "{text}");
         }
-    }
-
-    #[test]
-    fn a_statement_is_compact_json_with_sorted_subjects_and_a_newline() {
-        let subject = vec![
-            Subject::new(digest("b"), true),
-            Subject::new(digest("a"), false),
-        ];
-        let statement = Statement::new(subject, &predicate()).unwrap();
-        let text = std::str::from_utf8(statement.as_bytes()).unwrap();
-        assert!(text.starts_with(
-            r#"{"_type":"https://in-toto.io/Statement/v1","subject":[{"name":"a","digest":"#
-        ));
-        assert!(text.ends_with("}\n") && text.matches('\n').count() == 1);
-        let read: Value = serde_json::from_str(text).unwrap();
-        assert!(read["subject"][0].get("annotations").is_none(), "{text}");
-        assert_eq!(
-            read["subject"][1]["annotations"],
-            serde_json::json!({"executable": true})
-        );
-        let external = &read["predicate"]["buildDefinition"]["externalParameters"];
-        let expected = serde_json::json!({
-            "source": {"repository": "https://h/r"}, "nonce": "0a0b", "nonceSource": "client"
-        });
-        assert_eq!(*external, expected);
-        let command = &read["predicate"]["buildDefinition"]["internalParameters"]["command"];
-        assert_eq!(
-            *command,
-            serde_json::json!({"fetch": [], "build": ["cargo"]})
-        );
-    }
-
-    #[test]
-    fn a_statement_without_subject_is_refused() {
-        assert!(matches!(
-            Statement::new(Vec::new(), &predicate()),
-            Err(StatementError::NoSubject)
-        ));
     }
 
     #[test]
