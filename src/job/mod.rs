@@ -8,6 +8,7 @@ mod id;
 mod line;
 pub mod links;
 mod log;
+mod log_file;
 mod outcome;
 mod pack;
 mod pipeline;

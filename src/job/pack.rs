@@ -3,17 +3,16 @@
 //! written to, or a bundle with other bytes than were stated.
 
 use std::fs::{self, File};
-use std::io::{self, BufReader, BufWriter, Write as _};
+use std::io::{self, BufWriter, Write as _};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use tokio::task::spawn_blocking;
 
-use super::record::LOG_NAME;
-use super::{BundleFile, Finished, Job};
+use super::log_file::{LOG_NAME, LogFile};
+use super::{BundleFile, Finished};
 use crate::attester::Evidence;
 use crate::bundle::{self, Entry};
-use crate::digest::{Sha256Digest, Sha256Writer};
+use crate::digest::Sha256Writer;
 use crate::provenance::Statement;
 use crate::sandbox::remove_folder;
 use crate::toolchain::{Artifact, Built};
@@ -26,33 +25,10 @@ const HANDED_OUT: &[&str] = &[LOG_NAME, "bundle.tar.gz", "artifacts"];
 /// Why there is no bundle.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum PackError {
-    #[error("the build log could not be written")]
-    Log(#[source] io::Error),
     #[error("the bundle could not be written")]
     Bundle(#[source] io::Error),
     #[error("the evidence cannot be serialised")]
     Evidence(#[from] serde_json::Error),
-}
-
-/// The build log, hashed while it was written.
-pub(super) struct LogFile {
-    path: PathBuf,
-    pub sha256: Sha256Digest,
-    size: u64,
-}
-
-/// Writes every line of build output to a file.
-pub(super) async fn write_build_log(job: &Arc<Job>) -> Result<LogFile, PackError> {
-    let path = job.folder().join(LOG_NAME);
-    let job = Arc::clone(job);
-    blocking(PackError::Log, move || {
-        let mut file = Sha256Writer::new(BufWriter::new(File::create_new(&path)?));
-        job.log().write_build_log(&mut file)?;
-        file.flush()?;
-        let (_, sha256, size) = file.finish();
-        Ok(LogFile { path, sha256, size })
-    })
-    .await
 }
 
 /// Writes the bundle.
@@ -101,7 +77,7 @@ fn write(
         format!("build-config/{}", built.lockfile.name),
         &built.lockfile.bytes,
     ));
-    entries.push(log_entry(log)?);
+    entries.push(log.entry()?);
     entries.push(Entry::of_bytes("provenance.json", statement.as_bytes()));
     entries.extend(evidence.map(|bytes| Entry::of_bytes("evidence.json", bytes)));
     let out = Sha256Writer::new(BufWriter::new(File::create_new(path)?));
@@ -120,19 +96,7 @@ fn write(
     })
 }
 
-/// The log, which is hashed again: the bundle has the bytes that the statement names, or there is
-/// none.
-fn log_entry(log: &LogFile) -> io::Result<Entry<'static>> {
-    Ok(Entry {
-        path: LOG_NAME.to_owned(),
-        executable: false,
-        size: log.size,
-        recorded: Some(log.sha256),
-        content: Box::new(BufReader::new(File::open(&log.path)?)),
-    })
-}
-
-/// An artifact, likewise.
+/// An artifact as an entry of the bundle, for which it is hashed again: like the log.
 fn artifact(artifact: &Artifact) -> io::Result<Entry<'static>> {
     Ok(Entry {
         path: format!("artifacts/{}", artifact.name),
@@ -213,6 +177,7 @@ async fn blocking<T: Send + 'static>(
 mod tests {
     use super::*;
     use crate::bundle::EntryError;
+    use crate::digest::Sha256Digest;
 
     #[cfg(feature = "appraisal")]
     #[test]
@@ -236,11 +201,7 @@ mod tests {
         let (sha256, size) = (Sha256Digest::of(b"recorded"), 8);
         let packed = |content: &str| {
             fs::write(&path, content).unwrap();
-            let log = LogFile {
-                path: path.clone(),
-                sha256,
-                size,
-            };
+            let log = LogFile::test_only_at(path.clone(), sha256, size);
             let made = Artifact {
                 name: "a".to_owned(),
                 path: path.clone(),
@@ -248,7 +209,7 @@ mod tests {
                 size,
                 executable: true,
             };
-            [log_entry(&log), artifact(&made)].map(|entry| {
+            [log.entry(), artifact(&made)].map(|entry| {
                 let packed = bundle::write(Vec::new(), "p", vec![entry.unwrap()], 0);
                 packed
                     .map(drop)

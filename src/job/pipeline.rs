@@ -13,6 +13,7 @@ use tokio::task::{spawn_blocking, spawn_local};
 
 use super::build_log::JobLog;
 use super::line::sanitise;
+use super::log_file::{LogFile, LogFileError};
 use super::pack::{self, PackError};
 use super::record::{self, RecordError};
 use super::{Builder, ErrorType, Event, Job, LogError, Outcome, Request, Running, SourceRequest};
@@ -53,6 +54,8 @@ enum JobError {
     Toolchain(#[from] ToolchainError),
     #[error("the toolchain could not be measured")]
     Measure(#[source] io::Error),
+    #[error(transparent)]
+    LogFile(#[from] LogFileError),
     #[error(transparent)]
     Record(#[from] RecordError),
     #[error("there is no evidence")]
@@ -132,7 +135,7 @@ impl Parts {
         ended?;
         job.emit(Event::Provenance("writing provenance"))?;
         let tools = self.tools(built.kind).await?;
-        let log_file = pack::write_build_log(job).await?;
+        let log_file = LogFile::write(job).await?;
         let sandbox = self.runner.description();
         let statement = record::statement(
             job,
@@ -141,7 +144,7 @@ impl Parts {
             &built,
             tools,
             sandbox,
-            &log_file.sha256,
+            log_file.sha256(),
         )?;
         let evidence = self.attest(job, &statement, &nonce).await?;
         Ok(Outcome::Succeeded(
@@ -300,6 +303,7 @@ fn failure(error: &JobError) -> Outcome {
         JobError::Attest(_) => ErrorType::AttestationFailed,
         JobError::Log(_)
         | JobError::Measure(_)
+        | JobError::LogFile(_)
         | JobError::Record(_)
         | JobError::Waiting(_)
         | JobError::Pack(_) => ErrorType::Internal,

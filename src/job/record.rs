@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::Job;
+use super::log_file::LOG_NAME;
 use crate::bundle::MAX_PROVENANCE_BYTES;
 use crate::digest::Sha256Digest;
 use crate::provenance::{
@@ -14,9 +15,6 @@ use crate::provenance::{
 use crate::sandbox::Description;
 use crate::source::{Origin, RepositoryUrl, SourceTree};
 use crate::toolchain::{Artifact, Built, Kind, Tool};
-
-/// What the log is called in the bundle.
-pub(super) const LOG_NAME: &str = "build.log";
 
 /// The component that `builder.version` speaks of.
 const COMPONENT: &str = "kettle-init";
