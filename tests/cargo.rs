@@ -247,7 +247,7 @@ impl Job {
     fn error(&self) -> ErrorType {
         self.result
             .as_ref()
-            .map(|built| panic!("built {:?}", built.artifacts))
+            .map(|built| panic!("built {:?}", built.artifacts()))
             .unwrap_err()
             .error_type()
     }
@@ -1407,7 +1407,7 @@ fn a_macro_cannot_hide_what_a_build_script_gave_to_the_linker() {
     }
     let built = printing("     Running `");
     assert_eq!(
-        built.built().link_arguments[0].arguments,
+        built.built().link_arguments()[0].arguments,
         ["-fuse-ld=bfd"],
         "{}",
         built.log
