@@ -112,7 +112,14 @@ mod tests {
 
     /// Whether the archive cannot be read to its end.
     fn is_cut(result: Result<Sha256Digest, ArchiveError>) -> bool {
-        matches!(damage(result), Damage::Truncated | Damage::Compression)
+        matches!(
+            result.unwrap_err(),
+            ArchiveError::Damaged(Damage::Truncated | Damage::Compression)
+                | ArchiveError::Entry {
+                    reason: Refusal::Size { .. },
+                    ..
+                }
+        )
     }
 
     /// Why an entry is refused.
