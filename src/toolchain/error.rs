@@ -6,11 +6,11 @@ use std::time::Duration;
 use crate::digest::{GitOid, Sha256Digest};
 use crate::job::ErrorType;
 use crate::sandbox::{Exit, RunError};
+use crate::source::archive::ArchiveError;
 use crate::source::repository::redirect::RedirectError;
 use crate::source::tree::TreeError;
 
 use super::Kind;
-use super::cargo::crate_archive::CrateError;
 use super::cargo::lockfile::LockfileError;
 use super::nix::{FlakeLockError, LedgerError, NarError};
 
@@ -107,7 +107,7 @@ pub enum ToolchainError {
         /// `NAME@VERSION`.
         package: String,
         /// Why.
-        source: CrateError,
+        source: ArchiveError,
     },
     /// A locked dependency did not come.
     #[error("{dependency} was not fetched")]
@@ -405,7 +405,7 @@ mod tests {
         let lockfile = ToolchainError::Lockfile(LockfileError::Encoding);
         let archive = ToolchainError::Crate {
             package: "a@1.0.0".to_owned(),
-            source: CrateError::TooManyFiles { limit: 1 },
+            source: ArchiveError::TooManyEntries { limit: 1 },
         };
         for error in [lockfile, archive] {
             let cause = error.source().unwrap().to_string();

@@ -46,8 +46,47 @@ pub(super) const OWNER_EXECUTES: u32 = 0o100;
 
 const COPY_BUFFER_BYTES: usize = 64 * 1024;
 
+/// What an archive may hold, and how its files are written.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    /// The directory that every entry lies in, where it is known before: it is left out of the
+    /// paths that are written.
+    pub top: Option<String>,
+    /// Whether links are written, or refused.
+    pub links: bool,
+    /// Whether what git does not track is written too: `.git`, and directories without entries.
+    pub untracked: bool,
+    /// Most entries, with directories that are only implied.
+    pub entries: usize,
+    /// Most bytes of one file.
+    pub file_bytes: u64,
+    /// Most bytes of everything that is unpacked, headers included.
+    pub unpacked_bytes: u64,
+    /// Number of unpacked bytes up to which [`MAX_EXPANSION_RATIO`] does not matter.
+    pub expansion_floor_bytes: u64,
+    /// When every file was last changed, in seconds since 1970.
+    pub time: u64,
+}
+
+impl Rules {
+    /// Returns the rules for source code: what git tracks, with any top directory.
+    pub fn of_source() -> Self {
+        Self {
+            top: None,
+            links: true,
+            untracked: false,
+            entries: MAX_ARCHIVE_ENTRIES,
+            file_bytes: MAX_FILE_BYTES,
+            unpacked_bytes: MAX_UNPACKED_BYTES,
+            expansion_floor_bytes: EXPANSION_FLOOR_BYTES,
+            time: TIMESTAMP,
+        }
+    }
+}
+
 /// Writes below one folder.
 pub struct Builder {
+    rules: Rules,
     root: PathBuf,
     tree: Tree,
     /// Folders that an entry named, as opposed to those that were implied.
@@ -61,13 +100,22 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// Makes the folder `root`, for the content of `packed` bytes of archive.
+    /// Makes the folder `root`, for source code out of `packed` bytes of archive.
     ///
     /// # Errors
     /// When the folder exists or cannot be made.
     pub fn new(root: &Path, packed: u64) -> Result<Self, ArchiveError> {
+        Self::with_rules(Rules::of_source(), root, packed)
+    }
+
+    /// Makes the folder `root`, for what `rules` allow out of `packed` bytes of archive.
+    ///
+    /// # Errors
+    /// When the folder exists or cannot be made.
+    pub fn with_rules(rules: Rules, root: &Path, packed: u64) -> Result<Self, ArchiveError> {
         make_folder(root)?;
         Ok(Self {
+            rules,
             root: root.to_owned(),
             tree: Tree::default(),
             named: HashSet::new(),
@@ -113,15 +161,15 @@ impl Builder {
     /// Counts bytes that came out of the archive.
     pub(super) fn count_bytes(&mut self, bytes: u64) -> Result<(), ArchiveError> {
         self.unpacked = self.unpacked.saturating_add(bytes);
-        if self.unpacked > MAX_UNPACKED_BYTES {
+        if self.unpacked > self.rules.unpacked_bytes {
             return Err(ArchiveError::TooLarge {
-                limit: MAX_UNPACKED_BYTES,
+                limit: self.rules.unpacked_bytes,
             });
         }
         let allowed = self
             .packed
             .saturating_mul(MAX_EXPANSION_RATIO)
-            .max(EXPANSION_FLOOR_BYTES);
+            .max(self.rules.expansion_floor_bytes);
         if self.unpacked > allowed {
             return Err(ArchiveError::Expansion {
                 packed: self.packed,
@@ -131,10 +179,16 @@ impl Builder {
         Ok(())
     }
 
-    /// Folders are made with what is in them: an empty one has no place in a git tree, so the build does not see it.
+    /// Folders are made with what is in them: an empty one has no place in a git tree, so a build of source code does not
+    /// see it.
     pub(super) fn folder(&mut self, bytes: &[u8]) -> Result<(), ArchiveError> {
         let name = self.name(bytes)?;
-        self.place(&name, None).map_err(|reason| at(bytes, reason))
+        self.place(&name, None)
+            .map_err(|reason| at(bytes, reason))?;
+        if self.rules.untracked {
+            self.make_folders(&name, name.components.len())?;
+        }
+        Ok(())
     }
 
     /// Writes exactly `size` bytes of `data`.
@@ -145,14 +199,9 @@ impl Builder {
         size: u64,
         data: &mut dyn Read,
     ) -> Result<(), ArchiveError> {
-        if size > MAX_FILE_BYTES {
-            return Err(ArchiveError::entry(
-                bytes,
-                Refusal::FileTooLarge {
-                    size,
-                    limit: MAX_FILE_BYTES,
-                },
-            ));
+        let limit = self.rules.file_bytes;
+        if size > limit {
+            return Err(at(bytes, Refusal::FileTooLarge { size, limit }));
         }
         let name = self.leaf_name(bytes)?;
         let place = Node::File {
@@ -161,14 +210,14 @@ impl Builder {
         };
         self.place(&name, Some(place))
             .map_err(|reason| at(bytes, reason))?;
-        let mut file = if name.is_git() {
+        let mut file = if self.is_dropped(&name) {
             None
         } else {
             Some(self.create(&name, executable)?)
         };
         let blob = self.copy(bytes, size, data, file.as_mut())?;
         if let Some(file) = file {
-            let time = SystemTime::UNIX_EPOCH + Duration::from_secs(TIMESTAMP);
+            let time = SystemTime::UNIX_EPOCH + Duration::from_secs(self.rules.time);
             file.set_times(FileTimes::new().set_accessed(time).set_modified(time))
                 .map_err(ArchiveError::write)?;
         }
@@ -180,6 +229,9 @@ impl Builder {
 
     pub(super) fn link(&mut self, bytes: &[u8], target: &[u8]) -> Result<(), ArchiveError> {
         let name = self.leaf_name(bytes)?;
+        if !self.rules.links {
+            return Err(at(bytes, Refusal::SymbolicLink));
+        }
         self.name_bytes += target.len();
         self.place(
             &name,
@@ -188,19 +240,23 @@ impl Builder {
             }),
         )
         .map_err(|reason| at(bytes, reason))?;
-        if !name.is_git() {
-            self.make_folders(&name, name.components.len() - 1)?;
-        }
-        Ok(())
+        self.make_folders(&name, name.components.len() - 1)
     }
 
-    /// Drops `.git` and empty folders, checks and makes the links, and fixes the times of folders.
+    /// Drops what is not written, checks and makes the links, and fixes the times of folders.
     pub(in super::super) fn finish(mut self, policy: Policy) -> Result<Tree, ArchiveError> {
         check_links(&self.tree, policy)?;
-        self.tree.drop_uncounted();
-        check_links(&self.tree, policy)?;
-        finish_folder(&self.root, &self.tree)?;
+        if !self.rules.untracked {
+            self.tree.drop_uncounted();
+            check_links(&self.tree, policy)?;
+        }
+        finish_folder(&self.root, &self.tree, self.rules.time)?;
         Ok(self.tree)
+    }
+
+    /// Whether an entry is read and counted, and not written.
+    fn is_dropped(&self, name: &EntryName) -> bool {
+        !self.rules.untracked && name.is_git()
     }
 
     fn name(&mut self, bytes: &[u8]) -> Result<EntryName, ArchiveError> {
@@ -209,6 +265,14 @@ impl Builder {
         self.check_limits()?;
         let mut name =
             EntryName::parse(bytes).map_err(|reason| ArchiveError::entry(bytes, reason))?;
+        if let Some(top) = &self.rules.top {
+            let is_below = name.components.first() == Some(top);
+            // A name that begins with `./` is not below it for every program.
+            if !is_below || !bytes.starts_with(top.as_bytes()) {
+                return Err(at(bytes, Refusal::OutsideTop));
+            }
+            name.components.remove(0);
+        }
         name.components.splice(0..0, self.prefix.iter().cloned());
         Ok(name)
     }
@@ -222,9 +286,9 @@ impl Builder {
     }
 
     fn check_limits(&self) -> Result<(), ArchiveError> {
-        if self.entries > MAX_ARCHIVE_ENTRIES {
+        if self.entries > self.rules.entries {
             return Err(ArchiveError::TooManyEntries {
-                limit: MAX_ARCHIVE_ENTRIES,
+                limit: self.rules.entries,
             });
         }
         if self.name_bytes > MAX_NAME_BYTES {
@@ -267,9 +331,9 @@ impl Builder {
         }
     }
 
-    /// Makes the first `count` components, as far as they are not there and git could track them.
+    /// Makes the first `count` components, as far as they are not there, of an entry that is written.
     fn make_folders(&self, name: &EntryName, count: usize) -> Result<(), ArchiveError> {
-        if name.is_git() {
+        if self.is_dropped(name) {
             return Ok(());
         }
         let mut path = self.root.clone();
@@ -370,14 +434,14 @@ fn make_folder(path: &Path) -> Result<(), ArchiveError> {
     std::fs::set_permissions(path, Permissions::from_mode(0o755)).map_err(ArchiveError::write)
 }
 
-fn finish_folder(path: &Path, tree: &Tree) -> Result<(), ArchiveError> {
+fn finish_folder(path: &Path, tree: &Tree, time: u64) -> Result<(), ArchiveError> {
     for (name, node) in &tree.entries {
         let below = path.join(OsStr::from_bytes(name));
         match node {
             Node::File { .. } => {}
             Node::Link { target } => {
                 symlink(OsStr::from_bytes(target), &below).map_err(ArchiveError::write)?;
-                set_times(&below)?;
+                set_times(&below, time)?;
             }
             Node::Submodule { tree, .. } if tree.entries.is_empty() => {
                 DirBuilder::new()
@@ -386,15 +450,17 @@ fn finish_folder(path: &Path, tree: &Tree) -> Result<(), ArchiveError> {
                     .create(&below)
                     .map_err(ArchiveError::write)?;
             }
-            Node::Folder(tree) | Node::Submodule { tree, .. } => finish_folder(&below, tree)?,
+            Node::Folder(tree) | Node::Submodule { tree, .. } => {
+                finish_folder(&below, tree, time)?;
+            }
         }
     }
-    set_times(path)
+    set_times(path, time)
 }
 
-fn set_times(path: &Path) -> Result<(), ArchiveError> {
+fn set_times(path: &Path, time: u64) -> Result<(), ArchiveError> {
     let time = Timespec {
-        tv_sec: TIMESTAMP.cast_signed(),
+        tv_sec: time.cast_signed(),
         tv_nsec: 0,
     };
     let times = Timestamps {

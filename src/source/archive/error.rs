@@ -25,6 +25,12 @@ pub enum ArchiveError {
         /// Why.
         reason: Refusal,
     },
+    /// The archive itself is too large.
+    #[error("the archive has more than {limit} bytes")]
+    PackedTooLarge {
+        /// Bytes that are allowed.
+        limit: u64,
+    },
     /// Too many entries.
     #[error("the archive has more than {limit} entries")]
     TooManyEntries {
@@ -74,7 +80,7 @@ impl ArchiveError {
         }
     }
 
-    pub(super) fn write(source: io::Error) -> Self {
+    pub(crate) fn write(source: io::Error) -> Self {
         Self::Io {
             action: "written",
             source,
@@ -82,7 +88,7 @@ impl ArchiveError {
     }
 
     /// Of reading the archive: decoders make up their errors, the system's have a number.
-    pub(super) fn read(source: io::Error) -> Self {
+    pub(crate) fn read(source: io::Error) -> Self {
         match source.kind() {
             _ if source.raw_os_error().is_some() => Self::Io {
                 action: "read",
@@ -151,6 +157,12 @@ pub enum Refusal {
     /// Where it leads.
     #[error(transparent)]
     Link(#[from] LinkError),
+    /// A name that does not lie in the directory that all entries have to lie in.
+    #[error("the entry lies outside of the archive's directory")]
+    OutsideTop,
+    /// A symbolic link, where none is written.
+    #[error("links are refused")]
+    SymbolicLink,
     /// A link to another entry's bytes.
     #[error("hard links are refused")]
     HardLink,

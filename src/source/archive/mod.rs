@@ -19,17 +19,16 @@ mod tar;
 mod zip;
 
 use std::fs::File;
-use std::io::{BufReader, Read, Seek};
+use std::io::{BufRead, BufReader, Read, Seek};
 use std::path::Path;
 
 use flate2::bufread::GzDecoder;
 
 pub use builder::{
     Builder, EXPANSION_FLOOR_BYTES, MAX_ARCHIVE_ENTRIES, MAX_EXPANSION_RATIO, MAX_FILE_BYTES,
-    MAX_NAME_BYTES, MAX_UNPACKED_BYTES,
+    MAX_NAME_BYTES, MAX_UNPACKED_BYTES, Rules,
 };
 pub use error::{ArchiveError, Damage, Refusal};
-pub(crate) use name::EntryName;
 pub use name::{Label, MAX_COMPONENT_BYTES, MAX_PATH_BYTES, NameError};
 pub use tar::MAX_EXTENDED_HEADER_BYTES;
 
@@ -69,12 +68,12 @@ fn unpack_into(
         .map_err(ArchiveError::read)?;
     file.rewind().map_err(ArchiveError::read)?;
     let sha256 = match magic.as_slice() {
+        [0x1f, 0x8b, ..] => return unpack_gzip(file, builder),
         [b'P', b'K', 3, 4, ..] | [b'P', b'K', 5, 6, ..] => {
             let (sha256, _) = Sha256Digest::of_reader(&file).map_err(ArchiveError::read)?;
             zip::unpack(&mut file, packed, &mut builder)?;
             sha256
         }
-        [0x1f, 0x8b, ..] => unpack_gzip(file, &mut builder)?,
         _ if tar::starts(&magic) => {
             let mut stream = BufReader::new(Sha256Reader::new(file));
             tar::unpack(&mut stream, &mut builder)?;
@@ -85,22 +84,24 @@ fn unpack_into(
     Ok((sha256, builder.finish(Policy::Resolve)?))
 }
 
-/// Tar reads to the end of the member, where its checksum is verified.
-fn unpack_gzip(file: File, builder: &mut Builder) -> Result<Sha256Digest, ArchiveError> {
-    let mut member = GzDecoder::new(BufReader::new(Sha256Reader::new(file)));
-    tar::unpack(&mut member, builder)?;
+/// Unpacks a tar in gzip with `builder`, and returns the digest of the archive's bytes, from which
+/// the files were unpacked, with the tree of what was written. It blocks.
+///
+/// # Errors
+/// Why the archive is refused, or a fault of ours. What was unpacked until then is left.
+pub fn unpack_gzip(
+    archive: impl Read,
+    mut builder: Builder,
+) -> Result<(Sha256Digest, Tree), ArchiveError> {
+    let mut member = GzDecoder::new(BufReader::new(Sha256Reader::new(archive)));
+    // It reads to the end of the member, where the checksum is verified.
+    tar::unpack(&mut member, &mut builder)?;
     let mut rest = member.into_inner();
-    let mut more = Vec::new();
-    if rest
-        .by_ref()
-        .take(1)
-        .read_to_end(&mut more)
-        .map_err(ArchiveError::read)?
-        > 0
-    {
+    if !rest.fill_buf().map_err(ArchiveError::read)?.is_empty() {
         return Err(ArchiveError::Damaged(Damage::TrailingBytes));
     }
-    Ok(rest.into_inner().finish().0)
+    let (sha256, _) = rest.into_inner().finish();
+    Ok((sha256, builder.finish(Policy::Resolve)?))
 }
 
 /// Unpacks a plain tar of git's into `builder`.

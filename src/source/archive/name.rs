@@ -95,7 +95,7 @@ impl fmt::Display for Label {
 
 /// A name that was checked.
 #[derive(Debug)]
-pub(crate) struct EntryName {
+pub(super) struct EntryName {
     /// None: the folder that the archive was made of.
     pub components: Vec<String>,
     /// Whether it ends with a slash.
@@ -103,7 +103,7 @@ pub(crate) struct EntryName {
 }
 
 impl EntryName {
-    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, NameError> {
+    pub(super) fn parse(bytes: &[u8]) -> Result<Self, NameError> {
         if bytes.len() > MAX_PATH_BYTES {
             return Err(NameError::TooLong {
                 size: bytes.len(),

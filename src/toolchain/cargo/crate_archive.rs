@@ -1,4 +1,4 @@
-//! Unpacks one `.crate`.
+//! Unpacks one `.crate` with the source's reader of archives.
 //!
 //! - Comes in: its bytes, from a directory that a sandbox could write.
 //! - Goes out: the files, below one directory of ours, with the digest of the very bytes that they
@@ -10,19 +10,14 @@
 //! but zeros after them, then the end of the one gzip member and of the file. Of the archives that
 //! the public registry has, those of 2014 end so too.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufRead, BufReader, Read};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use flate2::bufread::GzDecoder;
-use tar::{EntryType, Header};
-
-use crate::digest::{Sha256Digest, Sha256Reader};
-use crate::source::archive::{EntryName, NameError};
-use crate::tar_header::extension::Extension;
-use crate::tar_header::{BLOCK_BYTES, Block, checksum_matches, is_unambiguous};
+use crate::digest::Sha256Digest;
+use crate::source::archive::{ArchiveError, Builder, Label, Refusal, Rules, unpack_gzip};
+use crate::source::tree::Node;
 
 /// Largest archive, in bytes. The public registry's ordinary limit is 10 MiB, its exceptions are below this.
 pub const MAX_CRATE_BYTES: u64 = 256 << 20;
@@ -30,86 +25,24 @@ pub const MAX_CRATE_BYTES: u64 = 256 << 20;
 /// Most bytes that one archive may unpack to, with its headers. Cargo's own limit is 512 MiB or twenty times the archive.
 pub const MAX_CRATE_UNPACKED_BYTES: u64 = 1 << 30;
 
-/// Most files in one archive.
+/// Most files in one archive, directories included.
 pub const MAX_CRATE_FILES: usize = 100_000;
-
-/// Most bytes of one extended header: a name and its framing.
-const MAX_CRATE_EXTENSION_BYTES: u64 = 64 << 10;
-
-/// How both end blocks look.
-const END_BLOCK: Block = [0; BLOCK_BYTES];
 
 /// The file that makes a folder a package of a directory source.
 pub(super) const CHECKSUM_FILE: &str = ".cargo-checksum.json";
 
-/// Why an archive is refused.
-#[derive(Debug, thiserror::Error)]
-pub enum CrateError {
-    /// It cannot be read.
-    #[error("the archive cannot be read")]
-    Read(#[source] io::Error),
-    /// A file of ours cannot be written.
-    #[error("its files cannot be written")]
-    Write(#[source] io::Error),
-    /// Too large.
-    #[error("it has more than {limit} bytes")]
-    TooLarge {
-        /// The limit.
-        limit: u64,
-    },
-    /// Unpacks to too much.
-    #[error("it unpacks to more than {limit} bytes")]
-    UnpacksTooLarge {
-        /// The limit.
-        limit: u64,
-    },
-    /// Too many files.
-    #[error("it has more than {limit} files")]
-    TooManyFiles {
-        /// The limit.
-        limit: usize,
-    },
-    /// A header that does not match its own checksum.
-    #[error("a header does not match its checksum")]
-    HeaderChecksum,
-    /// Something stands after the first end block: some programs stop there, and others read on.
-    #[error("it does not end with two blocks of zeros and nothing but zeros after them")]
-    End,
-    /// Something follows the gzip member: some programs read it, and others do not.
-    #[error("bytes follow the end of its gzip member")]
-    Trailing,
-    /// A name that no upload can have either.
-    #[error("the name {name:?} is refused")]
-    Name {
-        /// The entry's name.
-        name: String,
-        /// Why.
-        source: NameError,
-    },
-    /// A name that is not below the top folder.
-    #[error("it has an entry outside its folder: {name:?}")]
-    Outside {
-        /// The entry's name.
-        name: String,
-    },
-    /// A header that programs read differently.
-    #[error("the header of an entry can be read in two ways: {name:?}")]
-    Ambiguous {
-        /// The entry's name.
-        name: String,
-    },
-    /// A link, device or FIFO.
-    #[error("it has an entry that is neither file nor folder: {name:?}")]
-    Kind {
-        /// The entry's name.
-        name: String,
-    },
-    /// The same name twice, or once as a file and once as a directory.
-    #[error("it has an entry twice, or as a file and as a directory: {name:?}")]
-    Duplicate {
-        /// The entry's name.
-        name: String,
-    },
+/// Returns the rules for the package `top` (`NAME-VERSION`), whose files have the time `epoch` (seconds).
+fn rules(top: &str, epoch: u64) -> Rules {
+    Rules {
+        top: Some(top.to_owned()),
+        links: false,
+        untracked: true,
+        entries: MAX_CRATE_FILES,
+        file_bytes: MAX_CRATE_UNPACKED_BYTES,
+        unpacked_bytes: MAX_CRATE_UNPACKED_BYTES,
+        expansion_floor_bytes: MAX_CRATE_UNPACKED_BYTES,
+        time: epoch,
+    }
 }
 
 /// Unpacks the archive of the package `top` (`NAME-VERSION`) into the new folder `parent`/`top`.
@@ -122,28 +55,32 @@ pub fn unpack(
     archive: File,
     top: &str,
     parent: &Path,
-    time: SystemTime,
-) -> Result<Sha256Digest, CrateError> {
-    fs::create_dir(parent.join(top)).map_err(CrateError::Write)?;
-    let size = archive.metadata().map_err(CrateError::Read)?.len();
+    epoch: u64,
+) -> Result<Sha256Digest, ArchiveError> {
+    let folder = parent.join(top);
+    let size = archive.metadata().map_err(ArchiveError::read)?.len();
+    let builder = Builder::with_rules(rules(top, epoch), &folder, size)?;
     if size > MAX_CRATE_BYTES {
-        return Err(CrateError::TooLarge {
+        return Err(ArchiveError::PackedTooLarge {
             limit: MAX_CRATE_BYTES,
         });
     }
     // What is added to the file meanwhile is not read.
-    let packed = BufReader::new(Sha256Reader::new(archive.take(size)));
-    let mut stream = Stream {
-        plain: GzDecoder::new(packed),
-        left: MAX_CRATE_UNPACKED_BYTES,
-    };
-    unpack_entries(&mut stream, &Target { top, parent, time })?;
-    let mut rest = stream.plain.into_inner();
-    if !rest.fill_buf().map_err(CrateError::Read)?.is_empty() {
-        return Err(CrateError::Trailing);
+    let (sha256, tree) = unpack_gzip(archive.take(size), builder)?;
+    // The package's own is not believed; ours is put in its place.
+    match tree.entries.get(CHECKSUM_FILE.as_bytes()) {
+        None => {}
+        Some(Node::File { .. }) => {
+            fs::remove_file(folder.join(CHECKSUM_FILE)).map_err(ArchiveError::write)?;
+        }
+        Some(_) => {
+            return Err(ArchiveError::Entry {
+                entry: Label::of(CHECKSUM_FILE.as_bytes()),
+                reason: Refusal::FolderConflict,
+            });
+        }
     }
-    let (digest, _) = rest.into_inner().finish();
-    Ok(digest)
+    Ok(sha256)
 }
 
 /// Makes the unpacked folder a package of a directory source, with the digest that was computed.
@@ -154,279 +91,8 @@ pub(super) fn mark(folder: &Path, digest: Sha256Digest) -> io::Result<()> {
     )
 }
 
-struct Target<'a> {
-    top: &'a str,
-    parent: &'a Path,
-    time: SystemTime,
-}
-
-/// A tar stream, and how much of it may still come.
-struct Stream<R> {
-    plain: R,
-    left: u64,
-}
-
-impl<R: Read> Stream<R> {
-    /// Reads the next header; nothing at the first end block.
-    fn header(&mut self) -> Result<Option<Header>, CrateError> {
-        let block = self.block()?;
-        if block == END_BLOCK {
-            return Ok(None);
-        }
-        if !checksum_matches(&block) {
-            return Err(CrateError::HeaderChecksum);
-        }
-        Ok(Some(Header::from_byte_slice(&block).clone()))
-    }
-
-    /// Passes a content on, and reads what fills its last block.
-    fn content<T>(
-        &mut self,
-        size: u64,
-        read: impl FnOnce(&mut io::Take<&mut R>) -> Result<T, CrateError>,
-    ) -> Result<T, CrateError> {
-        let padded = size.checked_next_multiple_of(BLOCK_BYTES as u64);
-        self.count(padded.unwrap_or(u64::MAX))?;
-        let mut content = (&mut self.plain).take(size);
-        let result = read(&mut content)?;
-        // What nobody wanted of it, too.
-        io::copy(&mut content, &mut io::sink()).map_err(CrateError::Read)?;
-        if content.limit() > 0 {
-            return Err(CrateError::Read(io::ErrorKind::UnexpectedEof.into()));
-        }
-        let mut block = END_BLOCK;
-        let used = usize::try_from(size % BLOCK_BYTES as u64).unwrap_or_default();
-        let padding = &mut block[..(BLOCK_BYTES - used) % BLOCK_BYTES];
-        self.plain.read_exact(padding).map_err(CrateError::Read)?;
-        Ok(result)
-    }
-
-    /// After the first end block: expects the second, and zeros to the end of the gzip member, where
-    /// its checksum is compared.
-    fn end(&mut self) -> Result<(), CrateError> {
-        if self.block()? != END_BLOCK {
-            return Err(CrateError::End);
-        }
-        let mut buffer = [0; 16 * BLOCK_BYTES];
-        loop {
-            let count = match self.plain.read(&mut buffer) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                read => read.map_err(CrateError::Read)?,
-            };
-            if count == 0 {
-                return Ok(());
-            }
-            if buffer[..count].iter().any(|byte| *byte != 0) {
-                return Err(CrateError::End);
-            }
-            self.count(count as u64)?;
-        }
-    }
-
-    fn block(&mut self) -> Result<Block, CrateError> {
-        self.count(BLOCK_BYTES as u64)?;
-        let mut block = END_BLOCK;
-        self.plain
-            .read_exact(&mut block)
-            .map_err(CrateError::Read)?;
-        Ok(block)
-    }
-
-    fn count(&mut self, bytes: u64) -> Result<(), CrateError> {
-        let left = self.left.checked_sub(bytes);
-        self.left = left.ok_or(CrateError::UnpacksTooLarge {
-            limit: MAX_CRATE_UNPACKED_BYTES,
-        })?;
-        Ok(())
-    }
-}
-
-fn unpack_entries(stream: &mut Stream<impl Read>, target: &Target<'_>) -> Result<(), CrateError> {
-    let mut files = 0;
-    let mut extension = Extension::default();
-    while let Some(header) = stream.header()? {
-        files += 1;
-        if files > MAX_CRATE_FILES {
-            return Err(CrateError::TooManyFiles {
-                limit: MAX_CRATE_FILES,
-            });
-        }
-        if is_extension(header.entry_type()) {
-            read_extension(stream, &header, &mut extension)?;
-        } else {
-            unpack_entry(stream, &header, std::mem::take(&mut extension), target)?;
-        }
-    }
-    if !extension.is_empty() {
-        return Err(CrateError::Ambiguous {
-            name: "(no entry)".to_owned(),
-        });
-    }
-    stream.end()
-}
-
-fn unpack_entry(
-    stream: &mut Stream<impl Read>,
-    header: &Header,
-    mut extension: Extension,
-    target: &Target<'_>,
-) -> Result<(), CrateError> {
-    let is_alike = is_unambiguous(header) && is_alike(&extension, header);
-    let bytes = extension.path(header);
-    let ambiguous = || CrateError::Ambiguous {
-        name: shown(&bytes),
-    };
-    match header.entry_type() {
-        EntryType::Regular | EntryType::Directory if !is_alike => Err(ambiguous()),
-        EntryType::Regular if bytes.ends_with(b"/") => Err(ambiguous()),
-        EntryType::Regular => {
-            let name = target.name(&bytes)?;
-            let executable = header.mode().map_err(CrateError::Read)? & 0o100 != 0;
-            let size = header.entry_size().map_err(CrateError::Read)?;
-            stream.content(size, |content| target.write(&name, executable, content))
-        }
-        // It has no content: that would be ambiguous.
-        EntryType::Directory => target.make_folder(&target.name(&bytes)?),
-        _ => Err(CrateError::Kind {
-            name: shown(&bytes),
-        }),
-    }
-}
-
-/// Whether all programs find the same entry.
-fn is_alike(extension: &Extension, header: &Header) -> bool {
-    let size = header.entry_size().ok();
-    let is_size = extension.size().is_none_or(|said| Some(said) == size);
-    extension.fits(header) && is_size && !extension.is_sparse()
-}
-
-fn is_extension(kind: EntryType) -> bool {
-    kind.is_pax_local_extensions()
-        || kind.is_pax_global_extensions()
-        || kind.is_gnu_longname()
-        || kind.is_gnu_longlink()
-}
-
-/// Reads an extended header into `extension`.
-fn read_extension(
-    stream: &mut Stream<impl Read>,
-    header: &Header,
-    extension: &mut Extension,
-) -> Result<(), CrateError> {
-    let ambiguous = || CrateError::Ambiguous {
-        name: shown(&header.path_bytes()),
-    };
-    let size = header.entry_size().map_err(CrateError::Read)?;
-    if !is_unambiguous(header) || size > MAX_CRATE_EXTENSION_BYTES {
-        return Err(ambiguous());
-    }
-    let bytes = stream.content(size, |content| {
-        let mut bytes = Vec::new();
-        content.read_to_end(&mut bytes).map_err(CrateError::Read)?;
-        Ok(bytes)
-    })?;
-    let is_read = match header.entry_type() {
-        EntryType::XHeader => extension.read_pax(&bytes).is_ok(),
-        EntryType::XGlobalHeader => Extension::check_global_pax(&bytes).is_ok(),
-        EntryType::GNULongName => extension.set_gnu_path(bytes).is_ok(),
-        _ => extension.set_gnu_target(bytes).is_ok(),
-    };
-    if is_read { Ok(()) } else { Err(ambiguous()) }
-}
-
-fn shown(name: &[u8]) -> String {
-    String::from_utf8_lossy(name).into_owned()
-}
-
-/// The name of an entry below the top directory.
-struct Name {
-    /// As the archive has it.
-    whole: String,
-    /// Its components, without the top directory; none for that directory itself.
-    below: Vec<String>,
-}
-
-impl Target<'_> {
-    /// Reads a name by the rule for uploads; it has to be below the top directory.
-    fn name(&self, bytes: &[u8]) -> Result<Name, CrateError> {
-        let whole = shown(bytes);
-        let parsed = EntryName::parse(bytes);
-        let parsed = parsed.map_err(|source| CrateError::Name {
-            name: whole.clone(),
-            source,
-        })?;
-        let is_below = parsed
-            .components
-            .first()
-            .is_some_and(|first| first == self.top);
-        if !is_below || !bytes.starts_with(self.top.as_bytes()) {
-            return Err(CrateError::Outside { name: whole });
-        }
-        Ok(Name {
-            whole,
-            below: parsed.components[1..].to_vec(),
-        })
-    }
-
-    fn write(
-        &self,
-        name: &Name,
-        executable: bool,
-        content: &mut impl Read,
-    ) -> Result<(), CrateError> {
-        let Some((file, folders)) = name.below.split_last() else {
-            return Err(CrateError::Outside {
-                name: name.whole.clone(),
-            });
-        };
-        if folders.is_empty() && file == CHECKSUM_FILE {
-            return Ok(());
-        }
-        let folder = self.folder(name, folders)?;
-        let mode = if executable { 0o755 } else { 0o644 };
-        let file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(mode)
-            .open(folder.join(file));
-        let mut file = file.map_err(|error| conflict(name, error))?;
-        io::copy(content, &mut file).map_err(CrateError::Read)?;
-        file.set_modified(self.time).map_err(CrateError::Write)
-    }
-
-    fn make_folder(&self, name: &Name) -> Result<(), CrateError> {
-        self.folder(name, &name.below).map(drop)
-    }
-
-    /// Makes the directories that a name goes through, as far as they are not there.
-    fn folder(&self, name: &Name, below: &[String]) -> Result<PathBuf, CrateError> {
-        if below.first().is_some_and(|first| first == CHECKSUM_FILE) {
-            return Err(CrateError::Duplicate {
-                name: name.whole.clone(),
-            });
-        }
-        let path = below
-            .iter()
-            .fold(self.parent.join(self.top), |path, component| {
-                path.join(component)
-            });
-        fs::create_dir_all(&path).map_err(|error| conflict(name, error))?;
-        Ok(path)
-    }
-}
-
-/// Why something cannot be made: another entry has its name, or the machine does not let us.
-fn conflict(name: &Name, error: io::Error) -> CrateError {
-    match error.kind() {
-        io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => CrateError::Duplicate {
-            name: name.whole.clone(),
-        },
-        _ => CrateError::Write(error),
-    }
-}
-
 /// The time that every unpacked file carries, so that no build can tell one run from another by it.
-pub fn time_of(epoch: u64) -> SystemTime {
+pub(super) fn time_of(epoch: u64) -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(epoch)
 }
 
@@ -434,10 +100,40 @@ pub fn time_of(epoch: u64) -> SystemTime {
 mod tests {
     use std::io::{Seek, Write};
 
-    use flate2::{Compression, write::GzEncoder};
-    use tar::Builder;
+    use flate2::{Compression, bufread::GzDecoder, write::GzEncoder};
+    use tar::{Builder, EntryType, Header};
 
     use super::*;
+    use crate::source::archive::{self, Damage};
+    use crate::tar_header::BLOCK_BYTES;
+
+    /// Why the archive as a whole is refused.
+    fn damage(result: Result<Sha256Digest, ArchiveError>) -> Damage {
+        match result.unwrap_err() {
+            ArchiveError::Damaged(damage) => damage,
+            other => panic!("{other}"),
+        }
+    }
+
+    /// Whether the archive cannot be read to its end.
+    fn is_cut(result: Result<Sha256Digest, ArchiveError>) -> bool {
+        matches!(
+            result.unwrap_err(),
+            ArchiveError::Damaged(Damage::Truncated | Damage::Compression)
+                | ArchiveError::Entry {
+                    reason: Refusal::Size { .. },
+                    ..
+                }
+        )
+    }
+
+    /// Why an entry is refused.
+    fn refusal(result: Result<Sha256Digest, ArchiveError>) -> Refusal {
+        match result.unwrap_err() {
+            ArchiveError::Entry { reason, .. } => reason,
+            other => panic!("{other}"),
+        }
+    }
 
     fn archive(fill: impl FnOnce(&mut Builder<GzEncoder<Vec<u8>>>)) -> Vec<u8> {
         let mut builder = Builder::new(GzEncoder::new(Vec::new(), Compression::fast()));
@@ -473,12 +169,12 @@ mod tests {
         builder.append(&header, content).unwrap();
     }
 
-    fn unpack_bytes(bytes: &[u8]) -> (tempfile::TempDir, Result<Sha256Digest, CrateError>) {
+    fn unpack_bytes(bytes: &[u8]) -> (tempfile::TempDir, Result<Sha256Digest, ArchiveError>) {
         let folder = tempfile::tempdir().unwrap();
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(bytes).unwrap();
         file.rewind().unwrap();
-        let result = unpack(file, "a-1.0.0", folder.path(), time_of(7));
+        let result = unpack(file, "a-1.0.0", folder.path(), 7);
         (folder, result)
     }
 
@@ -535,18 +231,16 @@ mod tests {
                 &zeros(2 * BLOCK_BYTES),
             ]
             .concat();
-            let refusal = unpack_bytes(&gzip(&hidden)).1.unwrap_err();
-            assert!(matches!(refusal, CrateError::End), "{blocks}: {refusal}");
+            let damage = damage(unpack_bytes(&gzip(&hidden)).1);
+            assert_eq!(damage, Damage::TrailingBytes, "{blocks}");
         }
         for after in [
             &b"x"[..],
             &[&zeros(511)[..], b"x"].concat(),
             &[&zeros(9000)[..], b"#!/bin/sh"].concat(),
         ] {
-            let refusal = unpack_bytes(&gzip(&[&tar[..], after].concat()))
-                .1
-                .unwrap_err();
-            assert!(matches!(refusal, CrateError::End), "{refusal}");
+            let damage = damage(unpack_bytes(&gzip(&[&tar[..], after].concat())).1);
+            assert_eq!(damage, Damage::TrailingBytes);
         }
         let half = [
             &tar[..end],
@@ -555,15 +249,10 @@ mod tests {
             &zeros(BLOCK_BYTES - 1),
         ]
         .concat();
-        assert!(matches!(unpack_bytes(&gzip(&half)).1, Err(CrateError::End)));
+        assert_eq!(damage(unpack_bytes(&gzip(&half)).1), Damage::TrailingBytes);
         for missing in [1, 512, 513, 1023, 1024] {
-            let refusal = unpack_bytes(&gzip(&tar[..tar.len() - missing]))
-                .1
-                .unwrap_err();
-            assert!(
-                matches!(refusal, CrateError::Read(_)),
-                "{missing}: {refusal}"
-            );
+            let cut = gzip(&tar[..tar.len() - missing]);
+            assert_eq!(damage(unpack_bytes(&cut).1), Damage::Truncated, "{missing}");
         }
     }
 
@@ -581,39 +270,25 @@ mod tests {
             &gzip(&tar[..end]),
             &good[..5],
         ] {
-            let refusal = unpack_bytes(&[&good[..], after].concat()).1.unwrap_err();
-            assert!(matches!(refusal, CrateError::Trailing), "{refusal}");
+            let damage = damage(unpack_bytes(&[&good[..], after].concat()).1);
+            assert_eq!(damage, Damage::TrailingBytes);
         }
         // Members of which only all together are an archive.
         for cut in [512, end - 1, end, end + 512, tar.len() - 1] {
-            let refusal = unpack_bytes(&[gzip(&tar[..cut]), gzip(&tar[cut..])].concat())
-                .1
-                .unwrap_err();
-            assert!(
-                matches!(refusal, CrateError::Read(_) | CrateError::Trailing),
-                "{cut}: {refusal}"
-            );
+            let members = [gzip(&tar[..cut]), gzip(&tar[cut..])].concat();
+            assert!(is_cut(unpack_bytes(&members).1), "{cut}");
         }
-        assert!(matches!(
-            unpack_bytes(&[gzip(b""), good.clone()].concat()).1,
-            Err(CrateError::Read(_))
-        ));
+        assert_eq!(
+            damage(unpack_bytes(&[gzip(b""), good.clone()].concat()).1),
+            Damage::Truncated
+        );
         // The checksum of the member, and its length, are compared.
         for at in 1..=8 {
             let mut changed = good.clone();
             let length = changed.len();
             changed[length - at] ^= 1;
-            assert!(
-                matches!(unpack_bytes(&changed).1, Err(CrateError::Read(_))),
-                "{at}"
-            );
-            assert!(
-                matches!(
-                    unpack_bytes(&good[..length - at]).1,
-                    Err(CrateError::Read(_))
-                ),
-                "{at}"
-            );
+            assert!(is_cut(unpack_bytes(&changed).1), "{at}");
+            assert!(is_cut(unpack_bytes(&good[..length - at]).1), "{at}");
         }
     }
 
@@ -623,29 +298,23 @@ mod tests {
         for at in (0..512).chain(end / 2..end / 2 + 512) {
             let mut changed = tar.clone();
             changed[at] ^= 1;
-            let refusal = unpack_bytes(&gzip(&changed)).1.unwrap_err();
-            assert!(
-                matches!(refusal, CrateError::HeaderChecksum),
-                "{at}: {refusal}"
-            );
+            let damage = damage(unpack_bytes(&gzip(&changed)).1);
+            assert_eq!(damage, Damage::HeaderChecksum, "{at}");
         }
     }
 
     #[test]
     fn refuses_names_outside_the_folder() {
-        for name in [
-            "b-1.0.0/x",
-            "a-1.0.0",
-            "a-1.0.0x/y",
-            "./a-1.0.0/x",
-            "x",
-            "A-1.0.0/x",
-        ] {
+        for name in ["b-1.0.0/x", "a-1.0.0x/y", "./a-1.0.0/x", "x", "A-1.0.0/x"] {
             let (_folder, result) = unpack_bytes(&archive(|builder| {
                 entry(builder, name, EntryType::Regular, b"x")
             }));
-            assert!(matches!(result, Err(CrateError::Outside { .. })), "{name}");
+            assert_eq!(refusal(result), Refusal::OutsideTop, "{name}");
         }
+        let (_folder, result) = unpack_bytes(&archive(|builder| {
+            entry(builder, "a-1.0.0", EntryType::Regular, b"x")
+        }));
+        assert_eq!(refusal(result), Refusal::NameAndType);
     }
 
     #[test]
@@ -691,7 +360,7 @@ mod tests {
                 let (folder, result) =
                     unpack_bytes(&archive(|builder| entry_of(builder, name, kind, b"")));
                 assert!(
-                    matches!(result, Err(CrateError::Name { .. })),
+                    matches!(refusal(result), Refusal::Name(_)),
                     "{} {kind:?}",
                     name.escape_ascii()
                 );
@@ -711,12 +380,13 @@ mod tests {
                     .iter()
                     .for_each(|(name, kind)| entry(builder, name, *kind, b""))
             });
-            unpack_bytes(&bytes).1.unwrap_err()
+            refusal(unpack_bytes(&bytes).1)
         };
         let (file, folder) = (EntryType::Regular, EntryType::Directory);
         for outside in ["b-1.0.0/", "x", "a-1.0.0x/", "./a-1.0.0/"] {
-            assert!(
-                matches!(refused(&[(outside, folder)]), CrateError::Outside { .. }),
+            assert_eq!(
+                refused(&[(outside, folder)]),
+                Refusal::OutsideTop,
                 "{outside}"
             );
         }
@@ -735,11 +405,7 @@ mod tests {
                 ("a-1.0.0/.cargo-checksum.json/x", file),
             ],
         ] {
-            let refusal = refused(&entries);
-            assert!(
-                matches!(refusal, CrateError::Duplicate { .. }),
-                "{entries:?}: {refusal}"
-            );
+            assert_eq!(refused(&entries), Refusal::FolderConflict, "{entries:?}");
         }
         // The top folder itself, and folders that were there because of their files.
         let plain = archive(|builder| {
@@ -752,16 +418,16 @@ mod tests {
 
     #[test]
     fn refuses_links_devices_and_fifos() {
-        for kind in [
-            EntryType::Symlink,
-            EntryType::Link,
-            EntryType::Char,
-            EntryType::Block,
-            EntryType::Fifo,
+        for (kind, expected) in [
+            (EntryType::Symlink, Refusal::SymbolicLink),
+            (EntryType::Link, Refusal::HardLink),
+            (EntryType::Char, Refusal::Device),
+            (EntryType::Block, Refusal::Device),
+            (EntryType::Fifo, Refusal::Fifo),
         ] {
             let (_folder, result) =
                 unpack_bytes(&archive(|builder| entry(builder, "a-1.0.0/x", kind, b"")));
-            assert!(matches!(result, Err(CrateError::Kind { .. })), "{kind:?}");
+            assert_eq!(refusal(result), expected, "{kind:?}");
         }
     }
 
@@ -769,10 +435,10 @@ mod tests {
     fn refuses_a_header_that_programs_read_in_two_ways() {
         let hidden =
             archive(|builder| entry(builder, "a-1.0.0/b", EntryType::Directory, &[0; 512]));
-        assert!(matches!(
-            unpack_bytes(&hidden).1,
-            Err(CrateError::Ambiguous { .. })
-        ));
+        assert_eq!(
+            refusal(unpack_bytes(&hidden).1),
+            Refusal::Content { size: 512 }
+        );
     }
 
     #[test]
@@ -806,10 +472,7 @@ mod tests {
                 (b"a-1.0.0/src/lib.rs", 0),
             ] {
                 let result = unpack_bytes(&with(own, kind, extended, name)).1;
-                assert!(
-                    matches!(result, Err(CrateError::Ambiguous { .. })),
-                    "{result:?}"
-                );
+                assert_eq!(refusal(result), Refusal::Ambiguous);
             }
             let (folder, result) = unpack_bytes(&with(b"pax-path", b'0', extended, name));
             result.unwrap();
@@ -823,14 +486,14 @@ mod tests {
     #[test]
     fn refuses_what_extended_headers_say_twice_or_about_everything() {
         let pax = b"27 path=a-1.0.0/src/lib.rs\n";
-        let refused = |extensions: &[(EntryType, &[u8])], kind: EntryType| {
+        let unpacked = |extensions: &[(EntryType, &[u8])], kind: EntryType| {
             let bytes = archive(|builder| {
                 for (extended, content) in extensions {
                     entry(builder, "extension", *extended, content);
                 }
                 entry(builder, "a-1.0.0/x", kind, b"x");
             });
-            unpack_bytes(&bytes).1.unwrap_err()
+            unpack_bytes(&bytes).1
         };
         let (x, g, l) = (
             EntryType::XHeader,
@@ -838,34 +501,32 @@ mod tests {
             EntryType::GNULongName,
         );
         let name = &b"a-1.0.0/y\0"[..];
-        for extensions in [
-            &[(x, &pax[..]), (x, pax)][..],
-            &[(x, pax), (l, name)],
-            &[(l, name), (l, name)],
-            &[(g, pax)],
+        for (extensions, expected) in [
+            (&[(x, &pax[..]), (x, pax)][..], Damage::ExtendedHeader),
+            (&[(l, name), (l, name)], Damage::ExtendedHeader),
+            (&[(g, pax)], Damage::GlobalHeader),
+            (&[(x, b"no record")], Damage::ExtendedHeader),
         ] {
-            let error = refused(extensions, EntryType::Regular);
-            assert!(
-                matches!(error, CrateError::Ambiguous { .. }),
-                "{extensions:?}: {error}"
-            );
+            let damage = damage(unpacked(extensions, EntryType::Regular));
+            assert_eq!(damage, expected, "{extensions:?}");
         }
-        for record in [&b"10 size=2\n"[..], b"18 SUN.holesdata=\n", b"no record"] {
-            let error = refused(&[(x, record)], EntryType::Regular);
-            assert!(matches!(error, CrateError::Ambiguous { .. }), "{error}");
+        let twice = [(x, &pax[..]), (l, name)];
+        assert!(unpacked(&twice, EntryType::Regular).is_err());
+        for (record, expected) in [
+            (&b"10 size=2\n"[..], Refusal::Disagreement { field: "size" }),
+            (b"18 SUN.holesdata=\n", Refusal::Sparse),
+        ] {
+            let refused = refusal(unpacked(&[(x, record)], EntryType::Regular));
+            assert_eq!(refused, expected);
         }
-        let error = refused(&[], EntryType::Continuous);
-        assert!(matches!(error, CrateError::Kind { .. }), "{error}");
+        assert_eq!(
+            refusal(unpacked(&[], EntryType::Continuous)),
+            Refusal::Type { code: 0x37 }
+        );
         let dangling = archive(|builder| entry(builder, "extension", x, pax));
-        assert!(matches!(
-            unpack_bytes(&dangling).1,
-            Err(CrateError::Ambiguous { .. })
-        ));
+        assert_eq!(damage(unpack_bytes(&dangling).1), Damage::ExtendedHeader);
         let folder = archive(|builder| entry(builder, "a-1.0.0/x/", EntryType::Regular, b"x"));
-        assert!(matches!(
-            unpack_bytes(&folder).1,
-            Err(CrateError::Ambiguous { .. })
-        ));
+        assert_eq!(refusal(unpack_bytes(&folder).1), Refusal::NameAndType);
     }
 
     #[test]
@@ -895,7 +556,7 @@ mod tests {
             entry(builder, "a-1.0.0/x", EntryType::Regular, b"1");
             entry(builder, "a-1.0.0/x", EntryType::Regular, b"2");
         }));
-        assert!(matches!(result, Err(CrateError::Duplicate { .. })));
+        assert_eq!(refusal(result), Refusal::Duplicate);
     }
 
     #[test]
@@ -907,24 +568,49 @@ mod tests {
         header.set_cksum();
         let bomb = archive(|builder| builder.get_mut().write_all(header.as_bytes()).unwrap());
         assert!(matches!(
-            unpack_bytes(&bomb).1,
-            Err(CrateError::UnpacksTooLarge { .. })
-        ));
-        // Zeros after the end are counted too.
-        let mut stream = Stream {
-            plain: &[0; 4096][..],
-            left: 1024,
-        };
-        assert!(stream.header().unwrap().is_none());
-        assert!(matches!(
-            stream.end(),
-            Err(CrateError::UnpacksTooLarge { .. })
+            refusal(unpack_bytes(&bomb).1),
+            Refusal::FileTooLarge { .. }
         ));
         let whole = archive(|builder| entry(builder, "a-1.0.0/x", EntryType::Regular, &[7; 4000]));
-        assert!(matches!(
-            unpack_bytes(&whole[..whole.len() / 2]).1,
-            Err(CrateError::Read(_))
-        ));
+        assert!(is_cut(unpack_bytes(&whole[..whole.len() / 2]).1));
+    }
+
+    #[test]
+    fn everything_counts_up_to_the_end_of_the_member() {
+        let (tar, _) = two_files();
+        let zeros = gzip(&[&tar[..], &vec![0; 10 * BLOCK_BYTES]].concat());
+        let unpacked = |limits: Rules| {
+            let folder = tempfile::tempdir().unwrap();
+            let builder = archive::Builder::with_rules(limits, &folder.path().join("x"), 0);
+            unpack_gzip(&zeros[..], builder.unwrap()).map(|_| ())
+        };
+        let bytes = (tar.len() + 10 * BLOCK_BYTES) as u64;
+        let with_bytes = |unpacked_bytes| Rules {
+            unpacked_bytes,
+            ..rules("a-1.0.0", 0)
+        };
+        unpacked(with_bytes(bytes)).unwrap();
+        let refused = unpacked(with_bytes(bytes - 1));
+        assert!(matches!(refused, Err(ArchiveError::TooLarge { .. })));
+        let with_entries = |entries| Rules {
+            entries,
+            ..rules("a-1.0.0", 0)
+        };
+        unpacked(with_entries(2)).unwrap();
+        let refused = unpacked(with_entries(1));
+        assert!(matches!(refused, Err(ArchiveError::TooManyEntries { .. })));
+    }
+
+    #[test]
+    fn what_git_does_not_track_is_part_of_a_package() {
+        let (folder, result) = unpack_bytes(&archive(|builder| {
+            entry(builder, "a-1.0.0/.git/config", EntryType::Regular, b"x");
+            entry(builder, "a-1.0.0/empty/", EntryType::Directory, b"");
+        }));
+        result.unwrap();
+        let package = folder.path().join("a-1.0.0");
+        assert_eq!(fs::read(package.join(".git/config")).unwrap(), b"x");
+        assert!(package.join("empty").is_dir());
     }
 
     #[test]

@@ -8,11 +8,12 @@ use std::io::{self, Read as _, Seek as _};
 use std::path::{Path, PathBuf};
 
 use crate::digest::Sha256Digest;
+use crate::source::archive::ArchiveError;
 use crate::toolchain::ToolchainError;
 use crate::toolchain::untrusted::Untrusted;
 
 use super::config;
-use super::crate_archive::{self, CrateError, MAX_CRATE_BYTES};
+use super::crate_archive::{self, MAX_CRATE_BYTES};
 use super::lockfile::{CRATES_IO, Locked, Origin};
 use super::plan::VENDOR;
 use super::redirects::Redirects;
@@ -128,7 +129,7 @@ impl Vendor {
             .filter_map(|(name, cache)| Some((name, cache.file(package.archive()).ok()?)));
         for (cache, archive) in archives {
             let again = archive.try_clone()?;
-            match crate_archive::unpack(archive, &top, &parent, crate_archive::time_of(epoch)) {
+            match crate_archive::unpack(archive, &top, &parent, epoch) {
                 Ok(actual) if actual == *checksum => {
                     crate_archive::mark(&parent.join(&top), actual)?;
                     let folder = Path::new(VENDOR).join(&registry.folder).join(&top);
@@ -148,7 +149,7 @@ impl Vendor {
                         actual,
                     };
                 }
-                Err(CrateError::Write(error)) => return Err(error.into()),
+                Err(ArchiveError::Io { source, .. }) => return Err(source.into()),
                 Err(source) => refusal = refused(package.spec(), *checksum, again, source)?,
             }
             fs::remove_dir_all(parent.join(&top))?;
@@ -191,7 +192,7 @@ fn refused(
     package: String,
     expected: Sha256Digest,
     mut archive: File,
-    source: CrateError,
+    source: ArchiveError,
 ) -> io::Result<ToolchainError> {
     archive.rewind()?;
     let (actual, _) = Sha256Digest::of_reader(archive.take(MAX_CRATE_BYTES))?;
