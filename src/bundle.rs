@@ -18,8 +18,9 @@ use std::io::{self, Read, Write};
 use flate2::{Compression, GzBuilder, write::GzEncoder};
 
 use crate::digest::{Sha256Digest, Sha256Reader};
+use crate::tar_header::writer::{END, Number, padding};
 
-use header::{BLOCK_BYTES, Member, Number};
+use header::Member;
 
 /// How hard to compress: a third of the time of the usual 6 for a few percent of size, with the
 /// engine we use. One of the levels that leave the extra flags of the header zero.
@@ -126,7 +127,7 @@ pub fn write<W: Write>(
     for entry in entries {
         append(&mut gzip, top, entry, epoch)?;
     }
-    gzip.write_all(&[0; 2 * BLOCK_BYTES])?;
+    gzip.write_all(&END)?;
     gzip.finish()
 }
 
@@ -164,8 +165,7 @@ fn append<W: Write>(out: &mut W, top: &str, entry: Entry<'_>, epoch: u64) -> io:
         }
         .into());
     }
-    let padding = size.next_multiple_of(BLOCK_BYTES as u64) - size;
-    io::copy(&mut io::repeat(0).take(padding), out).map(drop)
+    out.write_all(padding(size))
 }
 
 /// Fails for a content that is shorter or longer than announced: the archive would be damaged.

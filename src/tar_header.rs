@@ -2,6 +2,7 @@
 //! unpacks other files than another.
 
 pub mod extension;
+pub mod writer;
 
 use std::ops::Range;
 
@@ -13,16 +14,30 @@ pub const BLOCK_BYTES: usize = 512;
 /// One header, or one block of a content.
 pub type Block = [u8; BLOCK_BYTES];
 
+// Where a header has its fields (POSIX.1, `pax`, ustar Interchange Format).
+/// The mode.
+pub const MODE: Range<usize> = 100..108;
+/// The number of the user who owns it.
+pub const UID: Range<usize> = 108..116;
+/// The number of the group that owns it.
+pub const GID: Range<usize> = 116..124;
+/// The number of bytes of the content.
+pub const SIZE: Range<usize> = 124..136;
+/// When it was last changed.
+pub const TIME: Range<usize> = 136..148;
+/// The sum of all bytes of the header.
+pub const CHECKSUM: Range<usize> = 148..156;
+/// The type of the entry.
+pub const TYPE: usize = 156;
+/// Where a link leads.
+pub const LINK_NAME: Range<usize> = 157..257;
+/// `ustar`, and a NUL.
+pub const MAGIC: Range<usize> = 257..263;
+/// `00`.
+pub const VERSION: Range<usize> = 263..265;
+
 /// Mode, owner, group, size, time, device: some end an archive where they cannot read one of them.
-const NUMBERS: [Range<usize>; 7] = [
-    100..108,
-    108..116,
-    116..124,
-    124..136,
-    136..148,
-    329..337,
-    337..345,
-];
+const NUMBERS: [Range<usize>; 7] = [MODE, UID, GID, SIZE, TIME, 329..337, 337..345];
 
 /// Where ustar has the front of a path, and other forms something else.
 const PREFIX: Range<usize> = 345..500;
@@ -30,11 +45,16 @@ const PREFIX: Range<usize> = 345..500;
 /// How a binary number begins of which the other bytes fit into 64 bits.
 const BINARY: &[u8] = &[0x80, 0, 0, 0];
 
+/// Whether these are the first bytes of a tar: a header that has its checksum.
+pub fn is_tar(start: &[u8]) -> bool {
+    start.first_chunk().is_some_and(checksum_matches)
+}
+
 /// Whether a header has the checksum that it says: the sum of all bytes, with blanks for the
-/// checksum itself (bytes 148 to 155).
+/// checksum itself.
 pub fn checksum_matches(block: &Block) -> bool {
     let sum: u32 = block.iter().map(|byte| u32::from(*byte)).sum();
-    let own: u32 = block[148..156].iter().map(|byte| u32::from(*byte)).sum();
+    let own: u32 = block[CHECKSUM].iter().map(|byte| u32::from(*byte)).sum();
     Header::from_byte_slice(block)
         .cksum()
         .is_ok_and(|claimed| claimed == sum - own + 8 * u32::from(b' '))
@@ -93,7 +113,7 @@ mod tests {
             (b"\x80\x01\0\0\0\0\0\0\0\0\0\x08", false),
             (b"\xff\0\0\0\0\0\0\0\0\0\0\x08", false),
         ] {
-            let header = header(|bytes| bytes[124..136].copy_from_slice(size));
+            let header = header(|bytes| bytes[SIZE].copy_from_slice(size));
             assert_eq!(is_unambiguous(&header), is_plain, "{}", size.escape_ascii());
         }
         for field in NUMBERS {

@@ -11,11 +11,10 @@ use std::ops::Range;
 use flate2::bufread::GzDecoder;
 
 use super::GZIP_OS_UNKNOWN;
-use super::header::{
-    BLOCK_BYTES, Block, Difference, EXECUTABLE_MODE, MODE, Member, NAME, Number, PAX_HEADER, SIZE,
-    TIME, TYPE, difference, path_of_record, printable,
-};
+use super::header::{Difference, Member, NAME, difference, path_of_record, printable};
 use super::read::{Contents, MAX_PAX_BYTES, MAX_UNPACKED_BYTES, ReadError, is_artifact, within};
+use crate::tar_header::writer::{EXECUTABLE_MODE, Number};
+use crate::tar_header::{BLOCK_BYTES, Block, MODE, SIZE, TIME, TYPE};
 
 /// The header of the one gzip member (RFC 1952, section 2.3): deflate, no flags, no time, no extra
 /// flags, and an unknown system, so that it says nothing about the machine that the bundle was made
@@ -31,6 +30,9 @@ const GZIP_FIELDS: [(&str, usize); 6] = [
     ("extra flags", 9),
     ("system", 10),
 ];
+
+/// Type of a PAX header that speaks of the next entry.
+const PAX_HEADER: u8 = b'x';
 
 /// How both end blocks look.
 const END_BLOCK: Block = [0; BLOCK_BYTES];

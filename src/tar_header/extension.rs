@@ -6,13 +6,12 @@
 
 use tar::{EntryType, Header};
 
-/// Where a header has the entry's type.
-const TYPE: usize = 156;
+use super::TYPE;
+use super::writer::MAX_NAME_BYTES;
+
 /// A file, as POSIX writes it. Some programs take a NUL in its place, with a name that ends in `/`,
 /// for a folder.
 const REGULAR: u8 = b'0';
-/// Room for a name in a header.
-const NAME_BYTES: usize = 100;
 /// What makers cut off to have their cut of a name end between two characters.
 const MAX_CUT_CHARACTER_BYTES: usize = 3;
 /// Most digits of a record's length.
@@ -153,12 +152,12 @@ pub enum GlobalError {
 /// Whether a header's name is what its maker could put of `path` into it. Such a cut can end in
 /// `/`.
 fn is_cut_of(header: &Header, path: &[u8]) -> bool {
-    let name = &header.as_bytes()[..NAME_BYTES];
+    let name = &header.as_bytes()[..MAX_NAME_BYTES];
     let end = name
         .iter()
         .position(|byte| *byte == 0)
-        .unwrap_or(NAME_BYTES);
-    end + MAX_CUT_CHARACTER_BYTES >= NAME_BYTES
+        .unwrap_or(MAX_NAME_BYTES);
+    end + MAX_CUT_CHARACTER_BYTES >= MAX_NAME_BYTES
         && path.len() > end
         && path.starts_with(&name[..end])
 }
@@ -239,9 +238,9 @@ mod tests {
 
     #[test]
     fn a_cut_of_the_name_may_end_in_a_slash_and_nothing_else_may() {
-        for length in 1..=NAME_BYTES {
+        for length in 1..=MAX_NAME_BYTES {
             let own = [&vec![b'd'; length - 1][..], b"/"].concat();
-            let is_cut = length + MAX_CUT_CHARACTER_BYTES >= NAME_BYTES;
+            let is_cut = length + MAX_CUT_CHARACTER_BYTES >= MAX_NAME_BYTES;
             assert_eq!(
                 named(&[&own[..], b"file"].concat()).fits(&header(&own, b'0')),
                 is_cut,

@@ -6,7 +6,10 @@
 
 use std::ops::Range;
 
-use super::{BLOCK_BYTES, CHECKSUM, GID, MAGIC, MODE, Number, SIZE, TIME, TYPE, UID, VERSION};
+use crate::tar_header::writer::Number;
+use crate::tar_header::{
+    BLOCK_BYTES, CHECKSUM, GID, LINK_NAME, MAGIC, MODE, SIZE, TIME, TYPE, UID, VERSION,
+};
 
 pub(in crate::bundle) const NAME: Range<usize> = 0..100;
 
@@ -21,7 +24,7 @@ const FIELDS: [(&str, Range<usize>); 17] = [
     ("size", SIZE),
     ("time", TIME),
     ("type", TYPE..TYPE + 1),
-    ("link name", 157..257),
+    ("link name", LINK_NAME),
     ("magic", MAGIC),
     ("version", VERSION),
     ("owner name", 265..297),
@@ -52,11 +55,6 @@ impl Number {
             .iter()
             .fold(0, |value, digit| value * 8 + u64::from(digit - b'0'));
         Self::new(value)
-    }
-
-    /// The number itself.
-    pub(in crate::bundle) fn value(self) -> u64 {
-        self.0
     }
 }
 
@@ -146,15 +144,16 @@ pub(in crate::bundle) fn printable(bytes: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{MAX_NUMBER, Member};
+    use super::super::Member;
     use super::*;
+    use crate::tar_header::writer::{MAX_NUMBER, record};
 
     fn member(path: &str) -> Member<'_> {
         Member {
             path,
             executable: true,
-            size: Number(0o1234),
-            time: Number(0o7654),
+            size: Number::new(0o1234).unwrap(),
+            time: Number::new(0o7654).unwrap(),
         }
     }
 
@@ -163,7 +162,7 @@ mod tests {
         for length in 1..2000 {
             let path = "n".repeat(length);
             assert_eq!(
-                path_of_record(super::super::path_record(&path).as_bytes()),
+                path_of_record(&record("path", path.as_bytes())),
                 Some(&*path)
             );
         }
@@ -171,7 +170,10 @@ mod tests {
 
     #[test]
     fn numbers_have_one_form() {
-        assert_eq!(Number::read(b"00000001234\0"), Some(Number(0o1234)));
+        assert_eq!(
+            Number::read(b"00000001234\0"),
+            Some(Number::new(0o1234).unwrap())
+        );
         assert_eq!(Number::read(b"77777777777\0"), Number::new(MAX_NUMBER));
         assert_eq!(Number::new(MAX_NUMBER + 1), None);
         for other in [

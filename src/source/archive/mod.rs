@@ -36,6 +36,7 @@ use super::links::Policy;
 use super::tree::{Node, Tree};
 use super::{Origin, ProjectName, SourceTree};
 use crate::digest::{Sha256Digest, Sha256Reader};
+use crate::tar_header::is_tar;
 
 /// Bytes that tell the formats apart: one block of tar.
 const MAGIC_BYTES: u64 = 512;
@@ -74,7 +75,7 @@ fn unpack_into(
             zip::unpack(&mut file, packed, &mut builder)?;
             sha256
         }
-        _ if tar::starts(&magic) => {
+        _ if is_tar(&magic) => {
             let mut stream = BufReader::new(Sha256Reader::new(file));
             tar::unpack(&mut stream, &mut builder)?;
             stream.into_inner().finish().0

@@ -13,13 +13,6 @@ use crate::tar_header::{BLOCK_BYTES, Block, checksum_matches, is_unambiguous};
 /// Longest PAX header or GNU long name, in bytes.
 pub const MAX_EXTENDED_HEADER_BYTES: u64 = 64 * 1024;
 
-/// Whether these are the first bytes of a tar: a header that matches its checksum.
-pub(super) fn starts(bytes: &[u8]) -> bool {
-    bytes
-        .first_chunk()
-        .is_some_and(|block: &Block| checksum_matches(block))
-}
-
 pub(super) fn unpack(stream: &mut dyn Read, builder: &mut Builder) -> Result<(), ArchiveError> {
     let mut extension = Extension::default();
     loop {

@@ -16,17 +16,13 @@ use flate2::bufread::MultiGzDecoder;
 use tar::Archive;
 
 use crate::digest::Sha256Digest;
+use crate::tar_header::{BLOCK_BYTES, is_tar};
 
 /// What archives may unpack to while they are looked through, all those of one output together, in
 /// bytes.
 pub(super) const MAX_UNPACKED_BYTES: u64 = 4 << 30;
 
 const GZIP: [u8; 2] = [0x1f, 0x8b];
-
-/// A header of tar: its size, and where it has its checksum (POSIX.1-2017 `pax`, "ustar Interchange
-/// Format").
-const HEADER_BYTES: usize = 512;
-const CHECKSUM: std::ops::Range<usize> = 148..156;
 
 /// Files that are looked for, by what they hold, with their sizes.
 pub(super) type Wanted = BTreeMap<Sha256Digest, u64>;
@@ -84,22 +80,8 @@ fn find_in_tar(stream: impl Read, wanted: &mut Wanted) -> io::Result<()> {
 fn start(stream: &mut impl Read) -> Vec<u8> {
     let mut start = Vec::new();
     // Whatever stops it, the rest of the stream says again.
-    let _ = stream.take(HEADER_BYTES as u64).read_to_end(&mut start);
+    let _ = stream.take(BLOCK_BYTES as u64).read_to_end(&mut start);
     start
-}
-
-/// Whether these bytes are a header of tar: they have the checksum that they name, which is counted
-/// as blanks.
-fn is_tar(start: &[u8]) -> bool {
-    let Some(header) = start.first_chunk::<HEADER_BYTES>() else {
-        return false;
-    };
-    let mut counted = *header;
-    counted[CHECKSUM].fill(b' ');
-    let sum: u32 = counted.into_iter().map(u32::from).sum();
-    tar::Header::from_byte_slice(header)
-        .cksum()
-        .is_ok_and(|named| named == sum)
 }
 
 #[cfg(test)]
