@@ -10,8 +10,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::FileType;
-use tar::{Builder, EntryType, Header};
+use tar::EntryType;
 
+use crate::tar_header::writer::{self, END, EXECUTABLE_MODE, Number, PLAIN_MODE, Style, padding};
 use crate::toolchain::ToolchainError;
 use crate::toolchain::artifact::refused;
 use crate::toolchain::untrusted::Untrusted;
@@ -22,11 +23,11 @@ const MAX_OUTPUT_ENTRIES: usize = 100_000;
 /// Most folders in each other.
 const MAX_OUTPUT_DEPTH: usize = 200;
 
-/// Longest path that a ustar header holds without a prefix; longer ones get a PAX header (POSIX.1, `pax`).
-const MAX_USTAR_NAME_BYTES: usize = 100;
-
-/// What a name in the header says where the PAX header has the real one.
-const PAX_PLACEHOLDER: &[u8] = b"pax-path";
+/// How the tar of an output writes a name that a header has no room for.
+const STYLE: Style = Style {
+    placeholder: b"pax-path",
+    pax_name: None,
+};
 
 /// What is in an output, in the order of a walk with sorted names.
 pub(super) struct Tree {
@@ -147,8 +148,8 @@ impl Tree {
     /// Writes it as a tar, below the folder `top`: names in order, links as links, owner 0, every time `epoch` (seconds).
     pub fn tar(&self, top: &str, epoch: u64, out: impl Write) -> io::Result<()> {
         let mut archive = Archive {
-            out: Builder::new(BufWriter::new(out)),
-            epoch,
+            out: BufWriter::new(out),
+            time: epoch.try_into()?,
         };
         for Entry { path, kind } in &self.entries {
             let mut name = top.as_bytes().to_vec();
@@ -159,76 +160,62 @@ impl Tree {
             match kind {
                 Kind::Folder { .. } => {
                     name.push(b'/');
-                    archive.append(EntryType::Directory, 0o755, &name)?;
+                    archive.headers(EntryType::Directory, EXECUTABLE_MODE, [&name, b""], 0)?;
                 }
                 Kind::File { executable } => archive.file(&name, *executable, &self.file(path)?)?,
                 Kind::Link => archive.link(&name, &self.link(path)?)?,
             }
         }
-        archive.out.into_inner()?.flush()
+        archive.out.write_all(&END)?;
+        archive.out.flush()
     }
 }
 
 struct Archive<W: Write> {
-    out: Builder<W>,
-    epoch: u64,
+    out: BufWriter<W>,
+    time: Number,
 }
 
 impl<W: Write> Archive<W> {
-    fn append(&mut self, kind: EntryType, mode: u32, name: &[u8]) -> io::Result<()> {
-        self.entry(kind, mode, [name, b""], 0, io::empty())
-    }
-
     fn link(&mut self, name: &[u8], target: &OsStr) -> io::Result<()> {
-        self.entry(
-            EntryType::Symlink,
-            0o777,
-            [name, target.as_bytes()],
-            0,
-            io::empty(),
-        )
+        let names = [name, target.as_bytes()];
+        self.headers(EntryType::Symlink, 0o777, names, 0)
     }
 
     fn file(&mut self, name: &[u8], executable: bool, file: &File) -> io::Result<()> {
         let size = file.metadata()?.len();
-        let mut content = file.take(size);
-        let mode = if executable { 0o755 } else { 0o644 };
-        self.entry(EntryType::Regular, mode, [name, b""], size, &mut content)?;
-        // A file that has shrunk would make the rest of the archive part of it.
-        if content.limit() == 0 {
-            Ok(())
+        let mode = if executable {
+            EXECUTABLE_MODE
         } else {
-            Err(io::ErrorKind::UnexpectedEof.into())
+            PLAIN_MODE
+        };
+        self.headers(EntryType::Regular, mode, [name, b""], size)?;
+        let mut content = file.take(size);
+        io::copy(&mut content, &mut self.out)?;
+        // A file that has shrunk would make the rest of the archive part of it.
+        if content.limit() > 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
         }
+        self.out.write_all(padding(size))
     }
 
-    /// One entry; `names` are its own and the target of a link.
-    fn entry(
+    /// What stands before a content; the names are the entry's own and the target of a link.
+    fn headers(
         &mut self,
         kind: EntryType,
-        mode: u32,
-        names: [&[u8]; 2],
+        mode: u64,
+        [path, target]: [&[u8]; 2],
         size: u64,
-        data: impl Read,
     ) -> io::Result<()> {
-        let mut header = Header::new_ustar();
-        let long = |name: &&[u8]| name.len() > MAX_USTAR_NAME_BYTES;
-        let extensions = ["path", "linkpath"]
-            .into_iter()
-            .zip(names)
-            .filter(|(_, name)| long(name));
-        self.out.append_pax_extensions(extensions)?;
-        let [name, target] = names.map(|name| if long(&name) { PAX_PLACEHOLDER } else { name });
-        header.as_old_mut().name[..name.len()].copy_from_slice(name);
-        header.as_old_mut().linkname[..target.len()].copy_from_slice(target);
-        header.set_entry_type(kind);
-        header.set_mode(mode);
-        header.set_uid(0);
-        header.set_gid(0);
-        header.set_mtime(self.epoch);
-        header.set_size(size);
-        header.set_cksum();
-        self.out.append(&header, data)
+        let entry = writer::Entry {
+            kind,
+            path,
+            target,
+            mode,
+            size: size.try_into()?,
+            time: self.time,
+        };
+        self.out.write_all(&STYLE.headers(&entry))
     }
 }
 
