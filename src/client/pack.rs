@@ -13,17 +13,18 @@ use std::path::{Component, Path, PathBuf};
 
 use flate2::{Compression, GzBuilder};
 use rustix::fs::{FileType, Mode, OFlags};
-use tar::{Builder, EntryType, Header};
+use tar::EntryType;
 
 use super::listing::{Listing, is_beyond_a_link};
 use crate::digest::{GitHasher, GitOid, Sha256Digest, Sha256Writer};
 use crate::source::tree::{Node, Tree, is_git};
+use crate::tar_header::writer::{END, EXECUTABLE_MODE, Entry, Number, PLAIN_MODE, Style, padding};
 
-/// Longest path that a header of ustar has in one field, in bytes.
-const NAME_BYTES: usize = 100;
-
-/// What stands in the header of an entry whose path is in a PAX header.
-const LONG_NAME: &[u8] = b"long-name";
+/// How an archive of source code writes a path that a header has no room for.
+const STYLE: Style = Style {
+    placeholder: b"long-name",
+    pax_name: None,
+};
 
 /// An archive in a file.
 #[derive(Debug)]
@@ -81,7 +82,7 @@ pub fn pack(folder: &Path, listing: &Listing, top: &str, into: File) -> Result<P
     let hashed = Sha256Writer::new(into);
     let gzip = GzBuilder::new().write(hashed, Compression::fast());
     let mut packer = Packer {
-        archive: Builder::new(gzip),
+        archive: gzip,
         tree: Tree::default(),
         files: 0,
     };
@@ -99,15 +100,15 @@ pub fn pack(folder: &Path, listing: &Listing, top: &str, into: File) -> Result<P
         }
     }
     let Packer {
-        archive,
+        mut archive,
         tree,
         files,
     } = packer;
     if files == 0 {
         return Err(PackError::Empty);
     }
-    let gzip = archive.into_inner().map_err(PackError::Write)?;
-    let (file, sha256, size) = gzip.finish().map_err(PackError::Write)?.finish();
+    archive.write_all(&END).map_err(PackError::Write)?;
+    let (file, sha256, size) = archive.finish().map_err(PackError::Write)?.finish();
     Ok(Packed {
         file,
         size,
@@ -119,7 +120,7 @@ pub fn pack(folder: &Path, listing: &Listing, top: &str, into: File) -> Result<P
 }
 
 struct Packer<W: Write> {
-    archive: Builder<W>,
+    archive: W,
     tree: Tree,
     files: usize,
 }
@@ -181,18 +182,17 @@ impl<W: Write> Packer<W> {
         }
         let executable = Mode::from_raw_mode(stat.st_mode).contains(Mode::XUSR);
         let size = stat.st_size.unsigned_abs();
-        let mut header = header(
-            EntryType::Regular,
-            size,
-            if executable { 0o755 } else { 0o644 },
-        );
-        self.header(&mut header, name, None)
+        let mode = if executable {
+            EXECUTABLE_MODE
+        } else {
+            PLAIN_MODE
+        };
+        self.headers(EntryType::Regular, mode, [name.as_bytes(), b""], size)
             .map_err(PackError::Write)?;
         let mut hasher = GitHasher::new("blob", size);
         let mut content = File::from(file).take(size);
         let mut buffer = vec![0; 64 << 10];
         let mut left = size;
-        let archive = self.archive.get_mut();
         while left > 0 {
             let count = content.read(&mut buffer).map_err(failed)?;
             if count == 0 {
@@ -201,44 +201,38 @@ impl<W: Write> Packer<W> {
             hasher
                 .write_all(&buffer[..count])
                 .map_err(PackError::Write)?;
-            archive
+            self.archive
                 .write_all(&buffer[..count])
                 .map_err(PackError::Write)?;
             left -= count as u64;
         }
-        let padding = size.next_multiple_of(512) - size;
-        io::copy(&mut io::repeat(0).take(padding), archive).map_err(PackError::Write)?;
+        self.archive
+            .write_all(padding(size))
+            .map_err(PackError::Write)?;
         Ok((executable, hasher.finish()))
     }
 
     fn link(&mut self, name: &str, target: &[u8]) -> io::Result<()> {
-        let mut header = header(EntryType::Symlink, 0, 0o777);
-        self.header(&mut header, name, Some(target))
+        self.headers(EntryType::Symlink, 0o777, [name.as_bytes(), target], 0)
     }
 
-    /// Writes a header, and before it one for what does not fit.
-    fn header(&mut self, header: &mut Header, name: &str, target: Option<&[u8]>) -> io::Result<()> {
-        let mut records = Vec::new();
-        let bytes = header.as_mut_bytes();
-        if name.len() <= NAME_BYTES {
-            bytes[..name.len()].copy_from_slice(name.as_bytes());
-        } else {
-            bytes[..LONG_NAME.len()].copy_from_slice(LONG_NAME);
-            records.push(("path", name.as_bytes()));
-        }
-        match target {
-            Some(target) if target.len() > NAME_BYTES => {
-                bytes[157..157 + LONG_NAME.len()].copy_from_slice(LONG_NAME);
-                records.push(("linkpath", target));
-            }
-            Some(target) => bytes[157..157 + target.len()].copy_from_slice(target),
-            None => {}
-        }
-        if !records.is_empty() {
-            self.archive.append_pax_extensions(records)?;
-        }
-        header.set_cksum();
-        self.archive.get_mut().write_all(header.as_bytes())
+    /// Writes what stands before a content; the names are the entry's own and the target of a link.
+    fn headers(
+        &mut self,
+        kind: EntryType,
+        mode: u64,
+        [path, target]: [&[u8]; 2],
+        size: u64,
+    ) -> io::Result<()> {
+        let entry = Entry {
+            kind,
+            path,
+            target,
+            mode,
+            size: size.try_into()?,
+            time: Number::ZERO,
+        };
+        self.archive.write_all(&STYLE.headers(&entry))
     }
 
     /// Puts a node into the tree, with the folders above it.
@@ -269,17 +263,6 @@ fn put(tree: &mut Tree, folders: &[Vec<u8>], name: Vec<u8>, node: Node) {
     if let Node::Folder(below) = below {
         put(below, rest, name, node);
     }
-}
-
-fn header(kind: EntryType, size: u64, mode: u32) -> Header {
-    let mut header = Header::new_ustar();
-    header.set_entry_type(kind);
-    header.set_size(size);
-    header.set_mode(mode);
-    header.set_uid(0);
-    header.set_gid(0);
-    header.set_mtime(0);
-    header
 }
 
 /// Also where a folder on the way has become a file.
