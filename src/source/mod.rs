@@ -4,6 +4,7 @@
 pub mod archive;
 pub mod git_rules;
 mod links;
+pub mod output;
 pub mod redirect;
 pub mod repository;
 pub mod tree;

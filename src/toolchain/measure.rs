@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 use crate::digest::Sha256Digest;
 use crate::presence::{is_file, is_folder};
 use crate::sandbox::{CommandSpec, OutputSink, Run, Stream};
+use crate::source::output::Captured;
 
 use super::cargo::probe;
 use super::{Phase, Tool, Toolchain, ToolchainError};
@@ -139,19 +140,19 @@ impl Toolchain {
 
 /// The first line that a program prints about itself.
 pub(super) async fn version(spec: CommandSpec, runner: &dyn Run) -> Result<String, ToolchainError> {
-    let mut line = FirstLine(Vec::new());
+    let mut line = FirstLine(Captured::new(MAX_VERSION_BYTES));
     ToolchainError::of_exit(Phase::Inspect, runner.run(&spec, &mut line).await?)?;
-    let text = String::from_utf8_lossy(&line.0);
+    let text = String::from_utf8_lossy(line.0.bytes());
     Ok(text.lines().next().unwrap_or_default().trim().to_owned())
 }
 
-struct FirstLine(Vec<u8>);
+struct FirstLine(Captured);
 
 impl OutputSink for FirstLine {
     fn chunk(&mut self, stream: Stream, bytes: &[u8]) -> io::Result<()> {
         if stream == Stream::Stdout {
-            let room = MAX_VERSION_BYTES - self.0.len();
-            self.0.extend_from_slice(&bytes[..bytes.len().min(room)]);
+            // Whatever comes after the limit is not of the first line.
+            let _ = self.0.take(bytes);
         }
         Ok(())
     }

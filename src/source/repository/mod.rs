@@ -37,6 +37,7 @@ use self::redirect::RedirectError;
 use self::sinks::{Capture, Progress, Spool, Submodules};
 use super::archive::{self, ArchiveError, Builder, Label, MAX_UNPACKED_BYTES};
 use super::links::Policy;
+use super::output::Captured;
 use super::redirect::MAX_REDIRECTS;
 use super::tree::{Node, Tree};
 use super::{Origin, ProjectName, SourceTree};
@@ -556,16 +557,19 @@ impl Intake<'_> {
         limit: usize,
         action: &'static str,
     ) -> Result<Vec<u8>, RepositoryError> {
-        let mut sink = Capture::new(self.sink, limit);
+        let mut sink = Capture {
+            log: self.sink,
+            output: Captured::new(limit),
+        };
         let result = self.runner.run(spec, &mut sink).await;
-        if sink.exceeded {
+        if sink.output.is_exceeded() {
             return Err(RepositoryError::TooLarge {
                 what: "what git printed",
                 limit: limit as u64,
             });
         }
         succeeded(result, action)?;
-        Ok(sink.bytes)
+        Ok(sink.output.into_bytes())
     }
 
     async fn spool(&mut self, spec: &CommandSpec) -> Result<(File, u64), RepositoryError> {

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::digest::GitOid;
 use crate::sandbox::{OutputSink, Stream};
+use crate::source::output::Captured;
 
 /// Longest record of a listing, in bytes: twice Linux's `PATH_MAX`.
 const MAX_RECORD_BYTES: usize = 8192;
@@ -21,20 +22,7 @@ const MEASURE_INTERVAL: Duration = Duration::from_millis(250);
 /// Keeps standard output; standard error goes to the log.
 pub(super) struct Capture<'a> {
     pub log: &'a mut dyn OutputSink,
-    pub bytes: Vec<u8>,
-    pub limit: usize,
-    pub exceeded: bool,
-}
-
-impl<'a> Capture<'a> {
-    pub(super) fn new(log: &'a mut dyn OutputSink, limit: usize) -> Self {
-        Self {
-            log,
-            bytes: Vec::new(),
-            limit,
-            exceeded: false,
-        }
-    }
+    pub output: Captured,
 }
 
 impl OutputSink for Capture<'_> {
@@ -42,12 +30,7 @@ impl OutputSink for Capture<'_> {
         if stream == Stream::Stderr {
             return self.log.chunk(stream, bytes);
         }
-        self.exceeded |= self.bytes.len() + bytes.len() > self.limit;
-        if self.exceeded {
-            return Err(io::ErrorKind::FileTooLarge.into());
-        }
-        self.bytes.extend_from_slice(bytes);
-        Ok(())
+        self.output.take(bytes)
     }
 }
 

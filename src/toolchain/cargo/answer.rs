@@ -4,6 +4,7 @@
 use std::io;
 
 use crate::sandbox::{Exit, OutputSink, RunError, Stream};
+use crate::source::output::Captured;
 use crate::toolchain::{Log, Phase, ToolchainError};
 
 use super::lockfile::LockfileError;
@@ -38,9 +39,8 @@ const MAX_COMPLAINT_BYTES: usize = 64 << 10;
 pub(super) struct Answer<'a> {
     tool: &'static str,
     log: &'a mut dyn Log,
-    pub bytes: Vec<u8>,
-    is_too_long: bool,
-    complaint: Vec<u8>,
+    pub output: Captured,
+    complaint: Captured,
 }
 
 impl<'a> Answer<'a> {
@@ -49,15 +49,14 @@ impl<'a> Answer<'a> {
         Self {
             tool,
             log,
-            bytes: Vec::new(),
-            is_too_long: false,
-            complaint: Vec::new(),
+            output: Captured::new(MAX_ANSWER_BYTES),
+            complaint: Captured::new(MAX_COMPLAINT_BYTES),
         }
     }
 
     /// The error that the end of a command of `phase` is, if it is one.
     pub fn judge(&self, run: Result<Exit, RunError>, phase: Phase) -> Result<(), ToolchainError> {
-        if self.is_too_long {
+        if self.output.is_exceeded() {
             return Err(ToolchainError::AnswerTooLong {
                 tool: self.tool,
                 limit: MAX_ANSWER_BYTES,
@@ -82,7 +81,7 @@ impl<'a> Answer<'a> {
 
     /// Whether standard error had one of `texts`.
     fn complains(&self, texts: &[&str]) -> bool {
-        let complaint = String::from_utf8_lossy(&self.complaint);
+        let complaint = String::from_utf8_lossy(self.complaint.bytes());
         texts.iter().any(|text| complaint.contains(text))
     }
 }
@@ -90,21 +89,10 @@ impl<'a> Answer<'a> {
 impl OutputSink for Answer<'_> {
     fn chunk(&mut self, stream: Stream, bytes: &[u8]) -> io::Result<()> {
         match stream {
-            Stream::Stdout if self.bytes.len() + bytes.len() > MAX_ANSWER_BYTES => {
-                self.is_too_long = true;
-                Err(io::Error::new(
-                    io::ErrorKind::InvalidData,
-                    "the answer is too long",
-                ))
-            }
-            Stream::Stdout => {
-                self.bytes.extend_from_slice(bytes);
-                Ok(())
-            }
+            Stream::Stdout => self.output.take(bytes),
             Stream::Stderr => {
-                let room = MAX_COMPLAINT_BYTES.saturating_sub(self.complaint.len());
-                self.complaint
-                    .extend_from_slice(&bytes[..bytes.len().min(room)]);
+                // Only the beginning is searched.
+                let _ = self.complaint.take(bytes);
                 self.log.output(stream, bytes)
             }
         }

@@ -390,7 +390,7 @@ async fn ask(
     let mut answer = Answer::new(tool, log);
     let run = context.runner.run(spec, &mut answer).await;
     answer.judge(run, phase)?;
-    Ok(answer.bytes)
+    Ok(answer.output.into_bytes())
 }
 
 /// Checks every checkout of a locked commit and places it in the build's `CARGO_HOME`.

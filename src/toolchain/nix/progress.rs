@@ -22,6 +22,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::sandbox::{OutputSink, Stream};
+use crate::source::output::Captured;
 use crate::toolchain::Log;
 
 use super::downloads::{Downloads, Redirects};
@@ -106,8 +107,7 @@ pub struct Progress<'a> {
     caches: BTreeMap<StorePath, String>,
     archives: BTreeMap<StorePath, String>,
     errors: VecDeque<String>,
-    answer: Vec<u8>,
-    answer_is_too_long: bool,
+    answer: Captured,
     realises: bool,
     downloads: Downloads,
 }
@@ -186,8 +186,7 @@ impl<'a> Progress<'a> {
             caches: BTreeMap::new(),
             archives: BTreeMap::new(),
             errors: VecDeque::new(),
-            answer: Vec::new(),
-            answer_is_too_long: false,
+            answer: Captured::new(MAX_ANSWER_BYTES),
             realises: false,
             downloads: Downloads::default(),
         }
@@ -236,12 +235,12 @@ impl<'a> Progress<'a> {
 
     /// Standard output.
     pub fn answer(&self) -> &[u8] {
-        &self.answer
+        self.answer.bytes()
     }
 
     /// Whether the command was ended because its answer was too long.
     pub fn answer_is_too_long(&self) -> bool {
-        self.answer_is_too_long
+        self.answer.is_exceeded()
     }
 
     /// Whether nix had begun to build or to substitute something: until then it evaluates.
@@ -441,15 +440,7 @@ impl<'a> Progress<'a> {
 impl OutputSink for Progress<'_> {
     fn chunk(&mut self, stream: Stream, bytes: &[u8]) -> io::Result<()> {
         if stream == Stream::Stdout {
-            if self.answer.len() + bytes.len() > MAX_ANSWER_BYTES {
-                self.answer_is_too_long = true;
-                return Err(io::Error::new(
-                    io::ErrorKind::InvalidData,
-                    "the answer is too long",
-                ));
-            }
-            self.answer.extend_from_slice(bytes);
-            return Ok(());
+            return self.answer.take(bytes);
         }
         for part in bytes.split_inclusive(|&byte| byte == b'\n') {
             self.part(part)?;
