@@ -5,6 +5,7 @@
 mod artifact;
 pub mod cargo;
 mod error;
+mod lines;
 mod locate;
 mod measure;
 pub mod nix;

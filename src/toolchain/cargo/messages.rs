@@ -9,6 +9,7 @@ use serde::Deserialize;
 
 use crate::sandbox::{OutputSink, Stream};
 use crate::toolchain::Log;
+use crate::toolchain::lines::{self, HeldLine};
 
 use super::links::Links;
 use super::metadata::{CompilerArtifact, Metadata};
@@ -60,15 +61,6 @@ pub struct Announced<'a> {
     pub links: Links<'a>,
 }
 
-/// A line that is held back while it can still be one that begins with `start`, or is `exact`.
-struct HeldLine {
-    start: Vec<u8>,
-    exact: &'static [u8],
-    limit: usize,
-    line: Vec<u8>,
-    is_passing: bool,
-}
-
 #[derive(Deserialize)]
 #[serde(tag = "reason", rename_all = "kebab-case")]
 enum Message {
@@ -82,52 +74,17 @@ enum Message {
     Diagnostic,
 }
 
-impl HeldLine {
-    fn new(start: Vec<u8>, limit: usize) -> Self {
-        Self {
-            start,
-            exact: b"",
-            limit,
-            line: Vec::new(),
-            is_passing: false,
-        }
-    }
-
-    /// Takes a part of a line, and returns what is not held back.
-    fn take(&mut self, part: &[u8]) -> Vec<u8> {
-        if self.is_passing {
-            return part.to_vec();
-        }
-        self.line.extend_from_slice(part);
-        let common = self.line.len().min(self.start.len());
-        let can_start =
-            self.line[..common] == self.start[..common] && self.line.len() <= self.limit;
-        if can_start || self.exact.starts_with(&self.line) {
-            return Vec::new();
-        }
-        self.is_passing = true;
-        std::mem::take(&mut self.line)
-    }
-
-    /// Returns the line, empty when it was passed on, and begins the next.
-    fn end(&mut self) -> Vec<u8> {
-        self.is_passing = false;
-        std::mem::take(&mut self.line)
-    }
-}
-
 impl<'a> Messages<'a> {
     /// Hands on to `log` what cargo does not say; `compiler` is the rustc that cargo runs.
     pub fn new(metadata: &'a Metadata, compiler: &str, log: &'a mut dyn Log) -> Self {
-        let command_start = format!("{COMMAND_START}{compiler} ").into_bytes();
+        let command_start = format!("{COMMAND_START}{compiler} ");
+        let mut commands = HeldLine::new(command_start, MAX_COMMAND_BYTES);
+        commands.exact = COMPLAINT[0];
         Self {
             metadata,
             log,
-            messages: HeldLine::new(MESSAGE_START.to_vec(), MAX_MESSAGE_BYTES),
-            commands: HeldLine {
-                exact: COMPLAINT[0],
-                ..HeldLine::new(command_start, MAX_COMMAND_BYTES)
-            },
+            messages: HeldLine::new(MESSAGE_START, MAX_MESSAGE_BYTES),
+            commands,
             complaint: 0,
             names: BTreeSet::new(),
             links: Links::new(metadata),
@@ -154,7 +111,7 @@ impl<'a> Messages<'a> {
         } else {
             &mut self.commands
         };
-        let was_held = !held.is_passing;
+        let was_held = held.is_held();
         let passed = held.take(part);
         let read = if stream == Stream::Stdout {
             BUILD_SCRIPT_START
@@ -231,10 +188,10 @@ impl<'a> Messages<'a> {
 
 impl OutputSink for Messages<'_> {
     fn chunk(&mut self, stream: Stream, bytes: &[u8]) -> io::Result<()> {
-        for part in bytes.split_inclusive(|&byte| byte == b'\n') {
+        for (part, is_end) in lines::parts(bytes) {
             self.part(stream, part)?;
             match stream {
-                _ if !part.ends_with(b"\n") => {}
+                _ if !is_end => {}
                 Stream::Stdout => self.end_message()?,
                 Stream::Stderr => self.end_command()?,
             }

@@ -24,6 +24,7 @@ use serde_json::Value;
 use crate::sandbox::{OutputSink, Stream};
 use crate::source::output::Captured;
 use crate::toolchain::Log;
+use crate::toolchain::lines::{self, HeldLine};
 
 use super::downloads::{Downloads, Redirects};
 use super::store_path::StorePath;
@@ -99,8 +100,7 @@ pub struct Progress<'a> {
     log: &'a mut dyn Log,
     manner: Manner,
     has_refused: bool,
-    line: Vec<u8>,
-    passing: bool,
+    line: HeldLine,
     /// Whether the rest of the line that is passing is not shown.
     is_dropping: bool,
     activities: BTreeMap<u64, Activity>,
@@ -179,8 +179,7 @@ impl<'a> Progress<'a> {
             log,
             manner,
             has_refused: false,
-            line: Vec::new(),
-            passing: false,
+            line: HeldLine::new(MESSAGE_START, MAX_MESSAGE_BYTES),
             is_dropping: false,
             activities: BTreeMap::new(),
             caches: BTreeMap::new(),
@@ -250,37 +249,27 @@ impl<'a> Progress<'a> {
 
     /// Takes a part of one line of standard error: held back while it can still be a message.
     fn part(&mut self, bytes: &[u8]) -> io::Result<()> {
-        if self.passing {
-            return self.pass(bytes);
-        }
-        self.line.extend_from_slice(bytes);
-        let common = self.line.len().min(MESSAGE_START.len());
-        if self.line[..common] != MESSAGE_START[..common] || self.line.len() > MAX_MESSAGE_BYTES {
-            self.passing = true;
-            let line = std::mem::take(&mut self.line);
+        let was_held = self.line.is_held();
+        let passed = self.line.take(bytes);
+        if was_held && !passed.is_empty() {
             // What nix says beyond what people read, lockfiles for instance, is not shown for being long.
-            let level = line.strip_prefix(MSG_START).and_then(|rest| rest.first());
+            let level = passed.strip_prefix(MSG_START).and_then(|rest| rest.first());
             self.is_dropping = level > Some(&LAST_SHOWN_DIGIT)
                 || (level.is_some() && self.manner == Manner::Terse);
             if level.is_some() && self.manner != Manner::Unlisted {
-                self.downloads.miss(&line);
+                self.downloads.miss(&passed);
             }
-            return self.pass(&line);
         }
-        Ok(())
-    }
-
-    fn pass(&mut self, bytes: &[u8]) -> io::Result<()> {
-        if self.is_dropping {
+        if self.is_dropping || passed.is_empty() {
             Ok(())
         } else {
-            self.log.output(Stream::Stderr, bytes)
+            self.log.output(Stream::Stderr, &passed)
         }
     }
 
     fn end_line(&mut self) -> io::Result<()> {
-        (self.passing, self.is_dropping) = (false, false);
-        let line = std::mem::take(&mut self.line);
+        self.is_dropping = false;
+        let line = self.line.end();
         let message = line
             .strip_prefix(MESSAGE_START)
             .and_then(|json| serde_json::from_slice(json).ok());
@@ -442,9 +431,9 @@ impl OutputSink for Progress<'_> {
         if stream == Stream::Stdout {
             return self.answer.take(bytes);
         }
-        for part in bytes.split_inclusive(|&byte| byte == b'\n') {
+        for (part, is_end) in lines::parts(bytes) {
             self.part(part)?;
-            if part.ends_with(b"\n") {
+            if is_end {
                 self.end_line()?;
             }
         }
@@ -834,8 +823,8 @@ mod tests {
         for chunk in long.as_bytes().chunks(4096) {
             progress.chunk(Stream::Stderr, chunk).unwrap();
             assert!(
-                progress.line.len() <= MAX_MESSAGE_BYTES
-                    && progress.line.capacity() <= 4 * MAX_MESSAGE_BYTES
+                progress.line.held().len() <= MAX_MESSAGE_BYTES
+                    && progress.line.held().capacity() <= 4 * MAX_MESSAGE_BYTES
             );
         }
         progress.chunk(Stream::Stderr, b"next\n").unwrap();
