@@ -5,6 +5,7 @@ pub mod archive;
 pub mod git_rules;
 mod links;
 pub mod output;
+pub mod plain_file;
 pub mod redirect;
 pub mod repository;
 pub mod tree;

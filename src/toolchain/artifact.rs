@@ -2,13 +2,14 @@
 //! folder that no sandbox sees, hashed while they were written. Never: a name that a bundle may not
 //! have, two of one name in upper and lower case, or more than the limits.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::digest::Sha256Writer;
 use crate::name::{self, DistinctNames};
+use crate::source::plain_file::{self, Limited};
 use crate::toolchain::{Artifact, ToolchainError};
 
 /// Largest artifact, in bytes.
@@ -27,6 +28,9 @@ const MAX_ARTIFACT_NAME_BYTES: usize = 900;
 /// Of two artifacts that are one on some system, or that a folder and a file cannot both be.
 const NOT_DISTINCT: &str =
     "there are two of this name, or two that differ in upper and lower case only";
+
+/// Takes an artifact's bytes, hashes them, and fails when there are too many.
+pub(super) type Out = Limited<Sha256Writer<File>>;
 
 /// The folder that a build's artifacts are copied to.
 pub(super) struct Artifacts {
@@ -65,7 +69,7 @@ impl Artifacts {
         &mut self,
         name: &str,
         executable: bool,
-        fill: impl FnOnce(&mut Limited) -> io::Result<()>,
+        fill: impl FnOnce(&mut Out) -> io::Result<()>,
     ) -> Result<(), ToolchainError> {
         check_name(name)?;
         if self.made.len() == MAX_ARTIFACTS {
@@ -75,18 +79,15 @@ impl Artifacts {
             return Err(refused(name, NOT_DISTINCT));
         }
         let path = self.folder.join(name);
-        let file = create(&path, executable)?;
-        let mut out = Limited {
-            out: Sha256Writer::new(file),
-            left: self.room(),
-            is_exceeded: false,
-        };
+        path.parent().map_or(Ok(()), fs::create_dir_all)?;
+        let file = plain_file::create(&path, executable)?;
+        let mut out = Limited::new(Sha256Writer::new(file), self.room());
         let filled = fill(&mut out);
-        if out.is_exceeded {
+        if out.is_exceeded() {
             return Err(self.too_large(name));
         }
         filled?;
-        let (_, sha256, size) = out.out.finish();
+        let (_, sha256, size) = out.into_inner().finish();
         self.left -= size;
         self.made.push(Artifact {
             name: name.to_owned(),
@@ -122,29 +123,6 @@ impl Artifacts {
     }
 }
 
-/// Takes an artifact's bytes, hashes them, and fails when there are too many.
-pub(super) struct Limited {
-    out: Sha256Writer<File>,
-    left: u64,
-    is_exceeded: bool,
-}
-
-impl Write for Limited {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let Some(left) = self.left.checked_sub(bytes.len() as u64) else {
-            self.is_exceeded = true;
-            return Err(io::ErrorKind::FileTooLarge.into());
-        };
-        let count = self.out.write(bytes)?;
-        self.left = left + (bytes.len() - count) as u64;
-        Ok(count)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.out.flush()
-    }
-}
-
 /// An artifact that is not delivered, with the reason. Of its name, what could be taken for another
 /// character is escaped.
 pub(super) fn refused(name: &str, why: &'static str) -> ToolchainError {
@@ -163,18 +141,10 @@ fn check_name(name: &str) -> Result<(), ToolchainError> {
     Ok(())
 }
 
-fn create(path: &Path, executable: bool) -> io::Result<File> {
-    let mode = if executable { 0o755 } else { 0o644 };
-    path.parent().map_or(Ok(()), fs::create_dir_all)?;
-    OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(mode)
-        .open(path)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
     use super::*;
     use crate::digest::Sha256Digest;
 
@@ -268,14 +238,6 @@ mod tests {
     fn number_and_size_have_limits() {
         let folder = tempfile::tempdir().unwrap();
         let mut artifacts = Artifacts::create(&folder.path().join("a")).unwrap();
-        let file = File::create(folder.path().join("file")).unwrap();
-        let mut out = Limited {
-            out: Sha256Writer::new(file),
-            left: 5,
-            is_exceeded: false,
-        };
-        assert!(out.write_all(b"bytes").is_ok() && out.write_all(b"").is_ok() && !out.is_exceeded);
-        assert!(out.write_all(b"x").is_err() && out.is_exceeded);
         for number in 0..MAX_ARTIFACTS {
             write(&mut artifacts, &number.to_string()).unwrap();
         }

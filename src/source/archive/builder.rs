@@ -4,16 +4,16 @@
 
 use std::collections::HashSet;
 use std::ffi::OsStr;
-use std::fs::{DirBuilder, File, FileTimes, OpenOptions, Permissions};
+use std::fs::{DirBuilder, File, Permissions};
 use std::io::{Read, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, symlink};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
 
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps};
 
 use super::super::links::{self, Policy};
+use super::super::plain_file;
 use super::super::tree::{Node, Tree};
 use super::error::{ArchiveError, Refusal};
 use super::name::EntryName;
@@ -217,9 +217,7 @@ impl Builder {
         };
         let blob = self.copy(bytes, size, data, file.as_mut())?;
         if let Some(file) = file {
-            let time = SystemTime::UNIX_EPOCH + Duration::from_secs(self.rules.time);
-            file.set_times(FileTimes::new().set_accessed(time).set_modified(time))
-                .map_err(ArchiveError::write)?;
+            plain_file::set_time(&file, self.rules.time).map_err(ArchiveError::write)?;
         }
         if let Some(Node::File { blob: placed, .. }) = node_mut(&mut self.tree, &name.components) {
             *placed = blob;
@@ -353,25 +351,14 @@ impl Builder {
             .components
             .iter()
             .fold(self.root.clone(), |path, component| path.join(component));
-        let mode = if executable { 0o755 } else { 0o644 };
-        let open = || {
-            OpenOptions::new()
-                .write(true)
-                .create_new(true)
-                .mode(mode)
-                .open(&path)
-        };
-        let file = match open() {
+        let created = match plain_file::create(&path, executable) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 self.make_folders(name, name.components.len() - 1)?;
-                open()
+                plain_file::create(&path, executable)
             }
             result => result,
         };
-        let file = file.map_err(ArchiveError::write)?;
-        file.set_permissions(Permissions::from_mode(mode))
-            .map_err(ArchiveError::write)?;
-        Ok(file)
+        created.map_err(ArchiveError::write)
     }
 
     fn copy(

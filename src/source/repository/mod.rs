@@ -38,6 +38,7 @@ use self::sinks::{Capture, Progress, Spool, Submodules};
 use super::archive::{self, ArchiveError, Builder, Label, MAX_UNPACKED_BYTES};
 use super::links::Policy;
 use super::output::Captured;
+use super::plain_file::Limited;
 use super::redirect::MAX_REDIRECTS;
 use super::tree::{Node, Tree};
 use super::{Origin, ProjectName, SourceTree};
@@ -582,13 +583,11 @@ impl Intake<'_> {
         std::fs::remove_file(&path)?;
         let mut sink = Spool {
             log: self.sink,
-            file,
-            left: MAX_UNPACKED_BYTES,
-            exceeded: false,
+            file: Limited::new(file, MAX_UNPACKED_BYTES),
             fault: None,
         };
         let result = self.runner.run(spec, &mut sink).await;
-        if sink.exceeded {
+        if sink.file.is_exceeded() {
             return Err(RepositoryError::TooLarge {
                 what: "the checked-out tree",
                 limit: MAX_UNPACKED_BYTES,
@@ -598,8 +597,10 @@ impl Intake<'_> {
             return Err(fault.into());
         }
         succeeded(result, "write the files")?;
-        sink.file.rewind()?;
-        Ok((sink.file, MAX_UNPACKED_BYTES - sink.left))
+        let bytes = MAX_UNPACKED_BYTES - sink.file.left();
+        let mut file = sink.file.into_inner();
+        file.rewind()?;
+        Ok((file, bytes))
     }
 
     fn left(&self) -> Result<Duration, RepositoryError> {

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use crate::digest::GitOid;
 use crate::sandbox::{OutputSink, Stream};
 use crate::source::output::Captured;
+use crate::source::plain_file::Limited;
 
 /// Longest record of a listing, in bytes: twice Linux's `PATH_MAX`.
 const MAX_RECORD_BYTES: usize = 8192;
@@ -37,9 +38,7 @@ impl OutputSink for Capture<'_> {
 /// Writes standard output to a file; standard error goes to the log.
 pub(super) struct Spool<'a> {
     pub log: &'a mut dyn OutputSink,
-    pub file: File,
-    pub left: u64,
-    pub exceeded: bool,
+    pub file: Limited<File>,
     pub fault: Option<io::Error>,
 }
 
@@ -47,13 +46,6 @@ impl OutputSink for Spool<'_> {
     fn chunk(&mut self, stream: Stream, bytes: &[u8]) -> io::Result<()> {
         if stream == Stream::Stderr {
             return self.log.chunk(stream, bytes);
-        }
-        match self.left.checked_sub(bytes.len() as u64) {
-            Some(left) => self.left = left,
-            None => {
-                self.exceeded = true;
-                return Err(io::ErrorKind::FileTooLarge.into());
-            }
         }
         self.file.write_all(bytes).map_err(|error| {
             let kind = error.kind();

@@ -13,7 +13,6 @@
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::Path;
-use std::time::{Duration, SystemTime};
 
 use crate::digest::Sha256Digest;
 use crate::source::archive::{ArchiveError, Builder, Label, Refusal, Rules, unpack_gzip};
@@ -91,14 +90,10 @@ pub(super) fn mark(folder: &Path, digest: Sha256Digest) -> io::Result<()> {
     )
 }
 
-/// The time that every unpacked file carries, so that no build can tell one run from another by it.
-pub(super) fn time_of(epoch: u64) -> SystemTime {
-    SystemTime::UNIX_EPOCH + Duration::from_secs(epoch)
-}
-
 #[cfg(test)]
 mod tests {
     use std::io::{Seek, Write};
+    use std::time::{Duration, SystemTime};
 
     use flate2::{Compression, bufread::GzDecoder, write::GzEncoder};
     use tar::{Builder, EntryType, Header};
@@ -186,7 +181,10 @@ mod tests {
         assert_eq!(digest.unwrap(), Sha256Digest::of(&bytes));
         let file = folder.path().join("a-1.0.0/src/lib.rs");
         assert_eq!(fs::read(&file).unwrap(), b"x");
-        assert_eq!(fs::metadata(&file).unwrap().modified().unwrap(), time_of(7));
+        assert_eq!(
+            fs::metadata(&file).unwrap().modified().unwrap(),
+            SystemTime::UNIX_EPOCH + Duration::from_secs(7)
+        );
     }
 
     /// The tar stream of an archive with two files, and where its end blocks begin.
