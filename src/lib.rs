@@ -58,6 +58,8 @@ pub mod api;
 #[cfg(feature = "appliance")]
 pub mod attester;
 #[cfg(feature = "appliance")]
+mod blocking;
+#[cfg(feature = "appliance")]
 pub mod boot;
 #[cfg(feature = "appliance")]
 pub mod clock;

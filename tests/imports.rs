@@ -33,7 +33,8 @@ const CLIENT: [&str; 9] = [
 ];
 
 /// One rule a room; a room without a rule is a failure, so that a new one is thought about.
-const RULES: [(&str, Rule); 26] = [
+const RULES: [(&str, Rule); 27] = [
+    ("blocking", Only(&[])),
     ("causes", Only(&[])),
     ("clock", Only(&[])),
     ("digest", Only(&[])),
@@ -73,6 +74,7 @@ const RULES: [(&str, Rule); 26] = [
     (
         "source",
         Only(&[
+            "blocking",
             "digest",
             "name",
             "presence",
@@ -86,6 +88,7 @@ const RULES: [(&str, Rule); 26] = [
     (
         "toolchain",
         Only(&[
+            "blocking",
             "digest",
             "name",
             "presence",

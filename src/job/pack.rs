@@ -7,11 +7,10 @@ use std::io::{self, BufReader, BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tokio::task::spawn_blocking;
-
 use super::record::LOG_NAME;
 use super::{BundleFile, Finished, Job};
 use crate::attester::Evidence;
+use crate::blocking::blocking;
 use crate::bundle::{self, Entry};
 use crate::digest::{Sha256Digest, Sha256Writer};
 use crate::provenance::Statement;
@@ -45,7 +44,7 @@ pub(super) struct LogFile {
 pub(super) async fn write_build_log(job: &Arc<Job>) -> Result<LogFile, PackError> {
     let path = job.folder().join(LOG_NAME);
     let job = Arc::clone(job);
-    blocking(PackError::Log, move || {
+    blocking(move || {
         let mut file = Sha256Writer::new(BufWriter::new(File::create_new(&path)?));
         job.log().write_build_log(&mut file)?;
         file.flush()?;
@@ -53,6 +52,7 @@ pub(super) async fn write_build_log(job: &Arc<Job>) -> Result<LogFile, PackError
         Ok(LogFile { path, sha256, size })
     })
     .await
+    .map_err(PackError::Log)
 }
 
 /// Writes the bundle.
@@ -64,7 +64,7 @@ pub(super) async fn pack(
     log: LogFile,
 ) -> Result<Finished, PackError> {
     let evidence = evidence.map(|evidence| evidence.to_json()).transpose()?;
-    blocking(PackError::Bundle, move || {
+    blocking(move || {
         let bundle = write(
             &folder.join("bundle.tar.gz"),
             &built,
@@ -83,6 +83,7 @@ pub(super) async fn pack(
         })
     })
     .await
+    .map_err(PackError::Bundle)
 }
 
 fn write(
@@ -173,11 +174,7 @@ pub(super) async fn clean(folder: PathBuf, intake: PathBuf) {
 }
 
 async fn emptying(work: impl FnOnce() -> io::Result<()> + Send + 'static) {
-    if let Err(error) = spawn_blocking(work)
-        .await
-        .map_err(io::Error::other)
-        .flatten()
-    {
+    if let Err(error) = blocking(work).await {
         log::warn!("a finished job's folder could not be emptied: {error}");
     }
 }
@@ -195,18 +192,6 @@ fn remove(path: &Path) -> io::Result<()> {
             Err(error)
         }
     })
-}
-
-/// Runs file work on the pool for it.
-async fn blocking<T: Send + 'static>(
-    failed: fn(io::Error) -> PackError,
-    work: impl FnOnce() -> io::Result<T> + Send + 'static,
-) -> Result<T, PackError> {
-    spawn_blocking(work)
-        .await
-        .map_err(io::Error::other)
-        .flatten()
-        .map_err(failed)
 }
 
 #[cfg(test)]

@@ -259,15 +259,6 @@ impl Lockfile {
     }
 }
 
-/// Runs file work on the pool for it.
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, ToolchainError> + Send + 'static,
-) -> Result<T, ToolchainError> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(io::Error::other)?
-}
-
 #[cfg(test)]
 pub(crate) mod test_only {
     use super::*;

@@ -42,6 +42,7 @@ use super::plain_file::Limited;
 use super::redirect::MAX_REDIRECTS;
 use super::tree::{Node, Tree};
 use super::{Origin, ProjectName, SourceTree};
+use crate::blocking::blocking;
 use crate::digest::GitOid;
 use crate::sandbox::{CommandSpec, Exit, OutputSink, Run, RunError, remove_folder};
 
@@ -293,7 +294,12 @@ impl Intake<'_> {
             count += below.len();
             queue.extend(below);
         }
-        blocking(move || builder.finish(Policy::StayInside)).await?;
+        blocking(move || {
+            builder
+                .finish(Policy::StayInside)
+                .map_err(RepositoryError::from)
+        })
+        .await?;
         Ok((top, self.fetched_from))
     }
 
@@ -478,8 +484,11 @@ impl Intake<'_> {
     ) -> Result<Builder, RepositoryError> {
         let (tar, bytes) = self.spool(&git.archive(commit.id, self.left()?)).await?;
         builder.enter(&pending.path, bytes);
-        let mut builder =
-            blocking(move || archive::unpack_git_tar(tar, &mut builder).map(|()| builder)).await?;
+        let unpack = move || {
+            archive::unpack_git_tar(tar, &mut builder)?;
+            Ok::<_, RepositoryError>(builder)
+        };
+        let mut builder = blocking(unpack).await?;
         for (path, id) in submodules {
             if !builder.place_submodule(&below(pending, path), *id) {
                 return Err(RepositoryError::SubmodulePlace {
@@ -635,15 +644,6 @@ fn succeeded(result: Result<Exit, RunError>, action: &'static str) -> Result<(),
             limit: FETCH_TIME_LIMIT,
         }),
         exit => Err(RepositoryError::Git { action, exit }),
-    }
-}
-
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, ArchiveError> + Send + 'static,
-) -> Result<T, RepositoryError> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => Ok(result?),
-        Err(error) => Err(io::Error::other(error).into()),
     }
 }
 

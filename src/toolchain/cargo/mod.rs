@@ -33,6 +33,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::blocking::blocking;
 use crate::job::ErrorType;
 use crate::presence::there;
 use crate::sandbox::{CommandSpec, remove_folder};
@@ -41,9 +42,7 @@ use crate::source::repository::redirect;
 use crate::source::{RepositoryUrl, SourceTree};
 
 use super::untrusted::Untrusted;
-use super::{
-    Built, Commands, Context, Detected, Kind, Lockfile, Log, Phase, ToolchainError, blocking,
-};
+use super::{Built, Commands, Context, Detected, Kind, Lockfile, Log, Phase, ToolchainError};
 use answer::Answer;
 use collect::Wanted;
 use config::{Replaced, Settings};
@@ -130,7 +129,7 @@ pub async fn fetch(
     let registries = blocking(move || {
         let checked = vendor.make(&folders.fetch, &redirects, &folders.vendor, epoch)?;
         remove_folder(&folders.fetch)?;
-        Ok(checked)
+        Ok::<_, ToolchainError>(checked)
     });
     let checked = Checked {
         registries: registries.await?,
@@ -202,7 +201,7 @@ pub async fn build(
             .iter()
             .map(|package| checked.descriptor(package, &root))
             .collect();
-        Ok((collect::collect(wanted, &folders.artifacts)?, dependencies?))
+        Ok::<_, ToolchainError>((collect::collect(wanted, &folders.artifacts)?, dependencies?))
     })
     .await?;
     let network = if fetch.is_empty() {

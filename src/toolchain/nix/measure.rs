@@ -4,10 +4,11 @@
 use std::fs::File;
 use std::path::Path;
 
+use crate::blocking::blocking;
 use crate::digest::Sha256Digest;
 use crate::sandbox::Run;
 use crate::toolchain::measure::{named, version};
-use crate::toolchain::{Tool, ToolchainError, blocking};
+use crate::toolchain::{Tool, ToolchainError};
 
 use super::locate::Nix;
 use super::plan::Plan;

@@ -39,6 +39,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+use crate::blocking::blocking;
 use crate::digest::Sha256Digest;
 use crate::provenance::{BUILT, OutputRecord, ResourceDescriptor, fetched_from, sha256_set};
 use crate::sandbox::CommandSpec;
@@ -48,7 +49,6 @@ use crate::source::redirect::{leaves_https, quoted, recorded};
 use super::untrusted::Untrusted;
 use super::{
     Artifact, Built, Commands, Context, Detected, Kind, Lockfile, Log, Phase, ToolchainError,
-    blocking,
 };
 use collect::Output;
 use daemon::{Answers, Ran};
