@@ -47,6 +47,7 @@
 
 pub mod causes;
 pub mod digest;
+pub mod json;
 pub mod name;
 pub mod provenance;
 pub mod snp;

@@ -33,11 +33,12 @@ const CLIENT: [&str; 9] = [
 ];
 
 /// One rule a room; a room without a rule is a failure, so that a new one is thought about.
-const RULES: [(&str, Rule); 27] = [
+const RULES: [(&str, Rule); 28] = [
     ("blocking", Only(&[])),
     ("causes", Only(&[])),
     ("clock", Only(&[])),
     ("digest", Only(&[])),
+    ("json", Only(&[])),
     ("name", Only(&[])),
     ("netlink", Only(&[])),
     ("presence", Only(&[])),
@@ -47,7 +48,15 @@ const RULES: [(&str, Rule); 27] = [
     ("text", Only(&[])),
     (
         "verifier",
-        Only(&["bundle", "causes", "digest", "name", "provenance", "snp"]),
+        Only(&[
+            "bundle",
+            "causes",
+            "digest",
+            "json",
+            "name",
+            "provenance",
+            "snp",
+        ]),
     ),
     (
         "bundle",
@@ -90,6 +99,7 @@ const RULES: [(&str, Rule); 27] = [
         Only(&[
             "blocking",
             "digest",
+            "json",
             "name",
             "presence",
             "provenance",

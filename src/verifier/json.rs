@@ -1,13 +1,10 @@
 //! JSON from strangers. Comes in: bytes. Goes out: what serde makes of them. Never: a key that is there twice, a byte order
 //! mark, text that is not UTF-8, or something after the document.
 
-use std::borrow::Cow;
-use std::cell::Cell;
-use std::fmt;
+use serde::de::Deserialize;
 
-use serde::de::{
-    Deserialize, DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor,
-};
+pub use crate::json::Text;
+use crate::json::{self, Limits};
 
 /// Most keys of an object and of those that it is in, together: their names are held until it ends.
 pub const MAX_OPEN_KEYS: usize = 16 << 10;
@@ -37,141 +34,11 @@ pub fn read<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, JsonError> {
     if text.starts_with('\u{feff}') {
         return Err(JsonError::ByteOrderMark);
     }
-    let mut deserializer = serde_json::Deserializer::from_str(text);
-    Strict {
-        open_keys: &Cell::new(0),
-    }
-    .deserialize(&mut deserializer)?;
-    deserializer.end()?;
-    Ok(serde_json::from_str(text)?)
-}
-
-/// Any value without a repeated key or a string that is too long. Holds nothing: a large document costs its keys of one path.
-#[derive(Clone, Copy)]
-struct Strict<'c> {
-    open_keys: &'c Cell<usize>,
-}
-
-impl<'de> DeserializeSeed<'de> for Strict<'_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-/// Refuses a string that is too long.
-fn within<E: serde::de::Error>(text: &str) -> Result<(), E> {
-    if text.len() <= MAX_STRING_BYTES {
-        return Ok(());
-    }
-    Err(E::custom(format!(
-        "a string has over {MAX_STRING_BYTES} bytes (MAX_STRING_BYTES)"
-    )))
-}
-
-impl<'de> Visitor<'de> for Strict<'_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("JSON")
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<(), E> {
-        within(text)
-    }
-
-    fn visit_unit<E>(self) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
-        while items.next_element_seed(self)?.is_some() {}
-        Ok(())
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {
-        let mut keys: Vec<Text<'de>> = Vec::new();
-        let outer = self.open_keys.get();
-        while let Some(key) = members.next_key::<Text<'de>>()? {
-            within(&key)?;
-            keys.push(key);
-            self.open_keys.set(outer + keys.len());
-            if self.open_keys.get() > MAX_OPEN_KEYS {
-                return Err(A::Error::custom(format!(
-                    "over {MAX_OPEN_KEYS} keys are open (MAX_OPEN_KEYS)"
-                )));
-            }
-            members.next_value_seed(self)?;
-        }
-        self.open_keys.set(outer);
-        keys.sort_unstable();
-        match keys.windows(2).find(|pair| pair[0] == pair[1]) {
-            Some(pair) => Err(A::Error::custom(format!(
-                "the key {:?} is there twice",
-                pair[0].0
-            ))),
-            None => Ok(()),
-        }
-    }
-}
-
-/// A string that is borrowed from the document where it has no escapes; serde borrows no `Cow` inside of other types.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Text<'a>(pub Cow<'a, str>);
-
-impl std::ops::Deref for Text<'_> {
-    type Target = str;
-
-    fn deref(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for Text<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Borrow;
-
-        impl<'de> Visitor<'de> for Borrow {
-            type Value = Text<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a string")
-            }
-
-            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Text<'de>, E> {
-                Ok(Text(Cow::Borrowed(text)))
-            }
-
-            fn visit_str<E>(self, text: &str) -> Result<Text<'de>, E> {
-                Ok(Text(Cow::Owned(text.to_owned())))
-            }
-        }
-
-        deserializer.deserialize_str(Borrow)
-    }
+    let limits = Limits {
+        open_keys: MAX_OPEN_KEYS,
+        string_bytes: MAX_STRING_BYTES,
+    };
+    Ok(json::read(bytes, limits)?)
 }
 
 #[cfg(test)]

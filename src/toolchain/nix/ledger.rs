@@ -24,12 +24,12 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::digest::Sha256Digest;
+use crate::json::{self, Limits};
 use crate::provenance::{
     BUILT, FETCHED, OutputRecord, ResourceDescriptor, SUBSTITUTED, fetched_from, sha256_set,
 };
 
 use super::base32;
-use super::json;
 use super::key::TrustedKeys;
 use super::nar::{Nar, NarError, NarHashError, parse_hash};
 use super::store_path::{StorePath, StorePathError};
@@ -163,7 +163,7 @@ struct RawInfo {
 /// # Errors
 /// It cannot be read, or names a path that is not valid.
 pub fn parse(json: &[u8]) -> Result<Vec<PathInfo>, LedgerError> {
-    let infos: BTreeMap<String, Value> = serde_json::from_value(json::read(json)?)?;
+    let infos: BTreeMap<String, Value> = json::read(json, Limits::NONE)?;
     infos
         .into_iter()
         .map(|(path, info)| path_info(path, info))

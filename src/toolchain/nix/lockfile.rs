@@ -12,9 +12,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Map, Value};
 
 use crate::digest::Sha256Digest;
+use crate::json::{self, Limits};
 use crate::source::redirect::split;
 
-use super::json;
 use super::nar::{NarHashError, parse_hash};
 
 /// Largest lockfile, in bytes.
@@ -167,8 +167,8 @@ impl FlakeLock {
                 limit: MAX_FLAKE_LOCK_BYTES,
             });
         }
-        let document =
-            json::read(bytes).map_err(|error| FlakeLockError::Json(error.to_string()))?;
+        let document: Value = json::read(bytes, Limits::NONE)
+            .map_err(|error| FlakeLockError::Json(error.to_string()))?;
         let version = document["version"]
             .as_u64()
             .ok_or_else(|| shape("its version"))?;

@@ -20,7 +20,6 @@ mod collect;
 mod copied;
 mod daemon;
 mod downloads;
-mod json;
 pub mod key;
 pub mod ledger;
 mod locate;
