@@ -7,6 +7,7 @@ use crate::sandbox::{Exit, OutputSink, RunError, Stream};
 use crate::source::output::Captured;
 use crate::toolchain::{Log, Phase, ToolchainError};
 
+use super::CargoError;
 use super::lockfile::LockfileError;
 use super::metadata::MAX_ANSWER_BYTES;
 
@@ -64,16 +65,16 @@ impl<'a> Answer<'a> {
         }
         match ToolchainError::of_exit(phase, run?) {
             Err(ToolchainError::Failed { .. }) if self.complains(&OUTDATED) => {
-                Err(ToolchainError::LockfileOutdated)
+                Err(CargoError::LockfileOutdated.into())
             }
             Err(ToolchainError::Failed { .. }) if self.complains(&UNREADABLE) => {
                 Err(LockfileError::Shape("cargo cannot read it".to_owned()).into())
             }
             Err(ToolchainError::Failed { .. }) if self.complains(&CHECKSUM) => {
-                Err(ToolchainError::ChecksumByCargo)
+                Err(CargoError::ChecksumByCargo.into())
             }
             Err(ToolchainError::Failed { .. }) if self.complains(&MANIFEST) => {
-                Err(ToolchainError::Manifest)
+                Err(CargoError::Manifest.into())
             }
             ended => ended,
         }

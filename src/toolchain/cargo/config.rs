@@ -8,6 +8,7 @@ use std::path::{Component, Path, PathBuf};
 
 use toml::{Table, Value};
 
+use super::CargoError;
 use super::plan::SOURCE;
 use super::rustflags;
 use crate::presence::{first_file, there};
@@ -101,7 +102,7 @@ pub(super) fn read(root: &Path) -> Result<Settings, ToolchainError> {
         .take(MAX_CONFIG_BYTES + 1)
         .read_to_string(&mut text);
     if read.is_err() || text.len() as u64 > MAX_CONFIG_BYTES {
-        return Err(ToolchainError::Configuration);
+        return Err(CargoError::Configuration.into());
     }
     settings.add(&text, root)?;
     Ok(settings)
@@ -120,7 +121,7 @@ impl Settings {
     pub fn add(&mut self, text: &str, root: &Path) -> Result<(), ToolchainError> {
         let table = text
             .parse::<Table>()
-            .map_err(|_| ToolchainError::Configuration)?;
+            .map_err(|_| CargoError::Configuration)?;
         Ok(self.take(&table, root)?)
     }
 
@@ -579,7 +580,7 @@ mod tests {
         fs::write(root.path().join(".cargo/config"), "not toml").unwrap();
         assert!(matches!(
             read(root.path()),
-            Err(ToolchainError::Configuration)
+            Err(ToolchainError::Cargo(CargoError::Configuration))
         ));
     }
 }

@@ -10,6 +10,7 @@ use crate::provenance::{ResourceDescriptor, fetched_from};
 use crate::source::tree;
 use crate::toolchain::ToolchainError;
 
+use super::CargoError;
 use super::lockfile::{CRATES_IO, GitSource};
 use super::metadata::Package;
 use super::plan::{Moved, SOURCE};
@@ -35,7 +36,7 @@ pub(super) enum Place<'a> {
 
 impl Checked {
     /// Where `package` is.
-    pub fn place(&self, package: &Package) -> Result<Place<'_>, ToolchainError> {
+    pub fn place(&self, package: &Package) -> Result<Place<'_>, CargoError> {
         let folder = package.folder();
         let registry = self
             .registries
@@ -55,7 +56,7 @@ impl Checked {
         registry
             .or(git)
             .or(source)
-            .ok_or_else(|| ToolchainError::Outside {
+            .ok_or_else(|| CargoError::Outside {
                 package: package.spec(),
             })
     }
@@ -253,7 +254,7 @@ mod tests {
             assert!(
                 matches!(
                     uri(&checked(CRATES_IO), folder),
-                    Err(ToolchainError::Outside { .. })
+                    Err(ToolchainError::Cargo(CargoError::Outside { .. }))
                 ),
                 "{folder}"
             );

@@ -17,6 +17,7 @@ use crate::source::tree;
 use crate::toolchain::ToolchainError;
 use crate::toolchain::untrusted::Untrusted;
 
+use super::CargoError;
 use super::copy;
 use super::plan::CARGO_HOME;
 
@@ -72,10 +73,10 @@ pub(super) fn checkouts(fetched: &Path, commit: GitOid) -> io::Result<Vec<Checko
 }
 
 /// The tree that `content`, the raw commit object of `commit`, names.
-pub(super) fn tree_of(commit: GitOid, content: &[u8]) -> Result<GitOid, ToolchainError> {
+pub(super) fn tree_of(commit: GitOid, content: &[u8]) -> Result<GitOid, CargoError> {
     let actual = GitOid::of_object("commit", content);
     if actual != commit {
-        return Err(ToolchainError::Commit {
+        return Err(CargoError::Commit {
             expected: commit,
             actual,
         });
@@ -84,7 +85,7 @@ pub(super) fn tree_of(commit: GitOid, content: &[u8]) -> Result<GitOid, Toolchai
         .strip_prefix(b"tree ")
         .and_then(|rest| rest.split(|&byte| byte == b'\n').next());
     let tree = line.and_then(|line| std::str::from_utf8(line).ok()?.parse().ok());
-    tree.ok_or(ToolchainError::CommitWithoutTree { commit })
+    tree.ok_or(CargoError::CommitWithoutTree { commit })
 }
 
 /// Copies a checkout into `home`, a `CARGO_HOME` of ours, and checks the copy against its commit.
@@ -108,11 +109,13 @@ pub(super) fn place(
     copy::folder(&source, &target, &[COMPLETE], epoch)?;
     let actual = tree::hash(&target)?;
     if actual != expected {
-        return Err(ToolchainError::Tree {
-            commit: checkout.commit,
+        let commit = checkout.commit;
+        return Err(CargoError::Tree {
+            commit,
             expected,
             actual,
-        });
+        }
+        .into());
     }
     repository(
         &home.join("git/db").join(&checkout.repository),
@@ -214,7 +217,10 @@ mod tests {
         )
         .unwrap();
         let refusal = place_in(home.path(), commit, &content).unwrap_err();
-        assert!(matches!(refusal, ToolchainError::Tree { .. }), "{refusal}");
+        assert!(
+            matches!(refusal, ToolchainError::Cargo(CargoError::Tree { .. })),
+            "{refusal}"
+        );
     }
 
     #[test]
@@ -223,13 +229,13 @@ mod tests {
         content.push(b'x');
         let refusal = place_in(home.path(), commit, &content).unwrap_err();
         assert!(
-            matches!(refusal, ToolchainError::Commit { .. }),
+            matches!(refusal, ToolchainError::Cargo(CargoError::Commit { .. })),
             "{refusal}"
         );
         let no_tree = b"parent x\n";
         let refusal = tree_of(GitOid::of_object("commit", no_tree), no_tree).unwrap_err();
         assert!(
-            matches!(refusal, ToolchainError::CommitWithoutTree { .. }),
+            matches!(refusal, CargoError::CommitWithoutTree { .. }),
             "{refusal}"
         );
     }

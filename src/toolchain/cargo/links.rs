@@ -18,8 +18,8 @@ use crate::provenance::LinkRecord;
 use crate::provenance::link::{
     can_displace_linker, is_linker_variable, is_search_path_an_argument,
 };
-use crate::toolchain::ToolchainError;
 
+use super::CargoError;
 use super::metadata::Metadata;
 use super::plan::SOURCE;
 
@@ -104,12 +104,12 @@ impl<'a> Links<'a> {
     ///
     /// # Errors
     /// There is more than is recorded, or something that could not be read.
-    pub fn records(self) -> Result<Vec<LinkRecord>, ToolchainError> {
+    pub fn records(self) -> Result<Vec<LinkRecord>, CargoError> {
         if self.is_unreadable {
-            return Err(ToolchainError::Commands);
+            return Err(CargoError::Commands);
         }
         if self.bytes > MAX_LINK_BYTES {
-            return Err(ToolchainError::LinkArguments {
+            return Err(CargoError::LinkArguments {
                 limit: MAX_LINK_BYTES,
             });
         }
@@ -205,7 +205,7 @@ mod tests {
         "targets":[{"name":"my-tool","kind":["bin"],"crate_types":["bin"],"src_path":"/kettle/source/src/main.rs"}]}],
         "workspace_default_members":["id"],"workspace_root":"/kettle/source"}"#;
 
-    fn records(take: impl FnOnce(&mut Links<'_>)) -> Result<Vec<LinkRecord>, ToolchainError> {
+    fn records(take: impl FnOnce(&mut Links<'_>)) -> Result<Vec<LinkRecord>, CargoError> {
         let metadata = Metadata::parse(METADATA.as_bytes()).unwrap();
         let mut links = Links::new(&metadata);
         take(&mut links);
@@ -291,7 +291,7 @@ mod tests {
         for shown in [&b"--crate-name 'x"[..], b"--crate-name \xff", b"x \\"] {
             assert!(matches!(
                 records(|links| links.take_command(shown)),
-                Err(ToolchainError::Commands)
+                Err(CargoError::Commands)
             ));
         }
         let much = format!(
@@ -304,7 +304,7 @@ mod tests {
         };
         assert!(matches!(
             records(twice),
-            Err(ToolchainError::LinkArguments { .. })
+            Err(CargoError::LinkArguments { .. })
         ));
     }
 }

@@ -204,7 +204,7 @@ impl OutputSink for Messages<'_> {
 mod tests {
     use super::*;
     use crate::provenance::LinkRecord;
-    use crate::toolchain::ToolchainError;
+    use crate::toolchain::cargo::CargoError;
     use crate::toolchain::test_only::Recorded;
 
     const METADATA: &str = r#"{"packages":[{"id":"app","name":"app","version":"0.1.0","manifest_path":"/x/Cargo.toml",
@@ -225,10 +225,7 @@ mod tests {
     }
 
     /// What is recorded of the linker, and what the log has.
-    fn run_commands(
-        output: &[u8],
-        size: usize,
-    ) -> (Result<Vec<LinkRecord>, ToolchainError>, String) {
+    fn run_commands(output: &[u8], size: usize) -> (Result<Vec<LinkRecord>, CargoError>, String) {
         let metadata = Metadata::parse(METADATA.as_bytes()).unwrap();
         let mut log = Recorded::default();
         let mut messages = Messages::new(&metadata, "/x/rustc", &mut log);
@@ -291,10 +288,7 @@ mod tests {
             &endless,
         ] {
             let (records, _) = run_commands(output.as_bytes(), 4096);
-            assert!(
-                matches!(records, Err(ToolchainError::Commands)),
-                "{records:?}"
-            );
+            assert!(matches!(records, Err(CargoError::Commands)), "{records:?}");
         }
         let metadata = Metadata::parse(METADATA.as_bytes()).unwrap();
         let mut log = Recorded::default();
@@ -305,10 +299,7 @@ mod tests {
         );
         messages.chunk(Stream::Stdout, message.as_bytes()).unwrap();
         let records = messages.finish().unwrap().links.records();
-        assert!(
-            matches!(records, Err(ToolchainError::Commands)),
-            "{records:?}"
-        );
+        assert!(matches!(records, Err(CargoError::Commands)), "{records:?}");
     }
 
     #[test]

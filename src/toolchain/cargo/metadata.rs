@@ -9,6 +9,7 @@ use serde::Deserialize;
 
 use crate::toolchain::ToolchainError;
 
+use super::CargoError;
 use super::plan::{SOURCE, TARGET};
 
 /// Most bytes of one answer of a tool. A workspace with a thousand packages stays below it.
@@ -66,7 +67,7 @@ impl Metadata {
                 tool: "cargo metadata",
             })?;
         if metadata.workspace_root != Path::new(SOURCE) {
-            return Err(ToolchainError::WorkspaceRoot);
+            return Err(CargoError::WorkspaceRoot.into());
         }
         Ok(metadata)
     }
@@ -335,7 +336,7 @@ mod tests {
             assert!(
                 matches!(
                     Metadata::parse(elsewhere.as_bytes()),
-                    Err(ToolchainError::WorkspaceRoot)
+                    Err(ToolchainError::Cargo(CargoError::WorkspaceRoot))
                 ),
                 "{root}"
             );

@@ -18,6 +18,7 @@ pub mod config;
 mod copy;
 pub mod crate_archive;
 mod dependencies;
+mod error;
 mod git;
 mod links;
 pub mod lockfile;
@@ -55,6 +56,8 @@ use redirects::Redirects;
 use vendor::Vendor;
 
 pub(super) use plan::probe;
+
+pub use error::CargoError;
 
 pub use crate_archive::{MAX_CRATE_BYTES, MAX_CRATE_FILES, MAX_CRATE_UNPACKED_BYTES};
 
@@ -276,9 +279,10 @@ async fn inspect(
     let metadata = Metadata::parse(&answer)?;
     for member in metadata.default_members() {
         if !matches!(checked.place(member)?, Place::Source(_)) {
-            return Err(ToolchainError::Outside {
+            return Err(CargoError::Outside {
                 package: member.spec(),
-            });
+            }
+            .into());
         }
     }
     if metadata

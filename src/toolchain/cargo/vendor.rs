@@ -12,6 +12,7 @@ use crate::source::archive::ArchiveError;
 use crate::toolchain::ToolchainError;
 use crate::toolchain::untrusted::Untrusted;
 
+use super::CargoError;
 use super::config;
 use super::crate_archive::{self, MAX_CRATE_BYTES};
 use super::lockfile::{CRATES_IO, Locked, Origin};
@@ -143,14 +144,15 @@ impl Vendor {
                     });
                 }
                 Ok(actual) => {
-                    refusal = ToolchainError::Checksum {
+                    refusal = CargoError::Checksum {
                         package: package.spec(),
                         expected: *checksum,
                         actual,
-                    };
+                    }
+                    .into();
                 }
                 Err(ArchiveError::Io { source, .. }) => return Err(source.into()),
-                Err(source) => refusal = refused(package.spec(), *checksum, again, source)?,
+                Err(source) => refusal = refused(package.spec(), *checksum, again, source)?.into(),
             }
             fs::remove_dir_all(parent.join(&top))?;
         }
@@ -193,13 +195,13 @@ fn refused(
     expected: Sha256Digest,
     mut archive: File,
     source: ArchiveError,
-) -> io::Result<ToolchainError> {
+) -> io::Result<CargoError> {
     archive.rewind()?;
     let (actual, _) = Sha256Digest::of_reader(archive.take(MAX_CRATE_BYTES))?;
     if actual == expected {
-        return Ok(ToolchainError::Crate { package, source });
+        return Ok(CargoError::Crate { package, source });
     }
-    Ok(ToolchainError::Checksum {
+    Ok(CargoError::Checksum {
         package,
         expected,
         actual,
@@ -283,7 +285,7 @@ mod tests {
             .make(home.path(), &Redirects::new(), &vendor, 0)
             .unwrap_err();
         assert!(
-            matches!(refusal, ToolchainError::Checksum { .. }),
+            matches!(refusal, ToolchainError::Cargo(CargoError::Checksum { .. })),
             "{refusal}"
         );
         assert!(!vendor.join("crates-io/a-1.0.0").exists());

@@ -12,6 +12,7 @@ use crate::sandbox::{CommandSpec, Exit, Served, remove_folder};
 use crate::source::redirect::{Endpoint, quoted};
 use crate::toolchain::{Context, Log, Phase, ToolchainError};
 
+use super::NixError;
 use super::downloads::Redirects;
 use super::ledger::{self, Cached, PathInfo};
 use super::plan::{Folders, Plan};
@@ -94,9 +95,10 @@ pub(super) async fn with_daemon(
         }),
         None => {
             log::warn!("nix-daemon ended: {message}");
-            Err(ToolchainError::Service {
+            Err(NixError::Service {
                 exit: end.unwrap_or(Exit::Status(0)),
-            })
+            }
+            .into())
         }
     }
 }
@@ -257,18 +259,18 @@ async fn hear<'a>(
     match ToolchainError::of_exit(phase, exit) {
         Ok(()) => Ok(progress),
         Err(ToolchainError::Failed { .. }) if complains(OUTDATED) => {
-            Err(ToolchainError::FlakeLockOutdated)
+            Err(NixError::FlakeLockOutdated.into())
         }
         Err(ToolchainError::Failed { .. }) if INPUT_HASH.into_iter().any(complains) => {
-            Err(ToolchainError::InputHashByNix)
+            Err(NixError::InputHashByNix.into())
         }
         Err(ToolchainError::Failed { .. }) if complains(NO_DEFAULT) => {
-            Err(ToolchainError::NoDefaultPackage)
+            Err(NixError::NoDefaultPackage.into())
         }
         Err(ToolchainError::Failed {
             phase: Phase::Build,
             ..
-        }) if !progress.has_begun_to_realise() => Err(ToolchainError::Evaluation),
+        }) if !progress.has_begun_to_realise() => Err(NixError::Evaluation.into()),
         Err(error) => Err(error),
     }
 }

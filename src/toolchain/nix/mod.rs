@@ -20,6 +20,7 @@ mod collect;
 mod copied;
 mod daemon;
 mod downloads;
+mod error;
 pub mod key;
 pub mod ledger;
 mod locate;
@@ -58,6 +59,7 @@ use lockfile::{FlakeLock, LockedInput};
 use plan::{Folders, INPUT_NAME as SOURCE_NAME, Plan};
 use store_path::StorePath;
 
+pub use error::NixError;
 pub use key::TrustedKeysError;
 pub use ledger::LedgerError;
 pub use locate::{CONFIGURATION_DIRECTORY, FindNixError, Nix};
@@ -171,10 +173,11 @@ fn refuse_plaintext<'a>(
 ) -> Result<(), ToolchainError> {
     for (first, urls) in redirects {
         if let Some((from, to)) = leaves_https(first, urls) {
-            return Err(ToolchainError::Plaintext {
+            return Err(NixError::Plaintext {
                 from: quoted(from),
                 to: quoted(to),
-            });
+            }
+            .into());
         }
     }
     Ok(())
@@ -346,7 +349,7 @@ fn input_descriptors(
                 .transpose()?
                 .as_deref(),
         ));
-        let refused = || ToolchainError::InputPath {
+        let refused = || NixError::InputPath {
             input: input.name.clone(),
         };
         let hash = match (&input.path, &input.tree) {
@@ -497,7 +500,7 @@ mod tests {
         ] {
             let refusal = refuse_plaintext(&redirects(&[(first, urls)])).unwrap_err();
             assert!(
-                matches!(&refusal, ToolchainError::Plaintext { to, .. } if to == urls.last().unwrap()),
+                matches!(&refusal, ToolchainError::Nix(NixError::Plaintext { to, .. }) if to == urls.last().unwrap()),
                 "{refusal}"
             );
         }

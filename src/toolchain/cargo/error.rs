@@ -1,0 +1,157 @@
+//! What can go wrong with projects of cargo only, with the code that clients see.
+
+use crate::digest::{GitOid, Sha256Digest};
+use crate::job::ErrorType;
+use crate::source::archive::ArchiveError;
+use crate::source::repository::redirect::RedirectError;
+use crate::toolchain::ToolchainError;
+
+use super::lockfile::LockfileError;
+
+/// Why a project of cargo cannot be built.
+#[derive(Debug, thiserror::Error)]
+pub enum CargoError {
+    /// The lockfile cannot be read.
+    #[error("Cargo.lock cannot be used")]
+    Lockfile(#[from] LockfileError),
+    /// Cargo would have to change the lockfile.
+    #[error("Cargo.lock does not fit the manifest: cargo would have to change it")]
+    LockfileOutdated,
+    /// A package's bytes are not those of the lockfile.
+    #[error("the archive of {package} has sha256 {actual}, Cargo.lock says {expected}")]
+    Checksum {
+        /// `NAME@VERSION`.
+        package: String,
+        /// In the lockfile.
+        expected: Sha256Digest,
+        /// Of the bytes.
+        actual: Sha256Digest,
+    },
+    /// Cargo itself found that a checksum differs.
+    #[error("a dependency's checksum is not the one in Cargo.lock")]
+    ChecksumByCargo,
+    /// A package's archive is refused.
+    #[error("the archive of {package} is refused")]
+    Crate {
+        /// `NAME@VERSION`.
+        package: String,
+        /// Why.
+        source: ArchiveError,
+    },
+    /// The server of a git dependency sends us elsewhere.
+    #[error(transparent)]
+    Redirect(#[from] RedirectError),
+    /// A commit object is not the one that was locked.
+    #[error("the commit object of a git dependency has id {actual}, Cargo.lock says {expected}")]
+    Commit {
+        /// In the lockfile.
+        expected: GitOid,
+        /// Of the bytes.
+        actual: GitOid,
+    },
+    /// A commit object names no tree.
+    #[error("commit {commit} of a git dependency names no tree")]
+    CommitWithoutTree {
+        /// The commit.
+        commit: GitOid,
+    },
+    /// A git dependency's files are not those of its commit.
+    #[error(
+        "the files of git dependency {commit} have tree id {actual}, its commit says {expected} (submodules and \
+         attributes that change files are not supported)"
+    )]
+    Tree {
+        /// The locked commit.
+        commit: GitOid,
+        /// In the commit.
+        expected: GitOid,
+        /// Of the files.
+        actual: GitOid,
+    },
+    /// A package lies outside everything that was checked.
+    #[error("package {package} lies outside the source and its locked dependencies")]
+    Outside {
+        /// `NAME@VERSION`.
+        package: String,
+    },
+    /// The workspace's root, where cargo looks for the lockfile, is not the source's.
+    #[error(
+        "the source's workspace has its root, and so its lockfile, elsewhere than at the top of the source"
+    )]
+    WorkspaceRoot,
+    /// The manifest cannot be used.
+    #[error("cargo cannot read the project")]
+    Manifest,
+    /// The project's cargo configuration is no TOML, or too long.
+    #[error("the source's cargo configuration cannot be read")]
+    Configuration,
+    /// What cargo says of the commands that it runs is too long, or not as it says it.
+    #[error(
+        "what cargo says of the commands that it ran cannot be read, so the linker's arguments cannot be recorded"
+    )]
+    Commands,
+    /// More than is recorded.
+    #[error(
+        "build scripts give the linker more than {limit} bytes of arguments: a statement does not record that many"
+    )]
+    LinkArguments {
+        /// The limit.
+        limit: usize,
+    },
+}
+
+impl CargoError {
+    /// The stable code.
+    pub fn error_type(&self) -> ErrorType {
+        match self {
+            Self::Lockfile(_)
+            | Self::LockfileOutdated
+            | Self::Checksum { .. }
+            | Self::ChecksumByCargo
+            | Self::Commit { .. }
+            | Self::CommitWithoutTree { .. }
+            | Self::Tree { .. }
+            | Self::WorkspaceRoot => ErrorType::LockfileMismatch,
+            Self::Crate { .. } => ErrorType::DependencyFetchFailed,
+            Self::Redirect(error) if !error.is_fault() => ErrorType::DependencyFetchFailed,
+            Self::Redirect(_) => ErrorType::Internal,
+            Self::Outside { .. }
+            | Self::Manifest
+            | Self::Configuration
+            | Self::Commands
+            | Self::LinkArguments { .. } => ErrorType::BuildFailed,
+        }
+    }
+}
+
+impl From<LockfileError> for ToolchainError {
+    fn from(error: LockfileError) -> Self {
+        CargoError::from(error).into()
+    }
+}
+
+impl From<RedirectError> for ToolchainError {
+    fn from(error: RedirectError) -> Self {
+        CargoError::from(error).into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error as _;
+
+    use super::*;
+
+    #[test]
+    fn a_cause_is_said_once() {
+        let lockfile = CargoError::Lockfile(LockfileError::Encoding);
+        let archive = CargoError::Crate {
+            package: "a@1.0.0".to_owned(),
+            source: ArchiveError::TooManyEntries { limit: 1 },
+        };
+        for error in [lockfile, archive].map(ToolchainError::from) {
+            let cause = error.source().unwrap().to_string();
+            assert!(!error.to_string().contains(&cause), "{error}: {cause}");
+        }
+    }
+}
