@@ -4,6 +4,8 @@
 //!
 //! Lines end in CR LF, as the standard says: an LF alone could also be the last byte of an archive.
 
+use memchr::memmem::{self, Finder};
+
 use super::error::{FormError, SubmissionError};
 use super::limits::{
     MAX_BOUNDARY_BYTES, MAX_OUTSIDE_PARTS_BYTES, MAX_PART_HEADER_BYTES, MAX_PART_HEADERS, MAX_PARTS,
@@ -167,10 +169,7 @@ impl Reader {
         parts: &mut impl Parts,
     ) -> Result<Step<'a>, SubmissionError> {
         let window = &rest[..rest.len().min(MAX_PART_HEADER_BYTES)];
-        let Some(end) = window
-            .windows(EMPTY_LINE.len())
-            .position(|bytes| bytes == EMPTY_LINE)
-        else {
+        let Some(end) = memmem::find(window, EMPTY_LINE) else {
             return if rest.len() < MAX_PART_HEADER_BYTES {
                 Ok(Step::Starved(rest))
             } else {
@@ -230,8 +229,7 @@ impl Reader {
 #[derive(Debug)]
 struct Delimiter {
     bytes: Vec<u8>,
-    /// Horspool's table: how far to go on when the window ends in this byte.
-    skip: Box<[usize; 256]>,
+    finder: Finder<'static>,
 }
 
 impl Delimiter {
@@ -245,11 +243,8 @@ impl Delimiter {
             return None;
         }
         let bytes = [b"\r\n--", boundary.as_bytes()].concat();
-        let mut skip = Box::new([bytes.len(); 256]);
-        for (at, &byte) in bytes[..bytes.len() - 1].iter().enumerate() {
-            skip[usize::from(byte)] = bytes.len() - 1 - at;
-        }
-        Some(Self { bytes, skip })
+        let finder = Finder::new(&bytes).into_owned();
+        Some(Self { bytes, finder })
     }
 
     /// Whether a line of a header is a boundary for whoever looks for boundaries first.
@@ -262,14 +257,10 @@ impl Delimiter {
     /// What is certainly before the delimiter, and what is behind it if it is there.
     fn split<'a>(&self, rest: &'a [u8]) -> (&'a [u8], Option<&'a [u8]>) {
         let length = self.bytes.len();
-        let mut at = 0;
-        while let Some(window) = rest.get(at..at + length) {
-            if window == self.bytes {
-                return (&rest[..at], Some(&rest[at + length..]));
-            }
-            at += self.skip[usize::from(window[length - 1])];
+        match self.finder.find(rest) {
+            Some(at) => (&rest[..at], Some(&rest[at + length..])),
+            None => (&rest[..rest.len().saturating_sub(length - 1)], None),
         }
-        (&rest[..rest.len().saturating_sub(length - 1)], None)
     }
 }
 

@@ -14,6 +14,8 @@
 
 use std::collections::BTreeMap;
 
+use memchr::memmem;
+
 use crate::source::redirect::{Follows, Headers, MAX_REDIRECTS, leaves_https, resolve, split};
 
 /// Most URLs of which it is kept where they led, and that are being downloaded, each.
@@ -78,10 +80,7 @@ impl Downloads {
 
     /// Takes note that a message was too long to be read, if it would have been of a download.
     pub fn miss(&mut self, message: &[u8]) {
-        if message
-            .windows(HEADER_START.len())
-            .any(|part| part == HEADER_START.as_bytes())
-        {
+        if memmem::find(message, HEADER_START.as_bytes()).is_some() {
             self.lose("a URL with a header that is too long");
         }
     }
