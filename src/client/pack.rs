@@ -13,12 +13,11 @@ use std::path::{Component, Path, PathBuf};
 
 use flate2::{Compression, GzBuilder};
 use rustix::fs::{FileType, Mode, OFlags};
-use tar::EntryType;
 
 use super::listing::{Listing, is_beyond_a_link};
 use crate::digest::{GitHasher, GitOid, Sha256Digest, Sha256Writer};
 use crate::source::tree::{Node, Tree, is_git};
-use crate::tar_header::writer::{END, EXECUTABLE_MODE, Entry, Number, PLAIN_MODE, Style, padding};
+use crate::tar_header::writer::{Archive, Style};
 
 /// How an archive of source code writes a path that a header has no room for.
 const STYLE: Style = Style {
@@ -82,7 +81,7 @@ pub fn pack(folder: &Path, listing: &Listing, top: &str, into: File) -> Result<P
     let hashed = Sha256Writer::new(into);
     let gzip = GzBuilder::new().write(hashed, Compression::fast());
     let mut packer = Packer {
-        archive: gzip,
+        archive: Archive::new(gzip, STYLE, 0).map_err(PackError::Write)?,
         tree: Tree::default(),
         files: 0,
     };
@@ -100,15 +99,15 @@ pub fn pack(folder: &Path, listing: &Listing, top: &str, into: File) -> Result<P
         }
     }
     let Packer {
-        mut archive,
+        archive,
         tree,
         files,
     } = packer;
     if files == 0 {
         return Err(PackError::Empty);
     }
-    archive.write_all(&END).map_err(PackError::Write)?;
-    let (file, sha256, size) = archive.finish().map_err(PackError::Write)?.finish();
+    let gzip = archive.finish().map_err(PackError::Write)?;
+    let (file, sha256, size) = gzip.finish().map_err(PackError::Write)?.finish();
     Ok(Packed {
         file,
         size,
@@ -120,7 +119,7 @@ pub fn pack(folder: &Path, listing: &Listing, top: &str, into: File) -> Result<P
 }
 
 struct Packer<W: Write> {
-    archive: W,
+    archive: Archive<W>,
     tree: Tree,
     files: usize,
 }
@@ -149,7 +148,9 @@ impl<W: Write> Packer<W> {
         if found.is_symlink() {
             let target = std::fs::read_link(&whole).map_err(failed)?;
             let target = target.as_os_str().as_bytes().to_vec();
-            self.link(&name, &target).map_err(PackError::Write)?;
+            self.archive
+                .link(name.as_bytes(), &target)
+                .map_err(PackError::Write)?;
             self.put(path, Node::Link { target });
         } else {
             let (executable, blob) = self.file(&whole, path, &name)?;
@@ -182,12 +183,8 @@ impl<W: Write> Packer<W> {
         }
         let executable = Mode::from_raw_mode(stat.st_mode).contains(Mode::XUSR);
         let size = stat.st_size.unsigned_abs();
-        let mode = if executable {
-            EXECUTABLE_MODE
-        } else {
-            PLAIN_MODE
-        };
-        self.headers(EntryType::Regular, mode, [name.as_bytes(), b""], size)
+        self.archive
+            .begin_file(name.as_bytes(), executable, size)
             .map_err(PackError::Write)?;
         let mut hasher = GitHasher::new("blob", size);
         let mut content = File::from(file).take(size);
@@ -206,33 +203,8 @@ impl<W: Write> Packer<W> {
                 .map_err(PackError::Write)?;
             left -= count as u64;
         }
-        self.archive
-            .write_all(padding(size))
-            .map_err(PackError::Write)?;
+        self.archive.end_file().map_err(PackError::Write)?;
         Ok((executable, hasher.finish()))
-    }
-
-    fn link(&mut self, name: &str, target: &[u8]) -> io::Result<()> {
-        self.headers(EntryType::Symlink, 0o777, [name.as_bytes(), target], 0)
-    }
-
-    /// Writes what stands before a content; the names are the entry's own and the target of a link.
-    fn headers(
-        &mut self,
-        kind: EntryType,
-        mode: u64,
-        [path, target]: [&[u8]; 2],
-        size: u64,
-    ) -> io::Result<()> {
-        let entry = Entry {
-            kind,
-            path,
-            target,
-            mode,
-            size: size.try_into()?,
-            time: Number::ZERO,
-        };
-        self.archive.write_all(&STYLE.headers(&entry))
     }
 
     /// Puts a node into the tree, with the folders above it.

@@ -1,10 +1,10 @@
-//! Headers of archives that depend on nothing but the files in them.
+//! Archives that depend on nothing but the files in them.
 //!
 //! - Comes in: what is known of an entry.
 //! - Goes out: the blocks that stand before its content; for the same entry always the same ones.
 //! - Never: an owner other than 0, a time of this machine, or a name that is cut.
 
-use std::io;
+use std::io::{self, Write};
 
 use tar::EntryType;
 
@@ -33,9 +33,6 @@ pub const END: [u8; 2 * BLOCK_BYTES] = [0; 2 * BLOCK_BYTES];
 pub struct Number(u64);
 
 impl Number {
-    /// The number 0.
-    pub const ZERO: Self = Self(0);
-
     /// Wraps a number, unless it is too large.
     pub fn new(value: u64) -> Option<Self> {
         (value <= MAX_NUMBER).then_some(Self(value))
@@ -123,9 +120,121 @@ impl Style {
             target: b"",
             mode: PLAIN_MODE,
             size: Number(bytes),
-            time: self.pax_name.map_or(Number::ZERO, |_| time),
+            time: self.pax_name.map_or(Number(0), |_| time),
         };
         block(&header, self.pax_name.is_some())
+    }
+}
+
+/// An archive that is being written, all of whose entries have one time. What is written to it is
+/// the content of the file that was begun.
+pub struct Archive<W> {
+    out: W,
+    style: Style,
+    time: Number,
+    size: u64,
+    left: u64,
+}
+
+impl<W: Write> Archive<W> {
+    /// Begins an archive with the time `epoch`, in seconds since 1970.
+    ///
+    /// # Errors
+    /// The time is more than a header holds.
+    pub fn new(out: W, style: Style, epoch: u64) -> io::Result<Self> {
+        Ok(Self {
+            out,
+            style,
+            time: epoch.try_into()?,
+            size: 0,
+            left: 0,
+        })
+    }
+
+    /// Writes a directory; its path ends with a slash.
+    ///
+    /// # Errors
+    /// What writing reports.
+    pub fn directory(&mut self, path: &[u8]) -> io::Result<()> {
+        self.headers(EntryType::Directory, EXECUTABLE_MODE, [path, b""], 0)
+    }
+
+    /// Writes a symbolic link.
+    ///
+    /// # Errors
+    /// What writing reports.
+    pub fn link(&mut self, path: &[u8], target: &[u8]) -> io::Result<()> {
+        self.headers(EntryType::Symlink, 0o777, [path, target], 0)
+    }
+
+    /// Begins a file, of which `size` bytes follow and then [`Self::end_file`].
+    ///
+    /// # Errors
+    /// The size is more than a header holds, or what writing reports.
+    pub fn begin_file(&mut self, path: &[u8], executable: bool, size: u64) -> io::Result<()> {
+        let mode = if executable {
+            EXECUTABLE_MODE
+        } else {
+            PLAIN_MODE
+        };
+        self.headers(EntryType::Regular, mode, [path, b""], size)?;
+        (self.size, self.left) = (size, size);
+        Ok(())
+    }
+
+    /// Ends a file.
+    ///
+    /// # Errors
+    /// It had fewer bytes than announced, which would make the rest of the archive part of it; or
+    /// what writing reports.
+    pub fn end_file(&mut self) -> io::Result<()> {
+        if self.left > 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        self.out.write_all(padding(self.size))
+    }
+
+    /// Ends the archive, and returns what it was written to.
+    ///
+    /// # Errors
+    /// What writing reports.
+    pub fn finish(mut self) -> io::Result<W> {
+        self.out.write_all(&END)?;
+        Ok(self.out)
+    }
+
+    /// The names are the entry's own and the target of a link.
+    fn headers(
+        &mut self,
+        kind: EntryType,
+        mode: u64,
+        [path, target]: [&[u8]; 2],
+        size: u64,
+    ) -> io::Result<()> {
+        let entry = Entry {
+            kind,
+            path,
+            target,
+            mode,
+            size: size.try_into()?,
+            time: self.time,
+        };
+        self.out.write_all(&self.style.headers(&entry))
+    }
+}
+
+impl<W: Write> Write for Archive<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if bytes.len() as u64 > self.left {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        let count = self.out.write(bytes)?;
+        self.left -= count as u64;
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
     }
 }
 
@@ -239,6 +348,20 @@ mod tests {
             assert!(record.starts_with(start.as_bytes()), "{length}");
             assert!(record.ends_with(b"n\n"), "{length}");
         }
+    }
+
+    #[test]
+    fn a_file_has_as_many_bytes_as_were_announced() {
+        let mut archive = Archive::new(Vec::new(), PLAIN, 7).unwrap();
+        archive.begin_file(b"a", false, 3).unwrap();
+        assert!(archive.write_all(b"abcd").is_err());
+        archive.write_all(b"ab").unwrap();
+        assert!(archive.end_file().is_err());
+        archive.write_all(b"c").unwrap();
+        archive.end_file().unwrap();
+        let bytes = archive.finish().unwrap();
+        assert_eq!(bytes.len(), 4 * BLOCK_BYTES);
+        assert!(bytes[BLOCK_BYTES..].starts_with(b"abc\0"));
     }
 
     #[test]

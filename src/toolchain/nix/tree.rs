@@ -2,7 +2,7 @@
 //! files, and the whole as a tar that depends on nothing else. Never: a link's target, anything that is neither file,
 //! folder nor link, or more than the limits.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, BufWriter, Read, Write};
 use std::os::unix::ffi::OsStrExt;
@@ -10,9 +10,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::FileType;
-use tar::EntryType;
 
-use crate::tar_header::writer::{self, END, EXECUTABLE_MODE, Number, PLAIN_MODE, Style, padding};
+use crate::tar_header::writer::{Archive, Style};
 use crate::toolchain::ToolchainError;
 use crate::toolchain::artifact::refused;
 use crate::toolchain::untrusted::Untrusted;
@@ -147,10 +146,7 @@ impl Tree {
 
     /// Writes it as a tar, below the folder `top`: names in order, links as links, owner 0, every time `epoch` (seconds).
     pub fn tar(&self, top: &str, epoch: u64, out: impl Write) -> io::Result<()> {
-        let mut archive = Archive {
-            out: BufWriter::new(out),
-            time: epoch.try_into()?,
-        };
+        let mut archive = Archive::new(BufWriter::new(out), STYLE, epoch)?;
         for Entry { path, kind } in &self.entries {
             let mut name = top.as_bytes().to_vec();
             if !path.as_os_str().is_empty() {
@@ -160,67 +156,25 @@ impl Tree {
             match kind {
                 Kind::Folder { .. } => {
                     name.push(b'/');
-                    archive.headers(EntryType::Directory, EXECUTABLE_MODE, [&name, b""], 0)?;
+                    archive.directory(&name)?;
                 }
-                Kind::File { executable } => archive.file(&name, *executable, &self.file(path)?)?,
-                Kind::Link => archive.link(&name, &self.link(path)?)?,
+                Kind::File { executable } => {
+                    let file = self.file(path)?;
+                    let size = file.metadata()?.len();
+                    archive.begin_file(&name, *executable, size)?;
+                    io::copy(&mut file.take(size), &mut archive)?;
+                    archive.end_file()?;
+                }
+                Kind::Link => archive.link(&name, self.link(path)?.as_bytes())?,
             }
         }
-        archive.out.write_all(&END)?;
-        archive.out.flush()
-    }
-}
-
-struct Archive<W: Write> {
-    out: BufWriter<W>,
-    time: Number,
-}
-
-impl<W: Write> Archive<W> {
-    fn link(&mut self, name: &[u8], target: &OsStr) -> io::Result<()> {
-        let names = [name, target.as_bytes()];
-        self.headers(EntryType::Symlink, 0o777, names, 0)
-    }
-
-    fn file(&mut self, name: &[u8], executable: bool, file: &File) -> io::Result<()> {
-        let size = file.metadata()?.len();
-        let mode = if executable {
-            EXECUTABLE_MODE
-        } else {
-            PLAIN_MODE
-        };
-        self.headers(EntryType::Regular, mode, [name, b""], size)?;
-        let mut content = file.take(size);
-        io::copy(&mut content, &mut self.out)?;
-        // A file that has shrunk would make the rest of the archive part of it.
-        if content.limit() > 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        self.out.write_all(padding(size))
-    }
-
-    /// What stands before a content; the names are the entry's own and the target of a link.
-    fn headers(
-        &mut self,
-        kind: EntryType,
-        mode: u64,
-        [path, target]: [&[u8]; 2],
-        size: u64,
-    ) -> io::Result<()> {
-        let entry = writer::Entry {
-            kind,
-            path,
-            target,
-            mode,
-            size: size.try_into()?,
-            time: self.time,
-        };
-        self.out.write_all(&STYLE.headers(&entry))
+        archive.finish()?.flush()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsStr;
     use std::fs;
     use std::os::unix::fs::symlink;
 
