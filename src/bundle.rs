@@ -18,9 +18,7 @@ use std::io::{self, Read, Write};
 use flate2::{Compression, GzBuilder, write::GzEncoder};
 
 use crate::digest::{Sha256Digest, Sha256Reader};
-use crate::tar_header::writer::{END, Number, padding};
-
-use header::Member;
+use crate::tar_header::writer::{Archive, Number};
 
 /// How hard to compress: a third of the time of the usual 6 for a few percent of size, with the
 /// engine we use. One of the levels that leave the extra flags of the header zero.
@@ -121,86 +119,45 @@ pub fn write<W: Write>(
         }
         .into());
     }
-    let mut gzip: GzEncoder<W> = GzBuilder::new()
+    for entry in &entries {
+        let path = || entry.path.clone();
+        let too_large = |value: &u64| Number::new(*value).is_none();
+        if let Some(value) = [entry.size, epoch].into_iter().find(too_large) {
+            return Err(EntryError::Number {
+                path: path(),
+                value,
+            }
+            .into());
+        }
+        if top.contains('\0') || entry.path.contains('\0') {
+            return Err(EntryError::Path { path: path() }.into());
+        }
+    }
+    let gzip: GzEncoder<W> = GzBuilder::new()
         .operating_system(GZIP_OS_UNKNOWN)
         .write(out, LEVEL);
+    let mut archive = Archive::new(gzip, header::STYLE, epoch)?;
     for entry in entries {
-        append(&mut gzip, top, entry, epoch)?;
+        append(&mut archive, top, entry)?;
     }
-    gzip.write_all(&END)?;
-    gzip.finish()
+    archive.finish()?.finish()
 }
 
-fn append<W: Write>(out: &mut W, top: &str, entry: Entry<'_>, epoch: u64) -> io::Result<()> {
-    let number = |value| {
-        Number::new(value).ok_or_else(|| EntryError::Number {
-            path: entry.path.clone(),
-            value,
-        })
-    };
+fn append<W: Write>(archive: &mut Archive<W>, top: &str, entry: Entry<'_>) -> io::Result<()> {
     let path = format!("{top}/{}", entry.path);
-    if path.contains('\0') {
-        return Err(EntryError::Path { path: entry.path }.into());
-    }
-    let member = Member {
-        path: &path,
-        executable: entry.executable,
-        size: number(entry.size)?,
-        time: number(epoch)?,
-    };
-    out.write_all(&member.headers())?;
-    let mut content = Exactly {
-        inner: entry.content,
-        left: entry.size,
-    };
-    let mut hashed = Sha256Reader::new(&mut content);
-    io::copy(&mut hashed, out)?;
-    let (actual, size) = hashed.finish();
-    content.end()?;
-    if let Some(recorded) = entry.recorded.filter(|recorded| *recorded != actual) {
-        return Err(EntryError::Changed {
+    archive.begin_file(path.as_bytes(), entry.executable, entry.size)?;
+    let mut hashed = Sha256Reader::new(entry.content);
+    io::copy(&mut hashed, archive)?;
+    archive.end_file()?;
+    let (actual, _) = hashed.finish();
+    match entry.recorded {
+        Some(recorded) if recorded != actual => Err(EntryError::Changed {
             path: entry.path,
             recorded,
             actual,
         }
-        .into());
-    }
-    out.write_all(padding(size))
-}
-
-/// Fails for a content that is shorter or longer than announced: the archive would be damaged.
-struct Exactly<R> {
-    inner: R,
-    left: u64,
-}
-
-impl<R: Read> Exactly<R> {
-    fn end(self) -> io::Result<()> {
-        let mut more = Vec::new();
-        match self.inner.take(1).read_to_end(&mut more)? {
-            0 => Ok(()),
-            _ => Err(io::Error::new(
-                io::ErrorKind::InvalidData,
-                "a file of the bundle has grown",
-            )),
-        }
-    }
-}
-
-impl<R: Read> Read for Exactly<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let most = buffer
-            .len()
-            .min(usize::try_from(self.left).unwrap_or(usize::MAX));
-        let count = self.inner.read(&mut buffer[..most])?;
-        if count == 0 && most > 0 {
-            return Err(io::Error::new(
-                io::ErrorKind::UnexpectedEof,
-                "a file of the bundle has shrunk",
-            ));
-        }
-        self.left -= count as u64;
-        Ok(count)
+        .into()),
+        _ => Ok(()),
     }
 }
 

@@ -12,62 +12,24 @@ mod compare;
 #[cfg(feature = "appraisal")]
 pub(super) use compare::{Difference, NAME, difference, path_of_record, printable};
 
-use tar::EntryType;
-
-use crate::tar_header::writer::{EXECUTABLE_MODE, Entry, Number, PLAIN_MODE, Style};
+use crate::tar_header::writer::Style;
 
 /// How a bundle writes a path that a header has no room for. Some programs stop at a header without
 /// a name.
-const STYLE: Style = Style {
+pub(super) const STYLE: Style = Style {
     placeholder: b"pax-path",
     pax_name: Some(b"pax-header"),
 };
-
-/// Everything that the headers of a file say.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Member<'a> {
-    /// The whole path, with the top directory.
-    pub path: &'a str,
-    /// Whether the mode is 0755 instead of 0644.
-    pub executable: bool,
-    /// Number of bytes of the content.
-    pub size: Number,
-    /// In seconds; the same for every file of a bundle.
-    pub time: Number,
-}
-
-impl Member<'_> {
-    /// Returns the blocks that stand before the content: one, or, for a long path, a PAX header,
-    /// its record and one more.
-    pub(super) fn headers(&self) -> Vec<u8> {
-        let mode = if self.executable {
-            EXECUTABLE_MODE
-        } else {
-            PLAIN_MODE
-        };
-        STYLE.headers(&Entry {
-            kind: EntryType::Regular,
-            path: self.path.as_bytes(),
-            target: b"",
-            mode,
-            size: self.size,
-            time: self.time,
-        })
-    }
-}
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::tar_header::BLOCK_BYTES;
+    use crate::tar_header::writer::{Entry, Number};
 
-    fn member(path: &str) -> Member<'_> {
-        Member {
-            path,
-            executable: true,
-            size: Number::new(0o1234).unwrap(),
-            time: Number::new(0o7654).unwrap(),
-        }
+    fn headers(path: &str) -> Vec<u8> {
+        let (size, time) = (Number::new(0o1234).unwrap(), Number::new(0o7654).unwrap());
+        STYLE.headers(&Entry::of_file(path.as_bytes(), true, size, time))
     }
 
     #[test]
@@ -81,14 +43,14 @@ mod tests {
         header.set_size(0o1234);
         header.set_mtime(0o7654);
         header.set_cksum();
-        assert_eq!(member("p/artifacts/x").headers(), header.as_bytes());
+        assert_eq!(headers("p/artifacts/x"), header.as_bytes());
     }
 
     #[test]
     fn a_path_over_100_bytes_has_a_pax_header_with_a_name() {
-        assert_eq!(member(&"n".repeat(100)).headers().len(), BLOCK_BYTES);
+        assert_eq!(headers(&"n".repeat(100)).len(), BLOCK_BYTES);
         let path = "n".repeat(101);
-        let blocks = member(&path).headers();
+        let blocks = headers(&path);
         assert_eq!(blocks.len(), 3 * BLOCK_BYTES);
         assert!(
             blocks.starts_with(b"pax-header\0")

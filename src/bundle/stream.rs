@@ -11,9 +11,9 @@ use std::ops::Range;
 use flate2::bufread::GzDecoder;
 
 use super::GZIP_OS_UNKNOWN;
-use super::header::{Difference, Member, NAME, difference, path_of_record, printable};
+use super::header::{Difference, NAME, STYLE, difference, path_of_record, printable};
 use super::read::{Contents, MAX_PAX_BYTES, MAX_UNPACKED_BYTES, ReadError, is_artifact, within};
-use crate::tar_header::writer::{EXECUTABLE_MODE, Number};
+use crate::tar_header::writer::{EXECUTABLE_MODE, Entry, Number};
 use crate::tar_header::{BLOCK_BYTES, Block, MODE, SIZE, TIME, TYPE};
 
 /// The header of the one gzip member (RFC 1952, section 2.3): deflate, no flags, no time, no extra
@@ -180,18 +180,13 @@ impl<R: Read> Stream<R> {
         };
         self.time = Some(time);
         let executable = Number::read(&header[MODE]).map(Number::value) == Some(EXECUTABLE_MODE);
-        let member = Member {
-            path: &path,
-            executable,
-            size,
-            time,
-        };
+        let member = Entry::of_file(path.as_bytes(), executable, size, time);
         if let Some(Difference {
             in_pax_header,
             field,
             expected,
             actual,
-        }) = difference(&member.headers(), &blocks)
+        }) = difference(&STYLE.headers(&member), &blocks)
         {
             let place = if in_pax_header {
                 format!("the PAX header of {path:?}")

@@ -73,6 +73,25 @@ pub struct Entry<'a> {
     pub time: Number,
 }
 
+impl<'a> Entry<'a> {
+    /// A file, executable or not.
+    pub fn of_file(path: &'a [u8], executable: bool, size: Number, time: Number) -> Self {
+        let mode = if executable {
+            EXECUTABLE_MODE
+        } else {
+            PLAIN_MODE
+        };
+        Self {
+            kind: EntryType::Regular,
+            path,
+            target: b"",
+            mode,
+            size,
+            time,
+        }
+    }
+}
+
 /// What one kind of archive has otherwise than another.
 #[derive(Clone, Copy, Debug)]
 pub struct Style {
@@ -156,7 +175,11 @@ impl<W: Write> Archive<W> {
     /// # Errors
     /// What writing reports.
     pub fn directory(&mut self, path: &[u8]) -> io::Result<()> {
-        self.headers(EntryType::Directory, EXECUTABLE_MODE, [path, b""], 0)
+        let entry = Entry::of_file(path, true, Number(0), self.time);
+        self.begin(Entry {
+            kind: EntryType::Directory,
+            ..entry
+        })
     }
 
     /// Writes a symbolic link.
@@ -164,7 +187,13 @@ impl<W: Write> Archive<W> {
     /// # Errors
     /// What writing reports.
     pub fn link(&mut self, path: &[u8], target: &[u8]) -> io::Result<()> {
-        self.headers(EntryType::Symlink, 0o777, [path, target], 0)
+        let entry = Entry::of_file(path, true, Number(0), self.time);
+        self.begin(Entry {
+            kind: EntryType::Symlink,
+            target,
+            mode: 0o777,
+            ..entry
+        })
     }
 
     /// Begins a file, of which `size` bytes follow and then [`Self::end_file`].
@@ -172,14 +201,8 @@ impl<W: Write> Archive<W> {
     /// # Errors
     /// The size is more than a header holds, or what writing reports.
     pub fn begin_file(&mut self, path: &[u8], executable: bool, size: u64) -> io::Result<()> {
-        let mode = if executable {
-            EXECUTABLE_MODE
-        } else {
-            PLAIN_MODE
-        };
-        self.headers(EntryType::Regular, mode, [path, b""], size)?;
-        (self.size, self.left) = (size, size);
-        Ok(())
+        let number = size.try_into()?;
+        self.begin(Entry::of_file(path, executable, number, self.time))
     }
 
     /// Ends a file.
@@ -189,7 +212,8 @@ impl<W: Write> Archive<W> {
     /// what writing reports.
     pub fn end_file(&mut self) -> io::Result<()> {
         if self.left > 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
+            let why = "a file of the archive has shrunk";
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, why));
         }
         self.out.write_all(padding(self.size))
     }
@@ -203,22 +227,8 @@ impl<W: Write> Archive<W> {
         Ok(self.out)
     }
 
-    /// The names are the entry's own and the target of a link.
-    fn headers(
-        &mut self,
-        kind: EntryType,
-        mode: u64,
-        [path, target]: [&[u8]; 2],
-        size: u64,
-    ) -> io::Result<()> {
-        let entry = Entry {
-            kind,
-            path,
-            target,
-            mode,
-            size: size.try_into()?,
-            time: self.time,
-        };
+    fn begin(&mut self, entry: Entry<'_>) -> io::Result<()> {
+        (self.size, self.left) = (entry.size.0, entry.size.0);
         self.out.write_all(&self.style.headers(&entry))
     }
 }
@@ -226,7 +236,8 @@ impl<W: Write> Archive<W> {
 impl<W: Write> Write for Archive<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if bytes.len() as u64 > self.left {
-            return Err(io::ErrorKind::InvalidInput.into());
+            let why = "a file of the archive has grown";
+            return Err(io::Error::new(io::ErrorKind::InvalidData, why));
         }
         let count = self.out.write(bytes)?;
         self.left -= count as u64;

@@ -43,7 +43,7 @@ const RECORD: &str = "record";
 const MAX_SHOWN_BYTES: usize = 155;
 
 impl Number {
-    /// Reads a field as `Member::headers` writes it; nothing for any other form of the same
+    /// Reads a field as the writer of headers has it; nothing for any other form of the same
     /// number.
     pub(in crate::bundle) fn read(field: &[u8]) -> Option<Self> {
         let (end, digits) = field.split_last()?;
@@ -144,17 +144,13 @@ pub(in crate::bundle) fn printable(bytes: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Member;
+    use super::super::STYLE;
     use super::*;
-    use crate::tar_header::writer::{MAX_NUMBER, record};
+    use crate::tar_header::writer::{Entry, MAX_NUMBER, record};
 
-    fn member(path: &str) -> Member<'_> {
-        Member {
-            path,
-            executable: true,
-            size: Number::new(0o1234).unwrap(),
-            time: Number::new(0o7654).unwrap(),
-        }
+    fn headers(path: &str) -> Vec<u8> {
+        let (size, time) = (Number::new(0o1234).unwrap(), Number::new(0o7654).unwrap());
+        STYLE.headers(&Entry::of_file(path.as_bytes(), true, size, time))
     }
 
     #[test]
@@ -198,7 +194,7 @@ mod tests {
     fn every_byte_belongs_to_a_field_and_a_changed_one_is_named() {
         let path = "n".repeat(600);
         for path in ["p/x", &path] {
-            let blocks = member(path).headers();
+            let blocks = headers(path);
             assert_eq!(difference(&blocks, &blocks), None);
             for at in 0..blocks.len() {
                 let mut changed = blocks.clone();
