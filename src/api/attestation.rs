@@ -18,8 +18,12 @@ use super::problem::Problem;
 use super::query;
 use super::respond::{self, Body};
 use crate::attester::{AttestError, Attester, Envelope, Evidence};
+use crate::causes::Chain;
 use crate::job::SlotState;
 use crate::provenance::{Nonce, session_report_data};
+
+/// What the caller reads when the attester failed, whatever the reason.
+const NO_EVIDENCE: &str = "the appliance got no evidence; the cause is in its log";
 
 /// What evidence about the TLS key is made from.
 pub struct Session {
@@ -96,8 +100,8 @@ pub async fn answer(service: &Service, parts: &Parts) -> Result<Response<Body>, 
 }
 
 fn failed(error: &AttestError) -> Problem {
-    log::error!("no evidence for a client: {error}");
-    Problem::new(500, "attestation-failed", error)
+    log::error!("no evidence for a client: {}", Chain(error));
+    Problem::new(500, "attestation-failed", NO_EVIDENCE)
 }
 
 fn nonce(parts: &Parts) -> Result<Nonce, Problem> {
@@ -108,6 +112,8 @@ fn nonce(parts: &Parts) -> Result<Nonce, Problem> {
 
 #[cfg(test)]
 mod tests {
+    use http_body_util::BodyExt as _;
+
     use super::*;
     use crate::attester::Certificates;
     use crate::provenance::SESSION_TAG;
@@ -159,5 +165,31 @@ mod tests {
             }
         });
         assert_eq!(attester.most.load(Ordering::SeqCst), 1);
+    }
+
+    #[test]
+    fn why_there_is_no_evidence_is_said_to_the_log_alone() {
+        struct Broken;
+
+        impl Attester for Broken {
+            fn attest(&self, _: &[u8; 64]) -> Result<Evidence, AttestError> {
+                Err(AttestError::Request(io::Error::other("/dev/sev-guest")))
+            }
+        }
+
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap();
+        let session = Session::new(Arc::new(Broken), Vec::new());
+        let nonce = Nonce::parse("00").unwrap();
+        let refused = runtime.block_on(session.attest(&nonce)).err().unwrap();
+        let response = refused.into_response();
+        assert_eq!(response.status(), 500);
+        let body = response.into_body().collect();
+        let body = runtime.block_on(body).unwrap().to_bytes();
+        let document: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(document["error_type"], "AttestationFailed");
+        assert_eq!(document["detail"], NO_EVIDENCE);
+        assert_eq!(document["error"], NO_EVIDENCE);
     }
 }
