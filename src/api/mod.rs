@@ -139,13 +139,23 @@ impl Service {
         }
         let (endpoint, variables) = match found {
             Ok(found) => found,
-            Err(unroutable) => return unroutable_problem(&unroutable).into_response(),
+            Err(Unroutable::Unknown) => {
+                return Problem::new(404, "path-unknown", "there is no such path").into_response();
+            }
+            Err(Unroutable::Method { allowed, id }) => {
+                return self.about(&id, wrong_method(allowed)).into_response();
+            }
         };
         let answer = self.dispatch(endpoint, &variables, &parts, body).await;
-        respond::either(answer.map_err(|problem| match self.find(&variables.id) {
+        respond::either(answer.map_err(|problem| self.about(&variables.id, problem)))
+    }
+
+    /// The same problem; it names the job where `id` is that of one.
+    fn about(&self, id: &str, problem: Problem) -> Problem {
+        match self.find(id) {
             Ok(job) => problem.about(job.id()),
             Err(_) => problem,
-        }))
+        }
     }
 
     async fn dispatch(
@@ -211,18 +221,13 @@ impl Service {
     }
 }
 
-fn unroutable_problem(unroutable: &Unroutable) -> Problem {
-    match unroutable {
-        Unroutable::Unknown => Problem::new(404, "path-unknown", "there is no such path"),
-        Unroutable::Method { allowed } => {
-            let allowed: Vec<_> = allowed.iter().map(Method::as_str).collect();
-            let allowed = allowed.join(", ");
-            Problem::new(
-                405,
-                "method-not-allowed",
-                format!("the methods for this path are {allowed}"),
-            )
-            .with(header::ALLOW, &allowed)
-        }
-    }
+fn wrong_method(allowed: &[Method]) -> Problem {
+    let allowed: Vec<_> = allowed.iter().map(Method::as_str).collect();
+    let allowed = allowed.join(", ");
+    Problem::new(
+        405,
+        "method-not-allowed",
+        format!("the methods for this path are {allowed}"),
+    )
+    .with(header::ALLOW, &allowed)
 }

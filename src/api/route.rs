@@ -98,6 +98,8 @@ pub enum Unroutable {
     Method {
         /// Those.
         allowed: &'static [Method],
+        /// What stands for `{id}` in the path, where it has one.
+        id: String,
     },
 }
 
@@ -116,6 +118,7 @@ pub fn find(method: &Method, path: &str) -> Result<(Endpoint, Variables), Unrout
     } else {
         Err(Unroutable::Method {
             allowed: route.methods,
+            id: variables.id,
         })
     }
 }
@@ -171,6 +174,7 @@ mod tests {
     #[test]
     fn every_path_answers_with_and_without_prefix() {
         for route in &ROUTES {
+            let id = if route.path.contains("{id}") { "x" } else { "" };
             for prefix in ["", "/v1", "/api"] {
                 let path = format!(
                     "{prefix}{}",
@@ -196,7 +200,8 @@ mod tests {
                             assert_eq!(
                                 error,
                                 Unroutable::Method {
-                                    allowed: route.methods
+                                    allowed: route.methods,
+                                    id: id.to_owned()
                                 }
                             );
                         }

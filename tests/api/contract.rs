@@ -307,7 +307,20 @@ fn every_problem_about_a_job_says_which() {
     );
     std::fs::remove_file(appliance.work.path().join(format!("job-{id}/bundle"))).unwrap();
     problem("/v1/build/ID/result", "", 500, "internal");
+    for path in [
+        "/build/ID",
+        "/v1/build/ID/result",
+        "/builds/ID/artifacts/hello",
+    ] {
+        let path = path.replace("ID", &id);
+        let refused = appliance.ask(&format!("DELETE {path} HTTP/1.1"));
+        refused.is_problem(405, "method-not-allowed");
+        assert_eq!(refused.json()["build_id"], id, "{path}");
+    }
     // Whoever does not know it learns nothing.
+    let refused = appliance.ask("DELETE /build/0 HTTP/1.1");
+    refused.is_problem(405, "method-not-allowed");
+    assert_eq!(refused.json().get("build_id"), None);
     for path in [
         "/build/0/result",
         "/builds/0/artifacts/hello",
