@@ -159,6 +159,34 @@ fn documents_are_the_exact_bytes() {
 }
 
 #[test]
+fn downloads_have_the_headers_that_the_contract_says_and_no_others() {
+    let appliance = Appliance::start();
+    let id = appliance.finished(b"bundle");
+    let contract: serde_json::Value = serde_json::from_str(kettle::api::OPENAPI).unwrap();
+    for (path, name) in [
+        ("/build/{id}/result", ""),
+        ("/build/{id}/provenance.json", ""),
+        ("/builds/{id}/artifacts/{name}", "hello"),
+        ("/builds/{id}/build-config/{name}", "Cargo.lock"),
+    ] {
+        let response = appliance.get(&path.replace("{id}", &id).replace("{name}", name));
+        assert_eq!(response.status, 200, "{path}");
+        let documented = &contract["paths"][path]["get"]["responses"]["200"]["headers"];
+        for header in contract["components"]["headers"]
+            .as_object()
+            .unwrap()
+            .keys()
+        {
+            assert_eq!(
+                response.header(&header.to_lowercase()).is_some(),
+                documented[header].is_object(),
+                "{header} of {path}"
+            );
+        }
+    }
+}
+
+#[test]
 fn there_is_nothing_before_the_end_nor_after_a_failure() {
     let appliance = Appliance::start();
     let (running, id) = appliance.accepted();
