@@ -192,7 +192,8 @@ impl EventBody {
                 continue;
             }
             if let (true, Some(ended)) = (closed, self.job.ended()) {
-                self.view.complete(self.job.log().events(), ended, &mut out);
+                let number = self.job.log().events();
+                self.view.complete(&self.job, number, ended, &mut out);
                 self.ended = true;
             }
             break;

@@ -27,6 +27,7 @@ mod respond;
 pub mod route;
 mod server;
 mod stall;
+mod stream_line;
 pub mod submission;
 mod submit;
 mod tls;

@@ -1,6 +1,7 @@
 //! How events look. Comes in: neutral records. Goes out: the typed events of `/build/{id}/events`, or the messages of
 //! `/build/stream`. The two differ in words only; both carry the number of the typed event, so that a reader of the
-//! stream can resume with the typed events.
+//! stream can resume with the typed events. What is too long for a line of the stream comes in several messages, of
+//! which the last has the number: a reader that lost it resumes with the whole.
 //!
 //! In the stream the words alone say who speaks: a message is the appliance's own when it starts
 //! with [`NOTE_MARK`] or is a milestone. Never: a line of output that is either.
@@ -10,6 +11,7 @@ use std::io::Write;
 
 use serde::Serialize;
 
+use super::stream_line;
 use crate::job::{Ended, EventKind, Job, NOTE_MARK, Record};
 
 /// The words by which clients know the milestones of the stream, in lower case.
@@ -93,29 +95,23 @@ impl View {
                     build_id: job.id().to_string(),
                     nonce: job.nonce().to_string(),
                 });
-                let message = match milestone {
-                    Some(milestone) => Cow::Owned(milestone),
-                    None if record.kind == EventKind::Line => without_milestones(record.text),
-                    None => Cow::Owned(format!("{NOTE_MARK} {}", record.text)),
-                };
-                event(
-                    number,
-                    &Message {
-                        r#type: "info",
-                        message: &message,
-                        accepted,
-                    },
-                    out,
-                );
+                match milestone {
+                    Some(milestone) => message(number, &milestone, accepted, out),
+                    None if record.kind == EventKind::Line => {
+                        let line = without_milestones(record.text);
+                        in_parts(number, &line, without_mark, out);
+                    }
+                    None => in_parts(number, record.text, with_mark, out),
+                }
             }
         }
     }
 
     /// Appends the terminal event.
-    pub fn complete(&self, number: u64, ended: &Ended, out: &mut Vec<u8>) {
+    pub fn complete(&self, job: &Job, number: u64, ended: &Ended, out: &mut Vec<u8>) {
         let result = match self {
-            Self::Typed => &ended.typed_result,
-            Self::Messages { .. } => &ended.result,
+            Self::Typed => Cow::Borrowed(ended.typed_result.as_str()),
+            Self::Messages { .. } => Cow::Owned(stream_line::result(job.id(), &ended.result)),
         };
         // Writing to a vector does not fail.
         let _ = write!(
@@ -174,6 +170,40 @@ fn without_milestones(line: &str) -> Cow<'_, str> {
     }
     shown.push_str(&line[rest..]);
     Cow::Owned(shown)
+}
+
+/// Appends a text as messages that fit into lines; each part begins as `marked` has it.
+fn in_parts(number: Option<u64>, text: &str, marked: fn(&str) -> Cow<'_, str>, out: &mut Vec<u8>) {
+    let mut parts = stream_line::parts(text).peekable();
+    while let Some(part) = parts.next() {
+        let number = number.filter(|_| parts.peek().is_none());
+        message(number, &marked(part), None, out);
+    }
+}
+
+/// A part of what the appliance says itself.
+fn with_mark(part: &str) -> Cow<'_, str> {
+    Cow::Owned(format!("{NOTE_MARK} {part}"))
+}
+
+/// A part of a line of output. The line itself does not begin like a note; a part of it that would has its bracket escaped.
+fn without_mark(part: &str) -> Cow<'_, str> {
+    let words = part.trim_start();
+    let start = words.get(..NOTE_MARK.len()).unwrap_or_default();
+    if !start.eq_ignore_ascii_case(NOTE_MARK) {
+        return Cow::Borrowed(part);
+    }
+    let (blanks, rest) = part.split_at(part.len() - words.len());
+    Cow::Owned(format!("{blanks}{}{}", '['.escape_unicode(), &rest[1..]))
+}
+
+fn message(number: Option<u64>, message: &str, accepted: Option<Accepted>, out: &mut Vec<u8>) {
+    let message = Message {
+        r#type: "info",
+        message,
+        accepted,
+    };
+    event(number, &message, out);
 }
 
 fn event(number: Option<u64>, data: &impl Serialize, out: &mut Vec<u8>) {
@@ -235,5 +265,18 @@ mod tests {
         let line = "\u{f6} GENERATING PROVENANCE, creating attestation; Generating provenance";
         let shown = "\u{f6} \\u{47}ENERATING PROVENANCE, \\u{63}reating attestation; \\u{47}enerating provenance";
         assert_eq!(without_milestones(line), shown);
+    }
+
+    #[test]
+    fn no_part_of_a_line_begins_like_a_note() {
+        for (part, shown) in [
+            ("", ""),
+            ("[kettl", "[kettl"),
+            ("x [kettle]", "x [kettle]"),
+            ("[kettle]", "\\u{5b}kettle]"),
+            ("\t \u{3000}[KETTLE] x", "\t \u{3000}\\u{5b}KETTLE] x"),
+        ] {
+            assert_eq!(without_mark(part), shown);
+        }
     }
 }

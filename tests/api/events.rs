@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use kettle::api::limits::EVENT_HEARTBEAT;
-use kettle::job::{ErrorType, Event, Job};
+use kettle::job::{ErrorType, Event, Job, MAX_LINE_BYTES};
 use serde_json::{Value, json};
 
-use crate::support::{Appliance, Events, JSON, SentEvent, fail, line, open_events, post_head};
+use crate::support::{
+    Appliance, Events, JSON, SentEvent, fail, line, long_provenance, open_events, post_head,
+};
 
 fn ids(events: &[SentEvent]) -> Vec<u64> {
     events.iter().map(|event| event.id.unwrap()).collect()
@@ -230,6 +232,92 @@ fn no_line_of_the_stream_is_the_appliances_own_unless_the_appliance_says_it() {
             "{milestone}: {messages:?}"
         );
     }
+}
+
+/// Published clients split each piece that they read at line ends, and a record of TLS ends at 16 KiB.
+#[test]
+fn no_line_of_the_stream_is_too_long_for_clients_that_read_by_pieces() {
+    const LONGEST_LINE: usize = 12 * 1024;
+    let appliance = Appliance::start();
+    let mut client = appliance.connect();
+    client.send_head(&post_head("/build/stream", JSON, "valid"));
+    client.send(b"valid");
+    client.head();
+    let running = appliance.build();
+    let id = running.id().to_string();
+    let mut texts = vec![
+        "x".repeat(MAX_LINE_BYTES),
+        "\"".repeat(MAX_LINE_BYTES),
+        "\\\t".repeat(MAX_LINE_BYTES / 2),
+        "🦀\u{1b}".repeat(MAX_LINE_BYTES / 10),
+        "short".to_owned(),
+    ];
+    // One of these is cut where its second part begins like a note.
+    texts.extend((1..=8).map(|shift| "y".repeat(shift) + &"[kettle]".repeat(2000)));
+    for text in &texts {
+        line(&running, text).unwrap();
+        running.emit(Event::Note(text)).unwrap();
+    }
+    appliance.succeed_with(running, b"bundle", &long_provenance());
+
+    let mut text = Vec::new();
+    while let Some(chunk) = client.chunk() {
+        assert!(chunk.ends_with(b"\n\n") && chunk.len() <= 15 * 1024);
+        text.extend(chunk);
+    }
+    let text = String::from_utf8(text).unwrap();
+    let (mut numbered, mut parts) = (Vec::new(), Vec::new());
+    let mut complete = None;
+    for event in text.split_terminator("\n\n") {
+        let (id, data) = match event.split_once('\n') {
+            Some((id, data)) => (Some(id), data),
+            None => (None, event),
+        };
+        assert!(data.len() < LONGEST_LINE, "{}", data.len());
+        let data: Value = serde_json::from_str(data.strip_prefix("data: ").unwrap()).unwrap();
+        let Some(message) = data["message"].as_str() else {
+            complete = Some(data);
+            continue;
+        };
+        parts.push(message.to_owned());
+        // The last part has the number: whoever has not read it resumes with the whole.
+        if let Some(id) = id {
+            let number: u64 = id.strip_prefix("id: ").unwrap().parse().unwrap();
+            numbered.push((number, std::mem::take(&mut parts)));
+        }
+    }
+    assert!(parts.is_empty());
+
+    let head = format!("GET /build/{id}/events HTTP/1.1");
+    let typed: Vec<SentEvent> = open_events(&appliance, &head).1.collect();
+    // The last one is `complete`, the first one has words of its own in the stream.
+    assert_eq!(typed.len(), numbered.len() + 1);
+    let mut escaped = 0;
+    for (event, (number, parts)) in typed.iter().zip(&numbered).skip(1) {
+        assert_eq!(event.id, Some(*number));
+        let from_a_tool = event.data["type"] == "build";
+        let mut message = String::new();
+        for part in parts {
+            assert_eq!(part.starts_with("[kettle] "), !from_a_tool);
+            assert!(!(from_a_tool && part.starts_with("[kettle]")));
+            message += part.strip_prefix("[kettle] ").unwrap_or(part);
+        }
+        escaped += usize::from(from_a_tool && parts[parts.len() - 1].starts_with("\\u{5b}kettle"));
+        let plain = |text: &str| text.replace("\\u{5b}", "[");
+        assert!(plain(&message) == plain(event.data["msg"].as_str().unwrap()));
+        assert_eq!(parts.len() > 1, message.len() > LONGEST_LINE - 64);
+    }
+    assert_eq!(escaped, 1);
+
+    let complete = complete.unwrap();
+    let mut result = appliance.get(&format!("/build/{id}")).json()["result"].take();
+    let members = result.as_object_mut().unwrap();
+    assert!(members.remove("provenance").is_some() && members.remove("evidence").is_some());
+    let url = format!("/build/{id}/provenance.json");
+    assert_eq!(appliance.get(&url).body, long_provenance());
+    members.insert("provenance_url".to_owned(), url.into());
+    members.insert("evidence_url".to_owned(), Value::Null);
+    assert_eq!(complete, json!({"type": "complete", "result": result}));
 }
 
 #[test]

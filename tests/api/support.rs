@@ -217,6 +217,11 @@ impl Appliance {
     }
 
     pub fn succeed(&self, running: Running, bundle: &[u8]) {
+        self.succeed_with(running, bundle, b"{\"z\":1,\"a\":\"\\u0000\"}\n");
+    }
+
+    /// The same, with this `provenance.json`.
+    pub fn succeed_with(&self, running: Running, bundle: &[u8], provenance: &[u8]) {
         let keep = |name: &str, bytes: &[u8]| {
             let path = running.folder().join(name);
             std::fs::write(&path, bytes).unwrap();
@@ -248,7 +253,7 @@ impl Appliance {
                 name: "Cargo.lock",
                 bytes: b"version = 4\n".to_vec(),
             },
-            provenance: b"{\"z\":1,\"a\":\"\\u0000\"}\n".to_vec(),
+            provenance: provenance.to_vec(),
             evidence: None,
         });
         running.finish(outcome);
@@ -281,6 +286,16 @@ pub fn fail(running: Running, error_type: ErrorType) {
         error_type,
         message: "it does not compile".to_owned(),
     });
+}
+
+/// A statement about a project with many dependencies, longer than a record of TLS.
+pub fn long_provenance() -> Vec<u8> {
+    let dependency = |number| {
+        serde_json::json!({"uri": format!("pkg:cargo/dependency-{number}@1.2.3"),
+            "digest": {"sha256": "0".repeat(64)}})
+    };
+    let dependencies: Vec<_> = (0..400).map(dependency).collect();
+    serde_json::to_vec(&serde_json::json!({"resolvedDependencies": dependencies})).unwrap()
 }
 
 /// Appends one line of output, as the pipeline does.
