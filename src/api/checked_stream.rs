@@ -15,6 +15,7 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::flush::Flushes;
 use super::header_block::{BodyFraming, HeaderBlock, HeaderError, Scanner};
 
 /// Bytes that are read at a time while a header block is not complete.
@@ -46,7 +47,8 @@ impl Findings {
     }
 }
 
-/// A connection whose header blocks are checked. What is written passes through.
+/// A connection whose header blocks are checked. What is written passes through; who waits for that learns when it is
+/// done.
 #[derive(Debug)]
 pub struct CheckedStream<S> {
     inner: S,
@@ -57,6 +59,7 @@ pub struct CheckedStream<S> {
     scanner: Scanner,
     refused: bool,
     findings: Findings,
+    flushes: Flushes,
 }
 
 impl<S> CheckedStream<S> {
@@ -69,12 +72,18 @@ impl<S> CheckedStream<S> {
             scanner: Scanner::default(),
             refused: false,
             findings: Findings::default(),
+            flushes: Flushes::default(),
         }
     }
 
     /// Returns the place where the service finds what is found here.
     pub fn findings(&self) -> Findings {
         self.findings.clone()
+    }
+
+    /// Returns the place where a body learns that what it gave is on its way.
+    pub fn flushes(&self) -> Flushes {
+        self.flushes.clone()
     }
 
     /// Returns the connection. What came of the next request is lost.
@@ -201,7 +210,12 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for CheckedStream<S> {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().inner).poll_flush(cx)
+        let this = self.get_mut();
+        let flushed = Pin::new(&mut this.inner).poll_flush(cx);
+        if matches!(flushed, Poll::Ready(Ok(()))) {
+            this.flushes.done();
+        }
+        flushed
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

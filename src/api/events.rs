@@ -1,5 +1,6 @@
 //! Progress as Server-Sent Events. Comes in: a job and a place in its log. Goes out: its events from there on, in one
-//! of two views, until the job is over. Never: a queue; each reader reads the log for itself, at its own pace.
+//! of two views, until the job is over. Never: a queue; each reader reads the log for itself, at its own pace. Nor a piece
+//! that begins or ends within an event.
 
 use std::fmt;
 use std::io;
@@ -13,6 +14,7 @@ use hyper::http::request::Parts;
 use hyper::{Response, StatusCode};
 use tokio::time::{Instant, Sleep, sleep};
 
+use super::flush::Flushes;
 use super::limits::EVENT_HEARTBEAT;
 use super::problem::Problem;
 use super::query;
@@ -20,8 +22,9 @@ use super::respond::{self, Body};
 use super::view::View;
 use crate::job::{Chunk, Cursor, Job};
 
-/// A piece of the stream is sent when it has so many bytes; it may be longer by one event.
-const PIECE_BYTES: usize = 16 * 1024;
+/// Most bytes of a piece of the stream; only an event that is longer alone is a longer piece. With the framing of HTTP, and
+/// with the header block before the first one, a piece fits into a record of TLS, which holds 16 KiB.
+const PIECE_BYTES: usize = 15 * 1024;
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
@@ -105,9 +108,13 @@ pub struct EventBody {
     view: View,
     cursor: Cursor,
     chunk: Chunk,
+    /// Events that belong to the next pieces.
+    pending: Vec<u8>,
     waiting: Option<Waiting>,
     heartbeat: Pin<Box<Sleep>>,
+    /// Nothing is to be added to `pending` any more.
     ended: bool,
+    flushes: Option<Flushes>,
 }
 
 impl fmt::Debug for EventBody {
@@ -134,17 +141,35 @@ impl EventBody {
             view,
             cursor,
             chunk: Chunk::default(),
+            pending: Vec::new(),
             waiting: None,
             heartbeat,
             ended,
+            flushes: None,
             job,
         })
     }
 
+    /// Waits before each piece until the connection has taken the one before.
+    pub fn write_pieces_alone(&mut self, flushes: Flushes) {
+        self.flushes = Some(flushes);
+    }
+
     /// The next piece of the stream: some events, or a comment.
     pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
+        if let Some(flushes) = &self.flushes {
+            std::task::ready!(flushes.poll_done(cx));
+        }
+        let next = self.poll_piece(cx);
+        if let (Some(flushes), Poll::Ready(Some(Ok(_)))) = (&self.flushes, &next) {
+            flushes.begin();
+        }
+        next
+    }
+
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
         loop {
-            if self.ended {
+            if self.ended && self.pending.is_empty() {
                 return Poll::Ready(None);
             }
             if let Some(waiting) = &mut self.waiting {
@@ -167,6 +192,7 @@ impl EventBody {
                 Err(error) => {
                     log::error!("the event log cannot be read: {error}");
                     self.ended = true;
+                    self.pending.clear();
                     return Poll::Ready(Some(Err(error)));
                 }
             }
@@ -179,25 +205,62 @@ impl EventBody {
             .reset(Instant::now() + EVENT_HEARTBEAT);
     }
 
-    /// Events that are there, about as many as [`PIECE_BYTES`] hold; the terminal one after all others.
+    /// Events that are there, as many as [`PIECE_BYTES`] hold; the terminal one after all others.
     fn piece(&mut self) -> io::Result<Vec<u8>> {
-        let mut out = Vec::new();
-        while out.len() < PIECE_BYTES {
+        while self.pending.len() < PIECE_BYTES && !self.ended {
+            let out = &mut self.pending;
             if let Some((number, record)) = self.chunk.next(&mut self.cursor)? {
-                self.view.record(&self.job, number, record, &mut out);
+                self.view.record(&self.job, number, record, out);
                 continue;
             }
             let closed = self.job.log().closed();
             if self.job.log().read(self.cursor, &mut self.chunk)? {
                 continue;
             }
-            if let (true, Some(ended)) = (closed, self.job.ended()) {
-                let number = self.job.log().events();
-                self.view.complete(&self.job, number, ended, &mut out);
-                self.ended = true;
-            }
-            break;
+            let (true, Some(ended)) = (closed, self.job.ended()) else {
+                break;
+            };
+            let number = self.job.log().events();
+            self.view.complete(&self.job, number, ended, out);
+            self.ended = true;
         }
-        Ok(out)
+        Ok(take_piece(&mut self.pending))
+    }
+}
+
+/// Takes whole events, as many as fit into a piece and at least one. An event ends with an empty line, and has no other.
+fn take_piece(pending: &mut Vec<u8>) -> Vec<u8> {
+    if pending.len() <= PIECE_BYTES {
+        return std::mem::take(pending);
+    }
+    let is_end = |two: &[u8]| two == b"\n\n";
+    let fitting = pending[..PIECE_BYTES].windows(2).rposition(is_end);
+    let last = fitting.or_else(|| pending.windows(2).position(is_end));
+    let rest = pending.split_off(last.map_or(pending.len(), |end| end + 2));
+    std::mem::replace(pending, rest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_piece_has_whole_events_and_as_many_as_fit() {
+        let event = |bytes: usize| format!("data: {}\n\n", "x".repeat(bytes - 8)).into_bytes();
+        for (lengths, pieces) in [
+            (&[100, 200][..], &[300][..]),
+            (&[PIECE_BYTES - 8, 8], &[PIECE_BYTES]),
+            (&[PIECE_BYTES - 8, 9], &[PIECE_BYTES - 8, 9]),
+            (&[3 * PIECE_BYTES, 10], &[3 * PIECE_BYTES, 10]),
+            (&[10, 3 * PIECE_BYTES], &[10, 3 * PIECE_BYTES]),
+        ] {
+            let mut pending = lengths.iter().copied().flat_map(event).collect();
+            let taken: Vec<usize> = std::iter::from_fn(|| {
+                let piece = take_piece(&mut pending);
+                (!piece.is_empty()).then_some(piece.len())
+            })
+            .collect();
+            assert_eq!(taken, pieces, "{lengths:?}");
+        }
     }
 }

@@ -15,6 +15,7 @@ mod document;
 mod download;
 mod events;
 mod files;
+mod flush;
 pub mod header_block;
 mod intake;
 pub mod limits;

@@ -169,12 +169,17 @@ async fn serve_connection<S>(
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
     let stream = CheckedStream::new(stream);
-    let findings = stream.findings();
+    let (findings, flushes) = (stream.findings(), stream.flushes());
     let service = service_fn(move |request| {
         let (service, finding) = (Rc::clone(&service), findings.take());
-        Box::pin(
-            async move { Ok::<_, Infallible>(answer(&service, request, scheme, finding).await) },
-        )
+        let flushes = flushes.clone();
+        Box::pin(async move {
+            let mut response = answer(&service, request, scheme, finding).await;
+            if let Body::Events(events) = response.body_mut() {
+                events.write_pieces_alone(flushes);
+            }
+            Ok::<_, Infallible>(response)
+        })
     });
     let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())

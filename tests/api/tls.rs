@@ -3,8 +3,11 @@
 
 use std::io::{self, Read as _, Write as _};
 use std::net::TcpStream;
+use std::sync::Arc;
+use std::time::Duration;
 
 use kettle::api::limits::TLS_HANDSHAKE_TIMEOUT;
+use kettle::job::MAX_LINE_BYTES;
 use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use rustls::crypto::ring::cipher_suite::{
     TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256, TLS13_CHACHA20_POLY1305_SHA256,
@@ -14,7 +17,7 @@ use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConnection, ConnectionTrafficSecrets, StreamOwned, SupportedProtocolVersion};
 
 use crate::connections::{client_config, connect_tls, connect_with};
-use crate::support::{Appliance, Client, JSON};
+use crate::support::{Appliance, Client, JSON, line, long_provenance, post_head};
 
 /// Kinds of records (RFC 8446, section 5.1).
 const CHANGE_CIPHER_SPEC: u8 = 20;
@@ -597,4 +600,77 @@ fn what_follows_an_early_answer_is_thrown_away() {
             .text(),
         "ok"
     );
+}
+
+/// Reads one record, and returns what data it holds.
+fn read_record(connection: &mut ClientConnection, stream: &mut TcpStream) -> Vec<u8> {
+    let mut record = vec![0; RECORD_HEADER_BYTES];
+    stream.read_exact(&mut record).unwrap();
+    let length = u16::from_be_bytes([record[3], record[4]]);
+    record.resize(RECORD_HEADER_BYTES + usize::from(length), 0);
+    stream
+        .read_exact(&mut record[RECORD_HEADER_BYTES..])
+        .unwrap();
+    let mut unread = &record[..];
+    while !unread.is_empty() {
+        connection.read_tls(&mut unread).unwrap();
+    }
+    let state = connection.process_new_packets().unwrap();
+    let mut content = vec![0; state.plaintext_bytes_to_read()];
+    connection.reader().read_exact(&mut content).unwrap();
+    content
+}
+
+/// Published clients read one record at a time, split what they read at line ends, and take each line for JSON.
+#[test]
+fn every_record_of_a_stream_has_whole_events_also_for_a_slow_reader() {
+    const LINES: usize = 8000;
+    const PATIENCE: Duration = Duration::from_secs(60);
+    let appliance = Appliance::start();
+    let config = client_config(&appliance, provider::default_provider(), &[&TLS13]);
+    let name = "localhost".try_into().unwrap();
+    let mut connection = ClientConnection::new(Arc::new(config), name).unwrap();
+    let mut stream = TcpStream::connect(appliance.addresses.tls).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    while connection.is_handshaking() {
+        while connection.wants_write() {
+            connection.write_tls(&mut stream).unwrap();
+        }
+        read_record(&mut connection, &mut stream);
+    }
+    let head = post_head("/build/stream", JSON, "valid");
+    let request = format!("{head}\r\nHost: kettle\r\n\r\nvalid");
+    connection.writer().write_all(request.as_bytes()).unwrap();
+    while connection.wants_write() {
+        connection.write_tls(&mut stream).unwrap();
+    }
+
+    // More than the buffers on the way hold, so that the appliance has to wait for the reader.
+    let running = appliance.build();
+    for number in 0..LINES {
+        let length = number * 37 % 1500;
+        line(&running, &format!("line {number} {}", "\"".repeat(length))).unwrap();
+    }
+    line(&running, &"\\".repeat(MAX_LINE_BYTES)).unwrap();
+    appliance.succeed_with(running, b"bundle", &long_provenance());
+
+    let mut lines = 0;
+    loop {
+        let content = String::from_utf8(read_record(&mut connection, &mut stream)).unwrap();
+        let mut complete = false;
+        for data in content
+            .split('\n')
+            .filter_map(|line| line.strip_prefix("data: "))
+        {
+            let event: serde_json::Value = serde_json::from_str(data).unwrap();
+            complete |= event["type"] == "complete";
+            if let Some(message) = event["message"].as_str() {
+                lines += usize::from(message.starts_with(&format!("line {lines} ")));
+            }
+        }
+        if complete {
+            break;
+        }
+    }
+    assert_eq!(lines, LINES);
 }
