@@ -1,6 +1,6 @@
-//! Progress as Server-Sent Events. Comes in: a job and a place in its log. Goes out: its events from there on, in one
-//! of two views, until the job is over. Never: a queue; each reader reads the log for itself, at its own pace. Nor a piece
-//! that begins or ends within an event.
+//! Progress as Server-Sent Events, and as plain text. Comes in: a job and a place in its log. Goes out: its events from
+//! there on, in one of the views, until the job is over. Never: a queue; each reader reads the log for itself, at its
+//! own pace. Nor a piece that begins or ends within an event.
 
 use std::fmt;
 use std::io;
@@ -87,17 +87,33 @@ impl Wanted {
 /// # Errors
 /// 500: the log cannot be read.
 pub fn stream(job: Arc<Job>, view: View, first: u64) -> Result<Response<Body>, Problem> {
-    let body = EventBody::new(job, view, first)
-        .map_err(|error| Problem::internal("the event log", &error))?;
-    let mut response = respond::response(
-        StatusCode::OK,
-        "text/event-stream",
-        Body::Events(Box::new(body)),
-    );
+    let mut response = response(job, view, first, "text/event-stream")?;
     let headers = response.headers_mut();
     respond::set(headers, header::CACHE_CONTROL, "no-cache");
     respond::set(headers, X_ACCEL_BUFFERING, "no");
     Ok(response)
+}
+
+/// The output of a job's build so far, as plain text, whether the job runs, has failed or has succeeded.
+///
+/// # Errors
+/// 500: the log cannot be read.
+pub fn build_log(job: Arc<Job>) -> Result<Response<Body>, Problem> {
+    let mut response = response(job, View::Log, 0, "text/plain; charset=utf-8")?;
+    respond::set(response.headers_mut(), header::CACHE_CONTROL, "no-cache");
+    Ok(response)
+}
+
+fn response(
+    job: Arc<Job>,
+    view: View,
+    first: u64,
+    content_type: &'static str,
+) -> Result<Response<Body>, Problem> {
+    let body = EventBody::new(job, view, first)
+        .map_err(|error| Problem::internal("the event log", &error))?;
+    let body = Body::Events(Box::new(body));
+    Ok(respond::response(StatusCode::OK, content_type, body))
 }
 
 type Waiting = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -181,6 +197,7 @@ impl EventBody {
                 self.waiting = None;
             }
             match self.piece() {
+                Ok(piece) if piece.is_empty() && self.ended => return Poll::Ready(None),
                 Ok(piece) if piece.is_empty() => {
                     self.chunk.release();
                     self.waiting = Some(Box::pin(Arc::clone(self.job.log()).grown(self.cursor)));
@@ -216,6 +233,10 @@ impl EventBody {
             let closed = self.job.log().closed();
             if self.job.log().read(self.cursor, &mut self.chunk)? {
                 continue;
+            }
+            if !self.view.follows() {
+                self.ended = true;
+                break;
             }
             let (true, Some(ended)) = (closed, self.job.ended()) else {
                 break;

@@ -183,6 +183,7 @@ impl Service {
             Endpoint::Attestation => return attestation::answer(self, parts).await,
             Endpoint::Job => return Ok(document::job(&*job()?)),
             Endpoint::Events => return events::answer(job()?, parts),
+            Endpoint::BuildLog => return events::build_log(job()?),
             Endpoint::Result => files::bundle(files::finished(&*job()?)?).await?,
             Endpoint::Artifact => {
                 files::artifact(files::finished(&*job()?)?, &variables.name).await?

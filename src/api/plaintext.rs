@@ -22,6 +22,7 @@ pub fn is_public(endpoint: Endpoint) -> bool {
         | Endpoint::SubmitAndStream
         | Endpoint::Job
         | Endpoint::Events
+        | Endpoint::BuildLog
         | Endpoint::Result
         | Endpoint::Provenance
         | Endpoint::Evidence

@@ -21,6 +21,8 @@ pub enum Endpoint {
     Job,
     /// The typed events.
     Events,
+    /// The build's output so far.
+    BuildLog,
     /// The bundle.
     Result,
     /// The provenance in the bundle.
@@ -60,13 +62,14 @@ const fn route(path: &'static str, methods: &'static [Method], endpoint: Endpoin
 }
 
 /// Every path; the first that fits wins.
-pub static ROUTES: [Route; 13] = [
+pub static ROUTES: [Route; 14] = [
     route("/health", READ, Endpoint::Health),
     route("/ready", READ, Endpoint::Ready),
     route("/build", SUBMIT, Endpoint::Submit),
     route("/build/stream", SUBMIT, Endpoint::SubmitAndStream),
     route("/build/{id}", READ, Endpoint::Job),
     route("/build/{id}/events", READ, Endpoint::Events),
+    route("/build/{id}/build.log", READ, Endpoint::BuildLog),
     route("/build/{id}/result", READ, Endpoint::Result),
     route("/build/{id}/provenance.json", READ, Endpoint::Provenance),
     route("/build/{id}/evidence.json", READ, Endpoint::Evidence),

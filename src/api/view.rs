@@ -1,7 +1,7 @@
-//! How events look. Comes in: neutral records. Goes out: the typed events of `/build/{id}/events`, or the messages of
-//! `/build/stream`. The two differ in words only; both carry the number of the typed event, so that a reader of the
-//! stream can resume with the typed events. What is too long for a line of the stream comes in several messages, of
-//! which the last has the number: a reader that lost it resumes with the whole.
+//! How events look. Comes in: neutral records. Goes out: the typed events of `/build/{id}/events`, the messages of
+//! `/build/stream`, or the lines of `build.log`. The first two differ in words only; both carry the number of the typed
+//! event, so that a reader of the stream can resume with the typed events. What is too long for a line of the stream
+//! comes in several messages, of which the last has the number: a reader that lost it resumes with the whole.
 //!
 //! In the stream the words alone say who speaks: a message is the appliance's own when it starts
 //! with [`NOTE_MARK`] or is a milestone. Never: a line of output that is either.
@@ -25,7 +25,7 @@ const MILESTONES: [&str; 7] = [
     "creating attestation",
 ];
 
-/// Which of the two.
+/// Which of the three.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum View {
     /// `type` and `msg`.
@@ -35,6 +35,8 @@ pub enum View {
         /// Kinds whose milestone has been passed.
         passed: Vec<EventKind>,
     },
+    /// What tools printed and our notes, as plain text, up to the last line that there is.
+    Log,
 }
 
 #[derive(Serialize)]
@@ -72,6 +74,11 @@ impl View {
         Self::Messages { passed: Vec::new() }
     }
 
+    /// Whether a reader waits for what comes next.
+    pub fn follows(&self) -> bool {
+        *self != Self::Log
+    }
+
     /// Appends the event for a record, if this view has one.
     pub fn record(&mut self, job: &Job, number: u64, record: Record<'_>, out: &mut Vec<u8>) {
         match self {
@@ -80,6 +87,7 @@ impl View {
                     event(Some(number), &typed, out);
                 }
             }
+            Self::Log => log_line(record, out),
             Self::Messages { passed } => {
                 let number = record.kind.numbered().then_some(number);
                 let milestone = if passed.contains(&record.kind) {
@@ -112,6 +120,7 @@ impl View {
         let result = match self {
             Self::Typed => Cow::Borrowed(ended.typed_result.as_str()),
             Self::Messages { .. } => Cow::Owned(stream_line::result(job.id(), &ended.result)),
+            Self::Log => return,
         };
         // Writing to a vector does not fail.
         let _ = write!(
@@ -119,6 +128,20 @@ impl View {
             "id: {number}\ndata: {{\"type\":\"complete\",\"result\":{result}}}\n\n"
         );
     }
+}
+
+/// Appends the line of `build.log` for a record, as the bundle has it, if it has one.
+fn log_line(record: Record<'_>, out: &mut Vec<u8>) {
+    match record.kind {
+        EventKind::Line => (),
+        EventKind::Note => {
+            out.extend_from_slice(NOTE_MARK.as_bytes());
+            out.push(b' ');
+        }
+        _ => return,
+    }
+    out.extend_from_slice(record.text.as_bytes());
+    out.push(b'\n');
 }
 
 fn typed(record: Record<'_>) -> Option<Typed<'_>> {

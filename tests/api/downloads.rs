@@ -1,11 +1,13 @@
 //! The result and what it is made of: whole, in parts, and not at all.
 
+use std::sync::Arc;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use kettle::digest::Sha256Digest;
-use kettle::job::ErrorType;
+use kettle::job::{ErrorType, Event, MAX_LINE_BYTES};
 
-use crate::support::{Appliance, fail};
+use crate::support::{Appliance, fail, line};
 
 #[test]
 fn the_result_comes_with_everything_that_a_client_needs_to_resume() {
@@ -184,6 +186,37 @@ fn downloads_have_the_headers_that_the_contract_says_and_no_others() {
             );
         }
     }
+}
+
+#[test]
+fn the_output_is_there_while_the_build_runs_and_when_it_failed() {
+    let appliance = Appliance::start();
+    let (running, id) = appliance.accepted();
+    let log = || {
+        let response = appliance.get(&format!("/v1/build/{id}/build.log"));
+        assert_eq!(response.status, 200);
+        let content_type = response.header("content-type");
+        assert_eq!(content_type, Some("text/plain; charset=utf-8"));
+        assert_eq!(response.header("cache-control"), Some("no-cache"));
+        response.text().to_owned()
+    };
+    assert_eq!(log(), "");
+    line(&running, "one \u{1b}").unwrap();
+    line(&running, "").unwrap();
+    running.emit(Event::Note("a note")).unwrap();
+    running.emit(Event::Provenance("not in the log")).unwrap();
+    assert_eq!(log(), "one \\u{1b}\n\n[kettle] a note\n");
+    for number in 0..10_000 {
+        line(&running, &format!("line {number}")).unwrap();
+    }
+    line(&running, &"x".repeat(MAX_LINE_BYTES)).unwrap();
+    let job = Arc::clone(running.job());
+    fail(running, ErrorType::BuildFailed);
+    let mut of_a_bundle = Vec::new();
+    job.log().write_build_log(&mut of_a_bundle).unwrap();
+    assert!(log().as_bytes() == of_a_bundle);
+    let head = appliance.ask(&format!("HEAD /build/{id}/build.log HTTP/1.1"));
+    assert_eq!(head.status, 200);
 }
 
 #[test]
