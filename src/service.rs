@@ -67,7 +67,7 @@ impl Standing {
         attester: impl Attester + 'static,
     ) -> Result<Self, AttestError> {
         let evidence = attester.attest(&[0; REPORT_DATA_BYTES])?;
-        let measurement = evidence.report.measurement();
+        let measurement = evidence.report().measurement();
         Ok(Self {
             platform,
             attester: Some(Arc::new(attester)),

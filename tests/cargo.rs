@@ -247,14 +247,14 @@ impl Job {
     fn error(&self) -> ErrorType {
         self.result
             .as_ref()
-            .map(|built| panic!("built {:?}", built.artifacts))
+            .map(|built| panic!("built {:?}", built.artifacts()))
             .unwrap_err()
             .error_type()
     }
 
     fn names(&self) -> Vec<&str> {
         self.built()
-            .artifacts
+            .artifacts()
             .iter()
             .map(|artifact| artifact.name.as_str())
             .collect()
@@ -262,7 +262,7 @@ impl Job {
 
     fn digests(&self) -> BTreeMap<String, Sha256Digest> {
         self.built()
-            .artifacts
+            .artifacts()
             .iter()
             .map(|artifact| (artifact.name.clone(), artifact.sha256))
             .collect()
@@ -271,7 +271,7 @@ impl Job {
     fn output_of(&self, artifact: &str) -> String {
         let artifact = self
             .built()
-            .artifacts
+            .artifacts()
             .iter()
             .find(|found| found.name == artifact)
             .unwrap();
@@ -290,7 +290,7 @@ impl Job {
 
     fn dependencies(&self) -> Vec<String> {
         self.built()
-            .dependencies
+            .dependencies()
             .iter()
             .map(|found| found.uri.clone().unwrap())
             .collect()
@@ -299,7 +299,7 @@ impl Job {
     fn dependency(&self, uri: &str) -> &ResourceDescriptor {
         let found = self
             .built()
-            .dependencies
+            .dependencies()
             .iter()
             .find(|found| found.uri.as_deref() == Some(uri));
         found.unwrap_or_else(|| panic!("{uri} is not among {:?}", self.dependencies()))
@@ -377,18 +377,18 @@ fn a_crate_without_dependencies_needs_no_network_and_two_commands() {
     assert_eq!(job.output_of("hello"), "Hello from an attested build!\n");
     assert_eq!(
         (
-            job.built().commands.fetch.len(),
-            job.built().network.len(),
+            job.built().commands().fetch.len(),
+            job.built().network().len(),
             job.dependencies().len()
         ),
         (0, 0, 0)
     );
     assert_eq!(job.ran.len(), 2);
     assert_eq!(
-        job.built().lockfile.bytes,
+        job.built().lockfile().bytes,
         fs::read(project("hello/Cargo.lock")).unwrap()
     );
-    assert!(job.built().artifacts[0].executable);
+    assert!(job.built().artifacts()[0].executable);
     assert!(!job.log.contains("reason"), "{}", job.log);
     assert!(job.log.contains("Compiling hello"), "{}", job.log);
 }
@@ -412,7 +412,7 @@ fn a_library_gives_its_rlib_and_its_archive() {
         job.names(),
         ["libsome_library.rlib", "some-library-1.2.3.crate"]
     );
-    assert_eq!(job.built().commands.package[1], "package");
+    assert_eq!(job.built().commands().package[1], "package");
 }
 
 #[test]
@@ -433,8 +433,8 @@ fn a_registry_package_is_recorded_with_the_digest_of_its_bytes() {
         job.dependency("pkg:cargo/itoa@1.0.19").digest["sha256"],
         ITOA
     );
-    assert_eq!(job.built().network, ["fetch"]);
-    assert_eq!(job.built().commands.fetch[1], "fetch");
+    assert_eq!(job.built().network(), ["fetch"]);
+    assert_eq!(job.built().commands().fetch[1], "fetch");
     let online = job.ran.iter().filter(|spec| spec.network == Network::Fetch);
     assert_eq!(
         online.map(|spec| spec.argv[1].as_str()).collect::<Vec<_>>(),
@@ -1137,7 +1137,7 @@ fn vendored_code_is_recorded_as_the_folder_that_it_is() {
         job.dependency("path:third-party/itoa").digest,
         BTreeMap::from([("gitTree".to_owned(), expected.to_string())])
     );
-    assert!(job.built().network.is_empty());
+    assert!(job.built().network().is_empty());
 }
 
 #[test]
@@ -1176,7 +1176,7 @@ fn a_configuration_cannot_displace_the_toolchain() {
     }
     assert!(
         job.built()
-            .commands
+            .commands()
             .build
             .contains(&"--config=build.rustflags=[\"--cfg\", \"carried\"]".to_owned())
     );
@@ -1242,15 +1242,15 @@ fn a_linker_that_a_build_script_brings_by_arguments_is_recorded() {
         println!("cargo::rustc-link-arg-bins=-fuse-ld=bfd");
         println!("cargo::rustc-link-arg-bin=app=-Wl,-rpath,$ORIGIN/it is !here");"#;
     let job = Job::of(with_own_linker(given).path());
-    let artifact = &job.built().artifacts[0];
+    let artifact = &job.built().artifacts()[0];
     assert!(
         fs::read(&artifact.path)
             .unwrap()
             .ends_with(b"linked by a linker of its own"),
         "it was not displaced"
     );
-    let [record] = job.built().link_arguments.as_slice() else {
-        panic!("{:?}", job.built().link_arguments)
+    let [record] = job.built().link_arguments() else {
+        panic!("{:?}", job.built().link_arguments())
     };
     assert_eq!(record.package, "app@0.1.0");
     let [folder, rpath, linker] = record.arguments.as_slice() else {
@@ -1290,15 +1290,15 @@ fn a_linker_that_a_build_script_brings_by_variables_is_recorded() {
         println!("cargo::rustc-env=VERSION=1");
         println!("cargo::rustc-link-arg=-fuse-ld=bfd");"#;
     let job = Job::of(with_own_linker(given).path());
-    let artifact = &job.built().artifacts[0];
+    let artifact = &job.built().artifacts()[0];
     assert!(
         fs::read(&artifact.path)
             .unwrap()
             .ends_with(b"linked by a linker of its own"),
         "it was not displaced"
     );
-    let [record] = job.built().link_arguments.as_slice() else {
-        panic!("{:?}", job.built().link_arguments)
+    let [record] = job.built().link_arguments() else {
+        panic!("{:?}", job.built().link_arguments())
     };
     assert_eq!(
         record.environment.keys().collect::<Vec<_>>(),
@@ -1334,13 +1334,13 @@ fn a_linker_that_a_build_script_brings_without_arguments_is_recorded() {
         }),
     ] {
         let job = Job::of(with_own_linker(given).path());
-        let artifact = fs::read(&job.built().artifacts[0].path).unwrap();
+        let artifact = fs::read(&job.built().artifacts()[0].path).unwrap();
         assert!(
             artifact.ends_with(b"linked by a linker of its own"),
             "it was not displaced: {given}"
         );
-        let [record] = job.built().link_arguments.as_slice() else {
-            panic!("{:?}", job.built().link_arguments)
+        let [record] = job.built().link_arguments() else {
+            panic!("{:?}", job.built().link_arguments())
         };
         assert!(is_recorded(record), "{record:?}");
         assert!(
@@ -1393,7 +1393,7 @@ fn a_macro_cannot_hide_what_a_build_script_gave_to_the_linker() {
     ));
     let arguments: Vec<_> = added
         .built()
-        .link_arguments
+        .link_arguments()
         .iter()
         .map(|record| record.arguments.join(" "))
         .collect();
@@ -1407,7 +1407,7 @@ fn a_macro_cannot_hide_what_a_build_script_gave_to_the_linker() {
     }
     let built = printing("     Running `");
     assert_eq!(
-        built.built().link_arguments[0].arguments,
+        built.built().link_arguments()[0].arguments,
         ["-fuse-ld=bfd"],
         "{}",
         built.log
@@ -1416,7 +1416,7 @@ fn a_macro_cannot_hide_what_a_build_script_gave_to_the_linker() {
 
 #[test]
 fn nothing_is_recorded_of_a_linker_that_got_nothing() {
-    assert_eq!(Job::of(&project("generated")).built().link_arguments, []);
+    assert_eq!(Job::of(&project("generated")).built().link_arguments(), []);
 }
 
 #[test]

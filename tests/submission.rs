@@ -188,8 +188,8 @@ fn bodies(archive: &[u8]) -> [(&'static str, Vec<u8>); 2] {
 }
 
 fn tree_of(request: &Request) -> &SourceTree {
-    assert_eq!(request.nonce.to_string(), "0a");
-    match &request.source {
+    assert_eq!(request.nonce().to_string(), "0a");
+    match request.source() {
         SourceRequest::Archive(tree) => tree,
         SourceRequest::Repository { .. } => panic!("a repository"),
     }
@@ -276,7 +276,7 @@ fn a_repository_needs_no_disk() {
             .receive(&chunked(JSON), Script::whole(body))
             .await
             .unwrap();
-        let SourceRequest::Repository { url, reference } = request.source else {
+        let SourceRequest::Repository { url, reference } = request.into_source() else {
             panic!("an archive")
         };
         assert_eq!(

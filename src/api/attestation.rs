@@ -130,10 +130,11 @@ mod tests {
             self.inside.fetch_sub(1, Ordering::SeqCst);
             let mut report = [0; REPORT_BYTES];
             report[0x50..0x90].copy_from_slice(report_data);
-            Ok(Evidence {
-                report: Report::from(report),
-                certificates: Certificates::default(),
-            })
+            let certificates = Certificates::default();
+            Ok(Evidence::test_only_unchecked(
+                Report::from(report),
+                certificates,
+            ))
         }
     }
 
@@ -149,7 +150,7 @@ mod tests {
             let data = runtime
                 .block_on(session.attest(&nonce))
                 .unwrap()
-                .report
+                .report()
                 .report_data();
             assert_eq!((data[32], &data[48..]), (number, &SESSION_TAG[..]));
         };

@@ -8,18 +8,32 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Serialize, Serializer};
 
 use super::table::Certificates;
-use crate::snp::report::Report;
+use super::{AttestError, ReportData};
+use crate::snp::report::{Report, SigningKey};
 
 /// What the platform is called in the envelope.
 const PLATFORM: &str = "snp";
 
-/// A report with the certificates that the host handed over.
-#[derive(Clone, PartialEq, Eq)]
+/// A signed report about what was asked, with the certificates that the host handed over: the receipt of an
+/// [`Attester`](super::Attester).
+///
+/// ```compile_fail,E0451
+/// use kettle::attester::Evidence;
+///
+/// let evidence = Evidence { report: todo!(), certificates: todo!() };
+/// ```
+///
+/// ```compile_fail,E0624
+/// use kettle::attester::{Certificates, Evidence, ReportData};
+/// use kettle::snp::report::Report;
+///
+/// fn claim(data: &ReportData, report: Report) {
+///     let evidence = Evidence::about(data, report, Certificates::default());
+/// }
+/// ```
 pub struct Evidence {
-    /// As the firmware wrote it.
-    pub report: Report,
-    /// As the host handed them over.
-    pub certificates: Certificates,
+    report: Report,
+    certificates: Certificates,
 }
 
 impl fmt::Debug for Evidence {
@@ -60,6 +74,44 @@ impl Serialize for Base64<'_> {
 }
 
 impl Evidence {
+    /// Only for attesters: what the secure processor and the host answered, if it is about `report_data` and somebody
+    /// signed it.
+    pub(crate) fn about(
+        report_data: &ReportData,
+        report: Report,
+        certificates: Certificates,
+    ) -> Result<Self, AttestError> {
+        let actual = report.report_data();
+        if actual != *report_data {
+            return Err(AttestError::ReportData {
+                expected: hex::encode(report_data),
+                actual: hex::encode(actual),
+            });
+        }
+        if report.mask_chip_key() || report.signing_key() == SigningKey::None {
+            return Err(AttestError::NotSigned);
+        }
+        Ok(Self {
+            report,
+            certificates,
+        })
+    }
+
+    /// For tests: a report about anything, whether somebody signed it or not.
+    #[cfg(any(test, feature = "appraisal"))]
+    #[doc(hidden)]
+    pub fn test_only_unchecked(report: Report, certificates: Certificates) -> Self {
+        Self {
+            report,
+            certificates,
+        }
+    }
+
+    /// Returns the report as the firmware wrote it.
+    pub fn report(&self) -> &Report {
+        &self.report
+    }
+
     /// The envelope. `cert_chain` is null where the host handed nothing over.
     pub fn envelope(&self) -> Envelope<'_> {
         let Certificates { vcek, ask, ark } = &self.certificates;
@@ -93,15 +145,8 @@ mod tests {
 
     fn json(certificates: Certificates) -> String {
         let report = Report::try_from(&[7; REPORT_BYTES][..]).unwrap();
-        String::from_utf8(
-            Evidence {
-                report,
-                certificates,
-            }
-            .to_json()
-            .unwrap(),
-        )
-        .unwrap()
+        let evidence = Evidence::test_only_unchecked(report, certificates);
+        String::from_utf8(evidence.to_json().unwrap()).unwrap()
     }
 
     #[test]

@@ -102,14 +102,14 @@ mod tests {
     /// A job that has the slot, and the folder that it is in.
     fn job() -> (tempfile::TempDir, Arc<Job>) {
         let work = tempfile::tempdir().unwrap();
-        let request = Request {
-            nonce: Nonce::parse("00c0ffee").unwrap(),
-            nonce_source: NonceSource::Client,
-            source: SourceRequest::Repository {
+        let request = Request::test_only_new(
+            Nonce::parse("00c0ffee").unwrap(),
+            NonceSource::Client,
+            SourceRequest::Repository {
                 url: RepositoryUrl::parse("https://example.org/x").unwrap(),
                 reference: None,
             },
-        };
+        );
         let job = Job::set_up(work.path(), &request, "guest").unwrap();
         (work, Arc::new(job))
     }

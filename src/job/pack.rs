@@ -1,5 +1,5 @@
-//! The job's files. Comes in: what was built and stated. Goes out: the build log, the bundle on
-//! disk, and a folder without what is not handed out. Never: a path that a sandbox could have
+//! The job's files. Comes in: what was built, stated and attested. Goes out: the bundle on disk, and a
+//! folder without what is not handed out. Never: a path that a sandbox could have
 //! written to, or a bundle with other bytes than were stated.
 
 use std::fs::{self, File};
@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use tokio::task::spawn_blocking;
 
 use super::log_file::{LOG_NAME, LogFile};
+use super::record::{AttestedBuild, BundleParts};
 use super::{BundleFile, Finished};
-use crate::attester::Evidence;
 use crate::bundle::{self, Entry};
 use crate::digest::Sha256Writer;
 use crate::provenance::Statement;
@@ -32,15 +32,16 @@ pub(super) enum PackError {
 }
 
 /// Writes the bundle.
-pub(super) async fn pack(
-    folder: PathBuf,
-    built: Built,
-    statement: Statement,
-    evidence: Option<Evidence>,
-    log: LogFile,
-) -> Result<Finished, PackError> {
+pub(super) async fn pack(build: AttestedBuild) -> Result<Finished, PackError> {
+    let BundleParts {
+        folder,
+        built,
+        log,
+        statement,
+        evidence,
+    } = build.into_parts();
     let evidence = evidence.map(|evidence| evidence.to_json()).transpose()?;
-    blocking(PackError::Bundle, move || {
+    let packed = spawn_blocking(move || {
         let bundle = write(
             &folder.join("bundle.tar.gz"),
             &built,
@@ -48,17 +49,23 @@ pub(super) async fn pack(
             evidence.as_deref(),
             &log,
         )?;
+        let (project, toolchain) = (built.tree().project().clone(), built.kind());
+        let (artifacts, build_config) = built.into_files();
         Ok(Finished {
-            project: built.tree.project().clone(),
-            toolchain: built.kind,
+            project,
+            toolchain,
             bundle,
-            artifacts: built.artifacts,
-            build_config: built.lockfile,
+            artifacts,
+            build_config,
             provenance: statement.into_bytes(),
             evidence,
         })
-    })
-    .await
+    });
+    packed
+        .await
+        .map_err(io::Error::other)
+        .flatten()
+        .map_err(PackError::Bundle)
 }
 
 fn write(
@@ -69,13 +76,13 @@ fn write(
     log: &LogFile,
 ) -> io::Result<BundleFile> {
     let mut entries: Vec<Entry<'_>> = built
-        .artifacts
+        .artifacts()
         .iter()
         .map(artifact)
         .collect::<io::Result<_>>()?;
     entries.push(Entry::of_bytes(
-        format!("build-config/{}", built.lockfile.name),
-        &built.lockfile.bytes,
+        format!("build-config/{}", built.lockfile().name),
+        &built.lockfile().bytes,
     ));
     entries.push(log.entry()?);
     entries.push(Entry::of_bytes("provenance.json", statement.as_bytes()));
@@ -83,9 +90,9 @@ fn write(
     let out = Sha256Writer::new(BufWriter::new(File::create_new(path)?));
     let mut out = bundle::write(
         out,
-        built.tree.project().as_str(),
+        built.tree().project().as_str(),
         entries,
-        built.tree.epoch(),
+        built.tree().epoch(),
     )?;
     out.flush()?;
     let (_, sha256, size) = out.finish();
@@ -159,18 +166,6 @@ fn remove(path: &Path) -> io::Result<()> {
             Err(error)
         }
     })
-}
-
-/// Runs file work on the pool for it.
-async fn blocking<T: Send + 'static>(
-    failed: fn(io::Error) -> PackError,
-    work: impl FnOnce() -> io::Result<T> + Send + 'static,
-) -> Result<T, PackError> {
-    spawn_blocking(work)
-        .await
-        .map_err(io::Error::other)
-        .flatten()
-        .map_err(failed)
 }
 
 #[cfg(test)]

@@ -13,13 +13,13 @@ use tokio::task::{spawn_blocking, spawn_local};
 
 use super::build_log::JobLog;
 use super::line::sanitise;
-use super::log_file::{LogFile, LogFileError};
+use super::log_file::LogFileError;
 use super::pack::{self, PackError};
-use super::record::{self, RecordError};
+use super::record::{AttestedBuild, CompletedBuild, Machine, RecordError, StatedBuild};
 use super::{Builder, ErrorType, Event, Job, LogError, Outcome, Request, Running, SourceRequest};
-use crate::attester::{AttestError, Attester, Evidence};
+use crate::attester::{AttestError, Attester};
 use crate::causes::{Chain, causes};
-use crate::provenance::{Nonce, Platform, Statement, report_data};
+use crate::provenance::Platform;
 use crate::sandbox::Runner;
 use crate::source::{Origin, SourceTree, repository};
 use crate::toolchain::{self, Built, Context, Kind, Limits, Tool, Toolchain, ToolchainError, nix};
@@ -126,57 +126,34 @@ impl Builder for Pipeline {
 impl Parts {
     async fn build(&self, job: &Arc<Job>, request: Request) -> Result<Outcome, JobError> {
         let mut log = JobLog::new(Arc::clone(job));
-        let (nonce, nonce_source) = (request.nonce, request.nonce_source);
-        let built = self.run_tools(job, request.source, &mut log).await;
+        let built = self.run_tools(job, request.into_source(), &mut log).await;
         // What a tool said last is kept however it ended.
         let ended = log.end_lines();
         // A full log ends the command that filled it: that is the cause, not the command's end.
         let built = built.map_err(|error| log.take_error().map_or(error, JobError::Log))?;
         ended?;
         job.emit(Event::Provenance("writing provenance"))?;
-        let tools = self.tools(built.kind).await?;
-        let log_file = LogFile::write(job).await?;
-        let sandbox = self.runner.description();
-        let statement = record::statement(
-            job,
-            &self.platform,
-            (&nonce, nonce_source),
-            &built,
-            tools,
-            sandbox,
-            log_file.sha256(),
-        )?;
-        let evidence = self.attest(job, &statement, &nonce).await?;
-        Ok(Outcome::Succeeded(
-            pack::pack(
-                job.folder().to_owned(),
-                built,
-                statement,
-                evidence,
-                log_file,
-            )
-            .await?,
-        ))
+        let machine = Machine {
+            platform: &self.platform,
+            tools: self.tools(built.kind()).await?,
+            sandbox: self.runner.description(),
+        };
+        let completed = CompletedBuild::new(job, machine, built).await?;
+        let stated = completed.state()?;
+        let attested = self.attest(job, stated).await?;
+        Ok(Outcome::Succeeded(pack::pack(attested).await?))
     }
 
     /// Evidence about the statement, where the platform has an attester.
-    async fn attest(
-        &self,
-        job: &Job,
-        statement: &Statement,
-        nonce: &Nonce,
-    ) -> Result<Option<Evidence>, JobError> {
+    async fn attest(&self, job: &Job, stated: StatedBuild) -> Result<AttestedBuild, JobError> {
         let Some(attester) = self.attester.clone() else {
-            return Ok(None);
+            return Ok(stated.without_attester());
         };
         job.emit(Event::Attest(
             "requesting evidence from the secure processor",
         ))?;
-        let report_data = report_data(statement.as_bytes(), nonce);
-        let evidence = spawn_blocking(move || attester.attest(&report_data)).await;
-        Ok(Some(evidence.map_err(|error| {
-            JobError::Waiting(io::Error::other(error))
-        })??))
+        let attested = spawn_blocking(move || stated.attest(&*attester)).await;
+        Ok(attested.map_err(|error| JobError::Waiting(io::Error::other(error)))??)
     }
 
     /// Everything that tools do for a job.

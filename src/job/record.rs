@@ -1,16 +1,25 @@
-//! What happened, in the words of provenance. Comes in: the receipts of the pipeline. Goes out: the statement. Never: a
-//! value that a client or a build claimed without our having computed or chosen it.
+//! What happened, in the words of provenance. Comes in: a build that is over. Goes out: its statement, then evidence about
+//! that. Never: a value that a client or a build claimed without our having computed or chosen it.
+//!
+//! | receipt | made by | taken by |
+//! |---|---|---|
+//! | [`CompletedBuild`] | writing the log of what was built | the statement |
+//! | [`StatedBuild`] | the statement | the attester |
+//! | [`AttestedBuild`] | the attester, or its absence | the bundle |
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::Job;
-use super::log_file::LOG_NAME;
+use super::log_file::{LOG_NAME, LogFile, LogFileError};
+use crate::attester::{AttestError, Attester, Evidence};
 use crate::bundle::MAX_PROVENANCE_BYTES;
 use crate::digest::Sha256Digest;
 use crate::provenance::{
     self, ArchiveParameter, BuildDefinition, BuildMetadata, BuilderRecord, ExternalParameters,
-    InternalParameters, NamedDigest, Nonce, NonceSource, Platform, Predicate, ResourceDescriptor,
-    RunDetails, SourceParameter, Statement, StatementError, Subject, git_set, sha256_set,
+    InternalParameters, NamedDigest, Platform, Predicate, ResourceDescriptor, RunDetails,
+    SourceParameter, Statement, StatementError, Subject, git_set, sha256_set,
 };
 use crate::sandbox::Description;
 use crate::source::{Origin, RepositoryUrl, SourceTree};
@@ -30,47 +39,156 @@ pub(super) enum RecordError {
     TooLong { size: usize, limit: u64 },
 }
 
-/// States what was built from what.
-pub(super) fn statement(
-    job: &Job,
-    platform: &Platform,
-    (nonce, nonce_source): (&Nonce, NonceSource),
-    built: &Built,
-    tools: &[Tool],
-    sandbox: &Description,
-    log: &Sha256Digest,
-) -> Result<Statement, RecordError> {
+/// What a statement says of the machine that built.
+pub(super) struct Machine<'a> {
+    /// What kind of machine it is, and its image.
+    pub platform: &'a Platform,
+    /// The programs that built, with their digests.
+    pub tools: &'a [Tool],
+    /// What the commands ran in.
+    pub sandbox: &'a Description,
+}
+
+/// A build that is over, with its log on disk: all that its statement says, and nothing else gets into one.
+pub(super) struct CompletedBuild<'a> {
+    job: &'a Arc<Job>,
+    machine: Machine<'a>,
+    built: Built,
+    log: LogFile,
+}
+
+impl<'a> CompletedBuild<'a> {
+    /// Ends the build by writing its log: nothing that is printed later is in it.
+    pub async fn new(
+        job: &'a Arc<Job>,
+        machine: Machine<'a>,
+        built: Built,
+    ) -> Result<Self, LogFileError> {
+        let log = LogFile::write(job).await?;
+        Ok(Self {
+            job,
+            machine,
+            built,
+            log,
+        })
+    }
+
+    /// States what was built from what.
+    pub fn state(self) -> Result<StatedBuild, RecordError> {
+        let statement = statement(&self)?;
+        Ok(StatedBuild {
+            folder: self.job.folder().to_owned(),
+            built: self.built,
+            log: self.log,
+            statement,
+        })
+    }
+}
+
+/// A build with its statement: the receipt of [`CompletedBuild::state`].
+pub(super) struct StatedBuild {
+    folder: PathBuf,
+    built: Built,
+    log: LogFile,
+    statement: Statement,
+}
+
+impl StatedBuild {
+    /// Asks for evidence about the statement. This may block for minutes.
+    pub fn attest(self, attester: &dyn Attester) -> Result<AttestedBuild, AttestError> {
+        let evidence = attester.attest(&self.statement.report_data())?;
+        Ok(AttestedBuild {
+            stated: self,
+            evidence: Some(evidence),
+        })
+    }
+
+    /// Goes on without evidence, on a machine that has no attester.
+    pub fn without_attester(self) -> AttestedBuild {
+        AttestedBuild {
+            stated: self,
+            evidence: None,
+        }
+    }
+}
+
+/// A build with its statement, and with evidence about that statement wherever there is an attester.
+pub(super) struct AttestedBuild {
+    stated: StatedBuild,
+    evidence: Option<Evidence>,
+}
+
+/// What a bundle is made of.
+pub(super) struct BundleParts {
+    /// The folder of the job, in which the bundle is made.
+    pub folder: PathBuf,
+    /// What was built, with the artifacts.
+    pub built: Built,
+    /// The build log, whose digest the statement has.
+    pub log: LogFile,
+    /// The statement about all of it.
+    pub statement: Statement,
+    /// The evidence about the statement; none where there is no attester.
+    pub evidence: Option<Evidence>,
+}
+
+impl AttestedBuild {
+    /// Takes the receipt apart, for the bundle.
+    pub fn into_parts(self) -> BundleParts {
+        let StatedBuild {
+            folder,
+            built,
+            log,
+            statement,
+        } = self.stated;
+        BundleParts {
+            folder,
+            built,
+            log,
+            statement,
+            evidence: self.evidence,
+        }
+    }
+}
+
+fn statement(build: &CompletedBuild<'_>) -> Result<Statement, RecordError> {
+    let CompletedBuild {
+        job,
+        machine,
+        built,
+        log,
+    } = build;
     let lockfile = named(
-        built.lockfile.name,
-        &Sha256Digest::of(&built.lockfile.bytes),
+        built.lockfile().name,
+        &Sha256Digest::of(&built.lockfile().bytes),
     );
-    let subject = built.artifacts.iter().map(subject).collect();
+    let subject = built.artifacts().iter().map(subject).collect();
     let definition = BuildDefinition {
-        build_type: build_type(built.kind),
+        build_type: build_type(built.kind()),
         external_parameters: ExternalParameters {
-            source: source_parameter(built.tree.origin()),
-            nonce: nonce.clone(),
-            nonce_source,
+            source: source_parameter(built.tree().origin()),
+            nonce: job.nonce().clone(),
+            nonce_source: job.nonce_source(),
         },
         internal_parameters: InternalParameters {
-            command: built.commands.clone(),
-            environment: built.environment.clone(),
+            command: built.commands().clone(),
+            environment: built.environment().clone(),
             lockfile: lockfile.clone(),
-            link_arguments: built.link_arguments.clone(),
-            outputs: built.outputs.clone(),
-            toolchain: tools.iter().map(tool).collect(),
-            image: platform.image.clone(),
+            link_arguments: built.link_arguments().to_vec(),
+            outputs: built.outputs().to_vec(),
+            toolchain: machine.tools.iter().map(tool).collect(),
+            image: machine.platform.image.clone(),
             network: networked(built),
-            sandbox: serde_json::to_value(sandbox).map_err(RecordError::Sandbox)?,
-            source_date_epoch: built.tree.epoch(),
+            sandbox: serde_json::to_value(machine.sandbox).map_err(RecordError::Sandbox)?,
+            source_date_epoch: built.tree().epoch(),
         },
-        resolved_dependencies: std::iter::once(source(&built.tree))
-            .chain(built.dependencies.clone())
+        resolved_dependencies: std::iter::once(source(built.tree()))
+            .chain(built.dependencies().iter().cloned())
             .collect(),
     };
     let details = RunDetails {
         builder: BuilderRecord {
-            id: platform.builder,
+            id: machine.platform.builder,
             version: BTreeMap::from([(COMPONENT, env!("CARGO_PKG_VERSION").to_owned())]),
         },
         metadata: BuildMetadata {
@@ -78,7 +196,7 @@ pub(super) fn statement(
             started_on: job.accepted_at().to_string(),
             finished_on: job.end_now().to_string(),
         },
-        byproducts: vec![named(LOG_NAME, log), lockfile],
+        byproducts: vec![named(LOG_NAME, log.sha256()), lockfile],
     };
     let predicate = Predicate {
         build_definition: definition,
@@ -144,10 +262,10 @@ fn build_type(kind: Kind) -> &'static str {
 
 /// The phases that had a network.
 fn networked(built: &Built) -> Vec<&'static str> {
-    let source = matches!(built.tree.origin(), Origin::Repository { .. }).then_some("source");
+    let source = matches!(built.tree().origin(), Origin::Repository { .. }).then_some("source");
     source
         .into_iter()
-        .chain(built.network.iter().copied())
+        .chain(built.network().iter().copied())
         .collect()
 }
 
@@ -182,7 +300,7 @@ mod tests {
     use super::*;
     use crate::digest::GitOid;
     use crate::job::{Request, SourceRequest};
-    use crate::provenance::ImageRecord;
+    use crate::provenance::{ImageRecord, Nonce, NonceSource};
     use crate::sandbox::{Degradations, FetchNetwork, Limits, RunnerVersion};
     use crate::source::GitRef;
     use crate::toolchain::test_only;
@@ -264,31 +382,34 @@ mod tests {
     /// A statement, with words in the place of the job's id, of both times and of our own version.
     fn stated(kind: Kind) -> String {
         let work = tempfile::tempdir().unwrap();
-        let request = Request {
-            nonce: Nonce::parse("00c0ffee").unwrap(),
-            nonce_source: NonceSource::Client,
-            source: SourceRequest::Repository {
+        let request = Request::test_only_new(
+            Nonce::parse("00c0ffee").unwrap(),
+            NonceSource::Client,
+            SourceRequest::Repository {
                 url: url("https://example.org/hello"),
                 reference: None,
             },
-        };
-        let job = Job::set_up(work.path(), &request, "guest").unwrap();
+        );
+        let job = Arc::new(Job::set_up(work.path(), &request, "guest").unwrap());
         let tools = [Tool {
             name: "rustc".to_owned(),
             version: "rustc 1.95.0".to_owned(),
             sha256: Sha256Digest::of(b"rustc"),
         }];
-        let statement = statement(
-            &job,
-            &platform(kind),
-            (&request.nonce, request.nonce_source),
-            &test_only::built(tree(kind), kind),
-            &tools,
-            &sandbox(),
-            &Sha256Digest::of(b""),
-        )
-        .unwrap();
-        let mut text = String::from_utf8(statement.into_bytes()).unwrap();
+        let machine = Machine {
+            platform: &platform(kind),
+            tools: &tools,
+            sandbox: &sandbox(),
+        };
+        let built = test_only::built(tree(kind), kind);
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap();
+        let completed = runtime.block_on(CompletedBuild::new(&job, machine, built));
+        let stated = completed.unwrap().state().unwrap();
+        let parts = stated.without_attester().into_parts();
+        let bytes = parts.statement.into_bytes();
+        let mut text = String::from_utf8(bytes).unwrap();
         let read: serde_json::Value = serde_json::from_str(&text).unwrap();
         let details = &read["predicate"]["runDetails"];
         for (member, value) in [

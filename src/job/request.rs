@@ -3,15 +3,76 @@
 use crate::provenance::{Nonce, NonceSource};
 use crate::source::{GitRef, RepositoryUrl, SourceTree};
 
-/// A complete and valid submission.
+/// A complete and valid submission: the receipt of `api::submission::receive`, which alone makes one.
+///
+/// Whoever has one may read it, and hand it on once:
+///
+/// ```
+/// fn source_of(request: kettle::job::Request) -> kettle::job::SourceRequest {
+///     println!("{}, chosen by {:?}", request.nonce(), request.nonce_source());
+///     request.into_source()
+/// }
+/// ```
+///
+/// Nobody else can make one, from whatever parts:
+///
+/// ```compile_fail,E0451
+/// use kettle::job::Request;
+///
+/// let request = Request { nonce: todo!(), nonce_source: todo!(), source: todo!() };
+/// ```
+///
+/// ```compile_fail,E0624
+/// use kettle::job::{Request, SourceRequest};
+/// use kettle::provenance::{Nonce, NonceSource};
+///
+/// fn request(nonce: Nonce, source: SourceRequest) {
+///     let request = Request::new(nonce, NonceSource::Client, source);
+/// }
+/// ```
 #[derive(Debug)]
 pub struct Request {
-    /// What the report will be bound to.
-    pub nonce: Nonce,
-    /// Who chose it.
-    pub nonce_source: NonceSource,
-    /// What to build.
-    pub source: SourceRequest,
+    nonce: Nonce,
+    nonce_source: NonceSource,
+    source: SourceRequest,
+}
+
+impl Request {
+    /// Only for the room that received the submission, when nothing of it is left to check: `tests/imports.rs`.
+    pub(crate) fn new(nonce: Nonce, nonce_source: NonceSource, source: SourceRequest) -> Self {
+        Self {
+            nonce,
+            nonce_source,
+            source,
+        }
+    }
+
+    /// For tests of later stages: a request that nobody sent.
+    #[cfg(any(test, feature = "host"))]
+    #[doc(hidden)]
+    pub fn test_only_new(nonce: Nonce, nonce_source: NonceSource, source: SourceRequest) -> Self {
+        Self::new(nonce, nonce_source, source)
+    }
+
+    /// Returns what the report will be bound to.
+    pub fn nonce(&self) -> &Nonce {
+        &self.nonce
+    }
+
+    /// Returns who chose the nonce.
+    pub fn nonce_source(&self) -> NonceSource {
+        self.nonce_source
+    }
+
+    /// Returns what to build.
+    pub fn source(&self) -> &SourceRequest {
+        &self.source
+    }
+
+    /// Hands on what to build: a request is built once.
+    pub fn into_source(self) -> SourceRequest {
+        self.source
+    }
 }
 
 /// What to build.

@@ -144,8 +144,8 @@ impl Job {
         }
         Ok(Self {
             id,
-            nonce: request.nonce.clone(),
-            nonce_source: request.nonce_source,
+            nonce: request.nonce().clone(),
+            nonce_source: request.nonce_source(),
             folder,
             accepted: Beginning::now(),
             log: Arc::new(log),

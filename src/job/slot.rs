@@ -110,14 +110,14 @@ mod tests {
     use crate::source::RepositoryUrl;
 
     fn request() -> Request {
-        Request {
-            nonce: Nonce::parse("AB").unwrap(),
-            nonce_source: NonceSource::Client,
-            source: SourceRequest::Repository {
+        Request::test_only_new(
+            Nonce::parse("AB").unwrap(),
+            NonceSource::Client,
+            SourceRequest::Repository {
                 url: RepositoryUrl::parse("https://example.org/x").unwrap(),
                 reference: None,
             },
-        }
+        )
     }
 
     fn slot() -> (tempfile::TempDir, Slot) {

@@ -1,8 +1,11 @@
-//! `provenance.json`. Comes in: subjects and a predicate. Goes out: bytes, serialised once. Never: a second serialisation.
+//! `provenance.json`. Comes in: subjects and a predicate. Goes out: bytes, serialised once. Never: a second serialisation, or
+//! a statement of anybody's but the pipeline's.
 
 use serde::Serialize;
 
-use super::{PREDICATE_TYPE, Predicate, STATEMENT_TYPE, Subject};
+use super::{
+    Nonce, PREDICATE_TYPE, Predicate, REPORT_DATA_BYTES, STATEMENT_TYPE, Subject, report_data,
+};
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -25,16 +28,36 @@ pub enum StatementError {
     Serialise(#[from] serde_json::Error),
 }
 
-/// `provenance.json`: its exact bytes, and nothing that could be serialised again.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Statement(Vec<u8>);
+/// `provenance.json`: its exact bytes, and nothing that could be serialised again. Only a build that is over gets one.
+///
+/// ```compile_fail,E0451
+/// use kettle::provenance::Statement;
+///
+/// let statement = Statement { bytes: b"{}".to_vec(), nonce: todo!() };
+/// ```
+///
+/// ```compile_fail,E0624
+/// use kettle::provenance::{Predicate, Statement, Subject};
+///
+/// fn state(subjects: Vec<Subject>, predicate: &Predicate) {
+///     let statement = Statement::new(subjects, predicate);
+/// }
+/// ```
+#[derive(Debug)]
+pub struct Statement {
+    bytes: Vec<u8>,
+    nonce: Nonce,
+}
 
 impl Statement {
     /// Serialises the statement: compact JSON with a final newline, subjects sorted by name.
     ///
     /// # Errors
     /// There is no subject.
-    pub fn new(mut subject: Vec<Subject>, predicate: &Predicate) -> Result<Self, StatementError> {
+    pub(crate) fn new(
+        mut subject: Vec<Subject>,
+        predicate: &Predicate,
+    ) -> Result<Self, StatementError> {
         if subject.is_empty() {
             return Err(StatementError::NoSubject);
         }
@@ -47,17 +70,23 @@ impl Statement {
         };
         let mut bytes = serde_json::to_vec(&document)?;
         bytes.push(b'\n');
-        Ok(Self(bytes))
+        let nonce = predicate.build_definition.external_parameters.nonce.clone();
+        Ok(Self { bytes, nonce })
     }
 
     /// The bytes that are stored, served, hashed and verified.
     pub fn as_bytes(&self) -> &[u8] {
-        &self.0
+        &self.bytes
     }
 
     /// The same bytes, owned.
     pub fn into_bytes(self) -> Vec<u8> {
-        self.0
+        self.bytes
+    }
+
+    /// Returns what a report about this statement carries: the digest of its bytes, and the nonce that it names.
+    pub fn report_data(&self) -> [u8; REPORT_DATA_BYTES] {
+        report_data(&self.bytes, &self.nonce)
     }
 }
 
@@ -149,6 +178,15 @@ mod tests {
             *command,
             serde_json::json!({"fetch": [], "build": ["cargo"]})
         );
+    }
+
+    #[test]
+    fn a_statement_is_attested_with_the_nonce_that_it_names() {
+        let subject = vec![Subject::new(digest("a"), false)];
+        let statement = Statement::new(subject, &predicate()).unwrap();
+        let nonce = Nonce::parse("0a0b").unwrap();
+        let expected = report_data(statement.as_bytes(), &nonce);
+        assert_eq!(statement.report_data(), expected);
     }
 
     #[test]

@@ -335,10 +335,7 @@ impl Attester for Processor {
                 } else {
                     Certificates::read(&table)?
                 };
-                Ok(Evidence {
-                    report: self.report(report_data, 0),
-                    certificates,
-                })
+                Evidence::about(report_data, self.report(report_data, 0), certificates)
             }
             Turn::Busy => Err(AttestError::Busy { attempts: 1 }),
             Turn::Refused(code) => Err(AttestError::Firmware { code }),

@@ -38,7 +38,20 @@ pub enum Origin {
     },
 }
 
-/// A folder of regular files, folders and links that stay inside, ready to be built.
+/// A folder of regular files, folders and links that stay inside, ready to be built: the receipt of [`archive::unpack`] and
+/// of [`repository::fetch`].
+///
+/// ```compile_fail,E0451
+/// use kettle::source::SourceTree;
+///
+/// let tree = SourceTree {
+///     root: todo!(),
+///     origin: todo!(),
+///     tree: todo!(),
+///     project: todo!(),
+///     epoch: todo!(),
+/// };
+/// ```
 #[derive(Debug)]
 pub struct SourceTree {
     root: PathBuf,

@@ -1,6 +1,44 @@
 //! Builds a source tree with the toolchain that its lockfile names. Comes in: a [`SourceTree`].
 //! Goes out: [`Built`], the artifacts and everything that provenance says about how they came to be. Never: a process
 //! that is not a plan given to the sandbox, or a dependency whose bytes were not compared with the lockfile.
+//!
+//! The order of the stages is in their types:
+//!
+//! ```
+//! use kettle::source::SourceTree;
+//! use kettle::toolchain::{Built, Context, Log, ToolchainError, build, detect, fetch};
+//!
+//! async fn build_tree(
+//!     tree: SourceTree,
+//!     context: &Context<'_>,
+//!     log: &mut dyn Log,
+//! ) -> Result<Built, ToolchainError> {
+//!     let detected = detect(tree)?;
+//!     let fetched = fetch(detected, context, log).await?;
+//!     build(fetched, context, log).await
+//! }
+//! ```
+//!
+//! Without the fetch, which checks the dependencies, there is no build:
+//!
+//! ```compile_fail,E0308
+//! use kettle::toolchain::{Context, Detected, Log, build};
+//!
+//! async fn skip_the_fetch(detected: Detected, context: &Context<'_>, log: &mut dyn Log) {
+//!     let built = build(detected, context, log).await;
+//! }
+//! ```
+//!
+//! What was fetched is built once:
+//!
+//! ```compile_fail,E0382
+//! use kettle::toolchain::{Context, Fetched, Log, build};
+//!
+//! async fn build_again(fetched: Fetched, context: &Context<'_>, log: &mut dyn Log) {
+//!     let built = build(fetched, context, log).await;
+//!     let again = build(fetched, context, log).await;
+//! }
+//! ```
 
 mod artifact;
 pub mod cargo;
@@ -78,7 +116,13 @@ impl fmt::Display for Kind {
     }
 }
 
-/// A source tree with the toolchain that will build it.
+/// A source tree with the toolchain that will build it: the receipt of [`detect`].
+///
+/// ```compile_fail,E0451
+/// use kettle::toolchain::Detected;
+///
+/// let detected = Detected { tree: todo!(), kind: todo!() };
+/// ```
 #[derive(Debug)]
 pub struct Detected {
     tree: SourceTree,
@@ -101,7 +145,13 @@ pub fn detect(tree: SourceTree) -> Result<Detected, ToolchainError> {
     Ok(Detected { tree, kind })
 }
 
-/// A source tree with every dependency that it locks, checked.
+/// A source tree with every dependency that it locks, checked: the receipt of [`fetch`].
+///
+/// ```compile_fail,E0423
+/// use kettle::toolchain::Fetched;
+///
+/// let fetched = Fetched(todo!());
+/// ```
 #[derive(Debug)]
 pub struct Fetched(By);
 
@@ -213,29 +263,107 @@ pub struct Tool {
     pub sha256: Sha256Digest,
 }
 
-/// What a build left, after everything that took part in it is dead.
+/// What a build left, after everything that took part in it is dead: the receipt of [`build`].
+///
+/// It can be read, and made by nobody else:
+///
+/// ```
+/// fn names(built: &kettle::toolchain::Built) -> Vec<&str> {
+///     built.artifacts().iter().map(|artifact| &*artifact.name).collect()
+/// }
+/// ```
+///
+/// ```compile_fail,E0616
+/// fn smuggle(built: &mut kettle::toolchain::Built, artifact: kettle::toolchain::Artifact) {
+///     built.artifacts.push(artifact);
+/// }
+/// ```
+///
+/// ```compile_fail,E0451
+/// use kettle::toolchain::Built;
+///
+/// let built = Built {
+///     tree: todo!(),
+///     kind: todo!(),
+///     artifacts: todo!(),
+///     link_arguments: todo!(),
+///     outputs: todo!(),
+///     lockfile: todo!(),
+///     dependencies: todo!(),
+///     commands: todo!(),
+///     environment: todo!(),
+///     network: todo!(),
+/// };
+/// ```
 #[derive(Debug)]
 pub struct Built {
-    /// The source it was built from.
-    pub tree: SourceTree,
-    /// What built it.
-    pub kind: Kind,
-    /// Sorted by name, never empty.
-    pub artifacts: Vec<Artifact>,
-    /// What build scripts gave to the linker.
-    pub link_arguments: Vec<LinkRecord>,
-    /// What the artifacts were taken from, where that has an identity of its own: the outputs of a flake.
-    pub outputs: Vec<OutputRecord>,
-    /// The lockfile as it was used.
-    pub lockfile: Lockfile,
-    /// Without the source itself.
-    pub dependencies: Vec<ResourceDescriptor>,
-    /// What was run.
-    pub commands: Commands,
-    /// Every variable that the build saw.
-    pub environment: BTreeMap<String, String>,
-    /// The phases that had a network.
-    pub network: Vec<&'static str>,
+    tree: SourceTree,
+    kind: Kind,
+    artifacts: Vec<Artifact>,
+    link_arguments: Vec<LinkRecord>,
+    outputs: Vec<OutputRecord>,
+    lockfile: Lockfile,
+    dependencies: Vec<ResourceDescriptor>,
+    commands: Commands,
+    environment: BTreeMap<String, String>,
+    network: Vec<&'static str>,
+}
+
+impl Built {
+    /// Returns the source that it was built from.
+    pub fn tree(&self) -> &SourceTree {
+        &self.tree
+    }
+
+    /// Returns what built it.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// Returns the artifacts: sorted by name, and at least one.
+    pub fn artifacts(&self) -> &[Artifact] {
+        &self.artifacts
+    }
+
+    /// Returns what build scripts gave to the linker.
+    pub fn link_arguments(&self) -> &[LinkRecord] {
+        &self.link_arguments
+    }
+
+    /// Returns what the artifacts were taken from, where that has an identity of its own: the outputs of a flake.
+    pub fn outputs(&self) -> &[OutputRecord] {
+        &self.outputs
+    }
+
+    /// Returns the lockfile as it was used.
+    pub fn lockfile(&self) -> &Lockfile {
+        &self.lockfile
+    }
+
+    /// Returns every dependency that the build used, without the source itself.
+    pub fn dependencies(&self) -> &[ResourceDescriptor] {
+        &self.dependencies
+    }
+
+    /// Returns what was run.
+    pub fn commands(&self) -> &Commands {
+        &self.commands
+    }
+
+    /// Returns every variable that the build saw, with its value.
+    pub fn environment(&self) -> &BTreeMap<String, String> {
+        &self.environment
+    }
+
+    /// Returns the phases that had a network.
+    pub fn network(&self) -> &[&'static str] {
+        &self.network
+    }
+
+    /// Hands on the files, when everything else was recorded.
+    pub fn into_files(self) -> (Vec<Artifact>, Lockfile) {
+        (self.artifacts, self.lockfile)
+    }
 }
 
 /// The lockfile as it was used.

@@ -66,11 +66,8 @@ impl Receive for Reader {
                 url,
                 reference: None,
             };
-            Ok(Request {
-                nonce: Nonce::parse("00FFab").unwrap(),
-                nonce_source,
-                source,
-            })
+            let nonce = Nonce::parse("00FFab").unwrap();
+            Ok(Request::test_only_new(nonce, nonce_source, source))
         })
     }
 

@@ -67,11 +67,7 @@ where
             SourceRequest::Archive(spool.unpack(name).await?)
         }
     };
-    Ok(Request {
-        nonce,
-        nonce_source,
-        source,
-    })
+    Ok(Request::new(nonce, nonce_source, source))
 }
 
 /// Writes to the spool, which is made when there is none.

@@ -55,7 +55,7 @@ impl Intake {
 
     /// Removes, on the runtime's blocking pool, what came with a request that nobody will build.
     pub fn discard(&self, request: Request) {
-        let SourceRequest::Archive(tree) = request.source else {
+        let SourceRequest::Archive(tree) = request.source() else {
             return;
         };
         let name = tree
