@@ -1,7 +1,7 @@
 //! An appliance that proves which source a binary was built from, and the verifier for what it hands out.
 //!
-//! Two pipelines, each flowing one way. Every stage consumes the receipt of the stage before it; the
-//! receipts have private constructors, so that no stage can be skipped, repeated or run out of order.
+//! Two pipelines, each flowing one way. Every stage of the build takes the receipt of the stage before it and returns its
+//! own. A receipt has private fields and cannot be copied, so that no stage can be skipped, repeated or run out of order.
 //!
 //! | stage | receipt | room |
 //! |---|---|---|
@@ -13,6 +13,14 @@
 //! | state what happened | [`provenance::Statement`] | [`provenance`] |
 //! | attest | [`attester::Evidence`] | [`attester`] |
 //! | pack | the bundle | [`bundle`] |
+//!
+//! What makes a receipt is in the room of its type, with three exceptions, whose constructors the crate can see:
+//! `Request::new`, `Statement::new` and `Evidence::about`. `tests/imports.rs` lists their callers, and the examples beside
+//! the types show that nobody outside of the crate gets one. Constructors for tests are called `test_only_…`;
+//! `kettle-init` has none of them.
+//!
+//! The verifier has a receipt too: what it appraises is taken from `verifier::VerifiedEvidence`, whose report an endorsed
+//! key has signed. In [`boot`] each phase takes the receipt of the one before it.
 //!
 //! # Features
 //!

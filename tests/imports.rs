@@ -158,6 +158,25 @@ const STARTERS: [(&str, &str); 3] = [
     ),
 ];
 
+/// Constructors of receipts that are not in the file of the stage that makes the receipt, with the files that call each.
+/// The other receipts have constructors that only their own room sees.
+const MAKERS: [(&str, &[&str]); 3] = [
+    ("Request::new", &["src/api/submission/mod.rs"]),
+    ("Statement::new", &["src/job/record.rs"]),
+    (
+        "Evidence::about",
+        &["src/attester/device.rs", "src/simulator/processor.rs"],
+    ),
+];
+
+/// Constructors of receipts for tests, which no program calls.
+const TEST_ONLY: [&str; 4] = [
+    "Request::test_only_new",
+    "SourceTree::test_only_from_folder",
+    "SourceTree::test_only_of",
+    "Evidence::test_only_unchecked",
+];
+
 /// Functions that start a process without `Command`.
 const RAW_STARTERS: [&str; 6] = [
     "fork",
@@ -183,6 +202,34 @@ fn every_room_imports_only_what_its_rule_allows() {
 fn only_the_sandbox_starts_processes() {
     let found: Vec<_> = sources().iter().flat_map(process_violations).collect();
     assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+#[test]
+fn only_the_stage_makes_its_receipt() {
+    let files = sources();
+    for (constructor, makers) in MAKERS {
+        let callers: Vec<_> = files
+            .iter()
+            .filter(|file| calls(file, constructor))
+            .map(|file| file.path.as_str())
+            .collect();
+        assert_eq!(callers, makers, "{constructor}");
+    }
+    for constructor in TEST_ONLY {
+        let caller = files.iter().find(|file| calls(file, constructor));
+        let caller = caller.map(|file| &file.path);
+        assert_eq!(caller, None, "{constructor} is for tests");
+    }
+}
+
+/// Whether a file has a path that ends in `TYPE::FUNCTION`.
+fn calls(file: &Source, function: &str) -> bool {
+    let ends_in_it = |path: &PathUse| {
+        path.segments
+            .last_chunk::<2>()
+            .is_some_and(|last| last.join("::") == function)
+    };
+    paths(&file.tokens).iter().any(ends_in_it)
 }
 
 #[test]
