@@ -15,7 +15,7 @@ pub struct Decoder(Representation);
 #[derive(Debug)]
 enum Representation {
     Json(JsonDecoder),
-    Form(FormDecoder),
+    Form(Box<FormDecoder>),
 }
 
 impl Decoder {
@@ -35,7 +35,8 @@ impl Decoder {
                     .as_ref()
                     .and_then(|parsed| parsed.one("boundary").ok().flatten());
                 let boundary = boundary.ok_or(FormError::Boundary)?;
-                Ok(Self(Representation::Form(FormDecoder::new(boundary)?)))
+                let decoder = FormDecoder::new(boundary)?;
+                Ok(Self(Representation::Form(Box::new(decoder))))
             }
             _ => Err(unsupported()),
         }

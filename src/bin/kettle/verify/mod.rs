@@ -80,7 +80,13 @@ pub enum VerifyError {
     #[error(transparent)]
     Usage(#[from] UsageError),
     #[error(transparent)]
-    Summary(#[from] SummaryError),
+    Summary(Box<SummaryError>),
+}
+
+impl From<SummaryError> for VerifyError {
+    fn from(error: SummaryError) -> Self {
+        Self::Summary(Box::new(error))
+    }
 }
 
 /// The output with the exit status.
