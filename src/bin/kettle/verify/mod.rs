@@ -78,9 +78,15 @@ const REJECTED: u8 = 1;
 #[allow(missing_docs)] // Each sentence is the documentation.
 pub enum VerifyError {
     #[error(transparent)]
-    Usage(#[from] UsageError),
+    Usage(Box<UsageError>),
     #[error(transparent)]
     Summary(Box<SummaryError>),
+}
+
+impl From<UsageError> for VerifyError {
+    fn from(error: UsageError) -> Self {
+        Self::Usage(Box::new(error))
+    }
 }
 
 impl From<SummaryError> for VerifyError {
