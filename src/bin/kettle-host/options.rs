@@ -20,7 +20,7 @@ Exit status: 0 ended by SIGTERM or SIGINT, 1 could not start, 2 wrong usage.";
 
 /// The appliance as a process of this host, for development.
 #[derive(Parser)]
-#[command(name = "kettle-host", version, after_help = AFTER_HELP)]
+#[command(name = "kettle-host", version, after_help = after_help())]
 pub struct CommandLine {
     #[command(subcommand)]
     command: Command,
@@ -128,6 +128,10 @@ fn seconds(number: NonZeroU64) -> Duration {
 
 fn host_name(text: &str) -> Result<HostName, &'static str> {
     HostName::parse(text).ok_or("not a DNS name without a port")
+}
+
+fn after_help() -> String {
+    format!("{}\n{AFTER_HELP}", limits())
 }
 
 /// Every limit, for the help.
