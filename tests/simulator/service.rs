@@ -284,7 +284,7 @@ fn a_binary_with_the_simulator_says_so() {
         .output()
         .unwrap();
     assert!(
-        String::from_utf8_lossy(&help.stdout).contains("\n  --simulator DIR "),
+        String::from_utf8_lossy(&help.stdout).contains(" --simulator <DIR>\n"),
         "{help:?}"
     );
     let script =
