@@ -9,6 +9,7 @@ use crate::source::tree::TreeError;
 
 use super::Kind;
 use super::cargo::CargoError;
+use super::exit::describe;
 use super::nix::NixError;
 
 /// A part of the work that runs one tool.
@@ -183,21 +184,6 @@ impl From<RunError> for ToolchainError {
                 Self::CommandTooLong
             }
             error => Self::Run(error),
-        }
-    }
-}
-
-/// How a command ended, for a message.
-pub(super) fn describe(exit: &Exit) -> String {
-    match exit {
-        Exit::Status(status) => format!("exit status {status}"),
-        Exit::Signal(signal) => format!("signal {signal}"),
-        Exit::TimedOut { limit } => format!("longer than {} s", limit.as_secs()),
-        Exit::OutOfMemory => "out of memory".to_owned(),
-        Exit::RefusedAddress => {
-            "a host that it asked for, which its last words in the log name, has \
-            no public address: only public addresses are reached"
-                .to_owned()
         }
     }
 }

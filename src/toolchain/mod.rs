@@ -43,6 +43,7 @@
 mod artifact;
 pub mod cargo;
 mod error;
+mod exit;
 mod lines;
 mod locate;
 mod measure;

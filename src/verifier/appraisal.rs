@@ -7,9 +7,9 @@ use crate::provenance::{Nonce, SESSION_TAG, report_data, session_report_data};
 
 use super::azure::{self, AzureRejection, ExtraDataError, MAX_EXTRA_DATA_BYTES, VerifiedQuote};
 use super::chosen::ExpectedOption;
-use super::evidence::VerifiedReport;
 use super::expectations::{Expectations, RepositoryName};
 use super::rejection::Rejection;
+use super::signature::VerifiedReport;
 use super::statement::Statement;
 
 /// Bytes of the report data that a quote about a build is about. The others are zero, and do not fit into a quote.

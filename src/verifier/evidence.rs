@@ -2,8 +2,6 @@
 //! from `endorsements` to `launch-measurement` or `boot-measurement`. Never: an appraisal of a report that nobody is known to have signed:
 //! appraisal takes [`VerifiedEvidence`], and only [`verify_evidence`] makes it.
 
-use std::ops::Deref;
-
 use serde_json::{Map, Value, json};
 
 use crate::snp::report::Report;
@@ -20,7 +18,7 @@ use super::outcome::{outcome, waivable};
 use super::reference::Anchor;
 use super::rejection::{Rejection, Role};
 use super::result::{AttestationResult, Check, Outcome, Platform};
-use super::signature;
+use super::signature::{self, VerifiedReport};
 use super::statement::ImageClaim;
 
 /// The claim that lists what an accepted result leaves open beside the checks that were not made: the check, then a sentence.
@@ -47,18 +45,6 @@ pub fn verify_evidence_alone(
         result.set_claims(claims(&verified, expectations));
     }
     result
-}
-
-/// A report that the key of an endorsed certificate signed: what can be appraised of a machine.
-#[derive(Clone, Copy, Debug)]
-pub struct VerifiedReport<'e>(&'e Report);
-
-impl Deref for VerifiedReport<'_> {
-    type Target = Report;
-
-    fn deref(&self) -> &Report {
-        self.0
-    }
 }
 
 /// Evidence whose report an endorsed key signed: the receipt of the verification, which every appraisal takes.
@@ -182,12 +168,13 @@ fn verify_report<'e>(
     let endorsed = verified.as_ref().ok().copied();
     let binding = binding::verify(report, certificate, endorsed);
     let binding = waivable(Waivable::CertificateBinding, binding, expectations);
-    let signature = outcome(signature::verify(report, certificate));
-    let is_signed = endorsed.is_some() && !is_rejected(&binding) && !is_rejected(&signature);
+    let signature = signature::verify(report, certificate);
+    let signed = signature.as_ref().ok().copied();
+    let is_believed = endorsed.is_some() && !is_rejected(&binding);
     result.set(Check::Endorsements, outcome(verified.map(drop)));
     result.set(Check::CertificateBinding, binding);
-    result.set(Check::ReportSignature, signature);
-    is_signed.then_some(VerifiedReport(report))
+    result.set(Check::ReportSignature, outcome(signature.map(drop)));
+    signed.filter(|_| is_believed)
 }
 
 const fn is_rejected(outcome: &Outcome) -> bool {

@@ -4,11 +4,11 @@
 use crate::snp::report::{GuestPolicy, Processor, Report};
 use crate::snp::tcb::{Component, Product, TcbVersion};
 
-use super::evidence::VerifiedReport;
 use super::expectations::MinimumTcb;
 use super::floor::{Floor, ProductFloor, TcbFloor, components};
 use super::published::KeyDigests;
 use super::rejection::Rejection;
+use super::signature::VerifiedReport;
 
 /// Appraises the guest policy, the privilege level, and the keys that the reference value speaks of.
 ///

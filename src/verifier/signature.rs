@@ -1,6 +1,8 @@
 //! Whether the secure processor signed a report. Comes in: the report and the certificate. Goes out: that the signature is
 //! the key's. Never: a statement about who the key belongs to.
 
+use std::ops::Deref;
+
 use ring::signature::{ECDSA_P384_SHA384_FIXED, UnparsedPublicKey};
 
 use crate::snp::report::{ECDSA_P384_SHA384, MAX_VERSION, MIN_VERSION, Report};
@@ -15,11 +17,27 @@ const ORDER: [u8; 48] = [
     0x58, 0x1a, 0x0d, 0xb2, 0x48, 0xb0, 0xa7, 0x7a, 0xec, 0xec, 0x19, 0x6a, 0xcc, 0xc5, 0x29, 0x73,
 ];
 
+/// A report that the key of a certificate signed: the receipt of [`verify`]. Whose key it is, the certificate's endorsement
+/// says.
+#[derive(Clone, Copy, Debug)]
+pub struct VerifiedReport<'e>(&'e Report);
+
+impl Deref for VerifiedReport<'_> {
+    type Target = Report;
+
+    fn deref(&self) -> &Report {
+        self.0
+    }
+}
+
 /// Verifies version, algorithm, reserved bytes and the signature. Of a signature (R, S) its twin (R, n − S) is as good.
 ///
 /// # Errors
 /// The first that does not hold.
-pub fn verify(report: &Report, certificate: &Certificate) -> Result<(), Rejection> {
+pub fn verify<'e>(
+    report: &'e Report,
+    certificate: &Certificate,
+) -> Result<VerifiedReport<'e>, Rejection> {
     if !(MIN_VERSION..=MAX_VERSION).contains(&report.version()) {
         return Err(Rejection::ReportVersion {
             actual: report.version(),
@@ -44,5 +62,6 @@ pub fn verify(report: &Report, certificate: &Certificate) -> Result<(), Rejectio
         .ok_or(Rejection::SignatureRange)?;
     let key = UnparsedPublicKey::new(&ECDSA_P384_SHA384_FIXED, certificate.p384_point()?);
     key.verify(report.signed_bytes(), &[r, s].concat())
-        .map_err(|_| Rejection::SignatureInvalid)
+        .map_err(|_| Rejection::SignatureInvalid)?;
+    Ok(VerifiedReport(report))
 }

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::result::AttestationResult;
-use crate::bundle::read::Bundle;
+use crate::bundle::{names, read::Bundle};
 use crate::digest::Sha256Digest;
 use crate::provenance::STATEMENT_TYPE;
 
@@ -108,11 +108,11 @@ impl Summarised {
         if bundle.artifacts.is_empty() {
             return Err(NoSubject);
         }
-        let provenance = Some(("provenance.json", &bundle.provenance));
+        let provenance = Some((names::PROVENANCE, &bundle.provenance));
         let evidence = bundle.evidence.as_ref();
         let files = provenance
             .into_iter()
-            .chain(evidence.map(|bytes| ("evidence.json", bytes)));
+            .chain(evidence.map(|bytes| (names::EVIDENCE, bytes)));
         let artifacts = bundle.artifacts.iter();
         Ok(Self {
             subject: artifacts

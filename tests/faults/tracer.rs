@@ -294,8 +294,9 @@ impl Tracer {
             return None;
         }
         let link = || fs::read_link(format!("/proc/{id}/fd/{}", values.rdi as i32)).ok();
+        // The thread's own: it may be in the network of a phase.
         let target = Target::of(number, link, || {
-            fs::read_to_string("/proc/net/unix").unwrap()
+            fs::read_to_string(format!("/proc/{id}/net/unix")).unwrap()
         });
         let kind = Kind::of(number, target)?;
         let saved = [

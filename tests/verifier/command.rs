@@ -216,7 +216,6 @@ fn wrong_usage_is_no_verdict() {
         &["--min-tcb", "none,snp=1"],
         &["--option", "features"],
         &["--option", "profile=dev"],
-        &["--option", "path=a", "--option", "path=b"],
         &["--waive", "report-signature"],
         &["--at", "yesterday"],
         &["--vcek", "missing"],

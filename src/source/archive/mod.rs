@@ -19,7 +19,7 @@ mod tar;
 mod zip;
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read, Seek};
+use std::io::{BufReader, Read, Seek};
 use std::path::Path;
 
 use flate2::bufread::GzDecoder;
@@ -98,7 +98,10 @@ pub fn unpack_gzip(
     // It reads to the end of the member, where the checksum is verified.
     tar::unpack(&mut member, &mut builder)?;
     let mut rest = member.into_inner();
-    if !rest.fill_buf().map_err(ArchiveError::read)?.is_empty() {
+    // In a vector, so that an interrupted read is repeated.
+    let mut more = Vec::new();
+    let one = rest.by_ref().take(1).read_to_end(&mut more);
+    if one.map_err(ArchiveError::read)? > 0 {
         return Err(ArchiveError::Damaged(Damage::TrailingBytes));
     }
     let (sha256, _) = rest.into_inner().finish();

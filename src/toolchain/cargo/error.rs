@@ -4,7 +4,6 @@ use crate::digest::{GitOid, Sha256Digest};
 use crate::error_type::ErrorType;
 use crate::source::archive::ArchiveError;
 use crate::source::repository::redirect::RedirectError;
-use crate::toolchain::ToolchainError;
 
 use super::lockfile::LockfileError;
 
@@ -124,18 +123,6 @@ impl CargoError {
     }
 }
 
-impl From<LockfileError> for ToolchainError {
-    fn from(error: LockfileError) -> Self {
-        CargoError::from(error).into()
-    }
-}
-
-impl From<RedirectError> for ToolchainError {
-    fn from(error: RedirectError) -> Self {
-        CargoError::from(error).into()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::error::Error as _;
@@ -149,7 +136,7 @@ mod tests {
             package: "a@1.0.0".to_owned(),
             source: ArchiveError::TooManyEntries { limit: 1 },
         };
-        for error in [lockfile, archive].map(ToolchainError::from) {
+        for error in [lockfile, archive] {
             let cause = error.source().unwrap().to_string();
             assert!(!error.to_string().contains(&cause), "{error}: {cause}");
         }

@@ -541,6 +541,18 @@ fn read_lockfile(root: &Path) -> Result<Lockfile, ToolchainError> {
     Ok(lockfile)
 }
 
+impl From<LockfileError> for ToolchainError {
+    fn from(error: LockfileError) -> Self {
+        CargoError::from(error).into()
+    }
+}
+
+impl From<redirect::RedirectError> for ToolchainError {
+    fn from(error: redirect::RedirectError) -> Self {
+        CargoError::from(error).into()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

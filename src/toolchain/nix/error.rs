@@ -2,8 +2,7 @@
 
 use crate::error_type::ErrorType;
 use crate::sandbox::Exit;
-use crate::toolchain::ToolchainError;
-use crate::toolchain::error::describe;
+use crate::toolchain::exit::describe;
 
 use super::{FlakeLockError, LedgerError, NarError};
 
@@ -69,23 +68,5 @@ impl NixError {
             Self::Nar(error) if !error.is_fault() => ErrorType::BuildFailed,
             Self::Ledger(_) | Self::Nar(_) | Self::Service { .. } => ErrorType::Internal,
         }
-    }
-}
-
-impl From<FlakeLockError> for ToolchainError {
-    fn from(error: FlakeLockError) -> Self {
-        NixError::from(error).into()
-    }
-}
-
-impl From<LedgerError> for ToolchainError {
-    fn from(error: LedgerError) -> Self {
-        NixError::from(error).into()
-    }
-}
-
-impl From<NarError> for ToolchainError {
-    fn from(error: NarError) -> Self {
-        NixError::from(error).into()
     }
 }

@@ -444,6 +444,24 @@ fn report_size(folder: &Path, paths: &[PathInfo], log: &mut dyn Log) -> Result<(
     ))?)
 }
 
+impl From<FlakeLockError> for ToolchainError {
+    fn from(error: FlakeLockError) -> Self {
+        NixError::from(error).into()
+    }
+}
+
+impl From<LedgerError> for ToolchainError {
+    fn from(error: LedgerError) -> Self {
+        NixError::from(error).into()
+    }
+}
+
+impl From<NarError> for ToolchainError {
+    fn from(error: NarError) -> Self {
+        NixError::from(error).into()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;

@@ -44,11 +44,11 @@ pub use signed_quote::SignedQuote;
 pub(super) use signed_quote::VerifiedQuote;
 
 use super::endorsements::TrustRoots;
-use super::evidence::VerifiedReport;
 use super::expectations::{Expectations, Waivable};
 use super::outcome::{outcome, waivable};
 use super::reference::Anchor;
 use super::result::{AttestationResult, Check, Outcome};
+use super::signature::VerifiedReport;
 use super::statement::ImageClaim;
 
 /// The version of the evidence that is known.

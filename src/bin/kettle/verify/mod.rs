@@ -108,7 +108,8 @@ pub fn run(arguments: &Arguments) -> Result<(String, ExitCode), VerifyError> {
         (Some(path), _) => session(arguments, path, &mut expectations, fetching)?,
         (None, Some(path)) => {
             let read = open(path)?;
-            let summarised = read.as_ref().ok().map(Summarised::of);
+            let wanted = read.as_ref().ok().filter(|_| summary.is_some());
+            let summarised = wanted.map(Summarised::of);
             let result = judge(read, &mut expectations, fetching)?;
             if let Some(summary) = summary {
                 let bundle = summarised.unwrap_or(Err(NoSubject));
