@@ -162,7 +162,7 @@ pub struct Bundle {
     /// Whether there is a file in the folder whose extended attributes the file system does not list.
     pub has_unlisted_attributes: bool,
     /// SHA-256 of the tar stream, by which bundles are compared: how it is compressed does not
-    /// matter. Of an archive only, and only from [`open_with_digest`], because computing it takes
+    /// matter. Of an archive only, and only from [`open_with_digest`](super::read::open_with_digest), because computing it takes
     /// as long as everything else.
     pub tar_sha256: Option<Sha256Digest>,
 }
