@@ -121,7 +121,7 @@ impl Appliance {
         Ok(())
     }
 
-    /// Writes what comes behind what is there.
+    /// Appends the rest of the bundle to what is in `file`.
     async fn receive(
         &self,
         reply: &mut Reply,

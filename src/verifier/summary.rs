@@ -11,6 +11,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::expectations::ExpectedArtifact;
 use super::result::AttestationResult;
 use crate::bundle::{names, read::Bundle};
 use crate::digest::Sha256Digest;
@@ -183,8 +184,8 @@ pub struct Wanted<'a> {
     pub verifier_id: &'a str,
     /// URI of what it has to be about.
     pub resource_uri: &'a str,
-    /// Digests of the files that have to be subjects, with what to call them.
-    pub artifacts: &'a [(String, Sha256Digest)],
+    /// The files that have to be subjects.
+    pub artifacts: &'a [ExpectedArtifact],
     /// The lowest level of the build track.
     pub level: Level,
 }
@@ -233,7 +234,7 @@ pub fn appraise(payload: &[u8], wanted: &Wanted<'_>) -> Result<Level, SummaryErr
             });
         }
     }
-    for (file, sha256) in wanted.artifacts {
+    for ExpectedArtifact { file, sha256 } in wanted.artifacts {
         let hex = sha256.to_string();
         let is_it = |subject: &Descriptor| subject.digest["sha256"] == *hex;
         if !statement.subject.iter().any(is_it) {

@@ -4,20 +4,18 @@
 //! - Goes out: one line a check, and an exit status.
 //! - Never: a success without a signature of that key, or for another resource than the reader named.
 
-use std::fs::File;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
 use kettle::causes::Chain;
-use kettle::digest::Sha256Digest;
 use kettle::dsse::{self, MAX_CONTAINER_BYTES};
 use kettle::inspect::{escaped, shown};
 use kettle::verifier::summary::{self, Level, VERIFIER_ID, Wanted};
 use serde_json::json;
 
 use super::launch::{InputError, read};
-use super::verify::{SummaryError, public_key};
+use super::verify::{SummaryError, UsageError, artifact, public_key};
 
 /// What `--help` says at its end.
 pub const AFTER_HELP: &str = "\
@@ -59,11 +57,8 @@ pub enum VerifySummaryError {
     Key(#[from] SummaryError),
     #[error(transparent)]
     Input(#[from] InputError),
-    #[error("{path} cannot be read")]
-    Artifact {
-        path: PathBuf,
-        source: std::io::Error,
-    },
+    #[error(transparent)]
+    Artifact(#[from] Box<UsageError>),
 }
 
 fn level(text: &str) -> Result<Level, String> {
@@ -82,18 +77,11 @@ pub fn run(arguments: &Arguments) -> Result<(String, ExitCode), VerifySummaryErr
         MAX_CONTAINER_BYTES,
         "MAX_CONTAINER_BYTES",
     )?;
-    let artifacts = arguments
+    let artifacts: Vec<_> = arguments
         .artifact
         .iter()
-        .map(|path| {
-            let hashed = File::open(path).and_then(Sha256Digest::of_reader);
-            let (sha256, _) = hashed.map_err(|source| VerifySummaryError::Artifact {
-                path: path.clone(),
-                source,
-            })?;
-            Ok((path.display().to_string(), sha256))
-        })
-        .collect::<Result<Vec<_>, VerifySummaryError>>()?;
+        .map(|path| artifact(path).map_err(Box::new))
+        .collect::<Result<_, _>>()?;
     let wanted = Wanted {
         verifier_id: &arguments.verifier_id,
         resource_uri: &arguments.resource_uri,

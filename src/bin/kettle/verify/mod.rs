@@ -23,7 +23,7 @@ use serde_json::{Map, Value, json};
 use summary::SummaryOptions;
 
 pub use fetch::Fetching;
-pub use options::{Options, UsageError, read_file};
+pub use options::{Options, UsageError, artifact, read_file};
 pub use summary::{SummaryError, public_key};
 
 /// The claim whose lines have a sentence of their own.
@@ -117,6 +117,7 @@ pub fn run(arguments: &Arguments) -> Result<(String, ExitCode), VerifyError> {
                     bundle.map_err(SummaryError::from)?,
                     &result,
                     &arguments.options,
+                    options.policy_sha256,
                 )?;
             }
             result

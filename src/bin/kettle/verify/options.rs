@@ -42,6 +42,9 @@ pub struct Options {
     /// What the policy names of the same.
     #[arg(skip)]
     pub policy_measurements: Vec<PathBuf>,
+    /// The digest of the policy's bytes, from which these options were read.
+    #[arg(skip)]
+    pub policy_sha256: Option<Sha256Digest>,
     /// The VCEK or VLEK, DER or PEM, instead of the bundle's.
     #[arg(long, value_name = "FILE")]
     pub vcek: Option<PathBuf>,
@@ -291,7 +294,11 @@ fn each_parsed<T: FromStr, C: FromIterator<T>>(
         .collect()
 }
 
-fn artifact(path: &Path) -> Result<ExpectedArtifact, UsageError> {
+/// Hashes a file that has to be one of the artifacts.
+///
+/// # Errors
+/// It cannot be read.
+pub fn artifact(path: &Path) -> Result<ExpectedArtifact, UsageError> {
     let hashed = File::open(path).and_then(Sha256Digest::of_reader);
     let (sha256, _) = hashed.map_err(|source| UsageError::Read {
         path: path.to_owned(),

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use kettle::digest::Sha256Digest;
 use serde::Deserialize;
 
 use super::options::{Options, UsageError, read_file};
@@ -100,19 +101,27 @@ impl Options {
     /// It is none.
     pub fn with_policy(&self) -> Result<Self, UsageError> {
         match &self.policy {
-            Some(path) => Ok(Policy::read(path)?.overridden_by(self)),
+            Some(path) => {
+                let bytes = read_file(path)?;
+                let policy_sha256 = Some(Sha256Digest::of(&bytes));
+                let options = Policy::read(path, bytes)?.overridden_by(self);
+                Ok(Self {
+                    policy_sha256,
+                    ..options
+                })
+            }
             None => Ok(self.clone()),
         }
     }
 }
 
 impl Policy {
-    /// Reads a policy; its paths are relative to it.
+    /// Reads the bytes of the policy at `path`; its paths are relative to it.
     ///
     /// # Errors
-    /// It cannot be read, or has a key or a value that no option has.
-    fn read(path: &Path) -> Result<Self, UsageError> {
-        let text = String::from_utf8(read_file(path)?).map_err(|_| UsageError::PolicyText {
+    /// It is no text, or has a key or a value that no option has.
+    fn read(path: &Path, bytes: Vec<u8>) -> Result<Self, UsageError> {
+        let text = String::from_utf8(bytes).map_err(|_| UsageError::PolicyText {
             path: path.to_owned(),
         })?;
         let policy: Self = toml::from_str(&text).map_err(|source| UsageError::Policy {
@@ -143,6 +152,7 @@ impl Policy {
             measurements: flags.measurements.clone(),
             policy_measurement: self.measurement.and(&[]),
             policy_measurements: self.measurements.and(&[]),
+            policy_sha256: None,
             vcek: flags.vcek.clone().or(self.vcek),
             crl: flags.crl.clone().or(self.crl),
             fetch: flags.fetch || self.fetch,

@@ -128,7 +128,8 @@ impl SummaryOptions {
 }
 
 impl Summary<'_> {
-    /// Signs and writes what is to be said of `bundle`. `options` are those of this verification.
+    /// Signs and writes what is to be said of `bundle`. `flags` are the options outside of the policy file, and
+    /// `policy_sha256` is the digest of the bytes that were read from that.
     ///
     /// # Errors
     /// Nothing was signed, or the file cannot be written.
@@ -136,20 +137,17 @@ impl Summary<'_> {
         &self,
         bundle: Summarised,
         result: &AttestationResult,
-        options: &Options,
+        flags: &Options,
+        policy_sha256: Option<Sha256Digest>,
     ) -> Result<(), SummaryError> {
         let now = OffsetDateTime::now_utc().replace_nanosecond(0);
         let now = now.ok().and_then(|now| now.format(&Rfc3339).ok());
-        let policy = match &options.policy {
-            Some(path) => Some((file_name(path), Sha256Digest::of(&read(path)?))),
-            None => None,
-        };
         let about = About {
             verifier_id: &self.options.verifier_id,
             resource_uri: self.options.resource_uri.as_deref().unwrap_or_default(),
             time_verified: &now.unwrap_or_default(),
-            policy,
-            options: given(options),
+            policy: flags.policy.as_deref().map(file_name).zip(policy_sha256),
+            options: given(flags),
         };
         let statement = summary::statement(bundle, result, &about);
         let container = self.signer.seal(&statement)?;
@@ -243,7 +241,32 @@ fn file_name(path: &Path) -> String {
 }
 
 /// The options of a verification that its policy file does not say, by name: readers of the summary have to see them.
-fn given(options: &Options) -> Value {
+fn given(flags: &Options) -> Value {
+    // Without `..`: an option that is new has to be shown here, or to be one that lets nothing more pass.
+    let Options {
+        nonce,
+        measurement,
+        measurements,
+        policy_measurement: _,
+        policy_measurements: _,
+        policy_sha256: _,
+        vcek,
+        crl,
+        fetch: _,
+        fetch_crl: _,
+        cache: _,
+        min_tcb,
+        repository,
+        reference,
+        commit,
+        artifact,
+        option,
+        no_options,
+        trust_root,
+        policy: _,
+        at,
+        waive,
+    } = flags;
     let texts = |values: &[String]| Value::from(values.to_vec());
     let names = |paths: &[PathBuf]| paths.iter().map(|path| file_name(path)).collect::<Vec<_>>();
     let paths = |values: &[PathBuf]| Value::from(names(values));
@@ -254,21 +277,21 @@ fn given(options: &Options) -> Value {
             .map_or(Value::Null, |path| file_name(path).into())
     };
     let all = [
-        ("nonce", text(&options.nonce)),
-        ("measurement", texts(&options.measurement)),
-        ("measurements", paths(&options.measurements)),
-        ("vcek", path(&options.vcek)),
-        ("crl", path(&options.crl)),
-        ("min-tcb", text(&options.min_tcb)),
-        ("repository", text(&options.repository)),
-        ("ref", text(&options.reference)),
-        ("commit", text(&options.commit)),
-        ("artifact", paths(&options.artifact)),
-        ("option", texts(&options.option)),
-        ("no-options", Value::from(options.no_options)),
-        ("trust-root", path(&options.trust_root)),
-        ("at", text(&options.at)),
-        ("waive", texts(&options.waive)),
+        ("nonce", text(nonce)),
+        ("measurement", texts(measurement)),
+        ("measurements", paths(measurements)),
+        ("vcek", path(vcek)),
+        ("crl", path(crl)),
+        ("min-tcb", text(min_tcb)),
+        ("repository", text(repository)),
+        ("ref", text(reference)),
+        ("commit", text(commit)),
+        ("artifact", paths(artifact)),
+        ("option", texts(option)),
+        ("no-options", Value::from(*no_options)),
+        ("trust-root", path(trust_root)),
+        ("at", text(at)),
+        ("waive", texts(waive)),
     ];
     let is_given = |value: &Value| match value {
         Value::Null | Value::Bool(false) => false,
