@@ -17,23 +17,27 @@ fn root() -> &'static Path {
 
 /// A lock and a list that a test may change.
 struct Gate {
-    folder: TempDir,
+    directory: TempDir,
 }
 
 impl Gate {
     fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
         fs::copy(
             root().join("image/packages.lock"),
-            folder.path().join("lock"),
+            directory.path().join("lock"),
         )
         .unwrap();
-        fs::copy(root().join("image/advisories"), folder.path().join("list")).unwrap();
-        Self { folder }
+        fs::copy(
+            root().join("image/advisories"),
+            directory.path().join("list"),
+        )
+        .unwrap();
+        Self { directory }
     }
 
     fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
+        self.directory.path().join(name)
     }
 
     /// Changes the lines that begin with `start`, of which there has to be one at least.

@@ -34,7 +34,7 @@ const AT_ONCE: usize = 2;
 /// Is in the words that attacks want to have taken for the service's own.
 const FORGED: &str = "forged";
 
-/// Paths below the bundle's top folder, and bytes.
+/// Paths below the bundle's top directory, and bytes.
 type Bundle = BTreeMap<String, Vec<u8>>;
 type References = BTreeMap<Template, Bundle>;
 
@@ -215,11 +215,11 @@ fn reference(project: &Attack) -> Bundle {
 
 /// Runs a project on a service of its own.
 fn run_project(attack: &Attack, confinement: Confinement) -> Outcome {
-    let (folder, canary) = (tempfile::tempdir().unwrap(), Canary::new());
+    let (directory, canary) = (tempfile::tempdir().unwrap(), Canary::new());
     let options = attack
         .seconds
         .map(|seconds| vec!["--build-seconds".to_owned(), seconds.to_string()]);
-    let server = Server::start(folder.path(), &options.unwrap_or_default(), confinement);
+    let server = Server::start(directory.path(), &options.unwrap_or_default(), confinement);
     let archive = attack.archive(&server.facts(&canary.path()));
     run(&server, &canary, &upload(&archive, "attack.tar"))
 }
@@ -444,8 +444,8 @@ fn assert_failed(result: &Value, reason: &str) {
 /// An archive is refused for its reason, and neither takes the slot nor leaves anything.
 fn check_upload(attack: &Upload, reference: &Bundle) -> Result<(), NotTried> {
     let confinement = Confinement::of(attack.needs).map_err(|why| (attack.name.to_owned(), why))?;
-    let (folder, canary) = (tempfile::tempdir().unwrap(), Canary::new());
-    let server = Server::start(folder.path(), &[], confinement);
+    let (directory, canary) = (tempfile::tempdir().unwrap(), Canary::new());
+    let server = Server::start(directory.path(), &[], confinement);
     let submission = upload(&(attack.make)(&canary.path()), "attack.tar");
     match attack.received {
         Received::Refused(reason) => {
@@ -472,9 +472,9 @@ fn check_upload(attack: &Upload, reference: &Bundle) -> Result<(), NotTried> {
 /// A repository is refused for its reason, or gives the artifacts of an honest one.
 fn check_hosted(attack: &Hosted, reference: &Bundle) -> Result<(), NotTried> {
     let confinement = Confinement::of(attack.needs).map_err(|why| (attack.name.to_owned(), why))?;
-    let (folder, canary) = (tempfile::tempdir().unwrap(), Canary::new());
+    let (directory, canary) = (tempfile::tempdir().unwrap(), Canary::new());
     let site = Site::new(canary.path());
-    let server = Server::start(folder.path(), &[], confinement);
+    let server = Server::start(directory.path(), &[], confinement);
     let mut submission = (attack.prepare)(&site);
     submission["nonce"] = NONCE.into();
     match attack.fetched {
@@ -547,7 +547,7 @@ fn assert_complete(bundle: &Bundle, names: &[String]) {
     assert_printable(std::str::from_utf8(&bundle["build.log"]).unwrap().lines());
 }
 
-/// No package of a registry is named, and the folder that the code came from is.
+/// No package of a registry is named, and the directory that the code came from is.
 fn assert_recorded(bundle: &Bundle) {
     let statement: Value = serde_json::from_slice(&bundle["provenance.json"]).unwrap();
     let dependencies = statement["predicate"]["buildDefinition"]["resolvedDependencies"]
@@ -559,9 +559,9 @@ fn assert_recorded(bundle: &Bundle) {
             .is_some_and(|uri| uri.starts_with("pkg:cargo/"))
     };
     assert!(!dependencies.iter().any(registry), "{dependencies:?}");
-    let folder =
+    let directory =
         |it: &Value| it.to_string().contains("forged") && it["digest"]["gitTree"].is_string();
-    assert!(dependencies.iter().any(folder), "{dependencies:?}");
+    assert!(dependencies.iter().any(directory), "{dependencies:?}");
 }
 
 /// A library's package holds its build script, which is the attack.
@@ -584,7 +584,7 @@ fn assert_printable<'a>(mut lines: impl Iterator<Item = &'a str>) {
     );
 }
 
-/// Without the top folder. Only files are expected.
+/// Without the top directory. Only files are expected.
 fn unpack(archive: &[u8]) -> Bundle {
     let mut bundle = Bundle::new();
     let mut archive = tar::Archive::new(flate2::read::GzDecoder::new(archive));

@@ -26,7 +26,7 @@ use kettle::sandbox::{
 use kettle::source::{SourceTree, tree};
 use kettle::toolchain::{self, Built, Context, Limits, Log, Toolchain, ToolchainError};
 
-/// Something done to the job's folder after a command was run.
+/// Something done to the job's directory after a command was run.
 type Tamper = Box<dyn Fn(&CommandSpec)>;
 
 /// A sandbox with nothing but bubblewrap.
@@ -188,9 +188,9 @@ impl Log for Text {
     }
 }
 
-/// One job: its folder, what it ran, what it said.
+/// One job: its directory, what it ran, what it said.
 struct Job {
-    folder: tempfile::TempDir,
+    directory: tempfile::TempDir,
     ran: Vec<CommandSpec>,
     log: String,
     result: Result<Built, ToolchainError>,
@@ -206,18 +206,18 @@ impl Job {
     }
 
     fn served(source: &Path, served: Option<&Path>, tamper: impl FnOnce(&Path) -> Tamper) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        let root = folder.path().join("source");
+        let directory = tempfile::tempdir().unwrap();
+        fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let root = directory.path().join("source");
         copy(source, &root);
-        let mut runner = Bubblewrap::new(tamper(folder.path()));
+        let mut runner = Bubblewrap::new(tamper(directory.path()));
         runner.served = served.map(Path::to_owned);
         let found = Toolchain::search().unwrap();
         let mut log = Text::default();
         let context = Context {
             runner: &runner,
             toolchain: &found,
-            folder: folder.path(),
+            directory: directory.path(),
             limits: Limits::default(),
         };
         let result = tokio::runtime::Builder::new_current_thread()
@@ -230,7 +230,7 @@ impl Job {
                 toolchain::build(fetched, &context, &mut log).await
             });
         Self {
-            folder,
+            directory,
             ran: runner.ran.into_inner().unwrap(),
             log: log.0,
             result,
@@ -330,13 +330,13 @@ fn copy(from: &Path, to: &Path) {
 
 /// A project of the given files.
 fn written(files: &[(&str, &str)]) -> tempfile::TempDir {
-    let folder = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     for (name, content) in files {
-        let path = folder.path().join(name);
+        let path = directory.path().join(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, content).unwrap();
     }
-    folder
+    directory
 }
 
 const HELLO: &str = "fn main() { println!(\"hello\"); }";
@@ -416,10 +416,10 @@ fn a_library_gives_its_rlib_and_its_archive() {
 }
 
 #[test]
-fn the_same_source_gives_the_same_bytes_in_another_folder_with_c_too() {
+fn the_same_source_gives_the_same_bytes_in_another_directory_with_c_too() {
     for name in ["hello", "generated", "library"] {
         let (one, two) = (Job::of(&project(name)), Job::of(&project(name)));
-        assert_ne!(one.folder.path(), two.folder.path());
+        assert_ne!(one.directory.path(), two.directory.path());
         assert_eq!(one.digests(), two.digests(), "{name}");
     }
 }
@@ -590,7 +590,7 @@ fn forged_archive() -> Vec<u8> {
 
 /// A repository whose package inherits from its workspace, with the ids of its commit and tree.
 fn repository() -> (tempfile::TempDir, String, String) {
-    let folder = written(&[
+    let directory = written(&[
         (
             "Cargo.toml",
             "[workspace]\nmembers = [\"inherits\"]\n[workspace.package]\nversion = \"0.3.0\"\n",
@@ -603,11 +603,11 @@ fn repository() -> (tempfile::TempDir, String, String) {
         ("run.sh", "#!/bin/sh\n"),
     ]);
     fs::set_permissions(
-        folder.path().join("run.sh"),
+        directory.path().join("run.sh"),
         fs::Permissions::from_mode(0o755),
     )
     .unwrap();
-    std::os::unix::fs::symlink("inherits/Cargo.toml", folder.path().join("link")).unwrap();
+    std::os::unix::fs::symlink("inherits/Cargo.toml", directory.path().join("link")).unwrap();
     let git = |arguments: &[&str]| {
         let output = Command::new("git")
             .args([
@@ -619,7 +619,7 @@ fn repository() -> (tempfile::TempDir, String, String) {
                 "init.defaultBranch=main",
             ])
             .args(arguments)
-            .current_dir(folder.path())
+            .current_dir(directory.path())
             .output()
             .unwrap();
         assert!(
@@ -636,7 +636,7 @@ fn repository() -> (tempfile::TempDir, String, String) {
         git(&["rev-parse", "HEAD"]),
         git(&["rev-parse", "HEAD^{tree}"]),
     );
-    (folder, ids.0, ids.1)
+    (directory, ids.0, ids.1)
 }
 
 fn with_git(commit: &str) -> tempfile::TempDir {
@@ -758,7 +758,7 @@ fn publish(repository: &Path) {
     assert!(status.success());
 }
 
-/// A project that uses packages `names` of a registry at `address`, whose files are in the folder that is served.
+/// A project that uses packages `names` of a registry at `address`, whose files are in the directory that is served.
 fn registry(served: &Path, address: &str, archives: &str, names: &[&str]) -> tempfile::TempDir {
     let index = format!("sparse+{address}/");
     let (mut locked, mut wanted, mut lines) = (String::new(), String::new(), String::new());
@@ -832,8 +832,8 @@ fn publish_package(served: &Path, name: &str) -> Sha256Digest {
         format!("{}/{}", &name[..2], &name[2..4]),
         format!("dl/{name}/1.0.0"),
     );
-    for folder in [&*index, &download, "store"] {
-        fs::create_dir_all(served.join(folder)).unwrap();
+    for directory in [&*index, &download, "store"] {
+        fs::create_dir_all(served.join(directory)).unwrap();
     }
     fs::write(served.join(index).join(name), entry).unwrap();
     fs::write(served.join(download).join("download"), &archive).unwrap();
@@ -1099,8 +1099,8 @@ fn a_commit_that_is_not_there_was_not_fetched() {
     assert_eq!(job.error(), ErrorType::DependencyFetchFailed, "{}", job.log);
 }
 
-fn only(folder: &Path) -> PathBuf {
-    fs::read_dir(folder)
+fn only(directory: &Path) -> PathBuf {
+    fs::read_dir(directory)
         .unwrap()
         .next()
         .unwrap()
@@ -1109,7 +1109,7 @@ fn only(folder: &Path) -> PathBuf {
 }
 
 #[test]
-fn vendored_code_is_recorded_as_the_folder_that_it_is() {
+fn vendored_code_is_recorded_as_the_directory_that_it_is() {
     let source = with_itoa(ITOA);
     let vendored = source.path().join("third-party/itoa");
     fs::create_dir_all(vendored.join("src")).unwrap();
@@ -1199,7 +1199,7 @@ fn a_build_that_forges_messages_adds_nothing() {
 }
 
 /// A build script that brings a linker of its own, which leaves its mark in what it links, by arguments that `given` prints
-/// with the folder of that linker in `out`.
+/// with the directory of that linker in `out`.
 fn with_own_linker(given: &str) -> tempfile::TempDir {
     let script = r##"
         use std::os::unix::fs::PermissionsExt;
@@ -1253,12 +1253,12 @@ fn a_linker_that_a_build_script_brings_by_arguments_is_recorded() {
         panic!("{:?}", job.built().link_arguments())
     };
     assert_eq!(record.package, "app@0.1.0");
-    let [folder, rpath, linker] = record.arguments.as_slice() else {
+    let [directory, rpath, linker] = record.arguments.as_slice() else {
         panic!("{record:?}")
     };
     assert!(
-        folder.starts_with("-B/kettle/target/release/build/app-"),
-        "{folder}"
+        directory.starts_with("-B/kettle/target/release/build/app-"),
+        "{directory}"
     );
     assert_eq!(
         (linker.as_str(), rpath.as_str()),
@@ -1269,7 +1269,7 @@ fn a_linker_that_a_build_script_brings_by_arguments_is_recorded() {
         .arguments
         .iter()
         .filter(|argument| can_displace_linker(argument));
-    assert_eq!(displacing.collect::<Vec<_>>(), [folder, linker]);
+    assert_eq!(displacing.collect::<Vec<_>>(), [directory, linker]);
     let commands = job
         .log
         .lines()
@@ -1307,12 +1307,12 @@ fn a_linker_that_a_build_script_brings_by_variables_is_recorded() {
     assert!(record.environment["COMPILER_PATH"].starts_with("/kettle/target/release/build/app-"));
 }
 
-/// GCC expands `@FILE` wherever it stands, also where rustc names a folder of libraries; and it reads a file called `specs`,
+/// GCC expands `@FILE` wherever it stands, also where rustc names a directory of libraries; and it reads a file called `specs`,
 /// which names the linker, from `LIBRARY_PATH`. Both displace the linker without an argument of `rustc-link-arg`.
 #[test]
 fn a_linker_that_a_build_script_brings_without_arguments_is_recorded() {
-    let by_folder = r#"
-        // The first word is the folder that `-L` is about.
+    let by_directory = r#"
+        // The first word is the directory that `-L` is about.
         std::fs::write(format!("{out}/arguments"), format!("x -B{out}")).unwrap();
         println!("cargo::rustc-link-search=native=@{out}/arguments");
         println!("cargo::rustc-link-arg=-fuse-ld=bfd");"#;
@@ -1321,7 +1321,7 @@ fn a_linker_that_a_build_script_brings_without_arguments_is_recorded() {
         println!("cargo::rustc-env=LIBRARY_PATH={out}");"#;
     for (given, is_recorded) in [
         (
-            by_folder,
+            by_directory,
             (|record| {
                 record
                     .arguments
@@ -1482,12 +1482,12 @@ fn published(name: &str, version: &str) -> PathBuf {
     assert!(metadata.success());
     let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
     let home = home.unwrap_or_else(|| Path::new(&std::env::var_os("HOME").unwrap()).join(".cargo"));
-    let folders = fs::read_dir(home.join("registry/src"))
+    let directories = fs::read_dir(home.join("registry/src"))
         .unwrap()
-        .map(|folder| folder.unwrap().path());
-    folders
-        .map(|folder| folder.join(format!("{name}-{version}")))
-        .find(|folder| folder.is_dir())
+        .map(|directory| directory.unwrap().path());
+    directories
+        .map(|directory| directory.join(format!("{name}-{version}")))
+        .find(|directory| directory.is_dir())
         .unwrap()
 }
 

@@ -28,13 +28,13 @@ fn source(path: impl Into<String>, content: &[u8]) -> Source {
 }
 
 /// Packs the package with these files beside its manifest and its library.
-fn packed(folder: &Path, sources: &[Source]) -> std::path::PathBuf {
+fn packed(directory: &Path, sources: &[Source]) -> std::path::PathBuf {
     let own = [
         source("Cargo.toml", MANIFEST.as_bytes()),
         source("src/lib.rs", b"//! A package.\n"),
     ];
     for (path, content, executable) in own.iter().chain(sources) {
-        let path = folder.join(path);
+        let path = directory.join(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(&path, content).unwrap();
         fs::set_permissions(
@@ -43,10 +43,10 @@ fn packed(folder: &Path, sources: &[Source]) -> std::path::PathBuf {
         )
         .unwrap();
     }
-    let target = folder.with_file_name("target");
+    let target = directory.with_file_name("target");
     let output = Command::new("cargo")
         .args(["package", "--offline", "--no-verify", "--allow-dirty"])
-        .current_dir(folder)
+        .current_dir(directory)
         .env("CARGO_TARGET_DIR", &target)
         .output()
         .unwrap();
@@ -58,9 +58,9 @@ fn packed(folder: &Path, sources: &[Source]) -> std::path::PathBuf {
     target.join("package").join(format!("{TOP}.crate"))
 }
 
-/// Every file below a folder: its content, and whether it is executable.
-fn files(root: &Path, folder: &Path, found: &mut BTreeMap<String, (Vec<u8>, bool)>) {
-    for entry in fs::read_dir(folder).unwrap() {
+/// Every file below a directory: its content, and whether it is executable.
+fn files(root: &Path, directory: &Path, found: &mut BTreeMap<String, (Vec<u8>, bool)>) {
+    for entry in fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
             files(root, &path, found);
@@ -78,9 +78,9 @@ fn files(root: &Path, folder: &Path, found: &mut BTreeMap<String, (Vec<u8>, bool
 }
 
 fn check(what: &str, sources: &[Source]) {
-    let folder = tempfile::tempdir().unwrap();
-    let archive = packed(&folder.path().join("package"), sources);
-    let into = folder.path().join("unpacked");
+    let directory = tempfile::tempdir().unwrap();
+    let archive = packed(&directory.path().join("package"), sources);
+    let into = directory.path().join("unpacked");
     fs::create_dir(&into).unwrap();
     let digest = unpack(File::open(&archive).unwrap(), TOP, &into, 0).unwrap_or_else(|refusal| {
         panic!("{what}: {refusal}");
@@ -100,7 +100,7 @@ fn check(what: &str, sources: &[Source]) {
         );
     }
     // Another reader finds the same files, and no more.
-    let unpacked = folder.path().join("by-another");
+    let unpacked = directory.path().join("by-another");
     tar::Archive::new(flate2::read::GzDecoder::new(File::open(&archive).unwrap()))
         .unpack(&unpacked)
         .unwrap();

@@ -31,13 +31,16 @@ const DOCUMENTS: [&str; 17] = [
 fn every_link_leads_somewhere() {
     for document in DOCUMENTS {
         let text = read(document);
-        let folder = root().join(document).parent().unwrap().to_owned();
+        let directory = root().join(document).parent().unwrap().to_owned();
         let links: Vec<_> = between(&text, "](", ")")
             .into_iter()
             .filter(|link| !link.contains("://"))
             .collect();
         for link in &links {
-            assert!(folder.join(link).exists(), "{document}: nothing at {link}");
+            assert!(
+                directory.join(link).exists(),
+                "{document}: nothing at {link}"
+            );
         }
     }
 }
@@ -246,14 +249,14 @@ fn tests_of(text: &str) -> Vec<String> {
     found
 }
 
-fn rust_files(folder: &str) -> Vec<PathBuf> {
+fn rust_files(directory: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
-    let mut folders = vec![root().join(folder)];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(&folder).unwrap() {
+    let mut directories = vec![root().join(directory)];
+    while let Some(directory) = directories.pop() {
+        for entry in fs::read_dir(&directory).unwrap() {
             let path = entry.unwrap().path();
             if path.is_dir() && !path.ends_with("target") {
-                folders.push(path);
+                directories.push(path);
             } else if path.extension().is_some_and(|ending| ending == "rs") {
                 found.push(path);
             }

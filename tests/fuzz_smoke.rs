@@ -384,8 +384,11 @@ fn bundles() {
 
 #[test]
 fn every_target_has_its_moment_here_and_its_row_in_the_table() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
-    let (tests, table) = (folder.join("fuzz_smoke.rs"), folder.join("fuzz/README.md"));
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+    let (tests, table) = (
+        directory.join("fuzz_smoke.rs"),
+        directory.join("fuzz/README.md"),
+    );
     let (tests, table) = (
         fs::read_to_string(tests).unwrap(),
         fs::read_to_string(table).unwrap(),

@@ -329,15 +329,15 @@ fn vcpus_are_there_once_and_in_order() {
 
 #[test]
 fn the_commands_agree() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("kettle.igvm");
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("kettle.igvm");
     let data = |name: &str| {
         path(&format!("measurement/{name}"))
             .to_str()
             .unwrap()
             .to_owned()
     };
-    let line = folder.path().join("cmdline");
+    let line = directory.path().join("cmdline");
     fs::write(&line, "console=ttyS0").unwrap();
     let common = [
         "--firmware".to_owned(),

@@ -166,7 +166,7 @@ const STARTERS: [(&str, &str); 4] = [
     ),
     (
         "src/client/listing.rs",
-        "asks the user's git which files of a folder `kettle build` sends",
+        "asks the user's git which files of a directory `kettle build` sends",
     ),
     (
         "src/toolchain/search.rs",
@@ -340,8 +340,8 @@ fn sources() -> Vec<Source> {
         .collect()
 }
 
-fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(folder).unwrap() {
+fn collect(directory: &Path, files: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
             collect(&path, files);

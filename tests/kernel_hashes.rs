@@ -41,8 +41,8 @@ fn entry(guid: [u8; 16], bytes: &[u8]) -> Vec<u8> {
 
 #[test]
 fn the_page_has_the_three_digests_where_the_firmware_looks() {
-    let folder = TempDir::new().unwrap();
-    let (out, kernel) = (folder.path().join("page"), data("kernel-a.bin"));
+    let directory = TempDir::new().unwrap();
+    let (out, kernel) = (directory.path().join("page"), data("kernel-a.bin"));
     let given = [
         "--kernel",
         kernel.to_str().unwrap(),
@@ -97,8 +97,8 @@ fn the_page_has_the_three_digests_where_the_firmware_looks() {
 
 #[test]
 fn without_a_kernel_or_a_firmware_that_looks_there_is_no_page() {
-    let folder = TempDir::new().unwrap();
-    let (out, kernel) = (folder.path().join("page"), data("kernel-a.bin"));
+    let directory = TempDir::new().unwrap();
+    let (out, kernel) = (directory.path().join("page"), data("kernel-a.bin"));
     let given = ["--kernel", kernel.to_str().unwrap()];
     for (firmware, given, says) in [
         (WITHOUT_HASHES, &given[..], "does not measure a kernel"),

@@ -21,13 +21,13 @@ const OLDER_WITHOUT: &str = "ANSWER_1 { global: nothing; local: *; };";
 
 /// A root with a program that asks for `answer` of version `ANSWER_2`, a copy of the scripts, and a list of symbols.
 struct Root {
-    folder: TempDir,
+    directory: TempDir,
 }
 
 impl Root {
     fn new() -> Self {
         let root = Self {
-            folder: tempfile::tempdir().unwrap(),
+            directory: tempfile::tempdir().unwrap(),
         };
         for name in [LIBRARIES, "root/usr/bin", "image"] {
             fs::create_dir_all(root.path(name)).unwrap();
@@ -66,7 +66,7 @@ impl Root {
     }
 
     fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
+        self.directory.path().join(name)
     }
 
     fn write(&self, name: &str, text: &str) {
@@ -76,7 +76,7 @@ impl Root {
     fn cc(&self, arguments: &[&str]) {
         let output = Command::new("cc")
             .args(arguments)
-            .current_dir(self.folder.path())
+            .current_dir(self.directory.path())
             .output()
             .unwrap();
         assert!(output.status.success(), "{}", said(&output));
@@ -103,7 +103,7 @@ impl Root {
         let script = "cd scripts; source ./lib.sh; for f in lib libraries symbols; do source ./image/$f.sh; done; \"$1\" ../root";
         Command::new("bash")
             .args(["-c", script, "-", function])
-            .current_dir(self.folder.path())
+            .current_dir(self.directory.path())
             .output()
             .unwrap()
     }
@@ -169,7 +169,7 @@ fn a_version_that_the_library_lacks_is_named() {
 }
 
 #[test]
-fn a_folder_without_programs_is_no_complete_root() {
+fn a_directory_without_programs_is_no_complete_root() {
     let root = Root::new();
     fs::remove_dir_all(root.path("root/usr")).unwrap();
     fs::create_dir_all(root.path(LIBRARIES)).unwrap();

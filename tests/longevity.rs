@@ -121,16 +121,16 @@ fn content(name: &str, version: &str) -> String {
 
 /// A checkout with the scripts, and a mirror.
 struct Case {
-    folder: TempDir,
+    directory: TempDir,
     mirror: String,
 }
 
 impl Case {
     fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
         let case = Self {
-            mirror: serve(folder.path().join("served")),
-            folder,
+            mirror: serve(directory.path().join("served")),
+            directory,
         };
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         fs::create_dir(case.path("tree")).unwrap();
@@ -139,7 +139,7 @@ impl Case {
             ("image", "tree/image"),
             ("tests/data/mirror", "served"),
         ] {
-            copy_folder(&root.join(from), &case.path(to));
+            copy_directory(&root.join(from), &case.path(to));
         }
         for name in ["tree/src", "tree/nix", "tree/measurements", "cache", "out"] {
             fs::create_dir(case.path(name)).unwrap();
@@ -157,7 +157,7 @@ impl Case {
     }
 
     fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
+        self.directory.path().join(name)
     }
 
     fn write(&self, name: &str, text: &str) {
@@ -250,7 +250,7 @@ fn lock(date: &str) -> String {
     dates + &LOCKED.iter().map(line).collect::<String>()
 }
 
-fn copy_folder(from: &Path, to: &Path) {
+fn copy_directory(from: &Path, to: &Path) {
     let done = Command::new("cp")
         .arg("-r")
         .args([from, to])
@@ -259,21 +259,21 @@ fn copy_folder(from: &Path, to: &Path) {
     assert!(done.success());
 }
 
-/// Serves a folder on the loopback for as long as the test runs; its address.
-fn serve(folder: PathBuf) -> String {
+/// Serves a directory on the loopback for as long as the test runs; its address.
+fn serve(directory: PathBuf) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
     thread::spawn(move || {
         for stream in listener.incoming() {
-            let folder = folder.clone();
-            thread::spawn(move || stream.map(|stream| answer(&stream, &folder)));
+            let directory = directory.clone();
+            thread::spawn(move || stream.map(|stream| answer(&stream, &directory)));
         }
     });
     address
 }
 
 /// Answers one request, and closes the connection.
-fn answer(mut stream: &TcpStream, folder: &Path) {
+fn answer(mut stream: &TcpStream, directory: &Path) {
     let lines: Vec<_> = BufReader::new(stream)
         .lines()
         .map_while(Result::ok)
@@ -294,7 +294,7 @@ fn answer(mut stream: &TcpStream, folder: &Path) {
         .components()
         .all(|part| matches!(part, Component::Normal(_)));
     let content = if plain {
-        fs::read(folder.join(target)).ok()
+        fs::read(directory.join(target)).ok()
     } else {
         None
     };

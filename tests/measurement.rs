@@ -110,8 +110,8 @@ fn a_chain_leads_to_every_single_measurement() {
 
 #[test]
 fn a_published_file_gives_what_its_inputs_give() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("published.json");
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("published.json");
     let firmware = path(WITH_HASHES);
     let common = ["measure", "--firmware", firmware.to_str().unwrap()];
     let measured: Value = serde_json::from_str(&printed(&kettle(
@@ -255,8 +255,8 @@ fn json_has_the_digest_of_every_input() {
 
 #[test]
 fn command_line_file_is_taken_byte_for_byte() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("cmdline");
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("cmdline");
     for (text, id) in [
         ("console=ttyS0", "meas-calc-cmdline-4"),
         ("console=ttyS0\n", "meas-calc-cmdline-5"),
@@ -293,8 +293,8 @@ fn refuses_wrong_usage_with_a_precise_message() {
     );
     let [firmware, without, kernel] =
         [&firmware, &without, &kernel].map(|path| path.to_str().unwrap());
-    let folder = tempfile::tempdir().unwrap();
-    let huge = folder.path().join("huge");
+    let directory = tempfile::tempdir().unwrap();
+    let huge = directory.path().join("huge");
     fs::File::create(&huge)
         .unwrap()
         .set_len((16 << 20) + 1)

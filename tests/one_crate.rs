@@ -70,7 +70,7 @@ const PHASES_OUT_OF_ORDER: [&str; 5] = [
         let _ = verity::find_disk(files, parameters);
     }",
     "fn a_root_that_nobody_verifies(disk: verity::Disk) { let _ = mounts::root(disk); }",
-    "fn a_build_folder_in_the_initrd(mounted: mounts::MountedRoot) { let _ = mounts::writable_folders(mounted); }",
+    "fn a_build_directory_in_the_initrd(mounted: mounts::MountedRoot) { let _ = mounts::writable_folders(mounted); }",
     "fn a_network_before_all_else(clock: settings::PlausibleClock) { let _ = PendingNetwork::start(clock); }",
 ];
 
@@ -135,17 +135,17 @@ struct OneCrate(PathBuf);
 
 impl OneCrate {
     fn new(name: &str) -> Self {
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR"))
+        let directory = Path::new(env!("CARGO_TARGET_TMPDIR"))
             .join("one-crate")
             .join(name);
-        let _ = fs::remove_dir_all(&folder);
-        copy(&root().join("src"), &folder.join("src"));
-        fs::remove_dir_all(folder.join("src/bin")).unwrap();
-        fs::remove_file(folder.join("src/lib.rs")).unwrap();
-        fs::create_dir(folder.join(".cargo")).unwrap();
+        let _ = fs::remove_dir_all(&directory);
+        copy(&root().join("src"), &directory.join("src"));
+        fs::remove_dir_all(directory.join("src/bin")).unwrap();
+        fs::remove_file(directory.join("src/lib.rs")).unwrap();
+        fs::create_dir(directory.join(".cargo")).unwrap();
         fs::copy(
             root().join(".cargo/config.toml"),
-            folder.join(".cargo/config.toml"),
+            directory.join(".cargo/config.toml"),
         )
         .unwrap();
         // Cargo knows packages of several workspaces by their names alone: the same name, in one target directory, is the
@@ -156,11 +156,11 @@ impl OneCrate {
             text.replace(line, &format!("\nname = \"kettle-{name}\"\n"))
         };
         let lockfile = fs::read_to_string(root().join("Cargo.lock")).unwrap();
-        fs::write(folder.join("Cargo.lock"), renamed(&lockfile)).unwrap();
-        fs::write(folder.join("Cargo.toml"), renamed(&manifest())).unwrap();
-        fs::write(folder.join("src/main.rs"), main_file()).unwrap();
-        fs::write(folder.join("src/program.rs"), program()).unwrap();
-        Self(folder)
+        fs::write(directory.join("Cargo.lock"), renamed(&lockfile)).unwrap();
+        fs::write(directory.join("Cargo.toml"), renamed(&manifest())).unwrap();
+        fs::write(directory.join("src/main.rs"), main_file()).unwrap();
+        fs::write(directory.join("src/program.rs"), program()).unwrap();
+        Self(directory)
     }
 
     fn append(&self, file: &str, item: &str) {
@@ -293,7 +293,7 @@ fn compiled_files() -> Vec<String> {
     let mut open = vec!["lib.rs".to_owned()];
     while let Some(path) = open.pop() {
         let text = fs::read_to_string(root().join("src").join(&path)).unwrap();
-        let folder = match path.as_str() {
+        let directory = match path.as_str() {
             "lib.rs" => String::new(),
             other => {
                 other
@@ -311,8 +311,8 @@ fn compiled_files() -> Vec<String> {
             .map(|(_, name)| name)
         {
             let places = [
-                format!("{folder}{name}.rs"),
-                format!("{folder}{name}/mod.rs"),
+                format!("{directory}{name}.rs"),
+                format!("{directory}{name}/mod.rs"),
             ];
             let file = places
                 .into_iter()

@@ -108,7 +108,7 @@ enum Kind {
 /// Where a server sends whoever asks for a target: a status and a `Location`.
 type Moved = Box<dyn Fn(&str, &str) -> Option<(u16, String)> + Send + Sync>;
 
-/// A folder that is served for as long as the test process lives.
+/// A directory that is served for as long as the test process lives.
 struct Service {
     root: PathBuf,
     kind: Kind,
@@ -143,7 +143,7 @@ impl Service {
     }
 }
 
-/// Serves the folder; returns the address.
+/// Serves the directory; returns the address.
 fn serve(root: &Path, kind: Kind) -> String {
     Service::start(root, kind, Box::new(|_, _| None)).0
 }
@@ -227,7 +227,7 @@ fn answer(stream: TcpStream, service: &Service) -> io::Result<()> {
 
 // --- repositories ---
 
-fn git(folder: &Path, arguments: &[&str]) -> String {
+fn git(directory: &Path, arguments: &[&str]) -> String {
     let output = Command::new("git")
         .args([
             "-c",
@@ -240,7 +240,7 @@ fn git(folder: &Path, arguments: &[&str]) -> String {
             "core.autocrlf=false",
         ])
         .args(arguments)
-        .current_dir(folder)
+        .current_dir(directory)
         .env("GIT_CONFIG_GLOBAL", "/dev/null")
         .env("GIT_CONFIG_NOSYSTEM", "1")
         .env("GIT_COMMITTER_DATE", "1700000000 +0200")
@@ -256,18 +256,18 @@ fn git(folder: &Path, arguments: &[&str]) -> String {
 
 /// A work tree at `site/NAME`, so that it is served as `/NAME/.git`.
 struct Site {
-    folder: tempfile::TempDir,
+    directory: tempfile::TempDir,
 }
 
 impl Site {
     fn new() -> Self {
         Self {
-            folder: tempfile::tempdir().unwrap(),
+            directory: tempfile::tempdir().unwrap(),
         }
     }
 
     fn repository(&self, name: &str, files: &[(&str, &str)]) -> PathBuf {
-        let path = self.folder.path().join("site").join(name);
+        let path = self.directory.path().join("site").join(name);
         fs::create_dir_all(&path).unwrap();
         git(&path, &["init", "-q", "-b", "main"]);
         for (name, content) in files {
@@ -279,7 +279,7 @@ impl Site {
     }
 
     fn url(&self, kind: Kind, name: &str) -> RepositoryUrl {
-        let address = serve(&self.folder.path().join("site"), kind);
+        let address = serve(&self.directory.path().join("site"), kind);
         RepositoryUrl::parse(&format!("{address}/{name}/.git")).unwrap()
     }
 
@@ -289,7 +289,7 @@ impl Site {
         url: &RepositoryUrl,
         reference: Option<&str>,
     ) -> Result<SourceTree, RepositoryError> {
-        let folder = tempfile::tempdir_in(self.folder.path()).unwrap().keep();
+        let directory = tempfile::tempdir_in(self.directory.path()).unwrap().keep();
         let reference = reference.map(|text| GitRef::parse(text).unwrap());
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -300,10 +300,10 @@ impl Site {
             &Unsandboxed(tamper),
             url,
             reference.as_ref(),
-            &folder,
+            &directory,
             &mut log,
         ));
-        let left: Vec<_> = fs::read_dir(&folder)
+        let left: Vec<_> = fs::read_dir(&directory)
             .unwrap()
             .map(|entry| entry.unwrap().file_name())
             .collect();
@@ -635,7 +635,7 @@ impl Redirecting {
     ) -> Self {
         let site = Site::new();
         site.repository("hello", &[("Cargo.lock", "1")]);
-        let root = site.folder.path().join("site");
+        let root = site.directory.path().join("site");
         let (address, other) = Service::start(&root, kind, Box::new(|_, _| None));
         let own = Arc::new(OnceLock::<String>::new());
         let (known, other_address) = (Arc::clone(&own), address.clone());
@@ -785,7 +785,7 @@ fn later_requests_stay_with_the_server_that_was_asked() {
     });
     let info = alternates
         .site
-        .folder
+        .directory
         .path()
         .join("site/hello/.git/objects/info");
     fs::write(

@@ -152,12 +152,12 @@ fn stdout_of(spec: &CommandSpec) -> String {
     stdout
 }
 
-/// A temporary folder that the user of the sandbox can walk into, with one that it can write.
-struct Folder {
+/// A temporary directory that the user of the sandbox can walk into, with one that it can write.
+struct Directory {
     root: tempfile::TempDir,
 }
 
-impl Folder {
+impl Directory {
     fn new() -> Self {
         let root = tempfile::tempdir().unwrap();
         fs::set_permissions(root.path(), fs::Permissions::from_mode(0o755)).unwrap();
@@ -486,14 +486,14 @@ fn command_is_an_ordinary_user_without_capabilities() {
 
 #[test]
 fn mounts_grant_what_the_plan_says_and_keep_the_owner() {
-    let folder = Folder::new();
+    let directory = Directory::new();
     let mut spec = shell(
         "echo made > /kettle/target/file; cat /kettle/target/file; echo no > /kettle/source/file",
     );
     spec.mounts = vec![
-        folder.mount(),
+        directory.mount(),
         Mount {
-            source: folder.root.path().into(),
+            source: directory.root.path().into(),
             target: "/kettle/source".into(),
             access: Access::ReadOnly,
         },
@@ -504,20 +504,22 @@ fn mounts_grant_what_the_plan_says_and_keep_the_owner() {
         (Exit::Status(1), "made\n"),
         "{stderr}"
     );
-    let made = fs::metadata(folder.writable().join("file")).unwrap();
+    let made = fs::metadata(directory.writable().join("file")).unwrap();
     assert_eq!(made.uid(), runner().description().uid);
 }
 
 #[test]
-fn writable_folders_are_new_and_private() {
-    let folder = Folder::new();
-    let made = fs::metadata(folder.writable()).unwrap();
+fn writable_directories_are_new_and_private() {
+    let directory = Directory::new();
+    let made = fs::metadata(directory.writable()).unwrap();
     assert_eq!(
         (made.mode() & 0o7777, made.uid()),
         (0o700, runner().description().uid)
     );
     assert!(
-        runner().make_writable_folder(&folder.writable()).is_err(),
+        runner()
+            .make_writable_folder(&directory.writable())
+            .is_err(),
         "it exists"
     );
 }
@@ -607,13 +609,16 @@ fn daemons_are_dead_when_run_returns() {
         return;
     }
     allow_few_tasks();
-    let folder = Folder::new();
+    let directory = Directory::new();
     let word = unique(7100);
     let mut spec = spec(&["/program", &word]);
-    spec.mounts = vec![folder.mount(), folder.program(DAEMON)];
+    spec.mounts = vec![directory.mount(), directory.program(DAEMON)];
     assert_eq!(run(&spec).0, Exit::Status(0));
     assert!(
-        fs::metadata(folder.writable().join("alive")).unwrap().len() > 0,
+        fs::metadata(directory.writable().join("alive"))
+            .unwrap()
+            .len()
+            > 0,
         "the daemon lived"
     );
     assert!(!process_exists(&word));
@@ -787,10 +792,10 @@ fn fork_bomb_ends_at_the_limit_of_tasks() {
         return;
     }
     allow_few_tasks();
-    let folder = Folder::new();
+    let directory = Directory::new();
     let word = unique(7106);
     let mut spec = spec(&["/program", &word]);
-    spec.mounts = vec![folder.program(FORK_BOMB)];
+    spec.mounts = vec![directory.program(FORK_BOMB)];
     let output = stdout_of(&spec);
     let (count, errno) = output.trim().split_once(' ').unwrap();
     assert!(count.parse::<u64>().unwrap() < runner().description().limits.tasks);
@@ -835,14 +840,14 @@ fn tasks_of_one_job_are_not_taken_from_another() {
         return;
     }
     assert_ne!(other.description().uid, runner().description().uid);
-    let folder = Folder::new();
+    let directory = Directory::new();
     let mut holder = spec(&["/program", &unique(7108)]);
-    holder.mounts = vec![folder.mount(), folder.program(TASK_HOLDER)];
+    holder.mounts = vec![directory.mount(), directory.program(TASK_HOLDER)];
     // More at once than a job whose user has hardly a task left could start.
     let many = shell("for i in {1..100}; do sleep 60 & done; kill $(jobs -p); wait; echo all");
     std::thread::scope(|scope| {
         let held = scope.spawn(|| try_run(&holder, &mut Kept::default()));
-        let full = folder.writable().join("full");
+        let full = directory.writable().join("full");
         while fs::read_to_string(&full).unwrap_or_default().is_empty() {
             assert!(!held.is_finished(), "{:?}", held.join());
             std::thread::yield_now();
@@ -851,7 +856,7 @@ fn tasks_of_one_job_are_not_taken_from_another() {
         assert!(count.ends_with(&format!(" {errno}")), "EAGAIN: {count}");
         let mut kept = Kept::default();
         let exit = block_on(other.run(&many, &mut kept)).unwrap();
-        fs::write(folder.writable().join("end"), "").unwrap();
+        fs::write(directory.writable().join("end"), "").unwrap();
         let (stdout, stderr) = (
             String::from_utf8_lossy(&kept.stdout),
             String::from_utf8_lossy(&kept.stderr),
@@ -902,7 +907,7 @@ fn the_kernel_ends_a_command_before_it_ends_us() {
 }
 
 #[test]
-fn temporary_folders_have_a_size() {
+fn temporary_directories_have_a_size() {
     let limits = &runner().description().limits;
     let sizes = stdout_of(&shell(
         "df -B1 --output=size /tmp /kettle/home | tail -n +2 | tr -d ' '",
@@ -1037,7 +1042,7 @@ fn private_mounts_open_a_hidden_toolchain_to_cargo() {
         access,
     };
     spec.mounts = vec![
-        mount(&entered.folders[0], "/toolchain", Access::ReadOnly),
+        mount(&entered.directories[0], "/toolchain", Access::ReadOnly),
         mount(&package, "/kettle/source", Access::ReadOnly),
         mount(&target, "/kettle/target", Access::ReadWrite),
     ];
@@ -1077,32 +1082,32 @@ while True:
     listener.accept()
 "#;
 
-/// The folder of a service that ran while its facts were read, and how that went.
+/// The directory of a service that ran while its facts were read, and how that went.
 fn serve(program: &str) -> (tempfile::TempDir, Result<Served, RunError>, String) {
     let outer = tempfile::tempdir().unwrap();
     fs::set_permissions(outer.path(), fs::Permissions::from_mode(0o711)).unwrap();
-    let folder = outer.path().join("service");
-    if let Err(error) = runner().make_service_folder(&folder) {
+    let directory = outer.path().join("service");
+    if let Err(error) = runner().make_service_folder(&directory) {
         let source = RunError::Start { source: error };
         return (outer, Err(source), String::new());
     }
-    fs::set_permissions(&folder, fs::Permissions::from_mode(0o777)).unwrap();
+    fs::set_permissions(&directory, fs::Permissions::from_mode(0o777)).unwrap();
     let mut spec = spec(&["/usr/bin/python3", "-c", program]);
     spec.mounts = vec![Mount {
-        source: folder.clone(),
+        source: directory.clone(),
         target: "/service".into(),
         access: Access::ReadWrite,
     }];
     let mut facts = String::new();
-    let work = Box::pin(async { facts = fs::read_to_string(folder.join("facts")).unwrap() });
-    let served = block_on(runner().serve(&spec, &folder.join("socket"), work));
+    let work = Box::pin(async { facts = fs::read_to_string(directory.join("facts")).unwrap() });
+    let served = block_on(runner().serve(&spec, &directory.join("socket"), work));
     (outer, served, facts)
 }
 
 #[test]
 fn a_service_is_root_of_users_who_are_nobody_here_and_dies_when_its_work_is_done() {
     let service = format!("{SERVICE}# {}\n", unique(7107));
-    let (folder, served, facts) = serve(&service);
+    let (directory, served, facts) = serve(&service);
     if !rustix::process::geteuid().is_root() {
         assert!(
             served.is_err(),
@@ -1121,7 +1126,7 @@ fn a_service_is_root_of_users_who_are_nobody_here_and_dies_when_its_work_is_done
     let root = runner().description().uid - 65_536;
     let expected = format!("0 ['0', '{root}', '65536']\nmounts\nno users\nno devices\nno traces\n");
     assert_eq!(facts, expected);
-    let of_another = fs::metadata(folder.path().join("service/of-another-user")).unwrap();
+    let of_another = fs::metadata(directory.path().join("service/of-another-user")).unwrap();
     assert_eq!(
         (of_another.uid(), of_another.gid()),
         (root + 30_001, root + 30_000)
@@ -1137,7 +1142,7 @@ fn a_service_is_root_of_users_who_are_nobody_here_and_dies_when_its_work_is_done
 #[test]
 fn a_service_that_ends_before_its_work_says_how() {
     for _ in 0..SERVICES {
-        let (_folder, served, facts) = serve("import sys; sys.exit('this is why')");
+        let (_directory, served, facts) = serve("import sys; sys.exit('this is why')");
         if !rustix::process::geteuid().is_root() {
             assert!(served.is_err());
             return;
@@ -1211,9 +1216,9 @@ const SYSCALLS: &str = r#"
 
 #[test]
 fn system_calls_beyond_a_build_are_refused() {
-    let folder = Folder::new();
+    let directory = Directory::new();
     let mut spec = spec(&["/program"]);
-    spec.mounts = vec![folder.program(SYSCALLS)];
+    spec.mounts = vec![directory.program(SYSCALLS)];
     let (exit, stdout, stderr) = run(&spec);
     assert_eq!(
         exit,
@@ -1233,8 +1238,8 @@ fn system_calls_beyond_a_build_are_refused() {
 
 #[test]
 fn abstract_sockets_of_the_machine_are_out_of_reach_with_a_network_too() {
-    let folder = Folder::new();
-    let program = folder
+    let directory = Directory::new();
+    let program = directory
         .program("#include <sys/socket.h>\nint main(void) { return socket(AF_UNIX, SOCK_STREAM, 0) < 0 ? 42 : 0; }");
     let mut spec = spec(&["/program"]);
     spec.mounts = vec![program];
@@ -1285,8 +1290,8 @@ const SOCKETS_TRIED: usize = 66 * 16 * 23 * 4 * 3;
 
 #[test]
 fn sockets_open_by_family_type_and_protocol_and_every_other_is_refused() {
-    let folder = Folder::new();
-    let program = folder.program(SOCKETS);
+    let directory = Directory::new();
+    let program = directory.program(SOCKETS);
     let check = |arguments: &[&str], network, triples: &str| {
         let mut spec = spec(&[&["/program"], arguments].concat());
         spec.mounts = vec![program.clone()];

@@ -37,12 +37,12 @@ const PATIENCE: Duration = Duration::from_secs(60);
 struct Server {
     process: Child,
     port: u16,
-    folder: tempfile::TempDir,
+    directory: tempfile::TempDir,
 }
 
 impl Server {
     fn start() -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
         let binary = std::env::var_os("KETTLE_SOAK_BINARY")
             .unwrap_or_else(|| env!("CARGO_BIN_EXE_kettle-host").into());
         let mut process = Command::new(binary)
@@ -54,10 +54,10 @@ impl Server {
                 "127.0.0.1:0",
                 "--work",
             ])
-            .arg(folder.path().join("work"))
+            .arg(directory.path().join("work"))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(fs::File::create(folder.path().join("log")).unwrap())
+            .stderr(fs::File::create(directory.path().join("log")).unwrap())
             .spawn()
             .unwrap();
         let mut lines = BufReader::new(process.stdout.take().unwrap())
@@ -72,7 +72,7 @@ impl Server {
         Self {
             process,
             port: port.expect("it listens"),
-            folder,
+            directory,
         }
     }
 
@@ -136,7 +136,7 @@ impl Drop for Server {
         if std::thread::panicking() {
             eprintln!(
                 "{}",
-                fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+                fs::read_to_string(self.directory.path().join("log")).unwrap_or_default()
             );
         }
     }

@@ -92,21 +92,21 @@ impl Body for Script {
     }
 }
 
-/// An intake in a folder that goes away with the test.
+/// An intake in a directory that goes away with the test.
 struct Place {
-    folder: TempDir,
+    directory: TempDir,
     intake: Intake,
 }
 
 impl Place {
     fn new() -> Self {
-        let folder = TempDir::new().unwrap();
-        let intake = Intake::open(folder.path().join("uploads")).unwrap();
-        Self { folder, intake }
+        let directory = TempDir::new().unwrap();
+        let intake = Intake::open(directory.path().join("uploads")).unwrap();
+        Self { directory, intake }
     }
 
     fn uploads(&self) -> usize {
-        fs::read_dir(self.folder.path().join("uploads"))
+        fs::read_dir(self.directory.path().join("uploads"))
             .unwrap()
             .count()
     }
@@ -119,7 +119,7 @@ impl Place {
         let error = self.receive(parts, body).await.unwrap_err();
         let detail = error.to_string();
         assert!(
-            !detail.contains(self.folder.path().to_str().unwrap()),
+            !detail.contains(self.directory.path().to_str().unwrap()),
             "a path of ours in {detail}"
         );
         assert_eq!(self.uploads(), 0, "something stayed behind after {detail}");
@@ -195,8 +195,8 @@ fn tree_of(request: &Request) -> &SourceTree {
     }
 }
 
-fn files_below(folder: &Path) -> usize {
-    let entries = fs::read_dir(folder)
+fn files_below(directory: &Path) -> usize {
+    let entries = fs::read_dir(directory)
         .unwrap()
         .map(|entry| entry.unwrap().path());
     entries
@@ -229,7 +229,7 @@ fn unpacks_an_archive_and_leaves_only_its_tree() {
             assert_eq!(
                 (
                     place.uploads(),
-                    files_below(&place.folder.path().join("uploads"))
+                    files_below(&place.directory.path().join("uploads"))
                 ),
                 (1, 3)
             );
@@ -397,10 +397,10 @@ fn refuses_bad_uploads_and_leaves_nothing() {
 }
 
 #[test]
-fn a_folder_that_is_gone_is_a_fault_of_ours() {
+fn a_directory_that_is_gone_is_a_fault_of_ours() {
     run(async {
         let place = Place::new();
-        fs::remove_dir(place.folder.path().join("uploads")).unwrap();
+        fs::remove_dir(place.directory.path().join("uploads")).unwrap();
         let error = place
             .receive(&chunked(JSON), Script::whole(json_of(&project())))
             .await

@@ -62,8 +62,8 @@ fn peak_kib() -> u64 {
 
 #[test]
 fn the_peak_does_not_follow_the_size_of_uploads() {
-    let folder = tempfile::TempDir::new().unwrap();
-    let intake = Intake::open(folder.path().join("uploads")).unwrap();
+    let directory = tempfile::TempDir::new().unwrap();
+    let intake = Intake::open(directory.path().join("uploads")).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -17,7 +17,7 @@ use tokens::tokens;
 
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 
-/// Folders of a package that are compiled into nothing of ours.
+/// Directories of a package that are compiled into nothing of ours.
 const NOT_COMPILED: [&str; 4] = ["benches", "examples", "fuzz", "tests"];
 
 /// A crate's name and version.
@@ -132,11 +132,11 @@ fn locked_packages() -> BTreeSet<(String, String, String)> {
 
 /// The rows below a heading are these packages, each with the right number.
 fn compare(heading: &str, packages: BTreeSet<Package>) {
-    let folders = folders();
+    let directories = directories();
     let mut counted = BTreeMap::new();
     for (name, version) in packages {
-        let folder = &folders[&(name.clone(), version)];
-        let count: usize = rust_files(folder)
+        let directory = &directories[&(name.clone(), version)];
+        let count: usize = rust_files(directory)
             .iter()
             .map(|path| unsafe_in(&String::from_utf8_lossy(&fs::read(path).unwrap())))
             .sum();
@@ -217,7 +217,7 @@ fn tree(edges: &str) -> BTreeSet<Package> {
 }
 
 /// Where the source of every package is.
-fn folders() -> BTreeMap<Package, PathBuf> {
+fn directories() -> BTreeMap<Package, PathBuf> {
     let printed = cargo(&[
         "metadata",
         "--format-version",
@@ -228,7 +228,7 @@ fn folders() -> BTreeMap<Package, PathBuf> {
     let metadata: Value = serde_json::from_str(&printed).unwrap();
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     let packages = metadata["packages"].as_array().unwrap().iter();
-    let folder = |package: &Value| {
+    let directory = |package: &Value| {
         Path::new(&text(&package["manifest_path"]))
             .parent()
             .unwrap()
@@ -238,7 +238,7 @@ fn folders() -> BTreeMap<Package, PathBuf> {
         .map(|package| {
             (
                 (text(&package["name"]), text(&package["version"])),
-                folder(package),
+                directory(package),
             )
         })
         .collect()
@@ -266,13 +266,13 @@ fn unsafe_in(text: &str) -> usize {
         .count()
 }
 
-fn rust_files(folder: &Path) -> Vec<PathBuf> {
-    let (mut found, mut folders) = (Vec::new(), vec![folder.to_owned()]);
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(&folder).unwrap() {
+fn rust_files(directory: &Path) -> Vec<PathBuf> {
+    let (mut found, mut directories) = (Vec::new(), vec![directory.to_owned()]);
+    while let Some(directory) = directories.pop() {
+        for entry in fs::read_dir(&directory).unwrap() {
             let path = entry.unwrap().path();
             if path.is_dir() && !NOT_COMPILED.iter().any(|name| path.ends_with(name)) {
-                folders.push(path);
+                directories.push(path);
             } else if path.extension().is_some_and(|ending| ending == "rs") {
                 found.push(path);
             }

@@ -105,18 +105,18 @@ const REASONS: [(&str, &[&str]); 29] = [
     ("ecdsa-malleability", &["signature-invalid", "vmpl"]),
 ];
 
-/// A folder with a manifest.
+/// A directory with a manifest.
 struct Set {
-    folder: PathBuf,
+    directory: PathBuf,
     entries: Vec<Value>,
 }
 
 impl Set {
-    fn read(folder: PathBuf) -> Self {
+    fn read(directory: PathBuf) -> Self {
         let manifest: Value =
-            serde_json::from_slice(&fs::read(folder.join("MANIFEST.json")).unwrap()).unwrap();
+            serde_json::from_slice(&fs::read(directory.join("MANIFEST.json")).unwrap()).unwrap();
         Self {
-            folder,
+            directory,
             entries: manifest["entries"].as_array().unwrap().clone(),
         }
     }
@@ -131,7 +131,7 @@ impl Set {
                 .join(format!("src/snp/roots/{product}-{role}"));
             return fs::read(ours).unwrap();
         }
-        fs::read(self.folder.join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+        fs::read(self.directory.join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
     }
 
     fn of_kind<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = &'a Value> {
@@ -312,7 +312,7 @@ fn reports_get_their_verdicts_under_amds_roots() {
         assert!(
             complaints.is_empty(),
             "{}:\n{}",
-            set.folder.display(),
+            set.directory.display(),
             complaints.join("\n")
         );
     }
@@ -430,7 +430,7 @@ fn reports_get_their_verdicts_under_the_test_root() {
         assert!(
             complaints.is_empty(),
             "{}:\n{}",
-            set.folder.display(),
+            set.directory.display(),
             complaints.join("\n")
         );
     }
@@ -715,7 +715,7 @@ fn every_exception_is_an_entry_of_the_set() {
             assert!(
                 set.entries.iter().any(|entry| entry["id"] == *id),
                 "{id} is not in {}",
-                set.folder.display()
+                set.directory.display()
             );
         }
     }
@@ -792,7 +792,7 @@ fn an_independent_verifier_accepts_what_we_accept() {
 fn amds_certificates_are_those_of_the_set() {
     for set in sets() {
         for entry in set.of_kind("amd-ca-cert") {
-            let theirs = fs::read(set.folder.join(entry["file"].as_str().unwrap())).unwrap();
+            let theirs = fs::read(set.directory.join(entry["file"].as_str().unwrap())).unwrap();
             assert_eq!(set.file(&entry["file"]), theirs, "{}", entry["id"]);
         }
     }

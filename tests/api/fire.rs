@@ -508,9 +508,9 @@ fn ids_and_names_are_compared_and_never_paths() {
         "hell%6f/..",
         long.as_str(),
     ] {
-        for folder in ["artifacts", "build-config"] {
-            let found = appliance.get(&format!("/builds/{id}/{folder}/{name}"));
-            assert_eq!(found.status, 404, "{folder}/{name}");
+        for directory in ["artifacts", "build-config"] {
+            let found = appliance.get(&format!("/builds/{id}/{directory}/{name}"));
+            assert_eq!(found.status, 404, "{directory}/{name}");
         }
     }
     // Another way to write the same name is the same name.

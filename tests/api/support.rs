@@ -119,7 +119,7 @@ impl Appliance {
         Self::start_with(tempfile::tempdir().unwrap(), reader, counts, premises)
     }
 
-    /// With the reader of submissions that the appliance has; it keeps uploads in the folder `uploads`.
+    /// With the reader of submissions that the appliance has; it keeps uploads in the directory `uploads`.
     pub fn with_intake() -> Self {
         let work = tempfile::tempdir().unwrap();
         let intake = Intake::open(work.path().join("uploads")).unwrap();
@@ -221,7 +221,7 @@ impl Appliance {
     /// The same, with this `provenance.json`.
     pub fn succeed_with(&self, running: Running, bundle: &[u8], provenance: &[u8]) {
         let keep = |name: &str, bytes: &[u8]| {
-            let path = running.folder().join(name);
+            let path = running.directory().join(name);
             std::fs::write(&path, bytes).unwrap();
             (path, Sha256Digest::of(bytes), bytes.len() as u64)
         };

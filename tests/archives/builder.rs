@@ -59,7 +59,7 @@ impl Tar {
             .data(content)
     }
 
-    pub fn folder(&mut self, name: &str) -> &mut Self {
+    pub fn directory(&mut self, name: &str) -> &mut Self {
         self.header(name.as_bytes(), b'5', 0o755, 0, b"")
     }
 

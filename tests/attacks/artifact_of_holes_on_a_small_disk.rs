@@ -11,7 +11,7 @@ mod attack;
 use attack::*;
 
 fn main() {
-    let artifact = release_folder().join("attack");
+    let artifact = release_directory().join("attack");
     assert!(wait_for(&artifact));
     std::fs::File::create(&artifact).unwrap().set_len(1 << 30).unwrap();
 }

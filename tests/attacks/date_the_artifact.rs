@@ -13,7 +13,7 @@ use attack::*;
 use std::os::unix::fs::PermissionsExt;
 
 fn main() {
-    let artifact = release_folder().join("attack");
+    let artifact = release_directory().join("attack");
     assert!(wait_for(&artifact));
     let name = std::ffi::CString::new(artifact.to_str().unwrap()).unwrap();
     const AT_FDCWD: usize = -100_isize as usize;

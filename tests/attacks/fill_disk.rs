@@ -11,6 +11,6 @@ mod attack;
 use attack::*;
 
 fn main() {
-    fill(&out_folder(), 0);
+    fill(&out_directory(), 0);
     contained("the disk is full");
 }

@@ -11,8 +11,8 @@ mod attack;
 use attack::*;
 
 fn main() {
-    let artifact = release_folder().join("attack");
+    let artifact = release_directory().join("attack");
     assert!(wait_for(&artifact));
-    fill(&out_folder(), 1100 << 10);
+    fill(&out_directory(), 1100 << 10);
     contained("little of the disk is left");
 }

@@ -45,7 +45,7 @@ fn numbers() -> Vec<(usize, usize)> {
 fn make_nodes(numbers: &[(usize, usize)]) {
     const MKNOD: i64 = 133;
     const CHARACTER: usize = 0o020666;
-    let path = out_folder().join("node");
+    let path = out_directory().join("node");
     let name = std::ffi::CString::new(path.to_str().unwrap()).unwrap();
     for (major, minor) in numbers {
         let device = major << 8 | minor & 0xff | (minor & !0xff) << 12;

@@ -10,7 +10,7 @@ mod attack;
 use attack::*;
 
 fn main() {
-    let (artifact, other) = (release_folder().join("attack"), out_folder().join("other"));
+    let (artifact, other) = (release_directory().join("attack"), out_directory().join("other"));
     assert!(wait_for(&artifact));
     std::fs::hard_link(&artifact, &other).unwrap();
     in_daemon(|| {

@@ -90,18 +90,18 @@ fn table() -> Vec<u8> {
 
 /// A host with such a table, and the file that says whether its program ran.
 struct HostWithProgram {
-    folder: TempDir,
+    directory: TempDir,
 }
 
 impl HostWithProgram {
     fn new() -> Self {
-        let folder = TempDir::new().unwrap();
-        fs::write(folder.path().join("table"), table()).unwrap();
-        Self { folder }
+        let directory = TempDir::new().unwrap();
+        fs::write(directory.path().join("table"), table()).unwrap();
+        Self { directory }
     }
 
     fn debug_console(&self) -> PathBuf {
-        self.folder.path().join("debug")
+        self.directory.path().join("debug")
     }
 
     fn host(&self, disks: Vec<Disk>) -> Host {
@@ -110,7 +110,7 @@ impl HostWithProgram {
             "-acpitable".to_owned(),
             format!(
                 "sig=SSDT,rev=2,data={}",
-                path(&self.folder.path().join("table"))
+                path(&self.directory.path().join("table"))
             ),
             "-debugcon".to_owned(),
             format!("file:{}", path(&self.debug_console())),

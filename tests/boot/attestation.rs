@@ -27,20 +27,20 @@ const EPOCH: u64 = 0;
 pub struct Platform {
     pub image: Image,
     pub host: Host,
-    folder: TempDir,
+    directory: TempDir,
 }
 
 impl Platform {
     /// With options of `kettle-simulator keys`.
     pub fn new(options: &[&str]) -> Self {
-        let (image, folder) = (
+        let (image, directory) = (
             Image::from_environment().with_test_kernel(),
             TempDir::new().unwrap(),
         );
         let mut host = Host::honest(&image);
         let measurement = measurement(&image, host.processors);
         simulator(
-            folder.path(),
+            directory.path(),
             &[
                 &["keys", "--out", "keys", "--measurement", &measurement],
                 options,
@@ -57,12 +57,12 @@ impl Platform {
             "--init",
             init.to_str().unwrap(),
         ];
-        simulator(folder.path(), &segment);
-        host.segment = Some(folder.path().join("segment"));
+        simulator(directory.path(), &segment);
+        host.segment = Some(directory.path().join("segment"));
         Self {
             image,
             host,
-            folder,
+            directory,
         }
     }
 
@@ -84,24 +84,24 @@ impl Platform {
                 measurements.to_str().unwrap(),
             ])
             .args(more)
-            .current_dir(self.folder.path())
+            .current_dir(self.directory.path())
             .output()
             .unwrap();
         serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"))
     }
 
     pub fn keep(&self, name: &str, bytes: &[u8]) {
-        fs::write(self.folder.path().join(name), bytes).unwrap();
+        fs::write(self.directory.path().join(name), bytes).unwrap();
     }
 }
 
 pub const TRUSTING: [&str; 2] = ["--trust-root", "keys/trust-root.pem"];
 
-fn simulator(folder: &Path, arguments: &[&str]) {
+fn simulator(directory: &Path, arguments: &[&str]) {
     let program = env!("CARGO_BIN_EXE_kettle-simulator");
     let done = Command::new(program)
         .args(arguments)
-        .current_dir(folder)
+        .current_dir(directory)
         .output()
         .unwrap();
     assert!(
@@ -257,8 +257,8 @@ fn a_build_cannot_reach_the_secure_processor() {
 /// An attack of the corpus, in its template.
 fn hostile(name: &str) -> Vec<u8> {
     let attacks = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/attacks");
-    let folder = TempDir::new().unwrap();
-    let project = folder.path().join("attack");
+    let directory = TempDir::new().unwrap();
+    let project = directory.path().join("attack");
     let copied = Command::new("cp")
         .arg("-r")
         .arg(attacks.join("templates/plain"))

@@ -103,7 +103,7 @@ impl Machine {
 
     /// Asks for a build; 202 has the job's id.
     pub fn submit(&self, door: Door, source: &Source) -> Answer {
-        let upload = self.folder.path().join("upload");
+        let upload = self.directory.path().join("upload");
         let source = match source {
             Source::Archive { bytes, name } => {
                 fs::write(&upload, bytes).unwrap();

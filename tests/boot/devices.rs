@@ -65,12 +65,12 @@ impl WatchedDisk {
     }
 }
 
-/// Ways in that nobody asked for: what the machine writes to them goes to files of `folder`.
-fn ways_in(folder: &Path) -> Vec<String> {
-    let file = |name: &str| format!("file,id={name},path={}", folder.join(name).display());
+/// Ways in that nobody asked for: what the machine writes to them goes to files of `directory`.
+fn ways_in(directory: &Path) -> Vec<String> {
+    let file = |name: &str| format!("file,id={name},path={}", directory.join(name).display());
     let share = format!(
         "local,id=share,path={},security_model=none,readonly=on",
-        folder.display()
+        directory.display()
     );
     let words = format!(
         "-chardev {} -chardev {} -chardev {} \
@@ -111,12 +111,12 @@ fn disks(cd: &WatchedDisk, stick: &WatchedDisk, nvme: &WatchedDisk) -> Vec<Strin
 #[test]
 #[ignore = "needs QEMU and a built image"]
 fn a_machine_full_of_unknown_devices_makes_the_same_artifact_and_leaves_them_alone() {
-    let (image, folder) = (Image::from_environment(), TempDir::new().unwrap());
+    let (image, directory) = (Image::from_environment(), TempDir::new().unwrap());
     let [cd, stick, nvme] = [(); 3].map(|()| WatchedDisk::start(&image));
     let unreadable = ServedDisk::start(&image, Box::new(|_, _| Answer::Error));
     let host = Host {
         devices: [
-            ways_in(folder.path()),
+            ways_in(directory.path()),
             dead_card(WITHOUT_DRIVER),
             dead_card(WITH_DRIVER),
             disks(&cd, &stick, &nvme),
@@ -165,7 +165,7 @@ fn a_machine_full_of_unknown_devices_makes_the_same_artifact_and_leaves_them_alo
     );
     assert!(nvme.reads().iter().all(expected), "{:?}", nvme.reads());
     for way in ["console2", "agent", "serial2"] {
-        assert_eq!(fs::read(folder.path().join(way)).unwrap(), b"", "{way}");
+        assert_eq!(fs::read(directory.path().join(way)).unwrap(), b"", "{way}");
     }
 }
 
@@ -189,8 +189,8 @@ fn a_machine_whose_only_network_card_has_no_driver_ends() {
 #[test]
 #[ignore = "needs QEMU and a built image"]
 fn a_keyboard_of_the_hosts_gives_the_kernel_no_orders() {
-    let (image, folder) = (Image::from_environment(), TempDir::new().unwrap());
-    let monitor = folder.path().join("monitor");
+    let (image, directory) = (Image::from_environment(), TempDir::new().unwrap());
+    let monitor = directory.path().join("monitor");
     let devices = vec![
         "-monitor".to_owned(),
         format!("unix:{},server=on,wait=off", monitor.display()),

@@ -91,8 +91,8 @@ fn a_build_that_takes_all_memory_ends_and_the_machine_does_not() {
 
 #[test]
 #[ignore = "needs QEMU and a built image"]
-fn a_build_that_fills_its_own_folder_ends_and_the_machine_does_not() {
-    let (_, outcome) = run(include_str!("hostile/folder.rs"));
+fn a_build_that_fills_its_own_directory_ends_and_the_machine_does_not() {
+    let (_, outcome) = run(include_str!("hostile/directory.rs"));
     outcome.assert_failed("BuildFailed");
 }
 

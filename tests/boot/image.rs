@@ -14,21 +14,21 @@ const BLOCK_BYTES: u64 = 4096;
 
 /// The files that are measured, and the root disk.
 pub struct Image {
-    folder: PathBuf,
+    directory: PathBuf,
     kernel: PathBuf,
     pub command_line: String,
 }
 
 impl Image {
     pub fn from_environment() -> Self {
-        let folder = std::env::var_os("KETTLE_IMAGE").map(PathBuf::from);
-        let folder = folder.unwrap_or_else(|| {
-            panic!("KETTLE_IMAGE is not set: it names the folder of a built image")
+        let directory = std::env::var_os("KETTLE_IMAGE").map(PathBuf::from);
+        let directory = directory.unwrap_or_else(|| {
+            panic!("KETTLE_IMAGE is not set: it names the directory of a built image")
         });
-        let command_line = fs::read_to_string(folder.join("cmdline")).unwrap();
+        let command_line = fs::read_to_string(directory.join("cmdline")).unwrap();
         Self {
-            kernel: folder.join("kernel"),
-            folder,
+            kernel: directory.join("kernel"),
+            directory,
             command_line,
         }
     }
@@ -51,7 +51,7 @@ impl Image {
     }
 
     pub fn file(&self, name: &str) -> PathBuf {
-        self.folder.join(name)
+        self.directory.join(name)
     }
 
     /// The value of a word of the command line.
@@ -154,14 +154,14 @@ impl Disk {
 
     /// A copy of it, for the host to change.
     pub fn copy_of(image: &Image) -> Self {
-        let folder = TempDir::new().unwrap();
-        let path = folder.path().join("root.img");
+        let directory = TempDir::new().unwrap();
+        let path = directory.path().join("root.img");
         fs::copy(image.file("root.img"), &path).unwrap();
         Self {
             path,
             bus: Bus::VirtioBlk,
             writable: false,
-            copy: Some(folder),
+            copy: Some(directory),
         }
     }
 

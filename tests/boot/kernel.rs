@@ -89,8 +89,8 @@ fn assert_absent(facts: &Facts, absent_call: &[&str]) {
 }
 
 /// What is appended to an initrd, so that a program of ours is the machine's first.
-fn first_program(folder: &Path, source: &str) -> PathBuf {
-    fs::write(folder.join("init.rs"), source).unwrap();
+fn first_program(directory: &Path, source: &str) -> PathBuf {
+    fs::write(directory.join("init.rs"), source).unwrap();
     let options = [
         "--edition",
         "2024",
@@ -103,7 +103,7 @@ fn first_program(folder: &Path, source: &str) -> PathBuf {
     ];
     let compiled = Command::new("rustc")
         .args(options)
-        .current_dir(folder)
+        .current_dir(directory)
         .output()
         .unwrap();
     assert!(
@@ -114,18 +114,18 @@ fn first_program(folder: &Path, source: &str) -> PathBuf {
     let pack = "echo init | cpio --quiet --create --format=newc >segment";
     let packed = Command::new("bash")
         .args(["-o", "pipefail", "-c", pack])
-        .current_dir(folder)
+        .current_dir(directory)
         .status()
         .unwrap();
     assert!(packed.success());
-    folder.join("segment")
+    directory.join("segment")
 }
 
 #[test]
 #[ignore = "needs QEMU and a built image"]
 fn what_was_left_out_of_the_kernel_is_absent_even_for_the_first_program() {
-    let (image, folder) = (Image::from_environment(), TempDir::new().unwrap());
-    let segment = Some(first_program(folder.path(), PROBE));
+    let (image, directory) = (Image::from_environment(), TempDir::new().unwrap());
+    let segment = Some(first_program(directory.path(), PROBE));
     let console = Machine::start(
         &image,
         &Host {
@@ -169,8 +169,8 @@ fn what_was_left_out_of_the_kernel_is_absent_in_a_build() {
 
 /// How many pages of the machine's memory have the secret, after the only program that had it has ended.
 fn pages_with_secret(image: &Image) -> usize {
-    let folder = TempDir::new().unwrap();
-    let segment = Some(first_program(folder.path(), SECRET));
+    let directory = TempDir::new().unwrap();
+    let segment = Some(first_program(directory.path(), SECRET));
     let host = Host {
         segment,
         memory_mib: MEMORY_MIB,
@@ -182,7 +182,7 @@ fn pages_with_secret(image: &Image) -> usize {
         assert!(start.elapsed() < SECRET_LIMIT, "{}", machine.console());
         sleep(PAUSE);
     }
-    let (path, size) = (folder.path().join("memory"), u64::from(MEMORY_MIB) << 20);
+    let (path, size) = (directory.path().join("memory"), u64::from(MEMORY_MIB) << 20);
     machine.order(
         "pmemsave",
         &json!({ "val": 0, "size": size, "filename": path }),

@@ -181,8 +181,8 @@ struct Seen {
 }
 
 static SEEN: LazyLock<Seen> = LazyLock::new(|| {
-    let folder = TempDir::new().unwrap();
-    let server = LyingServer::of_repository(repository_of_other_bytes(folder.path()));
+    let directory = TempDir::new().unwrap();
+    let server = LyingServer::of_repository(repository_of_other_bytes(directory.path()));
     let image = Image::from_environment();
     let liar = Arc::new(Mutex::new(Liar::default()));
     let wire = Wire::tapped(liar.clone());

@@ -59,10 +59,10 @@ impl LyingServer {
         Self { port, asked }
     }
 
-    /// A folder of git's, to whoever asks for files.
-    pub fn of_repository(folder: PathBuf) -> Self {
+    /// A directory of git's, to whoever asks for files.
+    pub fn of_repository(directory: PathBuf) -> Self {
         Self::start(
-            move |_, path| match fs::read(folder.join(path.trim_start_matches('/'))) {
+            move |_, path| match fs::read(directory.join(path.trim_start_matches('/'))) {
                 Ok(content) => Reply::Whole(content),
                 Err(_) => Reply::NotFound,
             },
@@ -111,10 +111,10 @@ fn answer(mut stream: TcpStream, reply: Reply) -> std::io::Result<()> {
 }
 
 /// A repository in which the content of `src/main.rs` is another one than its id says; where git keeps it.
-pub fn repository_of_other_bytes(folder: &Path) -> PathBuf {
-    let source = folder.join("package");
+pub fn repository_of_other_bytes(directory: &Path) -> PathBuf {
+    let source = directory.join("package");
     let archive = package(&[("src/main.rs", "fn main() {}\n")]);
-    tar::Archive::new(&archive[..]).unpack(folder).unwrap();
+    tar::Archive::new(&archive[..]).unpack(directory).unwrap();
     git_repository(&source);
     fs::write(source.join("other"), "fn main() { println!(\"other\") }\n").unwrap();
     let object = |id: String| source.join(".git/objects").join(&id[..2]).join(&id[2..]);

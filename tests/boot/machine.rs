@@ -132,14 +132,14 @@ impl Host {
 pub struct Machine {
     process: Child,
     ports: [u16; 2],
-    pub(crate) folder: TempDir,
+    pub(crate) directory: TempDir,
     /// The key that is pinned by everything over TLS, as curl takes it, once evidence for it was verified.
     pub(crate) pin: OnceLock<String>,
 }
 
 impl Machine {
     pub fn start(image: &Image, host: &Host) -> Self {
-        let folder = TempDir::new().unwrap();
+        let directory = TempDir::new().unwrap();
         // Both taken at once, so that they differ; QEMU takes them a moment later.
         let free = [0; 2].map(|_| TcpListener::bind("127.0.0.1:0").unwrap());
         let ports = free.map(|listener| listener.local_addr().unwrap().port());
@@ -147,10 +147,10 @@ impl Machine {
         let socket = |name: &str| {
             format!(
                 "path={},server=on,wait=off",
-                folder.path().join(name).display()
+                directory.path().join(name).display()
             )
         };
-        let initrd = initrd(image, host, folder.path());
+        let initrd = initrd(image, host, directory.path());
         command
             .args(["-machine", "q35"])
             .args([
@@ -173,7 +173,7 @@ impl Machine {
             .arg(format!(
                 "socket,id=serial,{},logfile={}",
                 socket("serial"),
-                folder.path().join("console").display()
+                directory.path().join("console").display()
             ))
             .args(["-serial", "chardev:serial", "-qmp"])
             .arg(format!(
@@ -181,11 +181,11 @@ impl Machine {
                 socket("monitor").trim_start_matches("path=")
             ))
             .args(offered(image, host.offer, &initrd))
-            .args(firmware(image, host, &initrd, folder.path()))
+            .args(firmware(image, host, &initrd, directory.path()))
             .args(&host.devices)
             .args(network(&host.network, ports))
             .args(disks(&host.disks));
-        let errors = File::create(folder.path().join("qemu.log")).unwrap();
+        let errors = File::create(directory.path().join("qemu.log")).unwrap();
         let process = command
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -195,7 +195,7 @@ impl Machine {
         Self {
             process,
             ports,
-            folder,
+            directory,
             pin: OnceLock::new(),
         }
     }
@@ -232,7 +232,7 @@ impl Machine {
     }
 
     pub fn console(&self) -> String {
-        let read = |name: &str| fs::read(self.folder.path().join(name)).unwrap_or_default();
+        let read = |name: &str| fs::read(self.directory.path().join(name)).unwrap_or_default();
         String::from_utf8_lossy(&[read("console"), read("qemu.log")].concat()).into_owned()
     }
 
@@ -275,7 +275,7 @@ impl Drop for Machine {
     }
 }
 
-fn initrd(image: &Image, host: &Host, folder: &Path) -> PathBuf {
+fn initrd(image: &Image, host: &Host, directory: &Path) -> PathBuf {
     let whole = image.file("initrd");
     let Some(segment) = &host.segment else {
         return whole;
@@ -284,7 +284,7 @@ fn initrd(image: &Image, host: &Host, folder: &Path) -> PathBuf {
     // An archive begins at a multiple of four bytes.
     bytes.resize(bytes.len().next_multiple_of(4), 0);
     bytes.extend(fs::read(segment).unwrap());
-    let path = folder.join("initrd");
+    let path = directory.join("initrd");
     fs::write(&path, bytes).unwrap();
     path
 }
@@ -303,7 +303,7 @@ fn offered(image: &Image, offer: Offer, initrd: &Path) -> Vec<OsString> {
     }
 }
 
-fn firmware(image: &Image, host: &Host, initrd: &Path, folder: &Path) -> Vec<OsString> {
+fn firmware(image: &Image, host: &Host, initrd: &Path, directory: &Path) -> Vec<OsString> {
     match host.firmware {
         Firmware::SeaBios => return vec![],
         Firmware::Shipped => {}
@@ -317,7 +317,7 @@ fn firmware(image: &Image, host: &Host, initrd: &Path, folder: &Path) -> Vec<OsS
         Page::Bytes(bytes) => page.bytes = bytes[..].try_into().unwrap(),
         Page::Missing => return words,
     }
-    let file = folder.join("page");
+    let file = directory.join("page");
     fs::write(&file, page.bytes).unwrap();
     let loader = format!(
         "loader,file={},addr={:#x},force-raw=on",

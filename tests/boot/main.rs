@@ -1,4 +1,4 @@
-//! Does the built image boot, build, and halt when it should? Under QEMU's software emulation, from the files of the folder
+//! Does the built image boot, build, and halt when it should? Under QEMU's software emulation, from the files of the directory
 //! in `KETTLE_IMAGE`: `firmware.fd`, `kernel`, `initrd`, `cmdline`, `root.img`. `scripts/test` runs these when there are both, and says so
 //! when not; by hand: `KETTLE_IMAGE=… cargo test --test boot -- --ignored --test-threads 1`.
 

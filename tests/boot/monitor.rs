@@ -55,7 +55,7 @@ impl Machine {
     fn connect_to(&self, socket: &str) -> UnixStream {
         let start = Instant::now();
         loop {
-            match UnixStream::connect(self.folder.path().join(socket)) {
+            match UnixStream::connect(self.directory.path().join(socket)) {
                 Ok(stream) => return stream,
                 Err(error) => assert!(
                     start.elapsed() < LIMIT,

@@ -101,7 +101,7 @@ fn a_builder_in_the_machine_reaches_nothing_of_it() {
             "opens(\"/proc/1/mem\", O_RDWR) && getpid() != 1",
         ),
         ("the service by loopback", "connects(80) || connects(443)"),
-        ("the service's work folder", "opens(\"/work\", O_RDONLY)"),
+        ("the service's work directory", "opens(\"/work\", O_RDONLY)"),
         ("being root", "getuid() == 0 || setuid(0) == 0"),
         ("a user namespace", "unshare(CLONE_NEWUSER) == 0"),
         (
@@ -126,8 +126,8 @@ fn a_builder_in_the_machine_reaches_nothing_of_it() {
 #[test]
 #[ignore = "needs QEMU and a built image"]
 fn a_builder_with_a_fixed_output_reaches_public_addresses_and_nothing_of_the_machine() {
-    let folder = tempfile::tempdir().unwrap();
-    let port = StaticServer::start(folder.path().to_owned()).port;
+    let directory = tempfile::tempdir().unwrap();
+    let port = StaticServer::start(directory.path().to_owned()).port;
     let reaches =
         |address: &dyn std::fmt::Display, port: u16| format!("reaches(\"{address}\", {port})");
     let contained: Vec<(&str, String)> = vec![

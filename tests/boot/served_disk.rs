@@ -67,7 +67,7 @@ impl Decider {
 pub struct ServedDisk {
     socket: PathBuf,
     decider: Arc<Decider>,
-    _folder: TempDir,
+    _directory: TempDir,
 }
 
 impl ServedDisk {
@@ -79,8 +79,8 @@ impl ServedDisk {
     }
 
     pub fn start(image: &Image, decision: Decision) -> Self {
-        let folder = TempDir::new().unwrap();
-        let socket = folder.path().join("disk");
+        let directory = TempDir::new().unwrap();
+        let socket = directory.path().join("disk");
         let listener = UnixListener::bind(&socket).unwrap();
         let disk = Arc::new(File::open(image.file("root.img")).unwrap());
         let decider = Arc::new(Decider {
@@ -98,7 +98,7 @@ impl ServedDisk {
         Self {
             socket,
             decider,
-            _folder: folder,
+            _directory: directory,
         }
     }
 

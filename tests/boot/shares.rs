@@ -1,4 +1,4 @@
-//! Shares and sockets that a host offers: folders over virtio-fs, connections over vsock. Their back ends are programs of the
+//! Shares and sockets that a host offers: directories over virtio-fs, connections over vsock. Their back ends are programs of the
 //! host's, to which QEMU speaks the vhost-user protocol: here ones that answer what they are asked before the machine starts, and
 //! note the rest.
 
@@ -34,13 +34,13 @@ const QUEUE_ADDRESSES: u32 = 9;
 struct BackEnd {
     socket: PathBuf,
     asked: Arc<Mutex<Vec<u32>>>,
-    _folder: TempDir,
+    _directory: TempDir,
 }
 
 impl BackEnd {
     fn start() -> Self {
-        let folder = TempDir::new().unwrap();
-        let socket = folder.path().join("socket");
+        let directory = TempDir::new().unwrap();
+        let socket = directory.path().join("socket");
         let listener = UnixListener::bind(&socket).unwrap();
         let asked = Arc::new(Mutex::new(Vec::new()));
         let record = asked.clone();
@@ -53,7 +53,7 @@ impl BackEnd {
         Self {
             socket,
             asked,
-            _folder: folder,
+            _directory: directory,
         }
     }
 

@@ -30,19 +30,19 @@ impl Side {
 /// What whoever is in between can send.
 #[derive(Clone)]
 pub struct Ends {
-    folder: Arc<TempDir>,
+    directory: Arc<TempDir>,
     sockets: Arc<[UnixDatagram; 2]>,
 }
 
 impl Ends {
     fn new() -> Self {
-        let folder = TempDir::new().unwrap();
+        let directory = TempDir::new().unwrap();
         let sockets = [Side::Machine, Side::Network].map(|side| {
-            let path = folder.path().join(side.name());
+            let path = directory.path().join(side.name());
             UnixDatagram::bind(path).unwrap()
         });
         Self {
-            folder: Arc::new(folder),
+            directory: Arc::new(directory),
             sockets: Arc::new(sockets),
         }
     }
@@ -57,7 +57,9 @@ impl Ends {
     }
 
     fn place_of_qemu(&self, side: Side) -> PathBuf {
-        self.folder.path().join(format!("{}-of-qemu", side.name()))
+        self.directory
+            .path()
+            .join(format!("{}-of-qemu", side.name()))
     }
 }
 
@@ -91,7 +93,7 @@ impl Wire {
     pub fn backend(&self, side: Side, id: &str) -> String {
         let (local, remote) = (
             self.ends.place_of_qemu(side),
-            self.ends.folder.path().join(side.name()),
+            self.ends.directory.path().join(side.name()),
         );
         format!(
             "dgram,id={id},local.type=unix,local.path={},remote.type=unix,remote.path={}",

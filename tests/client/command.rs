@@ -10,7 +10,7 @@ use kettle::simulator::Faults;
 use serde_json::Value;
 
 use super::harness::Server;
-use super::processors::{Folder, MEASUREMENT};
+use super::processors::{Directory, MEASUREMENT};
 
 /// The statuses of `kettle build --help`.
 pub const ACCEPTED: i32 = 0;
@@ -23,14 +23,14 @@ pub const NO_FREE_MACHINE: i32 = 4;
 pub const MARKER: &str = "the-source-that-nobody-may-see";
 
 /// A processor that all tests share: making its keys takes a while.
-pub fn processor() -> &'static Folder {
-    static FOLDER: OnceLock<Folder> = OnceLock::new();
-    FOLDER.get_or_init(|| {
+pub fn processor() -> &'static Directory {
+    static DIRECTORY: OnceLock<Directory> = OnceLock::new();
+    DIRECTORY.get_or_init(|| {
         let faults = Faults {
             reports: Some(u32::MAX),
             ..Faults::default()
         };
-        Folder::with(faults)
+        Directory::with(faults)
     })
 }
 
@@ -70,12 +70,12 @@ impl Desk {
         self.0.path().join(name)
     }
 
-    /// The folder with the package.
+    /// The directory with the package.
     pub fn source(&self) -> PathBuf {
         self.path("package")
     }
 
-    /// The folder that things are put into.
+    /// The directory that things are put into.
     pub fn out(&self) -> PathBuf {
         self.path("out")
     }
@@ -170,6 +170,6 @@ pub fn tls(server: &Server) -> String {
 }
 
 /// The statement in an accepted bundle that was put below `out`.
-pub fn statement(folder: &Path) -> Value {
-    serde_json::from_slice(&fs::read(folder.join("provenance.json")).unwrap()).unwrap()
+pub fn statement(directory: &Path) -> Value {
+    serde_json::from_slice(&fs::read(directory.join("provenance.json")).unwrap()).unwrap()
 }

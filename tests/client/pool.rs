@@ -59,7 +59,7 @@ fn configuration(port: u16, peer_port: u16, machines: &[Server]) -> String {
 struct Balancer {
     port: u16,
     peer_port: u16,
-    folder: TempDir,
+    directory: TempDir,
     /// The last one takes new connections; those before it serve what they had.
     processes: Vec<Child>,
 }
@@ -72,7 +72,7 @@ impl Balancer {
         let mut balancer = Self {
             port: port(&one),
             peer_port: port(&other),
-            folder: tempfile::tempdir().unwrap(),
+            directory: tempfile::tempdir().unwrap(),
             processes: Vec::new(),
         };
         drop((one, other));
@@ -83,9 +83,9 @@ impl Balancer {
     /// Starts a process with these machines, which takes over from the one before it.
     fn reload(&mut self, machines: &[Server]) {
         let number = self.processes.len();
-        let file = self.folder.path().join(format!("{number}.cfg"));
+        let file = self.directory.path().join(format!("{number}.cfg"));
         fs::write(&file, configuration(self.port, self.peer_port, machines)).unwrap();
-        let log = self.folder.path().join(format!("{number}.log"));
+        let log = self.directory.path().join(format!("{number}.log"));
         let mut command = Command::new(HAPROXY);
         command
             .args(["-db", "-L", PEER, "-f"])
@@ -120,7 +120,7 @@ impl Drop for Balancer {
         }
         if thread::panicking() {
             for number in 0..self.processes.len() {
-                let log = self.folder.path().join(format!("{number}.log"));
+                let log = self.directory.path().join(format!("{number}.log"));
                 eprintln!("HAProxy {number}: {}", fs::read_to_string(log).unwrap());
             }
         }

@@ -1,4 +1,4 @@
-//! Folders, archives, repositories; what is sent of them, and what comes out.
+//! Directories, archives, repositories; what is sent of them, and what comes out.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
@@ -73,7 +73,7 @@ fn a_work_tree_goes_to_files_in_one_command() {
 }
 
 #[test]
-fn a_folder_without_git_is_sent_as_a_whole_and_the_output_says_so() {
+fn a_directory_without_git_is_sent_as_a_whole_and_the_output_says_so() {
     for (path, words) in [
         (None, "this is no work tree"),
         (Some("/nothing"), "EVERY FILE"),
@@ -229,12 +229,12 @@ fn a_repository_is_named_with_its_ref() {
     let mut command = desk.command(&url, &tls(&server));
     Run::of(command.args(["--ref", "v1"])).expect(ACCEPTED, "ACCEPTED");
     let commit = git(&desk.source(), &["rev-parse", "v1"]);
-    let folder = fs::read_dir(desk.out())
+    let directory = fs::read_dir(desk.out())
         .unwrap()
         .map(|entry| entry.unwrap().path());
-    let folder = folder.into_iter().find(|path| path.is_dir()).unwrap();
+    let directory = directory.into_iter().find(|path| path.is_dir()).unwrap();
     assert_eq!(
-        source_of(&statement(&folder))["digest"]["gitCommit"],
+        source_of(&statement(&directory))["digest"]["gitCommit"],
         *commit
     );
 }

@@ -85,10 +85,10 @@ fn a_repository_that_cannot_be_reached_is_the_sources_failure() {
 
 #[test]
 fn a_repository_without_a_lockfile_is_unsupported() {
-    let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("README"), "nothing to build\n").unwrap();
-    git_repository(folder.path());
-    let files = StaticServer::start(folder.path().join(".git"));
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("README"), "nothing to build\n").unwrap();
+    git_repository(directory.path());
+    let files = StaticServer::start(directory.path().join(".git"));
     let result = Server::start().result(&Request::repository(
         &format!("http://127.0.0.1:{}/", files.port),
         None,

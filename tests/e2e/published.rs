@@ -97,11 +97,11 @@ fn assert_downloads(server: &Server, job: &str, result: &Answer, bundle: &Bundle
 #[test]
 fn three_ways_in_give_the_same_artifacts() {
     let archive = crate_file("ripgrep", "14.1.1");
-    let folder = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     tar::Archive::new(GzDecoder::new(&archive[..]))
-        .unpack(folder.path())
+        .unpack(directory.path())
         .unwrap();
-    let source = folder.path().join("ripgrep-14.1.1");
+    let source = directory.path().join("ripgrep-14.1.1");
     git_repository(&source);
     let tree = git(&source, &["rev-parse", "HEAD^{tree}"]);
     let commit = git(&source, &["rev-parse", "HEAD"]);

@@ -100,26 +100,26 @@ pub struct Stage {
     commit_time: u64,
     #[cfg(feature = "simulator")]
     processor: TempDir,
-    _folder: TempDir,
+    _directory: TempDir,
 }
 
 impl Stage {
     pub fn build() -> Self {
         take_orphans();
-        let folder = tempfile::tempdir().unwrap();
-        fs::create_dir(folder.path().join("src")).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        fs::create_dir(directory.path().join("src")).unwrap();
         for (name, content) in [
             ("Cargo.toml", MANIFEST),
             ("Cargo.lock", LOCKFILE),
             ("src/main.rs", MAIN),
         ] {
-            fs::write(folder.path().join(name), content).unwrap();
+            fs::write(directory.path().join(name), content).unwrap();
         }
-        git_repository(folder.path());
-        let service = folder.path().join("kettle-host");
+        git_repository(directory.path());
+        let service = directory.path().join("kettle-host");
         fs::copy(SERVICE, &service).unwrap();
         let archive = package(&[("Cargo.toml", MANIFEST), ("src/main.rs", MAIN)]);
-        let files = StaticServer::start(folder.path().join(".git"));
+        let files = StaticServer::start(directory.path().join(".git"));
         Self {
             image: Arc::new(Image::read(fs::read(&service).unwrap())),
             service,
@@ -128,10 +128,10 @@ impl Stage {
             repository: format!("http://127.0.0.1:{}/", files.port),
             #[cfg(feature = "simulator")]
             processor: processor(),
-            commit_time: git(folder.path(), &["log", "-1", "--format=%ct"])
+            commit_time: git(directory.path(), &["log", "-1", "--format=%ct"])
                 .parse()
                 .unwrap(),
-            _folder: folder,
+            _directory: directory,
         }
     }
 
@@ -249,7 +249,7 @@ impl Stage {
     /// A service that dies while bubblewrap makes a sandbox leaves bubblewrap's child, which waits for a parent that is gone,
     /// and runs nothing. Nobody can do anything about that but the next service.
     fn assert_the_next_one_tidies_up(&self, left: &[String]) {
-        let folder = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
         let mut next = Command::new(&self.service)
             .args([
                 "serve",
@@ -259,7 +259,7 @@ impl Stage {
                 "127.0.0.1:0",
                 "--work",
             ])
-            .arg(folder.path().join("work"))
+            .arg(directory.path().join("work"))
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
@@ -274,9 +274,9 @@ impl Stage {
     }
 
     fn run(&self, story: Story, plan: Plan, fault: Option<Fault>, jump: Option<&Jump>) -> Run {
-        let folder = tempfile::tempdir().unwrap();
-        let work = folder.path().join("work");
-        let log = folder.path().join("service.log");
+        let directory = tempfile::tempdir().unwrap();
+        let work = directory.path().join("work");
+        let log = directory.path().join("service.log");
         let mut command = Command::new(&self.service);
         command
             .args([
@@ -292,7 +292,7 @@ impl Stage {
             .args(["--allow-network", "127.0.0.0/8"])
             .args(self.options(story))
             .stdin(Stdio::null())
-            .stdout(File::create(folder.path().join("output")).unwrap())
+            .stdout(File::create(directory.path().join("output")).unwrap())
             .stderr(File::create(&log).unwrap());
         let service = Traced::start(command, Arc::clone(&self.image), plan);
         let told = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
@@ -485,7 +485,7 @@ impl Scene<'_> {
         let Some(jump) = self.jump.filter(|jump| jump.moment == Moment::Build) else {
             return;
         };
-        let folder = self.work.join(format!("job-{job}"));
+        let directory = self.work.join(format!("job-{job}"));
         let events = Request::get(&format!("/build/{job}/events"));
         events
             .run_until(ports.0, COMPILING)
@@ -501,7 +501,7 @@ impl Scene<'_> {
                         Err(Lost::Silent) => panic!("no answer, and no end of the connection"),
                     }
                 }
-                folder.join("bundle.tar.gz").exists()
+                directory.join("bundle.tar.gz").exists()
                     || fs::read_to_string(self.log).unwrap().contains(JOB_FAILED)
             });
             jump.liar.end();
@@ -541,7 +541,7 @@ impl Scene<'_> {
         self.refuses()
     }
 
-    /// The job that the service knows, by the names in its folder.
+    /// The job that the service knows, by the names in its directory.
     fn accepted(&mut self, port: u16) -> Option<Option<String>> {
         let names = fs::read_dir(self.work)
             .unwrap()
@@ -638,16 +638,16 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
 fn processor() -> TempDir {
     use kettle::simulator::{Identity, Key, Processor};
     const SMALL_RSA_BITS: usize = 2048;
-    let folder = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     let identity = Identity::draw(kettle::snp::tcb::Product::Genoa, Key::Vcek).unwrap();
     Processor::generate(identity, SMALL_RSA_BITS)
         .unwrap()
-        .save(folder.path())
+        .save(directory.path())
         .unwrap();
-    folder
+    directory
 }
 
-/// A job that failed leaves no bundle and no artifact in its folder either.
+/// A job that failed leaves no bundle and no artifact in its directory either.
 fn assert_nothing_to_take(work: &Path, said: &str) {
     for job in fs::read_dir(work)
         .unwrap()

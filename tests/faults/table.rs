@@ -61,7 +61,7 @@ impl Places {
     }
 }
 
-/// `src/…` of this crate. A toolchain's own sources have folders called src, too.
+/// `src/…` of this crate. A toolchain's own sources have directories called src, too.
 fn own(line: &str) -> Option<String> {
     let line = line.split(" (").next()?;
     let path = line

@@ -24,9 +24,9 @@ impl FetchLog for Kept {
 /// The error of a fetch, and what its log says.
 fn fetched(runner: &Runner, host: &str) -> (RepositoryError, String) {
     let url = RepositoryUrl::parse(&format!("http://{host}:{PORT}/meta")).unwrap();
-    let folder = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     let mut log = Kept::default();
-    let fetched = block_on(fetch(runner, &url, None, folder.path(), &mut log));
+    let fetched = block_on(fetch(runner, &url, None, directory.path(), &mut log));
     (fetched.unwrap_err(), log.text())
 }
 
@@ -100,16 +100,16 @@ fn a_service_reaches_no_port_and_no_abstract_socket_of_the_machine() {
         let runner = runner(&[]);
         let outer = tempfile::tempdir().unwrap();
         fs::set_permissions(outer.path(), fs::Permissions::from_mode(0o711)).unwrap();
-        let folder = outer.path().join("service");
-        runner.make_service_folder(&folder).unwrap();
+        let directory = outer.path().join("service");
+        runner.make_service_folder(&directory).unwrap();
         let mut spec = phase("");
         spec.argv = ["/usr/bin/python3", "-c", SERVICE, &port, &name]
             .map(str::to_owned)
             .into();
-        spec.mounts = vec![Mount::new(&folder, "/service", Access::ReadWrite)];
+        spec.mounts = vec![Mount::new(&directory, "/service", Access::ReadWrite)];
         let mut facts = String::new();
-        let work = Box::pin(async { facts = fs::read_to_string(folder.join("facts")).unwrap() });
-        let served = block_on(runner.serve(&spec, &folder.join("socket"), work)).unwrap();
+        let work = Box::pin(async { facts = fs::read_to_string(directory.join("facts")).unwrap() });
+        let served = block_on(runner.serve(&spec, &directory.join("socket"), work)).unwrap();
         assert_eq!(facts, "refused\nrefused\nreached\n", "{served:?}");
         assert!(served.was_refused_an_address);
         assert!(logged("refused 127.0.0.1, which is not a public address"));

@@ -109,14 +109,14 @@ fn are_read_wrongly_by_broken_code_and_that_is_noticed() {
 
 /// The harness, compiled with the firmware's own files.
 struct Program {
-    folder: TempDir,
+    directory: TempDir,
 }
 
 impl Program {
     fn compile(mutation: Option<(&str, &str, &str)>) -> Self {
-        let folder = TempDir::new().unwrap();
+        let directory = TempDir::new().unwrap();
         for name in SOURCES.iter().chain(&HEADERS) {
-            copy(name, folder.path(), mutation);
+            copy(name, directory.path(), mutation);
         }
         let harness = Path::new(ROOT).join("tests/firmware/host_bytes");
         let output = Command::new("cc")
@@ -135,19 +135,19 @@ impl Program {
             .arg("-I")
             .arg(harness.join("include"))
             .arg("-I")
-            .arg(folder.path())
+            .arg(directory.path())
             .arg(harness.join("main.c"))
-            .args(SOURCES.map(|name| flat(folder.path(), name)))
+            .args(SOURCES.map(|name| flat(directory.path(), name)))
             .arg("-o")
-            .arg(folder.path().join("host_bytes"))
+            .arg(directory.path().join("host_bytes"))
             .output()
             .unwrap();
         assert!(output.status.success(), "{mutation:?}: {}", said(&output));
-        Self { folder }
+        Self { directory }
     }
 
     fn command(&self) -> Command {
-        Command::new(self.folder.path().join("host_bytes"))
+        Command::new(self.directory.path().join("host_bytes"))
     }
 
     fn random(&self, seed: &str, rounds: &str) -> Output {
@@ -179,11 +179,11 @@ impl Program {
 }
 
 /// Where a file of the firmware is copied to.
-fn flat(folder: &Path, name: &str) -> PathBuf {
-    folder.join(Path::new(name).file_name().unwrap())
+fn flat(directory: &Path, name: &str) -> PathBuf {
+    directory.join(Path::new(name).file_name().unwrap())
 }
 
-fn copy(name: &str, folder: &Path, mutation: Option<(&str, &str, &str)>) {
+fn copy(name: &str, directory: &Path, mutation: Option<(&str, &str, &str)>) {
     let mut text =
         fs::read_to_string(Path::new(ROOT).join("image/firmware/KettlePkg").join(name)).unwrap();
     if let Some((_, from, to)) = mutation.filter(|(file, ..)| *file == name) {
@@ -194,7 +194,7 @@ fn copy(name: &str, folder: &Path, mutation: Option<(&str, &str, &str)>) {
         );
         text = text.replace(from, to);
     }
-    fs::write(flat(folder, name), text).unwrap();
+    fs::write(flat(directory, name), text).unwrap();
 }
 
 fn pieces() -> Vec<Vec<u8>> {

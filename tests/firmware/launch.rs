@@ -30,11 +30,12 @@ pub const BLOBS: [&str; 3] = ["kernel", "initrd", "cmdline"];
 const INITRD: &[u8] = b"not an archive";
 const COMMAND_LINE: &[u8] = b"one two\0";
 
-/// The folder of a built image, which has `firmware.fd` in it.
+/// The directory of a built image, which has `firmware.fd` in it.
 pub fn image() -> PathBuf {
-    let folder = std::env::var_os("KETTLE_IMAGE").map(PathBuf::from);
-    folder
-        .unwrap_or_else(|| panic!("KETTLE_IMAGE is not set: it names the folder of a built image"))
+    let directory = std::env::var_os("KETTLE_IMAGE").map(PathBuf::from);
+    directory.unwrap_or_else(|| {
+        panic!("KETTLE_IMAGE is not set: it names the directory of a built image")
+    })
 }
 
 pub fn rom() -> Rom {
@@ -63,7 +64,7 @@ pub fn hash_table(kernel: &[u8], initrd: &[u8], command_line: &[u8]) -> Vec<u8> 
 /// A machine that is on, with the payload as its measured kernel.
 pub struct Launch {
     process: Child,
-    folder: TempDir,
+    directory: TempDir,
 }
 
 impl Launch {
@@ -74,8 +75,8 @@ impl Launch {
 
     /// The same, where the host offers only some of what was measured.
     pub fn offering(blobs: &[&str], probe: Probe, words: &[&str]) -> Self {
-        let folder = TempDir::new().unwrap();
-        let file = |name: &str| folder.path().join(name);
+        let directory = TempDir::new().unwrap();
+        let file = |name: &str| directory.path().join(name);
         probe.assemble(&file("kernel"));
         fs::write(file("initrd"), INITRD).unwrap();
         fs::write(file("cmdline"), COMMAND_LINE).unwrap();
@@ -120,7 +121,7 @@ impl Launch {
             .stderr(errors)
             .spawn()
             .unwrap();
-        Self { process, folder }
+        Self { process, directory }
     }
 
     /// Waits until the console has one of these, and returns all that it has.
@@ -156,7 +157,7 @@ impl Launch {
     }
 
     fn read(&self, name: &str) -> String {
-        read_lossy(&self.folder.path().join(name))
+        read_lossy(&self.directory.path().join(name))
     }
 
     fn stop(&mut self) {

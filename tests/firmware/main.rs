@@ -1,6 +1,6 @@
 //! Does the firmware let anything but the measured kernel start, and does it take anything from the host that is not on the list?
 //!
-//! `host_bytes` needs a C compiler only. The others need QEMU and the folder of a built image, in `KETTLE_IMAGE`:
+//! `host_bytes` needs a C compiler only. The others need QEMU and the directory of a built image, in `KETTLE_IMAGE`:
 //! `KETTLE_IMAGE=… cargo test --test firmware -- --ignored`.
 
 #![allow(clippy::expect_used, clippy::unwrap_used)] // A test of a machine: what cannot be read fails it.

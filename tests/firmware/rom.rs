@@ -229,8 +229,8 @@ fn volumes_of_file(file: &[u8]) -> Vec<Vec<u8>> {
 }
 
 fn decompress(lzma: &[u8]) -> Vec<u8> {
-    let folder = TempDir::new().unwrap();
-    let path = folder.path().join("volumes.lzma");
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("volumes.lzma");
     fs::write(&path, lzma).unwrap();
     // What follows the compressed bytes is filled up.
     let output = Command::new("xz")

@@ -15,7 +15,7 @@ const LAST: &str = "TRAILER!!!";
 
 /// Kinds of inode(7), in the mode.
 pub const FILE: u32 = 0o100_000;
-pub const FOLDER: u32 = 0o040_000;
+pub const DIRECTORY: u32 = 0o040_000;
 
 pub struct Entry {
     pub path: String,

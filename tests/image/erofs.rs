@@ -5,7 +5,7 @@
 //! |---|---|
 //! | 0 | magic, 4 bytes |
 //! | 12 | binary logarithm of the block size, 1 |
-//! | 14 | number of the root folder, 2 |
+//! | 14 | number of the root directory, 2 |
 //! | 16 | number of inodes, 8 |
 //! | 40 | block where inodes begin, 4 |
 //!
@@ -27,14 +27,14 @@ const SUPERBLOCK: usize = 1024;
 const MAGIC: u64 = 0xe0f5_e1e2;
 const INODE_UNIT: usize = 32;
 const ENTRY_BYTES: usize = 12;
-/// Layouts of folders, which are never compressed: whole blocks, and whole blocks with the rest behind the inode.
+/// Layouts of directories, which are never compressed: whole blocks, and whole blocks with the rest behind the inode.
 const FLAT: u64 = 0;
 const INLINE: u64 = 2;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     File,
-    Folder,
+    Directory,
     Link,
     Other,
 }
@@ -58,7 +58,7 @@ impl Inode {
     pub fn kind(&self) -> Kind {
         match self.mode >> 12 {
             0o10 => Kind::File,
-            0o04 => Kind::Folder,
+            0o04 => Kind::Directory,
             0o12 => Kind::Link,
             _ => Kind::Other,
         }
@@ -92,7 +92,7 @@ pub fn list(path: &Path) -> Vec<(String, Inode)> {
     while let Some((path, number)) = left.pop() {
         let inode = image.inode(number);
         let is_new = reached.insert(number);
-        if inode.kind() == Kind::Folder {
+        if inode.kind() == Kind::Directory {
             assert!(is_new, "{path}/ is reached twice");
             let children = image.children(&inode).into_iter();
             left.extend(children.map(|(name, number)| (format!("{path}/{name}"), number)));
@@ -141,15 +141,15 @@ impl Image {
         }
     }
 
-    /// Names and numbers in a folder, without itself and its parent.
-    fn children(&self, folder: &Inode) -> Vec<(String, usize)> {
+    /// Names and numbers in a directory, without itself and its parent.
+    fn children(&self, directory: &Inode) -> Vec<(String, usize)> {
         let mut children = vec![];
-        for start in (0..folder.size).step_by(self.block) {
-            let length = self.block.min(folder.size - start);
-            let at = match folder.layout {
-                INLINE if start + length == folder.size => folder.end,
-                FLAT | INLINE => folder.first_block * self.block + start,
-                other => panic!("a folder with layout {other}"),
+        for start in (0..directory.size).step_by(self.block) {
+            let length = self.block.min(directory.size - start);
+            let at = match directory.layout {
+                INLINE if start + length == directory.size => directory.end,
+                FLAT | INLINE => directory.first_block * self.block + start,
+                other => panic!("a directory with layout {other}"),
             };
             children.extend(self.entries(at, length));
         }

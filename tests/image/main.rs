@@ -1,4 +1,4 @@
-//! What is in the built image, listed from the files in the folder that `KETTLE_IMAGE` names, without booting them. Run like
+//! What is in the built image, listed from the files in the directory that `KETTLE_IMAGE` names, without booting them. Run like
 //! the boot tests: `KETTLE_IMAGE=… cargo test --test image -- --ignored`.
 
 #![allow(clippy::expect_used, clippy::unwrap_used)] // A test of files: one that cannot be read fails it.
@@ -48,10 +48,11 @@ static ROOT: LazyLock<Vec<(String, erofs::Inode)>> =
 static INITRD: LazyLock<Vec<cpio::Entry>> = LazyLock::new(|| cpio::list(&file("initrd")));
 
 fn file(name: &str) -> PathBuf {
-    let folder = std::env::var_os("KETTLE_IMAGE");
-    let folder = folder
-        .unwrap_or_else(|| panic!("KETTLE_IMAGE is not set: it names the folder of a built image"));
-    Path::new(&folder).join(name)
+    let directory = std::env::var_os("KETTLE_IMAGE");
+    let directory = directory.unwrap_or_else(|| {
+        panic!("KETTLE_IMAGE is not set: it names the directory of a built image")
+    });
+    Path::new(&directory).join(name)
 }
 
 /// Whether this is the image with Debian's kernel.
@@ -82,12 +83,12 @@ fn entries(name: &str) -> Vec<Vec<String>> {
     lines.filter(|words: &Vec<_>| !words.is_empty()).collect()
 }
 
-/// Names of everything in a folder for programs.
+/// Names of everything in a directory for programs.
 fn programs() -> BTreeSet<&'static str> {
     let split = ROOT.iter().filter_map(|(path, _)| path.rsplit_once('/'));
     split
-        .filter_map(|(folder, name)| {
-            (folder.ends_with("bin") || folder.contains("libexec")).then_some(name)
+        .filter_map(|(directory, name)| {
+            (directory.ends_with("bin") || directory.contains("libexec")).then_some(name)
         })
         .collect()
 }
@@ -108,10 +109,10 @@ fn no_file_of_the_root_gives_rights_to_who_runs_it() {
 
 #[test]
 #[ignore = "needs a built image"]
-fn the_root_is_files_folders_and_links() {
+fn the_root_is_files_directories_and_links() {
     for (path, inode) in ROOT.iter() {
         assert!(
-            matches!(inode.kind(), Kind::File | Kind::Folder | Kind::Link),
+            matches!(inode.kind(), Kind::File | Kind::Directory | Kind::Link),
             "{path} has mode {:o}",
             inode.mode
         );
@@ -131,7 +132,7 @@ fn there_is_no_package_manager_and_no_way_in() {
     for name in PACKAGE_MANAGERS.iter().chain(&WAYS_IN) {
         assert!(!names.contains(name), "{name} is in the root image");
     }
-    // Their folders, too, are called by their names.
+    // Their directories, too, are called by their names.
     let manager = |path: &str| {
         PACKAGE_MANAGERS
             .iter()
@@ -147,7 +148,7 @@ fn there_is_no_package_manager_and_no_way_in() {
 
 #[test]
 #[ignore = "needs a built image"]
-fn the_initrd_is_init_empty_folders_and_the_modules_of_debians_kernel() {
+fn the_initrd_is_init_empty_directories_and_the_modules_of_debians_kernel() {
     let found: Vec<_> = INITRD
         .iter()
         .map(|entry| (entry.path.clone(), entry.mode))
@@ -156,14 +157,14 @@ fn the_initrd_is_init_empty_folders_and_the_modules_of_debians_kernel() {
     for entry in entries("initrd") {
         let mode = u32::from_str_radix(&entry[2], 8).unwrap();
         let kind = if entry[0] == "dir" {
-            cpio::FOLDER
+            cpio::DIRECTORY
         } else {
             cpio::FILE
         };
         wanted.push((entry[1].clone(), kind | mode));
     }
     if has_modules() {
-        wanted.push(("modules".to_owned(), cpio::FOLDER | 0o755));
+        wanted.push(("modules".to_owned(), cpio::DIRECTORY | 0o755));
         for (number, entry) in entries("debian-kernel/modules").iter().enumerate() {
             wanted.push((
                 format!("modules/{number:02}-{}.ko", entry[0]),

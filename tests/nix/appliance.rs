@@ -39,9 +39,13 @@ impl Outcome {
 
     /// The same with another cache, and the key that is trusted.
     pub fn with_cache(flake: &Flake, url: &str, key: &str) -> Self {
-        let folder = TempDir::new().unwrap();
+        let directory = TempDir::new().unwrap();
         for name in ["passwd", "group"] {
-            fs::copy(tool::configuration().join(name), folder.path().join(name)).unwrap();
+            fs::copy(
+                tool::configuration().join(name),
+                directory.path().join(name),
+            )
+            .unwrap();
         }
         let settings = fs::read_to_string(tool::configuration().join("nix.conf")).unwrap();
         let line = |line: &str| match line.split(" =").next() {
@@ -50,11 +54,11 @@ impl Outcome {
             _ => format!("{line}\n"),
         };
         fs::write(
-            folder.path().join("nix.conf"),
+            directory.path().join("nix.conf"),
             settings.lines().map(line).collect::<String>(),
         )
         .unwrap();
-        Self::at(flake, &["--nix-conf", folder.path().to_str().unwrap()])
+        Self::at(flake, &["--nix-conf", directory.path().to_str().unwrap()])
     }
 
     /// Builds in an appliance whose phases that fetch reach public addresses only.

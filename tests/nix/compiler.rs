@@ -1,4 +1,4 @@
-//! A C compiler as a flake's input: the programs of the system with nix in it, with all that they load, in one folder. A flake
+//! A C compiler as a flake's input: the programs of the system with nix in it, with all that they load, in one directory. A flake
 //! without nixpkgs has no other.
 
 use std::collections::BTreeMap;
@@ -49,16 +49,16 @@ impl Compiling {
     /// `host` is where the appliance finds this machine's loopback.
     pub fn new(root: &Path, host: &str) -> Self {
         let tool = Tool::of(root);
-        let folder = tool.path("input");
-        fs::create_dir(&folder).unwrap();
+        let directory = tool.path("input");
+        fs::create_dir(&directory).unwrap();
         for (name, path) in files(root) {
-            fs::copy(path, folder.join(name)).unwrap();
+            fs::copy(path, directory.join(name)).unwrap();
         }
         let hash = tool.nar_hash("input");
         fs::create_dir(tool.path("served")).unwrap();
         let mut archive =
             tar::Builder::new(fs::File::create(tool.path("served/compiler.tar")).unwrap());
-        archive.append_dir_all("compiler", &folder).unwrap();
+        archive.append_dir_all("compiler", &directory).unwrap();
         archive.finish().unwrap();
         let url = format!(
             "http://{host}:{}/compiler.tar",
@@ -81,8 +81,8 @@ impl Compiling {
 
 /// What the program says.
 pub fn assert_says_hello(program: &[u8]) {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("hello");
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("hello");
     fs::write(&path, program).unwrap();
     fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     let output = loop {
@@ -97,7 +97,7 @@ pub fn assert_says_hello(program: &[u8]) {
     assert_eq!(output.stdout, b"hello from a flake\n");
 }
 
-/// Name in the folder to place on this machine.
+/// Name in the directory to place on this machine.
 fn files(root: &Path) -> BTreeMap<String, PathBuf> {
     let mut files = BTreeMap::new();
     for (pattern, name) in PROGRAMS.iter().zip(["cc1", "as", "ld"]) {

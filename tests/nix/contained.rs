@@ -124,11 +124,11 @@ fn a_builder_with_a_fixed_output_reaches_no_port_and_no_abstract_socket_of_the_m
 #[test]
 #[ignore = "needs nix"]
 fn a_fixed_output_that_is_fetched_from_the_machine_itself_says_why_it_cannot_be() {
-    let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("file"), "fetched\n").unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("file"), "fetched\n").unwrap();
     let url = format!(
         "http://127.0.0.1:{}/file",
-        StaticServer::start(folder.path().to_owned()).port
+        StaticServer::start(directory.path().to_owned()).port
     );
     let hash = sha256(b"fetched\n");
     let fetch = format!(
@@ -247,11 +247,11 @@ fn a_daemon_that_a_builder_leaves_is_dead_before_its_output_is_read() {
 #[test]
 #[ignore = "needs nix"]
 fn a_fixed_output_is_fetched_and_compared() {
-    let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("file"), "fetched\n").unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("file"), "fetched\n").unwrap();
     let url = format!(
         "http://127.0.0.1:{}/file",
-        StaticServer::start(folder.path().to_owned()).port
+        StaticServer::start(directory.path().to_owned()).port
     );
     let flake = |hash: &str| {
         let fetch = format!(
@@ -385,15 +385,15 @@ fn a_builder_that_only_copies_a_download_built_nothing() {
 #[ignore = "needs nix"]
 fn a_builder_that_only_unpacks_a_download_built_nothing() {
     let packed = |kind: &str| {
-        let folder = tempfile::tempdir().unwrap();
-        fs::create_dir(folder.path().join("top")).unwrap();
-        fs::write(folder.path().join("top/text"), "from an archive\n").unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        fs::create_dir(directory.path().join("top")).unwrap();
+        fs::write(directory.path().join("top/text"), "from an archive\n").unwrap();
         let status = Command::new("tar")
             .args([kind, "-cf", "archive", "top"])
-            .current_dir(folder.path())
+            .current_dir(directory.path())
             .status();
         assert!(status.unwrap().success());
-        fs::read(folder.path().join("archive")).unwrap()
+        fs::read(directory.path().join("archive")).unwrap()
     };
     let fixed = |archive: &[u8]| {
         let hash = sha256(archive);

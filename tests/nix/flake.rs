@@ -102,20 +102,20 @@ impl Flake {
         self
     }
 
-    /// With itself as the top folder.
+    /// With itself as the top directory.
     pub fn archive(&self) -> Vec<u8> {
         archive("flake", &self.files)
     }
 
-    /// Writes it into a folder.
-    pub fn write(&self, folder: &Path) {
+    /// Writes it into a directory.
+    pub fn write(&self, directory: &Path) {
         for File {
             name,
             content,
             kind,
         } in &self.files
         {
-            let path = folder.join(name);
+            let path = directory.join(name);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             if *kind == Kind::Link {
                 std::os::unix::fs::symlink(String::from_utf8_lossy(content).as_ref(), path)
@@ -138,7 +138,7 @@ impl Kind {
     }
 }
 
-/// Files as a tar archive with one top folder.
+/// Files as a tar archive with one top directory.
 pub fn archive(top: &str, files: &[File]) -> Vec<u8> {
     let mut archive = tar::Builder::new(Vec::new());
     for File {
@@ -167,13 +167,13 @@ pub fn archive(top: &str, files: &[File]) -> Vec<u8> {
 }
 
 fn compiled(text: &str) -> Vec<u8> {
-    let folder = tempfile::tempdir().unwrap();
-    let path = |name| folder.path().join(name);
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name| directory.path().join(name);
     fs::write(path("program.c"), text).unwrap();
     let arguments = ["-static", "-Os", "-s", "-w", "-o", "program", "program.c"];
     let cc = Command::new("cc")
         .args(arguments)
-        .current_dir(folder.path())
+        .current_dir(directory.path())
         .output()
         .unwrap();
     assert!(

@@ -202,7 +202,7 @@ fn an_input_that_nobody_serves_is_not_fetched() {
 /// What is part of the source is not fetched, and recorded as that part.
 #[test]
 #[ignore = "needs nix"]
-fn a_folder_or_a_file_of_the_source_is_an_input() {
+fn a_directory_or_a_file_of_the_source_is_an_input() {
     for (path, read) in [("./sub", "$input/text"), ("./sub/text", "$input")] {
         let flake = with_part(path, read).file("sub/text", "from the source\n");
         let bundle = Outcome::of(&flake).bundle();
@@ -260,7 +260,7 @@ fn hex_of(hash: &str) -> String {
 
 #[test]
 #[ignore = "needs nix"]
-fn a_folder_of_an_input_is_recorded_as_a_part_of_it() {
+fn a_directory_of_an_input_is_recorded_as_a_part_of_it() {
     let inner = "{ inputs.part = { url = \"path:./part\"; flake = false; }; outputs = { self, part }: { inherit part; }; }";
     let tarball = Tarball::of(&[("flake.nix", inner), ("part/text", "from a part\n")]);
     let mut lock: Value =

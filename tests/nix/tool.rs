@@ -21,10 +21,10 @@ pub fn configuration() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("nix")
 }
 
-/// A store, and a folder that nix sees as `/w`.
+/// A store, and a directory that nix sees as `/w`.
 pub struct Tool {
     root: PathBuf,
-    folder: TempDir,
+    directory: TempDir,
 }
 
 impl Tool {
@@ -34,19 +34,19 @@ impl Tool {
 
     /// Of the nix that this root of a system has.
     pub fn of(root: &Path) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
         for name in ["nix", "home"] {
-            fs::create_dir(folder.path().join(name)).unwrap();
+            fs::create_dir(directory.path().join(name)).unwrap();
         }
         Self {
             root: root.to_owned(),
-            folder,
+            directory,
         }
     }
 
     /// `/w` on this machine.
     pub fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
+        self.directory.path().join(name)
     }
 
     /// Runs a program of the system with nix; its output, trimmed.
@@ -61,7 +61,7 @@ impl Tool {
             .arg(self.path("nix"))
             .arg("/nix")
             .arg("--bind")
-            .arg(self.folder.path())
+            .arg(self.directory.path())
             .args(["/w", "--setenv", "HOME", "/w/home", "--setenv", "PATH", "/usr/bin", "--setenv", "NIX_CONFIG"])
             .arg("experimental-features = nix-command flakes\nsandbox = false\nbuild-users-group =\nsubstitute = false\nflake-registry =\n")
             .args(["--chdir", "/w", "--"])
@@ -75,16 +75,16 @@ impl Tool {
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
     }
 
-    /// The hash that a lockfile has of a folder of `/w`.
+    /// The hash that a lockfile has of a directory of `/w`.
     pub fn nar_hash(&self, name: &str) -> String {
         self.run(&["nix", "hash", "path", &format!("/w/{name}")])
     }
 
     /// Builds a flake's default package, all outputs; name to store path.
     pub fn build(&self, flake: &Flake, attribute: &str) -> Value {
-        let folder = tempfile::tempdir_in(self.folder.path()).unwrap();
-        flake.write(folder.path());
-        let name = folder.path().file_name().unwrap().to_str().unwrap();
+        let directory = tempfile::tempdir_in(self.directory.path()).unwrap();
+        flake.write(directory.path());
+        let name = directory.path().file_name().unwrap().to_str().unwrap();
         let built = self.run(&[
             "nix",
             "build",
@@ -139,7 +139,7 @@ impl Tool {
         ])
     }
 
-    /// Makes a binary cache of `paths` with a key of its own, in the folder `name` of `/w`; the public key.
+    /// Makes a binary cache of `paths` with a key of its own, in the directory `name` of `/w`; the public key.
     pub fn cache(&self, name: &str, key_name: &str, paths: &[&str]) -> String {
         let public = self.key(key_name);
         let to = format!("file:///w/{name}?secret-key=/w/{key_name}&compression=none");

@@ -317,7 +317,7 @@ fn of_types() -> Vec<Sample> {
             ));
         }
     }
-    // Folders, links and devices as entries of their own.
+    // Directories, links and devices as entries of their own.
     for (kind, link) in [
         (b'5', ""),
         (b'1', "project/artifacts/note"),
@@ -469,7 +469,7 @@ fn of_pax_headers() -> Vec<Sample> {
         ),
         ("a path outside", format!("../{path}"), PATH),
         (
-            "a path below another folder",
+            "a path below another directory",
             path.replace(TOP, "another"),
             PATH,
         ),
@@ -526,7 +526,7 @@ fn of_pax_headers() -> Vec<Sample> {
         add(&what, renamed(name), NOT_CANONICAL);
     }
     add(
-        "a folder to some",
+        "a directory to some",
         with("pax-path", |entry| {
             entry.set(NAME, b"project/artifacts/");
             entry.set(TYPE, &[0]);

@@ -21,7 +21,7 @@ use super::signed::{Signed, TOP, all};
 /// Chosen so that a program shows the mode that it gives a file, and nothing is taken away from it.
 const UMASK: &str = "umask 0; exec \"$@\"";
 
-/// Set-user-id, set-group-id, sticky: no folder has them. The other bits of a folder are each
+/// Set-user-id, set-group-id, sticky: no directory has them. The other bits of a directory are each
 /// program's own choice.
 const SPECIAL_BITS: u32 = 0o7000;
 
@@ -39,7 +39,7 @@ const LEAST_MISREAD: usize = 20;
 /// error.
 const LEAST_DISAGREEMENTS: usize = 50;
 
-/// An archive, and the empty folder that it is unpacked to.
+/// An archive, and the empty directory that it is unpacked to.
 struct Job {
     archive: PathBuf,
     /// Belongs to this archive alone.
@@ -47,7 +47,7 @@ struct Job {
 }
 
 impl Job {
-    fn folder(&self) -> PathBuf {
+    fn directory(&self) -> PathBuf {
         self.around.join(DEPTH)
     }
 }
@@ -127,7 +127,7 @@ fn unpack(work: &Path, jobs: &[Job], command: &[String]) -> Vec<bool> {
     let mut stdin = child.stdin.take().unwrap();
     let pairs: Vec<_> = jobs
         .iter()
-        .map(|job| format!("{}\0{}\0", job.archive.display(), job.folder().display()))
+        .map(|job| format!("{}\0{}\0", job.archive.display(), job.directory().display()))
         .collect();
     let writer = std::thread::spawn(move || {
         pairs
@@ -155,13 +155,13 @@ fn unpack(work: &Path, jobs: &[Job], command: &[String]) -> Vec<bool> {
 
 /// The reader in Go, compiled without network and without anything outside of the standard library.
 fn compiled() -> String {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("readers");
-    fs::create_dir_all(&folder).unwrap();
-    let program = folder.join("unpack");
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("readers");
+    fs::create_dir_all(&directory).unwrap();
+    let program = directory.join("unpack");
     let output = Command::new("go")
         .args(["build", "-o"])
         .args([&program, &PathBuf::from(source("unpack.go"))])
-        .current_dir(&folder)
+        .current_dir(&directory)
         .envs([
             ("GOPROXY", "off"),
             ("GOTOOLCHAIN", "local"),
@@ -169,8 +169,8 @@ fn compiled() -> String {
             ("GOFLAGS", ""),
         ])
         .envs([
-            ("GOCACHE", folder.join("cache")),
-            ("GOPATH", folder.join("path")),
+            ("GOCACHE", directory.join("cache")),
+            ("GOPATH", directory.join("path")),
         ])
         .output()
         .unwrap();
@@ -193,10 +193,10 @@ fn file(mode: u32, sha256: Sha256Digest) -> String {
 /// What the verifier read of a bundle: every file with its whole path.
 fn read(top: &str, bundle: &Bundle) -> Found {
     let mut found = Found::new();
-    let mut add = |folder: &str, read: &HashedFile| {
+    let mut add = |directory: &str, read: &HashedFile| {
         let mode = if read.executable { 0o755 } else { 0o644 };
         found.insert(
-            format!("{top}/{folder}{}", read.name),
+            format!("{top}/{directory}{}", read.name),
             file(mode, read.sha256),
         );
     };
@@ -224,17 +224,17 @@ fn read(top: &str, bundle: &Bundle) -> Found {
     found
 }
 
-/// Everything that came of an archive, wherever it is. Folders that files are in are there because of
+/// Everything that came of an archive, wherever it is. Directories that files are in are there because of
 /// them.
 fn unpacked(job: &Job) -> Found {
     let mut found = Found::new();
-    let mut folders = vec![job.around.clone()];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(&folder).unwrap() {
+    let mut directories = vec![job.around.clone()];
+    while let Some(directory) = directories.pop() {
+        for entry in fs::read_dir(&directory).unwrap() {
             let path = entry.unwrap().path();
             let (name, description) = (called(job, &path), describe(&path));
             if path.is_dir() && !path.is_symlink() {
-                folders.push(path);
+                directories.push(path);
             }
             found.extend(description.map(|description| (name, description)));
         }
@@ -243,13 +243,13 @@ fn unpacked(job: &Job) -> Found {
     found
 }
 
-/// The path below the folder of an archive, or how it leads out of it.
+/// The path below the directory of an archive, or how it leads out of it.
 fn called(job: &Job, path: &Path) -> String {
-    let folder = job.folder();
+    let directory = job.directory();
     let name = path
-        .strip_prefix(&folder)
+        .strip_prefix(&directory)
         .map(|name| name.to_string_lossy().into_owned());
-    name.unwrap_or_else(|_| match folder.starts_with(path) {
+    name.unwrap_or_else(|_| match directory.starts_with(path) {
         true => String::new(),
         false => format!(
             "outside: {}",
@@ -258,7 +258,7 @@ fn called(job: &Job, path: &Path) -> String {
     })
 }
 
-/// Nothing of an ordinary folder with something in it.
+/// Nothing of an ordinary directory with something in it.
 fn describe(path: &Path) -> Option<String> {
     let metadata = path.symlink_metadata().unwrap();
     let (kind, mode) = (metadata.file_type(), metadata.permissions().mode() & 0o7777);
@@ -270,7 +270,7 @@ fn describe(path: &Path) -> Option<String> {
     }
     if kind.is_dir() {
         let is_empty = fs::read_dir(path).unwrap().next().is_none();
-        return (is_empty || mode & SPECIAL_BITS != 0).then(|| format!("folder {mode:04o}"));
+        return (is_empty || mode & SPECIAL_BITS != 0).then(|| format!("directory {mode:04o}"));
     }
     if !kind.is_file() {
         let what = if kind.is_fifo() { "FIFO" } else { "device" };
@@ -372,7 +372,7 @@ impl Corpus {
             );
             fs::write(&archive, packed).unwrap();
             let job = Job { archive, around };
-            fs::create_dir_all(job.folder()).unwrap();
+            fs::create_dir_all(job.directory()).unwrap();
             job
         };
         packed.enumerate().map(job).collect()

@@ -1,4 +1,4 @@
-//! The same bundles as folders: whoever packs them otherwise still has these files, these modes,
+//! The same bundles as directories: whoever packs them otherwise still has these files, these modes,
 //! and nothing more.
 
 use std::fs;
@@ -20,25 +20,25 @@ fn set_mode(path: &Path, mode: u32) {
 
 /// Writes the files of a bundle as they are under an umask.
 fn unpack(bundle: &Signed, umask: u32) -> tempfile::TempDir {
-    let folder = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     for File {
         path,
         executable,
         content,
     } in &bundle.files
     {
-        let path = folder.path().join(path);
+        let path = directory.path().join(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(&path, content).unwrap();
         let mode = if *executable { 0o755 } else { 0o644 };
         set_mode(&path, mode & !umask);
     }
-    folder
+    directory
 }
 
-/// The code of the first rejection; nothing for an accepted folder.
-fn code(folder: &Path, expectations: &Expectations) -> &'static str {
-    let result = verify(open(folder), expectations);
+/// The code of the first rejection; nothing for an accepted directory.
+fn code(directory: &Path, expectations: &Expectations) -> &'static str {
+    let result = verify(open(directory), expectations);
     let found = result
         .outcomes()
         .find_map(|(_, outcome)| outcome.rejection());
@@ -46,7 +46,7 @@ fn code(folder: &Path, expectations: &Expectations) -> &'static str {
     found.map_or("", |rejection| rejection.code())
 }
 
-/// What is done to the top folder, and the code that it is rejected with; none where it still passes.
+/// What is done to the top directory, and the code that it is rejected with; none where it still passes.
 type Change<'a> = (&'static str, &'a dyn Fn(&Path), &'static str);
 
 #[test]
@@ -54,9 +54,9 @@ fn what_is_accepted_packed_is_accepted_unpacked() {
     let expectations = Scene::good().expectations();
     for bundle in all() {
         for umask in [0o022, 0o077, 0] {
-            let folder = unpack(&bundle, umask);
+            let directory = unpack(&bundle, umask);
             assert_eq!(
-                code(folder.path(), &expectations),
+                code(directory.path(), &expectations),
                 "",
                 "{}, umask {umask:03o}",
                 bundle.what
@@ -81,9 +81,9 @@ fn of_attributes() -> Vec<Change<'static>> {
     vec![
         (
             "a program that another user may read too",
-            &|folder| {
+            &|directory| {
                 give(
-                    &folder.join("artifacts/a-program"),
+                    &directory.join("artifacts/a-program"),
                     "system.posix_acl_access",
                     &list_with_another_user(),
                 )
@@ -92,9 +92,9 @@ fn of_attributes() -> Vec<Change<'static>> {
         ),
         (
             "a directory whose later files another user may read",
-            &|folder| {
+            &|directory| {
                 give(
-                    &folder.join("artifacts"),
+                    &directory.join("artifacts"),
                     "system.posix_acl_default",
                     &list_with_another_user(),
                 )
@@ -103,9 +103,9 @@ fn of_attributes() -> Vec<Change<'static>> {
         ),
         (
             "the top directory likewise",
-            &|folder| {
+            &|directory| {
                 give(
-                    folder,
+                    directory,
                     "system.posix_acl_default",
                     &list_with_another_user(),
                 )
@@ -114,9 +114,9 @@ fn of_attributes() -> Vec<Change<'static>> {
         ),
         (
             "a note with an attribute that nobody gives a meaning",
-            &|folder| {
+            &|directory| {
                 give(
-                    &folder.join("artifacts/note"),
+                    &directory.join("artifacts/note"),
                     "user.xdg.origin.url",
                     b"https://example.org/",
                 )
@@ -125,7 +125,13 @@ fn of_attributes() -> Vec<Change<'static>> {
         ),
         (
             "a note that speaks to overlays",
-            &|folder| give(&folder.join("artifacts/note"), "user.overlay.metacopy", b""),
+            &|directory| {
+                give(
+                    &directory.join("artifacts/note"),
+                    "user.overlay.metacopy",
+                    b"",
+                )
+            },
             "bundle-attribute",
         ),
     ]
@@ -135,13 +141,16 @@ fn of_attributes() -> Vec<Change<'static>> {
 fn a_program_with_rights_of_its_own_is_rejected() {
     let expectations = Scene::good().expectations();
     let bundle = base();
-    let folder = unpack(&bundle, 0o022);
-    let program = folder.path().join(&bundle.top).join("artifacts/a-program");
-    assert_eq!(code(folder.path(), &expectations), "");
+    let directory = unpack(&bundle, 0o022);
+    let program = directory
+        .path()
+        .join(&bundle.top)
+        .join("artifacts/a-program");
+    assert_eq!(code(directory.path(), &expectations), "");
     give_rights(&program);
-    assert_eq!(code(folder.path(), &expectations), "bundle-attribute");
+    assert_eq!(code(directory.path(), &expectations), "bundle-attribute");
     rustix::fs::removexattr(&program, "security.capability").unwrap();
-    assert_eq!(code(folder.path(), &expectations), "");
+    assert_eq!(code(directory.path(), &expectations), "");
 }
 
 /// Who is not root does it as the root of a namespace, for which the kernel takes such rights too.
@@ -161,11 +170,12 @@ fn give_rights(program: &Path) {
 }
 
 #[test]
-fn a_changed_folder_is_rejected() {
+fn a_changed_directory_is_rejected() {
     let expectations = Scene::good().expectations();
     let bundle = base();
-    let mode =
-        |name: &'static str, mode: u32| move |folder: &Path| set_mode(&folder.join(name), mode);
+    let mode = |name: &'static str, mode: u32| {
+        move |directory: &Path| set_mode(&directory.join(name), mode)
+    };
     let (program, note) = ("artifacts/a-program", "artifacts/note");
     let changes: [Change<'_>; 21] = [
         ("nothing", &|_| {}, ""),
@@ -221,29 +231,29 @@ fn a_changed_folder_is_rejected() {
             "bundle-file-mode",
         ),
         (
-            "a folder with the sticky bit",
+            "a directory with the sticky bit",
             &mode("artifacts", 0o1777),
             "",
         ),
         (
             "a link to a file",
-            &|folder| {
-                fs::rename(folder.join(note), folder.join("../note")).unwrap();
-                symlink("../../note", folder.join(note)).unwrap();
+            &|directory| {
+                fs::rename(directory.join(note), directory.join("../note")).unwrap();
+                symlink("../../note", directory.join(note)).unwrap();
             },
             "bundle-entry-kind",
         ),
         (
             "a link beside the files",
-            &|folder| symlink("note", folder.join("artifacts/more")).unwrap(),
+            &|directory| symlink("note", directory.join("artifacts/more")).unwrap(),
             "bundle-entry-kind",
         ),
         (
             "a file with a second name outside",
-            &|folder| {
+            &|directory| {
                 fs::hard_link(
-                    folder.join(note),
-                    folder.parent().unwrap().with_extension("second"),
+                    directory.join(note),
+                    directory.parent().unwrap().with_extension("second"),
                 )
                 .unwrap();
             },
@@ -251,39 +261,39 @@ fn a_changed_folder_is_rejected() {
         ),
         (
             "one more artifact",
-            &|folder| fs::write(folder.join("artifacts/more"), "x").unwrap(),
+            &|directory| fs::write(directory.join("artifacts/more"), "x").unwrap(),
             "artifact-unlisted",
         ),
         (
             "one more file",
-            &|folder| fs::write(folder.join("more"), "x").unwrap(),
+            &|directory| fs::write(directory.join("more"), "x").unwrap(),
             "bundle-unexpected-file",
         ),
         (
-            "an empty folder",
-            &|folder| fs::create_dir(folder.join("artifacts/empty")).unwrap(),
+            "an empty directory",
+            &|directory| fs::create_dir(directory.join("artifacts/empty")).unwrap(),
             "bundle-unexpected-file",
         ),
         (
-            "empty folders",
-            &|folder| fs::create_dir_all(folder.join("a/b/c")).unwrap(),
+            "empty directories",
+            &|directory| fs::create_dir_all(directory.join("a/b/c")).unwrap(),
             "bundle-unexpected-file",
         ),
         (
             "a missing note",
-            &|folder| fs::remove_file(folder.join(note)).unwrap(),
+            &|directory| fs::remove_file(directory.join(note)).unwrap(),
             "subject-missing",
         ),
     ];
     for (what, change, expected) in changes.into_iter().chain(of_attributes()) {
-        let folder = unpack(&bundle, 0o022);
-        change(&folder.path().join(&bundle.top));
-        // The top folder by itself: a change may have put something beside it.
+        let directory = unpack(&bundle, 0o022);
+        change(&directory.path().join(&bundle.top));
+        // The top directory by itself: a change may have put something beside it.
         assert_eq!(
-            code(&folder.path().join(&bundle.top), &expectations),
+            code(&directory.path().join(&bundle.top), &expectations),
             expected,
             "{what}"
         );
-        let _ = fs::remove_file(folder.path().with_extension("second"));
+        let _ = fs::remove_file(directory.path().with_extension("second"));
     }
 }

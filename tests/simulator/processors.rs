@@ -1,4 +1,4 @@
-//! Processors, made once a run and kept in folders.
+//! Processors, made once a run and kept in directories.
 
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -27,14 +27,14 @@ pub fn all() -> &'static [Processor] {
     })
 }
 
-/// A folder with a processor of AMD's key length.
-pub struct Folder {
-    folder: tempfile::TempDir,
+/// A directory with a processor of AMD's key length.
+pub struct Directory {
+    directory: tempfile::TempDir,
 }
 
-impl Folder {
+impl Directory {
     pub fn with(faults: Faults) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
         let bits = if faults == Faults::default() {
             RSA_BITS
         } else {
@@ -45,20 +45,20 @@ impl Folder {
             .unwrap()
             .with_faults(faults);
         processor.measurement = MEASUREMENT;
-        processor.save(folder.path()).unwrap();
-        Self { folder }
+        processor.save(directory.path()).unwrap();
+        Self { directory }
     }
 
     pub fn path(&self) -> &Path {
-        self.folder.path()
+        self.directory.path()
     }
 
     pub fn trust_root(&self) -> PathBuf {
-        self.folder.path().join("trust-root.pem")
+        self.directory.path().join("trust-root.pem")
     }
 
     /// As an option of `kettle-host serve`.
     pub fn options(&self) -> [&str; 2] {
-        ["--simulator", self.folder.path().to_str().unwrap()]
+        ["--simulator", self.directory.path().to_str().unwrap()]
     }
 }

@@ -19,9 +19,9 @@ const DATA: [u8; 64] = [0x42; 64];
 /// The report that firmware of each version would make, by the same key.
 fn reports(processor: &Processor) -> impl Iterator<Item = (u32, Report)> {
     (2..=5).map(|version| {
-        let folder = tempfile::tempdir().unwrap();
-        processor.save(folder.path()).unwrap();
-        let mut same = Processor::open(folder.path()).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        processor.save(directory.path()).unwrap();
+        let mut same = Processor::open(directory.path()).unwrap();
         (same.report_version, same.measurement) = (version, MEASUREMENT);
         (version, same.report(&DATA, 0))
     })

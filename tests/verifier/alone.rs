@@ -46,9 +46,9 @@ fn without_sockets() -> Vec<u8> {
 
 /// Runs under that filter, with these of the machine's files.
 fn run(binds: &[(&Path, &str)], command: &[&str]) -> ExitStatus {
-    let folder = tempfile::tempdir().unwrap();
-    fs::write(folder.path().join("filter"), without_sockets()).unwrap();
-    let filter = File::open(folder.path().join("filter")).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    fs::write(directory.path().join("filter"), without_sockets()).unwrap();
+    let filter = File::open(directory.path().join("filter")).unwrap();
     rustix::io::fcntl_setfd(&filter, FdFlags::empty()).unwrap();
     let mut bwrap = Command::new("bwrap");
     bwrap.args([

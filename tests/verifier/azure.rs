@@ -898,7 +898,7 @@ fn the_simulated_machine_is_believed_under_its_own_root_only() {
     assert_eq!(codes(&result), ["issuer-unknown"]);
 }
 
-/// A folder with the bundle, the reference file and the trust root.
+/// A directory with the bundle, the reference file and the trust root.
 fn files(scene: &AzureScene) -> Files {
     let files = Files::new(&scene.scene);
     fs::write(

@@ -15,12 +15,12 @@ use super::hierarchy::{keys, pem};
 use super::rejections::revoked;
 use super::scene::{ARTIFACT, LOCKFILE, LOG, NONCE, Scene};
 
-/// A folder with the bundle, packed and unpacked, and the trust root.
+/// A directory with the bundle, packed and unpacked, and the trust root.
 pub struct Files(tempfile::TempDir);
 
 impl Files {
     pub fn new(scene: &Scene) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
         let bundle = scene.bundle();
         let evidence = bundle.evidence.unwrap();
         let files: [(&str, &[u8]); 5] = [
@@ -35,19 +35,19 @@ impl Files {
             .map(|(path, bytes)| Entry::of_bytes(*path, bytes))
             .collect();
         fs::write(
-            folder.path().join("p.tar.gz"),
+            directory.path().join("p.tar.gz"),
             write(Vec::new(), "project", entries, 0).unwrap(),
         )
         .unwrap();
         for (path, bytes) in files {
-            let path = folder.path().join("p").join(path);
+            let path = directory.path().join("p").join(path);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, bytes).unwrap();
         }
         let root = pem("CERTIFICATE", &scene.ark.signed(&keys().ark))
             + &pem("CERTIFICATE", &scene.ask.signed(&keys().ark));
-        fs::write(folder.path().join("root.pem"), root).unwrap();
-        Self(folder)
+        fs::write(directory.path().join("root.pem"), root).unwrap();
+        Self(directory)
     }
 
     pub fn path(&self) -> &Path {
@@ -114,7 +114,7 @@ fn json(output: &Output) -> Value {
 }
 
 #[test]
-fn archive_and_folder_are_accepted_and_what_is_not_established_is_said() {
+fn archive_and_directory_are_accepted_and_what_is_not_established_is_said() {
     let files = Files::new(&Scene::good());
     for bundle in ["p.tar.gz", "p"] {
         let output = files.verify(bundle, &[]);

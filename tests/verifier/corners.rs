@@ -876,7 +876,7 @@ fn the_top_directory_of_an_archive_is_called_like_the_repository_of_the_statemen
             Some("project"),
             "project-mismatch",
         ),
-        // A folder has no name of its own, and no statement names the folder in an archive.
+        // A directory has no name of its own, and no statement names the directory in an archive.
         (repository("https://example.org/other.git"), None, ""),
         (archive, Some("anything"), ""),
     ] {

@@ -38,9 +38,9 @@ enum Reply {
     Cut,
 }
 
-/// A folder with the evidence of a real report, a key service, and a cache.
+/// A directory with the evidence of a real report, a key service, and a cache.
 struct Desk {
-    folder: tempfile::TempDir,
+    directory: tempfile::TempDir,
     port: u16,
     asked: Arc<Mutex<Vec<String>>>,
     service: Arc<Mutex<Service>>,
@@ -165,14 +165,14 @@ fn document(report: &[u8], certificate: Option<&[u8]>) -> Value {
 
 impl Desk {
     fn with(evidence: &Value) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
         let (asked, service) = (
             Arc::default(),
             Arc::new(Mutex::new(Box::new(|_: &str| Reply::Cut) as Service)),
         );
         let port = start(&asked, &service);
         let desk = Self {
-            folder,
+            directory,
             port,
             asked,
             service,
@@ -188,7 +188,7 @@ impl Desk {
     }
 
     fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
+        self.directory.path().join(name)
     }
 
     /// What the service does from now on.
@@ -216,7 +216,7 @@ impl Desk {
     fn kettle(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_kettle"));
         command
-            .current_dir(self.folder.path())
+            .current_dir(self.directory.path())
             .env("PATH", self.path("nothing"))
             .env("HTTPS_PROXY", format!("http://127.0.0.1:{}", self.port))
             .env_remove("https_proxy")
@@ -567,7 +567,7 @@ fn the_default_cache_is_below_the_users() {
         1
     );
     fs::remove_dir_all(desk.path("default")).unwrap();
-    fs::write(desk.path("default"), b"no folder").unwrap();
+    fs::write(desk.path("default"), b"no directory").unwrap();
     assert!(desk.error(&["--fetch"]).contains("the cache: "));
 }
 

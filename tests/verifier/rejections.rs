@@ -273,22 +273,22 @@ fn of_bundles() -> Vec<Case> {
     let mut named_by_gzip = good.clone();
     named_by_gzip[3] |= 8;
     let unpacked = |change: &dyn Fn(&Path)| {
-        let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join("provenance.json"), "{}").unwrap();
-        change(folder.path());
-        folder_of(folder.path())
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join("provenance.json"), "{}").unwrap();
+        change(directory.path());
+        directory_of(directory.path())
     };
     let link =
-        unpacked(&|folder| symlink("provenance.json", folder.join("evidence.json")).unwrap());
-    let set_user_id = unpacked(&|folder| {
+        unpacked(&|directory| symlink("provenance.json", directory.join("evidence.json")).unwrap());
+    let set_user_id = unpacked(&|directory| {
         fs::set_permissions(
-            folder.join("provenance.json"),
+            directory.join("provenance.json"),
             fs::Permissions::from_mode(0o4644),
         )
         .unwrap();
     });
-    let shared = unpacked(&|folder| {
-        let file = folder.join("provenance.json");
+    let shared = unpacked(&|directory| {
+        let file = directory.join("provenance.json");
         setxattr(
             file,
             "system.posix_acl_access",

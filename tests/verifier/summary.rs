@@ -19,14 +19,14 @@ use super::scene::{ARTIFACT, Scene};
 const RESOURCE: &str = "pkg:cargo/program@1.0.0";
 
 /// Writes `NAME.pem` and `NAME.pub.pem` with a new key.
-fn make_key(folder: &Path, name: &str) -> PublicKey {
+fn make_key(directory: &Path, name: &str) -> PublicKey {
     let random = SystemRandom::new();
     let algorithm = &ECDSA_P256_SHA256_ASN1_SIGNING;
     let pkcs8 = EcdsaKeyPair::generate_pkcs8(algorithm, &random).unwrap();
     let pair = EcdsaKeyPair::from_pkcs8(algorithm, pkcs8.as_ref(), &random).unwrap();
     let public = PublicKey::from_point(pair.public_key().as_ref()).unwrap();
     let write = |ending: &str, label: &str, der: &[u8]| {
-        fs::write(folder.join(format!("{name}{ending}")), pem(label, der)).unwrap();
+        fs::write(directory.join(format!("{name}{ending}")), pem(label, der)).unwrap();
     };
     write(".pem", "PRIVATE KEY", pkcs8.as_ref());
     write(".pub.pem", "PUBLIC KEY", &public.to_spki());

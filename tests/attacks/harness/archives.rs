@@ -135,9 +135,9 @@ pub fn uploads() -> Vec<Upload> {
             Refused("unpacks to more than 200 times its size"),
         ),
         upload(
-            "archive_has_folders_without_end",
+            "archive_has_directories_without_end",
             Aim::Host,
-            many_folders,
+            many_directories,
             Refused("the archive has more than 200000 entries"),
         ),
         upload(
@@ -195,9 +195,9 @@ pub fn uploads() -> Vec<Upload> {
             Fails(COMMAND),
         ),
         upload(
-            "config_hides_behind_a_folder",
+            "config_hides_behind_a_directory",
             Aim::Provenance,
-            config_behind_folder,
+            config_behind_directory,
             Harmless,
         ),
         upload("config_is_a_link", Aim::Provenance, config_link, Harmless),
@@ -235,9 +235,9 @@ pub fn uploads() -> Vec<Upload> {
             Fails("the lockfile has more than 8388608 bytes"),
         ),
         upload(
-            "archive_has_a_folder_for_a_lockfile",
+            "archive_has_a_directory_for_a_lockfile",
             Aim::Host,
-            folder_for_lockfile,
+            directory_for_lockfile,
             Refused("neither a Cargo.lock nor a flake.lock"),
         ),
         upload(
@@ -248,9 +248,9 @@ pub fn uploads() -> Vec<Upload> {
         ),
         upload("archive_brings_a_git_file", Aim::Phase, git_file, Harmless),
         upload(
-            "archive_brings_a_git_folder",
+            "archive_brings_a_git_directory",
             Aim::Phase,
-            git_folder,
+            git_directory,
             Harmless,
         ),
         upload("archive_sets_user_ids", Aim::Host, set_user_id, Harmless),
@@ -263,7 +263,7 @@ pub fn uploads() -> Vec<Upload> {
     ]
 }
 
-/// The files of a harmless project, below their top folder.
+/// The files of a harmless project, below their top directory.
 fn harmless() -> Tar {
     let mut tar = Tar::new();
     for (path, bytes) in project().files("") {
@@ -348,8 +348,8 @@ fn config_of_many_words(_: &Path) -> Vec<u8> {
 
 const WRAPPER: &[u8] = b"[build]\nrustc-wrapper = \"./program\"\n";
 
-/// Cargo would have taken the folder's name for the older one of its two.
-fn config_behind_folder(_: &Path) -> Vec<u8> {
+/// Cargo would have taken the directory's name for the older one of its two.
+fn config_behind_directory(_: &Path) -> Vec<u8> {
     harmless()
         .file("attack/.cargo/config/x", b"")
         .file("attack/.cargo/config.toml", WRAPPER)
@@ -383,7 +383,7 @@ fn manifest_of_arrays(_: &Path) -> Vec<u8> {
     )
 }
 
-fn folder_for_lockfile(_: &Path) -> Vec<u8> {
+fn directory_for_lockfile(_: &Path) -> Vec<u8> {
     let mut tar = Tar::new();
     for (path, bytes) in project()
         .files("")
@@ -392,7 +392,7 @@ fn folder_for_lockfile(_: &Path) -> Vec<u8> {
     {
         tar.file(&format!("attack/{}", path.display()), bytes);
     }
-    tar.folder("attack/Cargo.lock")
+    tar.directory("attack/Cargo.lock")
         .file("attack/flake.lock/x", b"")
         .end()
 }
@@ -452,10 +452,10 @@ fn climbing_name(canary: &Path) -> Vec<u8> {
 }
 
 fn file_below_link(canary: &Path) -> Vec<u8> {
-    let folder = canary.parent().unwrap().to_str().unwrap();
+    let directory = canary.parent().unwrap().to_str().unwrap();
     harmless()
-        .link("attack/folder", folder)
-        .file("attack/folder/canary", b"dead")
+        .link("attack/directory", directory)
+        .file("attack/directory/canary", b"dead")
         .end()
 }
 
@@ -503,7 +503,7 @@ fn renamed_globally(canary: &Path) -> Vec<u8> {
         .end()
 }
 
-/// Who takes the type of old archives with a name that ends in `/` for a folder, as Python does,
+/// Who takes the type of old archives with a name that ends in `/` for a directory, as Python does,
 /// goes on with what stands in the file: another source.
 fn two_sources(_: &Path) -> Vec<u8> {
     let other = Tar::new()
@@ -555,12 +555,12 @@ fn zip_bomb(_: &Path) -> Vec<u8> {
     zipped(vec![deflated("attack/zeros", &vec![0; 80 << 20])])
 }
 
-/// Each entry implies sixty folders.
-fn many_folders(_: &Path) -> Vec<u8> {
+/// Each entry implies sixty directories.
+fn many_directories(_: &Path) -> Vec<u8> {
     let mut tar = harmless();
     for at in 0..3400 {
         let name = format!("attack/{at}/{}", "x/".repeat(60));
-        tar.extended(b'L', name.as_bytes()).folder("y");
+        tar.extended(b'L', name.as_bytes()).directory("y");
     }
     tar.end()
 }
@@ -584,8 +584,8 @@ fn escape_in_name(_: &Path) -> Vec<u8> {
         .end()
 }
 
-/// What makes git run programs: a monitor, a hook, a filter. Cargo asks git's library about the folder it packs.
-fn git_folder(canary: &Path) -> Vec<u8> {
+/// What makes git run programs: a monitor, a hook, a filter. Cargo asks git's library about the directory it packs.
+fn git_directory(canary: &Path) -> Vec<u8> {
     let program = format!("#!/bin/sh\necho dead >{}\n", canary.display());
     let config = "[core]\n\trepositoryformatversion = 0\n\tfsmonitor = ./.git/hooks/post-checkout\n\
                   \thooksPath = .git/hooks\n[filter \"x\"]\n\tclean = ./.git/hooks/post-checkout\n";

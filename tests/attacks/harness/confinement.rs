@@ -25,7 +25,7 @@ pub enum Confinement {
     Open,
     /// A control group with a limit of memory.
     Memory(PathBuf),
-    /// A small file system for its work folder.
+    /// A small file system for its work directory.
     Disk,
     /// A limit of tasks.
     Tasks,
@@ -56,7 +56,7 @@ impl Confinement {
         }
     }
 
-    /// Runs `program`, whose work folder will be `work`.
+    /// Runs `program`, whose work directory will be `work`.
     pub fn command(&self, program: &Path, work: &Path) -> Command {
         match self {
             Self::Open | Self::Memory(_) => Command::new(program),

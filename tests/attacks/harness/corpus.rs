@@ -1,4 +1,4 @@
-//! Reads the corpus: an attack is a file `<name>.rs` that goes into a template, or a folder that is laid over one.
+//! Reads the corpus: an attack is a file `<name>.rs` that goes into a template, or a directory that is laid over one.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -57,12 +57,12 @@ pub enum Template {
 pub enum Need {
     /// A limit of memory around the service and all that it starts.
     Memory,
-    /// A small file system below the service's folder.
+    /// A small file system below the service's directory.
     Disk,
 }
 
 impl Template {
-    fn folder(self) -> &'static str {
+    fn directory(self) -> &'static str {
         match self {
             Self::Plain => "plain",
             Self::Late => "late",
@@ -124,12 +124,16 @@ impl Attack {
 
     /// The project's files, with what it may know about the machine.
     pub fn files(&self, host: &str) -> BTreeMap<PathBuf, Vec<u8>> {
-        let mut files = read_folder(&folder().join("templates").join(self.template.folder()));
+        let mut files = read_directory(
+            &directory()
+                .join("templates")
+                .join(self.template.directory()),
+        );
         let beside = |name| self.template.place().with_file_name(name);
         if self.template != Template::Macro {
             files.insert(
                 beside("attack.rs"),
-                fs::read(folder().join("templates/attack.rs")).unwrap(),
+                fs::read(directory().join("templates/attack.rs")).unwrap(),
             );
             files.insert(beside("host.txt"), host.into());
         }
@@ -163,7 +167,7 @@ impl Attack {
 /// All of them, sorted by name.
 pub fn attacks() -> Vec<Attack> {
     const OURS: [&str; 2] = ["templates", "harness"];
-    let names = fs::read_dir(folder())
+    let names = fs::read_dir(directory())
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let mut names: Vec<_> = names
@@ -173,12 +177,12 @@ pub fn attacks() -> Vec<Attack> {
     names.iter().map(|name| read(name)).collect()
 }
 
-fn folder() -> PathBuf {
+fn directory() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/attacks")
 }
 
 fn read(name: &str) -> Attack {
-    let path = folder().join(name);
+    let path = directory().join(name);
     if path.is_file() {
         let code = fs::read(&path).unwrap();
         let mut attack = header(name.trim_end_matches(".rs"), &code);
@@ -187,7 +191,7 @@ fn read(name: &str) -> Attack {
             .insert(attack.template.place().to_owned(), code);
         return attack;
     }
-    let files = read_folder(&path);
+    let files = read_directory(&path);
     let described = files
         .values()
         .find(|bytes| lines(bytes).any(|line| line.starts_with("Tries: ")));
@@ -295,14 +299,14 @@ fn lines(bytes: &[u8]) -> impl Iterator<Item = &str> {
     })
 }
 
-fn read_folder(root: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+fn read_directory(root: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut files = BTreeMap::new();
-    let mut folders = vec![root.to_owned()];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(&folder).unwrap() {
+    let mut directories = vec![root.to_owned()];
+    while let Some(directory) = directories.pop() {
+        for entry in fs::read_dir(&directory).unwrap() {
             let path = entry.unwrap().path();
             if path.is_dir() {
-                folders.push(path);
+                directories.push(path);
             } else {
                 files.insert(
                     path.strip_prefix(root).unwrap().to_owned(),
@@ -314,9 +318,9 @@ fn read_folder(root: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     files
 }
 
-/// A folder that everybody may write, with a file that everybody may write: nobody must.
+/// A directory that everybody may write, with a file that everybody may write: nobody must.
 pub struct Canary {
-    folder: tempfile::TempDir,
+    directory: tempfile::TempDir,
 }
 
 /// What is in it.
@@ -324,23 +328,23 @@ pub const CANARY: &[u8] = b"alive";
 
 impl Canary {
     pub fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).unwrap();
-        fs::write(folder.path().join("canary"), CANARY).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o777)).unwrap();
+        fs::write(directory.path().join("canary"), CANARY).unwrap();
         fs::set_permissions(
-            folder.path().join("canary"),
+            directory.path().join("canary"),
             fs::Permissions::from_mode(0o666),
         )
         .unwrap();
-        Self { folder }
+        Self { directory }
     }
 
     pub fn path(&self) -> PathBuf {
-        self.folder.path().join("canary")
+        self.directory.path().join("canary")
     }
 
     pub fn is_untouched(&self) -> bool {
         fs::read(self.path()).is_ok_and(|bytes| bytes == CANARY)
-            && fs::read_dir(self.folder.path()).unwrap().count() == 1
+            && fs::read_dir(self.directory.path()).unwrap().count() == 1
     }
 }

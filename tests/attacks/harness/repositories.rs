@@ -294,13 +294,13 @@ fn trees() -> Vec<Hosted> {
     };
     vec![
         tree(
-            "tree_has_a_git_folder",
+            "tree_has_a_git_directory",
             Aim::Phase,
             "invalid path '.git/config'",
             |outer, _| {
                 let config = outer.object("blob", b"[core]\n\tfsmonitor = id\n");
-                let folder = outer.tree(&[("100644", b"config", &config)]);
-                outer.graft("40000", b".git", &folder);
+                let directory = outer.tree(&[("100644", b"config", &config)]);
+                outer.graft("40000", b".git", &directory);
             },
         ),
         tree(
@@ -309,8 +309,8 @@ fn trees() -> Vec<Hosted> {
             "invalid path '../canary'",
             |outer, _| {
                 let file = outer.object("blob", b"dead");
-                let folder = outer.tree(&[("100644", b"canary", &file)]);
-                outer.graft("40000", b"..", &folder);
+                let directory = outer.tree(&[("100644", b"canary", &file)]);
+                outer.graft("40000", b"..", &directory);
             },
         ),
         tree(
@@ -332,7 +332,7 @@ fn trees() -> Vec<Hosted> {
             },
         ),
         tree(
-            "tree_has_a_link_and_a_folder_of_one_name",
+            "tree_has_a_link_and_a_directory_of_one_name",
             Aim::Host,
             "link",
             |outer, canary| {
@@ -341,9 +341,9 @@ fn trees() -> Vec<Hosted> {
                     canary.parent().unwrap().to_str().unwrap().as_bytes(),
                 );
                 let file = outer.object("blob", b"dead");
-                let folder = outer.tree(&[("100644", b"canary", &file)]);
-                outer.graft("120000", b"folder", &target);
-                outer.graft("40000", b"folder", &folder);
+                let directory = outer.tree(&[("100644", b"canary", &file)]);
+                outer.graft("120000", b"directory", &target);
+                outer.graft("40000", b"directory", &directory);
             },
         ),
         tree("tree_links_out", Aim::Host, "absolute", |outer, canary| {
@@ -422,8 +422,8 @@ fn trees() -> Vec<Hosted> {
             |site: &Site| {
                 let outer = site.honest("outer");
                 let file = outer.object("blob", b"[core]\n\tfsmonitor = id\n");
-                let folder = outer.tree(&[("100644", b"config", &file)]);
-                outer.graft("40000", b".GIT", &folder);
+                let directory = outer.tree(&[("100644", b"config", &file)]);
+                outer.graft("40000", b".GIT", &directory);
                 site.submit(&outer)
             },
         ),

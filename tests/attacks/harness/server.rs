@@ -37,9 +37,9 @@ pub struct Server {
 pub type Answer = (u16, Vec<u8>);
 
 impl Server {
-    /// Starts it with a work folder of its own, and waits until it listens. Its log goes to a file beside that.
-    pub fn start(folder: &Path, options: &[String], confinement: Confinement) -> Self {
-        let work = folder.join("work");
+    /// Starts it with a work directory of its own, and waits until it listens. Its log goes to a file beside that.
+    pub fn start(directory: &Path, options: &[String], confinement: Confinement) -> Self {
+        let work = directory.join("work");
         let mut process = confinement
             .command(Path::new(env!("CARGO_BIN_EXE_kettle-host")), &work)
             .args([
@@ -56,7 +56,7 @@ impl Server {
             .env(SECRET.0, SECRET.1)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(File::create(folder.join("service.log")).unwrap())
+            .stderr(File::create(directory.join("service.log")).unwrap())
             .spawn()
             .unwrap();
         confinement.take_in(process.id());
@@ -70,7 +70,7 @@ impl Server {
         let port = port.unwrap_or_else(|| {
             panic!(
                 "it does not listen: {}",
-                std::fs::read_to_string(folder.join("service.log")).unwrap_or_default()
+                std::fs::read_to_string(directory.join("service.log")).unwrap_or_default()
             )
         });
         // Whoever closes the pipe would give a later line nowhere to go.
@@ -78,7 +78,7 @@ impl Server {
         let name = SocketAddr::from_abstract_name(format!("kettle-attack-{port}")).unwrap();
         let socket = UnixListener::bind_addr(&name).unwrap();
         socket.set_nonblocking(true).unwrap();
-        let log = folder.join("service.log");
+        let log = directory.join("service.log");
         Self {
             process,
             port,
@@ -165,7 +165,7 @@ impl Server {
         })
     }
 
-    /// The work folder as the service sees it.
+    /// The work directory as the service sees it.
     fn work(&self) -> PathBuf {
         let root = PathBuf::from(format!("/proc/{}/root", self.process.id()));
         root.join(self.work.strip_prefix("/").unwrap())
@@ -187,7 +187,7 @@ impl Server {
         }
     }
 
-    /// Names of what is in the folder for uploads.
+    /// Names of what is in the directory for uploads.
     pub fn uploads(&self) -> Vec<String> {
         let entries =
             std::fs::read_dir(self.work().join(format!("intake-{}", self.process.id()))).unwrap();

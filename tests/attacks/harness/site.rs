@@ -111,9 +111,9 @@ fn upload_pack(repository: &Path, options: &[&str], asked: &Asked) -> std::io::R
 /// Runs with the arguments and the input of what makes packs; what it says on its standard error goes to the client.
 pub const HOOK: &str = ".git/pack-hook";
 
-/// Serves a folder; `/NAME/attack.git` is the repository NAME, so that all of them give projects of one name.
+/// Serves a directory; `/NAME/attack.git` is the repository NAME, so that all of them give projects of one name.
 pub struct Site {
-    folder: tempfile::TempDir,
+    directory: tempfile::TempDir,
     port: u16,
     /// By path.
     answers: Arc<Mutex<BTreeMap<String, Answer>>>,
@@ -125,11 +125,11 @@ pub struct Site {
 
 impl Site {
     pub fn new(canary: PathBuf) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let answers = Arc::<Mutex<BTreeMap<String, Answer>>>::default();
-        let (root, special) = (folder.path().to_owned(), Arc::clone(&answers));
+        let (root, special) = (directory.path().to_owned(), Arc::clone(&answers));
         std::thread::spawn(move || {
             for stream in listener.incoming() {
                 let (root, special) = (root.clone(), Arc::clone(&special));
@@ -140,7 +140,7 @@ impl Site {
         let elsewhere = TcpListener::bind("127.0.0.1:0").unwrap();
         elsewhere.set_nonblocking(true).unwrap();
         Self {
-            folder,
+            directory,
             port,
             answers,
             elsewhere,
@@ -188,7 +188,7 @@ impl Site {
 
     /// A repository with the files of a harmless project.
     pub fn honest(&self, name: &str) -> Repository {
-        let path = self.folder.path().join(name);
+        let path = self.directory.path().join(name);
         fs::create_dir(&path).unwrap();
         let repository = Repository { path };
         repository.git(&["init", "--quiet", "--initial-branch=main"], b"");
@@ -349,7 +349,7 @@ impl Repository {
             })
             .chain([(mode, name, id)])
             .collect();
-        // As git compares them: a folder as if its name had a slash behind it.
+        // As git compares them: a directory as if its name had a slash behind it.
         entries.sort_by_key(|(mode, name, _)| {
             [*name, if *mode == "40000" { b"/" } else { b"" }].concat()
         });

@@ -1,6 +1,6 @@
 //! Tries: to have a binary delivered that came with the source
 //! Aims at: result
-//! Stopped by: a target folder of the service's own
+//! Stopped by: a target directory of the service's own
 //! Expect: ignored
 //! Shows: Compiling attack
 

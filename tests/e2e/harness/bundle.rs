@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 /// RFC 1952: magic, deflate, no flags, no time, no extra flags, unknown system.
 const GZIP_HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
 
-/// Paths below the top folder, with their bytes.
+/// Paths below the top directory, with their bytes.
 pub struct Bundle {
     pub top: String,
     pub files: BTreeMap<String, Vec<u8>>,

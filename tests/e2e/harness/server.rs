@@ -1,4 +1,4 @@
-//! The real `kettle-host serve`, with a work folder of its own.
+//! The real `kettle-host serve`, with a work directory of its own.
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
@@ -13,7 +13,7 @@ use super::networks;
 /// A running service; killed when dropped.
 pub struct Server {
     process: Child,
-    folder: TempDir,
+    directory: TempDir,
     pub port: u16,
     pub tls_port: u16,
 }
@@ -37,7 +37,7 @@ impl Server {
 
     /// With no more than its own options: phases that fetch reach public addresses only.
     pub fn of_public_addresses(options: &[&str]) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
         let mut process = Command::new(env!("CARGO_BIN_EXE_kettle-host"))
             .args([
                 "serve",
@@ -47,11 +47,11 @@ impl Server {
                 "127.0.0.1:0",
                 "--work",
             ])
-            .arg(folder.path().join("work"))
+            .arg(directory.path().join("work"))
             .args(options)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(File::create(folder.path().join("service.log")).unwrap())
+            .stderr(File::create(directory.path().join("service.log")).unwrap())
             .spawn()
             .unwrap();
         let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
@@ -63,14 +63,14 @@ impl Server {
             port.unwrap_or_else(|| {
                 panic!(
                     "{line:?}: {}",
-                    fs::read_to_string(folder.path().join("service.log")).unwrap()
+                    fs::read_to_string(directory.path().join("service.log")).unwrap()
                 )
             })
         };
         let (port, tls_port) = (port("http"), port("https"));
         Self {
             process,
-            folder,
+            directory,
             port,
             tls_port,
         }
@@ -167,7 +167,7 @@ impl Server {
 
     /// What it has logged.
     pub fn log(&self) -> String {
-        fs::read_to_string(self.folder.path().join("service.log")).unwrap()
+        fs::read_to_string(self.directory.path().join("service.log")).unwrap()
     }
 }
 

@@ -12,7 +12,7 @@ const TOP: &str = "a-1.0.0";
 /// How every gzip stream begins.
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 
-/// Nothing is written beside the package's folder, and the digest is that of the archive's bytes.
+/// Nothing is written beside the package's directory, and the digest is that of the archive's bytes.
 pub fn target(data: &[u8]) {
     if data.starts_with(&GZIP) {
         check(data);
@@ -24,13 +24,13 @@ pub fn target(data: &[u8]) {
 }
 
 fn check(archive: &[u8]) {
-    let folder = tempfile::TempDir::new().expect("no temporary folder");
+    let directory = tempfile::TempDir::new().expect("no temporary directory");
     let (file, packages) = (
-        folder.path().join("archive"),
-        folder.path().join("packages"),
+        directory.path().join("archive"),
+        directory.path().join("packages"),
     );
     fs::write(&file, archive).expect("the archive was not written");
-    fs::create_dir(&packages).expect("no folder");
+    fs::create_dir(&packages).expect("no directory");
     match unpack(
         File::open(&file).expect("the archive is gone"),
         TOP,
@@ -42,7 +42,7 @@ fn check(archive: &[u8]) {
         Err(error) if error.is_fault() => panic!("{error}"),
         Err(error) => assert!(!error.to_string().is_empty()),
     }
-    unpacking::check_names(folder.path(), &["archive", "packages"]);
+    unpacking::check_names(directory.path(), &["archive", "packages"]);
     unpacking::check_names(&packages, &[TOP]);
-    unpacking::check_folder(&packages);
+    unpacking::check_directory(&packages);
 }
