@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Shared by the scripts of this folder: messages, the toolchain, building and talking to one appliance.
+# Shared by the scripts of this directory: messages, the toolchain, building and talking to one appliance.
 
 set -euo pipefail
 

@@ -46,12 +46,12 @@ compile_verifier() { # BUILD-ROOT CRATES SCRATCH MEASUREMENTS OUT
     compile_one "$1" "$3" kettle cli off "$5/kettle"
 }
 
-run_cargo() { # BUILD-ROOT SCRATCH TARGET-FOLDER LTO COMMAND ARGUMENT…
-    local root=$1 scratch=$2 folder=$3 lto=$4 command=$5
+run_cargo() { # BUILD-ROOT SCRATCH TARGET-DIRECTORY LTO COMMAND ARGUMENT…
+    local root=$1 scratch=$2 directory=$3 lto=$4 command=$5
     shift 5
     enter "$root" "$scratch" /usr/bin/env \
         CARGO_HOME=/build/cargo \
-        CARGO_TARGET_DIR="/build/target/$folder" \
+        CARGO_TARGET_DIR="/build/target/$directory" \
         CARGO_PROFILE_RELEASE_LTO="$lto" \
         CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS="$RUST_FLAGS" \
         /usr/bin/cargo "$command" \
@@ -64,14 +64,14 @@ run_cargo() { # BUILD-ROOT SCRATCH TARGET-FOLDER LTO COMMAND ARGUMENT…
 }
 
 compile_one() { # BUILD-ROOT SCRATCH BINARY FEATURES LTO OUT-FILE
-    local folder=$3-${4//,/-}
+    local directory=$3-${4//,/-}
     # cargo compares times, and a copy may be as old as what it replaces.
-    run_cargo "$1" "$2" "$folder" "$5" clean --release --package kettle
-    run_cargo "$1" "$2" "$folder" "$5" build \
+    run_cargo "$1" "$2" "$directory" "$5" clean --release --package kettle
+    run_cargo "$1" "$2" "$directory" "$5" build \
         --release \
         --jobs "$jobs" \
         --bin "$3" \
         --no-default-features \
         --features "$4"
-    install -m 0755 -- "$2/target/$folder/$TARGET/release/$3" "$6"
+    install -m 0755 -- "$2/target/$directory/$TARGET/release/$3" "$6"
 }

@@ -23,8 +23,8 @@ lock_cache() { # CACHE
     }
 }
 
-# A folder of the cache that FUNCTION fills, given to it as its last argument. It is made once for each KEY. What is there already is
-# taken if the files at its top still have their digests; folders in it, such as an unpacked root, are taken as they are. Sets LAYER.
+# A directory of the cache that FUNCTION fills, given to it as its last argument. It is made once for each KEY. What is there already is
+# taken if the files at its top still have their digests; directories in it, such as an unpacked root, are taken as they are. Sets LAYER.
 layer() { # NAME KEY FUNCTION ARGUMENT…
     local name=$1 key=$2 new=$cache/$1.new
     shift 2
@@ -56,7 +56,7 @@ drop_old_layers() { # NAME
     ((${#old[@]} == 0)) || rm -rf -- "${old[@]}"
 }
 
-# The digest of files of this repository, by name and content; folders stand for all files in them but documents.
+# The digest of files of this repository, by name and content; directories stand for all files in them but documents.
 files_key() { # PATH…
     (cd "$ROOT" && find "$@" -type f ! -name '*.md' -print0 | LC_ALL=C sort -z | xargs -0 sha256sum | digest)
 }

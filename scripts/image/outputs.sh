@@ -30,10 +30,10 @@ unpack_debian_kernel() { # PACKAGES OUT
 
 debian_kernel_key() { { entries "$LOCK" | grep '^kernel ' && files_key scripts/image/{root.sh,outputs.sh}; } | digest | cut -c 1-16; }
 
-# The one kernel package's folder of modules.
-module_folder() { # UNPACKED
-    local folders=("$1"/usr/lib/modules/*/kernel)
-    printf '%s\n' "${folders[0]}"
+# The one kernel package's directory of modules.
+module_directory() { # UNPACKED
+    local directories=("$1"/usr/lib/modules/*/kernel)
+    printf '%s\n' "${directories[0]}"
 }
 
 # Decompresses the modules, numbered in load order; refuses a list in which something comes before what it needs.
@@ -41,7 +41,7 @@ add_modules() { # PACKAGE INITRD
     local name rest file needed number=0 loaded=' '
     mkdir -p -- "$2/modules"
     while read -r name rest; do
-        file=$(find "$(module_folder "$1")" -name "$name.ko.xz")
+        file=$(find "$(module_directory "$1")" -name "$name.ko.xz")
         [[ -n $file ]] || die "$EXIT_FAILED" "image/debian-kernel/modules: the kernel has no module $name"
         printf -v target '%s/modules/%02d-%s.ko' "$2" "$number" "$name"
         xz -dc -- "$file" >"$target"
@@ -57,18 +57,18 @@ add_modules() { # PACKAGE INITRD
 
 # An archive in which order, times, owners and inode numbers are fixed.
 make_initrd() { # BUILD-ROOT INIT SCRATCH OUT-FILE [MODULES-PACKAGE]
-    local kind path mode rest folder=$3/initrd
-    rm -rf -- "$folder"
-    mkdir -p -- "$folder"
+    local kind path mode rest directory=$3/initrd
+    rm -rf -- "$directory"
+    mkdir -p -- "$directory"
     while read -r kind path mode rest; do
         case $kind in
-        dir) install -d -m "$mode" "$folder/$path" ;;
-        init) install -m "$mode" "$2" "$folder/$path" ;;
+        dir) install -d -m "$mode" "$directory/$path" ;;
+        init) install -m "$mode" "$2" "$directory/$path" ;;
         *) die "$EXIT_FAILED" "image/initrd: unknown kind $kind" ;;
         esac
     done < <(entries "$IMAGE/initrd")
-    [[ -z ${5-} ]] || add_modules "$5" "$folder"
-    find "$folder" -exec touch -h -d "@$EPOCH" {} +
+    [[ -z ${5-} ]] || add_modules "$5" "$directory"
+    find "$directory" -exec touch -h -d "@$EPOCH" {} +
     # zstd: half the size, which the firmware copies and hashes, for some unpacking.
     # shellcheck disable=SC2016 # expanded in the root
     enter "$1" "$3" /usr/bin/sh -euc '
@@ -80,11 +80,11 @@ make_initrd() { # BUILD-ROOT INIT SCRATCH OUT-FILE [MODULES-PACKAGE]
 }
 
 # The words of image/cmdline, with those of the variant in their place, or none.
-command_line() { # FOLDER ROOT-HASH DATA SALT [VARIANT-FILE]
-    local folder=$1 hash=$2 data=$3 salt=$4 variant=
+command_line() { # DIRECTORY ROOT-HASH DATA SALT [VARIANT-FILE]
+    local directory=$1 hash=$2 data=$3 salt=$4 variant=
     [[ -z ${5-} ]] || variant=$(entries "$5" | paste -sd ' ')
     entries "$IMAGE/cmdline" | sed "s/^@VARIANT@$/$variant/" | sed '/^$/d' | paste -sd ' ' | tr -d '\n' | sed "s/@VERSION@/$(image_version)/
-        s/@KERNEL@/$(file_digest "$folder/kernel")/; s/@INITRD@/$(file_digest "$folder/initrd")/
+        s/@KERNEL@/$(file_digest "$directory/kernel")/; s/@INITRD@/$(file_digest "$directory/initrd")/
         s/@ROOT_HASH@/$hash/; s/@ROOT_DATA@/$data/; s/@ROOT_SALT@/$salt/"
 }
 
@@ -183,8 +183,8 @@ measure() { # ROOT-LAYER FIRMWARE PROGRAMS STAGE OUT
 # Compact JSON with a line for each chain and each variant: small, and a difference is still readable.
 by_line() { sed 's/{"vcpu_type"/\n&/g; s/"variants"/\n&/; s/{"name"/\n&/g'; }
 
-# What a launch of FOLDER's firmware, kernel, initrd and command line measures, for every vCPU type.
-measure_chains() { # KETTLE FOLDER
+# What a launch of DIRECTORY's firmware, kernel, initrd and command line measures, for every vCPU type.
+measure_chains() { # KETTLE DIRECTORY
     local types=()
     mapfile -t types < <(printf -- '--vcpu-type\n%s\n' "${VCPU_TYPES[@]}")
     "$1" measure \
@@ -199,9 +199,9 @@ measure_chains() { # KETTLE FOLDER
         jq -e '.chains |= map({vcpu_type, vcpu_signature, launch_digest, bsp_vmsa, ap_vmsa})'
 }
 
-# Adds an image with another kernel to measurements.json of OUT. FOLDER has that variant's kernel, initrd and cmdline, and
+# Adds an image with another kernel to measurements.json of OUT. DIRECTORY has that variant's kernel, initrd and cmdline, and
 # the same firmware as OUT.
-measure_variant() { # KETTLE FOLDER NAME OUT
+measure_variant() { # KETTLE DIRECTORY NAME OUT
     cmp -- "$2/firmware.fd" "$4/firmware.fd" >&2 || die "$EXIT_FAILED" "variant $3 has another firmware than the image"
     measure_chains "$1" "$2" >"$4/measurements.variant"
     jq -e --compact-output --arg name "$3" --slurpfile measured "$4/measurements.variant" '
