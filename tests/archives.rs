@@ -1,4 +1,5 @@
-//! Which archives become a source tree, which are refused, and why. Everything hostile is made here, byte by byte.
+//! Which archives become a source tree, which are refused, and why? Every hostile archive is made
+//! here, byte by byte.
 
 #![cfg(feature = "appliance")]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
@@ -72,7 +73,7 @@ fn hostile_tars() -> Vec<(&'static str, Vec<u8>, Expect)> {
                 .for_each(|(at, bytes)| tar.patch(*at, bytes).done());
         })
     };
-    // Whoever does not know the extended name finds what the header itself says.
+// A reader that does not know the extended name finds the name in the header itself.
     let two_sources = |extension: u8, own: &'static [u8], kind: u8| {
         let name: &[u8] = b"a/src/main.rs";
         let name = if extension == b'x' {
@@ -1104,7 +1105,8 @@ impl Random {
     }
 }
 
-/// Names that sort differently as files and as directories, that need PAX or GNU extensions, and that git ignores.
+/// Names that sort differently as files and as directories, that need PAX or GNU extensions, or
+/// that git ignores.
 fn random_tree(root: &Path, random: &mut Random, depth: u64) {
     let long = "long-".repeat(30);
     let names = [
@@ -1169,7 +1171,7 @@ fn random_trees_have_the_id_that_git_gives_them() {
     }
 }
 
-/// `top` in every format that a system tool writes.
+/// Returns `top` in every format that a system tool writes.
 fn archives(directory: &Path) -> Vec<(&'static str, PathBuf)> {
     let mut made = Vec::new();
     for (kind, options) in [("gnu", "-cf"), ("pax", "-cf"), ("gnu-gzip", "-czf")] {
@@ -1193,7 +1195,7 @@ fn archives(directory: &Path) -> Vec<(&'static str, PathBuf)> {
     made
 }
 
-/// Writes files of names with and without extended headers, in Python's three formats.
+/// Writes files with and without extended headers, in Python's three formats.
 const PYTHON: &str = "import sys, tarfile
 for name in ('USTAR', 'GNU', 'PAX'):
     with tarfile.open('python-' + name, 'w', format=getattr(tarfile, name + '_FORMAT')) as archive:
@@ -1204,8 +1206,8 @@ my @files; find({ wanted => sub { push @files, $_ if -f $_ }, no_chdir => 1 }, $
 Archive::Tar->create_archive('perl', 0, @files) or die;
 ";
 
-/// Paths of 80 to 140 bytes, whose directory ends at each of them: one of them ends where a maker cuts
-/// the name for the header. Each format that is tried can store them.
+/// Paths of 80 to 140 bytes, whose directory ends at each of them: one of them ends where a maker
+/// cuts the name for the header. Each format that is tried can store them.
 fn tree_of_long_names(top: &Path) {
     for length in 80..140 {
         let (upper, lower) = ("u".repeat(40), "l".repeat(length - 41 - "top/".len()));
@@ -1217,7 +1219,7 @@ fn tree_of_long_names(top: &Path) {
     }
 }
 
-/// By the program and the format; each holds the directory `top`.
+/// Returns archives by program and format; each contains the directory `top`.
 fn archives_of_every_maker(directory: &Path) -> Vec<PathBuf> {
     for format in ["gnu", "oldgnu", "pax", "ustar"] {
         run(

@@ -1,4 +1,4 @@
-//! What the listener does with connections: keep-alive, TLS, limits.
+//! How does the listener treat connections? Keep-alive, TLS, limits.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;

@@ -1,4 +1,4 @@
-//! The result and what it is made of: whole, in parts, and not at all.
+//! Downloads of the result and its files: whole, in parts, and refused.
 
 use std::sync::Arc;
 

@@ -1,5 +1,6 @@
-//! The API under fire: requests whose framing two readers could read differently, requests that are too much, names that
-//! are paths, connections that hang. Each has its answer or its end, and the server goes on.
+//! The API under fire: requests whose framing two readers could read differently, requests over a
+//! limit, names that are paths, connections that hang. Each gets its response or its end, and the
+//! server goes on.
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -9,15 +10,15 @@ use kettle::api::limits::{MAX_CONNECTIONS, MAX_HEADER_BYTES, MAX_HEADERS};
 
 use crate::support::{Appliance, FORM, JSON, Response, fail};
 
-/// Nothing here takes longer, unless something hangs.
+/// The longest time that anything here takes, unless something hangs.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// A request that is smuggled behind another one; nothing else here has its status.
+/// A request that is smuggled after another one; no other response here has its status.
 const SMUGGLED: &str = "DELETE /health HTTP/1.1\r\nHost: kettle\r\n\r\n";
 const SMUGGLED_STATUS: u16 = 405;
-/// Longer than any line that is taken.
+/// The length of a line that is longer than any accepted one.
 const LONG: usize = 2 * MAX_HEADER_BYTES;
 
-/// Sends bytes, ends our side, and gives all that comes until the server has ended its own.
+/// Sends bytes, ends our side, and returns all bytes that come until the server has ended its own.
 fn exchange(address: SocketAddr, bytes: &[u8]) -> io::Result<Vec<u8>> {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -29,7 +30,7 @@ fn exchange(address: SocketAddr, bytes: &[u8]) -> io::Result<Vec<u8>> {
     Ok(answer)
 }
 
-/// The statuses of all answers on one connection.
+/// Returns the statuses of all responses on one connection.
 fn statuses(appliance: &Appliance, request: &str) -> Vec<u16> {
     let answer = exchange(appliance.addresses.clear, request.as_bytes()).expect("an end in time");
     let text = String::from_utf8_lossy(&answer).into_owned();
@@ -141,7 +142,7 @@ fn a_body_has_one_length_or_the_request_is_refused() {
     assert!(appliance.no_build());
 }
 
-/// Where chunks end is found by one reader only, so nothing that follows them is a request.
+/// Only one reader finds the end of the chunks, so nothing that follows them is a request.
 #[test]
 fn a_body_in_chunks_is_the_last_of_its_connection() {
     for (path, status) in [
@@ -169,7 +170,8 @@ fn a_body_in_chunks_is_the_last_of_its_connection() {
     }
 }
 
-/// A request that has a body although nobody asked for one ends its connection, or its body is left out to the byte.
+/// A request with a body that the route does not read ends its connection, or its body is skipped
+/// exactly.
 #[test]
 fn a_body_that_nobody_reads_is_never_taken_for_a_request() {
     let appliance = Appliance::start();
@@ -382,7 +384,7 @@ fn what_follows_a_refused_post_is_never_taken_for_a_request() {
         assert!(!found.contains(&SMUGGLED_STATUS), "{headers}: {found:?}");
         is_well(&appliance);
     }
-    // Behind an answer that says that it goes on, the next request has its own.
+// After a response that keeps the connection open, the next request gets its own response.
     let twice = format!("GET /health HTTP/1.1\r\nHost: kettle\r\n\r\n{SMUGGLED}");
     assert_eq!(statuses(&appliance, &twice), [200, SMUGGLED_STATUS]);
 }
@@ -544,7 +546,7 @@ fn a_half_closed_connection_gets_its_answer_and_ends() {
     is_well(&appliance);
 }
 
-/// Handshake records that are none, of versions that are refused, or cut off.
+/// Handshake records that are invalid, of refused versions, or cut off.
 #[test]
 fn a_handshake_that_is_none_costs_one_connection() {
     let appliance = Appliance::start();
@@ -557,7 +559,8 @@ fn a_handshake_that_is_none_costs_one_connection() {
         ]
         .concat()
     };
-    // A ClientHello: version, random, no session, suites, no compression, and no extensions, so none of TLS 1.3.
+    // A ClientHello: version, random, no session, suites, no compression, and no extensions, so
+    // none of TLS 1.3.
     let hello = |version: u16, suites: &[u16]| {
         let suites: Vec<u8> = suites
             .iter()
@@ -617,7 +620,7 @@ fn a_handshake_that_is_none_costs_one_connection() {
             Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Vec::new(),
             answer => answer.expect("an end in time"),
         };
-        // Nothing, or an alert: never a handshake that goes on, never HTTP.
+    // The server sends nothing or an alert: never a handshake that goes on, never HTTP.
         assert!(answer.is_empty() || answer[0] == 21, "{name}: {answer:?}");
         is_well(&appliance);
     }

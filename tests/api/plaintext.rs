@@ -1,5 +1,5 @@
-//! What does the plaintext port of the image answer? What is no secret; for everything else it says
-//! how to ask by TLS, before it reads anything of a body.
+//! What does the plaintext port of the image serve? Everything that is not secret; for the rest it
+//! says how to ask by TLS, before it reads anything of a body.
 
 use std::sync::atomic::Ordering;
 
@@ -8,7 +8,7 @@ use kettle::api::route::ROUTES;
 use crate::connections::connect_tls;
 use crate::support::{Appliance, FORM, JSON, Response, post_head};
 
-/// What is served in plaintext too.
+/// The paths that are served in plaintext too.
 const PUBLIC: [&str; 4] = ["/health", "/ready", "/attestation", "/openapi.json"];
 
 fn is_refused(response: &Response) {
@@ -125,7 +125,7 @@ fn a_source_in_plaintext_is_refused_before_it_is_read() {
         ] {
             let mut client = appliance.connect();
             client.send_head(&format!("POST {path} HTTP/1.1\r\n{kind}\r\n{length}"));
-            // Nothing of the body was sent, and it is not asked for.
+        // Nothing of the body was sent, and the server does not request it.
             is_refused(&client.response(false));
             assert!(client.at_end());
         }

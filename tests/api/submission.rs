@@ -1,4 +1,4 @@
-//! Who gets the slot, and what each kind of client gets back.
+//! Which client gets the slot, and what does each kind of client get back?
 
 use std::sync::Barrier;
 use std::sync::atomic::Ordering;

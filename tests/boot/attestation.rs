@@ -1,6 +1,7 @@
-//! The whole way, from the kernel's driver interface to an accepting verifier: the shipped PID 1 sends its real requests to a
-//! `/dev/sev-guest` that a program beside it offers. The image, its command line and the program that is PID 1 are those that
-//! were built; the initrd has a segment more, whose `/init` makes the device and then becomes the image's own.
+//! The whole way, from the kernel's driver interface to an accepting verifier: the shipped PID 1
+//! sends its real requests to a `/dev/sev-guest` that a program beside it offers. The image, its
+//! command line and PID 1 are those that were built; the initrd has one more segment, whose `/init`
+//! creates the device and then becomes the image's own.
 
 use std::fs;
 use std::path::Path;
@@ -18,12 +19,12 @@ use crate::image::Image;
 use crate::machine::{Host, Machine};
 use crate::support::{Bundle, NONCE, project, sha256, tar_of};
 
-/// Of the machines here, as the published file names it.
+/// The vCPU type of the machines here, as the published file names it.
 const VCPU_TYPE: &str = "EPYC-v4";
-/// `tests/projects/hello` has no commit and no times.
+/// The time of the bundle: `tests/projects/hello` has no commit and no times.
 const EPOCH: u64 = 0;
 
-/// A simulated secure processor, and what a test machine needs of it.
+/// A simulated secure processor, and the files that a test machine needs from it.
 pub struct Platform {
     pub image: Image,
     pub host: Host,
@@ -31,7 +32,7 @@ pub struct Platform {
 }
 
 impl Platform {
-    /// With options of `kettle-simulator keys`.
+    /// Creates a processor with options of `kettle-simulator keys`.
     pub fn new(options: &[&str]) -> Self {
         let (image, directory) = (
             Image::from_environment().with_test_kernel(),
@@ -70,7 +71,7 @@ impl Platform {
         Machine::serving(&self.image, &self.host)
     }
 
-    /// What `kettle verify` says, with the reference values that were published for the image.
+    /// Runs `kettle verify` with the reference values that were published for the image.
     pub fn verify(&self, what: &[&str], more: &[&str]) -> Value {
         let measurements = self.image.file("measurements.json");
         let output = Command::new(env!("CARGO_BIN_EXE_kettle"))
@@ -111,8 +112,8 @@ fn simulator(directory: &Path, arguments: &[&str]) {
     );
 }
 
-/// Of the image in this shape of machine: the shipped kernel's, which the simulated secure processor reports. The kernel that runs has a
-/// line more in its configuration.
+/// Returns the measurement of the image in this shape of machine: the shipped kernel's, which the
+/// simulated secure processor reports. The kernel that runs has one more line in its configuration.
 fn measurement(image: &Image, processors: u32) -> String {
     let shape = ["--vcpu-type", VCPU_TYPE, "--vcpus", &processors.to_string()];
     let done = Command::new(env!("CARGO_BIN_EXE_kettle"))
@@ -128,7 +129,8 @@ fn measurement(image: &Image, processors: u32) -> String {
         .to_owned()
 }
 
-/// The same program is in the initrd that is measured: the segment changes who starts it, not what it is.
+/// Asserts that the measured initrd has the same program: the segment changes what starts it, not
+/// the program.
 fn assert_shipped(image: &Image) {
     let unpack = "zstd --quiet --decompress --stdout \"$1\" | cpio --quiet --extract --to-stdout init | sha256sum";
     let done = Command::new("bash")
@@ -151,7 +153,7 @@ fn assert_shipped(image: &Image) {
 #[test]
 #[ignore = "needs QEMU and a built image"]
 fn a_build_is_attested_by_the_shipped_program_and_accepted_by_the_verifier() {
-    // Busy at first: it is asked again.
+// The processor is busy at first, and is asked again.
     let platform = Platform::new(&["--busy", "2"]);
     assert_shipped(&platform.image);
     let machine = platform.boot();
@@ -182,7 +184,7 @@ fn a_build_is_attested_by_the_shipped_program_and_accepted_by_the_verifier() {
     );
 }
 
-/// Asks, verifies, and pins, before anything is sent.
+/// Requests evidence, verifies it, and pins the key, before anything is sent.
 fn session(platform: &Platform, machine: &Machine) {
     let answer = machine.get(Door::Tls, &format!("/attestation?nonce={NONCE}"));
     assert_eq!(answer.status, 200, "{}", answer.text());
@@ -254,7 +256,7 @@ fn a_build_cannot_reach_the_secure_processor() {
     }
 }
 
-/// An attack of the corpus, in its template.
+/// Returns an attack of the corpus, in its template.
 fn hostile(name: &str) -> Vec<u8> {
     let attacks = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/attacks");
     let directory = TempDir::new().unwrap();

@@ -1,4 +1,4 @@
-//! What an honest host's machine does.
+//! Builds on an honest host's machine.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,7 +13,7 @@ use crate::image::{Bus, Disk, Image};
 use crate::machine::{Host, Machine};
 use crate::support::{Bundle, project, sha256};
 
-/// From serving to being ready, on a busy processor.
+/// The time from serving to being ready, on a busy processor.
 const READY_LIMIT: Duration = Duration::from_secs(120);
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -46,7 +46,7 @@ static SEEN: LazyLock<Seen> = LazyLock::new(|| {
         bytes: &archive,
         name: "hello.tar",
     };
-    // Were this one accepted, there would be no build over TLS.
+// If this one were accepted, there would be no build over TLS.
     let before = ("a source", machine.submit(Door::Clear, &hello));
     let ready_before = readiness(&machine);
     let outcome = machine.build(Door::Tls, &hello);
@@ -92,7 +92,8 @@ static SEEN: LazyLock<Seen> = LazyLock::new(|| {
     }
 });
 
-/// What `/ready` says once the machine has looked at its toolchain, which it begins when it boots.
+/// Returns the response of `/ready` once the machine has looked at its toolchain, which it begins
+/// when it boots.
 fn readiness(machine: &Machine) -> Answer {
     let start = Instant::now();
     loop {
@@ -265,7 +266,7 @@ fn a_machine_that_differs_in_everything_makes_the_same_artifact() {
     );
 }
 
-/// What `tests/projects/hello` becomes: names and contents.
+/// Returns the artifacts of `tests/projects/hello`: names and contents.
 pub fn artifacts_of_an_honest_host() -> BTreeMap<&'static str, &'static [u8]> {
     SEEN.bundle.artifacts()
 }

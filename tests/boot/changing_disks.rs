@@ -1,5 +1,6 @@
-//! Disks that are right when the machine starts and something else later. What a build cannot read as it was measured ends the
-//! machine: a file that a tool does not find is a change of the toolchain too.
+//! Disks that are right when the machine starts and different later. A block that a build cannot
+//! read as it was measured ends the machine: a file that a tool does not find is also a change of
+//! the toolchain.
 
 use crate::client::{Door, Source};
 use crate::disks::{CORRUPTED, READ_BY_BUILDS_ONLY};
@@ -8,10 +9,11 @@ use crate::machine::{Host, Machine};
 use crate::served_disk::{Answer, ServedDisk};
 use crate::support::project;
 
-/// What the kernel says when it cannot read a block.
+/// The kernel's message when it cannot read a block.
 const UNREADABLE: &str = "Kernel panic - not syncing: dm-verity device has I/O error";
 
-/// The build has no end but the machine's; which may come before anybody hears that the build was accepted.
+/// The build ends only with the machine, possibly before the client hears that the build was
+/// accepted.
 fn assert_a_build_ends_the_machine(machine: Machine, reason: &str) {
     let answer = machine.submit(
         Door::Tls,

@@ -1,4 +1,4 @@
-//! What a client does, with curl, over either door.
+//! A client that uses curl, over either port.
 
 use std::fs;
 use std::process::Command;
@@ -8,25 +8,26 @@ use serde_json::Value;
 use crate::machine::Machine;
 use crate::support::NONCE;
 
-/// A build on a busy machine without hardware virtualisation. Who waits longer is held.
+/// The longest time of a build on a busy machine without hardware virtualisation; after it,
+/// something hangs.
 const BUILD_SECONDS: &str = "400";
 
-/// How a client comes in.
+/// The port that a client uses.
 #[derive(Clone, Copy, Debug)]
 pub enum Door {
     Clear,
-    /// With a key made at boot, for which nobody vouches but evidence: pinned once that was verified. Where the machine has
-    /// no secure processor, any key is taken.
+    /// TLS, with a key that is made at boot and that only evidence vouches for: pinned once that
+    /// was verified. Where the machine has no secure processor, any key is taken.
     Tls,
 }
 
-/// What is submitted.
+/// The source that is submitted.
 pub enum Source<'a> {
     Archive { bytes: &'a [u8], name: &'a str },
     Repository { url: &'a str },
 }
 
-/// An answer. Without one the status is 0.
+/// A response. Without one the status is 0.
 pub struct Answer {
     pub status: u16,
     pub body: Vec<u8>,
@@ -43,17 +44,17 @@ impl Answer {
     }
 }
 
-/// What came of a build, as its events say.
+/// The outcome of a build, from its events.
 pub struct Outcome {
     pub job: String,
-    /// Of the last event.
+/// The result in the last event.
     pub result: Value,
-    /// Of the build's output.
+/// The lines of the build's output.
     pub lines: Vec<String>,
 }
 
 impl Outcome {
-    /// What a build script told of itself, as `cargo::warning=FACT: KEY: VALUE`.
+    /// Returns the facts that a build script printed as `cargo::warning=FACT: KEY: VALUE`.
     pub fn facts(&self, key: &str) -> Vec<&str> {
         let prefix = format!("FACT: {key}: ");
         self.lines
@@ -101,7 +102,7 @@ impl Machine {
         self.curl(door, path, &[])
     }
 
-    /// Asks for a build; 202 has the job's id.
+    /// Submits a build; a 202 has the job's id.
     pub fn submit(&self, door: Door, source: &Source) -> Answer {
         let upload = self.directory.path().join("upload");
         let source = match source {
@@ -119,7 +120,7 @@ impl Machine {
         )
     }
 
-    /// The events of a job as they come, to their end; less if the machine ends before.
+    /// Returns the events of a job to their end; fewer if the machine ends before.
     pub fn follow(&self, door: Door, job: &str) -> Vec<Value> {
         let stream = self
             .curl(door, &format!("/build/{job}/events"), &["-N"])
@@ -130,7 +131,7 @@ impl Machine {
             .collect()
     }
 
-    /// A whole build.
+    /// Runs a whole build.
     pub fn build(&self, door: Door, source: &Source) -> Outcome {
         let answer = self.submit(door, source);
         assert_eq!(answer.status, 202, "{}", answer.text());

@@ -1,4 +1,5 @@
-//! A published crate with dependencies, in both ways into a machine that can reach nothing but its host.
+//! A published crate with dependencies, sent in both ways to a machine that can reach only its
+//! host.
 
 use std::fs;
 use std::path::PathBuf;
@@ -15,12 +16,13 @@ use crate::machine::user_network::HOST;
 use crate::machine::{Host, Machine};
 use crate::support::{Bundle, StaticServer, crate_file, git, git_repository, sha256, tar_of};
 
-/// Small, with a lockfile in its package, and two dependencies.
+/// A small crate, with a lockfile in its package, and two dependencies.
 const CRATE: (&str, &str) = ("indexmap", "2.11.4");
 const DEPENDENCIES: [(&str, &str); 2] = [("equivalent", "1.0.2"), ("hashbrown", "0.15.5")];
 const ARTIFACTS: [&&str; 2] = [&"indexmap-2.11.4.crate", &"libindexmap.rlib"];
 
-/// The crate with its dependencies in a directory, as cargo itself puts them there and asks to configure it.
+/// The crate with its dependencies in a directory, as `cargo vendor` writes them and the
+/// configuration for them.
 struct Vendored {
     source: PathBuf,
     _directory: TempDir,
@@ -54,13 +56,13 @@ impl Vendored {
         }
     }
 
-    /// What git calls a commit, a directory of it, or its time.
+    /// Asks git for the id of a commit or of a directory in it, or for its time.
     fn git(&self, arguments: &[&str]) -> String {
         git(&self.source, arguments)
     }
 }
 
-/// Builds it on a machine of its own; the bundle's times are `epoch`.
+/// Builds it on its own machine; the bundle's times are `epoch`.
 fn build(source: &Source, epoch: u64) -> Bundle {
     let image = Image::from_environment();
     let machine = Machine::serving(&image, &Host::honest(&image));
@@ -71,7 +73,8 @@ fn build(source: &Source, epoch: u64) -> Bundle {
     bundle
 }
 
-/// What a statement says went into the build: the source itself, then the directories that dependencies came from.
+/// Returns the dependencies in a statement: the source itself, then the directories that
+/// dependencies came from.
 fn dependencies(bundle: &Bundle) -> Vec<Value> {
     definition(bundle)["resolvedDependencies"]
         .as_array()

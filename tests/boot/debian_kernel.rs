@@ -1,4 +1,5 @@
-//! What only the variant with Debian's kernel has: modules. `KETTLE_IMAGE` names the directory of `scripts/build-image --kernel debian`.
+//! Modules, which only the variant with Debian's kernel has. `KETTLE_IMAGE` names the directory of
+//! `scripts/build-image --kernel debian`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,7 +10,8 @@ use tempfile::TempDir;
 use crate::image::Image;
 use crate::machine::{Host, Machine};
 
-/// An initrd of one module of the image's, without its signature, to be loaded before all others.
+/// Returns an initrd with one module of the image, without its signature, to be loaded before all
+/// others.
 fn unsigned_module(image: &Image, directory: &Path) -> PathBuf {
     let run = |script: &str| {
         let mut bash = Command::new("bash");
@@ -23,7 +25,8 @@ fn unsigned_module(image: &Image, directory: &Path) -> PathBuf {
          cpio --quiet --extract --to-stdout 'modules/*-dm-mod.ko' >signed",
     );
     let signed = fs::read(directory.join("signed")).unwrap();
-    // The kernel's scripts/sign-file: the module, the signature, how long it is in a structure of 12 bytes, this.
+    // The kernel's scripts/sign-file: the module, the signature, how long it is in a structure of
+    // 12 bytes, this.
     let marker = b"~Module signature appended~\n";
     let end = signed.strip_suffix(marker).unwrap().len();
     let length = u32::from_be_bytes(signed[end - 4..end].try_into().unwrap()) as usize;

@@ -1,5 +1,6 @@
-//! Devices that an honest host does not have, and the lack of one that it has. What the image has no driver for is not there;
-//! what it has one for is no more than what it says: a disk by its root hash, a network card by an answer.
+//! Devices that an honest host does not have, and the lack of one that it has. A device without a
+//! driver in the image does not exist for it; a device with a driver is trusted only for what was
+//! verified: a disk by its root hash, a network card by a reply.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -18,18 +19,18 @@ use crate::served_disk::{Answer, ServedDisk};
 use crate::support::{Bundle, project};
 
 const SECTOR_BYTES: u64 = 512;
-/// Where the kernel itself looks for a table of partitions, from either end of a disk.
+/// The length at either end of a disk in which the kernel looks for a partition table.
 const PARTITION_TABLES_BYTES: u64 = 64 << 10;
-/// What is read of a disk around the block that was asked for.
+/// The length that is read of a disk around the requested block.
 const READ_AHEAD_BYTES: u64 = 128 << 10;
 
-/// More than a key is down.
+/// Longer than a key is held down.
 const KEY_TIME: Duration = Duration::from_millis(500);
 /// Models of network cards.
 const WITH_DRIVER: &str = "virtio-net-pci";
 const WITHOUT_DRIVER: &str = "e1000";
 
-/// The root disk, with its top altered, and what is read of it: places and lengths.
+/// The root disk, with its top altered, and the reads of it: offsets and lengths.
 struct WatchedDisk {
     disk: ServedDisk,
     reads: Arc<Mutex<Vec<(u64, u64)>>>,
@@ -65,7 +66,8 @@ impl WatchedDisk {
     }
 }
 
-/// Ways in that nobody asked for: what the machine writes to them goes to files of `directory`.
+/// Returns devices for unrequested ways in: the machine's output to them goes to files in
+/// `directory`.
 fn ways_in(directory: &Path) -> Vec<String> {
     let file = |name: &str| format!("file,id={name},path={}", directory.join(name).display());
     let share = format!(
@@ -88,14 +90,14 @@ fn ways_in(directory: &Path) -> Vec<String> {
     words.split_whitespace().map(str::to_owned).collect()
 }
 
-/// A network card that leads nowhere.
+/// Returns a network card that leads nowhere.
 fn dead_card(model: &str) -> Vec<String> {
     let words =
         format!("-netdev hubport,id={model},hubid=7 -device {model},netdev={model},romfile=");
     words.split_whitespace().map(str::to_owned).collect()
 }
 
-/// Disks in all places where one can be, none of which is ours.
+/// Returns disks on every kind of bus, none of which is ours.
 fn disks(cd: &WatchedDisk, stick: &WatchedDisk, nvme: &WatchedDisk) -> Vec<String> {
     let words = format!(
         "-device virtio-scsi-pci,id=other -drive {},media=cdrom -device scsi-cd,bus=other.0,drive=cd \
@@ -140,7 +142,8 @@ fn a_machine_full_of_unknown_devices_makes_the_same_artifact_and_leaves_them_alo
         "the artifacts differ"
     );
 
-    // Neither the firmware nor the kernel has a driver for them. QEMU itself reads the first sector, for the shape of the disk.
+    // Neither the firmware nor the kernel has a driver for them. QEMU itself reads the first
+    // sector, for the shape of the disk.
     for disk in [&cd, &stick] {
         assert!(
             disk.reads().iter().all(|read| *read == (0, SECTOR_BYTES)),

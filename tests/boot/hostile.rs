@@ -1,4 +1,4 @@
-//! Builds that try to take the machine with them. The build ends; the machine stays, small and idle.
+//! Builds that try to end the machine. The build ends; the machine stays, small and idle.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -12,15 +12,16 @@ use crate::support::{Bundle, package};
 /// How long the machine may take to be idle after a build, and over what time that is measured.
 const IDLE_LIMIT: Duration = Duration::from_secs(60);
 const IDLE_SPAN: Duration = Duration::from_secs(2);
-/// Of one processor: an idle machine uses a hundredth, one with a process that never rests all that it gets.
+/// The share of one processor below which a machine is idle: an idle one uses a hundredth, one with
+/// a busy process all that it gets.
 const IDLE_SHARE: f64 = 0.1;
-/// What file systems in memory count in.
+/// The unit in which file systems in memory count.
 const PAGE_BYTES: u64 = 4096;
 
-/// Runs a build script on a machine of its own; the machine is as well afterwards as before.
+/// Runs a build script on its own machine, and asserts that the machine works afterwards as before.
 fn run(script: &str) -> (Machine, Outcome) {
     let image = Image::from_environment();
-    // A small machine is full soon.
+    // The memory of a small machine is soon full.
     let machine = Machine::serving(
         &image,
         &Host {
@@ -109,7 +110,8 @@ fn a_build_that_takes_all_it_can_get_finds_the_limits_and_leaves_nothing_running
     );
     let number = |key: &str| outcome.fact(key).parse::<u64>().unwrap();
 
-    // The build has some tasks itself. In the group of the limit a process that nobody collected would count.
+// The build has some tasks itself. A process that nobody collected would count in the group of the
+// limit.
     assert!(
         (tasks - 100..tasks).contains(&number("tasks")),
         "{} of {tasks} tasks",
@@ -128,12 +130,12 @@ fn a_build_that_takes_all_it_can_get_finds_the_limits_and_leaves_nothing_running
     assert_eq!(outcome.fact("daemons"), "2");
     assert_eq!(number("processors"), 2, "all that the machine has");
 
-    // In its control group from its first process on, it sees no group but its own.
+// The build is in its control group from its first process on, so it sees no other group.
     assert_eq!(outcome.fact("group"), "0::/");
     assert_mounts(&outcome.facts("mount"));
 }
 
-/// The root is verified and read-only, and everything that can be written is memory.
+/// Asserts that the root is verified and read-only, and that everything writable is memory.
 fn assert_mounts(mounts: &[&str]) {
     assert!(mounts.len() > 5, "{mounts:?}");
     let mut verified = 0;

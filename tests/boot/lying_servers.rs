@@ -1,5 +1,5 @@
-//! Servers that serve something else than they should, or half of it, or nothing: what was altered is not taken, and the machine
-//! serves on.
+//! Servers that serve other bytes than they should, or half of them, or nothing: altered bytes are
+//! not accepted, and the machine serves on.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -18,29 +18,29 @@ use crate::machine::user_network::HOST;
 use crate::machine::{Host, Machine};
 use crate::support::{git, git_repository, package, sha256};
 
-/// Where the package's archive is.
+/// The path of the package's archive.
 const ARCHIVE: &str = "/dl/leaf/1.0.0/download";
 
-/// What becomes of a request.
+/// The response to a request.
 pub enum Reply {
     Whole(Vec<u8>),
-    /// The length of all of it, and half of it.
+    /// The full length, and half of the body.
     Half(Vec<u8>),
-    /// What gzip made of it.
+    /// A body that gzip packed.
     Packed(Vec<u8>),
-    /// The connection is cut without an answer.
+    /// The connection is cut without a response.
     Reset,
     NotFound,
 }
 
-/// Serves on loopback, until the test process ends.
+/// A server on loopback, which runs until the test process ends.
 pub struct LyingServer {
     pub port: u16,
     asked: Arc<Mutex<Vec<String>>>,
 }
 
 impl LyingServer {
-    /// `reply` is told the port and the path.
+    /// Starts a server; `reply` gets the port and the path.
     pub fn start(mut reply: impl FnMut(u16, &str) -> Reply + Send + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -59,7 +59,7 @@ impl LyingServer {
         Self { port, asked }
     }
 
-    /// A directory of git's, to whoever asks for files.
+    /// Starts a server of the plain files of a git repository.
     pub fn of_repository(directory: PathBuf) -> Self {
         Self::start(
             move |_, path| match fs::read(directory.join(path.trim_start_matches('/'))) {
@@ -69,7 +69,7 @@ impl LyingServer {
         )
     }
 
-    /// The paths, in order.
+    /// Returns the requested paths, in order.
     pub fn asked(&self) -> Vec<String> {
         self.asked.lock().unwrap().clone()
     }
@@ -110,7 +110,8 @@ fn answer(mut stream: TcpStream, reply: Reply) -> std::io::Result<()> {
     stream.write_all(&content[..sent])
 }
 
-/// A repository in which the content of `src/main.rs` is another one than its id says; where git keeps it.
+/// Returns a repository in which the content of `src/main.rs` does not have its id, and where git
+/// keeps it.
 pub fn repository_of_other_bytes(directory: &Path) -> PathBuf {
     let source = directory.join("package");
     let archive = package(&[("src/main.rs", "fn main() {}\n")]);
@@ -125,7 +126,7 @@ pub fn repository_of_other_bytes(directory: &Path) -> PathBuf {
     source.join(".git")
 }
 
-/// A package of a registry, with this source.
+/// Returns a package of a registry, with this source.
 fn leaf(source: &str) -> Vec<u8> {
     let mut archive = tar::Builder::new(GzEncoder::new(Vec::new(), Compression::default()));
     let manifest = "[package]\nname = \"leaf\"\nversion = \"1.0.0\"\nedition = \"2021\"\n";
@@ -144,7 +145,8 @@ fn leaf(source: &str) -> Vec<u8> {
     archive.into_inner().unwrap().finish().unwrap()
 }
 
-/// A package that depends on the leaf whose archive has this digest, from a registry of the host's.
+/// Returns a package that depends on the leaf whose archive has this digest, from a registry of the
+/// host.
 fn dependent(port: u16, checksum: &str) -> Vec<u8> {
     let index = format!("sparse+http://{HOST}:{port}/");
     let manifest = "[package]\nname = \"package\"\nversion = \"0.1.0\"\nedition = \"2021\"\n\
@@ -164,7 +166,8 @@ fn dependent(port: u16, checksum: &str) -> Vec<u8> {
     ])
 }
 
-/// Builds a package whose only dependency comes from a registry that does this when asked for it.
+/// Builds a package whose only dependency comes from a registry with this response, and asserts
+/// that its fetch fails.
 fn assert_fetch_fails(lie: fn(Vec<u8>) -> Reply, error_type: &str) {
     let honest = leaf("");
     let checksum = sha256(&honest);
@@ -210,7 +213,7 @@ fn assert_fetch_fails(lie: fn(Vec<u8>) -> Reply, error_type: &str) {
     );
 }
 
-/// Zeros.
+/// Returns packed zeros.
 fn packed(mebibytes: usize) -> Vec<u8> {
     let mut packer = GzEncoder::new(Vec::new(), Compression::fast());
     let mebibyte = vec![0; 1 << 20];
@@ -218,7 +221,7 @@ fn packed(mebibytes: usize) -> Vec<u8> {
     packer.finish().unwrap()
 }
 
-/// A machine has less memory than the answer, and a fetch less than the machine.
+/// The response is larger than the memory of the machine, which is larger than that of a fetch.
 #[test]
 #[ignore = "needs QEMU and a built image"]
 fn a_registry_whose_answer_takes_all_memory_ends_the_fetch_and_not_the_machine() {

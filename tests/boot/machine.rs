@@ -1,7 +1,8 @@
 //! One virtual machine under software emulation, as its host starts it. Killed when dropped.
 //!
-//! It starts as a launch with SEV-SNP does: the shipped firmware, and in memory the page of kernel hashes that the launch would
-//! have measured. What that cannot show: that the secure processor measures the page, and the firmware's own code for SEV-SNP.
+//! It starts as a launch with SEV-SNP does: with the shipped firmware, and in memory the page of
+//! kernel hashes that the launch would have measured. It cannot show that the secure processor
+//! measures the page, nor the firmware's own code for SEV-SNP.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -20,33 +21,36 @@ use crate::client::Door;
 use crate::image::{Bus, Disk, Image};
 use crate::wire::{Side, Wire};
 
-/// From power to an answer, or to the end of a machine that has to end, on a busy processor.
+/// The time from power to a response, or to the end of a machine that has to end, on a busy
+/// processor.
 const BOOT_LIMIT: Duration = Duration::from_secs(120);
 const PAUSE: Duration = Duration::from_millis(100);
-/// How often the kernel counts processor time, in a second (`USER_HZ`, the same on all x86-64 machines).
+/// How often the kernel counts processor time, in a second (`USER_HZ`, the same on all x86-64
+/// machines).
 const TICKS: f64 = 100.0;
 
-/// What the machine starts with, before the kernel.
+/// The firmware that runs before the kernel.
 #[derive(Clone, Copy)]
 pub enum Firmware {
-    /// The image's.
+    /// The image's firmware.
     Shipped,
-    /// QEMU's own, which passes the host's tables on and checks nothing: for what the kernel has to hold alone.
+    /// QEMU's own firmware, which passes the host's tables on and checks nothing: for claims about
+    /// the kernel alone.
     SeaBios,
 }
 
 /// The page of kernel hashes that is in memory when the firmware starts.
 pub enum Page {
-    /// Of the kernel, initrd and command line that QEMU is given.
+    /// The hashes of the kernel, initrd and command line that QEMU gets.
     OfWhatIsGiven,
-    /// These bytes, at the address where the firmware looks.
+    /// These bytes, at the address that the firmware reads.
     Bytes(Vec<u8>),
-    /// There is none.
+    /// No page of hashes.
     Missing,
 }
 
-/// QEMU's user network, as the machine sees it. QEMU's own range is private, and phases that fetch reach public addresses only: this one
-/// is public by its numbers.
+/// QEMU's user network, as the machine sees it. QEMU's own range is private, and phases that fetch
+/// reach public addresses only: this one is public by its numbers.
 pub mod user_network {
     use std::net::Ipv4Addr;
 
@@ -54,14 +58,14 @@ pub mod user_network {
     pub const HOST: Ipv4Addr = address(2);
     /// The name server.
     pub const NAME_SERVER: Ipv4Addr = address(3);
-    /// The first that QEMU's DHCP server gives.
+    /// The first address that QEMU's DHCP server gives.
     pub const MACHINE: Ipv4Addr = address(15);
 
     const fn address(last: u8) -> Ipv4Addr {
         Ipv4Addr::new(25, 0, 2, last)
     }
 
-    /// As QEMU is told.
+    /// Returns the network as an option of QEMU.
     pub fn options() -> String {
         format!(
             "net={}/24,host={HOST},dns={NAME_SERVER},dhcpstart={MACHINE}",
@@ -70,12 +74,12 @@ pub mod user_network {
     }
 }
 
-/// What QEMU is told to boot.
+/// The files that QEMU gets to boot.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Offer {
     /// The image's kernel, initrd and command line.
     Image,
-    /// Nothing, but what is among the devices.
+    /// Nothing except what is among the devices.
     Nothing,
 }
 
@@ -83,11 +87,11 @@ pub enum Offer {
 pub enum Network {
     /// QEMU's DHCP server and gateway, in [`user_network`].
     User,
-    /// The same, with somebody in between.
+    /// The same network, with a listener in between.
     Tapped(Wire),
-    /// Nobody.
+    /// A network without any other machine.
     Silent,
-    /// There is no card.
+    /// No network card.
     None,
 }
 
@@ -102,17 +106,18 @@ pub struct Host {
     pub disks: Vec<Disk>,
     /// Appended to the initrd: the kernel unpacks it after, and over, the image's.
     pub segment: Option<PathBuf>,
-    /// What else it has: words for QEMU. Found before the network card and the disks, the first of which is `disk0`.
+    /// Arguments for QEMU with further devices, found before the network card and the disks, the
+    /// first of which is `disk0`.
     pub devices: Vec<String>,
 }
 
 impl Host {
-    /// An honest one.
+    /// Returns an honest host.
     pub fn honest(image: &Image) -> Self {
         Self::with_disks(vec![Disk::of(image)])
     }
 
-    /// An ordinary one with these disks, in the order in which they are found.
+    /// Returns an ordinary host with these disks, in the order in which they are found.
     pub fn with_disks(disks: Vec<Disk>) -> Self {
         Self {
             firmware: Firmware::Shipped,
@@ -133,7 +138,7 @@ pub struct Machine {
     process: Child,
     ports: [u16; 2],
     pub(crate) directory: TempDir,
-    /// The key that is pinned by everything over TLS, as curl takes it, once evidence for it was verified.
+    /// The key that all TLS connections pin, in curl's form, once evidence for it was verified.
     pub(crate) pin: OnceLock<String>,
 }
 
@@ -200,7 +205,7 @@ impl Machine {
         }
     }
 
-    /// Started, and serving.
+    /// Starts a machine, and waits until it serves.
     pub fn serving(image: &Image, host: &Host) -> Self {
         let mut machine = Self::start(image, host);
         let start = Instant::now();
@@ -236,7 +241,7 @@ impl Machine {
         String::from_utf8_lossy(&[read("console"), read("qemu.log")].concat()).into_owned()
     }
 
-    /// What the console said once the machine is off, by itself.
+    /// Waits until the machine turns itself off, and returns the console's text.
     pub fn wait_for_its_end(mut self) -> String {
         let start = Instant::now();
         while self.is_on() {
@@ -250,10 +255,11 @@ impl Machine {
         self.console()
     }
 
-    /// Processor time that the machine has used so far, in seconds.
+    /// Returns the processor time that the machine has used so far, in seconds.
     pub fn processor_seconds(&self) -> f64 {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.process.id())).unwrap();
-        // proc(5): the fields after the name are counted from the third; utime and stime are the 14th and 15th.
+        // proc(5): the fields after the name are counted from the third; utime and stime are the
+        // 14th and 15th.
         let fields: Vec<_> = stat
             .rsplit_once(')')
             .unwrap()
@@ -328,7 +334,7 @@ fn firmware(image: &Image, host: &Host, initrd: &Path, directory: &Path) -> Vec<
     words
 }
 
-/// Of what an image boots, with this initrd.
+/// Returns the page of hashes of an image with this initrd.
 pub fn hashes(image: &Image, initrd: &Path) -> BootHashes {
     let hash = |path: &Path| Sha256::digest(fs::read(path).unwrap()).into();
     BootHashes::new(

@@ -1,11 +1,12 @@
-//! Networks that are none. The machine needs an address to be of use: without one it says so and ends, in a bounded time.
+//! Machines without a working network. A machine needs an address to be of use: without one it says
+//! so and ends, in a bounded time.
 
 use std::time::{Duration, Instant};
 
 use crate::image::Image;
 use crate::machine::{Host, Machine, Network};
 
-/// Booting, and all attempts to get an address, on a busy processor.
+/// The time for booting and all attempts to get an address, on a busy processor.
 const LIMIT: Duration = Duration::from_secs(60);
 
 fn assert_ends(network: Network, reason: &str) {

@@ -1,4 +1,4 @@
-//! Flakes in the machine: from curl to an accepting verifier, and what a builder finds there.
+//! Flakes in the machine: from curl to an accepting verifier, and what a builder can reach there.
 
 use std::path::PathBuf;
 
@@ -25,7 +25,8 @@ use crate::support as harness;
 #[allow(dead_code)] // Not all of it is needed here.
 mod tool;
 
-/// The root of the image, unpacked, as `scripts/build-image` leaves it: it has the same nix, and a compiler.
+/// Returns the unpacked root of the image, as `scripts/build-image` leaves it: it has the same nix,
+/// and a compiler.
 fn root(image: &Image) -> PathBuf {
     image
         .file("root")
@@ -122,7 +123,8 @@ fn a_builder_in_the_machine_reaches_nothing_of_it() {
     assert_eq!(machine.get(Door::Clear, "/health").body, b"ok");
 }
 
-/// A builder with a fixed output, which has the network of a phase that fetches: one attempt that works, and all that may not.
+/// A builder with a fixed output has the network of a phase that fetches: one attempt works, and
+/// all others must not.
 #[test]
 #[ignore = "needs QEMU and a built image"]
 fn a_builder_with_a_fixed_output_reaches_public_addresses_and_nothing_of_the_machine() {
@@ -182,7 +184,7 @@ fn a_builder_that_takes_all_memory_ends_and_the_machine_does_not() {
     );
 }
 
-/// A list that has no end, each of whose members is a text of a mebibyte.
+/// The flake evaluates an endless list, each member of which is a text of a mebibyte.
 #[test]
 #[ignore = "needs QEMU and a built image"]
 fn an_evaluation_that_takes_all_memory_ends_and_the_machine_does_not() {

@@ -1,4 +1,4 @@
-//! A host that gives too little, or takes it away in the middle.
+//! A host that gives too little memory, or cuts the power in a build.
 
 use std::fs;
 use std::thread::sleep;
@@ -9,11 +9,12 @@ use crate::image::{Disk, Image};
 use crate::machine::{Firmware, Host, Machine};
 use crate::support::{Bundle, package, project, sha256};
 
-/// Memory with which the image comes up, and with which it does not, in MiB, where firmware allows it: ours takes no machine with
-/// less than 256. What is between may change with a kernel.
+/// Memory with which the image starts, and with which it does not, in MiB, where firmware allows
+/// it: ours accepts no machine with less than 256. The limit between the two may change with a
+/// kernel.
 const ENOUGH_TO_SERVE_MIB: u32 = 96;
 const TOO_LITTLE_MIB: u32 = 44;
-/// From a submission to a running build script.
+/// The time from a submission to a running build script.
 const BUILD_BEGINS_LIMIT: Duration = Duration::from_secs(120);
 /// How long a build without memory is watched.
 const STARVED_SPAN: Duration = Duration::from_secs(10);
@@ -36,7 +37,7 @@ fn with_too_little_memory_to_come_up_the_machine_ends() {
     assert!(!console.contains("listening"), "{console}");
 }
 
-/// No build comes to an end with that little: it is given up after its time. Nothing else is.
+/// No build ends with that little memory: it ends at its time limit. Everything else works.
 #[test]
 #[ignore = "needs QEMU and a built image"]
 fn with_hardly_any_memory_the_machine_serves_during_a_build_too() {
@@ -85,7 +86,7 @@ fn a_machine_whose_power_was_cut_in_a_build_leaves_nothing_for_the_next() {
     );
     let job = answer.json()["job_id"].as_str().unwrap().to_owned();
     wait_for_a_running_build(&machine, &job);
-    // Killed: nothing in it is told.
+    // The machine is killed: nothing in it is notified.
     drop(machine);
     assert_eq!(
         sha256(&fs::read(&host.disks[0].path).unwrap()),
@@ -111,13 +112,13 @@ fn a_machine_whose_power_was_cut_in_a_build_leaves_nothing_for_the_next() {
     Bundle::read(&next.bundle(Door::Tls, &outcome.job), 0).assert_described();
 }
 
-/// A package whose build says so and does not end.
+/// Returns a package whose build says that it runs, and does not end.
 pub fn endless_build() -> Vec<u8> {
     let endless = "fn main() {\n    println!(\"cargo::warning=it runs\");\n    loop {}\n}\n";
     package(&[("src/main.rs", "fn main() {}\n"), ("build.rs", endless)])
 }
 
-/// Its phase is that of its first line of output.
+/// Waits for the first line of output of a build, which shows that it runs.
 pub fn wait_for_a_running_build(machine: &Machine, job: &str) {
     let start = Instant::now();
     loop {

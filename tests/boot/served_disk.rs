@@ -1,5 +1,5 @@
-//! A disk that a program of the host's serves, and may answer each read in another way: a network block device, as QEMU reads
-//! it (the NBD protocol: fixed newstyle handshake, simple replies).
+//! A disk that a program of the host serves, with another reply to each read if it wants: a network
+//! block device, as QEMU reads it (the NBD protocol: fixed newstyle handshake, simple replies).
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -15,20 +15,20 @@ use crate::image::{Disk, Image};
 use crate::machine::{Host, Machine};
 
 const GREETING: &[u8; 16] = b"NBDMAGICIHAVEOPT";
-/// Options are negotiated, and the answer to the last has no padding.
+/// The handshake's flags: options are negotiated, and the reply to the last has no padding.
 const HANDSHAKE_FLAGS: [u8; 2] = [0, 3];
 const OPTION_REPLY: u64 = 0x0003_e889_0455_65a9;
 const OPTION_GO: u32 = 7;
 const REPLY_ACKNOWLEDGE: u32 = 1;
 const REPLY_INFORMATION: u32 = 3;
 const REPLY_UNSUPPORTED: u32 = 0x8000_0001;
-/// These flags are there, and nobody can write.
+/// The export's flags: flags are present, and the disk is read-only.
 const EXPORT_FLAGS: [u8; 2] = [0, 3];
 const REQUEST_READ: [u8; 2] = [0, 0];
 const SIMPLE_REPLY: u32 = 0x6744_6698;
 const EIO: u32 = 5;
 
-/// What becomes of a read.
+/// The reply to a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
     Honest,
@@ -38,14 +38,14 @@ pub enum Answer {
     Error,
     /// The disk is no more.
     Gone,
-    /// None, to this read and to those after it, until somebody decides otherwise.
+    /// No reply to this read and to those after it, until the decision is replaced.
     Silence,
 }
 
-/// Decides about a read, by its place and length in bytes.
+/// Decides about a read, by its offset and length in bytes.
 pub type Decision = Box<dyn FnMut(u64, u64) -> Answer + Send>;
 
-/// Who decides, and may be replaced.
+/// The current decision, which a test may replace.
 struct Decider {
     decision: Mutex<Decision>,
     replaced: Condvar,
@@ -71,7 +71,7 @@ pub struct ServedDisk {
 }
 
 impl ServedDisk {
-    /// An honest one so far, and the machine that serves from it.
+    /// Returns an honest disk, and the machine that serves from it.
     pub fn of_a_serving_machine(image: &Image) -> (Self, Machine) {
         let disk = Self::start(image, Box::new(|_, _| Answer::Honest));
         let machine = Machine::serving(image, &Host::with_disks(vec![Disk::served(&disk)]));
@@ -91,7 +91,7 @@ impl ServedDisk {
         thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
                 let (disk, decider) = (disk.clone(), shared.clone());
-                // Whether QEMU or we end it: the machine sees a disk that is no more.
+        // Whether QEMU or we end it, the machine sees a disk that is gone.
                 thread::spawn(move || serve(stream, &disk, &decider));
             }
         });
@@ -102,13 +102,13 @@ impl ServedDisk {
         }
     }
 
-    /// From now on.
+    /// Replaces the decision for all reads from now on.
     pub fn decide(&self, decision: Decision) {
         *self.decider.decision.lock().unwrap() = decision;
         self.decider.replaced.notify_all();
     }
 
-    /// What QEMU opens.
+    /// Returns the address that QEMU opens.
     pub fn path(&self) -> PathBuf {
         format!("nbd+unix:///?socket={}", self.socket.display()).into()
     }

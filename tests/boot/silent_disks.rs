@@ -1,5 +1,6 @@
-//! A disk that does not answer. Nobody can make the host read; but nothing is served of what was not read, the service itself
-//! needs no disk, and an answer that comes late is verified like any other.
+//! A disk that does not reply. Nobody can force the host to; but the machine serves nothing of what
+//! it could not read, the service itself needs no disk, and a late reply is verified like any
+//! other.
 
 use std::sync::mpsc::{Receiver, channel};
 use std::thread::sleep;
@@ -13,21 +14,22 @@ use crate::machine::{Host, Machine};
 use crate::served_disk::{Answer, ServedDisk};
 use crate::support::{Bundle, project};
 
-/// From power, or a submission, to a read.
+/// The time from power, or a submission, to a read.
 const READ_LIMIT: Duration = Duration::from_secs(120);
 /// How long a machine without its disk is watched.
 const SILENT_SPAN: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(100);
 
 impl ServedDisk {
-    /// Silent from the first read of this byte on; says when that came.
+    /// Makes the disk silent from the first read of this byte on; the receiver learns when that
+    /// came.
     pub fn fall_silent_at(&self, place: u64) -> Receiver<()> {
         let (asked, seen) = channel();
         let mut silent = false;
         self.decide(Box::new(move |at, length| {
             silent |= (at..at + length).contains(&place);
             if silent {
-                // Who does not wait for it any more.
+        // The test may have stopped waiting for it.
                 let _ = asked.send(());
                 Answer::Silence
             } else {
@@ -37,7 +39,7 @@ impl ServedDisk {
         seen
     }
 
-    /// Honest again but for one bit.
+    /// Makes the disk honest again except for one bit.
     fn flip_from_now_on(&self, place: u64) {
         self.decide(Box::new(move |at, length| {
             if (at..at + length).contains(&place) {
@@ -49,7 +51,7 @@ impl ServedDisk {
     }
 }
 
-/// A machine that waits for this byte of its disk, and serves nothing.
+/// Returns a machine that waits for this byte of its disk, and serves nothing.
 fn waiting_at_boot(image: &Image, place: u64) -> (ServedDisk, Machine) {
     let disk = ServedDisk::start(image, Box::new(|_, _| Answer::Honest));
     let asked = disk.fall_silent_at(place);
@@ -95,7 +97,8 @@ fn a_disk_that_is_silent_when_it_is_looked_for_serves_nothing_until_it_has_answe
     }
 }
 
-/// All of it: nothing can be started any more. What is in memory already, the kernel does not ask for.
+/// The whole disk is silent: no program can be started any more. The kernel does not read again
+/// what is in memory already.
 #[test]
 #[ignore = "needs QEMU and a built image"]
 fn a_disk_that_is_silent_in_a_build_holds_up_nothing_but_the_build() {

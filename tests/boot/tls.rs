@@ -1,4 +1,4 @@
-//! A connection with TLS that a test writes itself, piece by piece. The certificate is not checked:
+//! A TLS connection that a test writes itself, piece by piece. The certificate is not checked:
 //! these machines have no secure processor, so nobody could vouch for it, and nobody but the test
 //! is on the way.
 
@@ -12,7 +12,7 @@ use crate::machine::Machine;
 use crate::unchecked;
 
 impl Machine {
-    /// A connection with TLS, its handshake done.
+    /// Opens a TLS connection, and completes its handshake.
     pub fn connect_tls(&self) -> StreamOwned<ClientConnection, TcpStream> {
         let config = unchecked::client_config(|_| ());
         let connection =

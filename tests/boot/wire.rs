@@ -1,5 +1,5 @@
-//! The cable between the machine's network card and its network, with somebody in between who sees every Ethernet frame and
-//! decides what becomes of it.
+//! The cable between the machine's network card and its network, with a listener in between that
+//! sees every Ethernet frame and decides what happens to it.
 
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
@@ -8,7 +8,7 @@ use std::thread;
 
 use tempfile::TempDir;
 
-/// More than any frame; a datagram is one.
+/// Larger than any frame; one datagram has one frame.
 const FRAME_BYTES: usize = 1 << 16;
 
 /// An end of the cable.
@@ -27,7 +27,7 @@ impl Side {
     }
 }
 
-/// What whoever is in between can send.
+/// Both ends of the cable, to which the listener can send.
 #[derive(Clone)]
 pub struct Ends {
     directory: Arc<TempDir>,
@@ -47,7 +47,7 @@ impl Ends {
         }
     }
 
-    /// Waits until there is room. A side that is off gets nothing.
+    /// Sends a frame, and waits until there is room. A side that is off gets nothing.
     pub fn send(&self, to: Side, frame: &[u8]) {
         let _ = self.socket(to).send_to(frame, self.place_of_qemu(to));
     }
@@ -63,7 +63,7 @@ impl Ends {
     }
 }
 
-/// Somebody who is told of every frame, and from where it came. Nothing passes by itself.
+/// A listener that gets every frame and the side that it came from. Nothing passes by itself.
 pub trait Between: Send + 'static {
     fn frame(&mut self, from: Side, frame: &[u8], ends: &Ends);
 }
@@ -74,7 +74,7 @@ pub struct Wire {
 }
 
 impl Wire {
-    /// Until the test process ends.
+    /// Starts a listener, which runs until the test process ends.
     pub fn tapped<B: Between>(between: Arc<Mutex<B>>) -> Self {
         let ends = Ends::new();
         for from in [Side::Machine, Side::Network] {
@@ -89,7 +89,7 @@ impl Wire {
         Self { ends }
     }
 
-    /// What QEMU calls its end.
+    /// Returns QEMU's option for its end.
     pub fn backend(&self, side: Side, id: &str) -> String {
         let (local, remote) = (
             self.ends.place_of_qemu(side),

@@ -1,4 +1,5 @@
-//! Attacks that are archives: each is sent to a service of its own, which refuses it or makes it harmless.
+//! Attacks that are archives: each is sent to its own service, which refuses it or makes it
+//! harmless.
 
 #[path = "../../archives/builder.rs"]
 mod builder;
@@ -9,23 +10,23 @@ use builder::{Tar, ZipEntry, deflated, gzip, pax, stored, zip};
 
 use super::corpus::{Aim, Attack, Need, Template, attacks};
 
-/// One of them.
+/// One attack by an archive.
 pub struct Upload {
     pub name: &'static str,
     pub aim: Aim,
-    /// Makes it, for a file of the machine that must not be touched.
+    /// Builds the archive, given a file of the machine that must not be touched.
     pub make: fn(&Path) -> Vec<u8>,
     pub received: Received,
     pub needs: Option<Need>,
 }
 
-/// What the service does with it.
+/// What the service does with an archive.
 pub enum Received {
-    /// It refuses it because of this.
+    /// It refuses the archive for this reason.
     Refused(&'static str),
-    /// It accepts it, and the job fails because of this.
+    /// It accepts the archive, and the job fails for this reason.
     Fails(&'static str),
-    /// It builds what is there without the attack.
+    /// It builds the project without the attack.
     Harmless,
 }
 
@@ -34,7 +35,7 @@ use Received::{Fails, Harmless, Refused};
 const COMMAND: &str = "the source's cargo configuration, or what its lockfile names, has more than a command can take";
 const UNREADABLE: &str = "the source's cargo configuration cannot be read";
 
-/// All of them.
+/// Returns all attacks by archives.
 pub fn uploads() -> Vec<Upload> {
     let upload = |name, aim, make, received| Upload {
         name,
@@ -263,7 +264,7 @@ pub fn uploads() -> Vec<Upload> {
     ]
 }
 
-/// The files of a harmless project, below their top directory.
+/// Returns the files of a harmless project, below their top directory.
 fn harmless() -> Tar {
     let mut tar = Tar::new();
     for (path, bytes) in project().files("") {
@@ -272,7 +273,7 @@ fn harmless() -> Tar {
     tar
 }
 
-/// An archive that is refused for want of a lockfile, if the slot is free.
+/// An archive that is refused because it has no lockfile, if the slot is free.
 pub fn without_lockfile() -> Vec<u8> {
     Tar::new().file("attack/README", b"").end()
 }
@@ -292,7 +293,7 @@ fn zipped(entries: Vec<ZipEntry>) -> Vec<u8> {
     zip(&files.chain(entries).collect::<Vec<_>>())
 }
 
-/// With one file more, or another one.
+/// The harmless project with one file added or replaced.
 fn with_file(name: &str, bytes: &[u8]) -> Vec<u8> {
     let mut tar = Tar::new();
     let mut files = project().files("");
@@ -330,7 +331,7 @@ fn config_no_text(_: &Path) -> Vec<u8> {
     with_file(CONFIG, b"a = \"\xff\x1b[2J\"\n")
 }
 
-/// The kernel takes words of 128 KiB.
+/// The kernel accepts arguments of up to 128 KiB.
 fn config_of_a_long_word(_: &Path) -> Vec<u8> {
     with_file(
         CONFIG,
@@ -338,7 +339,7 @@ fn config_of_a_long_word(_: &Path) -> Vec<u8> {
     )
 }
 
-/// All words of a command together may have 2 MiB, with eight bytes more for each.
+/// All arguments of a command together may have 2 MiB, with eight bytes more for each.
 fn config_of_many_words(_: &Path) -> Vec<u8> {
     let lines: String = (0..100_000)
         .map(|number| format!("A{number}=\"\"\n"))
@@ -369,7 +370,7 @@ fn config_circle(_: &Path) -> Vec<u8> {
         .end()
 }
 
-/// Cargo keeps more than a hundred bytes for each.
+/// Cargo keeps more than a hundred bytes for each array.
 fn manifest_of_arrays(_: &Path) -> Vec<u8> {
     let manifest =
         String::from_utf8(project().files("").remove(Path::new("Cargo.toml")).unwrap()).unwrap();
@@ -397,7 +398,7 @@ fn directory_for_lockfile(_: &Path) -> Vec<u8> {
         .end()
 }
 
-/// Equal without regard to case, and in another form of the same characters.
+/// Names that are equal without regard to case, or in another form of the same characters.
 fn like_names(_: &Path) -> Vec<u8> {
     let mut tar = harmless();
     tar.file("attack/cargo.lock", b"version = 99\n")
@@ -503,8 +504,8 @@ fn renamed_globally(canary: &Path) -> Vec<u8> {
         .end()
 }
 
-/// Who takes the type of old archives with a name that ends in `/` for a directory, as Python does,
-/// goes on with what stands in the file: another source.
+/// A reader that takes the type of old archives with a name that ends in `/` for a directory, as
+/// Python does, goes on with the content of the file: another source.
 fn two_sources(_: &Path) -> Vec<u8> {
     let other = Tar::new()
         .file(
@@ -539,7 +540,7 @@ fn two_names(_: &Path) -> Vec<u8> {
     }])
 }
 
-/// Two entries of the directory have the bytes of one.
+/// Two entries of the central directory have the bytes of one.
 fn overlapping(_: &Path) -> Vec<u8> {
     zipped(vec![ZipEntry {
         offset: Some(0),
@@ -584,7 +585,8 @@ fn escape_in_name(_: &Path) -> Vec<u8> {
         .end()
 }
 
-/// What makes git run programs: a monitor, a hook, a filter. Cargo asks git's library about the directory it packs.
+/// Settings that let git run programs: a monitor, a hook, a filter. Cargo asks git's library about
+/// the directory it packs.
 fn git_directory(canary: &Path) -> Vec<u8> {
     let program = format!("#!/bin/sh\necho dead >{}\n", canary.display());
     let config = "[core]\n\trepositoryformatversion = 0\n\tfsmonitor = ./.git/hooks/post-checkout\n\

@@ -1,4 +1,4 @@
-//! Attacks that are repositories, or servers of them: each is fetched by a service of its own.
+//! Attacks that are repositories, or servers of repositories: each is fetched by its own service.
 
 use std::path::Path;
 
@@ -7,27 +7,27 @@ use serde_json::{Value, json};
 use super::corpus::{Aim, Need};
 use super::site::{Answer, HOOK, Repository, Site};
 
-/// Prepares the site, and gives what is posted beside the nonce.
+/// Prepares the site, and returns the members that are posted beside the nonce.
 type Prepare = Box<dyn Fn(&Site) -> Value + Send + Sync>;
 
-/// One of them.
+/// One attack by a repository or a server.
 pub struct Hosted {
     pub name: &'static str,
     pub aim: Aim,
     pub prepare: Prepare,
     pub fetched: Fetched,
-    /// Is in some line of output; nothing is in every one.
+    /// A text in some line of output; empty where no text is expected.
     pub shows: &'static str,
     pub needs: Option<Need>,
 }
 
-/// What comes of it.
+/// The outcome of fetching it.
 pub enum Fetched {
-    /// The submission is refused with this code, because of this.
+    /// The submission is refused with this code, for this reason.
     Refused(&'static str, &'static str),
-    /// The job fails, because of this.
+    /// The job fails, for this reason.
     Fails(&'static str),
-    /// What is built is what the commit names, without the attack.
+    /// The build is of the files that the commit names, without the attack.
     Harmless,
 }
 
@@ -35,7 +35,7 @@ use Fetched::{Fails, Harmless, Refused};
 
 const SCHEME: &str = "the URL does not start with https:// or http://";
 
-/// All of them.
+/// Returns all attacks by repositories and servers.
 pub fn hosted() -> Vec<Hosted> {
     [
         submissions(),
@@ -68,7 +68,7 @@ fn case(
     }
 }
 
-/// What a client can write into the fields of a submission.
+/// Hostile values in the fields of a submission.
 fn submissions() -> Vec<Hosted> {
     let url = |name, aim, text: &'static str, reason| {
         case(
@@ -135,7 +135,7 @@ fn submissions() -> Vec<Hosted> {
     ]
 }
 
-/// URLs of submodules.
+/// Hostile URLs of submodules.
 fn submodules() -> Vec<Hosted> {
     let submodule = |name, url: &'static str, reason| {
         case(name, Aim::Phase, Fails(reason), move |site: &Site| {
@@ -430,7 +430,8 @@ fn trees() -> Vec<Hosted> {
     ]
 }
 
-/// Links of a tree, which may lead nowhere: where something could be while it is fetched or built.
+/// Links of a tree, which may lead nowhere, to a path where a file could be while it is fetched or
+/// built.
 fn links() -> Vec<Hosted> {
     let linked = |name, aim, fetched, link: &'static str, target: &'static str| {
         case(name, aim, fetched, move |site: &Site| {
@@ -495,7 +496,8 @@ fn commits() -> Vec<Hosted> {
             Fails("is malformed"),
             move |site: &Site| {
                 let outer = site.honest("outer");
-                // What is packed from the source of an unpacked package gets the time of the commit.
+                // What is packed from the source of an unpacked package gets the time of the
+                // commit.
                 outer.write("Cargo.toml.orig", b"");
                 outer.write("src/lib.rs", b"");
                 std::fs::remove_file(outer.path.join("src/main.rs")).unwrap();
@@ -589,7 +591,7 @@ fn imitations() -> String {
     .concat()
 }
 
-/// A server whose refusal git prints as it is, lines and all, without a mark of its own.
+/// A server whose refusal git prints as it is, with its line ends and without a prefix.
 fn refusal() -> Vec<u8> {
     let line = format!("ERR no{}", imitations());
     let body = format!(

@@ -1,4 +1,4 @@
-//! Writes into the directory that is its own until nothing more fits, and has much to say about it.
+//! Fills its own directory until nothing more fits, and prints much about it.
 
 use std::io::Write;
 
