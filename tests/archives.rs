@@ -73,7 +73,7 @@ fn hostile_tars() -> Vec<(&'static str, Vec<u8>, Expect)> {
                 .for_each(|(at, bytes)| tar.patch(*at, bytes).done());
         })
     };
-// A reader that does not know the extended name finds the name in the header itself.
+    // A reader that does not know the extended name finds the name in the header itself.
     let two_sources = |extension: u8, own: &'static [u8], kind: u8| {
         let name: &[u8] = b"a/src/main.rs";
         let name = if extension == b'x' {

@@ -1,5 +1,5 @@
-//! Are projects built as they are locked, from checked bytes, and recorded truly? Real builds, in a minimal sandbox of
-//! this test's own: what the appliance's sandbox holds back is asked elsewhere.
+//! Are projects built as they are locked, from checked bytes, and recorded truly? These are real
+//! builds, in a minimal sandbox of this test; other tests are about the appliance's sandbox.
 
 #![cfg(all(feature = "cli", feature = "host"))]
 #![allow(clippy::unwrap_used)]
@@ -26,14 +26,14 @@ use kettle::sandbox::{
 use kettle::source::{SourceTree, tree};
 use kettle::toolchain::{self, Built, Context, Limits, Log, Toolchain, ToolchainError};
 
-/// Something done to the job's directory after a command was run.
+/// An action on the job's directory after a command was run.
 type Tamper = Box<dyn Fn(&CommandSpec)>;
 
 /// A sandbox with nothing but bubblewrap.
 struct Bubblewrap {
     ran: Mutex<Vec<CommandSpec>>,
     tamper: Tamper,
-    /// Seen at [`SERVED`] by the fetch phase, in place of a server.
+    /// A directory that the fetch phase sees at [`SERVED`], in place of a server.
     served: Option<PathBuf>,
 }
 
@@ -188,7 +188,7 @@ impl Log for Text {
     }
 }
 
-/// One job: its directory, what it ran, what it said.
+/// One job: its directory, its commands and its output.
 struct Job {
     directory: tempfile::TempDir,
     ran: Vec<CommandSpec>,
@@ -277,7 +277,7 @@ impl Job {
             .unwrap();
         let output = loop {
             match Command::new(&artifact.path).output() {
-                // A child that another test is starting has the file open for writing until it has become its program.
+                // A child that another test starts has the file open for writing until its exec.
                 Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy => {
                     std::thread::yield_now()
                 }
@@ -306,7 +306,7 @@ impl Job {
     }
 }
 
-// From here on: projects.
+// --- projects ---
 
 fn project(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -328,7 +328,7 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// A project of the given files.
+/// Returns a project with the given files.
 fn written(files: &[(&str, &str)]) -> tempfile::TempDir {
     let directory = tempfile::tempdir().unwrap();
     for (name, content) in files {
@@ -588,7 +588,8 @@ fn forged_archive() -> Vec<u8> {
     builder.into_inner().unwrap().finish().unwrap()
 }
 
-/// A repository whose package inherits from its workspace, with the ids of its commit and tree.
+/// Creates a repository whose package inherits from its workspace; returns the ids of its commit
+/// and tree.
 fn repository() -> (tempfile::TempDir, String, String) {
     let directory = written(&[
         (
@@ -675,18 +676,18 @@ fn a_git_dependency_is_recorded_with_commit_and_tree() {
     assert_eq!(job.dependency(&uri).digest, digest);
 }
 
-/// What a server answers instead of a file.
+/// The response of a server instead of a file.
 enum Instead {
     /// A redirect.
     To(String),
-    /// A failure that may pass, with a text.
+    /// A temporary failure, with a text.
     Failure(String),
     /// A status line and headers, whole.
     Head(Vec<u8>),
 }
 
-/// Serves plain files below `root`, or what `instead` has for a target, for as long as the test process lives; returns the
-/// address, and how often it was asked.
+/// Serves plain files below `root`, or the response that `instead` has for a target, until the test
+/// process ends; returns the address, and how often it was asked.
 fn serve(
     root: &Path,
     instead: impl Fn(&str) -> Option<Instead> + Send + Sync + 'static,
@@ -748,7 +749,7 @@ fn answer(
     stream.write_all(&body)
 }
 
-/// Lets a repository be served as plain files.
+/// Prepares a repository for servers of plain files.
 fn publish(repository: &Path) {
     let status = Command::new("git")
         .arg("update-server-info")
@@ -758,7 +759,8 @@ fn publish(repository: &Path) {
     assert!(status.success());
 }
 
-/// A project that uses packages `names` of a registry at `address`, whose files are in the directory that is served.
+/// Returns a project that uses packages `names` of a registry at `address`, whose files are in the
+/// served directory.
 fn registry(served: &Path, address: &str, archives: &str, names: &[&str]) -> tempfile::TempDir {
     let index = format!("sparse+{address}/");
     let (mut locked, mut wanted, mut lines) = (String::new(), String::new(), String::new());
@@ -800,7 +802,7 @@ fn registry(served: &Path, address: &str, archives: &str, names: &[&str]) -> tem
     ])
 }
 
-/// Puts a package where a registry has it, and its archive into `store` too; returns the archive's digest.
+/// Adds a package to a registry, and its archive also to `store`; returns the archive's digest.
 fn publish_package(served: &Path, name: &str) -> Sha256Digest {
     let mut archive = tar::Builder::new(flate2::write::GzEncoder::new(
         Vec::new(),
@@ -841,8 +843,8 @@ fn publish_package(served: &Path, name: &str) -> Sha256Digest {
     checksum
 }
 
-/// A registry sends cargo anywhere for an archive: by its settings, or by a redirect. By plain http it is a host that the
-/// lockfile names so, and the other one is never asked.
+/// A registry can send cargo anywhere for an archive: by its settings, or by a redirect. Plain http
+/// is allowed only to hosts that the lockfile names so, and another host is never asked.
 #[test]
 fn an_archive_comes_by_plain_http_from_hosts_that_the_lockfile_names_so_only() {
     for (by_settings, by_redirect) in [(false, false), (true, false), (false, true)] {
@@ -878,7 +880,7 @@ fn an_archive_comes_by_plain_http_from_hosts_that_the_lockfile_names_so_only() {
     }
 }
 
-/// Where each package of the registry came from, if that was not where its registry says.
+/// Returns the URL that each package was fetched from, where that differs from the registry's.
 fn fetched_from(job: &Job, address: &str, name: &str) -> Option<String> {
     let found = job.dependency(&format!(
         "pkg:cargo/{name}@1.0.0?repository_url=sparse%2B{address}/"
@@ -932,7 +934,7 @@ fn an_archive_that_its_registry_redirects_is_recorded_with_its_last_url() {
     );
 }
 
-/// What curl follows is told by curl, and what cannot be told fails.
+/// Curl reports the redirects that it follows; one that it cannot report fails the fetch.
 #[test]
 fn a_redirect_counts_however_the_server_writes_it() {
     let served = tempfile::tempdir().unwrap();
@@ -1051,7 +1053,7 @@ fn a_git_dependency_is_not_fetched_from_another_host_port_or_scheme() {
         message.contains(&format!("{url} to {other}/.git, ")),
         "{message}"
     );
-    // Neither does git itself follow, should the server answer whoever asks first otherwise.
+    // Git itself does not follow either, where the server gives the first client another response.
     let asked = AtomicUsize::new(0);
     let to = other.clone();
     let (address, _) = serve(repository.path(), move |target| {
@@ -1198,8 +1200,8 @@ fn a_build_that_forges_messages_adds_nothing() {
     assert_eq!(Job::of(source.path()).names(), ["app"]);
 }
 
-/// A build script that brings a linker of its own, which leaves its mark in what it links, by arguments that `given` prints
-/// with the directory of that linker in `out`.
+/// Returns a project whose build script brings its own linker, which leaves its mark in the files
+/// that it links, by arguments that `given` prints with the directory of that linker in `out`.
 fn with_own_linker(given: &str) -> tempfile::TempDir {
     let script = r##"
         use std::os::unix::fs::PermissionsExt;
@@ -1230,7 +1232,7 @@ fn with_own_linker(given: &str) -> tempfile::TempDir {
     ])
 }
 
-/// The compiler as cargo shows it in the sandbox.
+/// Returns the compiler as cargo shows it in the sandbox.
 fn compiler() -> String {
     Toolchain::search().unwrap().program("rustc")
 }
@@ -1275,7 +1277,7 @@ fn a_linker_that_a_build_script_brings_by_arguments_is_recorded() {
         .lines()
         .filter(|line| line.starts_with(&format!("     Running `{} ", compiler())));
     assert_eq!(commands.count(), 0, "{}", job.log);
-    // What cargo says only to those who want to hear everything.
+    // A line that cargo prints only in verbose mode.
     assert!(
         !job.log.contains("global-cache") && !job.log.contains("Caused by"),
         "{}",
@@ -1307,8 +1309,9 @@ fn a_linker_that_a_build_script_brings_by_variables_is_recorded() {
     assert!(record.environment["COMPILER_PATH"].starts_with("/kettle/target/release/build/app-"));
 }
 
-/// GCC expands `@FILE` wherever it stands, also where rustc names a directory of libraries; and it reads a file called `specs`,
-/// which names the linker, from `LIBRARY_PATH`. Both displace the linker without an argument of `rustc-link-arg`.
+/// GCC expands `@FILE` in every argument, also where rustc names a directory of libraries; and it
+/// reads a file called `specs`, which names the linker, from `LIBRARY_PATH`. Both displace the
+/// linker without an argument of `rustc-link-arg`.
 #[test]
 fn a_linker_that_a_build_script_brings_without_arguments_is_recorded() {
     let by_directory = r#"
@@ -1353,10 +1356,11 @@ fn a_linker_that_a_build_script_brings_without_arguments_is_recorded() {
     }
 }
 
-/// Whether a record has what it should.
+/// A check of a record.
 type IsRecorded = fn(&LinkRecord) -> bool;
 
-/// A macro's output is shown as it is, so it can imitate cargo. It adds to what is recorded, and hides nothing.
+/// A macro's output is shown as it is, so it can imitate cargo. It can add to the record, and hide
+/// nothing.
 #[test]
 fn a_macro_cannot_hide_what_a_build_script_gave_to_the_linker() {
     let printing = |text: &str| {
@@ -1465,7 +1469,7 @@ fn a_package_outside_the_tree_is_refused() {
     assert_eq!(Job::of(source.path()).error(), ErrorType::BuildFailed);
 }
 
-/// The source of a published crate, as the registry has it, through an ordinary cargo.
+/// Returns the source of a published crate from its registry, fetched by an ordinary cargo.
 fn published(name: &str, version: &str) -> PathBuf {
     let client = written(&[
         (
@@ -1505,7 +1509,7 @@ fn a_published_crate_with_many_dependencies() {
         uris.iter().is_sorted_by_key(|uri| uri.split_once('@')),
         "{uris:?}"
     );
-    // In the lockfile, and of no build on this platform, or of tests only.
+    // These are in the lockfile, but for other platforms or for tests only.
     assert!(!uris.iter().any(|uri| uri.contains("windows")
         || uri.contains("serde_derive")
         || uri.contains("jemalloc")));

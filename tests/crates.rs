@@ -1,5 +1,6 @@
-//! Are the packages that cargo makes read as they are? Cargo itself packs them here, without a network: what
-//! is refused because other programs could read it otherwise must never be one of these.
+//! Are packages that cargo makes read correctly? Cargo itself packs them here, without a network:
+//! an archive that is refused because other programs could read it differently must never be one of
+//! these.
 
 #![cfg(feature = "appliance")]
 #![allow(clippy::unwrap_used)]
@@ -17,7 +18,7 @@ const MANIFEST: &str = "[package]\nname = \"a\"\nversion = \"1.0.0\"\nedition = 
                         description = \"a package\"\nlicense = \"MIT\"\n\
                         include = [\"**\"]\n[workspace]\n";
 
-/// What `NAME-VERSION` of that package is.
+/// The top directory of the package: `NAME-VERSION`.
 const TOP: &str = "a-1.0.0";
 
 /// A file of the package: its path, its content, and whether it is executable.
@@ -27,7 +28,7 @@ fn source(path: impl Into<String>, content: &[u8]) -> Source {
     (path.into(), content.to_vec(), false)
 }
 
-/// Packs the package with these files beside its manifest and its library.
+/// Packs a package with these files beside its manifest and its library.
 fn packed(directory: &Path, sources: &[Source]) -> std::path::PathBuf {
     let own = [
         source("Cargo.toml", MANIFEST.as_bytes()),
@@ -58,7 +59,7 @@ fn packed(directory: &Path, sources: &[Source]) -> std::path::PathBuf {
     target.join("package").join(format!("{TOP}.crate"))
 }
 
-/// Every file below a directory: its content, and whether it is executable.
+/// Returns every file below a directory: its content, and whether it is executable.
 fn files(root: &Path, directory: &Path, found: &mut BTreeMap<String, (Vec<u8>, bool)>) {
     for entry in fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();

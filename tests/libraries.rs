@@ -1,5 +1,7 @@
-//! What the image build does about packages of several suites in one root: `scripts/image/libraries.sh` looks for what a program
-//! would not find, and `scripts/image/symbols.sh` links one to another version of a library. On a root made up here.
+//! How does the image build check packages of several suites in one root?
+//! `scripts/image/libraries.sh` looks for libraries that a program would not find, and
+//! `scripts/image/symbols.sh` links a program to another version of a library. The root is built
+//! here.
 
 #![allow(clippy::expect_used, clippy::unwrap_used)]
 
@@ -13,13 +15,15 @@ const LIBRARIES: &str = "root/usr/lib/x86_64-linux-gnu";
 const LIBRARY: &str = "root/usr/lib/x86_64-linux-gnu/libanswer.so.1";
 const PROGRAM: &str = "root/usr/bin/program";
 
-/// What `libanswer.so.1` is linked by: two versions, the newer of which inherits from the older, or the older alone.
+/// The version scripts of `libanswer.so.1`: two versions, the newer of which inherits from the
+/// older, or the older alone.
 const BOTH: &str =
     "ANSWER_1 { global: nothing; local: *; }; ANSWER_2 { global: answer; } ANSWER_1;";
 const OLDER: &str = "ANSWER_1 { global: answer; local: *; };";
 const OLDER_WITHOUT: &str = "ANSWER_1 { global: nothing; local: *; };";
 
-/// A root with a program that asks for `answer` of version `ANSWER_2`, a copy of the scripts, and a list of symbols.
+/// A root with a program that needs `answer` of version `ANSWER_2`, a copy of the scripts, and a
+/// list of symbols.
 struct Root {
     directory: TempDir,
 }
@@ -45,7 +49,7 @@ impl Root {
             )
             .unwrap();
         }
-        // Fewer files are taken for no root at all.
+        // A root with fewer files counts as incomplete.
         for number in 0..100 {
             fs::copy(
                 root.path(LIBRARY),
@@ -123,7 +127,7 @@ impl Root {
         );
     }
 
-    /// What the program returns with the library of the root.
+    /// Returns the program's exit status with the library of the root.
     fn answer(&self) -> Option<i32> {
         let library = self.path("alone");
         fs::create_dir_all(&library).unwrap();

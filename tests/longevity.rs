@@ -1,5 +1,6 @@
-//! What the scripts do when a mirror has replaced packages of the lock: a copy of them, with packages of our own, against a
-//! mirror on the loopback (`tests/data/mirror`). Nothing is built.
+//! What do the scripts do when a mirror has replaced packages of the lock? A copy of them runs,
+//! with packages made here, against a mirror on the loopback (`tests/data/mirror`). Nothing is
+//! built.
 
 #![allow(clippy::expect_used, clippy::unwrap_used)]
 
@@ -26,7 +27,8 @@ source linux-source
 next fresh
 ";
 
-/// What the mirror has in its pools: name, version and path of each package that its indexes name.
+/// The packages in the mirror's pools: name, version and path of each package that its indexes
+/// name.
 const POOL: [(&str, &str, &str); 7] = [
     ("app", "1.2", "debian/pool/main/a/app/app_1.2_amd64.deb"),
     (
@@ -61,7 +63,8 @@ const POOL: [(&str, &str, &str); 7] = [
     ),
 ];
 
-/// The lock before the mirror replaced `app` and `shared`: role, suite, name, version, path in the pool.
+/// The lock before the mirror replaced `app` and `shared`: role, suite, name, version, path in the
+/// pool.
 const LOCKED: [(&str, &str, &str, &str, &str); 7] = [
     (
         "image",
@@ -114,7 +117,7 @@ const LOCKED: [(&str, &str, &str, &str, &str); 7] = [
     ),
 ];
 
-/// What a package's file has, instead of an archive.
+/// Returns the content of a package's file, instead of an archive.
 fn content(name: &str, version: &str) -> String {
     format!("{name} {version}\n")
 }
@@ -174,7 +177,7 @@ impl Case {
         self.write(&format!("served/{path}"), &content(name, version));
     }
 
-    /// The copied scripts take the key of this mirror for Debian's.
+    /// Makes the copied scripts use the key of this mirror in place of Debian's.
     fn trust_the_mirror(&self) {
         let resolve = self.read("tree/scripts/image/resolve.sh");
         let debian = "KEYRING=/usr/share/keyrings/debian-archive-keyring.gpg";
@@ -212,7 +215,7 @@ impl Case {
         )
     }
 
-    /// `choose_packages` of `scripts/image/longevity.sh`; prints the lock that it settled on.
+    /// Runs `choose_packages` of `scripts/image/longevity.sh`; prints the lock that it chose.
     fn choose(&self, available: &str, variables: &[(&str, &str)]) -> Output {
         let script = "cd scripts; source ./lib.sh; for f in lib fetch resolve longevity; do source ./image/$f.sh; done; \
                       choose_packages \"$1\" \"$2\" \"$3\"; echo \"$LOCK\"";
@@ -226,7 +229,7 @@ impl Case {
     }
 }
 
-/// The lock, with the times at which an archive has its suites.
+/// Returns the lock, with the times at which an archive has its suites.
 fn lock(date: &str) -> String {
     let suites = [
         "trixie",
@@ -259,7 +262,7 @@ fn copy_directory(from: &Path, to: &Path) {
     assert!(done.success());
 }
 
-/// Serves a directory on the loopback for as long as the test runs; its address.
+/// Serves a directory on the loopback until the test process ends; returns its address.
 fn serve(directory: PathBuf) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
@@ -272,7 +275,7 @@ fn serve(directory: PathBuf) -> String {
     address
 }
 
-/// Answers one request, and closes the connection.
+/// Responds to one request, and closes the connection.
 fn answer(mut stream: &TcpStream, directory: &Path) {
     let lines: Vec<_> = BufReader::new(stream)
         .lines()
@@ -308,7 +311,7 @@ fn answer(mut stream: &TcpStream, directory: &Path) {
         "HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
         body.len()
     );
-    // Who asks may have gone.
+    // The client may have gone.
     let _ = stream
         .write_all(head.as_bytes())
         .and_then(|()| stream.write_all(&body));
@@ -322,7 +325,7 @@ fn said(output: &Output) -> String {
     )
 }
 
-/// "NAME VERSION" of each line of a lock.
+/// Returns "NAME VERSION" of each line of a lock.
 fn versions(lock: &str) -> Vec<String> {
     let words = lock
         .lines()
@@ -407,7 +410,8 @@ fn what_there_is_is_taken_where_that_was_asked_for_and_named() {
     ];
     assert_eq!(versions(&taken), all);
     assert!(taken.contains("image trixie-security shared "), "{taken}");
-    // The committed lock is as it was, and what was resolved once is taken again without the mirror's indexes.
+    // The committed lock is unchanged, and a resolved one is used again without the mirror's
+    // indexes.
     assert_eq!(
         case.read("tree/image/packages.lock"),
         lock("20250601T000000Z")
@@ -577,7 +581,7 @@ fn an_index_that_its_key_did_not_sign_is_refused() {
     );
 }
 
-/// Everything is linked to libc: one package that asked for a newer one would bring it for all.
+/// Everything is linked to libc: one package that needs a newer one would bring it for all.
 #[test]
 fn the_libc_of_the_next_release_never_comes_in() {
     for packages in [

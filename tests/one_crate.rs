@@ -1,5 +1,6 @@
-//! Does kettle-init hold what PID 1 runs, and nothing else? Compiled as one crate, in which every item of the library is
-//! private, it has no dead code; and `src/DEPENDENCIES.md` says how much there is of it, by ring.
+//! Does kettle-init contain only what PID 1 runs? Compiled as one crate, in which every item of the
+//! library is private, it has no dead code; and `src/DEPENDENCIES.md` says how much there is of it,
+//! by ring.
 
 #![allow(clippy::unwrap_used)] // A test of files: one that cannot be read fails it.
 
@@ -13,11 +14,11 @@ use std::process::{Command, Output, Stdio};
 const PROGRAM: &str = "src/bin/kettle-init.rs";
 const ENTRY: &str = "\nfn main() -> ExitCode {";
 
-/// What the root of the one crate refuses. A re-export adds no code, and a library has some that its own program does not
-/// need.
+/// The lints of the root of the one crate. A re-export adds no code, and a library has some that
+/// its own program does not need.
 const LINTS: &str = "#![deny(unused)]\n#![allow(unused_imports)]\n";
 
-/// Code lines that a ring's number may be above what is counted.
+/// How many code lines a ring's number may be above the count.
 const SLACK: usize = 200;
 
 /// The layout that lines are counted in: rustfmt's own.
@@ -63,7 +64,8 @@ fn an_unused_public_item_of_the_library_is_found() {
     }
 }
 
-/// Phases of the boot, each with the receipt of another phase than the one before it: a type that does not fit.
+/// Phases of the boot, each with the receipt of another phase than the one before it, which has the
+/// wrong type.
 const PHASES_OUT_OF_ORDER: [&str; 5] = [
     "fn a_module_after_the_settings(kernel: &settings::HardenedKernel) { let _ = module::load_all(kernel); }",
     "fn a_disk_before_the_settings(files: &mounts::KernelFileSystems, parameters: &Parameters) {
@@ -130,7 +132,7 @@ fn the_table_by_ring_holds() {
     );
 }
 
-/// The library and the program as the source of one crate, in a directory of its own.
+/// The library and the program as the source of one crate, in its own directory.
 struct OneCrate(PathBuf);
 
 impl OneCrate {
@@ -148,8 +150,9 @@ impl OneCrate {
             directory.join(".cargo/config.toml"),
         )
         .unwrap();
-        // Cargo knows packages of several workspaces by their names alone: the same name, in one target directory, is the
-        // same package, and one that was just checked is not checked again.
+        // Cargo knows packages of several workspaces by their names alone: the same name, in one
+        // target directory, is the same package, and one that was just checked is not checked
+        // again.
         let renamed = |text: &str| {
             let line = "\nname = \"kettle\"\n";
             assert_eq!(text.matches(line).count(), 1, "{text}");
@@ -169,7 +172,7 @@ impl OneCrate {
         fs::write(path, format!("{text}\n{item}\n")).unwrap();
     }
 
-    /// Compiles it; dependencies are those that other checks of this repository left.
+    /// Compiles it; uses the compiled dependencies of other checks of this repository.
     fn check(&self, features: &str) -> Output {
         let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
         Command::new(env!("CARGO"))
@@ -189,7 +192,7 @@ impl OneCrate {
     }
 }
 
-/// The manifest with one program and without a library.
+/// Returns the manifest with one program and without a library.
 fn manifest() -> String {
     let text = fs::read_to_string(root().join("Cargo.toml")).unwrap();
     let sections = text
@@ -199,7 +202,7 @@ fn manifest() -> String {
     format!("{kept}\n[[bin]]\nname = \"kettle-init\"\npath = \"src/main.rs\"\n\n[workspace]\n")
 }
 
-/// The library's root, with private modules and the program as one of them.
+/// Returns the library's root, with private modules and the program as one of them.
 fn main_file() -> String {
     let library = fs::read_to_string(root().join("src/lib.rs")).unwrap();
     let code: Vec<_> = library
@@ -249,7 +252,8 @@ struct Ring {
 }
 
 impl Ring {
-    /// Returns how many parts of a module's path one of the ring's modules shares with it; zero if none contains it.
+    /// Returns how many parts of a module's path one of the ring's modules shares with it; zero if
+    /// none contains it.
     fn depth_of(&self, module: &str) -> usize {
         let contains = |outer: &&String| Path::new(module).starts_with(outer.as_str());
         let depths = self
@@ -287,7 +291,8 @@ fn rings() -> Vec<Ring> {
     rings
 }
 
-/// The files, below `src/`, that are compiled into kettle-init: what `lib.rs` leads to with its feature alone.
+/// Returns the files below `src/` that are compiled into kettle-init: those that `lib.rs` leads to
+/// with only its feature.
 fn compiled_files() -> Vec<String> {
     let mut found = vec!["bin/kettle-init.rs".to_owned()];
     let mut open = vec!["lib.rs".to_owned()];
@@ -327,7 +332,8 @@ fn compiled_files() -> Vec<String> {
     found
 }
 
-/// Code lines of a file in rustfmt's default layout: without comments, blank lines, and items of tests and other features.
+/// Counts the code lines of a file in rustfmt's default layout, without comments, blank lines, and
+/// items of tests and other features.
 fn code_lines(path: &str) -> usize {
     let file = fs::File::open(root().join("src").join(path)).unwrap();
     let formatted = Command::new("rustfmt")
@@ -353,7 +359,8 @@ fn code_lines(path: &str) -> usize {
         .count()
 }
 
-/// Drops comments, blank lines, and every item under `#[cfg(test)]` or a feature that kettle-init does not have.
+/// Drops comments, blank lines, and every item under `#[cfg(test)]` or a feature that kettle-init
+/// does not have.
 fn code_of(text: &str) -> String {
     let mut kept = String::new();
     let mut lines = text.lines().peekable();
@@ -391,7 +398,7 @@ fn code_of(text: &str) -> String {
     kept
 }
 
-/// Whether an attribute says that what follows is not in kettle-init.
+/// Returns whether an attribute excludes the next item from kettle-init.
 fn is_foreign(line: &str) -> bool {
     let Some(condition) = line.strip_prefix("#[cfg(") else {
         return false;

@@ -1,4 +1,5 @@
-//! Which repositories become a source tree: over plain files and over git's own protocol, honest and not.
+//! Which repositories become a source tree? Over plain files and over git's own protocol, honest
+//! and not.
 
 #![cfg(feature = "host")]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
@@ -22,7 +23,7 @@ use kettle::source::{GitRef, LinkError, Origin, RepositoryUrl, SourceTree, tree}
 
 // --- commands, without a sandbox ---
 
-/// Changes the arguments of a command before it runs, as a git that was taken over would.
+/// Changes the arguments of a command before it runs, as a compromised git would.
 type Tamper = fn(&mut Vec<String>);
 
 struct Unsandboxed(Tamper);
@@ -105,20 +106,20 @@ enum Kind {
     Smart,
 }
 
-/// Where a server sends whoever asks for a target: a status and a `Location`.
+/// The redirect of a server for a target: a status and a `Location`.
 type Moved = Box<dyn Fn(&str, &str) -> Option<(u16, String)> + Send + Sync>;
 
-/// A directory that is served for as long as the test process lives.
+/// A directory that is served until the test process ends.
 struct Service {
     root: PathBuf,
     kind: Kind,
-    /// Method and target to where it is.
+    /// The redirects by method and target.
     moved: Moved,
     requests: AtomicUsize,
 }
 
 impl Service {
-    /// Returns its address, and the service to ask how often it was asked.
+    /// Starts a server; returns its address, and the service, which counts requests.
     fn start(root: &Path, kind: Kind, moved: Moved) -> (String, Arc<Self>) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
@@ -433,7 +434,7 @@ fn files_are_the_blobs_whatever_attributes_say() {
     ];
     let path = site.repository("hello", &files);
     fs::write(path.join(".gitattributes"), attributes).unwrap();
-    // So that the blobs are the files also here.
+    // Without conversion, so that the files here are also the blobs.
     fs::write(
         path.join(".git/info/attributes"),
         "* -text -eol -ident -filter -working-tree-encoding\n",
@@ -609,7 +610,7 @@ fn a_git_that_lies_is_refused() {
     );
 }
 
-/// Lets one command of git's work on the parent of the commit that it was given.
+/// Lets one command of git work on the parent of the commit that it gets.
 fn lie(argv: &mut [String], command: &str) {
     if argv.iter().any(|argument| argument == command) {
         let last = argv.last_mut().unwrap();
@@ -619,7 +620,8 @@ fn lie(argv: &mut [String], command: &str) {
 
 // --- redirects ---
 
-/// Two servers of the same repositories: `good`, which is asked and sends on, and `other`, which counts who comes.
+/// Two servers of the same repositories: `good`, which gets the request and redirects, and `other`,
+/// which counts requests.
 struct Redirecting {
     site: Site,
     good: String,
@@ -628,7 +630,8 @@ struct Redirecting {
 }
 
 impl Redirecting {
-    /// `to` gets the address of the good server, that of the other, the method and the target.
+    /// Starts both; `to` gets the address of the good server, that of the other, the method and the
+    /// target.
     fn new(
         kind: Kind,
         to: impl Fn(&str, &str, &str, &str) -> Option<(u16, String)> + Send + Sync + 'static,
@@ -768,7 +771,8 @@ fn redirects_without_end_are_refused() {
     assert!(matches!(error, RedirectError::TooMany { .. }), "{error}");
 }
 
-/// What comes after the first request is not sent on either, and neither is git to another store of objects.
+/// Requests after the first one are not redirected either, and git is not sent to another object
+/// store.
 #[test]
 fn later_requests_stay_with_the_server_that_was_asked() {
     let posted = Redirecting::new(Kind::Smart, |_, other, method, target| {

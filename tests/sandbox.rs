@@ -1,4 +1,5 @@
-//! What a sandboxed command can do, asked with real processes: each test is one promise of `kettle::sandbox`.
+//! What can a sandboxed command do? Real processes try it: each test is one promise of
+//! `kettle::sandbox`.
 //!
 //! They run as root and as an ordinary user. Programs come from `/usr/bin` and from `cc`.
 #![cfg(feature = "host")]
@@ -68,12 +69,14 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
         .block_on(future)
 }
 
-/// In the environment of a process that [`alone`] started.
+/// The variable in the environment of a process that [`alone`] started.
 const ALONE: &str = "KETTLE_TEST_ALONE";
 
-/// Whether this process runs only this test. If it does not, runs the test in a process that does; fails if it fails there.
+/// Returns whether this process runs only this test. If not, runs the test in a process that does,
+/// and fails if it fails there.
 ///
-/// For tests of what a whole process has: its peak of memory, or the limits that it passes on.
+/// It is for tests of properties of a whole process: its peak of memory, or the limits that it
+/// passes on.
 fn alone(test: &str) -> bool {
     if std::env::var_os(ALONE).is_some() {
         return true;
@@ -100,9 +103,9 @@ fn alone(test: &str) -> bool {
 /// More than enough for a sandbox to start, and soon reached.
 const FEW_TASKS: u64 = 400;
 
-/// Lets sandboxes of this process have few tasks, beside those that their user has already. Without the pids controller the kernel
-/// counts the tasks of a user: a test that takes all it can get must not take what others may have. For [`alone`] tests, before
-/// their first sandbox.
+/// Limits sandboxes of this process to few tasks, beside those that their user has already. Without
+/// the pids controller the kernel counts the tasks of a user: a test that takes all it can get must
+/// not take those of others. For [`alone`] tests, before their first sandbox.
 fn allow_few_tasks() {
     use rustix::process::{Resource, Rlimit, setrlimit};
     let user = Runner::new().unwrap().description().uid;
@@ -118,7 +121,7 @@ fn allow_few_tasks() {
     assert_eq!(Some(runner().description().limits.tasks), limit);
 }
 
-/// How many tasks a user has on this machine, as far as they can be seen.
+/// Returns how many tasks a user has on this machine, as far as they can be seen.
 fn tasks_of(user: u32) -> u64 {
     let processes = fs::read_dir("/proc")
         .unwrap()
@@ -145,14 +148,14 @@ fn run(spec: &CommandSpec) -> (Exit, String, String) {
     )
 }
 
-/// Of a command that succeeds.
+/// Returns the standard output of a command that succeeds.
 fn stdout_of(spec: &CommandSpec) -> String {
     let (exit, stdout, stderr) = run(spec);
     assert_eq!(exit, Exit::Status(0), "stdout: {stdout}\nstderr: {stderr}");
     stdout
 }
 
-/// A temporary directory that the user of the sandbox can walk into, with one that it can write.
+/// A temporary directory that the user of the sandbox can enter, with one that it can write.
 struct Directory {
     root: tempfile::TempDir,
 }
@@ -201,12 +204,13 @@ impl Directory {
     }
 }
 
-/// A word, or a number of seconds for `sleep`, that no other run of these tests on this machine uses.
+/// Returns a word, or a number of seconds for `sleep`, that no other run of these tests on this
+/// machine uses.
 fn unique(number: u32) -> String {
     format!("{number}.{}", std::process::id())
 }
 
-/// Whether any process of this machine has this word among its arguments.
+/// Returns whether any process of this machine has this word among its arguments.
 fn process_exists(word: &str) -> bool {
     let processes = fs::read_dir("/proc").unwrap().flatten();
     let mut arguments = processes.filter_map(|entry| fs::read(entry.path().join("cmdline")).ok());
@@ -388,7 +392,8 @@ fn reaper_and_kernel_files_are_masked() {
     }
 }
 
-/// What of `/proc` a command sees beside processes. Links lead to what is theirs.
+/// The files of `/proc` that a command sees beside processes. Links lead to the command's own
+/// files.
 const KERNEL_FILES: [&str; 11] = [
     "cpuinfo",
     "filesystems",
@@ -402,7 +407,7 @@ const KERNEL_FILES: [&str; 11] = [
     "uptime",
     "version",
 ];
-/// And of `/proc/sys`.
+/// The files of `/proc/sys` that a command sees.
 const KERNEL_SETTINGS: [&str; 6] = [
     "kernel/hostname",
     "kernel/osrelease",
@@ -412,8 +417,8 @@ const KERNEL_SETTINGS: [&str; 6] = [
     "vm/overcommit_memory",
 ];
 
-/// Prints whatever of `/proc`, beside processes, can be read, listed with something in it, or
-/// followed.
+/// Prints everything of `/proc`, beside processes, that can be read, listed with something in it,
+/// or followed.
 const READ_ALL_OF_PROC: &str = r#"
 import os
 def look(path):
@@ -449,7 +454,7 @@ fn of_the_kernels_files_a_command_sees_what_is_listed_and_nothing_else() {
     found.sort();
     expected.sort();
     assert_eq!(found, expected);
-    // Whatever is covered is what the kernel has: the test is no better than what there is to see.
+    // The test can only see the files that this kernel has.
     assert!(fs::read_dir("/proc").unwrap().count() > KERNEL_FILES.len());
 }
 
@@ -538,7 +543,8 @@ fn plan_that_cannot_be_mounted_is_an_error_and_not_an_exit() {
     }
 }
 
-/// How often something is tried that goes wrong only when processes are scheduled in a certain order, and by how many at once.
+/// How often, and by how many threads at once, an act is repeated that fails only when processes
+/// are scheduled in a certain order.
 const OFTEN: usize = 100;
 const AT_ONCE: usize = 4;
 
@@ -581,7 +587,8 @@ fn plan_with_a_program_that_is_looked_for_is_refused() {
     ));
 }
 
-/// A daemon as one is made: two forks, a session of its own, no descriptor. It would write and multiply for ever.
+/// A typical daemon: two forks, its own session, no descriptor. It would write and multiply for
+/// ever.
 const DAEMON: &str = r#"
     #include <fcntl.h>
     #include <unistd.h>
@@ -635,8 +642,9 @@ fn process_that_holds_the_pipe_does_not_hold_us() {
     assert!(!process_exists(&word));
 }
 
-/// Runs a command that ends only by its limit of time, with longer and longer limits until it has come to print something, and
-/// returns that. On a busy machine a limit can be over before the command has begun.
+/// Runs a command that ends only by its time limit, with longer and longer limits until it has
+/// printed something, and returns that. On a busy machine a limit can be over before the command
+/// has begun.
 fn printed_before_the_limit(script: &str) -> Vec<u8> {
     let mut spec = shell(script);
     for limit in [500, 5_000, 50_000].map(Duration::from_millis) {
@@ -653,7 +661,7 @@ fn printed_before_the_limit(script: &str) -> Vec<u8> {
     panic!("it prints nothing: {script}");
 }
 
-/// Keeps what would be a line or two.
+/// Keeps the first bytes of the output, a line or two.
 #[derive(Default)]
 struct Beginning(Vec<u8>);
 
@@ -710,7 +718,7 @@ fn error_of_the_sink_ends_everything_and_is_returned() {
 
 #[test]
 fn dropping_the_run_kills_everything() {
-    /// Ends the wait for it once the command runs.
+    /// Ends the wait once the command runs.
     struct Begun(std::rc::Rc<tokio::sync::Notify>);
     impl OutputSink for Begun {
         fn chunk(&mut self, _: Stream, _: &[u8]) -> io::Result<()> {
@@ -735,7 +743,7 @@ fn dropping_the_run_kills_everything() {
     assert!(!process_exists(&word));
 }
 
-/// Keeps nothing but the count.
+/// Keeps only the count of bytes.
 #[derive(Default)]
 struct Counting {
     bytes: u64,
@@ -772,7 +780,7 @@ fn long_output_without_a_line_end_flows_through_a_small_buffer() {
     assert!(kib < 64 * 1024, "{kib} KiB at the peak");
 }
 
-/// Forks without end, then says how far it came and why it ended there.
+/// Forks without end, then prints how many forks worked and why it ended there.
 const FORK_BOMB: &str = r#"
     #include <errno.h>
     #include <stdio.h>
@@ -803,7 +811,7 @@ fn fork_bomb_ends_at_the_limit_of_tasks() {
     assert!(!process_exists(&word));
 }
 
-/// Forks until that is refused, says so, and stays until the file `/kettle/target/end` is there.
+/// Forks until that is refused, says so, and stays until the file `/kettle/target/end` exists.
 const TASK_HOLDER: &str = r#"
     #include <errno.h>
     #include <stdio.h>
@@ -829,7 +837,7 @@ fn tasks_of_one_job_are_not_taken_from_another() {
     allow_few_tasks();
     let other = Runner::new().unwrap();
     if !rustix::process::geteuid().is_root() {
-        // Whoever is not root has one user for everything: the statement says so.
+        // Without root there is one user for everything: the statement says so.
         let names: Vec<_> = other
             .description()
             .degradations
@@ -843,7 +851,7 @@ fn tasks_of_one_job_are_not_taken_from_another() {
     let directory = Directory::new();
     let mut holder = spec(&["/program", &unique(7108)]);
     holder.mounts = vec![directory.mount(), directory.program(TASK_HOLDER)];
-    // More at once than a job whose user has hardly a task left could start.
+    // More processes at once than a job could start whose user has hardly a task left.
     let many = shell("for i in {1..100}; do sleep 60 & done; kill $(jobs -p); wait; echo all");
     std::thread::scope(|scope| {
         let held = scope.spawn(|| try_run(&holder, &mut Kept::default()));
@@ -886,7 +894,7 @@ fn limits_of_processes_are_in_force() {
 fn the_kernel_ends_a_command_before_it_ends_us() {
     let command = stdout_of(&shell("cat /proc/self/oom_score_adj"));
     let root = rustix::process::geteuid().is_root();
-    // Who is no more than its user may not be allowed to ask for it.
+    // Without root the service may not be allowed to set it.
     assert!(command.trim() == "1000" || !root, "{command}");
     let own: i32 = std::fs::read_to_string("/proc/self/oom_score_adj")
         .unwrap()
@@ -894,7 +902,7 @@ fn the_kernel_ends_a_command_before_it_ends_us() {
         .parse()
         .unwrap();
     assert!(own < 1000, "{own}");
-    // What was set with this capability can be lowered by nobody without it.
+    // A value that was set with this capability cannot be lowered without it.
     const CAP_SYS_RESOURCE: u64 = 1 << 24;
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let capabilities = status
@@ -1011,7 +1019,7 @@ fn private_mounts_open_a_hidden_toolchain_to_cargo() {
     let cargo = PathBuf::from(std::env::var_os("CARGO").unwrap());
     let toolchain = cargo.ancestors().nth(2).unwrap();
     let hidden = tempfile::tempdir().unwrap();
-    // Of this thread only: every test has one.
+    // The directory of this thread only: every test has one.
     let entered = kettle::sandbox::enter_private_mounts(hidden.path(), &[toolchain]).unwrap();
     let package = entered.work.join("package");
     fs::create_dir_all(package.join("src")).unwrap();
@@ -1057,7 +1065,7 @@ fn private_mounts_open_a_hidden_toolchain_to_cargo() {
     assert_eq!(stdout_of(&spec), "built\n");
 }
 
-/// Listens, writes down who it is and what it can do, then waits for ever.
+/// Listens, writes down its users and rights, then waits for ever.
 const SERVICE: &str = r#"
 import ctypes, os, socket
 libc = ctypes.CDLL(None, use_errno=True)
@@ -1082,7 +1090,7 @@ while True:
     listener.accept()
 "#;
 
-/// The directory of a service that ran while its facts were read, and how that went.
+/// Runs a service while its facts are read; returns its directory, and the result.
 fn serve(program: &str) -> (tempfile::TempDir, Result<Served, RunError>, String) {
     let outer = tempfile::tempdir().unwrap();
     fs::set_permissions(outer.path(), fs::Permissions::from_mode(0o711)).unwrap();
@@ -1155,10 +1163,11 @@ fn a_service_that_ends_before_its_work_says_how() {
     }
 }
 
-/// So many services end right after they said something: whether it is read before or after their end is chance.
+/// How many services end right after they print something: whether it is read before or after their
+/// end is chance.
 const SERVICES: usize = 10;
 
-/// Tries each call and prints its name and errno. What is refused is refused whatever the arguments.
+/// Tries each call and prints its name and errno. A refused call is refused for all arguments.
 const SYSCALLS: &str = r#"
     #define _GNU_SOURCE
     #include <errno.h>
@@ -1248,9 +1257,9 @@ fn abstract_sockets_of_the_machine_are_out_of_reach_with_a_network_too() {
     assert_eq!(run(&spec).0, Exit::Status(42));
 }
 
-/// Opens a socket of every family, type and protocol, by numbers of 32 and of 64 bits, and prints
-/// those that open, and those that are refused in another way than by the filter. An argument says
-/// which call is to be used.
+/// Opens a socket of every family, type and protocol, with 32-bit and 64-bit numbers, and prints
+/// those that open, and those that are refused in another way than by the filter. An argument
+/// selects the call.
 const SOCKETS: &str = r#"
     #include <errno.h>
     #include <stdio.h>
@@ -1285,7 +1294,7 @@ const SOCKETS: &str = r#"
 
 const UNIX_TRIPLES: &str = "1 1 0\n1 2 0\n1 5 0\n";
 const INTERNET_TRIPLES: &str = "2 1 0\n2 1 6\n2 2 0\n2 2 17\n10 1 0\n10 1 6\n10 2 0\n10 2 17\n";
-/// Families, types, protocols, flags, and upper halves of numbers.
+/// The number of attempts: families, types, protocols, flags, and upper halves of numbers.
 const SOCKETS_TRIED: usize = 66 * 16 * 23 * 4 * 3;
 
 #[test]

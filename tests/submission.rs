@@ -1,5 +1,5 @@
-//! What does `receive` do with a whole request: which refusal has which status, what is on disk afterwards, and how
-//! long does it wait?
+//! What does `receive` do with a whole request? Which refusal has which status, which files are
+//! left, and how long does it wait?
 #![cfg(feature = "appliance")]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -39,7 +39,7 @@ use tokio::time::{Instant, Sleep, sleep};
 const JSON: &str = "application/json";
 const FORM: &str = "multipart/form-data; boundary=XX";
 
-/// What a body does next.
+/// The next step of a body.
 enum Act {
     Send(Bytes),
     Wait(Duration),
@@ -92,7 +92,7 @@ impl Body for Script {
     }
 }
 
-/// An intake in a directory that goes away with the test.
+/// An intake in a directory that is removed after the test.
 struct Place {
     directory: TempDir,
     intake: Intake,
@@ -501,7 +501,7 @@ fn a_request_that_goes_away_leaves_nothing() {
                 empties(&place).await;
             }
         }
-        // Every permit came back: this many uploads can still be under way at once.
+        // Every permit was returned: this many uploads can still run at once.
         let parts = chunked(JSON);
         let start = r#"{"source_data":""#;
         let mut uploads = Vec::new();
@@ -529,7 +529,7 @@ fn a_request_that_goes_away_leaves_nothing() {
     });
 }
 
-/// Waits for the blocking pool to notice that nobody wants its result.
+/// Waits for the blocking pool to notice that its result is not needed.
 async fn empties(place: &Place) {
     for _ in 0..1000 {
         if place.uploads() == 0 {
@@ -542,7 +542,7 @@ async fn empties(place: &Place) {
     panic!("something stayed behind");
 }
 
-/// Serves one connection and gives what became of its request.
+/// Serves one connection and returns the outcome of its request.
 async fn over_a_socket(
     place: &Place,
     request: &[u8],
@@ -613,7 +613,8 @@ fn reads_hypers_bodies() {
             tree_of(&request);
             place.intake.discard(request);
             empties(&place).await;
-            // An epilogue may be missing, so a body that is cut is refused by its framing, not by its content.
+            // An epilogue may be missing, so a body that is cut is refused by its framing, not by
+            // its content.
             let cut = &whole[..whole.len() - 2];
             assert_eq!(
                 over_a_socket(&place, cut, Ending::HangUp)

@@ -337,7 +337,7 @@ const REFUSED: &[(&str, &str, u16, &str)] = &[
         400,
         "body-framing-invalid",
     ),
-// The caller's origin.
+    // The caller's origin.
     (
         "a page of another site",
         "POST /build HTTP/1.1\r\nHost: kettle\r\nSec-Fetch-Site: cross-site\r\nContent-Length: 5\r\n\r\nvalid",

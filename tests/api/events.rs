@@ -90,7 +90,7 @@ fn typed_events_are_replayed_followed_and_ended() {
         (&"complete".into(), &"ok".into())
     );
     assert!(events.next().is_none());
-// Except for the word, it is the result of the job document.
+    // Except for the word, it is the result of the job document.
     result["status"] = "success".into();
     assert_eq!(
         result,
@@ -292,7 +292,7 @@ fn no_line_of_the_stream_is_too_long_for_clients_that_read_by_pieces() {
 
     let head = format!("GET /build/{id}/events HTTP/1.1");
     let typed: Vec<SentEvent> = open_events(&appliance, &head).1.collect();
-// The last one is `complete`; the first one has its own words in the stream.
+    // The last one is `complete`; the first one has its own words in the stream.
     assert_eq!(typed.len(), numbered.len() + 1);
     let mut escaped = 0;
     for (event, (number, parts)) in typed.iter().zip(&numbered).skip(1) {
@@ -443,7 +443,7 @@ fn events_come_promptly_while_nothing_else_happens() {
         let sent = Instant::now();
         line(&running, &number.to_string()).unwrap();
         assert_eq!(events.next().unwrap().data["msg"], number.to_string());
-// An event arrives also while the stream has nothing else to send.
+        // An event arrives also while the stream has nothing else to send.
         assert!(sent.elapsed() < EVENT_HEARTBEAT, "{:?}", sent.elapsed());
     }
 }

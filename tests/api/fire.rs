@@ -384,7 +384,7 @@ fn what_follows_a_refused_post_is_never_taken_for_a_request() {
         assert!(!found.contains(&SMUGGLED_STATUS), "{headers}: {found:?}");
         is_well(&appliance);
     }
-// After a response that keeps the connection open, the next request gets its own response.
+    // After a response that keeps the connection open, the next request gets its own response.
     let twice = format!("GET /health HTTP/1.1\r\nHost: kettle\r\n\r\n{SMUGGLED}");
     assert_eq!(statuses(&appliance, &twice), [200, SMUGGLED_STATUS]);
 }
@@ -620,7 +620,7 @@ fn a_handshake_that_is_none_costs_one_connection() {
             Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Vec::new(),
             answer => answer.expect("an end in time"),
         };
-    // The server sends nothing or an alert: never a handshake that goes on, never HTTP.
+        // The server sends nothing or an alert: never a handshake that goes on, never HTTP.
         assert!(answer.is_empty() || answer[0] == 21, "{name}: {answer:?}");
         is_well(&appliance);
     }

@@ -342,7 +342,7 @@ fn a_form_of_thousands_of_parts_ends_early() {
         (files, "field-repeated"),
     ] {
         submit(&appliance, &form_type(BOUNDARY), &whole(&body)).is_problem(400, code);
-    // The response does not wait for the rest.
+        // The response does not wait for the rest.
         let mut client = appliance.connect();
         let head = post_head("/build", &form_type(BOUNDARY), &body);
         client.send_head(&head);

@@ -125,7 +125,7 @@ fn a_source_in_plaintext_is_refused_before_it_is_read() {
         ] {
             let mut client = appliance.connect();
             client.send_head(&format!("POST {path} HTTP/1.1\r\n{kind}\r\n{length}"));
-        // Nothing of the body was sent, and the server does not request it.
+            // Nothing of the body was sent, and the server does not request it.
             is_refused(&client.response(false));
             assert!(client.at_end());
         }

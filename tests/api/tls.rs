@@ -405,7 +405,7 @@ fn what_is_no_data_after_the_handshake_costs_that_connection() {
             let mut bystander = Rogue::connect(&appliance, version);
             let mut rogue = Rogue::connect(&appliance, version);
             act(&mut rogue);
-    // A request after it gets no response.
+            // A request after it gets no response.
             rogue.send(DATA, ASK);
             let rest = rogue.rest();
             let alerts = rest
@@ -522,7 +522,7 @@ fn keys_do_not_change_without_end() {
         stream.write_all(ASK)?;
         stream.read_exact(&mut [0])
     });
-// The server has ended the connection, not this client.
+    // The server has ended the connection, not this client.
     let reason = asked
         .unwrap_err()
         .into_inner()
@@ -649,7 +649,7 @@ fn every_record_of_a_stream_has_whole_events_also_for_a_slow_reader() {
         connection.write_tls(&mut stream).unwrap();
     }
 
-// More than the buffers on the way can take, so that the appliance has to wait for the reader.
+    // More than the buffers on the way can take, so that the appliance has to wait for the reader.
     let running = appliance.build();
     for number in 0..LINES {
         let length = number * 37 % 1500;

@@ -171,7 +171,7 @@ fn with_word(command_line: &str, word: &str) -> String {
 fn a_program_of_the_hosts_acpi_tables_does_not_run() {
     let host = HostWithProgram::new();
     assert!(!host.ran(&Image::from_environment()));
-// The same table, in the same machine, with the word that enables it.
+    // The same table, in the same machine, with the word that enables it.
     assert!(
         host.ran(&Image::from_environment().that_runs_the_hosts_programs()),
         "the program does nothing"

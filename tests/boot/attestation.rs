@@ -153,7 +153,7 @@ fn assert_shipped(image: &Image) {
 #[test]
 #[ignore = "needs QEMU and a built image"]
 fn a_build_is_attested_by_the_shipped_program_and_accepted_by_the_verifier() {
-// The processor is busy at first, and is asked again.
+    // The processor is busy at first, and is asked again.
     let platform = Platform::new(&["--busy", "2"]);
     assert_shipped(&platform.image);
     let machine = platform.boot();

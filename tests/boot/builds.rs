@@ -46,7 +46,7 @@ static SEEN: LazyLock<Seen> = LazyLock::new(|| {
         bytes: &archive,
         name: "hello.tar",
     };
-// If this one were accepted, there would be no build over TLS.
+    // If this one were accepted, there would be no build over TLS.
     let before = ("a source", machine.submit(Door::Clear, &hello));
     let ready_before = readiness(&machine);
     let outcome = machine.build(Door::Tls, &hello);

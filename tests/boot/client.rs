@@ -47,9 +47,9 @@ impl Answer {
 /// The outcome of a build, from its events.
 pub struct Outcome {
     pub job: String,
-/// The result in the last event.
+    /// The result in the last event.
     pub result: Value,
-/// The lines of the build's output.
+    /// The lines of the build's output.
     pub lines: Vec<String>,
 }
 

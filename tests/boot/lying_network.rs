@@ -39,9 +39,9 @@ struct Liar {
     questions: usize,
     /// The addresses that the machine wanted to have.
     wanted: BTreeSet<Ipv4Addr>,
-/// The name servers that it asked.
+    /// The name servers that it asked.
     name_servers: BTreeSet<Ipv4Addr>,
-/// How often it asked for a name.
+    /// How often it asked for a name.
     names: usize,
 }
 
@@ -79,7 +79,7 @@ impl Liar {
             REQUEST => {
                 self.wanted.extend(question.address);
                 tell(&question.hostile(ACKNOWLEDGE));
-// Only once: a flood may displace the frames after it.
+                // Only once: a flood may displace the frames after it.
                 if self.questions == OFFERS_OF_LIES + 2 {
                     let flood = question.hostile(ACKNOWLEDGE);
                     (0..FLOOD).for_each(|number| {
@@ -136,7 +136,7 @@ impl Liar {
         for number in 0..FLOOD {
             tell(&advertisement(&prefix(number)));
         }
-// The size of frames: zero, and too large; an option without a length; one that is cut off.
+        // The size of frames: zero, and too large; an option without a length; one that is cut off.
         for option in [
             &[5, 1, 0, 0, 0, 0, 0, 0][..],
             &[5, 1, 0, 0, 255, 255, 255, 255],
@@ -172,11 +172,11 @@ fn dns_answer(query: &[u8], address: Ipv4Addr) -> Vec<u8> {
 /// The observations of one machine whose network told every lie.
 struct Seen {
     liar: Arc<Mutex<Liar>>,
-/// The console after the lies, and after the build.
+    /// The console after the lies, and after the build.
     health: [Answer; 2],
     outcome: Outcome,
     result: Answer,
-/// The requests to the server that the name led to.
+    /// The requests to the server that the name led to.
     asked: Vec<String>,
     console: String,
 }

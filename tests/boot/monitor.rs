@@ -32,7 +32,7 @@ impl Machine {
             let answers = lines
                 .by_ref()
                 .map(|line| serde_json::from_str::<Value>(&line).unwrap());
-        // Events may come before the reply.
+            // Events may come before the reply.
             let mut answers = answers.filter(|answer| answer.get("event").is_none());
             let mut answer = answers
                 .next()

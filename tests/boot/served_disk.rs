@@ -91,7 +91,7 @@ impl ServedDisk {
         thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
                 let (disk, decider) = (disk.clone(), shared.clone());
-        // Whether QEMU or we end it, the machine sees a disk that is gone.
+                // Whether QEMU or we end it, the machine sees a disk that is gone.
                 thread::spawn(move || serve(stream, &disk, &decider));
             }
         });

@@ -80,7 +80,7 @@ fn answer(mut stream: UnixStream, record: &Mutex<Vec<u32>>) -> std::io::Result<(
             FEATURES => OFFERED.to_le_bytes().to_vec(),
             PROTOCOL_FEATURES => OFFERED_OF_PROTOCOL.to_le_bytes().to_vec(),
             QUEUES | MEMORY_SLOTS => 8_u64.to_le_bytes().to_vec(),
-// As many bytes as were requested.
+            // As many bytes as were requested.
             CONFIGURATION => body,
             _ if flags & WANTS_ACKNOWLEDGEMENT != 0 => 0_u64.to_le_bytes().to_vec(),
             _ => continue,

@@ -29,7 +29,7 @@ impl ServedDisk {
         self.decide(Box::new(move |at, length| {
             silent |= (at..at + length).contains(&place);
             if silent {
-        // The test may have stopped waiting for it.
+                // The test may have stopped waiting for it.
                 let _ = asked.send(());
                 Answer::Silence
             } else {

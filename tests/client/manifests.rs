@@ -1,4 +1,4 @@
-//! What `image/pool` and `image/ci` have as data: read as YAML, and compared with the program.
+//! Compares the YAML files of `image/pool` and `image/ci` with the program.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ fn file(name: &str) -> PathBuf {
         .join(name)
 }
 
-/// The documents of a file, as Python reads them.
+/// Returns the documents of a file, as Python reads them.
 fn documents(name: &str) -> Vec<Value> {
     let program = "import json, sys, yaml\n\
                    json.dump(list(yaml.safe_load_all(open(sys.argv[1]))), sys.stdout)";
@@ -29,7 +29,7 @@ fn documents(name: &str) -> Vec<Value> {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-/// Everything below a value that has this name.
+/// Returns everything below a value that has this name.
 fn named<'a>(value: &'a Value, name: &str, found: &mut Vec<&'a Value>) {
     match value {
         Value::Object(members) => {
@@ -130,7 +130,7 @@ fn the_templates_of_ci_run_the_script_pin_what_they_use_and_cache_nothing() {
         assert!(regex.ends_with("[0-9a-f]{64}$"), "{pinned}");
         assert!(inputs[pinned].get("default").is_none(), "{pinned}");
     }
-    // Both hand over what the script documents, and nothing else.
+    // Both pass exactly the variables that the script documents.
     let script = fs::read_to_string(file("ci/attest.sh")).unwrap();
     let documented = |name: &String| script.contains(&format!("#   {name} "));
     let own = ["GIT_STRATEGY", "KETTLE_ATTEST", "KETTLE_ATTEST_SHA256"];

@@ -1,4 +1,4 @@
-//! Directories, archives, repositories; what is sent of them, and what comes out.
+//! What does `kettle build` send of directories, archives and repositories, and what comes out?
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
@@ -18,7 +18,7 @@ fn source_of(statement: &Value) -> &Value {
     &statement["predicate"]["buildDefinition"]["resolvedDependencies"][0]
 }
 
-/// The command for people: verifies the bundle that was put there once more.
+/// Verifies the written bundle again, with the command that people use.
 fn verify(desk: &Desk, bundle: &Path) -> Run {
     let mut command = Command::new(env!("CARGO_BIN_EXE_kettle"));
     command
@@ -58,7 +58,7 @@ fn a_work_tree_goes_to_files_in_one_command() {
     assert_eq!(ran.stdout, format!("{MARKER} changed\n").into_bytes());
     assert!(verify(&desk, &desk.out().join("package.tar.gz")).status == ACCEPTED);
     assert!(verify(&desk, &desk.out().join("package")).status == ACCEPTED);
-    // What git itself calls the tree of these files.
+    // The id that git itself gives the tree of these files.
     git(&root, &["add", "--all"]);
     let tree = git(&root, &["write-tree"]);
     assert_eq!(
@@ -279,7 +279,7 @@ fn json_is_a_document_a_line_with_each_event_once() {
             .collect::<Vec<_>>()
     };
     assert_eq!(of("machine")[0]["verdict"], "accepted");
-    // Whatever a machine says is inside of such a document.
+    // Everything that a machine says is inside such a document.
     assert!(
         of("event").len() == ids.len()
             && of("event").iter().all(|it| it["event"]["type"].is_string())

@@ -1,4 +1,5 @@
-//! The tools themselves, and services as nix's daemon is one: what a server on an address that is not public says reaches nobody, and the error says why.
+//! The tools themselves, and services such as nix's daemon: the response of a server at an address
+//! that is not public reaches no client, and the error says why.
 
 use std::fs;
 use std::net::TcpListener;
@@ -21,7 +22,7 @@ impl FetchLog for Kept {
     }
 }
 
-/// The error of a fetch, and what its log says.
+/// Returns the error of a fetch, and its log.
 fn fetched(runner: &Runner, host: &str) -> (RepositoryError, String) {
     let url = RepositoryUrl::parse(&format!("http://{host}:{PORT}/meta")).unwrap();
     let directory = tempfile::tempdir().unwrap();
@@ -67,7 +68,7 @@ fn a_repository_at_an_address_that_is_not_public_is_refused_by_its_url_and_says_
     });
 }
 
-/// Says what it reaches, then takes connections until it is ended.
+/// Prints what it reaches, then accepts connections until it is ended.
 const SERVICE: &str = "
 import socket, sys
 def attempt(family, address):
@@ -126,7 +127,8 @@ fn a_service_reaches_no_port_and_no_abstract_socket_of_the_machine() {
     });
 }
 
-/// The whole appliance on this host: a source, then a dependency, that an internal service is named for.
+/// The whole appliance on this host, with a source, then a dependency, whose URL names an internal
+/// service.
 #[test]
 #[ignore = "needs root"]
 fn what_an_internal_service_says_is_in_no_event_and_no_error() {

@@ -1,6 +1,8 @@
-//! The C code that reads host-controlled bytes, compiled natively under sanitizers and given random ones.
+//! The C code that reads host-controlled bytes, compiled natively under sanitizers and given random
+//! ones.
 //!
-//! `host_bytes/main.c` says what it compares. Each mutation below breaks the code in one place, and has to be noticed.
+//! `host_bytes/main.c` says what it compares. Each mutation below breaks the code in one place, and
+//! has to be noticed.
 
 use std::fs;
 use std::io::Write as _;
@@ -16,7 +18,7 @@ const SOURCES: [&str; 3] = ["Boot/HashPage.c", "Boot/Sha256.c", "FwCfg/MemoryMap
 const HEADERS: [&str; 3] = ["Boot/HashPage.h", "Boot/Sha256.h", "FwCfg/MemoryMap.h"];
 
 const ROUNDS: &str = "150000";
-/// Enough for a mutation, which the same seed always finds.
+/// The number of rounds for a mutation, which the same seed always finds.
 const MUTATION_ROUNDS: &str = "30000";
 const MUTATION_SEED: &str = "1";
 
@@ -24,7 +26,7 @@ const MUTATION_SEED: &str = "1";
 const SMALL_LENGTHS: usize = 260;
 const LARGE_LENGTHS: [usize; 3] = [4095, 65_536, 1_000_003];
 
-/// A file, and what is replaced in it by what.
+/// A file, the text that is replaced in it, and the new text.
 const MUTATIONS: [(&str, &str, &str); 15] = [
     ("Boot/Sha256.c", "^ (X >> 3)", "^ (X >> 4)"),
     (
@@ -129,7 +131,7 @@ impl Program {
                 "-Werror",
                 "-fshort-wchar",
             ])
-            // Mutations leave things unused.
+            // Mutations leave code unused.
             .args(["-Wno-unused", "-Wno-type-limits", "-fno-strict-aliasing"])
             .args(["-fsanitize=address,undefined", "-fno-sanitize-recover=all"])
             .arg("-I")
@@ -178,7 +180,7 @@ impl Program {
     }
 }
 
-/// Where a file of the firmware is copied to.
+/// Returns the name that a file of the firmware is copied to.
 fn flat(directory: &Path, name: &str) -> PathBuf {
     directory.join(Path::new(name).file_name().unwrap())
 }

@@ -1,5 +1,5 @@
-//! Lists an erofs image without mounting it: the kernel's documentation, filesystems/erofs, and fs/erofs/erofs_fs.h. All
-//! numbers are little-endian.
+//! Lists an erofs image without mounting it: the kernel's documentation, filesystems/erofs, and
+//! fs/erofs/erofs_fs.h. All numbers are little-endian.
 //!
 //! | superblock, at 1024 | |
 //! |---|---|
@@ -27,7 +27,8 @@ const SUPERBLOCK: usize = 1024;
 const MAGIC: u64 = 0xe0f5_e1e2;
 const INODE_UNIT: usize = 32;
 const ENTRY_BYTES: usize = 12;
-/// Layouts of directories, which are never compressed: whole blocks, and whole blocks with the rest behind the inode.
+/// Layouts of directories, which are never compressed: whole blocks, and whole blocks with the rest
+/// after the inode.
 const FLAT: u64 = 0;
 const INLINE: u64 = 2;
 
@@ -44,12 +45,12 @@ pub struct Inode {
     pub mode: u16,
     pub user: u64,
     pub group: u64,
-    /// A size in the image's own unit; 0 where there are none.
+    /// Their size in the image's own unit; 0 where there are none.
     pub extended_attributes: u64,
     layout: u64,
     size: usize,
     first_block: usize,
-    /// Where what is stored behind the inode begins.
+    /// The offset of the data after the inode.
     end: usize,
 }
 
@@ -71,7 +72,8 @@ struct Image {
     inodes: usize,
 }
 
-/// Every path, from `/` on, with what is there. As many inodes are reached as the image says it has.
+/// Returns every path, from `/` on, with its inode. Asserts that the image has as many inodes as it
+/// claims.
 pub fn list(path: &Path) -> Vec<(String, Inode)> {
     let bytes = fs::read(path).unwrap();
     let mut image = Image {
@@ -123,7 +125,7 @@ impl Image {
         let extended = format & 1 == 1;
         let (size, owner, length) = if extended { (8, 4, 64) } else { (4, 2, 32) };
         let extended_attributes = self.number(at + 2, 2);
-        // Of a header of 12 bytes and one 4-byte unit for each beyond the first.
+        // A header of 12 bytes, and one 4-byte unit for each beyond the first.
         let attribute_bytes = if extended_attributes == 0 {
             0
         } else {
@@ -141,7 +143,7 @@ impl Image {
         }
     }
 
-    /// Names and numbers in a directory, without itself and its parent.
+    /// Returns the names and numbers in a directory, without itself and its parent.
     fn children(&self, directory: &Inode) -> Vec<(String, usize)> {
         let mut children = vec![];
         for start in (0..directory.size).step_by(self.block) {
@@ -157,7 +159,7 @@ impl Image {
         children
     }
 
-    /// Of one block: the entries, then their names.
+    /// Reads one block: the entries, then their names.
     fn entries(&self, at: usize, length: usize) -> Vec<(String, usize)> {
         let name_at = |entry: usize| self.number(at + entry * ENTRY_BYTES + 8, 2) as usize;
         let count = name_at(0) / ENTRY_BYTES;

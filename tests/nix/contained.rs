@@ -1,4 +1,4 @@
-//! What a builder tries, and where that ends. Each attempt says how it went in the package's output.
+//! What can a builder reach? Each attempt says in the package's output how it went.
 
 use std::fs;
 use std::net::TcpListener;
@@ -21,17 +21,17 @@ use crate::tool;
 /// begin.
 const FIRST_USER: u32 = 2_000_000_000;
 const USERS_OF_A_SERVICE: u32 = 131_072;
-/// Where the users of builders are among those: above the daemon's, and below that of commands.
+/// The offsets of the builders' users among those: above the daemon's, and below that of commands.
 const BUILDERS: std::ops::Range<u32> = 30_001..65_536;
 
-/// Builds with a builder that tries all of it; none may have worked.
+/// Builds with a builder that makes all attempts, and asserts that none worked.
 fn assert_contained(all: &[(&str, String)]) {
     let bundle = Outcome::of(&Flake::built_by(&attempts(all))).bundle();
     let said = String::from_utf8(bundle.artifacts()["package"].to_vec()).unwrap();
     assert_eq!(said, all_contained(all));
 }
 
-/// The attempts are no empty words: what they look for is there, outside.
+/// The attempts are real: their targets exist outside.
 #[test]
 #[ignore = "needs nix"]
 fn an_ordinary_builder_has_no_network() {
@@ -76,7 +76,7 @@ fn an_ordinary_builder_has_no_network() {
     }
 }
 
-/// It has the network of a phase that fetches, and so nothing of the machine's.
+/// It has the network of a phase that fetches, and so reaches nothing of the machine.
 #[test]
 #[ignore = "needs nix"]
 fn a_builder_with_a_fixed_output_reaches_no_port_and_no_abstract_socket_of_the_machine() {
@@ -229,7 +229,7 @@ fn a_builder_gets_no_rights_and_sees_no_files_but_its_own() {
     ]);
 }
 
-/// Nothing that a builder leaves is alive at the end; the harness looks.
+/// No process that a builder leaves is alive at the end; the harness checks that.
 #[test]
 #[ignore = "needs nix"]
 fn a_daemon_that_a_builder_leaves_is_dead_before_its_output_is_read() {
@@ -243,7 +243,7 @@ fn a_daemon_that_a_builder_leaves_is_dead_before_its_output_is_read() {
     );
 }
 
-/// Fixed outputs are fetched with the network, and are what the flake says or nothing.
+/// Fixed outputs are fetched with the network, and have the flake's hash or are refused.
 #[test]
 #[ignore = "needs nix"]
 fn a_fixed_output_is_fetched_and_compared() {
@@ -286,8 +286,9 @@ fn a_fixed_output_is_fetched_and_compared() {
         .assert_failed("BuildFailed", "hash mismatch in fixed-output derivation");
 }
 
-/// Before the daemon hashes a fixed output, it replaces it by a copy. The builder leaves a link where that copy could be made,
-/// and the daemon must not write through it: another path of the store would change after it was registered.
+/// Before the daemon hashes a fixed output, it replaces it by a copy. The builder leaves a link
+/// where that copy could be made, and the daemon must not write through it: another path of the
+/// store would change after it was registered.
 #[test]
 #[ignore = "needs nix"]
 fn a_fixed_output_builder_cannot_have_the_daemon_write_to_another_path() {
@@ -315,8 +316,8 @@ fn a_fixed_output_builder_cannot_have_the_daemon_write_to_another_path() {
         );
         Flake::of(&format!("{{ outputs = {{ self }}: {outputs}; }}")).program("plant", &plant)
     };
-    // With the hash of the link, which takes the place of the output where the daemon wrote through it, and with that of what
-    // the builder made.
+    // With the hash of the link, which takes the place of the output where the daemon wrote through
+    // it, and with that of what the builder made.
     let tool = tool::Tool::new();
     let built = tool.build(&flake("flat", &sha256(b"")), "neighbour");
     std::os::unix::fs::symlink(built["out"].as_str().unwrap(), tool.path("link")).unwrap();
@@ -326,7 +327,7 @@ fn a_fixed_output_builder_cannot_have_the_daemon_write_to_another_path() {
     assert_eq!(bundle.artifacts()["package"], b"honest\n");
 }
 
-/// A builder that may download is none that built something.
+/// A builder that may download does not count as one that built something.
 #[test]
 #[ignore = "needs nix"]
 fn a_flake_whose_package_is_a_fixed_output_says_that_nothing_was_built() {
@@ -344,7 +345,7 @@ fn a_flake_whose_package_is_a_fixed_output_says_that_nothing_was_built() {
     assert_eq!(outputs[0]["realised"], "fetched");
 }
 
-/// The package is built, and is what was downloaded, byte for byte.
+/// The package is built, and equals a download, byte for byte.
 #[test]
 #[ignore = "needs nix"]
 fn a_builder_that_only_copies_a_download_built_nothing() {
@@ -379,8 +380,8 @@ fn a_builder_that_only_copies_a_download_built_nothing() {
     }
 }
 
-/// An archive that is only unpacked is a download in other clothes: by nix's own builder, whatever its compression (that one
-/// is xz, which is not read here), and by a builder of the flake's.
+/// An archive that is only unpacked is a download in another form: by nix's own builder, whatever
+/// its compression (that one is xz, which is not read here), and by a builder of the flake.
 #[test]
 #[ignore = "needs nix"]
 fn a_builder_that_only_unpacks_a_download_built_nothing() {
@@ -439,7 +440,7 @@ fn a_builder_that_only_unpacks_a_download_built_nothing() {
     }
 }
 
-/// Addresses are the same in every run, as nix has it for the sake of results that are the same.
+/// Addresses are the same in every run: nix fixes them for reproducible results.
 #[test]
 #[ignore = "needs nix"]
 fn a_builder_runs_with_fixed_addresses() {
@@ -450,7 +451,7 @@ fn a_builder_runs_with_fixed_addresses() {
     assert_eq!(bundle.artifacts()["package"], b"00040000\n");
 }
 
-/// Builders are other users than the service's, in namespaces of their own.
+/// Builders run as other users than the service, in their own namespaces.
 #[test]
 #[ignore = "needs nix"]
 fn a_service_that_is_told_to_end_takes_the_builders_along() {
@@ -483,7 +484,7 @@ fn a_service_that_is_told_to_end_takes_the_builders_along() {
         sleep(Duration::from_millis(50));
     };
     assert!(server.terminate().success());
-    // Who is dead and not yet collected has no memory any more.
+    // A process that is dead and not yet collected has no memory any more.
     let is_alive = |id: &&u32| {
         fs::read_to_string(format!("/proc/{id}/smaps_rollup")).is_ok_and(|text| !text.is_empty())
     };

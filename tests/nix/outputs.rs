@@ -1,4 +1,4 @@
-//! What is handed out, and what the statement says of it.
+//! Which artifacts are delivered, and what does the statement say about them?
 
 use std::collections::BTreeMap;
 use std::io;
@@ -49,7 +49,7 @@ fn a_flake_without_inputs_is_built_and_reproduced() {
     assert!(tool("nix.conf")["digest"]["sha256"].is_string() && tool("sh")["version"].is_string());
 }
 
-/// Names, sizes, references and hashes are those that nix gives them in a store of its own.
+/// Names, sizes, references and hashes are those of nix in another store.
 #[test]
 #[ignore = "needs nix"]
 fn the_statement_accounts_for_the_store_as_nix_does() {
@@ -186,7 +186,7 @@ fn a_tree_is_handed_out_file_by_file_and_a_large_one_as_programs_and_an_archive(
     );
 }
 
-/// A builder that makes a program and so many other files.
+/// Returns a builder that writes a program and this many other files.
 fn tree(others: u32) -> String {
     format!(
         r##"#include <stdio.h>

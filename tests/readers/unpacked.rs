@@ -1,5 +1,5 @@
-//! The same bundles as directories: whoever packs them otherwise still has these files, these modes,
-//! and nothing more.
+//! The same bundles as directories: a bundle that is unpacked and packed again still has these
+//! files, these modes, and nothing more.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
@@ -18,7 +18,7 @@ fn set_mode(path: &Path, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
 }
 
-/// Writes the files of a bundle as they are under an umask.
+/// Writes the files of a bundle with their modes under an umask.
 fn unpack(bundle: &Signed, umask: u32) -> tempfile::TempDir {
     let directory = tempfile::tempdir().unwrap();
     for File {
@@ -36,7 +36,7 @@ fn unpack(bundle: &Signed, umask: u32) -> tempfile::TempDir {
     directory
 }
 
-/// The code of the first rejection; nothing for an accepted directory.
+/// Returns the code of the first rejection; nothing for an accepted directory.
 fn code(directory: &Path, expectations: &Expectations) -> &'static str {
     let result = verify(open(directory), expectations);
     let found = result
@@ -46,7 +46,8 @@ fn code(directory: &Path, expectations: &Expectations) -> &'static str {
     found.map_or("", |rejection| rejection.code())
 }
 
-/// What is done to the top directory, and the code that it is rejected with; none where it still passes.
+/// A change of the top directory, and the code that it is rejected with; none where it still
+/// passes.
 type Change<'a> = (&'static str, &'a dyn Fn(&Path), &'static str);
 
 #[test]
@@ -76,7 +77,7 @@ const RAW_SOCKETS: [u8; 20] = [
     1, 0, 0, 2, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
 ];
 
-/// What gives a file more than its mode says.
+/// Attributes that give a file more rights than its mode.
 fn of_attributes() -> Vec<Change<'static>> {
     vec![
         (
@@ -153,7 +154,8 @@ fn a_program_with_rights_of_its_own_is_rejected() {
     assert_eq!(code(directory.path(), &expectations), "");
 }
 
-/// Who is not root does it as the root of a namespace, for which the kernel takes such rights too.
+/// Sets the rights; without root it does so as the root of a namespace, in which the kernel accepts
+/// such rights too.
 fn give_rights(program: &Path) {
     if rustix::process::geteuid().is_root() {
         return give(program, "security.capability", &RAW_SOCKETS);

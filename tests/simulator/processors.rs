@@ -1,4 +1,4 @@
-//! Processors, made once a run and kept in directories.
+//! Simulated processors, created once a run and kept in directories.
 
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -9,10 +9,11 @@ use kettle::snp::tcb::Product;
 
 pub const MEASUREMENT: LaunchMeasurement = LaunchMeasurement::from_bytes([0x5a; 48]);
 
-/// Small, so that a run makes its keys in a moment; one processor has AMD's length.
+/// The length of small keys, so that a run makes its keys in a moment; one processor has AMD's
+/// length.
 const SMALL_RSA_BITS: usize = 2048;
 
-/// One of each product and kind of key.
+/// Returns a processor of each product and kind of key.
 pub fn all() -> &'static [Processor] {
     static ALL: OnceLock<Vec<Processor>> = OnceLock::new();
     ALL.get_or_init(|| {
@@ -57,7 +58,7 @@ impl Directory {
         self.directory.path().join("trust-root.pem")
     }
 
-    /// As an option of `kettle-host serve`.
+    /// Returns the directory as an option of `kettle-host serve`.
     pub fn options(&self) -> [&str; 2] {
         ["--simulator", self.directory.path().to_str().unwrap()]
     }

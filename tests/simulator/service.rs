@@ -15,14 +15,14 @@ use serde_json::Value;
 use super::harness::{Answer, Bundle, NONCE, Request, Server, package};
 use super::processors::{Directory, MEASUREMENT};
 
-/// Of archives without times.
+/// The time of a bundle from an archive without times.
 const EPOCH: u64 = 0;
 
 fn hello() -> Request {
     Request::form(&package(&[("src/main.rs", "fn main() {}")]), "package.tar")
 }
 
-/// The verdict on a bundle, with its document.
+/// Returns the verdict on a bundle, with its document.
 fn verify(bundle: &[u8], directory: &Directory, more: &[&str]) -> Value {
     let file = directory.path().join("bundle.tar.gz");
     fs::write(&file, bundle).unwrap();
@@ -86,7 +86,7 @@ fn a_bundle_goes_from_the_service_to_an_accepting_verifier() {
     documents_agree(&server, &answer, &evidence);
 }
 
-/// The same evidence in the events, the job document and as a file of its own.
+/// Asserts that the events, the job document and the file have the same evidence.
 fn documents_agree(server: &Server, answer: &Answer, evidence: &Value) {
     let id = answer.header("kettle-job-id");
     let events = server.events(id);
@@ -161,7 +161,7 @@ fn a_session_is_verified_before_any_source_is_sent() {
     assert_eq!(server.get(&path).json()["state"], "finished");
 }
 
-/// Whether curl talks to the server with this pin.
+/// Returns whether curl accepts the server with this pin.
 fn pinned(server: &Server, pin: &str, expected: bool) {
     let url = format!("https://127.0.0.1:{}/health", server.tls_port);
     let curl = Command::new("curl")
@@ -173,7 +173,7 @@ fn pinned(server: &Server, pin: &str, expected: bool) {
 
 #[test]
 fn without_evidence_there_is_no_bundle() {
-    // One report is what the service itself wants before it serves.
+    // The service itself requests one report before it serves.
     let directory = Directory::with(Faults {
         reports: Some(1),
         ..Faults::default()

@@ -1,4 +1,4 @@
-//! `kettle verify` as people run it.
+//! Runs of `kettle verify`, as people run it.
 
 use std::fs;
 use std::io::Write as _;
@@ -63,7 +63,7 @@ impl Files {
             .unwrap()
     }
 
-    /// Not run yet, with everything that a good bundle needs, and JSON.
+    /// Prepares a run with everything that a good bundle needs, and JSON.
     pub fn command(&self, bundle: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_kettle"));
         command
@@ -81,7 +81,7 @@ impl Files {
         command
     }
 
-    /// What people read of the unpacked bundle.
+    /// Returns the text output about the unpacked bundle.
     fn text(&self, given: &[&str]) -> String {
         let fixed = [
             "p",
@@ -93,7 +93,7 @@ impl Files {
         String::from_utf8(self.run(&[&fixed[..], given].concat()).stdout).unwrap()
     }
 
-    /// With everything that a good bundle needs.
+    /// Runs it with everything that a good bundle needs.
     fn verify(&self, bundle: &str, more: &[&str]) -> Output {
         let measurement = "5a".repeat(48);
         let fixed = [
@@ -425,7 +425,8 @@ fn a_policy_says_all_of_it_with_paths_of_its_own() {
     assert_eq!(json(&added)["checks"][10]["code"], "artifact-not-a-subject");
 }
 
-/// A file of reference values whose only measurement is that of the scene; with further members.
+/// Returns a file of reference values whose only measurement is that of the scene, with further
+/// members.
 fn reference_file(members: &Value) -> Value {
     let digest = "ab".repeat(32);
     let mut file = serde_json::json!({
@@ -495,7 +496,8 @@ fn the_result_names_who_said_that_the_measurement_is_to_be_believed() {
     assert_eq!(other["checks"][6]["actual"], "aa".repeat(32));
 }
 
-/// A scene with the measurement of the newest release, whose statement claims that image with `kernel` as its kernel.
+/// Returns a scene with the measurement of the newest release, whose statement claims that image
+/// with `kernel` as its kernel.
 fn of_a_release(kernel: Option<&str>) -> Scene {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("measurements/0.2.0.json");
     let file: Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
@@ -704,7 +706,7 @@ fn a_revoked_measurement_is_refused_however_it_is_given_and_waived() {
         format!("measurements = {published:?}"),
     )
     .unwrap();
-    // As it was published at first: without a word of its own.
+    // As it was first published: without `withdrawn`.
     let mut old: Value = serde_json::from_slice(&fs::read(&published).unwrap()).unwrap();
     old.as_object_mut().unwrap().remove("withdrawn").unwrap();
     fs::write(files.path().join("old.json"), old.to_string()).unwrap();

@@ -1,5 +1,6 @@
-//! `kettle verify --fetch` and `kettle complete` with a key service of ours, on reports of real hardware. The service is
-//! reached as in a network with a proxy, and shows a certificate of an authority that only these runs know.
+//! `kettle verify --fetch` and `kettle complete` with a test's key service, on reports of real
+//! hardware. The service is reached through a proxy, and shows a certificate of an authority that
+//! only these runs know.
 
 use std::fs;
 use std::io::{BufReader, Write as _};
@@ -23,18 +24,18 @@ const TURIN: &str = "turin-v5-vcek-85da705e";
 const VLEK: &str = "milan-v3-vlek-decdab94";
 const HOST: &str = "kdsintf.amd.com";
 
-/// What the service does with a path.
+/// The service's action for a path.
 type Service = Box<dyn Fn(&str) -> Reply + Send>;
 
-/// What the service answers.
+/// The response of the service.
 enum Reply {
     /// Status and body.
     Whole(u16, Vec<u8>),
-    /// The length of the body, and less of it.
+    /// The length of the body, and fewer bytes.
     Short(usize),
     /// A body without an end.
     Endless,
-    /// Nothing.
+    /// No response.
     Cut,
 }
 
@@ -46,7 +47,7 @@ struct Desk {
     service: Arc<Mutex<Service>>,
 }
 
-/// An authority that nobody knows, and the service's certificate from it.
+/// Returns an unknown authority, and the service's certificate from it.
 fn authority() -> &'static (String, Arc<ServerConfig>) {
     static AUTHORITY: OnceLock<(String, Arc<ServerConfig>)> = OnceLock::new();
     AUTHORITY.get_or_init(|| {
@@ -73,7 +74,8 @@ fn authority() -> &'static (String, Arc<ServerConfig>) {
     })
 }
 
-/// A proxy that sends everybody to the service. Those who go away early are part of the tests.
+/// Starts a proxy that connects every client to the service. Clients that go away early are part of
+/// the tests.
 fn start(asked: &Arc<Mutex<Vec<String>>>, service: &Arc<Mutex<Service>>) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -131,7 +133,7 @@ fn serve(
     stream.flush()
 }
 
-/// The first line of a header block, which is read to its end.
+/// Reads a header block to its end, and returns its first line.
 fn header_block(stream: &mut impl std::io::BufRead) -> std::io::Result<String> {
     let mut first = String::new();
     stream.read_line(&mut first)?;
@@ -153,7 +155,7 @@ fn file(report: &str, name: &str) -> Vec<u8> {
     .unwrap()
 }
 
-/// Evidence with a certificate, or without.
+/// Returns evidence with a certificate, or without.
 fn document(report: &[u8], certificate: Option<&[u8]>) -> Value {
     let mut document = evidence(report, certificate.unwrap_or_default());
     if certificate.is_none() {
@@ -182,7 +184,7 @@ impl Desk {
         desk
     }
 
-    /// Of a report whose host handed over nothing.
+    /// Creates a desk with a report whose host passed no certificate.
     fn of(report: &str) -> Self {
         Self::with(&document(&file(report, "report.bin"), None))
     }
@@ -191,7 +193,7 @@ impl Desk {
         self.directory.path().join(name)
     }
 
-    /// What the service does from now on.
+    /// Sets the service's action from now on.
     fn serves(&self, service: impl Fn(&str) -> Reply + Send + 'static) {
         *self.service.lock().unwrap() = Box::new(service);
     }
@@ -244,7 +246,7 @@ impl Desk {
             .unwrap()
     }
 
-    /// Outcomes or codes of the three checks that the certificate decides.
+    /// Returns outcomes or codes of the three checks that depend on the certificate.
     fn fetch(&self, more: &[&str]) -> [String; 3] {
         let output = self.run(&[&["--fetch", "--cache", "cache"], more].concat());
         assert_eq!(output.status.code(), Some(1), "{output:?}");
@@ -260,7 +262,7 @@ impl Desk {
         })
     }
 
-    /// The error of a run that verified nothing.
+    /// Returns the error of a run that verified nothing.
     fn error(&self, more: &[&str]) -> String {
         let output = self.run(more);
         assert_eq!(output.status.code(), Some(2), "{output:?}");
@@ -571,7 +573,7 @@ fn the_default_cache_is_below_the_users() {
     assert!(desk.error(&["--fetch"]).contains("the cache: "));
 }
 
-/// A bundle around the evidence of a real report, as `kettle-init` packs it.
+/// Returns a bundle around the evidence of a real report, as `kettle-init` packs it.
 fn bundle(desk: &Desk, evidence: &Value) -> PathBuf {
     let mut evidence = evidence.clone();
     evidence.as_object_mut().unwrap().remove("tls_public_key");
@@ -625,7 +627,7 @@ fn a_bundle_gets_the_certificate_that_its_host_did_not_give_and_nothing_else() {
             },
             before
         );
-        // It is what the appliance would have packed with that certificate.
+        // The appliance would have packed the same bytes with that certificate.
         let packed = fs::read(&path).unwrap();
         bundle(
             &desk,

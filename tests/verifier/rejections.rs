@@ -23,7 +23,8 @@ use super::hierarchy::{Crl, Digest, extension, keys, point, tlv};
 use super::scene::{SNP, Scene, list_with_another_user};
 use super::session;
 
-/// Lists the codes, and matches all rejections: one that is new has to be put here, and needs a case then.
+/// Lists the codes, and matches all rejections: a new one has to be added here, and then needs a
+/// case.
 macro_rules! codes {
     ($($pattern:pat => $code:literal,)*) => {
         const CODES: &[&str] = &[$($code),*];
@@ -168,7 +169,7 @@ codes! {
     Rejection::RecordContradiction { .. } => "record-contradiction",
 }
 
-/// What was broken, where and as what it has to come out.
+/// A case: the expected code, the check that reports it, and the result.
 pub struct Case(pub &'static str, pub Check, pub AttestationResult);
 
 fn scene(code: &'static str, check: Check, change: impl FnOnce(&mut Scene)) -> Case {
@@ -177,14 +178,14 @@ fn scene(code: &'static str, check: Check, change: impl FnOnce(&mut Scene)) -> C
     Case(code, check, scene.verify())
 }
 
-/// A byte of the report, before it is signed.
+/// Changes a byte of the report, before it is signed.
 fn report(code: &'static str, check: Check, offset: usize, value: u8) -> Case {
     scene(code, check, |scene| {
         scene.edit_report = Box::new(move |report| report[offset] = value)
     })
 }
 
-/// A value in the statement.
+/// Changes a value in the statement.
 fn stated(code: &'static str, pointer: &str, value: serde_json::Value) -> Case {
     scene(code, Check::Statement, |scene| {
         *scene.statement.pointer_mut(pointer).expect(pointer) = value
@@ -540,7 +541,7 @@ fn of_binding() -> Vec<Case> {
     ]
 }
 
-/// A published file with the measurement of the scene and further members.
+/// Returns a published file with the measurement of the scene and further members.
 fn published(members: &serde_json::Value) -> ReferenceValues {
     let entry = json!({"measurement": "5a".repeat(48), "vcpu_type": "EPYC", "vcpus": 1});
     let mut file = json!({"version": "1", "measurements": [entry]});
@@ -552,7 +553,8 @@ fn published(members: &serde_json::Value) -> ReferenceValues {
     references
 }
 
-/// The statement claims an image with `claimed` as its root hash; the measurement was published with `aa…`.
+/// Returns a scene whose statement claims an image with `claimed` as its root hash; the measurement
+/// was published with `aa…`.
 fn claiming(claimed: Option<&'static str>) -> Case {
     scene("image-claim-mismatch", Check::LaunchMeasurement, |scene| {
         let parameters = scene
@@ -580,7 +582,7 @@ fn of_measurements() -> Vec<Case> {
         expecting("measurement-revoked", CHECK, |expectations| {
             expectations.references = published(&json!({"withdrawn": "bad"}));
         }),
-        // Given alone, which says nothing of a file: the verifier knows the list itself.
+        // A measurement that was given alone, without a file: the verifier knows the list itself.
         scene("measurement-revoked", CHECK, |scene| {
             scene.edit_report =
                 Box::new(|report| report[0x90..0xc0].copy_from_slice(revoked().as_bytes()));
@@ -590,7 +592,7 @@ fn of_measurements() -> Vec<Case> {
     ]
 }
 
-/// A measurement of an image that is revoked.
+/// Returns a measurement of a revoked image.
 pub fn revoked() -> LaunchMeasurement {
     let file: serde_json::Value =
         serde_json::from_str(include_str!("../../measurements/0.1.0.json")).unwrap();
@@ -655,7 +657,7 @@ fn of_reports() -> Vec<Case> {
         expecting("nonce-not-in-report", Check::Nonce, |expectations| {
             expectations.nonce = Some(kettle::provenance::Nonce::parse("00").unwrap())
         }),
-        // Padding makes both alike in the report.
+        // With the padding both are the same in the report.
         expecting("nonce-not-in-provenance", Check::Nonce, |expectations| {
             expectations.nonce = Some(kettle::provenance::Nonce::parse("00c0ffee00").unwrap())
         }),
@@ -768,7 +770,7 @@ fn of_statements() -> Vec<Case> {
     ]
 }
 
-/// The client chose `options`.
+/// Returns a scene in which the client chose `options`.
 fn optioned(
     code: &'static str,
     options: serde_json::Value,

@@ -1,4 +1,5 @@
-//! `--vsa-out` and `kettle verify-summary`: is a summary what the verdict was, and is it believed for nothing else?
+//! `--vsa-out` and `kettle verify-summary`: does a summary state the verdict, and is it believed
+//! for nothing else?
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -251,7 +252,7 @@ fn every_flipped_bit_of_a_summary_is_refused() {
     let container: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
     let payload = container["dsseEnvelope"]["payload"].as_str().unwrap();
     let payload = STANDARD.decode(payload).unwrap();
-    // Each tenth byte: a process for each.
+    // Only each tenth byte: each takes a process.
     for index in (0..payload.len()).step_by(payload.len() / 10) {
         let mut flipped = payload.clone();
         flipped[index] ^= 1;

@@ -75,7 +75,7 @@ impl Server {
                 std::fs::read_to_string(directory.join("service.log")).unwrap_or_default()
             )
         });
-// A closed pipe would leave a later line nowhere to go.
+        // A closed pipe would leave a later line nowhere to go.
         std::thread::spawn(move || lines.for_each(drop));
         let name = SocketAddr::from_abstract_name(format!("kettle-attack-{port}")).unwrap();
         let socket = UnixListener::bind_addr(&name).unwrap();

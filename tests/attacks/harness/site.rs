@@ -135,7 +135,7 @@ impl Site {
         std::thread::spawn(move || {
             for stream in listener.incoming() {
                 let (root, special) = (root.clone(), Arc::clone(&special));
-    // A client that goes away does not matter.
+                // A client that goes away does not matter.
                 std::thread::spawn(move || answer(stream.unwrap(), &root, &special).ok());
             }
         });
@@ -351,7 +351,7 @@ impl Repository {
             })
             .chain([(mode, name, id)])
             .collect();
-// As git compares them: a directory as if its name ended in a slash.
+        // As git compares them: a directory as if its name ended in a slash.
         entries.sort_by_key(|(mode, name, _)| {
             [*name, if *mode == "40000" { b"/" } else { b"" }].concat()
         });

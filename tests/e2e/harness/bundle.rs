@@ -1,4 +1,4 @@
-//! A bundle, taken apart.
+//! A reader of bundles.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
@@ -19,10 +19,10 @@ pub struct Bundle {
 }
 
 impl Bundle {
-    /// Takes one apart whose times are `epoch`; every attribute that could vary is checked.
+    /// Reads a bundle whose times are `epoch`; checks every attribute that could vary.
     pub fn read(bytes: &[u8], epoch: u64) -> Self {
         assert_eq!(bytes[..10], GZIP_HEADER);
-        // In the one encoding that a verifier accepts.
+        // It has the one encoding that a verifier accepts.
         let read = kettle::bundle::read::stream(bytes).unwrap();
         assert_eq!(read.time, Some(epoch));
         let (mut names, mut files, mut tops) = (Vec::new(), BTreeMap::new(), Vec::new());
@@ -78,7 +78,7 @@ impl Bundle {
         serde_json::from_slice(&self.files["provenance.json"]).unwrap()
     }
 
-    /// What was built, by name.
+    /// Returns the artifacts by name.
     pub fn artifacts(&self) -> BTreeMap<&str, &[u8]> {
         let artifact = |(path, bytes): (&'_ String, &'_ Vec<u8>)| {
             path.starts_with("artifacts/").then_some(bytes.len())
@@ -90,7 +90,8 @@ impl Bundle {
             .collect()
     }
 
-    /// Subjects, lockfile and log are what the statement says, and nothing else is there.
+    /// Asserts that subjects, lockfile and log are as in the statement, and that there are no other
+    /// files.
     pub fn assert_described(&self) {
         let statement = self.statement();
         let subjects: Vec<_> = statement["subject"]

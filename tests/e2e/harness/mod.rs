@@ -1,4 +1,4 @@
-//! What the tests share: a service, a client, sources and bundles.
+//! Shared by the tests: a service, a client, sources and bundles.
 
 mod bundle;
 mod http;

@@ -1,4 +1,4 @@
-//! The real `kettle-host serve`, with a work directory of its own.
+//! The real `kettle-host serve`, with its own work directory.
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
@@ -23,8 +23,8 @@ impl Server {
         Self::with_options(&[])
     }
 
-    /// With the servers of a test, which are on the loopback, and the registry, wherever this machine has it, among what phases that
-    /// fetch reach.
+    /// Starts a service whose phases that fetch also reach the servers of a test, which are on the
+    /// loopback, and the registry, wherever this machine has it.
     pub fn with_options(options: &[&str]) -> Self {
         let allowed = networks::allowed();
         let all: Vec<_> = allowed
@@ -35,7 +35,7 @@ impl Server {
         Self::of_public_addresses(&all)
     }
 
-    /// With no more than its own options: phases that fetch reach public addresses only.
+    /// Starts a service with only these options: phases that fetch reach public addresses only.
     pub fn of_public_addresses(options: &[&str]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let mut process = Command::new(env!("CARGO_BIN_EXE_kettle-host"))
@@ -84,7 +84,7 @@ impl Server {
         Request::get(path).run(self.port)
     }
 
-    /// All events of a job, after its end: the numbers have no gap, and the end comes once.
+    /// Returns all events of a job, after its end: the numbers have no gap, and the end comes once.
     pub fn events(&self, job: &str) -> Vec<Value> {
         let events: Vec<_> = Events::open(self.port, &format!("/build/{job}/events")).collect();
         assert!(
@@ -106,12 +106,12 @@ impl Server {
         events
     }
 
-    /// The result of a request that is accepted: what the last event says.
+    /// Returns the result of an accepted request, from the last event.
     pub fn result(&self, request: &Request) -> Value {
         self.events(&self.run(request).job()).pop().unwrap()["result"].take()
     }
 
-    /// Highest resident size so far, in KiB.
+    /// Returns the highest resident size so far, in KiB.
     pub fn peak_kib(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
         let line = status
@@ -121,14 +121,15 @@ impl Server {
         line.trim().trim_end_matches(" kB").parse().unwrap()
     }
 
-    /// How many descriptors it has open.
+    /// Returns how many descriptors the service has open.
     pub fn descriptors(&self) -> usize {
         fs::read_dir(format!("/proc/{}/fd", self.process.id()))
             .unwrap()
             .count()
     }
 
-    /// Everything below the service, by parents, but for the process that keeps a user for it.
+    /// Returns all processes below the service, by parents, except the process that keeps a user
+    /// for it.
     pub fn descendants(&self) -> Vec<u32> {
         let processes: Vec<(u32, u32)> = fs::read_dir("/proc")
             .unwrap()
@@ -158,14 +159,14 @@ impl Server {
         found.split_off(1)
     }
 
-    /// Tells it to end, and waits.
+    /// Tells the service to end, and waits.
     pub fn terminate(&mut self) -> ExitStatus {
         let id = rustix::process::Pid::from_child(&self.process);
         rustix::process::kill_process(id, rustix::process::Signal::TERM).unwrap();
         self.process.wait().unwrap()
     }
 
-    /// What it has logged.
+    /// Returns the service's log.
     pub fn log(&self) -> String {
         fs::read_to_string(self.directory.path().join("service.log")).unwrap()
     }
@@ -183,7 +184,7 @@ impl Drop for Server {
     }
 }
 
-/// Whether a process is one that does nothing but keep a user for its service (`src/sandbox/users.rs`).
+/// Returns whether a process only keeps a user for its service (`src/sandbox/users.rs`).
 fn waits(id: u32) -> bool {
     fs::read(format!("/proc/{id}/cmdline")).is_ok_and(|line| line == b"/usr/bin/cat\0")
 }

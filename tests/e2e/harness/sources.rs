@@ -6,7 +6,7 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The published archive `NAME-VERSION.crate`, as the ordinary client downloads it.
+/// Returns the published archive `NAME-VERSION.crate`, as the ordinary client downloads it.
 pub fn crate_file(name: &str, version: &str) -> Vec<u8> {
     let directory = tempfile::tempdir().unwrap();
     let manifest = format!(
@@ -42,7 +42,8 @@ pub fn crate_file(name: &str, version: &str) -> Vec<u8> {
     .unwrap()
 }
 
-/// A package without dependencies: `files` beside a manifest and a lockfile; its name is `package`.
+/// Returns a package without dependencies: `files` beside a manifest and a lockfile; its name is
+/// `package`.
 pub fn package(files: &[(&str, &str)]) -> Vec<u8> {
     let manifest = "[package]\nname = \"package\"\nversion = \"0.1.0\"\nedition = \"2021\"\n";
     let lockfile = "version = 4\n\n[[package]]\nname = \"package\"\nversion = \"0.1.0\"\n";
@@ -61,7 +62,7 @@ pub fn package(files: &[(&str, &str)]) -> Vec<u8> {
     archive.into_inner().unwrap()
 }
 
-/// A directory as an archive, with itself as the top directory.
+/// Returns a directory as an archive, with itself as the top directory.
 pub fn tar_of(directory: &Path) -> Vec<u8> {
     let mut archive = tar::Builder::new(Vec::new());
     archive
@@ -70,7 +71,7 @@ pub fn tar_of(directory: &Path) -> Vec<u8> {
     archive.into_inner().unwrap()
 }
 
-/// Runs git without the settings of whoever runs the tests; its output, trimmed.
+/// Runs git without the user's settings; returns its output, trimmed.
 pub fn git(directory: &Path, arguments: &[&str]) -> String {
     let git = Command::new("git")
         .args([
@@ -103,7 +104,7 @@ pub fn git_repository(directory: &Path) {
     git(directory, &["update-server-info"]);
 }
 
-/// Serves the files of a directory on loopback, until the test process ends.
+/// A server of the files of a directory on loopback, which runs until the test process ends.
 pub struct StaticServer {
     pub port: u16,
 }
@@ -122,7 +123,7 @@ impl StaticServer {
     }
 }
 
-/// One request; a client that goes away is none of our business.
+/// Serves one request; a client that goes away does not matter.
 fn serve(mut stream: std::net::TcpStream, directory: &Path) {
     let mut lines = BufReader::new(stream.try_clone().unwrap())
         .lines()

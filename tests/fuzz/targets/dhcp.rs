@@ -9,7 +9,8 @@ const CLIENT: Client = Client {
     mac: [2, 0, 0, 0, 0, 1],
     transaction: [1, 2, 3, 4],
 };
-/// Where a message says whom it answers: direction and hardware, transaction, hardware address, cookie.
+/// The fields that match a reply with its request: direction and hardware, transaction, hardware
+/// address, cookie.
 const HEAD: [(usize, &[u8]); 4] = [
     (0, &[2, 1, 6]),
     (4, &CLIENT.transaction),
@@ -17,7 +18,8 @@ const HEAD: [(usize, &[u8]); 4] = [
     (236, &[99, 130, 83, 99]),
 ];
 
-/// A lease is one that a machine can use. The message is mended so that changes get to its options.
+/// A lease is one that a machine can use. The message is repaired so that changes get to its
+/// options.
 pub fn target(data: &[u8]) {
     if let Some(message) = frame::message(data) {
         assert!(message.len() < data.len());

@@ -1,4 +1,4 @@
-//! Any bytes as the answer of AMD's key service, the status in front.
+//! Any bytes as the response of AMD's key service, the status first.
 
 use kettle::kds::{Answer, Service, Transport, TransportError};
 use kettle::snp::report::{Report, SigningKey};
@@ -20,7 +20,7 @@ impl Transport for Always<'_> {
     }
 }
 
-/// What is handed on is all of the body, one DER structure, after a success.
+/// The returned bytes are all of the body, one DER structure, after a success.
 pub fn target(data: &[u8]) {
     let report = Report::try_from(REPORT).expect("a report");
     let service = Service::new(Always(data), None);

@@ -1,8 +1,8 @@
-//! Any bytes as the answers of `cargo metadata` and `cargo tree`, with a zero byte between them.
+//! Any bytes as the output of `cargo metadata` and `cargo tree`, with a zero byte between them.
 
 use kettle::toolchain::cargo::metadata::Metadata;
 
-/// Packages that are used are packages that there are.
+/// Every used package is one of the listed packages.
 pub fn target(data: &[u8]) {
     let (answer, tree) = data.split_at(
         data.iter()

@@ -1,4 +1,4 @@
-//! Any bytes as what nix prints, among which its messages are.
+//! Any bytes as the output of nix with its messages.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use kettle::toolchain::nix::progress::{Manner, Progress};
 
 use super::kept::Kept;
 
-/// Most bytes of its errors that are kept.
+/// The most bytes of its errors that are kept.
 const MAX_ERROR_BYTES: usize = 64 << 10;
 
 #[derive(Debug, PartialEq)]
@@ -18,7 +18,8 @@ struct Seen {
     realises: bool,
 }
 
-/// Every cut gives the same; a cache is believed of a path that nix named beside it; errors have a limit.
+/// Every cut gives the same; a cache is believed of a path that nix named beside it; errors have a
+/// limit.
 pub fn target(data: &[u8]) {
     let whole = run(data, data.len().max(1));
     for path in whole.caches.keys() {

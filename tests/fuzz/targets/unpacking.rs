@@ -1,11 +1,12 @@
-//! What the targets for archives share.
+//! Functions that the targets for archives share.
 
 use std::fs;
 use std::path::Path;
 
 use kettle::source::archive::unpack;
 
-/// Unpacks `data`: no hostile archive looks like a fault of ours, and nothing appears outside of the given directory.
+/// Unpacks `data`: no hostile archive causes an internal error, and nothing appears outside the
+/// given directory.
 pub fn check(data: &[u8]) {
     let directory = tempfile::TempDir::new().expect("no temporary directory");
     let (archive, tree) = (
@@ -20,7 +21,7 @@ pub fn check(data: &[u8]) {
     check_names(directory.path(), &["archive", "tree"]);
 }
 
-/// A directory has these entries and no others.
+/// Asserts that a directory has these entries and no others.
 pub fn check_names(directory: &Path, expected: &[&str]) {
     for entry in fs::read_dir(directory).expect("the directory is gone") {
         let name = entry.expect("the directory cannot be read").file_name();
@@ -31,7 +32,7 @@ pub fn check_names(directory: &Path, expected: &[&str]) {
     }
 }
 
-/// Only regular files, directories, and links that stay inside.
+/// Asserts that a directory has only regular files, directories, and links that stay inside.
 pub fn check_directory(directory: &Path) {
     for entry in fs::read_dir(directory).expect("a directory cannot be read") {
         let path = entry.expect("a directory cannot be read").path();
