@@ -217,7 +217,7 @@ impl Job {
         let context = Context {
             runner: &runner,
             toolchain: &found,
-            directory: directory.path(),
+            folder: directory.path(),
             limits: Limits::default(),
         };
         let result = tokio::runtime::Builder::new_current_thread()
