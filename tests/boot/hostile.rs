@@ -110,8 +110,8 @@ fn a_build_that_takes_all_it_can_get_finds_the_limits_and_leaves_nothing_running
     );
     let number = |key: &str| outcome.fact(key).parse::<u64>().unwrap();
 
-    // The build has some tasks itself. A process that nobody collected would count in the group of the
-    // limit.
+    // The build has some tasks itself. A process that nobody collected would count in the group of
+    // the limit.
     assert!(
         (tasks - 100..tasks).contains(&number("tasks")),
         "{} of {tasks} tasks",

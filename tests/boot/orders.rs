@@ -177,8 +177,8 @@ fn a_machine_that_is_stopped_and_woken_plugged_and_unplugged_makes_the_same_arti
         bundle.artifacts() == artifacts_of_an_honest_host(),
         "the artifacts differ"
     );
-    // The NMI reached it, so the rest would have. It does not notice what takes ACPI code to notice,
-    // and so gives nothing back.
+    // The NMI reached it, so the rest would have. It does not notice what takes ACPI code to
+    // notice, and so gives nothing back.
     assert!(
         machine
             .console()

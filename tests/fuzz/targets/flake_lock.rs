@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use kettle::toolchain::nix::lockfile::FlakeLock;
 use serde_json::Value;
 
-/// Every input is locked, or is a directory of the source or of one that is; no name and no directory leads elsewhere.
+/// Every input is locked, or is a directory of the source or of one that is; no name and no
+/// directory leads elsewhere.
 pub fn target(data: &[u8]) {
     let Ok(lock) = FlakeLock::parse(data) else {
         return;
