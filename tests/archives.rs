@@ -1257,7 +1257,7 @@ fn archives_of_every_maker(directory: &Path) -> Vec<PathBuf> {
 }
 
 #[test]
-fn what_ordinary_makers_write_is_read_wherever_they_cut_names() {
+fn archives_of_ordinary_makers_are_read_wherever_they_cut_names() {
     let directory = tempfile::tempdir().unwrap();
     let top = directory.path().join("top");
     fs::create_dir(&top).unwrap();

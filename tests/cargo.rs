@@ -482,7 +482,7 @@ fn a_lockfile_that_does_not_fit_is_a_lockfile_mismatch() {
 }
 
 #[test]
-fn what_does_not_compile_is_a_failed_build_and_says_why() {
+fn a_source_that_does_not_compile_is_a_failed_build_and_says_why() {
     let source = written(&[
         ("Cargo.toml", &manifest("")),
         ("Cargo.lock", &lockfile("", "")),

@@ -234,7 +234,7 @@ fn header_blocks() {
 }
 
 #[test]
-fn heads_of_requests() {
+fn requests_and_their_paths() {
     smoke("request", MEMORY_RUNS, &TEXT_CHANGES);
 }
 
@@ -279,7 +279,7 @@ fn cargo_configurations() {
 }
 
 #[test]
-fn answers_of_cargo() {
+fn output_of_cargo() {
     smoke("metadata", MEMORY_RUNS, &TEXT_CHANGES);
 }
 
@@ -299,7 +299,7 @@ fn messages_of_nix() {
 }
 
 #[test]
-fn answers_of_nix() {
+fn output_of_nix() {
     smoke("store", MEMORY_RUNS, &TEXT_CHANGES);
 }
 
@@ -334,7 +334,7 @@ fn certificates() {
 }
 
 #[test]
-fn answers_of_the_key_service() {
+fn responses_of_the_key_service() {
     smoke("kds", MEMORY_RUNS, &ARCHIVE_CHANGES);
 }
 

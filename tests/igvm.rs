@@ -294,7 +294,7 @@ fn a_file_that_is_cut_continued_or_of_another_kind_is_refused() {
 }
 
 #[test]
-fn vcpus_are_there_once_and_in_order() {
+fn vcpus_occur_once_and_in_order() {
     let file = Guest::new().file(&shape("EPYC-v4", 2));
     let end = HEADERS + u32::from_le_bytes(file[12..16].try_into().unwrap()) as usize;
     let with_index = |header: usize, index: u16| {

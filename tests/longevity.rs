@@ -390,7 +390,7 @@ fn an_archive_by_date_has_what_the_mirror_lost() {
 }
 
 #[test]
-fn what_there_is_is_taken_where_that_was_asked_for_and_named() {
+fn available_packages_are_used_where_that_was_requested_and_named() {
     let case = Case::new();
     let output = case.choose("1", &[]);
     let said = said(&output);
@@ -440,7 +440,7 @@ fn a_mirror_that_has_everything_changes_nothing() {
 }
 
 #[test]
-fn another_file_under_the_same_name_is_no_package_that_is_gone() {
+fn another_file_under_the_same_name_is_not_a_lost_package() {
     let case = Case::new();
     case.serve_package(
         "debian/pool/main/a/app/app_1.1_amd64.deb",

@@ -411,7 +411,7 @@ fn is_foreign(line: &str) -> bool {
 }
 
 #[test]
-fn what_is_of_tests_and_other_features_does_not_count() {
+fn code_of_tests_and_other_features_does_not_count() {
     let text = "#[cfg(feature = \"host\")]\nmod a;\n#[cfg(feature = \"appliance\")]\npub mod b;\n// c\n\nmod d;\n\
         #[cfg(test)]\nmod tests {\n    fn f() {\n    }\n}\nimpl E {\n    /// F.\n    #[cfg(feature = \"cli\")]\n    pub fn f() {\n\
         \x20       1\n    }\n    fn g() {}\n}\nenum H {\n    #[cfg(feature = \"host\")]\n    I {\n        j: u8,\n    },\n    K,\n}\n";

@@ -980,7 +980,7 @@ fn description_names_what_is_missing() {
 }
 
 #[test]
-fn what_a_host_only_records_the_image_refuses() {
+fn degradations_that_a_host_records_are_refused_by_the_image() {
     let host = Runner::new().unwrap();
     let names: Vec<_> = host
         .description()

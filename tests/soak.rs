@@ -342,7 +342,7 @@ fn memory_and_descriptors_stay_as_they_are() {
 
 #[test]
 #[ignore = "takes all processors: scripts/soak runs it"]
-fn health_answers_while_a_build_takes_all_processors() {
+fn health_responds_while_a_build_takes_all_processors() {
     println!(
         "{:<30} {:>8} {:>8} {:>8} {:>8}",
         "/health", "answers", "p50 ms", "p99 ms", "max ms"

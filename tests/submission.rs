@@ -397,7 +397,7 @@ fn refuses_bad_uploads_and_leaves_nothing() {
 }
 
 #[test]
-fn a_directory_that_is_gone_is_a_fault_of_ours() {
+fn a_missing_directory_is_an_internal_error() {
     run(async {
         let place = Place::new();
         fs::remove_dir(place.directory.path().join("uploads")).unwrap();

@@ -325,7 +325,7 @@ fn reports_get_their_verdicts_under_amds_roots() {
 }
 
 #[test]
-fn what_another_vmpl_requested_is_otherwise_in_order() {
+fn reports_for_another_vmpl_are_otherwise_in_order() {
     for set in sets() {
         for id in AT_ANOTHER_VMPL {
             let entry = set.entries.iter().find(|entry| entry["id"] == id).unwrap();
@@ -645,7 +645,7 @@ fn genuine_parts_of_two_machines_are_no_evidence_together() {
 }
 
 #[test]
-fn a_certificate_as_hosts_hand_it_over_verifies_its_report() {
+fn a_certificate_in_the_form_that_hosts_pass_verifies_its_report() {
     for set in sets() {
         let entry = set
             .of_kind("snp-extended-report-cert-table")

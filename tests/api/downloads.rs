@@ -244,7 +244,7 @@ fn there_is_nothing_before_the_end_nor_after_a_failure() {
 }
 
 #[test]
-fn a_file_that_is_not_as_recorded_is_a_fault_of_ours() {
+fn a_file_that_differs_from_its_record_is_an_internal_error() {
     let appliance = Appliance::start();
     let (running, id) = appliance.accepted();
     let directory = running.folder().to_owned();

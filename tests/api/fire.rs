@@ -366,7 +366,7 @@ fn a_request_line_is_one_or_the_connection_ends() {
 }
 
 #[test]
-fn what_follows_a_refused_post_is_never_taken_for_a_request() {
+fn bytes_after_a_refused_post_are_never_taken_for_a_request() {
     let appliance = Appliance::start();
     // The body is longer than what is read of it; its rest looks like a request.
     for (headers, status) in [
@@ -526,7 +526,7 @@ fn ids_and_names_are_compared_and_never_paths() {
 }
 
 #[test]
-fn a_half_closed_connection_gets_its_answer_and_ends() {
+fn a_half_closed_connection_gets_its_response_and_ends() {
     let appliance = Appliance::start();
     // `exchange` ends its side before it reads.
     assert_eq!(

@@ -184,7 +184,7 @@ fn a_boundary_in_the_data_ends_the_part_or_is_data() {
 }
 
 #[test]
-fn what_is_too_much_is_refused_with_its_limit() {
+fn too_much_of_anything_is_refused_with_its_limit() {
     let appliance = Appliance::with_intake();
     let url = part("name=repo_url", "https://example.org/hello.git");
     let long = |bytes: usize| "y".repeat(bytes);
@@ -307,7 +307,7 @@ fn what_is_too_much_is_refused_with_its_limit() {
 }
 
 #[test]
-fn what_is_as_much_as_can_be_is_taken() {
+fn as_much_as_the_limits_allow_is_accepted() {
     let url = part("name=repo_url", "https://example.org/hello.git");
     let fields = part(
         &format!("name=nonce{}", "\r\nX: y".repeat(MAX_PART_HEADERS - 1)),

@@ -18,7 +18,7 @@ fn is_refused(response: &Response) {
 }
 
 #[test]
-fn what_is_no_secret_is_answered_in_plaintext_too() {
+fn paths_without_secrets_are_served_in_plaintext_too() {
     let appliance = Appliance::in_the_image();
     for prefix in ["", "/v1", "/api"] {
         for (path, status) in [
@@ -137,7 +137,7 @@ fn a_source_in_plaintext_is_refused_before_it_is_read() {
 }
 
 #[test]
-fn the_image_answers_to_any_name_and_to_no_page_of_another_origin() {
+fn the_image_accepts_any_host_name_and_no_page_of_another_origin() {
     let appliance = Appliance::in_the_image();
     let ask = |fields: &str| {
         let mut client = connect_tls(&appliance);

@@ -392,7 +392,7 @@ const UNSEALED: &[Attempt] = &[
 ];
 
 #[test]
-fn what_is_no_data_after_the_handshake_costs_that_connection() {
+fn records_other_than_data_after_the_handshake_cost_that_connection() {
     let appliance = Appliance::start();
     for Attempt {
         name,
@@ -419,7 +419,7 @@ fn what_is_no_data_after_the_handshake_costs_that_connection() {
 
 /// Records that the standards leave to us, or tell us to ignore.
 #[test]
-fn what_means_nothing_costs_nothing() {
+fn records_without_a_meaning_cost_nothing() {
     let appliance = Appliance::start();
     for version in BOTH {
         let mut rogue = Rogue::connect(&appliance, version);
@@ -568,7 +568,7 @@ fn half_a_submission_and_then_something_else_takes_no_slot() {
 
 /// After our side has closed the TLS connection, bytes that still come are dropped unread.
 #[test]
-fn what_follows_an_early_answer_is_thrown_away() {
+fn bytes_after_an_early_response_are_dropped() {
     let appliance = Appliance::start();
     let _running = appliance.accepted();
     let head = format!(

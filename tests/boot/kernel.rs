@@ -127,7 +127,7 @@ fn first_program(directory: &Path, source: &str) -> PathBuf {
 
 #[test]
 #[ignore = "needs QEMU and a built image"]
-fn what_was_left_out_of_the_kernel_is_absent_even_for_the_first_program() {
+fn features_left_out_of_the_kernel_are_absent_even_for_the_first_program() {
     let (image, directory) = (Image::from_environment(), TempDir::new().unwrap());
     let segment = Some(first_program(directory.path(), PROBE));
     let console = Machine::start(
@@ -155,7 +155,7 @@ fn what_was_left_out_of_the_kernel_is_absent_even_for_the_first_program() {
 
 #[test]
 #[ignore = "needs QEMU and a built image"]
-fn what_was_left_out_of_the_kernel_is_absent_in_a_build() {
+fn features_left_out_of_the_kernel_are_absent_in_a_build() {
     let image = Image::from_environment();
     let machine = Machine::serving(&image, &Host::honest(&image));
     let archive = package(&[("src/main.rs", "fn main() {}\n"), ("build.rs", PROBE)]);
@@ -202,7 +202,7 @@ fn pages_with_secret(image: &Image) -> usize {
 
 #[test]
 #[ignore = "needs QEMU and a built image"]
-fn what_a_program_had_in_memory_is_gone_when_the_program_is() {
+fn memory_of_a_program_is_cleared_when_the_program_ends() {
     let mut image = Image::from_environment();
     let left = pages_with_secret(&image);
     assert!(left <= STILL_HELD, "{left} pages were found");

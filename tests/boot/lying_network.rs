@@ -215,7 +215,7 @@ static SEEN: LazyLock<Seen> = LazyLock::new(|| {
 
 #[test]
 #[ignore = "needs QEMU and a built image"]
-fn no_answer_that_breaks_a_rule_gives_the_machine_an_address() {
+fn no_reply_that_breaks_a_rule_gives_the_machine_an_address() {
     let liar = SEEN.liar.lock().unwrap();
     assert!(
         liar.questions > OFFERS_OF_LIES + 1,
@@ -227,7 +227,7 @@ fn no_answer_that_breaks_a_rule_gives_the_machine_an_address() {
 
 #[test]
 #[ignore = "needs QEMU and a built image"]
-fn of_an_answer_that_says_everything_and_twice_the_first_usable_values_count() {
+fn the_first_usable_values_of_a_reply_with_repeated_options_count() {
     let liar = SEEN.liar.lock().unwrap();
     let usable = [
         NAME_SERVER,

@@ -224,7 +224,7 @@ fn packed(mebibytes: usize) -> Vec<u8> {
 /// The response is larger than the memory of the machine, which is larger than that of a fetch.
 #[test]
 #[ignore = "needs QEMU and a built image"]
-fn a_registry_whose_answer_takes_all_memory_ends_the_fetch_and_not_the_machine() {
+fn a_registry_whose_response_takes_all_memory_ends_the_fetch_and_not_the_machine() {
     let bomb = packed(1024);
     let server = LyingServer::start(move |port, path| match path {
         "/config.json" => {

@@ -40,7 +40,7 @@ fn without_a_network_card_the_machine_ends() {
 
 #[test]
 #[ignore = "needs QEMU and a built image"]
-fn without_an_answer_from_a_dhcp_server_the_machine_ends() {
+fn without_a_reply_from_a_dhcp_server_the_machine_ends() {
     assert_ends(
         Network::Silent,
         "halting: network: no usable DHCP lease after 8 attempts",

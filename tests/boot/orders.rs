@@ -195,7 +195,7 @@ fn a_machine_that_is_stopped_and_woken_plugged_and_unplugged_makes_the_same_arti
 /// change.
 #[test]
 #[ignore = "needs QEMU and a built image"]
-fn a_machine_that_is_asked_for_its_root_disk_keeps_it() {
+fn a_machine_keeps_its_root_disk_when_the_host_requests_it() {
     let image = Image::from_environment();
     let machine = Machine::serving(&image, &with_the_disk_in_a_slot(&image));
     machine.order("device_del", &json!({ "id": "disk0" }));

@@ -30,7 +30,7 @@ fn with_memory(image: &Image, memory_mib: u32) -> Host {
 
 #[test]
 #[ignore = "needs QEMU and a built image"]
-fn with_too_little_memory_to_come_up_the_machine_ends() {
+fn with_too_little_memory_to_start_the_machine_ends() {
     let image = Image::from_environment();
     let console = Machine::start(&image, &with_memory(&image, TOO_LITTLE_MIB)).wait_for_its_end();
     assert!(console.contains("Kernel panic"), "{console}");

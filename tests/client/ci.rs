@@ -118,7 +118,7 @@ fn a_build_that_fails_fails_the_job() {
 }
 
 #[test]
-fn what_is_wrong_with_the_environment_sends_nothing() {
+fn a_wrong_environment_sends_nothing() {
     let server = appliance();
     // A program other than the pinned one is not run.
     let mut job = Job::new(&tls(&server), &[]);

@@ -50,7 +50,7 @@ fn is_hex(text: &str, digits: usize) -> bool {
 }
 
 #[test]
-fn what_waits_for_a_build_waits_longer_than_any_build_takes() {
+fn waits_for_a_build_are_longer_than_any_build() {
     let longest = FETCH_TIME + BUILD_TIME;
     let text = fs::read_to_string(file("pool/haproxy.cfg")).unwrap();
     for setting in ["timeout tunnel ", "hard-stop-after "] {

@@ -202,7 +202,7 @@ fn check(runs: &[(Desk, Run)], machines: usize, lost: usize) {
 }
 
 #[test]
-fn each_machine_behind_haproxy_builds_once_and_who_comes_too_late_is_told_so() {
+fn each_machine_behind_haproxy_builds_once_and_late_clients_are_told_so() {
     let machines = free_machines(3);
     let balancer = Balancer::start(&machines);
     // A source that is larger than any buffer on the way: a 409 comes in the middle of it.

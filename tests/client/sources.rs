@@ -195,7 +195,7 @@ fn a_directory_that_became_a_link_leads_nowhere() {
 }
 
 #[test]
-fn another_repository_than_the_expected_one_is_not_asked_for() {
+fn another_repository_than_the_expected_one_is_not_requested() {
     let (desk, server) = (Desk::new(), appliance());
     let mut command = desk.command("https://example.org/other", &tls(&server));
     let run = Run::of(command.args(["--repository", "https://example.org/project.git"]));

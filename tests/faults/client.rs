@@ -282,7 +282,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_answer_that_is_cut_off_is_none() {
+    fn a_response_that_is_cut_off_is_none() {
         let whole = [
             "Content-Length: 3\r\n\r\nabc",
             "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",

@@ -232,7 +232,7 @@ fn a_refused_address_ends_the_command_at_once_and_is_in_the_log_alone() {
 
 #[test]
 #[ignore = "needs root"]
-fn what_an_operator_allows_is_reached_and_recorded_and_nothing_beside_it() {
+fn allowed_networks_are_reached_and_recorded_and_nothing_beside_them() {
     let table = [
         ("10.1.0.1", PORT),
         ("10.2.0.1", PORT),
@@ -349,7 +349,7 @@ fn the_settings_of_single_interfaces_are_afterwards_as_they_were() {
 /// A killed service leaves its changes in a file, and the next phase reverts them.
 #[test]
 #[ignore = "needs root"]
-fn what_a_killed_service_left_forwarding_is_ended_by_the_next_one() {
+fn forwarding_that_a_killed_service_left_is_ended_by_the_next_one() {
     with_machine(&["1.1.1.1"], |_| {
         let before = forwarding();
         let left = [

@@ -131,7 +131,7 @@ fn a_service_reaches_no_port_and_no_abstract_socket_of_the_machine() {
 /// service.
 #[test]
 #[ignore = "needs root"]
-fn what_an_internal_service_says_is_in_no_event_and_no_error() {
+fn responses_of_an_internal_service_are_in_no_event_and_no_error() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!(
         "http://127.0.0.1:{}/meta",

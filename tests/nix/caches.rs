@@ -344,7 +344,7 @@ fn hex_of(hash: &Value) -> String {
 /// A cache's claim about where a path came from is unsigned.
 #[test]
 #[ignore = "needs nix"]
-fn what_a_cache_only_claims_is_not_recorded() {
+fn unsigned_claims_of_a_cache_are_not_recorded() {
     let cache = Cache::of("part");
     let line = |line: &str| match line.strip_prefix("Deriver: ") {
         Some(_) => format!("Deriver: {}-trusted.drv\n", "a".repeat(32)),

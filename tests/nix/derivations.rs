@@ -24,7 +24,7 @@ fn building(statements: &str) -> Flake {
 /// that is not locked.
 #[test]
 #[ignore = "needs nix"]
-fn what_a_derivation_must_not_ask_for_is_refused() {
+fn forbidden_attributes_of_a_derivation_are_refused() {
     for (attributes, says) in [
         ("__impure = true;", "'impure-derivations' is disabled"),
         ("__contentAddressed = true;", "'ca-derivations' is disabled"),

@@ -141,7 +141,7 @@ fn the_size_of_the_store_and_its_limit_are_in_the_log() {
 
 #[test]
 #[ignore = "needs nix"]
-fn every_output_is_handed_out_under_its_name() {
+fn every_output_is_delivered_under_its_name() {
     let flake = Flake::derivation(
         "outputs = [ \"out\" \"dev\" ];",
         "echo 1 > $out; echo 2 > $dev",
@@ -159,7 +159,7 @@ fn every_output_is_handed_out_under_its_name() {
 
 #[test]
 #[ignore = "needs nix"]
-fn a_tree_is_handed_out_file_by_file_and_a_large_one_as_programs_and_an_archive() {
+fn a_tree_is_delivered_file_by_file_and_a_large_one_as_programs_and_an_archive() {
     let bundle = Outcome::of(&Flake::built_by(&tree(3))).bundle();
     let artifacts = bundle.artifacts();
     assert_eq!(

@@ -100,7 +100,7 @@ fn a_builder_that_fails_has_its_output_in_the_log() {
 /// The cause is neither the evaluation nor an internal error.
 #[test]
 #[ignore = "needs nix"]
-fn what_cannot_be_built_or_handed_out_says_why() {
+fn a_flake_that_cannot_be_built_or_delivered_says_why() {
     let other =
         package("derivation { name = \"x\"; system = \"aarch64-linux\"; builder = \"/bin/sh\"; }");
     let outcome = Outcome::of(&other);

@@ -382,7 +382,7 @@ impl Corpus {
 
 #[test]
 #[ignore = "needs other programs: scripts/test runs it with those that can be installed"]
-fn whatever_is_accepted_is_unpacked_alike() {
+fn accepted_archives_are_unpacked_alike() {
     let corpus = Corpus::new();
     let mut complaints = Vec::new();
     // The files that were unpacked without an error, for each rejected archive.

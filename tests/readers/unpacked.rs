@@ -51,7 +51,7 @@ fn code(directory: &Path, expectations: &Expectations) -> &'static str {
 type Change<'a> = (&'static str, &'a dyn Fn(&Path), &'static str);
 
 #[test]
-fn what_is_accepted_packed_is_accepted_unpacked() {
+fn bundles_accepted_as_archives_are_accepted_as_directories() {
     let expectations = Scene::good().expectations();
     for bundle in all() {
         for umask in [0o022, 0o077, 0] {

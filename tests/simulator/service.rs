@@ -209,7 +209,7 @@ fn without_evidence_there_is_no_bundle() {
 }
 
 #[test]
-fn a_host_that_hands_over_nothing_makes_an_empty_chain() {
+fn a_host_without_certificates_makes_an_empty_chain() {
     let directory = Directory::with(Faults {
         handed_over: HandedOver::Nothing,
         ..Faults::default()

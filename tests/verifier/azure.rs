@@ -572,7 +572,7 @@ fn the_checks_of_this_platform_stand_in_their_order() {
 }
 
 #[test]
-fn what_builds_on_a_rejection_is_not_reached() {
+fn checks_that_build_on_a_rejection_are_not_reached() {
     const AFTER: [&str; 4] = ["quote", "boot-measurement", "report-data", "nonce"];
     let rejecting = |offset: usize, value: u8| {
         changed(|scene| {

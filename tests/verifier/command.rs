@@ -240,7 +240,7 @@ fn wrong_usage_is_no_verdict() {
 }
 
 #[test]
-fn what_a_bundle_is_wrong_in_is_a_rejection() {
+fn a_fault_of_a_bundle_is_a_rejection() {
     let files = Files::new(&Scene::good());
     let evidence = fs::read_to_string(files.path().join("p/evidence.json")).unwrap();
     let report = |edit: &dyn Fn(&mut Vec<u8>)| {

@@ -959,7 +959,7 @@ fn attributes_that_nobody_could_list_are_said_to_be_unknown() {
 }
 
 #[test]
-fn what_a_statement_says_of_its_files_has_a_type() {
+fn records_of_files_in_a_statement_have_a_type() {
     let internal = "/predicate/buildDefinition/internalParameters";
     for (pointer, name, value) in [
         ("/subject/0", "annotations", json!({"executable": "true"})),

@@ -276,7 +276,7 @@ impl Desk {
 }
 
 #[test]
-fn what_is_fetched_is_verified_and_kept_and_not_fetched_again() {
+fn a_fetched_certificate_is_verified_and_kept_and_not_fetched_again() {
     for report in [GENOA, TURIN] {
         let desk = Desk::of(report).answering(&file(report, "vek.der"), 200);
         assert_eq!(desk.fetch(&[]), ["pass", "pass", "pass"], "{report}");
@@ -306,7 +306,7 @@ fn what_is_fetched_is_verified_and_kept_and_not_fetched_again() {
 }
 
 #[test]
-fn a_report_without_a_product_is_asked_for_as_each() {
+fn a_certificate_is_requested_for_each_product_where_the_report_names_none() {
     let desk = Desk::of(GENOA_V2);
     desk.serves(|path| match path.contains("/Genoa/") {
         true => Reply::Whole(200, file(GENOA_V2, "vek.der")),
@@ -435,7 +435,7 @@ fn another_certificate_is_rejected_and_not_kept() {
 }
 
 #[test]
-fn a_spoiled_cache_is_asked_past_and_mended() {
+fn a_spoiled_cache_is_bypassed_and_repaired() {
     let desk = Desk::of(GENOA).answering(&file(GENOA, "vek.der"), 200);
     desk.fetch(&[]);
     let kept = desk.path("cache").join(&desk.kept()[0]);
@@ -453,7 +453,7 @@ fn a_spoiled_cache_is_asked_past_and_mended() {
 }
 
 #[test]
-fn nobody_is_asked_unless_something_is_missing_and_fetch_was_said() {
+fn no_request_is_sent_unless_a_certificate_is_missing_and_fetch_was_given() {
     let missing = "certificate-missing";
     let never = |desk: &Desk, more: &[&str], expected: &str| {
         let output = desk.run(more);
@@ -481,7 +481,7 @@ fn nobody_is_asked_unless_something_is_missing_and_fetch_was_said() {
 }
 
 #[test]
-fn what_a_report_says_is_only_ever_digits_to_the_service() {
+fn values_of_a_report_reach_the_service_only_as_digits() {
     let mut hostile = file(GENOA, "report.bin");
     hostile[0x1a0..0x1e0]
         .copy_from_slice(&b"/../;`$(x)`&--output=x \n@127.0.0.1#?%00".repeat(2)[..64]);
@@ -506,7 +506,7 @@ fn what_a_report_says_is_only_ever_digits_to_the_service() {
 }
 
 #[test]
-fn a_list_is_fetched_only_when_asked_for_and_judged() {
+fn a_revocation_list_is_fetched_only_on_request_and_used() {
     let by_nobody = Crl::default().signed(&keys().ark);
     let desk = Desk::of(GENOA);
     desk.serves(move |path| match path.ends_with("crl") {
@@ -706,7 +706,7 @@ fn a_certificate_that_somebody_has_goes_into_another_file() {
 }
 
 #[test]
-fn a_complete_bundle_is_written_where_it_was_asked_for_too() {
+fn a_complete_bundle_is_also_written_where_that_was_requested() {
     let desk = Desk::of(GENOA);
     let path = bundle(
         &desk,

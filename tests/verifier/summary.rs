@@ -223,7 +223,7 @@ fn a_program_signs_for_a_key_that_cannot_be_read() {
 }
 
 #[test]
-fn what_cannot_be_signed_is_wrong_usage_before_anything_is_verified() {
+fn a_summary_that_cannot_be_signed_is_wrong_usage_before_anything_is_verified() {
     let files = Files::new(&Scene::good());
     make_key(files.path(), "org");
     fs::write(files.path().join("text.pem"), "no key").unwrap();

@@ -64,7 +64,7 @@ fn entry(number: usize) -> std::ops::Range<usize> {
 
 #[test]
 #[ignore = "needs QEMU and a built image"]
-fn what_was_measured_is_started_whichever_way_it_comes_and_nothing_else_is() {
+fn only_measured_files_are_started_whichever_way_they_come() {
     let (image, files) = (Image::from_environment(), Files::new());
     let program = files.file("program.efi", &payload::application());
     let empty = files.file("empty", b"");
