@@ -14,7 +14,7 @@ use kettle::snp::report::Report;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::client::{Door, Source};
+use crate::client::{Port, Source};
 use crate::image::Image;
 use crate::machine::{Host, Machine};
 use crate::support::{Bundle, NONCE, project, sha256, tar_of};
@@ -160,14 +160,14 @@ fn a_build_is_attested_by_the_shipped_program_and_accepted_by_the_verifier() {
     session(&platform, &machine);
     let archive = project("hello");
     let outcome = machine.build(
-        Door::Tls,
+        Port::Tls,
         &Source::Archive {
             bytes: &archive,
             name: "hello.tar",
         },
     );
     outcome.assert_succeeded();
-    let bytes = machine.bundle(Door::Tls, &outcome.job);
+    let bytes = machine.bundle(Port::Tls, &outcome.job);
     platform.keep("bundle.tar.gz", &bytes);
     let result = platform.verify(&["bundle.tar.gz"], &TRUSTING);
     assert_eq!(result["verdict"], "accepted", "{result:#}");
@@ -186,13 +186,13 @@ fn a_build_is_attested_by_the_shipped_program_and_accepted_by_the_verifier() {
 
 /// Requests evidence, verifies it, and pins the key, before anything is sent.
 fn session(platform: &Platform, machine: &Machine) {
-    let answer = machine.get(Door::Tls, &format!("/attestation?nonce={NONCE}"));
+    let answer = machine.get(Port::Tls, &format!("/attestation?nonce={NONCE}"));
     assert_eq!(answer.status, 200, "{}", answer.text());
     platform.keep("session.json", &answer.body);
     let result = platform.verify(&["--session", "session.json"], &TRUSTING);
     assert_eq!(result["verdict"], "accepted", "{result:#}");
     let pin = result["claims"]["pinned_public_key"].as_str().unwrap();
-    let url = format!("https://127.0.0.1:{}/health", machine.port(Door::Tls));
+    let url = format!("https://127.0.0.1:{}/health", machine.port(Port::Tls));
     let other = format!("sha256//{}=", "A".repeat(43));
     let curl = Command::new("curl")
         .args(["-sk", "--pinnedpubkey", &other, &url])
@@ -203,7 +203,7 @@ fn session(platform: &Platform, machine: &Machine) {
         "another key is not taken: {curl:?}"
     );
     machine.pin.set(pin.to_owned()).unwrap();
-    assert_eq!(machine.get(Door::Tls, "/health").body, b"ok");
+    assert_eq!(machine.get(Port::Tls, "/health").body, b"ok");
 }
 
 fn assert_bound(bundle: &Bundle) {
@@ -231,7 +231,7 @@ fn a_build_cannot_reach_the_secure_processor() {
     for attack in ["find_signer", "ask_signer"] {
         let machine = platform.boot();
         let outcome = machine.build(
-            Door::Tls,
+            Port::Tls,
             &Source::Archive {
                 bytes: &hostile(attack),
                 name: "attack.tar",
@@ -304,7 +304,7 @@ fn a_build_without_evidence_fails() {
     let machine = Platform::new(&["--reports", "1", "--certificates", "nothing"]).boot();
     let archive = project("hello");
     let outcome = machine.build(
-        Door::Tls,
+        Port::Tls,
         &Source::Archive {
             bytes: &archive,
             name: "hello.tar",
@@ -313,7 +313,7 @@ fn a_build_without_evidence_fails() {
     outcome.assert_failed("AttestationFailed");
     assert_eq!(
         machine
-            .get(Door::Tls, &format!("/build/{}/result", outcome.job))
+            .get(Port::Tls, &format!("/build/{}/result", outcome.job))
             .status,
         404
     );

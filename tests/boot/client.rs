@@ -14,8 +14,8 @@ const BUILD_SECONDS: &str = "400";
 
 /// The port that a client uses.
 #[derive(Clone, Copy, Debug)]
-pub enum Door {
-    Clear,
+pub enum Port {
+    Plaintext,
     /// TLS, with a key that is made at boot and that only evidence vouches for: pinned once that
     /// was verified. Where the machine has no secure processor, any key is taken.
     Tls,
@@ -28,12 +28,12 @@ pub enum Source<'a> {
 }
 
 /// A response. Without one the status is 0.
-pub struct Answer {
+pub struct Response {
     pub status: u16,
     pub body: Vec<u8>,
 }
 
-impl Answer {
+impl Response {
     pub fn json(&self) -> Value {
         serde_json::from_slice(&self.body)
             .unwrap_or_else(|error| panic!("{error}: {}", self.text()))
@@ -98,12 +98,12 @@ impl Outcome {
 }
 
 impl Machine {
-    pub fn get(&self, door: Door, path: &str) -> Answer {
-        self.curl(door, path, &[])
+    pub fn get(&self, port: Port, path: &str) -> Response {
+        self.curl(port, path, &[])
     }
 
     /// Submits a build; a 202 has the job's id.
-    pub fn submit(&self, door: Door, source: &Source) -> Answer {
+    pub fn submit(&self, port: Port, source: &Source) -> Response {
         let upload = self.directory.path().join("upload");
         let source = match source {
             Source::Archive { bytes, name } => {
@@ -114,16 +114,16 @@ impl Machine {
         };
         let nonce = format!("nonce={NONCE}");
         self.curl(
-            door,
+            port,
             "/build",
             &["-H", "Prefer: respond-async", "-F", &nonce, "-F", &source],
         )
     }
 
     /// Returns the events of a job to their end; fewer if the machine ends before.
-    pub fn follow(&self, door: Door, job: &str) -> Vec<Value> {
+    pub fn follow(&self, port: Port, job: &str) -> Vec<Value> {
         let stream = self
-            .curl(door, &format!("/build/{job}/events"), &["-N"])
+            .curl(port, &format!("/build/{job}/events"), &["-N"])
             .text();
         let events = stream.lines().filter_map(|line| line.strip_prefix("data:"));
         events
@@ -132,11 +132,11 @@ impl Machine {
     }
 
     /// Runs a whole build.
-    pub fn build(&self, door: Door, source: &Source) -> Outcome {
-        let answer = self.submit(door, source);
+    pub fn build(&self, port: Port, source: &Source) -> Outcome {
+        let answer = self.submit(port, source);
         assert_eq!(answer.status, 202, "{}", answer.text());
         let job = answer.json()["job_id"].as_str().unwrap().to_owned();
-        let mut events = self.follow(door, &job);
+        let mut events = self.follow(port, &job);
         let lines = events
             .iter()
             .filter(|event| event["type"] == "build" || event["type"] == "note");
@@ -147,18 +147,18 @@ impl Machine {
         Outcome { job, result, lines }
     }
 
-    pub fn bundle(&self, door: Door, job: &str) -> Vec<u8> {
-        let answer = self.get(door, &format!("/build/{job}/result"));
+    pub fn bundle(&self, port: Port, job: &str) -> Vec<u8> {
+        let answer = self.get(port, &format!("/build/{job}/result"));
         assert_eq!(answer.status, 200, "{}", answer.text());
         answer.body
     }
 
-    fn curl(&self, door: Door, path: &str, more: &[&str]) -> Answer {
-        let scheme = match door {
-            Door::Clear => "http",
-            Door::Tls => "https",
+    fn curl(&self, port: Port, path: &str, more: &[&str]) -> Response {
+        let scheme = match port {
+            Port::Plaintext => "http",
+            Port::Tls => "https",
         };
-        let url = format!("{scheme}://127.0.0.1:{}{path}", self.port(door));
+        let url = format!("{scheme}://127.0.0.1:{}{path}", self.port(port));
         // The status comes after the body, in three digits.
         let fixed = [
             "-sk",
@@ -178,7 +178,7 @@ impl Machine {
             .unwrap()
             .stdout;
         let status = body.split_off(body.len().checked_sub(3).unwrap());
-        Answer {
+        Response {
             status: std::str::from_utf8(&status).unwrap().parse().unwrap(),
             body,
         }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::builds::definition;
-use crate::client::{Door, Source};
+use crate::client::{Port, Source};
 use crate::image::Image;
 use crate::machine::user_network::HOST;
 use crate::machine::{Host, Machine};
@@ -66,9 +66,9 @@ impl Vendored {
 fn build(source: &Source, epoch: u64) -> Bundle {
     let image = Image::from_environment();
     let machine = Machine::serving(&image, &Host::honest(&image));
-    let outcome = machine.build(Door::Tls, source);
+    let outcome = machine.build(Port::Tls, source);
     outcome.assert_succeeded();
-    let bundle = Bundle::read(&machine.bundle(Door::Tls, &outcome.job), epoch);
+    let bundle = Bundle::read(&machine.bundle(Port::Tls, &outcome.job), epoch);
     bundle.assert_described();
     bundle
 }

@@ -12,10 +12,10 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use crate::builds::artifacts_of_an_honest_host;
-use crate::client::{Door, Source};
+use crate::client::{Port, Source};
 use crate::image::{Disk, Image};
 use crate::machine::{Host, Machine, Network};
-use crate::served_disk::{Answer, ServedDisk};
+use crate::served_disk::{ReadReply, ServedDisk};
 use crate::support::{Bundle, project};
 
 const SECTOR_BYTES: u64 = 512;
@@ -43,9 +43,9 @@ impl WatchedDisk {
         let decision = move |at, length| {
             record.lock().unwrap().push((at, length));
             if (at..at + length).contains(&top) {
-                Answer::Flipped(top)
+                ReadReply::Flipped(top)
             } else {
-                Answer::Honest
+                ReadReply::Honest
             }
         };
         Self {
@@ -115,7 +115,7 @@ fn disks(cd: &WatchedDisk, stick: &WatchedDisk, nvme: &WatchedDisk) -> Vec<Strin
 fn a_machine_full_of_unknown_devices_makes_the_same_artifact_and_leaves_them_alone() {
     let (image, directory) = (Image::from_environment(), TempDir::new().unwrap());
     let [cd, stick, nvme] = [(); 3].map(|()| WatchedDisk::start(&image));
-    let unreadable = ServedDisk::start(&image, Box::new(|_, _| Answer::Error));
+    let unreadable = ServedDisk::start(&image, Box::new(|_, _| ReadReply::Error));
     let host = Host {
         devices: [
             ways_in(directory.path()),
@@ -129,14 +129,14 @@ fn a_machine_full_of_unknown_devices_makes_the_same_artifact_and_leaves_them_alo
     let machine = Machine::serving(&image, &host);
     let archive = project("hello");
     let outcome = machine.build(
-        Door::Tls,
+        Port::Tls,
         &Source::Archive {
             bytes: &archive,
             name: "hello.tar",
         },
     );
     outcome.assert_succeeded();
-    let bundle = Bundle::read(&machine.bundle(Door::Tls, &outcome.job), 0);
+    let bundle = Bundle::read(&machine.bundle(Port::Tls, &outcome.job), 0);
     assert!(
         bundle.artifacts() == artifacts_of_an_honest_host(),
         "the artifacts differ"
@@ -217,7 +217,7 @@ fn a_keyboard_of_the_hosts_gives_the_kernel_no_orders() {
     }
     assert!(machine.is_on(), "{}", machine.console());
     let outcome = machine.build(
-        Door::Tls,
+        Port::Tls,
         &Source::Archive {
             bytes: &project("hello"),
             name: "hello.tar",

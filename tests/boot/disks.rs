@@ -1,7 +1,7 @@
 //! Disks of a dishonest host. A machine that reads a byte that was not measured ends, and serves
 //! nothing of it.
 
-use crate::client::{Door, Source};
+use crate::client::{Port, Source};
 use crate::image::{Disk, Image};
 use crate::machine::{Host, Machine};
 use crate::support::project;
@@ -90,7 +90,7 @@ fn a_bit_that_the_host_flips_while_the_machine_runs_ends_it_when_a_build_reads_i
     let machine = Machine::serving(&image, &host);
     host.disks[0].flip(image.place_of(READ_BY_BUILDS_ONLY));
     let outcome = machine.build(
-        Door::Tls,
+        Port::Tls,
         &Source::Archive {
             bytes: &project("hello"),
             name: "hello.tar",
@@ -102,7 +102,7 @@ fn a_bit_that_the_host_flips_while_the_machine_runs_ends_it_when_a_build_reads_i
         outcome.lines
     );
     assert!(outcome.result.is_null(), "{}", outcome.result);
-    let answer = machine.get(Door::Tls, &format!("/build/{}/result", outcome.job));
+    let answer = machine.get(Port::Tls, &format!("/build/{}/result", outcome.job));
     assert_eq!(answer.status, 0, "{}", answer.text());
     let console = machine.wait_for_its_end();
     assert!(console.contains(CORRUPTED), "{console}");

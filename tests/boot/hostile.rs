@@ -4,7 +4,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use crate::builds::definition;
-use crate::client::{Door, Outcome, Source};
+use crate::client::{Outcome, Port, Source};
 use crate::image::Image;
 use crate::machine::{Host, Machine};
 use crate::support::{Bundle, package};
@@ -39,14 +39,14 @@ fn run(script: &str) -> (Machine, Outcome) {
         bytes: &archive,
         name: "package.tar",
     };
-    let outcome = machine.build(Door::Tls, &hostile);
+    let outcome = machine.build(Port::Tls, &hostile);
     assert_eq!(
-        machine.get(Door::Clear, "/health").body,
+        machine.get(Port::Plaintext, "/health").body,
         b"ok",
         "{}",
         machine.console()
     );
-    let job = machine.get(Door::Tls, &format!("/build/{}", outcome.job));
+    let job = machine.get(Port::Tls, &format!("/build/{}", outcome.job));
     let state = if outcome.result["status"] == "ok" {
         "succeeded"
     } else {
@@ -62,7 +62,7 @@ fn run(script: &str) -> (Machine, Outcome) {
         job.json()["result"]["error_type"],
         outcome.result["error_type"]
     );
-    assert_eq!(machine.submit(Door::Tls, &hostile).status, 409);
+    assert_eq!(machine.submit(Port::Tls, &hostile).status, 409);
     wait_until_idle(&machine);
     (machine, outcome)
 }
@@ -102,7 +102,7 @@ fn a_build_that_fills_its_own_directory_ends_and_the_machine_does_not() {
 fn a_build_that_takes_all_it_can_get_finds_the_limits_and_leaves_nothing_running() {
     let (machine, outcome) = run(include_str!("hostile/greedy.rs"));
     outcome.assert_succeeded();
-    let bundle = Bundle::read(&machine.bundle(Door::Tls, &outcome.job), 0);
+    let bundle = Bundle::read(&machine.bundle(Port::Tls, &outcome.job), 0);
     let limits = &definition(&bundle)["internalParameters"]["sandbox"]["limits"];
     let (tasks, tmp) = (
         limits["tasks"].as_u64().unwrap(),

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::client::{Door, Source};
+use crate::client::{Port, Source};
 use crate::image::Image;
 use crate::machine::{Host, Machine};
 use crate::support::package;
@@ -160,7 +160,7 @@ fn features_left_out_of_the_kernel_are_absent_in_a_build() {
     let machine = Machine::serving(&image, &Host::honest(&image));
     let archive = package(&[("src/main.rs", "fn main() {}\n"), ("build.rs", PROBE)]);
     let outcome = machine.build(
-        Door::Tls,
+        Port::Tls,
         &Source::Archive {
             bytes: &archive,
             name: "package.tar",

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use crate::client::{Answer, Door, Outcome, Source};
+use crate::client::{Outcome, Port, Response, Source};
 use crate::dhcp_answers::{
     ACKNOWLEDGE, ADDRESS, DISCOVER, GATEWAY, NAME_SERVER, OFFER, Question, REFUSE, REQUEST,
 };
@@ -173,9 +173,9 @@ fn dns_answer(query: &[u8], address: Ipv4Addr) -> Vec<u8> {
 struct Seen {
     liar: Arc<Mutex<Liar>>,
     /// The console after the lies, and after the build.
-    health: [Answer; 2],
+    health: [Response; 2],
     outcome: Outcome,
-    result: Answer,
+    result: Response,
     /// The requests to the server that the name led to.
     asked: Vec<String>,
     console: String,
@@ -196,16 +196,16 @@ static SEEN: LazyLock<Seen> = LazyLock::new(|| {
         },
     );
     liar.lock().unwrap().about_everything(&ends);
-    let before = machine.get(Door::Tls, "/health");
+    let before = machine.get(Port::Tls, "/health");
     let outcome = machine.build(
-        Door::Tls,
+        Port::Tls,
         &Source::Repository {
             url: &format!("http://{NAME}:{}/", server.port),
         },
     );
     Seen {
-        result: machine.get(Door::Tls, &format!("/build/{}/result", outcome.job)),
-        health: [before, machine.get(Door::Tls, "/health")],
+        result: machine.get(Port::Tls, &format!("/build/{}/result", outcome.job)),
+        health: [before, machine.get(Port::Tls, "/health")],
         console: machine.console(),
         asked: server.asked(),
         liar,
@@ -349,14 +349,14 @@ fn a_name_server_that_is_silent_ends_the_fetch_and_not_the_machine() {
         },
     );
     let outcome = machine.build(
-        Door::Tls,
+        Port::Tls,
         &Source::Repository {
             url: &format!("http://{NAME}/"),
         },
     );
     outcome.assert_failed("SourceFetchFailed");
     assert_eq!(
-        machine.get(Door::Tls, "/health").body,
+        machine.get(Port::Tls, "/health").body,
         b"ok",
         "{}",
         machine.console()

@@ -12,7 +12,7 @@ use std::time::Duration;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
-use crate::client::{Door, Source};
+use crate::client::{Port, Source};
 use crate::image::Image;
 use crate::machine::user_network::HOST;
 use crate::machine::{Host, Machine};
@@ -186,7 +186,7 @@ fn assert_fetch_fails(lie: fn(Vec<u8>) -> Reply, error_type: &str) {
     let machine = Machine::serving(&image, &Host::honest(&image));
     let archive = dependent(server.port, &checksum);
     let outcome = machine.build(
-        Door::Tls,
+        Port::Tls,
         &Source::Archive {
             bytes: &archive,
             name: "package.tar",
@@ -201,12 +201,12 @@ fn assert_fetch_fails(lie: fn(Vec<u8>) -> Reply, error_type: &str) {
     outcome.assert_failed(error_type);
     assert_eq!(
         machine
-            .get(Door::Tls, &format!("/build/{}/result", outcome.job))
+            .get(Port::Tls, &format!("/build/{}/result", outcome.job))
             .status,
         404
     );
     assert_eq!(
-        machine.get(Door::Tls, "/health").body,
+        machine.get(Port::Tls, "/health").body,
         b"ok",
         "{}",
         machine.console()
@@ -242,7 +242,7 @@ fn a_registry_whose_response_takes_all_memory_ends_the_fetch_and_not_the_machine
     );
     let archive = dependent(server.port, &sha256(b""));
     let outcome = machine.build(
-        Door::Tls,
+        Port::Tls,
         &Source::Archive {
             bytes: &archive,
             name: "package.tar",
@@ -251,12 +251,12 @@ fn a_registry_whose_response_takes_all_memory_ends_the_fetch_and_not_the_machine
     outcome.assert_failed("OutOfMemory");
     assert_eq!(
         machine
-            .get(Door::Tls, &format!("/build/{}/result", outcome.job))
+            .get(Port::Tls, &format!("/build/{}/result", outcome.job))
             .status,
         404
     );
     assert_eq!(
-        machine.get(Door::Tls, "/health").body,
+        machine.get(Port::Tls, "/health").body,
         b"ok",
         "{}",
         machine.console()

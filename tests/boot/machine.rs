@@ -17,7 +17,7 @@ use kettle::snp::measurement::{self, BootHashes, KernelHashesPage};
 use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 
-use crate::client::Door;
+use crate::client::Port;
 use crate::image::{Bus, Disk, Image};
 use crate::wire::{Side, Wire};
 
@@ -209,7 +209,7 @@ impl Machine {
     pub fn serving(image: &Image, host: &Host) -> Self {
         let mut machine = Self::start(image, host);
         let start = Instant::now();
-        while machine.get(Door::Clear, "/health").body != b"ok" {
+        while machine.get(Port::Plaintext, "/health").body != b"ok" {
             assert!(
                 machine.is_on(),
                 "it does not serve, it is off: {}",
@@ -225,10 +225,10 @@ impl Machine {
         machine
     }
 
-    pub fn port(&self, door: Door) -> u16 {
-        match door {
-            Door::Clear => self.ports[0],
-            Door::Tls => self.ports[1],
+    pub fn port(&self, port: Port) -> u16 {
+        match port {
+            Port::Plaintext => self.ports[0],
+            Port::Tls => self.ports[1],
         }
     }
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::attestation::{Platform, TRUSTING};
-use crate::client::{Door, Outcome, Source};
+use crate::client::{Outcome, Port, Source};
 use crate::image::Image;
 use crate::machine::user_network::{HOST, MACHINE, NAME_SERVER};
 use crate::machine::{Host, Machine};
@@ -36,7 +36,7 @@ fn root(image: &Image) -> PathBuf {
 
 fn build(machine: &Machine, flake: &Flake) -> Outcome {
     machine.build(
-        Door::Tls,
+        Port::Tls,
         &Source::Archive {
             bytes: &flake.archive(),
             name: "flake.tar",
@@ -53,7 +53,7 @@ fn a_flake_that_compiles_c_is_attested_accepted_and_reproduced() {
         let machine = platform.boot();
         let outcome = build(&machine, &compiling.flake);
         outcome.assert_succeeded();
-        let bytes = machine.bundle(Door::Tls, &outcome.job);
+        let bytes = machine.bundle(Port::Tls, &outcome.job);
         platform.keep("bundle.tar.gz", &bytes);
         let result = platform.verify(&["bundle.tar.gz"], &TRUSTING);
         assert_eq!(result["verdict"], "accepted", "{result:#}");
@@ -115,12 +115,12 @@ fn a_builder_in_the_machine_reaches_nothing_of_it() {
     let machine = Platform::new(&[]).boot();
     let outcome = build(&machine, &Flake::built_by(&attempts(&all)));
     outcome.assert_succeeded();
-    let bundle = Bundle::read(&machine.bundle(Door::Tls, &outcome.job), 0);
+    let bundle = Bundle::read(&machine.bundle(Port::Tls, &outcome.job), 0);
     assert_eq!(
         String::from_utf8_lossy(bundle.artifacts()["package"]),
         all_contained(&all)
     );
-    assert_eq!(machine.get(Door::Clear, "/health").body, b"ok");
+    assert_eq!(machine.get(Port::Plaintext, "/health").body, b"ok");
 }
 
 /// A builder with a fixed output has the network of a phase that fetches: one attempt works, and
@@ -153,7 +153,7 @@ fn a_builder_with_a_fixed_output_reaches_public_addresses_and_nothing_of_the_mac
     let machine = Platform::new(&[]).boot();
     let outcome = build(&machine, &flake);
     outcome.assert_succeeded();
-    let bundle = Bundle::read(&machine.bundle(Door::Tls, &outcome.job), 0);
+    let bundle = Bundle::read(&machine.bundle(Port::Tls, &outcome.job), 0);
     assert_eq!(
         String::from_utf8_lossy(bundle.artifacts()["package"]),
         expected
@@ -177,7 +177,7 @@ fn a_builder_that_takes_all_memory_ends_and_the_machine_does_not() {
     let outcome = build(&machine, &Flake::built_by(hungry));
     outcome.assert_failed("OutOfMemory");
     assert_eq!(
-        machine.get(Door::Clear, "/health").body,
+        machine.get(Port::Plaintext, "/health").body,
         b"ok",
         "{}",
         machine.console()
@@ -205,12 +205,12 @@ fn an_evaluation_that_takes_all_memory_ends_and_the_machine_does_not() {
     outcome.assert_failed("OutOfMemory");
     assert_eq!(
         machine
-            .get(Door::Tls, &format!("/build/{}/result", outcome.job))
+            .get(Port::Tls, &format!("/build/{}/result", outcome.job))
             .status,
         404
     );
     assert_eq!(
-        machine.get(Door::Clear, "/health").body,
+        machine.get(Port::Plaintext, "/health").body,
         b"ok",
         "{}",
         machine.console()

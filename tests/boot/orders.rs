@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::builds::artifacts_of_an_honest_host;
-use crate::client::{Door, Source};
+use crate::client::{Port, Source};
 use crate::image::Image;
 use crate::machine::{Host, Machine};
 use crate::power::{endless_build, wait_for_a_running_build};
@@ -159,20 +159,20 @@ fn a_machine_that_is_stopped_and_woken_plugged_and_unplugged_makes_the_same_arti
     machine.order("system_powerdown", &json!({}));
     sleep(STOPPED_SPAN);
     machine.order("cont", &json!({}));
-    let state = machine.get(Door::Tls, &format!("/build/{job}"));
+    let state = machine.get(Port::Tls, &format!("/build/{job}"));
     assert_eq!(state.status, 200, "{}", machine.console());
     assert_eq!(state.json()["state"], "running");
     for device in ["another-disk", "another-card"] {
         machine.order("device_del", &json!({ "id": device }));
     }
-    let events = machine.follow(Door::Tls, &job);
+    let events = machine.follow(Port::Tls, &job);
     assert_eq!(
         events.last().unwrap()["result"]["status"],
         "ok",
         "{events:?} {}",
         machine.console()
     );
-    let bundle = Bundle::read(&machine.bundle(Door::Tls, &job), 0);
+    let bundle = Bundle::read(&machine.bundle(Port::Tls, &job), 0);
     assert!(
         bundle.artifacts() == artifacts_of_an_honest_host(),
         "the artifacts differ"
@@ -200,7 +200,7 @@ fn a_machine_keeps_its_root_disk_when_the_host_requests_it() {
     let machine = Machine::serving(&image, &with_the_disk_in_a_slot(&image));
     machine.order("device_del", &json!({ "id": "disk0" }));
     let outcome = machine.build(
-        Door::Tls,
+        Port::Tls,
         &Source::Archive {
             bytes: &project("hello"),
             name: "hello.tar",
@@ -218,7 +218,7 @@ fn a_machine_that_is_reset_in_a_build_begins_anew_and_knows_nothing_of_it() {
     let machine = Machine::serving(&image, &Host::honest(&image));
     let archive = endless_build();
     let answer = machine.submit(
-        Door::Tls,
+        Port::Tls,
         &Source::Archive {
             bytes: &archive,
             name: "package.tar",
@@ -238,12 +238,12 @@ fn a_machine_that_is_reset_in_a_build_begins_anew_and_knows_nothing_of_it() {
         format!("/build/{job}/events"),
         format!("/build/{job}/result"),
     ] {
-        assert_eq!(machine.get(Door::Tls, &path).status, 404, "{path}");
+        assert_eq!(machine.get(Port::Tls, &path).status, 404, "{path}");
     }
     assert_eq!(
         machine
             .submit(
-                Door::Tls,
+                Port::Tls,
                 &Source::Archive {
                     bytes: b"none",
                     name: "none.tar"
@@ -262,7 +262,7 @@ fn breaks_on_the_serial_line_give_the_kernel_no_orders() {
     let image = Image::from_environment();
     let mut machine = Machine::start(&image, &Host::honest(&image));
     let start = Instant::now();
-    while machine.get(Door::Clear, "/health").body != b"ok" {
+    while machine.get(Port::Plaintext, "/health").body != b"ok" {
         assert!(
             machine.is_on() && start.elapsed() < LIMIT,
             "{}",
@@ -278,7 +278,7 @@ fn breaks_on_the_serial_line_give_the_kernel_no_orders() {
     }
     assert!(machine.is_on(), "{}", machine.console());
     let outcome = machine.build(
-        Door::Tls,
+        Port::Tls,
         &Source::Archive {
             bytes: &project("hello"),
             name: "hello.tar",

@@ -4,7 +4,7 @@ use std::fs;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use crate::client::{Door, Source};
+use crate::client::{Port, Source};
 use crate::image::{Disk, Image};
 use crate::machine::{Firmware, Host, Machine};
 use crate::support::{Bundle, package, project, sha256};
@@ -44,7 +44,7 @@ fn with_hardly_any_memory_the_machine_serves_during_a_build_too() {
     let image = Image::from_environment();
     let machine = Machine::serving(&image, &with_memory(&image, ENOUGH_TO_SERVE_MIB));
     let answer = machine.submit(
-        Door::Tls,
+        Port::Tls,
         &Source::Archive {
             bytes: &project("hello"),
             name: "hello.tar",
@@ -55,7 +55,7 @@ fn with_hardly_any_memory_the_machine_serves_during_a_build_too() {
     let start = Instant::now();
     while start.elapsed() < STARVED_SPAN {
         assert_eq!(
-            machine.get(Door::Tls, "/health").body,
+            machine.get(Port::Tls, "/health").body,
             b"ok",
             "{}",
             machine.console()
@@ -64,7 +64,7 @@ fn with_hardly_any_memory_the_machine_serves_during_a_build_too() {
     }
     assert_eq!(
         machine
-            .get(Door::Tls, &format!("/build/{job}/result"))
+            .get(Port::Tls, &format!("/build/{job}/result"))
             .status,
         404
     );
@@ -78,7 +78,7 @@ fn a_machine_whose_power_was_cut_in_a_build_leaves_nothing_for_the_next() {
     let machine = Machine::serving(&image, &host);
     let archive = endless_build();
     let answer = machine.submit(
-        Door::Tls,
+        Port::Tls,
         &Source::Archive {
             bytes: &archive,
             name: "package.tar",
@@ -99,17 +99,17 @@ fn a_machine_whose_power_was_cut_in_a_build_leaves_nothing_for_the_next() {
         format!("/build/{job}/events"),
         format!("/build/{job}/result"),
     ] {
-        assert_eq!(next.get(Door::Tls, &path).status, 404, "{path}");
+        assert_eq!(next.get(Port::Tls, &path).status, 404, "{path}");
     }
     let outcome = next.build(
-        Door::Tls,
+        Port::Tls,
         &Source::Archive {
             bytes: &project("hello"),
             name: "hello.tar",
         },
     );
     outcome.assert_succeeded();
-    Bundle::read(&next.bundle(Door::Tls, &outcome.job), 0).assert_described();
+    Bundle::read(&next.bundle(Port::Tls, &outcome.job), 0).assert_described();
 }
 
 /// Returns a package whose build says that it runs, and does not end.
@@ -122,7 +122,7 @@ pub fn endless_build() -> Vec<u8> {
 pub fn wait_for_a_running_build(machine: &Machine, job: &str) {
     let start = Instant::now();
     loop {
-        let document = machine.get(Door::Tls, &format!("/build/{job}")).json();
+        let document = machine.get(Port::Tls, &format!("/build/{job}")).json();
         assert_eq!(document["state"], "running", "{document}");
         if document["phase"] == "build" {
             return;

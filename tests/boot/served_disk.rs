@@ -30,7 +30,7 @@ const EIO: u32 = 5;
 
 /// The reply to a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Answer {
+pub enum ReadReply {
     Honest,
     /// With one bit of this byte of the disk changed.
     Flipped(u64),
@@ -43,7 +43,7 @@ pub enum Answer {
 }
 
 /// Decides about a read, by its offset and length in bytes.
-pub type Decision = Box<dyn FnMut(u64, u64) -> Answer + Send>;
+pub type Decision = Box<dyn FnMut(u64, u64) -> ReadReply + Send>;
 
 /// The current decision, which a test may replace.
 struct Decider {
@@ -52,11 +52,11 @@ struct Decider {
 }
 
 impl Decider {
-    fn decide(&self, at: u64, length: u64) -> Answer {
+    fn decide(&self, at: u64, length: u64) -> ReadReply {
         let mut decision = self.decision.lock().unwrap();
         loop {
             match decision(at, length) {
-                Answer::Silence => decision = self.replaced.wait(decision).unwrap(),
+                ReadReply::Silence => decision = self.replaced.wait(decision).unwrap(),
                 answer => return answer,
             }
         }
@@ -73,7 +73,7 @@ pub struct ServedDisk {
 impl ServedDisk {
     /// Returns an honest disk, and the machine that serves from it.
     pub fn of_a_serving_machine(image: &Image) -> (Self, Machine) {
-        let disk = Self::start(image, Box::new(|_, _| Answer::Honest));
+        let disk = Self::start(image, Box::new(|_, _| ReadReply::Honest));
         let machine = Machine::serving(image, &Host::with_disks(vec![Disk::served(&disk)]));
         (disk, machine)
     }
@@ -127,13 +127,13 @@ fn serve(mut stream: UnixStream, disk: &File, decider: &Decider) -> io::Result<(
         let mut data = vec![0; length as usize];
         disk.read_exact_at(&mut data, at)?;
         let error = match answer {
-            Answer::Honest => 0,
-            Answer::Flipped(place) => {
+            ReadReply::Honest => 0,
+            ReadReply::Flipped(place) => {
                 data[(place - at) as usize] ^= 1;
                 0
             }
-            Answer::Error => EIO,
-            Answer::Gone | Answer::Silence => return Ok(()),
+            ReadReply::Error => EIO,
+            ReadReply::Gone | ReadReply::Silence => return Ok(()),
         };
         let header = [
             &SIMPLE_REPLY.to_be_bytes()[..],

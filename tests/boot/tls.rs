@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use rustls::{ClientConnection, StreamOwned};
 
-use crate::client::Door;
+use crate::client::Port;
 use crate::machine::Machine;
 use crate::unchecked;
 
@@ -17,7 +17,7 @@ impl Machine {
         let config = unchecked::client_config(|_| ());
         let connection =
             ClientConnection::new(Arc::new(config), "localhost".try_into().unwrap()).unwrap();
-        let socket = TcpStream::connect(("127.0.0.1", self.port(Door::Tls))).unwrap();
+        let socket = TcpStream::connect(("127.0.0.1", self.port(Port::Tls))).unwrap();
         let mut stream = StreamOwned::new(connection, socket);
         while stream.conn.is_handshaking() {
             stream.conn.complete_io(&mut stream.sock).unwrap();

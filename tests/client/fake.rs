@@ -75,7 +75,7 @@ impl Request {
 }
 
 /// Returns the response to a request: status and body; `None` cuts the connection.
-pub type Answer = Option<(u16, Value)>;
+pub type Response = Option<(u16, Value)>;
 
 /// A server that records every byte that it could read.
 pub struct Fake {
@@ -89,7 +89,7 @@ impl Fake {
     /// Starts a server; the key of the nth connection is `key(n)`.
     pub fn start(
         key: impl Fn(usize) -> Arc<Key> + Send + 'static,
-        answer: impl Fn(usize, &Request) -> Answer + Send + 'static,
+        answer: impl Fn(usize, &Request) -> Response + Send + 'static,
     ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -137,7 +137,7 @@ fn serve(
     stream: TcpStream,
     key: &Key,
     requests: &Mutex<Vec<Request>>,
-    answer: impl Fn(&Request) -> Answer,
+    answer: impl Fn(&Request) -> Response,
 ) -> std::io::Result<()> {
     let connection = ServerConnection::new(Arc::clone(&key.config)).unwrap();
     let mut stream = BufReader::new(StreamOwned::new(connection, stream));

@@ -9,7 +9,7 @@ use flate2::read::GzDecoder;
 use serde_json::Value;
 
 use crate::harness::{
-    Answer, Bundle, Request, Server, StaticServer, crate_file, git, git_repository, sha256,
+    Bundle, Request, Response, Server, StaticServer, crate_file, git, git_repository, sha256,
 };
 
 /// The lockfile has more than this many packages.
@@ -58,7 +58,7 @@ fn assert_locked(statement: &Value, lockfile: &[u8]) {
 }
 
 /// Asserts that the log, the provenance and the archive are the same by every URL.
-fn assert_downloads(server: &Server, job: &str, result: &Answer, bundle: &Bundle) {
+fn assert_downloads(server: &Server, job: &str, result: &Response, bundle: &Bundle) {
     let line = |event: &Value| match event["type"].as_str() {
         Some("build") => format!("{}\n", event["msg"].as_str().unwrap()),
         Some("note") => format!("[kettle] {}\n", event["msg"].as_str().unwrap()),

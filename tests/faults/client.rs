@@ -44,14 +44,14 @@ impl From<io::Error> for Lost {
 
 /// A whole response.
 #[derive(Debug)]
-pub struct Answer {
+pub struct Response {
     pub status: u16,
     /// The headers, with names in lower case.
     pub headers: BTreeMap<String, String>,
     pub body: Vec<u8>,
 }
 
-impl Answer {
+impl Response {
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).map(String::as_str)
     }
@@ -130,12 +130,12 @@ impl Request {
     }
 
     /// Sends the request, and reads the response to its end.
-    pub fn run(&self, port: u16) -> Result<Answer, Lost> {
+    pub fn run(&self, port: u16) -> Result<Response, Lost> {
         self.exchange(connect(port)?)
     }
 
     /// Sends the request over TLS with any key, and reads the response to its end.
-    pub fn run_with_tls(&self, port: u16) -> Result<Answer, Lost> {
+    pub fn run_with_tls(&self, port: u16) -> Result<Response, Lost> {
         let config = unchecked::client_config(check_validity);
         let session =
             ClientConnection::new(Arc::new(config), "localhost".try_into().unwrap()).unwrap();
@@ -164,7 +164,7 @@ impl Request {
         Ok(Begun(stream))
     }
 
-    fn exchange(&self, mut stream: impl Read + Write) -> Result<Answer, Lost> {
+    fn exchange(&self, mut stream: impl Read + Write) -> Result<Response, Lost> {
         self.send(&mut stream)?;
         read(BufReader::new(stream))
     }
@@ -190,7 +190,7 @@ pub struct Begun(TcpStream);
 
 impl Begun {
     /// Reads the response that comes all the same.
-    pub fn answer(self) -> Result<Answer, Lost> {
+    pub fn answer(self) -> Result<Response, Lost> {
         read(BufReader::new(self.0))
     }
 }
@@ -202,7 +202,7 @@ fn connect(port: u16) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
-fn read(mut stream: impl BufRead) -> Result<Answer, Lost> {
+fn read(mut stream: impl BufRead) -> Result<Response, Lost> {
     let deadline = Instant::now() + PATIENCE;
     let first = line(&mut stream)?;
     let status = first
@@ -241,7 +241,7 @@ fn read(mut stream: impl BufRead) -> Result<Answer, Lost> {
             length.ok_or_else(|| cut("no length"))?,
         )?;
     }
-    Ok(Answer {
+    Ok(Response {
         status,
         headers,
         body,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::client::Answer;
+use crate::client::Response;
 use crate::harness::Bundle;
 
 /// The product of a job, without the parts that differ from run to run.
@@ -130,7 +130,7 @@ fn assert_about(evidence: &[u8], statement: &[u8]) {
 }
 
 /// Asserts that events are numbered without a gap, and end once, as the job did.
-pub fn assert_events_end(events: &Answer, status: &str) {
+pub fn assert_events_end(events: &Response, status: &str) {
     assert_eq!(
         (events.status, events.header("content-type")),
         (200, Some("text/event-stream"))
@@ -228,7 +228,7 @@ mod tests {
 
     #[test]
     fn events_have_to_end_once_and_as_the_job_did() {
-        let answer = |body: &str| Answer {
+        let answer = |body: &str| Response {
             status: 200,
             headers: BTreeMap::from([("content-type".to_owned(), "text/event-stream".to_owned())]),
             body: body.as_bytes().to_vec(),

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use crate::client::{Answer, Lost, PATIENCE, Request};
+use crate::client::{Lost, PATIENCE, Request, Response};
 use crate::clock::{Answers, Jump, Moment};
 use crate::harness::{StaticServer, git, git_repository, package};
 use crate::product::{Product, assert_events_end, assert_times, take_apart};
@@ -515,7 +515,7 @@ impl Scene<'_> {
     }
 
     /// Submits; returns the accepted job, and the response where there was one.
-    fn submit(&mut self, port: u16, request: &Request) -> Option<(String, Option<Answer>)> {
+    fn submit(&mut self, port: u16, request: &Request) -> Option<(String, Option<Response>)> {
         for _ in 0..ATTEMPTS {
             let answer = match request.run(port) {
                 Ok(answer) => answer,
@@ -564,12 +564,12 @@ impl Scene<'_> {
         Some(None)
     }
 
-    fn get(&mut self, port: u16, path: &str) -> Option<Answer> {
+    fn get(&mut self, port: u16, path: &str) -> Option<Response> {
         self.ask(|| Request::get(path).run(port))
     }
 
     /// Returns the first response that is not an internal error.
-    fn ask(&mut self, request: impl Fn() -> Result<Answer, Lost>) -> Option<Answer> {
+    fn ask(&mut self, request: impl Fn() -> Result<Response, Lost>) -> Option<Response> {
         for _ in 0..ATTEMPTS {
             match request() {
                 Ok(answer) if answer.is_problem() && answer.status >= 500 => {

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::appliance::{Outcome, store_paths};
 use crate::flake::{Flake, derivation};
 use crate::harness::{StaticServer, sha256};
-use crate::inputs::{Answer, answering, redirecting};
+use crate::inputs::{Response, answering, redirecting};
 use crate::tool::Tool;
 
 /// Returns a flake whose default package uses another.
@@ -151,9 +151,9 @@ fn an_attempt_at_a_download_that_failed_is_not_recorded() {
     let url = answering(move |path| {
         let is_first = path.starts_with("/nar/") && asked.fetch_add(1, Ordering::SeqCst) == 0;
         if is_first {
-            Answer::Location(format!("http://{dead}{path}"))
+            Response::Location(format!("http://{dead}{path}"))
         } else {
-            Answer::File(root.join(&path[1..]))
+            Response::File(root.join(&path[1..]))
         }
     });
     let outcome = Outcome::with_cache(&flake(), &url, &cache.key);

@@ -105,17 +105,17 @@ fn a_tarball_input_is_fetched_checked_and_recorded() {
 /// Redirects every request to the same path at `to`, until the test process ends; returns its
 /// address.
 pub fn redirecting(to: String) -> String {
-    answering(move |path| Answer::Location(format!("{to}{path}")))
+    answering(move |path| Response::Location(format!("{to}{path}")))
 }
 
 /// The response of a server.
-pub enum Answer {
+pub enum Response {
     Location(String),
     File(PathBuf),
 }
 
 /// Responds to requests for a path, until the test process ends; returns its address.
-pub fn answering(answer: impl Fn(&str) -> Answer + Send + 'static) -> String {
+pub fn answering(answer: impl Fn(&str) -> Response + Send + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
     std::thread::spawn(move || {
@@ -132,8 +132,8 @@ pub fn answering(answer: impl Fn(&str) -> Answer + Send + 'static) -> String {
             }
             let path = lines[0].split(' ').nth(1).unwrap();
             let (head, body) = match answer(path) {
-                Answer::Location(to) => (format!("302 Found\r\nLocation: {to}"), Vec::new()),
-                Answer::File(file) => fs::read(file)
+                Response::Location(to) => (format!("302 Found\r\nLocation: {to}"), Vec::new()),
+                Response::File(file) => fs::read(file)
                     .map_or(("404 Gone".to_owned(), Vec::new()), |body| {
                         ("200 OK".to_owned(), body)
                     }),

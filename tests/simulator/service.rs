@@ -12,7 +12,7 @@ use kettle::simulator::{Faults, HandedOver, MARKER};
 use kettle::snp::report::Report;
 use serde_json::Value;
 
-use super::harness::{Answer, Bundle, NONCE, Request, Server, package};
+use super::harness::{Bundle, NONCE, Request, Response, Server, package};
 use super::processors::{Directory, MEASUREMENT};
 
 /// The time of a bundle from an archive without times.
@@ -87,7 +87,7 @@ fn a_bundle_goes_from_the_service_to_an_accepting_verifier() {
 }
 
 /// Asserts that the events, the job document and the file have the same evidence.
-fn documents_agree(server: &Server, answer: &Answer, evidence: &Value) {
+fn documents_agree(server: &Server, answer: &Response, evidence: &Value) {
     let id = answer.header("kettle-job-id");
     let events = server.events(id);
     let kinds: Vec<_> = events

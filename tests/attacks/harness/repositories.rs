@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::corpus::{Aim, Need};
-use super::site::{Answer, HOOK, Repository, Site};
+use super::site::{HOOK, Repository, Response, Site};
 
 /// Prepares the site, and returns the members that are posted beside the nonce.
 type Prepare = Box<dyn Fn(&Site) -> Value + Send + Sync>;
@@ -611,7 +611,7 @@ fn servers() -> Vec<Hosted> {
             Fails("which is another host, port or scheme"),
             move |site: &Site| {
                 site.honest("outer");
-                site.answer("/outer/.git/info/refs", Answer::redirect(location));
+                site.answer("/outer/.git/info/refs", Response::redirect(location));
                 json!({ "repo_url": site.url("outer") })
             },
         )
@@ -622,7 +622,7 @@ fn servers() -> Vec<Hosted> {
         Fails("git-remote-http died of signal 9"),
         |site: &Site| {
             site.honest("outer");
-            site.answer("/outer/.git/info/refs", Answer::Endless);
+            site.answer("/outer/.git/info/refs", Response::Endless);
             json!({ "repo_url": site.url("outer") })
         },
     );
@@ -633,7 +633,7 @@ fn servers() -> Vec<Hosted> {
             Fails("\nsource: commit forged"),
             |site: &Site| {
                 site.honest("outer");
-                site.answer("/outer/.git/info/refs", Answer::Raw(refusal()));
+                site.answer("/outer/.git/info/refs", Response::Raw(refusal()));
                 json!({ "repo_url": site.url("outer") })
             },
         ),
@@ -643,7 +643,7 @@ fn servers() -> Vec<Hosted> {
             Fails("\n\\u{5b}kettle] forged note\nfetching forged"),
             |site: &Site| {
                 site.honest("outer");
-                site.answer("/outer/.git/info/refs", Answer::Raw(refusal()));
+                site.answer("/outer/.git/info/refs", Response::Raw(refusal()));
                 json!({ "repo_url": site.url("outer") })
             },
         ),
@@ -664,7 +664,10 @@ fn servers() -> Vec<Hosted> {
             Fails("which is another host, port or scheme"),
             |site: &Site| {
                 site.honest("outer");
-                site.answer("/outer/.git/info/refs", Answer::redirect(&site.elsewhere()));
+                site.answer(
+                    "/outer/.git/info/refs",
+                    Response::redirect(&site.elsewhere()),
+                );
                 json!({ "repo_url": site.url("outer") })
             },
         ),
@@ -675,7 +678,7 @@ fn servers() -> Vec<Hosted> {
             |site: &Site| {
                 let outer = site.honest("outer");
                 let path = format!("/outer/.git/{}", outer.object_path(&outer.head()));
-                site.answer(&path, Answer::redirect(&site.elsewhere()));
+                site.answer(&path, Response::redirect(&site.elsewhere()));
                 site.submit(&outer)
             },
         ),
@@ -747,7 +750,7 @@ fn servers() -> Vec<Hosted> {
                     outer.head(),
                     outer.head()
                 );
-                site.answer("/outer/.git/info/refs", Answer::ok(line.as_bytes()));
+                site.answer("/outer/.git/info/refs", Response::ok(line.as_bytes()));
                 json!({ "repo_url": site.url("outer"), "repo_ref": asked })
             },
         ),
@@ -757,7 +760,7 @@ fn servers() -> Vec<Hosted> {
             Fails("terminal prompts disabled"),
             |site: &Site| {
                 site.honest("outer");
-                site.answer("/outer/.git/info/refs", Answer::unauthorized());
+                site.answer("/outer/.git/info/refs", Response::unauthorized());
                 json!({ "repo_url": site.url("outer") })
             },
         ),
@@ -775,7 +778,7 @@ fn servers() -> Vec<Hosted> {
                     "refs/heads/\x1b[2J",
                 ];
                 let lines: String = names.iter().map(|name| format!("{id}\t{name}\n")).collect();
-                site.answer("/outer/.git/info/refs", Answer::ok(lines.as_bytes()));
+                site.answer("/outer/.git/info/refs", Response::ok(lines.as_bytes()));
                 json!({ "repo_url": site.url("outer") })
             },
         ),

@@ -35,7 +35,7 @@ pub struct Server {
 }
 
 /// A response: status and body.
-pub type Answer = (u16, Vec<u8>);
+pub type Response = (u16, Vec<u8>);
 
 impl Server {
     /// Starts a service with its own work directory, and waits until it listens. Its log goes to a
@@ -125,11 +125,11 @@ impl Server {
             .collect()
     }
 
-    pub fn get(&self, path: &str) -> Answer {
+    pub fn get(&self, path: &str) -> Response {
         self.request("GET", path, b"")
     }
 
-    fn request(&self, method: &str, path: &str, body: &[u8]) -> Answer {
+    fn request(&self, method: &str, path: &str, body: &[u8]) -> Response {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         let head = format!(
@@ -249,7 +249,7 @@ fn contains(line: &[u8], part: &[u8]) -> bool {
     line.windows(part.len()).any(|window| window == part)
 }
 
-fn parse(answer: &[u8]) -> Answer {
+fn parse(answer: &[u8]) -> Response {
     let end = answer
         .windows(4)
         .position(|window| window == b"\r\n\r\n")

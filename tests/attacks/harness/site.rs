@@ -15,7 +15,7 @@ use super::corpus::{Template, attacks};
 
 /// A response in place of a file.
 #[derive(Clone)]
-pub enum Answer {
+pub enum Response {
     /// These bytes, header block included.
     Raw(Vec<u8>),
     /// Lines of refs for as long as the client reads.
@@ -33,7 +33,7 @@ struct Asked {
     body: Vec<u8>,
 }
 
-impl Answer {
+impl Response {
     pub fn ok(body: &[u8]) -> Self {
         let head = format!(
             "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
@@ -118,7 +118,7 @@ pub struct Site {
     directory: tempfile::TempDir,
     port: u16,
     /// The responses by path.
-    answers: Arc<Mutex<BTreeMap<String, Answer>>>,
+    answers: Arc<Mutex<BTreeMap<String, Response>>>,
     /// A server that no URL names.
     elsewhere: TcpListener,
     /// A file of the machine that must not be touched.
@@ -130,7 +130,7 @@ impl Site {
         let directory = tempfile::tempdir().unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
-        let answers = Arc::<Mutex<BTreeMap<String, Answer>>>::default();
+        let answers = Arc::<Mutex<BTreeMap<String, Response>>>::default();
         let (root, special) = (directory.path().to_owned(), Arc::clone(&answers));
         std::thread::spawn(move || {
             for stream in listener.incoming() {
@@ -164,7 +164,7 @@ impl Site {
     }
 
     /// Responds with `answer` to requests for the path.
-    pub fn answer(&self, path: &str, answer: Answer) {
+    pub fn answer(&self, path: &str, answer: Response) {
         self.answers.lock().unwrap().insert(path.to_owned(), answer);
     }
 
@@ -176,10 +176,10 @@ impl Site {
                 repository.path.file_name().unwrap().to_str().unwrap()
             )
         };
-        self.answer(&path("info/refs"), Answer::Refs(repository.path.clone()));
+        self.answer(&path("info/refs"), Response::Refs(repository.path.clone()));
         self.answer(
             &path("git-upload-pack"),
-            Answer::Pack(repository.path.clone()),
+            Response::Pack(repository.path.clone()),
         );
     }
 
@@ -218,7 +218,7 @@ impl Site {
 fn answer(
     stream: TcpStream,
     root: &Path,
-    answers: &Mutex<BTreeMap<String, Answer>>,
+    answers: &Mutex<BTreeMap<String, Response>>,
 ) -> std::io::Result<()> {
     let mut reader = BufReader::new(stream);
     let mut first = String::new();
@@ -243,9 +243,10 @@ fn answer(
         .unwrap_or_default()
         .replace("/attack.git/", "/.git/");
     let known = answers.lock().unwrap().get(&path).cloned();
-    let file = || fs::read(root.join(path.trim_start_matches('/'))).map(|bytes| Answer::ok(&bytes));
+    let file =
+        || fs::read(root.join(path.trim_start_matches('/'))).map(|bytes| Response::ok(&bytes));
     let missing = || {
-        Answer::Raw(b"HTTP/1.1 404 No\r\nConnection: close\r\nContent-Length: 0\r\n\r\n".to_vec())
+        Response::Raw(b"HTTP/1.1 404 No\r\nConnection: close\r\nContent-Length: 0\r\n\r\n".to_vec())
     };
     known
         .unwrap_or_else(|| file().unwrap_or_else(|_| missing()))

@@ -25,14 +25,14 @@ pub struct Request {
 
 /// A response, read to its end.
 #[derive(Debug)]
-pub struct Answer {
+pub struct Response {
     pub status: u16,
     /// The headers, with names in lower case.
     pub headers: BTreeMap<String, String>,
     pub body: Vec<u8>,
 }
 
-impl Answer {
+impl Response {
     pub fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
@@ -150,7 +150,7 @@ impl Request {
     }
 
     /// Sends the request, and waits for the whole response.
-    pub fn run(&self, port: u16) -> Answer {
+    pub fn run(&self, port: u16) -> Response {
         read(self.send(port).expect("a connection"))
     }
 
@@ -163,7 +163,7 @@ impl Request {
         frame: &[u8],
         count: usize,
         tail: &[u8],
-    ) -> Answer {
+    ) -> Response {
         let length = head.len() + frame.len() * count + tail.len();
         let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -183,7 +183,7 @@ impl Request {
     }
 
     /// Sends [`Self::flood`] as a form's archive.
-    pub fn flood_form(port: u16, frame: &[u8], count: usize) -> Answer {
+    pub fn flood_form(port: u16, frame: &[u8], count: usize) -> Response {
         let content_type = format!("multipart/form-data; boundary={BOUNDARY}");
         Self::flood(
             port,
@@ -245,7 +245,7 @@ impl Iterator for Events {
 }
 
 /// Reads a response to its end.
-pub fn read(stream: TcpStream) -> Answer {
+pub fn read(stream: TcpStream) -> Response {
     let mut stream = BufReader::new(stream);
     let (status, headers) = read_head(&mut stream);
     let mut body = Vec::new();
@@ -266,7 +266,7 @@ pub fn read(stream: TcpStream) -> Answer {
             assert_eq!(body.len().to_string(), *length);
         }
     }
-    Answer {
+    Response {
         status,
         headers,
         body,

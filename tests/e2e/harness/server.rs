@@ -7,7 +7,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::http::{Answer, Events, Request};
+use super::http::{Events, Request, Response};
 use super::networks;
 
 /// A running service; killed when dropped.
@@ -76,11 +76,11 @@ impl Server {
         }
     }
 
-    pub fn run(&self, request: &Request) -> Answer {
+    pub fn run(&self, request: &Request) -> Response {
         request.run(self.port)
     }
 
-    pub fn get(&self, path: &str) -> Answer {
+    pub fn get(&self, path: &str) -> Response {
         Request::get(path).run(self.port)
     }
 
