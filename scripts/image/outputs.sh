@@ -1,9 +1,10 @@
 # shellcheck shell=bash disable=SC2034,SC2153,SC2154
-# What follows the root image: kettle-init, initrd, command line, manifest, reference values. Sourced by build-image.
+# The outputs after the root image: kettle-init, initrd, command line, manifest, reference values.
+# Sourced by build-image.
 
 image_version() { sed -n '0,/^version = "\(.*\)"$/s//\1/p' "$ROOT/Cargo.toml"; }
 
-# Changes when anything that the root image is made of changes.
+# Prints the key of the root image, which changes when any of its inputs changes.
 root_key() {
     {
         cat -- "$LOCK"
@@ -12,14 +13,14 @@ root_key() {
     } | digest | cut -c 1-16
 }
 
-# LAYER/firmware.fd, and LAYER/firmware.modules with what is in it.
+# Makes LAYER/firmware.fd, and LAYER/firmware.modules with its content.
 make_firmware_layer() { # BUILD-ROOT SOURCES SCRATCH LAYER
     say "making the firmware"
     make_firmware "$1" "$2" "$3" "$4/firmware.fd"
     mv -- "$4/firmware.fd.modules" "$4/firmware.modules"
 }
 
-# Debian's kernel as packaged: OUT/kernel, and its modules below OUT/package.
+# Unpacks Debian's kernel: OUT/kernel, and its modules below OUT/package.
 unpack_debian_kernel() { # PACKAGES OUT
     local kernel
     mkdir -p -- "$2/package"
@@ -30,13 +31,14 @@ unpack_debian_kernel() { # PACKAGES OUT
 
 debian_kernel_key() { { entries "$LOCK" | grep '^kernel ' && files_key scripts/image/{root.sh,outputs.sh}; } | digest | cut -c 1-16; }
 
-# The one kernel package's directory of modules.
+# Prints the directory of modules in the kernel package.
 module_directory() { # UNPACKED
     local directories=("$1"/usr/lib/modules/*/kernel)
     printf '%s\n' "${directories[0]}"
 }
 
-# Decompresses the modules, numbered in load order; refuses a list in which something comes before what it needs.
+# Decompresses the modules, numbered in load order; refuses a list in which something comes before
+# what it needs.
 add_modules() { # PACKAGE INITRD
     local name rest file needed number=0 loaded=' '
     mkdir -p -- "$2/modules"
@@ -55,7 +57,7 @@ add_modules() { # PACKAGE INITRD
     chmod 0444 "$2"/modules/*
 }
 
-# An archive in which order, times, owners and inode numbers are fixed.
+# Writes an archive in which order, times, owners and inode numbers are fixed.
 make_initrd() { # BUILD-ROOT INIT SCRATCH OUT-FILE [MODULES-PACKAGE]
     local kind path mode rest directory=$3/initrd
     rm -rf -- "$directory"
@@ -79,7 +81,7 @@ make_initrd() { # BUILD-ROOT INIT SCRATCH OUT-FILE [MODULES-PACKAGE]
     install -m 0644 -- "$3/initrd.img" "$4"
 }
 
-# The words of image/cmdline, with those of the variant in their place, or none.
+# Writes the words of image/cmdline, with or without those of the variant.
 command_line() { # DIRECTORY ROOT-HASH DATA SALT [VARIANT-FILE]
     local directory=$1 hash=$2 data=$3 salt=$4 variant=
     [[ -z ${5-} ]] || variant=$(entries "$5" | paste -sd ' ')
@@ -88,7 +90,8 @@ command_line() { # DIRECTORY ROOT-HASH DATA SALT [VARIANT-FILE]
         s/@ROOT_HASH@/$hash/; s/@ROOT_DATA@/$data/; s/@ROOT_SALT@/$salt/"
 }
 
-# What a host boots, once for each kernel: STAGE/own and STAGE/debian with kernel, initrd, cmdline and kettle-init.
+# Assembles the files that a host boots, once for each kernel: STAGE/own and STAGE/debian with
+# kernel, initrd, cmdline and kettle-init.
 assemble() { # ROOT-LAYER PROGRAMS KERNEL DEBIAN-KERNEL STAGE
     local verity
     say "assembling"
@@ -115,13 +118,14 @@ deliver() { # ROOT-LAYER FIRMWARE KERNEL STAGE WHICH-KERNEL OUT
     echo "$5" >"$6/kernel-kind"
 }
 
-# The sha256 of every output, as sha256sum checks it: of the files beside them that tests use, none.
+# Writes the sha256 of every output, as sha256sum checks it, without the files that only tests use.
 manifest() { # OUT
     (cd "$1" && sha256sum -- cmdline firmware.fd initrd kernel kettle kettle-init root.img >manifest.sha256)
     cat "$1/manifest.sha256" >&2
 }
 
-# A digest for every step on the way to the outputs, innermost first: where two builds part is where to look.
+# Writes a digest for every step on the way to the outputs, innermost first: the first difference of
+# two builds is the place to look.
 layers() { # ROOT-LAYER FIRMWARE KERNEL STAGE OUT
     local root_hash root_data rest
     read -r root_hash root_data rest <"$1/root.verity"
@@ -146,7 +150,8 @@ layers() { # ROOT-LAYER FIRMWARE KERNEL STAGE OUT
 
 file_digest() { digest <"$1"; }
 
-# Makes the reference values of this image and its variant, by the `kettle` that was just built: OUT/measurements.json.
+# Makes the reference values of this image and its variant, by the `kettle` that was just built:
+# OUT/measurements.json.
 measure() { # ROOT-LAYER FIRMWARE PROGRAMS STAGE OUT
     local root_hash rest kernel
     read -r root_hash rest <"$1/root.verity"
@@ -180,10 +185,12 @@ measure() { # ROOT-LAYER FIRMWARE PROGRAMS STAGE OUT
     measure_variant "$3/kettle" "$4/debian" debian-kernel "$5"
 }
 
-# Compact JSON with a line for each chain and each variant: small, and a difference is still readable.
+# Prints compact JSON with a line for each chain and each variant: small, and a difference is still
+# readable.
 by_line() { sed 's/{"vcpu_type"/\n&/g; s/"variants"/\n&/; s/{"name"/\n&/g'; }
 
-# What a launch of DIRECTORY's firmware, kernel, initrd and command line measures, for every vCPU type.
+# Prints the measurements of a launch of DIRECTORY's firmware, kernel, initrd and command line, for
+# every vCPU type.
 measure_chains() { # KETTLE DIRECTORY
     local types=()
     mapfile -t types < <(printf -- '--vcpu-type\n%s\n' "${VCPU_TYPES[@]}")
@@ -199,8 +206,8 @@ measure_chains() { # KETTLE DIRECTORY
         jq -e '.chains |= map({vcpu_type, vcpu_signature, launch_digest, bsp_vmsa, ap_vmsa})'
 }
 
-# Adds an image with another kernel to measurements.json of OUT. DIRECTORY has that variant's kernel, initrd and cmdline, and
-# the same firmware as OUT.
+# Adds an image with another kernel to measurements.json of OUT. DIRECTORY has that variant's
+# kernel, initrd and cmdline, and the same firmware as OUT.
 measure_variant() { # KETTLE DIRECTORY NAME OUT
     cmp -- "$2/firmware.fd" "$4/firmware.fd" >&2 || die "$EXIT_FAILED" "variant $3 has another firmware than the image"
     measure_chains "$1" "$2" >"$4/measurements.variant"
@@ -216,14 +223,16 @@ measure_variant() { # KETTLE DIRECTORY NAME OUT
     rm -- "$4/measurements.variant"
 }
 
-# Publishes the reference values in measurements/, or says in what they differ from those that are there.
+# Publishes the reference values in measurements/, or reports how they differ from those that are
+# there.
 publish() { # OUT CHECK
     local published
-    # choose_packages has said what this is instead.
+    # choose_packages has reported that this is another image.
     [[ ! -s $1/replaced ]] || return 0
     published=$ROOT/measurements/$(image_version)
     if [[ -z $2 ]]; then
-        # Its values stay as they were published: who looks for them has to find that they are withdrawn.
+        # Its values stay as they were published: a reader who looks for them has to find that they
+        # are withdrawn.
         [[ ! -e $published.json ]] || ! jq -e 'has("withdrawn")' "$published.json" >/dev/null ||
             die "$EXIT_FAILED" "measurements/${published##*/}.json is withdrawn: another image is another version," \
                 "so change 'version' in Cargo.toml"
