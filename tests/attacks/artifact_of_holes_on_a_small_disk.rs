@@ -1,6 +1,6 @@
 //! Tries: to fill the disk with an artifact that takes none of it until it is copied
 //! Aims at: host
-//! Stopped by: a copy that fails is no artifact, and want of room is the build's own fault
+//! Stopped by: a copy that fails is no artifact, and a lack of space fails the build
 //! Expect: fails
 //! Fails with: BuildFailed: there is no room left for what the build writes
 //! Template: late

@@ -1,6 +1,6 @@
 //! Tries: to have cargo run its program when the library is packed, by configuration that it leaves behind
 //! Aims at: phase
-//! Stopped by: a HOME of each command, a CARGO_HOME that cannot be written, a directory of its own for what is packed
+//! Stopped by: a HOME of each command, a CARGO_HOME that cannot be written, a separate directory for packing
 //! Expect: contained
 //! Errors: EROFS EACCES ENOENT
 //! Shows: configuration is left in HOME

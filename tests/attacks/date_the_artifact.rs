@@ -1,4 +1,4 @@
-//! Tries: to have its times, modes and attributes handed out with the artifact: far years, set-user-id, capabilities
+//! Tries: to have its times, modes and attributes delivered with the artifact: far years, set-user-id, capabilities
 //! Aims at: result
 //! Stopped by: a copy that takes bytes and one bit, and archives with fixed times
 //! Expect: contained

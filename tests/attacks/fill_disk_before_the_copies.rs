@@ -1,6 +1,6 @@
-//! Tries: to leave just so much of the disk that the build succeeds, and the service finds no room for what it hands out
+//! Tries: to leave just so much of the disk that the build succeeds, and the service finds no room for the delivered files
 //! Aims at: result
-//! Stopped by: a copy that fails is no artifact, and want of room is the build's own fault
+//! Stopped by: a copy that fails is no artifact, and a lack of space fails the build
 //! Expect: fails
 //! Fails with: BuildFailed: there is no room left for what the build writes
 //! Template: late

@@ -1,7 +1,7 @@
 //! Tries: to open the secure processor's guest device by every path, and to make a node of its own for it, also as root of its
 //! own namespaces
 //! Aims at: signer
-//! Stopped by: a /dev of its own, a node that is removed before the service starts, no capability, mounts without devices
+//! Stopped by: its own /dev, a node that is removed before the service starts, no capability, mounts without devices
 //! Expect: contained
 //! Errors: ENOENT EPERM EACCES
 //! Shows: contained: no node was made

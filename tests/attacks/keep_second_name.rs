@@ -1,6 +1,6 @@
 //! Tries: to go on changing a finished artifact by another name of its file
 //! Aims at: result
-//! Stopped by: death of the whole namespace before anything is read; what is handed out is a copy
+//! Stopped by: death of the whole namespace before anything is read; the delivered file is a copy
 //! Expect: consistent
 //! Shows: the artifact has another name
 //! Template: late

@@ -1,4 +1,4 @@
-//! Tries: to put a FIFO, which would hold its reader for ever in the place of a finished artifact
+//! Tries: to put a FIFO, which would hold its reader for ever, in the place of a finished artifact
 //! Aims at: host
 //! Stopped by: death of the namespace first, then a copy that takes regular files only, through no link
 //! Expect: fails

@@ -1,4 +1,4 @@
-//! Tries: to have its own archive handed out as the packed library
+//! Tries: to have its own archive delivered as the packed library
 //! Aims at: result
 //! Stopped by: the library is packed in a directory that the build never sees
 //! Expect: contained

@@ -1,4 +1,4 @@
-//! Tries: to have rustc find a linker of its own by PATH
+//! Tries: to have rustc find its own linker by PATH
 //! Aims at: phase
 //! Stopped by: nothing, and nothing is gained: it is that package's artifact, and the program runs in the same sandbox
 //! Expect: contained
