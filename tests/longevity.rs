@@ -325,6 +325,14 @@ fn said(output: &Output) -> String {
     )
 }
 
+fn assert_status(output: &Output, status: i32) {
+    assert_eq!(output.status.code(), Some(status), "{}", said(output));
+}
+
+fn assert_says(output: &Output, text: &str) {
+    assert!(said(output).contains(text), "{}", said(output));
+}
+
 /// Returns "NAME VERSION" of each line of a lock.
 fn versions(lock: &str) -> Vec<String> {
     let words = lock
@@ -379,11 +387,7 @@ fn an_archive_by_date_has_what_the_mirror_lost() {
     for archive in [whole, base] {
         let output = case.choose("", &[("DEBIAN_ARCHIVE", &archive)]);
         assert!(output.status.success(), "{}", said(&output));
-        assert!(
-            said(&output).contains("image/packages.lock\n"),
-            "{}",
-            said(&output)
-        );
+        assert_says(&output, "image/packages.lock\n");
         assert_eq!(case.read("out/replaced"), "");
         fs::remove_dir_all(case.path("cache")).unwrap();
     }
@@ -448,16 +452,10 @@ fn another_file_under_the_same_name_is_not_a_lost_package() {
         "else",
     );
     let output = case.choose("1", &[]);
-    assert_eq!(
-        output.status.code(),
-        Some(NOT_THE_LOCKED),
-        "{}",
-        said(&output)
-    );
-    assert!(
-        said(&output).contains("app_1.1_amd64.deb is not the file of packages.lock"),
-        "{}",
-        said(&output)
+    assert_status(&output, NOT_THE_LOCKED);
+    assert_says(
+        &output,
+        "app_1.1_amd64.deb is not the file of packages.lock",
     );
 }
 
@@ -544,17 +542,8 @@ fn an_index_that_is_older_than_the_lock_is_refused() {
     let newer = lock("20260601T000000Z");
     case.write("tree/image/packages.lock", &newer);
     let output = case.run("scripts/refresh-lock", &[], &[]);
-    assert_eq!(
-        output.status.code(),
-        Some(SETUP_FAILED),
-        "{}",
-        said(&output)
-    );
-    assert!(
-        said(&output).contains("index of trixie is older (20260101T060000Z)"),
-        "{}",
-        said(&output)
-    );
+    assert_status(&output, SETUP_FAILED);
+    assert_says(&output, "index of trixie is older (20260101T060000Z)");
     assert_eq!(case.read("tree/image/packages.lock"), newer);
 }
 
@@ -569,12 +558,7 @@ fn an_index_that_its_key_did_not_sign_is_refused() {
             .replace("app_1.2_amd64", "app_6.6_amd64"),
     );
     let output = case.run("scripts/refresh-lock", &[], &[]);
-    assert_eq!(
-        output.status.code(),
-        Some(SETUP_FAILED),
-        "{}",
-        said(&output)
-    );
+    assert_status(&output, SETUP_FAILED);
     assert_eq!(
         case.read("tree/image/packages.lock"),
         lock("20250601T000000Z")
@@ -591,17 +575,8 @@ fn the_libc_of_the_next_release_never_comes_in() {
         let case = Case::new();
         case.write("tree/image/packages", &packages);
         let output = case.run("scripts/refresh-lock", &[], &[]);
-        assert_eq!(
-            output.status.code(),
-            Some(SETUP_FAILED),
-            "{}",
-            said(&output)
-        );
-        assert!(
-            said(&output).contains("image/packages could not be resolved"),
-            "{}",
-            said(&output)
-        );
+        assert_status(&output, SETUP_FAILED);
+        assert_says(&output, "image/packages could not be resolved");
         assert_eq!(case.choose("1", &[]).status.code(), Some(SETUP_FAILED));
         assert!(!case.path("cache/available.lock").exists());
         assert_eq!(

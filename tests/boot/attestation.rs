@@ -203,7 +203,7 @@ fn session(platform: &Platform, machine: &Machine) {
         "another key is not taken: {curl:?}"
     );
     machine.pin.set(pin.to_owned()).unwrap();
-    assert_eq!(machine.get(Port::Tls, "/health").body, b"ok");
+    machine.assert_healthy(Port::Tls);
 }
 
 fn assert_bound(bundle: &Bundle) {
@@ -311,10 +311,5 @@ fn a_build_without_evidence_fails() {
         },
     );
     outcome.assert_failed("AttestationFailed");
-    assert_eq!(
-        machine
-            .get(Port::Tls, &format!("/build/{}/result", outcome.job))
-            .status,
-        404
-    );
+    machine.assert_no_result(&outcome.job);
 }

@@ -133,9 +133,7 @@ impl Machine {
 
     /// Runs a whole build.
     pub fn build(&self, port: Port, source: &Source) -> Outcome {
-        let answer = self.submit(port, source);
-        assert_eq!(answer.status, 202, "{}", answer.text());
-        let job = answer.json()["job_id"].as_str().unwrap().to_owned();
+        let job = self.start_build(port, source);
         let mut events = self.follow(port, &job);
         let lines = events
             .iter()
@@ -151,6 +149,24 @@ impl Machine {
         let answer = self.get(port, &format!("/build/{job}/result"));
         assert_eq!(answer.status, 200, "{}", answer.text());
         answer.body
+    }
+
+    /// Submits a build, which has to be accepted; returns the job's id.
+    pub fn start_build(&self, port: Port, source: &Source) -> String {
+        let response = self.submit(port, source);
+        assert_eq!(response.status, 202, "{}", response.text());
+        response.json()["job_id"].as_str().unwrap().to_owned()
+    }
+
+    /// Asserts that the machine still serves.
+    pub fn assert_healthy(&self, port: Port) {
+        assert_eq!(self.get(port, "/health").body, b"ok", "{}", self.console());
+    }
+
+    /// Asserts that a job has no result.
+    pub fn assert_no_result(&self, job: &str) {
+        let response = self.get(Port::Tls, &format!("/build/{job}/result"));
+        assert_eq!(response.status, 404, "{}", response.text());
     }
 
     fn curl(&self, port: Port, path: &str, more: &[&str]) -> Response {

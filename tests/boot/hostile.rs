@@ -40,12 +40,7 @@ fn run(script: &str) -> (Machine, Outcome) {
         name: "package.tar",
     };
     let outcome = machine.build(Port::Tls, &hostile);
-    assert_eq!(
-        machine.get(Port::Plaintext, "/health").body,
-        b"ok",
-        "{}",
-        machine.console()
-    );
+    machine.assert_healthy(Port::Plaintext);
     let job = machine.get(Port::Tls, &format!("/build/{}", outcome.job));
     let state = if outcome.result["status"] == "ok" {
         "succeeded"

@@ -355,10 +355,5 @@ fn a_name_server_that_is_silent_ends_the_fetch_and_not_the_machine() {
         },
     );
     outcome.assert_failed("SourceFetchFailed");
-    assert_eq!(
-        machine.get(Port::Tls, "/health").body,
-        b"ok",
-        "{}",
-        machine.console()
-    );
+    machine.assert_healthy(Port::Tls);
 }

@@ -199,18 +199,8 @@ fn assert_fetch_fails(lie: fn(Vec<u8>) -> Reply, error_type: &str) {
         outcome.lines
     );
     outcome.assert_failed(error_type);
-    assert_eq!(
-        machine
-            .get(Port::Tls, &format!("/build/{}/result", outcome.job))
-            .status,
-        404
-    );
-    assert_eq!(
-        machine.get(Port::Tls, "/health").body,
-        b"ok",
-        "{}",
-        machine.console()
-    );
+    machine.assert_no_result(&outcome.job);
+    machine.assert_healthy(Port::Tls);
 }
 
 /// Returns packed zeros.
@@ -249,18 +239,8 @@ fn a_registry_whose_response_takes_all_memory_ends_the_fetch_and_not_the_machine
         },
     );
     outcome.assert_failed("OutOfMemory");
-    assert_eq!(
-        machine
-            .get(Port::Tls, &format!("/build/{}/result", outcome.job))
-            .status,
-        404
-    );
-    assert_eq!(
-        machine.get(Port::Tls, "/health").body,
-        b"ok",
-        "{}",
-        machine.console()
-    );
+    machine.assert_no_result(&outcome.job);
+    machine.assert_healthy(Port::Tls);
 }
 
 #[test]

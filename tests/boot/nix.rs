@@ -120,7 +120,7 @@ fn a_builder_in_the_machine_reaches_nothing_of_it() {
         String::from_utf8_lossy(bundle.artifacts()["package"]),
         all_contained(&all)
     );
-    assert_eq!(machine.get(Port::Plaintext, "/health").body, b"ok");
+    machine.assert_healthy(Port::Plaintext);
 }
 
 /// A builder with a fixed output has the network of a phase that fetches: one attempt works, and
@@ -176,12 +176,7 @@ fn a_builder_that_takes_all_memory_ends_and_the_machine_does_not() {
         for (;;) pause(); }";
     let outcome = build(&machine, &Flake::built_by(hungry));
     outcome.assert_failed("OutOfMemory");
-    assert_eq!(
-        machine.get(Port::Plaintext, "/health").body,
-        b"ok",
-        "{}",
-        machine.console()
-    );
+    machine.assert_healthy(Port::Plaintext);
 }
 
 /// The flake evaluates an endless list, each member of which is a text of a mebibyte.
@@ -203,18 +198,8 @@ fn an_evaluation_that_takes_all_memory_ends_and_the_machine_does_not() {
         in { packages.x86_64-linux.default = builtins.genericClosure { startSet = [ { key = 0; } ]; operator = next; }; }; }";
     let outcome = build(&machine, &Flake::of(hungry));
     outcome.assert_failed("OutOfMemory");
-    assert_eq!(
-        machine
-            .get(Port::Tls, &format!("/build/{}/result", outcome.job))
-            .status,
-        404
-    );
-    assert_eq!(
-        machine.get(Port::Plaintext, "/health").body,
-        b"ok",
-        "{}",
-        machine.console()
-    );
+    machine.assert_no_result(&outcome.job);
+    machine.assert_healthy(Port::Plaintext);
 }
 
 #[test]

@@ -217,14 +217,13 @@ fn a_machine_that_is_reset_in_a_build_begins_anew_and_knows_nothing_of_it() {
     let image = Image::from_environment();
     let machine = Machine::serving(&image, &Host::honest(&image));
     let archive = endless_build();
-    let answer = machine.submit(
+    let job = machine.start_build(
         Port::Tls,
         &Source::Archive {
             bytes: &archive,
             name: "package.tar",
         },
     );
-    let job = answer.json()["job_id"].as_str().unwrap().to_owned();
     wait_for_a_running_build(&machine, &job);
     machine.order("set-action", &json!({ "reboot": "reset" }));
     machine.order("system_reset", &json!({}));

@@ -43,31 +43,19 @@ fn with_too_little_memory_to_start_the_machine_ends() {
 fn with_hardly_any_memory_the_machine_serves_during_a_build_too() {
     let image = Image::from_environment();
     let machine = Machine::serving(&image, &with_memory(&image, ENOUGH_TO_SERVE_MIB));
-    let answer = machine.submit(
+    let job = machine.start_build(
         Port::Tls,
         &Source::Archive {
             bytes: &project("hello"),
             name: "hello.tar",
         },
     );
-    assert_eq!(answer.status, 202, "{}", answer.text());
-    let job = answer.json()["job_id"].as_str().unwrap().to_owned();
     let start = Instant::now();
     while start.elapsed() < STARVED_SPAN {
-        assert_eq!(
-            machine.get(Port::Tls, "/health").body,
-            b"ok",
-            "{}",
-            machine.console()
-        );
+        machine.assert_healthy(Port::Tls);
         sleep(PAUSE);
     }
-    assert_eq!(
-        machine
-            .get(Port::Tls, &format!("/build/{job}/result"))
-            .status,
-        404
-    );
+    machine.assert_no_result(&job);
 }
 
 #[test]
@@ -77,14 +65,13 @@ fn a_machine_whose_power_was_cut_in_a_build_leaves_nothing_for_the_next() {
     let host = Host::with_disks(vec![Disk::copy_of(&image).writable()]);
     let machine = Machine::serving(&image, &host);
     let archive = endless_build();
-    let answer = machine.submit(
+    let job = machine.start_build(
         Port::Tls,
         &Source::Archive {
             bytes: &archive,
             name: "package.tar",
         },
     );
-    let job = answer.json()["job_id"].as_str().unwrap().to_owned();
     wait_for_a_running_build(&machine, &job);
     // The machine is killed: nothing in it is notified.
     drop(machine);

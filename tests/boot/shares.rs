@@ -116,7 +116,7 @@ fn a_machine_with_a_share_and_sockets_of_the_hosts_has_no_sockets_and_serves_wit
         ..Host::honest(&image)
     };
     let machine = Machine::serving(&image, &host);
-    assert_eq!(machine.get(Port::Tls, "/health").body, b"ok");
+    machine.assert_healthy(Port::Tls);
     // QEMU asks for both. The kernel has a driver for neither, which would give addresses.
     for back_end in [&share, &sockets] {
         assert!(

@@ -114,28 +114,16 @@ fn a_disk_that_is_silent_in_a_build_holds_up_nothing_but_the_build() {
         bytes: &archive,
         name: "hello.tar",
     };
-    let answer = machine.submit(Port::Tls, &hello);
-    assert_eq!(answer.status, 202, "{}", answer.text());
-    let job = answer.json()["job_id"].as_str().unwrap().to_owned();
+    let job = machine.start_build(Port::Tls, &hello);
     seen.recv_timeout(READ_LIMIT).unwrap();
     let start = Instant::now();
     while start.elapsed() < SILENT_SPAN {
-        assert_eq!(
-            machine.get(Port::Tls, "/health").body,
-            b"ok",
-            "{}",
-            machine.console()
-        );
+        machine.assert_healthy(Port::Tls);
         assert_eq!(
             machine.get(Port::Tls, &format!("/build/{job}")).json()["state"],
             "running"
         );
-        assert_eq!(
-            machine
-                .get(Port::Tls, &format!("/build/{job}/result"))
-                .status,
-            404
-        );
+        machine.assert_no_result(&job);
         assert_eq!(machine.submit(Port::Tls, &hello).status, 409);
         sleep(PAUSE);
     }
@@ -155,23 +143,16 @@ fn a_disk_that_is_silent_for_a_while_in_a_build_changes_nothing_of_its_artifact(
     let image = Image::from_environment();
     let (disk, machine) = ServedDisk::of_a_serving_machine(&image);
     let asked = disk.fall_silent_at(image.place_of(READ_BY_BUILDS_ONLY));
-    let answer = machine.submit(
+    let job = machine.start_build(
         Port::Tls,
         &Source::Archive {
             bytes: &project("hello"),
             name: "hello.tar",
         },
     );
-    assert_eq!(answer.status, 202, "{}", answer.text());
-    let job = answer.json()["job_id"].as_str().unwrap().to_owned();
     asked.recv_timeout(READ_LIMIT).unwrap();
     sleep(SILENT_SPAN);
-    assert_eq!(
-        machine
-            .get(Port::Tls, &format!("/build/{job}/result"))
-            .status,
-        404
-    );
+    machine.assert_no_result(&job);
     disk.decide(Box::new(|_, _| ReadReply::Honest));
     let events = machine.follow(Port::Tls, &job);
     assert_eq!(
