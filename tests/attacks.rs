@@ -273,7 +273,7 @@ fn run(server: &Server, canary: &Canary, submission: &Value) -> Outcome {
             .iter()
             .flat_map(Bundle::values)
             .any(|bytes| bytes == CANARY),
-        "a file of the machine is handed out"
+        "a file of the machine is delivered"
     );
     Outcome {
         result: end["result"].clone(),
@@ -503,7 +503,7 @@ fn check_hosted(attack: &Hosted, reference: &Bundle) -> Result<(), NotTried> {
     }
     assert!(
         !site.elsewhere_was_asked(),
-        "a server was asked that nobody named"
+        "a server was asked that no URL names"
     );
     assert!(canary.is_untouched(), "a file of the machine was changed");
     Ok(())

@@ -1119,7 +1119,7 @@ fn a_service_is_root_of_users_who_are_nobody_here_and_dies_when_its_work_is_done
     if !rustix::process::geteuid().is_root() {
         assert!(
             served.is_err(),
-            "nobody but root can give a namespace users: {served:?}"
+            "only root can give a namespace users: {served:?}"
         );
         return;
     }
@@ -1144,7 +1144,7 @@ fn a_service_is_root_of_users_who_are_nobody_here_and_dies_when_its_work_is_done
         .flatten()
         .flat_map(|entry| fs::read(entry.path().join("cmdline")));
     let of_service = |command: &Vec<u8>| String::from_utf8_lossy(command).contains(&service);
-    assert_eq!(commands.filter(of_service).count(), 0, "somebody is left");
+    assert_eq!(commands.filter(of_service).count(), 0, "a process is left");
 }
 
 #[test]

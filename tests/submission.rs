@@ -122,7 +122,7 @@ impl Place {
             !detail.contains(self.directory.path().to_str().unwrap()),
             "a path of ours in {detail}"
         );
-        assert_eq!(self.uploads(), 0, "something stayed behind after {detail}");
+        assert_eq!(self.uploads(), 0, "something is left after {detail}");
         (error.status(), error.code())
     }
 }
@@ -539,7 +539,7 @@ async fn empties(place: &Place) {
             .await
             .unwrap();
     }
-    panic!("something stayed behind");
+    panic!("something is left");
 }
 
 /// Serves one connection and returns the outcome of its request.

@@ -705,7 +705,7 @@ fn every_kind_of_entry_is_run() {
             let kind = entry["kind"].as_str().unwrap();
             assert!(
                 HERE.contains(&kind) || kind == IN_MEASUREMENT,
-                "{}: nobody runs {kind}",
+                "{}: no test runs {kind}",
                 entry["id"]
             );
         }

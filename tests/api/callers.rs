@@ -265,7 +265,7 @@ const REFUSED: &[(&str, &str, u16, &str)] = &[
         "host-invalid",
     ),
     (
-        "a name that nobody gave it",
+        "an unknown name",
         "GET /health HTTP/1.1\r\nHost: other.example\r\n\r\n",
         403,
         "cross-origin",

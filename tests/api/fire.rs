@@ -581,7 +581,7 @@ fn a_handshake_that_is_none_costs_one_connection() {
     for (name, bytes) in [
         ("nothing", Vec::new()),
         (
-            "a request in clear",
+            "a request in plaintext",
             b"GET /health HTTP/1.1\r\n\r\n".to_vec(),
         ),
         ("SSL 2", vec![0x80, 0x2e, 1, 0, 2, 0, 0x15, 0, 0, 0, 0x10]),
@@ -607,7 +607,7 @@ fn a_handshake_that_is_none_costs_one_connection() {
             record(22, 0x0303, &[1, 0xff, 0xff, 0xff]),
         ),
         ("an empty record", record(22, 0x0303, &[])),
-        ("a kind that nobody knows", record(99, 0x0303, &[1, 2, 3])),
+        ("an unknown kind", record(99, 0x0303, &[1, 2, 3])),
         ("an alert", record(21, 0x0303, &[2, 40])),
         (
             "noise",

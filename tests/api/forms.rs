@@ -132,12 +132,12 @@ fn a_boundary_in_the_data_ends_the_part_or_is_data() {
             "form-malformed",
         ),
         (
-            "the last boundary, with more behind it",
+            "the last boundary, with more after it",
             part("name=nonce", "00\r\n--x--\r\n"),
             "source-missing",
         ),
         (
-            "a boundary behind a line feed alone",
+            "a boundary after a line feed alone",
             part("name=nonce", "00\n--x"),
             "nonce-invalid",
         ),
@@ -242,7 +242,7 @@ fn too_much_of_anything_is_refused_with_its_limit() {
             MAX_PART_HEADER_BYTES,
         ),
         (
-            "blanks behind a boundary",
+            "blanks after a boundary",
             format!("--x{}", " ".repeat(MANY * 2)),
             413,
             "form-too-large",
@@ -256,7 +256,7 @@ fn too_much_of_anything_is_refused_with_its_limit() {
             outside,
         ),
         (
-            "what is behind the parts",
+            "an epilogue after the parts",
             whole(&url) + &long(outside + 1),
             413,
             "form-too-large",

@@ -287,10 +287,10 @@ const SEALED: &[Attempt] = &[
     attempt("a second Finished", BOTH, |rogue| {
         rogue.send(HANDSHAKE, &message(FINISHED, &[7; 12]));
     }),
-    attempt("a certificate that nobody asked for", OLD, |rogue| {
+    attempt("an unrequested certificate", OLD, |rogue| {
         rogue.send(HANDSHAKE, &message(CERTIFICATE, &[0, 0, 0]));
     }),
-    attempt("a certificate that nobody asked for", NEW, |rogue| {
+    attempt("an unrequested certificate", NEW, |rogue| {
         rogue.send(HANDSHAKE, &message(CERTIFICATE, &[0, 0, 0, 0]));
     }),
     attempt("a ticket from the wrong side", NEW, |rogue| {
@@ -305,16 +305,16 @@ const SEALED: &[Attempt] = &[
     attempt("an end of early data", NEW, |rogue| {
         rogue.send(HANDSHAKE, &message(END_OF_EARLY_DATA, &[]));
     }),
-    attempt("a change of keys that is none", NEW, |rogue| {
+    attempt("an invalid change of keys", NEW, |rogue| {
         rogue.send(HANDSHAKE, &message(KEY_UPDATE, &[7]));
     }),
-    attempt("a change of keys with more behind it", NEW, |rogue| {
+    attempt("a change of keys with more after it", NEW, |rogue| {
         rogue.send(
             HANDSHAKE,
             &[message(KEY_UPDATE, &[0]), message(KEY_UPDATE, &[0])].concat(),
         );
     }),
-    attempt("a handshake message that nobody knows", BOTH, |rogue| {
+    attempt("an unknown handshake message", BOTH, |rogue| {
         rogue.send(HANDSHAKE, &message(99, &[1, 2, 3]));
     }),
     attempt("a handshake message of 16 MiB", BOTH, |rogue| {
@@ -327,7 +327,7 @@ const SEALED: &[Attempt] = &[
     attempt("a second change of ciphers", BOTH, |rogue| {
         rogue.send(CHANGE_CIPHER_SPEC, &[1]);
     }),
-    attempt("a kind that nobody knows", BOTH, |rogue| {
+    attempt("an unknown kind", BOTH, |rogue| {
         rogue.send(99, &[1, 2, 3])
     }),
     attempt("a record that is too long", BOTH, |rogue| {
@@ -344,20 +344,20 @@ const SEALED: &[Attempt] = &[
 
 /// Records that are not sealed, or sealed wrongly.
 const UNSEALED: &[Attempt] = &[
-    attempt("a request in clear", BOTH, |rogue| rogue.send_raw(ASK)),
-    attempt("a record of data in clear", BOTH, |rogue| {
+    attempt("a request in plaintext", BOTH, |rogue| rogue.send_raw(ASK)),
+    attempt("a record of data in plaintext", BOTH, |rogue| {
         rogue.send_raw(&record(DATA, ASK))
     }),
-    attempt("a ClientHello in clear", BOTH, |rogue| {
+    attempt("a ClientHello in plaintext", BOTH, |rogue| {
         rogue.send_raw(&record(HANDSHAKE, &hello(0x0303)))
     }),
-    attempt("an alert in clear", BOTH, |rogue| {
+    attempt("an alert in plaintext", BOTH, |rogue| {
         rogue.send_raw(&record(ALERT, &[FATAL, CLOSE_NOTIFY]))
     }),
-    attempt("an end in clear", BOTH, |rogue| {
+    attempt("an end in plaintext", BOTH, |rogue| {
         rogue.send_raw(&record(ALERT, &[WARNING, CLOSE_NOTIFY]))
     }),
-    attempt("a change of ciphers in clear", BOTH, |rogue| {
+    attempt("a change of ciphers in plaintext", BOTH, |rogue| {
         rogue.send_raw(&record(CHANGE_CIPHER_SPEC, &[1]))
     }),
     attempt("noise", BOTH, |rogue| rogue.send_raw(&[0xa5; 4096])),

@@ -36,7 +36,7 @@ impl Machine {
             let mut answers = answers.filter(|answer| answer.get("event").is_none());
             let mut answer = answers
                 .next()
-                .unwrap_or_else(|| panic!("no answer to {command}"));
+                .unwrap_or_else(|| panic!("no reply to {command}"));
             assert!(
                 answer.get("error").is_none(),
                 "{command} {arguments}: {answer}"

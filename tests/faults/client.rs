@@ -151,7 +151,7 @@ impl Request {
         while !line.contains(text) {
             line.clear();
             if stream.read_line(&mut line)? == 0 {
-                return Err(cut("the end, and nobody said it"));
+                return Err(cut("the end, without the expected text"));
             }
         }
         Ok(())

@@ -242,7 +242,7 @@ impl Stage {
             "{:?}",
             run.cuts
         );
-        assert!(jump.liar.told() > 0, "nobody looked at the clock");
+        assert!(jump.liar.told() > 0, "the clock was never read");
         if let Some(product) = &run.product {
             product.assert_same_as(clean);
         }
@@ -273,7 +273,7 @@ impl Stage {
         assert!(listening.is_some(), "the next service does not start");
         assert!(
             left_behind().is_empty(),
-            "left behind, and by the next service, too: {left:?}"
+            "left behind, also by the next service: {left:?}"
         );
     }
 
@@ -424,7 +424,7 @@ impl Scene<'_> {
             self.get(port, "/health")?;
             let answer = begun
                 .answer()
-                .expect("an answer to an upload that has only begun");
+                .expect("a response to an upload that has only begun");
             assert!(
                 answer.is_problem() && answer.status == 408,
                 "{}: {}",
@@ -502,9 +502,9 @@ impl Scene<'_> {
                 let health = Request::get("/health");
                 for answer in [health.run(ports.0), health.run_with_tls(ports.1)] {
                     match answer {
-                        Ok(_) => assert_ne!(jump.answers, Answers::NobodyForNow, "it answers"),
+                        Ok(_) => assert_ne!(jump.answers, Answers::NobodyForNow, "it responds"),
                         Err(Lost::Gone(_)) => {}
-                        Err(Lost::Silent) => panic!("no answer, and no end of the connection"),
+                        Err(Lost::Silent) => panic!("no response, and no end of the connection"),
                     }
                 }
                 directory.join("bundle.tar.gz").exists()
@@ -595,7 +595,7 @@ impl Scene<'_> {
         let lasts = of_clock || self.fault.is_some_and(Fault::lasts);
         assert!(
             lasts,
-            "no answer in {ATTEMPTS} attempts: {:?} {:?}",
+            "no response in {ATTEMPTS} attempts: {:?} {:?}",
             self.told.problems, self.told.cuts
         );
         self.told.asked_to_end = true;
@@ -606,7 +606,7 @@ impl Scene<'_> {
 
     fn lost(&mut self, lost: Lost) -> Option<()> {
         match lost {
-            Lost::Silent => panic!("no answer, or no end of one, within {PATIENCE:?}"),
+            Lost::Silent => panic!("no response, or no end of one, within {PATIENCE:?}"),
             Lost::Gone(error) => self.told.cuts.push(error.to_string()),
         }
         // A service that is ending closes its connections first.

@@ -278,7 +278,7 @@ impl Tracer {
         let number = values.orig_rax as i64;
         assert!(
             ![libc::SYS_time, libc::SYS_gettimeofday].contains(&number),
-            "a clock about which nobody lies"
+            "a clock without a lie"
         );
         if number != libc::SYS_clock_gettime || values.rax != 0 {
             return;

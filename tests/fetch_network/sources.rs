@@ -122,7 +122,7 @@ fn a_service_reaches_no_port_and_no_abstract_socket_of_the_machine() {
                 .set_nonblocking(true)
                 .map(|()| named.accept().is_err()),
         ] {
-            assert!(nobody.unwrap(), "somebody came");
+            assert!(nobody.unwrap(), "a client came");
         }
     });
 }

@@ -105,7 +105,7 @@ fn are_read_wrongly_by_broken_code_and_that_is_noticed() {
         let program = Program::compile(Some(mutation));
         let random = program.random(MUTATION_SEED, MUTATION_ROUNDS);
         let noticed = !random.status.success() || program.digests() != expected_digests();
-        assert!(noticed, "nobody notices {mutation:?}");
+        assert!(noticed, "not noticed: {mutation:?}");
     }
 }
 

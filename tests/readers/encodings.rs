@@ -839,7 +839,7 @@ fn of_other_bundles() -> Vec<Sample> {
             MODE_DIFFERS,
         ),
         Sample::new("a program with another byte", &changed, "subject-digest"),
-        Sample::new("a file that nobody speaks of", &more, "artifact-unlisted"),
+        Sample::new("an unlisted file", &more, "artifact-unlisted"),
         Sample::new("a missing program", &without(program), "subject-missing"),
         Sample::new(
             "a missing log",

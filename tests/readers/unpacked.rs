@@ -114,7 +114,7 @@ fn of_attributes() -> Vec<Change<'static>> {
             "bundle-attribute",
         ),
         (
-            "a note with an attribute that nobody gives a meaning",
+            "a note with an attribute without a meaning",
             &|directory| {
                 give(
                     &directory.join("artifacts/note"),

@@ -515,7 +515,7 @@ fn a_revocation_list_is_fetched_only_on_request_and_used() {
     });
     assert_eq!(desk.fetch(&["--fetch-crl"])[0], "crl-issuer");
     assert_eq!(desk.asked()[1], "https://kdsintf.amd.com/vcek/v1/Genoa/crl");
-    assert_eq!(desk.kept().len(), 1, "the list is nobody's");
+    assert_eq!(desk.kept().len(), 1, "a list of another issuer is kept");
     assert_eq!(desk.fetch(&[])[0], "pass");
     assert_eq!(desk.asked().len(), 2);
 }

@@ -58,6 +58,6 @@ fn check(lease: &Lease) {
     assert_eq!(
         CLIENT.appraise(&request, Kind::Offer),
         None,
-        "our own question is no answer"
+        "our own request is no reply"
     );
 }
