@@ -327,9 +327,7 @@ const SEALED: &[Attempt] = &[
     attempt("a second change of ciphers", BOTH, |rogue| {
         rogue.send(CHANGE_CIPHER_SPEC, &[1]);
     }),
-    attempt("an unknown kind", BOTH, |rogue| {
-        rogue.send(99, &[1, 2, 3])
-    }),
+    attempt("an unknown kind", BOTH, |rogue| rogue.send(99, &[1, 2, 3])),
     attempt("a record that is too long", BOTH, |rogue| {
         rogue.send(DATA, &[b'x'; MAX_RECORD_BYTES + 1]);
     }),
