@@ -162,7 +162,7 @@ impl Folder {
         let root = tempfile::tempdir().unwrap();
         fs::set_permissions(root.path(), fs::Permissions::from_mode(0o755)).unwrap();
         runner()
-            .make_writable_folder(&root.path().join("writable"))
+            .make_writable_directory(&root.path().join("writable"))
             .unwrap();
         Self { root }
     }
@@ -517,7 +517,9 @@ fn writable_folders_are_new_and_private() {
         (0o700, runner().description().uid)
     );
     assert!(
-        runner().make_writable_folder(&folder.writable()).is_err(),
+        runner()
+            .make_writable_directory(&folder.writable())
+            .is_err(),
         "it exists"
     );
 }
@@ -1021,7 +1023,7 @@ fn private_mounts_open_a_hidden_toolchain_to_cargo() {
     )
     .unwrap();
     let target = entered.work.join("target");
-    runner().make_writable_folder(&target).unwrap();
+    runner().make_writable_directory(&target).unwrap();
 
     let mut spec =
         shell("cargo build --offline --target-dir /kettle/target && /kettle/target/debug/a");
@@ -1082,7 +1084,7 @@ fn serve(program: &str) -> (tempfile::TempDir, Result<Served, RunError>, String)
     let outer = tempfile::tempdir().unwrap();
     fs::set_permissions(outer.path(), fs::Permissions::from_mode(0o711)).unwrap();
     let folder = outer.path().join("service");
-    if let Err(error) = runner().make_service_folder(&folder) {
+    if let Err(error) = runner().make_service_directory(&folder) {
         let source = RunError::Start { source: error };
         return (outer, Err(source), String::new());
     }

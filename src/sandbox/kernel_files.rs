@@ -17,7 +17,7 @@ use std::path::Path;
 
 const PROC: &str = "/proc";
 /// Has the settings of the kernel's parts, of which [`SETTINGS`] are seen.
-pub(super) const SETTINGS_FOLDER: &str = "/proc/sys";
+pub(super) const SETTINGS_DIRECTORY: &str = "/proc/sys";
 
 /// Files that programs of builds read: about processors and memory, which they count, and about the
 /// kernel as `uname`, `sysinfo` and `statfs` tell it too.
@@ -38,7 +38,7 @@ const FILES: [&str; 7] = [
     "version",
 ];
 
-/// Settings that programs of builds read, below [`SETTINGS_FOLDER`].
+/// Settings that programs of builds read, below [`SETTINGS_DIRECTORY`].
 pub(super) const SETTINGS: [&str; 6] = [
     "kernel/hostname",
     "kernel/osrelease",
@@ -70,7 +70,7 @@ impl Covered {
     pub(super) fn of_this_machine() -> io::Result<Self> {
         let mut covered = Self::in_folder(Path::new(PROC))?;
         for setting in SETTINGS {
-            let path = format!("{SETTINGS_FOLDER}/{setting}");
+            let path = format!("{SETTINGS_DIRECTORY}/{setting}");
             if Path::new(&path).try_exists()? {
                 covered.settings.push(path);
             }

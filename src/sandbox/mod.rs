@@ -64,7 +64,7 @@ pub use network::ParseCidrError;
 pub use network::{Cidr, NetworkError, NetworkTrial, ResolverError, TrialError};
 #[cfg(feature = "host")]
 pub use private_mounts::{Entered, enter_private_mounts};
-pub use remove::remove_folder;
+pub use remove::remove_directory;
 pub use runner::Runner;
 pub use spec::{Access, CommandSpec, Exit, Mount, Network, OutputSink, Served, Stream, Work};
 
@@ -101,13 +101,13 @@ pub trait Run {
     ///
     /// # Errors
     /// The folder exists, or cannot be created or handed over.
-    fn make_service_folder(&self, path: &Path) -> io::Result<()>;
+    fn make_service_directory(&self, path: &Path) -> io::Result<()>;
 
     /// Creates a folder that sandboxed commands may write, and nobody else but us.
     ///
     /// # Errors
     /// The folder exists, or cannot be created or handed over.
-    fn make_writable_folder(&self, path: &Path) -> io::Result<()>;
+    fn make_writable_directory(&self, path: &Path) -> io::Result<()>;
 }
 
 /// Why this machine cannot run sandboxed commands.

@@ -31,7 +31,7 @@ pub const TARGET: &str = "/kettle/target";
 pub const INPUTS: &str = "/kettle/inputs";
 
 /// Git's own directory.
-pub const GIT_FOLDER: &str = "/kettle/git";
+pub const GIT_DIRECTORY: &str = "/kettle/git";
 
 /// A `.gitmodules`.
 pub const MODULES_FILE: &str = "/kettle/modules";

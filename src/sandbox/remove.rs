@@ -18,7 +18,7 @@ use rustix::io::Errno;
 ///
 /// # Errors
 /// What the file system reports.
-pub fn remove_folder(path: &Path) -> io::Result<()> {
+pub fn remove_directory(path: &Path) -> io::Result<()> {
     let top = match open(CWD, path) {
         Err(Errno::NOENT) => return Ok(()),
         // Its owner may have taken the permission away from itself. A link is another error.
@@ -129,9 +129,9 @@ mod tests {
         let folder = parent.path().join("target");
         fs::create_dir(&folder).unwrap();
         nest(&folder, DEEP);
-        remove_folder(&folder).unwrap();
+        remove_directory(&folder).unwrap();
         assert!(!folder.exists());
-        remove_folder(&folder).unwrap();
+        remove_directory(&folder).unwrap();
     }
 
     #[test]
@@ -143,8 +143,8 @@ mod tests {
         fs::write(other.join("kept"), "").unwrap();
         symlink(&other, folder.join("a/b/link")).unwrap();
         symlink(&other, parent.path().join("link")).unwrap();
-        remove_folder(&folder).unwrap();
-        assert!(remove_folder(&parent.path().join("link")).is_err());
+        remove_directory(&folder).unwrap();
+        assert!(remove_directory(&parent.path().join("link")).is_err());
         assert!(other.join("kept").exists() && !folder.exists());
     }
 
@@ -162,7 +162,7 @@ mod tests {
             fs::create_dir_all(folder.join(name)).unwrap();
         }
         fs::write(folder.join("lifted-1"), "").unwrap();
-        remove_folder(&folder).unwrap();
+        remove_directory(&folder).unwrap();
         assert!(!folder.exists());
     }
 
@@ -174,7 +174,7 @@ mod tests {
         for name in ["a/b/c", "a/b", "a", ""] {
             fs::set_permissions(folder.join(name), fs::Permissions::from_mode(0o000)).unwrap();
         }
-        remove_folder(&folder).unwrap();
+        remove_directory(&folder).unwrap();
         assert!(!folder.exists());
     }
 }

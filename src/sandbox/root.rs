@@ -17,7 +17,7 @@ use super::spec::{Access, CommandSpec, Mount, Network};
 const INNER_ID: u32 = 1000;
 const HOST_NAME: &str = "kettle";
 /// Folders of the machine's root beside `/usr` that programs are found in: links into `/usr` where it is merged.
-const SYSTEM_FOLDERS: [&str; 6] = ["/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"];
+const SYSTEM_DIRECTORIES: [&str; 6] = ["/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"];
 /// Of `/etc`: which program an alternative means, where libraries are, whom TLS trusts.
 const ETC: [&str; 7] = [
     "/etc/alternatives",
@@ -88,7 +88,7 @@ impl Layout {
     /// Of this machine.
     pub(super) fn of_this_machine() -> Result<Self, SetupError> {
         Ok(Self {
-            system: SYSTEM_FOLDERS
+            system: SYSTEM_DIRECTORIES
                 .iter()
                 .filter_map(|path| place(Path::new(path)).transpose())
                 .collect::<Result<_, _>>()?,

@@ -456,13 +456,13 @@ impl Run for Runner {
         Box::pin(self.serve_while(spec, socket, work))
     }
 
-    fn make_writable_folder(&self, path: &Path) -> io::Result<()> {
+    fn make_writable_directory(&self, path: &Path) -> io::Result<()> {
         fs::DirBuilder::new().mode(0o700).create(path)?;
         self.build_user()
             .map_or(Ok(()), |user| chown(path, Some(user), Some(user)))
     }
 
-    fn make_service_folder(&self, path: &Path) -> io::Result<()> {
+    fn make_service_directory(&self, path: &Path) -> io::Result<()> {
         let owner = self.service_users()?.of_service();
         fs::DirBuilder::new().mode(0o755).create(path)?;
         chown(path, Some(owner), Some(owner))

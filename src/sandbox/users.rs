@@ -139,7 +139,7 @@ fn first_free<T>(
         path: locks.to_owned(),
         source,
     };
-    make_folder_of_locks(locks).map_err(failed)?;
+    make_lock_directory(locks).map_err(failed)?;
     for service in 0..MAX_SERVICES {
         if let Some(lock) = try_lock(&locks.join(service.to_string())).map_err(failed)?
             && let Some(taken) = take(service, lock).map_err(failed)?
@@ -216,7 +216,7 @@ impl Users {
 }
 
 /// A folder that others can write would let them take the locks, or show us a file of their own.
-fn make_folder_of_locks(path: &Path) -> io::Result<()> {
+fn make_lock_directory(path: &Path) -> io::Result<()> {
     match fs::DirBuilder::new().mode(LOCKS_MODE).create(path) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
         _ => {}

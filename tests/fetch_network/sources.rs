@@ -101,7 +101,7 @@ fn a_service_reaches_no_port_and_no_abstract_socket_of_the_machine() {
         let outer = tempfile::tempdir().unwrap();
         fs::set_permissions(outer.path(), fs::Permissions::from_mode(0o711)).unwrap();
         let folder = outer.path().join("service");
-        runner.make_service_folder(&folder).unwrap();
+        runner.make_service_directory(&folder).unwrap();
         let mut spec = phase("");
         spec.argv = ["/usr/bin/python3", "-c", SERVICE, &port, &name]
             .map(str::to_owned)
