@@ -8,7 +8,8 @@
 //! | what the command sees of the machine | `root`, `kernel_files` |
 //! | which system calls it has | `seccomp`, `syscalls` |
 //! | how much it may use | `limits`, `cgroup` |
-//! | starting, watching, killing | `runner`, `process`, `child`, `output` |
+//! | starting, watching, killing | `runner`, `process`, `child`, `output`, `started` |
+//! | bubblewrap's program | `bubblewrap` |
 //! | the users of commands, and of services that make sandboxes themselves | `users` |
 //! | what a host lacks: feature `host` | `host` |
 //! | what held, for provenance | `description` |
@@ -26,6 +27,7 @@
 //! completes only when the namespace is empty, and no [`Run::run`] returns before that. A number 1 that has ended, and that
 //! bubblewrap has collected, before it could be held leaves an empty namespace too; its number may be anybody's by then.
 
+mod bubblewrap;
 mod cgroup;
 mod child;
 mod description;
@@ -45,6 +47,7 @@ mod root;
 mod runner;
 mod seccomp;
 mod spec;
+mod started;
 mod syscalls;
 mod users;
 

@@ -2,13 +2,10 @@
 //! held by a pidfd, or that has ended by itself. Never: a moment in which dropping this leaves anything alive, or a signal to
 //! a process that is not of the sandbox.
 
-use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
-use std::os::unix::process::CommandExt;
-use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 use rustix::fs::MemfdFlags;
@@ -153,24 +150,6 @@ pub(super) enum StartFailure {
     Network(NetworkError),
     /// bubblewrap ended without making one: its error is on its standard error.
     Silent(Box<tokio::process::Child>),
-}
-
-/// bubblewrap's own command line, before its standard streams are known.
-pub(super) fn bubblewrap(program: &Path, arguments: Vec<OsString>, user: Option<u32>) -> Command {
-    let mut command = Command::new(program);
-    command
-        .args(arguments)
-        .env_clear()
-        .current_dir("/")
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    if let Some(user) = user {
-        // Without groups given, this also drops all supplementary ones, where the kernel lets it.
-        command.uid(user).gid(user);
-        kernel::require_no_groups(&mut command);
-    }
-    command
 }
 
 /// A child of bubblewrap, number 1 of its namespace, that has not become the command, and may have ended.
@@ -329,6 +308,8 @@ fn memory_file(bytes: &[u8]) -> io::Result<OwnedFd> {
 
 #[cfg(test)]
 mod tests {
+    use std::process::Stdio;
+
     use super::super::seccomp::Subject;
     use super::super::spec::Network;
     use super::*;

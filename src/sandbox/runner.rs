@@ -9,14 +9,14 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, chown};
 use std::path::{Path, PathBuf};
 use std::pin::{Pin, pin};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::task::Poll;
 use std::thread;
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 use tokio::net::UnixStream;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 
 use super::cgroup::{CONTROLLERS, Hierarchy};
 #[cfg(feature = "host")]
@@ -26,51 +26,19 @@ use super::kernel_files::Covered;
 use super::limits::Limits;
 use super::network::{Cidr, NetworkTrial, PhaseNetwork};
 use super::output::{End, Interruption, Watch};
-use super::process::{Handover, Held, StartFailure, Status, bubblewrap};
+use super::process::{Handover, StartFailure};
 use super::root::{self, Descriptors, Layout};
 use super::seccomp::{Filters, Subject};
-use super::spec::{CommandSpec, Exit, Network, OutputSink, Served, Stream, Work};
+use super::spec::{CommandSpec, Exit, Network, OutputSink, Served, Work};
+use super::started::{DEATH_LIMIT, Discard, Started, Tail, explain};
 use super::users::Users;
-use super::{NetworkError, Run, RunError, SetupError, kernel};
+use super::{NetworkError, Run, RunError, SetupError, bubblewrap};
 use crate::causes::Chain;
-use crate::presence::is_file;
 
-/// Where bubblewrap is, absolute: no search path is believed.
-const BUBBLEWRAP: &[&str] = &["/usr/bin/bwrap", "/bin/bwrap", "/usr/local/bin/bwrap"];
-/// 0.8 brought `--disable-userns`.
-const OLDEST_BUBBLEWRAP: (u32, u32) = (0, 8);
-/// For a namespace to empty after it was killed. Only freeing much memory takes time.
-const DEATH_LIMIT: Duration = Duration::from_secs(30);
 /// For a service to listen: its programs may have to be read from a disk first.
 const LISTEN_LIMIT: Duration = Duration::from_secs(30);
 const LISTEN_PAUSE: Duration = Duration::from_millis(5);
-/// What is kept of standard error to say why bubblewrap gave up.
-const MAX_MESSAGE_BYTES: usize = 1024;
-/// How bubblewrap, like a shell, passes on that a signal ended the command: 128 and its number.
-const SIGNAL_BASE: i32 = 128;
-/// The highest signal of Linux.
-const LAST_SIGNAL: i32 = 64;
-
 const NAMESPACES: &[&str] = &["user", "pid", "mount", "ipc", "uts", "cgroup", "network"];
-/// A kernel that has one of these with this value refuses user namespaces.
-const USER_NAMESPACE_SYSCTLS: [(&str, &str, &str); 3] = [
-    (
-        "/proc/sys/user/max_user_namespaces",
-        "0",
-        "user.max_user_namespaces above 0",
-    ),
-    (
-        "/proc/sys/kernel/unprivileged_userns_clone",
-        "0",
-        "kernel.unprivileged_userns_clone=1",
-    ),
-    (
-        "/proc/sys/kernel/apparmor_restrict_unprivileged_userns",
-        "1",
-        "kernel.apparmor_restrict_unprivileged_userns=0",
-    ),
-];
-
 /// What the machine gives to the sandbox.
 pub(super) struct Means {
     /// Where groups of processes are made.
@@ -148,8 +116,8 @@ impl Runner {
             users,
             degradations,
         } = means;
-        let program = find_bubblewrap()?;
-        let version = bubblewrap_version(&program)?;
+        let program = bubblewrap::find()?;
+        let version = bubblewrap::version_of(&program)?;
         let filters = Filters::compile().map_err(|source| SetupError::Filter { source })?;
         let of_builds = filters.of(Subject::Command(Network::None));
         let mut limits = Limits::of_this_machine();
@@ -242,7 +210,7 @@ impl Runner {
             Ok(Err(error)) => Chain(&error).to_string(),
             Err(_) => "it panicked".into(),
         };
-        Err(refused_user_namespaces().unwrap_or(SetupError::Trial { message }))
+        Err(bubblewrap::refused_user_namespaces().unwrap_or(SetupError::Trial { message }))
     }
 
     fn run_nothing(&self) -> Result<Exit, RunError> {
@@ -311,7 +279,7 @@ impl Runner {
     ) -> io::Result<Command> {
         let covered = Covered::of_this_machine()?;
         let arguments = root::arguments(spec, &self.layout, &covered, &self.limits, descriptors);
-        Ok(bubblewrap(&self.program, arguments, user))
+        Ok(bubblewrap::command(&self.program, arguments, user))
     }
 
     fn network(&self, spec: &CommandSpec) -> Result<Option<PhaseNetwork>, NetworkError> {
@@ -338,10 +306,7 @@ impl Runner {
         sink: &mut dyn OutputSink,
     ) -> Result<Exit, RunError> {
         let mut started = self.started(spec, Subject::Command(spec.network)).await?;
-        let mut tail = Tail {
-            sink,
-            message: Vec::new(),
-        };
+        let mut tail = Tail::new(sink);
         let end = started.watch.until_end(&mut tail).await;
         started.end().await?;
         let end = end?;
@@ -369,10 +334,8 @@ impl Runner {
         work: Work<'_>,
     ) -> Result<Served, RunError> {
         let mut started = self.started(spec, Subject::Service).await?;
-        let mut tail = Tail {
-            sink: &mut Discard,
-            message: Vec::new(),
-        };
+        let mut discard = Discard;
+        let mut tail = Tail::new(&mut discard);
         let worked = work_while(&mut started.watch, &mut tail, socket, work).await;
         started.end().await?;
         let worked = match worked {
@@ -469,76 +432,6 @@ impl Run for Runner {
     }
 }
 
-/// A command that runs. The order of the fields is the order of dropping: bubblewrap's outer process, then the rest.
-struct Started {
-    watch: Watch,
-    held: Held,
-    status: Status,
-    network: Option<PhaseNetwork>,
-}
-
-impl Started {
-    /// Kills everything, and waits until that has happened.
-    async fn end(&mut self) -> Result<(), RunError> {
-        let wait = |source| RunError::Wait { source };
-        self.held.kill().map_err(wait)?;
-        let survivors = |_| RunError::Survivors { limit: DEATH_LIMIT };
-        if let Some(death) = self.held.death().map_err(wait)? {
-            timeout(DEATH_LIMIT, kernel::readable(death))
-                .await
-                .map_err(survivors)?
-                .map_err(wait)?;
-        }
-        timeout(DEATH_LIMIT, self.watch.reap())
-            .await
-            .map_err(survivors)?
-            .map_err(wait)
-    }
-
-    /// Whether it tried to reach addresses that are not public. Which, is for the log of the machine. That
-    /// this cannot be learned changes no result.
-    fn was_refused_an_address(&self) -> bool {
-        let refused = self
-            .network
-            .as_ref()
-            .map(PhaseNetwork::refused_addresses)
-            .transpose();
-        let refused = refused.unwrap_or_else(|error| {
-            log::warn!("which addresses were refused cannot be read: {error}");
-            None
-        });
-        let refused = refused.unwrap_or_default();
-        for address in &refused {
-            log::warn!("a phase was refused {address}, which is not a public address");
-        }
-        !refused.is_empty()
-    }
-
-    /// How the command ended, when it ended by itself.
-    fn exit(&mut self, message: &[u8]) -> Result<Exit, RunError> {
-        let code = self
-            .status
-            .exit_code()
-            .map_err(|source| RunError::Wait { source })?;
-        match code {
-            Some(0) => Ok(Exit::Status(0)),
-            _ if self.held.ran_out_of_memory() => Ok(Exit::OutOfMemory),
-            Some(code) => Ok(exit_of(code)),
-            None => Err(RunError::Setup {
-                message: text(message),
-            }),
-        }
-    }
-}
-
-/// A command that exits by itself with a status above 128 looks like one that a signal ended: bubblewrap tells no more.
-fn exit_of(code: i32) -> Exit {
-    match code - SIGNAL_BASE {
-        signal @ 1..=LAST_SIGNAL => Exit::Signal(signal),
-        _ => Exit::Status(code),
-    }
-}
-
 /// `env`, which comes before the program, would take a name with an equals sign for a variable.
 fn check_program(spec: &CommandSpec) -> Result<(), RunError> {
     match spec.argv.first() {
@@ -546,153 +439,5 @@ fn check_program(spec: &CommandSpec) -> Result<(), RunError> {
         program => Err(RunError::Program {
             program: program.cloned().unwrap_or_default(),
         }),
-    }
-}
-
-/// The error of a bubblewrap that ended before it made a child.
-async fn explain(child: tokio::process::Child) -> RunError {
-    match child.wait_with_output().await {
-        Ok(output) => RunError::Setup {
-            message: text(&output.stderr),
-        },
-        Err(source) => RunError::Wait { source },
-    }
-}
-
-/// Passes output on, and keeps the end of standard error for [`RunError::Setup`].
-struct Tail<'a> {
-    sink: &'a mut dyn OutputSink,
-    message: Vec<u8>,
-}
-
-impl Tail<'_> {
-    fn text(&self) -> String {
-        text(&self.message)
-    }
-}
-
-fn text(message: &[u8]) -> String {
-    String::from_utf8_lossy(message).trim_end().to_owned()
-}
-
-impl OutputSink for Tail<'_> {
-    fn chunk(&mut self, stream: Stream, bytes: &[u8]) -> io::Result<()> {
-        if stream == Stream::Stderr {
-            self.message
-                .extend_from_slice(&bytes[bytes.len().saturating_sub(MAX_MESSAGE_BYTES)..]);
-            self.message
-                .drain(..self.message.len().saturating_sub(MAX_MESSAGE_BYTES));
-        }
-        self.sink.chunk(stream, bytes)
-    }
-}
-
-/// Takes what nobody reads.
-struct Discard;
-
-impl OutputSink for Discard {
-    fn chunk(&mut self, _: Stream, _: &[u8]) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl From<Interruption> for RunError {
-    fn from(interruption: Interruption) -> Self {
-        match interruption {
-            Interruption::Output(source) => Self::Output { source },
-            Interruption::Sink(source) => Self::Sink { source },
-            Interruption::Wait(source) => Self::Wait { source },
-        }
-    }
-}
-
-fn find_bubblewrap() -> Result<PathBuf, SetupError> {
-    for path in BUBBLEWRAP.iter().map(PathBuf::from) {
-        if is_file(&path).map_err(|source| SetupError::Path {
-            path: path.clone(),
-            source,
-        })? {
-            return Ok(path);
-        }
-    }
-    Err(SetupError::NoBubblewrap {
-        looked_for: BUBBLEWRAP,
-    })
-}
-
-/// It prints `bubblewrap 0.8.0`.
-fn bubblewrap_version(program: &Path) -> Result<String, SetupError> {
-    let output = Command::new(program)
-        .arg("--version")
-        .env_clear()
-        .stdin(Stdio::null())
-        .output();
-    let output = output.map_err(|source| SetupError::Path {
-        path: program.to_owned(),
-        source,
-    })?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    let version = text
-        .trim()
-        .strip_prefix("bubblewrap ")
-        .unwrap_or(text.trim())
-        .to_owned();
-    match parse_version(&version) {
-        Some(found) if found >= OLDEST_BUBBLEWRAP => Ok(version),
-        _ => {
-            let required = format!("{}.{}", OLDEST_BUBBLEWRAP.0, OLDEST_BUBBLEWRAP.1);
-            Err(SetupError::OldBubblewrap {
-                required,
-                found: version,
-            })
-        }
-    }
-}
-
-fn parse_version(version: &str) -> Option<(u32, u32)> {
-    let mut numbers = version.split('.').map(|number| number.parse().ok());
-    Some((numbers.next()??, numbers.next()??))
-}
-
-fn refused_user_namespaces() -> Option<SetupError> {
-    USER_NAMESPACE_SYSCTLS
-        .into_iter()
-        .find_map(|(path, refusing, sysctl)| {
-            let value = fs::read_to_string(path).ok()?.trim().to_owned();
-            (value == refusing).then_some(SetupError::NoUserNamespaces { sysctl, value })
-        })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn statuses_above_128_are_signals_as_in_a_shell() {
-        assert_eq!(exit_of(3), Exit::Status(3));
-        assert_eq!(exit_of(128), Exit::Status(128));
-        assert_eq!(exit_of(137), Exit::Signal(9));
-        assert_eq!(exit_of(255), Exit::Status(255));
-    }
-
-    #[test]
-    fn versions_compare_as_numbers() {
-        assert!(parse_version("0.11.0").unwrap() >= OLDEST_BUBBLEWRAP);
-        assert!(parse_version("0.4.1").unwrap() < OLDEST_BUBBLEWRAP);
-        assert_eq!(parse_version("built from git"), None);
-    }
-
-    #[test]
-    fn tail_keeps_the_end_of_standard_error_only() {
-        let mut tail = Tail {
-            sink: &mut Discard,
-            message: Vec::new(),
-        };
-        tail.chunk(Stream::Stderr, &[b'a'; MAX_MESSAGE_BYTES])
-            .unwrap();
-        tail.chunk(Stream::Stderr, b"the end").unwrap();
-        tail.chunk(Stream::Stdout, b"no").unwrap();
-        assert_eq!(tail.message.len(), MAX_MESSAGE_BYTES);
-        assert!(tail.message.ends_with(b"athe end"));
     }
 }
