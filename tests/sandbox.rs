@@ -1039,7 +1039,7 @@ fn private_mounts_open_a_hidden_toolchain_to_cargo() {
         access,
     };
     spec.mounts = vec![
-        mount(&entered.folders[0], "/toolchain", Access::ReadOnly),
+        mount(&entered.directories[0], "/toolchain", Access::ReadOnly),
         mount(&package, "/kettle/source", Access::ReadOnly),
         mount(&target, "/kettle/target", Access::ReadWrite),
     ];

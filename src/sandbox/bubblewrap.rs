@@ -1,8 +1,7 @@
-//! The program bubblewrap.
+//! Finds the program bubblewrap, and writes its command line.
 //!
 //! * In: the paths at which it may be installed, and its arguments.
-//! * Out: its path and version, or why this machine cannot run it; its command line, before its
-//!   standard streams are known.
+//! * Out: its path and version, or why this machine cannot run it; its command line.
 //! * Never: a program from a search path, or an inherited environment.
 
 use std::ffi::OsString;
@@ -14,11 +13,12 @@ use std::process::{Command, Stdio};
 use super::{SetupError, kernel};
 use crate::presence::is_file;
 
-/// Where bubblewrap is, absolute: no search path is believed.
+/// The absolute paths at which bubblewrap may be installed: no search path is used.
 const BUBBLEWRAP: &[&str] = &["/usr/bin/bwrap", "/bin/bwrap", "/usr/local/bin/bwrap"];
-/// 0.8 brought `--disable-userns`.
+/// Version 0.8 introduced `--disable-userns`.
 const OLDEST_BUBBLEWRAP: (u32, u32) = (0, 8);
-/// A kernel that has one of these with this value refuses user namespaces.
+/// The kernel's settings that can refuse user namespaces: the path of each, the value with which it
+/// refuses them, and the setting to recommend.
 const USER_NAMESPACE_SYSCTLS: [(&str, &str, &str); 3] = [
     (
         "/proc/sys/user/max_user_namespaces",
@@ -37,12 +37,14 @@ const USER_NAMESPACE_SYSCTLS: [(&str, &str, &str); 3] = [
     ),
 ];
 
+/// Returns the first of the paths at which there is a file.
 pub(super) fn find() -> Result<PathBuf, SetupError> {
     for path in BUBBLEWRAP.iter().map(PathBuf::from) {
-        if is_file(&path).map_err(|source| SetupError::Path {
+        let found = is_file(&path).map_err(|source| SetupError::Path {
             path: path.clone(),
             source,
-        })? {
+        })?;
+        if found {
             return Ok(path);
         }
     }
@@ -51,7 +53,11 @@ pub(super) fn find() -> Result<PathBuf, SetupError> {
     })
 }
 
-/// It prints `bubblewrap 0.8.0`.
+/// Returns the version without the program's name, which bubblewrap prints first: `bubblewrap
+/// 0.8.0`.
+///
+/// # Errors
+/// The program cannot be run, or it is too old.
 pub(super) fn version_of(program: &Path) -> Result<String, SetupError> {
     let output = Command::new(program)
         .arg("--version")
@@ -85,6 +91,7 @@ fn parse_version(version: &str) -> Option<(u32, u32)> {
     Some((numbers.next()??, numbers.next()??))
 }
 
+/// Returns the setting of the kernel that refuses user namespaces, if there is one.
 pub(super) fn refused_user_namespaces() -> Option<SetupError> {
     USER_NAMESPACE_SYSCTLS
         .into_iter()
@@ -94,7 +101,7 @@ pub(super) fn refused_user_namespaces() -> Option<SetupError> {
         })
 }
 
-/// bubblewrap's own command line, before its standard streams are known.
+/// Builds bubblewrap's command line: an empty environment, no input, and pipes for the output.
 pub(super) fn command(program: &Path, arguments: Vec<OsString>, user: Option<u32>) -> Command {
     let mut command = Command::new(program);
     command
@@ -105,7 +112,8 @@ pub(super) fn command(program: &Path, arguments: Vec<OsString>, user: Option<u32
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     if let Some(user) = user {
-        // Without groups given, this also drops all supplementary ones, where the kernel lets it.
+        // Without a list of groups, this also drops all supplementary ones, where the kernel allows
+        // it.
         command.uid(user).gid(user);
         kernel::require_no_groups(&mut command);
     }

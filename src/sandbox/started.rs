@@ -1,8 +1,8 @@
-//! A command that runs in its sandbox.
+//! Ends a command that runs, and finds out how it ended.
 //!
 //! * In: a bubblewrap whose child was released, and its output.
-//! * Out: how the command ended, once everything in the sandbox is dead, and the end of its standard
-//!   error.
+//! * Out: how the command ended, once everything in the sandbox is dead, and the end of its
+//!   standard error.
 //! * Never: an exit status while a process of the sandbox is alive.
 
 use std::io;
@@ -16,16 +16,19 @@ use super::process::{Held, Status};
 use super::spec::{Exit, OutputSink, Stream};
 use super::{RunError, kernel};
 
-/// For a namespace to empty after it was killed. Only freeing much memory takes time.
+/// How long a namespace may take to become empty after it was killed. Only freeing much memory
+/// takes time.
 pub(super) const DEATH_LIMIT: Duration = Duration::from_secs(30);
-/// What is kept of standard error to say why bubblewrap gave up.
+/// How much of the end of standard error is kept, to report why bubblewrap failed.
 const MAX_MESSAGE_BYTES: usize = 1024;
-/// How bubblewrap, like a shell, passes on that a signal ended the command: 128 and its number.
+/// bubblewrap, like a shell, reports a signal that ended the command as this number plus the
+/// signal's.
 const SIGNAL_BASE: i32 = 128;
-/// The highest signal of Linux.
+/// The highest number of a signal of Linux.
 const LAST_SIGNAL: i32 = 64;
 
-/// A command that runs. The order of the fields is the order of dropping: bubblewrap's outer process, then the rest.
+/// A command that runs. The order of the fields is the order of dropping: bubblewrap's outer
+/// process, then the rest.
 pub(super) struct Started {
     pub(super) watch: Watch,
     pub(super) held: Held,
@@ -34,7 +37,7 @@ pub(super) struct Started {
 }
 
 impl Started {
-    /// Kills everything, and waits until that has happened.
+    /// Kills everything in the sandbox, and waits until it is dead and bubblewrap has ended.
     pub(super) async fn end(&mut self) -> Result<(), RunError> {
         let wait = |source| RunError::Wait { source };
         self.held.kill().map_err(wait)?;
@@ -51,26 +54,23 @@ impl Started {
             .map_err(wait)
     }
 
-    /// Whether it tried to reach addresses that are not public. Which, is for the log of the machine. That
-    /// this cannot be learned changes no result.
+    /// Returns whether the command tried to reach addresses that are not public. The addresses
+    /// themselves go to the log of the machine only. If they cannot be read, no result changes.
     pub(super) fn was_refused_an_address(&self) -> bool {
-        let refused = self
-            .network
-            .as_ref()
-            .map(PhaseNetwork::refused_addresses)
-            .transpose();
-        let refused = refused.unwrap_or_else(|error| {
-            log::warn!("which addresses were refused cannot be read: {error}");
-            None
+        let Some(network) = &self.network else {
+            return false;
+        };
+        let refused = network.refused_addresses().unwrap_or_else(|error| {
+            log::warn!("cannot read which addresses were refused: {error}");
+            Vec::new()
         });
-        let refused = refused.unwrap_or_default();
         for address in &refused {
             log::warn!("a phase was refused {address}, which is not a public address");
         }
         !refused.is_empty()
     }
 
-    /// How the command ended, when it ended by itself.
+    /// Returns how the command ended, if it ended by itself.
     pub(super) fn exit(&mut self, message: &[u8]) -> Result<Exit, RunError> {
         let code = self
             .status
@@ -87,7 +87,8 @@ impl Started {
     }
 }
 
-/// A command that exits by itself with a status above 128 looks like one that a signal ended: bubblewrap tells no more.
+/// Returns the meaning of an exit status of bubblewrap. A command that exits by itself with a
+/// status above 128 looks like one that a signal ended: bubblewrap reports no more.
 fn exit_of(code: i32) -> Exit {
     match code - SIGNAL_BASE {
         signal @ 1..=LAST_SIGNAL => Exit::Signal(signal),
@@ -95,7 +96,7 @@ fn exit_of(code: i32) -> Exit {
     }
 }
 
-/// The error of a bubblewrap that ended before it made a child.
+/// Returns the error of a bubblewrap that ended before it created a child.
 pub(super) async fn explain(child: tokio::process::Child) -> RunError {
     match child.wait_with_output().await {
         Ok(output) => RunError::Setup {
@@ -105,7 +106,7 @@ pub(super) async fn explain(child: tokio::process::Child) -> RunError {
     }
 }
 
-/// Passes output on, and keeps the end of standard error for [`RunError::Setup`].
+/// Passes output on, and keeps the end of standard error for error messages.
 pub(super) struct Tail<'a> {
     sink: &'a mut dyn OutputSink,
     pub(super) message: Vec<u8>,
@@ -140,7 +141,7 @@ impl OutputSink for Tail<'_> {
     }
 }
 
-/// Takes what nobody reads.
+/// Discards all output that it receives.
 pub(super) struct Discard;
 
 impl OutputSink for Discard {
