@@ -1,5 +1,8 @@
-//! Why the machine did not come up. Comes in: the failures of the phases. Goes out: one enum. Never: a failure that a
-//! caller could take for a success.
+//! Names the reasons for which a machine does not boot.
+//!
+//! * In: the failures of the phases.
+//! * Out: one enum.
+//! * Never: a failure that a caller could take for a success.
 
 use std::io;
 use std::path::PathBuf;
@@ -142,7 +145,7 @@ fn last_refusal(refusal: Option<&Refusal>) -> String {
     refusal.map_or_else(String::new, |refusal| format!(": {refusal}"))
 }
 
-/// For `map_err`.
+/// Returns a function for `map_err`, which makes an error of the file at `path`.
 pub(super) fn file(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> BootError {
     let path = path.into();
     move |source| BootError::File { path, source }
