@@ -323,7 +323,7 @@ mod tests {
 
     #[test]
     fn groups_of_dead_makers_are_killed_and_others_left_alone() {
-        let folder = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
         // Above the highest number that a process can have (proc(5), pid_max).
         let namespace = pid_namespace().unwrap();
         let (dead, own) = (
@@ -332,19 +332,22 @@ mod tests {
         );
         let elsewhere = format!("{PREFIX}{}-4194305-0", namespace + 1);
         for name in [&dead, &own, &elsewhere] {
-            fs::create_dir(folder.path().join(name)).unwrap();
+            fs::create_dir(directory.path().join(name)).unwrap();
         }
         Hierarchy {
-            base: folder.path().into(),
+            base: directory.path().into(),
             controllers: Vec::new(),
         }
         .remove_abandoned();
         assert_eq!(
-            fs::read_to_string(folder.path().join(dead).join("cgroup.kill")).unwrap(),
+            fs::read_to_string(directory.path().join(dead).join("cgroup.kill")).unwrap(),
             "1"
         );
         for left in [own, elsewhere] {
-            assert_eq!(fs::read_dir(folder.path().join(left)).unwrap().count(), 0);
+            assert_eq!(
+                fs::read_dir(directory.path().join(left)).unwrap().count(),
+                0
+            );
         }
     }
 
@@ -359,9 +362,9 @@ mod tests {
 
     #[test]
     fn limits_are_written_as_the_kernel_reads_them() {
-        let folder = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
         let hierarchy = Hierarchy {
-            base: folder.path().into(),
+            base: directory.path().into(),
             controllers: CONTROLLERS.to_vec(),
         };
         let limits = Limits::for_memory(1 << 30);

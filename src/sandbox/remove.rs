@@ -122,8 +122,8 @@ mod tests {
     /// A depth for which a thread's stack has no room, with one frame for each level.
     const DEEP: usize = 10_000;
 
-    fn nest(folder: &Path, depth: usize) {
-        let mut at = open(CWD, folder).unwrap();
+    fn nest(directory: &Path, depth: usize) {
+        let mut at = open(CWD, directory).unwrap();
         for _ in 0..depth {
             rustix::fs::mkdirat(&at, "d", Mode::RWXU).unwrap();
             at = open(&at, "d").unwrap();
@@ -134,32 +134,32 @@ mod tests {
     #[test]
     fn removes_directories_deeper_than_the_stack() {
         let parent = tempfile::tempdir().unwrap();
-        let folder = parent.path().join("target");
-        fs::create_dir(&folder).unwrap();
-        nest(&folder, DEEP);
-        remove_directory(&folder).unwrap();
-        assert!(!folder.exists());
-        remove_directory(&folder).unwrap();
+        let directory = parent.path().join("target");
+        fs::create_dir(&directory).unwrap();
+        nest(&directory, DEEP);
+        remove_directory(&directory).unwrap();
+        assert!(!directory.exists());
+        remove_directory(&directory).unwrap();
     }
 
     #[test]
     fn links_are_removed_and_not_followed() {
         let parent = tempfile::tempdir().unwrap();
-        let (folder, other) = (parent.path().join("target"), parent.path().join("other"));
-        fs::create_dir_all(folder.join("a/b")).unwrap();
+        let (directory, other) = (parent.path().join("target"), parent.path().join("other"));
+        fs::create_dir_all(directory.join("a/b")).unwrap();
         fs::create_dir(&other).unwrap();
         fs::write(other.join("kept"), "").unwrap();
-        symlink(&other, folder.join("a/b/link")).unwrap();
+        symlink(&other, directory.join("a/b/link")).unwrap();
         symlink(&other, parent.path().join("link")).unwrap();
-        remove_directory(&folder).unwrap();
+        remove_directory(&directory).unwrap();
         assert!(remove_directory(&parent.path().join("link")).is_err());
-        assert!(other.join("kept").exists() && !folder.exists());
+        assert!(other.join("kept").exists() && !directory.exists());
     }
 
     #[test]
     fn names_that_were_expected_do_not_stop_it() {
         let parent = tempfile::tempdir().unwrap();
-        let folder = parent.path().join("target");
+        let directory = parent.path().join("target");
         for name in [
             "lifted-0/x",
             "a/b/c",
@@ -167,22 +167,22 @@ mod tests {
             "lifted-2",
             "a/b/lifted-3/x",
         ] {
-            fs::create_dir_all(folder.join(name)).unwrap();
+            fs::create_dir_all(directory.join(name)).unwrap();
         }
-        fs::write(folder.join("lifted-1"), "").unwrap();
-        remove_directory(&folder).unwrap();
-        assert!(!folder.exists());
+        fs::write(directory.join("lifted-1"), "").unwrap();
+        remove_directory(&directory).unwrap();
+        assert!(!directory.exists());
     }
 
     #[test]
     fn permissions_that_were_taken_away_do_not_stop_it() {
         let parent = tempfile::tempdir().unwrap();
-        let folder = parent.path().join("target");
-        fs::create_dir_all(folder.join("a/b/c")).unwrap();
+        let directory = parent.path().join("target");
+        fs::create_dir_all(directory.join("a/b/c")).unwrap();
         for name in ["a/b/c", "a/b", "a", ""] {
-            fs::set_permissions(folder.join(name), fs::Permissions::from_mode(0o000)).unwrap();
+            fs::set_permissions(directory.join(name), fs::Permissions::from_mode(0o000)).unwrap();
         }
-        remove_directory(&folder).unwrap();
-        assert!(!folder.exists());
+        remove_directory(&directory).unwrap();
+        assert!(!directory.exists());
     }
 }

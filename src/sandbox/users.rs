@@ -278,8 +278,8 @@ mod tests {
 
     #[test]
     fn no_two_services_have_a_user_in_common() {
-        let folder = tempfile::tempdir().unwrap();
-        let claim = || claim_in(&folder.path().join("locks")).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let claim = || claim_in(&directory.path().join("locks")).unwrap();
         let ((first, lock), (second, _)) = (claim(), claim());
         assert!(first.first + NAMESPACE_IDS <= first.of_commands);
         assert!(first.of_commands < first.of_presence && first.of_presence < second.first);
@@ -289,10 +289,10 @@ mod tests {
 
     #[test]
     fn users_that_somebody_else_has_are_passed_over() {
-        let folder = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
         let take = |service, _| Ok((service == 2).then_some(service));
-        assert_eq!(first_free(folder.path(), take).unwrap(), 2);
-        let refused = first_free(folder.path(), |_, _| Ok(None::<()>));
+        assert_eq!(first_free(directory.path(), take).unwrap(), 2);
+        let refused = first_free(directory.path(), |_, _| Ok(None::<()>));
         assert!(matches!(refused, Err(SetupError::NoUsers { .. })));
     }
 
@@ -310,20 +310,22 @@ mod tests {
 
     #[test]
     fn locks_that_others_could_hold_are_not_used() {
-        let folder = tempfile::tempdir().unwrap();
-        let locks = folder.path().join("locks");
+        let directory = tempfile::tempdir().unwrap();
+        let locks = directory.path().join("locks");
         fs::create_dir(&locks).unwrap();
         fs::set_permissions(&locks, fs::Permissions::from_mode(0o777)).unwrap();
         assert!(matches!(claim_in(&locks), Err(SetupError::Path { .. })));
-        let link = folder.path().join("link");
+        let link = directory.path().join("link");
         std::os::unix::fs::symlink("/tmp", &link).unwrap();
         assert!(matches!(claim_in(&link), Err(SetupError::Path { .. })));
     }
 
     #[test]
     fn a_service_beyond_the_last_is_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        let held: Vec<_> = (0..MAX_SERVICES).map(|_| claim_in(folder.path())).collect();
+        let directory = tempfile::tempdir().unwrap();
+        let held: Vec<_> = (0..MAX_SERVICES)
+            .map(|_| claim_in(directory.path()))
+            .collect();
         // A process may not be allowed so many open files. Then the error is another one, and still
         // no user is given twice.
         let ids: std::collections::BTreeSet<_> = held
@@ -333,6 +335,6 @@ mod tests {
             .collect();
         assert!(ids.len() > 1);
         assert_eq!(ids.len(), held.iter().flatten().count());
-        assert!(claim_in(folder.path()).is_err());
+        assert!(claim_in(directory.path()).is_err());
     }
 }
