@@ -34,7 +34,7 @@ const RESOLV_CONF: &str = "/run/resolv.conf";
 /// How long to wait for a reply, attempt by attempt, in milliseconds: a card may need a moment to
 /// start, and some servers check whether an address is free.
 const WAITS: [u64; 8] = [200, 400, 800, 1600, 3200, 4000, 4000, 4000];
-/// The number of interfaces that are used, more than a machine of ours has.
+/// The number of interfaces that are used: more than our machines have.
 const MAX_INTERFACES: usize = 16;
 /// The size of an Ethernet frame that is not a jumbo frame.
 const MAX_FRAME_BYTES: usize = 1514;

@@ -105,7 +105,7 @@ pub(super) const ALLOWED: &[&[Syscall]] = &[
       SYS_getrlimit, SYS_setrlimit, SYS_prlimit64, SYS_getrusage, SYS_times, SYS_pidfd_open,
       SYS_pidfd_send_signal],
     // Its identity, which without capabilities it cannot change; programs ask anyway and expect the
-    // usual answers.
+    // usual results.
     &[SYS_getuid, SYS_geteuid, SYS_getgid, SYS_getegid, SYS_getgroups, SYS_getresuid,
       SYS_getresgid, SYS_setuid, SYS_setgid, SYS_setreuid, SYS_setregid, SYS_setresuid,
       SYS_setresgid, SYS_setgroups, SYS_setfsuid, SYS_setfsgid, SYS_capget, SYS_capset],

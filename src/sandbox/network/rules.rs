@@ -13,7 +13,7 @@
 //! | `leaving` | the first packet of a connection that leaves the machine | gives it the machine's address |
 //!
 //! A packet that a chain lets through gets a mark. The room's other table ([`guard`]) drops packets
-//! that have an interface of ours and no mark: without this table, nothing passes.
+//! that have one of our interfaces and no mark: without this table, nothing passes.
 //!
 //! The rules look at the destination, so it has to be the packet's final one. A packet of IPv4 with
 //! options, or one of IPv6 with a further header before its content, may name another one there,
