@@ -154,7 +154,7 @@ impl Run for Bubblewrap {
         })
     }
 
-    fn make_writable_folder(&self, path: &Path) -> io::Result<()> {
+    fn make_writable_directory(&self, path: &Path) -> io::Result<()> {
         fs::create_dir(path)
     }
 
@@ -167,7 +167,7 @@ impl Run for Bubblewrap {
         unreachable!("nothing here needs a service")
     }
 
-    fn make_service_folder(&self, _: &Path) -> io::Result<()> {
+    fn make_service_directory(&self, _: &Path) -> io::Result<()> {
         unreachable!("nothing here needs a service")
     }
 }

@@ -72,7 +72,7 @@ const PHASES_OUT_OF_ORDER: [&str; 5] = [
         let _ = verity::find_disk(files, parameters);
     }",
     "fn a_root_that_nobody_verifies(disk: verity::Disk) { let _ = mounts::root(disk); }",
-    "fn a_build_directory_in_the_initrd(mounted: mounts::MountedRoot) { let _ = mounts::writable_folders(mounted); }",
+    "fn a_build_directory_in_the_initrd(mounted: mounts::MountedRoot) { let _ = mounts::writable_directories(mounted); }",
     "fn a_network_before_all_else(clock: settings::PlausibleClock) { let _ = PendingNetwork::start(clock); }",
 ];
 

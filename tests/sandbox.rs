@@ -165,7 +165,7 @@ impl Directory {
         let root = tempfile::tempdir().unwrap();
         fs::set_permissions(root.path(), fs::Permissions::from_mode(0o755)).unwrap();
         runner()
-            .make_writable_folder(&root.path().join("writable"))
+            .make_writable_directory(&root.path().join("writable"))
             .unwrap();
         Self { root }
     }
@@ -523,7 +523,7 @@ fn writable_directories_are_new_and_private() {
     );
     assert!(
         runner()
-            .make_writable_folder(&directory.writable())
+            .make_writable_directory(&directory.writable())
             .is_err(),
         "it exists"
     );
@@ -1034,7 +1034,7 @@ fn private_mounts_open_a_hidden_toolchain_to_cargo() {
     )
     .unwrap();
     let target = entered.work.join("target");
-    runner().make_writable_folder(&target).unwrap();
+    runner().make_writable_directory(&target).unwrap();
 
     let mut spec =
         shell("cargo build --offline --target-dir /kettle/target && /kettle/target/debug/a");
@@ -1050,7 +1050,7 @@ fn private_mounts_open_a_hidden_toolchain_to_cargo() {
         access,
     };
     spec.mounts = vec![
-        mount(&entered.folders[0], "/toolchain", Access::ReadOnly),
+        mount(&entered.directories[0], "/toolchain", Access::ReadOnly),
         mount(&package, "/kettle/source", Access::ReadOnly),
         mount(&target, "/kettle/target", Access::ReadWrite),
     ];
@@ -1095,7 +1095,7 @@ fn serve(program: &str) -> (tempfile::TempDir, Result<Served, RunError>, String)
     let outer = tempfile::tempdir().unwrap();
     fs::set_permissions(outer.path(), fs::Permissions::from_mode(0o711)).unwrap();
     let directory = outer.path().join("service");
-    if let Err(error) = runner().make_service_folder(&directory) {
+    if let Err(error) = runner().make_service_directory(&directory) {
         let source = RunError::Start { source: error };
         return (outer, Err(source), String::new());
     }

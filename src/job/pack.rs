@@ -14,7 +14,7 @@ use crate::blocking::blocking;
 use crate::bundle::{self, Entry, names};
 use crate::digest::Sha256Writer;
 use crate::provenance::Statement;
-use crate::sandbox::remove_folder;
+use crate::sandbox::remove_directory;
 use crate::toolchain::{ARTIFACTS_FOLDER, Artifact, Built};
 
 /// What a job that succeeded hands out.
@@ -148,7 +148,7 @@ async fn emptying(work: impl FnOnce() -> io::Result<()> + Send + 'static) {
 
 fn remove(path: &Path) -> io::Result<()> {
     let removed = match path.symlink_metadata() {
-        Ok(found) if found.is_dir() => remove_folder(path),
+        Ok(found) if found.is_dir() => remove_directory(path),
         Ok(_) => fs::remove_file(path),
         Err(error) => Err(error),
     };

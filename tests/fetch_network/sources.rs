@@ -102,7 +102,7 @@ fn a_service_reaches_no_port_and_no_abstract_socket_of_the_machine() {
         let outer = tempfile::tempdir().unwrap();
         fs::set_permissions(outer.path(), fs::Permissions::from_mode(0o711)).unwrap();
         let directory = outer.path().join("service");
-        runner.make_service_folder(&directory).unwrap();
+        runner.make_service_directory(&directory).unwrap();
         let mut spec = phase("");
         spec.argv = ["/usr/bin/python3", "-c", SERVICE, &port, &name]
             .map(str::to_owned)

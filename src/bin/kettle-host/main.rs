@@ -88,7 +88,7 @@ fn enter_mounts(
     let of_nix = nix.iter().flat_map(Nix::places);
     let folders: Vec<_> = of_rust.as_deref().into_iter().chain(of_nix).collect();
     let entered = sandbox::enter_private_mounts(work, &folders)?;
-    let mut seen = entered.folders.into_iter();
+    let mut seen = entered.directories.into_iter();
     let toolchain = match of_rust.and_then(|_| seen.next()) {
         Some(path) => toolchain.seen_at(path),
         None => toolchain,

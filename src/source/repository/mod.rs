@@ -44,7 +44,7 @@ use super::tree::{Node, Tree};
 use super::{Origin, ProjectName, SourceTree};
 use crate::blocking::blocking;
 use crate::digest::GitOid;
-use crate::sandbox::{CommandSpec, Exit, OutputSink, Run, RunError, remove_folder};
+use crate::sandbox::{CommandSpec, Exit, OutputSink, Run, RunError, remove_directory};
 
 /// Wall-clock time for everything that belongs to one repository.
 pub const FETCH_TIME_LIMIT: Duration = Duration::from_secs(15 * 60);
@@ -218,7 +218,7 @@ pub async fn fetch(
         }
         Err(error) => Err(error.into()),
     };
-    let cleaned = remove_folder(&scratch);
+    let cleaned = remove_directory(&scratch);
     let result = fetched.and_then(|taken| cleaned.map(|()| taken).map_err(RepositoryError::from));
     if result.is_err() {
         std::fs::remove_dir_all(&root)?;
@@ -326,14 +326,14 @@ impl Intake<'_> {
             .write_files(&git, commit, pending, &submodules, builder)
             .await?;
         let below = self.submodules(&git, pending, submodules, &builder).await?;
-        remove_folder(&folder)?;
+        remove_directory(&folder)?;
         Ok((builder, commit, below))
     }
 
     async fn prepare(&mut self, git: &Git, folder: &Path) -> Result<(), RepositoryError> {
         let info = folder.join("info");
-        self.runner.make_writable_folder(folder)?;
-        self.runner.make_writable_folder(&info)?;
+        self.runner.make_writable_directory(folder)?;
+        self.runner.make_writable_directory(&info)?;
         std::fs::write(info.join("attributes"), plan::ATTRIBUTES)?;
         self.capture(&git.init(self.left()?), 0, "make a folder")
             .await?;

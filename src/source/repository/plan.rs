@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::{GitRef, RepositoryUrl};
 use crate::digest::GitOid;
 use crate::presence::first_file;
-use crate::sandbox::paths::{GIT_FOLDER, HOME, MODULES_FILE};
+use crate::sandbox::paths::{GIT_DIRECTORY, HOME, MODULES_FILE};
 use crate::sandbox::{Access, CommandSpec, Mount, Network};
 use crate::source::git_rules;
 
@@ -104,7 +104,7 @@ impl Git {
             "--bare",
             "--template=",
             "--object-format=sha1",
-            GIT_FOLDER,
+            GIT_DIRECTORY,
         ];
         self.command(&arguments, Access::ReadWrite, Network::None, time_limit)
     }
@@ -212,13 +212,13 @@ impl Git {
         network: Network,
         time_limit: Duration,
     ) -> CommandSpec {
-        let folder = format!("--git-dir={GIT_FOLDER}");
-        let mounts = vec![Mount::new(&self.folder, GIT_FOLDER, access)];
+        let folder = format!("--git-dir={GIT_DIRECTORY}");
+        let mounts = vec![Mount::new(&self.folder, GIT_DIRECTORY, access)];
         let argv = configured(self.binary, &[&[folder.as_str()], arguments].concat());
         CommandSpec {
             argv,
             environment: environment(),
-            directory: GIT_FOLDER.into(),
+            directory: GIT_DIRECTORY.into(),
             mounts,
             network,
             time_limit,

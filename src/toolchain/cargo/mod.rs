@@ -37,7 +37,7 @@ use std::path::{Path, PathBuf};
 use crate::blocking::blocking;
 use crate::error_type::ErrorType;
 use crate::presence::there;
-use crate::sandbox::{CommandSpec, remove_folder};
+use crate::sandbox::{CommandSpec, remove_directory};
 use crate::source::redirect::Endpoint;
 use crate::source::repository::redirect;
 use crate::source::{RepositoryUrl, SourceTree};
@@ -113,7 +113,7 @@ pub async fn fetch(
     };
     let (mut moved, mut redirects, mut command) = (Vec::new(), Redirects::new(), Vec::new());
     if !needs.is_empty() {
-        context.runner.make_writable_folder(&folders.fetch)?;
+        context.runner.make_writable_directory(&folders.fetch)?;
         moved = find_moved(&needs, context, log).await?;
         let spec = plan.fetch(&folders, &moved, &needs.plain_hosts(), context.limits.fetch);
         command.clone_from(&spec.argv);
@@ -130,7 +130,7 @@ pub async fn fetch(
     let epoch = tree.epoch();
     let registries = blocking(move || {
         let checked = vendor.make(&folders.fetch, &redirects, &folders.vendor, epoch)?;
-        remove_folder(&folders.fetch)?;
+        remove_directory(&folders.fetch)?;
         Ok::<_, ToolchainError>(checked)
     });
     let checked = Checked {
@@ -172,7 +172,7 @@ pub async fn build(
     let folders = Folders::of(context.folder);
     let (metadata, used) = inspect(&plan, &folders, &checked, context, log).await?;
 
-    context.runner.make_writable_folder(&folders.target)?;
+    context.runner.make_writable_directory(&folders.target)?;
     let spec = plan.build(&folders, context.limits.build);
     let mut messages = Messages::new(&metadata, &context.toolchain.program("rustc"), log);
     let exit = context.runner.run(&spec, &mut messages).await?;
@@ -318,7 +318,7 @@ async fn pack(
     context: &Context<'_>,
     log: &mut dyn Log,
 ) -> Result<Vec<String>, ToolchainError> {
-    context.runner.make_writable_folder(&folders.package)?;
+    context.runner.make_writable_directory(&folders.package)?;
     let unpublished = unpublished(plan, folders, log).await?;
     let plan = Plan {
         source: unpublished.as_deref().unwrap_or(plan.source),

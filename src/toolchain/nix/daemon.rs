@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde::Deserialize;
 
 use crate::blocking::blocking;
-use crate::sandbox::{CommandSpec, Exit, Served, remove_folder};
+use crate::sandbox::{CommandSpec, Exit, Served, remove_directory};
 use crate::source::redirect::{Endpoint, quoted};
 use crate::toolchain::{Context, Log, Phase, ToolchainError};
 
@@ -114,7 +114,7 @@ async fn converse(
         ask(&plan.add(folders, inputs), Phase::Inspect, context, log).await?;
         // They are in the daemon's store now, and the place for both may be memory.
         let fetched = folders.fetch.clone();
-        blocking(move || remove_folder(&fetched)).await?;
+        blocking(move || remove_directory(&fetched)).await?;
     }
     let realised = realise(plan, folders, context, log)
         .await

@@ -146,7 +146,7 @@ async fn fetch_inputs(
         return Ok(Downloaded::default());
     }
     let folders = Folders::of(context.folder);
-    context.runner.make_writable_folder(&folders.fetch)?;
+    context.runner.make_writable_directory(&folders.fetch)?;
     let plan = Plan {
         nix,
         source: tree.root(),
@@ -212,7 +212,7 @@ pub async fn build(
         .ok_or(ToolchainError::Unsupported(Kind::Nix))?;
     let folders = Folders::of(context.folder);
     for folder in folders.of_daemon() {
-        context.runner.make_service_folder(&folder)?;
+        context.runner.make_service_directory(&folder)?;
     }
     let plan = Plan {
         nix,

@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use kettle::boot::dhcp::{Client, Kind, Lease, MAX_NAME_SERVERS};
+use kettle::boot::dhcp::{Client, Lease, MAX_NAME_SERVERS, MessageType};
 use kettle::boot::frame;
 
 const CLIENT: Client = Client {
@@ -36,7 +36,7 @@ pub fn target(data: &[u8]) {
 }
 
 fn appraise(message: &[u8]) {
-    for kind in [Kind::Offer, Kind::Acknowledge] {
+    for kind in [MessageType::Offer, MessageType::Acknowledge] {
         if let Some(Ok(lease)) = CLIENT.appraise(message, kind) {
             check(&lease);
         }
@@ -56,7 +56,7 @@ fn check(lease: &Lease) {
     assert!(lease.name_servers.len() <= MAX_NAME_SERVERS && lease.name_servers.iter().all(usable));
     let request = CLIENT.request(lease);
     assert_eq!(
-        CLIENT.appraise(&request, Kind::Offer),
+        CLIENT.appraise(&request, MessageType::Offer),
         None,
         "our own request is no reply"
     );
