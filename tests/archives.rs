@@ -319,17 +319,17 @@ fn hostile_tars() -> Vec<(&'static str, Vec<u8>, Expect)> {
         (
             "file over a folder",
             tar(&|tar| tar.file("a", b"").done()),
-            because!(Refusal::FolderConflict),
+            because!(Refusal::DirectoryConflict),
         ),
         (
             "folder over a file",
             tar(&|tar| tar.folder("a/Cargo.lock").done()),
-            because!(Refusal::FolderConflict),
+            because!(Refusal::DirectoryConflict),
         ),
         (
             "entry below a file",
             tar(&|tar| tar.file("a/Cargo.lock/x", b"").done()),
-            because!(Refusal::FolderConflict),
+            because!(Refusal::DirectoryConflict),
         ),
         (
             "folder with content",
