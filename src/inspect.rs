@@ -1,5 +1,8 @@
-//! What a bundle or a report says, for people. Comes in: one that was read. Goes out: text, or JSON. Never: a judgement. What the
-//! files hash to is computed; everything else is quoted.
+//! Prints the claims of a bundle or a report, for people.
+//!
+//! * In: a bundle or a report that was read.
+//! * Out: text or JSON.
+//! * Never: a judgement. The digests of files are computed; everything else is quoted.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -17,35 +20,44 @@ use crate::verifier::azure::{
     HclReport, Quote, Registers, RuntimeClaims, TpmEvidence, rewritten_digest,
 };
 
-/// The first and last word of the text.
+/// The warning at the beginning and the end of the text.
 const NOTHING_VERIFIED: &str = "nothing of this was verified";
 
-/// One JSON document: `verified` false, the digests of the files, and the provenance as it is (null if it is no JSON).
+/// Returns one JSON document: `verified` false, the digests of the files, and the provenance as it
+/// is (null if it is not JSON).
 pub fn json(bundle: &Bundle) -> Value {
-    let files = |files: &[HashedFile]| -> Vec<Value> {
-        files
-            .iter()
-            .map(|file| {
-                let sha256 = file.sha256.to_string();
-                json!({"name": file.name, "sha256": sha256, "size": file.size, "executable": file.executable})
-            })
-            .collect()
-    };
+    let evidence = bundle.evidence.as_deref();
+    let report = evidence.and_then(report_in);
+    let tpm = evidence.and_then(tpm_in);
+    let document = evidence.map(|bytes| serde_json::from_slice::<Value>(bytes).unwrap_or_default());
     json!({
         "verified": false,
         "provenance_sha256": Sha256Digest::of(&bundle.provenance).to_string(),
         "tar_sha256": bundle.tar_sha256.map(|sha256| sha256.to_string()),
-        "artifacts": files(&bundle.artifacts),
-        "build_config": files(&bundle.build_config),
+        "artifacts": files_json(&bundle.artifacts),
+        "build_config": files_json(&bundle.build_config),
         "build_log": bundle.log.as_ref().map(|log| log.sha256.to_string()),
-        "report": bundle.evidence.as_deref().and_then(report_in).map(|report| report_json(&report)),
-        "tpm": bundle.evidence.as_deref().and_then(tpm_in).map(|tpm| tpm_json(&tpm)),
-        "evidence": bundle.evidence.as_ref().map(|bytes| serde_json::from_slice::<Value>(bytes).unwrap_or_default()),
+        "report": report.as_ref().map(report_json),
+        "tpm": tpm.as_ref().map(tpm_json),
+        "evidence": document,
         "provenance": serde_json::from_slice::<Value>(&bundle.provenance).unwrap_or_default(),
     })
 }
 
-/// Returns lines of `name: value`.
+fn files_json(files: &[HashedFile]) -> Vec<Value> {
+    let mut documents = Vec::new();
+    for file in files {
+        documents.push(json!({
+            "name": file.name,
+            "sha256": file.sha256.to_string(),
+            "size": file.size,
+            "executable": file.executable,
+        }));
+    }
+    documents
+}
+
+/// Returns the claims of a bundle as lines of `name: value`.
 pub fn text(bundle: &Bundle) -> String {
     let provenance: Value = serde_json::from_slice(&bundle.provenance).unwrap_or_default();
     let definition = &provenance["predicate"]["buildDefinition"];
@@ -67,14 +79,15 @@ pub fn text(bundle: &Bundle) -> String {
     lines.0
 }
 
-/// What a stranger wrote, for a terminal: printable ASCII stays, every other character is escaped
-/// as `\u{HEX}`. So nothing moves the cursor, nothing turns or hides what stands beside it, and no
-/// letter passes for another one.
+/// Returns untrusted text for a terminal: printable ASCII stays, every other character is escaped
+/// as `\u{HEX}`. So nothing moves the cursor, reverses or hides other text, or looks like another
+/// letter.
 pub fn shown(text: &str) -> String {
     text::ascii(text)
 }
 
-/// A JSON document in one line that may meet a terminal too: what is not plain is escaped, and means the same.
+/// Returns a JSON document in one line, for programs and terminals: characters beyond printable
+/// ASCII are escaped, which does not change its meaning.
 pub fn escaped(document: &Value) -> String {
     let mut line = String::new();
     for character in document.to_string().chars() {
@@ -92,7 +105,7 @@ pub fn escaped(document: &Value) -> String {
     line + "\n"
 }
 
-/// A report that stands alone, as JSON or as lines.
+/// Returns the claims of a report without a bundle, as JSON or as lines.
 pub fn bare_report(report: &Report, is_json: bool) -> String {
     if is_json {
         return escaped(&json!({"verified": false, "report": report_json(report)}));
@@ -102,16 +115,17 @@ pub fn bare_report(report: &Report, is_json: bool) -> String {
     lines.0 + NOTHING_VERIFIED + "\n"
 }
 
-/// Evidence that stands alone, in our form or in another attested builder's, as JSON or as lines. None for what is no
-/// evidence.
+/// Returns the claims of evidence without a bundle, in the appliance's form or in another attested
+/// builder's, as JSON or as lines. `None` if the bytes are not evidence.
 pub fn bare_evidence(bytes: &[u8], is_json: bool) -> Option<String> {
     let report = report_in(bytes)?;
     let tpm = tpm_in(bytes);
     if is_json {
-        let tpm = tpm.as_ref().map(tpm_json);
-        return Some(escaped(
-            &json!({"verified": false, "report": report_json(&report), "tpm": tpm}),
-        ));
+        return Some(escaped(&json!({
+            "verified": false,
+            "report": report_json(&report),
+            "tpm": tpm.as_ref().map(tpm_json),
+        })));
     }
     let mut lines = Lines(format!("what this evidence says ({NOTHING_VERIFIED})\n"));
     lines.report(&report);
@@ -121,14 +135,16 @@ pub fn bare_evidence(bytes: &[u8], is_json: bool) -> Option<String> {
     Some(lines.0 + NOTHING_VERIFIED + "\n")
 }
 
-/// The report that a paravisor keeps in its TPM, as JSON or as lines. None for what is none.
+/// Returns the claims of the report that a paravisor keeps in its TPM, as JSON or as lines. `None`
+/// if the bytes are not such a report.
 pub fn bare_hcl_report(bytes: &[u8], is_json: bool) -> Option<String> {
     let hcl = HclReport::read(bytes).ok()?;
     if is_json {
-        let fields: Value = named(hcl_fields(&hcl));
-        return Some(escaped(
-            &json!({"verified": false, "report": report_json(hcl.report()), "tpm": fields}),
-        ));
+        return Some(escaped(&json!({
+            "verified": false,
+            "report": report_json(hcl.report()),
+            "tpm": named(hcl_fields(&hcl)),
+        })));
     }
     let mut lines = Lines(format!("what this HCL report says ({NOTHING_VERIFIED})\n"));
     lines.report(hcl.report());
@@ -136,7 +152,8 @@ pub fn bare_hcl_report(bytes: &[u8], is_json: bool) -> Option<String> {
     Some(lines.0 + NOTHING_VERIFIED + "\n")
 }
 
-/// Evidence of a machine with a paravisor, in our form or in another builder's.
+/// Returns the evidence of a machine with a paravisor, in the appliance's form or in another
+/// builder's.
 fn tpm_in(evidence: &[u8]) -> Option<TpmEvidence> {
     let read = Evidence::read(evidence)
         .or_else(|_| Evidence::read_foreign(evidence))
@@ -166,7 +183,8 @@ fn hcl_fields(hcl: &HclReport) -> Vec<(&'static str, String)> {
     fields
 }
 
-/// The fields of the paravisor and of the quote, by name. The registers are those beside the quote.
+/// Returns the fields of the paravisor and of the quote, by name. The registers are those that
+/// accompany the quote.
 fn tpm_fields(tpm: &TpmEvidence) -> Vec<(&'static str, String)> {
     let mut fields = hcl_fields(&tpm.hcl);
     match Quote::read(&tpm.quote.message) {
@@ -195,19 +213,19 @@ fn named(fields: Vec<(&'static str, String)>) -> Value {
         .collect()
 }
 
-/// The report in an evidence document, if there is one.
+/// Returns the report in an evidence document, if there is one.
 fn report_in(evidence: &[u8]) -> Option<Report> {
     if let Some(tpm) = tpm_in(evidence) {
         return Some(tpm.hcl.report().clone());
     }
-    let evidence: Value = serde_json::from_slice(evidence).ok()?;
-    let bytes = STANDARD
-        .decode(evidence["evidence"]["attestation_report"].as_str()?)
-        .ok()?;
+    let document: Value = serde_json::from_slice(evidence).ok()?;
+    let encoded = document["evidence"]["attestation_report"].as_str()?;
+    let bytes = STANDARD.decode(encoded).ok()?;
     Report::try_from(&bytes[..]).ok()
 }
 
-/// The fields by name. TCB versions are as packed: whose layout they have is the certificate's to say.
+/// Returns the fields of a report by name. TCB versions are shown as packed bytes, because only the
+/// certificate tells which layout they have.
 fn report_fields(report: &Report) -> [(&'static str, String); 14] {
     let tcb = |version: TcbVersion| hex::encode(version.bytes());
     // Any product: only the packed bytes are shown.
@@ -231,12 +249,10 @@ fn report_fields(report: &Report) -> [(&'static str, String); 14] {
 }
 
 fn report_json(report: &Report) -> Value {
-    report_fields(report)
-        .into_iter()
-        .map(|(name, value)| (name.replace(' ', "_"), Value::from(value)))
-        .collect()
+    named(report_fields(report).into())
 }
 
+/// The lines of the text.
 struct Lines(String);
 
 impl Lines {
@@ -265,14 +281,18 @@ impl Lines {
         self.fields(tpm_fields(tpm));
     }
 
-    /// Whose way of signing it is, where it is not ours: SHA-256 of the provenance written again by another program.
+    /// Names another attested builder's way of signing, if the quote has it: SHA-256 of the
+    /// provenance as another program serializes it.
     fn foreign_profile(&mut self, tpm: &TpmEvidence, provenance: &[u8]) {
-        let quoted = Quote::read(&tpm.quote.message).ok();
-        if quoted
-            .zip(rewritten_digest(provenance))
-            .is_some_and(|(quote, digest)| quote.extra_data() == digest.as_bytes())
-        {
-            let profile = "another attested builder on a stock machine: the quote is about the provenance written again";
+        let Ok(quote) = Quote::read(&tpm.quote.message) else {
+            return;
+        };
+        let Some(digest) = rewritten_digest(provenance) else {
+            return;
+        };
+        if quote.extra_data() == digest.as_bytes() {
+            let profile = "another attested builder on a stock machine: the quote is about the \
+                           provenance written again";
             self.line("profile", profile);
         }
     }
@@ -295,7 +315,7 @@ impl Lines {
         self.value("version", &builder["version"]["kettle-init"]);
     }
 
-    /// What was asked for, and what the source was.
+    /// Adds the request and the source.
     fn request(&mut self, definition: &Value) {
         self.value("build type", &definition["buildType"]);
         let external = &definition["externalParameters"];
@@ -312,7 +332,8 @@ impl Lines {
         }
     }
 
-    /// How it was built: commands, tools, network, sandbox, and what build scripts gave to the linker.
+    /// Adds how it was built: commands, tools, network, sandbox, and the arguments of build scripts
+    /// to the linker.
     fn run(&mut self, internal: &Value) {
         self.list("command", &internal["command"]["build"], word, " ");
         self.list("network in", &internal["network"], word, ", ");
@@ -337,7 +358,7 @@ impl Lines {
         }
     }
 
-    /// All but the first, which is the source.
+    /// Adds all dependencies except the first, which is the source.
     fn dependencies(&mut self, resolved: &[Value]) {
         let dependencies = resolved.get(1..).unwrap_or_default();
         self.line("dependencies", &dependencies.len().to_string());
@@ -346,7 +367,7 @@ impl Lines {
         }
     }
 
-    /// Outputs of a flake, and whether any of them was built.
+    /// Adds the outputs of a flake, and whether any of them was built.
     fn outputs(&mut self, outputs: &[Value]) {
         for output in outputs {
             let (name, path) = (word(&output["name"]), word(&output["path"]));
@@ -410,37 +431,28 @@ impl Lines {
         self.line("source", &digests(digest));
     }
 
-    /// By its URI, else by its name; for a path of the store, how it came to be.
+    /// Adds a dependency, by its URI or else by its name. A path of the store has how it was made.
     fn dependency(&mut self, dependency: &Value) {
-        let name = dependency["uri"]
-            .as_str()
-            .or(dependency["name"].as_str())
-            .unwrap_or("(not said)");
+        let (uri, name) = (dependency["uri"].as_str(), dependency["name"].as_str());
+        let mut text = uri.or(name).unwrap_or("(not said)").to_owned();
+        text.push_str(&format!(" {}", digests(&dependency["digest"])));
         let annotations = &dependency["annotations"];
-        let how = ["realised", "added", "cache", "key"].map(|member| annotations[member].as_str());
-        let how: String = how
-            .into_iter()
-            .flatten()
-            .map(|word| format!(" {word}"))
-            .collect();
-        let count = annotations["count"]
-            .as_u64()
-            .map(|count| format!(" ({count} paths)"))
-            .unwrap_or_default();
-        let from = annotations["fetchedFrom"]
-            .as_str()
-            .map(|url| format!(" fetched from {url}"))
-            .unwrap_or_default();
-        self.line(
-            "",
-            &format!(
-                "{name} {}{how}{count}{from}",
-                digests(&dependency["digest"])
-            ),
-        );
+        for member in ["realised", "added", "cache", "key"] {
+            if let Some(value) = annotations[member].as_str() {
+                text.push_str(&format!(" {value}"));
+            }
+        }
+        if let Some(count) = annotations["count"].as_u64() {
+            text.push_str(&format!(" ({count} paths)"));
+        }
+        if let Some(url) = annotations["fetchedFrom"].as_str() {
+            text.push_str(&format!(" fetched from {url}"));
+        }
+        self.line("", &text);
     }
 
-    /// What the build script of one package gave to the linker, each with whether it can be another linker.
+    /// Adds what the build script of one package passed to the linker, and whether that can replace
+    /// the linker.
     fn link_arguments(&mut self, given: &Value) {
         let package = word(&given["package"]);
         let mut line = |text: &str, can_displace: bool| {
@@ -452,25 +464,23 @@ impl Lines {
             self.line("link argument", &format!("{package}: {text}{remark}"));
         };
         for argument in items(&given["arguments"]) {
-            let argument = word(argument);
-            line(&argument, can_displace_linker(&argument));
+            let text = word(argument);
+            line(&text, can_displace_linker(&text));
         }
         for (name, value) in given["environment"].as_object().into_iter().flatten() {
             line(&format!("{name}={}", word(value)), is_linker_variable(name));
         }
     }
 
-    /// What provenance says of the artifacts, beside what is there.
+    /// Adds the artifacts of the provenance, each compared with the files of the bundle.
     fn subjects(&mut self, subjects: &Value, artifacts: &[HashedFile]) {
         let subjects = items(subjects);
         for subject in subjects {
             self.subject(subject, artifacts);
         }
         for artifact in artifacts {
-            if !subjects
-                .iter()
-                .any(|subject| subject["name"] == *artifact.name)
-            {
+            let is_artifact = |subject: &Value| subject["name"] == *artifact.name;
+            if !subjects.iter().any(is_artifact) {
                 let HashedFile { name, sha256, .. } = artifact;
                 let says = executable(artifact.executable);
                 let line = format!("{name} sha256:{sha256}{says} (not in the provenance)");
@@ -522,11 +532,11 @@ fn sha256(value: &Value) -> String {
 }
 
 fn digests(digest: &Value) -> String {
-    let pairs = digest.as_object().into_iter().flatten();
-    pairs
-        .map(|(name, value)| format!("{name}:{}", word(value)))
-        .collect::<Vec<_>>()
-        .join(" ")
+    let mut pairs = Vec::new();
+    for (name, value) in digest.as_object().into_iter().flatten() {
+        pairs.push(format!("{name}:{}", word(value)));
+    }
+    pairs.join(" ")
 }
 
 #[cfg(test)]

@@ -329,17 +329,17 @@ fn hostile_tars() -> Vec<(&'static str, Vec<u8>, Expect)> {
         (
             "file over a directory",
             tar(&|tar| tar.file("a", b"").done()),
-            because!(Refusal::FolderConflict),
+            because!(Refusal::DirectoryConflict),
         ),
         (
             "directory over a file",
             tar(&|tar| tar.directory("a/Cargo.lock").done()),
-            because!(Refusal::FolderConflict),
+            because!(Refusal::DirectoryConflict),
         ),
         (
             "entry below a file",
             tar(&|tar| tar.file("a/Cargo.lock/x", b"").done()),
-            because!(Refusal::FolderConflict),
+            because!(Refusal::DirectoryConflict),
         ),
         (
             "directory with content",

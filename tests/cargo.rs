@@ -225,7 +225,7 @@ impl Job {
             .build()
             .unwrap()
             .block_on(async {
-                let detected = toolchain::detect(SourceTree::test_only_from_folder(root)?)?;
+                let detected = toolchain::detect(SourceTree::test_only_from_directory(root)?)?;
                 let fetched = toolchain::fetch(detected, &context, &mut log).await?;
                 toolchain::build(fetched, &context, &mut log).await
             });

@@ -208,7 +208,7 @@ const MAKERS: [(&str, &[&str]); 3] = [
 /// Constructors of receipts for tests, which no program calls.
 const TEST_ONLY: [&str; 4] = [
     "Request::test_only_new",
-    "SourceTree::test_only_from_folder",
+    "SourceTree::test_only_from_directory",
     "SourceTree::test_only_of",
     "Evidence::test_only_unchecked",
 ];

@@ -75,7 +75,7 @@ pub fn unpack(
         Some(_) => {
             return Err(ArchiveError::Entry {
                 entry: Label::of(CHECKSUM_FILE.as_bytes()),
-                reason: Refusal::FolderConflict,
+                reason: Refusal::DirectoryConflict,
             });
         }
     }
@@ -405,7 +405,7 @@ mod tests {
                 ("a-1.0.0/.cargo-checksum.json/x", file),
             ],
         ] {
-            assert_eq!(refused(&entries), Refusal::FolderConflict, "{entries:?}");
+            assert_eq!(refused(&entries), Refusal::DirectoryConflict, "{entries:?}");
         }
         // The top folder itself, and folders that were there because of their files.
         let plain = archive(|builder| {

@@ -1,13 +1,14 @@
-//! `kettle build`: a source to files, by an appliance that is verified before it gets a byte.
+//! `kettle build`: has a source built by an appliance that is verified before it gets a byte.
 //!
-//! - Comes in: a folder, an archive or the URL of a repository; the address of an appliance; what
-//!   `kettle verify` takes.
-//! - Goes out: progress, a verdict, and the files of an accepted bundle.
-//! - Never: anything of the source to a machine whose evidence was not accepted, unless somebody
-//!   wants that and is told so in capitals; a file in its place before its bundle is accepted.
+//! * In: a directory, an archive or the URL of a repository; the address of an appliance; the
+//!   options of `kettle verify`.
+//! * Out: progress, a verdict, and the files of an accepted bundle.
+//! * Never: any part of the source to a machine whose evidence was not accepted, unless the user
+//!   requests that and is warned in capitals; a file under its final name before its bundle is
+//!   accepted.
 
+mod out_directory;
 mod output;
-mod place;
 mod source;
 
 use std::path::{Path, PathBuf};
@@ -17,68 +18,69 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use kettle::bundle::read;
 use kettle::client::{
-    Accepted, Address, AddressError, Appliance, Backoff, ClientError, Event, Patience, Refusal,
-    Stranger, Submission, SubmitError,
+    Accepted, Address, AddressError, Appliance, Backoff, ClientError, Event, Refusal, Retries,
+    Submission, SubmitError, UnverifiedMachine,
 };
 use kettle::provenance::{MAX_NONCE_BYTES, Nonce};
 use kettle::verifier::{
-    Expectations, Rejection, SessionEvidence, appraise_without_evidence, verify_session,
+    Expectations, ExpectedOption, Rejection, SessionEvidence, appraise_without_evidence,
+    verify_session,
 };
 use serde_json::json;
 use tokio::runtime::Runtime;
 
 use super::verify::{self, Fetching, Options, UsageError};
+use out_directory::{OutDirectory, OutDirectoryError};
+pub use out_directory::{Unpacked, unpack};
 use output::Output;
-use place::{Place, PlaceError};
-pub use place::{Unpacked, unpack};
 use source::{Source, SourceError};
 
-/// How long nothing may succeed once a machine was verified, before the build is given up.
-const PATIENCE: Duration = Duration::from_secs(5 * 60);
+/// How long every request may fail once a machine was verified, before the build is given up.
+const RETRY_LIMIT: Duration = Duration::from_secs(5 * 60);
 
-/// How long a free machine is looked for, for somebody who does not say --wait: longer than a load
-/// balancer takes to notice that a machine is taken, and not long for somebody with one machine.
+/// Default of --wait: longer than a load balancer takes to notice that a machine is taken, and not
+/// long for a user with one machine.
 const WAIT_SECONDS: u64 = 10;
 
-/// The longest pause before the first of the tries to find another machine.
+/// Longest pause before the first attempt to find another machine.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 
-/// The longest pause before any of them, unless a machine asks for a longer one.
+/// Longest pause before any such attempt, unless a machine requests a longer one.
 const LONGEST_PAUSE: Duration = Duration::from_secs(3);
 
-/// Where the appliance is, for somebody who does not say --to.
+/// The environment variable with the appliance's address, for use without --to.
 const APPLIANCE_VARIABLE: &str = "KETTLE_APPLIANCE";
 
-/// What the code of a machine's refusal is where its platform has no evidence.
+/// The code of a machine's refusal if its platform has no evidence.
 const NO_EVIDENCE: &str = "AttestationUnavailable";
 
-/// The bundle, or the evidence about the TLS key, is rejected.
+/// Exit status: the bundle, or the evidence about the TLS key, is rejected.
 const REJECTED: u8 = 1;
-/// Nothing was built or verified.
+/// Exit status: nothing was built or verified.
 const USAGE: u8 = 2;
-/// The appliance was verified, and the build failed.
+/// Exit status: the appliance was verified, and the build failed.
 const FAILED: u8 = 3;
-/// No machine took the build within --wait.
+/// Exit status: no machine took the build within --wait.
 const NO_FREE_MACHINE: u8 = 4;
 
-/// What `--help` says at its end.
+/// The end of `--help`.
 pub const AFTER_HELP: &str = "\
-The appliance is asked for evidence with a fresh nonce first. Only if that is accepted, under the \
-same options as those of `kettle verify`, its TLS key is pinned and the source is sent. Then the \
-bundle is verified: nonce, source, options, files.
+First, evidence is requested from the appliance with a fresh nonce. Only if it is accepted, under \
+the same options as those of `kettle verify`, the TLS key is pinned and the source is sent. Then \
+the bundle is verified: nonce, source, options, files.
 
-Of a folder that is a work tree of git, tracked files and untracked ones that are not ignored are \
-sent, as they are on the disk; --all sends every file but those of git itself.
+From a git work tree, tracked files and untracked ones that are not ignored are sent, as they are \
+on the disk; --all sends every file except those of git itself.
 
-Files in --out: PROJECT.tar.gz, the bundle, and PROJECT/, what it unpacks to. A rejected bundle is \
+Files in --out: PROJECT.tar.gz, the bundle, and PROJECT/, its content. A rejected bundle is \
 rejected.tar.gz, and is not unpacked.
 
-Several machines may share the address, behind a load balancer or as the addresses of one name. \
-A machine that is taken, busy or not there costs another try, until --wait is over; the next \
-machine is verified anew before it gets anything. All connections of a job have one random TLS \
-server name, by which a balancer keeps them at one machine; no machine is believed for a name.
+Several machines may share the address, behind a load balancer or as the IP addresses of one \
+name. If a machine is taken, busy or missing, another one is tried, until --wait is over; the next \
+machine is verified again before it gets anything. All connections of a job have one random TLS \
+server name, by which a balancer keeps them at one machine; no machine is trusted for a name.
 
-Proxies: HTTPS_PROXY, ALL_PROXY, NO_PROXY. KETTLE_APPLIANCE stands for --to.
+Proxies: HTTPS_PROXY, ALL_PROXY, NO_PROXY. KETTLE_APPLIANCE replaces --to.
 
 Exit status: 0 accepted (or not verified, with --insecure-no-evidence), 1 rejected: the machine \
 before anything was sent to it, or the bundle; 2 nothing was built: wrong usage, a refusal, \
@@ -87,7 +89,7 @@ a machine that was lost; 3 the build failed; 4 no free machine within --wait.
   kettle build . --to https://appliance.example
   kettle build https://example.org/project.git --ref v1.0.0 --to https://appliance.example";
 
-/// What to build, where, and what to compare it with.
+/// The arguments of `kettle build`.
 #[derive(Args)]
 pub struct Arguments {
     /// A directory, an archive (zip, tar, gzip tar, .crate) or the URL of a repository (--ref).
@@ -95,17 +97,17 @@ pub struct Arguments {
     /// The appliance, https://HOST[:PORT].
     #[arg(long, value_name = "URL")]
     to: Option<String>,
-    /// The directory for what comes out. It has to be empty, or not to exist yet.
+    /// The directory for the bundle and its files. It has to be empty or missing.
     #[arg(long, value_name = "DIR", default_value = "kettle-out")]
     out: PathBuf,
-    /// Sends every file of a directory but those of git itself, ignored ones too.
+    /// Sends every file of a directory except those of git itself, ignored ones too.
     #[arg(long)]
     all: bool,
-    /// How long to look for a free machine, while those that answer are taken or busy, or nobody
-    /// does. 0: one try.
+    /// How long to look for a free machine, in seconds, while machines are taken, busy or missing.
+    /// 0: one attempt.
     #[arg(long, value_name = "SECONDS", default_value_t = WAIT_SECONDS)]
     wait: u64,
-    /// The toolchain: cargo or nix. Default: nix where there is a flake.lock, else cargo.
+    /// The toolchain: cargo or nix. Default: nix if there is a flake.lock, else cargo.
     #[arg(long, value_name = "NAME")]
     toolchain: Option<String>,
     /// The directory of the project within the source.
@@ -117,10 +119,10 @@ pub struct Arguments {
     /// cargo: a program to build. Repeatable.
     #[arg(long = "bin", value_name = "NAME")]
     bins: Vec<String>,
-    /// cargo: features to switch on, with commas between them.
+    /// cargo: features to enable, separated by commas.
     #[arg(long, value_name = "LIST")]
     features: Option<String>,
-    /// cargo: leaves out the default features.
+    /// cargo: disables the default features.
     #[arg(long)]
     no_default_features: bool,
     /// nix: the output of the flake to build.
@@ -140,7 +142,7 @@ pub struct Arguments {
     pub json: bool,
 }
 
-/// Options that say something of evidence.
+/// Options about evidence, which make no sense without any.
 const OF_EVIDENCE: [&str; 10] = [
     "measurement",
     "measurements",
@@ -160,21 +162,21 @@ const OF_EVIDENCE: [&str; 10] = [
 enum BuildError {
     #[error(transparent)]
     Usage(Box<UsageError>),
-    #[error("no appliance: say --to https://HOST, or set {APPLIANCE_VARIABLE}")]
+    #[error("no appliance: give --to https://HOST, or set {APPLIANCE_VARIABLE}")]
     NoAddress,
     #[error("--to")]
     Address(#[from] AddressError),
     #[error(
-        "{address} speaks plaintext: evidence binds a TLS key, so that --to needs https://; \
+        "{address} speaks plaintext: evidence binds a TLS key, so --to needs https://; \
          a process on a host takes --insecure-no-evidence"
     )]
     Plaintext { address: Address },
-    #[error("--repo-token-file is for TLS only: in plaintext everybody would read the token")]
+    #[error("--repo-token-file is for TLS only: in plaintext everybody could read the token")]
     Token,
-    #[error("the source")]
+    #[error("the source cannot be sent")]
     Source(#[from] SourceError),
     #[error("--out")]
-    Place(#[from] PlaceError),
+    OutDirectory(#[from] OutDirectoryError),
     #[error(transparent)]
     Client(#[from] ClientError),
     #[error("{0}")]
@@ -189,7 +191,7 @@ enum BuildError {
          the machine does not recognise ({0}); start another machine"
     )]
     Lost(Refusal),
-    #[error("nobody answers")]
+    #[error("no machine responds")]
     Nobody(#[source] ClientError),
     #[error("no free machine at {address} within {seconds} s (--wait)")]
     NoFreeMachine {
@@ -197,9 +199,9 @@ enum BuildError {
         seconds: u64,
         source: Box<BuildError>,
     },
-    #[error("random numbers")]
+    #[error("the kernel returned no random numbers")]
     Random(#[source] std::io::Error),
-    #[error("the runtime")]
+    #[error("the runtime cannot be started")]
     Runtime(#[source] std::io::Error),
 }
 
@@ -225,16 +227,17 @@ impl From<SubmitError> for BuildError {
 }
 
 impl BuildError {
-    /// Takes what a machine answers that was not asked for anything but who it is.
-    fn of_stranger(error: impl Into<SubmitError>) -> Self {
+    /// Converts an error of the first request, which only asks for evidence. A connection that
+    /// fails means that no machine responds.
+    fn of_first_request(error: impl Into<SubmitError>) -> Self {
         match error.into() {
             SubmitError::Client(error) if error.is_transient() => Self::Nobody(error),
             error => error.into(),
         }
     }
 
-    /// Returns how long to wait at least before another try, where another machine or a later time
-    /// can help: the machine is taken, busy, or not there. One that refuses was verified before.
+    /// Returns how long to wait at least before another attempt, if another machine or a later time
+    /// can help: the machine is taken, busy or missing. A machine that refuses was verified before.
     fn shortest_pause(&self) -> Option<Duration> {
         match self {
             Self::Refused(refusal) if matches!(refusal.status, 409 | 429 | 503) => {
@@ -253,14 +256,14 @@ impl BuildError {
     }
 }
 
-/// How it ended, where it ended with a word of the appliance or of the verifier.
+/// How a build ended, if the appliance or the verifier decided it.
 enum Ended {
     Accepted,
     Rejected,
     Failed,
 }
 
-/// Builds, and prints everything that is to be said.
+/// Builds, and prints progress and verdict. Returns the exit status.
 pub fn run(arguments: &Arguments) -> ExitCode {
     let mut output = Output::new(arguments.json);
     let ended = Run::new(arguments).and_then(|mut run| run.until_taken(&mut output));
@@ -280,7 +283,7 @@ pub fn run(arguments: &Arguments) -> ExitCode {
     }
 }
 
-/// One build, with everything that was decided before a machine is asked.
+/// One build, with everything that was decided before the first request.
 struct Run<'a> {
     arguments: &'a Arguments,
     address: Address,
@@ -289,9 +292,9 @@ struct Run<'a> {
     nonce: Nonce,
     submission: Submission,
     about_source: String,
-    place: Place,
+    out_directory: OutDirectory,
     runtime: Runtime,
-    /// A machine has taken the build: no other one is asked.
+    /// Whether a machine has taken the build; then no other one is tried.
     is_taken: bool,
 }
 
@@ -310,17 +313,18 @@ impl<'a> Run<'a> {
         let has_path = arguments.path.is_some();
         let source = Source::open(&arguments.source, reference, arguments.all)?;
         source.expect(&mut expectations, has_path)?;
-        let mut options = arguments.expect_options(&mut expectations);
-        options.extend(arguments.repository_token(&address)?);
-        let place = Place::reserve(&arguments.out)?;
+        let mut fields = arguments.expect_options(&mut expectations);
+        fields.extend(arguments.repository_token(&address)?);
+        let out_directory = OutDirectory::reserve(&arguments.out)?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
-            .build();
+            .build()
+            .map_err(BuildError::Runtime)?;
         let about_source = source.about();
         let submission = Submission {
             nonce: nonce.clone(),
             source: source.submitted(),
-            options,
+            options: fields,
         };
         Ok(Self {
             arguments,
@@ -330,14 +334,14 @@ impl<'a> Run<'a> {
             nonce,
             submission,
             about_source,
-            place,
-            runtime: runtime.map_err(BuildError::Runtime)?,
+            out_directory,
+            runtime,
             is_taken: false,
         })
     }
 
-    /// Tries until a machine takes the build, within --wait. Each try is a machine of its own, as
-    /// far as the client knows, and is verified anew.
+    /// Tries until a machine takes the build, within --wait. Each attempt may reach another
+    /// machine, which is verified again.
     fn until_taken(&mut self, output: &mut Output) -> Result<Ended, BuildError> {
         let begun = Instant::now();
         let limit = Duration::from_secs(self.arguments.wait);
@@ -365,25 +369,24 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Builds at one machine. Within `patience` it has to say who it is.
-    fn attempt(&mut self, patience: Duration, output: &mut Output) -> Result<Ended, BuildError> {
-        let stranger = Stranger::new(self.address.clone())?;
-        let patience = Patience::new(patience);
+    /// Builds on one machine. It has to respond within `limit`.
+    fn attempt(&mut self, limit: Duration, output: &mut Output) -> Result<Ended, BuildError> {
+        let machine = UnverifiedMachine::new(self.address.clone())?;
         let appliance = if self.arguments.insecure_no_evidence {
-            self.believed(&stranger, patience, output)?
+            self.unverified(&machine, Retries::new(limit), output)?
         } else {
-            match self.verified(&stranger, patience, output)? {
+            match self.verified(&machine, Retries::new(limit), output)? {
                 Some(appliance) => appliance,
                 None => return Ok(Ended::Rejected),
             }
         };
         output.phase(&format!("sending {}", self.about_source));
-        let mut patience = Patience::new(PATIENCE);
-        let submitting = appliance.submit(&self.submission, &mut patience, output);
+        let mut retries = Retries::new(RETRY_LIMIT);
+        let submitting = appliance.submit(&self.submission, &mut retries, output);
         let job = self.runtime.block_on(submitting)?;
         self.is_taken = true;
         output.accepted(&job, &self.nonce);
-        let following = appliance.follow(&job, &mut patience, output);
+        let following = appliance.follow(&job, &mut retries, output);
         let last = self.runtime.block_on(following)?;
         if last.data["result"]["status"] != "ok" {
             output.failed(&last);
@@ -392,49 +395,54 @@ impl<'a> Run<'a> {
         self.bundle(&appliance, &job, &last, output)
     }
 
-    /// Asks the machine who it is. Nothing else is sent to it before this says that it may be.
+    /// Requests the machine's evidence and verifies it. Returns `None` if it is rejected. The
+    /// source can only be sent to the appliance that this returns.
     fn verified(
         &mut self,
-        stranger: &Stranger,
-        mut patience: Patience,
+        machine: &UnverifiedMachine,
+        mut retries: Retries,
         output: &mut Output,
     ) -> Result<Option<Appliance>, BuildError> {
         output.phase(&format!("verifying {}", self.address));
         let nonce = draw_nonce()?;
-        let asking = stranger.introduce(&nonce, &mut patience, output);
-        let introduced = self.runtime.block_on(asking);
-        let introduction = introduced.map_err(BuildError::of_stranger)?;
+        let requesting = machine.request_evidence(&nonce, &mut retries, output);
+        let response = self
+            .runtime
+            .block_on(requesting)
+            .map_err(BuildError::of_first_request)?;
         let mut expectations = self.expectations.clone();
-        let evidence = SessionEvidence::read(&introduction.document).ok();
-        let evidence = evidence.map(|session| session.evidence);
+        let session = SessionEvidence::read(&response.document).ok();
+        let evidence = session.map(|session| session.evidence);
         verify::fetch(&mut expectations, evidence, self.fetching.clone())?;
-        let key = &introduction.public_key;
-        let result = verify_session(&introduction.document, &nonce, Some(key), &expectations);
+        let key = &response.public_key;
+        let result = verify_session(&response.document, &nonce, Some(key), &expectations);
         output.machine(&result, &expectations);
         if !result.is_accepted() {
             return Ok(None);
         }
-        Ok(Some(stranger.pinned(key)?))
+        Ok(Some(machine.pinned(key)?))
     }
 
-    /// Takes the machine as it is.
-    fn believed(
+    /// Returns the machine without verifying it, for --insecure-no-evidence.
+    fn unverified(
         &mut self,
-        stranger: &Stranger,
-        mut patience: Patience,
+        machine: &UnverifiedMachine,
+        mut retries: Retries,
         output: &mut Output,
     ) -> Result<Appliance, BuildError> {
         output.unverified_machine(&self.address);
-        if let Some(appliance) = stranger.in_plaintext() {
+        if let Some(appliance) = machine.in_plaintext() {
             return Ok(appliance);
         }
-        let asking = stranger.key_without_evidence(&mut patience, output);
-        let key = self.runtime.block_on(asking);
-        let key = key.map_err(BuildError::of_stranger)?;
-        Ok(stranger.pinned(&key)?)
+        let requesting = machine.key_without_evidence(&mut retries, output);
+        let key = self
+            .runtime
+            .block_on(requesting)
+            .map_err(BuildError::of_first_request)?;
+        Ok(machine.pinned(&key)?)
     }
 
-    /// Downloads the bundle, verifies it, and puts its files in their place if it is accepted.
+    /// Downloads the bundle, verifies it, and gives its files their final names if it is accepted.
     fn bundle(
         &mut self,
         appliance: &Appliance,
@@ -443,29 +451,28 @@ impl<'a> Run<'a> {
         output: &mut Output,
     ) -> Result<Ended, BuildError> {
         output.phase("downloading the bundle");
-        let mut patience = Patience::new(PATIENCE);
-        let mut file = self.place.file()?;
-        let downloading = appliance.download(job, &mut file, &mut patience, output);
+        let mut retries = Retries::new(RETRY_LIMIT);
+        let mut file = self.out_directory.file()?;
+        let downloading = appliance.download(job, &mut file, &mut retries, output);
         self.runtime.block_on(downloading)?;
-        let path = self.place.unfinished_bundle();
+        let path = self.out_directory.unfinished_bundle();
         if self.arguments.insecure_no_evidence {
             return self.without_evidence(&path, last, output);
         }
         let mut expectations = self.expectations.clone();
         let result = verify::bundle(&path, &mut expectations, self.fetching.clone())?;
         if result.is_accepted() {
-            let files = self.place.accept()?;
+            let files = self.out_directory.accept()?;
             output.verdict(&result, &expectations, json!({"files": files.shown()}));
             output.files(&files);
             return Ok(Ended::Accepted);
         }
-        let kept = self.place.reject()?;
-        let kept = kept.display().to_string();
+        let kept = self.out_directory.reject()?.display().to_string();
         output.verdict(&result, &expectations, json!({"rejected_bundle": kept}));
         Ok(Ended::Rejected)
     }
 
-    /// Appraises what can be said of a bundle that nobody signed.
+    /// Appraises what can be appraised of a bundle without evidence.
     fn without_evidence(
         &self,
         path: &Path,
@@ -476,12 +483,12 @@ impl<'a> Run<'a> {
             appraise_without_evidence(read::open(path), &self.expectations);
         match found {
             Ok(()) => {
-                let files = self.place.accept()?;
+                let files = self.out_directory.accept()?;
                 output.unverified_bundle(&files, last);
                 Ok(Ended::Accepted)
             }
             Err(rejection) => {
-                let kept = self.place.reject()?;
+                let kept = self.out_directory.reject()?;
                 output.rejected_without_evidence(&rejection, &kept);
                 Ok(Ended::Rejected)
             }
@@ -490,7 +497,7 @@ impl<'a> Run<'a> {
 }
 
 impl Arguments {
-    /// Returns whom to ask: the option, else the variable.
+    /// Returns the address of the appliance: the option, or else the environment variable.
     fn address(&self) -> Result<Address, BuildError> {
         let of_variable = || std::env::var(APPLIANCE_VARIABLE).ok();
         let given = self.to.clone().or_else(of_variable);
@@ -501,7 +508,8 @@ impl Arguments {
         Ok(address)
     }
 
-    /// Reads the token for a private repository, as a field of the form. It is never sent in plaintext.
+    /// Reads the token for a private repository and returns it as a field of the form. It is never
+    /// sent in plaintext.
     fn repository_token(
         &self,
         address: &Address,
@@ -517,12 +525,13 @@ impl Arguments {
         Ok(Some(("repo_token", token)))
     }
 
-    /// Returns the options as fields of a form, and expects each of them, and no other, in the
-    /// statement.
+    /// Returns the options as fields of a form, and adds them to the expectations: the statement
+    /// has to have each of them and no others.
     fn expect_options(&self, expectations: &mut Expectations) -> Vec<(&'static str, String)> {
         let some_list = |list: &[String]| (!list.is_empty()).then(|| list.join(","));
         let flag = self.no_default_features.then(|| "true".to_owned());
-        let given = [
+        // The field of the form, the name in the statement, and the value.
+        let options = [
             ("toolchain", "toolchain", self.toolchain.clone()),
             ("path", "path", self.path.clone()),
             ("package", "package", self.package.clone()),
@@ -532,18 +541,14 @@ impl Arguments {
             ("attribute", "attribute", self.attribute.clone()),
         ];
         let mut fields = Vec::new();
-        for (field, name, value) in given {
-            let Some(value) = value else { continue };
-            if expectations
-                .options
-                .iter()
-                .all(|option| option.name != name)
-            {
-                let option = kettle::verifier::ExpectedOption {
+        for (field, name, given) in options {
+            let Some(value) = given else { continue };
+            let mut expected = expectations.options.iter();
+            if expected.all(|option| option.name != name) {
+                expectations.options.push(ExpectedOption {
                     name,
                     value: value.clone(),
-                };
-                expectations.options.push(option);
+                });
             }
             fields.push((field, value));
         }
