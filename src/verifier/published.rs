@@ -1,24 +1,27 @@
-//! The files of `measurements/`. Comes in: one of them, from anybody. Goes out: the images in it, each with its digests and
-//! the launch measurement for every vCPU type and count. Never: a member of a known format passed over, or more
-//! measurements than the limit.
+//! The files of `measurements/`.
 //!
-//! Two forms are read. Format 2 has a chain for each vCPU type and the highest count of vCPUs:
+//! * In: one of them, from anybody.
+//! * Out: the images in it, each with its digests and the launch measurement for every vCPU type and count.
+//! * Never: a member of a known format passed over, or more measurements than the limit.
+//!
+//! Two formats are read. Format 2 has a chain for each vCPU type and the highest count of vCPUs:
 //!
 //! | member | value |
 //! |---|---|
 //! | `format` | 2 |
 //! | `version` | version of the image |
-//! | `firmware_sha256`, `kernel_sha256`, `initrd_sha256`, `command_line_sha256`, `root_image_sha256`, `root_hash` | digests, hex |
+//! | `firmware_sha256`, `kernel_sha256`, `initrd_sha256` | digests, hex |
+//! | `command_line_sha256`, `root_image_sha256`, `root_hash` | digests, hex |
 //! | `vmm`, `guest_policy`, `guest_features` | how it is launched |
-//! | `id_key_digest`, `author_key_digest` | of the keys of an ID block; missing without one |
+//! | `id_key_digest`, `author_key_digest` | digests of the keys of an ID block; missing without one |
 //! | `max_vcpus` | the highest count of vCPUs that is published |
 //! | `chains` | list of `vcpu_type`, `vcpu_signature`, `launch_digest`, `bsp_vmsa`, `ap_vmsa` |
-//! | `variants` | list of further kernels: `name`, `kernel_sha256`, `initrd_sha256`, `command_line_sha256`, `chains` |
-//! | `disk_sha256`, `uki_sha256` | of a disk image; their form is checked, nothing is compared with them |
-//! | `boot` | list of `name` and `pcrs`: what a TPM has measured after the disk was started, by register; 4 and 9 are there |
-//! | `withdrawn` | the reason why nobody should believe the file any more; missing where there is none |
+//! | `variants` | list of further kernels: `name`, `chains`, and the digests of kernel, initrd and command line |
+//! | `disk_sha256`, `uki_sha256` | digests of a disk image; their form is checked, nothing is compared with them |
+//! | `boot` | list of `name` and `pcrs`: a TPM's registers after the disk was started, by number; 4 and 9 are required |
+//! | `withdrawn` | the reason why the file must not be trusted any more; missing where there is none |
 //!
-//! A file without `format` is of image 0.1.0: it lists every measurement, and members that are not known are ignored.
+//! A file without `format` is of image 0.1.0: it lists every measurement, and unknown members are ignored.
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
@@ -35,10 +38,10 @@ use super::json::{self, JsonError};
 pub const MAX_REFERENCE_BYTES: usize = 1 << 20;
 /// Most launch measurements of one file: the chains of all its variants, each extended to the highest count.
 pub const MAX_REFERENCE_MEASUREMENTS: usize = 64 << 10;
-/// The newest form of file that is known.
+/// The newest format of a file that is known.
 const FORMAT: u64 = 2;
 
-/// Why a file has no reference values.
+/// Why no reference values can be read from a file.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)] // Each sentence is the documentation.
 pub enum ReferenceError {
@@ -72,56 +75,71 @@ pub enum ReferenceError {
     Number { field: &'static str, value: String },
     #[error("a register of `boot` has no number below {REGISTERS}: {name:?}")]
     Register { name: String },
-    #[error("the boot {name:?} does not say register {register}, which is what it is known by")]
+    #[error(
+        "the boot {name:?} has no value for register {register}, by which a boot is recognised"
+    )]
     BootRegister { name: String, register: u8 },
 }
 
-/// The keys that a launch was prepared with, SHA-384 each; zeros for none (AMD 56860, ID_KEY_DIGEST, AUTHOR_KEY_DIGEST).
+/// The digests of the keys that signed a launch, SHA-384 each; zeros for none (AMD 56860, ID_KEY_DIGEST,
+/// AUTHOR_KEY_DIGEST).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyDigests {
-    /// Of the key that signed the ID block.
+    /// The digest of the key that signed the ID block.
     pub id_key: [u8; 48],
-    /// Of the key that certified it.
+    /// The digest of the key that certified the ID key.
     pub author_key: [u8; 48],
 }
 
 /// One image, or a variant of it with another kernel.
 #[derive(Clone, Debug)]
 pub struct Image {
+    /// The version of the image's release.
     pub version: String,
+    /// The name of the variant; none for the image itself.
     pub variant: Option<String>,
+    /// The digest of the firmware, where the file names it.
     pub firmware: Option<Sha256Digest>,
+    /// The inputs that a statement has to claim.
     pub inputs: Inputs,
+    /// The keys of the launch; zeros without an ID block.
     pub keys: KeyDigests,
-    /// The reason why its measurements are not to be believed, where the file says so.
+    /// The reason why its measurements must not be trusted, where the file has one.
     pub withdrawn: Option<String>,
+    /// The launch measurements, by vCPU type.
     pub series: Vec<Series>,
-    /// What a TPM has measured after the disk was started, one entry for each way to start it.
+    /// A TPM's registers after the disk was started, one entry for each way to start it.
     pub boot: Vec<Boot>,
 }
 
 /// One way to start the disk image.
 #[derive(Clone, Debug)]
 pub struct Boot {
+    /// The name of this way to start it.
     pub name: String,
-    /// SHA-256 registers by number; 4 and 9 are among them.
+    /// The SHA-256 registers by number; 4 and 9 are among them.
     pub registers: BTreeMap<u8, Sha256Digest>,
 }
 
-/// What a statement of the image has to name as its own.
+/// The inputs that a statement has to claim as those of its image. A file of image 0.1.0 may lack some.
 #[derive(Clone, Copy, Debug)]
 pub struct Inputs {
+    /// The digest of the kernel.
     pub kernel: Option<Sha256Digest>,
+    /// The digest of the initrd.
     pub initrd: Option<Sha256Digest>,
+    /// The root hash of the dm-verity tree.
     pub root_hash: Option<Sha256Digest>,
+    /// The digest of the kernel's command line.
     pub command_line: Option<Sha256Digest>,
 }
 
 /// The measurements with one vCPU type, by the number of vCPUs.
 #[derive(Clone, Debug)]
 pub struct Series {
+    /// The vCPU type, by QEMU's name or by its signature.
     pub vcpu_type: String,
-    /// What they are made of, unless the file lists them: a chain, and how far it goes.
+    /// The chain that they are computed from, and the highest count of vCPUs; none where the file lists them.
     chain: Option<(Chain, u32)>,
     counts: OnceLock<Vec<(u32, LaunchMeasurement)>>,
 }
@@ -142,27 +160,25 @@ impl Series {
         }
     }
 
-    /// Returns each number of vCPUs with its measurement. A chain is extended when somebody asks: that takes longer than
-    /// to read all of its file, and of most files nobody does.
+    /// Returns each number of vCPUs with its measurement. A chain is extended at the first call: that takes longer than
+    /// reading its whole file, and most files are never asked.
     pub fn counts(&self) -> &[(u32, LaunchMeasurement)] {
-        self.counts.get_or_init(|| {
-            let extend = |(chain, max_vcpus): &(Chain, u32)| {
-                (1..=*max_vcpus).zip(chain.by_vcpus()).collect()
-            };
-            self.chain.as_ref().map(extend).unwrap_or_default()
+        self.counts.get_or_init(|| match &self.chain {
+            Some((chain, max_vcpus)) => (1..=*max_vcpus).zip(chain.by_vcpus()).collect(),
+            None => Vec::new(),
         })
     }
 
-    /// Returns the measurements alone.
+    /// Returns the measurements without their numbers of vCPUs.
     pub fn measurements(&self) -> impl Iterator<Item = LaunchMeasurement> {
         self.counts().iter().map(|(_, measurement)| *measurement)
     }
 }
 
-/// Reads a file.
+/// Reads a file, and returns the image in it and the image's variants.
 ///
 /// # Errors
-/// It is too large, of a newer format, or not in the form of its format.
+/// The file is too large, has another format, or is not in the form of its format.
 pub fn read(bytes: &[u8]) -> Result<Vec<Image>, ReferenceError> {
     if bytes.len() > MAX_REFERENCE_BYTES {
         return Err(ReferenceError::Size {
@@ -170,7 +186,7 @@ pub fn read(bytes: &[u8]) -> Result<Vec<Image>, ReferenceError> {
             limit: MAX_REFERENCE_BYTES,
         });
     }
-    let Head { format, version } = json::read(bytes)?;
+    let FormatAndVersion { format, version } = json::read(bytes)?;
     match format {
         None => json::read::<Listed>(bytes)?
             .image()
@@ -185,26 +201,27 @@ pub fn read(bytes: &[u8]) -> Result<Vec<Image>, ReferenceError> {
     }
 }
 
-/// Returns what the chains of a file are extended to.
+/// Returns the measurements of each chain of a file, up to `max_vcpus`.
 ///
 /// # Errors
-/// There is none, one is not in its form, or they make too many measurements.
+/// There is no chain, one is malformed, or they make too many measurements.
 fn series(chains: &[ChainEntry], max_vcpus: u32) -> Result<Vec<Series>, ReferenceError> {
-    limited(chains, max_vcpus)?;
+    check_count(chains.len(), max_vcpus)?;
     chains.iter().map(|chain| chain.series(max_vcpus)).collect()
 }
 
-/// Returns the chains as they are, which may be extended to `max_vcpus` each.
+/// Returns the chains themselves, each of which may be extended to `max_vcpus`.
 ///
 /// # Errors
-/// There is none, one is not in its form, or they make too many measurements.
+/// There is no chain, one is malformed, or they make too many measurements.
 pub fn chains(chains: &[ChainEntry], max_vcpus: u32) -> Result<Vec<Chain>, ReferenceError> {
-    limited(chains, max_vcpus)?;
+    check_count(chains.len(), max_vcpus)?;
     chains.iter().map(ChainEntry::chain).collect()
 }
 
-fn limited(chains: &[ChainEntry], max_vcpus: u32) -> Result<(), ReferenceError> {
-    let count = chains.len().saturating_mul(max_vcpus as usize);
+/// Expects at least one measurement, and at most as many as the limit.
+fn check_count(chains: usize, max_vcpus: u32) -> Result<(), ReferenceError> {
+    let count = chains.saturating_mul(max_vcpus as usize);
     if count == 0 {
         return Err(ReferenceError::Empty);
     }
@@ -217,13 +234,14 @@ fn limited(chains: &[ChainEntry], max_vcpus: u32) -> Result<(), ReferenceError> 
     Ok(())
 }
 
+/// The members that every format has.
 #[derive(Deserialize)]
-struct Head {
+struct FormatAndVersion {
     format: Option<u64>,
     version: String,
 }
 
-/// A file that lists every measurement.
+/// A file without `format`, which lists every measurement.
 #[derive(Deserialize)]
 struct Listed {
     version: String,
@@ -247,7 +265,7 @@ struct ListedEntry {
     vcpus: u32,
 }
 
-/// A file of format 2.
+/// A file of format 2, as the table above lists it.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Compact {
@@ -277,7 +295,7 @@ struct Compact {
     withdrawn: Option<String>,
 }
 
-/// A vCPU type with its chain.
+/// A vCPU type with its chain, as a file has it.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ChainEntry {
@@ -298,7 +316,7 @@ struct Variant {
     chains: Vec<ChainEntry>,
 }
 
-/// What a TPM measures when the image starts from a disk.
+/// A TPM's registers after the image was started from a disk, as a file has them.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct BootEntry {
@@ -310,28 +328,31 @@ impl BootEntry {
     fn boot(self) -> Result<Boot, ReferenceError> {
         let mut registers = BTreeMap::new();
         for (name, value) in self.pcrs {
-            let number = name.parse::<u8>().ok();
-            let Some(number) = number
-                .filter(|number| usize::from(*number) < REGISTERS && number.to_string() == name)
-            else {
+            let Some(number) = register_number(&name) else {
                 return Err(ReferenceError::Register { name });
             };
             registers.insert(number, sha256("pcrs", &value)?);
         }
-        match BOOT_REGISTERS
-            .into_iter()
-            .find(|register| !registers.contains_key(register))
-        {
-            Some(register) => Err(ReferenceError::BootRegister {
-                name: self.name,
-                register,
-            }),
-            None => Ok(Boot {
-                name: self.name,
-                registers,
-            }),
+        for register in BOOT_REGISTERS {
+            if !registers.contains_key(&register) {
+                return Err(ReferenceError::BootRegister {
+                    name: self.name,
+                    register,
+                });
+            }
         }
+        Ok(Boot {
+            name: self.name,
+            registers,
+        })
     }
+}
+
+/// Returns the number of a register; none for a number that no register has, or that is written in another way.
+fn register_number(name: &str) -> Option<u8> {
+    let number: u8 = name.parse().ok()?;
+    let is_register = usize::from(number) < REGISTERS && number.to_string() == name;
+    is_register.then_some(number)
 }
 
 impl Listed {
@@ -364,7 +385,7 @@ impl Listed {
     }
 }
 
-/// The measurements of each vCPU type.
+/// Groups the measurements of a file by vCPU type, in the file's order.
 fn listed_series(entries: Vec<ListedEntry>) -> Result<Vec<Series>, ReferenceError> {
     let mut series: Vec<(String, Vec<_>)> = Vec::new();
     for entry in entries {
@@ -387,58 +408,51 @@ fn listed_series(entries: Vec<ListedEntry>) -> Result<Vec<Series>, ReferenceErro
 }
 
 impl Compact {
-    /// The image, then its variants.
-    fn images(self) -> Result<Vec<Image>, ReferenceError> {
-        self.check_what_is_not_compared()?;
-        self.check_count()?;
-        let root_hash = Some(sha256("root_hash", &self.root_hash)?);
-        let main = Image {
-            version: self.version,
-            variant: None,
-            firmware: Some(sha256("firmware_sha256", &self.firmware_sha256)?),
-            inputs: Inputs {
-                root_hash,
-                ..started(
-                    &self.kernel_sha256,
-                    &self.initrd_sha256,
-                    &self.command_line_sha256,
-                )?
-            },
-            keys: keys(
-                self.id_key_digest.as_deref(),
-                self.author_key_digest.as_deref(),
-            )?,
-            withdrawn: self.withdrawn,
-            series: series(&self.chains, self.max_vcpus)?,
-            boot: self
-                .boot
-                .into_iter()
-                .map(BootEntry::boot)
-                .collect::<Result<_, _>>()?,
-        };
+    /// Returns the image, then its variants.
+    fn images(mut self) -> Result<Vec<Image>, ReferenceError> {
+        self.check_members_that_are_not_compared()?;
+        self.check_total()?;
+        let (variants, max_vcpus) = (std::mem::take(&mut self.variants), self.max_vcpus);
+        let main = self.image()?;
         let mut images = vec![main.clone()];
-        for variant in self.variants {
-            let inputs = started(
-                &variant.kernel_sha256,
-                &variant.initrd_sha256,
-                &variant.command_line_sha256,
-            )?;
-            images.push(Image {
-                variant: Some(variant.name),
-                inputs: Inputs {
-                    root_hash,
-                    ..inputs
-                },
-                series: series(&variant.chains, self.max_vcpus)?,
-                // A disk starts the image's own kernel.
-                boot: Vec::new(),
-                ..main.clone()
-            });
+        for variant in variants {
+            images.push(variant.image(&main, max_vcpus)?);
         }
         Ok(images)
     }
 
-    fn check_count(&self) -> Result<(), ReferenceError> {
+    /// Returns the image itself.
+    fn image(self) -> Result<Image, ReferenceError> {
+        let root_hash = Some(sha256("root_hash", &self.root_hash)?);
+        let firmware = Some(sha256("firmware_sha256", &self.firmware_sha256)?);
+        let inputs = launched_inputs(
+            &self.kernel_sha256,
+            &self.initrd_sha256,
+            &self.command_line_sha256,
+        )?;
+        let keys = keys(
+            self.id_key_digest.as_deref(),
+            self.author_key_digest.as_deref(),
+        )?;
+        let series = series(&self.chains, self.max_vcpus)?;
+        let boot = self.boot.into_iter().map(BootEntry::boot);
+        Ok(Image {
+            version: self.version,
+            variant: None,
+            firmware,
+            inputs: Inputs {
+                root_hash,
+                ..inputs
+            },
+            keys,
+            withdrawn: self.withdrawn,
+            series,
+            boot: boot.collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// Expects at most as many measurements in all chains together as the limit.
+    fn check_total(&self) -> Result<(), ReferenceError> {
         let of_variants = self.variants.iter().map(|variant| variant.chains.len());
         let chains = self.chains.len() + of_variants.sum::<usize>();
         let count = chains.saturating_mul(self.max_vcpus as usize);
@@ -451,7 +465,7 @@ impl Compact {
         Ok(())
     }
 
-    fn check_what_is_not_compared(&self) -> Result<(), ReferenceError> {
+    fn check_members_that_are_not_compared(&self) -> Result<(), ReferenceError> {
         sha256("root_image_sha256", &self.root_image_sha256)?;
         number("guest_policy", &self.guest_policy)?;
         number("guest_features", &self.guest_features)?;
@@ -459,12 +473,33 @@ impl Compact {
             ("disk_sha256", &self.disk_sha256),
             ("uki_sha256", &self.uki_sha256),
         ] {
-            value
-                .as_deref()
-                .map(|value| sha256(field, value))
-                .transpose()?;
+            if let Some(value) = value {
+                sha256(field, value)?;
+            }
         }
         Ok(())
+    }
+}
+
+impl Variant {
+    /// Returns the variant of the image `main`.
+    fn image(self, main: &Image, max_vcpus: u32) -> Result<Image, ReferenceError> {
+        let inputs = launched_inputs(
+            &self.kernel_sha256,
+            &self.initrd_sha256,
+            &self.command_line_sha256,
+        )?;
+        Ok(Image {
+            variant: Some(self.name),
+            inputs: Inputs {
+                root_hash: main.inputs.root_hash,
+                ..inputs
+            },
+            series: series(&self.chains, max_vcpus)?,
+            // A disk starts the image's own kernel.
+            boot: Vec::new(),
+            ..main.clone()
+        })
     }
 }
 
@@ -489,8 +524,12 @@ impl ChainEntry {
     }
 }
 
-/// What the firmware starts. The root hash is the same for every variant and is not known here.
-fn started(kernel: &str, initrd: &str, command_line: &str) -> Result<Inputs, ReferenceError> {
+/// Reads the digests of what the firmware starts. The root hash is the same for every variant; the caller adds it.
+fn launched_inputs(
+    kernel: &str,
+    initrd: &str,
+    command_line: &str,
+) -> Result<Inputs, ReferenceError> {
     Ok(Inputs {
         kernel: Some(sha256("kernel_sha256", kernel)?),
         initrd: Some(sha256("initrd_sha256", initrd)?),
@@ -499,6 +538,10 @@ fn started(kernel: &str, initrd: &str, command_line: &str) -> Result<Inputs, Ref
     })
 }
 
+/// Reads a SHA-256 digest; `field` is named in the error.
+///
+/// # Errors
+/// The value is no such digest in hex.
 pub fn sha256(field: &'static str, value: &str) -> Result<Sha256Digest, ReferenceError> {
     value.parse().map_err(|_| ReferenceError::Digest {
         field,
