@@ -1,5 +1,8 @@
-//! A launch in one file. Comes in: a firmware image, what it boots, and a shape; or a file. Goes out: the file; or the launch
-//! measurement that it leads to. Never: a header that is not understood passed over, or more pages than the limit.
+//! A launch in one file.
+//!
+//! * In: a firmware image, the hashes of what it boots, and a machine's shape; or a file.
+//! * Out: the file; or the launch measurement that it leads to.
+//! * Never: an unknown header passed over, or more pages than the limit.
 //!
 //! IGVM files (Independent Guest Virtual Machine, format version 1) tell a host which pages to add, in which order, and with
 //! which registers each vCPU starts. Everything is little-endian:
@@ -40,7 +43,7 @@ use super::measurement::{
 pub const MAX_IGVM_BYTES: usize = 64 << 20;
 /// Most pages in a file that is read: those of a firmware and of its sections.
 pub const MAX_IGVM_PAGES: usize = MAX_MEASURED_PAGES as usize + MAX_FIRMWARE_BYTES / PAGE_BYTES;
-/// Most vCPUs: what QEMU's q35 machine takes.
+/// Most vCPUs in a file: the limit of QEMU's q35 machine.
 pub const MAX_IGVM_VCPUS: u16 = 4096;
 
 const MAGIC: [u8; 4] = *b"IGVM";
@@ -65,31 +68,31 @@ const SECRETS: u16 = 1;
 const CPUID: u16 = 2;
 const UNMEASURED: u32 = 1 << 1;
 
-/// The shape of a machine.
+/// The shape of a virtual machine.
 #[derive(Clone, Copy, Debug)]
 pub struct Shape {
     /// The type of its vCPUs.
     pub cpu: CpuSignature,
-    /// SEV_FEATURES of each VMSA.
+    /// The SEV_FEATURES of each VMSA.
     pub features: u64,
-    /// Number of vCPUs, at least one.
+    /// The number of vCPUs, at least one.
     pub vcpus: u16,
     /// The guest policy (AMD 56860, table 9). It is not measured.
     pub policy: u64,
 }
 
-/// What a file leads to.
+/// The launch that a file leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct IgvmLaunch {
-    /// What the secure processor reports for it.
+    /// The launch measurement that the secure processor reports.
     pub measurement: LaunchMeasurement,
-    /// Number of vCPUs.
+    /// The number of vCPUs.
     pub vcpus: u16,
     /// The guest policy, where the file has one.
     pub policy: Option<u64>,
 }
 
-/// Why a file is not read.
+/// Why a file cannot be read.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[allow(missing_docs)] // Each sentence is the documentation.
 pub enum IgvmError {
@@ -99,14 +102,14 @@ pub enum IgvmError {
     Magic { actual: [u8; 4] },
     #[error("the file has format version {actual}, only {expected} is known")]
     Version { expected: u32, actual: u32 },
-    #[error("{part} of the file does not fit where it is")]
+    #[error("{part} of the file extends beyond its bounds")]
     Bounds { part: &'static str },
     #[error("the file says that it has {stated} bytes, and has {actual}")]
     StatedSize { stated: u32, actual: usize },
     #[error("the checksum of the headers is {actual:#x}, the file says {stated:#x}")]
     Checksum { stated: u32, actual: u32 },
     #[error(
-        "the header at {offset:#x} has kind {kind:#x} and {length} bytes: not known, or not at this place"
+        "the header at {offset:#x} has kind {kind:#x} and {length} bytes: not known, or not in this position"
     )]
     Header {
         offset: usize,
@@ -127,10 +130,10 @@ pub enum IgvmError {
     NoVcpu,
 }
 
-/// Returns the file that launches a firmware image under QEMU with what it boots.
+/// Returns the file that launches a firmware image under QEMU, with the hashes of what it boots.
 ///
 /// # Errors
-/// `boot` is given and the firmware has no place for it.
+/// `boot` is given, and the firmware has no section for the hashes.
 pub fn write(
     image: &[u8],
     firmware: &Firmware,
@@ -158,7 +161,7 @@ pub fn write(
     for page in &pages {
         file.page(page);
     }
-    // All further vCPUs start alike.
+    // All further vCPUs start with the same page.
     let bsp = file.data(&bsp);
     let ap = if shape.vcpus > 1 { file.data(&ap) } else { bsp };
     for index in 0..shape.vcpus {
@@ -167,7 +170,7 @@ pub fn write(
     Ok(file.finish())
 }
 
-/// The pages of a firmware image, which ends at 4 GiB.
+/// Returns the pages of a firmware image, which ends at 4 GiB.
 fn image_pages(image: &[u8]) -> impl Iterator<Item = AddedPage> {
     let (pages, _) = image.as_chunks::<PAGE_BYTES>();
     let start = FOUR_GIB - size_of_val(pages) as u64;
@@ -181,7 +184,7 @@ fn image_pages(image: &[u8]) -> impl Iterator<Item = AddedPage> {
         })
 }
 
-/// A file on its way. Headers and data grow separately; the number of headers is known before.
+/// A file that is being written. Headers and data grow separately; the number of headers is known before.
 struct Writer {
     headers: Vec<u8>,
     data: Vec<u8>,
@@ -189,7 +192,7 @@ struct Writer {
 }
 
 impl Writer {
-    /// A file with so many pages and vCPUs.
+    /// Starts a file with `directives` pages and vCPUs together.
     fn new(directives: usize) -> Self {
         let headers = 2 * (8 + 16) + directives * (8 + 24);
         Self {
@@ -208,7 +211,7 @@ impl Writer {
             .resize(self.headers.len().next_multiple_of(HEADER_ALIGNMENT), 0);
     }
 
-    /// Adds data; gives its offset in the file.
+    /// Adds data, and returns its offset in the file.
     fn data(&mut self, page: &[u8; PAGE_BYTES]) -> u32 {
         let offset = self.data_start + self.data.len();
         self.data.extend(page);
@@ -321,7 +324,8 @@ pub fn measure(file: &[u8]) -> Result<IgvmLaunch, IgvmError> {
     }
 }
 
-/// Checks the fixed header, apart from its checksum; returns the part of the file that all headers take, with this one.
+/// Checks the fixed header, apart from its checksum, and returns the part of the file that all headers take, with this
+/// one.
 fn headers(file: &[u8]) -> Result<&[u8], IgvmError> {
     let fixed = file
         .first_chunk::<FIXED_HEADER_BYTES>()
@@ -354,7 +358,7 @@ fn headers(file: &[u8]) -> Result<&[u8], IgvmError> {
         })
 }
 
-/// Compares the checksum of the headers with the one in the first of them, which counts as zero there.
+/// Compares the checksum of the headers with the one in the fixed header, which counts as zero there.
 fn verify_checksum(headers: &[u8]) -> Result<(), IgvmError> {
     let stated = u32_at(headers, CHECKSUM_OFFSET);
     let mut summed = headers.to_vec();
@@ -368,12 +372,12 @@ fn verify_checksum(headers: &[u8]) -> Result<(), IgvmError> {
 
 struct Reader<'a> {
     file: &'a [u8],
-    /// Where the headers end.
+    /// The offset at which the headers end.
     end: usize,
     at: usize,
 }
 
-/// A header as it lies in the file.
+/// A header as the file has it.
 struct Header<'a> {
     offset: usize,
     kind: u32,
@@ -397,7 +401,7 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// The header here, and where the next one is.
+    /// Returns the header at the current offset, and the offset of the next one.
     fn peek(&self) -> Result<Option<(Header<'a>, usize)>, IgvmError> {
         const HEADER: IgvmError = IgvmError::Bounds { part: "a header" };
         let (offset, rest) = (self.at, &self.file[self.at..self.end]);
@@ -434,7 +438,7 @@ impl<'a> Reader<'a> {
         Ok(Some(header))
     }
 
-    /// The next header, if it has this kind.
+    /// Takes the next header, if it has this kind.
     fn next_of(&mut self, kind: u32) -> Result<Option<Header<'a>>, IgvmError> {
         match self.peek()? {
             Some((header, _)) if header.kind == kind => self.next(),
@@ -513,17 +517,17 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// The page of data at an offset, which is behind the headers.
+    /// Returns the page of data at an offset, which has to be after the headers.
     fn data(&self, offset: u32) -> Result<[u8; PAGE_BYTES], IgvmError> {
-        let data = self
-            .file
-            .get(offset as usize..)
-            .filter(|_| offset as usize >= self.end);
-        data.and_then(<[u8]>::first_chunk)
-            .copied()
-            .ok_or(IgvmError::Bounds {
-                part: "the data of a page",
-            })
+        const DATA: IgvmError = IgvmError::Bounds {
+            part: "the data of a page",
+        };
+        let offset = offset as usize;
+        if offset < self.end {
+            return Err(DATA);
+        }
+        let data = self.file.get(offset..).ok_or(DATA)?;
+        data.first_chunk().copied().ok_or(DATA)
     }
 }
 

@@ -1,5 +1,8 @@
-//! vCPU types by QEMU's names. Comes in: a name or a number. Goes out: the CPUID signature that QEMU gives such a vCPU.
-//! Never: a guess at a name that is not in the list.
+//! vCPU types by QEMU's names.
+//!
+//! * In: a name or a number.
+//! * Out: the CPUID signature that QEMU gives such a vCPU.
+//! * Never: a guess at a name that is not in the list.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,7 +12,7 @@ use std::str::FromStr;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CpuSignature(u32);
 
-/// The name is none of QEMU's for EPYC processors.
+/// The name is not one of QEMU's names for EPYC processors.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("{name:?} is no vCPU type that is known: one of {known}, each also with a version (`-v1`)")]
 pub struct UnknownCpu {
@@ -30,12 +33,12 @@ const MODELS: [(&str, u32, u8); 6] = [
 ];
 
 impl CpuSignature {
-    /// A signature as the processor has it, for types that have no name here.
+    /// Wraps a signature as the processor has it, for types that have no name here.
     pub const fn from_raw(eax: u32) -> Self {
         Self(eax)
     }
 
-    /// The number.
+    /// Returns the signature as a number.
     pub const fn raw(self) -> u32 {
         self.0
     }
