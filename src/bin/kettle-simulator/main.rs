@@ -216,9 +216,9 @@ fn append(arguments: &Segment) -> Result<(), Box<dyn Error>> {
     let folder = guest::FOLDER.trim_start_matches('/');
     let mut entries = vec![
         Entry::file("init", fs::read(std::env::current_exe()?)?),
-        Entry::folder(folder),
-        Entry::folder(&format!("{folder}/dev")),
-        Entry::folder(&format!("{folder}/keys")),
+        Entry::directory(folder),
+        Entry::directory(&format!("{folder}/dev")),
+        Entry::directory(&format!("{folder}/keys")),
         Entry::file(&format!("{folder}/init"), fs::read(&arguments.init)?),
     ];
     for (number, module) in arguments.module.iter().enumerate() {
