@@ -4,8 +4,8 @@
 //! * Out: the file; or the launch measurement that it leads to.
 //! * Never: an unknown header passed over, or more pages than the limit.
 //!
-//! IGVM files (Independent Guest Virtual Machine, format version 1) tell a host which pages to add, in which order, and with
-//! which registers each vCPU starts. Everything is little-endian:
+//! IGVM files (Independent Guest Virtual Machine, format version 1) tell a host which pages to add,
+//! in which order, and with which registers each vCPU starts. Everything is little-endian:
 //!
 //! | offset | bytes | field |
 //! |---|---|---|
@@ -25,9 +25,10 @@
 //! | 0x302 | 24 | page: address 8, mask 4, offset of its data 4, flags 4, type 2, reserved 2 |
 //! | 0x304 | 20 | vCPU: address 8, mask 4, offset of its VMSA 4, index 2, reserved 2 |
 //!
-//! A normal page without data is one of zeros. The specification leaves open how it is measured; QEMU, like here, adds it as
-//! SEV-SNP's page type for zeros, which is also how it adds the firmware's own sections without such a file. VMSAs are
-//! measured after all pages, in the order of their vCPUs (KVM, SNP_LAUNCH_FINISH).
+//! A normal page without data is one of zeros. The specification leaves open how it is measured;
+//! QEMU, like here, adds it as SEV-SNP's page type for zeros, which is also how it adds the
+//! firmware's own sections without such a file. VMSAs are measured after all pages, in the order of
+//! their vCPUs (KVM, SNP_LAUNCH_FINISH).
 
 use std::collections::BTreeSet;
 
@@ -109,7 +110,8 @@ pub enum IgvmError {
     #[error("the checksum of the headers is {actual:#x}, the file says {stated:#x}")]
     Checksum { stated: u32, actual: u32 },
     #[error(
-        "the header at {offset:#x} has kind {kind:#x} and {length} bytes: not known, or not in this position"
+        "the header at {offset:#x} has kind {kind:#x} and {length} bytes: not known, or not in \
+         this position"
     )]
     Header {
         offset: usize,
@@ -123,7 +125,8 @@ pub enum IgvmError {
     #[error("the file has two pages at {address:#x}")]
     Repeated { address: u64 },
     #[error(
-        "vCPU {expected} is missing before vCPU {actual}, or there are over {MAX_IGVM_VCPUS} (MAX_IGVM_VCPUS)"
+        "vCPU {expected} is missing before vCPU {actual}, or there are over {MAX_IGVM_VCPUS} \
+         (MAX_IGVM_VCPUS)"
     )]
     Vcpu { expected: u16, actual: u16 },
     #[error("the file has no vCPU")]
@@ -184,7 +187,8 @@ fn image_pages(image: &[u8]) -> impl Iterator<Item = AddedPage> {
         })
 }
 
-/// A file that is being written. Headers and data grow separately; the number of headers is known before.
+/// A file that is being written. Headers and data grow separately; the number of headers is known
+/// before.
 struct Writer {
     headers: Vec<u8>,
     data: Vec<u8>,
@@ -324,8 +328,8 @@ pub fn measure(file: &[u8]) -> Result<IgvmLaunch, IgvmError> {
     }
 }
 
-/// Checks the fixed header, apart from its checksum, and returns the part of the file that all headers take, with this
-/// one.
+/// Checks the fixed header, apart from its checksum, and returns the part of the file that all
+/// headers take, with this one.
 fn headers(file: &[u8]) -> Result<&[u8], IgvmError> {
     let fixed = file
         .first_chunk::<FIXED_HEADER_BYTES>()
@@ -358,7 +362,8 @@ fn headers(file: &[u8]) -> Result<&[u8], IgvmError> {
         })
 }
 
-/// Compares the checksum of the headers with the one in the fixed header, which counts as zero there.
+/// Compares the checksum of the headers with the one in the fixed header, which counts as zero
+/// there.
 fn verify_checksum(headers: &[u8]) -> Result<(), IgvmError> {
     let stated = u32_at(headers, CHECKSUM_OFFSET);
     let mut summed = headers.to_vec();

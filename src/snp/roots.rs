@@ -4,8 +4,8 @@
 //! * Out: DER.
 //! * Never: a certificate from elsewhere.
 //!
-//! AMD's key distribution service publishes them under `/vcek/v1/PRODUCT/cert_chain` and `/vlek/v1/PRODUCT/cert_chain`. ARK
-//! and ASK are also in the `sev` crate; a test compares them.
+//! AMD's key distribution service publishes them under `/vcek/v1/PRODUCT/cert_chain` and
+//! `/vlek/v1/PRODUCT/cert_chain`. ARK and ASK are also in the `sev` crate; a test compares them.
 
 use super::tcb::Product;
 

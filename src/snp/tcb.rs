@@ -42,13 +42,15 @@ impl Product {
         }
     }
 
-    /// Returns the product that a certificate names (AMD 57230, table 11), with a stepping (`Milan-B0`) or without.
+    /// Returns the product that a certificate names (AMD 57230, table 11), with a stepping
+    /// (`Milan-B0`) or without.
     pub fn from_certificate(name: &str) -> Option<Self> {
         let line = name.split_once('-').map_or(name, |(line, _)| line);
         Self::ALL.into_iter().find(|product| product.name() == line)
     }
 
-    /// Returns the product with this combined CPUID family and model (AMD 56860, CPUID_FAM_ID and CPUID_MOD_ID).
+    /// Returns the product with this combined CPUID family and model (AMD 56860, CPUID_FAM_ID and
+    /// CPUID_MOD_ID).
     pub const fn from_cpuid(family: u8, model: u8) -> Option<Self> {
         match (family, model) {
             (0x19, 0x00..=0x0f) => Some(Self::Milan),

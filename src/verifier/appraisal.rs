@@ -15,7 +15,8 @@ use super::rejection::Rejection;
 use super::signature::VerifiedReport;
 use super::statement::Statement;
 
-/// The first bytes of a build's report data, which its quote contains. The others are zero, and do not fit into a quote.
+/// The first bytes of a build's report data, which its quote contains. The others are zero, and do
+/// not fit into a quote.
 const QUOTED_BYTES: usize = 48;
 const _: () = assert!(QUOTED_BYTES <= MAX_EXTRA_DATA_BYTES);
 
@@ -33,11 +34,12 @@ impl SignedData {
         Self::of(report.report_data())
     }
 
-    /// Builds the report data that a verified quote about a build stands for: its first bytes are the quote's, and the
-    /// others are zero.
+    /// Builds the report data that a verified quote about a build stands for: its first bytes are
+    /// the quote's, and the others are zero.
     ///
     /// # Errors
-    /// The quote is about another number of bytes, or about a digest as another attested builder signs it.
+    /// The quote is about another number of bytes, or about a digest as another attested builder
+    /// signs it.
     pub fn of_quoted_build(quote: &VerifiedQuote, provenance: &[u8]) -> Result<Self, Rejection> {
         let extra_data = quote.extra_data();
         let rewritten = azure::rewritten_digest(provenance);
@@ -73,7 +75,8 @@ impl SignedData {
     }
 }
 
-/// Appraises the report data of a build: the digest of these bytes of provenance.json, the nonce in them, zeros.
+/// Appraises the report data of a build: the digest of these bytes of provenance.json, the nonce in
+/// them, zeros.
 ///
 /// # Errors
 /// The first part that differs.
@@ -99,7 +102,8 @@ pub fn appraise_report_data(
     }
 }
 
-/// Appraises a quote about a session: SHA-256 of the report data that the session has on the platform `snp`.
+/// Appraises a quote about a session: SHA-256 of the report data that the session has on the
+/// platform `snp`.
 ///
 /// # Errors
 /// It is about another number of bytes, or about another key or nonce: it has one digest of both.

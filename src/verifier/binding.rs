@@ -47,8 +47,8 @@ const CHIP_ID_BYTES: usize = 64;
 /// The bytes of a chip id since Turin.
 const TURIN_CHIP_ID_BYTES: usize = 8;
 
-/// Verifies that `certificate` is for the key that the report names as its signer: kind, role, product, chip, TCB
-/// version.
+/// Verifies that `certificate` is for the key that the report names as its signer: kind, role,
+/// product, chip, TCB version.
 ///
 /// # Errors
 /// The first of them that differs.
@@ -78,7 +78,8 @@ pub fn verify(
     }
 }
 
-/// Compares the report's product with the one that the certificate names, and with its issuer's if that is known.
+/// Compares the report's product with the one that the certificate names, and with its issuer's if
+/// that is known.
 fn verify_product(
     certificate: &Certificate,
     endorsed: Option<Endorsed>,
@@ -94,8 +95,8 @@ fn verify_product(
     Ok(())
 }
 
-/// Verifies subject and issuer: an ASK issues VCEKs, an ASVK issues VLEKs, and each has the subject of its kind (AMD
-/// 57230 revision 0.53, section 3).
+/// Verifies subject and issuer: an ASK issues VCEKs, an ASVK issues VLEKs, and each has the subject
+/// of its kind (AMD 57230 revision 0.53, section 3).
 fn verify_role(
     kind: SigningKey,
     certificate: &Certificate,
@@ -113,7 +114,8 @@ fn verify_role(
             actual,
         });
     }
-    // Without a verified issuer there is no role to verify; `endorsements` rejects such a certificate.
+    // Without a verified issuer there is no role to verify; `endorsements` rejects such a
+    // certificate.
     let Some(endorsed) = endorsed else {
         return Ok(());
     };
@@ -128,8 +130,8 @@ fn verify_role(
     Ok(())
 }
 
-/// Returns the product whose layout the report has. The report names its processor since version 3; for an older report
-/// the certificate's product name counts.
+/// Returns the product whose layout the report has. The report names its processor since version 3;
+/// for an older report the certificate's product name counts.
 ///
 /// # Errors
 /// The product is not known.
@@ -153,7 +155,8 @@ fn named_product(certificate: &Certificate) -> Result<Product, Rejection> {
     })
 }
 
-/// Returns the kind of key: a VCEK's certificate has a chip id and no cloud provider, a VLEK's has it the other way round.
+/// Returns the kind of key: a VCEK's certificate has a chip id and no cloud provider, a VLEK's has
+/// it the other way round.
 fn kind(certificate: &Certificate) -> Option<SigningKey> {
     match (certificate.extension(CHIP_ID), certificate.extension(CLOUD)) {
         (Some(_), None) => Some(SigningKey::Vcek),
@@ -179,7 +182,8 @@ fn verify_tcb(
     }
 }
 
-/// Returns the certificate's numbers, packed as the report has them: reserved bytes are compared too.
+/// Returns the certificate's numbers, packed as the report has them: reserved bytes are compared
+/// too.
 fn certified_tcb(certificate: &Certificate, product: Product) -> Result<TcbVersion, Rejection> {
     let number = |name, id| {
         let value = certificate

@@ -1,10 +1,10 @@
 //! Build script: compiles the published reference values into `kettle`.
 //!
-//! * In: `measurements/*.json` with the list of revoked images, its index and the floor of firmware versions; or the
-//!   directory that `KETTLE_MEASUREMENTS` names. There may be no files.
+//! * In: `measurements/*.json` with the list of revoked images, its index and the floor of firmware
+//!   versions; or the directory that `KETTLE_MEASUREMENTS` names. There may be no files.
 //! * Out: `published.rs`.
-//! * Never: anything for a binary without the feature `cli`: kettle-init is itself measured and cannot know its own
-//!   measurement.
+//! * Never: anything for a binary without the feature `cli`: kettle-init is itself measured and
+//!   cannot know its own measurement.
 
 use std::path::{Path, PathBuf};
 use std::{env, fs, io};
@@ -114,7 +114,8 @@ fn files(directory: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
-/// Returns whether a file is a bill of materials, which lies beside the reference values that it belongs to.
+/// Returns whether a file is a bill of materials, which lies beside the reference values that it
+/// belongs to.
 fn is_bill(path: &Path) -> bool {
     path.to_str()
         .is_some_and(|path| path.ends_with(".cdx.json"))

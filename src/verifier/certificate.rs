@@ -15,7 +15,8 @@ use x509_cert::spki::AlgorithmIdentifierOwned;
 
 use super::rejection::{Rejection, Role};
 
-/// Largest certificate or revocation list, in bytes. AMD's certificates have under 2 KiB, its lists under 1 KiB.
+/// Largest certificate or revocation list, in bytes. AMD's certificates have under 2 KiB, its lists
+/// under 1 KiB.
 pub const MAX_CERTIFICATE_BYTES: usize = 64 << 10;
 
 /// id-RSASSA-PSS (RFC 4055, section 3.1).
@@ -206,7 +207,8 @@ impl Certificate {
         Ok(())
     }
 
-    /// Verifies that every critical extension is known, and that it is a CA exactly if its role requires one.
+    /// Verifies that every critical extension is known, and that it is a CA exactly if its role
+    /// requires one.
     ///
     /// # Errors
     /// One of the two does not hold.
@@ -351,8 +353,8 @@ impl Signed {
     }
 }
 
-/// Returns whether an algorithm is RSASSA-PSS with SHA-384 throughout. Its parameters (RSASSA-PSS-params, RFC 4055,
-/// section 3.1) have each field with its context tag.
+/// Returns whether an algorithm is RSASSA-PSS with SHA-384 throughout. Its parameters
+/// (RSASSA-PSS-params, RFC 4055, section 3.1) have each field with its context tag.
 fn is_pss_with_sha384(algorithm: &AlgorithmIdentifierOwned) -> der::Result<bool> {
     if algorithm.oid != RSASSA_PSS {
         return Ok(false);
@@ -390,7 +392,8 @@ fn mask_hash(mask: Option<AlgorithmIdentifierOwned>) -> der::Result<Option<Objec
     Ok(Some(hash.oid))
 }
 
-/// Returns a name's text, in one of the two forms that AMD's certificates and new ones use (RFC 5280, section 4.1.2.4).
+/// Returns a name's text, in one of the two forms that AMD's certificates and new ones use (RFC
+/// 5280, section 4.1.2.4).
 fn text(value: &Any) -> Option<String> {
     match value.tag() {
         Tag::PrintableString | Tag::Utf8String => {
@@ -440,8 +443,8 @@ pub fn certificate_der(bytes: &[u8]) -> Result<Vec<u8>, Rejection> {
     der_of(bytes, "CERTIFICATE").map_err(malformed)
 }
 
-/// Returns every PEM block, from its first line to its last; DER has none. Text between blocks is for people (RFC 7468,
-/// sections 2 and 5.2).
+/// Returns every PEM block, from its first line to its last; DER has none. Text between blocks is
+/// for people (RFC 7468, sections 2 and 5.2).
 pub fn pem_blocks(bytes: &[u8]) -> Vec<&str> {
     let mut blocks = Vec::new();
     let mut rest = std::str::from_utf8(bytes).unwrap_or_default().trim_start();

@@ -46,7 +46,8 @@ const OPTIONS: [(&str, Form); 8] = [
     ("caches", Form::Caches),
 ];
 
-/// The options that a client chose. The first unknown name is kept instead of an error: it has its own code.
+/// The options that a client chose. The first unknown name is kept instead of an error: it has its
+/// own code.
 #[derive(Debug, Default)]
 pub struct Chosen {
     options: BTreeMap<&'static str, String>,
@@ -85,7 +86,10 @@ pub struct ExpectedOption {
 pub enum ExpectedOptionError {
     #[error("{text:?} is not NAME=VALUE")]
     Form { text: String },
-    #[error("no option has the name {name:?}; there are {}", OPTIONS.map(|(name, _)| name).join(", "))]
+    #[error(
+        "no option has the name {name:?}; there are {}",
+        OPTIONS.map(|(name, _)| name).join(", ")
+    )]
     Name { name: String },
 }
 
@@ -161,7 +165,8 @@ impl Form {
     }
 }
 
-/// Returns an item of a list. An empty item, or one with a separator in it, would give two lists the same text.
+/// Returns an item of a list. An empty item, or one with a separator in it, would give two lists
+/// the same text.
 fn one(item: &str, separators: &[char]) -> Option<String> {
     let is_one = !item.is_empty() && !item.contains(separators);
     is_one.then(|| item.to_owned())

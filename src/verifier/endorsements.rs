@@ -28,7 +28,8 @@ pub(super) struct TrustedChain {
     intermediate: Certificate,
     /// The product that AMD's intermediate signs for; none for a test hierarchy, which names none.
     pub(super) product: Option<Product>,
-    /// The kind of certificate that the intermediate signs, by its own name: an ASK signs VCEKs, an ASVK signs VLEKs.
+    /// The kind of certificate that the intermediate signs, by its own name: an ASK signs VCEKs, an
+    /// ASVK signs VLEKs.
     signs: Option<SigningKey>,
 }
 
@@ -61,8 +62,8 @@ impl TrustRoots {
         })
     }
 
-    /// Reads a test hierarchy to trust instead of AMD: PEM, its ARK then its ASK (or ASVK). Its signatures are not
-    /// verified here: that is part of each verification.
+    /// Reads a test hierarchy to trust instead of AMD: PEM, its ARK then its ASK (or ASVK). Its
+    /// signatures are not verified here: that is part of each verification.
     ///
     /// # Errors
     /// The file does not contain two certificates that can be read.
@@ -85,8 +86,8 @@ impl TrustRoots {
         self.is_amd
     }
 
-    /// Verifies `leaf` up to its root: names, signatures, validity at `at` (seconds since 1970), extensions, and that
-    /// `crl`, if there is one, revokes neither intermediate nor root.
+    /// Verifies `leaf` up to its root: names, signatures, validity at `at` (seconds since 1970),
+    /// extensions, and that `crl`, if there is one, revokes neither intermediate nor root.
     ///
     /// # Errors
     /// The first of them that does not hold.
@@ -140,7 +141,8 @@ pub struct Endorsed {
 }
 
 impl Endorsed {
-    /// Returns the kind of key that the issuer certifies, by its name; none for a name of neither kind.
+    /// Returns the kind of key that the issuer certifies, by its name; none for a name of neither
+    /// kind.
     pub fn signs(&self) -> Option<SigningKey> {
         self.signs
     }
@@ -173,8 +175,8 @@ impl TrustedChain {
     }
 }
 
-/// Returns the kind of key that an intermediate of this name certifies (AMD 57230 revision 0.53, section 3: `SEV-Milan`
-/// signs VCEKs, `SEV-VLEK-Milan` VLEKs).
+/// Returns the kind of key that an intermediate of this name certifies (AMD 57230 revision 0.53,
+/// section 3: `SEV-Milan` signs VCEKs, `SEV-VLEK-Milan` VLEKs).
 fn certified_by(name: &str) -> Option<SigningKey> {
     const ASVK: &str = "SEV-VLEK-";
     const ASK: &str = "SEV-";
@@ -186,8 +188,8 @@ fn certified_by(name: &str) -> Option<SigningKey> {
     }
 }
 
-/// Verifies a revocation list, and that it revokes neither intermediate nor root. AMD's leaf certificates all have serial
-/// number 0, so a list cannot name one of them.
+/// Verifies a revocation list, and that it revokes neither intermediate nor root. AMD's leaf
+/// certificates all have serial number 0, so a list cannot name one of them.
 pub(super) fn verify_not_revoked(
     chain: &TrustedChain,
     crl: &[u8],

@@ -138,8 +138,8 @@ impl Evidence {
         }
     }
 
-    /// Reads evidence in the form in which another program writes it. It can be verified like any other evidence; that it
-    /// is about a build of this appliance cannot.
+    /// Reads evidence in the form in which another program writes it. It can be verified like any
+    /// other evidence; that it is about a build of this appliance cannot.
     ///
     /// # Errors
     /// The evidence has another form.

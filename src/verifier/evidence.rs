@@ -2,8 +2,8 @@
 //!
 //! * In: evidence and expectations.
 //! * Out: the outcomes from `endorsements` to `launch-measurement` or `boot-measurement`.
-//! * Never: an appraisal of a report before its signature is verified: appraisal takes [`VerifiedEvidence`], and only
-//!   [`verify_evidence`] returns it.
+//! * Never: an appraisal of a report before its signature is verified: appraisal takes
+//!   [`VerifiedEvidence`], and only [`verify_evidence`] returns it.
 
 use serde_json::{Map, Value, json};
 
@@ -24,11 +24,12 @@ use super::result::{AttestationResult, Check, Outcome, Platform};
 use super::signature::{self, VerifiedReport};
 use super::statement::ImageClaim;
 
-/// The claim that lists what an accepted result leaves open, beside the checks that were not made: the check, then a
-/// sentence.
+/// The claim that lists what an accepted result leaves open, beside the checks that were not made:
+/// the check, then a sentence.
 pub const NOT_ESTABLISHED: &str = "not_established";
 
-/// Verifies evidence alone: the data that it signs (`report-data`), and everything beyond, is not checked.
+/// Verifies evidence alone: the data that it signs (`report-data`), and everything beyond, is not
+/// checked.
 pub fn verify_evidence_alone(
     evidence: &Evidence,
     expectations: &Expectations,
@@ -51,7 +52,8 @@ pub fn verify_evidence_alone(
     result
 }
 
-/// Evidence whose report an endorsed key signed: the receipt of [`verify_evidence`], which every appraisal takes.
+/// Evidence whose report an endorsed key signed: the receipt of [`verify_evidence`], which every
+/// appraisal takes.
 ///
 /// No other code can construct one:
 ///
@@ -82,7 +84,8 @@ pub enum Subject<'e> {
     Quote(Box<VerifiedQuote>),
 }
 
-/// Verifies endorsements, certificate binding and report signature, and returns the receipt if all three hold.
+/// Verifies endorsements, certificate binding and report signature, and returns the receipt if all
+/// three hold.
 ///
 /// Without a receipt the result has a rejection, and nothing of the evidence may be appraised.
 pub fn verify_evidence<'e>(
@@ -107,8 +110,8 @@ pub fn verify_evidence<'e>(
 }
 
 impl<'e> VerifiedEvidence<'e> {
-    /// Appraises firmware and image, and returns what the evidence is about. Returns none after a rejection that leaves
-    /// nothing to appraise.
+    /// Appraises firmware and image, and returns what the evidence is about. Returns none after a
+    /// rejection that leaves nothing to appraise.
     pub(super) fn appraise(
         &self,
         result: &mut AttestationResult,
@@ -128,8 +131,8 @@ impl<'e> VerifiedEvidence<'e> {
         Some(Subject::Report(self.report))
     }
 
-    /// Appraises guest policy and TCB versions. No reference value names the keys of a paravisor: the check `paravisor`
-    /// compares them.
+    /// Appraises guest policy and TCB versions. No reference value names the keys of a paravisor:
+    /// the check `paravisor` compares them.
     fn appraise_firmware(&self, result: &mut AttestationResult, expectations: &Expectations) {
         let keys = match self.platform {
             Platform::Snp => expectations.references.keys(self.report.measurement()),
@@ -151,7 +154,8 @@ impl<'e> VerifiedEvidence<'e> {
         binding::product(&self.report, &self.certificate)
     }
 
-    /// Returns what is established of the firmware: nothing if its check is waived, or the product is not known.
+    /// Returns what is established of the firmware: nothing if its check is waived, or the product
+    /// is not known.
     fn established(&self, expectations: &Expectations) -> Option<Established> {
         if expectations.waived.contains(&Waivable::Tcb) {
             return None;
@@ -173,8 +177,8 @@ fn certificate(evidence: &Evidence, expectations: &Expectations) -> Result<Certi
     Certificate::read(bytes.ok_or(Rejection::CertificateMissing)?, Role::Leaf)
 }
 
-/// Verifies endorsements, binding and signature. All three are checked whatever the others find; the receipt needs all
-/// three.
+/// Verifies endorsements, binding and signature. All three are checked whatever the others find;
+/// the receipt needs all three.
 fn verify_report<'e>(
     result: &mut AttestationResult,
     report: &'e Report,

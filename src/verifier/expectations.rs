@@ -126,7 +126,8 @@ impl Waivable {
 /// The name that was given is not that of a check that may be waived.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error(
-    "{name:?} cannot be waived; certificate-binding, guest-policy, tcb, launch-measurement and boot-measurement can"
+    "{name:?} cannot be waived; certificate-binding, guest-policy, tcb, launch-measurement and \
+     boot-measurement can"
 )]
 pub struct NotWaivable {
     /// The name as it was given.
@@ -146,8 +147,8 @@ impl FromStr for Waivable {
     }
 }
 
-/// The lowest version that the reader accepts for some components. The others have to be at the floor that was compiled
-/// in, unless the reader takes any firmware.
+/// The lowest version that the reader accepts for some components. The others have to be at the
+/// floor that was compiled in, unless the reader takes any firmware.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MinimumTcb {
     given: [Option<u8>; Component::ALL.len()],
@@ -159,7 +160,8 @@ pub struct MinimumTcb {
 #[allow(missing_docs)] // Each sentence is the documentation.
 pub enum MinimumTcbError {
     #[error(
-        "{part:?} is not one of bootloader=N, tee=N, snp=N, microcode=N, fmc=N with N from 0 to 255, and not none alone"
+        "{part:?} is not one of bootloader=N, tee=N, snp=N, microcode=N, fmc=N with N from 0 to \
+         255, and not none alone"
     )]
     Part { part: String },
     #[error("{component} is repeated")]
@@ -220,7 +222,8 @@ fn minimum_part(part: &str) -> Option<(Component, u8)> {
     Some((component, version.parse().ok()?))
 }
 
-/// A repository URL as it is compared: without trailing `/` and `.git`, scheme and host in lower case.
+/// A repository URL as it is compared: without trailing `/` and `.git`, scheme and host in lower
+/// case.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RepositoryName(String);
 

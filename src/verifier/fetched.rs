@@ -13,8 +13,8 @@ use super::endorsements::{TrustRoots, verify_not_revoked};
 use super::rejection::{Rejection, Role};
 
 impl TrustRoots {
-    /// Returns whether `certificate` (DER or PEM) is endorsed at `at` (seconds since 1970), and is the one for `report`'s
-    /// key.
+    /// Returns whether `certificate` (DER or PEM) is endorsed at `at` (seconds since 1970), and is
+    /// the one for `report`'s key.
     pub fn certify(&self, report: &Report, certificate: &[u8], at: u64) -> bool {
         let Ok(leaf) = Certificate::read(certificate, Role::Leaf) else {
             return false;
@@ -25,15 +25,16 @@ impl TrustRoots {
         }
     }
 
-    /// Returns the product that the issuer of `certificate` (DER or PEM) signs for, by its name alone. None for a
-    /// certificate that cannot be read or whose issuer is not trusted: neither passes `endorsements`.
+    /// Returns the product that the issuer of `certificate` (DER or PEM) signs for, by its name
+    /// alone. None for a certificate that cannot be read or whose issuer is not trusted: neither
+    /// passes `endorsements`.
     pub fn issuing_product(&self, certificate: &[u8]) -> Option<Product> {
         let leaf = Certificate::read(certificate, Role::Leaf).ok()?;
         self.chain_of(&leaf).ok()?.product
     }
 
-    /// Returns whether `list` (DER or PEM) is a valid revocation list about the issuer of `certificate`, and current at
-    /// `at` (seconds since 1970), whatever it revokes.
+    /// Returns whether `list` (DER or PEM) is a valid revocation list about the issuer of
+    /// `certificate`, and current at `at` (seconds since 1970), whatever it revokes.
     pub fn recognise_list(&self, certificate: &[u8], list: &[u8], at: u64) -> bool {
         let Ok(leaf) = Certificate::read(certificate, Role::Leaf) else {
             return false;

@@ -1,8 +1,8 @@
 //! The lowest firmware that is accepted by default.
 //!
 //! * In: `measurements/tcb-floor.json` as it was at compilation.
-//! * Out: for a product and its processor, the lowest security version of each component, with the advisory that it
-//!   answers.
+//! * Out: for a product and its processor, the lowest security version of each component, with the
+//!   advisory that it answers.
 //! * Never: a damaged file that demands nothing, or a value without its advisory.
 //!
 //! | member | value |
@@ -15,8 +15,9 @@
 //! | `alias_check` | the first SNP version that looks for memory with two addresses: `snp`, `advisory`, `read_in` |
 //! | `without_value` | list of `advisory`, `reason`: advisories that no version in a report can show |
 //!
-//! `read_in` names where a value was read. AMD numbers the microcode of each stepping separately, so a product has several
-//! values; a report that names no processor, or one that is not listed, has to meet the highest of them.
+//! `read_in` names where a value was read. AMD numbers the microcode of each stepping separately,
+//! so a product has several values; a report that names no processor, or one that is not listed,
+//! has to meet the highest of them.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -102,7 +103,8 @@ pub struct ProductFloor {
 }
 
 impl TcbFloor {
-    /// Returns the floor that was compiled in; an empty one for a verifier without any published file.
+    /// Returns the floor that was compiled in; an empty one for a verifier without any published
+    /// file.
     pub fn compiled_in() -> &'static Self {
         &COMPILED_IN
     }
@@ -156,8 +158,8 @@ impl TcbFloor {
 }
 
 impl ProductFloor {
-    /// Returns the floor of a component for this processor. For a processor that is unknown or not listed, it is the
-    /// highest of the product: nothing shows that lower firmware is mended there.
+    /// Returns the floor of a component for this processor. For a processor that is unknown or not
+    /// listed, it is the highest of the product: nothing shows that lower firmware is mended there.
     pub fn of(&self, component: Component, processor: Option<Processor>) -> Option<&Floor> {
         let is_listed = self.lists(component, processor);
         let applies = |only: &Option<Processor>| !is_listed || only.is_none() || *only == processor;
@@ -170,8 +172,8 @@ impl ProductFloor {
             .max_by_key(|floor| floor.minimum)
     }
 
-    /// Returns whether the floor of a component has a value for this very processor, or makes no difference between
-    /// processors.
+    /// Returns whether the floor of a component has a value for this very processor, or makes no
+    /// difference between processors.
     pub fn lists(&self, component: Component, processor: Option<Processor>) -> bool {
         let mut of_component = self.floors.iter().filter(|(of, ..)| *of == component);
         let mut single = of_component

@@ -61,10 +61,12 @@ fn appraise_keys(report: &Report, keys: &KeyDigests) -> Result<(), Rejection> {
     Ok(())
 }
 
-/// Appraises the TCB versions, each component by itself, and that the firmware reports no memory with two addresses.
+/// Appraises the TCB versions, each component by itself, and that the firmware reports no memory
+/// with two addresses.
 ///
 /// # Errors
-/// The first component whose versions contradict each other or are too old; then an alias check that is not complete.
+/// The first component whose versions contradict each other or are too old; then an alias check
+/// that is not complete.
 pub fn appraise_tcb(
     report: VerifiedReport<'_>,
     product: Product,
@@ -81,7 +83,8 @@ pub fn appraise_tcb(
     tcb.appraise_alias_check()
 }
 
-/// Returns the lowest versions that were accepted, and what the firmware of an accepted report leaves open.
+/// Returns the lowest versions that were accepted, and what the firmware of an accepted report
+/// leaves open.
 pub fn established(
     report: VerifiedReport<'_>,
     product: Product,
@@ -128,8 +131,8 @@ impl<'a> Tcb<'a> {
         self.report.reported_tcb(self.product)
     }
 
-    /// Appraises that each component's reported version is at most its committed one, and its launch version at most its
-    /// current one.
+    /// Appraises that each component's reported version is at most its committed one, and its
+    /// launch version at most its current one.
     fn appraise_order(&self) -> Result<(), Rejection> {
         let (reported_tcb, committed_tcb) =
             (self.reported(), self.report.committed_tcb(self.product));
@@ -189,7 +192,8 @@ impl<'a> Tcb<'a> {
         Ok(())
     }
 
-    /// Returns the lowest version that is accepted: the reader's, else the floor, unless the reader takes any firmware.
+    /// Returns the lowest version that is accepted: the reader's, else the floor, unless the reader
+    /// takes any firmware.
     fn demand(&self, component: Component) -> Option<Demand<'a>> {
         if let Some(minimum) = self.minimum.of(component) {
             return Some(Demand::Given(minimum));
@@ -205,7 +209,8 @@ impl<'a> Tcb<'a> {
         self.floor?.of(component, self.report.processor())
     }
 
-    /// Returns the processor, if the report names one and the floor of the component has no value for it.
+    /// Returns the processor, if the report names one and the floor of the component has no value
+    /// for it.
     fn unlisted(&self, component: Component) -> Option<Processor> {
         let processor = self.report.processor();
         processor.filter(|_| {
@@ -214,8 +219,9 @@ impl<'a> Tcb<'a> {
         })
     }
 
-    /// Appraises the alias check. The firmware that writes PLATFORM_INFO is the current one. It looks for aliases since
-    /// the version in the floor, so a report with that version, reported or current, must have the bit.
+    /// Appraises the alias check. The firmware that writes PLATFORM_INFO is the current one. It
+    /// looks for aliases since the version in the floor, so a report with that version, reported or
+    /// current, must have the bit.
     fn appraise_alias_check(&self) -> Result<(), Rejection> {
         let platform_info = self.report.platform_info();
         let Some(since) = self.alias_check() else {
@@ -274,7 +280,8 @@ impl<'a> Tcb<'a> {
                 self.product
             )),
             Some(since) if !self.looks_for_aliases(since) => open.push(format!(
-                "whether memory has two addresses is not known: firmware before snp={} does not look ({})",
+                "whether memory has two addresses is not known: firmware before snp={} does not \
+                 look ({})",
                 since.minimum, since.advisory
             )),
             Some(_) => {}
@@ -285,7 +292,9 @@ impl<'a> Tcb<'a> {
     fn open_versions(&self) -> Vec<String> {
         if self.minimum.takes_any() {
             return vec![
-                "no version of the firmware was asked for (--min-tcb none): old firmware is accepted".to_owned(),
+                "no version of the firmware was asked for (--min-tcb none): old firmware is \
+                 accepted"
+                    .to_owned(),
             ];
         }
         let mut open = Vec::new();
@@ -299,7 +308,8 @@ impl<'a> Tcb<'a> {
                 )),
                 (None, Some(floor)) => open.extend(self.unlisted(component).map(|processor| {
                     format!(
-                        "which {component} {processor} needs is not known: {} was asked for, the most of any {}",
+                        "which {component} {processor} needs is not known: {} was asked for, the \
+                         most of any {}",
                         floor.minimum, self.product
                     )
                 })),

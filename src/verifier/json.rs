@@ -2,7 +2,8 @@
 //!
 //! * In: bytes from anybody.
 //! * Out: the value that serde reads from them.
-//! * Never: a repeated key, a byte order mark, text that is not UTF-8, or anything after the document.
+//! * Never: a repeated key, a byte order mark, text that is not UTF-8, or anything after the
+//!   document.
 
 use serde::de::Deserialize;
 
@@ -11,7 +12,8 @@ use crate::json::{self, Limits};
 
 /// Most keys of an object and of those around it, together: their names are kept until it ends.
 pub const MAX_OPEN_KEYS: usize = 16 << 10;
-/// Longest string, in bytes: the kernel's limit for one argument (Linux, MAX_ARG_STRLEN). It may end up in a message.
+/// Longest string, in bytes: the kernel's limit for one argument (Linux, MAX_ARG_STRLEN). It may
+/// end up in a message.
 pub const MAX_STRING_BYTES: usize = 128 << 10;
 
 /// Why bytes are not the document that they should be. The message names line and column.

@@ -19,27 +19,31 @@
 //!
 //! # From bytes to a verdict
 //!
-//! Three entries share the checks: [`verify`] for a bundle, [`verify_session`] for a TLS key, [`verify_evidence_alone`] for
-//! evidence without either. Each starts an [`AttestationResult`] in which every check is `not-reached`, and overwrites the
-//! outcomes one by one. So a check that is forgotten, or left out after a rejection, cannot be accepted:
-//! [`AttestationResult::is_accepted`] asks every check of the platform.
+//! Three entries share the checks: [`verify`] for a bundle, [`verify_session`] for a TLS key,
+//! [`verify_evidence_alone`] for evidence without either. Each starts an [`AttestationResult`] in
+//! which every check is `not-reached`, and overwrites the outcomes one by one. So a check that is
+//! forgotten, or left out after a rejection, cannot be accepted: [`AttestationResult::is_accepted`]
+//! asks every check of the platform.
 //!
-//! Reading comes first. `envelope` turns `evidence.json` into [`Evidence`], `statement` turns `provenance.json` into a
-//! [`Statement`] over the same bytes that are hashed later. Nothing is trusted yet.
+//! Reading comes first. `envelope` turns `evidence.json` into [`Evidence`], `statement` turns
+//! `provenance.json` into a [`Statement`] over the same bytes that are hashed later. Nothing is
+//! trusted yet.
 //!
-//! `evidence` verifies before it appraises. `verify_evidence` checks the certificate (`endorsements`), that it is the
-//! report's (`binding`) and the report's signature (`signature`). Only if all three hold, or the second is waived, does it
-//! return the receipt [`VerifiedEvidence`], which has no other constructor. Each appraisal of the report needs it: guest
-//! policy and firmware (`guest`), then the image, by the launch measurement (`reference`) or by a TPM's quote (`azure`).
-//! That step returns the data that the evidence signs, and only that data is compared with statement, key and nonce
-//! (`appraisal`).
+//! `evidence` verifies before it appraises. `verify_evidence` checks the certificate
+//! (`endorsements`), that it is the report's (`binding`) and the report's signature (`signature`).
+//! Only if all three hold, or the second is waived, does it return the receipt
+//! [`VerifiedEvidence`], which has no other constructor. Each appraisal of the report needs it:
+//! guest policy and firmware (`guest`), then the image, by the launch measurement (`reference`) or
+//! by a TPM's quote (`azure`). That step returns the data that the evidence signs, and only that
+//! data is compared with statement, key and nonce (`appraisal`).
 //!
-//! The statement and the files are appraised in any case, so that a reader sees all that is wrong. Claims are set last, and
-//! [`AttestationResult`] drops them unless everything was accepted.
+//! The statement and the files are appraised in any case, so that a reader sees all that is wrong.
+//! Claims are set last, and [`AttestationResult`] drops them unless everything was accepted.
 //!
-//! The reader's side is `expectations`, `chosen` and the data that is compiled in (`published`, `revocation`, `floor`).
-//! `outcome` is the only place where a rejection becomes a waived one. `fetched` decides which responses of the key service
-//! are worth caching, and `summary` signs a verdict for others.
+//! The reader's side is `expectations`, `chosen` and the data that is compiled in (`published`,
+//! `revocation`, `floor`). `outcome` is the only place where a rejection becomes a waived one.
+//! `fetched` decides which responses of the key service are worth caching, and `summary` signs a
+//! verdict for others.
 
 mod appraisal;
 pub mod azure;
@@ -101,7 +105,8 @@ use evidence::{Subject, verify_evidence};
 use outcome::outcome;
 
 /// The open question about a directory on a file system that does not list extended attributes.
-const UNLISTED_ATTRIBUTES: &str = "bundle: the file system of this folder does not list extended attributes, so none was looked for";
+const UNLISTED_ATTRIBUTES: &str = "bundle: the file system of this folder does not list extended \
+    attributes, so none was looked for";
 
 /// Verifies a bundle. One that could not be read is rejected by the check `bundle`.
 pub fn verify(bundle: Result<Bundle, ReadError>, expectations: &Expectations) -> AttestationResult {
@@ -121,9 +126,9 @@ pub fn verify(bundle: Result<Bundle, ReadError>, expectations: &Expectations) ->
     result
 }
 
-/// Appraises a bundle without evidence: whether it can be read, is about this nonce, this source and these options, and
-/// has the files that its statement names. Anybody can make such a bundle, so this is for a reader who trusts the machine
-/// that it came from.
+/// Appraises a bundle without evidence: whether it can be read, is about this nonce, this source
+/// and these options, and has the files that its statement names. Anybody can make such a bundle,
+/// so this is for a reader who trusts the machine that it came from.
 ///
 /// # Errors
 /// The first of them that does not hold.
@@ -150,7 +155,8 @@ fn verify_opened(
 ) {
     let read = Statement::read(&bundle.provenance);
     let statement = read.as_ref().ok();
-    // A statement that cannot be read has neither time nor project, and is rejected by its own check.
+    // A statement that cannot be read has neither time nor project, and is rejected by its own
+    // check.
     let is_of_statement = statement.map_or(Ok(()), |statement| {
         subjects::appraise_time(bundle, statement)?;
         subjects::appraise_project(bundle, statement)
@@ -179,8 +185,8 @@ fn verify_opened(
     }
 }
 
-/// Compares the data that the evidence signs with statement and nonce. A quote about another number of bytes has no nonce
-/// to compare.
+/// Compares the data that the evidence signs with statement and nonce. A quote about another number
+/// of bytes has no nonce to compare.
 fn appraise_subject(
     result: &mut AttestationResult,
     subject: Subject<'_>,

@@ -1,7 +1,8 @@
 //! The files of `measurements/`.
 //!
 //! * In: one of them, from anybody.
-//! * Out: the images in it, each with its digests and the launch measurement for every vCPU type and count.
+//! * Out: the images in it, each with its digests and the launch measurement for every vCPU type
+//!   and count.
 //! * Never: a member of a known format passed over, or more measurements than the limit.
 //!
 //! Two formats are read. Format 2 has a chain for each vCPU type and the highest count of vCPUs:
@@ -21,7 +22,8 @@
 //! | `boot` | list of `name` and `pcrs`: a TPM's registers after the disk was started, by number; 4 and 9 are required |
 //! | `withdrawn` | the reason why the file must not be trusted any more; missing where there is none |
 //!
-//! A file without `format` is of image 0.1.0: it lists every measurement, and unknown members are ignored.
+//! A file without `format` is of image 0.1.0: it lists every measurement, and unknown members are
+//! ignored.
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
@@ -36,7 +38,8 @@ use super::json::{self, JsonError};
 
 /// Largest file of reference values, in bytes: some hundred measurements.
 pub const MAX_REFERENCE_BYTES: usize = 1 << 20;
-/// Most launch measurements of one file: the chains of all its variants, each extended to the highest count.
+/// Most launch measurements of one file: the chains of all its variants, each extended to the
+/// highest count.
 pub const MAX_REFERENCE_MEASUREMENTS: usize = 64 << 10;
 /// The newest format of a file that is known.
 const FORMAT: u64 = 2;
@@ -50,7 +53,8 @@ pub enum ReferenceError {
     #[error("these are no reference values in the published form")]
     Json(#[from] JsonError),
     #[error(
-        "made by appliance {version}, newer than this verifier: it has format {format}, up to {newest} is known"
+        "made by appliance {version}, newer than this verifier: it has format {format}, up to \
+         {newest} is known"
     )]
     Newer {
         version: String,
@@ -62,11 +66,13 @@ pub enum ReferenceError {
     #[error("there is no measurement in it")]
     Empty,
     #[error(
-        "the list of revoked images names another firmware than the published file of image {version}"
+        "the list of revoked images names another firmware than the published file of image \
+         {version}"
     )]
     OtherFirmware { version: String },
     #[error(
-        "max_vcpus and the chains make {count} measurements, the limit is {limit} (MAX_REFERENCE_MEASUREMENTS)"
+        "max_vcpus and the chains make {count} measurements, the limit is {limit} \
+         (MAX_REFERENCE_MEASUREMENTS)"
     )]
     Measurements { count: usize, limit: usize },
     #[error("{field} is no digest: {value:?}")]
@@ -81,8 +87,8 @@ pub enum ReferenceError {
     BootRegister { name: String, register: u8 },
 }
 
-/// The digests of the keys that signed a launch, SHA-384 each; zeros for none (AMD 56860, ID_KEY_DIGEST,
-/// AUTHOR_KEY_DIGEST).
+/// The digests of the keys that signed a launch, SHA-384 each; zeros for none (AMD 56860,
+/// ID_KEY_DIGEST, AUTHOR_KEY_DIGEST).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyDigests {
     /// The digest of the key that signed the ID block.
@@ -121,7 +127,8 @@ pub struct Boot {
     pub registers: BTreeMap<u8, Sha256Digest>,
 }
 
-/// The inputs that a statement has to claim as those of its image. A file of image 0.1.0 may lack some.
+/// The inputs that a statement has to claim as those of its image. A file of image 0.1.0 may lack
+/// some.
 #[derive(Clone, Copy, Debug)]
 pub struct Inputs {
     /// The digest of the kernel.
@@ -139,7 +146,8 @@ pub struct Inputs {
 pub struct Series {
     /// The vCPU type, by QEMU's name or by its signature.
     pub vcpu_type: String,
-    /// The chain that they are computed from, and the highest count of vCPUs; none where the file lists them.
+    /// The chain that they are computed from, and the highest count of vCPUs; none where the file
+    /// lists them.
     chain: Option<(Chain, u32)>,
     counts: OnceLock<Vec<(u32, LaunchMeasurement)>>,
 }
@@ -160,8 +168,8 @@ impl Series {
         }
     }
 
-    /// Returns each number of vCPUs with its measurement. A chain is extended at the first call: that takes longer than
-    /// reading its whole file, and most files are never asked.
+    /// Returns each number of vCPUs with its measurement. A chain is extended at the first call:
+    /// that takes longer than reading its whole file, and most files are never asked.
     pub fn counts(&self) -> &[(u32, LaunchMeasurement)] {
         self.counts.get_or_init(|| match &self.chain {
             Some((chain, max_vcpus)) => (1..=*max_vcpus).zip(chain.by_vcpus()).collect(),
@@ -348,7 +356,8 @@ impl BootEntry {
     }
 }
 
-/// Returns the number of a register; none for a number that no register has, or that is written in another way.
+/// Returns the number of a register; none for a number that no register has, or that is written in
+/// another way.
 fn register_number(name: &str) -> Option<u8> {
     let number: u8 = name.parse().ok()?;
     let is_register = usize::from(number) < REGISTERS && number.to_string() == name;
@@ -524,7 +533,8 @@ impl ChainEntry {
     }
 }
 
-/// Reads the digests of what the firmware starts. The root hash is the same for every variant; the caller adds it.
+/// Reads the digests of what the firmware starts. The root hash is the same for every variant; the
+/// caller adds it.
 fn launched_inputs(
     kernel: &str,
     initrd: &str,

@@ -86,7 +86,8 @@ impl ReferenceValues {
         self.single.push((measurement, anchor));
     }
 
-    /// Adds a published file that the reader gave. A file that names no keys is of a launch without an ID block.
+    /// Adds a published file that the reader gave. A file that names no keys is of a launch without
+    /// an ID block.
     ///
     /// # Errors
     /// It is too large or not in the published form.
@@ -121,11 +122,12 @@ impl ReferenceValues {
             .map(|(image, _)| &image.keys)
     }
 
-    /// Appraises a launch measurement; `claim` is the statement's claim about its image, none where there is no statement.
+    /// Appraises a launch measurement; `claim` is the statement's claim about its image, none where
+    /// there is no statement.
     ///
     /// # Errors
-    /// The measurement is revoked, there are no reference values, it is none of them, or the statement claims another image
-    /// than the one that the measurement was published for.
+    /// The measurement is revoked, there are no reference values, it is none of them, or the
+    /// statement claims another image than the one that the measurement was published for.
     pub fn appraise(
         &self,
         measurement: LaunchMeasurement,
@@ -201,7 +203,8 @@ impl ReferenceValues {
         })
     }
 
-    /// Returns why a measurement must not be trusted: the list that was compiled in revokes it, or a file that has it.
+    /// Returns why a measurement must not be trusted: the list that was compiled in revokes it, or
+    /// a file that has it.
     fn revocation(&self, measurement: LaunchMeasurement) -> Option<Revocation> {
         let list = Revocations::compiled_in();
         let listed = match self.anchor(measurement) {
@@ -261,7 +264,8 @@ impl Image {
         name(&self.version, self.variant.as_deref())
     }
 
-    /// Returns why the image must not be trusted: its own file is withdrawn, or its firmware is revoked.
+    /// Returns why the image must not be trusted: its own file is withdrawn, or its firmware is
+    /// revoked.
     pub(super) fn revocation(&self) -> Option<Revocation> {
         let own = |reason: &String| Revocation {
             version: self.version.clone(),
@@ -275,8 +279,8 @@ impl Image {
         self.withdrawn.as_ref().map(own).or_else(of_firmware)
     }
 
-    /// Returns the inputs in which a statement's claim differs from this image. An input that the file does not name cannot
-    /// differ.
+    /// Returns the inputs in which a statement's claim differs from this image. An input that the
+    /// file does not name cannot differ.
     pub(super) fn difference(&self, claim: &ImageClaim) -> impl Iterator<Item = Difference> {
         let pairs = [
             ("kernel", self.inputs.kernel, claim.kernel),
@@ -294,7 +298,8 @@ impl Image {
         })
     }
 
-    /// Describes which shapes of the image were compared, and which inputs the statement claims otherwise.
+    /// Describes which shapes of the image were compared, and which inputs the statement claims
+    /// otherwise.
     fn tried(&self, claim: Option<&ImageClaim>) -> String {
         if self.revocation().is_some() {
             return format!("image {}: none, it is withdrawn", self.name());

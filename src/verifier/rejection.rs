@@ -62,8 +62,8 @@ impl std::fmt::Display for Role {
 rejections! {
     /// A reason to reject. Moments are seconds since 1970.
     ///
-    /// Each row has the sentence, which is the variant's documentation too; the variant; its stable code, which README.md of
-    /// this room lists; and the two sides of the comparison.
+    /// Each row has the sentence, which is the variant's documentation too; the variant; its stable
+    /// code, which README.md of this room lists; and the two sides of the comparison.
     #[derive(Debug, thiserror::Error)]
     pub enum Rejection {
         // bundle
@@ -113,7 +113,8 @@ rejections! {
         CriticalExtension { role: Role, oid: String }
             = role.pick("critical-extension", "crl-critical-extension"), found(oid);
         #[error(
-            "{role} has the wrong basic constraints: what signs certificates must be a CA, what signs reports must not"
+            "{role} has the wrong basic constraints: what signs certificates must be a CA, what \
+             signs reports must not"
         )]
         CertificateAuthority { role: Role, expected: bool }
             = "certificate-authority", sides(expected, !expected);
@@ -201,7 +202,8 @@ rejections! {
         BelowMinimum { component: Component, minimum: u8, reported: Option<u8> }
             = "tcb-below-minimum", (Some(format!("at least {minimum}")), text(reported));
         #[error(
-            "the reported {component} version is below the floor of {}{}; newer firmware answers it, --min-tcb sets another minimum",
+            "the reported {component} version is below the floor of {}{}; newer firmware answers \
+             it, --min-tcb sets another minimum",
             .floor.advisory,
             highest_for(.unlisted)
         )]
@@ -212,7 +214,8 @@ rejections! {
             reported: Option<u8>,
         } = "tcb-below-floor", (Some(format!("at least {}", floor.minimum)), text(reported));
         #[error(
-            "the firmware reports no complete check for memory with two addresses, which it makes since snp={} ({})",
+            "the firmware reports no complete check for memory with two addresses, which it makes \
+             since snp={} ({})",
             .since.minimum, .since.advisory
         )]
         AliasCheck { since: Box<Floor>, platform_info: PlatformInfo }
@@ -292,7 +295,8 @@ rejections! {
         #[error("the source is neither one repository nor one archive")]
         SourceParameter = "source-parameter", NO_SIDES;
         #[error(
-            "the nonce in provenance.json is not 1 to 16 bytes of lower-case hex, or its source is unknown"
+            "the nonce in provenance.json is not 1 to 16 bytes of lower-case hex, or its source \
+             is unknown"
         )]
         NonceSyntax { actual: String } = "nonce-syntax", found(actual);
         #[error("a digest is not lower-case hex of a known algorithm ({what})")]
@@ -306,7 +310,8 @@ rejections! {
         #[error("a subject is repeated")]
         SubjectDuplicate { name: String } = "subject-duplicate", NO_SIDES;
         #[error(
-            "two subjects are one file where upper and lower case are alike, or one is a directory of the other"
+            "two subjects are one file where upper and lower case are alike, or one is a \
+             directory of the other"
         )]
         SubjectAlike { name: String } = "subject-alike", found(name);
 
@@ -370,8 +375,8 @@ fn highest_for(unlisted: &Option<Processor>) -> String {
 }
 
 impl Rejection {
-    /// Returns whether waiving the check covers this rejection. A revoked measurement is known to prove nothing, so no
-    /// waiver covers it.
+    /// Returns whether waiving the check covers this rejection. A revoked measurement is known to
+    /// prove nothing, so no waiver covers it.
     pub const fn is_waivable(&self) -> bool {
         !matches!(
             self,

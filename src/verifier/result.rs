@@ -2,14 +2,15 @@
 //!
 //! * In: the outcome of each check.
 //! * Out: the outcomes in the order of the checks, and one verdict.
-//! * Never: an accepted bundle with a rejection that nobody waived, or with a check that was not reached.
+//! * Never: an accepted bundle with a rejection that nobody waived, or with a check that was not
+//!   reached.
 
 use serde_json::{Map, Value};
 
 use super::rejection::Rejection;
 
-/// The kind of machine that evidence comes from. Each kind has its own checks between `tcb` and `report-data`, and a bundle
-/// of one kind is never accepted by the checks of another.
+/// The kind of machine that evidence comes from. Each kind has its own checks between `tcb` and
+/// `report-data`, and a bundle of one kind is never accepted by the checks of another.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Platform {
     /// The launch measurement covers firmware, kernel, initrd and command line.
@@ -188,7 +189,8 @@ impl AttestationResult {
         }
     }
 
-    /// Returns the platform whose checks these are; `snp` for evidence that names no known platform.
+    /// Returns the platform whose checks these are; `snp` for evidence that names no known
+    /// platform.
     pub fn platform(&self) -> Platform {
         self.platform
     }
@@ -197,7 +199,8 @@ impl AttestationResult {
         self.outcomes[check as usize] = outcome;
     }
 
-    /// Sets the claims of an accepted result. Those of a rejected one prove nothing and are dropped.
+    /// Sets the claims of an accepted result. Those of a rejected one prove nothing and are
+    /// dropped.
     pub(super) fn set_claims(&mut self, claims: Map<String, Value>) {
         if self.is_accepted() {
             self.claims = claims;

@@ -12,13 +12,14 @@
 //! | `firmware_sha256` | each measurement of a file that names this firmware |
 //! | `chains`, `max_vcpus` | the measurements that the chains are extended to, as in a file of format 2 |
 //!
-//! A version has an entry for each image that bore its name, builds before its release among them. A published file with
-//! the member `withdrawn` counts as an entry.
+//! A version has an entry for each image that bore its name, builds before its release among them.
+//! A published file with the member `withdrawn` counts as an entry.
 //!
-//! Extending every chain of the list takes longer than the rest of a verification. `measurements/revoked.index` avoids that
-//! for measurements that no chain leads to. It starts with the SHA-256 of the list's digest and the rest of the index, which
-//! is the first four bytes of each measurement of the chains, sorted. An index that is missing, cut off, or of another list
-//! is not used.
+//! Extending every chain of the list takes longer than the rest of a verification.
+//! `measurements/revoked.index` avoids that for measurements that no chain leads to. It starts with
+//! the SHA-256 of the list's digest and the rest of the index, which is the first four bytes of
+//! each measurement of the chains, sorted. An index that is missing, cut off, or of another list is
+//! not used.
 
 use std::sync::LazyLock;
 
@@ -83,7 +84,8 @@ impl Index {
         is_whole.then_some(Self(prefixes))
     }
 
-    /// Returns whether a chain may lead to a measurement. For one in some hundred thousand others that is wrong.
+    /// Returns whether a chain may lead to a measurement. For one in some hundred thousand others
+    /// that is wrong.
     fn may_have(self, measurement: LaunchMeasurement) -> bool {
         let Some(prefix) = measurement.as_bytes().first_chunk() else {
             return true;
@@ -183,7 +185,8 @@ impl RevokedImage {
     }
 }
 
-/// Returns the measurements of the published files of a version, whose firmware has to be `firmware` if there is one.
+/// Returns the measurements of the published files of a version, whose firmware has to be
+/// `firmware` if there is one.
 fn published_measurements(
     version: &str,
     firmware: Option<Sha256Digest>,
@@ -234,7 +237,8 @@ impl Revocations {
         })
     }
 
-    /// Returns a list in place of one that cannot be read, which could have revoked anything: it revokes everything.
+    /// Returns a list in place of one that cannot be read, which could have revoked anything: it
+    /// revokes everything.
     fn damaged(error: &ReferenceError) -> Self {
         let reason = format!(
             "the list of revoked images in this verifier cannot be read: {}",
@@ -257,8 +261,8 @@ impl Revocations {
         self.images.iter()
     }
 
-    /// Returns why an image must not be trusted, if the list has its version, with the image's firmware if the entry names
-    /// one.
+    /// Returns why an image must not be trusted, if the list has its version, with the image's
+    /// firmware if the entry names one.
     pub fn of_image(&self, image: &Image) -> Option<&Revocation> {
         let is_of = |entry: &&RevokedImage| {
             let is_firmware = entry.firmware.is_none() || entry.firmware == image.firmware;
@@ -284,8 +288,8 @@ impl Revocations {
             .or_else(|| Some(&in_chain()?.revocation))
     }
 
-    /// Returns the same for a measurement of a file that was compiled in, without extending the chains: a file of a
-    /// revoked image names the revoked firmware, see [`Self::of_firmware`].
+    /// Returns the same for a measurement of a file that was compiled in, without extending the
+    /// chains: a file of a revoked image names the revoked firmware, see [`Self::of_firmware`].
     pub fn of_published(&self, measurement: LaunchMeasurement) -> Option<&Revocation> {
         let found = self
             .entries
@@ -423,7 +427,8 @@ mod tests {
 
     #[test]
     fn builds_before_the_release_of_0_1_0_are_revoked_with_it() {
-        // The first and the last of the files that were published under this version (EPYC-v4 with 1 vCPU, EPYC-Turin with 16).
+        // The first and the last of the files that were published under this version (EPYC-v4 with
+        // 1 vCPU, EPYC-Turin with 16).
         let list = Revocations::read(LIST, &[]).unwrap();
         for measurement in EARLIER {
             assert_eq!(

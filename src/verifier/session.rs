@@ -50,7 +50,8 @@ pub fn public_key_of(bytes: &[u8], is_certificate: bool) -> Result<Vec<u8>, Sess
         .map_err(|error| SessionError::PublicKey(error.to_string()))
 }
 
-/// Returns the pin that curl takes: `sha256//` and the digest of the DER SubjectPublicKeyInfo in base64.
+/// Returns the pin that curl takes: `sha256//` and the digest of the DER SubjectPublicKeyInfo in
+/// base64.
 pub fn pin(public_key: &[u8]) -> String {
     format!(
         "sha256//{}",
@@ -58,8 +59,8 @@ pub fn pin(public_key: &[u8]) -> String {
     )
 }
 
-/// Verifies evidence about a TLS key. `public_key` is the key that the reader saw; without it, the key is the one in the
-/// document, and no other pin than the one in the claims may be used.
+/// Verifies evidence about a TLS key. `public_key` is the key that the reader saw; without it, the
+/// key is the one in the document, and no other pin than the one in the claims may be used.
 pub fn verify_session(
     document: &[u8],
     nonce: &Nonce,
@@ -129,8 +130,8 @@ fn appraise_subject(
     }
 }
 
-/// Returns the key that has to be in the report. A document that names another key than the reader saw is refused,
-/// whatever the report is about.
+/// Returns the key that has to be in the report. A document that names another key than the reader
+/// saw is refused, whatever the report is about.
 fn session_key(session: &SessionEvidence, given: Option<&[u8]>) -> Result<Vec<u8>, Rejection> {
     match (given, &session.public_key) {
         (Some(given), Some(stated)) if given != stated => {

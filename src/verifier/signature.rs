@@ -20,8 +20,8 @@ const ORDER: [u8; 48] = [
     0x58, 0x1a, 0x0d, 0xb2, 0x48, 0xb0, 0xa7, 0x7a, 0xec, 0xec, 0x19, 0x6a, 0xcc, 0xc5, 0x29, 0x73,
 ];
 
-/// A report that the key of a certificate signed: the receipt of [`verify`]. That the key is AMD's follows from the
-/// certificate's endorsement only.
+/// A report that the key of a certificate signed: the receipt of [`verify`]. That the key is AMD's
+/// follows from the certificate's endorsement only.
 #[derive(Clone, Copy, Debug)]
 pub struct VerifiedReport<'e>(&'e Report);
 
@@ -33,8 +33,8 @@ impl Deref for VerifiedReport<'_> {
     }
 }
 
-/// Verifies version, algorithm, reserved bytes and the signature. Beside a signature (R, S), its twin (R, n − S) is valid
-/// too.
+/// Verifies version, algorithm, reserved bytes and the signature. Beside a signature (R, S), its
+/// twin (R, n − S) is valid too.
 ///
 /// # Errors
 /// The first of them that does not hold.

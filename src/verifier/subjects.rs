@@ -28,7 +28,8 @@ pub fn appraise(bundle: &Bundle, statement: &Statement<'_>) -> Result<(), Reject
     appraise_record(names::BUILD_LOG.to_owned(), log, bundle.log.as_ref())
 }
 
-/// Compares the time that every entry of an archive has with that of the statement. An unpacked bundle has none.
+/// Compares the time that every entry of an archive has with that of the statement. An unpacked
+/// bundle has none.
 ///
 /// # Errors
 /// The archive is not the one that the appliance writes for these files.
@@ -51,8 +52,9 @@ pub fn appraise_time(bundle: &Bundle, statement: &Statement<'_>) -> Result<(), R
     }))
 }
 
-/// Compares the name of an archive's top directory with that of the statement's repository. A statement about an archive
-/// that the client sent names no top directory, and an unpacked bundle has none.
+/// Compares the name of an archive's top directory with that of the statement's repository. A
+/// statement about an archive that the client sent names no top directory, and an unpacked bundle
+/// has none.
 ///
 /// # Errors
 /// The archive is not the one that the appliance writes for these files.

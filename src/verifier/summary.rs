@@ -1,12 +1,14 @@
-//! A verification summary (SLSA): a verdict that an organisation signs with its own key, for people who trust that key and do
-//! not want to appraise hardware evidence themselves.
+//! A verification summary (SLSA): a verdict that an organisation signs with its own key, for people
+//! who trust that key and do not want to appraise hardware evidence themselves.
 //!
-//! * In: a bundle that was read, the verdict about it, and the verifier's name; or a summary and its reader's
-//!   expectations.
+//! * In: a bundle that was read, the verdict about it, and the verifier's name; or a summary and
+//!   its reader's expectations.
 //! * Out: the in-toto statement that is to be signed; or the level that a signed one states.
-//! * Never: a level whose requirements the verdict does not show, or a summary of a bundle without artifacts.
+//! * Never: a level whose requirements the verdict does not show, or a summary of a bundle without
+//!   artifacts.
 //!
-//! Format: <https://slsa.dev/spec/v1.0/verification_summary>. `slsa.md` lists what meets each requirement.
+//! Format: <https://slsa.dev/spec/v1.0/verification_summary>. `slsa.md` lists what meets each
+//! requirement.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -23,7 +25,8 @@ pub const PREDICATE_TYPE: &str = "https://slsa.dev/verification_summary/v1";
 /// The id of the verifier, unless the caller gives one.
 pub const VERIFIER_ID: &str = "https://kettle.build/verifier/v1";
 
-/// The id of the policy where no file was given: the requirements of this version of the verifier for every bundle.
+/// The id of the policy where no file was given: the requirements of this version of the verifier
+/// for every bundle.
 pub const DEFAULT_POLICY: &str = "https://kettle.build/verifier/v1/policy/default";
 
 /// The version of SLSA that defines the levels.
@@ -61,9 +64,9 @@ impl Level {
         Self::ALL.into_iter().find(|level| level.name() == name)
     }
 
-    /// Returns the level that an accepted result shows. A waived check leaves open whether the evidence is about a
-    /// published image at all, so only the provenance itself counts; an artifact that was only downloaded was built
-    /// elsewhere.
+    /// Returns the level that an accepted result shows. A waived check leaves open whether the
+    /// evidence is about a published image at all, so only the provenance itself counts; an
+    /// artifact that was only downloaded was built elsewhere.
     fn shown_by(result: &AttestationResult) -> Self {
         if result.claims().get("built_here") == Some(&Value::Bool(false)) {
             return Self::Build0;
@@ -95,7 +98,8 @@ pub struct About<'a> {
 #[error("there is no summary: the bundle has no artifact that could be its subject")]
 pub struct NoSubject;
 
-/// The parts of a bundle that its summary names: the digests of its artifacts, of its provenance and of its evidence.
+/// The parts of a bundle that its summary names: the digests of its artifacts, of its provenance
+/// and of its evidence.
 pub struct Summarised {
     subject: Vec<Descriptor>,
     attestations: Vec<Descriptor>,
@@ -188,7 +192,8 @@ pub struct Wanted<'a> {
     pub level: Level,
 }
 
-/// Why a summary, whose signature was verified, is not the expected one. Both sides of a comparison are in the text.
+/// Why a summary, whose signature was verified, is not the expected one. Both sides of a comparison
+/// are in the text.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)] // Each sentence is the documentation.
 pub enum SummaryError {
@@ -206,7 +211,8 @@ pub enum SummaryError {
     Level { expected: Level, actual: String },
 }
 
-/// Compares the payload of a signed summary with what its reader expects, and returns the highest level of the build track.
+/// Compares the payload of a signed summary with what its reader expects, and returns the highest
+/// level of the build track.
 ///
 /// # Errors
 /// The first difference.

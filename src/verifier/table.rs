@@ -4,9 +4,9 @@
 //! * Out: the enum, with `code` and `sides`.
 //! * Never: a reason without a code, or a code that is somewhere else than its sentence.
 
-/// Defines an enum of rejections from its rows: `#[error(…)] Variant { fields } = code, sides;`, where code and sides are
-/// expressions over the fields, which are references there. The derives stand beside the rows, so that the code that they
-/// generate finds the names in them.
+/// Defines an enum of rejections from its rows: `#[error(…)] Variant { fields } = code, sides;`,
+/// where code and sides are expressions over the fields, which are references there. The derives
+/// stand beside the rows, so that the code that they generate finds the names in them.
 macro_rules! rejections {
     (
         $(#[$of_enum:meta])*

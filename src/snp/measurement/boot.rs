@@ -51,8 +51,9 @@ pub struct BootHashes {
 }
 
 impl BootHashes {
-    /// Takes the SHA-256 of the kernel and of the initrd, and the command line as it is given to QEMU. No initrd counts as
-    /// an empty one; the command line is hashed with the NUL that ends it.
+    /// Takes the SHA-256 of the kernel and of the initrd, and the command line as it is given to
+    /// QEMU. No initrd counts as an empty one; the command line is hashed with the NUL that ends
+    /// it.
     ///
     /// # Errors
     /// The command line has a NUL.
@@ -101,7 +102,8 @@ impl BootHashes {
 pub struct TableOffset(usize);
 
 impl TableOffset {
-    /// Returns where in its page a table at `address` begins; none if it does not end in the same page.
+    /// Returns where in its page a table at `address` begins; none if it does not end in the same
+    /// page.
     pub const fn of(address: u32) -> Option<Self> {
         let offset = address as usize % PAGE_BYTES;
         if offset <= PAGE_BYTES - TABLE_BYTES {

@@ -4,8 +4,9 @@
 //! * Out: the launch measurement for each number of vCPUs.
 //! * Never: a number that is left out.
 //!
-//! The host adds one VMSA for each vCPU, the first of which starts at another address than all others. So the measurement
-//! with `n` vCPUs is the one with `n - 1`, extended by one page whose digest is known.
+//! The host adds one VMSA for each vCPU, the first of which starts at another address than all
+//! others. So the measurement with `n` vCPUs is the one with `n - 1`, extended by one page whose
+//! digest is known.
 
 use super::LaunchMeasurement;
 use super::digest::RunningDigest;

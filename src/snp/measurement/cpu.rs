@@ -7,8 +7,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// EAX of CPUID function 1: stepping in bits 0 to 3, model in 4 to 7 and 16 to 19, family in 8 to 11 plus 20 to 27 (AMD
-/// APM volume 3, appendix E). QEMU starts each vCPU with it in RDX.
+/// EAX of CPUID function 1: stepping in bits 0 to 3, model in 4 to 7 and 16 to 19, family in 8 to
+/// 11 plus 20 to 27 (AMD APM volume 3, appendix E). QEMU starts each vCPU with it in RDX.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CpuSignature(u32);
 
@@ -22,7 +22,8 @@ pub struct UnknownCpu {
     pub known: String,
 }
 
-/// QEMU's models (`target/i386/cpu.c`): name, signature, highest version. The versions of a model share its signature.
+/// QEMU's models (`target/i386/cpu.c`): name, signature, highest version. The versions of a model
+/// share its signature.
 const MODELS: [(&str, u32, u8); 6] = [
     ("EPYC", 0x0080_0f12, 5),
     ("EPYC-IBPB", 0x0080_0f12, 0),

@@ -1,10 +1,12 @@
 //! The metadata of a firmware image about its own launch.
 //!
 //! * In: the image's bytes, from anybody.
-//! * Out: its measurement, its sections in their order, the address at which further vCPUs start, and that of the hashes.
+//! * Out: its measurement, its sections in their order, the address at which further vCPUs start,
+//!   and that of the hashes.
 //! * Never: a panic, a section passed over, or more work than the limits allow.
 //!
-//! OVMF ends with a table of entries that is read backwards (edk2, `OvmfPkg/ResetVector/Ia16/ResetVectorVtf0.asm`):
+//! OVMF ends with a table of entries that is read backwards (edk2,
+//! `OvmfPkg/ResetVector/Ia16/ResetVectorVtf0.asm`):
 //!
 //! | from the end | bytes | field |
 //! |---|---|---|
@@ -12,8 +14,9 @@
 //! | 0x30 | 2 | length of the table, footer included |
 //! | 0x32 | | entries: data, length (data and header) 2, GUID 16 |
 //!
-//! An entry gives the metadata's distance from the end (`OvmfPkg/ResetVector/X64/OvmfSevMetadata.asm`): `ASEV`, length 4,
-//! version 4, number of sections 4, then for each section its address 4, length 4, kind 4. All little-endian.
+//! An entry gives the metadata's distance from the end
+//! (`OvmfPkg/ResetVector/X64/OvmfSevMetadata.asm`): `ASEV`, length 4, version 4, number of sections
+//! 4, then for each section its address 4, length 4, kind 4. All little-endian.
 
 use super::LaunchMeasurement;
 use super::boot::{TableOffset, guid_bytes};
@@ -50,7 +53,8 @@ const FOUR_GIB: u64 = 1 << 32;
 pub enum FirmwareError {
     /// The image is not whole pages, is empty, or is too large.
     #[error(
-        "the firmware has {size} bytes, not whole pages of {PAGE_BYTES} up to {limit} (MAX_FIRMWARE_BYTES)"
+        "the firmware has {size} bytes, not whole pages of {PAGE_BYTES} up to {limit} \
+         (MAX_FIRMWARE_BYTES)"
     )]
     Size {
         /// The number of bytes that it has.
@@ -123,7 +127,8 @@ pub enum FirmwareError {
     },
     /// A section is not whole pages, or not the one page that its kind has.
     #[error(
-        "section {index} of the firmware is at {address:#x} with {size:#x} bytes: not the pages that its kind has"
+        "section {index} of the firmware is at {address:#x} with {size:#x} bytes: not the pages \
+         that its kind has"
     )]
     Section {
         /// The number of the section, from zero.
@@ -213,7 +218,8 @@ impl Firmware {
         self.image_measurement
     }
 
-    /// Replaces the launch measurement of the image, for a caller who has only the end of the image.
+    /// Replaces the launch measurement of the image, for a caller who has only the end of the
+    /// image.
     #[must_use]
     pub fn with_image_measurement(self, image_measurement: LaunchMeasurement) -> Self {
         Self {
@@ -306,7 +312,8 @@ impl Entries {
     }
 }
 
-/// Splits the header off the end of `bytes`, and returns the bytes before it, its length and its GUID.
+/// Splits the header off the end of `bytes`, and returns the bytes before it, its length and its
+/// GUID.
 fn header(bytes: &[u8]) -> Option<(&[u8], usize, [u8; 16])> {
     let (rest, guid) = bytes.split_last_chunk::<16>()?;
     let (rest, length) = rest.split_last_chunk::<2>()?;
@@ -409,7 +416,8 @@ fn section(index: usize, bytes: &[u8; SECTION_BYTES]) -> Result<Section, Firmwar
     })
 }
 
-/// Returns where in its section the hash table goes; none if the firmware has no section or no address for it.
+/// Returns where in its section the hash table goes; none if the firmware has no section or no
+/// address for it.
 fn hash_table(
     sections: &[Section],
     table: Option<u32>,

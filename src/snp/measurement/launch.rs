@@ -1,11 +1,12 @@
 //! The launch measurement of a guest that is not running.
 //!
-//! * In: the firmware's bytes, the hashes of kernel, initrd and command line, the virtual machine's shape.
+//! * In: the firmware's bytes, the hashes of kernel, initrd and command line, the virtual machine's
+//!   shape.
 //! * Out: the 48 bytes that the secure processor reports for it.
 //! * Never: a file opened, or a part of the firmware passed over in silence.
 //!
-//! The secure processor keeps a digest that starts as zeros. Each page that the host adds replaces it by the SHA-384 of
-//! `PAGE_INFO` (AMD 56860, SNP_LAUNCH_UPDATE), little-endian:
+//! The secure processor keeps a digest that starts as zeros. Each page that the host adds replaces
+//! it by the SHA-384 of `PAGE_INFO` (AMD 56860, SNP_LAUNCH_UPDATE), little-endian:
 //!
 //! | offset | bytes | field |
 //! |---|---|---|
@@ -16,12 +17,14 @@
 //! | 0x63 | 5 | IMI flag, permissions of VMPL 3, 2, 1, reserved: zeros |
 //! | 0x68 | 8 | guest physical address |
 //!
-//! The host adds the firmware (it ends at 4 GiB), the sections that the firmware's metadata lists, in that order, and
-//! one VMSA for each vCPU. Kernel, initrd and command line are measured as the page of hashes that QEMU puts where the
-//! firmware wants it (`kernel-hashes=on`; QEMU, `target/i386/sev.c`).
+//! The host adds the firmware (it ends at 4 GiB), the sections that the firmware's metadata lists,
+//! in that order, and one VMSA for each vCPU. Kernel, initrd and command line are measured as the
+//! page of hashes that QEMU puts where the firmware wants it (`kernel-hashes=on`; QEMU,
+//! `target/i386/sev.c`).
 //!
-//! The calculation of the `sev` crate 8.0 is not used: it trims the command line that QEMU does not trim, knows neither a
-//! raw CPU signature nor GCE, panics on malformed firmware, and comes with certificate libraries.
+//! The calculation of the `sev` crate 8.0 is not used: it trims the command line that QEMU does not
+//! trim, knows neither a raw CPU signature nor GCE, panics on malformed firmware, and comes with
+//! certificate libraries.
 
 use std::str::FromStr;
 
@@ -61,7 +64,8 @@ pub enum ParseMeasurementError {
 pub enum LaunchError {
     /// The firmware has no section for the hashes, so the kernel would not be measured.
     #[error(
-        "the firmware does not measure a kernel: it has no SNP_KERNEL_HASHES section (0x10) or no hash table address"
+        "the firmware does not measure a kernel: it has no SNP_KERNEL_HASHES section (0x10) or no \
+         hash table address"
     )]
     NoKernelHashes,
 }
@@ -101,8 +105,9 @@ impl FromStr for LaunchMeasurement {
 
 /// The page of kernel hashes, and the address at which a launch puts it.
 ///
-/// A launch with `kernel-hashes=on` adds this page itself. Where there is no secure processor, the page has to be loaded
-/// (QEMU: `-device loader,file=PAGE,addr=ADDRESS,force-raw=on`): without it, the firmware starts no kernel.
+/// A launch with `kernel-hashes=on` adds this page itself. Where there is no secure processor, the
+/// page has to be loaded (QEMU: `-device loader,file=PAGE,addr=ADDRESS,force-raw=on`): without it,
+/// the firmware starts no kernel.
 #[derive(Clone, Debug)]
 pub struct KernelHashesPage {
     /// Guest physical address of the page: a multiple of its size.
@@ -131,7 +136,8 @@ impl KernelHashesPage {
 }
 
 impl Launch {
-    /// Measures the firmware, its sections and the hashes of what it boots; without `boot` it boots from a disk.
+    /// Measures the firmware, its sections and the hashes of what it boots; without `boot` it boots
+    /// from a disk.
     ///
     /// # Errors
     /// `boot` is given, and the firmware has no section for the hashes.
@@ -153,8 +159,8 @@ impl Launch {
 
     /// Returns the digests from which the measurements for every number of vCPUs of a type follow.
     ///
-    /// `features` is the VMSA's SEV_FEATURES (AMD APM volume 2, table B-4), 1 for SNP alone. Only QEMU passes `cpu` to the
-    /// guest; with other hypervisors it changes nothing.
+    /// `features` is the VMSA's SEV_FEATURES (AMD APM volume 2, table B-4), 1 for SNP alone. Only
+    /// QEMU passes `cpu` to the guest; with other hypervisors it changes nothing.
     pub fn chain(&self, cpu: CpuSignature, features: u64) -> Chain {
         let (bsp, ap) = self.vmsa_pages(cpu, features);
         Chain {
@@ -174,7 +180,8 @@ impl Launch {
         (page(vmsa::BOOT_RESET_ADDRESS), page(self.reset_address))
     }
 
-    /// Returns the launch measurements with one vCPU, with two, and so on without end; see [`Launch::chain`].
+    /// Returns the launch measurements with one vCPU, with two, and so on without end; see
+    /// [`Launch::chain`].
     pub fn by_vcpus(
         &self,
         cpu: CpuSignature,

@@ -54,7 +54,8 @@ pub(super) use launch::{VMSA_ADDRESS, added_pages};
 #[cfg(feature = "cli")]
 pub(super) use page::{AddedPage, PAGE_BYTES, PageType};
 
-/// A launch measurement: 48 bytes, printed as lower-case hex (AMD 56860, ATTESTATION_REPORT, MEASUREMENT).
+/// A launch measurement: 48 bytes, printed as lower-case hex (AMD 56860, ATTESTATION_REPORT,
+/// MEASUREMENT).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LaunchMeasurement([u8; Self::BYTES]);
 

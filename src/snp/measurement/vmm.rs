@@ -1,7 +1,7 @@
 //! The hypervisors on which the launch measurement depends.
 
-/// The hypervisor that starts the guest. They differ in the registers with which a vCPU starts, and in how they add
-/// sections.
+/// The hypervisor that starts the guest. They differ in the registers with which a vCPU starts, and
+/// in how they add sections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Vmm {
     /// QEMU with KVM.

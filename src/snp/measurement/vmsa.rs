@@ -4,8 +4,9 @@
 //! * Out: the page of its VMSA.
 //! * Never: a register that differs between two vCPUs of a kind.
 //!
-//! Offsets are those of AMD APM volume 2, table B-4. KVM and QEMU differ from the architecture's reset state: EFER.SVME and
-//! CR4.MCE are on. The values of EC2 and GCE were observed there and are published with `sev-snp-measure`.
+//! Offsets are those of AMD APM volume 2, table B-4. KVM and QEMU differ from the architecture's
+//! reset state: EFER.SVME and CR4.MCE are on. The values of EC2 and GCE were observed there and are
+//! published with `sev-snp-measure`.
 //!
 //! | offset | bytes | register |
 //! |---|---|---|
@@ -28,7 +29,8 @@ use super::cpu::CpuSignature;
 use super::page::PAGE_BYTES;
 use super::vmm::Vmm;
 
-/// The address of every VMSA in the measurement: all ones, cut to whole pages of 48 bits (AMD 56860, SNP_LAUNCH_UPDATE).
+/// The address of every VMSA in the measurement: all ones, cut to whole pages of 48 bits (AMD
+/// 56860, SNP_LAUNCH_UPDATE).
 pub const ADDRESS: u64 = 0xffff_ffff_f000;
 /// The address at which the first vCPU starts: the architecture's reset vector.
 pub const BOOT_RESET_ADDRESS: u32 = 0xffff_fff0;

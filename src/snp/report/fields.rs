@@ -16,7 +16,8 @@ pub const SIGNED_BYTES: usize = 0x2a0;
 pub const MIN_VERSION: u32 = 2;
 /// The last version whose layout is known here.
 pub const MAX_VERSION: u32 = 5;
-/// The only signature algorithm that is defined: ECDSA on P-384 with SHA-384 (AMD 56860, SIGNATURE_ALGO).
+/// The only signature algorithm that is defined: ECDSA on P-384 with SHA-384 (AMD 56860,
+/// SIGNATURE_ALGO).
 pub const ECDSA_P384_SHA384: u32 = 1;
 /// The first version that names the processor.
 const FIRST_VERSION_WITH_CPUID: u32 = 3;
@@ -112,7 +113,8 @@ impl fmt::Display for PlatformInfo {
     }
 }
 
-/// The processor that made a report. Two processors of one product can number their microcode differently.
+/// The processor that made a report. Two processors of one product can number their microcode
+/// differently.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Processor {
     /// The combined CPUID family.
@@ -165,7 +167,8 @@ impl Report {
         self.u32(0x34)
     }
 
-    /// Returns PLATFORM_INFO, the machine's configuration. The firmware writes it, neither guest nor host.
+    /// Returns PLATFORM_INFO, the machine's configuration. The firmware writes it, neither guest
+    /// nor host.
     pub fn platform_info(&self) -> PlatformInfo {
         PlatformInfo(u64::from_le_bytes(self.array(0x40)))
     }
@@ -180,7 +183,8 @@ impl Report {
         self.array(0xc0)
     }
 
-    /// Returns ID_KEY_DIGEST: SHA-384 of the key that signed the guest's ID block; zeros without one.
+    /// Returns ID_KEY_DIGEST: SHA-384 of the key that signed the guest's ID block; zeros without
+    /// one.
     pub fn id_key_digest(&self) -> [u8; 48] {
         self.array(0xe0)
     }
@@ -248,8 +252,8 @@ impl Report {
         is_padded.then_some(bytes)
     }
 
-    /// Returns the offset of the first byte that must be zero in this version and is not. The padding of R and S is not
-    /// checked here.
+    /// Returns the offset of the first byte that must be zero in this version and is not. The
+    /// padding of R and S is not checked here.
     pub fn reserved_not_zero(&self) -> Option<usize> {
         const ALWAYS: [Range<usize>; 6] = [
             0x4c..0x50,

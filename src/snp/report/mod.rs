@@ -2,7 +2,8 @@
 //!
 //! * In: 1184 bytes.
 //! * Out: their fields by name.
-//! * Never: a field judged. Anybody can write such bytes; only the signature over them shows who did.
+//! * Never: a field judged. Anybody can write such bytes; only the signature over them shows who
+//!   did.
 //!
 //! ATTESTATION_REPORT, AMD 56860 revision 1.58 (versions 2 to 5); all numbers little-endian:
 //!
@@ -110,7 +111,8 @@ impl Report {
         &self.0
     }
 
-    /// Returns MASK_CHIP_KEY: whether the host told the firmware to sign nothing and to hide the chip.
+    /// Returns MASK_CHIP_KEY: whether the host told the firmware to sign nothing and to hide the
+    /// chip.
     pub fn mask_chip_key(&self) -> bool {
         self.u32(0x48) & 2 != 0
     }

@@ -31,12 +31,13 @@ struct PublishedBoot<'r> {
     anchor: Anchor,
 }
 
-/// Appraises the registers of a quote; `claim` is the statement's claim about its image, none where there is no statement.
+/// Appraises the registers of a quote; `claim` is the statement's claim about its image, none where
+/// there is no statement.
 ///
 /// # Errors
-/// The registers are of no published boot or of a revoked image, another register was extended, or the statement claims
-/// another image. The claimed command line is not compared: the published one is that of a launch without a TPM, and
-/// register 9 covers the one that was used.
+/// The registers are of no published boot or of a revoked image, another register was extended, or
+/// the statement claims another image. The claimed command line is not compared: the published one
+/// is that of a launch without a TPM, and register 9 covers the one that was used.
 pub fn appraise(
     references: &ReferenceValues,
     quote: &VerifiedQuote,
@@ -98,7 +99,8 @@ fn unknown(references: &ReferenceValues, registers: &Registers) -> AzureRejectio
     }
 }
 
-/// Returns why an image must not be trusted: the list that was compiled in revokes it, or its own file.
+/// Returns why an image must not be trusted: the list that was compiled in revokes it, or its own
+/// file.
 fn revocation(image: &Image) -> Option<Revocation> {
     let listed = Revocations::compiled_in().of_image(image).cloned();
     listed.or_else(|| image.revocation())

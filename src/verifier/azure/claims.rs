@@ -1,4 +1,5 @@
-//! The runtime claims: what Azure's paravisor states about itself and the machine. The attestation report has their hash.
+//! The runtime claims: what Azure's paravisor states about itself and the machine. The attestation
+//! report has their hash.
 //!
 //! * In: JSON whose bytes were compared with the report.
 //! * Out: the one key that signs quotes, and the machine's configuration.
@@ -63,14 +64,15 @@ impl AttestationKey {
 pub struct RuntimeClaims {
     /// The key that signs quotes.
     pub attestation_key: AttestationKey,
-    /// Whether the machine's firmware checks the signatures of the programs that it starts; none where the claims do not
-    /// say it.
+    /// Whether the machine's firmware checks the signatures of the programs that it starts; none
+    /// where the claims do not say it.
     pub secure_boot: Option<bool>,
     /// Whether the TPM's state outlives the machine; none where the claims do not say it.
     pub tpm_persisted: Option<bool>,
 }
 
-/// The claims as JSON. Microsoft may add members that are not named here: the report has the hash of all of them.
+/// The claims as JSON. Microsoft may add members that are not named here: the report has the hash
+/// of all of them.
 #[derive(Deserialize)]
 #[serde(rename_all = "kebab-case")]
 struct ClaimsDocument<'a> {

@@ -44,7 +44,8 @@ impl AzureBody<'_> {
     /// Decodes the evidence of the TPM, and the VCEK.
     ///
     /// # Errors
-    /// The evidence has another version, a member is not in its encoding, or the HCL report is malformed.
+    /// The evidence has another version, a member is not in its encoding, or the HCL report is
+    /// malformed.
     pub fn parts(&self) -> Result<(TpmEvidence, Option<Vec<u8>>), Rejection> {
         if self.version != VERSION {
             return Err(AzureRejection::EvidenceVersion {

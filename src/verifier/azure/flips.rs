@@ -1,8 +1,8 @@
 //! No single bit of real evidence can change.
 //!
-//! A full verification of each change would take minutes, most of it on parts that did not change. So each change goes to
-//! the one layer that it can concern. All other layers see the same input as before, because their inputs are compared
-//! first:
+//! A full verification of each change would take minutes, most of it on parts that did not change.
+//! So each change goes to the one layer that it can concern. All other layers see the same input as
+//! before, because their inputs are compared first:
 //!
 //! 1. the document: refused, or its parts are another report, another certificate, or another HCL
 //!    report or quote;

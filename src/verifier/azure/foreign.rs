@@ -1,10 +1,10 @@
 //! Evidence about such machines in the form in which other programs write it.
 //!
-//! * In: a JSON document whose values are lists of bytes (`quote` with `signature`, `message` and `pcrs`, `report`, `vcek`
-//!   as PEM), as an earlier generation of servers wrote it.
+//! * In: a JSON document whose values are lists of bytes (`quote` with `signature`, `message` and
+//!   `pcrs`, `report`, `vcek` as PEM), as an earlier generation of servers wrote it.
 //! * Out: the same parts as from our own form.
-//! * Never: used by `kettle verify`, because no appliance writes this form. It is for `kettle inspect`, and for tests with
-//!   real evidence.
+//! * Never: used by `kettle verify`, because no appliance writes this form. It is for `kettle
+//!   inspect`, and for tests with real evidence.
 
 use serde::Deserialize;
 

@@ -176,7 +176,8 @@ impl View<'_> {
         }
     }
 
-    /// Returns the range of the claims. Each size has to follow from the others, and all of them lie within the bytes.
+    /// Returns the range of the claims. Each size has to follow from the others, and all of them
+    /// lie within the bytes.
     fn claims(&self, request_version: u32) -> Result<Range<usize>, HclError> {
         let (data_size, claims_size) = (self.size(0x4c0), self.size(0x4d0));
         let between = request_bytes(request_version);

@@ -1,10 +1,11 @@
-//! The platform `az-snp`: confidential machines of Azure, where Microsoft's paravisor runs at VMPL 0 and provides the
-//! machine's TPM.
+//! The platform `az-snp`: confidential machines of Azure, where Microsoft's paravisor runs at VMPL
+//! 0 and provides the machine's TPM.
 //!
 //! * In: evidence whose attestation report was verified like that of any other machine.
-//! * Out: the outcomes of `runtime-data`, `paravisor`, `quote` and `boot-measurement`, and the bytes that the quote is
-//!   about.
-//! * Never: data of a TPM whose key the report does not vouch for, or of a paravisor that Microsoft did not sign.
+//! * Out: the outcomes of `runtime-data`, `paravisor`, `quote` and `boot-measurement`, and the
+//!   bytes that the quote is about.
+//! * Never: data of a TPM whose key the report does not vouch for, or of a paravisor that Microsoft
+//!   did not sign.
 //!
 //! | check | file |
 //! |---|---|
@@ -16,15 +17,17 @@
 //!
 //! # How the report vouches for the image
 //!
-//! AMD's processor measures the paravisor, not our image, so three links replace the one launch measurement. The report
-//! data is the SHA-256 of the runtime claims, and the claims name the key of the TPM (`claims`). The report also has the
-//! digest of the key that signed the launch: it has to be one of Microsoft's for such machines (`paravisor`), because any
-//! other guest could name its own key as a TPM's. The TPM's key signs the quote over all 24 registers and the caller's data
-//! (`quote`, `signed_quote`), and registers 4 and 9 have to be those of one published boot (`boot`).
+//! AMD's processor measures the paravisor, not our image, so three links replace the one launch
+//! measurement. The report data is the SHA-256 of the runtime claims, and the claims name the key
+//! of the TPM (`claims`). The report also has the digest of the key that signed the launch: it has
+//! to be one of Microsoft's for such machines (`paravisor`), because any other guest could name its
+//! own key as a TPM's. The TPM's key signs the quote over all 24 registers and the caller's data
+//! (`quote`, `signed_quote`), and registers 4 and 9 have to be those of one published boot
+//! (`boot`).
 //!
-//! [`verify`](self::verify) checks them in that order. `runtime-data` and `paravisor` are both checked; the quote is
-//! verified only if both hold, and the caller's data is returned only in the receipt `VerifiedQuote`. `README.md` beside
-//! this file says whom one trusts by that.
+//! [`verify`](self::verify) checks them in that order. `runtime-data` and `paravisor` are both
+//! checked; the quote is verified only if both hold, and the caller's data is returned only in the
+//! receipt `VerifiedQuote`. `README.md` beside this file says whom one trusts by that.
 
 mod boot;
 mod claims;
@@ -90,7 +93,8 @@ pub struct TpmEvidence {
 
 /// Makes the four checks of this platform, and returns the quote if it was verified.
 ///
-/// `runtime-data` and `paravisor` are both checked; the quote needs both, and `boot-measurement` needs the quote.
+/// `runtime-data` and `paravisor` are both checked; the quote needs both, and `boot-measurement`
+/// needs the quote.
 pub(super) fn verify(
     result: &mut AttestationResult,
     report: VerifiedReport<'_>,
@@ -133,7 +137,8 @@ fn passed<T>(
     }
 }
 
-/// Compares the hash of the runtime claims with the report data, which has nothing else, and reads the claims.
+/// Compares the hash of the runtime claims with the report data, which has nothing else, and reads
+/// the claims.
 fn bound_claims(report: &Report, hcl: &HclReport) -> Result<RuntimeClaims, AzureRejection> {
     let mut expected = [0; 64];
     expected[..32].copy_from_slice(Sha256Digest::of(hcl.claims()).as_bytes());
@@ -145,8 +150,8 @@ fn bound_claims(report: &Report, hcl: &HclReport) -> Result<RuntimeClaims, Azure
     RuntimeClaims::read(hcl.claims()).map_err(AzureRejection::Claims)
 }
 
-/// Returns the digest that another attested builder signs: SHA-256 of the JSON serialised again, with sorted keys and
-/// without white space. None for bytes that are no JSON.
+/// Returns the digest that another attested builder signs: SHA-256 of the JSON serialised again,
+/// with sorted keys and without white space. None for bytes that are no JSON.
 pub fn rewritten_digest(provenance: &[u8]) -> Option<Sha256Digest> {
     let document: Value = serde_json::from_slice(provenance).ok()?;
     Some(Sha256Digest::of(document.to_string().as_bytes()))
@@ -209,7 +214,7 @@ fn boot_claims(evidence: &TpmEvidence, references: &ReferenceValues) -> [(String
 pub(super) fn open() -> [String; 1] {
     let check = Check::Paravisor.name();
     [format!(
-        "{check}: the key that signed the quote is the paravisor's; that it signs nothing but what the machine did is \
-         Microsoft's word"
+        "{check}: the key that signed the quote is the paravisor's; that it signs nothing but what the \
+         machine did is Microsoft's word"
     )]
 }

@@ -1,12 +1,14 @@
 //! Whether Microsoft signed the program at VMPL 0 that speaks for the machine's TPM.
 //!
 //! * In: a report that AMD's silicon signed.
-//! * Out: that the paravisor is one that Microsoft signed for confidential machines, and new enough.
-//! * Never: a key by which Microsoft signs for containers: there the tenant chooses the report data, so anybody with an
-//!   account could name their own key as a TPM's.
+//! * Out: that the paravisor is one that Microsoft signed for confidential machines, and new
+//!   enough.
+//! * Never: a key by which Microsoft signs for containers: there the tenant chooses the report
+//!   data, so anybody with an account could name their own key as a TPM's.
 //!
-//! An ID block signs the launch measurement of a guest; the report has the digest of the key that signed it. Without this
-//! check anybody with an EPYC server could start their own guest and forge all that follows.
+//! An ID block signs the launch measurement of a guest; the report has the digest of the key that
+//! signed it. Without this check anybody with an EPYC server could start their own guest and forge
+//! all that follows.
 
 use crate::snp::report::Report;
 
@@ -21,9 +23,9 @@ pub struct ParavisorKey {
     pub minimum_svn: u32,
 }
 
-/// The keys that are accepted. The digests, and the lowest version with each, are those of the real evidence in
-/// `tests/data/snp/azure`. No list of these keys by Microsoft was found to compare them with, and no advisory that names a
-/// GUEST_SVN (searched on 2026-11-30).
+/// The keys that are accepted. The digests, and the lowest version with each, are those of the real
+/// evidence in `tests/data/snp/azure`. No list of these keys by Microsoft was found to compare them
+/// with, and no advisory that names a GUEST_SVN (searched on 2026-11-30).
 pub const PARAVISOR_KEYS: [ParavisorKey; 2] = [
     ParavisorKey {
         digest: "0356215882a825279a85b300b0b742931d113bf7e32dde2e50ffde7ec743ca49\
@@ -37,8 +39,8 @@ pub const PARAVISOR_KEYS: [ParavisorKey; 2] = [
     },
 ];
 
-/// The first digits of the digests of Microsoft's keys for container instances. They only select the message: every key
-/// that is not in [`PARAVISOR_KEYS`] is rejected.
+/// The first digits of the digests of Microsoft's keys for container instances. They only select
+/// the message: every key that is not in [`PARAVISOR_KEYS`] is rejected.
 const CONTAINER_KEYS: [&str; 3] = ["0ad79ceb", "4068e9ae", "57486a44"];
 
 /// Appraises the key that signed the launch, and the paravisor's version.

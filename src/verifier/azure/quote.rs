@@ -1,4 +1,5 @@
-//! A TPM's quote over its registers: TPMS_ATTEST of the type quote (TPM 2.0 Library, part 2, section 10.12).
+//! A TPM's quote over its registers: TPMS_ATTEST of the type quote (TPM 2.0 Library, part 2,
+//! section 10.12).
 //!
 //! * In: the signed bytes.
 //! * Out: the caller's data in the quote, and the digest of the registers.
@@ -63,7 +64,8 @@ pub enum QuoteError {
     },
     /// The caller's data is too long.
     #[error(
-        "the caller's data has {size} bytes, the limit is {MAX_EXTRA_DATA_BYTES} (MAX_EXTRA_DATA_BYTES)"
+        "the caller's data has {size} bytes, the limit is {MAX_EXTRA_DATA_BYTES} \
+         (MAX_EXTRA_DATA_BYTES)"
     )]
     ExtraData {
         /// The number of bytes that were found.

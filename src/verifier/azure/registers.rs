@@ -8,7 +8,8 @@ use crate::digest::Sha256Digest;
 
 /// The number of registers in a bank.
 pub const REGISTERS: usize = 24;
-/// The registers that tell one boot from another: the program that was started, and its command line and initrd.
+/// The registers that tell one boot from another: the program that was started, and its command
+/// line and initrd.
 pub const BOOT_REGISTERS: [u8; 2] = [4, 9];
 /// The bytes of one register.
 pub const REGISTER_BYTES: usize = 32;

@@ -1,4 +1,5 @@
-//! Why evidence of the platform `az-snp` is rejected: one variant for each reason, with both sides of the comparison.
+//! Why evidence of the platform `az-snp` is rejected: one variant for each reason, with both sides
+//! of the comparison.
 
 use crate::digest::Sha256Digest;
 
@@ -36,7 +37,8 @@ rejections! {
         #[error("the report was requested at VMPL {actual}, where the paravisor does not run")]
         ParavisorLevel { actual: u32 } = "paravisor-vmpl", sides(0, actual);
         #[error(
-            "the paravisor is not signed by a key that Microsoft has for confidential virtual machines"
+            "the paravisor is not signed by a key that Microsoft has for confidential virtual \
+             machines"
         )]
         ParavisorKey { expected: [&'static str; 2], actual: String }
             = "paravisor-id-key", sides(expected.join(" | "), actual);
@@ -68,7 +70,8 @@ rejections! {
 
         // boot-measurement
         #[error(
-            "there is no published boot measurement to compare with: no reference value has the member `boot`"
+            "there is no published boot measurement to compare with: no reference value has the \
+             member `boot`"
         )]
         NoBootReference = "no-boot-reference", NO_SIDES;
         #[error("registers 4 and 9 are of no published boot; {tried}")]

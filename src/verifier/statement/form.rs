@@ -17,8 +17,8 @@ use crate::verifier::result::Platform;
 /// The build types whose parameters are known here.
 pub const BUILD_TYPES: [&str; 2] = [BUILD_TYPE_CARGO, BUILD_TYPE_NIX];
 
-/// Returns the builders whose evidence of a platform is accepted: the first under AMD's roots, all of them under a test
-/// hierarchy. The shipped image cannot know that its device is simulated.
+/// Returns the builders whose evidence of a platform is accepted: the first under AMD's roots, all
+/// of them under a test hierarchy. The shipped image cannot know that its device is simulated.
 const fn builders(platform: Platform) -> &'static [&'static str] {
     match platform {
         Platform::Snp => &[BUILDER_SEV_SNP, BUILDER_SIMULATED],
@@ -27,8 +27,8 @@ const fn builders(platform: Platform) -> &'static [&'static str] {
 }
 
 impl Statement<'_> {
-    /// Appraises the statement's form: types, builder, parameters, digests, subjects. The builder has to be one of the
-    /// evidence's platform.
+    /// Appraises the statement's form: types, builder, parameters, digests, subjects. The builder
+    /// has to be one of the evidence's platform.
     ///
     /// # Errors
     /// The first of them that is not in order.
@@ -123,7 +123,8 @@ impl Statement<'_> {
         }
     }
 
-    /// Returns the first malformed digest of a file: of a subject, the lockfile, a byproduct or a part of the image.
+    /// Returns the first malformed digest of a file: of a subject, the lockfile, a byproduct or a
+    /// part of the image.
     fn malformed_file(&self) -> Option<String> {
         let image = self.internal_parameters().image.iter();
         let measured = image
@@ -180,7 +181,8 @@ impl Statement<'_> {
         }
     }
 
-    /// Expects that no two subjects are one file on any system: unpacking there would leave one of the two.
+    /// Expects that no two subjects are one file on any system: unpacking there would leave one of
+    /// the two.
     fn appraise_distinct_names(&self) -> Result<(), Rejection> {
         let mut names = DistinctNames::default();
         for subject in &self.subject {

@@ -2,7 +2,8 @@
 //!
 //! * In: its bytes.
 //! * Out: the members that are compared with something.
-//! * Never: the digest of a statement that was serialised again; the hash is over the bytes themselves.
+//! * Never: the digest of a statement that was serialised again; the hash is over the bytes
+//!   themselves.
 //!
 //! | question | file |
 //! |---|---|
@@ -300,14 +301,14 @@ impl<'a> Statement<'a> {
         self.internal_parameters().source_date_epoch
     }
 
-    /// Returns whether any artifact was made by this build; none for a toolchain whose artifacts always are. With nix an
-    /// artifact can also be a download.
+    /// Returns whether any artifact was made by this build; none for a toolchain whose artifacts
+    /// always are. With nix an artifact can also be a download.
     pub fn built_here(&self) -> Option<bool> {
         self.internal_parameters().outputs.any_built
     }
 
-    /// Returns the arguments and variables by which build scripts can have displaced the linker, `PACKAGE: ARGUMENT` or
-    /// `PACKAGE: NAME=VALUE` each; none where there is no such argument.
+    /// Returns the arguments and variables by which build scripts can have displaced the linker,
+    /// `PACKAGE: ARGUMENT` or `PACKAGE: NAME=VALUE` each; none where there is no such argument.
     pub fn displacing_link_arguments(&self) -> Option<Vec<String>> {
         let mut found = Vec::new();
         for LinkArguments {
@@ -348,7 +349,8 @@ impl NamedFile<'_> {
         self.digest.sha256
     }
 
-    /// Returns whether the file is a program that anybody may execute; the mode in the bundle has to agree.
+    /// Returns whether the file is a program that anybody may execute; the mode in the bundle has
+    /// to agree.
     pub fn is_executable(&self) -> bool {
         self.annotations.executable
     }

@@ -18,8 +18,8 @@ use crate::verifier::json::Text;
 /// Most byproducts of a statement. The appliance records the log and the lockfile.
 const MAX_BYPRODUCTS: usize = 256;
 
-/// The algorithms of the in-toto DigestSet (in-toto attestation framework, spec v1, DigestSet) with their numbers of
-/// hexadecimal digits.
+/// The algorithms of the in-toto DigestSet (in-toto attestation framework, spec v1, DigestSet) with
+/// their numbers of hexadecimal digits.
 const ALGORITHMS: [(&str, usize); 9] = [
     ("sha256", 64),
     ("sha384", 96),
