@@ -37,13 +37,14 @@
 //! by a TPM's quote (`azure`). That step returns the data that the evidence signs, and only that
 //! data is compared with statement, key and nonce (`appraisal`).
 //!
-//! The statement and the files are appraised in any case, so that a reader sees all that is wrong.
-//! Claims are set last, and [`AttestationResult`] drops them unless everything was accepted.
+//! Once a bundle can be read, its statement and its files are appraised in any case, so that a
+//! reader sees all that is wrong. Claims are set last, and [`AttestationResult`] drops them unless
+//! everything was accepted.
 //!
 //! The reader's side is `expectations`, `chosen` and the data that is compiled in (`published`,
 //! `revocation`, `floor`). `outcome` is the only place where a rejection becomes a waived one.
-//! `fetched` decides which responses of the key service are worth caching, and `summary` signs a
-//! verdict for others.
+//! `fetched` decides which responses of the key service are worth caching, and `summary` writes a
+//! verdict that somebody signs for others.
 
 mod appraisal;
 pub mod azure;
@@ -253,40 +254,32 @@ fn claims(
     expectations: &Expectations,
 ) -> Map<String, Value> {
     let mut claims = evidence::claims(verified, expectations);
-    let unexpected = appraisal::unexpected_options(statement, expectations);
-    let unexpected = unexpected
-        .map(|(name, value)| format!("expectations: nobody asked for the option {name}={value}"));
-    let unlisted = bundle
-        .has_unlisted_attributes
-        .then(|| UNLISTED_ATTRIBUTES.to_owned());
     if let Some(Value::Array(open)) = claims.get_mut(NOT_ESTABLISHED) {
-        open.extend(unlisted.into_iter().chain(unexpected).map(Value::String));
+        if bundle.has_unlisted_attributes {
+            open.push(json!(UNLISTED_ATTRIBUTES));
+        }
+        for (name, value) in appraisal::unexpected_options(statement, expectations) {
+            let sentence = format!("expectations: nobody asked for the option {name}={value}");
+            open.push(json!(sentence));
+        }
     }
-    claims.extend([
-        ("build_type".to_owned(), json!(statement.build_type())),
-        ("builder".to_owned(), json!(statement.builder())),
-        ("repository".to_owned(), json!(statement.repository())),
-        ("ref".to_owned(), json!(statement.reference())),
-        ("commit".to_owned(), json!(statement.commit())),
-        ("archive_sha256".to_owned(), json!(statement.archive())),
-        (
-            "options".to_owned(),
-            json!(statement.options().options().collect::<BTreeMap<_, _>>()),
-        ),
-        (
-            "nonce".to_owned(),
-            json!(statement.nonce().map(|nonce| nonce.to_string())),
-        ),
-        (
-            "provenance_sha256".to_owned(),
-            json!(Sha256Digest::of(&bundle.provenance).to_string()),
-        ),
-        ("artifacts".to_owned(), json!(bundle.artifacts.len())),
-        ("built_here".to_owned(), json!(statement.built_here())),
-        (
-            "displacing_link_arguments".to_owned(),
-            json!(statement.displacing_link_arguments()),
-        ),
-    ]);
+    let provenance_sha256 = Sha256Digest::of(&bundle.provenance).to_string();
+    let nonce = statement.nonce().map(|nonce| nonce.to_string());
+    let options: BTreeMap<_, _> = statement.options().options().collect();
+    let link_arguments = statement.displacing_link_arguments();
+    claims.extend(evidence::owned([
+        ("build_type", json!(statement.build_type())),
+        ("builder", json!(statement.builder())),
+        ("repository", json!(statement.repository())),
+        ("ref", json!(statement.reference())),
+        ("commit", json!(statement.commit())),
+        ("archive_sha256", json!(statement.archive())),
+        ("options", json!(options)),
+        ("nonce", json!(nonce)),
+        ("provenance_sha256", json!(provenance_sha256)),
+        ("artifacts", json!(bundle.artifacts.len())),
+        ("built_here", json!(statement.built_here())),
+        ("displacing_link_arguments", json!(link_arguments)),
+    ]));
     claims
 }
