@@ -503,10 +503,10 @@ fn sections_beyond_the_limits_are_refused() {
         };
         assert_eq!(parse(&[[address, size, kind]]).unwrap_err(), expected);
     }
-    let twice = FirmwareError::Twice {
+    let repeated = FirmwareError::Repeated {
         entry: "SNP_KERNEL_HASHES section",
     };
-    assert_eq!(parse(&[hashes, hashes]).unwrap_err(), twice);
+    assert_eq!(parse(&[hashes, hashes]).unwrap_err(), repeated);
     for table in [0x80_fc00, 0x81_0f51, 0x81_1000] {
         let expected = FirmwareError::HashTable {
             table,

@@ -328,7 +328,7 @@ fn a_refusal_is_no_verdict_and_says_what_to_do() {
         let body = body.to_vec();
         Box::new(move |_| Reply::Whole(status, body.clone()))
     };
-    let long = vec![b'0'; kettle::kds::MAX_ANSWER_BYTES + 1];
+    let long = vec![b'0'; kettle::kds::MAX_RESPONSE_BYTES + 1];
     let behind = [&file(GENOA, "vek.der")[..], &[0]].concat();
     let cases: Vec<(Service, &str)> = vec![
         (whole(429, b"Too many"), "status 429"),
@@ -340,8 +340,8 @@ fn a_refusal_is_no_verdict_and_says_what_to_do() {
         (whole(200, b""), "no DER"),
         (whole(200, b"<html>Sign in</html>"), "no DER"),
         (whole(200, &behind), "no DER"),
-        (whole(200, &long), "MAX_ANSWER_BYTES"),
-        (Box::new(|_| Reply::Endless), "MAX_ANSWER_BYTES"),
+        (whole(200, &long), "MAX_RESPONSE_BYTES"),
+        (Box::new(|_| Reply::Endless), "MAX_RESPONSE_BYTES"),
     ];
     for (service, says) in cases {
         let desk = Desk::of(GENOA);
@@ -443,7 +443,7 @@ fn a_spoiled_cache_is_bypassed_and_repaired() {
         &b""[..],
         b"nothing",
         &file(TURIN, "vek.der"),
-        &vec![0; kettle::kds::MAX_ANSWER_BYTES + 1],
+        &vec![0; kettle::kds::MAX_RESPONSE_BYTES + 1],
     ] {
         fs::write(&kept, spoiled).unwrap();
         assert_eq!(desk.fetch(&[]), ["pass", "pass", "pass"]);

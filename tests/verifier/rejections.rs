@@ -5,7 +5,7 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
 use std::{fs, io};
 
-use kettle::bundle::read::{MAX_EVIDENCE_BYTES, ReadError, folder as directory_of, stream};
+use kettle::bundle::read::{MAX_EVIDENCE_BYTES, ReadError, directory as directory_of, stream};
 use kettle::bundle::{Entry, write};
 use kettle::digest::Sha256Digest;
 use kettle::name::project::ProjectName;

@@ -223,9 +223,9 @@ fn append(arguments: &Segment) -> Result<(), Box<dyn Error>> {
     let directory = guest::DIRECTORY.trim_start_matches('/');
     let mut entries = vec![
         Entry::file("init", fs::read(std::env::current_exe()?)?),
-        Entry::folder(directory),
-        Entry::folder(&format!("{directory}/dev")),
-        Entry::folder(&format!("{directory}/keys")),
+        Entry::directory(directory),
+        Entry::directory(&format!("{directory}/dev")),
+        Entry::directory(&format!("{directory}/keys")),
         Entry::file(&format!("{directory}/init"), fs::read(&arguments.init)?),
     ];
     for (number, module) in arguments.module.iter().enumerate() {
