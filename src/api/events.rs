@@ -250,7 +250,7 @@ impl EventBody {
                 break;
             };
             let number = self.job.log().events();
-            self.view.complete(&self.job, number, documents, out);
+            self.view.complete(number, documents, out);
             self.ended = true;
         }
         Ok(take_piece(&mut self.pending))

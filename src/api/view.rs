@@ -131,10 +131,10 @@ impl View {
     }
 
     /// Appends the terminal event.
-    pub fn complete(&self, job: &Job, number: u64, documents: &ResultDocuments, out: &mut Vec<u8>) {
+    pub fn complete(&self, number: u64, documents: &ResultDocuments, out: &mut Vec<u8>) {
         let result = match self {
-            Self::Typed => Cow::Borrowed(documents.typed.as_str()),
-            Self::Messages { .. } => Cow::Owned(stream_line::result(job.id(), &documents.full)),
+            Self::Typed => &documents.typed,
+            Self::Messages { .. } => &documents.stream,
             Self::Log => return,
         };
         // Writing to a vector does not fail.
