@@ -21,6 +21,7 @@ mod intake;
 pub mod limits;
 mod links;
 pub mod negotiate;
+mod piece_body;
 mod plaintext;
 mod problem;
 pub mod query;
@@ -203,7 +204,7 @@ impl Service {
             Endpoint::Provenance => files::provenance(&job()?)?,
             Endpoint::Evidence => files::evidence(&job()?)?,
         };
-        download.answer(&parts.method, &parts.headers)
+        download.response(&parts.method, &parts.headers)
     }
 
     /// Says whether a submission would be taken; a load balancer stops sending clients here once it would not.

@@ -129,7 +129,7 @@ async fn bundle(job: &Job) -> Result<Response<Body>, Problem> {
     match &job.wait_ended().await.outcome {
         Outcome::Succeeded(finished) => files::bundle(finished)
             .await?
-            .answer(&Method::POST, &HeaderMap::new()),
+            .response(&Method::POST, &HeaderMap::new()),
         Outcome::Failed {
             error_type,
             message,
