@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use tokio::sync::OnceCell;
-use tokio::task::{spawn_blocking, spawn_local};
+use tokio::task::spawn_local;
 
 use super::build_log::JobLog;
 use super::line::sanitise;
@@ -18,6 +18,7 @@ use super::pack::{self, PackError};
 use super::record::{AttestedBuild, CompletedBuild, Machine, RecordError, StatedBuild};
 use super::{Builder, Event, Job, LogError, Outcome, Request, Running, SourceRequest};
 use crate::attester::{AttestError, Attester};
+use crate::blocking::blocking;
 use crate::causes::{Chain, causes};
 use crate::error_type::ErrorType;
 use crate::provenance::Platform;
@@ -153,8 +154,8 @@ impl Parts {
         job.emit(Event::Attest(
             "requesting evidence from the secure processor",
         ))?;
-        let attested = spawn_blocking(move || stated.attest(&*attester)).await;
-        Ok(attested.map_err(|error| JobError::Waiting(io::Error::other(error)))??)
+        let attested = blocking(move || Ok(stated.attest(&*attester))).await;
+        Ok(attested.map_err(JobError::Waiting)??)
     }
 
     /// Everything that tools do for a job.
@@ -223,14 +224,11 @@ impl Parts {
     async fn cargo_tools(&self) -> Result<&[Tool], JobError> {
         let measure = || async {
             let toolchain = self.toolchain.clone();
-            let parts = spawn_blocking(move || toolchain.measure());
+            // The programs are hashed while they are asked for their versions.
+            let hashing = blocking(move || toolchain.measure());
             let versions = self.toolchain.versions(&self.runner).await?;
-            let parts = parts
-                .await
-                .map_err(io::Error::other)
-                .flatten()
-                .map_err(JobError::Measure)?;
-            Ok(versions.label(parts))
+            let hashed = hashing.await.map_err(JobError::Measure)?;
+            Ok(versions.label(hashed))
         };
         self.cargo_tools
             .get_or_try_init(measure)
