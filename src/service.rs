@@ -205,7 +205,7 @@ async fn serve_until_told(
     let _ = writeln!(
         io::stdout(),
         "listening on http://{}\nlistening on https://{}",
-        addresses.clear,
+        addresses.plaintext,
         addresses.tls
     );
     let serving = spawn_local(api::serve(listeners, Rc::new(service)));

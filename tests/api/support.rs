@@ -170,7 +170,7 @@ impl Appliance {
     }
 
     pub fn connect(&self) -> Client<TcpStream> {
-        let stream = TcpStream::connect(self.addresses.clear).unwrap();
+        let stream = TcpStream::connect(self.addresses.plaintext).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
         Client::new(stream)
