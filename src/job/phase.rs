@@ -1,11 +1,15 @@
-//! Where a job is.
+//! Names the phases of a job.
+//!
+//! * In: the events of the job, each of which may begin a phase.
+//! * Out: a [`Phase`].
+//! * Never: a word of any client's view.
 
-/// Where a job is.
+/// The phase that a job is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
-    /// Accepted.
+    /// The job has been accepted.
     Queued,
-    /// The source is taken in.
+    /// The source is fetched, or its inputs are checked.
     Init,
     /// The toolchain is known.
     Detect,
@@ -15,6 +19,6 @@ pub enum Phase {
     Provenance,
     /// Evidence is requested.
     Attest,
-    /// It is over.
+    /// The job has ended.
     Complete,
 }

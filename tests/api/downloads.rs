@@ -247,7 +247,7 @@ fn there_is_nothing_before_the_end_nor_after_a_failure() {
 fn a_file_that_is_not_as_recorded_is_a_fault_of_ours() {
     let appliance = Appliance::start();
     let (running, id) = appliance.accepted();
-    let folder = running.folder().to_owned();
+    let folder = running.directory().to_owned();
     appliance.succeed(running, b"bundle");
     std::fs::write(folder.join("bundle"), b"longer than before").unwrap();
     let response = appliance.get(&format!("/build/{id}/result"));

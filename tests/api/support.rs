@@ -221,7 +221,7 @@ impl Appliance {
     /// The same, with this `provenance.json`.
     pub fn succeed_with(&self, running: Running, bundle: &[u8], provenance: &[u8]) {
         let keep = |name: &str, bytes: &[u8]| {
-            let path = running.folder().join(name);
+            let path = running.directory().join(name);
             std::fs::write(&path, bytes).unwrap();
             (path, Sha256Digest::of(bytes), bytes.len() as u64)
         };
