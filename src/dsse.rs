@@ -1,12 +1,13 @@
-//! A signed document in the container that Sigstore's tools read: a Sigstore bundle with one DSSE envelope and one signature.
+//! Signs and opens documents in the container that Sigstore's tools read: a Sigstore bundle with one DSSE envelope and one
+//! signature.
 //!
-//! - Comes in: a payload and somebody who signs; or a container and the public key that has to have signed it.
-//! - Goes out: the container; or the payload, after its signature was verified.
-//! - Never: a payload of which the given key has not signed every byte and the type.
+//! * In: a payload and its signature; or a container and the public key that must have signed it.
+//! * Out: the container; or the payload, after its signature was verified.
+//! * Never: a payload of which the given key has not signed every byte and the type.
 //!
 //! DSSE v1 (secure-systems-lab/dsse, `protocol.md` and `envelope.md`), Sigstore bundle v0.3 (sigstore/protobuf-specs,
 //! `sigstore_bundle.proto`). The key is on P-256 and its `keyid` empty, because cosign takes nothing else. There is no
-//! certificate, no transparency log and no time stamp: who trusts the key needs none of them.
+//! certificate, no transparency log and no timestamp: a verifier that trusts the key needs none of them.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -15,22 +16,22 @@ use serde::{Deserialize, Serialize};
 
 use crate::digest::Sha256Digest;
 
-/// What kind of container it is.
+/// The media type of the container.
 pub const MEDIA_TYPE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
 
-/// What the payload is: an in-toto statement.
+/// The type of the payload: an in-toto statement.
 pub const IN_TOTO: &str = "application/vnd.in-toto+json";
 
-/// Largest container that is read, in bytes.
+/// The largest container that is read, in bytes.
 pub const MAX_CONTAINER_BYTES: u64 = 64 << 20;
 
-/// What the SPKI of every key on P-256 begins with, up to its point (RFC 5480, sections 2 and 2.2).
+/// The bytes with which the SPKI of every key on P-256 begins, up to its point (RFC 5480, sections 2 and 2.2).
 const SPKI_PREFIX: [u8; 26] = [
     0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a,
     0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
 ];
 
-/// Bytes of a point that is not compressed (SEC 1, section 2.3.3).
+/// The number of bytes of a point that is not compressed (SEC 1, section 2.3.3).
 const POINT_BYTES: usize = 65;
 
 /// A public key on P-256.
@@ -38,13 +39,13 @@ const POINT_BYTES: usize = 65;
 pub struct PublicKey([u8; POINT_BYTES]);
 
 impl PublicKey {
-    /// Takes a point that is not compressed: 0x04, X and Y. Returns `None` for anything else.
+    /// Reads a point that is not compressed: 0x04, X and Y. Returns `None` for anything else.
     pub fn from_point(point: &[u8]) -> Option<Self> {
         let point: [u8; POINT_BYTES] = point.try_into().ok()?;
         (point[0] == 4).then_some(Self(point))
     }
 
-    /// Reads a DER SubjectPublicKeyInfo. Returns `None` where it is not one of a point on P-256 that is not compressed.
+    /// Reads a DER SubjectPublicKeyInfo. Returns `None` unless it has a point on P-256 that is not compressed.
     pub fn from_spki(der: &[u8]) -> Option<Self> {
         Self::from_point(der.strip_prefix(&SPKI_PREFIX)?)
     }
@@ -54,7 +55,7 @@ impl PublicKey {
         [&SPKI_PREFIX[..], &self.0].concat()
     }
 
-    /// Returns what the container calls the key: SHA-256 of its SPKI, hex.
+    /// Returns the name of the key in a container: SHA-256 of its SPKI, hex.
     pub fn hint(&self) -> String {
         Sha256Digest::of(&self.to_spki()).to_string()
     }
@@ -66,9 +67,9 @@ impl PublicKey {
     }
 }
 
-/// Why a container is not believed.
+/// The reason why a container is not accepted. The texts document the variants.
 #[derive(Debug, thiserror::Error)]
-#[allow(missing_docs)] // Each sentence is the documentation.
+#[allow(missing_docs)]
 pub enum OpenError {
     #[error("it is not a Sigstore bundle with one DSSE envelope")]
     Form(#[source] serde_json::Error),
@@ -86,7 +87,7 @@ pub enum OpenError {
     Signature { hint: String },
 }
 
-/// The signer's fault: nothing was signed, or what was signed does not verify.
+/// The error of a signer: it signed nothing, or its signature does not verify.
 #[derive(Debug, thiserror::Error)]
 #[error("the signature does not verify with the key {hint}: the signer has another key")]
 pub struct NotSigned {
@@ -94,16 +95,16 @@ pub struct NotSigned {
     pub hint: String,
 }
 
-/// Returns what is signed for a payload: the pre-authentication encoding (`protocol.md`).
+/// Returns the bytes that are signed for a payload: the pre-authentication encoding (`protocol.md`).
 pub fn pre_authentication(payload: &[u8]) -> Vec<u8> {
-    let head = format!("DSSEv1 {} {IN_TOTO} {} ", IN_TOTO.len(), payload.len());
-    [head.as_bytes(), payload].concat()
+    let prefix = format!("DSSEv1 {} {IN_TOTO} {} ", IN_TOTO.len(), payload.len());
+    [prefix.as_bytes(), payload].concat()
 }
 
 /// Returns the container of an in-toto statement; `signature` is DER, over [`pre_authentication`] of the payload.
 ///
 /// # Errors
-/// The signature is not one of `key`.
+/// The signature is not by `key`.
 pub fn seal(payload: &[u8], key: &PublicKey, signature: &[u8]) -> Result<Vec<u8>, NotSigned> {
     if !key.has_signed(&pre_authentication(payload), signature) {
         return Err(NotSigned { hint: key.hint() });
@@ -124,7 +125,7 @@ pub fn seal(payload: &[u8], key: &PublicKey, signature: &[u8]) -> Result<Vec<u8>
             }],
         },
     };
-    // A document of strings alone can always be written.
+    // A document that consists of strings can always be written.
     let mut bytes = serde_json::to_vec(&container).unwrap_or_default();
     bytes.push(b'\n');
     Ok(bytes)
@@ -133,7 +134,7 @@ pub fn seal(payload: &[u8], key: &PublicKey, signature: &[u8]) -> Result<Vec<u8>
 /// Returns the payload of a container that `key` has signed.
 ///
 /// # Errors
-/// It is no such container, or another key has signed it, or nobody.
+/// It is not such a container, or `key` has not signed it.
 pub fn open(container: &[u8], key: &PublicKey) -> Result<Vec<u8>, OpenError> {
     let container: Container = serde_json::from_slice(container).map_err(OpenError::Form)?;
     if container.media_type != MEDIA_TYPE {
@@ -152,15 +153,7 @@ pub fn open(container: &[u8], key: &PublicKey) -> Result<Vec<u8>, OpenError> {
             count: envelope.signatures.len(),
         });
     };
-    if let Some(Hint { hint }) = container.verification_material.public_key
-        && !hint.is_empty()
-        && hint != key.hint()
-    {
-        return Err(OpenError::Key {
-            expected: key.hint(),
-            actual: hint,
-        });
-    }
+    container.verification_material.check_hint(key)?;
     let payload = decoded("payload", &envelope.payload)?;
     let signature = decoded("signature", &signature.sig)?;
     if !key.has_signed(&pre_authentication(&payload), &signature) {
@@ -191,6 +184,18 @@ struct Material {
     tlog_entries: Vec<serde_json::Value>,
     #[serde(rename = "timestampVerificationData")]
     timestamps: Option<Timestamps>,
+}
+
+impl Material {
+    /// Checks that the material does not name another key.
+    fn check_hint(self, key: &PublicKey) -> Result<(), OpenError> {
+        let actual = self.public_key.map_or(String::new(), |named| named.hint);
+        let expected = key.hint();
+        if actual.is_empty() || actual == expected {
+            return Ok(());
+        }
+        Err(OpenError::Key { expected, actual })
+    }
 }
 
 #[derive(Deserialize, Serialize)]

@@ -22,7 +22,7 @@ pub const MAX_LOG_BYTES: u64 = 512 * 1024 * 1024;
 const BATCH_BYTES: usize = 64 * 1024;
 /// The number of bytes that a reader takes from the file at a time: two of the longest records.
 const READ_BYTES: usize = 2 * (MAX_LINE_BYTES + 2);
-/// The number of numbered events for each of which one is in the index.
+/// The number of numbered events from one entry of the index to the next.
 const INDEX_STRIDE: u64 = 1024;
 
 /// The reason why an event could not be appended.

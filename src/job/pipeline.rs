@@ -286,7 +286,7 @@ fn failure(error: &JobError) -> Outcome {
         | JobError::Waiting(_)
         | JobError::Pack(_) => ErrorType::Internal,
     };
-    // Messages quote names and settings of the source, which the client does not always control.
+    // Messages quote names and settings of the source, so they are made inert.
     let message = sanitise(&Chain(error).to_string());
     log::warn!("the job failed ({error_type}): {message}");
     match error_type {
