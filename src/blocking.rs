@@ -6,8 +6,8 @@
 
 use std::io;
 
-/// Starts `work` at once on a thread for such work. The returned future waits for what `work` returns; dropping it does
-/// not stop `work`.
+/// Starts `work` at once on a thread for such work. The returned future waits for what `work`
+/// returns; dropping it does not stop `work`.
 ///
 /// # Errors
 /// The error of `work`, or an error of input and output when `work` panicked.

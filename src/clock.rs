@@ -4,8 +4,9 @@
 //! * Out: dates that every format can express.
 //! * Never: a panic, a date out of order, or a limit that is measured by this clock.
 //!
-//! Nothing else in the appliance reads the wall clock, except hyper, which writes it into its responses. The host controls
-//! the monotonic clock too, which may go back although it should not: [`Limit`] is for waits that block a thread.
+//! Nothing else in the appliance reads the wall clock, except hyper, which writes it into its
+//! responses. The host controls the monotonic clock too, which may go back although it should not:
+//! [`Limit`] is for waits that block a thread.
 
 use std::fmt;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -13,8 +14,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-/// The last second that RFC 3339 and HTTP can express, 9999-12-31T23:59:59Z. The first second that HTTP and TLS can
-/// express is the first of 1970.
+/// The last second that RFC 3339 and HTTP can express, 9999-12-31T23:59:59Z. The first second that
+/// HTTP and TLS can express is the first of 1970.
 const LAST: u64 = 253_402_300_799;
 
 /// A second in the years 1970 to 9999. `Display` writes it as RFC 3339, in UTC.
@@ -61,8 +62,9 @@ fn read() -> Option<u64> {
         .map(|since| since.as_secs())
 }
 
-/// The start of a period whose end will be dated. The end is later by the time that passed on the monotonic clock: a jump
-/// of the wall clock in between changes neither date, and no period ends before its start.
+/// The start of a period whose end will be dated. The end is later by the time that passed on the
+/// monotonic clock: a jump of the wall clock in between changes neither date, and no period ends
+/// before its start.
 #[derive(Clone, Copy, Debug)]
 pub struct Beginning {
     date: Date,
@@ -89,8 +91,8 @@ impl Beginning {
     }
 }
 
-/// A limit for the time of an operation that blocks its thread. If the clock goes back, no single wait gets longer than
-/// the whole limit.
+/// A limit for the time of an operation that blocks its thread. If the clock goes back, no single
+/// wait gets longer than the whole limit.
 #[derive(Clone, Copy, Debug)]
 pub struct Limit {
     whole: Duration,

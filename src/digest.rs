@@ -116,7 +116,8 @@ impl GitOid {
     /// Returns the id of a blob of exactly `size` bytes, which are read from `reader`.
     ///
     /// # Errors
-    /// The reader fails, or has fewer bytes (`UnexpectedEof`) or more bytes (`InvalidData`) than `size`.
+    /// The reader fails, or has fewer bytes (`UnexpectedEof`) or more bytes (`InvalidData`) than
+    /// `size`.
     pub fn of_blob(mut reader: impl Read, size: u64) -> io::Result<Self> {
         let mut hasher = GitHasher::new("blob", size);
         let copied = io::copy(&mut reader, &mut hasher)?;

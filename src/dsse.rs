@@ -1,13 +1,14 @@
-//! Signs and opens documents in the container that Sigstore's tools read: a Sigstore bundle with one DSSE envelope and one
-//! signature.
+//! Signs and opens documents in the container that Sigstore's tools read: a Sigstore bundle with
+//! one DSSE envelope and one signature.
 //!
 //! * In: a payload and its signature; or a container and the public key that must have signed it.
 //! * Out: the container; or the payload, after its signature was verified.
 //! * Never: a payload of which the given key has not signed every byte and the type.
 //!
-//! DSSE v1 (secure-systems-lab/dsse, `protocol.md` and `envelope.md`), Sigstore bundle v0.3 (sigstore/protobuf-specs,
-//! `sigstore_bundle.proto`). The key is on P-256 and its `keyid` empty, because cosign takes nothing else. There is no
-//! certificate, no transparency log and no timestamp: a verifier that trusts the key needs none of them.
+//! DSSE v1 (secure-systems-lab/dsse, `protocol.md` and `envelope.md`), Sigstore bundle v0.3
+//! (sigstore/protobuf-specs, `sigstore_bundle.proto`). The key is on P-256 and its `keyid` empty,
+//! because cosign takes nothing else. There is no certificate, no transparency log and no
+//! timestamp: a verifier that trusts the key needs none of them.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -25,7 +26,8 @@ pub const IN_TOTO: &str = "application/vnd.in-toto+json";
 /// The largest container that is read, in bytes.
 pub const MAX_CONTAINER_BYTES: u64 = 64 << 20;
 
-/// The bytes with which the SPKI of every key on P-256 begins, up to its point (RFC 5480, sections 2 and 2.2).
+/// The bytes with which the SPKI of every key on P-256 begins, up to its point (RFC 5480, sections
+/// 2 and 2.2).
 const SPKI_PREFIX: [u8; 26] = [
     0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a,
     0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
@@ -45,7 +47,8 @@ impl PublicKey {
         (point[0] == 4).then_some(Self(point))
     }
 
-    /// Reads a DER SubjectPublicKeyInfo. Returns `None` unless it has a point on P-256 that is not compressed.
+    /// Reads a DER SubjectPublicKeyInfo. Returns `None` unless it has a point on P-256 that is not
+    /// compressed.
     pub fn from_spki(der: &[u8]) -> Option<Self> {
         Self::from_point(der.strip_prefix(&SPKI_PREFIX)?)
     }
@@ -95,13 +98,15 @@ pub struct NotSigned {
     pub hint: String,
 }
 
-/// Returns the bytes that are signed for a payload: the pre-authentication encoding (`protocol.md`).
+/// Returns the bytes that are signed for a payload: the pre-authentication encoding
+/// (`protocol.md`).
 pub fn pre_authentication(payload: &[u8]) -> Vec<u8> {
     let prefix = format!("DSSEv1 {} {IN_TOTO} {} ", IN_TOTO.len(), payload.len());
     [prefix.as_bytes(), payload].concat()
 }
 
-/// Returns the container of an in-toto statement; `signature` is DER, over [`pre_authentication`] of the payload.
+/// Returns the container of an in-toto statement; `signature` is DER, over [`pre_authentication`]
+/// of the payload.
 ///
 /// # Errors
 /// The signature is not by `key`.

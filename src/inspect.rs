@@ -23,8 +23,8 @@ use crate::verifier::azure::{
 /// The words with which every text begins and ends.
 const NOTHING_VERIFIED: &str = "nothing of this was verified";
 
-/// Returns one JSON document: `verified` is false, the digests of the files, and the provenance as it is (null if it is
-/// not JSON).
+/// Returns one JSON document: `verified` is false, the digests of the files, and the provenance as
+/// it is (null if it is not JSON).
 pub fn json(bundle: &Bundle) -> Value {
     let files = |files: &[HashedFile]| files.iter().map(file_json).collect::<Vec<_>>();
     let evidence = bundle.evidence.as_deref();
@@ -86,7 +86,8 @@ pub fn shown(text: &str) -> String {
     text::ascii(text)
 }
 
-/// Returns a JSON document in one line, also for terminals: everything but printable ASCII is escaped, and means the same.
+/// Returns a JSON document in one line, also for terminals: everything but printable ASCII is
+/// escaped, and means the same.
 pub fn escaped(document: &Value) -> String {
     let mut line = String::new();
     for character in document.to_string().chars() {
@@ -111,8 +112,8 @@ pub fn bare_report(report: &Report, is_json: bool) -> String {
     lines.0 + NOTHING_VERIFIED + "\n"
 }
 
-/// Returns evidence that is not in a bundle, in our form or in another attested builder's, as JSON or as lines; `None`
-/// for bytes that are not evidence.
+/// Returns evidence that is not in a bundle, in our form or in another attested builder's, as JSON
+/// or as lines; `None` for bytes that are not evidence.
 pub fn bare_evidence(bytes: &[u8], is_json: bool) -> Option<String> {
     let report = report_in(bytes)?;
     let tpm = tpm_in(bytes);
@@ -129,7 +130,8 @@ pub fn bare_evidence(bytes: &[u8], is_json: bool) -> Option<String> {
     Some(lines.0 + NOTHING_VERIFIED + "\n")
 }
 
-/// Returns the report that a paravisor keeps in its TPM, as JSON or as lines; `None` for bytes that are not one.
+/// Returns the report that a paravisor keeps in its TPM, as JSON or as lines; `None` for bytes that
+/// are not one.
 pub fn bare_hcl_report(bytes: &[u8], is_json: bool) -> Option<String> {
     let hcl = HclReport::read(bytes).ok()?;
     if is_json {
@@ -173,7 +175,8 @@ fn hcl_fields(hcl: &HclReport) -> Vec<(&'static str, String)> {
     fields
 }
 
-/// Returns the fields of the paravisor and of the quote, by name. The registers are those beside the quote.
+/// Returns the fields of the paravisor and of the quote, by name. The registers are those beside
+/// the quote.
 fn tpm_fields(tpm: &TpmEvidence) -> Vec<(&'static str, String)> {
     let mut fields = hcl_fields(&tpm.hcl);
     match Quote::read(&tpm.quote.message) {
@@ -212,7 +215,8 @@ fn report_in(evidence: &[u8]) -> Option<Report> {
     Report::try_from(&bytes[..]).ok()
 }
 
-/// Returns the fields by name. TCB versions are shown as they are packed: only the certificate tells their layout.
+/// Returns the fields by name. TCB versions are shown as they are packed: only the certificate
+/// tells their layout.
 fn report_fields(report: &Report) -> [(&'static str, String); 14] {
     let tcb = |version: TcbVersion| hex::encode(version.bytes());
     // Any product will do: only the packed bytes are shown.
@@ -267,8 +271,8 @@ impl Lines {
         self.fields(tpm_fields(tpm));
     }
 
-    /// Adds the name of another builder's way of signing, in which the quote is about SHA-256 of the provenance as another
-    /// program would write it.
+    /// Adds the name of another builder's way of signing, in which the quote is about SHA-256 of
+    /// the provenance as another program would write it.
     fn foreign_profile(&mut self, tpm: &TpmEvidence, provenance: &[u8]) {
         let (Ok(quote), Some(digest)) = (
             Quote::read(&tpm.quote.message),
@@ -318,7 +322,8 @@ impl Lines {
         }
     }
 
-    /// Adds how it was built: commands, tools, network, sandbox, and what build scripts passed to the linker.
+    /// Adds how it was built: commands, tools, network, sandbox, and what build scripts passed to
+    /// the linker.
     fn run(&mut self, internal: &Value) {
         self.list("command", &internal["command"]["build"], word, " ");
         self.list("network in", &internal["network"], word, ", ");
@@ -410,7 +415,8 @@ impl Lines {
         self.line("source", &digests(digest));
     }
 
-    /// Adds a dependency with its URI, or else its name; for a path of the store, also how it came to be.
+    /// Adds a dependency with its URI, or else its name; for a path of the store, also how it came
+    /// to be.
     fn dependency(&mut self, dependency: &Value) {
         let uri = dependency["uri"].as_str();
         let name = uri.or(dependency["name"].as_str()).unwrap_or("(not said)");
@@ -430,7 +436,8 @@ impl Lines {
         self.line("", &shown);
     }
 
-    /// Adds what the build script of one package passed to the linker, and whether it can displace the linker.
+    /// Adds what the build script of one package passed to the linker, and whether it can displace
+    /// the linker.
     fn link_arguments(&mut self, given: &Value) {
         let package = word(&given["package"]);
         let mut line = |text: &str, can_displace: bool| {

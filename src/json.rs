@@ -16,7 +16,8 @@ use serde::de::{
 /// The limits for one document.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// The most keys of an object and of the objects around it, together: their names are kept until the object ends.
+    /// The most keys of an object and of the objects around it, together: their names are kept
+    /// until the object ends.
     pub open_keys: usize,
     /// The length of the longest string, in bytes.
     pub string_bytes: usize,
@@ -49,8 +50,8 @@ pub fn read<'a, T: Deserialize<'a>>(
     serde_json::from_slice(bytes)
 }
 
-/// Accepts any value without a repeated key or a string that is too long. It keeps nothing: a large document costs only
-/// the keys of one path.
+/// Accepts any value without a repeated key or a string that is too long. It keeps nothing: a large
+/// document costs only the keys of one path.
 #[derive(Clone, Copy)]
 struct Strict<'c> {
     limits: Limits,
@@ -141,7 +142,8 @@ impl<'de> Visitor<'de> for Strict<'_> {
     }
 }
 
-/// A string that is borrowed from the document where it has no escapes. serde borrows no `Cow` inside other types.
+/// A string that is borrowed from the document where it has no escapes. serde borrows no `Cow`
+/// inside other types.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Text<'a>(pub Cow<'a, str>);
 

@@ -1,7 +1,8 @@
 //! An appliance that proves which source a binary was built from, and the verifier for its bundles.
 //!
-//! Two pipelines, each flowing one way. Every stage of the build takes the receipt of the stage before it and returns its
-//! own. A receipt has private fields and cannot be copied, so that no stage can be skipped, repeated or run out of order.
+//! Two pipelines, each flowing one way. Every stage of the build takes the receipt of the stage
+//! before it and returns its own. A receipt has private fields and cannot be copied, so that no
+//! stage can be skipped, repeated or run out of order.
 //!
 //! | stage | receipt | room |
 //! |---|---|---|
@@ -14,17 +15,19 @@
 //! | attest | [`attester::Evidence`] | [`attester`] |
 //! | pack | the bundle | [`bundle`] |
 //!
-//! The constructor of a receipt is in the room of its type, and private to that room. There are three exceptions, which the
-//! whole crate can see: `Request::new`, `Statement::new` and `Evidence::about`. `tests/imports.rs` lists their callers, and
-//! the examples beside the types show that no code outside the crate can call them. Constructors for tests are called
+//! The constructor of a receipt is in the room of its type, and private to that room. There are
+//! three exceptions, which the whole crate can see: `Request::new`, `Statement::new` and
+//! `Evidence::about`. `tests/imports.rs` lists their callers, and the examples beside the types
+//! show that no code outside the crate can call them. Constructors for tests are called
 //! `test_only_…`; `kettle-init` contains none of them.
 //!
-//! The verifier has a receipt too: it appraises only `verifier::VerifiedEvidence`, whose report an endorsed key has signed.
-//! In [`boot`] each phase takes the receipt of the one before it.
+//! The verifier has a receipt too: it appraises only `verifier::VerifiedEvidence`, whose report an
+//! endorsed key has signed. In [`boot`] each phase takes the receipt of the one before it.
 //!
 //! # Features
 //!
-//! Each binary is built with its own feature only, so that it contains the code that it runs and nothing else.
+//! Each binary is built with its own feature only, so that it contains the code that it runs and
+//! nothing else.
 //!
 //! | feature | what it adds | binary |
 //! |---|---|---|
@@ -34,7 +37,8 @@
 //! | `cli` | the verifier, the client, and the display of bundles for people | `kettle` |
 //! | `simulator` | a stand-in for the secure processor | `kettle-simulator` |
 //!
-//! `appraisal` is the part that `cli` and `simulator` share: the code that only readers of reports and bundles need.
+//! `appraisal` is the part that `cli` and `simulator` share: the code that only readers of reports
+//! and bundles need.
 //!
 //! # Terminology
 //!

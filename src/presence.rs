@@ -2,8 +2,8 @@
 //!
 //! * In: a path.
 //! * Out: what is there, or an error.
-//! * Never: "nothing is there" for a path that could not be examined. The caller would then use, build or record something
-//!   else.
+//! * Never: "nothing is there" for a path that could not be examined. The caller would then use,
+//!   build or record something else.
 
 use std::fs::Metadata;
 use std::io;

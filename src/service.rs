@@ -2,7 +2,8 @@
 //!
 //! * In: addresses, the sandbox, the toolchain, and what statements may tell about the machine.
 //! * Out: two listening ports, until the process is told to end.
-//! * Never: a listening port before everything that can fail has been set up, or an attester that was not tried.
+//! * Never: a listening port before everything that can fail has been set up, or an attester that
+//!   was not tried.
 
 use std::fs;
 use std::future::poll_fn;
@@ -58,7 +59,8 @@ impl Standing {
 
     /// Describes a machine for which `attester` vouches.
     ///
-    /// The attester has to work before the first build is accepted, so it is tried here with report data of zeros.
+    /// The attester has to work before the first build is accepted, so it is tried here with report
+    /// data of zeros.
     ///
     /// # Errors
     /// The attester returns no evidence.
@@ -116,7 +118,8 @@ pub struct Prepared {
 }
 
 impl Prepared {
-    /// Sets everything up that needs no network; uploads, the build and its results go below `work`.
+    /// Sets everything up that needs no network; uploads, the build and its results go below
+    /// `work`.
     ///
     /// # Errors
     /// The system refuses a resource, or the TLS key cannot be generated.
@@ -181,7 +184,8 @@ impl Prepared {
             uploads,
         } = self;
         local.block_on(&runtime, serve_until_told(&settings, service, identity))?;
-        // Waits for a job that may be removing the same files: the two would get into each other's way.
+        // Waits for a job that may be removing the same files: the two would get into each other's
+        // way.
         drop((local, runtime));
         match fs::remove_dir_all(uploads) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error.into()),

@@ -1,14 +1,14 @@
 //! Shows text from outside so that a reader sees every character of it.
 //!
 //! * In: text of tools, servers, sources and bundles.
-//! * Out: the same text, with every character escaped that could move a cursor or cannot be seen; or
-//!   with everything escaped but printable ASCII.
+//! * Out: the same text, with every character escaped that could move a cursor or cannot be seen;
+//!   or with everything escaped but printable ASCII.
 //! * Never: a character that was dropped or replaced. A reader that looks for it finds it.
 //!
 //! An escape is `\u{HEX}`, as in Rust.
 
-/// The characters that cannot be seen, each range from its first to its last, in order. Three sources
-/// make up the table:
+/// The characters that cannot be seen, each range from its first to its last, in order. Three
+/// sources make up the table:
 ///
 /// - Unicode 16.0.0, `DerivedGeneralCategory.txt`: Cf (format), Zl and Zp (separators of lines and
 ///   of paragraphs).

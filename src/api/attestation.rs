@@ -2,7 +2,8 @@
 //!
 //! * In: a nonce.
 //! * Out: a report about the TLS key and the nonce.
-//! * Never: more than one request of clients in the secure processor at once, since a build waits there for its own.
+//! * Never: more than one request of clients in the secure processor at once, since a build waits
+//!   there for its own.
 
 use std::io;
 use std::sync::Arc;
@@ -64,7 +65,8 @@ impl Session {
         let report_data = session_report_data(&self.public_key, nonce);
         let attester = Arc::clone(&self.attester);
         let evidence = blocking(move || {
-            // The turn ends with the request to the secure processor, also when the client has left before.
+            // The turn ends with the request to the secure processor, also when the client has left
+            // before.
             let _turn = turn;
             Ok(attester.attest(&report_data))
         });

@@ -47,7 +47,8 @@ impl Findings {
     }
 }
 
-/// A connection whose header blocks are checked. Writes pass through, and [`Flushes`] learns when they are done.
+/// A connection whose header blocks are checked. Writes pass through, and [`Flushes`] learns when
+/// they are done.
 #[derive(Debug)]
 pub struct CheckedStream<S> {
     inner: S,

@@ -150,8 +150,8 @@ async fn open(path: &Path, size: u64) -> io::Result<File> {
     Ok(file.into_std().await)
 }
 
-/// Returns the value of Content-Disposition (RFC 6266): the last component of the name in ASCII, and percent-encoded
-/// too where it has other characters.
+/// Returns the value of Content-Disposition (RFC 6266): the last component of the name in ASCII,
+/// and percent-encoded too where it has other characters.
 fn attachment(name: &str) -> String {
     let name = name.rsplit('/').next().unwrap_or_default();
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "._-+ ".contains(c);

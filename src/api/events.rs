@@ -2,8 +2,8 @@
 //!
 //! * In: a job, and the position in its log from which a reader wants it.
 //! * Out: its events from there on, in one of the views, until the job is over.
-//! * Never: a queue (each reader reads the log for itself, at its own pace), or a piece that begins or ends within an
-//!   event.
+//! * Never: a queue (each reader reads the log for itself, at its own pace), or a piece that begins
+//!   or ends within an event.
 
 use std::io;
 use std::pin::Pin;
@@ -26,16 +26,17 @@ use super::result::Results;
 use super::view::View;
 use crate::job::{Chunk, Cursor, Job};
 
-/// The most bytes of a piece of the stream; only an event that is longer by itself is a longer piece. With the framing
-/// of HTTP, and with the header block before the first one, a piece fits into a record of TLS, which has 16 KiB.
+/// The most bytes of a piece of the stream; only an event that is longer by itself is a longer
+/// piece. With the framing of HTTP, and with the header block before the first one, a piece fits
+/// into a record of TLS, which has 16 KiB.
 const PIECE_BYTES: usize = 15 * 1024;
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
-/// Answers a request for a job's events in the typed view: with the stream, or with 204 for a reader that has the last
-/// event already. A browser's `EventSource` asks again after every stream that ends, until it gets a 204 (HTML, section
-/// 9.2.3).
+/// Answers a request for a job's events in the typed view: with the stream, or with 204 for a
+/// reader that has the last event already. A browser's `EventSource` asks again after every stream
+/// that ends, until it gets a 204 (HTML, section 9.2.3).
 ///
 /// # Errors
 /// 400: a number is malformed. 500: the log cannot be read.
@@ -107,7 +108,8 @@ pub fn stream(
     Ok(response)
 }
 
-/// Returns the output of a job's build so far as plain text, whether the job runs, has failed or has succeeded.
+/// Returns the output of a job's build so far as plain text, whether the job runs, has failed or
+/// has succeeded.
 ///
 /// # Errors
 /// 500: the log cannot be read.
@@ -218,7 +220,8 @@ impl EventPieces {
         self.heartbeat.as_mut().reset(next);
     }
 
-    /// Returns events that have happened, at most [`PIECE_BYTES`] of them; empty where there are none yet.
+    /// Returns events that have happened, at most [`PIECE_BYTES`] of them; empty where there are
+    /// none yet.
     fn piece(&mut self) -> io::Result<Vec<u8>> {
         while self.pending.len() < PIECE_BYTES && !self.ended {
             if !self.take_event()? {
@@ -228,8 +231,8 @@ impl EventPieces {
         Ok(take_piece(&mut self.pending))
     }
 
-    /// Takes a step towards the next event: adds a record, reads more of the log, or ends. The terminal event comes
-    /// after all others. Returns whether there was anything to do.
+    /// Takes a step towards the next event: adds a record, reads more of the log, or ends. The
+    /// terminal event comes after all others. Returns whether there was anything to do.
     fn take_event(&mut self) -> io::Result<bool> {
         let out = &mut self.pending;
         if let Some((number, record)) = self.chunk.next(&mut self.cursor)? {
@@ -270,8 +273,8 @@ impl Pieces for EventPieces {
     }
 }
 
-/// Takes whole events, at least one and as many as fit into a piece. An event ends with an empty line, and contains no
-/// other.
+/// Takes whole events, at least one and as many as fit into a piece. An event ends with an empty
+/// line, and contains no other.
 fn take_piece(pending: &mut Vec<u8>) -> Vec<u8> {
     if pending.len() <= PIECE_BYTES {
         return std::mem::take(pending);

@@ -26,7 +26,8 @@ pub async fn bundle(job: &Job) -> Result<Download, Problem> {
 /// Returns the download of one artifact.
 ///
 /// # Errors
-/// 404: the job runs or has failed, or there is no artifact of this name. 500: the file is not as recorded.
+/// 404: the job runs or has failed, or there is no artifact of this name. 500: the file is not as
+/// recorded.
 pub async fn artifact(job: &Job, name: &str) -> Result<Download, Problem> {
     let mut artifacts = finished(job)?.artifacts.iter();
     let artifact = artifacts

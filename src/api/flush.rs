@@ -1,9 +1,10 @@
 //! Lets a body wait until the connection has taken the piece before.
 //!
-//! * In: from a body, that it has given a piece; from the connection, that everything is on its way.
+//! * In: from a body, that it has given a piece; from the connection, that everything is on its
+//!   way.
 //! * Out: when the body may give the next piece.
-//! * Never: two pieces in one write. A write of TLS is cut into records of 16 KiB, so a piece that is written alone and
-//!   is shorter never crosses the end of a record.
+//! * Never: two pieces in one write. A write of TLS is cut into records of 16 KiB, so a piece that
+//!   is written alone and is shorter never crosses the end of a record.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};

@@ -3,8 +3,8 @@
 //! * In: the bytes of a connection from the start of a request on.
 //! * Out: where the header block ends and which body follows it, or why it is refused.
 //! * Never: a block that two readers could end in different places or read different fields from.
-//!   Deviations that RFC 9112 lets a recipient forgive (bare line feeds, folded lines, a repeated length) are
-//!   refused here.
+//!   Deviations that RFC 9112 lets a recipient forgive (bare line feeds, folded lines, a repeated
+//!   length) are refused here.
 
 use super::limits::{MAX_HEADER_BYTES, MAX_HEADERS};
 

@@ -2,35 +2,40 @@
 //!
 //! * In: connections.
 //! * Out: responses, and at most one job for the pipeline.
-//! * Never: a framework, an unbounded wait or buffer, or, in a response, a path of this machine or the cause of an
-//!   internal error.
+//! * Never: a framework, an unbounded wait or buffer, or, in a response, a path of this machine or
+//!   the cause of an internal error.
 //!
 //! # How a request gets in
 //!
-//! 1. `server` accepts connections on two ports, a limited number at once. One port has TLS, with the key of `tls`.
-//! 2. `checked_stream` stands between each connection and the HTTP library. It has `header_block` read every header
-//!    block byte by byte, and lets one request at a time through, with exactly the body that the block announces. In
-//!    place of a refused request the library gets a harmless one, and `server` answers with the reason of the refusal.
-//! 3. [`Service::answer`] decides from the header block alone: `caller`, whether the client may ask; `route`, which
-//!    [`Endpoint`] the path names; `plaintext`, whether the port may serve it. Only after that is a body read.
+//! 1. `server` accepts connections on two ports, a limited number at once. One port has TLS, with
+//!    the key of `tls`.
+//! 2. `checked_stream` stands between each connection and the HTTP library. It has `header_block`
+//!    read every header block byte by byte, and lets one request at a time through, with exactly
+//!    the body that the block announces. In place of a refused request the library gets a harmless
+//!    one, and `server` answers with the reason of the refusal.
+//! 3. [`Service::answer`] decides from the header block alone: `caller`, whether the client may
+//!    ask; `route`, which [`Endpoint`] the path names; `plaintext`, whether the port may serve it.
+//!    Only after that is a body read.
 //! 4. [`Service::dispatch`] calls the function of the endpoint.
 //!
 //! # How a submission takes the slot
 //!
-//! `submit` refuses a POST without reading its body when the slot is taken, and stops reading when another submission
-//! takes the slot meanwhile. [`Receive`] reads the body and checks everything that can be checked before a build; the
-//! production reader is `submission`, which `intake` connects. Whoever claims the slot first gets the job: only then does
-//! the [`Builder`] start, and only then does the response contain the job's id. What the response is (the job at once,
-//! the stream, or the bundle at the end) was decided by `negotiate`.
+//! `submit` refuses a POST without reading its body when the slot is taken, and stops reading when
+//! another submission takes the slot meanwhile. [`Receive`] reads the body and checks everything
+//! that can be checked before a build; the production reader is `submission`, which `intake`
+//! connects. Whoever claims the slot first gets the job: only then does the [`Builder`] start, and
+//! only then does the response contain the job's id. What the response is (the job at once, the
+//! stream, or the bundle at the end) was decided by `negotiate`.
 //!
 //! # How a response gets out
 //!
-//! `respond` builds responses from values in memory, and `problem` builds all that are errors. A body that is too long
-//! for memory is a `piece_body`: `download` reads the next piece of a file, and `events` the next events of the log (with
-//! the words of `view`), when the client has taken the piece before. So a slow client slows only itself, and costs no
-//! more memory than its own piece; `stall` ends the connection of one that takes nothing. `flush` tells `events` when a
-//! piece is on its way, so that no two pieces share a record of TLS. `result` writes the documents about a job that has
-//! ended, once, for every reader.
+//! `respond` builds responses from values in memory, and `problem` builds all that are errors. A
+//! body that is too long for memory is a `piece_body`: `download` reads the next piece of a file,
+//! and `events` the next events of the log (with the words of `view`), when the client has taken
+//! the piece before. So a slow client slows only itself, and costs no more memory than its own
+//! piece; `stall` ends the connection of one that takes nothing. `flush` tells `events` when a
+//! piece is on its way, so that no two pieces share a record of TLS. `result` writes the documents
+//! about a job that has ended, once, for every reader.
 
 mod attestation;
 mod caller;
@@ -98,12 +103,15 @@ pub struct Service {
     results: Arc<Results>,
 }
 
-/// Where the service runs, which decides what its plaintext port serves and which names it answers to.
+/// Where the service runs, which decides what its plaintext port serves and which names it answers
+/// to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Premises {
-    /// The image: the host and the network read everything that is sent in plaintext. Any name may be the machine's own.
+    /// The image: the host and the network read everything that is sent in plaintext. Any name may
+    /// be the machine's own.
     Image,
-    /// A process of an ordinary host, which a web page could reach by a name that changes to an address of the host.
+    /// A process of an ordinary host, which a web page could reach by a name that changes to an
+    /// address of the host.
     #[cfg(feature = "host")]
     Host {
         /// The names in `Host` that are answered, beside addresses and `localhost`.
@@ -225,7 +233,8 @@ impl Service {
         }
     }
 
-    /// Reports whether a submission would be taken; a load balancer stops sending clients here once it would not.
+    /// Reports whether a submission would be taken; a load balancer stops sending clients here once
+    /// it would not.
     fn ready(&self) -> Result<Response<Body>, Problem> {
         if self.slot.taken() {
             let detail = "this machine builds once, and its build has been accepted already";

@@ -1,6 +1,7 @@
 //! Decides what kind of response an accepted submission gets.
 //!
-//! * In: the header fields of the request. Accept is read by RFC 9110, section 12.5.1; Prefer by RFC 7240.
+//! * In: the header fields of the request. Accept is read by RFC 9110, section 12.5.1; Prefer by
+//!   RFC 7240.
 //! * Out: a [`ResponseKind`].
 //! * Never: a refusal: a client that accepts nothing of the three gets the job.
 
@@ -39,7 +40,8 @@ impl ResponseKind {
             let bundle = accept.acceptability("application", "gzip");
             candidates.insert(0, (Self::Bundle, bundle));
         }
-        // The first of equals wins: the default for the content type, unless another type is named more exactly.
+        // The first of equals wins: the default for the content type, unless another type is named
+        // more exactly.
         let (mut best, mut most) = (job, Acceptability::default());
         for (kind, acceptability) in candidates {
             if acceptability > most {
@@ -50,7 +52,8 @@ impl ResponseKind {
     }
 }
 
-/// How acceptable a media type is: first by weight, then by how exactly it is named. The default is "not at all".
+/// How acceptable a media type is: first by weight, then by how exactly it is named. The default is
+/// "not at all".
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 struct Acceptability {
     /// The weight in thousandths.
@@ -76,7 +79,8 @@ impl Accept {
         Self(ranges.collect())
     }
 
-    /// Returns how acceptable a media type is. The most exact range decides, and of equally exact ones the heaviest.
+    /// Returns how acceptable a media type is. The most exact range decides, and of equally exact
+    /// ones the heaviest.
     fn acceptability(&self, kind: &str, subtype: &str) -> Acceptability {
         let ranges = self.0.iter();
         let matching =
@@ -110,7 +114,8 @@ impl MediaRange {
         })
     }
 
-    /// Returns how exactly the range names a media type, or `None` where it does not contain the type.
+    /// Returns how exactly the range names a media type, or `None` where it does not contain the
+    /// type.
     fn exactness(&self, kind: &str, subtype: &str) -> Option<u8> {
         match (self.kind.as_str(), self.subtype.as_str()) {
             ("*", "*") => Some(1),

@@ -41,8 +41,8 @@ struct ProblemDocument<'a> {
 }
 
 impl Problem {
-    /// Returns a problem with the stable `code`, in kebab-case. `detail` is for the caller: one line in which nothing is
-    /// hidden, whatever it quotes.
+    /// Returns a problem with the stable `code`, in kebab-case. `detail` is for the caller: one
+    /// line in which nothing is hidden, whatever it quotes.
     pub fn new(status: u16, code: &str, detail: impl Display) -> Self {
         Self {
             status: StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
@@ -53,8 +53,8 @@ impl Problem {
         }
     }
 
-    /// Returns a problem whose detail has several lines. Call it only where no line ending can come from what the
-    /// detail quotes.
+    /// Returns a problem whose detail has several lines. Call it only where no line ending can come
+    /// from what the detail quotes.
     pub fn in_lines(status: u16, code: &str, detail: &str) -> Self {
         let lines: Vec<String> = detail.split('\n').map(text::inert).collect();
         Self {
@@ -63,7 +63,8 @@ impl Problem {
         }
     }
 
-    /// Returns the problem for an internal error. The log gets `what` was being done, the cause, and its causes.
+    /// Returns the problem for an internal error. The log gets `what` was being done, the cause,
+    /// and its causes.
     pub fn internal(what: &str, cause: &(dyn Error + 'static)) -> Self {
         log::error!("{what}: {}", Chain(cause));
         Self::new(

@@ -7,7 +7,8 @@
 use super::problem::Problem;
 use super::route::decode;
 
-/// Returns the value of the parameter `name`, decoded as forms are (`+` is a space), or `None` where it is missing.
+/// Returns the value of the parameter `name`, decoded as forms are (`+` is a space), or `None`
+/// where it is missing.
 ///
 /// # Errors
 /// 400: the parameter is repeated, or its encoding is malformed.
@@ -33,7 +34,8 @@ fn invalid(name: &str, reason: &str) -> Problem {
     Problem::new(400, "query-invalid", detail)
 }
 
-/// Reads decimal digits as a number; a number that is too large is read as the largest. Returns `None` for anything else.
+/// Reads decimal digits as a number; a number that is too large is read as the largest. Returns
+/// `None` for anything else.
 pub fn number(text: &str) -> Option<u64> {
     let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     digits.then(|| text.parse().unwrap_or(u64::MAX))

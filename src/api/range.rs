@@ -23,8 +23,8 @@ pub enum Selection {
 }
 
 impl Selection {
-    /// Selects what `headers` request. A range that is malformed, has another unit or has several parts is ignored, which the
-    /// RFC allows.
+    /// Selects what `headers` request. A range that is malformed, has another unit or has several
+    /// parts is ignored, which the RFC allows.
     pub fn of(method: &Method, headers: &HeaderMap, size: u64, etag: &str) -> Self {
         if matches_any(headers, etag) {
             return Self::NotModified;
@@ -80,7 +80,8 @@ fn matches_any(headers: &HeaderMap, etag: &str) -> bool {
     tags.any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == etag)
 }
 
-/// Returns whether If-Range lets the range apply, by the strong comparison. No response has a date, so no date can match.
+/// Returns whether If-Range lets the range apply, by the strong comparison. No response has a date,
+/// so no date can match.
 fn range_applies(headers: &HeaderMap, etag: &str) -> bool {
     !headers.contains_key(header::IF_RANGE)
         || text(headers, &header::IF_RANGE).is_some_and(|tag| tag == etag)

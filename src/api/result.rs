@@ -1,7 +1,8 @@
 //! Builds the result document: the same outcome of a job, once for each kind of reader.
 //!
 //! * In: how the job ended.
-//! * Out: three JSON documents: for the job document, for the typed events, and for `/build/stream`.
+//! * Out: three JSON documents: for the job document, for the typed events, and for
+//!   `/build/stream`.
 //! * Never: a path of this machine, or a document for the stream that is longer than its line.
 //!
 //! | document | word for success | provenance and evidence | artifacts |

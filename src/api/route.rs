@@ -2,8 +2,8 @@
 //!
 //! * In: a method and a path.
 //! * Out: an [`Endpoint`], with the values of the path's variables.
-//! * Never: a path that is not in the table. Routing, `Allow`, links and the comparison with the OpenAPI document all use
-//!   the same table.
+//! * Never: a path that is not in the table. Routing, `Allow`, links and the comparison with the
+//!   OpenAPI document all use the same table.
 
 use hyper::Method;
 
@@ -46,7 +46,8 @@ pub enum Endpoint {
 /// One row of the table.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Route {
-    /// The path, in which `{id}` stands for one segment, and `{name}` for one or more until the end.
+    /// The path, in which `{id}` stands for one segment, and `{name}` for one or more until the
+    /// end.
     pub path: &'static str,
     /// The methods that are allowed, as `Allow` lists them.
     pub methods: &'static [Method],
@@ -180,7 +181,8 @@ fn fit(pattern: &str, segments: &[String]) -> Option<Variables> {
     rest.is_empty().then_some(variables)
 }
 
-/// Decodes percent-encoding (RFC 3986, section 2.1). Returns `None` where it is malformed or not UTF-8.
+/// Decodes percent-encoding (RFC 3986, section 2.1). Returns `None` where it is malformed or not
+/// UTF-8.
 pub fn decode(text: &str) -> Option<String> {
     let mut pieces = text.split('%');
     let mut bytes = pieces.next()?.as_bytes().to_vec();

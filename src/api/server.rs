@@ -2,8 +2,8 @@
 //!
 //! * In: connections, on one port unencrypted, on the other with TLS.
 //! * Out: requests to the service, responses to the clients.
-//! * Never: a wait without a deadline, a response that is lost because its request went on, or a request that the HTTP
-//!   library reads before its header block was checked.
+//! * Never: a wait without a deadline, a response that is lost because its request went on, or a
+//!   request that the HTTP library reads before its header block was checked.
 
 use std::convert::Infallible;
 use std::io;
@@ -229,8 +229,8 @@ impl hyper::service::Service<Request<Incoming>> for ConnectionService {
     }
 }
 
-/// Answers a request, unless its header block was refused. The connection ends after a request whose end only the HTTP
-/// library knows, and after one whose body nobody reads.
+/// Answers a request, unless its header block was refused. The connection ends after a request
+/// whose end only the HTTP library knows, and after one whose body nobody reads.
 async fn answer(
     service: &Service,
     request: Request<Incoming>,
@@ -263,9 +263,10 @@ fn refused(problem: Problem) -> Response<Body> {
     problem.with(header::CONNECTION, "close").into_response()
 }
 
-/// Ends our side, then reads on until the client has ended its own: a connection that is closed with unread bytes is
-/// reset, and the client loses the response (RFC 9112, section 9.6). The bytes are thrown away without being decrypted:
-/// after our end TLS has nothing more to send to a client, whatever the client sends.
+/// Ends our side, then reads on until the client has ended its own: a connection that is closed
+/// with unread bytes is reset, and the client loses the response (RFC 9112, section 9.6). The bytes
+/// are thrown away without being decrypted: after our end TLS has nothing more to send to a client,
+/// whatever the client sends.
 async fn linger<S: AsyncWrite + Unpin>(
     mut stream: S,
     socket: impl FnOnce(S) -> Stream,

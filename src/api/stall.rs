@@ -12,7 +12,8 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
 
-/// A connection that passes everything through; a write that makes no progress for too long is an error.
+/// A connection that passes everything through; a write that makes no progress for too long is an
+/// error.
 #[derive(Debug)]
 pub struct StallTimeout<S> {
     inner: S,
@@ -104,8 +105,8 @@ mod tests {
 
     use super::*;
 
-    /// Runs with a clock that stands still while anything can be done, and then goes to the next deadline: how busy the
-    /// machine is makes no difference.
+    /// Runs with a clock that stands still while anything can be done, and then goes to the next
+    /// deadline: how busy the machine is makes no difference.
     fn run<T>(future: impl Future<Output = T>) -> T {
         let mut runtime = tokio::runtime::Builder::new_current_thread();
         runtime

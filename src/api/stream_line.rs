@@ -1,18 +1,19 @@
-//! Cuts what `/build/stream` sends so that it fits into one `data:` line. Published clients split each piece that
-//! they read at line ends, and a piece ends with a record of TLS.
+//! Cuts what `/build/stream` sends so that it fits into one `data:` line. Published clients split
+//! each piece that they read at line ends, and a piece ends with a record of TLS.
 //!
 //! * In: a message, or the text of an error.
 //! * Out: the message in parts that each fit, or the beginning of the text.
 //! * Never: a line of more than [`MAX_DATA_LINE_BYTES`], whatever has to be escaped in it.
 
-/// The longest `data:` line, in bytes, with its line ending. A record of TLS has 16 KiB (RFC 8446, section 5.1).
+/// The longest `data:` line, in bytes, with its line ending. A record of TLS has 16 KiB (RFC 8446,
+/// section 5.1).
 pub const MAX_DATA_LINE_BYTES: usize = 12 * 1024;
 
 /// The longest result document that fits into a line: 64 bytes are left for the event around it.
 pub const MAX_RESULT_BYTES: usize = MAX_DATA_LINE_BYTES - 64;
 
-/// Bytes of a line for everything but the message: `data: `, the members of the event, a mark or an escaped bracket,
-/// and the line ending.
+/// Bytes of a line for everything but the message: `data: `, the members of the event, a mark or an
+/// escaped bracket, and the line ending.
 const AROUND_MESSAGE_BYTES: usize = 64;
 
 /// The most bytes of JSON that one byte of text becomes: `\u001f`.
@@ -28,7 +29,8 @@ pub fn parts(text: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// Returns the beginning of `text` whose JSON is shorter by at least `excess` bytes: all of it where that is 0.
+/// Returns the beginning of `text` whose JSON is shorter by at least `excess` bytes: all of it
+/// where that is 0.
 pub fn shortened_by(text: &str, excess: usize) -> &str {
     cut(text, json_length(text).saturating_sub(excess)).0
 }

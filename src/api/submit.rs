@@ -30,8 +30,8 @@ pub type LocalFuture<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
 
 /// Reads the bodies of submissions.
 pub trait Receive {
-    /// Reads the body and checks everything that can be checked before a build. Dropping the future before its end
-    /// leaves nothing behind.
+    /// Reads the body and checks everything that can be checked before a build. Dropping the future
+    /// before its end leaves nothing behind.
     ///
     /// # Errors
     /// The submission is refused: the problem is for the client.
@@ -48,7 +48,8 @@ pub trait Receive {
 /// Answers `POST /build` and `POST /build/stream`.
 ///
 /// # Errors
-/// The submission is refused. The rest of its body may still be on its way: the connection is closed.
+/// The submission is refused. The rest of its body may still be on its way: the connection is
+/// closed.
 pub(super) async fn submit(
     service: &Service,
     parts: &Parts,
@@ -134,8 +135,8 @@ fn accepted(job: &Job, preferred: bool) -> Response<Body> {
     response
 }
 
-/// Returns the bundle once the job has ended. HTTP has no status before that, so a waiting client learns the job's id
-/// at the end.
+/// Returns the bundle once the job has ended. HTTP has no status before that, so a waiting client
+/// learns the job's id at the end.
 async fn bundle(job: &Job) -> Result<Response<Body>, Problem> {
     match &job.wait_ended().await.outcome {
         Outcome::Succeeded(_) => {

@@ -1,5 +1,5 @@
-//! Generates the TLS key of this machine. The evidence that binds the public key vouches for the key; its certificate
-//! does not, because the key signed that itself.
+//! Generates the TLS key of this machine. The evidence that binds the public key vouches for the
+//! key; its certificate does not, because the key signed that itself.
 //!
 //! * In: random bytes, at the start.
 //! * Out: a key with its certificate.

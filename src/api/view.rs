@@ -1,15 +1,17 @@
 //! Turns the records of a job's log into what readers see.
 //!
 //! * In: neutral records.
-//! * Out: the typed events of `/build/{id}/events`, the messages of `/build/stream`, or the lines of `build.log`.
+//! * Out: the typed events of `/build/{id}/events`, the messages of `/build/stream`, or the lines
+//!   of `build.log`.
 //! * Never: a line of output that looks like the appliance's own words.
 //!
-//! Typed events and messages differ in words only. Both have the number of the typed event, so that a reader of the stream
-//! can resume with the typed events. A text that is too long for a line of the stream comes in several messages, of which
-//! the last has the number: a reader that lost that one resumes with the whole text.
+//! Typed events and messages differ in words only. Both have the number of the typed event, so that
+//! a reader of the stream can resume with the typed events. A text that is too long for a line of
+//! the stream comes in several messages, of which the last has the number: a reader that lost that
+//! one resumes with the whole text.
 //!
-//! In the stream only the words tell who speaks: a message is the appliance's own when it starts with [`NOTE_MARK`] or is
-//! a milestone.
+//! In the stream only the words tell who speaks: a message is the appliance's own when it starts
+//! with [`NOTE_MARK`] or is a milestone.
 
 use std::borrow::Cow;
 use std::io::Write;
@@ -39,8 +41,8 @@ pub enum View {
 struct EventWords {
     /// The `type` of the typed event; `None` where there is no such event.
     r#type: Option<&'static str>,
-    /// The words of the milestone, in lower case, by which clients of the stream recognise the first event of this kind.
-    /// Later events of the kind have their own text.
+    /// The words of the milestone, in lower case, by which clients of the stream recognise the
+    /// first event of this kind. Later events of the kind have their own text.
     milestone: &'static [&'static str],
 }
 
@@ -205,7 +207,8 @@ fn without_milestones(line: &str) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
-/// Appends the text of a record as messages that each fit into a line; only the last has the number.
+/// Appends the text of a record as messages that each fit into a line; only the last has the
+/// number.
 fn in_parts(number: Option<u64>, record: Record<'_>, out: &mut Vec<u8>) {
     let is_output = record.kind == EventKind::Line;
     let text = match is_output {
@@ -225,8 +228,8 @@ fn with_mark(part: &str) -> Cow<'_, str> {
     Cow::Owned(format!("{NOTE_MARK} {part}"))
 }
 
-/// Returns a part of a line of output, which does not begin with the mark. The line itself does not begin like a note; a
-/// part of it that would begin like one has its bracket escaped.
+/// Returns a part of a line of output, which does not begin with the mark. The line itself does not
+/// begin like a note; a part of it that would begin like one has its bracket escaped.
 fn without_mark(part: &str) -> Cow<'_, str> {
     let words = part.trim_start();
     let start = words.get(..NOTE_MARK.len()).unwrap_or_default();

@@ -7,8 +7,8 @@
 use super::line::{Line, sanitise};
 use super::phase::Phase;
 
-/// Defines [`Event`] and [`EventKind`] by a table: the event with its text, its character in the log, whether events of
-/// this kind have a number, and the phase that begins with one.
+/// Defines [`Event`] and [`EventKind`] by a table: the event with its text, its character in the
+/// log, whether events of this kind have a number, and the phase that begins with one.
 macro_rules! events {
     ($(
         $(#[$documentation:meta])*
@@ -44,7 +44,8 @@ macro_rules! events {
                 }
             }
 
-            /// Returns the phase that begins with an event of this kind, or `None` if it occurs in every phase.
+            /// Returns the phase that begins with an event of this kind, or `None` if it occurs in
+            /// every phase.
             pub(super) fn begins(self) -> Option<Phase> {
                 match self {
                     $(Self::$event => $begins,)*
@@ -83,8 +84,8 @@ events! {
     Init(text: &'a str) = b'i', true, Some(Phase::Init);
     /// The toolchain was detected: `cargo` or `nix`.
     Detect(text: &'a str) = b'd', true, Some(Phase::Detect);
-    /// The build begins, with the command as people write it: `cargo build --release`. The event has no number, because
-    /// the typed events do not have it.
+    /// The build begins, with the command as people write it: `cargo build --release`. The event
+    /// has no number, because the typed events do not have it.
     Start(text: &'a str) = b's', false, Some(Phase::Build);
     /// A tool printed one line, in whatever phase.
     Line(line: Line<'a>) = b'l', true, None;

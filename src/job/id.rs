@@ -9,8 +9,8 @@ use std::fmt;
 /// The length in bytes: 128 random bits cannot be guessed.
 const JOB_ID_BYTES: usize = 16;
 
-/// The id of a job: 128 random bits, printed as 32 hexadecimal digits in lower case. It is a capability: only the client
-/// that submitted gets it, and no log contains it.
+/// The id of a job: 128 random bits, printed as 32 hexadecimal digits in lower case. It is a
+/// capability: only the client that submitted gets it, and no log contains it.
 #[derive(Clone, Copy)]
 pub struct JobId([u8; JOB_ID_BYTES]);
 

@@ -2,7 +2,8 @@
 //!
 //! * In: bytes, in chunks that are cut anywhere.
 //! * Out: [`Line`]s that are valid UTF-8, bounded, and free of characters that cannot be seen.
-//! * Never: more memory than one line's limit, whatever a build prints, or a line that looks like a note of the appliance.
+//! * Never: more memory than one line's limit, whatever a build prints, or a line that looks like a
+//!   note of the appliance.
 
 use std::convert::Infallible;
 
@@ -16,7 +17,8 @@ pub const MAX_LINE_BYTES: usize = 16 * 1024;
 /// would has the first character of the mark escaped.
 pub const NOTE_MARK: &str = "[kettle]";
 
-/// Text without control characters other than tab, without invisible characters, and of at most [`MAX_LINE_BYTES`].
+/// Text without control characters other than tab, without invisible characters, and of at most
+/// [`MAX_LINE_BYTES`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Line<'a>(&'a str);
 
@@ -35,7 +37,8 @@ pub struct LineSplitter {
     indent: usize,
     /// The start of a character whose rest has not come yet: at most three bytes.
     partial: Vec<u8>,
-    /// Whether a carriage return came last: the next character decides whether it belongs to the line ending.
+    /// Whether a carriage return came last: the next character decides whether it belongs to the
+    /// line ending.
     carriage_return: bool,
 }
 
@@ -155,7 +158,8 @@ impl LineSplitter {
     }
 }
 
-/// Returns our own words as one line: escaped as output is, line endings too, and cut off at the limit.
+/// Returns our own words as one line: escaped as output is, line endings too, and cut off at the
+/// limit.
 pub(super) fn sanitise(text: &str) -> String {
     let mut first = None;
     let mut splitter = LineSplitter::new();

@@ -2,8 +2,8 @@
 //!
 //! * In: events, in order.
 //! * Out: records, to any number of readers, each at its own pace.
-//! * Never: the whole log in memory. Memory has the tail that is not in the file yet, about [`BATCH_BYTES`], and the offset
-//!   of every [`INDEX_STRIDE`]th event.
+//! * Never: the whole log in memory. Memory has the tail that is not in the file yet, about
+//!   [`BATCH_BYTES`], and the offset of every [`INDEX_STRIDE`]th event.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -66,8 +66,8 @@ impl State {
         self.written + self.pending.len() as u64
     }
 
-    /// Returns the position of the last event in the index that is not after the event `number`, or the end of the log
-    /// where that event has not happened yet.
+    /// Returns the position of the last event in the index that is not after the event `number`, or
+    /// the end of the log where that event has not happened yet.
     fn indexed(&self, number: u64) -> Cursor {
         if number >= self.events {
             return Cursor {
@@ -177,7 +177,8 @@ impl EventLog {
         Cursor::START
     }
 
-    /// Returns the position of the numbered event `number`, or the end where it has not happened yet.
+    /// Returns the position of the numbered event `number`, or the end where it has not happened
+    /// yet.
     ///
     /// # Errors
     /// The file cannot be read.
@@ -292,8 +293,8 @@ impl Chunk {
         Ok(whole > 0)
     }
 
-    /// Returns the next record, and moves `cursor` past it. The number is the record's own, or that of the next numbered
-    /// record where this one has none.
+    /// Returns the next record, and moves `cursor` past it. The number is the record's own, or that
+    /// of the next numbered record where this one has none.
     ///
     /// # Errors
     /// The file has bytes that are not a record.

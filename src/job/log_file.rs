@@ -47,8 +47,8 @@ impl LogFile {
         &self.sha256
     }
 
-    /// Returns the log as an entry of a bundle. It is hashed again while it is packed: the bundle has the bytes that the
-    /// statement names, or there is no bundle.
+    /// Returns the log as an entry of a bundle. It is hashed again while it is packed: the bundle
+    /// has the bytes that the statement names, or there is no bundle.
     pub fn entry(&self) -> io::Result<Entry<'static>> {
         Ok(Entry {
             path: BUILD_LOG.to_owned(),

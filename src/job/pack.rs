@@ -2,7 +2,8 @@
 //!
 //! * In: what was built, stated and attested.
 //! * Out: the bundle on disk, and a directory that contains only what clients can download.
-//! * Never: a path that a sandbox could have written to, or a bundle with other bytes than were stated.
+//! * Never: a path that a sandbox could have written to, or a bundle with other bytes than were
+//!   stated.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -99,7 +100,8 @@ fn entries<'a>(
     Ok(entries)
 }
 
-/// Returns an artifact as an entry of the bundle. It is hashed again while it is packed, like the log.
+/// Returns an artifact as an entry of the bundle. It is hashed again while it is packed, like the
+/// log.
 fn artifact(artifact: &Artifact) -> io::Result<Entry<'static>> {
     Ok(Entry {
         path: names::artifact(&artifact.name),
@@ -110,8 +112,8 @@ fn artifact(artifact: &Artifact) -> io::Result<Entry<'static>> {
     })
 }
 
-/// Removes what there is of a bundle. Call it before any client learns that the job failed: a service that ends at that
-/// moment removes nothing more.
+/// Removes what there is of a bundle. Call it before any client learns that the job failed: a
+/// service that ends at that moment removes nothing more.
 pub(super) async fn withdraw(folder: PathBuf) {
     let removing = blocking(move || {
         for name in DOWNLOADS {
@@ -122,7 +124,8 @@ pub(super) async fn withdraw(folder: PathBuf) {
     warn_of(removing.await);
 }
 
-/// Removes what a finished job no longer needs: sources, dependencies, the build's own directories, and all uploads.
+/// Removes what a finished job no longer needs: sources, dependencies, the build's own directories,
+/// and all uploads.
 pub(super) async fn clean(folder: PathBuf, intake: PathBuf) {
     let removing = blocking(move || {
         remove(&intake)?;

@@ -2,8 +2,8 @@
 //!
 //! * In: the job that has the slot, and its request.
 //! * Out: the job's outcome.
-//! * Never: a stage without the receipt of the one before, or an outcome that a client could take for success when anything
-//!   failed.
+//! * Never: a stage without the receipt of the one before, or an outcome that a client could take
+//!   for success when anything failed.
 
 use std::error::Error;
 use std::io;
@@ -72,8 +72,9 @@ enum JobError {
 }
 
 impl Pipeline {
-    /// Returns a pipeline for this machine. `intake` is the directory in which uploads are unpacked; `platform` is what
-    /// statements tell about the machine. With an attester every build ends with evidence or fails.
+    /// Returns a pipeline for this machine. `intake` is the directory in which uploads are
+    /// unpacked; `platform` is what statements tell about the machine. With an attester every build
+    /// ends with evidence or fails.
     pub fn new(
         runner: Runner,
         toolchain: Toolchain,
@@ -302,7 +303,8 @@ fn failure(error: &JobError) -> Outcome {
     }
 }
 
-/// Returns whether a write of ours failed because the build had left no room: then the build failed, not the appliance.
+/// Returns whether a write of ours failed because the build had left no room: then the build
+/// failed, not the appliance.
 fn is_out_of_room(error: &(dyn Error + 'static)) -> bool {
     let mut errors = causes(error).filter_map(|cause| cause.downcast_ref::<io::Error>());
     errors.any(|cause| {

@@ -7,7 +7,8 @@
 use crate::provenance::{Nonce, NonceSource};
 use crate::source::{GitRef, RepositoryUrl, SourceTree};
 
-/// A complete and valid submission: the receipt of `api::submission::receive`, its only constructor.
+/// A complete and valid submission: the receipt of `api::submission::receive`, its only
+/// constructor.
 ///
 /// Every holder may read it, and pass on its source once:
 ///
@@ -42,8 +43,8 @@ pub struct Request {
 }
 
 impl Request {
-    /// Constructs a request, only for the room that received the submission, when nothing of it is left to check.
-    /// `tests/imports.rs` lists the callers.
+    /// Constructs a request, only for the room that received the submission, when nothing of it is
+    /// left to check. `tests/imports.rs` lists the callers.
     pub(crate) fn new(nonce: Nonce, nonce_source: NonceSource, source: SourceRequest) -> Self {
         Self {
             nonce,

@@ -22,12 +22,14 @@ use crate::provenance::{Nonce, NonceSource};
 
 /// The name of the event log in the job's directory. The file outlives the job.
 pub(super) const EVENT_LOG: &str = "events";
-/// The mode of the job's directory: sandboxes under another uid pass through it; nobody else lists it.
+/// The mode of the job's directory: sandboxes under another uid pass through it; nobody else lists
+/// it.
 const DIRECTORY_MODE: u32 = 0o711;
 
 /// Starts accepted jobs.
 pub trait Builder {
-    /// Starts the build and returns. It is called once, on the runtime of the service, inside its `LocalSet`.
+    /// Starts the build and returns. It is called once, on the runtime of the service, inside its
+    /// `LocalSet`.
     fn start(&self, job: Running, request: Request);
 
     /// Returns whether a build would start without waiting for anything of the machine.

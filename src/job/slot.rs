@@ -44,8 +44,9 @@ pub struct Slot {
 }
 
 impl Slot {
-    /// Returns a free slot. The job's directory will be created in the directory `work`. `about_guest` is the text of the
-    /// job's `vm` event: image version, and launch measurement when known.
+    /// Returns a free slot. The job's directory will be created in the directory `work`.
+    /// `about_guest` is the text of the job's `vm` event: image version, and launch measurement
+    /// when known.
     pub fn new(work: PathBuf, about_guest: String) -> Self {
         Self {
             work,

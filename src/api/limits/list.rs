@@ -122,8 +122,8 @@ fn builds() -> Vec<Limit> {
 mod tests {
     use super::*;
 
-    /// A file of another room that declares limits that a client can meet. Constants that cannot be reached from outside
-    /// their room are not for clients.
+    /// A file of another room that declares limits that a client can meet. Constants that cannot be
+    /// reached from outside their room are not for clients.
     const JOB_LOG: &str = include_str!("../../job/log.rs");
 
     #[test]

@@ -1,5 +1,5 @@
-//! Limits what one client may cost the others: connections, header fields, time. The limits of a submission's body are
-//! beside its parser.
+//! Limits what one client may cost the others: connections, header fields, time. The limits of a
+//! submission's body are beside its parser.
 
 #[cfg(feature = "host")]
 mod list;
@@ -9,8 +9,9 @@ use std::time::Duration;
 #[cfg(feature = "host")]
 pub use list::{Limit, all};
 
-/// Declares constants from a table of limits: the constant, what it counts (`count`, `bytes` or `time`), and what it
-/// limits, for the help of `kettle-host`. The function `list` returns all of them for that help.
+/// Declares constants from a table of limits: the constant, what it counts (`count`, `bytes` or
+/// `time`), and what it limits, for the help of `kettle-host`. The function `list` returns all of
+/// them for that help.
 macro_rules! limits {
     ($(
         $(#[$documentation:meta])*
@@ -28,7 +29,8 @@ macro_rules! limits {
 pub(in crate::api) use limits;
 
 limits! {
-    /// The most connections that are served at once, both ports together. Further ones wait in the kernel's queue.
+    /// The most connections that are served at once, both ports together. Further ones wait in the
+    /// kernel's queue.
     MAX_CONNECTIONS: usize = 256, count, "connections served at once, both ports together";
 
     /// The longest request line and header block together, in bytes.
@@ -40,7 +42,8 @@ limits! {
     /// The most header fields of a request.
     MAX_HEADERS: usize = 100, count, "header fields of a request";
 
-    /// The longest wait for a whole header block, and so also for the next request on an open connection.
+    /// The longest wait for a whole header block, and so also for the next request on an open
+    /// connection.
     HEADER_TIMEOUT: Duration = Duration::from_secs(10),
         time, "until a request's header is complete, or the next one comes";
 
@@ -48,13 +51,14 @@ limits! {
     TLS_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10),
         time, "until a TLS handshake is complete";
 
-    /// The longest time in which a client takes nothing of a response that is ready. Slow readers are welcome, absent ones
-    /// are not.
+    /// The longest time in which a client takes nothing of a response that is ready. Slow readers
+    /// are welcome, absent ones are not.
     WRITE_STALL_TIMEOUT: Duration = Duration::from_secs(10 * 60),
         time, "until a client that reads nothing is left";
 
-    /// The most bytes that are read and thrown away after a response that came before the end of a body: the client would
-    /// lose the response if the connection were closed with unread bytes (RFC 9112, section 9.6).
+    /// The most bytes that are read and thrown away after a response that came before the end of a
+    /// body: the client would lose the response if the connection were closed with unread bytes
+    /// (RFC 9112, section 9.6).
     MAX_LINGER_BYTES: u64 = 64 * 1024 * 1024, bytes, "read and thrown away after an early answer";
 
     /// The longest time for reading and throwing away these bytes.
@@ -71,6 +75,7 @@ limits! {
     READY_RETRY: Duration = Duration::from_secs(2),
         time, "until a client may ask again whether the machine is ready";
 
-    /// The most requests for evidence about the TLS key that are in the secure processor at once; further ones wait.
+    /// The most requests for evidence about the TLS key that are in the secure processor at once;
+    /// further ones wait.
     MAX_SESSION_REQUESTS: usize = 1, count, "requests of clients in the secure processor at once";
 }
