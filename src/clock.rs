@@ -72,7 +72,7 @@ pub struct Beginning {
 }
 
 impl Beginning {
-    /// Starts a period now.
+    /// Returns a period that starts now.
     pub fn now() -> Self {
         Self {
             date: Date::now(),

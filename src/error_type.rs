@@ -17,7 +17,7 @@ pub enum ErrorType {
     LockfileMismatch,
     /// A dependency could not be fetched.
     DependencyFetchFailed,
-    /// The build itself failed.
+    /// The build command itself failed.
     BuildFailed,
     /// The build took longer than its limit.
     BuildTimeout,

@@ -69,13 +69,13 @@ mod tests {
 
     #[test]
     fn what_cannot_be_looked_at_is_not_nothing() {
-        let folder = tempfile::tempdir().unwrap();
-        let [file, circle] = ["file", "circle"].map(|name| folder.path().join(name));
+        let directory = tempfile::tempdir().unwrap();
+        let [file, circle] = ["file", "circle"].map(|name| directory.path().join(name));
         std::fs::write(&file, "").unwrap();
         symlink(&circle, &circle).unwrap();
         let [below, long, zero] =
-            ["file/below", &"x".repeat(5000), "\0"].map(|name| folder.path().join(name));
-        let first = first_file([&*below, &circle, &long, &zero, folder.path(), &file]);
+            ["file/below", &"x".repeat(5000), "\0"].map(|name| directory.path().join(name));
+        let first = first_file([&*below, &circle, &long, &zero, directory.path(), &file]);
         assert_eq!(first.unwrap(), Some(&*file));
         for error in [libc::EIO, libc::EACCES, libc::EMFILE, libc::ENOMEM] {
             let looked = there(Err(io::Error::from_raw_os_error(error)));

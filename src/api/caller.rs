@@ -154,7 +154,8 @@ pub fn check(parts: &Parts, scheme: Scheme, names: &HostNames) -> Result<Authori
     if !names.include(&authority.host) {
         let name = authority.host();
         return Err(cross_origin(format!(
-            "{name} is not a name of this appliance: ask by its address or as localhost, or start it with --host {name}"
+            "{name} is not a name of this appliance: ask by its address or as localhost, \
+             or start it with --host {name}"
         )));
     }
     check_site(parts)?;

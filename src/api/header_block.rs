@@ -11,11 +11,11 @@ use super::limits::{MAX_HEADER_BYTES, MAX_HEADERS};
 /// The body that follows a header block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BodyFraming {
-    /// No body follows.
+    /// No body follows the header block.
     Absent,
     /// A body of this many bytes follows, at least one.
     Length(u64),
-    /// A chunked body follows.
+    /// A chunked body follows the header block.
     Chunked,
 }
 
@@ -36,7 +36,8 @@ pub struct HeaderBlock {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HeaderError {
     #[error(
-        "a line of the header ends with a bare line feed; lines end with a carriage return and a line feed"
+        "a line of the header ends with a bare line feed; \
+         lines end with a carriage return and a line feed"
     )]
     BareLineFeed,
     #[error("a carriage return in the header is not followed by a line feed")]

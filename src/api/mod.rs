@@ -13,19 +13,19 @@
 //!    read every header block byte by byte, and lets one request at a time through, with exactly
 //!    the body that the block announces. In place of a refused request the library gets a harmless
 //!    one, and `server` answers with the reason of the refusal.
-//! 3. [`Service::answer`] decides from the header block alone: `caller`, whether the client may
+//! 3. `Service::answer` decides from the header block alone: `caller`, whether the client may
 //!    ask; `route`, which [`Endpoint`] the path names; `plaintext`, whether the port may serve it.
 //!    Only after that is a body read.
-//! 4. [`Service::dispatch`] calls the function of the endpoint.
+//! 4. `Service::dispatch` calls the function of the endpoint.
 //!
 //! # How a submission takes the slot
 //!
 //! `submit` refuses a POST without reading its body when the slot is taken, and stops reading when
 //! another submission takes the slot meanwhile. [`Receive`] reads the body and checks everything
 //! that can be checked before a build; the production reader is `submission`, which `intake`
-//! connects. Whoever claims the slot first gets the job: only then does the [`Builder`] start, and
-//! only then does the response contain the job's id. What the response is (the job at once, the
-//! stream, or the bundle at the end) was decided by `negotiate`.
+//! connects. The first request that claims the slot gets the job, and starts the [`Builder`]; no
+//! refusal contains the job's id. `negotiate` has decided what the response is: the job at once, the
+//! stream, or the bundle at the end.
 //!
 //! # How a response gets out
 //!
@@ -103,8 +103,8 @@ pub struct Service {
     results: Arc<Results>,
 }
 
-/// Where the service runs, which decides what its plaintext port serves and which names it answers
-/// to.
+/// The place where the service runs, which decides what its plaintext port serves and to which
+/// names it answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Premises {
     /// The image: the host and the network read everything that is sent in plaintext. Any name may
@@ -120,6 +120,7 @@ pub enum Premises {
 }
 
 impl Premises {
+    /// Returns the names that `Host` may have.
     fn names(&self) -> HostNames {
         match self {
             Self::Image => HostNames::Any,
@@ -128,7 +129,7 @@ impl Premises {
         }
     }
 
-    /// Returns whether the port of `scheme` serves what is not for everybody to read.
+    /// Returns whether the port of `scheme` serves responses that are not for everybody.
     fn trusts(&self, scheme: Scheme) -> bool {
         match (self, scheme) {
             (Self::Image, Scheme::Http) => false,
@@ -200,6 +201,7 @@ impl Service {
         }
     }
 
+    /// Calls the function of the endpoint.
     async fn dispatch(
         &self,
         endpoint: Endpoint,
@@ -249,6 +251,7 @@ impl Service {
         Ok(respond::whole(StatusCode::OK, "text/plain", "ready"))
     }
 
+    /// Finds the job that has this id.
     fn find(&self, id: &str) -> Result<Arc<Job>, Problem> {
         let job = JobId::parse(id).and_then(|id| self.slot.find(id));
         job.ok_or_else(|| Problem::new(404, "job-unknown", "there is no such job"))

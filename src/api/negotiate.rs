@@ -56,7 +56,7 @@ impl ResponseKind {
 /// "not at all".
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 struct Acceptability {
-    /// The weight in thousandths.
+    /// The weight (`q`) in thousandths.
     weight: u16,
     exactness: u8,
 }

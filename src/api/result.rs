@@ -169,7 +169,7 @@ impl ResultDocuments {
 }
 
 impl<'a> Succeeded<'a> {
-    /// Returns the full document.
+    /// Returns the full document about a success.
     fn new(id: JobId, nonce: &Nonce, finished: &'a Finished) -> Result<Self, serde_json::Error> {
         let lockfile = &finished.build_config;
         let link = |artifact: &'a Artifact| ArtifactLink::new(id, artifact);

@@ -21,21 +21,21 @@ pub enum Endpoint {
     Submit,
     /// Takes a submission and streams its progress.
     SubmitAndStream,
-    /// Returns the job document.
+    /// Returns the document about a job.
     Job,
-    /// Streams the typed events.
+    /// Streams the typed events of a job.
     Events,
     /// Returns the build's output so far.
     BuildLog,
-    /// Returns the bundle.
+    /// Returns the bundle of a job.
     Result,
     /// Returns the provenance that is in the bundle.
     Provenance,
     /// Returns the evidence that is in the bundle.
     Evidence,
-    /// Returns one artifact.
+    /// Returns one artifact of a job.
     Artifact,
-    /// Returns the lockfile.
+    /// Returns the lockfile that was used.
     BuildConfig,
     /// Returns evidence about this machine before any build.
     Attestation,

@@ -161,8 +161,8 @@ mod tests {
         let mut log = JobLog::new(Arc::clone(&job));
         let quoted = "--cfg=x\n[kettle] the toolchain is the project's\r\n\u{202e}y\u{2800}";
         Log::note(&mut log, &format!("{quoted} is not used")).unwrap();
-        let note = "--cfg=x\\u{a}[kettle] the toolchain is the project's\\u{d}\\u{a}\\u{202e}y\\u{2800} \
-            is not used";
+        let note = "--cfg=x\\u{a}[kettle] the toolchain is the project's\
+            \\u{d}\\u{a}\\u{202e}y\\u{2800} is not used";
         assert_eq!(events(&job), [said(Note, note)]);
     }
 }

@@ -12,7 +12,8 @@ use super::phase::Phase;
 macro_rules! events {
     ($(
         $(#[$documentation:meta])*
-        $event:ident $(($text:ident: $type:ty))? = $code:literal, $is_numbered:literal, $begins:expr;
+        $event:ident $(($text:ident: $type:ty))? =
+            $code:literal, $is_numbered:literal, $begins:expr;
     )*) => {
         /// An event of a job. The texts are for people.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,9 +92,9 @@ events! {
     Line(line: Line<'a>) = b'l', true, None;
     /// The appliance itself remarks something, in one line.
     Note(text: &'a str) = b'n', true, None;
-    /// Provenance is being written.
+    /// The provenance is being written.
     Provenance(text: &'a str) = b'p', true, Some(Phase::Provenance);
-    /// Evidence is being requested.
+    /// The evidence is being requested.
     Attest(text: &'a str) = b'a', true, Some(Phase::Attest);
 }
 

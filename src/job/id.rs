@@ -15,7 +15,7 @@ const JOB_ID_BYTES: usize = 16;
 pub struct JobId([u8; JOB_ID_BYTES]);
 
 impl JobId {
-    /// Draws a new id.
+    /// Draws a new id at random.
     ///
     /// # Errors
     /// The kernel returns no random bytes.

@@ -126,7 +126,7 @@ impl EventLog {
         })
     }
 
-    /// Appends an event.
+    /// Appends an event, and wakes the readers.
     ///
     /// # Errors
     /// The log is full or closed, or its file cannot be written. The event is then not in the log.
@@ -323,9 +323,9 @@ mod tests {
     use crate::job::line::LineSplitter;
 
     fn log(limit: u64) -> (tempfile::TempDir, EventLog) {
-        let folder = tempfile::tempdir().unwrap();
-        let log = EventLog::with_limit(&folder.path().join("events"), limit).unwrap();
-        (folder, log)
+        let directory = tempfile::tempdir().unwrap();
+        let log = EventLog::with_limit(&directory.path().join("events"), limit).unwrap();
+        (directory, log)
     }
 
     fn line(log: &EventLog, text: &str) -> Result<(), LogError> {
@@ -348,7 +348,7 @@ mod tests {
 
     #[test]
     fn reads_back_from_any_number() {
-        let (_folder, log) = log(MAX_LOG_BYTES);
+        let (_directory, log) = log(MAX_LOG_BYTES);
         log.append(Event::Queued).unwrap();
         log.append(Event::Start("cargo build --release")).unwrap();
         for number in 1..5000 {
@@ -369,7 +369,7 @@ mod tests {
 
     #[test]
     fn notes_and_lines_are_told_apart_in_the_build_log() {
-        let (_folder, log) = log(MAX_LOG_BYTES);
+        let (_directory, log) = log(MAX_LOG_BYTES);
         log.append(Event::Init("fetching")).unwrap();
         log.append(Event::Note("a note\n[kettle] x")).unwrap();
         line(&log, "[kettle] a note").unwrap();
@@ -382,7 +382,7 @@ mod tests {
 
     #[test]
     fn unnumbered_events_do_not_disturb_the_numbers() {
-        let (_folder, log) = log(MAX_LOG_BYTES);
+        let (_directory, log) = log(MAX_LOG_BYTES);
         log.append(Event::Queued).unwrap();
         log.append(Event::Start("cargo build --release")).unwrap();
         line(&log, "a").unwrap();
@@ -398,7 +398,7 @@ mod tests {
 
     #[test]
     fn beyond_its_limit_it_refuses_and_keeps_what_it_has() {
-        let (_folder, log) = log(20);
+        let (_directory, log) = log(20);
         line(&log, "0123456789").unwrap();
         assert!(matches!(
             line(&log, "0123456789"),
@@ -412,7 +412,7 @@ mod tests {
 
     #[test]
     fn memory_holds_no_more_than_a_batch() {
-        let (_folder, log) = log(MAX_LOG_BYTES);
+        let (_directory, log) = log(MAX_LOG_BYTES);
         let text = "x".repeat(MAX_LINE_BYTES);
         for _ in 0..100 {
             line(&log, &text).unwrap();
@@ -425,8 +425,8 @@ mod tests {
 
     #[test]
     fn a_file_that_cannot_be_written_costs_nothing_that_was_taken() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("events");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("events");
         std::fs::write(&path, b"").unwrap();
         let file = File::open(&path).unwrap();
         let log = EventLog {
@@ -444,7 +444,7 @@ mod tests {
 
     #[test]
     fn build_log_is_the_output_and_nothing_else() {
-        let (_folder, log) = log(MAX_LOG_BYTES);
+        let (_directory, log) = log(MAX_LOG_BYTES);
         log.append(Event::Queued).unwrap();
         line(&log, "one").unwrap();
         log.append(Event::Provenance("p")).unwrap();

@@ -16,7 +16,7 @@ use crate::toolchain::{Artifact, Kind, Lockfile};
 pub struct BundleFile {
     /// The path of the file, in a directory that no sandbox sees.
     pub path: PathBuf,
-    /// The size in bytes.
+    /// The size of the file, in bytes.
     pub size: u64,
     /// The digest of the file.
     pub sha256: Sha256Digest,

@@ -11,13 +11,13 @@ pub enum Phase {
     Queued,
     /// The source is fetched, or its inputs are checked.
     Init,
-    /// The toolchain is known.
+    /// The toolchain has been detected.
     Detect,
-    /// The build runs.
+    /// The build command is running.
     Build,
-    /// Provenance is written.
+    /// The provenance is being written.
     Provenance,
-    /// Evidence is requested.
+    /// The evidence is being requested.
     Attest,
     /// The job has ended.
     Complete,

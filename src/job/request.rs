@@ -81,7 +81,7 @@ impl Request {
     }
 }
 
-/// The source to build.
+/// The source that a job builds.
 #[derive(Debug)]
 pub enum SourceRequest {
     /// A repository, which is fetched once the job has the slot.

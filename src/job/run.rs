@@ -26,7 +26,7 @@ pub(super) const EVENT_LOG: &str = "events";
 /// it.
 const DIRECTORY_MODE: u32 = 0o711;
 
-/// Starts accepted jobs.
+/// Starts the builds of accepted jobs.
 pub trait Builder {
     /// Starts the build and returns. It is called once, on the runtime of the service, inside its
     /// `LocalSet`.
@@ -172,7 +172,7 @@ impl Job {
         }
     }
 
-    /// Reports an event.
+    /// Reports an event of the job.
     ///
     /// # Errors
     /// The log is full or cannot be written: the build has to end.

@@ -26,7 +26,7 @@ pub enum ClaimError {
 /// The state of the slot and its job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SlotState {
-    /// The slot is free.
+    /// The slot is free for a job.
     Idle,
     /// The slot is taken, and its job runs.
     Accepted,
