@@ -47,7 +47,7 @@ pub fn answer(
 ) -> Result<Response<Body>, Problem> {
     let position = RequestedPosition::read(parts)?;
     let log = job.log();
-    if log.closed() && position.last_seen == Some(log.events()) {
+    if log.is_closed() && position.last_seen == Some(log.event_count()) {
         return Ok(respond::empty(StatusCode::NO_CONTENT));
     }
     stream(job, results, View::Typed, position.first(), parts)
@@ -157,7 +157,7 @@ impl EventPieces {
     fn new(job: Arc<Job>, results: Arc<Results>, view: View, first: u64) -> io::Result<Self> {
         let log = job.log();
         // The terminal event has the number after the last in the log. Beyond it nothing comes.
-        let ended = log.closed() && first > log.events();
+        let ended = log.is_closed() && first > log.event_count();
         let cursor = if first == 0 {
             log.start()
         } else {
@@ -241,14 +241,14 @@ impl EventPieces {
         }
         let log = self.job.log();
         // Before the read: a log that is closed here has nothing after what is read now.
-        let closed = log.closed();
+        let is_closed = log.is_closed();
         if log.read(self.cursor, &mut self.chunk)? {
             return Ok(true);
         }
         if !self.view.follows() {
             self.ended = true;
-        } else if closed && let Some(documents) = self.results.of(&self.job) {
-            self.view.complete(log.events(), documents, out);
+        } else if is_closed && let Some(documents) = self.results.of(&self.job) {
+            self.view.complete(log.event_count(), documents, out);
             self.ended = true;
         }
         Ok(self.ended)

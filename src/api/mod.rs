@@ -238,7 +238,7 @@ impl Service {
     /// Reports whether a submission would be taken; a load balancer stops sending clients here once
     /// it would not.
     fn ready(&self) -> Result<Response<Body>, Problem> {
-        if self.slot.taken() {
+        if self.slot.is_taken() {
             let detail = "this machine builds once, and its build has been accepted already";
             return Err(Problem::new(404, "machine-taken", detail));
         }

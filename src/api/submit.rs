@@ -63,7 +63,7 @@ pub(super) async fn submit(
 }
 
 async fn accept(service: &Service, parts: &Parts, body: Incoming) -> Result<Arc<Job>, Problem> {
-    if service.slot.taken() {
+    if service.slot.is_taken() {
         return Err(slot_taken());
     }
     let receiving = service.receiver.receive(parts, body);

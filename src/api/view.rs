@@ -122,7 +122,7 @@ impl View {
             }
             Self::Log => log_line(record, out),
             Self::Messages { passed } => {
-                let number = record.kind.numbered().then_some(number);
+                let number = record.kind.is_numbered().then_some(number);
                 let is_first = !passed.contains(&record.kind);
                 match milestone(record) {
                     Some(milestone) if is_first => {

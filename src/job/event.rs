@@ -39,7 +39,7 @@ macro_rules! events {
             }
 
             /// Returns whether events of this kind have a number.
-            pub fn numbered(self) -> bool {
+            pub fn is_numbered(self) -> bool {
                 match self {
                     $(Self::$event => $is_numbered,)*
                 }

@@ -145,7 +145,7 @@ impl EventLog {
             state.pending.truncate(start);
             return Err(LogError::Full { limit: self.limit });
         }
-        if event.kind().numbered() {
+        if event.kind().is_numbered() {
             if state.events.is_multiple_of(INDEX_STRIDE) {
                 state.index.push(state.written + start as u64);
             }
@@ -163,12 +163,12 @@ impl EventLog {
     }
 
     /// Returns the number of numbered events so far.
-    pub fn events(&self) -> u64 {
+    pub fn event_count(&self) -> u64 {
         self.lock().events
     }
 
     /// Returns whether the log is closed.
-    pub fn closed(&self) -> bool {
+    pub fn is_closed(&self) -> bool {
         self.lock().closed
     }
 
@@ -307,7 +307,7 @@ impl Chunk {
         let record = Record::read(&rest[..length]).ok_or(io::ErrorKind::InvalidData)?;
         let number = cursor.next;
         cursor.offset += length as u64 + 1;
-        cursor.next += u64::from(record.kind.numbered());
+        cursor.next += u64::from(record.kind.is_numbered());
         Ok(Some((number, record)))
     }
 
@@ -354,11 +354,11 @@ mod tests {
         for number in 1..5000 {
             line(&log, &format!("line {number}")).unwrap();
         }
-        assert_eq!(log.events(), 5000);
+        assert_eq!(log.event_count(), 5000);
         for from in [1, 2, 1023, 1024, 1025, 4096, 4999] {
             let numbered: Vec<_> = texts_from(&log, from)
                 .into_iter()
-                .filter(|(_, kind, _)| kind.numbered())
+                .filter(|(_, kind, _)| kind.is_numbered())
                 .collect();
             assert_eq!(numbered.len() as u64, 5000 - from);
             assert_eq!(numbered[0], (from, EventKind::Line, format!("line {from}")));
@@ -438,7 +438,7 @@ mod tests {
         let text = "x".repeat(MAX_LINE_BYTES);
         let taken = (0..).take_while(|_| line(&log, &text).is_ok()).count();
         assert!(matches!(line(&log, "more"), Err(LogError::File(_))));
-        assert!(taken > 0 && log.events() == taken as u64);
+        assert!(taken > 0 && log.event_count() == taken as u64);
         assert_eq!(texts_from(&log, 0).len(), taken);
     }
 

@@ -57,7 +57,7 @@ impl Slot {
     }
 
     /// Returns whether a job has the slot.
-    pub fn taken(&self) -> bool {
+    pub fn is_taken(&self) -> bool {
         self.lock().is_some()
     }
 
@@ -80,7 +80,7 @@ impl Slot {
         let taken = self.taken.notified();
         let mut taken = std::pin::pin!(taken);
         taken.as_mut().enable();
-        if !self.taken() {
+        if !self.is_taken() {
             taken.await;
         }
     }
@@ -134,9 +134,9 @@ mod tests {
     #[test]
     fn gives_itself_away_once_even_after_the_job_ended() {
         let (_work, slot) = slot();
-        assert_eq!((slot.taken(), slot.state()), (false, SlotState::Idle));
+        assert_eq!((slot.is_taken(), slot.state()), (false, SlotState::Idle));
         let running = slot.claim(&request()).unwrap();
-        assert_eq!((slot.taken(), slot.state()), (true, SlotState::Accepted));
+        assert_eq!((slot.is_taken(), slot.state()), (true, SlotState::Accepted));
         assert!(matches!(slot.claim(&request()), Err(ClaimError::Taken)));
         running.finish(Outcome::Failed {
             error_type: ErrorType::BuildFailed,
@@ -150,7 +150,7 @@ mod tests {
     fn stays_free_when_the_job_cannot_be_set_up() {
         let slot = Slot::new("/nonexistent".into(), String::new());
         assert!(matches!(slot.claim(&request()), Err(ClaimError::Setup(_))));
-        assert!(!slot.taken());
+        assert!(!slot.is_taken());
     }
 
     #[test]
@@ -168,7 +168,7 @@ mod tests {
         let running = slot.claim(&request()).unwrap();
         let job = Arc::clone(running.job());
         assert_eq!(
-            (job.phase(), job.ended().is_none(), job.log().closed()),
+            (job.phase(), job.ended().is_none(), job.log().is_closed()),
             (Phase::Queued, true, false)
         );
         job.emit(Event::Start("cargo build --release")).unwrap();
@@ -182,7 +182,10 @@ mod tests {
                 ..
             }
         ));
-        assert_eq!((job.phase(), job.log().closed()), (Phase::Complete, true));
+        assert_eq!(
+            (job.phase(), job.log().is_closed()),
+            (Phase::Complete, true)
+        );
         assert!(job.emit(Event::Detect("cargo")).is_err());
     }
 }
