@@ -148,10 +148,10 @@ impl Prepared {
             platform,
             attester.clone(),
         );
-        {
-            let _entered = local.enter();
-            pipeline.warm_up();
-        }
+        // Tasks are spawned into the set, and run once it is polled.
+        let entered = local.enter();
+        pipeline.warm_up();
+        drop(entered);
         let identity = TlsIdentity::generate()?;
         let slot = Arc::new(Slot::new(work, about));
         let premises = settings.premises.clone();

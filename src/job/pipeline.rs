@@ -71,6 +71,27 @@ enum JobError {
     Pack(#[from] PackError),
 }
 
+impl JobError {
+    /// Classifies the error, in the words that clients know.
+    fn error_type(&self) -> ErrorType {
+        match self {
+            Self::Log(LogError::Full { .. }) | Self::Record(RecordError::TooLong { .. }) => {
+                ErrorType::BuildFailed
+            }
+            Self::Repository(error) if error.is_fault() => ErrorType::Internal,
+            Self::Repository(_) => ErrorType::SourceFetchFailed,
+            Self::Toolchain(error) => error.error_type(),
+            Self::Attest(_) => ErrorType::AttestationFailed,
+            Self::Log(_)
+            | Self::Measure(_)
+            | Self::LogFile(_)
+            | Self::Record(_)
+            | Self::Waiting(_)
+            | Self::Pack(_) => ErrorType::Internal,
+        }
+    }
+}
+
 impl Pipeline {
     /// Returns a pipeline for this machine. `intake` is the directory in which uploads are
     /// unpacked; `platform` is what statements tell about the machine. With an attester every build
@@ -271,26 +292,14 @@ fn identity(tree: &SourceTree) -> String {
     }
 }
 
+/// Logs an error, and returns the outcome that clients see.
 fn failure(error: &JobError) -> Outcome {
-    let error_type = match error {
-        JobError::Log(LogError::Full { .. }) | JobError::Record(RecordError::TooLong { .. }) => {
-            ErrorType::BuildFailed
-        }
-        JobError::Repository(error) if error.is_fault() => ErrorType::Internal,
-        JobError::Repository(_) => ErrorType::SourceFetchFailed,
-        JobError::Toolchain(error) => error.error_type(),
-        JobError::Attest(_) => ErrorType::AttestationFailed,
-        JobError::Log(_)
-        | JobError::Measure(_)
-        | JobError::LogFile(_)
-        | JobError::Record(_)
-        | JobError::Waiting(_)
-        | JobError::Pack(_) => ErrorType::Internal,
-    };
+    let error_type = error.error_type();
     // Messages quote names and settings of the source, so they are made inert.
     let message = sanitise(&Chain(error).to_string());
     log::warn!("the job failed ({error_type}): {message}");
     match error_type {
+        // The build left no room: then the build failed, not the appliance.
         ErrorType::Internal if is_out_of_room(error) => Outcome::Failed {
             error_type: ErrorType::BuildFailed,
             message: NO_ROOM.to_owned(),
@@ -303,8 +312,7 @@ fn failure(error: &JobError) -> Outcome {
     }
 }
 
-/// Returns whether a write of ours failed because the build had left no room: then the build
-/// failed, not the appliance.
+/// Returns whether a write of ours failed because there was no room left on the disk.
 fn is_out_of_room(error: &(dyn Error + 'static)) -> bool {
     let mut errors = causes(error).filter_map(|cause| cause.downcast_ref::<io::Error>());
     errors.any(|cause| {

@@ -5,6 +5,7 @@
 //! * Never: a second outcome, or none.
 
 use std::fs::DirBuilder;
+use std::io;
 use std::ops::Deref;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
@@ -48,7 +49,7 @@ pub enum SetupError {
         /// The path of the directory.
         path: PathBuf,
         /// The error of the system.
-        source: std::io::Error,
+        source: io::Error,
     },
 }
 
@@ -84,19 +85,10 @@ impl Job {
     ) -> Result<Self, SetupError> {
         let id = JobId::draw()?;
         let directory = work.join(format!("job-{id}"));
-        let failed = |source| SetupError::Directory {
-            path: directory.clone(),
-            source,
-        };
-        DirBuilder::new()
-            .mode(DIRECTORY_MODE)
-            .create(&directory)
-            .map_err(failed)?;
-        let log = EventLog::create(&directory.join(EVENT_LOG)).map_err(failed)?;
-        for event in [Event::Queued, Event::Vm(about_guest)] {
-            log.append(event)
-                .map_err(|error| failed(std::io::Error::other(error)))?;
-        }
+        let log = Self::create_files(&directory, about_guest).map_err(|source| {
+            let path = directory.clone();
+            SetupError::Directory { path, source }
+        })?;
         Ok(Self {
             id,
             nonce: request.nonce().clone(),
@@ -108,6 +100,15 @@ impl Job {
             ended: OnceLock::new(),
             ending: Notify::new(),
         })
+    }
+
+    fn create_files(directory: &Path, about_guest: &str) -> io::Result<EventLog> {
+        DirBuilder::new().mode(DIRECTORY_MODE).create(directory)?;
+        let log = EventLog::create(&directory.join(EVENT_LOG))?;
+        for event in [Event::Queued, Event::Vm(about_guest)] {
+            log.append(event).map_err(io::Error::other)?;
+        }
+        Ok(log)
     }
 
     /// Returns the id, the job's name and the capability to see it.
