@@ -1,14 +1,14 @@
-//! Seals and opens signed documents in the container that Sigstore's tools read: a Sigstore bundle
-//! with one DSSE envelope and one signature.
+//! Signs and opens documents in the container that Sigstore's tools read: a Sigstore bundle with
+//! one DSSE envelope and one signature.
 //!
-//! * In: a payload and a signature; or a container and the public key that must have signed it.
+//! * In: a payload and its signature; or a container and the public key that must have signed it.
 //! * Out: the container; or the payload, after its signature was verified.
 //! * Never: a payload of which the given key has not signed every byte and the type.
 //!
-//! The formats are DSSE v1 (secure-systems-lab/dsse, `protocol.md` and `envelope.md`) and Sigstore
-//! bundle v0.3 (sigstore/protobuf-specs, `sigstore_bundle.proto`). The key is on P-256 and its
-//! `keyid` is empty, because cosign accepts nothing else. There is no certificate, no transparency
-//! log and no time stamp: a verifier that trusts the key needs none of them.
+//! DSSE v1 (secure-systems-lab/dsse, `protocol.md` and `envelope.md`), Sigstore bundle v0.3
+//! (sigstore/protobuf-specs, `sigstore_bundle.proto`). The key is on P-256 and its `keyid` empty,
+//! because cosign takes nothing else. There is no certificate, no transparency log and no
+//! timestamp: a verifier that trusts the key needs none of them.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -20,19 +20,20 @@ use crate::digest::Sha256Digest;
 /// The media type of the container.
 pub const MEDIA_TYPE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
 
-/// The media type of the payload, an in-toto statement.
+/// The type of the payload: an in-toto statement.
 pub const IN_TOTO: &str = "application/vnd.in-toto+json";
 
-/// Largest container that is read, in bytes.
+/// The largest container that is read, in bytes.
 pub const MAX_CONTAINER_BYTES: u64 = 64 << 20;
 
-/// The beginning of every SPKI on P-256, up to its point (RFC 5480, sections 2 and 2.2).
+/// The bytes with which the SPKI of every key on P-256 begins, up to its point (RFC 5480, sections
+/// 2 and 2.2).
 const SPKI_PREFIX: [u8; 26] = [
     0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a,
     0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
 ];
 
-/// How many bytes an uncompressed point has (SEC 1, section 2.3.3).
+/// The number of bytes of a point that is not compressed (SEC 1, section 2.3.3).
 const POINT_BYTES: usize = 65;
 
 /// A public key on P-256.
@@ -40,14 +41,14 @@ const POINT_BYTES: usize = 65;
 pub struct PublicKey([u8; POINT_BYTES]);
 
 impl PublicKey {
-    /// Reads an uncompressed point: 0x04, X and Y. Returns `None` for anything else.
-    pub fn from_point(bytes: &[u8]) -> Option<Self> {
-        let point: [u8; POINT_BYTES] = bytes.try_into().ok()?;
+    /// Reads a point that is not compressed: 0x04, X and Y. Returns `None` for anything else.
+    pub fn from_point(point: &[u8]) -> Option<Self> {
+        let point: [u8; POINT_BYTES] = point.try_into().ok()?;
         (point[0] == 4).then_some(Self(point))
     }
 
-    /// Reads a DER SubjectPublicKeyInfo. Returns `None` unless it has an uncompressed point on
-    /// P-256.
+    /// Reads a DER SubjectPublicKeyInfo. Returns `None` unless it has a point on P-256 that is not
+    /// compressed.
     pub fn from_spki(der: &[u8]) -> Option<Self> {
         Self::from_point(der.strip_prefix(&SPKI_PREFIX)?)
     }
@@ -57,7 +58,7 @@ impl PublicKey {
         [&SPKI_PREFIX[..], &self.0].concat()
     }
 
-    /// Returns the name of the key in the container: SHA-256 of its SPKI, hex.
+    /// Returns the name of the key in a container: SHA-256 of its SPKI, hex.
     pub fn hint(&self) -> String {
         Sha256Digest::of(&self.to_spki()).to_string()
     }
@@ -69,9 +70,9 @@ impl PublicKey {
     }
 }
 
-/// Why a container is rejected.
+/// The reason why a container is not accepted. The texts document the variants.
 #[derive(Debug, thiserror::Error)]
-#[allow(missing_docs)] // Each sentence is the documentation.
+#[allow(missing_docs)]
 pub enum OpenError {
     #[error("it is not a Sigstore bundle with one DSSE envelope")]
     Form(#[source] serde_json::Error),
@@ -89,7 +90,7 @@ pub enum OpenError {
     Signature { hint: String },
 }
 
-/// The signer failed: its signature does not verify.
+/// The error of a signer: it signed nothing, or its signature does not verify.
 #[derive(Debug, thiserror::Error)]
 #[error("the signature does not verify with the key {hint}: the signer has another key")]
 pub struct NotSigned {
@@ -97,18 +98,18 @@ pub struct NotSigned {
     pub hint: String,
 }
 
-/// Returns the message that is signed for a payload: the pre-authentication encoding
+/// Returns the bytes that are signed for a payload: the pre-authentication encoding
 /// (`protocol.md`).
 pub fn pre_authentication(payload: &[u8]) -> Vec<u8> {
     let prefix = format!("DSSEv1 {} {IN_TOTO} {} ", IN_TOTO.len(), payload.len());
     [prefix.as_bytes(), payload].concat()
 }
 
-/// Returns the container of an in-toto statement. `signature` is DER, over [`pre_authentication`]
+/// Returns the container of an in-toto statement; `signature` is DER, over [`pre_authentication`]
 /// of the payload.
 ///
 /// # Errors
-/// The signature does not verify with `key`.
+/// The signature is not by `key`.
 pub fn seal(payload: &[u8], key: &PublicKey, signature: &[u8]) -> Result<Vec<u8>, NotSigned> {
     if !key.has_signed(&pre_authentication(payload), signature) {
         return Err(NotSigned { hint: key.hint() });
@@ -129,7 +130,7 @@ pub fn seal(payload: &[u8], key: &PublicKey, signature: &[u8]) -> Result<Vec<u8>
             }],
         },
     };
-    // A document of strings can always be serialized.
+    // A document that consists of strings can always be written.
     let mut bytes = serde_json::to_vec(&container).unwrap_or_default();
     bytes.push(b'\n');
     Ok(bytes)
@@ -138,9 +139,9 @@ pub fn seal(payload: &[u8], key: &PublicKey, signature: &[u8]) -> Result<Vec<u8>
 /// Returns the payload of a container that `key` has signed.
 ///
 /// # Errors
-/// The bytes are not such a container, or the signature does not verify with `key`.
-pub fn open(bytes: &[u8], key: &PublicKey) -> Result<Vec<u8>, OpenError> {
-    let container: Container = serde_json::from_slice(bytes).map_err(OpenError::Form)?;
+/// It is not such a container, or `key` has not signed it.
+pub fn open(container: &[u8], key: &PublicKey) -> Result<Vec<u8>, OpenError> {
+    let container: Container = serde_json::from_slice(container).map_err(OpenError::Form)?;
     if container.media_type != MEDIA_TYPE {
         return Err(OpenError::MediaType {
             actual: container.media_type,
@@ -152,22 +153,14 @@ pub fn open(bytes: &[u8], key: &PublicKey) -> Result<Vec<u8>, OpenError> {
             actual: envelope.payload_type,
         });
     }
-    let [only] = &envelope.signatures[..] else {
+    let [signature] = &envelope.signatures[..] else {
         return Err(OpenError::Signatures {
             count: envelope.signatures.len(),
         });
     };
-    if let Some(Hint { hint }) = container.verification_material.public_key
-        && !hint.is_empty()
-        && hint != key.hint()
-    {
-        return Err(OpenError::Key {
-            expected: key.hint(),
-            actual: hint,
-        });
-    }
+    container.verification_material.check_hint(key)?;
     let payload = decoded("payload", &envelope.payload)?;
-    let signature = decoded("signature", &only.sig)?;
+    let signature = decoded("signature", &signature.sig)?;
     if !key.has_signed(&pre_authentication(&payload), &signature) {
         return Err(OpenError::Signature { hint: key.hint() });
     }
@@ -196,6 +189,18 @@ struct Material {
     tlog_entries: Vec<serde_json::Value>,
     #[serde(rename = "timestampVerificationData")]
     timestamps: Option<Timestamps>,
+}
+
+impl Material {
+    /// Checks that the material does not name another key.
+    fn check_hint(self, key: &PublicKey) -> Result<(), OpenError> {
+        let actual = self.public_key.map_or(String::new(), |named| named.hint);
+        let expected = key.hint();
+        if actual.is_empty() || actual == expected {
+            return Ok(());
+        }
+        Err(OpenError::Key { expected, actual })
+    }
 }
 
 #[derive(Deserialize, Serialize)]

@@ -77,7 +77,7 @@ impl<'a> CompletedBuild<'a> {
     pub fn state(self) -> Result<StatedBuild, RecordError> {
         let statement = statement(&self)?;
         Ok(StatedBuild {
-            folder: self.job.folder().to_owned(),
+            folder: self.job.directory().to_owned(),
             built: self.built,
             log: self.log,
             statement,

@@ -28,7 +28,7 @@ fn exchange(appliance: &Appliance, port: Port, bytes: &[u8]) -> String {
     // Whoever is refused early may find the connection closed.
     match port {
         Port::Plaintext => {
-            let mut stream = TcpStream::connect(appliance.addresses.clear).unwrap();
+            let mut stream = TcpStream::connect(appliance.addresses.plaintext).unwrap();
             let _ = stream.write_all(bytes);
             let _ = stream.shutdown(Shutdown::Write);
             stream.read_to_end(&mut answer).unwrap();
@@ -524,7 +524,7 @@ fn the_place_where_a_header_is_cut_makes_no_difference() {
         (format!("{served}{refused}"), &[200, 400]),
     ] {
         for cut in 1..request.len() {
-            let mut stream = TcpStream::connect(appliance.addresses.clear).unwrap();
+            let mut stream = TcpStream::connect(appliance.addresses.plaintext).unwrap();
             stream.set_nodelay(true).unwrap();
             let (first, second) = request.as_bytes().split_at(cut);
             stream.write_all(first).unwrap();

@@ -247,7 +247,7 @@ fn there_is_nothing_before_the_end_nor_after_a_failure() {
 fn a_file_that_differs_from_its_record_is_an_internal_error() {
     let appliance = Appliance::start();
     let (running, id) = appliance.accepted();
-    let directory = running.folder().to_owned();
+    let directory = running.directory().to_owned();
     appliance.succeed(running, b"bundle");
     std::fs::write(directory.join("bundle"), b"longer than before").unwrap();
     let response = appliance.get(&format!("/build/{id}/result"));

@@ -32,7 +32,8 @@ fn exchange(address: SocketAddr, bytes: &[u8]) -> io::Result<Vec<u8>> {
 
 /// Returns the statuses of all responses on one connection.
 fn statuses(appliance: &Appliance, request: &str) -> Vec<u16> {
-    let answer = exchange(appliance.addresses.clear, request.as_bytes()).expect("an end in time");
+    let answer =
+        exchange(appliance.addresses.plaintext, request.as_bytes()).expect("an end in time");
     let text = String::from_utf8_lossy(&answer).into_owned();
     text.split("HTTP/1.1 ")
         .skip(1)
@@ -352,7 +353,7 @@ fn a_request_line_is_one_or_the_connection_ends() {
         ),
     ] {
         let found =
-            exchange(appliance.addresses.clear, request.as_bytes()).expect("an end in time");
+            exchange(appliance.addresses.plaintext, request.as_bytes()).expect("an end in time");
         let text = String::from_utf8_lossy(&found).into_owned();
         let found = text
             .split("HTTP/1.")

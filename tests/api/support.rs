@@ -171,7 +171,7 @@ impl Appliance {
     }
 
     pub fn connect(&self) -> Client<TcpStream> {
-        let stream = TcpStream::connect(self.addresses.clear).unwrap();
+        let stream = TcpStream::connect(self.addresses.plaintext).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
         Client::new(stream)
@@ -222,7 +222,7 @@ impl Appliance {
     /// Does the same with this `provenance.json`.
     pub fn succeed_with(&self, running: Running, bundle: &[u8], provenance: &[u8]) {
         let keep = |name: &str, bytes: &[u8]| {
-            let path = running.folder().join(name);
+            let path = running.directory().join(name);
             std::fs::write(&path, bytes).unwrap();
             (path, Sha256Digest::of(bytes), bytes.len() as u64)
         };

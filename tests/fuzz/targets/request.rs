@@ -2,7 +2,7 @@
 
 use hyper::header::{HeaderName, HeaderValue};
 use hyper::{HeaderMap, Method};
-use kettle::api::negotiate::Wish;
+use kettle::api::negotiate::ResponseKind;
 use kettle::api::range::Selection;
 use kettle::api::{query, route};
 
@@ -39,8 +39,8 @@ pub fn target(data: &[u8]) {
             headers.append(name, value);
         }
     }
-    // The preferred kind of response is one of three.
-    let _ = Wish::of(&headers);
+    // Whatever the header fields are, the response is one of three.
+    let _ = ResponseKind::of(&headers);
     if let Selection::Part(part) = Selection::of(&method, &headers, SIZE, "\"tag\"") {
         assert!(method == Method::GET && part.start < part.end && part.end <= SIZE);
     }
