@@ -1,12 +1,12 @@
-//! How a command ended, in words.
+//! Describes in words how a command ended.
 //!
-//! - Comes in: what the sandbox says of it.
-//! - Goes out: a few words for a message to the caller.
-//! - Never: output of the command.
+//! * In: the [`Exit`] that the sandbox reports.
+//! * Out: a few words for a message to the caller.
+//! * Never: output of the command.
 
 use crate::sandbox::Exit;
 
-/// How a command ended, for a message.
+/// Returns a few words about how a command ended, for a message.
 pub(super) fn describe(exit: &Exit) -> String {
     match exit {
         Exit::Status(status) => format!("exit status {status}"),

@@ -1,16 +1,20 @@
-//! Says which toolchain this is. Comes in: a [`Toolchain`]. Goes out: the digest of each file that does the work, and
-//! the version line that each program prints in the sandbox. Never: the digest of a launcher in place of what it starts.
+//! Identifies the toolchain by the digests and the versions of its parts.
+//!
+//! * In: a [`Toolchain`].
+//! * Out: the digest of each file that does the work, and the version line that each program
+//!   prints in the sandbox.
+//! * Never: the digest of a launcher in place of the program that it starts.
 //!
 //! | part | what is hashed |
 //! |---|---|
 //! | `rustc`, `cargo` | the program, links resolved |
-//! | `librustc_driver…`, `libLLVM…` | the libraries that are the compiler, each under its file name |
-//! | `rust-std` | everything in `lib/rustlib/x86_64-unknown-linux-gnu`: standard library, and the linker that comes along |
+//! | `librustc_driver…`, `libLLVM…` | the libraries that are the compiler, by file name |
+//! | `rust-std` | `lib/rustlib/x86_64-unknown-linux-gnu`: the standard library, and a linker |
 //! | `cc`, `cc1`, `collect2`, `as`, `ld`, `ar` | the system's C compiler and binutils |
 //!
-//! The digest of a folder is the SHA-256 of a text with one line for each file, sorted by path in byte order:
-//! `SHA256  ./PATH`, two spaces between, as `sha256sum` prints it. Links to files are read; other links have
-//! `link:TARGET` in place of the digest.
+//! The digest of a directory is the SHA-256 of a text with one line for each file, sorted by path
+//! in byte order: `SHA256  ./PATH`, two spaces between, as `sha256sum` prints it. Links to files
+//! are read; other links have `link:TARGET` in place of the digest.
 
 use std::fs::{self, File};
 use std::io;
@@ -24,17 +28,17 @@ use crate::source::output::Captured;
 use super::cargo::probe;
 use super::{Phase, Tool, Toolchain, ToolchainError};
 
-/// The target that everything is built for, which is also what the appliance runs on.
+/// The target that everything is built for; the appliance runs on it too.
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 
-/// Where distributions keep libraries, and gcc its parts.
+/// The directory in which distributions keep libraries.
 const SYSTEM_LIBRARIES: &str = "/usr/lib/x86_64-linux-gnu";
 const GCC_FOLDERS: [&str; 2] = [
     "/usr/libexec/gcc/x86_64-linux-gnu",
     "/usr/lib/gcc/x86_64-linux-gnu",
 ];
 
-/// Most bytes that are kept of what a program prints about its version.
+/// The most bytes that are kept of the version that a program prints.
 const MAX_VERSION_BYTES: usize = 4096;
 
 /// The program whose version line stands for a part.
@@ -48,7 +52,7 @@ enum Family {
     Ar,
 }
 
-/// One part of the toolchain, hashed.
+/// One part of the toolchain, with its digest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Part {
     name: String,
@@ -68,7 +72,7 @@ pub struct Versions {
 }
 
 impl Versions {
-    /// The parts with their version lines, as provenance lists them.
+    /// Returns the parts with their version lines, as provenance lists them.
     pub fn label(&self, parts: Vec<Part>) -> Vec<Tool> {
         let label = |part: Part| {
             let version = match part.family {
@@ -90,10 +94,10 @@ impl Versions {
 }
 
 impl Toolchain {
-    /// Asks each program for its version, in the sandbox.
+    /// Runs each program in the sandbox to learn its version.
     ///
     /// # Errors
-    /// A program that cannot be run: the toolchain is not usable.
+    /// A program cannot be run: the toolchain is not usable.
     pub async fn versions(&self, runner: &dyn Run) -> Result<Versions, ToolchainError> {
         Ok(Versions {
             rustc: version(probe(self, &self.program("rustc")), runner).await?,
@@ -105,10 +109,12 @@ impl Toolchain {
         })
     }
 
-    /// Hashes every part. Reads some hundred megabytes: for a thread that may block.
+    /// Hashes every part of the toolchain.
+    ///
+    /// It reads some hundred megabytes: call it from a thread that may block.
     ///
     /// # Errors
-    /// What the file system reports.
+    /// A part is missing or cannot be read.
     pub fn measure(&self) -> io::Result<Vec<Part>> {
         let sysroot = self.machine_sysroot();
         let mut parts = vec![
@@ -151,7 +157,7 @@ struct FirstLine(Captured);
 impl OutputSink for FirstLine {
     fn chunk(&mut self, stream: Stream, bytes: &[u8]) -> io::Result<()> {
         if stream == Stream::Stdout {
-            // Whatever comes after the limit is not of the first line.
+            // Bytes after the limit do not belong to the first line.
             let _ = self.0.take(bytes);
         }
         Ok(())
@@ -173,6 +179,7 @@ fn file(path: &Path) -> io::Result<Sha256Digest> {
 /// The driver library, and each LLVM library that lies beside it.
 fn compiler_libraries(folders: &[PathBuf]) -> io::Result<Vec<Part>> {
     for folder in folders {
+/// Returns the digest of a file, links resolved.
         if !is_folder(folder)? {
             continue;
         }
@@ -213,6 +220,7 @@ fn gcc_program(name: &str) -> io::Result<Vec<PathBuf>> {
             sorted(folder)?
         } else {
             Vec::new()
+/// Returns the paths at which gcc keeps the program `name`, one for each of its versions.
         };
         for path in versions.into_iter().map(|version| version.join(name)) {
             if is_file(&path)? {
@@ -241,6 +249,7 @@ fn list(root: &Path, below: &Path, lines: &mut Vec<(String, String)>) -> io::Res
         if path.symlink_metadata()?.is_dir() {
             list(root, &relative, lines)?;
         } else if is_file(&path)? {
+/// Adds the path and the digest of each file at and below `root`/`below` to `lines`.
             lines.push((
                 relative.to_string_lossy().into_owned(),
                 file(&path)?.to_string(),

@@ -1,6 +1,9 @@
-//! Copies what a build made. Comes in: the target folder, after everything that could write it is dead, and the names
-//! to take from it. Goes out: [`Artifact`]s, copies in a folder that no sandbox sees, hashed while they were copied.
-//! Never: a link's target, a FIFO, a device, or more than the limits.
+//! Copies the artifacts of a build out of its target directory.
+//!
+//! * In: the target directory, after everything that could write it is dead, and the names to take
+//!   from it.
+//! * Out: [`Artifact`]s, copies in a directory that no sandbox sees, hashed while they were copied.
+//! * Never: a link's target, a FIFO, a device, or more than the limits.
 
 use std::path::{Path, PathBuf};
 
@@ -8,7 +11,7 @@ use crate::toolchain::artifact::{Artifacts, refused};
 use crate::toolchain::untrusted::Untrusted;
 use crate::toolchain::{Artifact, ToolchainError};
 
-/// A file to take.
+/// A file to copy as an artifact.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Wanted {
     root: PathBuf,
@@ -27,7 +30,7 @@ impl Wanted {
     }
 }
 
-/// Copies `wanted` into the new folder `artifacts`; sorted by name.
+/// Copies `wanted` into the new directory `artifacts`, and returns the copies, sorted by name.
 pub(super) fn collect(
     wanted: Vec<Wanted>,
     artifacts: &Path,

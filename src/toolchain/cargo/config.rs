@@ -1,7 +1,9 @@
-//! A project's own cargo configuration, read by us and never by cargo. Comes in: `.cargo/config.toml` at the tree's
-//! root. Goes out: the settings that are carried over, as arguments of `--config` that provenance then records, and a
-//! line for each setting that is not. Never: a setting that displaces the recorded toolchain, a tool, or the place
-//! where a dependency comes from.
+//! Reads a project's own cargo configuration, which cargo itself never reads.
+//!
+//! * In: `.cargo/config.toml` at the tree's root.
+//! * Out: the settings that are carried over, as arguments of `--config` that provenance then
+//!   records, and a line for each setting that is not.
+//! * Never: a setting that replaces the recorded toolchain, a tool, or the origin of a dependency.
 
 use std::io::{self, Read};
 use std::path::{Component, Path, PathBuf};
@@ -15,19 +17,20 @@ use crate::provenance::link::is_linker_variable;
 use crate::sandbox::paths::SOURCE;
 use crate::toolchain::ToolchainError;
 
-/// Largest configuration that is read, in bytes.
+/// The size of the largest configuration that is read, in bytes.
 const MAX_CONFIG_BYTES: u64 = 1 << 20;
 
-/// Where cargo looks, in this order.
+/// The paths at which cargo looks for its configuration, in this order.
 const FILES: [&str; 2] = [".cargo/config", ".cargo/config.toml"];
 
-/// Files that would choose another toolchain.
+/// The files with which a project chooses another toolchain.
 const TOOLCHAIN_FILES: [&str; 2] = ["rust-toolchain.toml", "rust-toolchain"];
 
-/// Members of a profile that name a program or that only nightly toolchains know.
+/// The members of a profile that name a program, or that only nightly toolchains know.
 const PROFILE_LEFT_OUT: [&str; 3] = ["codegen-backend", "rustflags", "trim-paths"];
 
-/// Words of a variable's name that mark it as a tool, a tool's flags, a search path, or ours.
+/// The words that mark the name of a variable as a tool, a tool's flags, a search path, or one that
+/// the appliance sets.
 const RESERVED_WORDS: [&str; 31] = [
     "AR",
     "AS",
@@ -65,22 +68,22 @@ const RESERVED_WORDS: [&str; 31] = [
 /// What a project's configuration comes to.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Settings {
-    /// `key=value` for `--config`, in the order of the file's keys.
+    /// The arguments of `--config`, each `key=value`, in the order of the file's keys.
     pub arguments: Vec<String>,
-    /// Sources that the project replaces with a folder of its own.
+    /// The sources that the project replaces with a directory of its own.
     pub vendored: Vec<Replaced>,
-    /// What the build log says about the rest.
+    /// The lines of the build log about settings that are not used.
     pub notes: Vec<String>,
 }
 
-/// A source that a folder of the tree stands in for.
+/// A source that a directory of the tree replaces.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Replaced {
-    /// crates.io.
+    /// The registry crates.io.
     CratesIo,
-    /// Another registry, by its index.
+    /// Another registry, by its index URL.
     Registry(String),
-    /// A git repository: URL, then `branch=…`, `tag=…`, `rev=…` or nothing.
+    /// A git repository: its URL, then `branch=…`, `tag=…`, `rev=…` or nothing.
     Git(String, String),
 }
 
@@ -108,16 +111,16 @@ pub(super) fn read(root: &Path) -> Result<Settings, ToolchainError> {
     Ok(settings)
 }
 
-/// The first that is there: cargo's own order.
+/// Returns the first configuration file that exists, in cargo's own order.
 fn file(root: &Path) -> io::Result<Option<PathBuf>> {
     first_file(FILES.map(|name| root.join(name)))
 }
 
 impl Settings {
-    /// Adds what the configuration `text` of the tree at `root` comes to.
+    /// Adds the settings of the configuration `text` of the tree at `root`.
     ///
     /// # Errors
-    /// It is no TOML, or a folder that it names cannot be looked at.
+    /// The text is not TOML, or a directory that it names cannot be looked up.
     pub fn add(&mut self, text: &str, root: &Path) -> Result<(), ToolchainError> {
         let table = text
             .parse::<Table>()
@@ -150,9 +153,10 @@ impl Settings {
         }
     }
 
-    /// Says, setting by setting, what is not used.
+    /// Adds a note for each setting at and below `key`, which are not used.
     fn leave_out(&mut self, key: &str, value: &Value) {
         match value {
+    /// Carries over a setting, unless its value is of a kind that no known setting has.
             Value::Table(members) if !members.is_empty() => {
                 for (name, value) in members {
                     self.leave_out(&format!("{key}.{}", quoted(&[name])), value);
@@ -272,7 +276,8 @@ impl Settings {
         Ok(())
     }
 
-    /// Only what `cargo vendor` prints is carried over: sources replaced with a folder inside the tree.
+    /// Carries over the settings that `cargo vendor` prints: sources that a directory inside the
+    /// tree replaces, and those directories.
     fn take_sources(&mut self, sources: &Table, root: &Path) -> io::Result<()> {
         let member =
             |source: &str, name: &str| sources.get(source)?.get(name)?.as_str().map(str::to_owned);
@@ -299,7 +304,7 @@ impl Settings {
 }
 
 impl Replaced {
-    /// What a `source` table stands for, if it has only the members that such a table has.
+    /// Returns what a `source` table stands for, if it has only the members that such a table has.
     fn of(name: &str, source: &Value) -> Option<Self> {
         let members = source.as_table()?;
         let known = ["replace-with", "registry", "git", "branch", "tag", "rev"];
@@ -325,7 +330,7 @@ impl Replaced {
     }
 }
 
-/// A dotted TOML key, each part quoted where it has to be.
+/// Returns a dotted TOML key, each part quoted where it has to be.
 fn quoted(parts: &[&str]) -> String {
     let bare = |part: &str| {
         !part.is_empty()
@@ -343,7 +348,7 @@ fn quoted(parts: &[&str]) -> String {
     parts.iter().map(quote).collect::<Vec<_>>().join(".")
 }
 
-/// A TOML literal, of the kinds of value that the settings we know can have.
+/// Returns a TOML literal; `None` for the kinds of value that no known setting has.
 fn literal(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(string(text)),
@@ -361,12 +366,13 @@ fn literal(value: &Value) -> Option<String> {
     }
 }
 
-/// A TOML basic string: JSON's escapes are all among TOML's.
+/// Returns a TOML basic string: JSON's escapes are all among TOML's.
 pub(super) fn string(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 
-/// The value of a variable in `[env]`; paths are made relative to the tree's root.
+/// Returns the value of a variable in `[env]`; a relative path becomes one of the tree in the
+/// sandbox.
 fn variable(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.clone()),
@@ -408,6 +414,7 @@ fn is_reserved(name: &str) -> bool {
 fn is_remote(index: &str) -> bool {
     let plain = index.strip_prefix("sparse+").unwrap_or(index);
     (plain.starts_with("https://") || plain.starts_with("http://")) && !plain.contains('@')
+/// Returns whether a variable could replace a tool, or is one that the appliance sets.
 }
 
 /// Where a folder of the tree is in the sandbox, if `path` is one: relative to the root, without `..`, through no link.
@@ -416,6 +423,7 @@ fn inside(path: &str, root: &Path) -> io::Result<Option<String>> {
     for component in Path::new(path).components() {
         match component {
             Component::CurDir => continue,
+/// Returns whether the index of a registry is a URL of http or https without credentials.
             Component::Normal(name) => machine.push(name),
             _ => return Ok(None),
         }

@@ -1,6 +1,10 @@
-//! Copies a folder of files, folders and links. Comes in: a folder that need not be trusted. Goes out: a copy of ours,
-//! modes reduced to 0644 and 0755, links as they are, every file with the same time. Never: a device, a FIFO, a `.git` at
-//! any depth, which no tree id would cover, or more than the limits.
+//! Copies a directory tree of files, directories and links.
+//!
+//! * In: a directory that a sandbox could write.
+//! * Out: a copy with modes reduced to 0644 and 0755, links as they are, and the same time for
+//!   every file.
+//! * Never: a device, a FIFO, a `.git` at any depth, which no tree id would cover, or more than the
+//!   limits.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -15,16 +19,17 @@ use crate::source::plain_file;
 use crate::source::tree::is_git;
 use crate::toolchain::untrusted::Untrusted;
 
-/// Most bytes that one copy may have.
+/// The most bytes that one copy may have.
 const MAX_COPY_BYTES: u64 = 2 << 30;
 
-/// Most files in one copy.
+/// The most files, directories and links in one copy.
 const MAX_COPY_FILES: usize = 200_000;
 
-/// Deepest folder in a copy.
+/// The most levels of directories in a copy.
 const MAX_COPY_DEPTH: usize = 64;
 
-/// Copies what is in `source` into the folder `target`, except the names `left_out` at its top.
+/// Copies the content of `source` into the directory `target`, except the names `left_out` at its
+/// top.
 pub(super) fn folder(
     source: &Untrusted,
     target: &Path,

@@ -1,6 +1,8 @@
-//! Which inputs a build used, as provenance records them. Comes in: the packages of which cargo says that the build
-//! compiles them, and what was checked. Goes out: a resource descriptor for each. Never: a digest for a package whose
-//! folder is not one that we filled and hashed.
+//! Describes the packages that a build used, as provenance records them.
+//!
+//! * In: the packages that the build compiles according to cargo, and everything that was checked.
+//! * Out: a resource descriptor for each package.
+//! * Never: a digest for a package whose directory was not filled or hashed here.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -17,26 +19,33 @@ use super::metadata::Package;
 use super::plan::Moved;
 use super::{git, vendor};
 
-/// Everything that was checked in this job.
+/// Everything that this job checked.
 #[derive(Debug)]
 pub(super) struct Checked {
+    /// The packages of registries.
     pub registries: Vec<vendor::Checked>,
+    /// The checkouts of git dependencies, each with its locked source.
     pub git: Vec<(GitSource, git::Checked)>,
-    /// Repositories that were fetched from where their servers have them.
+    /// The repositories that were fetched from the URL to which their server moved them.
     pub moved: Vec<Moved>,
 }
 
-/// Where a package is, with what was checked about it.
+/// The checked directory that a package is in.
 #[derive(Debug)]
 pub(super) enum Place<'a> {
+    /// The directory of a package of a registry.
     Registry(&'a vendor::Checked),
+    /// A directory of the checkout of a git dependency.
     Git(&'a GitSource, &'a git::Checked),
-    /// Relative to the source tree.
+    /// A directory of the source tree, relative to it.
     Source(PathBuf),
 }
 
 impl Checked {
-    /// Where `package` is.
+    /// Returns the checked directory that `package` is in.
+    ///
+    /// # Errors
+    /// The package lies outside of everything that was checked.
     pub fn place(&self, package: &Package) -> Result<Place<'_>, CargoError> {
         let folder = package.folder();
         let registry = self
@@ -62,7 +71,8 @@ impl Checked {
             })
     }
 
-    /// The descriptor of a package that the build uses; `root` is the source tree on this machine.
+    /// Returns the descriptor of a package that the build uses; `root` is the source tree on this
+    /// machine.
     pub fn descriptor(
         &self,
         package: &Package,
@@ -109,7 +119,9 @@ impl Checked {
     }
 }
 
-/// A folder of the source tree. It may be named through links, which lead to folders of the tree.
+/// Returns a directory of the source tree, with its links resolved.
+///
+/// It may be named through links, as long as they lead to directories of the tree.
 fn resolved(relative: &Path, root: &Path) -> Result<PathBuf, ToolchainError> {
     let (folder, root) = (root.join(relative).canonicalize()?, root.canonicalize()?);
     if !folder.starts_with(root) {
@@ -118,7 +130,8 @@ fn resolved(relative: &Path, root: &Path) -> Result<PathBuf, ToolchainError> {
     Ok(folder)
 }
 
-/// A package URL (purl-spec, type `cargo`); another registry than crates.io is its qualifier `repository_url`.
+/// Returns the package URL (purl-spec, type `cargo`); a registry other than crates.io is its
+/// qualifier `repository_url`.
 fn purl(package: &Package, index: &str) -> String {
     let plain = format!("pkg:cargo/{}@{}", package.name, encoded(&package.version));
     match index.strip_prefix("registry+").unwrap_or(index) {
@@ -127,7 +140,7 @@ fn purl(package: &Package, index: &str) -> String {
     }
 }
 
-/// Percent-encodes what purl-spec does not leave as it is.
+/// Percent-encodes the bytes that purl-spec does not leave as they are.
 fn encoded(text: &str) -> String {
     let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b".-_~:/".contains(byte);
     text.bytes()

@@ -1,7 +1,11 @@
-//! Makes a `CARGO_HOME` that holds the locked commits of git dependencies. Comes in: the one that the fetch phase left.
-//! Goes out: a fresh one, in which each checkout is a copy whose git tree id is the one that the locked commit names.
-//! Never: a repository that the fetch phase wrote; ours hold the commit objects and nothing else, which is all that an
-//! offline cargo asks of them, and its packages inherit from their workspace as usual.
+//! Fills a `CARGO_HOME` with the locked commits of git dependencies.
+//!
+//! * In: the `CARGO_HOME` that the fetch phase left.
+//! * Out: a fresh one, in which each checkout is a copy whose git tree id is the one that the
+//!   locked commit names.
+//! * Never: a repository that the fetch phase wrote. The repositories here have the commit objects
+//!   and nothing else: an offline cargo needs no more, and packages inherit from their workspace as
+//!   usual.
 //!
 //! A commit object is `tree HEX LF …` (git, Documentation/gitformat-loose); its id is SHA-1 over
 //! `commit SIZE NUL CONTENT`, and a loose object is the zlib stream of those same bytes.
@@ -21,7 +25,8 @@ use crate::toolchain::untrusted::Untrusted;
 use super::CargoError;
 use super::copy;
 
-/// Digits of a commit in the name of its checkout: git's default, which cargo finds again in a repository of one commit.
+/// How many digits of a commit the name of its checkout has: git's default, with which cargo finds
+/// the checkout again in a repository of one commit.
 const SHORT_ID_DIGITS: usize = 7;
 
 /// What cargo writes when a checkout is complete.
@@ -30,7 +35,7 @@ const COMPLETE: &str = ".cargo-ok";
 /// A checkout that the fetch phase left.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Checkout {
-    /// The repository's name in cargo's folders.
+    /// The repository's name in cargo's directories.
     pub repository: String,
     /// The checkout's folder below it.
     folder: String,
@@ -46,9 +51,11 @@ pub(super) struct Checked {
     pub tree: GitOid,
 }
 
-/// Every checkout of `commit` below `fetched`; there is one for each URL that names the repository.
+/// Returns every checkout of `commit` below `fetched`, one for each URL that names the repository.
 ///
-/// A folder's name, the start of a commit, is a hint only: each checkout is checked before it is used.
+    /// The tree id that was computed from the copied files.
+/// A directory's name, the beginning of a commit, is a hint only: each checkout is checked before
+/// it is used.
 pub(super) fn checkouts(fetched: &Path, commit: GitOid) -> io::Result<Vec<Checkout>> {
     let all = Untrusted::open(fetched)?.folder("git/checkouts")?;
     let mut found = Vec::new();
@@ -72,7 +79,7 @@ pub(super) fn checkouts(fetched: &Path, commit: GitOid) -> io::Result<Vec<Checko
     Ok(found)
 }
 
-/// The tree that `content`, the raw commit object of `commit`, names.
+/// Returns the tree that `content`, the raw commit object of `commit`, names.
 pub(super) fn tree_of(commit: GitOid, content: &[u8]) -> Result<GitOid, CargoError> {
     let actual = GitOid::of_object("commit", content);
     if actual != commit {
@@ -88,7 +95,7 @@ pub(super) fn tree_of(commit: GitOid, content: &[u8]) -> Result<GitOid, CargoErr
     tree.ok_or(CargoError::CommitWithoutTree { commit })
 }
 
-/// Copies a checkout into `home`, a `CARGO_HOME` of ours, and checks the copy against its commit.
+/// Copies a checkout into the fresh `CARGO_HOME` `home`, and compares the copy with its commit.
 pub(super) fn place(
     checkout: &Checkout,
     content: &[u8],
@@ -148,7 +155,7 @@ fn repository(folder: &Path, commit: GitOid, content: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// `NAME-HASH`, as cargo names a repository's folders.
+/// Returns whether `name` can be `NAME-HASH`, as cargo names a repository's directories.
 fn is_repository(name: &str) -> bool {
     !name.starts_with(['.', '-'])
         && name
@@ -160,7 +167,7 @@ fn is_repository(name: &str) -> bool {
 mod tests {
     use super::*;
 
-    /// A fetched home with one checkout of one file, and its commit object.
+    /// Returns a fetched home with one checkout of one file, and its commit object.
     fn fixture() -> (tempfile::TempDir, GitOid, Vec<u8>) {
         let home = tempfile::tempdir().unwrap();
         fs::create_dir_all(home.path().join("ours")).unwrap();

@@ -1,6 +1,8 @@
-//! What cargo says about a project before anything of it runs. Comes in: the answers of `cargo metadata` and `cargo
-//! tree`. Goes out: the packages with their folders and targets, and which of them a build compiles. Never: a fact
-//! that code of the project could have printed.
+//! Reads cargo's description of a project, before any code of the project runs.
+//!
+//! * In: the output of `cargo metadata` and `cargo tree`.
+//! * Out: the packages with their directories and targets, and which of them a build compiles.
+//! * Never: a fact that code of the project could have printed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -12,30 +14,30 @@ use crate::toolchain::ToolchainError;
 
 use super::CargoError;
 
-/// Kinds of target whose files are handed out.
+/// The kinds of target whose files are delivered.
 const DELIVERED: [&str; 4] = ["bin", "cdylib", "dylib", "staticlib"];
 
-/// Kinds of target that are handed out when there is no other.
+/// The kinds of target whose files are delivered when the project has no other.
 const LIBRARIES: [&str; 3] = ["lib", "rlib", "proc-macro"];
 
-/// The answer of `cargo metadata`, the members that we use.
+/// The members of the output of `cargo metadata` that are used here.
 #[derive(Debug, Deserialize)]
 pub struct Metadata {
-    /// All of them, dependencies too.
+    /// All packages, dependencies included.
     pub packages: Vec<Package>,
     #[serde(rename = "workspace_default_members")]
     default_members: BTreeSet<String>,
     workspace_root: PathBuf,
 }
 
-/// One package.
+/// One package of the project or one of its dependencies.
 #[derive(Debug, Deserialize)]
 pub struct Package {
-    /// Cargo's own, opaque.
+    /// Cargo's own id, which is opaque.
     pub id: String,
-    /// As the manifest has it.
+    /// The name, as the manifest has it.
     pub name: String,
-    /// Likewise.
+    /// The version, as the manifest has it.
     pub version: String,
     source: Option<String>,
     manifest_path: String,
@@ -47,14 +49,16 @@ struct Target {
     name: String,
     kind: BTreeSet<String>,
     crate_types: BTreeSet<String>,
-    /// In the sandbox.
+    /// The root of the crate, as the sandbox sees it.
     #[serde(default)]
     src_path: PathBuf,
 }
 
 impl Metadata {
-    /// Reads the answer of `cargo metadata`. Cargo takes the lockfile from the workspace's root: elsewhere than at the
-    /// source's, it would be another one than was read here.
+    /// Reads the output of `cargo metadata`.
+    ///
+    /// Cargo takes the lockfile from the workspace's root: if that were not the source's, it would
+    /// be another lockfile than the one that was read here.
     ///
     /// # Errors
     /// It is no such answer, or of another workspace.
@@ -69,19 +73,19 @@ impl Metadata {
         Ok(metadata)
     }
 
-    /// Whether `package` is one that the build is asked for.
+    /// Returns whether the build is for `package` itself, and not only for what depends on it.
     pub fn is_default_member(&self, package: &Package) -> bool {
         self.default_members.contains(&package.id)
     }
 
-    /// The packages that the build is asked for.
+    /// Returns the packages that the build is for.
     pub fn default_members(&self) -> impl Iterator<Item = &Package> {
         self.packages
             .iter()
             .filter(|package| self.is_default_member(package))
     }
 
-    /// The package that has a target of this crate's name, which starts at `source`.
+    /// Returns the package that has a target with this crate's name and the root `source`.
     pub(super) fn package_of(&self, crate_name: &str, source: &Path) -> Option<&Package> {
         let is_target = |target: &Target| {
             target.name.replace('-', "_") == crate_name && target.src_path.as_path() == source
@@ -91,7 +95,7 @@ impl Metadata {
             .find(|package| package.targets.iter().any(is_target))
     }
 
-    /// Whether the build makes libraries for Rust and nothing else.
+    /// Returns whether the build makes libraries for Rust and nothing else.
     pub fn is_library_only(&self) -> bool {
         !self
             .default_members()
@@ -99,14 +103,14 @@ impl Metadata {
             .any(Target::is_delivered)
     }
 
-    /// The packages of which `tree` (the answer of `cargo tree`) has a line: `NAME vVERSION …`.
+    /// Returns the packages that have a line `NAME vVERSION …` in `tree`, the output of `cargo tree`.
     ///
     /// # Errors
-    /// A line names no package.
+    /// A line names no known package.
     pub fn used(&self, tree: &[u8]) -> Result<Vec<&Package>, ToolchainError> {
         let unreadable = || ToolchainError::Answer { tool: "cargo tree" };
         let tree = std::str::from_utf8(tree).map_err(|_| unreadable())?;
-        // Blank lines stand between the trees of several members.
+        // Blank lines separate the trees of several members.
         let lines: BTreeSet<&str> = tree.lines().filter(|line| !line.is_empty()).collect();
         let mut used = BTreeMap::new();
         for line in lines {
@@ -123,8 +127,9 @@ impl Metadata {
         Ok(used.into_values().collect())
     }
 
-    /// The names of the files in `release` that a `compiler-artifact` message may announce, none when the message is
-    /// of no target that exists, or of one that is not handed out.
+    /// Returns the names of the files in `release` that a `compiler-artifact` message may announce.
+    ///
+    /// There are none when the message names an unknown target, or one that is not delivered.
     pub fn announced(&self, message: &CompilerArtifact) -> Vec<String> {
         let library_only = self.is_library_only();
         let package = self
@@ -156,7 +161,7 @@ impl Metadata {
 }
 
 impl Package {
-    /// `NAME@VERSION`.
+    /// Returns the package as `NAME@VERSION`.
     pub fn spec(&self) -> String {
         format!("{}@{}", self.name, self.version)
     }
@@ -168,9 +173,12 @@ impl Package {
             .unwrap_or(Path::new("/"))
     }
 
-    /// Whether a line of `cargo tree` means this package, and not another one of the same name and version: a folder's
-    /// goes on with `(FOLDER)`, a repository's with `(URL#COMMIT)`, the commit cut, a registry's with neither; each after
-    /// `(proc-macro)`, if it is one.
+    /// Returns whether a line of `cargo tree` means this package, and not another one of the same
+    /// name and version.
+    ///
+    /// After the version, and after `(proc-macro)` if it is one, the line of a directory goes on
+    /// with `(DIRECTORY)`, that of a repository with `(URL#COMMIT)`, the commit cut, and that of a
+    /// registry with neither.
     fn is_named_by(&self, line: &str) -> bool {
         let rest = line.strip_prefix(&format!("{} v{}", self.name, self.version));
         let Some(rest) = rest.filter(|rest| rest.is_empty() || rest.starts_with(' ')) else {
@@ -201,7 +209,7 @@ impl Package {
         }
     }
 
-    /// The name of the file that `cargo package` makes.
+    /// Returns the name of the file that `cargo package` creates.
     pub fn crate_name(&self) -> String {
         format!("{}-{}.crate", self.name, self.version)
     }
@@ -213,18 +221,21 @@ impl Target {
             .iter()
             .any(|kind| DELIVERED.contains(&kind.as_str()))
     }
+    /// Returns whether the files of the target are always delivered.
 
     fn is_library(&self) -> bool {
         self.kind
             .iter()
             .any(|kind| LIBRARIES.contains(&kind.as_str()))
     }
+    /// Returns whether the files of the target are delivered in a project of libraries only.
 
     fn file_names(&self, library_only: bool) -> Vec<String> {
         let stem = self.name.replace('-', "_");
         let of = |kind: &str| match kind {
             "bin" => Some(self.name.clone()),
             "cdylib" | "dylib" => Some(format!("lib{stem}.so")),
+    /// Returns the names that the delivered files of the target have.
             "proc-macro" if library_only => Some(format!("lib{stem}.so")),
             "staticlib" => Some(format!("lib{stem}.a")),
             "lib" | "rlib" if library_only => Some(format!("lib{stem}.rlib")),
@@ -237,7 +248,7 @@ impl Target {
     }
 }
 
-/// Cargo's message about one compiled target, the members that we use.
+/// The members of cargo's message about one compiled target that are used here.
 #[derive(Debug, Deserialize)]
 pub struct CompilerArtifact {
     package_id: String,

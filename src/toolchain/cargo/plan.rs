@@ -1,6 +1,9 @@
-//! What is run for a cargo project, as values. Comes in: a toolchain, the job's folders, the settings that were carried
-//! over. Goes out: one [`CommandSpec`] a command. Never: a path or a variable of this machine inside the sandbox; every
-//! job sees the same places, so that the same source gives the same bytes.
+//! Describes, as values, the commands that are run for a cargo project.
+//!
+//! * In: a toolchain, the job's directories, the settings that were carried over.
+//! * Out: one [`CommandSpec`] for each command.
+//! * Never: a path or a variable of this machine inside the sandbox; every job sees the same paths,
+//!   so that the same source gives the same bytes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -13,63 +16,71 @@ use crate::toolchain::{ARTIFACTS_FOLDER, Toolchain};
 
 use super::redirects;
 
-/// Wall-clock limit of a command that only reads the project.
+/// The wall-clock limit of a command that only reads the project.
 const INSPECT_TIME: Duration = Duration::from_secs(120);
 
-/// Wall-clock limit of one question to the server of a repository.
+/// The wall-clock limit of one request to the server of a repository.
 pub(super) const ASK_TIME: Duration = Duration::from_secs(120);
 
-/// Settings of the git that cargo runs, beside those of every fetch: the other protocols that cargo's own library knows and
-/// that need no other program, and no proxy, which [`NOWHERE`] is for cargo alone.
+/// Settings of the git that cargo runs, beside those of every fetch.
+///
+/// They allow the other protocols that cargo's own library knows and that need no other program,
+/// and turn the proxy off: [`NOWHERE`] is for cargo alone.
 const GIT_SETTINGS: [(&str, &str); 3] = [
     ("http.proxy", ""),
     ("protocol.file.allow", "always"),
     ("protocol.git.allow", "always"),
 ];
 
-/// The proxy of plain http, of a kind that there is not, so that cargo reaches nobody by it (curl, `http_proxy`): a registry
-/// can send cargo anywhere for an archive, but only over https. Cargo's message shows this text.
+/// The proxy of plain http, of a kind that does not exist, so that cargo reaches no host by it
+/// (curl, `http_proxy`).
+///
+/// A registry can redirect cargo anywhere for an archive, but only over https. Cargo's message
+/// shows this text.
 const NOWHERE: &str = "plain-http-is-not-followed://nowhere";
 
 /// A repository that its server has at another URL, on the same host, port and scheme.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Moved {
-    /// As the lockfile names it.
+    /// The URL that the lockfile has.
     pub from: String,
-    /// Where it is.
+    /// The URL that the server redirects to.
     pub to: String,
 }
 
-/// What all commands of one job share.
+/// The values that all commands of one job share.
 pub(super) struct Plan<'a> {
+    /// The toolchain that the commands run.
     pub toolchain: &'a Toolchain,
-    /// The source tree on this machine.
+    /// The path of the source tree on this machine.
     pub source: &'a Path,
+    /// The value of `SOURCE_DATE_EPOCH`, in seconds.
     pub epoch: u64,
-    /// `key=value` for `--config`.
+    /// The arguments of `--config`, each `key=value`.
     pub settings: &'a [String],
 }
 
-/// The job's folders on this machine, each seen by some sandbox.
+/// The directories of one job on this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Folders {
-    /// `CARGO_HOME` of the fetch phase, written by the sandbox.
+    /// The `CARGO_HOME` of the fetch phase, which the sandbox writes.
     pub fetch: PathBuf,
-    /// Checked packages.
+    /// The directory sources with the checked packages of registries.
     pub vendor: PathBuf,
-    /// `CARGO_HOME` of the build, written by us.
+    /// The `CARGO_HOME` of the build, which no sandbox writes.
     pub home: PathBuf,
-    /// Written by the build.
+    /// The target directory, which the build writes.
     pub target: PathBuf,
-    /// Written while a library is packed: what the build wrote does not come near it.
+    /// The target directory of `cargo package`, which sees nothing that the build wrote.
     pub package: PathBuf,
-    /// The source as it is packed, where it cannot be packed as it is.
+    /// The copy of a source that cannot be packed as it is.
     pub unpublished: PathBuf,
-    /// Copies of what is handed out. No sandbox sees it.
+    /// The copies of the artifacts, which no sandbox sees.
     pub artifacts: PathBuf,
 }
 
 impl Folders {
+    /// Returns the directories of the job in the directory `job`.
     pub fn of(job: &Path) -> Self {
         let folder = |name| job.join(name);
         Self {
@@ -85,10 +96,12 @@ impl Folders {
 }
 
 impl Plan<'_> {
-    /// Downloads what the lockfile names, for all platforms: a directory source has to hold every package.
+    /// Downloads the packages that the lockfile names, for all platforms: a directory source must
+    /// have every package.
     ///
-    /// Repositories are fetched by git itself and not by cargo's library: it can be told to follow no redirect. Those
-    /// that their servers have `moved` are asked for where they are. `plain` are the hosts that cargo reaches by plain http.
+    /// Repositories are fetched by git itself and not by cargo's library, because git can be told
+    /// to follow no redirect. Those that their servers have `moved` are fetched from the new URL.
+    /// `plain` are the hosts that cargo reaches by plain http.
     pub fn fetch(
         &self,
         folders: &Folders,
@@ -127,13 +140,13 @@ impl Plan<'_> {
         self.command(argv.to_vec(), vec![home], INSPECT_TIME, Phase::Offline)
     }
 
-    /// Prints every package with its targets and its folder.
+    /// Prints every package with its targets and its directory.
     pub fn metadata(&self, folders: &Folders) -> CommandSpec {
         let argv = self.cargo("metadata", &["--locked", "--offline", "--format-version=1"]);
         self.command(argv, self.inputs(folders), INSPECT_TIME, Phase::Offline)
     }
 
-    /// Prints the packages that `build` will compile, one a line.
+    /// Prints the packages that `build` will compile, one on each line.
     pub fn tree(&self, folders: &Folders) -> CommandSpec {
         let fixed = [
             "--locked",
@@ -169,6 +182,7 @@ impl Plan<'_> {
             self.cargo("package", &fixed),
             folders,
             &folders.package,
+    /// Returns a command that writes `target`.
             limit,
         )
     }
@@ -181,6 +195,7 @@ impl Plan<'_> {
         limit: Duration,
     ) -> CommandSpec {
         let mut mounts = self.inputs(folders);
+    /// Returns the mounts of the checked dependencies.
         mounts.push(Mount::new(target, TARGET, Access::ReadWrite));
         self.command(argv, mounts, limit, Phase::Offline)
     }
@@ -188,6 +203,7 @@ impl Plan<'_> {
     fn inputs(&self, folders: &Folders) -> Vec<Mount> {
         vec![
             Mount::new(&folders.home, CARGO_HOME, Access::ReadOnly),
+    /// Returns the words of a cargo command: subcommand, `fixed`, manifest, settings.
             Mount::new(&folders.vendor, VENDOR, Access::ReadOnly),
         ]
     }
@@ -204,7 +220,10 @@ impl Plan<'_> {
         argv
     }
 
-    /// The working directory is outside the source, because cargo reads configuration from it and its parents.
+    /// Returns a command that sees the toolchain, the source and `mounts`.
+    ///
+    /// The working directory is outside the source, because cargo reads configuration from it and
+    /// its parents.
     fn command(
         &self,
         argv: Vec<String>,
@@ -229,10 +248,10 @@ impl Plan<'_> {
         }
     }
 
-    /// The complete environment.
+    /// Returns the complete environment.
     ///
-    /// `CARGO_BUILD_JOBS` stays unset: it would reach build scripts as a number that depends on nothing but us, while
-    /// the processors are the machine's; cargo's own default is what projects are used to.
+    /// `CARGO_BUILD_JOBS` stays unset: build scripts would see a number that the appliance alone
+    /// chooses, while the processors are the machine's; projects are used to cargo's own default.
     fn environment(&self, phase: Phase) -> BTreeMap<String, String> {
         let mut variables = BTreeMap::from(
             [
@@ -271,8 +290,8 @@ impl Plan<'_> {
 
 /// Our settings of git as variables of its environment.
 ///
-/// Git replaces the longest beginning of a URL that it knows. The new URLs stand for themselves, so that one that goes on
-/// from an old one is not changed.
+/// Git replaces the longest beginning of a URL that it knows. Each new URL also replaces itself, so
+/// that one that begins with an old URL is not changed.
 fn git_settings(moved: &[Moved]) -> Vec<(String, String)> {
     let instead = |to: &str| format!("url.{to}.insteadOf");
     let moved: Vec<_> = moved
@@ -305,7 +324,7 @@ enum Phase {
     Offline,
 }
 
-/// `PROGRAM --version`, in a sandbox that sees the toolchain and nothing else.
+/// Runs `PROGRAM --version` in a sandbox that sees the toolchain and nothing else.
 pub(in crate::toolchain) fn probe(toolchain: &Toolchain, program: &str) -> CommandSpec {
     CommandSpec {
         argv: vec![program.to_owned(), "--version".to_owned()],

@@ -1,14 +1,19 @@
-//! Where registries sent cargo for archives. Comes in: what cargo traces of its downloads. Goes out: the last URL of each
-//! archive for which a server redirected; everything that is no trace, to the log. Never: a guess which archive a redirect
-//! was for, or a URL that could not be read to its end.
+//! Finds out where registries redirected cargo for archives.
 //!
-//! Cargo downloads several archives at a time, and its trace does not say which of them a redirect is for. So the first run
-//! only tells whether there was one. If so, each archive is removed and fetched once more, alone: what the trace then says is
-//! about it, and these are the bytes that are checked and used.
+//! * In: cargo's trace of its downloads.
+//! * Out: the last URL of each archive for which a server redirected; everything that is not a
+//!   trace goes to the log.
+//! * Never: a guess which archive a redirect was for, or a URL that could not be read to its end.
 //!
-//! What is read are curl's own words, which no server writes: curl decides what a redirect is. In the text of an error a
-//! server can make cargo print lines that look like a trace. In the first run this can only bring the second about; in the
-//! second, an error ends cargo, and the archive is fetched again by another one.
+//! Cargo downloads several archives at a time, and its trace does not tell which of them a redirect
+//! is for. So the first run only tells whether there was a redirect. If so, each archive is removed
+//! and fetched again, alone: the trace is then about that archive, and these are the bytes that are
+//! checked and used.
+//!
+//! Only curl's own messages are read, which no server writes: curl decides what a redirect is. A
+//! server can put lines that look like a trace into an error message that cargo prints. In the
+//! first run they can only cause the second one; in the second run an error ends cargo, and the
+//! archive is fetched again by another cargo process.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -24,35 +29,39 @@ use super::answer::Answer;
 use super::lockfile::Locked;
 use super::vendor::{self, Redirects};
 
-/// What makes cargo trace what curl says of its downloads (The Cargo Book, "Environment Variables"; cargo 1.95).
+/// The variables that make cargo trace curl's messages about its downloads (The Cargo Book,
+/// "Environment Variables"; cargo 1.95).
 pub(super) const TRACE: [(&str, &str); 2] =
     [("CARGO_HTTP_DEBUG", "true"), ("CARGO_LOG", "network=debug")];
 
-/// Makes cargo stop at the first error, so that the trace of a run that succeeds holds no text of a server's.
+/// Makes cargo stop at the first error, so that the trace of a run that succeeds has no text from a
+/// server.
 const NO_RETRY: (&str, &str) = ("CARGO_NET_RETRY", "0");
 
-/// How long is waited before an archive is asked for again, each time.
+/// The pauses before an archive is requested again.
 const PAUSES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(5)];
 
-/// Longest line of the trace that is read, in bytes.
+/// The length of the longest line of the trace that is read, in bytes.
 const MAX_TRACE_LINE_BYTES: usize = 8192;
 
-/// What a line of the trace has after the seconds since the start.
+/// The mark of a line of the trace; the seconds since the start precede it.
 const MARK: &str = "s DEBUG network: ";
 
-/// Most bytes before the mark: seconds with nine decimals.
+/// The most bytes before the mark: seconds with nine decimals.
 const MAX_TIME_BYTES: usize = 24;
 
-/// How cargo says that it begins with an archive: `downloading NAME vVERSION as NUMBER`. Of indexes it names no version.
+/// The beginning of the line for a new download: `downloading NAME vVERSION as NUMBER` for an
+/// archive; the line for an index has no version.
 const DOWNLOADING: &str = "downloading ";
 
-/// How cargo marks what curl says of itself.
+/// The mark of curl's own messages.
 const CURL: &str = "http-debug: * ";
 
-/// How cargo shows what is no text: `(NUMBER bytes of data)`.
+/// The end of the words that cargo prints in place of bytes that are not text:
+/// `(NUMBER bytes of data)`.
 const NO_TEXT: &str = " bytes of data)";
 
-/// How cargo begins to print the version of curl, line by line.
+/// The first line of the version of curl, which cargo prints line by line.
 const VERSION: &str = "Version {";
 
 /// Runs `cargo fetch`, and returns whether an archive was redirected.
@@ -66,8 +75,11 @@ pub(super) async fn fetch(
         .map(|trace| trace.last.is_some())
 }
 
-/// Fetches the archives of `packages` once more with `spec`, each alone, and finds out where each came from; `fetched` is
-/// the `CARGO_HOME` that has them. Together they may take as long as `spec` says.
+/// Fetches the archives of `packages` again with `spec`, each alone, and returns the last URL of
+/// each one that was redirected.
+///
+/// `fetched` is the `CARGO_HOME` that has the archives. Together they may take as long as the limit
+/// of `spec`.
 pub(super) async fn find(
     packages: &[Locked],
     mut spec: CommandSpec,
@@ -127,7 +139,9 @@ async fn alone(
     }
 }
 
-/// Only cargo itself runs in this phase, so that what it complains about can be told apart by its text.
+/// Runs `cargo fetch`, and returns its trace.
+///
+/// Only cargo itself runs in this phase, so its errors can be recognised by their text.
 async fn run(
     spec: &CommandSpec,
     context: &Context<'_>,
@@ -143,30 +157,31 @@ async fn run(
     Ok(traced.trace)
 }
 
-/// Divides standard error into the trace, which is read, and the rest, which is an answer's.
+/// Divides standard error into the trace, which is read, and the rest, which goes to the log.
 struct Traced<'a> {
     answer: Answer<'a>,
     trace: Trace,
 }
 
-/// What was read of a trace.
+/// The state of reading a trace.
 #[derive(Debug, Default)]
 struct Trace {
-    /// The beginning of the line, while it can be a line of the trace, and of one that is.
+    /// The beginning of the current line, unless it is known not to be of the trace.
+    /// Whether cargo has begun to download archives, and not only indexes.
     line: Vec<u8>,
     kind: Line,
     in_version: bool,
     are_archives: bool,
     follows: Follows,
-    /// Where curl went last for an archive, if not to where the registry says.
+    /// The last URL that curl followed a redirect to for an archive, if there was a redirect.
     last: Option<Followed>,
 }
 
-/// The place that curl went to.
+/// The target of a redirect that curl followed.
 #[derive(Debug, PartialEq, Eq)]
 enum Followed {
     Url(String),
-    /// It is too long, or no text.
+    /// The URL is too long, or is not text.
     Unreadable,
 }
 
@@ -189,6 +204,7 @@ impl Traced<'_> {
             Line::Trace => {}
             Line::Unknown => {
                 trace.line.push(byte);
+    /// Takes one byte of standard error; `other` receives the bytes that are not of the trace.
                 trace.kind = trace.classify();
                 if trace.kind == Line::Other {
                     other.append(&mut trace.line);
@@ -204,7 +220,7 @@ impl Traced<'_> {
         }
     }
 
-    /// Hands on what is left of a last line without an end.
+    /// Passes on the rest of a last line that has no end.
     fn end(&mut self) -> io::Result<()> {
         let rest = std::mem::take(&mut self.trace.line);
         if self.trace.kind == Line::Unknown {
@@ -249,6 +265,7 @@ impl Trace {
         };
         self.in_version = said == VERSION;
         if let Some(what) = said.strip_prefix(DOWNLOADING) {
+    /// Reads a whole line of the trace.
             self.are_archives |= what
                 .split(' ')
                 .nth(1)
@@ -314,7 +331,8 @@ mod tests {
         }
     }
 
-    /// What is left of a text for the log, and where curl went last, cut into chunks of every size.
+    /// Returns the part of a text that goes to the log, and where curl went last; the text is cut
+    /// into chunks of every size.
     fn divided(text: &str) -> (String, Option<Followed>) {
         let divide = |size| {
             let mut log = Kept::default();
@@ -370,7 +388,7 @@ mod tests {
                 ],
                 None,
             ),
-            // Of an index.
+            // The redirect is for an index.
             (vec!["downloading le/af/leaf as 1", &*first, ARCHIVE], None),
             (
                 vec![
@@ -380,7 +398,7 @@ mod tests {
                 ],
                 None,
             ),
-            // curl cuts what it says, and cargo shows no bytes.
+            // curl cuts its message, and cargo prints no bytes that are not text.
             (vec![ARCHIVE, cut], Some(Followed::Unreadable)),
             (
                 vec![ARCHIVE, "http-debug: * (99 bytes of data)"],

@@ -1,6 +1,9 @@
-//! Makes cargo's directory sources. Comes in: the lockfile and the folder in which the fetch phase left archives. Goes
-//! out: a folder of ours with every locked package of a registry, unpacked from bytes that have the locked checksum.
-//! Never: a file that the fetch phase wrote; each is unpacked again by us.
+//! Builds cargo's directory sources from the archives that the fetch phase left.
+//!
+//! * In: the locked packages, and the `CARGO_HOME` of the fetch phase.
+//! * Out: a fresh directory with every locked package of a registry, unpacked from bytes that have
+//!   the locked checksum.
+//! * Never: a file that the fetch phase unpacked; each is unpacked again here.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -19,10 +22,10 @@ use super::config;
 use super::crate_archive::{self, MAX_CRATE_BYTES};
 use super::lockfile::{CRATES_IO, Locked, Origin};
 
-/// The last URL of each archive that was redirected, by the folder of its registry and its name.
+/// The last URL of each archive that was redirected, by the directory of its registry and its name.
 pub(super) type Redirects = BTreeMap<(OsString, String), String>;
 
-/// One registry, and the folder that stands in for it.
+/// One registry, and the name of the directory that replaces it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Registry {
     index: String,
@@ -36,13 +39,13 @@ pub(super) struct Checked {
     pub folder: PathBuf,
     /// As the lockfile writes it.
     pub index: String,
-    /// Of the archive's bytes.
+    /// The digest of the archive's bytes.
     pub sha256: Sha256Digest,
-    /// The last URL, where the registry redirected.
+    /// The last URL of the download, if the registry redirected it.
     pub fetched_from: Option<String>,
 }
 
-/// The packages to unpack and where.
+/// The packages to unpack, and their registries.
 #[derive(Debug)]
 pub(super) struct Vendor {
     registries: Vec<Registry>,
@@ -50,7 +53,9 @@ pub(super) struct Vendor {
 }
 
 impl Vendor {
-    /// For the registries of `packages`, and crates.io in any case: cargo then asks no index, whatever it looks for.
+    /// Returns the directory sources for `packages`.
+    ///
+    /// crates.io is always among the registries: cargo then asks no index, whatever it looks for.
     pub fn new(packages: Vec<Locked>) -> Self {
         let mut indexes: Vec<&str> = packages
             .iter()
@@ -77,7 +82,9 @@ impl Vendor {
         }
     }
 
-    /// The settings that make cargo take the folders for the registries; `vendored` ones are the project's own.
+    /// Returns the settings that make cargo use the directories in place of the registries.
+    ///
+    /// A registry that `is_vendored` has none: the project itself replaces it.
     pub fn settings(&self, is_vendored: impl Fn(&str) -> bool) -> Vec<String> {
         let ours = self
             .registries
@@ -86,7 +93,7 @@ impl Vendor {
         ours.flat_map(Registry::settings).collect()
     }
 
-    /// Makes the folder `vendor` from the archives below `fetched` (a `CARGO_HOME`).
+    /// Creates the directory `vendor` from the archives below `fetched` (a `CARGO_HOME`).
     pub fn make(
         &self,
         fetched: &Path,
@@ -182,7 +189,8 @@ impl Registry {
     }
 }
 
-/// The folders of downloaded archives below `fetched` (a `CARGO_HOME`), one for each registry.
+/// Returns the directories of downloaded archives below `fetched` (a `CARGO_HOME`), one for each
+/// registry, with their names.
 pub(super) fn caches(fetched: &Path) -> io::Result<Vec<(OsString, Untrusted)>> {
     let all = Untrusted::open(fetched)?.folder("registry/cache")?;
     all.names()?
@@ -191,13 +199,15 @@ pub(super) fn caches(fetched: &Path) -> io::Result<Vec<(OsString, Untrusted)>> {
         .collect()
 }
 
-/// Why an archive was refused that cannot be unpacked: that it is not the locked one says more than
-/// what is wrong with it.
+/// Returns why an archive was refused that cannot be unpacked.
+///
+/// If it is not the locked archive, that says more than the damage.
 fn refused(
     package: String,
     expected: Sha256Digest,
     mut archive: File,
     source: ArchiveError,
+    /// Returns the settings that replace the registry by its directory.
 ) -> io::Result<CargoError> {
     archive.rewind()?;
     let (actual, _) = Sha256Digest::of_reader(archive.take(MAX_CRATE_BYTES))?;

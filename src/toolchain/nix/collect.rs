@@ -1,10 +1,13 @@
-//! Copies what a build made. Comes in: its outputs, after everything that could write them is dead. Goes out:
-//! [`Artifact`]s, copies in a folder that no sandbox sees. Never: a link's target, a FIFO, a device, or more than the
-//! limits.
+//! Copies the outputs of a build as artifacts.
 //!
-//! An output that is a file is one artifact. The files of a folder are artifacts each, by their paths in it, where that
-//! says everything: there are no links, no empty folders, and not too many files. Otherwise the folder is one tar, and
-//! its programs are artifacts beside it. An output without files and links is none.
+//! * In: the outputs, after everything that could write them is dead.
+//! * Out: [`Artifact`]s, copies in a directory that no sandbox sees.
+//! * Never: a link's target, a FIFO, a device, or more than the limits.
+//!
+//! An output that is a file is one artifact. The files of a directory are one artifact each, named
+//! by their paths in it, if nothing is lost that way: there are no links, no empty directories, and
+//! not too many files. Otherwise the directory is one tar, and its programs are artifacts beside
+//! it. An output without files and links is no artifact.
 
 use std::path::{Path, PathBuf};
 
@@ -14,28 +17,30 @@ use crate::toolchain::{Artifact, ToolchainError};
 use super::store_path::StorePath;
 use super::tree::{Entry, Kind, Tree};
 
-/// Most files of an output that are handed out one by one.
+/// The most files of an output that are delivered one by one.
 const MAX_SINGLE_FILES: usize = 64;
 
-/// Most programs that are handed out beside the tar that has them too.
+/// The most programs that are delivered beside the tar, which has them too.
 const MAX_SINGLE_PROGRAMS: usize = 256;
 
-/// What one derivation made under one name.
+/// One output of the derivation that was built.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Output {
-    /// `out`, `dev` …
+    /// The name of the output, such as `out` or `dev`.
     pub name: String,
-    /// Where it is on this machine.
+    /// The path of the output on this machine.
     pub path: PathBuf,
-    /// Where it is for nix.
+    /// The path of the output in the store.
     pub store: StorePath,
 }
 
-/// Copies `outputs` into the new folder `artifacts`; sorted by name, never empty. With more than one output, each has a
-/// folder of its name.
+/// Copies `outputs` into the new directory `artifacts`, and returns the copies: sorted by name,
+/// never none.
+///
+/// With more than one output, each has a directory of its name.
 ///
 /// # Errors
-/// Nothing to hand out, or something that cannot be.
+/// There is nothing to deliver, or something that cannot be delivered.
 pub(super) fn collect(
     outputs: &[Output],
     artifacts: &Path,
@@ -107,7 +112,8 @@ fn files_say_everything(tree: &Tree) -> bool {
         && tree.entries().iter().filter(is_file).count() <= MAX_SINGLE_FILES
 }
 
-/// The files that are handed out one by one: the programs where there is a tar, unless they are too many; else all.
+/// Returns the files that are delivered one by one: all of them, or beside a tar the programs,
+/// unless they are too many.
 fn single_files(tree: &Tree, in_tar: bool) -> Vec<&Path> {
     let wanted = |entry: &&Entry| match entry.kind {
         Kind::File { executable } => executable || !in_tar,

@@ -1,5 +1,8 @@
-//! Everything that happens while the daemon runs. Comes in: plans. Goes out: [`Answers`], when everybody is dead. Never: an
-//! answer that was not read as what it should be.
+//! Runs the daemon, and all commands that need it.
+//!
+//! * In: the plan of a job.
+//! * Out: [`Answers`], after the daemon and everything that it started are dead.
+//! * Never: output of nix that does not have the expected form.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -20,28 +23,29 @@ use super::progress::{CANNOT_BUILD, MAX_ANSWER_BYTES, Manner, Progress};
 use super::store_path::StorePath;
 use super::{recordable, refuse_plaintext};
 
-/// What nix says when it would have to change the lockfile.
+/// The error of a nix that would have to change the lockfile.
 const OUTDATED: &str = "requires lock file changes but they're not allowed";
 
-/// What nix says when an input has another hash.
+/// The errors of a nix that finds another hash in an input.
 const INPUT_HASH: [&str; 2] = [
     "NAR hash mismatch in input",
     "mismatch in field 'narHash' of input",
 ];
 
-/// What nix says when there is nothing to build.
+/// The error of a nix that finds nothing to build.
 const NO_DEFAULT: &str = "does not provide attribute";
 
-/// What the daemon may take beside the build itself: each of its clients has a limit of its own.
+/// The time that the daemon may take beside the build itself: each of its clients has its own
+/// limit.
 const DAEMON_TIME: Duration = Duration::from_secs(30 * 60);
 
-/// What nix said while the daemon ran.
+/// The output of the commands that ran while the daemon did.
 pub(super) struct Answers {
-    /// Name to place, `out` among them as a rule.
+    /// The outputs by name, usually with one called `out`.
     pub outputs: Outputs,
-    /// All that the store holds.
+    /// Every path of the store.
     pub paths: Vec<PathInfo>,
-    /// Paths that came from a cache, and from where.
+    /// The paths that came from a cache, with their origin.
     pub caches: BTreeMap<StorePath, Cached>,
 }
 
@@ -108,11 +112,12 @@ async fn converse(
     folders: &Folders,
     inputs: &[PathBuf],
     context: &Context<'_>,
+/// Runs the daemon's clients, one after the other.
     log: &mut dyn Log,
 ) -> Result<(Ran, Answers), ToolchainError> {
     if !inputs.is_empty() {
         ask(&plan.add(folders, inputs), Phase::Inspect, context, log).await?;
-        // They are in the daemon's store now, and the place for both may be memory.
+        // The inputs are in the daemon's store now; both stores may be in memory.
         let fetched = folders.fetch.clone();
         blocking(move || remove_folder(&fetched)).await?;
     }
@@ -135,10 +140,10 @@ async fn converse(
     ))
 }
 
-/// Paths by the names of outputs.
+/// Store paths by the names of outputs.
 type Outputs = BTreeMap<String, StorePath>;
 
-/// Evaluates, takes from caches what they have, and builds the rest.
+/// Evaluates the flake, downloads the paths that caches have, and builds the rest.
 async fn realise(
     plan: &Plan<'_>,
     folders: &Folders,
@@ -178,7 +183,7 @@ async fn realise(
     ))
 }
 
-/// Takes from caches what they have, and finds out from where it came: through which URLs, beginning with the cache's.
+/// Downloads the paths that caches have, and returns the origin of each.
 async fn take_from_caches(
     spec: &CommandSpec,
     context: &Context<'_>,
@@ -187,7 +192,7 @@ async fn take_from_caches(
     let mut progress = Progress::new(log, Manner::Terse);
     let exit = listen(spec, &mut progress, context).await?;
     match ToolchainError::of_exit(Phase::Build, exit) {
-        // Something has to be built, which this step may not do.
+        // Nix complains that it may not build; the next step builds.
         Err(ToolchainError::Failed { .. })
             if progress.error_text().contains(CANNOT_BUILD) && !progress.has_refused_a_cache() => {}
         ended => ended?,
@@ -237,7 +242,10 @@ pub(super) fn redirects(said: &Progress<'_>) -> Result<Redirects, ToolchainError
         })
 }
 
-/// Runs a client.
+/// Runs a client, and returns its output.
+///
+/// # Errors
+/// The client did not succeed.
 pub(super) async fn ask<'a>(
     spec: &CommandSpec,
     phase: Phase,
@@ -269,6 +277,7 @@ async fn hear<'a>(
         }
         Err(ToolchainError::Failed {
             phase: Phase::Build,
+/// Runs a client while `progress` reads its output, and returns how it ended.
             ..
         }) if !progress.has_begun_to_realise() => Err(NixError::Evaluation.into()),
         Err(error) => Err(error),
@@ -298,7 +307,7 @@ struct BuiltDerivation {
     outputs: BTreeMap<String, String>,
 }
 
-/// What `nix build --json` says of the one derivation that was asked for.
+/// Reads the output of `nix build --json` for exactly one derivation.
 fn read_derivation(answer: &[u8]) -> Result<BuiltDerivation, ToolchainError> {
     let built: Option<Vec<BuiltDerivation>> = serde_json::from_slice(answer).ok();
     let one = built.and_then(|built| <[_; 1]>::try_from(built).ok());
@@ -306,13 +315,13 @@ fn read_derivation(answer: &[u8]) -> Result<BuiltDerivation, ToolchainError> {
         .ok_or(ToolchainError::Answer { tool: "nix build" })
 }
 
-/// The recipe of that derivation.
+/// Returns the recipe of that derivation.
 fn read_recipe(answer: &[u8]) -> Result<StorePath, ToolchainError> {
     let recipe = StorePath::parse(&read_derivation(answer)?.drv_path);
     recipe.map_err(|_| ToolchainError::Answer { tool: "nix build" })
 }
 
-/// The outputs of that derivation.
+/// Returns the outputs of that derivation.
 fn read_outputs(answer: &[u8]) -> Result<Outputs, ToolchainError> {
     let unreadable = || ToolchainError::Answer { tool: "nix build" };
     let outputs = read_derivation(answer)?.outputs;

@@ -1,22 +1,26 @@
-//! How every path of the store came to be there. Comes in: what nix's database says, the trees themselves, and what we
-//! put there. Goes out: one descriptor for each path that took part, and one for the rest. Never: a hash that was not
-//! computed here, or a path for which nobody answers.
+//! Accounts for every path of the store: how it came to be there.
 //!
-//! What the database of nix 2.26 and 2.34.8 says of a path, as seen:
+//! * In: the content of nix's database, the trees themselves, and the paths that this job added.
+//! * Out: one descriptor for each path that took part, and one for the rest.
+//! * Never: a hash that was not computed here, or a path of unknown origin.
 //!
-//! | how it came | `ultimate` | `ca` | `signatures` |
+//! The members that the database of nix 2.26 and 2.34.8 has for a path, as observed:
+//!
+//! | origin | `ultimate` | `ca` | `signatures` |
 //! |---|---|---|---|
 //! | built here | true | none | none, unless the store signs |
 //! | fetched here, by a fixed-output derivation | true | always | the same |
 //! | substituted | false | only if its content was known before | those of the cache |
-//! | added by a client: a flake's source, an input, a recipe, a file that an expression names | false | always | none |
+//! | added by a client | false | always | none |
 //!
-//! Nothing tells those of the last row apart but who asked for them, so whoever calls names the ones that it knows. An
+//! A client adds a flake's source, an input, a recipe, or a file that an expression names. Only the
+//! client knows which of them a path is, so the caller names the paths that it knows. An
 //! unprivileged client can set neither `ultimate` nor add a path without a content address.
 //!
-//! Evaluation adds a recipe for everything that could have to be built, thousands for a package of nixpkgs, of which a few
-//! are run. The others, with the files that only they name, are one descriptor: how many they are, and the digest of their
-//! list, so that whoever evaluates the flake can compare it.
+//! Evaluation adds a recipe for everything that might have to be built, thousands for a package of
+//! nixpkgs, of which a few are run. The others, with the files that only they name, share one
+//! descriptor: their number, and the digest of their list, so that anyone who evaluates the flake
+//! can compare it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -34,13 +38,13 @@ use super::key::TrustedKeys;
 use super::nar::{Nar, NarError, NarHashError, parse_hash};
 use super::store_path::{StorePath, StorePathError};
 
-/// How the names of recipes end.
+/// The end of the names of recipes.
 const RECIPE_SUFFIX: &str = ".drv";
 
-/// What a statement calls the recipes that were not run, and the files that only they name.
+/// The name, in a statement, of the recipes that were not run and of the files that only they name.
 const EVALUATED: &str = "recipes that were only evaluated";
 
-/// Why there is no ledger.
+/// Why the store cannot be accounted for.
 #[derive(Debug, thiserror::Error)]
 pub enum LedgerError {
     /// It is no JSON, or not of this shape.
@@ -52,56 +56,56 @@ pub enum LedgerError {
     /// A hash is none.
     #[error("nix says an unusable hash of {path}")]
     Hash {
-        /// Of which path.
+        /// The store path.
         path: String,
-        /// Why.
+        /// The reason.
         source: NarHashError,
     },
     /// A path is not there.
     #[error("{path} is not valid")]
     Invalid {
-        /// Which.
+        /// The store path.
         path: String,
     },
     /// A path refers to one that is not listed.
     #[error("{path} refers to {reference}, of which nothing is said")]
     Incomplete {
-        /// Which.
+        /// The store path.
         path: String,
-        /// What it refers to.
+        /// The path that it refers to.
         reference: String,
     },
-    /// A tree cannot be hashed.
+    /// The tree of a path cannot be hashed.
     #[error("{path} cannot be hashed")]
     Unread {
-        /// Which.
+        /// The store path.
         path: String,
-        /// Why.
+        /// The reason.
         source: NarError,
     },
-    /// A tree is not what the database says.
+    /// The tree of a path differs from the database.
     #[error(
         "{path} has sha256 {} and {} bytes, nix says {} and {}", .actual.sha256, .actual.size, .expected.sha256,
         .expected.size
     )]
     Altered {
-        /// Which.
+        /// The store path.
         path: String,
-        /// What nix says.
+        /// The hash and the size in the database.
         expected: Nar,
-        /// Of the bytes.
+        /// The hash and the size of the tree.
         actual: Nar,
     },
-    /// It was not built here, not put there by us, and nobody whom we trust signed it.
+    /// A path was not built here, not added by this job, and not signed by a trusted key.
     #[error("{path} was neither built here nor signed by a trusted key")]
     Unvouched {
-        /// Which.
+        /// The store path.
         path: String,
     },
 }
 
 impl LedgerError {
-    /// Whether it is nix's or ours, and not what somebody built or served.
+    /// Returns whether nix or the appliance failed, and not a builder or a cache.
     pub(crate) fn is_fault(&self) -> bool {
         match self {
             Self::Unvouched { .. } => false,
@@ -111,29 +115,30 @@ impl LedgerError {
     }
 }
 
-/// What nix says of a path.
+/// The entry of nix's database for one path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PathInfo {
-    /// Which.
+    /// The path in the store.
     pub path: StorePath,
-    /// Of its tree.
+    /// The NAR hash of its tree.
     pub nar_hash: Sha256Digest,
-    /// Of its tree's serialisation, in bytes.
+    /// The size of its tree's NAR, in bytes.
     pub nar_size: u64,
-    /// With itself, if it refers to itself.
+    /// The paths that it refers to, possibly itself.
     pub references: BTreeSet<StorePath>,
-    /// The recipe that it was built by, where nix knows one.
+    /// The recipe that it was built by, if nix knows one.
     pub deriver: Option<StorePath>,
-    /// `NAME:BASE64` each.
+    /// The signatures, each `NAME:BASE64`.
     pub signatures: Vec<String>,
-    /// Whether it was built here.
+    /// Whether the path was built here.
     pub ultimate: bool,
-    /// Its content address, where it has one.
+    /// The content address, if the path has one.
     pub ca: Option<String>,
 }
 
 impl PathInfo {
-    /// What is signed (nix manual, "Signing"): `1;PATH;sha256:BASE32;SIZE;REFERENCES`.
+    /// Returns the text that is signed (nix manual, "Signing"):
+    /// `1;PATH;sha256:BASE32;SIZE;REFERENCES`.
     pub fn fingerprint(&self) -> String {
         let references: Vec<_> = self.references.iter().map(StorePath::to_string).collect();
         let hash = base32::encode(self.nar_hash.as_bytes());
@@ -158,10 +163,10 @@ struct RawInfo {
     ca: Option<String>,
 }
 
-/// Reads the answer of `nix path-info --json --json-format 1`; sorted by path.
+/// Reads the output of `nix path-info --json --json-format 1`, and returns it sorted by path.
 ///
 /// # Errors
-/// It cannot be read, or names a path that is not valid.
+/// The output cannot be read, or names a path that is missing in the store.
 pub fn parse(json: &[u8]) -> Result<Vec<PathInfo>, LedgerError> {
     let infos: BTreeMap<String, Value> = json::read(json, Limits::NONE)?;
     infos
@@ -194,12 +199,12 @@ fn path_info(path: String, info: Value) -> Result<PathInfo, LedgerError> {
     })
 }
 
-/// What a path is that was put into the store as it is.
+/// The kind of a path that was added to the store as it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Added {
     /// An input that `flake.lock` locks.
     Input,
-    /// The source itself.
+    /// The source that is built.
     Source,
     /// A recipe, or a file that an expression names.
     Evaluation,
@@ -208,27 +213,27 @@ pub enum Added {
 /// Where nix says that it took a path from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cached {
-    /// The cache's URL.
+    /// The URL of the cache.
     pub cache: String,
-    /// The last URL of the archive, where the cache redirected; escaped.
+    /// The last URL of the archive, escaped, if the cache redirected.
     pub fetched_from: Option<String>,
 }
 
-/// How a path came to be.
+/// The origin of a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Realised {
-    /// Here, without a network.
+    /// The path was built here, without a network.
     Built,
-    /// Here, by a builder that may have downloaded it: its content was known before.
+    /// A builder here made it, and may have downloaded it: its content was known before.
     Fetched,
-    /// Elsewhere.
+    /// The path was built elsewhere.
     Substituted {
-        /// Where nix says it took it from.
+        /// The cache that nix names.
         from: Option<Cached>,
-        /// The name of the trusted key that signed it.
+        /// The name of the trusted key that signed the path.
         key: String,
     },
-    /// Put there as it is; its name is made from its content.
+    /// The path was added as it is; its name depends on its content.
     Added(Added),
 }
 
@@ -243,7 +248,7 @@ impl Realised {
     }
 }
 
-/// Every path, hashed, with how it came to be.
+/// Every path of the store, hashed, with its origin, sorted by path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ledger(Vec<Entry>);
 
@@ -254,10 +259,11 @@ struct Entry {
 }
 
 impl Ledger {
-    /// Hashes every path and finds out how it came to be.
+    /// Hashes every path and determines its origin.
     ///
     /// # Errors
-    /// A path that is not what nix says, that refers to one that is not listed, or for which nobody answers.
+    /// A path differs from nix's database, refers to one that is not listed, or has an unknown
+    /// origin.
     pub fn new(
         infos: Vec<PathInfo>,
         keys: &TrustedKeys,
@@ -294,7 +300,8 @@ impl Ledger {
             .map(Self)
     }
 
-    /// One for each path that took part, in order, and one for all that was only evaluated.
+    /// Returns one descriptor for each path that took part, in order, and one for all that was only
+    /// evaluated.
     pub fn descriptors(&self) -> Vec<ResourceDescriptor> {
         let used = self.used();
         let (took_part, evaluated): (Vec<_>, Vec<_>) = self
@@ -305,7 +312,7 @@ impl Ledger {
         took_part.chain(evaluated_descriptor(&evaluated)).collect()
     }
 
-    /// The paths that were downloaded, by whoever and from wherever.
+    /// Returns the paths that were downloaded, by a builder, from a cache or as an input.
     pub fn downloads(&self) -> BTreeSet<&StorePath> {
         let is_download = |entry: &&Entry| match entry.realised {
             Realised::Fetched | Realised::Substituted { .. } | Realised::Added(Added::Input) => {
@@ -320,7 +327,7 @@ impl Ledger {
             .collect()
     }
 
-    /// The recipe by which a path was built here.
+    /// Returns the recipe by which a path was built here, if it was and nix knows the recipe.
     pub fn recipe(&self, path: &StorePath) -> Option<&StorePath> {
         let entry = self
             .0
@@ -329,8 +336,8 @@ impl Ledger {
         entry.info.deriver.as_ref()
     }
 
-    /// What evaluation added and a build used: the recipes that were run, and the files that they, or paths of the store
-    /// that took part, refer to.
+    /// Returns the paths that evaluation added and a build used: the recipes that were run, and the
+    /// files that they, or other paths that took part, refer to.
     fn used(&self) -> BTreeSet<&StorePath> {
         let entries: BTreeMap<_, _> = self
             .0
@@ -354,10 +361,10 @@ impl Ledger {
         used
     }
 
-    /// The outputs, by name, as provenance lists them.
+    /// Returns the outputs, sorted by name, as provenance lists them.
     ///
     /// # Errors
-    /// One of which nothing is said.
+    /// The store has no such path.
     pub fn outputs(
         &self,
         outputs: &BTreeMap<String, StorePath>,
@@ -459,6 +466,7 @@ impl Entry {
 
 fn compare(
     info: &PathInfo,
+/// Compares the tree of a path with nix's database.
     hash: impl Fn(&StorePath) -> Result<Nar, NarError>,
 ) -> Result<(), LedgerError> {
     let path = || info.path.to_string();
@@ -481,8 +489,10 @@ fn compare(
     }
 }
 
-/// `None` when nobody answers for the path. What came from a cache without a signature that counts is not taken for
-/// something that an expression added, although nix accepts it where its name is made from its content.
+/// Returns the origin of a path; `None` when it is unknown.
+///
+/// A path from a cache without the signature of a trusted key is not taken for one that an
+/// expression added, although nix accepts it if its name depends on its content.
 fn realised(
     info: &PathInfo,
     keys: &TrustedKeys,
@@ -540,7 +550,7 @@ mod tests {
         }
     }
 
-    /// A store in which every tree is what nix says.
+    /// Returns the ledger of a store in which every tree is as nix's database says.
     fn ledger(change: impl Fn(&mut PathInfo)) -> Result<Ledger, LedgerError> {
         let mut infos = parse(INFOS).unwrap();
         infos.iter_mut().for_each(change);
@@ -752,7 +762,8 @@ mod tests {
         );
     }
 
-    /// A statement of a flake that evaluates a hundred thousand recipes is as long as that of one that evaluates one.
+    /// A statement of a flake that evaluates a hundred thousand recipes is as long as that of one
+    /// that evaluates one.
     #[test]
     fn what_was_only_evaluated_does_not_make_a_statement_longer() {
         let infos = parse(INFOS).unwrap();

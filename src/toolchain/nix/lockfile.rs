@@ -1,10 +1,14 @@
-//! Reads `flake.lock`. Comes in: its bytes, versions 5 to 7. Goes out: each input that the flake takes, with where it
-//! comes from and what its bytes must be. Never: an input whose content is not locked, one from this machine, or one
-//! whose reference has credentials.
+//! Reads `flake.lock`.
 //!
-//! A lock is a graph of named nodes (nix manual, `nix flake`, "Lock files"). An edge is a node's name, or the names of
-//! inputs to follow from the root. Every node but the root is locked; a relative `path` needs no hash, because its files
-//! are part of the tree of the flake that names it, its `parent`.
+//! * In: its bytes, versions 5 to 7.
+//! * Out: each input that the flake takes, with its locked reference and the NAR hash of its tree.
+//! * Never: an input whose content is not locked, one from the machine where it was locked, or one
+//!   whose reference has credentials.
+//!
+//! A lock is a graph of named nodes (nix manual, `nix flake`, "Lock files"). An edge is a node's
+//! name, or the names of inputs to follow from the root. Every node but the root is locked; a
+//! relative `path` needs no hash, because its files are part of the tree of the flake that names
+//! it, its `parent`.
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,135 +21,135 @@ use crate::source::redirect::split;
 
 use super::nar::{NarHashError, parse_hash};
 
-/// Largest lockfile, in bytes.
+/// The size of the largest lockfile, in bytes.
 pub const MAX_FLAKE_LOCK_BYTES: usize = 4 << 20;
 
-/// Versions that nix 2.26 and 2.34.8 read; they refuse 4 and 8. They write the newest.
+/// The versions that nix 2.26 and 2.34.8 read; they refuse 4 and 8. They write the newest.
 const VERSIONS: std::ops::RangeInclusive<u64> = 5..=7;
 
-/// Most inputs that one reference names on its way.
+/// The most inputs that one reference may name on its way.
 const MAX_FOLLOWED_INPUTS: usize = 100;
 
-/// Most references that lead to each other.
+/// The longest chain of references that lead to each other.
 const MAX_FOLLOWS: usize = 100;
 
-/// Most edges that are walked to find out what all references mean: some lead to very many others.
+/// The most edges that are followed to resolve all references: some lead to very many others.
 const MAX_STEPS: usize = 1_000_000;
 
-/// Why a lockfile cannot be used.
+/// Why a `flake.lock` cannot be used.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum FlakeLockError {
     /// Too long.
     #[error("it has {size} bytes, allowed are {limit}")]
     TooLong {
-        /// Its size.
+        /// The size of the lockfile, in bytes.
         size: usize,
-        /// The limit.
+        /// The limit in bytes.
         limit: usize,
     },
     /// It is no JSON, or has a key twice.
     #[error("it is no JSON: {0}")]
     Json(String),
-    /// Something is not of the kind that it should be.
+    /// A member of the lockfile is missing, or of another type than expected.
     #[error("{what} is missing, or not what nix writes")]
     Shape {
-        /// What.
+        /// The member.
         what: String,
     },
     /// Another format.
     #[error("it has version {actual}, known are {} to {}", VERSIONS.start(), VERSIONS.end())]
     Version {
-        /// Its version.
+        /// The version of the lockfile.
         actual: u64,
     },
-    /// A reference to a node that there is not, or to the root.
+    /// A reference leads to a missing node, or to the root.
     #[error("input {input:?} of {node:?} leads to no input")]
     Dangling {
-        /// The node that has the input.
+        /// The name of the node that has the input.
         node: String,
-        /// The input's name.
+        /// The name of the input in that node.
         input: String,
     },
-    /// References that lead to each other, or to far too many.
+    /// References lead to each other in a circle, or to too many others.
     #[error("an input of {node:?} follows others without end")]
     Endless {
-        /// The node that has the input.
+        /// The name of the node that has the input.
         node: String,
     },
-    /// A node says nothing about its content.
+    /// A node does not lock its content.
     #[error("input {node:?} has no narHash: it is not locked")]
     Unlocked {
-        /// The node.
+        /// The name of the node.
         node: String,
     },
-    /// A name that would read as something else where provenance lists it: as a path of the store, say.
+    /// A node has a name that could be mistaken in provenance, for instance for a store path.
     #[error("input {node:?} has a slash or a control character in its name")]
     Name {
-        /// The node.
+        /// The name of the node.
         node: String,
     },
-    /// Its hash is not one that can be compared.
+    /// The hash of a node cannot be compared with a computed one.
     #[error("input {node:?} has an unusable narHash")]
     Hash {
-        /// The node.
+        /// The name of the node.
         node: String,
-        /// Why.
+        /// The reason.
         source: NarHashError,
     },
     /// A path or `file:` URL of a machine.
     #[error("input {node:?} is {place:?} of the machine where it was locked, which is not here")]
     Local {
-        /// The node.
+        /// The name of the node.
         node: String,
         /// The path or URL.
         place: String,
     },
-    /// A path that does not stay in its tree.
+    /// A relative path leaves the tree that it is part of.
     #[error("input {node:?} is {path:?}, which leaves the source")]
     Leaves {
-        /// The node.
+        /// The name of the node.
         node: String,
-        /// The path.
+        /// The relative path.
         path: String,
     },
-    /// A relative path of a lock that an older nix wrote.
+    /// A relative path has no parent, as in lockfiles of an older nix.
     #[error("input {node:?} is a relative path without a parent: nix would lock it again")]
     NoParent {
-        /// The node.
+        /// The name of the node.
         node: String,
     },
     /// A name for a registry to look up.
     #[error("input {node:?} is indirect: what it means can change")]
     Indirect {
-        /// The node.
+        /// The name of the node.
         node: String,
     },
-    /// User or password. They would end up in provenance.
+    /// The URL of an input has a user or password, which would be copied into provenance.
     #[error("input {node:?} has a URL with credentials")]
     Credentials {
-        /// The node.
+        /// The name of the node.
         node: String,
     },
 }
 
-/// What a lockfile locks.
+/// The inputs that a lockfile locks.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FlakeLock {
     inputs: Vec<LockedInput>,
 }
 
-/// One input.
+/// One input that a lockfile locks.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LockedInput {
-    /// The node's name in the lock.
+    /// The name of the node in the lockfile.
     pub name: String,
-    /// Of its tree. Only a relative path may have none.
+    /// The locked NAR hash of its tree. Only a relative path may have none.
     pub nar_hash: Option<Sha256Digest>,
     /// The locked reference as it is.
     pub locked: BTreeMap<String, Value>,
     /// For a relative path: its folder below the source or below `tree`, without `..`; empty for the tree itself.
     pub path: Option<String>,
-    /// For a relative path of another input's flake: the node of which the folder is a part.
+    /// For a relative path in another input's flake: the node whose tree has the directory.
     pub tree: Option<String>,
 }
 
@@ -159,7 +163,7 @@ impl FlakeLock {
     /// Reads a lockfile.
     ///
     /// # Errors
-    /// The first thing that makes it unusable.
+    /// The first reason why the lockfile cannot be used.
     pub fn parse(bytes: &[u8]) -> Result<Self, FlakeLockError> {
         if bytes.len() > MAX_FLAKE_LOCK_BYTES {
             return Err(FlakeLockError::TooLong {
@@ -184,7 +188,7 @@ impl FlakeLock {
         Ok(Self { inputs })
     }
 
-    /// Every input that can be reached from the flake, sorted by name.
+    /// Returns every input that can be reached from the flake, sorted by name.
     pub fn inputs(&self) -> &[LockedInput] {
         &self.inputs
     }
@@ -196,14 +200,16 @@ struct Graph<'a> {
     steps: Cell<usize>,
 }
 
-/// Who refers to something: a node by one of its inputs.
+/// The origin of a reference: a node, and the name of one of its inputs.
 #[derive(Clone, Copy)]
 struct Referrer<'a> {
     node: &'a str,
     input: &'a str,
+/// The nodes of a lockfile.
 }
 
 impl Referrer<'_> {
+    /// The number of edges that were followed, of [`MAX_STEPS`].
     fn dangling(self) -> FlakeLockError {
         FlakeLockError::Dangling {
             node: self.node.to_owned(),
@@ -240,7 +246,7 @@ impl<'a> Graph<'a> {
             .ok_or_else(|| shape(format!("node {name:?}")))
     }
 
-    /// The inputs of a node.
+    /// Returns the inputs of a node, if it has any.
     fn edges(&self, name: &str) -> Result<Option<&'a Map<String, Value>>, FlakeLockError> {
         let inputs = self.node(name)?.get("inputs");
         inputs
@@ -252,7 +258,10 @@ impl<'a> Graph<'a> {
             .transpose()
     }
 
-    /// Every node that can be reached, without the root. Every reference on the way leads somewhere.
+    /// Returns every node that can be reached, without the root.
+    ///
+    /// # Errors
+    /// A reference on the way leads to no input.
     fn reachable(&self) -> Result<BTreeSet<&'a str>, FlakeLockError> {
         let (mut found, mut open) = (BTreeSet::new(), vec![self.root]);
         while let Some(node) = open.pop() {
@@ -266,7 +275,8 @@ impl<'a> Graph<'a> {
         Ok(found)
     }
 
-    /// Where an edge leads: to the node that it names, or that is found by following inputs from the root.
+    /// Returns the node that an edge leads to: the one that it names, or the one that is found by
+    /// following inputs from the root.
     fn target(
         &self,
         edge: &'a Value,
@@ -290,6 +300,7 @@ impl<'a> Graph<'a> {
         for name in
             inputs(path).ok_or_else(|| shape(format!("input {:?} of {:?}", by.input, by.node)))?
         {
+    /// Follows the inputs that `path` lists, from the root.
             self.steps.set(self.steps.get() + 1);
             if depth > MAX_FOLLOWS || self.steps.get() > MAX_STEPS {
                 return Err(by.endless());
@@ -313,6 +324,7 @@ impl<'a> Graph<'a> {
         if locked
             .values()
             .filter_map(Value::as_str)
+    /// Reads the node of an input, and refuses one that is not locked or not available.
             .any(has_credentials)
         {
             return Err(FlakeLockError::Credentials { node: node() });
@@ -435,7 +447,7 @@ fn inputs(value: &Value) -> Option<Vec<&str>> {
     names.iter().map(Value::as_str).collect()
 }
 
-/// The folder at `path` from `base`, unless it is above where `base` begins.
+/// Returns the directory at `path` from `base`, unless it is above the beginning of `base`.
 fn join(base: &str, path: &str) -> Option<String> {
     let mut folder: Vec<&str> = base.split('/').filter(|name| !name.is_empty()).collect();
     for name in path.split('/') {
@@ -448,12 +460,12 @@ fn join(base: &str, path: &str) -> Option<String> {
     Some(folder.join("/"))
 }
 
-/// Whether it is a URL with a user or a password.
+/// Returns whether `text` is a URL with a user or a password.
 fn has_credentials(text: &str) -> bool {
     split(text).is_some_and(|(_, authority, _)| authority.contains('@'))
 }
 
-/// Whether a URL means a file of the machine that reads it.
+/// Returns whether a URL means a file of the machine that reads it.
 fn is_local(url: &str) -> bool {
     let scheme = url.split_once(':').map_or("", |(scheme, _)| scheme);
     scheme
@@ -467,7 +479,8 @@ fn is_local(url: &str) -> bool {
 mod tests {
     use super::*;
 
-    /// What nix 2.26.3 wrote: a tarball, a relative path, one relative to that, and an input that follows another.
+    /// A lockfile that nix 2.26.3 wrote: a tarball, a relative path, one relative to that, and an
+    /// input that follows another.
     const REAL: &[u8] = include_bytes!(concat!(
         env!("CARGO_MANIFEST_DIR"),
         "/tests/data/nix/flake.lock"
@@ -479,14 +492,14 @@ mod tests {
         FlakeLock::parse(text.as_bytes())
     }
 
-    /// A lock of which the root has the input `a`, with more nodes.
+    /// Reads a lockfile whose root has the input `a`, with the nodes `nodes`.
     fn lock(nodes: &str) -> Result<FlakeLock, FlakeLockError> {
         parse(&format!(
             r#"{{"version":7,"root":"root","nodes":{{"root":{{"inputs":{{"a":"a"}}}},{nodes}}}}}"#
         ))
     }
 
-    /// One with only the input `a`.
+    /// Reads a lockfile that has only the input `a`.
     fn locked(reference: &str) -> Result<FlakeLock, FlakeLockError> {
         lock(&format!(r#""a":{{"locked":{{{reference}}}}}"#))
     }

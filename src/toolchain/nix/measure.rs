@@ -1,5 +1,8 @@
-//! Says which nix this is. Comes in: a [`Nix`]. Goes out: the digests of the files that do the work, each with the version line
-//! of its program. Never: a launcher's digest alone; nix is its libraries.
+//! Identifies nix by the digests and the versions of its parts.
+//!
+//! * In: a [`Nix`].
+//! * Out: the digests of the files that do the work, each with the version line of its program.
+//! * Never: the digest of a launcher alone; nix consists of its libraries.
 
 use std::fs::File;
 use std::path::Path;
@@ -15,13 +18,16 @@ use super::plan::Plan;
 
 /// The shell that builders see as `/bin/sh`.
 const SHELL: &str = "/usr/bin/bash-static";
-/// Where nix's own libraries are.
+
+/// The directory of nix's own libraries.
 const LIBRARIES: &str = "/usr/lib/x86_64-linux-gnu";
 
-/// The programs that build a flake, and the configuration that they follow, each with the version line of its program.
+/// Returns the programs that build a flake, and the configuration that they follow.
+///
+/// Each has the version line of its program.
 ///
 /// # Errors
-/// A file that cannot be read, a program that cannot be run.
+/// A file cannot be read, or a program cannot be run.
 pub async fn tools(nix: &Nix, runner: &dyn Run) -> Result<Vec<Tool>, ToolchainError> {
     let own = version(Plan::version(nix, "/usr/bin/nix"), runner).await?;
     let shell = version(Plan::version(nix, SHELL), runner).await?;

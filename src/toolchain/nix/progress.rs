@@ -1,19 +1,24 @@
-//! What nix prints, for people and for us. Comes in: the output of `nix … --log-format internal-json -v`. Goes out: lines
-//! as nix prints them to the log, which cache each path came from, the last errors, and standard output up to a limit.
-//! Never: memory that grows with a line, or a builder that is believed.
+//! Reads the output of nix, and turns its messages into lines of the log.
 //!
-//! Each message of nix is a line of standard error, `@nix ` and an object (nix 2.26 to 2.34.8, `JSONLogger`):
+//! * In: the output of `nix … --log-format internal-json -v`.
+//! * Out: lines as nix prints them to the log, the cache that each path came from, the last errors,
+//!   and standard output up to a limit.
+//! * Never: memory that grows with a line, or a fact from a builder that is taken for nix's own.
+//!
+//! Each message of nix is a line of standard error, `@nix ` and an object (nix 2.26 to 2.34.8,
+//! `JSONLogger`):
 //!
 //! | `action` | members |
 //! |---|---|
 //! | `start` | `id`, `level`, `type`, `text`, `parent`, `fields`: an activity begins |
 //! | `stop` | `id` |
-//! | `result` | `id`, `type`, `fields`: something of an activity |
-//! | `msg` | `level`, `msg`; of an error also `raw_msg`, which no other message has |
+//! | `result` | `id`, `type`, `fields`: output of an activity |
+//! | `msg` | `level`, `msg`; an error also has `raw_msg`, which no other message has |
 //!
-//! Builders may write such lines too: nix takes them out of the build log and repeats, as messages of its own, a `msg`
-//! without `raw_msg`, a phase, and file transfers with their results; everything else comes as a line of the log. So a
-//! substitution and an error are nix's own words, while a transfer below a build is the builder's.
+//! Builders may write such lines too: nix removes them from the build log and repeats, as messages
+//! of its own, a `msg` without `raw_msg`, a phase, and file transfers with their results;
+//! everything else stays a line of the log. So a substitution and an error are nix's own messages,
+//! while a transfer below a build is the builder's.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -29,53 +34,59 @@ use crate::toolchain::lines::{self, HeldLine};
 use super::downloads::{Downloads, Redirects};
 use super::store_path::StorePath;
 
-/// Longest message, in bytes. A longer one goes to the log as it is.
+/// The length of the longest message, in bytes. A longer one goes to the log as it is.
 const MAX_MESSAGE_BYTES: usize = 256 << 10;
 
-/// Most activities that are known at a time. Of others, the name is not known.
+/// The most activities that are known at a time. Others have no known name.
 const MAX_ACTIVITIES: usize = 10_000;
 
-/// Most activities in each other that are looked at.
+/// The most ancestors of an activity that are searched.
 const MAX_NESTING: usize = 16;
 
-/// Most paths of which the cache is kept.
+/// The most paths whose cache is kept.
 const MAX_SUBSTITUTED_PATHS: usize = 100_000;
 
-/// Most bytes of the last errors.
+/// The most bytes that are kept of the last errors.
 const MAX_ERROR_BYTES: usize = 64 << 10;
 
-/// Most bytes of standard output: what nix says of ten thousand paths.
+/// The most bytes of standard output: enough for nix's list of ten thousand paths.
 pub const MAX_ANSWER_BYTES: usize = 16 << 20;
 
-/// How every message begins.
+/// The beginning of every message.
 const MESSAGE_START: &[u8] = b"@nix ";
 
-/// The most talkative level that nix prints when nobody asks for more (nix, `Verbosity`).
+/// The most verbose level that nix prints by default (nix, `Verbosity`).
 const INFO: u64 = 3;
 
-/// The same as a digit.
+/// The digit of [`INFO`] in a message.
 const LAST_SHOWN_DIGIT: u8 = b'3';
 
-/// The level from which nix says how downloads go (nix, `lvlDebug`); headers are of the next.
+/// The lowest level of messages about downloads (nix, `lvlDebug`); headers have the next one.
 const DEBUG: u64 = 6;
 
-/// How warnings and errors begin.
+/// The beginning of warnings.
 const WARNING: &str = "warning:";
+
+/// The beginning of errors.
 const ERROR: &str = "error:";
 
-/// How the lists begin of what would be built and fetched, and how that line goes on.
+/// The beginnings of the first line in a list of paths that would be built or fetched.
 const LISTS: [&str; 2] = ["this ", "these "];
+
+/// The words that follow in that line.
 const LISTED: [&str; 2] = [" will be built:", " will be fetched ("];
-/// How each other line of them begins.
+
+/// The beginning of each other line of such a list.
 const LIST_ITEM: &str = "  /nix/store/";
 
-/// What nix says where it may not build, of each derivation and of all that need it.
+/// The beginning of the error of a nix that may not build, for each derivation and for all that
+/// need it.
 pub(super) const CANNOT_BUILD: &str = "Cannot build '";
 
-/// What nix says of what a cache has, but it could not take.
+/// The error of a nix that could not download a path that a cache has.
 const REFUSED: &str = "some substitutes for the outputs of derivation";
 
-/// How a message of any level begins.
+/// The beginning of a message of any level.
 const MSG_START: &[u8] = b"@nix {\"action\":\"msg\",\"level\":";
 
 /// Activities (nix, `ActivityType`).
@@ -95,13 +106,13 @@ const BUILD_LOG_LINE: u64 = 101;
 const SET_PHASE: u64 = 104;
 const POST_BUILD_LOG_LINE: u64 = 107;
 
-/// Takes the output of a command.
+/// Reads the output of a nix command.
 pub struct Progress<'a> {
     log: &'a mut dyn Log,
     manner: Manner,
     has_refused: bool,
     line: HeldLine,
-    /// Whether the rest of the line that is passing is not shown.
+    /// Whether the rest of the current line is dropped.
     is_dropping: bool,
     activities: BTreeMap<u64, Activity>,
     caches: BTreeMap<StorePath, String>,
@@ -112,22 +123,25 @@ pub struct Progress<'a> {
     downloads: Downloads,
 }
 
-/// What of nix's messages is for people.
+/// The messages of nix that the log shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Manner {
     /// As nix itself has it.
     Plain,
-    /// Without the lists of what would be built and fetched, which another command prints.
+    /// The same without the lists of paths that would be built or fetched: another command prints
+    /// them.
     Unlisted,
-    /// Of a nix that runs no builder, and whose daemon says all that it can: that comes without its level, as important as an
-    /// error. Of it, warnings and errors, but not that something cannot be built yet.
+    /// The warnings and errors of a nix that runs no builder, and whose daemon prints everything.
+    ///
+    /// The daemon's messages come without their level, as if they were errors. The error that
+    /// something cannot be built is left out: a later command builds it.
     Terse,
 }
 
 struct Activity {
     kind: u64,
     parent: u64,
-    /// The package that is built.
+    /// The name of the package that is built.
     name: Option<String>,
     /// The path that is taken from a cache.
     substituted: Option<StorePath>,
@@ -191,39 +205,45 @@ impl<'a> Progress<'a> {
         }
     }
 
-    /// Whether something that a cache has could not be taken from it; known in [`Manner::Terse`] only.
+    /// Returns whether a path that a cache has could not be downloaded; known with
+    /// [`LogFilter::Terse`] only.
     pub fn has_refused_a_cache(&self) -> bool {
         self.has_refused
     }
 
-    /// Takes the end of the output. To be called after the last chunk.
+    /// Takes the end of the output; call it after the last chunk.
     ///
     /// # Errors
-    /// When the log cannot be kept.
+    /// The log cannot be kept.
     pub fn finish(&mut self) -> io::Result<()> {
         self.end_line()
     }
 
-    /// Where nix says that it took paths from, by the cache's URL. Of a path that it tried to take from several, the last.
+    /// Returns the URL of the cache that nix names for each substituted path, the last one if it
+    /// tried several.
     pub fn caches(&self) -> &BTreeMap<StorePath, String> {
         &self.caches
     }
 
-    /// The URL that nix asked for the archive of each path that it took from a cache; its own word only while no builder runs.
+    /// Returns the URL of the archive of each substituted path.
+    ///
+    /// It is nix's own word only while no builder runs.
     pub fn archives(&self) -> &BTreeMap<StorePath, String> {
         &self.archives
     }
 
-    /// Where downloads were redirected to. Known only of a nix that was told to be as talkative as it can, and nix's own word
-    /// only while no builder runs.
+    /// Returns the redirects of downloads.
+    ///
+    /// They are known only for a nix at its most verbose level, and are nix's own word only while
+    /// no builder runs.
     ///
     /// # Errors
-    /// A URL of which a redirect was said that cannot be told.
+    /// The URL of a download that was redirected to a place that cannot be told.
     pub fn redirects(&self) -> Result<Redirects, &str> {
         self.downloads.redirects()
     }
 
-    /// The last errors of nix, without what builders printed, one after the other.
+    /// Returns the last errors of nix, one after the other, without the output of builders.
     pub fn error_text(&self) -> String {
         self.errors
             .iter()
@@ -232,17 +252,17 @@ impl<'a> Progress<'a> {
             .join("\n")
     }
 
-    /// Standard output.
+    /// Returns standard output, as far as it is kept.
     pub fn answer(&self) -> &[u8] {
         self.answer.bytes()
     }
 
-    /// Whether the command was ended because its answer was too long.
+    /// Returns whether the command was ended because its standard output was too long.
     pub fn answer_is_too_long(&self) -> bool {
         self.answer.is_exceeded()
     }
 
-    /// Whether nix had begun to build or to substitute something: until then it evaluates.
+    /// Returns whether nix has begun to build or to substitute something: until then it evaluates.
     pub fn has_begun_to_realise(&self) -> bool {
         self.realises
     }
@@ -252,7 +272,7 @@ impl<'a> Progress<'a> {
         let was_held = self.line.is_held();
         let passed = self.line.take(bytes);
         if was_held && !passed.is_empty() {
-            // What nix says beyond what people read, lockfiles for instance, is not shown for being long.
+            // A message that the log would not show is not shown for being too long either.
             let level = passed.strip_prefix(MSG_START).and_then(|rest| rest.first());
             self.is_dropping = level > Some(&LAST_SHOWN_DIGIT)
                 || (level.is_some() && self.manner == Manner::Terse);
@@ -267,6 +287,7 @@ impl<'a> Progress<'a> {
         }
     }
 
+    /// Reads a whole line of standard error.
     fn end_line(&mut self) -> io::Result<()> {
         self.is_dropping = false;
         let line = self.line.end();
@@ -292,6 +313,7 @@ impl<'a> Progress<'a> {
         }
     }
 
+    /// Takes the beginning of an activity.
     fn start(&mut self, start: Start) -> io::Result<()> {
         let name = match start.kind {
             BUILD | POST_BUILD_HOOK => start.field(0).map(package),
@@ -337,6 +359,7 @@ impl<'a> Progress<'a> {
         if shown && !start.text.is_empty() {
             self.print(&prefix, &format!("{}...", start.text))
         } else {
+    /// Takes output of an activity.
             Ok(())
         }
     }
@@ -347,6 +370,7 @@ impl<'a> Progress<'a> {
             BUILD_LOG_LINE => self.print(&self.line_prefix(id, "> "), text),
             POST_BUILD_LOG_LINE => self.print(&self.line_prefix(id, " (post)> "), text),
             SET_PHASE => self.print(&self.line_prefix(id, "> "), &format!("phase {text}")),
+    /// Takes a message without an activity; `error` is the raw text of an error.
             _ => Ok(()),
         }
     }
@@ -374,7 +398,7 @@ impl<'a> Progress<'a> {
         }
     }
 
-    /// The error of a build quotes the end of its log, each line after `> `.
+    /// Keeps an error without the lines of the build log that it quotes, each after `> `.
     fn keep_error(&mut self, error: &str) {
         let error = without_codes(error);
         let own: Vec<_> = error
@@ -389,11 +413,13 @@ impl<'a> Progress<'a> {
             .iter()
             .map(|error| error.len() + 1)
             .sum::<usize>()
+    /// Returns the activity `id`, the one that it is part of, and so on.
             > MAX_ERROR_BYTES + 1
         {
             self.errors.pop_front();
         }
     }
+    /// Returns the name of the package whose build the activity `id` is part of.
 
     fn ancestors(&self, id: u64) -> impl Iterator<Item = &Activity> {
         let next = |activity: &&Activity| self.activities.get(&activity.parent);
@@ -405,7 +431,8 @@ impl<'a> Progress<'a> {
             .find_map(|activity| activity.name.as_deref())
     }
 
-    /// What a builder says is marked as that.
+    /// Returns the mark of messages from a builder; empty for those of nix itself.
+    /// Returns the mark of a line of a build log.
     fn prefix(&self, parent: u64) -> String {
         self.builder(parent)
             .map(|name| format!("{name}> "))
@@ -416,7 +443,7 @@ impl<'a> Progress<'a> {
         format!("{}{mark}", self.builder(id).unwrap_or("unnamed"))
     }
 
-    /// Every line of `text`, each with the prefix.
+    /// Sends every line of `text` to the log, each with the prefix.
     fn print(&mut self, prefix: &str, text: &str) -> io::Result<()> {
         for line in without_codes(text.trim_end_matches('\n')).split('\n') {
             self.log
@@ -441,14 +468,14 @@ impl OutputSink for Progress<'_> {
     }
 }
 
-/// Whether a message is of a list of what would be built or fetched.
+/// Returns whether a message is part of a list of paths that would be built or fetched.
 fn is_list(text: &str) -> bool {
     let is_first = LISTS.iter().any(|start| text.starts_with(start))
         && LISTED.iter().any(|middle| text.contains(middle));
     is_first || text.starts_with(LIST_ITEM)
 }
 
-/// Keeps a URL of a path, the last one.
+/// Keeps the URL of a path; a later one replaces it.
 fn note(urls: &mut BTreeMap<StorePath, String>, path: &StorePath, url: Option<&str>) {
     let Some(url) = url else { return };
     if urls.len() < MAX_SUBSTITUTED_PATHS || urls.contains_key(path) {
@@ -456,7 +483,8 @@ fn note(urls: &mut BTreeMap<StorePath, String>, path: &StorePath, url: Option<&s
     }
 }
 
-/// The package that a derivation is for, as nix cuts it from the path: without hash, `.drv` and version.
+/// Returns the package that a derivation builds, as nix cuts it from the path: without hash, `.drv`
+/// and version.
 fn package(derivation: &str) -> String {
     let parsed = StorePath::parse(derivation).ok();
     let name = parsed.as_ref().map_or(derivation, StorePath::name);
@@ -468,8 +496,8 @@ fn package(derivation: &str) -> String {
     version.map_or(name, |(at, _)| &name[..at]).to_owned()
 }
 
-/// The text without what colours it on a terminal (ECMA-48, sections 5.3 to 5.6): control sequences, system commands, and
-/// other escapes.
+/// Returns the text without the codes that colour it on a terminal (ECMA-48, sections 5.3 to 5.6):
+/// control sequences, system commands, and other escapes.
 fn without_codes(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     let mut rest = text;
@@ -487,7 +515,8 @@ fn without_codes(text: &str) -> String {
     plain + rest
 }
 
-/// The text after the rest of a sequence: characters from the blank to `last`, then the one that ends it.
+/// Returns the text after the rest of a sequence: characters from the blank to `last`, then the one
+/// that ends it.
 fn without_sequence(text: &str, last: char) -> &str {
     let end = text.trim_start_matches(|character| (' '..=last).contains(&character));
     end.strip_prefix(|character| (last..='~').contains(&character))

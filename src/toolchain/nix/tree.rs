@@ -1,6 +1,9 @@
-//! One output of a build. Comes in: its path, after everything that could write it is dead. Goes out: what is in it, its
-//! files, and the whole as a tar that depends on nothing else. Never: a link's target, anything that is neither file,
-//! folder nor link, or more than the limits.
+//! Reads one output of a build, and packs it as a tar.
+//!
+//! * In: the path of the output, after everything that could write it is dead.
+//! * Out: its entries, its files, and the whole as a tar that depends on nothing else.
+//! * Never: a link's target, anything that is neither a file, a directory nor a link, or more than
+//!   the limits.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -16,23 +19,23 @@ use crate::toolchain::ToolchainError;
 use crate::toolchain::artifact::{MAX_ARTIFACT_BYTES, refused};
 use crate::toolchain::untrusted::Untrusted;
 
-/// Most files, folders and links in one output.
+/// The most files, directories and links in one output.
 const MAX_OUTPUT_ENTRIES: usize = 100_000;
 
-/// Most folders in each other.
+/// The most levels of directories in one output.
 const MAX_OUTPUT_DEPTH: usize = 200;
 
-/// How the tar of an output writes a name that a header has no room for.
+/// The way in which the tar of an output writes a name that is too long for a header.
 const STYLE: Style = Style {
     placeholder: b"pax-path",
     pax_name: None,
 };
 
-/// What is in an output, in the order of a walk with sorted names.
+/// The entries of an output, in the order of a walk with sorted names.
 pub(super) struct Tree {
-    /// The folder that the output is in.
+    /// The directory that the output is in.
     parent: Untrusted,
-    /// The output's own name in it.
+    /// The name of the output in that directory.
     base: OsString,
     entries: Vec<Entry>,
 }
@@ -45,6 +48,7 @@ pub(super) struct Entry {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
+/// The kind of an entry of an output.
 pub(super) enum Kind {
     Folder { is_empty: bool },
     File { executable: bool },
@@ -52,7 +56,7 @@ pub(super) enum Kind {
 }
 
 impl Tree {
-    /// Looks at everything in the output at `path`, which no sandbox chose. Refusals call it `name`.
+    /// Lists the output at `path`, which no sandbox chose; errors call it `name`.
     pub fn read(path: &Path, name: &str) -> Result<Self, ToolchainError> {
         let (parent, base) = path
             .parent()
@@ -90,6 +94,7 @@ impl Tree {
                     path,
                     kind: Kind::File { executable },
                 });
+    /// Adds the entry at `path`, and everything below it.
             }
             FileType::Symlink => self.entries.push(Entry {
                 path,
@@ -125,7 +130,7 @@ impl Tree {
         &self.entries
     }
 
-    /// Opens a file of it.
+    /// Opens a file of the output.
     pub fn file(&self, path: &Path) -> io::Result<File> {
         self.parent.file(self.place(path))
     }
@@ -149,10 +154,14 @@ impl Tree {
         }
     }
 
-    /// Writes it as a tar, below the folder `top`: names in order, links as links, owner 0, every time `epoch` (seconds).
+    /// Writes the output as a tar, below the directory `top`.
+    ///
+    /// The names are in order, links are links, the owner is 0, and every time is `epoch`
+    /// (seconds).
     pub fn tar(&self, top: &str, epoch: u64, out: impl Write) -> io::Result<()> {
         let mut archive = Archive::new(BufWriter::new(out), STYLE, epoch)?;
         for Entry { path, kind } in &self.entries {
+    /// Returns the target of a link of the output.
             let mut name = top.as_bytes().to_vec();
             if !path.as_os_str().is_empty() {
                 name.push(b'/');
