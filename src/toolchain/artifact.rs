@@ -44,7 +44,7 @@ pub(super) type Out = Limited<Sha256Writer<File>>;
 
 /// The directory that a build's artifacts are copied to.
 pub(super) struct Artifacts {
-    folder: PathBuf,
+    directory: PathBuf,
     made: Vec<Artifact>,
     names: DistinctNames,
     /// How much of [`MAX_ARTIFACTS_BYTES`] is left.
@@ -52,11 +52,11 @@ pub(super) struct Artifacts {
 }
 
 impl Artifacts {
-    /// Makes the folder.
-    pub fn create(folder: &Path) -> io::Result<Self> {
-        fs::create_dir(folder)?;
+    /// Creates the directory, which must not exist yet.
+    pub fn create(directory: &Path) -> io::Result<Self> {
+        fs::create_dir(directory)?;
         Ok(Self {
-            folder: folder.to_owned(),
+            directory: directory.to_owned(),
             made: Vec::new(),
             names: DistinctNames::default(),
             left: MAX_ARTIFACTS_BYTES,
@@ -90,7 +90,7 @@ impl Artifacts {
         if !self.names.insert(name) {
             return Err(refused(name, NOT_DISTINCT));
         }
-        let path = self.folder.join(name);
+        let path = self.directory.join(name);
         path.parent().map_or(Ok(()), fs::create_dir_all)?;
         let file = plain_file::create(&path, executable)?;
         let mut out = Limited::new(Sha256Writer::new(file), self.room());
@@ -117,15 +117,13 @@ impl Artifacts {
     }
 
     fn too_large(&self, name: &str) -> ToolchainError {
-        let alone = self.left >= MAX_ARTIFACT_BYTES;
-        refused(
-            name,
-            if alone {
-                "it is too large"
-            } else {
-                "all of them together are too large"
-            },
-        )
+        let is_alone_too_large = self.left >= MAX_ARTIFACT_BYTES;
+        let why = if is_alone_too_large {
+            "it is too large"
+        } else {
+            "all of them together are too large"
+        };
+        refused(name, why)
     }
 
     /// Returns all artifacts, sorted by name.

@@ -66,7 +66,8 @@ pub enum ToolchainError {
     },
     /// A server redirected a download to a URL that cannot be recorded.
     #[error(
-        "{download} was redirected, and it cannot be recorded where to: a URL is too long, no text, or nobody's"
+        "{download} was redirected to a URL that cannot be recorded: it is too long, is not text, \
+         or belongs to no known download"
     )]
     UnreadableUrl {
         /// The archive or the requested URL, escaped and cut.
@@ -75,7 +76,8 @@ pub enum ToolchainError {
     /// The arguments of a command are longer than the system takes: settings of the source and
     /// names of its lockfile are among them.
     #[error(
-        "the source's cargo configuration, or what its lockfile names, has more than a command can take"
+        "the source's cargo configuration, or what its lockfile names, has more than a command can \
+         take"
     )]
     CommandTooLong,
     /// A tool ended with a failure.
@@ -100,16 +102,16 @@ pub enum ToolchainError {
         /// The part of the job that ran the tool.
         phase: Phase,
     },
-    /// A tool's answer is longer than its limit.
-    #[error("the answer of {tool} is longer than {limit} bytes")]
+    /// The output of a tool is longer than its limit.
+    #[error("the output of {tool} is longer than {limit} bytes")]
     AnswerTooLong {
         /// The name of the tool.
         tool: &'static str,
         /// The limit in bytes.
         limit: usize,
     },
-    /// A tool's answer is not what it should be.
-    #[error("the answer of {tool} cannot be read")]
+    /// The output of a tool does not have the expected form.
+    #[error("the output of {tool} cannot be read")]
     Answer {
         /// The name of the tool.
         tool: &'static str,
@@ -125,8 +127,8 @@ pub enum ToolchainError {
         /// The reason, one clause.
         why: &'static str,
     },
-    /// A tree could not be hashed.
-    #[error("a folder could not be hashed")]
+    /// A directory could not be hashed.
+    #[error("a directory could not be hashed")]
     Hash(#[from] TreeError),
     /// The sandbox itself failed.
     #[error("the sandbox failed")]

@@ -13,10 +13,8 @@ pub(super) fn describe(exit: &Exit) -> String {
         Exit::Signal(signal) => format!("signal {signal}"),
         Exit::TimedOut { limit } => format!("longer than {} s", limit.as_secs()),
         Exit::OutOfMemory => "out of memory".to_owned(),
-        Exit::RefusedAddress => {
-            "a host that it asked for, which its last words in the log name, has \
+        Exit::RefusedAddress => "a host that it asked for, which the end of the log names, has \
             no public address: only public addresses are reached"
-                .to_owned()
-        }
+            .to_owned(),
     }
 }

@@ -69,16 +69,10 @@ impl Toolchain {
                 return Err(FindToolchainError::NoTool { program });
             }
         }
-        let git = first_file(["/usr/bin/git", "/usr/local/bin/git"].map(PathBuf::from))?;
-        let git = git.ok_or(FindToolchainError::NoTool { program: "git" })?;
-        let system = machine_sysroot.starts_with(SYSTEM);
-        let sysroot = if system {
-            machine_sysroot.clone()
-        } else {
-            PathBuf::from(TOOLCHAIN)
-        };
+        let git = first_file(["/usr/bin/git", "/usr/local/bin/git"].map(PathBuf::from))?
+            .ok_or(FindToolchainError::NoTool { program: "git" })?;
         Ok(Self {
-            sysroot,
+            sysroot: in_sandbox(&machine_sysroot),
             machine_sysroot,
             git,
             nix: None,
@@ -135,19 +129,22 @@ impl Toolchain {
     }
 }
 
+/// Returns the path at which the sandbox sees a sysroot of this machine.
+fn in_sandbox(machine_sysroot: &Path) -> PathBuf {
+    if machine_sysroot.starts_with(SYSTEM) {
+        machine_sysroot.to_owned()
+    } else {
+        PathBuf::from(TOOLCHAIN)
+    }
+}
+
 #[cfg(test)]
 impl Toolchain {
     /// Returns a toolchain that exists nowhere, for comparing plans.
     pub(super) fn test_only_at(machine_sysroot: &str) -> Self {
         let machine_sysroot = PathBuf::from(machine_sysroot);
-        let system = machine_sysroot.starts_with(SYSTEM);
-        let sysroot = if system {
-            machine_sysroot.clone()
-        } else {
-            PathBuf::from(TOOLCHAIN)
-        };
         Self {
-            sysroot,
+            sysroot: in_sandbox(&machine_sysroot),
             machine_sysroot,
             git: PathBuf::from("/usr/bin/git"),
             nix: None,

@@ -33,7 +33,9 @@ const TARGET: &str = "x86_64-unknown-linux-gnu";
 
 /// The directory in which distributions keep libraries.
 const SYSTEM_LIBRARIES: &str = "/usr/lib/x86_64-linux-gnu";
-const GCC_FOLDERS: [&str; 2] = [
+
+/// The directories in which gcc keeps its parts, each below a directory of its version.
+const GCC_DIRECTORIES: [&str; 2] = [
     "/usr/libexec/gcc/x86_64-linux-gnu",
     "/usr/lib/gcc/x86_64-linux-gnu",
 ];
@@ -125,26 +127,31 @@ impl Toolchain {
             sysroot.join("lib"),
             PathBuf::from(SYSTEM_LIBRARIES),
         ])?);
-        let std = folder(&sysroot.join("lib/rustlib").join(TARGET))?;
         parts.push(Part {
             name: "rust-std".to_owned(),
             family: Family::Rustc,
-            sha256: std,
+            sha256: directory(&sysroot.join("lib/rustlib").join(TARGET))?,
         });
-        parts.push(part("cc", Family::Cc, Path::new("/usr/bin/cc"))?);
-        for name in ["cc1", "collect2"] {
-            for path in gcc_program(name)? {
-                parts.push(part(name, Family::Cc, &path)?);
-            }
-        }
-        for (name, family) in [("as", Family::As), ("ld", Family::Ld), ("ar", Family::Ar)] {
-            parts.push(part(name, family, &Path::new("/usr/bin").join(name))?);
-        }
+        parts.extend(system_parts()?);
         Ok(parts)
     }
 }
 
-/// The first line that a program prints about itself.
+/// Hashes the system's C compiler and binutils.
+fn system_parts() -> io::Result<Vec<Part>> {
+    let mut parts = vec![part("cc", Family::Cc, Path::new("/usr/bin/cc"))?];
+    for name in ["cc1", "collect2"] {
+        for path in gcc_program(name)? {
+            parts.push(part(name, Family::Cc, &path)?);
+        }
+    }
+    for (name, family) in [("as", Family::As), ("ld", Family::Ld), ("ar", Family::Ar)] {
+        parts.push(part(name, family, &Path::new("/usr/bin").join(name))?);
+    }
+    Ok(parts)
+}
+
+/// Returns the first line that a program prints about its version.
 pub(super) async fn version(spec: CommandSpec, runner: &dyn Run) -> Result<String, ToolchainError> {
     let mut line = FirstLine(Captured::new(MAX_VERSION_BYTES));
     ToolchainError::of_exit(Phase::Inspect, runner.run(&spec, &mut line).await?)?;
@@ -172,20 +179,20 @@ fn part(name: &str, family: Family, path: &Path) -> io::Result<Part> {
     })
 }
 
+/// Returns the digest of a file, links resolved.
 fn file(path: &Path) -> io::Result<Sha256Digest> {
     Ok(Sha256Digest::of_reader(File::open(path)?)?.0)
 }
 
-/// The driver library, and each LLVM library that lies beside it.
-fn compiler_libraries(folders: &[PathBuf]) -> io::Result<Vec<Part>> {
-    for folder in folders {
-/// Returns the digest of a file, links resolved.
-        if !is_folder(folder)? {
+/// Hashes the driver library, and each LLVM library beside it, of the first directory that has one.
+fn compiler_libraries(directories: &[PathBuf]) -> io::Result<Vec<Part>> {
+    for directory in directories {
+        if !is_folder(directory)? {
             continue;
         }
-        let drivers = named(folder, "librustc_driver-")?;
+        let drivers = named(directory, "librustc_driver-")?;
         if !drivers.is_empty() {
-            let all = drivers.into_iter().chain(named(folder, "libLLVM")?);
+            let all = drivers.into_iter().chain(named(directory, "libLLVM")?);
             return all
                 .map(|(name, path)| part(&name, Family::Rustc, &path))
                 .collect();
@@ -197,10 +204,10 @@ fn compiler_libraries(folders: &[PathBuf]) -> io::Result<Vec<Part>> {
     ))
 }
 
-/// The files in `folder` whose name starts with `start`, in order.
-pub(super) fn named(folder: &Path, start: &str) -> io::Result<Vec<(String, PathBuf)>> {
+/// Returns name and path of each file in `directory` whose name begins with `start`, in order.
+pub(super) fn named(directory: &Path, start: &str) -> io::Result<Vec<(String, PathBuf)>> {
     let mut found = Vec::new();
-    for path in sorted(folder)? {
+    for path in sorted(directory)? {
         let name = path
             .file_name()
             .unwrap_or_default()
@@ -213,16 +220,15 @@ pub(super) fn named(folder: &Path, start: &str) -> io::Result<Vec<(String, PathB
     Ok(found)
 }
 
+/// Returns the paths at which gcc keeps the program `name`, one for each of its versions.
 fn gcc_program(name: &str) -> io::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
-    for folder in GCC_FOLDERS.map(Path::new) {
-        let versions = if is_folder(folder)? {
-            sorted(folder)?
-        } else {
-            Vec::new()
-/// Returns the paths at which gcc keeps the program `name`, one for each of its versions.
-        };
-        for path in versions.into_iter().map(|version| version.join(name)) {
+    for directory in GCC_DIRECTORIES.map(Path::new) {
+        if !is_folder(directory)? {
+            continue;
+        }
+        for version in sorted(directory)? {
+            let path = version.join(name);
             if is_file(&path)? {
                 found.push(path);
             }
@@ -231,39 +237,39 @@ fn gcc_program(name: &str) -> io::Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// The digest of a folder, as the module says.
-fn folder(root: &Path) -> io::Result<Sha256Digest> {
+/// Returns the digest of a directory, which the module documentation defines.
+fn directory(root: &Path) -> io::Result<Sha256Digest> {
     let mut lines = Vec::new();
     list(root, Path::new("."), &mut lines)?;
     lines.sort();
     let text: String = lines
         .into_iter()
-        .map(|(path, what)| format!("{what}  {path}\n"))
+        .map(|(path, digest)| format!("{digest}  {path}\n"))
         .collect();
     Ok(Sha256Digest::of(text.as_bytes()))
 }
 
+/// Adds the path and the digest of each file at and below `root`/`below` to `lines`.
 fn list(root: &Path, below: &Path, lines: &mut Vec<(String, String)>) -> io::Result<()> {
     for path in sorted(&root.join(below))? {
         let relative = below.join(path.file_name().unwrap_or_default());
         if path.symlink_metadata()?.is_dir() {
             list(root, &relative, lines)?;
-        } else if is_file(&path)? {
-/// Adds the path and the digest of each file at and below `root`/`below` to `lines`.
-            lines.push((
-                relative.to_string_lossy().into_owned(),
-                file(&path)?.to_string(),
-            ));
-        } else {
-            let target = format!("link:{}", fs::read_link(&path)?.display());
-            lines.push((relative.to_string_lossy().into_owned(), target));
+            continue;
         }
+        let digest = if is_file(&path)? {
+            file(&path)?.to_string()
+        } else {
+            format!("link:{}", fs::read_link(&path)?.display())
+        };
+        lines.push((relative.to_string_lossy().into_owned(), digest));
     }
     Ok(())
 }
 
-fn sorted(folder: &Path) -> io::Result<Vec<PathBuf>> {
-    let mut paths = fs::read_dir(folder)?
+/// Returns the paths of everything in `directory`, sorted.
+fn sorted(directory: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut paths = fs::read_dir(directory)?
         .map(|entry| Ok(entry?.path()))
         .collect::<io::Result<Vec<_>>>()?;
     paths.sort();
@@ -276,23 +282,23 @@ mod tests {
 
     #[test]
     fn a_folders_digest_is_that_of_sha256sums_text() {
-        let folder_ = tempfile::tempdir().unwrap();
-        fs::create_dir(folder_.path().join("b")).unwrap();
-        fs::write(folder_.path().join("b/c"), "1").unwrap();
-        fs::write(folder_.path().join("a"), "2").unwrap();
-        std::os::unix::fs::symlink("nowhere", folder_.path().join("z")).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("b")).unwrap();
+        fs::write(folder.path().join("b/c"), "1").unwrap();
+        fs::write(folder.path().join("a"), "2").unwrap();
+        std::os::unix::fs::symlink("nowhere", folder.path().join("z")).unwrap();
         let text = format!(
             "{}  ./a\n{}  ./b/c\nlink:nowhere  ./z\n",
             Sha256Digest::of(b"2"),
             Sha256Digest::of(b"1")
         );
         assert_eq!(
-            folder(folder_.path()).unwrap(),
+            directory(folder.path()).unwrap(),
             Sha256Digest::of(text.as_bytes())
         );
-        fs::write(folder_.path().join("b/c"), "3").unwrap();
+        fs::write(folder.path().join("b/c"), "3").unwrap();
         assert_ne!(
-            folder(folder_.path()).unwrap(),
+            directory(folder.path()).unwrap(),
             Sha256Digest::of(text.as_bytes())
         );
     }

@@ -24,11 +24,11 @@ pub enum SearchError {
         /// The name of the missing program.
         program: &'static str,
     },
-    /// `rustc` did not say where its sysroot is.
-    #[error("`rustc --print sysroot` failed: {answer}")]
+    /// `rustc` did not print the path of its sysroot.
+    #[error("`rustc --print sysroot` failed: {message}")]
     Sysroot {
-        /// What it said.
-        answer: String,
+        /// The standard error of `rustc`.
+        message: String,
     },
     /// `rustc` could not be started, or a path could not be resolved.
     #[error("the toolchain's path could not be resolved")]
@@ -81,12 +81,12 @@ fn sysroot_of(rustc: &Path) -> Result<PathBuf, SearchError> {
         .args(["--print", "sysroot"])
         .current_dir("/")
         .output()?;
-    let answer = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-    if !output.status.success() || !Path::new(&answer).is_absolute() {
-        let answer = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-        return Err(SearchError::Sysroot { answer });
+    let sysroot = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    if !output.status.success() || !Path::new(&sysroot).is_absolute() {
+        let message = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+        return Err(SearchError::Sysroot { message });
     }
-    Ok(Path::new(&answer).canonicalize()?)
+    Ok(Path::new(&sysroot).canonicalize()?)
 }
 
 #[cfg(test)]

@@ -12,8 +12,8 @@ use std::path::Path;
 
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, fstat, openat2};
 
-/// Most names in one folder.
-const MAX_FOLDER_ENTRIES: usize = 100_000;
+/// The most names that are read from one directory.
+const MAX_DIRECTORY_ENTRIES: usize = 100_000;
 
 /// Keeps a lookup below the opened directory, on its file system, and away from links.
 const BENEATH: ResolveFlags = ResolveFlags::BENEATH
@@ -25,14 +25,14 @@ const BENEATH: ResolveFlags = ResolveFlags::BENEATH
 pub(super) struct Untrusted(OwnedFd);
 
 impl Untrusted {
-    /// Opens a folder whose own path no sandbox chooses.
-    pub fn open(folder: &Path) -> io::Result<Self> {
+    /// Opens a directory whose own path no sandbox chooses.
+    pub fn open(directory: &Path) -> io::Result<Self> {
         let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::RDONLY;
-        Ok(Self(rustix::fs::open(folder, flags, Mode::empty())?))
+        Ok(Self(rustix::fs::open(directory, flags, Mode::empty())?))
     }
 
-    /// A folder below this one.
-    pub fn folder(&self, name: impl AsRef<Path>) -> io::Result<Self> {
+    /// Opens a directory below this one.
+    pub fn directory(&self, name: impl AsRef<Path>) -> io::Result<Self> {
         Ok(Self(self.open_beneath(name.as_ref(), OFlags::DIRECTORY)?))
     }
 
@@ -91,10 +91,10 @@ impl Untrusted {
             if name == "." || name == ".." {
                 continue;
             }
-            if entries.len() == MAX_FOLDER_ENTRIES {
+            if entries.len() == MAX_DIRECTORY_ENTRIES {
                 return Err(io::Error::new(
                     io::ErrorKind::InvalidData,
-                    "too many names in a folder",
+                    "too many names in a directory",
                 ));
             }
             let kind = self.kind(&name)?;
@@ -168,7 +168,7 @@ mod tests {
             opened.names().unwrap(),
             ["etc", "fifo", "folder-link", "link", "sub"]
         );
-        assert!(opened.folder("etc").is_err());
-        assert!(opened.folder("sub").is_ok());
+        assert!(opened.directory("etc").is_err());
+        assert!(opened.directory("sub").is_ok());
     }
 }

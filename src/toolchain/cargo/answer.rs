@@ -75,23 +75,27 @@ impl<'a> Answer<'a> {
             });
         }
         match ToolchainError::of_exit(phase, run?) {
-            Err(ToolchainError::Failed { .. }) if self.complains(&OUTDATED) => {
-                Err(CargoError::LockfileOutdated.into())
-            }
-            Err(ToolchainError::Failed { .. }) if self.complains(&UNREADABLE) => {
-                Err(LockfileError::Shape("cargo cannot read it".to_owned()).into())
-            }
-            Err(ToolchainError::Failed { .. }) if self.complains(&CHECKSUM) => {
-                Err(CargoError::ChecksumByCargo.into())
-            }
-            Err(ToolchainError::Failed { .. }) if self.complains(&MANIFEST) => {
-                Err(CargoError::Manifest.into())
-            }
+            Err(error @ ToolchainError::Failed { .. }) => Err(self.complaint().unwrap_or(error)),
             ended => ended,
         }
     }
 
-    /// Whether standard error had one of `texts`.
+    /// Returns the error that a message of cargo stands for, if it printed a known one.
+    fn complaint(&self) -> Option<ToolchainError> {
+        if self.complains(&OUTDATED) {
+            Some(CargoError::LockfileOutdated.into())
+        } else if self.complains(&UNREADABLE) {
+            Some(LockfileError::Shape("cargo cannot read it".to_owned()).into())
+        } else if self.complains(&CHECKSUM) {
+            Some(CargoError::ChecksumByCargo.into())
+        } else if self.complains(&MANIFEST) {
+            Some(CargoError::Manifest.into())
+        } else {
+            None
+        }
+    }
+
+    /// Returns whether the beginning of standard error contains one of `texts`.
     fn complains(&self, texts: &[&str]) -> bool {
         let complaint = String::from_utf8_lossy(self.complaint.bytes());
         texts.iter().any(|text| complaint.contains(text))

@@ -65,7 +65,17 @@ const RESERVED_WORDS: [&str; 31] = [
     "WRAPPER",
 ];
 
-/// What a project's configuration comes to.
+/// The beginnings of names of variables that are reserved in the same way.
+const RESERVED_STARTS: [&str; 6] = [
+    "RUST",
+    "LD_",
+    "DYLD",
+    "GLIBC",
+    "MALLOC",
+    "SOURCE_DATE_EPOCH",
+];
+
+/// The part of a project's configuration that is used, and notes about the rest.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Settings {
     /// The arguments of `--config`, each `key=value`, in the order of the file's keys.
@@ -146,6 +156,7 @@ impl Settings {
         Ok(())
     }
 
+    /// Carries over a setting, unless its value is of a kind that no known setting has.
     fn set(&mut self, key: &str, value: &Value) {
         match literal(value) {
             Some(literal) => self.arguments.push(format!("{key}={literal}")),
@@ -156,7 +167,6 @@ impl Settings {
     /// Adds a note for each setting at and below `key`, which are not used.
     fn leave_out(&mut self, key: &str, value: &Value) {
         match value {
-    /// Carries over a setting, unless its value is of a kind that no known setting has.
             Value::Table(members) if !members.is_empty() => {
                 for (name, value) in members {
                     self.leave_out(&format!("{key}.{}", quoted(&[name])), value);
@@ -256,22 +266,28 @@ impl Settings {
     fn take_patches(&mut self, patches: &Table, root: &Path) -> io::Result<()> {
         for (source, packages) in patches {
             for (package, patch) in packages.as_table().into_iter().flatten() {
-                let key = quoted(&["patch", source, package]);
-                let members = patch
-                    .as_table()
-                    .filter(|patch| patch.keys().all(|key| key == "path" || key == "package"));
-                let path = members.and_then(|patch| patch.get("path")?.as_str());
-                let folder = path.map_or(Ok(None), |path| inside(path, root))?;
-                match (members, folder) {
-                    (Some(members), Some(folder)) => {
-                        self.set(&format!("{key}.path"), &Value::String(folder));
-                        if let Some(name) = members.get("package") {
-                            self.set(&format!("{key}.package"), name);
-                        }
-                    }
-                    _ => self.leave_out(&key, patch),
+                self.take_patch(&quoted(&["patch", source, package]), patch, root)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Carries over a patch that is a directory inside the tree.
+    fn take_patch(&mut self, key: &str, patch: &Value, root: &Path) -> io::Result<()> {
+        let known = ["path", "package"];
+        let members = patch
+            .as_table()
+            .filter(|patch| patch.keys().all(|key| known.contains(&key.as_str())));
+        let path = members.and_then(|patch| patch.get("path")?.as_str());
+        let directory = inside_tree(path, root)?;
+        match (members, directory) {
+            (Some(members), Some(directory)) => {
+                self.set(&format!("{key}.path"), &Value::String(directory));
+                if let Some(name) = members.get("package") {
+                    self.set(&format!("{key}.package"), name);
                 }
             }
+            _ => self.leave_out(key, patch),
         }
         Ok(())
     }
@@ -279,28 +295,39 @@ impl Settings {
     /// Carries over the settings that `cargo vendor` prints: sources that a directory inside the
     /// tree replaces, and those directories.
     fn take_sources(&mut self, sources: &Table, root: &Path) -> io::Result<()> {
-        let member =
-            |source: &str, name: &str| sources.get(source)?.get(name)?.as_str().map(str::to_owned);
-        let folder =
-            |source: &str| member(source, "directory").map_or(Ok(None), |path| inside(&path, root));
         for (name, source) in sources {
             let key = quoted(&["source", name]);
-            let by = member(name, "replace-with").map_or(Ok(None), |by| folder(&by))?;
-            if let Some((replaced, _)) = Replaced::of(name, source).zip(by) {
+            if let Some(replaced) = vendored(sources, name, root)? {
                 self.vendored.push(replaced);
                 for (name, value) in source.as_table().into_iter().flatten() {
                     self.set(&format!("{key}.{}", quoted(&[name])), value);
                 }
-            } else if let Some(folder) =
-                folder(name)?.filter(|_| source.as_table().is_some_and(|all| all.len() == 1))
-            {
-                self.set(&format!("{key}.directory"), &Value::String(folder));
-            } else {
-                self.leave_out(&key, source);
+                continue;
+            }
+            let has_one_member = source.as_table().is_some_and(|members| members.len() == 1);
+            match inside_tree(member(sources, name, "directory"), root)? {
+                Some(directory) if has_one_member => {
+                    self.set(&format!("{key}.directory"), &Value::String(directory));
+                }
+                _ => self.leave_out(&key, source),
             }
         }
         Ok(())
     }
+}
+
+/// Returns what the source `name` stands for, if a directory inside the tree replaces it.
+fn vendored(sources: &Table, name: &str, root: &Path) -> io::Result<Option<Replaced>> {
+    let Some(stand_in) = member(sources, name, "replace-with") else {
+        return Ok(None);
+    };
+    let directory = inside_tree(member(sources, stand_in, "directory"), root)?;
+    Ok(directory.and_then(|_| Replaced::of(name, sources.get(name)?)))
+}
+
+/// Returns the text of a member of the source `name`.
+fn member<'a>(sources: &'a Table, name: &str, member: &str) -> Option<&'a str> {
+    sources.get(name)?.get(member)?.as_str()
 }
 
 impl Replaced {
@@ -308,10 +335,9 @@ impl Replaced {
     fn of(name: &str, source: &Value) -> Option<Self> {
         let members = source.as_table()?;
         let known = ["replace-with", "registry", "git", "branch", "tag", "rev"];
-        if !members
-            .iter()
-            .all(|(key, value)| known.contains(&key.as_str()) && value.is_str())
-        {
+        let is_known =
+            |(key, value): (&String, &Value)| known.contains(&key.as_str()) && value.is_str();
+        if !members.iter().all(is_known) {
             return None;
         }
         let text = |key: &str| members.get(key).and_then(Value::as_str);
@@ -354,14 +380,10 @@ fn literal(value: &Value) -> Option<String> {
         Value::String(text) => Some(string(text)),
         Value::Integer(number) => Some(number.to_string()),
         Value::Boolean(yes) => Some(yes.to_string()),
-        Value::Array(values) => Some(format!(
-            "[{}]",
-            values
-                .iter()
-                .map(literal)
-                .collect::<Option<Vec<_>>>()?
-                .join(", ")
-        )),
+        Value::Array(values) => {
+            let literals: Option<Vec<_>> = values.iter().map(literal).collect();
+            Some(format!("[{}]", literals?.join(", ")))
+        }
         Value::Float(_) | Value::Datetime(_) | Value::Table(_) => None,
     }
 }
@@ -392,38 +414,30 @@ fn variable(value: &Value) -> Option<String> {
     }
 }
 
+/// Returns whether a variable could replace a tool, or is one that the appliance sets.
 fn is_reserved(name: &str) -> bool {
     let upper = name.to_ascii_uppercase();
-    let starts = [
-        "RUST",
-        "LD_",
-        "DYLD",
-        "GLIBC",
-        "MALLOC",
-        "SOURCE_DATE_EPOCH",
-    ]
-    .iter()
-    .any(|start| upper.starts_with(start));
-    starts
+    let is_reserved_word = |word: &str| RESERVED_WORDS.contains(&word) || word.ends_with("FLAGS");
+    RESERVED_STARTS.iter().any(|start| upper.starts_with(start))
         || is_linker_variable(&upper)
-        || upper
-            .split(['_', '-'])
-            .any(|word| RESERVED_WORDS.contains(&word) || word.ends_with("FLAGS"))
+        || upper.split(['_', '-']).any(is_reserved_word)
 }
 
+/// Returns whether the index of a registry is a URL of http or https without credentials.
 fn is_remote(index: &str) -> bool {
     let plain = index.strip_prefix("sparse+").unwrap_or(index);
     (plain.starts_with("https://") || plain.starts_with("http://")) && !plain.contains('@')
-/// Returns whether a variable could replace a tool, or is one that the appliance sets.
 }
 
-/// Where a folder of the tree is in the sandbox, if `path` is one: relative to the root, without `..`, through no link.
-fn inside(path: &str, root: &Path) -> io::Result<Option<String>> {
+/// Returns the path in the sandbox of a directory of the tree, if `path` names one.
+///
+/// It must be relative to the root, without `..`, and pass no link.
+fn inside_tree(path: Option<&str>, root: &Path) -> io::Result<Option<String>> {
+    let Some(path) = path else { return Ok(None) };
     let mut machine = root.to_owned();
     for component in Path::new(path).components() {
         match component {
             Component::CurDir => continue,
-/// Returns whether the index of a registry is a URL of http or https without credentials.
             Component::Normal(name) => machine.push(name),
             _ => return Ok(None),
         }

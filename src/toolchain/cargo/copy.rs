@@ -42,7 +42,7 @@ pub(super) fn folder(
         files: 0,
         bytes: 0,
     }
-    .folder(source, target, 0)
+    .directory(source, target, 0)
 }
 
 struct Copy<'a> {
@@ -53,9 +53,9 @@ struct Copy<'a> {
 }
 
 impl Copy<'_> {
-    fn folder(&mut self, source: &Untrusted, target: &Path, depth: usize) -> io::Result<()> {
+    fn directory(&mut self, source: &Untrusted, target: &Path, depth: usize) -> io::Result<()> {
         if depth > MAX_COPY_DEPTH {
-            return Err(refused("the folder is too deep"));
+            return Err(refused("the directory is nested too deeply"));
         }
         for (name, kind) in source.entries()? {
             let left_out = depth == 0 && self.left_out.iter().any(|left_out| name == *left_out);
@@ -64,7 +64,7 @@ impl Copy<'_> {
             }
             self.files += 1;
             if self.files > MAX_COPY_FILES {
-                return Err(refused("the folder has too many files"));
+                return Err(refused("the directory has too many files"));
             }
             self.entry(source, &name, kind, &target.join(&name), depth)?;
         }
@@ -82,7 +82,7 @@ impl Copy<'_> {
         match kind {
             FileType::Directory => {
                 fs::create_dir(target)?;
-                self.folder(&source.folder(name)?, target, depth + 1)
+                self.directory(&source.directory(name)?, target, depth + 1)
             }
             FileType::Symlink => symlink(source.link(name)?, target),
             _ => self.file(&source.file(name)?, target),
@@ -95,7 +95,7 @@ impl Copy<'_> {
         let room = MAX_COPY_BYTES - self.bytes;
         self.bytes += io::copy(&mut source.take(room + 1), &mut target)?;
         if self.bytes > MAX_COPY_BYTES {
-            return Err(refused("the folder is too large"));
+            return Err(refused("the directory is too large"));
         }
         plain_file::set_time(&target, self.epoch)
     }
@@ -113,8 +113,8 @@ mod tests {
 
     #[test]
     fn copies_all_but_what_is_left_out_at_the_top() {
-        let folder_ = tempfile::tempdir().unwrap();
-        let (from, to) = (folder_.path().join("from"), folder_.path().join("to"));
+        let scratch = tempfile::tempdir().unwrap();
+        let (from, to) = (scratch.path().join("from"), scratch.path().join("to"));
         fs::create_dir_all(from.join("sub")).unwrap();
         fs::create_dir(&to).unwrap();
         for name in ["out", "kept", "sub/out"] {
@@ -149,11 +149,11 @@ mod tests {
 
     #[test]
     fn refuses_a_fifo() {
-        let folder_ = tempfile::tempdir().unwrap();
+        let scratch = tempfile::tempdir().unwrap();
         let mode = rustix::fs::Mode::RUSR;
         rustix::fs::mknodat(
             rustix::fs::CWD,
-            folder_.path().join("fifo"),
+            scratch.path().join("fifo"),
             FileType::Fifo,
             mode,
             0,
@@ -161,7 +161,7 @@ mod tests {
         .unwrap();
         let target = tempfile::tempdir().unwrap();
         let refusal = folder(
-            &Untrusted::open(folder_.path()).unwrap(),
+            &Untrusted::open(scratch.path()).unwrap(),
             target.path(),
             &[],
             0,

@@ -61,9 +61,9 @@ pub fn unpack(
     parent: &Path,
     epoch: u64,
 ) -> Result<Sha256Digest, ArchiveError> {
-    let folder = parent.join(top);
+    let directory = parent.join(top);
     let size = archive.metadata().map_err(ArchiveError::read)?.len();
-    let builder = Builder::with_rules(rules(top, epoch), &folder, size)?;
+    let builder = Builder::with_rules(rules(top, epoch), &directory, size)?;
     if size > MAX_CRATE_BYTES {
         return Err(ArchiveError::PackedTooLarge {
             limit: MAX_CRATE_BYTES,
@@ -75,7 +75,7 @@ pub fn unpack(
     match tree.entries.get(CHECKSUM_FILE.as_bytes()) {
         None => {}
         Some(Node::File { .. }) => {
-            fs::remove_file(folder.join(CHECKSUM_FILE)).map_err(ArchiveError::write)?;
+            fs::remove_file(directory.join(CHECKSUM_FILE)).map_err(ArchiveError::write)?;
         }
         Some(_) => {
             return Err(ArchiveError::Entry {
@@ -87,10 +87,10 @@ pub fn unpack(
     Ok(sha256)
 }
 
-/// Makes the unpacked folder a package of a directory source, with the digest that was computed.
-pub(super) fn mark(folder: &Path, digest: Sha256Digest) -> io::Result<()> {
+/// Marks the unpacked directory as a package of a directory source, with the computed digest.
+pub(super) fn mark(directory: &Path, digest: Sha256Digest) -> io::Result<()> {
     fs::write(
-        folder.join(CHECKSUM_FILE),
+        directory.join(CHECKSUM_FILE),
         format!("{{\"files\":{{}},\"package\":\"{digest}\"}}"),
     )
 }

@@ -20,8 +20,8 @@ pub enum CargoError {
     /// Cargo would have to change the lockfile.
     #[error("Cargo.lock does not fit the manifest: cargo would have to change it")]
     LockfileOutdated,
-    /// A package's bytes are not those of the lockfile.
-    #[error("the archive of {package} has sha256 {actual}, Cargo.lock says {expected}")]
+    /// The archive of a package has another digest than the lockfile.
+    #[error("the archive of {package} has sha256 {actual}, but {expected} in Cargo.lock")]
     Checksum {
         /// The package, as `NAME@VERSION`.
         package: String,
@@ -45,7 +45,7 @@ pub enum CargoError {
     #[error(transparent)]
     Redirect(#[from] RedirectError),
     /// A commit object is not the one that was locked.
-    #[error("the commit object of a git dependency has id {actual}, Cargo.lock says {expected}")]
+    #[error("the commit object of a git dependency has id {actual}, but {expected} in Cargo.lock")]
     Commit {
         /// The id in the lockfile.
         expected: GitOid,
@@ -60,8 +60,8 @@ pub enum CargoError {
     },
     /// A git dependency's files are not those of its commit.
     #[error(
-        "the files of git dependency {commit} have tree id {actual}, its commit says {expected} (submodules and \
-         attributes that change files are not supported)"
+        "the files of git dependency {commit} have tree id {actual}, but {expected} in its commit \
+         (submodules and attributes that change files are not supported)"
     )]
     Tree {
         /// The locked commit.
@@ -79,7 +79,7 @@ pub enum CargoError {
     },
     /// The workspace's root, where cargo looks for the lockfile, is not the source's.
     #[error(
-        "the source's workspace has its root, and so its lockfile, elsewhere than at the top of the source"
+        "the root of the source's workspace, and so its lockfile, is not at the top of the source"
     )]
     WorkspaceRoot,
     /// Cargo cannot read the manifest.
@@ -90,12 +90,14 @@ pub enum CargoError {
     Configuration,
     /// Cargo printed a command that is too long or has an unknown form.
     #[error(
-        "what cargo says of the commands that it ran cannot be read, so the linker's arguments cannot be recorded"
+        "cargo's list of the commands that it ran cannot be read, so the linker's arguments cannot \
+         be recorded"
     )]
     Commands,
     /// Build scripts give the linker more arguments than a statement records.
     #[error(
-        "build scripts give the linker more than {limit} bytes of arguments: a statement does not record that many"
+        "build scripts give the linker more than {limit} bytes of arguments: a statement does not \
+         record that many"
     )]
     LinkArguments {
         /// The limit in bytes.

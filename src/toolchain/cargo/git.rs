@@ -29,7 +29,10 @@ use super::copy;
 /// the checkout again in a repository of one commit.
 const SHORT_ID_DIGITS: usize = 7;
 
-/// What cargo writes when a checkout is complete.
+/// The directory of all checkouts, in a `CARGO_HOME`.
+const CHECKOUTS: &str = "git/checkouts";
+
+/// The file that cargo writes when a checkout is complete.
 const COMPLETE: &str = ".cargo-ok";
 
 /// A checkout that the fetch phase left.
@@ -37,40 +40,41 @@ const COMPLETE: &str = ".cargo-ok";
 pub(super) struct Checkout {
     /// The repository's name in cargo's directories.
     pub repository: String,
-    /// The checkout's folder below it.
-    folder: String,
+    /// The checkout's directory below that of the repository.
+    directory: String,
+    /// The locked commit that the checkout claims to be.
     pub commit: GitOid,
 }
 
 /// A git dependency that was checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Checked {
-    /// Its folder in the sandbox.
-    pub folder: PathBuf,
+    /// The directory of the checkout in the sandbox.
+    pub directory: PathBuf,
+    /// The locked commit, whose object was hashed.
     pub commit: GitOid,
+    /// The tree id that was computed from the copied files.
     pub tree: GitOid,
 }
 
 /// Returns every checkout of `commit` below `fetched`, one for each URL that names the repository.
 ///
-    /// The tree id that was computed from the copied files.
 /// A directory's name, the beginning of a commit, is a hint only: each checkout is checked before
 /// it is used.
 pub(super) fn checkouts(fetched: &Path, commit: GitOid) -> io::Result<Vec<Checkout>> {
-    let all = Untrusted::open(fetched)?.folder("git/checkouts")?;
+    let all = Untrusted::open(fetched)?.directory(CHECKOUTS)?;
+    let id = commit.to_string();
     let mut found = Vec::new();
-    for repository in all
-        .names()?
-        .iter()
-        .filter_map(|name| name.to_str())
-        .filter(|name| is_repository(name))
-    {
-        let checkouts = all.folder(repository)?;
-        for folder in checkouts.names()?.iter().filter_map(|name| name.to_str()) {
-            if folder.len() >= SHORT_ID_DIGITS && commit.to_string().starts_with(folder) {
+    for name in all.names()? {
+        let Some(repository) = name.to_str().filter(|name| is_repository(name)) else {
+            continue;
+        };
+        let checkouts = all.directory(repository)?;
+        for directory in checkouts.names()?.iter().filter_map(|name| name.to_str()) {
+            if directory.len() >= SHORT_ID_DIGITS && id.starts_with(directory) {
                 found.push(Checkout {
                     repository: repository.to_owned(),
-                    folder: folder.to_owned(),
+                    directory: directory.to_owned(),
                     commit,
                 });
             }
@@ -88,11 +92,11 @@ pub(super) fn tree_of(commit: GitOid, content: &[u8]) -> Result<GitOid, CargoErr
             actual,
         });
     }
-    let line = content
-        .strip_prefix(b"tree ")
-        .and_then(|rest| rest.split(|&byte| byte == b'\n').next());
-    let tree = line.and_then(|line| std::str::from_utf8(line).ok()?.parse().ok());
-    tree.ok_or(CargoError::CommitWithoutTree { commit })
+    let first_line = content.split(|&byte| byte == b'\n').next();
+    first_line
+        .and_then(|line| line.strip_prefix(b"tree "))
+        .and_then(|tree| std::str::from_utf8(tree).ok()?.parse().ok())
+        .ok_or(CargoError::CommitWithoutTree { commit })
 }
 
 /// Copies a checkout into the fresh `CARGO_HOME` `home`, and compares the copy with its commit.
@@ -104,19 +108,17 @@ pub(super) fn place(
     epoch: u64,
 ) -> Result<Checked, ToolchainError> {
     let expected = tree_of(checkout.commit, content)?;
-    let id = checkout.commit.to_string();
-    let relative = Path::new("git/checkouts")
-        .join(&checkout.repository)
-        .join(&id[..SHORT_ID_DIGITS]);
+    let commit = checkout.commit;
+    let checkouts = Path::new(CHECKOUTS).join(&checkout.repository);
+    let relative = checkouts.join(&commit.to_string()[..SHORT_ID_DIGITS]);
     let target = home.join(&relative);
-    let source =
-        Untrusted::open(fetched)?.folder(Path::new("git/checkouts").join(&checkout.repository));
-    let source = source?.folder(&checkout.folder)?;
+    let source = Untrusted::open(fetched)?
+        .directory(&checkouts)?
+        .directory(&checkout.directory)?;
     fs::create_dir_all(&target)?;
     copy::folder(&source, &target, &[COMPLETE], epoch)?;
     let actual = tree::hash(&target)?;
     if actual != expected {
-        let commit = checkout.commit;
         return Err(CargoError::Tree {
             commit,
             expected,
@@ -124,27 +126,24 @@ pub(super) fn place(
         }
         .into());
     }
-    repository(
-        &home.join("git/db").join(&checkout.repository),
-        checkout.commit,
-        content,
-    )?;
-    repository(&target.join(".git"), checkout.commit, content)?;
+    let database = home.join("git/db").join(&checkout.repository);
+    write_repository(&database, commit, content)?;
+    write_repository(&target.join(".git"), commit, content)?;
     fs::write(target.join(COMPLETE), "")?;
     Ok(Checked {
-        folder: Path::new(CARGO_HOME).join(relative),
-        commit: checkout.commit,
+        directory: Path::new(CARGO_HOME).join(relative),
+        commit,
         tree: actual,
     })
 }
 
-/// Writes, or adds to, a repository that holds commit objects only.
-fn repository(folder: &Path, commit: GitOid, content: &[u8]) -> io::Result<()> {
+/// Creates, or adds to, a repository that has commit objects only.
+fn write_repository(directory: &Path, commit: GitOid, content: &[u8]) -> io::Result<()> {
     let id = commit.to_string();
-    let objects = folder.join("objects").join(&id[..2]);
+    let objects = directory.join("objects").join(&id[..2]);
     fs::create_dir_all(&objects)?;
-    fs::create_dir_all(folder.join("refs"))?;
-    fs::write(folder.join("HEAD"), format!("{id}\n"))?;
+    fs::create_dir_all(directory.join("refs"))?;
+    fs::write(directory.join("HEAD"), format!("{id}\n"))?;
     let mut object = ZlibEncoder::new(
         File::create(objects.join(&id[2..]))?,
         Compression::default(),
@@ -205,7 +204,7 @@ mod tests {
         let checked = place_in(home.path(), commit, &content).unwrap();
         let short = commit.to_string()[..7].to_owned();
         assert_eq!(
-            checked.folder,
+            checked.directory,
             Path::new("/kettle/cargo/git/checkouts/repo-1").join(&short)
         );
         let ours = home.path().join("ours/git/checkouts/repo-1").join(short);

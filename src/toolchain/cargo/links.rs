@@ -116,18 +116,14 @@ impl<'a> Links<'a> {
                 limit: MAX_LINK_BYTES,
             });
         }
-        let record = |(
-            package,
-            Found {
-                arguments,
-                environment,
-            },
-        ): (String, Found)| LinkRecord {
-            package,
-            arguments: arguments.into_iter().collect(),
-            environment,
-        };
-        Ok(self.found.into_iter().map(record).collect())
+        let found = self.found.into_iter();
+        Ok(found
+            .map(|(package, found)| LinkRecord {
+                package,
+                arguments: found.arguments.into_iter().collect(),
+                environment: found.environment,
+            })
+            .collect())
     }
 
     /// Counts `bytes`, and keeps nothing more once the limit is exceeded.
@@ -176,11 +172,11 @@ fn given(flag: &str, value: &str) -> Option<String> {
             .map(str::to_owned);
     }
     if let Some(path) = of("-L") {
-        let folder = SEARCH_KINDS
+        let directory = SEARCH_KINDS
             .iter()
             .find_map(|kind| path.strip_prefix(kind))
             .unwrap_or(path);
-        return is_search_path_an_argument(folder).then(|| folder.to_owned());
+        return is_search_path_an_argument(directory).then(|| directory.to_owned());
     }
     let name = of("-l")?.rsplit('=').next()?;
     Some(format!("-l{name}")).filter(|argument| can_displace_linker(argument))

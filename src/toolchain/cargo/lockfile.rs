@@ -56,7 +56,8 @@ pub enum LockfileError {
     },
     /// A package comes from an unknown kind of source.
     #[error(
-        "the lockfile takes {package} from {origin:?}, which is neither a registry nor a git repository"
+        "the lockfile takes {package} from {origin:?}, which is neither a registry nor a git \
+         repository"
     )]
     Origin {
         /// The package, as `NAME@VERSION`.
@@ -192,63 +193,72 @@ struct RawPackage {
 }
 
 impl RawPackage {
+    fn spec(&self) -> String {
+        format!("{}@{}", self.name, self.version)
+    }
+
+    /// Returns the package; `metadata` has the checksums of the first version of the format.
     fn locked(&self, metadata: &BTreeMap<String, String>) -> Result<Locked, LockfileError> {
-        let (name, version) = (self.name.clone(), self.version.clone());
-        let spec = format!("{name}@{version}");
         let origin = match &self.source {
             None => Origin::Folder,
             Some(index) if index.starts_with("registry+") || index.starts_with("sparse+") => {
-                if !is_component(&name) || !is_component(&version) {
-                    return Err(LockfileError::Name(spec));
-                }
-                let old = format!("checksum {name} {version} ({index})");
-                let checksum = self.checksum.as_ref().or_else(|| metadata.get(&old));
-                let checksum = checksum.ok_or_else(|| LockfileError::NoChecksum(spec.clone()))?;
-                let checksum = checksum.parse().map_err(|source| LockfileError::Digest {
-                    package: spec,
-                    source,
-                })?;
                 Origin::Registry {
                     index: index.clone(),
-                    checksum,
+                    checksum: self.registry_checksum(index, metadata)?,
                 }
             }
             Some(origin) => match self.git() {
                 Some(git) => Origin::Git(git?),
                 None => {
                     return Err(LockfileError::Origin {
-                        package: spec,
+                        package: self.spec(),
                         origin: origin.clone(),
                     });
                 }
             },
         };
         Ok(Locked {
-            name,
-            version,
+            name: self.name.clone(),
+            version: self.version.clone(),
             origin,
         })
     }
 
+    fn registry_checksum(
+        &self,
+        index: &str,
+        metadata: &BTreeMap<String, String>,
+    ) -> Result<Sha256Digest, LockfileError> {
+        if !is_component(&self.name) || !is_component(&self.version) {
+            return Err(LockfileError::Name(self.spec()));
+        }
+        let old = format!("checksum {} {} ({index})", self.name, self.version);
+        let checksum = self.checksum.as_ref().or_else(|| metadata.get(&old));
+        checksum
+            .ok_or_else(|| LockfileError::NoChecksum(self.spec()))?
+            .parse()
+            .map_err(|source| LockfileError::Digest {
+                package: self.spec(),
+                source,
+            })
+    }
+
+    /// Returns the git source; `None` if the package has another origin.
     fn git(&self) -> Option<Result<GitSource, LockfileError>> {
         let rest = self.source.as_deref()?.strip_prefix("git+")?;
-        let (place, commit) = rest.split_once('#').unwrap_or((rest, ""));
-        let (url, query) = place.split_once('?').unwrap_or((place, ""));
-        let source = |commit| GitSource {
-            url: url.to_owned(),
-            query: query.to_owned(),
-            commit,
-        };
-        let package = || format!("{}@{}", self.name, self.version);
-        Some(
-            commit
-                .parse()
-                .map(source)
-                .map_err(|source| LockfileError::Digest {
-                    package: package(),
-                    source,
-                }),
-        )
+        let (address, commit) = rest.split_once('#').unwrap_or((rest, ""));
+        let (url, query) = address.split_once('?').unwrap_or((address, ""));
+        Some(match commit.parse() {
+            Ok(commit) => Ok(GitSource {
+                url: url.to_owned(),
+                query: query.to_owned(),
+                commit,
+            }),
+            Err(source) => Err(LockfileError::Digest {
+                package: self.spec(),
+                source,
+            }),
+        })
     }
 }
 

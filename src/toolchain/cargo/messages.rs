@@ -38,8 +38,8 @@ const COMMAND_START: &str = "     Running `";
 /// The lines that `cargo --verbose` prints because its home is read-only; they help no reader.
 const COMPLAINT: [&[u8]; 7] = [
     b"warning: failed to save last-use data\n",
-    b"This may prevent cargo from accurately tracking what is being used in its global cache. This information is used for \
-      automatically removing unused data in the cache.\n",
+    b"This may prevent cargo from accurately tracking what is being used in its global cache. \
+      This information is used for automatically removing unused data in the cache.\n",
     b"\n",
     b"unable to open database file: /kettle/cargo/.global-cache\n",
     b"\n",
@@ -120,13 +120,13 @@ impl<'a> Messages<'a> {
         };
         let was_held = held.is_held();
         let passed = held.take(part);
-        let read = if stream == Stream::Stdout {
+        let recorded = if stream == Stream::Stdout {
             BUILD_SCRIPT_START
         } else {
             &held.start
         };
-        // What would have been read, were it not longer than the limit.
-        if was_held && passed.starts_with(read) {
+        // A line that would have been recorded is longer than the limit.
+        if was_held && passed.starts_with(recorded) {
             self.links.note_unreadable();
         }
         if passed.is_empty() {
@@ -176,15 +176,12 @@ impl<'a> Messages<'a> {
             self.hold_complaint();
             return Ok(());
         }
-        if !line.is_empty() {
-            self.release_complaint()?;
+        if line.is_empty() {
+            return Ok(());
         }
+        self.release_complaint()?;
         let Some(rest) = line.strip_prefix(self.commands.start.as_slice()) else {
-            return if line.is_empty() {
-                Ok(())
-            } else {
-                self.log.output(Stream::Stderr, &line)
-            };
+            return self.log.output(Stream::Stderr, &line);
         };
         match rest.strip_suffix(b"\n").unwrap_or(rest).strip_suffix(b"`") {
             Some(arguments) => self.links.take_command(arguments),

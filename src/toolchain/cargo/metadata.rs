@@ -61,10 +61,10 @@ impl Metadata {
     /// be another lockfile than the one that was read here.
     ///
     /// # Errors
-    /// It is no such answer, or of another workspace.
-    pub fn parse(answer: &[u8]) -> Result<Self, ToolchainError> {
+    /// The output cannot be read, or is of a workspace with another root.
+    pub fn parse(output: &[u8]) -> Result<Self, ToolchainError> {
         let metadata: Self =
-            serde_json::from_slice(answer).map_err(|_| ToolchainError::Answer {
+            serde_json::from_slice(output).map_err(|_| ToolchainError::Answer {
                 tool: "cargo metadata",
             })?;
         if metadata.workspace_root != Path::new(SOURCE) {
@@ -114,15 +114,16 @@ impl Metadata {
         let lines: BTreeSet<&str> = tree.lines().filter(|line| !line.is_empty()).collect();
         let mut used = BTreeMap::new();
         for line in lines {
-            let mut named = self
-                .packages
-                .iter()
+            let packages = self.packages.iter();
+            let named: Vec<_> = packages
                 .filter(|package| package.is_named_by(line))
-                .peekable();
-            named.peek().ok_or_else(unreadable)?;
-            used.extend(
-                named.map(|package| ((&package.name, &package.version, &package.id), package)),
-            );
+                .collect();
+            if named.is_empty() {
+                return Err(unreadable());
+            }
+            for package in named {
+                used.insert((&package.name, &package.version, &package.id), package);
+            }
         }
         Ok(used.into_values().collect())
     }
@@ -132,31 +133,36 @@ impl Metadata {
     /// There are none when the message names an unknown target, or one that is not delivered.
     pub fn announced(&self, message: &CompilerArtifact) -> Vec<String> {
         let library_only = self.is_library_only();
-        let package = self
-            .default_members()
-            .find(|package| package.id == message.package_id);
-        let target = package.and_then(|package| {
-            package.targets.iter().find(|target| {
-                target.name == message.target.name && target.kind == message.target.kind
-            })
-        });
-        let Some(target) =
-            target.filter(|target| target.is_delivered() || (library_only && target.is_library()))
-        else {
+        let Some(target) = self.target_of(message) else {
             return Vec::new();
         };
+        if !target.is_delivered() && !(library_only && target.is_library()) {
+            return Vec::new();
+        }
         let possible = target.file_names(library_only);
         let release = Path::new(TARGET).join("release");
-        let announced = message
-            .filenames
-            .iter()
-            .map(Path::new)
-            .filter(|path| path.parent() == Some(&release));
-        let names = announced.filter_map(|path| path.file_name()?.to_str());
+        let mut names = Vec::new();
+        for path in message.filenames.iter().map(Path::new) {
+            let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
+                continue;
+            };
+            if path.parent() == Some(&release) && possible.iter().any(|possible| possible == name) {
+                names.push(name.to_owned());
+            }
+        }
         names
-            .filter(|name| possible.iter().any(|possible| possible == name))
-            .map(str::to_owned)
-            .collect()
+    }
+
+    /// Returns the target of a default member that a message is about.
+    fn target_of(&self, message: &CompilerArtifact) -> Option<&Target> {
+        let package = self
+            .default_members()
+            .find(|package| package.id == message.package_id)?;
+        let wanted = &message.target;
+        package
+            .targets
+            .iter()
+            .find(|target| target.name == wanted.name && target.kind == wanted.kind)
     }
 }
 
@@ -166,8 +172,8 @@ impl Package {
         format!("{}@{}", self.name, self.version)
     }
 
-    /// The package's folder in the sandbox.
-    pub fn folder(&self) -> &Path {
+    /// Returns the directory of the package in the sandbox.
+    pub fn directory(&self) -> &Path {
         Path::new(&self.manifest_path)
             .parent()
             .unwrap_or(Path::new("/"))
@@ -185,27 +191,26 @@ impl Package {
             return false;
         };
         let rest = rest.strip_prefix(" (proc-macro)").unwrap_or(rest);
-        let place = rest.strip_prefix(" (").unwrap_or_default();
-        let commit = place
+        let origin = rest.strip_prefix(" (").unwrap_or_default();
+        let Some(source) = self.source.as_deref() else {
+            let directory = self.directory().to_string_lossy();
+            return origin
+                .strip_prefix(&*directory)
+                .is_some_and(|rest| rest.starts_with(')'));
+        };
+        if origin.starts_with('/') {
+            return false;
+        }
+        let commit = origin
             .split_once(')')
-            .and_then(|(place, _)| Some(place.rsplit_once('#')?.1));
-        let is_folder = place.starts_with('/');
-        match self.source.as_deref() {
-            None => place
-                .strip_prefix(&*self.folder().to_string_lossy())
-                .is_some_and(|rest| rest.starts_with(')')),
-            Some(source) => match source
-                .strip_prefix("git+")
-                .map(|source| source.rsplit_once('#'))
-            {
-                Some(locked) => {
-                    !is_folder
-                        && locked
-                            .zip(commit)
-                            .is_some_and(|((_, all), cut)| all.starts_with(cut))
-                }
-                None => !is_folder && commit.is_none(),
-            },
+            .and_then(|(address, _)| address.rsplit_once('#'))
+            .map(|(_, commit)| commit);
+        match (source.strip_prefix("git+"), commit) {
+            (None, commit) => commit.is_none(),
+            (Some(_), None) => false,
+            (Some(locked), Some(cut)) => locked
+                .rsplit_once('#')
+                .is_some_and(|(_, all)| all.starts_with(cut)),
         }
     }
 
@@ -216,26 +221,26 @@ impl Package {
 }
 
 impl Target {
+    /// Returns whether the files of the target are always delivered.
     fn is_delivered(&self) -> bool {
         self.kind
             .iter()
             .any(|kind| DELIVERED.contains(&kind.as_str()))
     }
-    /// Returns whether the files of the target are always delivered.
 
+    /// Returns whether the files of the target are delivered in a project of libraries only.
     fn is_library(&self) -> bool {
         self.kind
             .iter()
             .any(|kind| LIBRARIES.contains(&kind.as_str()))
     }
-    /// Returns whether the files of the target are delivered in a project of libraries only.
 
+    /// Returns the names that the delivered files of the target have.
     fn file_names(&self, library_only: bool) -> Vec<String> {
         let stem = self.name.replace('-', "_");
         let of = |kind: &str| match kind {
             "bin" => Some(self.name.clone()),
             "cdylib" | "dylib" => Some(format!("lib{stem}.so")),
-    /// Returns the names that the delivered files of the target have.
             "proc-macro" if library_only => Some(format!("lib{stem}.so")),
             "staticlib" => Some(format!("lib{stem}.a")),
             "lib" | "rlib" if library_only => Some(format!("lib{stem}.rlib")),

@@ -82,15 +82,14 @@ pub(super) struct Folders {
 impl Folders {
     /// Returns the directories of the job in the directory `job`.
     pub fn of(job: &Path) -> Self {
-        let folder = |name| job.join(name);
         Self {
-            fetch: folder("cargo-fetch"),
-            vendor: folder("vendor"),
-            home: folder("cargo-home"),
-            target: folder("target"),
-            package: folder("package"),
-            unpublished: folder("unpublished"),
-            artifacts: folder(ARTIFACTS_FOLDER),
+            fetch: job.join("cargo-fetch"),
+            vendor: job.join("vendor"),
+            home: job.join("cargo-home"),
+            target: job.join("target"),
+            package: job.join("package"),
+            unpublished: job.join("unpublished"),
+            artifacts: job.join(ARTIFACTS_FOLDER),
         }
     }
 }
@@ -115,13 +114,10 @@ impl Plan<'_> {
         spec.network = Network::Fetch;
         spec.environment
             .insert("CARGO_NET_GIT_FETCH_WITH_CLI".to_owned(), "true".to_owned());
-        spec.environment.extend(
-            git_rules::ENVIRONMENT.map(|(name, value)| (name.to_owned(), value.to_owned())),
-        );
+        spec.environment.extend(owned(git_rules::ENVIRONMENT));
         spec.environment.extend(git_settings(moved));
         spec.environment.extend(proxies(plain));
-        spec.environment
-            .extend(redirects::TRACE.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        spec.environment.extend(owned(redirects::TRACE));
         spec
     }
 
@@ -182,11 +178,11 @@ impl Plan<'_> {
             self.cargo("package", &fixed),
             folders,
             &folders.package,
-    /// Returns a command that writes `target`.
             limit,
         )
     }
 
+    /// Returns a command that writes `target`.
     fn writing(
         &self,
         argv: Vec<String>,
@@ -195,19 +191,19 @@ impl Plan<'_> {
         limit: Duration,
     ) -> CommandSpec {
         let mut mounts = self.inputs(folders);
-    /// Returns the mounts of the checked dependencies.
         mounts.push(Mount::new(target, TARGET, Access::ReadWrite));
         self.command(argv, mounts, limit, Phase::Offline)
     }
 
+    /// Returns the mounts of the checked dependencies.
     fn inputs(&self, folders: &Folders) -> Vec<Mount> {
         vec![
             Mount::new(&folders.home, CARGO_HOME, Access::ReadOnly),
-    /// Returns the words of a cargo command: subcommand, `fixed`, manifest, settings.
             Mount::new(&folders.vendor, VENDOR, Access::ReadOnly),
         ]
     }
 
+    /// Returns the words of a cargo command: subcommand, `fixed`, manifest, settings.
     fn cargo(&self, subcommand: &str, fixed: &[&str]) -> Vec<String> {
         let mut argv = vec![self.toolchain.program("cargo"), subcommand.to_owned()];
         argv.extend(fixed.iter().map(|&argument| argument.to_owned()));
@@ -231,18 +227,14 @@ impl Plan<'_> {
         time_limit: Duration,
         phase: Phase,
     ) -> CommandSpec {
-        let source = Mount::new(self.source, SOURCE, Access::ReadOnly);
+        let mut all: Vec<Mount> = self.toolchain.mount().into_iter().collect();
+        all.push(Mount::new(self.source, SOURCE, Access::ReadOnly));
+        all.extend(mounts);
         CommandSpec {
             argv,
             environment: self.environment(phase),
             directory: CARGO_HOME.into(),
-            mounts: self
-                .toolchain
-                .mount()
-                .into_iter()
-                .chain([source])
-                .chain(mounts)
-                .collect(),
+            mounts: all,
             network: Network::None,
             time_limit,
         }
@@ -253,29 +245,26 @@ impl Plan<'_> {
     /// `CARGO_BUILD_JOBS` stays unset: build scripts would see a number that the appliance alone
     /// chooses, while the processors are the machine's; projects are used to cargo's own default.
     fn environment(&self, phase: Phase) -> BTreeMap<String, String> {
-        let mut variables = BTreeMap::from(
-            [
-                ("AR", "/usr/bin/ar"),
-                ("CARGO_HOME", CARGO_HOME),
-                ("CARGO_INCREMENTAL", "0"),
-                ("CARGO_TARGET_DIR", TARGET),
-                ("CARGO_TERM_COLOR", "never"),
-                ("CARGO_TERM_PROGRESS_WHEN", "never"),
-                // Absolute, so that a build script that sets PATH for its package does not choose the linker.
-                (
-                    "CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_LINKER",
-                    "/usr/bin/cc",
-                ),
-                ("CC", "/usr/bin/cc"),
-                ("CXX", "/usr/bin/c++"),
-                ("HOME", HOME),
-                ("LANG", "C.UTF-8"),
-                ("RUSTC_WORKSPACE_WRAPPER", ""),
-                ("RUSTC_WRAPPER", ""),
-                ("TZ", "UTC"),
-            ]
-            .map(|(name, value)| (name.to_owned(), value.to_owned())),
-        );
+        let mut variables = BTreeMap::from(owned([
+            ("AR", "/usr/bin/ar"),
+            ("CARGO_HOME", CARGO_HOME),
+            ("CARGO_INCREMENTAL", "0"),
+            ("CARGO_TARGET_DIR", TARGET),
+            ("CARGO_TERM_COLOR", "never"),
+            ("CARGO_TERM_PROGRESS_WHEN", "never"),
+            // Absolute: a build script that sets PATH for its package does not choose the linker.
+            (
+                "CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_LINKER",
+                "/usr/bin/cc",
+            ),
+            ("CC", "/usr/bin/cc"),
+            ("CXX", "/usr/bin/c++"),
+            ("HOME", HOME),
+            ("LANG", "C.UTF-8"),
+            ("RUSTC_WORKSPACE_WRAPPER", ""),
+            ("RUSTC_WRAPPER", ""),
+            ("TZ", "UTC"),
+        ]));
         let mut set = |name: &str, value: String| variables.insert(name.to_owned(), value);
         set("PATH", self.toolchain.path_variable());
         set("RUSTC", self.toolchain.program("rustc"));
@@ -288,34 +277,34 @@ impl Plan<'_> {
     }
 }
 
-/// Our settings of git as variables of its environment.
+/// Copies pairs of a name and a value.
+fn owned<const N: usize>(pairs: [(&str, &str); N]) -> [(String, String); N] {
+    pairs.map(|(name, value)| (name.to_owned(), value.to_owned()))
+}
+
+/// Returns the settings of git as variables of its environment.
 ///
 /// Git replaces the longest beginning of a URL that it knows. Each new URL also replaces itself, so
 /// that one that begins with an old URL is not changed.
 fn git_settings(moved: &[Moved]) -> Vec<(String, String)> {
-    let instead = |to: &str| format!("url.{to}.insteadOf");
-    let moved: Vec<_> = moved
+    let mut replacements = Vec::new();
+    for Moved { from, to } in moved {
+        let name = format!("url.{to}.insteadOf");
+        replacements.push((name.clone(), from.as_str()));
+        replacements.push((name, to.as_str()));
+    }
+    let fixed = git_rules::SETTINGS.into_iter().chain(GIT_SETTINGS);
+    let replacements = replacements
         .iter()
-        .flat_map(|Moved { from, to }| [(instead(to), from.as_str()), (instead(to), to.as_str())])
-        .collect();
-    let moved = moved.iter().map(|(name, value)| (name.as_str(), *value));
-    git_rules::variables(
-        git_rules::SETTINGS
-            .into_iter()
-            .chain(GIT_SETTINGS)
-            .chain(moved),
-    )
+        .map(|(name, value)| (name.as_str(), *value));
+    git_rules::variables(fixed.chain(replacements))
 }
 
-/// Keeps cargo from plain http, but for the hosts that the lockfile itself names so, and for names below theirs.
-fn proxies(plain: &BTreeSet<String>) -> Vec<(String, String)> {
+/// Keeps cargo from plain http, except to the hosts that the lockfile itself names without TLS, and
+/// to names below theirs.
+fn proxies(plain: &BTreeSet<String>) -> [(String, String); 2] {
     let hosts: Vec<_> = plain.iter().map(String::as_str).collect();
-    [
-        ("http_proxy", NOWHERE.to_owned()),
-        ("no_proxy", hosts.join(",")),
-    ]
-    .map(|(name, value)| (name.to_owned(), value))
-    .into()
+    owned([("http_proxy", NOWHERE), ("no_proxy", &hosts.join(","))])
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -70,9 +70,8 @@ pub(super) async fn fetch(
     context: &Context<'_>,
     log: &mut dyn Log,
 ) -> Result<bool, ToolchainError> {
-    run(spec, context, log)
-        .await
-        .map(|trace| trace.last.is_some())
+    let trace = run(spec, context, log).await?;
+    Ok(trace.last.is_some())
 }
 
 /// Fetches the archives of `packages` again with `spec`, each alone, and returns the last URL of
@@ -98,23 +97,21 @@ pub(super) async fn find(
                 continue;
             }
             let left = || limit.saturating_sub(started.elapsed());
-            let last = alone(&mut spec, &directory, name, left, context, log).await;
-            let url = match last.map_err(|error| error.within(limit))? {
-                None => continue,
-                Some(Followed::Url(url)) => recorded(&url),
-                Some(Followed::Unreadable) => None,
-            };
-            let url = url.ok_or_else(|| ToolchainError::UnreadableUrl {
-                download: name.clone(),
-            })?;
+            let last = fetch_alone(&mut spec, &directory, name, left, context, log)
+                .await
+                .map_err(|error| error.within(limit))?;
+            let Some(followed) = last else { continue };
+            let url = followed.recorded(name)?;
             found.insert((cache.clone(), name.clone()), url);
         }
     }
     Ok(found)
 }
 
-/// Fetches one archive once more, and returns where curl went last for it. A failure may be a passing one.
-async fn alone(
+/// Fetches one archive again, and returns where curl went last for it.
+///
+/// A failed attempt is repeated: the failure may be temporary.
+async fn fetch_alone(
     spec: &mut CommandSpec,
     directory: &Untrusted,
     name: &str,
@@ -129,7 +126,7 @@ async fn alone(
         match (run(spec, context, log).await, pauses.next()) {
             (Err(ToolchainError::Failed { .. }), Some(pause)) => {
                 log.note(&format!(
-                    "{name} is asked for again in {} s",
+                    "{name} is requested again in {} s",
                     pause.as_secs()
                 ))?;
                 tokio::time::sleep(pause).await;
@@ -167,10 +164,10 @@ struct Traced<'a> {
 #[derive(Debug, Default)]
 struct Trace {
     /// The beginning of the current line, unless it is known not to be of the trace.
-    /// Whether cargo has begun to download archives, and not only indexes.
     line: Vec<u8>,
-    kind: Line,
+    kind: LineKind,
     in_version: bool,
+    /// Whether cargo has begun to download archives, and not only indexes.
     are_archives: bool,
     follows: Follows,
     /// The last URL that curl followed a redirect to for an archive, if there was a redirect.
@@ -185,8 +182,21 @@ enum Followed {
     Unreadable,
 }
 
+impl Followed {
+    /// Returns the URL as a statement has it, for the archive `name`.
+    fn recorded(self, name: &str) -> Result<String, ToolchainError> {
+        let url = match self {
+            Self::Url(url) => recorded(&url),
+            Self::Unreadable => None,
+        };
+        url.ok_or_else(|| ToolchainError::UnreadableUrl {
+            download: name.to_owned(),
+        })
+    }
+}
+
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Line {
+enum LineKind {
     #[default]
     Unknown,
     Trace,
@@ -194,36 +204,36 @@ enum Line {
 }
 
 impl Traced<'_> {
+    /// Takes one byte of standard error; `other` receives the bytes that are not of the trace.
     fn byte(&mut self, byte: u8, other: &mut Vec<u8>) {
         let trace = &mut self.trace;
         match trace.kind {
-            Line::Other => other.push(byte),
-            Line::Trace if trace.line.len() < MAX_TRACE_LINE_BYTES && byte != b'\n' => {
+            LineKind::Other => other.push(byte),
+            LineKind::Trace if trace.line.len() < MAX_TRACE_LINE_BYTES && byte != b'\n' => {
                 trace.line.push(byte)
             }
-            Line::Trace => {}
-            Line::Unknown => {
+            LineKind::Trace => {}
+            LineKind::Unknown => {
                 trace.line.push(byte);
-    /// Takes one byte of standard error; `other` receives the bytes that are not of the trace.
                 trace.kind = trace.classify();
-                if trace.kind == Line::Other {
+                if trace.kind == LineKind::Other {
                     other.append(&mut trace.line);
                 }
             }
         }
         if byte == b'\n' {
-            if trace.kind == Line::Trace {
+            if trace.kind == LineKind::Trace {
                 trace.end_line();
             }
             trace.line.clear();
-            trace.kind = Line::Unknown;
+            trace.kind = LineKind::Unknown;
         }
     }
 
     /// Passes on the rest of a last line that has no end.
     fn end(&mut self) -> io::Result<()> {
         let rest = std::mem::take(&mut self.trace.line);
-        if self.trace.kind == Line::Unknown {
+        if self.trace.kind == LineKind::Unknown {
             self.answer.chunk(Stream::Stderr, &rest)
         } else {
             Ok(())
@@ -232,11 +242,11 @@ impl Traced<'_> {
 }
 
 impl Trace {
-    /// What the line is, as far as its beginning tells.
-    fn classify(&mut self) -> Line {
+    /// Returns what the line is, as far as its beginning tells.
+    fn classify(&mut self) -> LineKind {
         if self.in_version {
             match of_version(&self.line) {
-                Line::Other => self.in_version = false,
+                LineKind::Other => self.in_version = false,
                 kind => return kind,
             }
         }
@@ -248,36 +258,41 @@ impl Trace {
             .unwrap_or(self.line.len());
         let rest = &self.line[length..];
         match () {
-            () if length > MAX_TIME_BYTES || (length == 0 && !rest.is_empty()) => Line::Other,
-            () if rest == MARK.as_bytes() => Line::Trace,
-            () if MARK.as_bytes().starts_with(rest) => Line::Unknown,
-            () => Line::Other,
+            () if length > MAX_TIME_BYTES || (length == 0 && !rest.is_empty()) => LineKind::Other,
+            () if rest == MARK.as_bytes() => LineKind::Trace,
+            () if MARK.as_bytes().starts_with(rest) => LineKind::Unknown,
+            () => LineKind::Other,
         }
     }
 
+    /// Reads a whole line of the trace.
     fn end_line(&mut self) {
         let line = String::from_utf8_lossy(&self.line);
         if line == "}" {
             self.in_version = false;
         }
-        let Some((_, said)) = line.split_once(MARK) else {
+        let Some((_, text)) = line.split_once(MARK) else {
             return;
         };
-        self.in_version = said == VERSION;
-        if let Some(what) = said.strip_prefix(DOWNLOADING) {
-    /// Reads a whole line of the trace.
-            self.are_archives |= what
-                .split(' ')
-                .nth(1)
-                .is_some_and(|word| word.starts_with('v'));
+        let text = text.to_owned();
+        self.in_version = text == VERSION;
+        if let Some(download) = text.strip_prefix(DOWNLOADING) {
+            let version = download.split(' ').nth(1);
+            self.are_archives |= version.is_some_and(|word| word.starts_with('v'));
         }
-        let Some(said) = said.strip_prefix(CURL).filter(|_| self.are_archives) else {
-            return;
-        };
-        match self.follows.url(said) {
+        if let Some(message) = text.strip_prefix(CURL)
+            && self.are_archives
+        {
+            self.take_message(message);
+        }
+    }
+
+    /// Reads a message of curl, while archives are downloaded.
+    fn take_message(&mut self, message: &str) {
+        match self.follows.url(message) {
             Ok(Some(url)) => self.last = Some(Followed::Url(url.to_owned())),
             Err(_) => self.last = Some(Followed::Unreadable),
-            Ok(None) if said.starts_with('(') && said.ends_with(NO_TEXT) => {
+            Ok(None) if message.starts_with('(') && message.ends_with(NO_TEXT) => {
                 self.last = Some(Followed::Unreadable)
             }
             Ok(None) => {}
@@ -285,13 +300,14 @@ impl Trace {
     }
 }
 
-/// What a line is in the version of curl, as far as its beginning tells: a member, a protocol, or an end.
-fn of_version(line: &[u8]) -> Line {
+/// Returns what a line is within the version of curl, as far as its beginning tells: a member, a
+/// protocol, or an end.
+fn of_version(line: &[u8]) -> LineKind {
     let spaces = line.iter().take_while(|byte| **byte == b' ').count();
     match (spaces, line.get(spaces)) {
-        (0..8, None) => Line::Unknown,
-        (4, Some(b'a'..=b'z' | b']')) | (8, Some(b'"') | None) | (0, Some(b'}')) => Line::Trace,
-        _ => Line::Other,
+        (0..8, None) => LineKind::Unknown,
+        (4, Some(b'a'..=b'z' | b']')) | (8, Some(b'"') | None) | (0, Some(b'}')) => LineKind::Trace,
+        _ => LineKind::Other,
     }
 }
 

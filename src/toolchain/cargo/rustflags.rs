@@ -52,13 +52,12 @@ pub(super) fn divide(words: &[String]) -> (Vec<String>, Vec<String>) {
     let mut rest = words;
     while let [first, after @ ..] = rest {
         let (flag, value, taken) = split(first, after.first());
-        let group = &rest[..taken];
-        if allowed(flag, value) {
+        let words = if is_allowed(flag, value) {
             &mut kept
         } else {
             &mut dropped
-        }
-        .extend_from_slice(group);
+        };
+        words.extend_from_slice(&rest[..taken]);
         rest = &rest[taken..];
     }
     (kept, dropped)
@@ -67,15 +66,11 @@ pub(super) fn divide(words: &[String]) -> (Vec<String>, Vec<String>) {
 /// Returns a flag, its value, and how many words they take.
 fn split<'a>(first: &'a str, next: Option<&'a String>) -> (&'a str, Option<&'a str>, usize) {
     if takes_next(first) {
-        return (
-            first,
-            next.map(String::as_str),
-            1 + usize::from(next.is_some()),
-        );
+        let taken = 1 + usize::from(next.is_some());
+        return (first, next.map(String::as_str), taken);
     }
-    if let Some((flag, value)) = first
-        .split_once('=')
-        .filter(|(flag, _)| flag.starts_with("--"))
+    if let Some((flag, value)) = first.split_once('=')
+        && flag.starts_with("--")
     {
         return (flag, Some(value), 1);
     }
@@ -103,7 +98,8 @@ fn takes_next(flag: &str) -> bool {
     WITH_VALUE.contains(&flag) || SHORT.contains(&flag) || LEFT_OUT.contains(&flag)
 }
 
-fn allowed(flag: &str, value: Option<&str>) -> bool {
+/// Returns whether a flag is carried over.
+fn is_allowed(flag: &str, value: Option<&str>) -> bool {
     match (flag, value) {
         ("-O" | "-g", None) => true,
         ("-C" | "--codegen", Some(value)) => {

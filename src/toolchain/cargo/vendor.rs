@@ -29,15 +29,15 @@ pub(super) type Redirects = BTreeMap<(OsString, String), String>;
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Registry {
     index: String,
-    folder: String,
+    directory: String,
 }
 
 /// A package of a registry that was checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Checked {
-    /// Its folder in the sandbox.
-    pub folder: PathBuf,
-    /// As the lockfile writes it.
+    /// The directory of the package in the sandbox.
+    pub directory: PathBuf,
+    /// The index of the registry, as the lockfile writes it.
     pub index: String,
     /// The digest of the archive's bytes.
     pub sha256: Sha256Digest,
@@ -52,6 +52,16 @@ pub(super) struct Vendor {
     packages: Vec<Locked>,
 }
 
+/// The directories that packages are unpacked from and to.
+struct Unpacker<'a> {
+    /// The directories of downloaded archives, by their names.
+    caches: &'a [(OsString, Untrusted)],
+    redirects: &'a Redirects,
+    /// The directory that has one directory for each registry.
+    vendor: &'a Path,
+    epoch: u64,
+}
+
 impl Vendor {
     /// Returns the directory sources for `packages`.
     ///
@@ -63,19 +73,17 @@ impl Vendor {
             .collect();
         indexes.sort_unstable();
         indexes.dedup();
-        let others = indexes
-            .into_iter()
-            .filter(|index| *index != CRATES_IO)
-            .enumerate();
-        let others = others.map(|(i, index)| Registry {
-            index: index.to_owned(),
-            folder: format!("registry-{i}"),
-        });
-        let crates_io = Registry {
+        indexes.retain(|index| *index != CRATES_IO);
+        let mut registries = vec![Registry {
             index: CRATES_IO.to_owned(),
-            folder: "crates-io".to_owned(),
-        };
-        let registries = [crates_io].into_iter().chain(others).collect();
+            directory: "crates-io".to_owned(),
+        }];
+        for (number, index) in indexes.into_iter().enumerate() {
+            registries.push(Registry {
+                index: index.to_owned(),
+                directory: format!("registry-{number}"),
+            });
+        }
         Self {
             registries,
             packages,
@@ -86,11 +94,11 @@ impl Vendor {
     ///
     /// A registry that `is_vendored` has none: the project itself replaces it.
     pub fn settings(&self, is_vendored: impl Fn(&str) -> bool) -> Vec<String> {
-        let ours = self
-            .registries
+        self.registries
             .iter()
-            .filter(|registry| !is_vendored(&registry.index));
-        ours.flat_map(Registry::settings).collect()
+            .filter(|registry| !is_vendored(&registry.index))
+            .flat_map(Registry::settings)
+            .collect()
     }
 
     /// Creates the directory `vendor` from the archives below `fetched` (a `CARGO_HOME`).
@@ -103,88 +111,122 @@ impl Vendor {
     ) -> Result<Vec<Checked>, ToolchainError> {
         fs::create_dir(vendor)?;
         for registry in &self.registries {
-            fs::create_dir(vendor.join(&registry.folder))?;
+            fs::create_dir(vendor.join(&registry.directory))?;
         }
         if self.packages.is_empty() {
             return Ok(Vec::new());
         }
         let caches = caches(fetched).map_err(|_| not_fetched(&self.packages[0]))?;
+        let unpacker = Unpacker {
+            caches: &caches,
+            redirects,
+            vendor,
+            epoch,
+        };
         self.packages
             .iter()
-            .map(|package| self.check(package, &caches, redirects, vendor, epoch))
+            .map(|package| {
+                let (registry, checksum) = self.origin_of(package)?;
+                unpacker.unpack(package, registry, checksum)
+            })
             .collect()
     }
 
-    fn check(
-        &self,
-        package: &Locked,
-        caches: &[(OsString, Untrusted)],
-        redirects: &Redirects,
-        vendor: &Path,
-        epoch: u64,
-    ) -> Result<Checked, ToolchainError> {
+    /// Returns the registry and the locked checksum of a package.
+    fn origin_of(&self, package: &Locked) -> Result<(&Registry, Sha256Digest), ToolchainError> {
+        let Origin::Registry { index, checksum } = &package.origin else {
+            return Err(not_fetched(package));
+        };
         let registry = self
             .registries
             .iter()
-            .find(|registry| package.origin.index() == Some(&registry.index));
-        let (Some(registry), Origin::Registry { checksum, .. }) = (registry, &package.origin)
-        else {
-            return Err(not_fetched(package));
-        };
-        let parent = vendor.join(&registry.folder);
+            .find(|registry| registry.index == *index)
+            .ok_or_else(|| not_fetched(package))?;
+        Ok((registry, *checksum))
+    }
+}
+
+impl Unpacker<'_> {
+    /// Unpacks a package from the first cache whose archive has the locked checksum.
+    ///
+    /// Several registries can each have an archive of the package's name: only the checksum tells
+    /// which one is locked.
+    fn unpack(
+        &self,
+        package: &Locked,
+        registry: &Registry,
+        checksum: Sha256Digest,
+    ) -> Result<Checked, ToolchainError> {
+        let parent = self.vendor.join(&registry.directory);
         let top = format!("{}-{}", package.name, package.version);
         let mut refusal = not_fetched(package);
-        // The archive of one package can be there once for each registry: the lockfile says which one it is.
-        let archives = caches
-            .iter()
-            .filter_map(|(name, cache)| Some((name, cache.file(package.archive()).ok()?)));
-        for (cache, archive) in archives {
-            let again = archive.try_clone()?;
-            match crate_archive::unpack(archive, &top, &parent, epoch) {
-                Ok(actual) if actual == *checksum => {
-                    crate_archive::mark(&parent.join(&top), actual)?;
-                    let folder = Path::new(VENDOR).join(&registry.folder).join(&top);
-                    let index = registry.index.clone();
-                    let fetched_from = redirects.get(&(cache.clone(), package.archive())).cloned();
-                    return Ok(Checked {
-                        folder,
-                        index,
-                        sha256: actual,
-                        fetched_from,
-                    });
-                }
-                Ok(actual) => {
-                    refusal = CargoError::Checksum {
-                        package: package.spec(),
-                        expected: *checksum,
-                        actual,
-                    }
-                    .into();
-                }
-                Err(ArchiveError::Io { source, .. }) => return Err(source.into()),
-                Err(source) => refusal = refused(package.spec(), *checksum, again, source)?.into(),
-            }
+        for (cache, directory) in self.caches {
+            let Ok(archive) = directory.file(package.archive()) else {
+                continue;
+            };
+            let Some(error) = self.refusal_of(archive, package, checksum, &parent, &top)? else {
+                crate_archive::mark(&parent.join(&top), checksum)?;
+                let redirect = self.redirects.get(&(cache.clone(), package.archive()));
+                return Ok(Checked {
+                    directory: Path::new(VENDOR).join(&registry.directory).join(&top),
+                    index: registry.index.clone(),
+                    sha256: checksum,
+                    fetched_from: redirect.cloned(),
+                });
+            };
+            refusal = error.into();
             fs::remove_dir_all(parent.join(&top))?;
         }
         Err(refusal)
     }
+
+    /// Unpacks an archive into `parent`/`top`, and returns why it is not the locked one, if it is
+    /// not.
+    fn refusal_of(
+        &self,
+        archive: File,
+        package: &Locked,
+        expected: Sha256Digest,
+        parent: &Path,
+        top: &str,
+    ) -> io::Result<Option<CargoError>> {
+        let again = archive.try_clone()?;
+        match crate_archive::unpack(archive, top, parent, self.epoch) {
+            Ok(actual) if actual == expected => Ok(None),
+            Ok(actual) => Ok(Some(CargoError::Checksum {
+                package: package.spec(),
+                expected,
+                actual,
+            })),
+            Err(ArchiveError::Io { source, .. }) => Err(source),
+            Err(source) => refused(package.spec(), expected, again, source).map(Some),
+        }
+    }
 }
 
 impl Registry {
+    /// Returns the settings that replace the registry by its directory.
     fn settings(&self) -> Vec<String> {
-        let stand_in = format!("kettle-{}", self.folder);
-        let folder = format!("source.{stand_in}.directory=\"{VENDOR}/{}\"", self.folder);
+        let stand_in = format!("kettle-{}", self.directory);
+        let directory = format!(
+            "source.{stand_in}.directory=\"{VENDOR}/{}\"",
+            self.directory
+        );
         if self.index == CRATES_IO {
             return vec![
                 format!("source.crates-io.replace-with=\"{stand_in}\""),
-                folder,
+                directory,
             ];
         }
         let index = self.index.strip_prefix("registry+").unwrap_or(&self.index);
         vec![
-            format!("source.{}.registry={}", self.folder, config::string(index)),
-            format!("source.{}.replace-with=\"{stand_in}\"", self.folder),
-            folder,
+            format!(
+                "source.{}.registry={}",
+                self.directory,
+                config::string(index)
+            ),
+            format!("source.{}.replace-with=\"{stand_in}\"", self.directory),
+            directory,
         ]
     }
 }
@@ -192,11 +234,13 @@ impl Registry {
 /// Returns the directories of downloaded archives below `fetched` (a `CARGO_HOME`), one for each
 /// registry, with their names.
 pub(super) fn caches(fetched: &Path) -> io::Result<Vec<(OsString, Untrusted)>> {
-    let all = Untrusted::open(fetched)?.folder("registry/cache")?;
-    all.names()?
-        .into_iter()
-        .map(|name| all.folder(&name).map(|folder| (name, folder)))
-        .collect()
+    let all = Untrusted::open(fetched)?.directory("registry/cache")?;
+    let mut caches = Vec::new();
+    for name in all.names()? {
+        let cache = all.directory(&name)?;
+        caches.push((name, cache));
+    }
+    Ok(caches)
 }
 
 /// Returns why an archive was refused that cannot be unpacked.
@@ -207,7 +251,6 @@ fn refused(
     expected: Sha256Digest,
     mut archive: File,
     source: ArchiveError,
-    /// Returns the settings that replace the registry by its directory.
 ) -> io::Result<CargoError> {
     archive.rewind()?;
     let (actual, _) = Sha256Digest::of_reader(archive.take(MAX_CRATE_BYTES))?;
@@ -281,7 +324,7 @@ mod tests {
             .unwrap();
         assert_eq!(checked[0].sha256, Sha256Digest::of(&good));
         assert_eq!(
-            checked[0].folder,
+            checked[0].directory,
             Path::new("/kettle/vendor/crates-io/a-1.0.0")
         );
         assert_eq!(

@@ -15,7 +15,7 @@ use crate::toolchain::artifact::{Artifacts, refused};
 use crate::toolchain::{Artifact, ToolchainError};
 
 use super::store_path::StorePath;
-use super::tree::{Entry, Kind, Tree};
+use super::tree::{EntryKind, OutputEntry, Tree};
 
 /// The most files of an output that are delivered one by one.
 const MAX_SINGLE_FILES: usize = 64;
@@ -53,7 +53,7 @@ pub(super) fn collect(
         } else {
             String::new()
         };
-        take(output, &prefix, epoch, &mut artifacts)?;
+        copy(output, &prefix, epoch, &mut artifacts)?;
     }
     let made = artifacts.finish();
     if made.is_empty() {
@@ -63,7 +63,8 @@ pub(super) fn collect(
     }
 }
 
-fn take(
+/// Copies one output; `prefix` precedes the names of its artifacts.
+fn copy(
     output: &Output,
     prefix: &str,
     epoch: u64,
@@ -71,29 +72,19 @@ fn take(
 ) -> Result<(), ToolchainError> {
     let name = output.store.name();
     let tree = Tree::read(&output.path, name)?;
-    match tree.entries() {
-        [
-            Entry {
-                path,
-                kind: Kind::File { .. },
-            },
-        ] => {
-            return artifacts.copy(&format!("{prefix}{name}"), tree.file(path)?);
-        }
-        entries
-            if entries
-                .iter()
-                .all(|entry| matches!(entry.kind, Kind::Folder { .. })) =>
-        {
-            return Ok(());
-        }
-        _ => {}
+    if let [entry] = tree.entries()
+        && entry.is_file()
+    {
+        return artifacts.copy(&format!("{prefix}{name}"), tree.file(&entry.path)?);
     }
-    let in_tar = !files_say_everything(&tree);
+    if tree.entries().iter().all(OutputEntry::is_directory) {
+        return Ok(());
+    }
+    let in_tar = !files_suffice(&tree);
     for file in single_files(&tree, in_tar) {
-        let relative = file
-            .to_str()
-            .ok_or_else(|| refused(&file.to_string_lossy(), "its name is no UTF-8"))?;
+        let Some(relative) = file.to_str() else {
+            return Err(refused(&file.to_string_lossy(), "its name is not UTF-8"));
+        };
         artifacts.copy(&format!("{prefix}{relative}"), tree.file(file)?)?;
     }
     if in_tar {
@@ -104,32 +95,33 @@ fn take(
     Ok(())
 }
 
-/// Whether nothing is lost when only the files are handed out.
-fn files_say_everything(tree: &Tree) -> bool {
-    let lost = |entry: &Entry| matches!(entry.kind, Kind::Link | Kind::Folder { is_empty: true });
-    let is_file = |entry: &&Entry| matches!(entry.kind, Kind::File { .. });
-    !tree.entries().iter().any(lost)
-        && tree.entries().iter().filter(is_file).count() <= MAX_SINGLE_FILES
+/// Returns whether nothing is lost when only the files are delivered.
+fn files_suffice(tree: &Tree) -> bool {
+    let mut files = 0;
+    for entry in tree.entries() {
+        match entry.kind {
+            EntryKind::Link | EntryKind::Directory { is_empty: true } => return false,
+            EntryKind::Directory { is_empty: false } => {}
+            EntryKind::File { .. } => files += 1,
+        }
+    }
+    files <= MAX_SINGLE_FILES
 }
 
 /// Returns the files that are delivered one by one: all of them, or beside a tar the programs,
 /// unless they are too many.
 fn single_files(tree: &Tree, in_tar: bool) -> Vec<&Path> {
-    let wanted = |entry: &&Entry| match entry.kind {
-        Kind::File { executable } => executable || !in_tar,
-        Kind::Folder { .. } | Kind::Link => false,
-    };
-    let files: Vec<_> = tree
-        .entries()
-        .iter()
-        .filter(wanted)
-        .map(|entry| entry.path.as_path())
-        .collect();
-    if files.len() > MAX_SINGLE_PROGRAMS {
-        Vec::new()
-    } else {
-        files
+    let mut files = Vec::new();
+    for entry in tree.entries() {
+        match entry.kind {
+            EntryKind::File { executable } if executable || !in_tar => files.push(&*entry.path),
+            _ => {}
+        }
     }
+    if files.len() > MAX_SINGLE_PROGRAMS {
+        return Vec::new();
+    }
+    files
 }
 
 #[cfg(test)]

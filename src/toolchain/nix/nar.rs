@@ -60,8 +60,8 @@ pub enum NarError {
         /// The reason that the system gave.
         source: io::Error,
     },
-    /// A FIFO, socket or device.
-    #[error("{path:?} is neither a file, nor a folder, nor a link")]
+    /// A part of the tree is a FIFO, socket or device.
+    #[error("{path:?} is neither a file, nor a directory, nor a link")]
     Kind {
         /// The path of that part.
         path: PathBuf,
@@ -72,14 +72,14 @@ pub enum NarError {
         /// The path of that part.
         path: PathBuf,
     },
-    /// Too much of it.
-    #[error("it has more than {limit} files, folders and links")]
+    /// The tree has more entries than the limit.
+    #[error("it has more than {limit} files, directories and links")]
     TooMany {
         /// The limit that was exceeded.
         limit: usize,
     },
-    /// Too deep.
-    #[error("it has more than {limit} folders in each other")]
+    /// The directories of the tree are nested too deeply.
+    #[error("it has more than {limit} levels of directories")]
     TooDeep {
         /// The limit that was exceeded.
         limit: usize,
@@ -96,8 +96,8 @@ impl NarError {
 /// Why a text is not a hash that can be compared.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum NarHashError {
-    /// Another algorithm, or none.
-    #[error("{text:?} is no sha256 hash")]
+    /// The hash has another algorithm, or none.
+    #[error("{text:?} is not a sha256 hash")]
     Algorithm {
         /// The text that was read.
         text: String,
@@ -112,25 +112,22 @@ pub enum NarHashError {
 
 /// Reads a hash: `sha256-` and base 64, or `sha256:` and 64 hexadecimal or 52 base-32 digits.
 pub(super) fn parse_hash(text: &str) -> Result<Sha256Digest, NarHashError> {
-    let bytes = if let Some(base64) = text.strip_prefix("sha256-") {
-        STANDARD
-            .decode(base64)
-            .ok()
+    let digest = if let Some(base64) = text.strip_prefix("sha256-") {
+        let bytes = STANDARD.decode(base64).ok();
+        bytes
             .and_then(|bytes| bytes.try_into().ok())
+            .map(Sha256Digest::from_bytes)
     } else if let Some(digits) = text.strip_prefix("sha256:") {
-        let hex: Option<Sha256Digest> = digits.parse().ok();
-        hex.map(|digest| *digest.as_bytes())
-            .or_else(|| base32::decode(digits))
+        let hex = digits.parse().ok();
+        hex.or_else(|| base32::decode(digits).map(Sha256Digest::from_bytes))
     } else {
         return Err(NarHashError::Algorithm {
             text: text.to_owned(),
         });
     };
-    bytes
-        .map(Sha256Digest::from_bytes)
-        .ok_or_else(|| NarHashError::Digest {
-            text: text.to_owned(),
-        })
+    digest.ok_or_else(|| NarHashError::Digest {
+        text: text.to_owned(),
+    })
 }
 
 /// Returns digest and size of the tree `root`, whose own path no sandbox chooses.
@@ -153,23 +150,22 @@ pub(super) fn hash_below(root: &Path, path: &Path) -> Result<Nar, NarError> {
     let name = path
         .file_name()
         .ok_or_else(|| unread(io::ErrorKind::NotFound.into()))?;
-    let mut folder = Untrusted::open(root).map_err(unread)?;
-    if let Some(parent) = path
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty())
+    let mut directory = Untrusted::open(root).map_err(unread)?;
+    if let Some(parent) = path.parent()
+        && !parent.as_os_str().is_empty()
     {
-        folder = folder.folder(parent).map_err(unread)?;
+        directory = directory.directory(parent).map_err(unread)?;
     }
-    if folder.kind(name).map_err(unread)?.is_symlink() {
+    if directory.kind(name).map_err(unread)?.is_symlink() {
         return Err(NarError::Kind {
             path: path.to_owned(),
         });
     }
-    hash_in(&folder, name)
+    hash_in(&directory, name)
 }
 
-fn hash_in(folder: &Untrusted, name: &OsStr) -> Result<Nar, NarError> {
-    let kind = folder.kind(name).map_err(unread)?;
+fn hash_in(directory: &Untrusted, name: &OsStr) -> Result<Nar, NarError> {
+    let kind = directory.kind(name).map_err(unread)?;
     let mut archive = Archive {
         out: Sha256Writer::new(io::sink()),
         path: PathBuf::new(),
@@ -177,7 +173,7 @@ fn hash_in(folder: &Untrusted, name: &OsStr) -> Result<Nar, NarError> {
         entries: 0,
     };
     archive.strings(&[b"nix-archive-1"])?;
-    archive.node(folder, name, kind)?;
+    archive.node(directory, name, kind)?;
     let (_, sha256, size) = archive.out.finish();
     Ok(Nar { sha256, size })
 }
@@ -185,11 +181,11 @@ fn hash_in(folder: &Untrusted, name: &OsStr) -> Result<Nar, NarError> {
 fn unread(source: io::Error) -> NarError {
     NarError::Read {
         path: PathBuf::new(),
-/// A Nix archive that is hashed while it is written.
         source,
     }
 }
 
+/// A Nix archive that is hashed while it is written.
 struct Archive {
     out: Sha256Writer<Sink>,
     /// The path of the part that is being read, relative to the root.
@@ -199,7 +195,13 @@ struct Archive {
 }
 
 impl Archive {
-    fn node(&mut self, folder: &Untrusted, name: &OsStr, kind: FileType) -> Result<(), NarError> {
+    /// Writes the entry `name` of a directory.
+    fn node(
+        &mut self,
+        directory: &Untrusted,
+        name: &OsStr,
+        kind: FileType,
+    ) -> Result<(), NarError> {
         self.entries += 1;
         if self.entries > MAX_TREE_ENTRIES {
             return Err(NarError::TooMany {
@@ -208,14 +210,14 @@ impl Archive {
         }
         self.strings(&[b"(", b"type"])?;
         match kind {
-            FileType::RegularFile => self.file(folder, name)?,
+            FileType::RegularFile => self.file(directory, name)?,
             FileType::Symlink => {
-                let target = self.reading(folder.link(name))?;
+                let target = self.reading(directory.link(name))?;
                 self.strings(&[b"symlink", b"target", target.as_bytes()])?;
             }
             FileType::Directory => {
-                let inner = self.reading(folder.folder(name))?;
-                self.folder(&inner)?;
+                let inner = self.reading(directory.directory(name))?;
+                self.directory(&inner)?;
             }
             _ => {
                 return Err(NarError::Kind {
@@ -226,7 +228,7 @@ impl Archive {
         self.strings(&[b")"])
     }
 
-    fn folder(&mut self, folder: &Untrusted) -> Result<(), NarError> {
+    fn directory(&mut self, directory: &Untrusted) -> Result<(), NarError> {
         self.depth += 1;
         if self.depth > MAX_TREE_DEPTH {
             return Err(NarError::TooDeep {
@@ -234,10 +236,10 @@ impl Archive {
             });
         }
         self.strings(&[b"directory"])?;
-        for (name, kind) in self.reading(folder.entries())? {
+        for (name, kind) in self.reading(directory.entries())? {
             self.strings(&[b"entry", b"(", b"name", name.as_bytes(), b"node"])?;
             self.path.push(&name);
-            self.node(folder, &name, kind)?;
+            self.node(directory, &name, kind)?;
             self.path.pop();
             self.strings(&[b")"])?;
         }
@@ -245,8 +247,8 @@ impl Archive {
         Ok(())
     }
 
-    fn file(&mut self, folder: &Untrusted, name: &OsStr) -> Result<(), NarError> {
-        let file = self.reading(folder.file(name))?;
+    fn file(&mut self, directory: &Untrusted, name: &OsStr) -> Result<(), NarError> {
+        let file = self.reading(directory.file(name))?;
         let found = self.reading(file.metadata())?;
         self.strings(&[b"regular"])?;
         if found.permissions().mode() & 0o100 != 0 {
@@ -265,9 +267,9 @@ impl Archive {
         self.pad(size)
     }
 
+    /// Writes strings, each with its length and its padding.
     fn strings(&mut self, strings: &[&[u8]]) -> Result<(), NarError> {
         for string in strings {
-    /// Writes strings, each with its length and its padding.
             let size = string.len() as u64;
             let written = self
                 .out
@@ -279,18 +281,18 @@ impl Archive {
         Ok(())
     }
 
+    /// Writes the padding of a string of `size` bytes.
     fn pad(&mut self, size: u64) -> Result<(), NarError> {
         let missing = size.next_multiple_of(ALIGNMENT) - size;
-    /// Writes the padding of a string of `size` bytes.
         let written = self
             .out
             .write_all(&[0; ALIGNMENT as usize][..missing as usize]);
         self.reading(written)
     }
 
+    /// Adds the path of the current part to an error of the file system.
     fn reading<T>(&self, result: io::Result<T>) -> Result<T, NarError> {
         result.map_err(|source| NarError::Read {
-    /// Adds the path of the current part to an error of the file system.
             path: self.path.clone(),
             source,
         })
