@@ -24,16 +24,16 @@ pub(super) const MAX_UNPACKED_BYTES: u64 = 4 << 30;
 /// The first two bytes of gzip.
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 
-/// Files that are looked for, by what they hold, with their sizes.
-pub(super) type Wanted = BTreeMap<Sha256Digest, u64>;
+/// The digests and the sizes of files that are wanted.
+pub(super) type WantedFiles = BTreeMap<Sha256Digest, u64>;
 
 /// Removes from `wanted` the files that the archive at `path` has, and returns whether it had any.
 ///
 /// The unpacked bytes are subtracted from `budget`.
 ///
 /// # Errors
-/// It cannot be opened.
-pub(super) fn find(path: &Path, wanted: &mut Wanted, budget: &mut u64) -> io::Result<bool> {
+/// The archive cannot be opened.
+pub(super) fn find(path: &Path, wanted: &mut WantedFiles, budget: &mut u64) -> io::Result<bool> {
     let before = wanted.len();
     let mut file = BufReader::new(File::open(path)?);
     let start = start(&mut file);
@@ -49,8 +49,8 @@ pub(super) fn find(path: &Path, wanted: &mut Wanted, budget: &mut u64) -> io::Re
     Ok(wanted.len() < before)
 }
 
-/// Looks through a tar, or takes all of a stream for one file.
-fn find_in(mut stream: impl Read, wanted: &mut Wanted, budget: &mut u64) -> io::Result<()> {
+/// Searches a tar; any other stream is one file.
+fn find_in(mut stream: impl Read, wanted: &mut WantedFiles, budget: &mut u64) -> io::Result<()> {
     let start = start(&mut stream);
     let mut stream = start.chain(stream).take(*budget);
     let found = if is_tar(&start) {
@@ -64,8 +64,9 @@ fn find_in(mut stream: impl Read, wanted: &mut Wanted, budget: &mut u64) -> io::
     found
 }
 
-/// Extended headers are entries like any other here, so that none is read into memory.
-fn find_in_tar(stream: impl Read, wanted: &mut Wanted) -> io::Result<()> {
+/// Searches a tar. Extended headers are treated as ordinary entries, so that none is read into
+/// memory.
+fn find_in_tar(stream: impl Read, wanted: &mut WantedFiles) -> io::Result<()> {
     for entry in Archive::new(stream).entries()?.raw(true) {
         let entry = entry?;
         let size = entry.size();
@@ -119,7 +120,7 @@ mod tests {
         std::fs::write(place.path(), file).unwrap();
         let digest = |text: &str| Sha256Digest::of(text.as_bytes());
         let sizes = texts.iter().map(|text| (digest(text), text.len() as u64));
-        let mut wanted: Wanted = sizes.collect();
+        let mut wanted: WantedFiles = sizes.collect();
         let mut left = budget;
         let has_any = find(place.path(), &mut wanted, &mut left).unwrap();
         assert_eq!(has_any, wanted.len() < texts.len());

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 
 use crate::digest::Sha256Digest;
 
-use super::archive::{self, MAX_UNPACKED_BYTES, Wanted};
+use super::archive::{self, MAX_UNPACKED_BYTES, WantedFiles};
 use super::store_path::StorePath;
 
 /// The directory of the store, as links in the store name it.
@@ -30,8 +30,15 @@ enum Item {
     Link { target: PathBuf },
 }
 
-/// Returns the downloads that the output `path` is copied from; empty when it is no copy. `store` is the folder of the
-/// store on this machine.
+/// The files that an output has, and the downloads that its links lead into.
+struct Content {
+    files: WantedFiles,
+    linked: BTreeSet<StorePath>,
+}
+
+/// Returns the downloads that the output `path` is copied from; empty when it is not a copy.
+///
+/// `store` is the directory of the store on this machine.
 ///
 /// # Errors
 /// A file of the store cannot be read.
@@ -40,24 +47,13 @@ pub(super) fn copied_from(
     downloads: &BTreeSet<&StorePath>,
     store: &Path,
 ) -> io::Result<BTreeSet<StorePath>> {
-    let mut from = BTreeSet::new();
-    let mut wanted = Wanted::new();
-    for item in items(&store.join(path.base()))? {
-        match item {
-            Item::File { path, size } => {
-                let (digest, _) = Sha256Digest::of_reader(File::open(path)?)?;
-                wanted.insert(digest, size);
-            }
-            // A link into the output itself says nothing.
-            Item::Link { target } if target.starts_with(Path::new(STORE).join(path.base())) => {}
-            Item::Link { target } => {
-                let Some(download) = download_of(&target, downloads) else {
-                    return Ok(BTreeSet::new());
-                };
-                from.insert(download.clone());
-            }
-        }
-    }
+    let Some(content) = content(path, downloads, store)? else {
+        return Ok(BTreeSet::new());
+    };
+    let Content {
+        files: mut wanted,
+        linked: mut from,
+    } = content;
     for download in downloads {
         if find(&store.join(download.base()), &mut wanted)? {
             from.insert((*download).clone());
@@ -71,19 +67,48 @@ pub(super) fn copied_from(
             from.insert((*download).clone());
         }
     }
-    Ok(if wanted.is_empty() {
-        from
-    } else {
-        BTreeSet::new()
-    })
+    if !wanted.is_empty() {
+        return Ok(BTreeSet::new());
+    }
+    Ok(from)
+}
+
+/// Returns the content of the output `path`; `None` when a link leads neither into a download nor
+/// into the output itself.
+fn content(
+    path: &StorePath,
+    downloads: &BTreeSet<&StorePath>,
+    store: &Path,
+) -> io::Result<Option<Content>> {
+    let itself = Path::new(STORE).join(path.base());
+    let mut content = Content {
+        files: WantedFiles::new(),
+        linked: BTreeSet::new(),
+    };
+    for item in items(&store.join(path.base()))? {
+        match item {
+            Item::File { path, size } => {
+                let (digest, _) = Sha256Digest::of_reader(File::open(path)?)?;
+                content.files.insert(digest, size);
+            }
+            Item::Link { target } if target.starts_with(&itself) => {}
+            Item::Link { target } => {
+                let Some(download) = download_of(&target, downloads) else {
+                    return Ok(None);
+                };
+                content.linked.insert(download.clone());
+            }
+        }
+    }
+    Ok(Some(content))
 }
 
 fn is_file(path: &Path) -> io::Result<bool> {
     path.symlink_metadata().map(|metadata| metadata.is_file())
 }
 
-/// Takes out of `wanted` what the download at `path` has, and returns whether it had any.
-fn find(path: &Path, wanted: &mut Wanted) -> io::Result<bool> {
+/// Removes from `wanted` the files that the download at `path` has, and returns whether it had any.
+fn find(path: &Path, wanted: &mut WantedFiles) -> io::Result<bool> {
     let mut has_any = false;
     if wanted.is_empty() {
         return Ok(false);
@@ -102,13 +127,8 @@ fn find(path: &Path, wanted: &mut Wanted) -> io::Result<bool> {
 
 /// Returns the download that an absolute path leads into.
 fn download_of<'a>(target: &Path, downloads: &BTreeSet<&'a StorePath>) -> Option<&'a StorePath> {
-    let base = target
-        .strip_prefix(STORE)
-        .ok()?
-        .components()
-        .next()?
-        .as_os_str()
-        .to_str()?;
+    let below = target.strip_prefix(STORE).ok()?;
+    let base = below.components().next()?.as_os_str().to_str()?;
     downloads.get(&StorePath::of_base(base).ok()?).copied()
 }
 

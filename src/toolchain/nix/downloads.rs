@@ -65,29 +65,27 @@ struct Attempt {
 }
 
 impl Downloads {
-    /// Takes a message of nix, `plain` without what colours it.
-    pub fn hear(&mut self, message: &str, plain: &str) {
-        if let Some((url, header)) = message
-            .strip_prefix(HEADER_START)
-            .and_then(|rest| rest.split_once(HEADER_MIDDLE))
+    /// Takes a message of nix; `plain` is the message without codes of a terminal.
+    pub fn take_message(&mut self, message: &str, plain: &str) {
+        if let Some(rest) = message.strip_prefix(HEADER_START)
+            && let Some((url, header)) = rest.split_once(HEADER_MIDDLE)
         {
             self.take_header(url, header.strip_prefix(' ').unwrap_or(header));
-        } else if let Some(said) = message.strip_prefix(CURL) {
-            match self.follows.url(said) {
+        } else if let Some(text) = message.strip_prefix(CURL) {
+            match self.follows.url(text) {
                 Ok(None) => {}
                 Ok(Some(url)) => self.take_followed(url),
                 Err(cut) => self.lose(cut),
             }
-        } else if let Some((url, how)) = plain
-            .strip_prefix(FINISHED_START)
-            .and_then(|rest| rest.rsplit_once(FINISHED_MIDDLE))
+        } else if let Some(rest) = plain.strip_prefix(FINISHED_START)
+            && let Some((url, how)) = rest.rsplit_once(FINISHED_MIDDLE)
         {
             self.take_end(url, how);
         }
     }
 
-    /// Takes note that a message was too long to be read, if it would have been of a download.
-    pub fn miss(&mut self, message: &[u8]) {
+    /// Takes note of a message that was too long to be read, if it was about a download.
+    pub fn note_too_long(&mut self, message: &[u8]) {
         if memmem::find(message, HEADER_START.as_bytes()).is_some() {
             self.lose("a URL with a header that is too long");
         }
@@ -104,12 +102,14 @@ impl Downloads {
         if let Some(url) = &self.lost {
             return Err(url);
         }
-        let running = self
-            .running
-            .iter()
-            .filter(|(_, attempt)| !attempt.urls.is_empty());
-        let running = running.map(|(url, attempt)| (url.clone(), attempt.urls.clone()));
-        Ok(running.chain(self.redirects.clone()).collect())
+        let mut redirects = Redirects::new();
+        for (url, attempt) in &self.running {
+            if !attempt.urls.is_empty() {
+                redirects.insert(url.clone(), attempt.urls.clone());
+            }
+        }
+        redirects.extend(self.redirects.clone());
+        Ok(redirects)
     }
 
     /// Takes a header for `url`.
@@ -132,19 +132,17 @@ impl Downloads {
         let announced = |attempt: &&mut Attempt| {
             attempt.announced.as_deref().map(canonical).as_ref() == Some(&wanted)
         };
+        let is_text = !to.contains(char::REPLACEMENT_CHARACTER);
         match self.running.values_mut().find(announced) {
-            Some(attempt)
-                if attempt.urls.len() < MAX_REDIRECTS
-                    && !to.contains(char::REPLACEMENT_CHARACTER) =>
-            {
+            Some(attempt) if attempt.urls.len() < MAX_REDIRECTS && is_text => {
                 attempt.announced = None;
                 attempt.urls.push(to.to_owned());
             }
             _ => self.lose(to),
         }
-    /// Takes the end of an attempt; `how` begins with curl's status.
     }
 
+    /// Takes the end of an attempt; `how` begins with curl's status.
     fn take_end(&mut self, url: &str, how: &str) {
         let Some(Attempt { urls, .. }) = self.running.remove(url) else {
             return;
@@ -158,9 +156,9 @@ impl Downloads {
         if !self.redirects.contains_key(url) || leaves_https(url, &urls).is_some() {
             self.redirects.insert(url.to_owned(), urls);
         }
-    /// Takes note that the redirects of `url` are not known.
     }
 
+    /// Takes note that the redirects of `url` are not known.
     fn lose(&mut self, url: &str) {
         self.lost.get_or_insert_with(|| url.to_owned());
     }
@@ -188,10 +186,10 @@ fn canonical(url: &str) -> String {
     let path = encoded(&segments.join("/"), "%20");
     let start = format!("{scheme}://{authority}").to_ascii_lowercase();
     format!("{start}/{path}{}", encoded(query, "+"))
-/// Percent-encodes bytes that are not visible ASCII, and writes the digits of all codes in upper
-/// case.
 }
 
+/// Percent-encodes bytes that are not visible ASCII, and writes the digits of all codes in upper
+/// case.
 fn encoded(text: &str, blank: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut digits = 0;
@@ -218,7 +216,7 @@ mod tests {
     fn heard(messages: &[String]) -> (Redirects, bool) {
         let mut downloads = Downloads::default();
         for message in messages {
-            downloads.hear(message, &message.replace("\u{1b}[0m", ""));
+            downloads.take_message(message, &message.replace("\u{1b}[0m", ""));
         }
         let known = downloads.redirects();
         (known.clone().unwrap_or_default(), known.is_err())

@@ -21,7 +21,8 @@ pub enum NixError {
     FlakeLockOutdated,
     /// The relative path of an input names neither a file nor a directory, or passes a link.
     #[error(
-        "input {input:?} of flake.lock is no file or folder of its tree, or is reached through a link"
+        "input {input:?} of flake.lock is not a file or directory of its tree, or is reached \
+         through a link"
     )]
     InputPath {
         /// The name of the node.

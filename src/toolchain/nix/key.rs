@@ -16,8 +16,8 @@ use ring::signature::{ED25519, ED25519_PUBLIC_KEY_LEN, UnparsedPublicKey};
 /// Why a text is not a list of keys.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum TrustedKeysError {
-    /// It is not `NAME:BASE64` of the right length.
-    #[error("{key:?} is no public key")]
+    /// A key is not `NAME:BASE64` of the right length.
+    #[error("{key:?} is not a public key")]
     Key {
         /// The text that was read.
         key: String,

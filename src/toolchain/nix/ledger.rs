@@ -47,28 +47,28 @@ const EVALUATED: &str = "recipes that were only evaluated";
 /// Why the store cannot be accounted for.
 #[derive(Debug, thiserror::Error)]
 pub enum LedgerError {
-    /// It is no JSON, or not of this shape.
-    #[error("what nix says of the store cannot be read: {0}")]
+    /// The output of nix is not JSON, or has another form.
+    #[error("nix's list of the store cannot be read: {0}")]
     Json(#[from] serde_json::Error),
-    /// A path is none.
-    #[error("nix names a path that is none")]
+    /// A path in the list is not a store path.
+    #[error("nix names a path that is not a store path")]
     Path(#[from] StorePathError),
-    /// A hash is none.
-    #[error("nix says an unusable hash of {path}")]
+    /// A hash in the list cannot be read.
+    #[error("nix's database has an unusable hash for {path}")]
     Hash {
         /// The store path.
         path: String,
         /// The reason.
         source: NarHashError,
     },
-    /// A path is not there.
-    #[error("{path} is not valid")]
+    /// A path is missing in the store.
+    #[error("{path} is not valid in the store")]
     Invalid {
         /// The store path.
         path: String,
     },
     /// A path refers to one that is not listed.
-    #[error("{path} refers to {reference}, of which nothing is said")]
+    #[error("{path} refers to {reference}, which is not listed")]
     Incomplete {
         /// The store path.
         path: String,
@@ -85,8 +85,8 @@ pub enum LedgerError {
     },
     /// The tree of a path differs from the database.
     #[error(
-        "{path} has sha256 {} and {} bytes, nix says {} and {}", .actual.sha256, .actual.size, .expected.sha256,
-        .expected.size
+        "{path} has sha256 {} and {} bytes, but {} and {} in nix's database",
+        .actual.sha256, .actual.size, .expected.sha256, .expected.size
     )]
     Altered {
         /// The store path.
@@ -180,18 +180,17 @@ fn path_info(path: String, info: Value) -> Result<PathInfo, LedgerError> {
         return Err(LedgerError::Invalid { path });
     }
     let raw: RawInfo = serde_json::from_value(info)?;
+    let nar_hash = parse_hash(&raw.nar_hash).map_err(|source| LedgerError::Hash {
+        path: path.clone(),
+        source,
+    })?;
+    let path = StorePath::parse(&path)?;
+    let references = raw.references.iter().map(|path| StorePath::parse(path));
     Ok(PathInfo {
-        nar_hash: parse_hash(&raw.nar_hash).map_err(|source| LedgerError::Hash {
-            path: path.clone(),
-            source,
-        })?,
-        path: StorePath::parse(&path)?,
+        path,
+        nar_hash,
         nar_size: raw.nar_size,
-        references: raw
-            .references
-            .iter()
-            .map(|path| StorePath::parse(path))
-            .collect::<Result<_, _>>()?,
+        references: references.collect::<Result<_, _>>()?,
         deriver: raw.deriver.as_deref().map(StorePath::parse).transpose()?,
         signatures: raw.signatures,
         ultimate: raw.ultimate,
@@ -210,7 +209,17 @@ pub enum Added {
     Evaluation,
 }
 
-/// Where nix says that it took a path from.
+impl Added {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Input => "input",
+            Self::Source => "source",
+            Self::Evaluation => "evaluation",
+        }
+    }
+}
+
+/// The origin of a path from a cache, according to nix.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cached {
     /// The URL of the cache.
@@ -238,6 +247,29 @@ pub(crate) enum Realised {
 }
 
 impl Realised {
+    /// Returns the annotations that describe the origin.
+    fn annotations(&self) -> BTreeMap<String, Value> {
+        let mut annotations = BTreeMap::new();
+        let (name, word) = match self {
+            Self::Added(added) => ("added", added.word()),
+            _ => ("realised", self.word()),
+        };
+        annotations.insert(name.to_owned(), word.into());
+        let Self::Substituted { from, key } = self else {
+            return annotations;
+        };
+        annotations.insert("key".to_owned(), key.as_str().into());
+        if let Some(Cached {
+            cache,
+            fetched_from: last,
+        }) = from
+        {
+            annotations.insert("cache".to_owned(), cache.as_str().into());
+            annotations.extend(fetched_from(last.as_deref()));
+        }
+        annotations
+    }
+
     fn word(&self) -> &'static str {
         match self {
             Self::Built => BUILT,
@@ -250,10 +282,10 @@ impl Realised {
 
 /// Every path of the store, hashed, with its origin, sorted by path.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Ledger(Vec<Entry>);
+pub struct Ledger(Vec<LedgerEntry>);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Entry {
+struct LedgerEntry {
     info: PathInfo,
     realised: Realised,
 }
@@ -273,11 +305,8 @@ impl Ledger {
     ) -> Result<Self, LedgerError> {
         let listed: BTreeSet<_> = infos.iter().map(|info| &info.path).collect();
         for info in &infos {
-            if let Some(reference) = info
-                .references
-                .iter()
-                .find(|reference| !listed.contains(reference))
-            {
+            let mut references = info.references.iter();
+            if let Some(reference) = references.find(|reference| !listed.contains(reference)) {
                 return Err(LedgerError::Incomplete {
                     path: info.path.to_string(),
                     reference: reference.to_string(),
@@ -285,19 +314,17 @@ impl Ledger {
             }
             compare(info, &hash)?;
         }
-        let entry = |info: PathInfo| {
+        let mut entries = Vec::new();
+        for info in infos {
             let (cache, added) = (caches.get(&info.path), added.get(&info.path).copied());
-            let realised = realised(&info, keys, cache, added);
-            let realised = realised.ok_or_else(|| LedgerError::Unvouched {
-                path: info.path.to_string(),
-            })?;
-            Ok(Entry { info, realised })
-        };
-        infos
-            .into_iter()
-            .map(entry)
-            .collect::<Result<_, _>>()
-            .map(Self)
+            let Some(realised) = realised(&info, keys, cache, added) else {
+                return Err(LedgerError::Unvouched {
+                    path: info.path.to_string(),
+                });
+            };
+            entries.push(LedgerEntry { info, realised });
+        }
+        Ok(Self(entries))
     }
 
     /// Returns one descriptor for each path that took part, in order, and one for all that was only
@@ -308,13 +335,13 @@ impl Ledger {
             .0
             .iter()
             .partition(|entry| !entry.is_of_evaluation() || used.contains(&entry.info.path));
-        let took_part = took_part.into_iter().map(Entry::descriptor);
+        let took_part = took_part.into_iter().map(LedgerEntry::descriptor);
         took_part.chain(evaluated_descriptor(&evaluated)).collect()
     }
 
     /// Returns the paths that were downloaded, by a builder, from a cache or as an input.
     pub fn downloads(&self) -> BTreeSet<&StorePath> {
-        let is_download = |entry: &&Entry| match entry.realised {
+        let is_download = |entry: &&LedgerEntry| match entry.realised {
             Realised::Fetched | Realised::Substituted { .. } | Realised::Added(Added::Input) => {
                 true
             }
@@ -344,12 +371,11 @@ impl Ledger {
             .iter()
             .map(|entry| (&entry.info.path, entry))
             .collect();
-        let realised = self.0.iter().filter(|entry| !entry.is_of_evaluation());
-        let mut pending: Vec<&Entry> = realised.clone().collect();
-        let run = realised
-            .filter(|entry| entry.info.ultimate)
-            .filter_map(|entry| entry.info.deriver.as_ref());
-        let mut used: BTreeSet<&StorePath> = run.collect();
+        let mut pending: Vec<&LedgerEntry> = self.0.iter().collect();
+        pending.retain(|entry| !entry.is_of_evaluation());
+        let built_here = pending.iter().copied().filter(|entry| entry.info.ultimate);
+        let recipes = built_here.filter_map(|entry| entry.info.deriver.as_ref());
+        let mut used: BTreeSet<&StorePath> = recipes.collect();
         pending.extend(used.iter().filter_map(|path| entries.get(path)));
         while let Some(entry) = pending.pop() {
             for path in entry.info.references.iter().filter(|path| !is_recipe(path)) {
@@ -369,31 +395,31 @@ impl Ledger {
         &self,
         outputs: &BTreeMap<String, StorePath>,
     ) -> Result<Vec<OutputRecord>, LedgerError> {
-        let record = |(name, path): (&String, &StorePath)| {
-            let entry = self
-                .0
-                .binary_search_by(|entry| entry.info.path.cmp(path))
-                .map(|index| &self.0[index]);
-            let entry = entry.map_err(|_| LedgerError::Invalid {
+        let mut records = Vec::new();
+        for (name, path) in outputs {
+            let Ok(index) = self.0.binary_search_by(|entry| entry.info.path.cmp(path)) else {
+                return Err(LedgerError::Invalid {
+                    path: path.to_string(),
+                });
+            };
+            let LedgerEntry { info, realised } = &self.0[index];
+            records.push(OutputRecord {
+                name: name.clone(),
                 path: path.to_string(),
-            })?;
-            let digest = sha256_set(&entry.info.nar_hash);
-            let (name, path, realised) = (name.clone(), path.to_string(), entry.realised.word());
-            Ok(OutputRecord {
-                name,
-                path,
-                digest,
-                realised,
+                digest: sha256_set(&info.nar_hash),
+                realised: realised.word(),
                 copied_from: Vec::new(),
-            })
-        };
-        outputs.iter().map(record).collect()
+            });
+        }
+        Ok(records)
     }
 }
 
-/// The one descriptor of what was only evaluated, if there is such a thing. Its digest is of the list that `sha256sum`
-/// would print: a line `SHA256  PATH` for each, in order, where the digest is that of the path's NAR.
-fn evaluated_descriptor(entries: &[&Entry]) -> Option<ResourceDescriptor> {
+/// Returns the one descriptor of all paths that were only evaluated, if there are any.
+///
+/// Its digest is of the list that `sha256sum` would print: a line `SHA256  PATH` for each, in
+/// order, where the digest is that of the path's NAR.
+fn evaluated_descriptor(entries: &[&LedgerEntry]) -> Option<ResourceDescriptor> {
     if entries.is_empty() {
         return None;
     }
@@ -416,57 +442,33 @@ fn is_recipe(path: &StorePath) -> bool {
     path.name().ends_with(RECIPE_SUFFIX)
 }
 
-impl Entry {
+impl LedgerEntry {
+    /// Returns whether evaluation added the path.
     fn is_of_evaluation(&self) -> bool {
         self.realised == Realised::Added(Added::Evaluation)
     }
 
     fn descriptor(&self) -> ResourceDescriptor {
-        let (realised, added, from, key) = match &self.realised {
-            Realised::Built => (Some(BUILT), None, None, None),
-            Realised::Fetched => (Some(FETCHED), None, None, None),
-            Realised::Substituted { from, key } => {
-                (Some(SUBSTITUTED), None, from.clone(), Some(key.clone()))
-            }
-            Realised::Added(Added::Input) => (None, Some("input"), None, None),
-            Realised::Added(Added::Source) => (None, Some("source"), None, None),
-            Realised::Added(Added::Evaluation) => (None, Some("evaluation"), None, None),
-        };
-        let (cache, last) = from
-            .map(
-                |Cached {
-                     cache,
-                     fetched_from,
-                 }| (cache, fetched_from),
-            )
-            .unzip();
-        // Of what came from elsewhere, this is a claim that nobody signs.
-        let deriver = self.info.deriver.as_ref().filter(|_| self.info.ultimate);
-        let texts = [
-            ("realised", realised.map(str::to_owned)),
-            ("added", added.map(str::to_owned)),
-            ("cache", cache),
-            ("key", key),
-            ("deriver", deriver.map(StorePath::to_string)),
-        ];
-        let texts = texts
-            .into_iter()
-            .filter_map(|(name, text)| Some((name.to_owned(), Value::from(text?))));
+        let mut annotations = self.realised.annotations();
+        annotations.insert("narSize".to_owned(), self.info.nar_size.into());
+        // For a path that was not built here, the recipe is a claim without a signature.
+        if let Some(recipe) = &self.info.deriver
+            && self.info.ultimate
+        {
+            annotations.insert("deriver".to_owned(), recipe.to_string().into());
+        }
         ResourceDescriptor {
             name: Some(self.info.path.to_string()),
             uri: None,
             digest: sha256_set(&self.info.nar_hash),
-            annotations: texts
-                .chain([("narSize".to_owned(), self.info.nar_size.into())])
-                .chain(fetched_from(last.flatten().as_deref()))
-                .collect(),
+            annotations,
         }
     }
 }
 
+/// Compares the tree of a path with nix's database.
 fn compare(
     info: &PathInfo,
-/// Compares the tree of a path with nix's database.
     hash: impl Fn(&StorePath) -> Result<Nar, NarError>,
 ) -> Result<(), LedgerError> {
     let path = || info.path.to_string();
@@ -478,15 +480,14 @@ fn compare(
         sha256: info.nar_hash,
         size: info.nar_size,
     };
-    if actual == expected {
-        Ok(())
-    } else {
-        Err(LedgerError::Altered {
+    if actual != expected {
+        return Err(LedgerError::Altered {
             path: path(),
             expected,
             actual,
-        })
+        });
     }
+    Ok(())
 }
 
 /// Returns the origin of a path; `None` when it is unknown.

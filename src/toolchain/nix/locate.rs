@@ -54,8 +54,8 @@ pub enum FindNixError {
         /// The reason that the system gave.
         source: io::Error,
     },
-    /// A trusted key is none.
-    #[error("{KEYS} in nix.conf")]
+    /// A trusted key cannot be read.
+    #[error("{KEYS} in nix.conf cannot be used")]
     Keys(#[from] TrustedKeysError),
 }
 
@@ -157,13 +157,16 @@ impl Nix {
 
 /// Returns the value of the last line that sets `name`, as nix reads it; empty if none does.
 fn setting<'a>(text: &'a str, name: &str) -> &'a str {
-    let lines = text
-        .lines()
-        .map(|line| line.split_once('#').map_or(line, |(before, _)| before));
-    let mut values = lines
-        .filter_map(|line| line.split_once('='))
-        .filter(|(left, _)| left.trim() == name);
-    values.next_back().map_or("", |(_, value)| value.trim())
+    let mut last = "";
+    for line in text.lines() {
+        let line = line.split_once('#').map_or(line, |(before, _)| before);
+        if let Some((left, value)) = line.split_once('=')
+            && left.trim() == name
+        {
+            last = value.trim();
+        }
+    }
+    last
 }
 
 #[cfg(test)]

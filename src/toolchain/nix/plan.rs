@@ -25,13 +25,15 @@ const STORE_ROOT: &str = "/nix";
 
 /// The directory of the store, relative to [`STORE_ROOT`].
 const STORE: &str = "store";
-const SOCKET_FOLDER: &str = "var/nix/daemon-socket";
 
-/// Wall-clock limit of a command that evaluates nothing.
+/// The directory of the daemon's socket, relative to [`STORE_ROOT`].
+const SOCKET_DIRECTORY: &str = "var/nix/daemon-socket";
+
+/// The wall-clock limit of a command that evaluates nothing.
 const LIST_TIME: Duration = Duration::from_secs(10 * 60);
 
-/// As talkative as nix can be: it says where downloads are redirected to at no lower level.
-const ALL_IT_SAYS: &str = "-vvvvv";
+/// The most verbose level of nix: it reports the redirects of downloads at no lower one.
+const MOST_VERBOSE: &str = "-vvvvv";
 
 /// The settings of every command.
 ///
@@ -80,13 +82,13 @@ substitute = false
 
 /// The values that all commands of one job share.
 pub(super) struct Plan<'a> {
+    /// The nix that the commands run.
     pub nix: &'a Nix,
     /// The path of the source tree on this machine.
-    /// The nix that the commands run.
     pub source: &'a Path,
+    /// The value of `SOURCE_DATE_EPOCH`, in seconds.
     pub epoch: u64,
 }
-    /// The value of `SOURCE_DATE_EPOCH`, in seconds.
 
 /// The directories of one job on this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -100,9 +102,9 @@ pub(super) struct Folders {
 }
 
 impl Folders {
+    /// Returns the directories of the job in the directory `job`.
     pub fn of(job: &Path) -> Self {
         Self {
-    /// Returns the directories of the job in the directory `job`.
             fetch: job.join("nix-fetch"),
             daemon: job.join("nix"),
             artifacts: job.join(ARTIFACTS_FOLDER),
@@ -121,13 +123,13 @@ impl Folders {
 
     /// Returns the path of the socket on which the daemon listens.
     pub fn socket(&self) -> PathBuf {
-        self.daemon.join(SOCKET_FOLDER).join("socket")
+        self.daemon.join(SOCKET_DIRECTORY).join("socket")
     }
 
     /// Returns the daemon's directories that must exist before other commands see them, outermost
     /// first.
     pub fn of_daemon(&self) -> [PathBuf; 5] {
-        ["", STORE, "var", "var/nix", SOCKET_FOLDER].map(|name| self.daemon.join(name))
+        ["", STORE, "var", "var/nix", SOCKET_DIRECTORY].map(|name| self.daemon.join(name))
     }
 }
 
@@ -145,22 +147,19 @@ impl Plan<'_> {
             "--log-format",
             "internal-json",
         ]);
-        argv.extend([ALL_IT_SAYS.to_owned(), flake]);
+        argv.extend([MOST_VERBOSE.to_owned(), flake]);
         let mut spec = self.command(
             argv,
             vec![Mount::new(&folders.fetch, STORE_ROOT, Access::ReadWrite)],
             time_limit,
         );
         spec.network = Network::Fetch;
-        // Unpacked archives go through nix's cache: some are larger than HOME.
-        let more = [
-            ("NIX_CACHE_HOME", "/nix/cache".to_owned()),
-            ("NIX_CONFIG", format!("{SETTINGS}{FETCH_SETTINGS}")),
-        ];
-        spec.environment
-            .extend(more.map(|(name, value)| (name.to_owned(), value)));
-        spec.environment
-            .insert("NIX_REMOTE".to_owned(), "local".to_owned());
+        spec.environment.extend(variables(&[
+            // Unpacked archives go through nix's cache: some are larger than HOME.
+            ("NIX_CACHE_HOME", "/nix/cache"),
+            ("NIX_CONFIG", &format!("{SETTINGS}{FETCH_SETTINGS}")),
+            ("NIX_REMOTE", "local"),
+        ]));
         spec.environment.extend(git_rules::variables(GIT_SETTINGS));
         spec
     }
@@ -191,16 +190,15 @@ impl Plan<'_> {
 
     /// Adds checked inputs, which are directories or files of this machine, to the daemon's store.
     pub fn add(&self, folders: &Folders, inputs: &[PathBuf]) -> CommandSpec {
-        let place = |index: usize| format!("{INPUTS}/{index}/{INPUT_NAME}");
+        let target = |index: usize| format!("{INPUTS}/{index}/{INPUT_NAME}");
         let mut argv = ["/usr/bin/nix-store", "--add-fixed", "--recursive", "sha256"]
             .map(str::to_owned)
             .to_vec();
-        argv.extend((0..inputs.len()).map(place));
         let mut mounts = self.daemons(folders);
-        let inputs = inputs.iter().enumerate();
-        mounts.extend(
-            inputs.map(|(index, input)| Mount::new(input, &place(index), Access::ReadOnly)),
-        );
+        for (index, input) in inputs.iter().enumerate() {
+            argv.push(target(index));
+            mounts.push(Mount::new(input, &target(index), Access::ReadOnly));
+        }
         self.client(argv, mounts, BUILD_SETTINGS, LIST_TIME)
     }
 
@@ -235,7 +233,7 @@ impl Plan<'_> {
             "--no-link",
             "--log-format",
             "internal-json",
-            ALL_IT_SAYS,
+            MOST_VERBOSE,
         ];
         let mut argv = nix(&argv);
         argv.push(format!("{recipe}^*"));
@@ -288,9 +286,9 @@ impl Plan<'_> {
     /// none.
     fn flake(&self) -> String {
         format!("path:{SOURCE}?lastModified={}", self.epoch)
-    /// Returns the mounts of a client: the store, and the socket of the daemon.
     }
 
+    /// Returns the mounts of a client: the store, and the socket of the daemon.
     fn daemons(&self, folders: &Folders) -> Vec<Mount> {
         let see = |name: &str| {
             Mount::new(
@@ -299,10 +297,10 @@ impl Plan<'_> {
                 Access::ReadOnly,
             )
         };
-        vec![see(STORE), see(SOCKET_FOLDER)]
-    /// Returns a command that uses the daemon's store.
+        vec![see(STORE), see(SOCKET_DIRECTORY)]
     }
 
+    /// Returns a command that uses the daemon's store.
     fn client(
         &self,
         argv: Vec<String>,
@@ -316,9 +314,9 @@ impl Plan<'_> {
         spec.environment
             .insert("NIX_REMOTE".to_owned(), "daemon".to_owned());
         spec
-    /// Returns a command that sees nix, the source and `mounts`.
     }
 
+    /// Returns a command that sees nix, the source and `mounts`.
     fn command(&self, argv: Vec<String>, mounts: Vec<Mount>, time_limit: Duration) -> CommandSpec {
         let mut environment = variables(&[
             ("HOME", HOME),
@@ -327,31 +325,25 @@ impl Plan<'_> {
             ("TZ", "UTC"),
         ]);
         environment.insert("SOURCE_DATE_EPOCH".to_owned(), self.epoch.to_string());
-        let source = Mount::new(self.source, SOURCE, Access::ReadOnly);
+        let mut all = self.nix.mounts();
+        all.push(Mount::new(self.source, SOURCE, Access::ReadOnly));
+        all.extend(mounts);
         CommandSpec {
             argv,
             environment,
             directory: HOME.into(),
-            mounts: self
-                .nix
-                .mounts()
-                .into_iter()
-                .chain([source])
-                .chain(mounts)
-                .collect(),
-/// Returns the words of a nix command.
+            mounts: all,
             network: Network::None,
             time_limit,
         }
     }
 }
 
+/// Returns the words of a nix command.
 fn nix(arguments: &[&str]) -> Vec<String> {
-    ["/usr/bin/nix"]
-        .iter()
-        .chain(arguments)
-        .map(|&argument| argument.to_owned())
-        .collect()
+    let mut argv = vec!["/usr/bin/nix".to_owned()];
+    argv.extend(arguments.iter().map(|&argument| argument.to_owned()));
+    argv
 }
 
 fn variables(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {

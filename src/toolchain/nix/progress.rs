@@ -109,7 +109,7 @@ const POST_BUILD_LOG_LINE: u64 = 107;
 /// Reads the output of a nix command.
 pub struct Progress<'a> {
     log: &'a mut dyn Log,
-    manner: Manner,
+    filter: LogFilter,
     has_refused: bool,
     line: HeldLine,
     /// Whether the rest of the current line is dropped.
@@ -125,8 +125,8 @@ pub struct Progress<'a> {
 
 /// The messages of nix that the log shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Manner {
-    /// As nix itself has it.
+pub enum LogFilter {
+    /// The messages that nix itself would show.
     Plain,
     /// The same without the lists of paths that would be built or fetched: another command prints
     /// them.
@@ -187,11 +187,11 @@ impl Start {
 }
 
 impl<'a> Progress<'a> {
-    /// Hands on to `log` what people read.
-    pub fn new(log: &'a mut dyn Log, manner: Manner) -> Self {
+    /// Sends the messages that `filter` selects to `log`.
+    pub fn new(log: &'a mut dyn Log, filter: LogFilter) -> Self {
         Self {
             log,
-            manner,
+            filter,
             has_refused: false,
             line: HeldLine::new(MESSAGE_START, MAX_MESSAGE_BYTES),
             is_dropping: false,
@@ -275,9 +275,9 @@ impl<'a> Progress<'a> {
             // A message that the log would not show is not shown for being too long either.
             let level = passed.strip_prefix(MSG_START).and_then(|rest| rest.first());
             self.is_dropping = level > Some(&LAST_SHOWN_DIGIT)
-                || (level.is_some() && self.manner == Manner::Terse);
-            if level.is_some() && self.manner != Manner::Unlisted {
-                self.downloads.miss(&passed);
+                || (level.is_some() && self.filter == LogFilter::Terse);
+            if level.is_some() && self.filter != LogFilter::Unlisted {
+                self.downloads.note_too_long(&passed);
             }
         }
         if self.is_dropping || passed.is_empty() {
@@ -315,81 +315,77 @@ impl<'a> Progress<'a> {
 
     /// Takes the beginning of an activity.
     fn start(&mut self, start: Start) -> io::Result<()> {
-        let name = match start.kind {
-            BUILD | POST_BUILD_HOOK => start.field(0).map(package),
-            _ => None,
-        };
-        let path = start
-            .field(0)
-            .filter(|_| start.kind == SUBSTITUTE)
-            .and_then(|path| StorePath::parse(path).ok());
+        let activity = Activity::of(&start);
         self.realises |= start.kind == REALISE;
-        match (start.kind, &path) {
-            (SUBSTITUTE, Some(path)) => {
-                self.archives.remove(path);
-                note(&mut self.caches, path, start.field(1));
-            }
-            (FILE_TRANSFER, _) => {
-                let path = self
-                    .ancestors(start.parent)
-                    .find_map(|other| other.substituted.clone());
-                path.into_iter()
-                    .for_each(|path| note(&mut self.archives, &path, start.field(0)));
-            }
-            _ => {}
-        }
-        let known = Activity {
-            kind: start.kind,
-            parent: start.parent,
-            name,
-            substituted: path,
-        };
+        self.note_download(&start, activity.substituted.as_ref());
         let prefix = self.prefix(start.parent);
-        let is_part_of_other =
-            |parent: &Activity| matches!(parent.kind, COPY_PATH | QUERY_PATH_INFO);
-        let shown = match start.kind {
-            FILE_TRANSFER => !self.ancestors(start.parent).any(is_part_of_other),
-            FETCH_TREE => true,
-            BUILD_WAITING => false,
-            _ => start.level <= INFO,
-        };
+        let is_shown = self.is_shown(&start);
         if self.activities.len() < MAX_ACTIVITIES {
-            self.activities.insert(start.id, known);
+            self.activities.insert(start.id, activity);
         }
-        if shown && !start.text.is_empty() {
+        if is_shown && !start.text.is_empty() {
             self.print(&prefix, &format!("{}...", start.text))
         } else {
-    /// Takes output of an activity.
             Ok(())
         }
     }
 
+    /// Keeps the cache of a path whose substitution begins, and the URL of a transfer that is part
+    /// of a substitution.
+    fn note_download(&mut self, start: &Start, substituted: Option<&StorePath>) {
+        if let Some(path) = substituted {
+            self.archives.remove(path);
+            note(&mut self.caches, path, start.field(1));
+        }
+        if start.kind == FILE_TRANSFER {
+            let path = self
+                .ancestors(start.parent)
+                .find_map(|activity| activity.substituted.clone());
+            if let Some(path) = path {
+                note(&mut self.archives, &path, start.field(0));
+            }
+        }
+    }
+
+    /// Returns whether the log shows that an activity begins.
+    fn is_shown(&self, start: &Start) -> bool {
+        let is_part_of_other =
+            |parent: &Activity| matches!(parent.kind, COPY_PATH | QUERY_PATH_INFO);
+        match start.kind {
+            FILE_TRANSFER => !self.ancestors(start.parent).any(is_part_of_other),
+            FETCH_TREE => true,
+            BUILD_WAITING => false,
+            _ => start.level <= INFO,
+        }
+    }
+
+    /// Takes output of an activity.
     fn result(&mut self, id: u64, kind: u64, text: Option<&str>) -> io::Result<()> {
         let Some(text) = text else { return Ok(()) };
         match kind {
             BUILD_LOG_LINE => self.print(&self.line_prefix(id, "> "), text),
             POST_BUILD_LOG_LINE => self.print(&self.line_prefix(id, " (post)> "), text),
             SET_PHASE => self.print(&self.line_prefix(id, "> "), &format!("phase {text}")),
-    /// Takes a message without an activity; `error` is the raw text of an error.
             _ => Ok(()),
         }
     }
 
+    /// Takes a message without an activity; `error` is the raw text of an error.
     fn message(&mut self, level: u64, text: &str, error: Option<&str>) -> io::Result<()> {
         if let Some(error) = error.filter(|_| level == 0) {
             self.keep_error(error);
         }
-        let is_terse = self.manner == Manner::Terse;
+        let is_terse = self.filter == LogFilter::Terse;
         let plain = without_codes(text);
         if level >= DEBUG || is_terse {
-            self.downloads.hear(text, &plain);
+            self.downloads.take_message(text, &plain);
         }
         self.has_refused |= is_terse && plain.contains(REFUSED);
-        let is_shown = match self.manner {
-            Manner::Plain => true,
-            Manner::Unlisted => !is_list(&plain),
-            Manner::Terse if level > 0 || plain.starts_with(WARNING) => true,
-            Manner::Terse => plain.starts_with(ERROR) && !plain.contains(CANNOT_BUILD),
+        let is_shown = match self.filter {
+            LogFilter::Plain => true,
+            LogFilter::Unlisted => !is_list(&plain),
+            LogFilter::Terse if level > 0 || plain.starts_with(WARNING) => true,
+            LogFilter::Terse => plain.starts_with(ERROR) && !plain.contains(CANNOT_BUILD),
         };
         if level <= INFO && is_shown {
             self.print("", text)
@@ -408,37 +404,35 @@ impl<'a> Progress<'a> {
         let mut text = own.join("\n");
         text.truncate(text.floor_char_boundary(MAX_ERROR_BYTES));
         self.errors.push_back(text);
-        while self
-            .errors
-            .iter()
-            .map(|error| error.len() + 1)
-            .sum::<usize>()
-    /// Returns the activity `id`, the one that it is part of, and so on.
-            > MAX_ERROR_BYTES + 1
-        {
-            self.errors.pop_front();
+        let mut bytes: usize = self.errors.iter().map(|error| error.len() + 1).sum();
+        while bytes > MAX_ERROR_BYTES + 1 {
+            let Some(oldest) = self.errors.pop_front() else {
+                return;
+            };
+            bytes -= oldest.len() + 1;
         }
     }
-    /// Returns the name of the package whose build the activity `id` is part of.
 
+    /// Returns the activity `id`, the one that it is part of, and so on.
     fn ancestors(&self, id: u64) -> impl Iterator<Item = &Activity> {
         let next = |activity: &&Activity| self.activities.get(&activity.parent);
         std::iter::successors(self.activities.get(&id), next).take(MAX_NESTING)
     }
 
+    /// Returns the name of the package whose build the activity `id` is part of.
     fn builder(&self, id: u64) -> Option<&str> {
         self.ancestors(id)
             .find_map(|activity| activity.name.as_deref())
     }
 
     /// Returns the mark of messages from a builder; empty for those of nix itself.
-    /// Returns the mark of a line of a build log.
     fn prefix(&self, parent: u64) -> String {
         self.builder(parent)
             .map(|name| format!("{name}> "))
             .unwrap_or_default()
     }
 
+    /// Returns the mark of a line of a build log.
     fn line_prefix(&self, id: u64, mark: &str) -> String {
         format!("{}{mark}", self.builder(id).unwrap_or("unnamed"))
     }
@@ -450,6 +444,25 @@ impl<'a> Progress<'a> {
                 .output(Stream::Stderr, format!("{prefix}{line}\n").as_bytes())?;
         }
         Ok(())
+    }
+}
+
+impl Activity {
+    fn of(start: &Start) -> Self {
+        let name = match start.kind {
+            BUILD | POST_BUILD_HOOK => start.field(0).map(package),
+            _ => None,
+        };
+        let substituted = match start.kind {
+            SUBSTITUTE => start.field(0),
+            _ => None,
+        };
+        Self {
+            kind: start.kind,
+            parent: start.parent,
+            name,
+            substituted: substituted.and_then(|path| StorePath::parse(path).ok()),
+        }
     }
 }
 
@@ -547,7 +560,7 @@ mod tests {
 
     fn run(output: &[u8], size: usize) -> Seen {
         let mut log = Recorded::default();
-        let mut progress = Progress::new(&mut log, Manner::Plain);
+        let mut progress = Progress::new(&mut log, LogFilter::Plain);
         for chunk in output.chunks(size) {
             progress.chunk(Stream::Stderr, chunk).unwrap();
         }
@@ -679,7 +692,7 @@ mod tests {
     fn realisation_begins_when_the_daemon_is_asked_for_it() {
         let begun = |messages: &str| {
             let mut log = Recorded::default();
-            let mut progress = Progress::new(&mut log, Manner::Plain);
+            let mut progress = Progress::new(&mut log, LogFilter::Plain);
             progress.chunk(Stream::Stderr, messages.as_bytes()).unwrap();
             progress.has_begun_to_realise()
         };
@@ -721,22 +734,22 @@ mod tests {
     fn lists_of_what_would_be_done_are_said_once() {
         for (manner, text, shown) in [
             (
-                Manner::Unlisted,
+                LogFilter::Unlisted,
                 "these 2 derivations will be built:",
                 false,
             ),
-            (Manner::Unlisted, "  /nix/store/x.drv", false),
+            (LogFilter::Unlisted, "  /nix/store/x.drv", false),
             (
-                Manner::Unlisted,
+                LogFilter::Unlisted,
                 "this path will be fetched (0.1 KiB download, 0.1 KiB unpacked):",
                 false,
             ),
             (
-                Manner::Unlisted,
+                LogFilter::Unlisted,
                 "trace: these 2 derivations will be built:",
                 true,
             ),
-            (Manner::Plain, "these 2 derivations will be built:", true),
+            (LogFilter::Plain, "these 2 derivations will be built:", true),
         ] {
             let mut log = Recorded::default();
             let line = format!(
@@ -768,7 +781,7 @@ mod tests {
             start(6, FILE_TRANSFER, 5, &["https://elsewhere/"]),
         ];
         let mut log = Recorded::default();
-        let mut progress = Progress::new(&mut log, Manner::Plain);
+        let mut progress = Progress::new(&mut log, LogFilter::Plain);
         progress
             .chunk(Stream::Stderr, messages.concat().as_bytes())
             .unwrap();
@@ -786,7 +799,7 @@ mod tests {
             format!("@nix {{\"action\":\"msg\",\"level\":{level},\"msg\":{text}{raw}}}\n")
         };
         let mut log = Recorded::default();
-        let mut progress = Progress::new(&mut log, Manner::Terse);
+        let mut progress = Progress::new(&mut log, LogFilter::Terse);
         let cannot = "\u{1b}[31;1merror:\u{1b}[0m Cannot build '/nix/store/x.drv'.";
         for message in [
             said(0, "got header for 'https://a/x': HTTP/2 302", ""),
@@ -848,7 +861,7 @@ mod tests {
             "x".repeat(2 * MAX_MESSAGE_BYTES)
         );
         let mut seen = Recorded::default();
-        let mut progress = Progress::new(&mut seen, Manner::Plain);
+        let mut progress = Progress::new(&mut seen, LogFilter::Plain);
         for chunk in long.as_bytes().chunks(4096) {
             progress.chunk(Stream::Stderr, chunk).unwrap();
             assert!(
@@ -894,7 +907,7 @@ mod tests {
     #[test]
     fn standard_output_is_kept_up_to_a_limit() {
         let mut seen = Recorded::default();
-        let mut progress = Progress::new(&mut seen, Manner::Plain);
+        let mut progress = Progress::new(&mut seen, LogFilter::Plain);
         progress.chunk(Stream::Stdout, b"@nix {}\n").unwrap();
         assert_eq!(
             (progress.answer(), progress.answer_is_too_long()),

@@ -44,24 +44,22 @@ enum Term {
     List(Vec<Self>),
 }
 
-/// The paths of the store that were downloaded.
-type Downloads<'a> = BTreeSet<&'a StorePath>;
-
-/// Returns the download that the recipe at `recipe` only has nix unpack, if that is all that it
-/// does.
+/// Returns the download that the recipe in the file `recipe` unpacks, if it does nothing else.
 ///
 /// # Errors
 /// The file cannot be read.
 pub(super) fn unpacked_from(
     recipe: &Path,
-    downloads: &Downloads<'_>,
+    downloads: &BTreeSet<&StorePath>,
 ) -> io::Result<Option<StorePath>> {
     let mut text = Vec::new();
     File::open(recipe)?
         .take(MAX_RECIPE_BYTES)
         .read_to_end(&mut text)?;
-    let archive = unpacked(&String::from_utf8_lossy(&text));
-    let archive = archive.and_then(|path| StorePath::parse(&path).ok());
+    let Some(path) = unpacked(&String::from_utf8_lossy(&text)) else {
+        return Ok(None);
+    };
+    let archive = StorePath::parse(&path).ok();
     Ok(archive.filter(|archive| downloads.contains(archive)))
 }
 

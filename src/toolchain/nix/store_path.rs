@@ -67,11 +67,12 @@ impl StorePath {
     /// The name is not that of a store object.
     pub fn of_base(base: &str) -> Result<Self, StorePathError> {
         let owned = || format!("{STORE}{base}");
-        let split = base
-            .split_at_checked(HASH_DIGITS)
-            .filter(|(hash, _)| hash.bytes().all(base32::is_digit));
-        let name = split.and_then(|(_, rest)| rest.strip_prefix('-'));
-        let name = name.ok_or_else(|| StorePathError::Hash { path: owned() })?;
+        let unhashed = || StorePathError::Hash { path: owned() };
+        let (hash, rest) = base.split_at_checked(HASH_DIGITS).ok_or_else(unhashed)?;
+        if !hash.bytes().all(base32::is_digit) {
+            return Err(unhashed());
+        }
+        let name = rest.strip_prefix('-').ok_or_else(unhashed)?;
         if !is_name(name) {
             return Err(StorePathError::Name { path: owned() });
         }
@@ -119,7 +120,7 @@ mod tests {
     const HASH: &str = "s3jzax8lw7d60719snr8nm821cid17h8";
 
     #[test]
-    fn takes_a_path_apart() {
+    fn reads_hash_and_name_of_a_path() {
         let text = format!("/nix/store/{HASH}-hello-1.0.drv");
         let path = StorePath::parse(&text).unwrap();
         assert_eq!((path.to_string(), path.base()), (text.clone(), &text[11..]));
