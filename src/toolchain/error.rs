@@ -24,7 +24,7 @@ pub enum Phase {
     Fetch,
     /// The tools report what they will build; no code of the project runs.
     Inspect,
-    /// The project is built.
+    /// The toolchain builds the project.
     Build,
     /// A library is packed as an archive.
     Package,
@@ -85,7 +85,7 @@ pub enum ToolchainError {
     Failed {
         /// The part of the job that ran the tool.
         phase: Phase,
-        /// How the tool ended.
+        /// The way in which the tool ended.
         exit: Exit,
     },
     /// A tool ran longer than its limit.
@@ -107,7 +107,7 @@ pub enum ToolchainError {
     AnswerTooLong {
         /// The name of the tool.
         tool: &'static str,
-        /// The limit in bytes.
+        /// The limit that was exceeded, in bytes.
         limit: usize,
     },
     /// The output of a tool does not have the expected form.
@@ -124,13 +124,13 @@ pub enum ToolchainError {
     Artifact {
         /// The name of the artifact, escaped.
         name: String,
-        /// The reason, one clause.
+        /// The reason, as one clause.
         why: &'static str,
     },
     /// A directory could not be hashed.
     #[error("a directory could not be hashed")]
     Hash(#[from] TreeError),
-    /// The sandbox itself failed.
+    /// The sandbox failed to run a command.
     #[error("the sandbox failed")]
     Run(#[source] RunError),
     /// A file operation of the appliance's own failed.

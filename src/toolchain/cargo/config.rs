@@ -89,7 +89,7 @@ pub struct Settings {
 /// A source that a directory of the tree replaces.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Replaced {
-    /// The registry crates.io.
+    /// The public registry of cargo, crates.io.
     CratesIo,
     /// Another registry, by its index URL.
     Registry(String),

@@ -22,7 +22,7 @@ use super::{git, vendor};
 /// Everything that this job checked.
 #[derive(Debug)]
 pub(super) struct Checked {
-    /// The packages of registries.
+    /// The packages that registries have.
     pub registries: Vec<vendor::Checked>,
     /// The checkouts of git dependencies, each with its locked source.
     pub git: Vec<(GitSource, git::Checked)>,

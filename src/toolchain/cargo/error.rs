@@ -38,7 +38,7 @@ pub enum CargoError {
     Crate {
         /// The package, as `NAME@VERSION`.
         package: String,
-        /// The reason.
+        /// The reason for the refusal.
         source: ArchiveError,
     },
     /// The server of a git dependency redirects to a URL that is not followed.
@@ -55,7 +55,7 @@ pub enum CargoError {
     /// A commit object names no tree.
     #[error("commit {commit} of a git dependency names no tree")]
     CommitWithoutTree {
-        /// The locked commit.
+        /// The commit that is locked.
         commit: GitOid,
     },
     /// A git dependency's files are not those of its commit.
@@ -64,7 +64,7 @@ pub enum CargoError {
          (submodules and attributes that change files are not supported)"
     )]
     Tree {
-        /// The locked commit.
+        /// The commit that is locked.
         commit: GitOid,
         /// The tree id in the commit.
         expected: GitOid,
@@ -100,7 +100,7 @@ pub enum CargoError {
          record that many"
     )]
     LinkArguments {
-        /// The limit in bytes.
+        /// The limit that was exceeded, in bytes.
         limit: usize,
     },
 }

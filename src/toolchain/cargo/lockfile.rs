@@ -23,7 +23,7 @@ pub enum LockfileError {
     /// The lockfile is longer than its limit.
     #[error("the lockfile has more than {limit} bytes")]
     TooLong {
-        /// The limit in bytes.
+        /// The limit that was exceeded, in bytes.
         limit: u64,
     },
     /// The lockfile is not UTF-8.
@@ -35,7 +35,7 @@ pub enum LockfileError {
     /// The lockfile has a newer format.
     #[error("the lockfile has version {actual}, the newest known is {newest}")]
     Version {
-        /// The newest known version.
+        /// The newest version that is known.
         newest: u32,
         /// The version of the lockfile.
         actual: u32,
@@ -51,7 +51,7 @@ pub enum LockfileError {
     Digest {
         /// The package, as `NAME@VERSION`.
         package: String,
-        /// The reason.
+        /// The reason for the refusal.
         source: ParseDigestError,
     },
     /// A package comes from an unknown kind of source.

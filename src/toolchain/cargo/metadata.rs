@@ -23,7 +23,7 @@ const LIBRARIES: [&str; 3] = ["lib", "rlib", "proc-macro"];
 /// The members of the output of `cargo metadata` that are used here.
 #[derive(Debug, Deserialize)]
 pub struct Metadata {
-    /// All packages, dependencies included.
+    /// All packages, including the dependencies.
     pub packages: Vec<Package>,
     #[serde(rename = "workspace_default_members")]
     default_members: BTreeSet<String>,

@@ -46,7 +46,7 @@ pub enum NixError {
     /// The daemon ended before the build did.
     #[error("the nix daemon ended early ({})", describe(.exit))]
     Service {
-        /// How the daemon ended.
+        /// The way in which the daemon ended.
         exit: Exit,
     },
     /// A download was redirected from https to another scheme.

@@ -25,7 +25,7 @@ pub enum TrustedKeysError {
     /// Two keys have the same name.
     #[error("there are two keys with the name {name:?}")]
     Duplicate {
-        /// The repeated name.
+        /// The name that is repeated.
         name: String,
     },
 }

@@ -23,7 +23,7 @@ const MAX_NAME_BYTES: usize = 211;
 /// Why a text is not a store path.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum StorePathError {
-    /// The path lies elsewhere.
+    /// The path lies outside of the store.
     #[error("{path:?} is not in the nix store")]
     Outside {
         /// The text that was read.

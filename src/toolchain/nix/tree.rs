@@ -51,17 +51,17 @@ pub(super) struct OutputEntry {
 /// The kind of an entry of an output.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum EntryKind {
-    /// A directory, with or without entries.
+    /// The entry is a directory.
     Directory {
         /// Whether the directory has no entries.
         is_empty: bool,
     },
-    /// A regular file.
+    /// The entry is a regular file.
     File {
         /// Whether the owner may execute the file.
         executable: bool,
     },
-    /// A symbolic link.
+    /// The entry is a symbolic link.
     Link,
 }
 
