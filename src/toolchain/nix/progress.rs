@@ -5,25 +5,18 @@
 //!   and standard output up to a limit.
 //! * Never: memory that grows with a line, or a fact from a builder that is taken for nix's own.
 //!
-//! Each message of nix is a line of standard error, `@nix ` and an object (nix 2.26 to 2.34.8,
-//! `JSONLogger`):
-//!
-//! | `action` | members |
-//! |---|---|
-//! | `start` | `id`, `level`, `type`, `text`, `parent`, `fields`: an activity begins |
-//! | `stop` | `id` |
-//! | `result` | `id`, `type`, `fields`: output of an activity |
-//! | `msg` | `level`, `msg`; an error also has `raw_msg`, which no other message has |
-//!
+//! Each message of nix is one line of standard error, in the form that `message` describes.
 //! Builders may write such lines too: nix removes them from the build log and repeats, as messages
 //! of its own, a `msg` without `raw_msg`, a phase, and file transfers with their results;
 //! everything else stays a line of the log. So a substitution and an error are nix's own messages,
 //! while a transfer below a build is the builder's.
 
+mod message;
+mod terminal;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 
-use serde::Deserialize;
 use serde_json::Value;
 
 use crate::sandbox::{OutputSink, Stream};
@@ -33,6 +26,12 @@ use crate::toolchain::lines::{self, HeldLine};
 
 use super::downloads::{Downloads, Redirects};
 use super::store_path::StorePath;
+use message::{
+    BUILD, BUILD_LOG_LINE, BUILD_WAITING, COPY_PATH, DEBUG, FETCH_TREE, FILE_TRANSFER, INFO,
+    LAST_SHOWN_DIGIT, MESSAGE_START, MSG_START, Message, POST_BUILD_HOOK, POST_BUILD_LOG_LINE,
+    QUERY_PATH_INFO, REALISE, SET_PHASE, SUBSTITUTE, Start,
+};
+use terminal::without_codes;
 
 /// The length of the longest message, in bytes. A longer one goes to the log as it is.
 const MAX_MESSAGE_BYTES: usize = 256 << 10;
@@ -52,22 +51,10 @@ const MAX_ERROR_BYTES: usize = 64 << 10;
 /// The most bytes of standard output: enough for nix's list of ten thousand paths.
 pub const MAX_ANSWER_BYTES: usize = 16 << 20;
 
-/// The beginning of every message.
-const MESSAGE_START: &[u8] = b"@nix ";
-
-/// The most verbose level that nix prints by default (nix, `Verbosity`).
-const INFO: u64 = 3;
-
-/// The digit of [`INFO`] in a message.
-const LAST_SHOWN_DIGIT: u8 = b'3';
-
-/// The lowest level of messages about downloads (nix, `lvlDebug`); headers have the next one.
-const DEBUG: u64 = 6;
-
-/// The beginning of warnings.
+/// The beginning of every warning.
 const WARNING: &str = "warning:";
 
-/// The beginning of errors.
+/// The beginning of every error.
 const ERROR: &str = "error:";
 
 /// The beginnings of the first line in a list of paths that would be built or fetched.
@@ -85,26 +72,6 @@ pub(super) const CANNOT_BUILD: &str = "Cannot build '";
 
 /// The error of a nix that could not download a path that a cache has.
 const REFUSED: &str = "some substitutes for the outputs of derivation";
-
-/// The beginning of a message of any level.
-const MSG_START: &[u8] = b"@nix {\"action\":\"msg\",\"level\":";
-
-/// Activities (nix, `ActivityType`).
-const COPY_PATH: u64 = 100;
-const FILE_TRANSFER: u64 = 101;
-/// All that the daemon builds and substitutes for one request.
-const REALISE: u64 = 102;
-const BUILD: u64 = 105;
-const SUBSTITUTE: u64 = 108;
-const QUERY_PATH_INFO: u64 = 109;
-const POST_BUILD_HOOK: u64 = 110;
-const BUILD_WAITING: u64 = 111;
-const FETCH_TREE: u64 = 112;
-
-/// Results (nix, `ResultType`).
-const BUILD_LOG_LINE: u64 = 101;
-const SET_PHASE: u64 = 104;
-const POST_BUILD_LOG_LINE: u64 = 107;
 
 /// Reads the output of a nix command.
 pub struct Progress<'a> {
@@ -145,45 +112,6 @@ struct Activity {
     name: Option<String>,
     /// The path that is taken from a cache.
     substituted: Option<StorePath>,
-}
-
-#[derive(Deserialize)]
-#[serde(tag = "action", rename_all = "camelCase")]
-enum Message {
-    Start(Start),
-    Stop {
-        id: u64,
-    },
-    Result {
-        id: u64,
-        #[serde(rename = "type")]
-        kind: u64,
-        #[serde(default)]
-        fields: Vec<Value>,
-    },
-    Msg {
-        level: u64,
-        msg: String,
-        raw_msg: Option<String>,
-    },
-}
-
-#[derive(Deserialize)]
-struct Start {
-    id: u64,
-    level: u64,
-    #[serde(rename = "type")]
-    kind: u64,
-    text: String,
-    parent: u64,
-    #[serde(default)]
-    fields: Vec<Value>,
-}
-
-impl Start {
-    fn field(&self, index: usize) -> Option<&str> {
-        self.fields.get(index)?.as_str()
-    }
 }
 
 impl<'a> Progress<'a> {
@@ -507,33 +435,6 @@ fn package(derivation: &str) -> String {
         next.is_some_and(|next| !next.is_ascii_alphabetic())
     });
     version.map_or(name, |(at, _)| &name[..at]).to_owned()
-}
-
-/// Returns the text without the codes that colour it on a terminal (ECMA-48, sections 5.3 to 5.6):
-/// control sequences, system commands, and other escapes.
-fn without_codes(text: &str) -> String {
-    let mut plain = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some((before, after)) = rest.split_once('\u{1b}') {
-        plain.push_str(before);
-        rest = match after.as_bytes().first() {
-            Some(b'[') => without_sequence(&after[1..], '\u{3f}'),
-            Some(b']') => match after.find(['\u{7}', '\u{1b}']) {
-                Some(end) => after[end..].strip_prefix('\u{7}').unwrap_or(&after[end..]),
-                None => &after[1..],
-            },
-            _ => without_sequence(after, '\u{2f}'),
-        };
-    }
-    plain + rest
-}
-
-/// Returns the text after the rest of a sequence: characters from the blank to `last`, then the one
-/// that ends it.
-fn without_sequence(text: &str, last: char) -> &str {
-    let end = text.trim_start_matches(|character| (' '..=last).contains(&character));
-    end.strip_prefix(|character| (last..='~').contains(&character))
-        .unwrap_or(end)
 }
 
 #[cfg(test)]
@@ -939,19 +840,6 @@ mod tests {
             ("a-", "a-"),
         ] {
             assert_eq!(package(derivation), expected);
-        }
-    }
-
-    #[test]
-    fn terminal_codes_are_left_out_and_nothing_else() {
-        for (text, expected) in [
-            ("\u{1b}[31;1merror:\u{1b}[0m x", "error: x"),
-            ("a\u{1b}[Kb\u{1b}(Bc\u{1b}=d", "abcd"),
-            ("\u{1b}]8;;https://x\u{1b}\\link\u{1b}]8;;\u{7}!", "link!"),
-            ("\u{1b}]unfinished", "unfinished"),
-            ("\u{1b}[1\nx\u{1b}éy\u{1b}", "\nxéy"),
-        ] {
-            assert_eq!(without_codes(text), expected, "{text:?}");
         }
     }
 }
