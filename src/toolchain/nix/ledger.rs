@@ -22,21 +22,22 @@
 //! descriptor: their number, and the digest of their list, so that anyone who evaluates the flake
 //! can compare it.
 
+mod path_info;
+
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde::Deserialize;
 use serde_json::Value;
 
 use crate::digest::Sha256Digest;
-use crate::json::{self, Limits};
 use crate::provenance::{
     BUILT, FETCHED, OutputRecord, ResourceDescriptor, SUBSTITUTED, fetched_from, sha256_set,
 };
 
-use super::base32;
 use super::key::TrustedKeys;
-use super::nar::{Nar, NarError, NarHashError, parse_hash};
+use super::nar::{Nar, NarError, NarHashError};
 use super::store_path::{StorePath, StorePathError};
+
+pub use path_info::{PathInfo, parse};
 
 /// The end of the names of recipes.
 const RECIPE_SUFFIX: &str = ".drv";
@@ -56,21 +57,21 @@ pub enum LedgerError {
     /// A hash in the list cannot be read.
     #[error("nix's database has an unusable hash for {path}")]
     Hash {
-        /// The store path.
+        /// The path in the store.
         path: String,
-        /// The reason.
+        /// The reason for the refusal.
         source: NarHashError,
     },
     /// A path is missing in the store.
     #[error("{path} is not valid in the store")]
     Invalid {
-        /// The store path.
+        /// The path in the store.
         path: String,
     },
     /// A path refers to one that is not listed.
     #[error("{path} refers to {reference}, which is not listed")]
     Incomplete {
-        /// The store path.
+        /// The path in the store.
         path: String,
         /// The path that it refers to.
         reference: String,
@@ -78,9 +79,9 @@ pub enum LedgerError {
     /// The tree of a path cannot be hashed.
     #[error("{path} cannot be hashed")]
     Unread {
-        /// The store path.
+        /// The path in the store.
         path: String,
-        /// The reason.
+        /// The reason for the refusal.
         source: NarError,
     },
     /// The tree of a path differs from the database.
@@ -89,7 +90,7 @@ pub enum LedgerError {
         .actual.sha256, .actual.size, .expected.sha256, .expected.size
     )]
     Altered {
-        /// The store path.
+        /// The path in the store.
         path: String,
         /// The hash and the size in the database.
         expected: Nar,
@@ -99,7 +100,7 @@ pub enum LedgerError {
     /// A path was not built here, not added by this job, and not signed by a trusted key.
     #[error("{path} was neither built here nor signed by a trusted key")]
     Unvouched {
-        /// The store path.
+        /// The path in the store.
         path: String,
     },
 }
@@ -113,89 +114,6 @@ impl LedgerError {
             _ => true,
         }
     }
-}
-
-/// The entry of nix's database for one path.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PathInfo {
-    /// The path in the store.
-    pub path: StorePath,
-    /// The NAR hash of its tree.
-    pub nar_hash: Sha256Digest,
-    /// The size of its tree's NAR, in bytes.
-    pub nar_size: u64,
-    /// The paths that it refers to, possibly itself.
-    pub references: BTreeSet<StorePath>,
-    /// The recipe that it was built by, if nix knows one.
-    pub deriver: Option<StorePath>,
-    /// The signatures, each `NAME:BASE64`.
-    pub signatures: Vec<String>,
-    /// Whether the path was built here.
-    pub ultimate: bool,
-    /// The content address, if the path has one.
-    pub ca: Option<String>,
-}
-
-impl PathInfo {
-    /// Returns the text that is signed (nix manual, "Signing"):
-    /// `1;PATH;sha256:BASE32;SIZE;REFERENCES`.
-    pub fn fingerprint(&self) -> String {
-        let references: Vec<_> = self.references.iter().map(StorePath::to_string).collect();
-        let hash = base32::encode(self.nar_hash.as_bytes());
-        format!(
-            "1;{};sha256:{hash};{};{}",
-            self.path,
-            self.nar_size,
-            references.join(",")
-        )
-    }
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct RawInfo {
-    nar_hash: String,
-    nar_size: u64,
-    references: Vec<String>,
-    deriver: Option<String>,
-    signatures: Vec<String>,
-    ultimate: bool,
-    ca: Option<String>,
-}
-
-/// Reads the output of `nix path-info --json --json-format 1`, and returns it sorted by path.
-///
-/// # Errors
-/// The output cannot be read, or names a path that is missing in the store.
-pub fn parse(json: &[u8]) -> Result<Vec<PathInfo>, LedgerError> {
-    let infos: BTreeMap<String, Value> = json::read(json, Limits::NONE)?;
-    infos
-        .into_iter()
-        .map(|(path, info)| path_info(path, info))
-        .collect()
-}
-
-fn path_info(path: String, info: Value) -> Result<PathInfo, LedgerError> {
-    if info.is_null() {
-        return Err(LedgerError::Invalid { path });
-    }
-    let raw: RawInfo = serde_json::from_value(info)?;
-    let nar_hash = parse_hash(&raw.nar_hash).map_err(|source| LedgerError::Hash {
-        path: path.clone(),
-        source,
-    })?;
-    let path = StorePath::parse(&path)?;
-    let references = raw.references.iter().map(|path| StorePath::parse(path));
-    Ok(PathInfo {
-        path,
-        nar_hash,
-        nar_size: raw.nar_size,
-        references: references.collect::<Result<_, _>>()?,
-        deriver: raw.deriver.as_deref().map(StorePath::parse).transpose()?,
-        signatures: raw.signatures,
-        ultimate: raw.ultimate,
-        ca: raw.ca,
-    })
 }
 
 /// The kind of a path that was added to the store as it is.
