@@ -103,7 +103,7 @@ impl Metadata {
             .any(Target::is_delivered)
     }
 
-    /// Returns the packages that have a line `NAME vVERSION …` in `tree`, the output of `cargo tree`.
+    /// Returns the packages that have a line `NAME vVERSION …` in the output of `cargo tree`.
     ///
     /// # Errors
     /// A line names no known package.

@@ -392,7 +392,8 @@ mod tests {
                 "{followed}"
             );
         }
-        // Curl follows a redirect that no server announced: not even to the URL of another download.
+        // Curl follows a redirect that no server announced: not even to the URL of another
+        // download.
         let other = [&moved(Y, "https://c/", "https://c/")[..], &[ended(Y, 0, 9)]].concat();
         assert!(
             heard(
