@@ -165,7 +165,7 @@ fn outputs_that_are_no_files_are_refused_and_links_stay_links() {
         ),
         (
             "mkdir(out, 0777); chdir(out); close(creat(\"\\377\", 0666));",
-            "its name is no UTF-8",
+            "its name is not UTF-8",
         ),
         ("", "failed to produce output path"),
     ] {

@@ -62,7 +62,7 @@ fn a_lockfile_that_is_none_is_refused() {
         json!({ "locked": locked, "original": { "type": "path", "path": "/etc" }, "flake": false });
     let lock = json!({ "nodes": { "root": { "inputs": { "a": "a" } }, "a": node }, "root": "root", "version": 7 });
     let flake = Flake::script("echo > $out").file("flake.lock", lock.to_string());
-    Outcome::of(&flake).assert_failed("LockfileMismatch", "\"/etc\" of the machine");
+    Outcome::of(&flake).assert_failed("LockfileMismatch", "\"/etc\" on the machine");
 }
 
 #[test]

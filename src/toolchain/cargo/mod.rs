@@ -1,16 +1,47 @@
-//! The cargo pipeline: fetch with network, check, build without. Comes in: [`Detected`]. Goes out: [`Fetched`], then
-//! [`Built`]. Never: code of the project while there is a network, a dependency that was not unpacked by us from bytes
-//! with the locked digest, or a cargo that reads the project's own configuration.
+//! Builds a cargo project: fetches with a network, checks, and builds without one.
 //!
-//! | step | command | network | sees of dependencies |
+//! * In: [`Detected`].
+//! * Out: [`Fetched`], then [`Built`].
+//! * Never: code of the project while there is a network, a dependency that was not unpacked here
+//!   from bytes with the locked digest, or a cargo that reads the project's own configuration.
+//!
+//! | step | command | network | dependencies that it sees |
 //! |---|---|---|---|
-//! | ask | `git ls-remote` for each repository | yes | nothing: it finds out where a server redirects to |
+//! | ask | `git ls-remote` for each repository | yes | none: it finds out where a server redirects |
 //! | fetch | `cargo fetch` | yes | downloads them; skipped when the lockfile names none |
-//! | fetch again | the same, for one archive | yes | once for each archive, where a registry redirected |
-//! | check | `git cat-file` for each git dependency | no | nothing that it says is believed unhashed |
-//! | inspect | `cargo metadata`, `cargo tree` | no | what was checked, read-only |
+//! | fetch again | the same, for one archive | yes | for each archive, if a registry redirected |
+//! | check | `git cat-file` for each git dependency | no | the downloads; its output is hashed |
+//! | inspect | `cargo metadata`, `cargo tree` | no | the checked ones, read-only |
 //! | build | `cargo build` | no | the same |
 //! | package | `cargo package`, for libraries only | no | the same |
+//!
+//! # How a dependency becomes an input of the build
+//!
+//! No directory that `cargo fetch` wrote is ever mounted into the build. In order:
+//!
+//! 1. `lockfile` reads `Cargo.lock`, and `config` reads the project's cargo configuration. Settings
+//!    that cannot replace the toolchain become `--config` arguments of every command; the log names
+//!    the others. Cargo itself does not find the configuration, because `plan` gives each command a
+//!    working directory outside of the source.
+//! 2. `cargo fetch` fills a `CARGO_HOME` that only this step writes. `redirects` reads cargo's
+//!    trace meanwhile: if a registry redirected, each archive is fetched again, alone, so that its
+//!    last URL is known.
+//! 3. `git` hashes the object of each locked commit, copies the checkout into the fresh
+//!    `CARGO_HOME` of the build, and compares the tree id of the copy. `vendor` unpacks each
+//!    archive into a directory source, and compares the digest of the same bytes with the lockfile.
+//!    Then the `CARGO_HOME` of the fetch is removed.
+//! 4. `metadata` reads from cargo which packages the build will compile, before any code of the
+//!    project runs. `dependencies` finds the checked directory of each; a package that lies
+//!    elsewhere ends the job.
+//! 5. `cargo build` runs code of the project for the first time. `messages` reads cargo's own lines
+//!    out of its output: the names of artifacts, and for `links` the arguments of the linker. They
+//!    are believed for no more than that: `metadata` knows which names a target can have.
+//! 6. After everything in the sandbox is dead, `collect` copies the artifacts and hashes the
+//!    copies.
+//!
+//! Every command passes through `plan`, which describes it as a value, and its output through
+//! `answer` or `messages`. `answer` also recognises cargo's own errors, such as a lockfile that
+//! would have to be changed, and turns them into a [`CargoError`].
 
 mod answer;
 mod collect;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use kettle::sandbox::{OutputSink as _, Stream};
-use kettle::toolchain::nix::progress::{Manner, Progress};
+use kettle::toolchain::nix::progress::{LogFilter, Progress};
 
 use super::kept::Kept;
 
@@ -39,7 +39,7 @@ pub fn target(data: &[u8]) {
 
 fn run(data: &[u8], size: usize) -> Seen {
     let mut log = Kept(Vec::new());
-    let mut progress = Progress::new(&mut log, Manner::Plain);
+    let mut progress = Progress::new(&mut log, LogFilter::Plain);
     for chunk in data.chunks(size) {
         progress
             .chunk(Stream::Stderr, chunk)
