@@ -275,7 +275,8 @@ impl Drop for Machine {
     }
 }
 
-fn initrd(image: &Image, host: &Host, folder: &Path) -> PathBuf {
+/// Writes the initrd of a machine into a directory, where it is not the image's own.
+pub fn initrd(image: &Image, host: &Host, folder: &Path) -> PathBuf {
     let whole = image.file("initrd");
     let Some(segment) = &host.segment else {
         return whole;

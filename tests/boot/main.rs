@@ -21,6 +21,8 @@ mod host_inputs;
 mod hostile;
 mod image;
 mod kernel;
+#[cfg(feature = "simulator")]
+mod launched;
 mod lying_network;
 mod lying_servers;
 mod machine;
