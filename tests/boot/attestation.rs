@@ -4,7 +4,7 @@
 //! creates the device and then becomes the image's own.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use base64::Engine as _;
@@ -89,6 +89,11 @@ impl Platform {
             .output()
             .unwrap();
         serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"))
+    }
+
+    /// A file of the processor, or of what was kept.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
     }
 
     pub fn keep(&self, name: &str, bytes: &[u8]) {

@@ -281,7 +281,8 @@ impl Drop for Machine {
     }
 }
 
-fn initrd(image: &Image, host: &Host, directory: &Path) -> PathBuf {
+/// Writes the initrd of a machine into a directory, if it is not the image's own.
+pub fn initrd(image: &Image, host: &Host, directory: &Path) -> PathBuf {
     let whole = image.file("initrd");
     let Some(segment) = &host.segment else {
         return whole;

@@ -22,6 +22,8 @@ mod host_inputs;
 mod hostile;
 mod image;
 mod kernel;
+#[cfg(feature = "simulator")]
+mod launched;
 mod lying_network;
 mod lying_servers;
 mod machine;

@@ -11,6 +11,7 @@ mod fake;
 #[allow(dead_code, unused_imports)] // Shared with other tests, which need more of it.
 #[path = "../e2e/harness/mod.rs"]
 mod harness;
+mod machines;
 mod manifests;
 mod middle;
 mod names;

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Read, Write};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, UdpSocket};
 use std::process::Command;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
@@ -166,6 +166,9 @@ fn inhabit(names: &Names) -> (Sender<Ipv4Addr>, Receiver<String>, String) {
     (until_dropped, is_ready, namespace)
 }
 
+/// How long a question may still come after it was answered, on a busy machine.
+const LATE_QUESTION: Duration = Duration::from_secs(30);
+
 /// Sends the secret to every client, as a response that git and cargo understand too.
 pub fn serve(listener: TcpListener) {
     thread::spawn(move || {
@@ -180,6 +183,11 @@ pub fn serve(listener: TcpListener) {
                     "HTTP/1.1 403 {SECRET}\r\nContent-Type: text/plain\r\nContent-Length: {length}\r\n\
                      Connection: close\r\n\r\n{SECRET}\n"
                 );
+                // A question that comes after its time must not find a closed connection: the reset
+                // would take the answer with it.
+                let _ = stream.shutdown(Shutdown::Write);
+                let _ = stream.set_read_timeout(Some(LATE_QUESTION));
+                let _ = io::copy(&mut stream, &mut io::sink());
             });
         }
     });

@@ -161,6 +161,32 @@ impl Inputs {
     }
 }
 
+/// Reads a firmware, and hashes what it boots: the kernel, the initrd and the command line in these
+/// files.
+///
+/// # Errors
+/// A file cannot be read or is over its limit, or the firmware cannot be measured.
+pub fn of_files(
+    firmware: &Path,
+    kernel: &Path,
+    initrd: &Path,
+    command_line: &Path,
+) -> Result<(Firmware, BootHashes), InputError> {
+    let inputs = Inputs {
+        firmware: Some(firmware.to_owned()),
+        kernel: Some(kernel.to_owned()),
+        initrd: Some(initrd.to_owned()),
+        command_line: None,
+        command_line_file: Some(command_line.to_owned()),
+        guest_features: 0,
+    };
+    let Contents { firmware, boot, .. } = inputs.read()?;
+    match boot {
+        Some(boot) => Ok((firmware, boot)),
+        None => Err(InputError::NoFirmware),
+    }
+}
+
 /// Warns on standard error if a launch is of a revoked image: it proves nothing, and
 /// `kettle verify` may not recognise it by its value.
 pub fn warn_if_revoked(revocation: Option<&Revocation>) {

@@ -7,10 +7,12 @@
 //!   requests that and is warned in capitals; a file under its final name before its bundle is
 //!   accepted.
 
+mod machine;
 mod out_directory;
 mod output;
 mod source;
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -30,6 +32,7 @@ use serde_json::json;
 use tokio::runtime::Runtime;
 
 use super::verify::{self, Fetching, Options, UsageError};
+use machine::{Engine, MAX_VCPUS, MIN_MEMORY_MIB, Machine, MachineError, Plan, Shape};
 use out_directory::{OutDirectory, OutDirectoryError};
 pub use out_directory::{Unpacked, unpack};
 use output::Output;
@@ -42,11 +45,23 @@ const RETRY_LIMIT: Duration = Duration::from_secs(5 * 60);
 /// long for a user with one machine.
 const WAIT_SECONDS: u64 = 10;
 
+/// Default of --wait with --launch: machines of a cloud take minutes to start.
+const LAUNCH_WAIT_SECONDS: u64 = 300;
+
+/// How long one attempt may take at a machine of --launch, so that one that has ended is noticed.
+const LAUNCH_ATTEMPT: Duration = Duration::from_secs(5);
+
+/// Default of --memory, in MiB.
+const MEMORY_MIB: u32 = 4096;
+
 /// Longest pause before the first attempt to find another machine.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 
 /// Longest pause before any such attempt, unless a machine requests a longer one.
 const LONGEST_PAUSE: Duration = Duration::from_secs(3);
+
+/// The environment variable with the image's directory, for use without --image.
+const IMAGE_VARIABLE: &str = "KETTLE_IMAGE";
 
 /// The environment variable with the appliance's address, for use without --to.
 const APPLIANCE_VARIABLE: &str = "KETTLE_APPLIANCE";
@@ -80,13 +95,20 @@ name. If a machine is taken, busy or missing, another one is tried, until --wait
 machine is verified again before it gets anything. All connections of a job have one random TLS \
 server name, by which a balancer keeps them at one machine; no machine is trusted for a name.
 
-Proxies: HTTPS_PROXY, ALL_PROXY, NO_PROXY. KETTLE_APPLIANCE replaces --to.
+--launch starts a machine for this build alone, and ends it: qemu on this host; libvirt:URI, as \
+in libvirt:qemu:///system, by virsh; exec:PROGRAM, a program that prints the address of its \
+machine as one line, runs as long as its input is open, and then ends the machine. qemu and \
+libvirt boot the image in --image. On a host without SEV-SNP the machine has no evidence.
+
+Proxies: HTTPS_PROXY, ALL_PROXY, NO_PROXY. KETTLE_APPLIANCE replaces --to, KETTLE_IMAGE replaces \
+--image.
 
 Exit status: 0 accepted (or not verified, with --insecure-no-evidence), 1 rejected: the machine \
 before anything was sent to it, or the bundle; 2 nothing was built: wrong usage, a refusal, \
 a machine that was lost; 3 the build failed; 4 no free machine within --wait.
 
   kettle build . --to https://appliance.example
+  kettle build . --launch qemu --image /srv/kettle-image
   kettle build https://example.org/project.git --ref v1.0.0 --to https://appliance.example";
 
 /// The arguments of `kettle build`.
@@ -97,16 +119,33 @@ pub struct Arguments {
     /// The appliance, https://HOST[:PORT].
     #[arg(long, value_name = "URL")]
     to: Option<String>,
+    /// Starts a machine for this build, and ends it: qemu, libvirt:URI or exec:PROGRAM.
+    #[arg(long, value_name = "ENGINE", conflicts_with = "to")]
+    launch: Option<Engine>,
+    /// The directory of the image that --launch boots, as scripts/build-image leaves it.
+    #[arg(long, value_name = "DIR", requires = "launch")]
+    image: Option<PathBuf>,
+    /// The processors of the machine that --launch starts, 1 to 255, which the launch measurement
+    /// covers. Default: as many as this host has.
+    #[arg(long, value_name = "N", requires = "launch",
+        value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_VCPUS)))]
+    vcpus: Option<u32>,
+    /// The memory of the machine that --launch starts, in MiB. It has to hold the source, its
+    /// dependencies and everything that is built.
+    #[arg(long, value_name = "MIB", requires = "launch", default_value_t = MEMORY_MIB,
+        value_parser = clap::value_parser!(u32).range(i64::from(MIN_MEMORY_MIB)..))]
+    memory: u32,
     /// The directory for the bundle and its files. It has to be empty or missing.
     #[arg(long, value_name = "DIR", default_value = "kettle-out")]
     out: PathBuf,
     /// Sends every file of a directory except those of git itself, ignored ones too.
     #[arg(long)]
     all: bool,
-    /// How long to look for a free machine, in seconds, while machines are taken, busy or missing.
-    /// 0: one attempt.
-    #[arg(long, value_name = "SECONDS", default_value_t = WAIT_SECONDS)]
-    wait: u64,
+    /// How long to look for a free machine, in seconds, while machines are taken, busy or missing;
+    /// with --launch, how long its machine may take to serve. 0: one attempt. Default: 10, with
+    /// --launch 300.
+    #[arg(long, value_name = "SECONDS")]
+    wait: Option<u64>,
     /// The toolchain: cargo or nix. Default: nix if there is a flake.lock, else cargo.
     #[arg(long, value_name = "NAME")]
     toolchain: Option<String>,
@@ -162,7 +201,9 @@ const OF_EVIDENCE: [&str; 10] = [
 enum BuildError {
     #[error(transparent)]
     Usage(Box<UsageError>),
-    #[error("no appliance: give --to https://HOST, or set {APPLIANCE_VARIABLE}")]
+    #[error(
+        "no appliance: give --to https://HOST, set {APPLIANCE_VARIABLE}, or start one with --launch"
+    )]
     NoAddress,
     #[error("--to")]
     Address(#[from] AddressError),
@@ -199,10 +240,17 @@ enum BuildError {
         seconds: u64,
         source: Box<BuildError>,
     },
+    #[error("--launch")]
+    Machine(#[from] MachineError),
+    #[error("the machine does not serve within {seconds} s (--wait)")]
+    Silent {
+        seconds: u64,
+        source: Box<BuildError>,
+    },
     #[error("the kernel returned no random numbers")]
-    Random(#[source] std::io::Error),
+    Random(#[source] io::Error),
     #[error("the runtime cannot be started")]
-    Runtime(#[source] std::io::Error),
+    Runtime(#[source] io::Error),
 }
 
 impl From<UsageError> for BuildError {
@@ -266,7 +314,7 @@ enum Ended {
 /// Builds, and prints progress and verdict. Returns the exit status.
 pub fn run(arguments: &Arguments) -> ExitCode {
     let mut output = Output::new(arguments.json);
-    let ended = Run::new(arguments).and_then(|mut run| run.until_taken(&mut output));
+    let ended = Run::new(arguments, &mut output).and_then(|mut run| run.until_taken(&mut output));
     let code = match ended {
         Ok(Ended::Accepted) => 0,
         Ok(Ended::Rejected) => REJECTED,
@@ -294,16 +342,18 @@ struct Run<'a> {
     about_source: String,
     out_directory: OutDirectory,
     runtime: Runtime,
+    /// The machine that was started for this build, which ends with it.
+    machine: Option<Machine>,
     /// Whether a machine has taken the build; then no other one is tried.
     is_taken: bool,
 }
 
 impl<'a> Run<'a> {
-    fn new(arguments: &'a Arguments) -> Result<Self, BuildError> {
+    fn new(arguments: &'a Arguments, output: &mut Output) -> Result<Self, BuildError> {
         let options = arguments.options.with_policy()?;
         let fetching = options.fetching()?;
         let mut expectations = options.expectations()?;
-        let address = arguments.address()?;
+        let whom = arguments.whom()?;
         let nonce = match expectations.nonce.take() {
             Some(nonce) => nonce,
             None => draw_nonce()?,
@@ -314,7 +364,7 @@ impl<'a> Run<'a> {
         let source = Source::open(&arguments.source, reference, arguments.all)?;
         source.expect(&mut expectations, has_path)?;
         let mut fields = arguments.expect_options(&mut expectations);
-        fields.extend(arguments.repository_token(&address)?);
+        fields.extend(arguments.repository_token(&whom)?);
         let out_directory = OutDirectory::reserve(&arguments.out)?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -326,6 +376,16 @@ impl<'a> Run<'a> {
             source: source.submitted(),
             options: fields,
         };
+        let (address, machine) = match whom {
+            Whom::Address(address) => (address, None),
+            Whom::Machine(plan) => {
+                output.phase(&plan.about());
+                let machine = plan.start(arguments.patience())?;
+                let address = arguments.checked_address(&machine.address)?;
+                arguments.check_token(&address)?;
+                (address, Some(machine))
+            }
+        };
         Ok(Self {
             arguments,
             address,
@@ -336,6 +396,7 @@ impl<'a> Run<'a> {
             about_source,
             out_directory,
             runtime,
+            machine,
             is_taken: false,
         })
     }
@@ -344,10 +405,14 @@ impl<'a> Run<'a> {
     /// machine, which is verified again.
     fn until_taken(&mut self, output: &mut Output) -> Result<Ended, BuildError> {
         let begun = Instant::now();
-        let limit = Duration::from_secs(self.arguments.wait);
+        let limit = self.arguments.patience();
         let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
         loop {
-            let left = limit.saturating_sub(begun.elapsed());
+            let mut left = limit.saturating_sub(begun.elapsed());
+            if let Some(machine) = &self.machine {
+                machine.check()?;
+                left = left.min(LAUNCH_ATTEMPT);
+            }
             let error = match self.attempt(left, output) {
                 Err(error) => error,
                 ended => return ended,
@@ -357,15 +422,24 @@ impl<'a> Run<'a> {
             };
             let left = limit.saturating_sub(begun.elapsed());
             if left.is_zero() {
-                return Err(BuildError::NoFreeMachine {
-                    address: self.address.clone(),
-                    seconds: self.arguments.wait,
-                    source: Box::new(error),
-                });
+                return Err(self.gave_up(error));
             }
             let pause = backoff.pause().max(shortest).min(left);
             output.waiting(&error, pause);
             std::thread::sleep(pause);
+        }
+    }
+
+    /// Returns the error that no machine took the build within --wait.
+    fn gave_up(&self, error: BuildError) -> BuildError {
+        let (seconds, source) = (self.arguments.patience().as_secs(), Box::new(error));
+        if self.machine.is_some() {
+            return BuildError::Silent { seconds, source };
+        }
+        BuildError::NoFreeMachine {
+            address: self.address.clone(),
+            seconds,
+            source,
         }
     }
 
@@ -496,29 +570,73 @@ impl<'a> Run<'a> {
     }
 }
 
+/// The appliance that builds.
+enum Whom {
+    Address(Address),
+    Machine(Plan),
+}
+
 impl Arguments {
-    /// Returns the address of the appliance: the option, or else the environment variable.
-    fn address(&self) -> Result<Address, BuildError> {
+    /// Returns the machine that --launch starts, or else the appliance of --to or of the
+    /// environment variable.
+    fn whom(&self) -> Result<Whom, BuildError> {
+        if let Some(engine) = &self.launch {
+            return Ok(Whom::Machine(self.plan(engine)?));
+        }
         let of_variable = || std::env::var(APPLIANCE_VARIABLE).ok();
         let given = self.to.clone().or_else(of_variable);
-        let address: Address = given.ok_or(BuildError::NoAddress)?.parse()?;
+        let address = given.ok_or(BuildError::NoAddress)?;
+        self.checked_address(&address).map(Whom::Address)
+    }
+
+    fn plan(&self, engine: &Engine) -> Result<Plan, BuildError> {
+        let of_variable = || std::env::var_os(IMAGE_VARIABLE).map(PathBuf::from);
+        let image = self.image.clone().or_else(of_variable);
+        let of_host = || {
+            let count = std::thread::available_parallelism().map_or(1, usize::from);
+            u32::try_from(count).unwrap_or(MAX_VCPUS).min(MAX_VCPUS)
+        };
+        let shape = Shape {
+            vcpus: self.vcpus.unwrap_or_else(of_host),
+            memory_mib: self.memory,
+        };
+        Ok(Plan::new(engine.clone(), image.as_deref(), shape)?)
+    }
+
+    /// Returns how long to look for a machine that takes the build.
+    fn patience(&self) -> Duration {
+        let usual = match self.launch {
+            Some(_) => LAUNCH_WAIT_SECONDS,
+            None => WAIT_SECONDS,
+        };
+        Duration::from_secs(self.wait.unwrap_or(usual))
+    }
+
+    /// Reads an address. Without evidence of a TLS key, plaintext has to be wanted.
+    fn checked_address(&self, text: &str) -> Result<Address, BuildError> {
+        let address: Address = text.parse()?;
         if !address.is_tls() && !self.insecure_no_evidence {
             return Err(BuildError::Plaintext { address });
         }
         Ok(address)
     }
 
+    /// Refuses to send a token in plaintext.
+    fn check_token(&self, address: &Address) -> Result<(), BuildError> {
+        if self.repo_token_file.is_some() && !address.is_tls() {
+            return Err(BuildError::Token);
+        }
+        Ok(())
+    }
+
     /// Reads the token for a private repository and returns it as a field of the form. It is never
     /// sent in plaintext.
-    fn repository_token(
-        &self,
-        address: &Address,
-    ) -> Result<Option<(&'static str, String)>, BuildError> {
+    fn repository_token(&self, whom: &Whom) -> Result<Option<(&'static str, String)>, BuildError> {
         let Some(path) = &self.repo_token_file else {
             return Ok(None);
         };
-        if !address.is_tls() {
-            return Err(BuildError::Token);
+        if let Whom::Address(address) = whom {
+            self.check_token(address)?;
         }
         let content = verify::read_file(path)?;
         let token = String::from_utf8_lossy(&content).trim().to_owned();
@@ -558,8 +676,13 @@ impl Arguments {
 }
 
 fn draw_nonce() -> Result<Nonce, BuildError> {
-    let mut bytes = [0; MAX_NONCE_BYTES];
-    let drawn = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty());
-    drawn.map_err(|error| BuildError::Random(error.into()))?;
+    let bytes = random_bytes().map_err(BuildError::Random)?;
     Ok(Nonce::from_random(bytes))
+}
+
+/// Draws as many random bytes as the longest nonce has.
+fn random_bytes() -> io::Result<[u8; MAX_NONCE_BYTES]> {
+    let mut bytes = [0; MAX_NONCE_BYTES];
+    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
+    Ok(bytes)
 }
