@@ -93,7 +93,7 @@ impl Platform {
 
     /// A file of the processor, or of what was kept.
     pub fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
+        self.directory.path().join(name)
     }
 
     pub fn keep(&self, name: &str, bytes: &[u8]) {

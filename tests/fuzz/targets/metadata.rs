@@ -17,8 +17,6 @@ pub fn target(data: &[u8]) {
         return;
     };
     assert!(used.len() <= metadata.packages.len());
-    assert!(
-        used.iter().all(|package| !package.spec().is_empty()
-            && package.folder().as_os_str().len() < data.len() + 1)
-    );
+    assert!(used.iter().all(|package| !package.spec().is_empty()
+        && package.directory().as_os_str().len() < data.len() + 1));
 }

@@ -376,16 +376,7 @@ impl<'a> Run<'a> {
             source: source.submitted(),
             options: fields,
         };
-        let (address, machine) = match whom {
-            Whom::Address(address) => (address, None),
-            Whom::Machine(plan) => {
-                output.phase(&plan.about());
-                let machine = plan.start(arguments.patience())?;
-                let address = arguments.checked_address(&machine.address)?;
-                arguments.check_token(&address)?;
-                (address, Some(machine))
-            }
-        };
+        let (address, machine) = arguments.start(whom, output)?;
         Ok(Self {
             arguments,
             address,
@@ -601,6 +592,23 @@ impl Arguments {
             memory_mib: self.memory,
         };
         Ok(Plan::new(engine.clone(), image.as_deref(), shape)?)
+    }
+
+    /// Starts the machine of --launch, and returns the address of the appliance.
+    fn start(
+        &self,
+        whom: Whom,
+        output: &mut Output,
+    ) -> Result<(Address, Option<Machine>), BuildError> {
+        let plan = match whom {
+            Whom::Address(address) => return Ok((address, None)),
+            Whom::Machine(plan) => plan,
+        };
+        output.phase(&plan.about());
+        let machine = plan.start(self.patience())?;
+        let address = self.checked_address(&machine.address)?;
+        self.check_token(&address)?;
+        Ok((address, Some(machine)))
     }
 
     /// Returns how long to look for a machine that takes the build.

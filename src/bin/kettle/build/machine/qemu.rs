@@ -66,6 +66,16 @@ pub fn start(image: &Image, shape: Shape) -> Result<Machine, MachineError> {
     Ok(Machine::new(format!("https://127.0.0.1:{port}"), process))
 }
 
+/// The options of QEMU, each with its value.
+struct QemuOptions(Vec<OsString>);
+
+impl QemuOptions {
+    fn add(&mut self, name: &str, value: impl Into<OsString>) {
+        self.0.push(name.into());
+        self.0.push(value.into());
+    }
+}
+
 fn arguments(
     kind: HostKind,
     image: &Image,
@@ -73,81 +83,63 @@ fn arguments(
     port: u16,
     directory: &Directory,
 ) -> Vec<OsString> {
-    let Shape { vcpus, memory_mib } = shape;
-    // SNP guests share pages with devices by the IOMMU's interface, which only modern virtio has.
-    let (of_device, machine) = match kind {
-        HostKind::SevSnp => (
-            ",disable-legacy=on,iommu_platform=on",
-            snp_machine(memory_mib),
-        ),
-        HostKind::Kvm => (
-            "",
-            ["-machine", "q35,accel=kvm", "-cpu", "host"]
-                .map(String::from)
-                .to_vec(),
-        ),
-        HostKind::Emulation => (
-            "",
-            [
-                "-machine",
-                "q35",
-                "-accel",
-                "tcg,thread=multi",
-                "-cpu",
-                "max",
-            ]
-            .map(String::from)
-            .to_vec(),
-        ),
-    };
-    let mut arguments: Vec<OsString> = machine.into_iter().map(OsString::from).collect();
-    let mut option = |name: &str, value: OsString| {
-        arguments.push(name.into());
-        arguments.push(value);
-    };
-    option("-smp", vcpus.to_string().into());
-    option("-m", format!("{memory_mib}M").into());
-    option("-bios", image.firmware.clone().into());
-    option("-kernel", image.kernel.clone().into());
-    option("-initrd", image.initrd.clone().into());
-    option("-append", image.command_line.clone().into());
-    option(
-        "-drive",
-        joined("format=raw,if=none,id=root,readonly=on,file=", &image.root),
-    );
-    option(
-        "-device",
-        format!("virtio-blk-pci,drive=root{of_device}").into(),
-    );
-    let forwarded = format!("hostfwd=tcp:127.0.0.1:{port}-:443");
-    option(
-        "-netdev",
-        format!("user,id=net,{USER_NETWORK},{forwarded}").into(),
-    );
-    option(
-        "-device",
-        format!("virtio-net-pci,netdev=net,romfile={of_device}").into(),
-    );
-    option("-display", "none".into());
+    let mut options = QemuOptions(Vec::new());
+    match kind {
+        HostKind::SevSnp => add_snp_machine(&mut options, shape.memory_mib),
+        HostKind::Kvm => {
+            options.add("-machine", "q35,accel=kvm");
+            options.add("-cpu", "host");
+        }
+        HostKind::Emulation => {
+            options.add("-machine", "q35");
+            options.add("-accel", "tcg,thread=multi");
+            options.add("-cpu", "max");
+        }
+    }
+    options.add("-smp", shape.vcpus.to_string());
+    options.add("-m", format!("{}M", shape.memory_mib));
+    options.add("-bios", &image.firmware);
+    options.add("-kernel", &image.kernel);
+    options.add("-initrd", &image.initrd);
+    options.add("-append", &image.command_line);
+    add_devices(&mut options, kind, image, port);
     let console = directory.file(Directory::CONSOLE);
-    option("-chardev", joined("file,id=console,path=", &console));
-    option("-serial", "chardev:console".into());
-    arguments.push("-nodefaults".into());
-    arguments.push("-no-reboot".into());
-    arguments
+    options.add("-chardev", joined("file,id=console,path=", &console));
+    options.add("-serial", "chardev:console");
+    options.add("-display", "none");
+    options
+        .0
+        .extend(["-nodefaults", "-no-reboot"].map(OsString::from));
+    options.0
 }
 
-fn snp_machine(memory_mib: u32) -> Vec<String> {
-    vec![
-        "-machine".to_owned(),
-        "q35,accel=kvm,vmport=off,confidential-guest-support=sev0,memory-backend=ram0".to_owned(),
-        "-cpu".to_owned(),
-        SNP_CPU.to_owned(),
-        "-object".to_owned(),
+/// Adds the disk with the root file system, and a network card whose port 443 is `port` here.
+fn add_devices(options: &mut QemuOptions, kind: HostKind, image: &Image, port: u16) {
+    // SNP guests share pages with devices by the IOMMU's interface, which only modern virtio has.
+    let of_device = match kind {
+        HostKind::SevSnp => ",disable-legacy=on,iommu_platform=on",
+        HostKind::Kvm | HostKind::Emulation => "",
+    };
+    let disk = "format=raw,if=none,id=root,readonly=on,file=";
+    options.add("-drive", joined(disk, &image.root));
+    options.add("-device", format!("virtio-blk-pci,drive=root{of_device}"));
+    let forwarded = format!("hostfwd=tcp:127.0.0.1:{port}-:443");
+    options.add("-netdev", format!("user,id=net,{USER_NETWORK},{forwarded}"));
+    let card = format!("virtio-net-pci,netdev=net,romfile={of_device}");
+    options.add("-device", card);
+}
+
+fn add_snp_machine(options: &mut QemuOptions, memory_mib: u32) {
+    options.add(
+        "-machine",
+        "q35,accel=kvm,vmport=off,confidential-guest-support=sev0,memory-backend=ram0",
+    );
+    options.add("-cpu", SNP_CPU);
+    options.add(
+        "-object",
         format!("memory-backend-memfd,id=ram0,size={memory_mib}M,share=true,prealloc=false"),
-        "-object".to_owned(),
-        SNP_GUEST.to_owned(),
-    ]
+    );
+    options.add("-object", SNP_GUEST);
 }
 
 /// Loads the page of kernel hashes as if a launch with SEV-SNP had: the firmware boots nothing else.
