@@ -11,8 +11,9 @@
 //! A build of `kettle` goes through these steps. The client does the networking; all verification
 //! is done by its caller, between the steps.
 //!
-//! 1. An [`Address`] becomes an [`UnverifiedMachine`]. Its evidence can be requested, and nothing
-//!    else. TLS accepts any key here, and remembers which one it was.
+//! 1. An [`Address`] becomes an [`UnverifiedMachine`]. Its evidence and its key can be requested,
+//!    and nothing else; only `in_plaintext`, for an address without TLS, skips the next two steps.
+//!    TLS accepts any key here, and remembers which one it was.
 //! 2. The caller verifies the evidence for that key.
 //! 3. [`UnverifiedMachine::pinned`] turns the machine into an [`Appliance`]. From now on each
 //!    handshake compares the server's key with the pinned one *before* the request is written, so
@@ -69,6 +70,7 @@ pub use error::ClientError;
 pub use events::Event;
 pub use listing::{ChosenBy, Listing, ListingError};
 pub use pack::{PackError, Packed, pack};
+pub use random::bytes as random_bytes;
 pub use request::Client;
 pub use retry::{Backoff, Observer, Retries};
 pub use trust::web_roots;

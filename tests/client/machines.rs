@@ -101,6 +101,7 @@ fn a_program_that_starts_no_machine_is_said_to() {
     let desk = Desk::new();
     for (script, words) in [
         ("exit 7", "ended (exit status: 7)"),
+        ("exec >&-; cat; exit 6", "ended (exit status: 6)"),
         ("echo", "has to print the address"),
         ("echo two words", "has to print the address"),
         ("echo http://127.0.0.1:1", "plaintext"),

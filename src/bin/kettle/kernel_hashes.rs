@@ -41,16 +41,24 @@ pub enum PageError {
 /// # Errors
 /// A file cannot be read or written, or the firmware does not measure a kernel.
 pub fn run(arguments: &Arguments) -> Result<String, PageError> {
-    let Contents { firmware, boot, .. } = arguments.inputs.read()?;
-    let boot = boot.ok_or(PageError::NoKernel)?;
-    let page = KernelHashesPage::new(&firmware, &boot).map_err(|source| PageError::Launch {
-        path: arguments.inputs.path(),
-        source,
-    })?;
+    let page = page(&arguments.inputs)?;
     let out = &arguments.out;
     fs::write(out, page.bytes).map_err(|source| PageError::Write {
         path: out.clone(),
         source,
     })?;
     Ok(format!("{:#x}\n", page.address))
+}
+
+/// Returns the page of the hashes of these files.
+///
+/// # Errors
+/// A file cannot be read, or the firmware does not measure a kernel.
+pub fn page(inputs: &Inputs) -> Result<KernelHashesPage, PageError> {
+    let Contents { firmware, boot, .. } = inputs.read()?;
+    let boot = boot.ok_or(PageError::NoKernel)?;
+    KernelHashesPage::new(&firmware, &boot).map_err(|source| PageError::Launch {
+        path: inputs.path(),
+        source,
+    })
 }

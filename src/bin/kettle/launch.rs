@@ -103,6 +103,18 @@ pub enum InputError {
 }
 
 impl Inputs {
+    /// Names the firmware, the kernel, the initrd and the file with the command line.
+    pub fn of_files(firmware: &Path, kernel: &Path, initrd: &Path, command_line: &Path) -> Self {
+        Self {
+            firmware: Some(firmware.to_owned()),
+            kernel: Some(kernel.to_owned()),
+            initrd: Some(initrd.to_owned()),
+            command_line: None,
+            command_line_file: Some(command_line.to_owned()),
+            guest_features: 0,
+        }
+    }
+
     /// Reads the files, and warns if the firmware is revoked.
     ///
     /// # Errors
@@ -158,32 +170,6 @@ impl Inputs {
             (None, Some(path)) => read(path, LIMIT, NAME).map(Some),
             (None, None) => Ok(None),
         }
-    }
-}
-
-/// Reads a firmware, and hashes what it boots: the kernel, the initrd and the command line in these
-/// files.
-///
-/// # Errors
-/// A file cannot be read or is over its limit, or the firmware cannot be measured.
-pub fn of_files(
-    firmware: &Path,
-    kernel: &Path,
-    initrd: &Path,
-    command_line: &Path,
-) -> Result<(Firmware, BootHashes), InputError> {
-    let inputs = Inputs {
-        firmware: Some(firmware.to_owned()),
-        kernel: Some(kernel.to_owned()),
-        initrd: Some(initrd.to_owned()),
-        command_line: None,
-        command_line_file: Some(command_line.to_owned()),
-        guest_features: 0,
-    };
-    let Contents { firmware, boot, .. } = inputs.read()?;
-    match boot {
-        Some(boot) => Ok((firmware, boot)),
-        None => Err(InputError::NoFirmware),
     }
 }
 

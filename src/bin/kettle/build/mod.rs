@@ -21,7 +21,7 @@ use clap::Args;
 use kettle::bundle::read;
 use kettle::client::{
     Accepted, Address, AddressError, Appliance, Backoff, ClientError, Event, Refusal, Retries,
-    Submission, SubmitError, UnverifiedMachine,
+    Submission, SubmitError, UnverifiedMachine, random_bytes,
 };
 use kettle::provenance::{MAX_NONCE_BYTES, Nonce};
 use kettle::verifier::{
@@ -31,8 +31,8 @@ use kettle::verifier::{
 use serde_json::json;
 use tokio::runtime::Runtime;
 
-use super::launch;
 use super::verify::{self, Fetching, Options, UsageError};
+use super::{kernel_hashes, launch};
 use machine::{Engine, MAX_VCPUS, MIN_MEMORY_MIB, Machine, MachineError, Plan, Shape};
 use out_directory::{OutDirectory, OutDirectoryError};
 pub use out_directory::{Unpacked, unpack};
@@ -209,7 +209,7 @@ enum BuildError {
     #[error("--to")]
     Address(#[from] AddressError),
     #[error(
-        "{address} speaks plaintext: evidence binds a TLS key, so --to needs https://; \
+        "{address} speaks plaintext: evidence binds a TLS key, so the address needs https://; \
          a process on a host takes --insecure-no-evidence"
     )]
     Plaintext { address: Address },
@@ -243,6 +243,8 @@ enum BuildError {
     },
     #[error("--launch")]
     Machine(#[from] MachineError),
+    #[error("the address of the machine that was launched")]
+    LaunchedAddress(#[source] AddressError),
     #[error("the machine does not serve within {seconds} s (--wait)")]
     Silent {
         seconds: u64,
@@ -401,14 +403,17 @@ impl<'a> Run<'a> {
         let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
         loop {
             let mut left = limit.saturating_sub(begun.elapsed());
-            if let Some(machine) = &self.machine {
-                machine.check()?;
+            if self.machine.is_some() {
                 left = left.min(LAUNCH_ATTEMPT);
             }
             let error = match self.attempt(left, output) {
                 Err(error) => error,
                 ended => return ended,
             };
+            if let Some(machine) = &self.machine {
+                // That the machine has ended is the reason, whatever the connection made of it.
+                machine.check()?;
+            }
             let Some(shortest) = error.shortest_pause().filter(|_| !self.is_taken) else {
                 return Err(error);
             };
@@ -578,7 +583,7 @@ impl Arguments {
         let of_variable = || std::env::var(APPLIANCE_VARIABLE).ok();
         let given = self.to.clone().or_else(of_variable);
         let address = given.ok_or(BuildError::NoAddress)?;
-        self.checked_address(&address).map(Whom::Address)
+        self.check_address(address.parse()?).map(Whom::Address)
     }
 
     fn plan(&self, engine: &Engine) -> Result<Plan, BuildError> {
@@ -607,7 +612,8 @@ impl Arguments {
         };
         output.phase(&plan.about());
         let machine = plan.start(self.patience())?;
-        let address = self.checked_address(&machine.address)?;
+        let address = machine.address.parse();
+        let address = self.check_address(address.map_err(BuildError::LaunchedAddress)?)?;
         self.check_token(&address)?;
         Ok((address, Some(machine)))
     }
@@ -621,9 +627,8 @@ impl Arguments {
         Duration::from_secs(self.wait.unwrap_or(usual))
     }
 
-    /// Reads an address. Without evidence of a TLS key, plaintext has to be wanted.
-    fn checked_address(&self, text: &str) -> Result<Address, BuildError> {
-        let address: Address = text.parse()?;
+    /// Refuses an address without TLS, unless the user wants no evidence.
+    fn check_address(&self, address: Address) -> Result<Address, BuildError> {
         if !address.is_tls() && !self.insecure_no_evidence {
             return Err(BuildError::Plaintext { address });
         }
@@ -685,13 +690,6 @@ impl Arguments {
 }
 
 fn draw_nonce() -> Result<Nonce, BuildError> {
-    let bytes = random_bytes().map_err(BuildError::Random)?;
+    let bytes = random_bytes::<MAX_NONCE_BYTES>().map_err(BuildError::Random)?;
     Ok(Nonce::from_random(bytes))
-}
-
-/// Draws as many random bytes as the longest nonce has.
-fn random_bytes() -> io::Result<[u8; MAX_NONCE_BYTES]> {
-    let mut bytes = [0; MAX_NONCE_BYTES];
-    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
-    Ok(bytes)
 }

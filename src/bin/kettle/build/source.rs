@@ -8,7 +8,9 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use kettle::client::{ChosenBy, Listing, ListingError, PackError, Packed, SubmissionSource, pack};
+use kettle::client::{
+    ChosenBy, Listing, ListingError, PackError, Packed, SubmissionSource, pack, random_bytes,
+};
 use kettle::digest::Sha256Digest;
 use kettle::verifier::{Expectations, RepositoryName};
 
@@ -268,9 +270,7 @@ fn plain_name(directory: &Path) -> String {
 
 /// Creates a file without a name, which is gone when this process ends.
 fn temporary_file() -> Result<File, SourceError> {
-    let mut bytes = [0; 8];
-    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
-        .map_err(|error| SourceError::Temporary(error.into()))?;
+    let bytes = random_bytes::<8>().map_err(SourceError::Temporary)?;
     let path = std::env::temp_dir().join(format!(".kettle-{}", hex::encode(bytes)));
     let mut options = File::options();
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);

@@ -1,8 +1,8 @@
 //! Finds out which kind of machine this host can start.
 //!
-//! - In: the devices of this host.
-//! - Out: SEV-SNP, KVM or software emulation.
-//! - Never: a wish. Where SEV-SNP is missing the machine has no evidence, and the verifier says so.
+//! * In: the devices of this host.
+//! * Out: SEV-SNP, KVM or software emulation.
+//! * Never: a wish. Where SEV-SNP is missing the machine has no evidence, and the verifier says so.
 
 use std::fmt;
 use std::fs;

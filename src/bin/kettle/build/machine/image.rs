@@ -1,16 +1,17 @@
 //! Reads the directory of an image, as `scripts/build-image` leaves it.
 //!
-//! - In: the directory.
-//! - Out: the paths of its files, the command line, and the page of kernel hashes.
-//! - Never: a reference value: what the image should measure is the verifier's knowledge.
+//! * In: the directory.
+//! * Out: the paths of its files, the command line, and the page of kernel hashes.
+//! * Never: a reference value: what the image should measure is the verifier's knowledge.
 
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use kettle::snp::measurement::{KernelHashesPage, LaunchError};
+use kettle::snp::measurement::KernelHashesPage;
 
-use super::super::launch::{self, InputError};
+use super::super::kernel_hashes::{self, PageError};
+use super::super::launch::{self, InputError, Inputs};
 
 /// Longest command line, in bytes. Linux on x86 takes 2047 (`COMMAND_LINE_SIZE`).
 const MAX_COMMAND_LINE_BYTES: u64 = 2047;
@@ -25,8 +26,8 @@ pub enum ImageError {
     Input(#[from] InputError),
     #[error("the command line in {path} is not one line of text")]
     CommandLine { path: PathBuf },
-    #[error("{path} cannot boot this kernel measured")]
-    Page { path: PathBuf, source: LaunchError },
+    #[error(transparent)]
+    Page(#[from] PageError),
 }
 
 /// The files of an image, by absolute paths.
@@ -80,16 +81,9 @@ impl Image {
     /// # Errors
     /// The files cannot be read, or the firmware does not measure a kernel.
     pub fn kernel_hashes(&self) -> Result<KernelHashesPage, ImageError> {
-        let (firmware, boot) = launch::of_files(
-            &self.firmware,
-            &self.kernel,
-            &self.initrd,
-            &self.command_line_file,
-        )?;
-        KernelHashesPage::new(&firmware, &boot).map_err(|source| ImageError::Page {
-            path: self.firmware.clone(),
-            source,
-        })
+        let command_line = &self.command_line_file;
+        let inputs = Inputs::of_files(&self.firmware, &self.kernel, &self.initrd, command_line);
+        Ok(kernel_hashes::page(&inputs)?)
     }
 }
 

@@ -1,8 +1,8 @@
 //! Starts the image as a domain of libvirt (`--launch libvirt:URI`).
 //!
-//! - In: the image, at the same path on libvirt's host; the size of the machine.
-//! - Out: a transient domain of the template `libvirt.xml` (`image/` links to it), and its address.
-//! - Never: a definition that stays in libvirt, or a domain that outlives `kettle`.
+//! * In: the image, at the same path on libvirt's host; the size of the machine.
+//! * Out: a transient domain of the template `libvirt.xml` (`image/` links to it), and its address.
+//! * Never: a definition that stays in libvirt, or a domain that outlives `kettle`.
 //!
 //! virsh reads its commands from a pipe: it creates the domain with `--autodestroy`, and stays. When
 //! the pipe is closed, by `kettle` or by its death, virsh ends, and libvirt destroys the domain.
@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{Directory, HostKind, Image, Machine, MachineError, POLL_INTERVAL, Process, Shape};
+use super::{Directory, HostKind, Image, Machine, MachineError, Process, Shape};
 
 /// libvirt's client.
 const VIRSH: &str = "virsh";
@@ -28,6 +28,9 @@ const CPU: (&str, &str) = ("<cpu", "</cpu>");
 
 /// The file of the definition, in the directory of temporary files.
 const DEFINITION: &str = "domain.xml";
+
+/// How often libvirt is asked for the address of a machine that starts: each time is two processes.
+const ADDRESS_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Where libvirt can learn the address of a machine from: its own DHCP server, or the neighbour
 /// table of its host.
@@ -52,51 +55,42 @@ pub fn start(
     directory.write(DEFINITION, definition.as_bytes())?;
     let mut process = create(uri, directory)?;
     let begun = Instant::now();
-    let found = loop {
-        if let Err(error) = process.check() {
-            break Err(error);
-        }
+    loop {
+        process.check()?;
         if let Some(address) = address(uri, &name)? {
-            break Ok(address);
+            return Ok(Machine::new(format!("https://{address}"), process));
         }
         let last_lines = process.last_lines();
         if last_lines.contains("error:") && virsh(uri, &["domstate", &name])?.is_none() {
-            break Err(MachineError::Libvirt { last_lines });
+            return Err(MachineError::Libvirt { last_lines });
         }
         if begun.elapsed() >= patience {
-            break Err(MachineError::NoAddress {
+            return Err(MachineError::NoAddress {
                 program: VIRSH.to_owned(),
                 seconds: patience.as_secs(),
             });
         }
-        thread::sleep(POLL_INTERVAL);
-    };
-    match found {
-        Ok(address) => Ok(Machine::new(format!("https://{address}"), process)),
-        Err(error) => {
-            process.end();
-            Err(error)
-        }
+        thread::sleep(ADDRESS_INTERVAL);
     }
 }
 
 /// Starts the virsh that creates the domain and keeps its connection.
 fn create(uri: &str, directory: Directory) -> Result<Process, MachineError> {
     let log = directory.log()?;
-    let spawned = Command::new(VIRSH)
-        .args(["--quiet", "--connect", uri])
+    let spawned = client(uri)
         .current_dir(&directory.path)
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(log)
         .spawn();
-    let start_error = |source| MachineError::Start {
+    let mut process = Process {
         program: VIRSH.to_owned(),
-        source,
+        child: spawned.map_err(MachineError::start(VIRSH))?,
+        ends_with_input: true,
+        directory: Some(directory),
     };
-    let mut child = spawned.map_err(start_error)?;
     let command = format!("create {DEFINITION} --autodestroy\n");
-    let written = match &mut child.stdin {
+    let written = match &mut process.child.stdin {
         Some(input) => input.write_all(command.as_bytes()),
         None => Err(io::ErrorKind::BrokenPipe.into()),
     };
@@ -104,27 +98,22 @@ fn create(uri: &str, directory: Directory) -> Result<Process, MachineError> {
     if let Err(error) = written
         && error.kind() != io::ErrorKind::BrokenPipe
     {
-        return Err(start_error(error));
+        return Err(MachineError::start(VIRSH)(error));
     }
-    Ok(Process {
-        program: VIRSH.to_owned(),
-        child,
-        ends_with_input: true,
-        directory: Some(directory),
-    })
+    Ok(process)
+}
+
+/// Returns virsh, connected to this libvirt.
+fn client(uri: &str) -> Command {
+    let mut command = Command::new(VIRSH);
+    command.args(["--quiet", "--connect", uri]);
+    command
 }
 
 /// Runs one command of virsh. Returns what it printed, or nothing where it failed.
 fn virsh(uri: &str, arguments: &[&str]) -> Result<Option<String>, MachineError> {
-    let output = Command::new(VIRSH)
-        .args(["--quiet", "--connect", uri])
-        .args(arguments)
-        .stdin(Stdio::null())
-        .output();
-    let output = output.map_err(|source| MachineError::Start {
-        program: VIRSH.to_owned(),
-        source,
-    })?;
+    let output = client(uri).args(arguments).stdin(Stdio::null()).output();
+    let output = output.map_err(MachineError::start(VIRSH))?;
     let printed = String::from_utf8_lossy(&output.stdout).into_owned();
     Ok(output.status.success().then_some(printed))
 }

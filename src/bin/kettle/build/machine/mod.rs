@@ -1,8 +1,8 @@
 //! Starts a machine for one build (`--launch`), and ends it.
 //!
-//! - In: an engine by its name, and for an engine that boots the image its directory.
-//! - Out: the address of the machine, which ends with the value that has it.
-//! - Never: trust. The machine is verified like any other one, whoever started it.
+//! * In: an engine by its name, and for an engine that boots the image its directory.
+//! * Out: the address of the machine, which ends with the value that has it.
+//! * Never: trust. The machine is verified like any other one, whoever started it.
 //!
 //! | file | what |
 //! |---|---|
@@ -22,6 +22,7 @@ mod libvirt;
 mod program;
 mod qemu;
 
+use std::fmt;
 use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
@@ -31,6 +32,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use kettle::client::random_bytes;
 use tokio::signal::unix::{SignalKind, signal};
 
 pub use host::HostKind;
@@ -39,7 +41,7 @@ pub use image::{Image, ImageError};
 /// How long an engine has to end a machine after it was told to, before it is killed.
 const END_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How often it is looked whether an engine has ended, or a machine has an address.
+/// How often it is looked whether an engine that was told to end has ended.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// How many lines of an engine's log are shown when its machine ends too early.
@@ -91,6 +93,12 @@ pub struct Shape {
     pub memory_mib: u32,
 }
 
+impl fmt::Display for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} processors, {} MiB", self.vcpus, self.memory_mib)
+    }
+}
+
 /// Why there is no machine.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)] // Each sentence is the documentation.
@@ -125,6 +133,16 @@ pub enum MachineError {
     Address { program: String, printed: String },
 }
 
+impl MachineError {
+    /// Returns the error of a program that could not be started, from the cause.
+    fn start(program: &str) -> impl Fn(io::Error) -> Self {
+        move |source| Self::Start {
+            program: program.to_owned(),
+            source,
+        }
+    }
+}
+
 /// Puts what a program said on lines of its own.
 fn after_colon(lines: &str) -> String {
     if lines.is_empty() {
@@ -135,49 +153,58 @@ fn after_colon(lines: &str) -> String {
 
 /// A machine to start, with everything that can be checked before it is started.
 #[derive(Debug)]
-pub struct Plan {
-    engine: Engine,
-    image: Option<Image>,
-    shape: Shape,
+pub enum Plan {
+    /// The image, with QEMU on this host.
+    Qemu {
+        image: Image,
+        shape: Shape,
+        kind: HostKind,
+    },
+    /// The image, as a domain of the libvirt at this URI.
+    Libvirt {
+        uri: String,
+        image: Image,
+        shape: Shape,
+    },
+    /// The machine of a program.
+    Program { path: PathBuf },
 }
 
 impl Plan {
-    /// Opens the image that an engine boots.
+    /// Opens the image that an engine boots, and looks at what this host can run.
     ///
     /// # Errors
-    /// There is none, or it cannot be read.
+    /// The image is missing or cannot be read.
     pub fn new(engine: Engine, image: Option<&Path>, shape: Shape) -> Result<Self, MachineError> {
-        let name = match engine {
-            Engine::Qemu => "qemu",
-            Engine::Libvirt { .. } => "libvirt",
-            Engine::Program { .. } => {
-                return Ok(Self {
-                    engine,
-                    image: None,
-                    shape,
-                });
-            }
+        let open = |engine| {
+            let directory = image.ok_or(MachineError::NoImage { engine })?;
+            Ok::<_, MachineError>(Image::open(directory)?)
         };
-        let directory = image.ok_or(MachineError::NoImage { engine: name })?;
-        Ok(Self {
-            engine,
-            image: Some(Image::open(directory)?),
-            shape,
+        Ok(match engine {
+            Engine::Qemu => Self::Qemu {
+                image: open("qemu")?,
+                shape,
+                kind: HostKind::of_this_host(),
+            },
+            Engine::Libvirt { uri } => Self::Libvirt {
+                uri,
+                image: open("libvirt")?,
+                shape,
+            },
+            Engine::Program { path } => Self::Program { path },
         })
     }
 
     /// Returns what is started, for people.
     pub fn about(&self) -> String {
-        let Shape { vcpus, memory_mib } = self.shape;
-        match &self.engine {
-            Engine::Qemu => format!(
-                "starting a machine with QEMU ({}, {vcpus} processors, {memory_mib} MiB)",
-                HostKind::of_this_host()
-            ),
-            Engine::Libvirt { uri } => format!(
-                "starting a machine with libvirt at {uri} ({vcpus} processors, {memory_mib} MiB)"
-            ),
-            Engine::Program { path } => format!("starting a machine with {}", path.display()),
+        match self {
+            Self::Qemu { shape, kind, .. } => {
+                format!("starting a machine with QEMU ({kind}, {shape})")
+            }
+            Self::Libvirt { uri, shape, .. } => {
+                format!("starting a machine with libvirt at {uri} ({shape})")
+            }
+            Self::Program { path } => format!("starting a machine with {}", path.display()),
         }
     }
 
@@ -186,14 +213,10 @@ impl Plan {
     /// # Errors
     /// The engine cannot be started, or fails, or names no address within `patience`.
     pub fn start(&self, patience: Duration) -> Result<Machine, MachineError> {
-        match (&self.engine, &self.image) {
-            (Engine::Program { path }, _) => program::start(path, patience),
-            (Engine::Libvirt { uri }, Some(image)) => {
-                libvirt::start(uri, image, self.shape, patience)
-            }
-            (Engine::Qemu, Some(image)) => qemu::start(image, self.shape),
-            (Engine::Qemu, None) => Err(MachineError::NoImage { engine: "qemu" }),
-            (Engine::Libvirt { .. }, None) => Err(MachineError::NoImage { engine: "libvirt" }),
+        match self {
+            Self::Qemu { image, shape, kind } => qemu::start(image, *shape, *kind),
+            Self::Libvirt { uri, image, shape } => libvirt::start(uri, image, *shape, patience),
+            Self::Program { path } => program::start(path, patience),
         }
     }
 }
@@ -231,7 +254,7 @@ fn lock(process: &Mutex<Process>) -> std::sync::MutexGuard<'_, Process> {
     process.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The process of an engine.
+/// The process of an engine. Dropping it ends the machine.
 struct Process {
     program: String,
     child: Child,
@@ -265,21 +288,31 @@ impl Process {
             .unwrap_or_default()
     }
 
-    /// Ends the machine, and returns when it has ended.
+    /// Ends the machine, removes its temporary files, and returns when both are done. A second call
+    /// does nothing.
     fn end(&mut self) {
         drop(self.child.stdin.take());
         if self.ends_with_input {
-            let begun = Instant::now();
-            while begun.elapsed() < END_TIMEOUT {
-                if !matches!(self.child.try_wait(), Ok(None)) {
-                    return;
-                }
-                thread::sleep(POLL_INTERVAL);
-            }
+            self.wait(END_TIMEOUT);
         }
         // What has ended already cannot be killed, and need not be.
         let _ = self.child.kill();
         let _ = self.child.wait();
+        drop(self.directory.take());
+    }
+
+    /// Waits until the process has ended, but not longer than this.
+    fn wait(&mut self, limit: Duration) {
+        let begun = Instant::now();
+        while matches!(self.child.try_wait(), Ok(None)) && begun.elapsed() < limit {
+            thread::sleep(POLL_INTERVAL);
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.end();
     }
 }
 
@@ -319,7 +352,7 @@ async fn first_signal() -> Option<SignalKind> {
 
 /// Returns a name for a machine or its directory that nobody can foresee.
 fn random_name() -> Result<String, MachineError> {
-    let bytes = super::random_bytes().map_err(MachineError::Random)?;
+    let bytes = random_bytes::<16>().map_err(MachineError::Random)?;
     Ok(format!("kettle-{}", hex::encode(bytes)))
 }
 
@@ -422,6 +455,49 @@ mod tests {
             );
         }
         assert!(Plan::new("exec:/opt/start".parse().unwrap(), None, shape).is_ok());
+    }
+
+    /// The scripts, the definition for libvirt and this program start the same machine: the launch
+    /// measurement covers its processor and its policy.
+    #[test]
+    fn a_machine_is_what_the_scripts_and_libvirt_start() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let text = |name: &str| fs::read_to_string(root.join(name)).unwrap();
+        for (name, words) in [
+            (
+                "scripts/machine.sh",
+                vec![
+                    format!("SNP_CPU={} ", qemu::SNP_CPU),
+                    "SNP_CBITPOS=51 SNP_REDUCED_PHYS_BITS=1\n".to_owned(),
+                    format!("USER_NETWORK={}\n", qemu::USER_NETWORK),
+                ],
+            ),
+            (
+                "scripts/image/launch.sh",
+                vec![
+                    "GUEST_POLICY=0x30000\n".to_owned(),
+                    format!("MAX_VCPUS={MAX_VCPUS}\n"),
+                ],
+            ),
+            (
+                "scripts/run",
+                vec![format!("MIN_MEMORY_MIB={MIN_MEMORY_MIB}\n")],
+            ),
+            (
+                "image/libvirt.xml",
+                vec![
+                    format!(">{}</model>", qemu::SNP_CPU),
+                    "<cbitpos>51</cbitpos>".to_owned(),
+                    "<reducedPhysBits>1</reducedPhysBits>".to_owned(),
+                    "<policy>0x30000</policy>".to_owned(),
+                ],
+            ),
+        ] {
+            for word in words {
+                assert_eq!(text(name).matches(&word).count(), 1, "{name}: {word}");
+            }
+        }
+        assert!(qemu::SNP_GUEST.contains(",policy=0x30000,cbitpos=51,reduced-phys-bits=1,"));
     }
 
     #[test]

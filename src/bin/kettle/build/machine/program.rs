@@ -1,8 +1,8 @@
 //! Starts a machine with a program of the user's (`--launch exec:PROGRAM`).
 //!
-//! - In: the program.
-//! - Out: the address that it prints as its first line.
-//! - Never: a shell; an address that is not one line of visible ASCII characters.
+//! * In: the program.
+//! * Out: the address that it prints as its first line.
+//! * Never: a shell; an address that is not one line of visible ASCII characters.
 //!
 //! The program runs as long as its machine is wanted. The end of its input tells it to end the
 //! machine; it may take 30 seconds for that, and is killed after them. What it prints after the
@@ -30,10 +30,7 @@ pub fn start(path: &Path, patience: Duration) -> Result<Machine, MachineError> {
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn();
-    let mut child = spawned.map_err(|source| MachineError::Start {
-        program: program.clone(),
-        source,
-    })?;
+    let mut child = spawned.map_err(MachineError::start(&program))?;
     let output = child.stdout.take();
     let mut process = Process {
         program: program.clone(),
@@ -43,21 +40,18 @@ pub fn start(path: &Path, patience: Duration) -> Result<Machine, MachineError> {
     };
     let first_line = output.map(first_line);
     let received = first_line.map(|receiver| receiver.recv_timeout(patience));
-    let found = match received {
-        Some(Ok(printed)) => address(&program, &printed),
-        Some(Err(RecvTimeoutError::Timeout)) => Err(MachineError::NoAddress {
-            program,
-            seconds: patience.as_secs(),
-        }),
-        Some(Err(RecvTimeoutError::Disconnected)) | None => Err(ended(&mut process)),
-    };
-    match found {
-        Ok(address) => Ok(Machine::new(address, process)),
-        Err(error) => {
-            process.end();
-            Err(error)
-        }
+    if let Some(Ok(printed)) = received {
+        return Ok(Machine::new(address(&program, &printed)?, process));
     }
+    if !matches!(received, Some(Err(RecvTimeoutError::Timeout))) {
+        // It has closed its output; its status says more, unless it does not end.
+        process.end();
+        process.check()?;
+    }
+    Err(MachineError::NoAddress {
+        program,
+        seconds: patience.as_secs(),
+    })
 }
 
 /// Reads the first line in a thread of its own, which then passes the rest on to standard error.
@@ -76,21 +70,6 @@ fn first_line(output: ChildStdout) -> Receiver<Vec<u8>> {
         }
     });
     receiver
-}
-
-/// Returns why a program that closed its output without an address did.
-fn ended(process: &mut Process) -> MachineError {
-    match process.child.wait() {
-        Ok(status) => MachineError::Ended {
-            program: process.program.clone(),
-            status,
-            last_lines: String::new(),
-        },
-        Err(source) => MachineError::Wait {
-            program: process.program.clone(),
-            source,
-        },
-    }
 }
 
 /// Reads a URL, or a host with or without a port.

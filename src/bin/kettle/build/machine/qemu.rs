@@ -1,8 +1,8 @@
 //! Starts the image with QEMU on this host, as `scripts/run` does.
 //!
-//! - In: the image, and the size of the machine.
-//! - Out: a machine whose port 443 is a port of the loopback interface.
-//! - Never: a shell, or a machine that outlives `kettle`.
+//! * In: the image, and the size of the machine.
+//! * Out: a machine whose port 443 is a port of the loopback interface.
+//! * Never: a shell, or a machine that outlives `kettle`.
 
 use std::ffi::OsString;
 use std::net::{Ipv4Addr, TcpListener};
@@ -20,25 +20,24 @@ const SETPRIV: [&str; 3] = ["setpriv", "--pdeathsig", "KILL"];
 
 /// QEMU's user network, in a range that is public by its numbers, because phases that fetch reach no
 /// other one.
-const USER_NETWORK: &str = "net=25.0.2.0/24,host=25.0.2.2,dns=25.0.2.3,dhcpstart=25.0.2.15";
+pub const USER_NETWORK: &str = "net=25.0.2.0/24,host=25.0.2.2,dns=25.0.2.3,dhcpstart=25.0.2.15";
 
 /// The processor that an SNP guest of the image gets. The launch measurement covers it.
-const SNP_CPU: &str = "EPYC-v4";
+pub const SNP_CPU: &str = "EPYC-v4";
 
 /// What an SNP guest is started with: SMT allowed, no debugging, no migration (AMD 56860, table 10),
 /// and the position of the C-bit and its cost in address bits as Milan, Genoa and Turin have them
 /// (QEMU, docs/system/i386/amd-memory-encryption.rst).
-const SNP_GUEST: &str =
+pub const SNP_GUEST: &str =
     "sev-snp-guest,id=sev0,policy=0x30000,cbitpos=51,reduced-phys-bits=1,kernel-hashes=on";
 
 /// Starts the machine, which does not serve yet when this returns.
 ///
 /// # Errors
 /// The image has no page of kernel hashes, or QEMU cannot be started.
-pub fn start(image: &Image, shape: Shape) -> Result<Machine, MachineError> {
+pub fn start(image: &Image, shape: Shape, kind: HostKind) -> Result<Machine, MachineError> {
     let directory = Directory::new(0o700)?;
     let port = free_port()?;
-    let kind = HostKind::of_this_host();
     let mut arguments = arguments(kind, image, shape, port, &directory);
     if kind != HostKind::SevSnp {
         arguments.extend(kernel_hashes(image, &directory)?);
@@ -52,11 +51,8 @@ pub fn start(image: &Image, shape: Shape) -> Result<Machine, MachineError> {
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(log)
-        .spawn();
-    let child = child.map_err(|source| MachineError::Start {
-        program: setpriv.to_owned(),
-        source,
-    })?;
+        .spawn()
+        .map_err(MachineError::start(setpriv))?;
     let process = Process {
         program: QEMU.to_owned(),
         child,
