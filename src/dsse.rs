@@ -1,5 +1,5 @@
-//! Signs and opens documents in the container that Sigstore's tools read: a Sigstore bundle with
-//! one DSSE envelope and one signature.
+//! Seals and opens signed documents in the container that Sigstore's tools read: a Sigstore bundle
+//! with one DSSE envelope and one signature.
 //!
 //! * In: a payload and its signature; or a container and the public key that must have signed it.
 //! * Out: the container; or the payload, after its signature was verified.

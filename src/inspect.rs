@@ -457,7 +457,7 @@ impl Lines {
         }
     }
 
-    /// Adds what provenance says about the artifacts, beside the files that there are.
+    /// Adds what provenance says about the artifacts, next to the files of the bundle.
     fn subjects(&mut self, subjects: &Value, artifacts: &[HashedFile]) {
         let subjects = items(subjects);
         for subject in subjects {

@@ -220,8 +220,8 @@ impl EventPieces {
         self.heartbeat.as_mut().reset(next);
     }
 
-    /// Returns events that have happened, at most [`PIECE_BYTES`] of them; empty where there are
-    /// none yet.
+    /// Returns whole events that have happened, at least one and as many as fit into
+    /// [`PIECE_BYTES`]; empty where there are none yet.
     fn piece(&mut self) -> io::Result<Vec<u8>> {
         while self.pending.len() < PIECE_BYTES && !self.ended {
             if !self.take_event()? {

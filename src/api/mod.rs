@@ -24,8 +24,8 @@
 //! another submission takes the slot meanwhile. [`Receive`] reads the body and checks everything
 //! that can be checked before a build; the production reader is `submission`, which `intake`
 //! connects. The first request that claims the slot gets the job, and starts the [`Builder`]; no
-//! refusal contains the job's id. `negotiate` has decided what the response is: the job at once, the
-//! stream, or the bundle at the end.
+//! refusal contains the job's id. `negotiate` has decided what the response is: the job at once,
+//! the stream, or the bundle at the end.
 //!
 //! # How a response gets out
 //!

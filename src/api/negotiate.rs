@@ -8,6 +8,8 @@
 use hyper::HeaderMap;
 use hyper::header::{self, HeaderName};
 
+use super::submission::parameters::essence;
+
 /// The kind of response to an accepted submission.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ResponseKind {
@@ -137,8 +139,7 @@ fn weight((name, value): (&str, &str)) -> Option<u16> {
 }
 
 fn prefers_async(headers: &HeaderMap) -> bool {
-    let mut names = list(headers, PREFER).map(before_parameters);
-    names.any(|name| name.eq_ignore_ascii_case("respond-async"))
+    list(headers, PREFER).any(|preference| essence(preference) == "respond-async")
 }
 
 fn is_form(headers: &HeaderMap) -> bool {
@@ -146,11 +147,7 @@ fn is_form(headers: &HeaderMap) -> bool {
         .get(header::CONTENT_TYPE)
         .and_then(|value| value.to_str().ok())
         .unwrap_or_default();
-    before_parameters(content_type).eq_ignore_ascii_case("multipart/form-data")
-}
-
-fn before_parameters(text: &str) -> &str {
-    text.split(';').next().unwrap_or_default().trim()
+    essence(content_type) == "multipart/form-data"
 }
 
 fn list(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {

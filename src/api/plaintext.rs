@@ -4,7 +4,7 @@
 //! The host and the network read and change everything on that port. They would learn a source that
 //! was posted there, and the slot would be taken before the client noticed.
 //!
-//! * In: the endpoint of a request, or that there is none.
+//! * In: the endpoint of a request, or `None` where it has none.
 //! * Out: whether the plaintext port serves it, and the refusal, which tells how to ask by TLS.
 //! * Never: a response that depends on the body of a request, or on whether a job exists.
 

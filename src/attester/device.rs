@@ -1,6 +1,6 @@
 //! Requests evidence through the guest device.
 //!
-//! * In: report data.
+//! * In: the 64 bytes of report data.
 //! * Out: evidence from the secure processor, at privilege level 0.
 //! * Never: an endless wait, a report that is about other bytes or is not signed, or a device that
 //!   another process than PID 1 can open.

@@ -33,7 +33,7 @@ pub fn broadcast(from: Mac, message: &[u8]) -> Vec<u8> {
     let checksum = checksum(&ip);
     ip[10..12].copy_from_slice(&checksum.to_be_bytes());
     let mut frame = [&[0xff; 6][..], &from, &ETHERTYPE_IPV4, &ip].concat();
-    // A checksum of zero means that there is none (RFC 768).
+    // A checksum of zero means that the packet has no checksum (RFC 768).
     for number in [CLIENT_PORT, SERVER_PORT, udp_length, 0] {
         frame.extend_from_slice(&number.to_be_bytes());
     }

@@ -94,7 +94,7 @@ pub struct Runner {
     limits: Limits,
     filters: Filters,
     hierarchy: Option<Hierarchy>,
-    /// None unless this process is root: then commands run as its own user.
+    /// None if this process is not root: then commands run as the user of this process.
     users: Option<Users>,
     reach: Reach,
     description: Description,

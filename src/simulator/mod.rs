@@ -1,6 +1,6 @@
 //! A simulated secure processor, for people without the hardware and for tests.
 //!
-//! * In: report data.
+//! * In: the 64 bytes of report data.
 //! * Out: reports and certificates in AMD's formats, under a root that was generated for them.
 //! * Never: in the image. This room is compiled under the feature `simulator` only, and a verifier
 //!   accepts its signatures only if its user trusts this root explicitly.

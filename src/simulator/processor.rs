@@ -1,6 +1,6 @@
 //! The signing core.
 //!
-//! * In: report data.
+//! * In: the 64 bytes of report data.
 //! * Out: a signed report, as firmware of the chosen version would write it.
 //! * Never: a report of a real platform: chip, TCB and measurement are those of the description.
 //!

@@ -12,7 +12,7 @@ mod form;
 mod json;
 pub mod limits;
 mod multipart;
-mod parameters;
+pub(super) mod parameters;
 mod spool;
 
 use std::error::Error;

@@ -55,7 +55,7 @@ impl Parameterised {
 }
 
 /// What stands before the first semicolon, in lower case, whatever follows.
-pub(super) fn essence(text: &str) -> String {
+pub(in crate::api) fn essence(text: &str) -> String {
     text.split(';')
         .next()
         .unwrap_or_default()

@@ -127,9 +127,10 @@ impl Forwarding {
         // others.
         let is_all = |setting: &&Setting| setting.path == ALL_6;
         let (all, single): (Vec<_>, Vec<_>) = wanted.iter().partition(is_all);
-        let overwritten = match all.is_empty() {
-            true => Vec::new(),
-            false => overwritten_by_all_6(links),
+        let overwritten = if all.is_empty() {
+            Vec::new()
+        } else {
+            overwritten_by_all_6(links)
         };
         for setting in single.into_iter().chain(&overwritten).chain(all) {
             let line = format!("{} {}\n", setting.path, setting.value()?);

@@ -7,7 +7,7 @@
 //!
 //! # From a file to a source tree
 //!
-//! [`unpack`] reads the first block, chooses a reader and creates a [`Builder`] on a new directory.
+//! [`unpack`] creates a [`Builder`] on a new directory, reads the first block and chooses a reader.
 //! The readers, `tar` and `zip`, know formats and nothing of directories: each decodes one entry
 //! after the other and passes its name (as bytes), type, size and a stream of its data to the
 //! builder. The builder knows no format: it checks the name (`name`), counts entries, bytes and the
