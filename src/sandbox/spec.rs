@@ -133,3 +133,8 @@ impl Exit {
         !self.success() && matches!(self, Self::Status(_) | Self::Signal(_))
     }
 }
+
+/// Returns environment variables, names before values, in the form that a [`CommandSpec`] has.
+pub fn owned_variables<const N: usize>(pairs: [(&str, &str); N]) -> [(String, String); N] {
+    pairs.map(|(name, value)| (name.to_owned(), value.to_owned()))
+}

@@ -85,7 +85,7 @@ pub enum Subject<'e> {
 }
 
 /// Verifies endorsements, certificate binding and report signature, and returns the receipt if all
-/// three hold.
+/// three hold, or the binding is waived.
 ///
 /// Without a receipt the result has a rejection, and nothing of the evidence may be appraised.
 pub fn verify_evidence<'e>(
@@ -178,7 +178,7 @@ fn certificate(evidence: &Evidence, expectations: &Expectations) -> Result<Certi
 }
 
 /// Verifies endorsements, binding and signature. All three are checked whatever the others find;
-/// the receipt needs all three.
+/// the receipt needs all three, the binding unless it is waived.
 fn verify_report<'e>(
     result: &mut AttestationResult,
     report: &'e Report,

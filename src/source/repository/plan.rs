@@ -14,7 +14,7 @@ use super::{GitRef, RepositoryUrl};
 use crate::digest::GitOid;
 use crate::presence::first_file;
 use crate::sandbox::paths::{GIT_DIRECTORY, HOME, MODULES_FILE};
-use crate::sandbox::{Access, CommandSpec, Mount, Network};
+use crate::sandbox::{Access, CommandSpec, Mount, Network, owned_variables};
 use crate::source::git_rules;
 
 /// Paths where git may be installed: below `/usr`, which sandboxes see.
@@ -249,7 +249,7 @@ pub(super) fn binary() -> Result<&'static str, GitBinaryError> {
 /// Requests one ref from a server, and prints the headers as git traces them.
 pub(super) fn ask(binary: &str, url: &RepositoryUrl, time_limit: Duration) -> CommandSpec {
     let mut environment = environment();
-    environment.extend(TRACE.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    environment.extend(owned_variables(TRACE));
     CommandSpec {
         argv: configured(binary, &["ls-remote", "--", url.as_str(), "HEAD"]),
         environment,

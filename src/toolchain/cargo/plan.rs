@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::sandbox::paths::{CARGO_HOME, HOME, SOURCE, TARGET, VENDOR};
-use crate::sandbox::{Access, CommandSpec, Mount, Network};
+use crate::sandbox::{Access, CommandSpec, Mount, Network, owned_variables};
 use crate::source::git_rules;
 use crate::toolchain::{ARTIFACTS_FOLDER, Toolchain};
 
@@ -114,10 +114,11 @@ impl Plan<'_> {
         spec.network = Network::Fetch;
         spec.environment
             .insert("CARGO_NET_GIT_FETCH_WITH_CLI".to_owned(), "true".to_owned());
-        spec.environment.extend(owned(git_rules::ENVIRONMENT));
+        spec.environment
+            .extend(owned_variables(git_rules::ENVIRONMENT));
         spec.environment.extend(git_settings(moved));
         spec.environment.extend(proxies(plain));
-        spec.environment.extend(owned(redirects::TRACE));
+        spec.environment.extend(owned_variables(redirects::TRACE));
         spec
     }
 
@@ -245,7 +246,7 @@ impl Plan<'_> {
     /// `CARGO_BUILD_JOBS` stays unset: build scripts would see a number that the appliance alone
     /// chooses, while the processors are the machine's; projects are used to cargo's own default.
     fn environment(&self, phase: Phase) -> BTreeMap<String, String> {
-        let mut variables = BTreeMap::from(owned([
+        let mut variables = BTreeMap::from(owned_variables([
             ("AR", "/usr/bin/ar"),
             ("CARGO_HOME", CARGO_HOME),
             ("CARGO_INCREMENTAL", "0"),
@@ -277,11 +278,6 @@ impl Plan<'_> {
     }
 }
 
-/// Copies pairs of a name and a value.
-fn owned<const N: usize>(pairs: [(&str, &str); N]) -> [(String, String); N] {
-    pairs.map(|(name, value)| (name.to_owned(), value.to_owned()))
-}
-
 /// Returns the settings of git as variables of its environment.
 ///
 /// Git replaces the longest beginning of a URL that it knows. Each new URL also replaces itself, so
@@ -304,7 +300,7 @@ fn git_settings(moved: &[Moved]) -> Vec<(String, String)> {
 /// to names below theirs.
 fn proxies(plain: &BTreeSet<String>) -> [(String, String); 2] {
     let hosts: Vec<_> = plain.iter().map(String::as_str).collect();
-    owned([("http_proxy", NOWHERE), ("no_proxy", &hosts.join(","))])
+    owned_variables([("http_proxy", NOWHERE), ("no_proxy", &hosts.join(","))])
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

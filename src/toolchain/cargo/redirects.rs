@@ -274,7 +274,6 @@ impl Trace {
         let Some((_, text)) = line.split_once(MARK) else {
             return;
         };
-        let text = text.to_owned();
         self.in_version = text == VERSION;
         if let Some(download) = text.strip_prefix(DOWNLOADING) {
             let version = download.split(' ').nth(1);
@@ -283,20 +282,22 @@ impl Trace {
         if let Some(message) = text.strip_prefix(CURL)
             && self.are_archives
         {
-            self.take_message(message);
+            if let Some(followed) = followed(&mut self.follows, message) {
+                self.last = Some(followed);
+            }
         }
     }
+}
 
-    /// Reads a message of curl, while archives are downloaded.
-    fn take_message(&mut self, message: &str) {
-        match self.follows.url(message) {
-            Ok(Some(url)) => self.last = Some(Followed::Url(url.to_owned())),
-            Err(_) => self.last = Some(Followed::Unreadable),
-            Ok(None) if message.starts_with('(') && message.ends_with(NO_TEXT) => {
-                self.last = Some(Followed::Unreadable)
-            }
-            Ok(None) => {}
+/// Returns where a message of curl says that the download goes on, if it says that.
+fn followed(follows: &mut Follows, message: &str) -> Option<Followed> {
+    match follows.url(message) {
+        Ok(Some(url)) => Some(Followed::Url(url.to_owned())),
+        Err(_) => Some(Followed::Unreadable),
+        Ok(None) if message.starts_with('(') && message.ends_with(NO_TEXT) => {
+            Some(Followed::Unreadable)
         }
+        Ok(None) => None,
     }
 }
 

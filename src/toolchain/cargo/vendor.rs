@@ -164,18 +164,19 @@ impl Unpacker<'_> {
             let Ok(archive) = directory.file(package.archive()) else {
                 continue;
             };
-            let Some(error) = self.refusal_of(archive, package, checksum, &parent, &top)? else {
-                crate_archive::mark(&parent.join(&top), checksum)?;
-                let redirect = self.redirects.get(&(cache.clone(), package.archive()));
-                return Ok(Checked {
-                    directory: Path::new(VENDOR).join(&registry.directory).join(&top),
-                    index: registry.index.clone(),
-                    sha256: checksum,
-                    fetched_from: redirect.cloned(),
-                });
-            };
-            refusal = error.into();
-            fs::remove_dir_all(parent.join(&top))?;
+            if let Some(error) = self.refusal_of(archive, package, checksum, &parent, &top)? {
+                refusal = error.into();
+                fs::remove_dir_all(parent.join(&top))?;
+                continue;
+            }
+            crate_archive::mark(&parent.join(&top), checksum)?;
+            let redirect = self.redirects.get(&(cache.clone(), package.archive()));
+            return Ok(Checked {
+                directory: Path::new(VENDOR).join(&registry.directory).join(&top),
+                index: registry.index.clone(),
+                sha256: checksum,
+                fetched_from: redirect.cloned(),
+            });
         }
         Err(refusal)
     }

@@ -2,7 +2,7 @@
 //!
 //! * In: the failures of this room's parts.
 //! * Out: one clause for the caller, and the stable code.
-//! * Never: a path of this machine, or output of a tool, in the text.
+//! * Never: a path of this machine, or output of a tool, in a text of its own.
 
 use crate::error_type::ErrorType;
 use crate::sandbox::Exit;

@@ -14,10 +14,7 @@ use crate::toolchain::measure::{named, version};
 use crate::toolchain::{Tool, ToolchainError};
 
 use super::locate::Nix;
-use super::plan::Plan;
-
-/// The nix program, by its path in the system that has it.
-const NIX: &str = "/usr/bin/nix";
+use super::plan::{NIX, Plan};
 
 /// The shell that builders see as `/bin/sh`.
 const SHELL: &str = "/usr/bin/bash-static";

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::sandbox::paths::{HOME, INPUTS, SOURCE};
-use crate::sandbox::{Access, CommandSpec, Mount, Network};
+use crate::sandbox::{Access, CommandSpec, Mount, Network, owned_variables};
 use crate::source::git_rules;
 use crate::toolchain::ARTIFACTS_FOLDER;
 
@@ -154,7 +154,7 @@ impl Plan<'_> {
             time_limit,
         );
         spec.network = Network::Fetch;
-        spec.environment.extend(variables(&[
+        spec.environment.extend(owned_variables([
             // Unpacked archives go through nix's cache: some are larger than HOME.
             ("NIX_CACHE_HOME", "/nix/cache"),
             ("NIX_CONFIG", &format!("{SETTINGS}{FETCH_SETTINGS}")),
@@ -175,12 +175,12 @@ impl Plan<'_> {
         ]);
         CommandSpec {
             argv: vec!["/usr/bin/nix-daemon".to_owned()],
-            environment: variables(&[
+            environment: BTreeMap::from(owned_variables([
                 ("HOME", HOME),
                 ("LANG", "C.UTF-8"),
                 ("PATH", "/usr/bin:/bin"),
                 ("TZ", "UTC"),
-            ]),
+            ])),
             directory: "/".into(),
             mounts,
             network: Network::Fetch,
@@ -270,11 +270,11 @@ impl Plan<'_> {
     pub fn version(nix: &Nix, program: &str) -> CommandSpec {
         CommandSpec {
             argv: vec![program.to_owned(), "--version".to_owned()],
-            environment: variables(&[
+            environment: BTreeMap::from(owned_variables([
                 ("HOME", HOME),
                 ("LANG", "C.UTF-8"),
                 ("PATH", "/usr/bin:/bin"),
-            ]),
+            ])),
             directory: "/".into(),
             mounts: nix.mounts(),
             network: Network::None,
@@ -318,12 +318,12 @@ impl Plan<'_> {
 
     /// Returns a command that sees nix, the source and `mounts`.
     fn command(&self, argv: Vec<String>, mounts: Vec<Mount>, time_limit: Duration) -> CommandSpec {
-        let mut environment = variables(&[
+        let mut environment = BTreeMap::from(owned_variables([
             ("HOME", HOME),
             ("LANG", "C.UTF-8"),
             ("PATH", "/usr/bin:/bin"),
             ("TZ", "UTC"),
-        ]);
+        ]));
         environment.insert("SOURCE_DATE_EPOCH".to_owned(), self.epoch.to_string());
         let mut all = self.nix.mounts();
         all.push(Mount::new(self.source, SOURCE, Access::ReadOnly));
@@ -339,18 +339,14 @@ impl Plan<'_> {
     }
 }
 
+/// The nix program, by its path in the system that has it.
+pub const NIX: &str = "/usr/bin/nix";
+
 /// Returns the words of a nix command.
 fn nix(arguments: &[&str]) -> Vec<String> {
-    let mut argv = vec!["/usr/bin/nix".to_owned()];
+    let mut argv = vec![NIX.to_owned()];
     argv.extend(arguments.iter().map(|&argument| argument.to_owned()));
     argv
-}
-
-fn variables(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
-    pairs
-        .iter()
-        .map(|&(name, value)| (name.to_owned(), value.to_owned()))
-        .collect()
 }
 
 #[cfg(test)]

@@ -34,17 +34,22 @@ pub fn chains(chains: &[ChainEntry], max_vcpus: u32) -> Result<Vec<Chain>, Refer
 
 /// Expects at least one measurement, and at most as many as the limit.
 fn check_count(chains: usize, max_vcpus: u32) -> Result<(), ReferenceError> {
-    let count = chains.saturating_mul(max_vcpus as usize);
-    if count == 0 {
-        return Err(ReferenceError::Empty);
+    match check_limit(chains, max_vcpus)? {
+        0 => Err(ReferenceError::Empty),
+        _ => Ok(()),
     }
+}
+
+/// Returns the number of measurements, which is at most the limit.
+fn check_limit(chains: usize, max_vcpus: u32) -> Result<usize, ReferenceError> {
+    let count = chains.saturating_mul(max_vcpus as usize);
     if count > MAX_REFERENCE_MEASUREMENTS {
         return Err(ReferenceError::Measurements {
             count,
             limit: MAX_REFERENCE_MEASUREMENTS,
         });
     }
-    Ok(())
+    Ok(count)
 }
 
 /// The members that every format has.
@@ -78,7 +83,7 @@ struct ListedEntry {
     vcpus: u32,
 }
 
-/// A file of format 2, as the table above lists it.
+/// A file of format 2, as the table in [`super`] lists it.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Compact {
@@ -237,12 +242,13 @@ impl Compact {
 
     /// Returns the image itself.
     fn image(self) -> Result<Image, ReferenceError> {
-        let root_hash = Some(sha256("root_hash", &self.root_hash)?);
+        let root_hash = sha256("root_hash", &self.root_hash)?;
         let firmware = Some(sha256("firmware_sha256", &self.firmware_sha256)?);
         let inputs = launched_inputs(
             &self.kernel_sha256,
             &self.initrd_sha256,
             &self.command_line_sha256,
+            Some(root_hash),
         )?;
         let keys = keys(
             self.id_key_digest.as_deref(),
@@ -254,10 +260,7 @@ impl Compact {
             version: self.version,
             variant: None,
             firmware,
-            inputs: Inputs {
-                root_hash,
-                ..inputs
-            },
+            inputs,
             keys,
             withdrawn: self.withdrawn,
             series,
@@ -269,14 +272,7 @@ impl Compact {
     fn check_total(&self) -> Result<(), ReferenceError> {
         let of_variants = self.variants.iter().map(|variant| variant.chains.len());
         let chains = self.chains.len() + of_variants.sum::<usize>();
-        let count = chains.saturating_mul(self.max_vcpus as usize);
-        if count > MAX_REFERENCE_MEASUREMENTS {
-            return Err(ReferenceError::Measurements {
-                count,
-                limit: MAX_REFERENCE_MEASUREMENTS,
-            });
-        }
-        Ok(())
+        check_limit(chains, self.max_vcpus).map(|_| ())
     }
 
     fn check_members_that_are_not_compared(&self) -> Result<(), ReferenceError> {
@@ -302,13 +298,11 @@ impl Variant {
             &self.kernel_sha256,
             &self.initrd_sha256,
             &self.command_line_sha256,
+            main.inputs.root_hash,
         )?;
         Ok(Image {
             variant: Some(self.name),
-            inputs: Inputs {
-                root_hash: main.inputs.root_hash,
-                ..inputs
-            },
+            inputs,
             series: series(&self.chains, max_vcpus)?,
             // A disk starts the image's own kernel.
             boot: Vec::new(),
@@ -338,18 +332,18 @@ impl ChainEntry {
     }
 }
 
-/// Reads the digests of what the firmware starts. The root hash is the same for every variant; the
-/// caller adds it.
+/// Reads the digests of what the firmware starts. The root hash is the same for every variant.
 fn launched_inputs(
     kernel: &str,
     initrd: &str,
     command_line: &str,
+    root_hash: Option<Sha256Digest>,
 ) -> Result<Inputs, ReferenceError> {
     Ok(Inputs {
         kernel: Some(sha256("kernel_sha256", kernel)?),
         initrd: Some(sha256("initrd_sha256", initrd)?),
         command_line: Some(sha256("command_line_sha256", command_line)?),
-        root_hash: None,
+        root_hash,
     })
 }
 
