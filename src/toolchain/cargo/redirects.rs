@@ -281,10 +281,9 @@ impl Trace {
         }
         if let Some(message) = text.strip_prefix(CURL)
             && self.are_archives
+            && let Some(followed) = followed(&mut self.follows, message)
         {
-            if let Some(followed) = followed(&mut self.follows, message) {
-                self.last = Some(followed);
-            }
+            self.last = Some(followed);
         }
     }
 }
