@@ -49,12 +49,14 @@
 //! | nonce | 1 to 16 bytes chosen by the client, for freshness |
 //! | statement | the in-toto Statement in `provenance.json`; its bytes are what is signed |
 //! | subject | one artifact with its digest |
+//! | statement key | signs one statement for other tools; the statement names its public half |
 //! | bundle | the gzip tar that a client downloads |
 //! | job | the one build of this machine |
 //! | phase | a part of a job that ran under one set of permissions |
 
 pub mod causes;
 pub mod digest;
+pub mod dsse;
 pub mod json;
 pub mod name;
 pub mod provenance;
@@ -100,8 +102,6 @@ pub mod simulator;
 pub mod bundle;
 #[cfg(feature = "client")]
 pub mod client;
-#[cfg(feature = "cli")]
-pub mod dsse;
 #[cfg(feature = "cli")]
 pub mod inspect;
 #[cfg(feature = "cli")]

@@ -54,6 +54,7 @@ const RULES: [(&str, Rule); 30] = [
             "bundle",
             "causes",
             "digest",
+            "dsse",
             "json",
             "name",
             "provenance",
@@ -496,6 +497,8 @@ const NAMES: [(&str, &[&str]); 2] = [
         "src/bundle/names.rs",
         &[
             "\"provenance.json\"",
+            "\"provenance.sigstore.json\"",
+            "\"sbom.cdx.json\"",
             "\"evidence.json\"",
             "\"build.log\"",
             "\"artifacts/",

@@ -60,6 +60,17 @@ pub fn provenance(job: &Arc<Job>) -> Result<Download, Problem> {
     }))
 }
 
+/// Returns the download of `provenance.sigstore.json`.
+///
+/// # Errors
+/// 404: not finished, or failed.
+pub fn envelope(job: &Arc<Job>) -> Result<Download, Problem> {
+    finished(job)?;
+    Ok(document(job, "application/json", |finished| {
+        Some(&finished.envelope)
+    }))
+}
+
 /// `evidence.json`.
 ///
 /// # Errors

@@ -27,6 +27,8 @@ pub enum Endpoint {
     Result,
     /// The provenance in the bundle.
     Provenance,
+    /// The signed statement in the bundle.
+    Envelope,
     /// The evidence in the bundle.
     Evidence,
     /// One artifact.
@@ -73,6 +75,9 @@ pub const BUILD_LOG: &str = "/build/{id}/build.log";
 /// The statement.
 pub const PROVENANCE: &str = "/build/{id}/provenance.json";
 
+/// The statement, signed by the statement key.
+pub const ENVELOPE: &str = "/build/{id}/provenance.sigstore.json";
+
 /// What the attester made.
 pub const EVIDENCE: &str = "/build/{id}/evidence.json";
 
@@ -86,7 +91,7 @@ pub const ARTIFACT: &str = "/builds/{id}/artifacts/{name}";
 pub const BUILD_CONFIG: &str = "/builds/{id}/build-config/{name}";
 
 /// Every path; the first that fits wins.
-pub static ROUTES: [Route; 14] = [
+pub static ROUTES: [Route; 15] = [
     route("/health", READ, Endpoint::Health),
     route("/ready", READ, Endpoint::Ready),
     route("/build", SUBMIT, Endpoint::Submit),
@@ -96,6 +101,7 @@ pub static ROUTES: [Route; 14] = [
     route(BUILD_LOG, READ, Endpoint::BuildLog),
     route(RESULT, READ, Endpoint::Result),
     route(PROVENANCE, READ, Endpoint::Provenance),
+    route(ENVELOPE, READ, Endpoint::Envelope),
     route(EVIDENCE, READ, Endpoint::Evidence),
     route(ARTIFACT, READ, Endpoint::Artifact),
     route(BUILD_CONFIG, READ, Endpoint::BuildConfig),

@@ -26,6 +26,8 @@ pub const MAX_BUNDLE_PATHS_BYTES: usize = 1 << 20;
 pub const MAX_PAX_BYTES: u64 = 4096;
 /// Largest `evidence.json`, in bytes: a report and three certificates take under 10 KiB.
 pub const MAX_EVIDENCE_BYTES: u64 = 64 << 10;
+/// Largest `provenance.sigstore.json`, in bytes: the largest statement in base64, with less than 1 KiB around it.
+pub const MAX_ENVELOPE_BYTES: u64 = MAX_PROVENANCE_BYTES.div_ceil(3) * 4 + (4 << 10);
 
 /// Whether a file below the top folder is one that a build made.
 pub(super) fn is_artifact(path: &str) -> bool {
@@ -148,6 +150,8 @@ pub struct Bundle {
     pub provenance: Vec<u8>,
     /// `evidence.json`, if there is one.
     pub evidence: Option<Vec<u8>>,
+    /// `provenance.sigstore.json`, if there is one.
+    pub envelope: Option<Vec<u8>>,
     /// The files under `artifacts/`, sorted by name.
     pub artifacts: Vec<HashedFile>,
     /// The files under `build-config/`, sorted by name.
@@ -247,6 +251,9 @@ impl Contents {
         } else if path == names::EVIDENCE {
             self.bundle.evidence =
                 Some(document(content, MAX_EVIDENCE_BYTES, "MAX_EVIDENCE_BYTES")?);
+        } else if path == names::ENVELOPE {
+            self.bundle.envelope =
+                Some(document(content, MAX_ENVELOPE_BYTES, "MAX_ENVELOPE_BYTES")?);
         } else if path == names::BUILD_LOG {
             self.bundle.log = Some(hashed(path, executable, content)?);
         } else if let Some(name) = names::artifact_name(path) {

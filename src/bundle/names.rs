@@ -10,6 +10,12 @@ pub const PROVENANCE: &str = "provenance.json";
 /// What the attester made.
 pub const EVIDENCE: &str = "evidence.json";
 
+/// The statement in the container that Sigstore's tools read, signed by the statement key.
+pub const ENVELOPE: &str = "provenance.sigstore.json";
+
+/// The bill of materials of the build, CycloneDX.
+pub const SBOM: &str = "sbom.cdx.json";
+
 /// What tools printed.
 pub const BUILD_LOG: &str = "build.log";
 

@@ -15,6 +15,7 @@ mod record;
 mod request;
 mod run;
 mod slot;
+mod statement_key;
 
 pub use event::{Event, EventKind, Record};
 pub use id::JobId;

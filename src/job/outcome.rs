@@ -37,6 +37,8 @@ pub struct Finished {
     pub build_config: Lockfile,
     /// `provenance.json`, the exact bytes.
     pub provenance: Vec<u8>,
+    /// `provenance.sigstore.json`, the exact bytes.
+    pub envelope: Vec<u8>,
     /// `evidence.json`, the exact bytes; `None` where the platform has none.
     pub evidence: Option<Vec<u8>>,
 }

@@ -13,7 +13,6 @@ use super::{BundleFile, Finished};
 use crate::blocking::blocking;
 use crate::bundle::{self, Entry, names};
 use crate::digest::Sha256Writer;
-use crate::provenance::Statement;
 use crate::sandbox::remove_folder;
 use crate::toolchain::{ARTIFACTS_FOLDER, Artifact, Built};
 
@@ -38,17 +37,17 @@ pub(super) async fn pack(build: AttestedBuild) -> Result<Finished, PackError> {
         built,
         log,
         statement,
+        envelope,
         evidence,
     } = build.into_parts();
     let evidence = evidence.map(|evidence| evidence.to_json()).transpose()?;
     blocking(move || {
-        let bundle = write(
-            &folder.join(BUNDLE),
-            &built,
-            &statement,
-            evidence.as_deref(),
-            &log,
-        )?;
+        let documents = [
+            (names::PROVENANCE, Some(statement.as_bytes())),
+            (names::ENVELOPE, Some(&envelope)),
+            (names::EVIDENCE, evidence.as_deref()),
+        ];
+        let bundle = write(&folder.join(BUNDLE), &built, &documents, &log)?;
         let (project, toolchain) = (built.tree().project().clone(), built.kind());
         let (artifacts, build_config) = built.into_files();
         Ok(Finished {
@@ -58,6 +57,7 @@ pub(super) async fn pack(build: AttestedBuild) -> Result<Finished, PackError> {
             artifacts,
             build_config,
             provenance: statement.into_bytes(),
+            envelope,
             evidence,
         })
     })
@@ -68,8 +68,7 @@ pub(super) async fn pack(build: AttestedBuild) -> Result<Finished, PackError> {
 fn write(
     path: &Path,
     built: &Built,
-    statement: &Statement,
-    evidence: Option<&[u8]>,
+    documents: &[(&str, Option<&[u8]>)],
     log: &LogFile,
 ) -> io::Result<BundleFile> {
     let mut entries: Vec<Entry<'_>> = built
@@ -82,8 +81,9 @@ fn write(
         &built.lockfile().bytes,
     ));
     entries.push(log.entry()?);
-    entries.push(Entry::of_bytes(names::PROVENANCE, statement.as_bytes()));
-    entries.extend(evidence.map(|bytes| Entry::of_bytes(names::EVIDENCE, bytes)));
+    for (name, bytes) in documents {
+        entries.extend(bytes.map(|bytes| Entry::of_bytes(*name, bytes)));
+    }
     let out = Sha256Writer::new(BufWriter::new(File::create_new(path)?));
     let mut out = bundle::write(
         out,
@@ -171,13 +171,13 @@ mod tests {
     #[test]
     fn the_largest_bundle_is_one_that_a_verifier_reads() {
         use crate::bundle::MAX_PROVENANCE_BYTES;
-        use crate::bundle::read::MAX_BUNDLE_BYTES;
+        use crate::bundle::read::{MAX_BUNDLE_BYTES, MAX_ENVELOPE_BYTES};
         use crate::job::MAX_LOG_BYTES;
         use crate::toolchain::{MAX_ARTIFACTS_BYTES, cargo};
 
         /// For headers, and for what gzip adds to bytes that it cannot make less.
         const OVERHEAD_BYTES: u64 = 64 << 20;
-        let documents = cargo::MAX_LOCKFILE_BYTES + MAX_PROVENANCE_BYTES;
+        let documents = cargo::MAX_LOCKFILE_BYTES + MAX_PROVENANCE_BYTES + MAX_ENVELOPE_BYTES;
         let largest = MAX_ARTIFACTS_BYTES + MAX_LOG_BYTES + documents + OVERHEAD_BYTES;
         assert!(largest < MAX_BUNDLE_BYTES);
     }

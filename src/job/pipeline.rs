@@ -16,6 +16,7 @@ use super::line::sanitise;
 use super::log_file::LogFileError;
 use super::pack::{self, PackError};
 use super::record::{AttestedBuild, CompletedBuild, Machine, RecordError, StatedBuild};
+use super::statement_key::{StatementKey, StatementKeyError};
 use super::{Builder, Event, Job, LogError, Outcome, Request, Running, SourceRequest};
 use crate::attester::{AttestError, Attester};
 use crate::causes::{Chain, causes};
@@ -57,6 +58,8 @@ enum JobError {
     Measure(#[source] io::Error),
     #[error(transparent)]
     LogFile(#[from] LogFileError),
+    #[error(transparent)]
+    Key(#[from] StatementKeyError),
     #[error(transparent)]
     Record(#[from] RecordError),
     #[error("there is no evidence")]
@@ -126,6 +129,7 @@ impl Builder for Pipeline {
 
 impl Parts {
     async fn build(&self, job: &Arc<Job>, request: Request) -> Result<Outcome, JobError> {
+        let key = StatementKey::new()?;
         let mut log = JobLog::new(Arc::clone(job));
         let built = self.run_tools(job, request.into_source(), &mut log).await;
         // What a tool said last is kept however it ended.
@@ -139,7 +143,7 @@ impl Parts {
             tools: self.tools(built.kind()).await?,
             sandbox: self.runner.description(),
         };
-        let completed = CompletedBuild::new(job, machine, built).await?;
+        let completed = CompletedBuild::new(job, machine, built, key).await?;
         let stated = completed.state()?;
         let attested = self.attest(job, stated).await?;
         Ok(Outcome::Succeeded(pack::pack(attested).await?))
@@ -282,6 +286,7 @@ fn failure(error: &JobError) -> Outcome {
         JobError::Log(_)
         | JobError::Measure(_)
         | JobError::LogFile(_)
+        | JobError::Key(_)
         | JobError::Record(_)
         | JobError::Waiting(_)
         | JobError::Pack(_) => ErrorType::Internal,

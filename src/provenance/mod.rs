@@ -2,6 +2,7 @@
 //! second serialisation; what is hashed is what is stored, served and verified.
 
 pub mod link;
+mod signer;
 #[cfg(feature = "appliance")]
 mod statement;
 
@@ -13,6 +14,7 @@ use serde_json::Value;
 
 use crate::digest::{GitOid, Sha256Digest};
 pub use link::LinkRecord;
+pub use signer::{SIGNER_ALGORITHM, SignerRecord};
 #[cfg(feature = "appliance")]
 pub use statement::{Statement, StatementError};
 
@@ -323,6 +325,8 @@ pub fn is_built_here(realised: Option<&str>, is_copy: bool) -> bool {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct InternalParameters {
+    /// The key that signs this statement for tools that cannot read the report.
+    pub signer: SignerRecord,
     /// What was run.
     pub command: Commands,
     /// Every variable that the build saw.

@@ -113,6 +113,7 @@ fn unknown_paths_and_jobs_are_problems() {
             "/events",
             "/result",
             "/provenance.json",
+            "/provenance.sigstore.json",
             "/evidence.json",
         ] {
             appliance

@@ -252,6 +252,7 @@ impl Appliance {
                 bytes: b"version = 4\n".to_vec(),
             },
             provenance: provenance.to_vec(),
+            envelope: b"{\"signed\":true}\n".to_vec(),
             evidence: None,
         });
         running.finish(outcome);

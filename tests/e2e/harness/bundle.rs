@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use flate2::read::GzDecoder;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -134,10 +136,14 @@ impl Bundle {
         let mut expected = [lockfile, log];
         expected.sort();
         assert_eq!(byproducts, expected);
+        let envelope: Value =
+            serde_json::from_slice(&self.files["provenance.sigstore.json"]).unwrap();
+        let payload = envelope["dsseEnvelope"]["payload"].as_str().unwrap();
+        assert!(STANDARD.decode(payload).unwrap() == self.files["provenance.json"]);
         let signed = usize::from(self.files.contains_key("evidence.json"));
         assert_eq!(
             self.files.len(),
-            files.len() + 3 + signed,
+            files.len() + 4 + signed,
             "{:?}",
             self.files.keys()
         );
