@@ -12,6 +12,7 @@
 //! | runtime-data, paravisor, quote, boot-measurement | `azure` |
 //! | report-data, nonce, expectations | `appraisal` |
 //! | statement | `statement`, `chosen` |
+//! | envelope | `signed_statement`, `signer` |
 //! | subjects | `subjects` |
 //!
 //! `evidence` is what the report goes through, the same for a bundle and for a session: it verifies first, and appraises only
@@ -41,6 +42,8 @@ mod revocation;
 mod session;
 mod sides;
 mod signature;
+mod signed_statement;
+mod signer;
 mod statement;
 mod subjects;
 pub mod summary;
@@ -71,6 +74,7 @@ pub use result::{AttestationResult, Check, Outcome, Platform};
 pub use revocation::{Revocation, Revocations};
 pub use session::{SessionError, pin, public_key_of, verify_session};
 pub use sides::Sides;
+pub use signed_statement::statement_key;
 pub use statement::{ImageClaim, NamedFile, Statement};
 
 use appraisal::SignedData;
@@ -116,6 +120,9 @@ pub fn appraise_without_evidence(
         appraisal::appraise_stated_nonce(Some(&statement), nonce)?;
     }
     appraisal::appraise_expectations(&statement, expectations)?;
+    if let Some(envelope) = &bundle.envelope {
+        signed_statement::appraise(envelope, &bundle.provenance, &statement)?;
+    }
     subjects::appraise(&bundle, &statement)
 }
 
@@ -211,6 +218,11 @@ fn verify_statement(
         Outcome::NotChecked
     };
     result.set(Check::Expectations, expected);
+    let signed = bundle
+        .envelope
+        .as_ref()
+        .map(|envelope| signed_statement::appraise(envelope, &bundle.provenance, statement));
+    result.set(Check::Envelope, signed.map_or(Outcome::NotChecked, outcome));
     result.set(
         Check::Subjects,
         outcome(subjects::appraise(bundle, statement)),

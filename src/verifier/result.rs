@@ -62,13 +62,15 @@ pub enum Check {
     Statement,
     /// It says what the reader expects.
     Expectations,
+    /// What is signed for other tools is this statement, by the key that it names.
+    Envelope,
     /// The files are what it says.
     Subjects,
 }
 
 impl Check {
     /// All of them, in order.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Bundle,
         Self::Endorsements,
         Self::CertificateBinding,
@@ -84,6 +86,7 @@ impl Check {
         Self::Nonce,
         Self::Statement,
         Self::Expectations,
+        Self::Envelope,
         Self::Subjects,
     ];
 
@@ -116,6 +119,7 @@ impl Check {
             Self::Nonce => "nonce",
             Self::Statement => "statement",
             Self::Expectations => "expectations",
+            Self::Envelope => "envelope",
             Self::Subjects => "subjects",
         }
     }

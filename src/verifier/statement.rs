@@ -21,6 +21,7 @@ use super::chosen::Chosen;
 use super::json::{self, Text};
 use super::rejection::Rejection;
 use super::result::Platform;
+use super::signer::Signer;
 
 /// Most byproducts: there are the log and the lockfile.
 const MAX_BYPRODUCTS: usize = 256;
@@ -117,6 +118,8 @@ struct Archive<'a> {
 
 #[derive(Debug, Deserialize)]
 struct InternalParameters<'a> {
+    #[serde(borrow)]
+    signer: Option<Signer<'a>>,
     #[serde(borrow)]
     lockfile: NamedFile<'a>,
     #[serde(rename = "sourceDateEpoch")]
@@ -472,6 +475,12 @@ impl<'a> Statement<'a> {
             .source
             .git_tree
             .as_deref()
+    }
+
+    /// Returns what is said of the statement key; `None` in statements of appliances up to 0.4.0.
+    pub fn signer(&self) -> Option<&Signer<'a>> {
+        let parameters = &self.predicate.build_definition.internal_parameters;
+        parameters.signer.as_ref()
     }
 
     /// The lockfile as it was used.

@@ -9,3 +9,4 @@ mod harness;
 mod processors;
 mod service;
 mod shapes;
+mod signed;

@@ -15,6 +15,8 @@ use super::hierarchy::{keys, pem};
 use super::rejections::revoked;
 use super::scene::{ARTIFACT, LOCKFILE, LOG, NONCE, Scene};
 
+const ENVELOPE: &str = "provenance.sigstore.json";
+
 /// A folder with the bundle, packed and unpacked, and the trust root.
 pub struct Files(tempfile::TempDir);
 
@@ -23,13 +25,14 @@ impl Files {
         let folder = tempfile::tempdir().unwrap();
         let bundle = scene.bundle();
         let evidence = bundle.evidence.unwrap();
-        let files: [(&str, &[u8]); 5] = [
+        let mut files: Vec<(&str, &[u8])> = vec![
             ("provenance.json", &bundle.provenance),
             ("evidence.json", &evidence),
             ("artifacts/program", ARTIFACT),
             ("build-config/Cargo.lock", LOCKFILE),
             ("build.log", LOG),
         ];
+        files.extend(bundle.envelope.iter().map(|it| (ENVELOPE, &it[..])));
         let entries = files
             .iter()
             .map(|(path, bytes)| Entry::of_bytes(*path, bytes))

@@ -13,4 +13,5 @@ mod order;
 mod rejections;
 mod scene;
 mod session;
+mod signed;
 mod summary;

@@ -22,6 +22,7 @@ use super::azure;
 use super::hierarchy::{Crl, Digest, extension, keys, point, tlv};
 use super::scene::{SNP, Scene, list_with_another_user};
 use super::session;
+use super::signed;
 
 /// Lists the codes, and matches all rejections: one that is new has to be put here, and needs a case then.
 macro_rules! codes {
@@ -158,6 +159,14 @@ codes! {
     Rejection::OptionMismatch { .. } => "option-mismatch",
     Rejection::OptionUnexpected { .. } => "option-unexpected",
     Rejection::Artifact { .. } => "artifact-not-a-subject",
+    Rejection::SignerMissing => "signer-missing",
+    Rejection::SignerAlgorithm { .. } => "signer-algorithm",
+    Rejection::SignerKey { .. } => "signer-key",
+    Rejection::EnvelopeMalformed { .. } => "envelope-malformed",
+    Rejection::EnvelopeForm { .. } => "envelope-form",
+    Rejection::EnvelopePayload { .. } => "envelope-payload",
+    Rejection::EnvelopeKey { .. } => "envelope-key",
+    Rejection::EnvelopeSignature { .. } => "envelope-signature",
     Rejection::SubjectMissing { .. } => "subject-missing",
     Rejection::SubjectDigest { .. } => "subject-digest",
     Rejection::SubjectMode { .. } => "subject-mode",
@@ -228,6 +237,7 @@ fn every_rejection_has_its_case() {
         of_statements(),
         of_files(),
         session::cases(),
+        signed::cases(),
         azure::cases(),
     ];
     let mut seen = BTreeSet::new();
