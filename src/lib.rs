@@ -85,6 +85,8 @@ mod presence;
 #[cfg(feature = "appliance")]
 pub mod sandbox;
 #[cfg(feature = "appliance")]
+pub mod sbom;
+#[cfg(feature = "appliance")]
 pub mod service;
 #[cfg(feature = "appliance")]
 pub mod source;

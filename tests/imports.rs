@@ -33,7 +33,7 @@ const CLIENT: [&str; 9] = [
 ];
 
 /// One rule a room; a room without a rule is a failure, so that a new one is thought about.
-const RULES: [(&str, Rule); 30] = [
+const RULES: [(&str, Rule); 31] = [
     ("blocking", Only(&[])),
     ("causes", Only(&[])),
     ("clock", Only(&[])),
@@ -44,6 +44,7 @@ const RULES: [(&str, Rule); 30] = [
     ("name", Only(&[])),
     ("netlink", Only(&[])),
     ("presence", Only(&[])),
+    ("sbom", Only(&["provenance"])),
     ("provenance", Only(&["digest"])),
     ("snp", Only(&[])),
     ("tar_header", Only(&[])),

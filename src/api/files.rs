@@ -60,6 +60,17 @@ pub fn provenance(job: &Arc<Job>) -> Result<Download, Problem> {
     }))
 }
 
+/// Returns the download of `sbom.cdx.json`.
+///
+/// # Errors
+/// 404: not finished, or failed.
+pub fn sbom(job: &Arc<Job>) -> Result<Download, Problem> {
+    finished(job)?;
+    Ok(document(job, "application/json", |finished| {
+        Some(&finished.sbom)
+    }))
+}
+
 /// Returns the download of `provenance.sigstore.json`.
 ///
 /// # Errors

@@ -201,6 +201,7 @@ impl Service {
             }
             Endpoint::BuildConfig => files::build_config(&job()?, &variables.name)?,
             Endpoint::Provenance => files::provenance(&job()?)?,
+            Endpoint::Sbom => files::sbom(&job()?)?,
             Endpoint::Envelope => files::envelope(&job()?)?,
             Endpoint::Evidence => files::evidence(&job()?)?,
         };

@@ -27,6 +27,8 @@ pub enum Endpoint {
     Result,
     /// The provenance in the bundle.
     Provenance,
+    /// The bill of materials in the bundle.
+    Sbom,
     /// The signed statement in the bundle.
     Envelope,
     /// The evidence in the bundle.
@@ -75,6 +77,9 @@ pub const BUILD_LOG: &str = "/build/{id}/build.log";
 /// The statement.
 pub const PROVENANCE: &str = "/build/{id}/provenance.json";
 
+/// The bill of materials of the build.
+pub const SBOM: &str = "/build/{id}/sbom.cdx.json";
+
 /// The statement, signed by the statement key.
 pub const ENVELOPE: &str = "/build/{id}/provenance.sigstore.json";
 
@@ -91,7 +96,7 @@ pub const ARTIFACT: &str = "/builds/{id}/artifacts/{name}";
 pub const BUILD_CONFIG: &str = "/builds/{id}/build-config/{name}";
 
 /// Every path; the first that fits wins.
-pub static ROUTES: [Route; 15] = [
+pub static ROUTES: [Route; 16] = [
     route("/health", READ, Endpoint::Health),
     route("/ready", READ, Endpoint::Ready),
     route("/build", SUBMIT, Endpoint::Submit),
@@ -101,6 +106,7 @@ pub static ROUTES: [Route; 15] = [
     route(BUILD_LOG, READ, Endpoint::BuildLog),
     route(RESULT, READ, Endpoint::Result),
     route(PROVENANCE, READ, Endpoint::Provenance),
+    route(SBOM, READ, Endpoint::Sbom),
     route(ENVELOPE, READ, Endpoint::Envelope),
     route(EVIDENCE, READ, Endpoint::Evidence),
     route(ARTIFACT, READ, Endpoint::Artifact),

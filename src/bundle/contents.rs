@@ -158,6 +158,8 @@ pub struct Bundle {
     pub build_config: Vec<HashedFile>,
     /// `build.log`, if there is one.
     pub log: Option<HashedFile>,
+    /// `sbom.cdx.json`, if there is one.
+    pub sbom: Option<HashedFile>,
     /// The time of every entry of the archive, in seconds; a folder says none.
     pub time: Option<u64>,
     /// The name of the archive's top directory. A folder says none: who unpacks can call it as he
@@ -256,6 +258,8 @@ impl Contents {
                 Some(document(content, MAX_ENVELOPE_BYTES, "MAX_ENVELOPE_BYTES")?);
         } else if path == names::BUILD_LOG {
             self.bundle.log = Some(hashed(path, executable, content)?);
+        } else if path == names::SBOM {
+            self.bundle.sbom = Some(hashed(path, executable, content)?);
         } else if let Some(name) = names::artifact_name(path) {
             self.bundle
                 .artifacts

@@ -35,6 +35,8 @@ pub struct Finished {
     pub artifacts: Vec<Artifact>,
     /// The lockfile as it was used.
     pub build_config: Lockfile,
+    /// `sbom.cdx.json`, the exact bytes.
+    pub sbom: Vec<u8>,
     /// `provenance.json`, the exact bytes.
     pub provenance: Vec<u8>,
     /// `provenance.sigstore.json`, the exact bytes.

@@ -36,6 +36,7 @@ pub(super) async fn pack(build: AttestedBuild) -> Result<Finished, PackError> {
         folder,
         built,
         log,
+        sbom,
         statement,
         envelope,
         evidence,
@@ -43,6 +44,7 @@ pub(super) async fn pack(build: AttestedBuild) -> Result<Finished, PackError> {
     let evidence = evidence.map(|evidence| evidence.to_json()).transpose()?;
     blocking(move || {
         let documents = [
+            (names::SBOM, Some(&sbom[..])),
             (names::PROVENANCE, Some(statement.as_bytes())),
             (names::ENVELOPE, Some(&envelope)),
             (names::EVIDENCE, evidence.as_deref()),
@@ -56,6 +58,7 @@ pub(super) async fn pack(build: AttestedBuild) -> Result<Finished, PackError> {
             bundle,
             artifacts,
             build_config,
+            sbom,
             provenance: statement.into_bytes(),
             envelope,
             evidence,

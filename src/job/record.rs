@@ -26,6 +26,7 @@ use crate::provenance::{
     SourceParameter, Statement, StatementError, Subject, git_set, sha256_set,
 };
 use crate::sandbox::Description;
+use crate::sbom;
 use crate::source::{Origin, RepositoryUrl, SourceTree};
 use crate::toolchain::{Artifact, Built, Kind, Tool};
 
@@ -84,31 +85,37 @@ impl<'a> CompletedBuild<'a> {
 
     /// States what was built from what, and signs it. The key is gone afterwards.
     pub fn state(self) -> Result<StatedBuild, RecordError> {
-        let statement = self.statement()?;
+        let (statement, sbom) = self.statement()?;
         let envelope = self.key.sign(&statement)?;
         Ok(StatedBuild {
             folder: self.job.folder().to_owned(),
             built: self.built,
             log: self.log,
+            sbom,
             statement,
             envelope,
         })
     }
 
-    fn statement(&self) -> Result<Statement, RecordError> {
-        let subject = self.built.artifacts().iter().map(subject).collect();
-        let predicate = Predicate {
-            build_definition: BuildDefinition {
-                build_type: build_type(self.built.kind()),
-                external_parameters: self.external_parameters(),
-                internal_parameters: self.internal_parameters()?,
-                resolved_dependencies: std::iter::once(source(self.built.tree()))
-                    .chain(self.built.dependencies().iter().cloned())
-                    .collect(),
-            },
-            run_details: self.run_details(),
+    /// The statement, and the bill of materials, which is made of the same words and is a byproduct in it.
+    fn statement(&self) -> Result<(Statement, Vec<u8>), RecordError> {
+        let subjects: Vec<_> = self.built.artifacts().iter().map(subject).collect();
+        let build_definition = BuildDefinition {
+            build_type: build_type(self.built.kind()),
+            external_parameters: self.external_parameters(),
+            internal_parameters: self.internal_parameters()?,
+            resolved_dependencies: std::iter::once(source(self.built.tree()))
+                .chain(self.built.dependencies().iter().cloned())
+                .collect(),
         };
-        within_limit(Statement::new(subject, &predicate)?)
+        let project = self.built.tree().project().as_str();
+        let sbom = sbom::of(project, &subjects, &build_definition);
+        let predicate = Predicate {
+            build_definition,
+            run_details: self.run_details(&sbom),
+        };
+        let statement = within_limit(Statement::new(subjects, &predicate)?)?;
+        Ok((statement, sbom))
     }
 
     fn external_parameters(&self) -> ExternalParameters {
@@ -136,7 +143,7 @@ impl<'a> CompletedBuild<'a> {
         })
     }
 
-    fn run_details(&self) -> RunDetails {
+    fn run_details(&self, sbom: &[u8]) -> RunDetails {
         let job = self.job;
         RunDetails {
             builder: BuilderRecord {
@@ -148,7 +155,11 @@ impl<'a> CompletedBuild<'a> {
                 started_on: job.accepted_at().to_string(),
                 finished_on: job.end_now().to_string(),
             },
-            byproducts: vec![named(names::BUILD_LOG, self.log.sha256()), self.lockfile()],
+            byproducts: vec![
+                named(names::BUILD_LOG, self.log.sha256()),
+                self.lockfile(),
+                named(names::SBOM, &Sha256Digest::of(sbom)),
+            ],
         }
     }
 
@@ -163,6 +174,7 @@ pub(super) struct StatedBuild {
     folder: PathBuf,
     built: Built,
     log: LogFile,
+    sbom: Vec<u8>,
     statement: Statement,
     envelope: Vec<u8>,
 }
@@ -200,6 +212,8 @@ pub(super) struct BundleParts {
     pub built: Built,
     /// The build log, whose digest the statement has.
     pub log: LogFile,
+    /// The bill of materials, whose digest the statement has.
+    pub sbom: Vec<u8>,
     /// The statement about all of it.
     pub statement: Statement,
     /// The statement in its container, signed by the statement key.
@@ -215,6 +229,7 @@ impl AttestedBuild {
             folder,
             built,
             log,
+            sbom,
             statement,
             envelope,
         } = self.stated;
@@ -222,6 +237,7 @@ impl AttestedBuild {
             folder,
             built,
             log,
+            sbom,
             statement,
             envelope,
             evidence: self.evidence,
@@ -434,6 +450,8 @@ mod tests {
         let stated = completed.unwrap().state().unwrap();
         let parts = stated.without_attester().into_parts();
         let bytes = parts.statement.into_bytes();
+        let sbom = Sha256Digest::of(&parts.sbom).to_string();
+        assert!(String::from_utf8_lossy(&bytes).contains(&sbom));
         let mut text = String::from_utf8(bytes).unwrap();
         let read: serde_json::Value = serde_json::from_str(&text).unwrap();
         let details = &read["predicate"]["runDetails"];

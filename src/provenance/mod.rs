@@ -270,6 +270,9 @@ pub struct Commands {
     pub package: Vec<String>,
 }
 
+/// The part of the toolchain that becomes a part of artifacts: the standard library.
+pub const RUST_STD: &str = "rust-std";
+
 /// A program that took part.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ToolRecord {

@@ -22,7 +22,21 @@ pub fn appraise(bundle: &Bundle, statement: &Statement<'_>) -> Result<(), Reject
             name: names::BUILD_LOG.to_owned(),
         })?;
     appraise_records(log, statement)?;
-    appraise_record(names::BUILD_LOG.to_owned(), log, bundle.log.as_ref())
+    appraise_record(names::BUILD_LOG.to_owned(), log, bundle.log.as_ref())?;
+    appraise_sbom(bundle.sbom.as_ref(), statement)
+}
+
+/// Appliances up to 0.4.0 made no bill of materials, and recorded none.
+fn appraise_sbom(file: Option<&HashedFile>, statement: &Statement<'_>) -> Result<(), Rejection> {
+    let name = names::SBOM.to_owned();
+    match (statement.byproducts(names::SBOM).next(), file) {
+        (None, None) => Ok(()),
+        (None, Some(_)) => Err(Rejection::RecordUnlisted { name }),
+        (Some(record), file) => {
+            appraise_records(record, statement)?;
+            appraise_record(name, record, file)
+        }
+    }
 }
 
 /// Compares the time that every entry of an archive has with that of the statement. An unpacked

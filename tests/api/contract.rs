@@ -114,6 +114,7 @@ fn unknown_paths_and_jobs_are_problems() {
             "/result",
             "/provenance.json",
             "/provenance.sigstore.json",
+            "/sbom.cdx.json",
             "/evidence.json",
         ] {
             appliance

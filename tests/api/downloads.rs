@@ -147,6 +147,9 @@ fn documents_are_the_exact_bytes() {
         (200, "{\"z\":1,\"a\":\"\\u0000\"}\n")
     );
     assert_eq!(provenance.header("content-type"), Some("application/json"));
+    let sbom = appliance.get(&format!("/build/{id}/sbom.cdx.json"));
+    assert_eq!((sbom.status, sbom.text()), (200, "{\"bill\":1}\n"));
+    assert_eq!(sbom.header("content-type"), Some("application/json"));
     let envelope = appliance.get(&format!("/build/{id}/provenance.sigstore.json"));
     assert_eq!(
         (envelope.status, envelope.text()),
@@ -176,6 +179,7 @@ fn downloads_have_the_headers_that_the_contract_says_and_no_others() {
         ("/build/{id}/result", ""),
         ("/build/{id}/provenance.json", ""),
         ("/build/{id}/provenance.sigstore.json", ""),
+        ("/build/{id}/sbom.cdx.json", ""),
         ("/builds/{id}/artifacts/{name}", "hello"),
         ("/builds/{id}/build-config/{name}", "Cargo.lock"),
     ] {
@@ -235,6 +239,7 @@ fn there_is_nothing_before_the_end_nor_after_a_failure() {
         format!("/build/{id}/result"),
         format!("/build/{id}/provenance.json"),
         format!("/build/{id}/provenance.sigstore.json"),
+        format!("/build/{id}/sbom.cdx.json"),
         format!("/build/{id}/evidence.json"),
         format!("/builds/{id}/artifacts/hello"),
         format!("/builds/{id}/build-config/Cargo.lock"),

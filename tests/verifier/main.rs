@@ -4,6 +4,7 @@
 
 mod alone;
 mod azure;
+mod bill;
 mod command;
 mod corners;
 mod fetch;

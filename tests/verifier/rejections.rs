@@ -19,6 +19,7 @@ use rustix::fs::{XattrFlags, setxattr};
 use serde_json::json;
 
 use super::azure;
+use super::bill;
 use super::hierarchy::{Crl, Digest, extension, keys, point, tlv};
 use super::scene::{SNP, Scene, list_with_another_user};
 use super::session;
@@ -238,6 +239,7 @@ fn every_rejection_has_its_case() {
         of_files(),
         session::cases(),
         signed::cases(),
+        bill::cases(),
         azure::cases(),
     ];
     let mut seen = BTreeSet::new();

@@ -92,7 +92,8 @@ impl Bundle {
             .collect()
     }
 
-    /// Subjects, lockfile and log are what the statement says, and nothing else is there.
+    /// Subjects, lockfile, log and bill of materials are what the statement says, what is signed is the statement, and nothing
+    /// else is there.
     pub fn assert_described(&self) {
         let statement = self.statement();
         let subjects: Vec<_> = statement["subject"]
@@ -133,7 +134,11 @@ impl Bundle {
             .unwrap();
         let mut byproducts: Vec<_> = byproducts.iter().map(described).collect();
         byproducts.sort();
-        let mut expected = [lockfile, log];
+        let sbom = (
+            "sbom.cdx.json".to_owned(),
+            sha256(&self.files["sbom.cdx.json"]),
+        );
+        let mut expected = [lockfile, log, sbom];
         expected.sort();
         assert_eq!(byproducts, expected);
         let envelope: Value =
@@ -143,7 +148,7 @@ impl Bundle {
         let signed = usize::from(self.files.contains_key("evidence.json"));
         assert_eq!(
             self.files.len(),
-            files.len() + 4 + signed,
+            files.len() + 5 + signed,
             "{:?}",
             self.files.keys()
         );
