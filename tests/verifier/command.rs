@@ -14,6 +14,7 @@ use serde_json::Value;
 use super::hierarchy::{keys, pem};
 use super::rejections::revoked;
 use super::scene::{ARTIFACT, LOCKFILE, LOG, NONCE, Scene};
+use super::signed;
 
 const ENVELOPE: &str = "provenance.sigstore.json";
 
@@ -133,7 +134,7 @@ fn archive_and_folder_are_accepted_and_what_is_not_established_is_said() {
 
 #[test]
 fn json_is_one_document_with_all_checks_in_order() {
-    let files = Files::new(&Scene::good());
+    let files = Files::new(&signed::good());
     let accepted = files.verify(
         "p",
         &[
@@ -167,6 +168,7 @@ fn json_is_one_document_with_all_checks_in_order() {
         "nonce",
         "statement",
         "expectations",
+        "envelope",
         "subjects",
     ];
     assert_eq!(names, expected);

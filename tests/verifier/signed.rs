@@ -77,7 +77,7 @@ fn changed(edit: impl Fn(&mut Value) + 'static) -> Scene {
 }
 
 /// A good bundle with a signed statement.
-fn good() -> Scene {
+pub fn good() -> Scene {
     written(|container| container)
 }
 
