@@ -350,11 +350,11 @@ mod tests {
     const GOLDEN: [(Kind, &str); 2] = [
         (
             Kind::Cargo,
-            "f9e1a570a3be1594660641542c3deeac1e8f968132c17538c73047c978ddda36",
+            "474f8c63d07482bc47e8a6af551bddcfecc05f283e32fc194eb6058fe9fc9a46",
         ),
         (
             Kind::Nix,
-            "6b881d1952b6ca1f5c7803016336433c58dbd00b15e401d3255667d84ce4e255",
+            "3a40046fd59a02ced00ab131215e5341e5c93d4c3babe8d1f38217082de49e14",
         ),
     ];
 
